@@ -1,0 +1,102 @@
+//! The command line: one file per subcommand.
+
+mod audio_worker;
+mod check;
+mod plugin_host;
+mod plugins;
+mod run;
+mod submit;
+mod tail;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Hark listens: audio from folders and NATS subjects goes in, transcripts come out as NATS events.
+#[derive(Debug, Parser)]
+#[command(name = "harkd", version)]
+pub struct Args {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/hark/harkd.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(run::Args),
+    /// Validate the configuration, plugins included; connects to nothing
+    Check(check::Args),
+    /// Put audio on a NATS source of the daemon
+    Submit(submit::Args),
+    /// Follow events in the terminal
+    Tail(tail::Args),
+    /// What is loaded
+    Plugins(plugins::Args),
+    /// (internal) the process that a plugin runs in
+    #[command(hide = true)]
+    PluginHost(plugin_host::Args),
+    /// (internal) the process that parses audio
+    #[command(hide = true)]
+    AudioWorker(audio_worker::Args),
+}
+
+impl Args {
+    /// Carries out the command.
+    pub fn execute(self) -> ExitCode {
+        let config = &self.config;
+        let outcome = match self.command {
+            Command::Run(args) => run::execute(config, &args),
+            Command::Check(args) => check::execute(config, &args),
+            Command::Submit(args) => submit::execute(config, &args),
+            Command::Tail(args) => tail::execute(config, &args),
+            Command::Plugins(args) => plugins::execute(config, &args),
+            Command::PluginHost(args) => plugin_host::execute(&args),
+            Command::AudioWorker(args) => audio_worker::execute(&args),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(exit) => exit.report(),
+        }
+    }
+}
+
+/// Why a command ended otherwise than well; the numbers are those of `sysexits.h` that systemd and scripts know.
+#[derive(Debug, thiserror::Error)]
+pub enum Exit {
+    /// 64: the command line cannot mean anything.
+    #[error("{0}")]
+    Usage(String),
+    /// 69: NATS or another needed service does not answer (commands only; `run` waits).
+    #[error("{0}")]
+    Unavailable(String),
+    /// 70: our bug, or a machine that does not do what machines do.
+    #[error("{0}")]
+    Software(String),
+    /// 78: the configuration, with every mistake on a line of its own.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl Exit {
+    #[allow(clippy::print_stderr, reason = "a command's last word to the person who typed it")]
+    fn report(self) -> ExitCode {
+        eprintln!("harkd: {self}");
+        ExitCode::from(match self {
+            Exit::Usage(_) => 64,
+            Exit::Unavailable(_) => 69,
+            Exit::Software(_) => 70,
+            Exit::Config(_) => 78,
+        })
+    }
+}
+
+/// What clap has to say: help and version are successes, the rest is 64.
+#[allow(clippy::print_stderr, reason = "nothing can be done about a closed stderr")]
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,1 @@
+//! Wires the modules in the order of the flow.

@@ -1,0 +1,141 @@
+//! Every metric of the daemon, declared once. Labels come from closed sets (configured names, enums): never a path, subject or text.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+/// The handles; clones share the same values.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Recordings taken into the ledger, by source.
+    pub source_accepted: IntCounterVec,
+    /// Files seen that are not ready yet (still growing, still open), by source.
+    pub source_unsettled: IntGaugeVec,
+    /// Jobs that ended, by source and outcome (completed, failed).
+    pub job_ended: IntCounterVec,
+    /// Jobs in the ledger that have not ended, by state.
+    pub job_open: IntGaugeVec,
+    /// Requests to the service, by engine and outcome (ok, refused, throttled, unsent, unknown).
+    pub recognize_requests: IntCounterVec,
+    /// Seconds of audio that the service charged, by engine.
+    pub recognize_billed_seconds: IntCounterVec,
+    /// 1 while a model's queue is held (bad key, arrears, rights), by engine.
+    pub recognize_held: IntGaugeVec,
+    /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
+    pub plugin_state: IntGaugeVec,
+    /// Events that a plugin was given and did not master, by plugin and reason (error, crash, timeout, rubbish).
+    pub plugin_failures: IntCounterVec,
+    /// Child processes started, by plugin.
+    pub plugin_starts: IntCounterVec,
+    /// Child processes that parse audio, started.
+    pub audio_worker_starts: IntCounter,
+    /// Rows in the outbox: stored events that JetStream has not acknowledged.
+    pub publish_outbox_rows: IntGauge,
+    /// Events that JetStream has acknowledged.
+    pub publish_stored: IntCounter,
+    /// Partials published.
+    pub publish_partials: IntCounter,
+    /// Partials replaced by a newer one before they could leave.
+    pub publish_partials_merged: IntCounter,
+    /// Seconds from a recording's acceptance to its last event.
+    pub job_elapsed_seconds: Histogram,
+}
+
+impl Metrics {
+    /// All metrics at zero, in a registry of their own.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| keep(&registry, IntCounter::new(name, help));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            keep(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let gauge = |name: &str, help: &str| keep(&registry, IntGauge::new(name, help));
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            keep(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
+        // From a second to three hours in factors of three: a flash answer, a queue, a day's backlog.
+        let elapsed =
+            HistogramOpts::new("hark_job_elapsed_seconds", "Seconds from acceptance to the last event")
+                .buckets(vec![0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 300.0, 900.0, 2_700.0, 10_800.0]);
+        Metrics {
+            source_accepted: counters(
+                "hark_source_accepted_total",
+                "Recordings taken into the ledger",
+                &["source"],
+            ),
+            source_unsettled: gauges(
+                "hark_source_unsettled_files",
+                "Files seen that are not ready yet",
+                &["source"],
+            ),
+            job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),
+            job_open: gauges("hark_job_open", "Jobs that have not ended, by state", &["state"]),
+            recognize_requests: counters(
+                "hark_recognize_requests_total",
+                "Requests to the service",
+                &["engine", "outcome"],
+            ),
+            recognize_billed_seconds: counters(
+                "hark_recognize_billed_seconds_total",
+                "Seconds of audio charged by the service",
+                &["engine"],
+            ),
+            recognize_held: gauges("hark_recognize_held", "1 while a model's queue is held", &["engine"]),
+            plugin_state: gauges(
+                "hark_plugin_state",
+                "1 for the state that a plugin is in",
+                &["plugin", "state"],
+            ),
+            plugin_failures: counters(
+                "hark_plugin_failures_total",
+                "Events that a plugin did not master",
+                &["plugin", "reason"],
+            ),
+            plugin_starts: counters(
+                "hark_plugin_starts_total",
+                "Child processes started for a plugin",
+                &["plugin"],
+            ),
+            audio_worker_starts: counter(
+                "hark_audio_worker_starts_total",
+                "Child processes started to parse audio",
+            ),
+            publish_outbox_rows: gauge(
+                "hark_publish_outbox_rows",
+                "Stored events that JetStream has not acknowledged",
+            ),
+            publish_stored: counter("hark_publish_stored_total", "Events acknowledged by JetStream"),
+            publish_partials: counter("hark_publish_partials_total", "Partials published"),
+            publish_partials_merged: counter(
+                "hark_publish_partials_merged_total",
+                "Partials replaced by a newer one before they left",
+            ),
+            job_elapsed_seconds: keep(&registry, Histogram::with_opts(elapsed)),
+            registry,
+        }
+    }
+
+    /// The page in Prometheus' text format.
+    pub fn page(&self) -> String {
+        // Encoding into a String fails only on a metric family without metrics, which gather() leaves out.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+#[allow(
+    clippy::expect_used,
+    reason = "names and labels are literals of this file; the golden test runs them all"
+)]
+fn keep<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
+    let metric = metric.expect("a valid metric");
+    registry.register(Box::new(metric.clone())).expect("a metric of its own name");
+    metric
+}

@@ -1,0 +1,3 @@
+//! What the daemon tells over HTTP: metrics and health.
+
+pub mod metrics;
