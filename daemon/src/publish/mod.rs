@@ -1,1 +1,5 @@
 //! publish
+
+mod connect;
+
+pub use connect::{ConnectError, Patience, connect};
