@@ -1,1 +1,316 @@
-//! job
+//! A job: one recording on one route, from acceptance to the last event and the source's settlement.
+//!
+//! Delivery promise: a job's state changes in the same SQLite transaction that writes the events that the change causes. So after
+//! any crash the ledger says exactly what is owed ([`Duty`]), and whoever owes it does it again under the same ids.
+
+pub mod annotate;
+pub mod audio;
+pub mod lane;
+pub mod ledger;
+pub mod machine;
+pub mod scheduler;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hark_sdk::event::{Engine, Fault, Recording, Segment};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// What the ledger holds of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// A UUIDv7: sorts by time of acceptance.
+    pub id: Uuid,
+    /// Name of the source.
+    pub source: String,
+    /// Name of the route.
+    pub route: String,
+    /// Where the bytes are.
+    pub origin: Origin,
+    /// What is known of the recording.
+    pub recording: Recording,
+    /// What the sender said about it.
+    pub metadata: Map<String, Value>,
+    /// The message's own language, over the route's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The message's own context, over the route's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// When it entered the ledger.
+    pub accepted_at: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// Tries that failed so far, of any kind.
+    pub attempts: u32,
+    /// Of these, tries that the service refused for reasons of its own; they have a budget.
+    pub refusals: u32,
+    /// Of these, requests of unknown fate; they have a budget of their own.
+    pub ambiguous: u32,
+    /// A request of unknown fate was repeated.
+    pub possible_duplicate_charge: bool,
+    /// Sum of every `usage.seconds` heard.
+    pub billed_seconds: u64,
+    /// Highest revision that a partial of this job may have had.
+    pub revision: u64,
+    /// Sequence of the last stored event written to the outbox.
+    pub sequence: u64,
+}
+
+/// Where the bytes of a recording are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Origin {
+    /// A file of the operator's, with the identity that it had when it was hashed.
+    File {
+        /// Absolute; bytes, not text.
+        #[serde(with = "raw_path")]
+        path: PathBuf,
+        /// As `stat` told.
+        identity: FileIdentity,
+    },
+    /// Bytes that came in a message, under this name in the state directory's spool.
+    Spool {
+        /// File name below `spool/`.
+        file: String,
+    },
+    /// The service fetches it itself.
+    Url {
+        /// With its query: a secret of the sender's, never in an event or a log.
+        url: String,
+    },
+    /// Nothing to fetch: the input was refused at the door.
+    Nothing,
+}
+
+/// Quick identity of a file: equal means "the same bytes" for all purposes but paying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i64,
+}
+
+/// Where a job stands. Each state names what is owed next ([`State::duty`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum State {
+    /// In the ledger; nobody has looked inside yet.
+    Accepted,
+    /// Waits for its turn at the service, or for the time of its next try.
+    Queued { plan: Plan },
+    /// Intent on disk: a request that costs may have left.
+    Submitting {
+        plan: Plan,
+        /// Unique name of the uploaded object, by which its task can be told from all others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object: Option<String>,
+    },
+    /// Nobody knows whether the service took it; the task list can tell.
+    Reconciling {
+        plan: Plan,
+        object: String,
+        /// How often the list did not have it.
+        absences: u32,
+        /// When the request may have left.
+        sent_at: Timestamp,
+    },
+    /// The service has it under this id.
+    Submitted { plan: Plan, task_id: String, submitted_at: Timestamp },
+    /// Recognized and paid; the plugins come next.
+    Heard { plan: Plan, transcript: Transcript },
+    /// The last event is in the outbox.
+    Ended {
+        failed: bool,
+        /// The input itself was bad: a message is terminated, not acknowledged.
+        bad_input: bool,
+    },
+    /// JetStream has the last event; the source has to be told.
+    Stored { failed: bool, bad_input: bool },
+    /// Nothing is owed.
+    Settled { failed: bool },
+}
+
+/// What is owed to a job, and by which lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// Probe and plan it.
+    Prepare,
+    /// Send it to `flash`.
+    Flash,
+    /// Upload and submit it to `filetrans`.
+    Submit,
+    /// Ask the task list what became of the request.
+    Reconcile,
+    /// Query its task, fetch its result.
+    Follow,
+    /// Give it to the plugins, then write its last events.
+    Pipe,
+    /// The outbox has its last event.
+    Publish,
+    /// Acknowledge, move or delete its source.
+    Settle,
+    /// Nothing.
+    Nothing,
+}
+
+impl Duty {
+    /// Every duty, for gauges and wakers.
+    pub const ALL: [Duty; 9] = [
+        Duty::Prepare,
+        Duty::Flash,
+        Duty::Submit,
+        Duty::Reconcile,
+        Duty::Follow,
+        Duty::Pipe,
+        Duty::Publish,
+        Duty::Settle,
+        Duty::Nothing,
+    ];
+
+    /// The word in the ledger's `duty` column and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Duty::Prepare => "prepare",
+            Duty::Flash => "flash",
+            Duty::Submit => "submit",
+            Duty::Reconcile => "reconcile",
+            Duty::Follow => "follow",
+            Duty::Pipe => "pipe",
+            Duty::Publish => "publish",
+            Duty::Settle => "settle",
+            Duty::Nothing => "nothing",
+        }
+    }
+}
+
+impl State {
+    /// What is owed to a job in this state.
+    pub fn duty(&self) -> Duty {
+        match self {
+            State::Accepted => Duty::Prepare,
+            // A request that was cut off by a crash is told so at start (`Fact::Restarted`); until then its sender owns it.
+            State::Queued { plan } | State::Submitting { plan, .. } => match plan.engine {
+                Engine::Flash => Duty::Flash,
+                Engine::Filetrans => Duty::Submit,
+            },
+            State::Reconciling { .. } => Duty::Reconcile,
+            State::Submitted { .. } => Duty::Follow,
+            State::Heard { .. } => Duty::Pipe,
+            State::Ended { .. } => Duty::Publish,
+            State::Stored { .. } => Duty::Settle,
+            State::Settled { .. } => Duty::Nothing,
+        }
+    }
+
+    /// The plan, while there is one.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            State::Queued { plan }
+            | State::Submitting { plan, .. }
+            | State::Reconciling { plan, .. }
+            | State::Submitted { plan, .. }
+            | State::Heard { plan, .. } => Some(plan),
+            State::Accepted | State::Ended { .. } | State::Stored { .. } | State::Settled { .. } => None,
+        }
+    }
+}
+
+/// How a recording reaches the service; made by `recognize::route`, carried out as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which engine.
+    pub engine: Engine,
+    /// The service's model name.
+    pub model: String,
+    /// How the audio gets there.
+    pub delivery: Delivery,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// How the audio gets to the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Base64 inside the request.
+    Inline,
+    /// Through the service's temporary upload storage.
+    Upload,
+    /// The service fetches the message's own URL.
+    Url,
+}
+
+/// What the service heard, before any plugin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Transcript {
+    /// In order of begin and channel.
+    pub segments: Vec<Segment>,
+    /// The service cut the text.
+    pub truncated: bool,
+    /// `usage.seconds`.
+    pub billed_seconds: u64,
+}
+
+/// A try that failed, and what follows from it. Decided where the knowledge is (`recognize::Error`), carried out by the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// For the event.
+    pub fault: Fault,
+    /// What follows.
+    pub consequence: Consequence,
+}
+
+/// What follows from a failed try.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Consequence {
+    /// Another try would fail alike.
+    GiveUp,
+    /// Another try costs nothing and may succeed. `counts`: against the budget of refusals (a service that keeps failing this one).
+    Retry { after: Duration, counts: bool },
+    /// The account's fault: the job waits with its whole queue. `announce`: nobody has said so yet.
+    Hold { after: Duration, announce: bool },
+    /// The request may have been taken and charged.
+    Unknown,
+}
+
+/// A path's bytes in JSON: a string where they are UTF-8, else `{"b64": …}`.
+mod raw_path {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes { b64: String },
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => Form::Text(text.to_owned()),
+            None => Form::Bytes { b64: STANDARD.encode(path.as_os_str().as_bytes()) },
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => PathBuf::from(text),
+            Form::Bytes { b64 } => {
+                PathBuf::from(OsString::from_vec(STANDARD.decode(b64).map_err(D::Error::custom)?))
+            }
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! Messages taken in. The ledger remembers their keys itself: a work-queue stream forgets the ids of acknowledged messages
+//! (RELIABILITY 1).
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{LedgerError, jobs};
+use crate::job::Job;
+
+/// What became of a message.
+#[derive(Debug, Clone)]
+pub enum Taken {
+    /// It is a job now.
+    New,
+    /// It is a job already, since an earlier delivery or an equal `Nats-Msg-Id`; boxed because it is the rarer case.
+    Known(Box<Job>),
+}
+
+/// Takes a message in as `job`, unless its key is known.
+///
+/// # Errors
+/// When a statement fails.
+pub fn take(connection: &Connection, key: &str, job: &mut Job) -> Result<Taken, LedgerError> {
+    if let Some(id) = find(connection, key)?
+        && let Some(known) = jobs::find(connection, id)?
+    {
+        return Ok(Taken::Known(Box::new(known)));
+    }
+    jobs::insert(connection, job)?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO intake (key, job) VALUES (?1, ?2)")?
+        .execute(params![key, job.id])?;
+    Ok(Taken::New)
+}
+
+/// The job that a key was taken in as.
+///
+/// # Errors
+/// When the query fails.
+pub fn find(connection: &Connection, key: &str) -> Result<Option<Uuid>, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT job FROM intake WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?)
+}

@@ -1,0 +1,202 @@
+//! Jobs in the ledger: taken in, advanced, found by what is owed to them.
+
+use hark_sdk::event::{Body, Event};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, outbox};
+use crate::job::machine::{self, Fact, Policy};
+use crate::job::{Duty, Job};
+
+/// A job after a fact, as the ledger has it.
+#[derive(Debug, Clone)]
+pub struct Advanced {
+    /// The job now.
+    pub job: Job,
+    /// When its next duty may start.
+    pub due: Timestamp,
+    /// Whether the fact changed anything; a late or repeated one does not.
+    pub changed: bool,
+}
+
+/// Writes a new job with its `job.accepted`. Part of a larger transaction of the source that took it in.
+///
+/// # Errors
+/// When a statement fails.
+pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError> {
+    let events = [machine::accepted(job)];
+    enqueue(connection, job, &events, job.accepted_at)?;
+    connection
+        .prepare_cached("INSERT INTO job (id, source, duty, due, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+        job.id,
+        job.source,
+        job.state.duty().as_str(),
+        job.accepted_at.as_millisecond(),
+        to_json(job)?
+    ])?;
+    Ok(())
+}
+
+/// Feeds a fact to the machine and stores what comes out. `None`: there is no such job.
+///
+/// # Errors
+/// When a statement fails.
+pub fn advance(
+    connection: &Connection,
+    id: Uuid,
+    fact: Fact,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = find(connection, id)? else { return Ok(None) };
+    let mut step = machine::advance(&job, fact, policy, now);
+    let changed = step.job != job || !step.events.is_empty() || step.due != now;
+    if changed {
+        enqueue(connection, &mut step.job, &step.events, now)?;
+        let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
+        connection
+            .prepare_cached(
+                "UPDATE job SET duty = ?2, due = ?3, ended = coalesce(?4, ended), body = ?5 WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                step.job.state.duty().as_str(),
+                step.due.as_millisecond(),
+                ended,
+                to_json(&step.job)?
+            ])?;
+    }
+    Ok(Some(Advanced { job: step.job, due: step.due, changed }))
+}
+
+/// A job by its id.
+///
+/// # Errors
+/// When the row cannot be read.
+pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM job WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    body.as_deref().map(from_json).transpose()
+}
+
+/// Jobs whose duty may start, oldest due first, at most `limit`; and when the first of the others may.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Ids, oldest due first.
+    pub ids: Vec<Uuid>,
+    /// Milliseconds since the epoch.
+    pub next: Option<i64>,
+}
+
+/// What is owed by a lane at `now`.
+///
+/// # Errors
+/// When the query fails.
+pub fn due(connection: &Connection, duty: Duty, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
+    let now = now.as_millisecond();
+    let ids = connection
+        .prepare_cached("SELECT id FROM job WHERE duty = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3")?
+        .query_map(params![duty.as_str(), now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let next = connection
+        .prepare_cached("SELECT min(due) FROM job WHERE duty = ?1 AND due > ?2")?
+        .query_row(params![duty.as_str(), now], |row| row.get(0))?;
+    Ok(Due { ids, next })
+}
+
+/// Open jobs of each duty.
+///
+/// # Errors
+/// When the query fails.
+pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT duty, count(*) FROM job WHERE duty <> 'nothing' GROUP BY duty")?;
+    let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    Ok(counts)
+}
+
+/// Ids of jobs that were in `Submitting` when the daemon ended.
+///
+/// # Errors
+/// When the query fails.
+pub fn interrupted(connection: &Connection) -> Result<Vec<Uuid>, LedgerError> {
+    let mut statement = connection.prepare(
+        "SELECT id FROM job WHERE duty IN ('flash', 'submit') AND json_extract(body, '$.state.name') = 'submitting'",
+    )?;
+    let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(ids)
+}
+
+/// Gives events their sequence and puts them into the outbox.
+fn enqueue(
+    connection: &Connection,
+    job: &mut Job,
+    events: &[Body],
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    for body in events {
+        job.sequence += 1;
+        let event = Event {
+            job: job.id,
+            source: job.source.clone(),
+            sequence: Some(job.sequence),
+            time: now,
+            recording: job.recording.clone(),
+            metadata: job.metadata.clone(),
+            body: body.clone(),
+        };
+        outbox::insert(connection, &event)?;
+    }
+    Ok(())
+}
+
+fn to_json(job: &Job) -> Result<String, LedgerError> {
+    serde_json::to_string(job)
+        .map_err(|error| LedgerError::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))
+}
+
+fn from_json(body: &str) -> Result<Job, LedgerError> {
+    serde_json::from_str(body).map_err(|error| {
+        LedgerError::Sqlite(rusqlite::Error::FromSqlConversionFailure(
+            0,
+            rusqlite::types::Type::Text,
+            error.into(),
+        ))
+    })
+}
+
+impl Ledger {
+    /// Feeds a fact to a job, durably.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn advance(
+        &self,
+        id: Uuid,
+        fact: Fact,
+        policy: Policy,
+    ) -> Result<Option<Advanced>, LedgerError> {
+        let now = Timestamp::now();
+        let advanced =
+            self.write(move |connection| advance(connection, id, fact.clone(), &policy, now)).await?;
+        if let Some(advanced) = &advanced
+            && advanced.changed
+        {
+            self.wake(advanced.job.state.duty());
+            self.wake(Duty::Publish);
+        }
+        Ok(advanced)
+    }
+
+    /// A job by its id.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Job>, LedgerError> {
+        self.read(move |connection| find(connection, id)).await
+    }
+}

@@ -1,0 +1,128 @@
+//! The outbox: stored events that JetStream has not acknowledged.
+
+use hark_sdk::event::Event;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::LedgerError;
+
+/// One event on its way out.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Place in the outbox.
+    pub id: i64,
+    /// The job.
+    pub job: Uuid,
+    /// Its source, a token of the subject.
+    pub source: String,
+    /// `family.name`.
+    pub kind: String,
+    /// The event's `sequence`.
+    pub sequence: u64,
+    /// RFC 3339.
+    pub time: String,
+    /// The JSON body.
+    pub body: Vec<u8>,
+}
+
+/// An event that JetStream has.
+#[derive(Debug, Clone, Copy)]
+pub struct Acknowledged {
+    /// Place in the outbox.
+    pub id: i64,
+    /// The job.
+    pub job: Uuid,
+    /// Sequence in the stream.
+    pub stream_seq: u64,
+    /// It was the job's last event.
+    pub last: bool,
+}
+
+/// Puts an event at the end. The event must have a sequence.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn insert(connection: &Connection, event: &Event) -> Result<(), LedgerError> {
+    let body = serde_json::to_vec(event)
+        .map_err(|error| LedgerError::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO outbox (job, source, kind, sequence, time, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            event.job,
+            event.source,
+            event.kind().to_string(),
+            event.sequence,
+            event.time.to_string(),
+            body
+        ])?;
+    Ok(())
+}
+
+/// The rows after `after`, at most `limit` and (but for the first) at most `bytes` of bodies.
+///
+/// # Errors
+/// When the query fails.
+pub fn after(
+    connection: &Connection,
+    after: i64,
+    limit: usize,
+    bytes: usize,
+) -> Result<Vec<Row>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, job, source, kind, sequence, time, body FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut taken = Vec::new();
+    let mut size = 0;
+    while let Some(row) = rows.next()? {
+        let body: Vec<u8> = row.get(6)?;
+        size += body.len();
+        if size > bytes && !taken.is_empty() {
+            break;
+        }
+        taken.push(Row {
+            id: row.get(0)?,
+            job: row.get(1)?,
+            source: row.get(2)?,
+            kind: row.get(3)?,
+            sequence: row.get(4)?,
+            time: row.get(5)?,
+            body,
+        });
+    }
+    Ok(taken)
+}
+
+/// Stream sequence of the job's last acknowledged event, 0 for none.
+///
+/// # Errors
+/// When the query fails.
+pub fn stream_seq(connection: &Connection, job: Uuid) -> Result<u64, LedgerError> {
+    let found = connection
+        .prepare_cached("SELECT stream_seq FROM job WHERE id = ?1")?
+        .query_row([job], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Takes an acknowledged event out.
+///
+/// # Errors
+/// When a statement fails.
+pub fn remove(connection: &Connection, acknowledged: &Acknowledged) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([acknowledged.id])?;
+    connection
+        .prepare_cached("UPDATE job SET stream_seq = max(stream_seq, ?2) WHERE id = ?1")?
+        .execute(params![acknowledged.job, acknowledged.stream_seq])?;
+    Ok(())
+}
+
+/// How many rows wait.
+///
+/// # Errors
+/// When the query fails.
+pub fn count(connection: &Connection) -> Result<i64, LedgerError> {
+    Ok(connection.prepare_cached("SELECT count(*) FROM outbox")?.query_row([], |row| row.get(0))?)
+}

@@ -1,0 +1,52 @@
+-- The ledger of harkd. Times are milliseconds since the epoch, ids the 16 bytes of a UUIDv7.
+
+-- One row a job. `body` is the whole job as JSON; the columns beside it are what is searched by.
+CREATE TABLE job (
+    id         BLOB PRIMARY KEY,
+    source     TEXT NOT NULL,
+    duty       TEXT NOT NULL,             -- what is owed next
+    due        INTEGER NOT NULL,          -- not before
+    stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
+    ended      INTEGER,                   -- when the last event was written
+    body       TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX job_by_duty ON job (duty, due, id);
+CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
+
+-- Stored events that JetStream has not acknowledged, in the order in which they were caused.
+CREATE TABLE outbox (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    job      BLOB NOT NULL,
+    source   TEXT NOT NULL,
+    kind     TEXT NOT NULL,               -- family.name
+    sequence INTEGER NOT NULL,
+    time     TEXT NOT NULL,
+    body     BLOB NOT NULL
+);
+
+-- What was seen in watched folders, for as long as it is there. `job` is NULL for files that were there before the first start.
+CREATE TABLE file (
+    source   TEXT NOT NULL,
+    path     BLOB NOT NULL,
+    dev      INTEGER NOT NULL,
+    inode    INTEGER NOT NULL,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256   TEXT,
+    job      BLOB,
+    PRIMARY KEY (source, path)
+) WITHOUT ROWID;
+CREATE INDEX file_by_inode ON file (source, inode);
+CREATE INDEX file_by_sha256 ON file (source, sha256) WHERE sha256 IS NOT NULL;
+
+-- Messages taken in, by their id or place, for as long as their job is kept.
+CREATE TABLE intake (
+    key TEXT PRIMARY KEY,
+    job BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX intake_by_job ON intake (job);
+
+-- Sources that have finished a first scan.
+CREATE TABLE source (
+    name TEXT PRIMARY KEY
+) WITHOUT ROWID;
