@@ -1,1 +1,48 @@
-fn main() {}
+//! `dashscope-emulator`: parse, bind, say where, serve until SIGTERM or SIGINT.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use dashscope_emulator::{Emulator, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&options.log))
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(serve(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let emulator = Emulator::start(options).await?;
+    // A closed stderr or stdout is the caller's choice, and no reason not to serve.
+    let _ = writeln!(
+        std::io::stderr(),
+        "dashscope-emulator: a stand-in for the service. It recognizes nothing: texts come from the manifest, \
+         or are made from the hash of the audio."
+    );
+    let _ = writeln!(std::io::stdout(), "{}", emulator.ready_line());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    emulator.stop().await;
+    Ok(())
+}
+
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "dashscope-emulator: {message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,24 @@
+//! A local stand-in for the speech recognition service, strict enough that the service's own SDK cannot tell.
+//! It recognizes nothing: texts come from a manifest by the sha256 of the audio, or are made from that hash.
+//!
+//! The way of a request: [`server`] accepts it, [`call`] checks the key and draws the faults, a handler
+//! ([`flash`]) validates as the service does and obtains the audio ([`source`], [`media`]),
+//! [`transcript`] makes up what was said, and [`journal`] records it before the answer leaves.
+
+pub mod call;
+pub mod flash;
+pub mod journal;
+pub mod manifest;
+pub mod media;
+pub mod options;
+pub mod refusal;
+pub mod server;
+pub mod service;
+pub mod source;
+pub mod text;
+pub mod transcript;
+pub mod validate;
+
+pub use options::Options;
+pub use server::Emulator;
+pub use text::{text_for, text_for_channel};

@@ -1,0 +1,95 @@
+//! What all requests share: the options, the models of the region, the manifest, the journal, a place for files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::journal::Journal;
+use crate::manifest::Manifest;
+use crate::options::{Options, Region};
+
+/// State of one running emulator.
+pub struct Service {
+    pub options: Options,
+    pub manifest: Manifest,
+    pub journal: Journal,
+    /// Client for the audio URLs that requests name.
+    pub http: reqwest::Client,
+    directory: PathBuf,
+    /// Removes the directory when the service ends; `None` where the user chose one.
+    _temporary: Option<TempDir>,
+}
+
+impl Service {
+    /// Reads the manifest, opens the journal and makes the data directory.
+    pub fn open(options: Options) -> anyhow::Result<Arc<Service>> {
+        let (directory, temporary) = match &options.data {
+            Some(directory) => (directory.clone(), None),
+            None => {
+                let temporary = tempfile::Builder::new().prefix("dashscope-emulator-").tempdir()?;
+                (temporary.path().to_path_buf(), Some(temporary))
+            }
+        };
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("creating the data directory {}", directory.display()))?;
+        let manifest = match &options.manifest {
+            Some(path) => Manifest::read(path)?,
+            None => Manifest::default(),
+        };
+        let journal_path = options.journal.clone().unwrap_or_else(|| directory.join("journal.jsonl"));
+        let journal = Journal::open(&journal_path)?;
+        // The process may have a provider already, when tests start several emulators: then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(options.download_timeout).build()?;
+        Ok(Arc::new(Service { options, manifest, journal, http, directory, _temporary: temporary }))
+    }
+
+    /// Where uploads, downloads and result files lie.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// Whether the key is one of this region and account.
+    pub fn knows_key(&self, key: &str) -> bool {
+        match self.options.api_keys.as_slice() {
+            [] => key.starts_with("sk-") && key.len() > 3,
+            keys => keys.iter().any(|known| known == key),
+        }
+    }
+
+    /// What the model name stands for in this region; `None` if it has no such model.
+    pub fn engine_of(&self, model: &str) -> Option<Engine> {
+        let (flash, filetrans): (&[&str], &[&str]) = match self.options.region {
+            Region::Singapore | Region::Beijing => (&FLASH_MODELS, &FILETRANS_MODELS),
+            Region::Us => (&FLASH_MODELS_US, &[]),
+        };
+        if flash.contains(&model) {
+            Some(Engine::Flash)
+        } else if filetrans.contains(&model) {
+            Some(Engine::Filetrans)
+        } else {
+            None
+        }
+    }
+}
+
+/// The two ways in which the service recognizes, each with an endpoint and model names of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Flash,
+    Filetrans,
+}
+
+const FLASH_MODELS: [&str; 3] =
+    ["qwen3-asr-flash", "qwen3-asr-flash-2025-09-08", "qwen3-asr-flash-2026-02-10"];
+const FILETRANS_MODELS: [&str; 2] = ["qwen3-asr-flash-filetrans", "qwen3-asr-flash-filetrans-2025-11-17"];
+/// Older pages name the models of this region with a suffix, newer ones without; the service knows both.
+const FLASH_MODELS_US: [&str; 5] = [
+    "qwen3-asr-flash-us",
+    "qwen3-asr-flash-2025-09-08-us",
+    "qwen3-asr-flash",
+    "qwen3-asr-flash-2025-09-08",
+    "qwen3-asr-flash-2026-02-10",
+];

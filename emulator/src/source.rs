@@ -1,0 +1,173 @@
+//! From what a request names to a file on disk with a hash: data URLs and http(s) URLs.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use reqwest::header;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+use crate::media::{Media, MediaError};
+use crate::service::Service;
+
+/// The limit of the service on the encoded text of one data URL.
+pub const DATA_URL_ENCODED_BYTES: usize = 10_485_760;
+
+/// Audio that has arrived. The file is removed when this is dropped, unless it is somebody else's upload.
+pub struct Received {
+    pub sha256: String,
+    pub bytes: u64,
+    place: Place,
+}
+
+enum Place {
+    Temporary(NamedTempFile),
+    Stored(PathBuf),
+}
+
+/// Why there is no audio.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    #[error("not a data URL of audio in base64")]
+    MalformedDataUrl,
+    #[error("the data URL has {0} encoded bytes")]
+    DataUrlTooLarge(usize),
+    #[error("\"{0}\" is not a URL that can be downloaded")]
+    MalformedUrl(String),
+    #[error("the file server answered {0}")]
+    Status(StatusCode),
+    #[error("the file server did not say the length of the file")]
+    NoContentLength,
+    #[error("the file has more than {0} bytes")]
+    TooLarge(u64),
+    #[error("the download took too long")]
+    Timeout,
+    #[error("the download failed: {0}")]
+    Download(reqwest::Error),
+    #[error("cannot store the audio: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Received {
+    /// A file that is in the storage already.
+    pub fn stored(path: PathBuf, sha256: String, bytes: u64) -> Received {
+        Received { sha256, bytes, place: Place::Stored(path) }
+    }
+
+    pub fn path(&self) -> &Path {
+        match &self.place {
+            Place::Temporary(file) => file.path(),
+            Place::Stored(path) => path,
+        }
+    }
+
+    /// Looks inside, on a thread for blocking work, where a parser that panics harms nobody.
+    pub async fn probe(&self) -> Result<Media, MediaError> {
+        let path = self.path().to_path_buf();
+        match tokio::task::spawn_blocking(move || Media::probe(&path)).await {
+            Ok(media) => media,
+            Err(_) => Err(MediaError::UnknownContainer),
+        }
+    }
+}
+
+/// Decodes a `data:` URL. Blocking: up to 10 MB of base64.
+pub fn from_data_url(directory: &Path, url: &str) -> Result<Received, SourceError> {
+    let (mime, encoded) = url
+        .strip_prefix("data:")
+        .and_then(|rest| rest.split_once(','))
+        .and_then(|(head, encoded)| Some((head.strip_suffix(";base64")?, encoded)))
+        .ok_or(SourceError::MalformedDataUrl)?;
+    if !(mime.starts_with("audio/") || mime.starts_with("video/")) {
+        return Err(SourceError::MalformedDataUrl);
+    }
+    if encoded.len() > DATA_URL_ENCODED_BYTES {
+        return Err(SourceError::DataUrlTooLarge(encoded.len()));
+    }
+    let audio = STANDARD.decode(encoded).map_err(|_| SourceError::MalformedDataUrl)?;
+    let mut incoming = Incoming::new(directory, u64::MAX)?;
+    incoming.push(&audio)?;
+    Ok(incoming.finish()?.into_received())
+}
+
+/// Downloads an http(s) URL as the service does: no key, no patience beyond the time-out, to disk.
+pub async fn from_http_url(service: &Service, url: &str, limit_bytes: u64) -> Result<Received, SourceError> {
+    let parsed = url::Url::parse(url).map_err(|_| SourceError::MalformedUrl(url.to_owned()))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(SourceError::MalformedUrl(url.to_owned()));
+    }
+    let download = async {
+        let mut response = service.http.get(parsed).send().await.map_err(SourceError::Download)?;
+        if !response.status().is_success() {
+            return Err(SourceError::Status(response.status()));
+        }
+        if service.options.require_content_length && !response.headers().contains_key(header::CONTENT_LENGTH)
+        {
+            return Err(SourceError::NoContentLength);
+        }
+        let mut incoming = Incoming::new(service.directory(), limit_bytes)?;
+        while let Some(chunk) = response.chunk().await.map_err(SourceError::Download)? {
+            incoming = incoming.push_elsewhere(chunk).await?;
+        }
+        Ok(incoming.finish()?.into_received())
+    };
+    match tokio::time::timeout(service.options.download_timeout, download).await {
+        Ok(received) => received,
+        Err(_) => Err(SourceError::Timeout),
+    }
+}
+
+/// A file that grows on disk while it is hashed; memory holds one chunk.
+pub struct Incoming {
+    file: NamedTempFile,
+    hash: Sha256,
+    bytes: u64,
+    limit_bytes: u64,
+}
+
+/// A file that has arrived whole and has no place yet.
+pub struct Arrived {
+    pub file: NamedTempFile,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+impl Incoming {
+    pub fn new(directory: &Path, limit_bytes: u64) -> std::io::Result<Incoming> {
+        let file = tempfile::Builder::new().prefix("incoming-").tempfile_in(directory)?;
+        Ok(Incoming { file, hash: Sha256::new(), bytes: 0, limit_bytes })
+    }
+
+    /// Adds a chunk. Blocking.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), SourceError> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.limit_bytes {
+            return Err(SourceError::TooLarge(self.limit_bytes));
+        }
+        self.hash.update(chunk);
+        Ok(self.file.write_all(chunk)?)
+    }
+
+    /// Adds a chunk on a thread for blocking work.
+    pub async fn push_elsewhere(mut self, chunk: Bytes) -> Result<Incoming, SourceError> {
+        let pushed = tokio::task::spawn_blocking(move || self.push(&chunk).map(|()| self)).await;
+        pushed.unwrap_or_else(|error| Err(SourceError::Io(std::io::Error::other(error))))
+    }
+
+    pub fn finish(mut self) -> std::io::Result<Arrived> {
+        self.file.flush()?;
+        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Arrived { file: self.file, sha256, bytes: self.bytes })
+    }
+}
+
+impl Arrived {
+    fn into_received(self) -> Received {
+        Received { sha256: self.sha256, bytes: self.bytes, place: Place::Temporary(self.file) }
+    }
+}
