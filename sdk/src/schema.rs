@@ -1,0 +1,55 @@
+//! JSON Schemas of the events, made from the types; `schemas/*.json` hold them for readers and other languages.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::event;
+
+/// Every kind with the schema of its body; `plugin` stands for `plugin.<name>`.
+pub fn all() -> BTreeMap<&'static str, Schema> {
+    BTreeMap::from([
+        ("job.accepted", of::<event::JobAccepted>()),
+        ("job.submitted", of::<event::JobSubmitted>()),
+        ("job.retrying", of::<event::JobRetrying>()),
+        ("job.completed", of::<event::JobCompleted>()),
+        ("job.failed", of::<event::JobFailed>()),
+        ("transcript.partial", of::<event::TranscriptPartial>()),
+        ("transcript.final", of::<event::TranscriptFinal>()),
+        ("annotation.language", of::<event::Annotation>()),
+        ("annotation.emotion", of::<event::Annotation>()),
+        ("alert.raised", of::<event::Alert>()),
+        ("alert.retracted", of::<event::Alert>()),
+        ("plugin", of::<event::PluginEvent>()),
+    ])
+}
+
+/// What every body begins with; [`event::Event`] cannot derive its schema, since the kind that decides its tail is outside of it.
+#[derive(JsonSchema)]
+#[schemars(rename = "Event")]
+#[allow(dead_code, reason = "only its shape is used")]
+struct Shape<Fields> {
+    /// The job, a UUIDv7.
+    job: Uuid,
+    /// Name of the source that the recording came from.
+    source: String,
+    /// 1, 2, … without a gap over the job's stored events; a partial has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    /// When the event happened (UTC).
+    time: Timestamp,
+    /// What was heard.
+    recording: event::Recording,
+    /// What the sender, the file's name or the config said about it.
+    metadata: Map<String, Value>,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+fn of<Fields: JsonSchema>() -> Schema {
+    // The schema of what is written, not of what is read back: readers leave more open than the writer does.
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Shape<Fields>>()
+}

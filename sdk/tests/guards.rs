@@ -1,0 +1,167 @@
+//! What happens at the wall: panics, refusals, and words that the daemon would not forward.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
+
+use hark_sdk::emission::Rubbish;
+use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
+use hark_sdk::testing::{Bench, partial, transcript};
+use hark_sdk::{Error, Host, Level, Plugin, Transcript, Wants};
+
+/// Does as the text tells it.
+struct Puppet;
+
+impl Plugin for Puppet {
+    const WANTS: Wants = Wants::FINALS.and(Wants::JOBS);
+
+    fn create(config: &str) -> Result<Self, Error> {
+        match config {
+            "panic" => panic!("cannot make it"),
+            "refuse" => Err(Error::new("key \"rules\" is missing; add a [[plugin.config.rules]]")),
+            _ => Ok(Puppet),
+        }
+    }
+
+    fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
+        match transcript.text.as_str() {
+            "panic" => panic!("it is inside 'ü' of `a secret sentence`"),
+            "fail" => Err(Error::new("not this one")),
+            "die" => Err(Error::fatal("beyond repair")),
+            "replace" => host.replace("x", &["x".to_owned()]),
+            "flood" => (0..300).try_for_each(|number| host.emit(&number)),
+            "speak for another" => host.alert(&alert("somebody_else")),
+            "alert" => host.alert(&alert("")),
+            "large" => host.emit(&"x".repeat(2 << 20)),
+            _ => host.annotate("greeting", "hello"),
+        }
+    }
+}
+
+struct Shout;
+
+impl Plugin for Shout {
+    const TRANSFORM: bool = true;
+
+    fn create(_: &str) -> Result<Self, Error> {
+        Ok(Shout)
+    }
+
+    fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
+        let mut segments: Vec<String> =
+            transcript.segments.iter().flatten().map(|segment| segment.text.to_uppercase()).collect();
+        if transcript.text.starts_with("forgetful") {
+            segments.pop();
+        }
+        host.replace(&transcript.text.to_uppercase(), &segments)
+    }
+}
+
+fn alert(plugin: &str) -> Alert {
+    Alert {
+        alert: "churn-1".into(),
+        plugin: plugin.into(),
+        rule: "churn".into(),
+        severity: Severity::Warning,
+        state: AlertState::Confirmed,
+        channel: None,
+        role: None,
+        begin_ms: None,
+        end_ms: None,
+        quote: "cancel".into(),
+    }
+}
+
+fn puppet() -> Bench<Puppet> {
+    Bench::create("{}").unwrap()
+}
+
+#[test]
+fn a_panic_in_create_is_a_refusal() {
+    let message = Bench::<Puppet>::create("panic").err().unwrap();
+    assert!(message.starts_with("panicked in create at sdk/tests/guards.rs:"), "{message}");
+}
+
+#[test]
+fn a_refusal_of_create_keeps_its_words() {
+    let message = Bench::<Puppet>::create("refuse").err().unwrap();
+    assert_eq!(message, "key \"rules\" is missing; add a [[plugin.config.rules]]");
+}
+
+#[test]
+fn a_plugin_that_panicked_is_never_called_again_and_quotes_nothing_above_trace() {
+    let mut bench = puppet();
+    let failure = bench.hand(&transcript(&["panic"])).unwrap_err();
+    assert!(failure.fatal);
+    assert!(failure.message.contains("guards.rs") && !failure.message.contains("secret"), "{failure:?}");
+    let failure = bench.hand(&transcript(&["hello"])).unwrap_err();
+    assert!(failure.fatal && failure.message == "called again after a panic", "{failure:?}");
+}
+
+#[test]
+fn an_error_is_of_one_event_and_a_fatal_one_of_the_instance() {
+    let mut bench = puppet();
+    let failure = bench.hand(&transcript(&["fail"])).unwrap_err();
+    assert!(!failure.fatal && failure.message == "not this one", "{failure:?}");
+    let failure = bench.hand(&transcript(&["die"])).unwrap_err();
+    assert!(failure.fatal && failure.message == "beyond repair", "{failure:?}");
+    assert_eq!(bench.hand(&transcript(&["hello"])).unwrap().emitted.len(), 1);
+}
+
+#[test]
+fn an_alert_gets_the_plugins_own_name_and_no_other() {
+    let heard = puppet().hand(&transcript(&["alert"])).unwrap();
+    let [Body::AlertRaised(alert)] = &heard.emitted[..] else { panic!("{heard:?}") };
+    assert_eq!(alert.plugin, hark_sdk::testing::NAME);
+    assert!(!puppet().hand(&transcript(&["speak for another"])).unwrap_err().fatal);
+}
+
+#[test]
+fn floods_and_novels_are_refused() {
+    let failure = puppet().hand(&transcript(&["flood"])).unwrap_err();
+    assert_eq!(failure.message, "the daemon refused plugin; its log says why");
+    assert!(puppet().hand(&transcript(&["large"])).is_err());
+}
+
+#[test]
+fn only_what_is_wanted_arrives() {
+    let heard = puppet().hand(&partial(1, "panic")).unwrap();
+    assert!(heard.emitted.is_empty());
+}
+
+#[test]
+fn a_transform_replaces_every_text_and_nothing_else() {
+    let mut bench = Bench::<Shout>::create("{}").unwrap();
+    let event = transcript(&["good morning", "hello"]);
+    let replaced = bench.hand(&event).unwrap().replaced.unwrap();
+    let Body::TranscriptFinal(transcript) = &replaced.body else { panic!("{replaced:?}") };
+    assert_eq!(transcript.text, "GOOD MORNING HELLO");
+    let texts: Vec<_> = transcript.segments.iter().flatten().map(|segment| segment.text.as_str()).collect();
+    assert_eq!(texts, ["GOOD MORNING", "HELLO"]);
+    let lower = |event: &Event| serde_json::to_string(event).unwrap().to_lowercase();
+    assert_eq!(lower(&replaced), lower(&event));
+}
+
+#[test]
+fn a_transform_that_forgets_a_segment_is_refused() {
+    let mut bench = Bench::<Shout>::create("{}").unwrap();
+    assert!(bench.hand(&transcript(&["forgetful", "secret"])).is_err());
+    assert!(puppet().hand(&transcript(&["replace"])).is_err(), "no transform");
+}
+
+#[test]
+fn a_plugin_cannot_say_what_is_not_its_to_say() {
+    use hark_sdk::emission::{annotated, emitted};
+    assert!(matches!(emitted("me", "job.completed", b"{}"), Err(Rubbish::Kind(_))));
+    assert!(matches!(emitted("me", "transcript.final", b"{}"), Err(Rubbish::Kind(_))));
+    assert!(matches!(emitted("me", "nonsense", b"{}"), Err(Rubbish::UnknownKind(_))));
+    assert!(matches!(emitted("me", "plugin.you", b"{}"), Err(Rubbish::ForeignName(_))));
+    assert!(matches!(emitted("me", "plugin", b"{"), Err(Rubbish::Shape { .. })));
+    assert!(matches!(emitted("me", "alert.raised", b"[]"), Err(Rubbish::Shape { .. })));
+    assert!(matches!(annotated("me", "a b", b"1"), Err(Rubbish::Name(_))));
+    assert!(matches!(annotated("me", "language", b"\"en\""), Err(Rubbish::Shape { .. })));
+    assert!(emitted("me", "plugin.me", b"1").is_ok());
+    assert!(annotated("me", "emotion", br#"{"channel":0,"value":"sad"}"#).is_ok());
+}
+
+#[test]
+fn levels_are_those_of_the_header() {
+    assert_eq!([1, 2, 3, 4, 5, 99].map(Level::from_abi).map(|level| level as i32), [1, 2, 3, 4, 5, 5]);
+}
