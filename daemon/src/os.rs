@@ -1,1 +1,0 @@
-//! What the operating system does for us.

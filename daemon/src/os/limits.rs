@@ -1,0 +1,39 @@
+//! The process's own limits, and the disk's.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Raises the number of descriptors we may open to the most that we are allowed, and returns it (`None`: no limit).
+///
+/// Shells and systemd give 1,024, with a hard limit far above it for those who ask.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason to.
+pub fn raise_nofile_limit() -> io::Result<Option<u64>> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    }
+    Ok(maximum)
+}
+
+/// Bytes that we may still write to the filesystem of this path.
+///
+/// # Errors
+/// When the path does not exist or cannot be reached.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let status = rustix::fs::statvfs(path)?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// No core dump of ours, and no other process of this user may read our memory or environment: there are keys in them.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason to.
+pub fn keep_memory_private() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Core).maximum;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}

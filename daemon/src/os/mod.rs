@@ -1,0 +1,23 @@
+//! What the operating system does for us: children that cannot hurt, leases, limits.
+//!
+//! [`spawn`] is the parent's side of a child process, [`child`] is what the child does first, [`sandbox`] what it gives up
+//! before it touches anything untrusted. With `pipeline/library.rs` this is the only place with `unsafe`.
+
+pub mod child;
+mod landlock;
+pub mod lease;
+pub mod limits;
+pub mod packet;
+pub mod recording;
+pub mod sandbox;
+mod seccomp;
+pub mod spawn;
+#[cfg(test)]
+mod tests;
+
+pub use child::{Limits, enter};
+pub use lease::{Lease, has_writers};
+pub use limits::{free_bytes, keep_memory_private, raise_nofile_limit};
+pub use packet::PacketSocket;
+pub use recording::{NotARecording, open_recording};
+pub use spawn::{ChildCommand, Output};

@@ -1,0 +1,212 @@
+//! Which system calls: seccomp.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// System call to the rules that match it; no rules: always.
+type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
+
+const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
+
+/// For the audio worker: a list of what may be done. Returns what is missing.
+pub(super) fn only_reading() -> Option<String> {
+    verdict(install_only_reading())
+}
+
+/// For a plugin: a list of what may not be done. Returns what is missing.
+pub(super) fn nothing_dangerous(network: bool) -> Option<String> {
+    verdict(install_nothing_dangerous(network))
+}
+
+fn verdict(outcome: Result<(), Error>) -> Option<String> {
+    outcome.err().map(|error| format!("seccomp: not in force: {error}"))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Filter(#[from] seccompiler::BackendError),
+    #[error(transparent)]
+    Install(#[from] seccompiler::Error),
+}
+
+fn install_only_reading() -> Result<(), Error> {
+    let mut allowed: Calls = READING.iter().map(|&call| (call, Vec::new())).collect();
+    // abort() signals itself.
+    allowed.insert(libc::SYS_tgkill, vec![rule(&[argument(0, SeccompCmpOp::Eq, own_pid())?])?]);
+    // Its own limits, to renew the CPU seconds of a job.
+    allowed.insert(libc::SYS_prlimit64, vec![rule(&[argument(0, SeccompCmpOp::Eq, 0)?])?]);
+    install(allowed, REFUSED, SeccompAction::Allow)
+}
+
+/// What reading a descriptor, memory, the clock, the socket and exiting need, in glibc and musl.
+const READING: &[c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_gettid,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_newfstatat,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_read,
+    libc::SYS_recvmsg,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sendmsg,
+    libc::SYS_sigaltstack,
+    libc::SYS_statx,
+    libc::SYS_write,
+    libc::SYS_writev,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+];
+
+fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
+    // clone3 hides its flags in memory where a filter cannot look; told that the kernel lacks it, C libraries use clone.
+    let unknown: Calls = [(libc::SYS_clone3, Vec::new())].into();
+    install(unknown, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
+
+    let mut refused: Calls = DANGEROUS.iter().map(|&call| (call, Vec::new())).collect();
+    let a_process = rule(&[argument(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?])?;
+    refused.insert(libc::SYS_clone, vec![a_process]);
+    for call in [libc::SYS_kill, libc::SYS_tgkill] {
+        refused.insert(call, vec![rule(&[argument(0, SeccompCmpOp::Ne, own_pid())?])?]);
+    }
+    let another = [argument(0, SeccompCmpOp::Ne, 0)?, argument(0, SeccompCmpOp::Ne, own_pid())?];
+    refused.insert(libc::SYS_prlimit64, vec![rule(&another)?]);
+    refused.insert(libc::SYS_prctl, each(0, &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64])?);
+    // Typing into the terminal that the daemon was started from.
+    refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX])?);
+    // Internet families and the one that getaddrinfo asks the kernel with, or none.
+    let mut foreign = Vec::new();
+    if network {
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+            foreign.push(argument(0, SeccompCmpOp::Ne, family as u64)?);
+        }
+    }
+    refused.insert(libc::SYS_socket, if network { vec![rule(&foreign)?] } else { Vec::new() });
+    #[cfg(target_arch = "x86_64")]
+    refused.extend(x32_twins(&refused));
+    install(refused, SeccompAction::Allow, REFUSED)
+}
+
+/// Other programs, other processes, the system itself, and ways around the filter.
+const DANGEROUS: &[c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    libc::SYS_kcmp,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_personality,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_ptrace,
+    libc::SYS_quotactl,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_tkill,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+];
+
+/// The same calls under the numbers of the x32 interface, which some kernels have and no program of ours uses: those with the bit set
+/// and the 36 that x32 numbers by itself.
+#[cfg(target_arch = "x86_64")]
+fn x32_twins(refused: &Calls) -> Calls {
+    const X32: c_long = 0x4000_0000;
+    refused.keys().copied().chain(512..=547).map(|call| (call | X32, Vec::new())).collect()
+}
+
+fn each(index: u8, values: &[u64]) -> Result<Vec<SeccompRule>, Error> {
+    values.iter().map(|&value| rule(&[argument(index, SeccompCmpOp::Eq, value)?])).collect()
+}
+
+fn rule(conditions: &[SeccompCondition]) -> Result<SeccompRule, Error> {
+    Ok(SeccompRule::new(conditions.to_vec())?)
+}
+
+fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
+    Ok(SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?)
+}
+
+fn own_pid() -> u64 {
+    u64::from(std::process::id())
+}
+
+fn install(calls: Calls, otherwise: SeccompAction, matched: SeccompAction) -> Result<(), Error> {
+    let architecture = std::env::consts::ARCH.try_into()?;
+    let program: BpfProgram = SeccompFilter::new(calls, otherwise, matched, architecture)?.try_into()?;
+    Ok(seccompiler::apply_filter(&program)?)
+}

@@ -1,0 +1,228 @@
+//! Children that try what they may not. The child is this test program itself, told to run one of the ignored tests below, which
+//! do nothing unless they were started as a child.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use super::sandbox::{PluginRights, confine_audio_worker, confine_plugin};
+use super::{ChildCommand, Limits, Output};
+
+/// What was tried, and "ok" or the error.
+type Report = BTreeMap<String, String>;
+
+#[tokio::test]
+async fn a_plugin_may_not_start_programs_open_sockets_or_leave_its_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["state/plugins/mine", "elsewhere"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("state/ledger"), "secret").unwrap();
+    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    let report = report_of("plugin_child", folder.path()).await;
+    assert_eq!(report["missing"], "ok");
+    for allowed in [
+        "a thread",
+        "reading elsewhere",
+        "writing its folder",
+        "/proc/self/status",
+        "/dev/null",
+        "aborting itself",
+    ] {
+        assert_eq!(report[allowed], "ok", "{allowed}: {report:#?}");
+    }
+    for refused in [
+        "a program",
+        "a tcp socket",
+        "a unix socket",
+        "signalling the daemon",
+        "reading the ledger",
+        "the daemon's environment",
+        "writing elsewhere",
+        "removing elsewhere",
+    ] {
+        assert!(
+            report[refused].contains("denied") || report[refused].contains("not permitted"),
+            "{report:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_with_the_right_to_it_reaches_the_network_and_no_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = report_of("network_child", folder.path()).await;
+    // Nobody listens there; that the kernel says so means that we got that far.
+    assert!(report["a tcp socket"].contains("refused"), "{report:#?}");
+    assert!(report["a unix socket"].contains("not permitted"), "{report:#?}");
+}
+
+#[tokio::test]
+async fn the_audio_worker_can_open_nothing_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    let report = report_of("audio_child", folder.path()).await;
+    assert_eq!(report["missing"], "ok");
+    for refused in ["a program", "a tcp socket", "a unix socket", "reading elsewhere", "writing elsewhere"] {
+        assert!(report[refused].contains("not permitted"), "{refused}: {report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_has_one_socket_one_variable_and_its_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without CLOEXEC, as a careless library would open it.
+    let leaked = File::open("/dev/zero").unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let report = report_of("plain_child", folder.path()).await;
+    assert_eq!(report["descriptors"], "0 1 2 3");
+    assert_eq!(report["variables"], "HARK_CHILD");
+    assert_eq!(report["files"], "32");
+    assert_eq!(report["capabilities"], "0000000000000000");
+    assert_eq!(report["10 MiB"], "ok");
+    assert_eq!(report["1 GiB"], "no memory");
+    drop(leaked);
+}
+
+#[tokio::test]
+async fn dropping_the_handle_kills_the_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, mut socket) = child("waiting_child", folder.path()).spawn_stream().await.unwrap();
+    let mut ready = [0];
+    socket.read_exact(&mut ready).await.unwrap();
+    drop(child);
+    let end = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut ready)).await;
+    assert_eq!(end.unwrap().unwrap(), 0, "the socket closes when the child dies");
+}
+
+async fn report_of(test: &str, folder: &Path) -> Report {
+    let (_child, mut socket) = child(test, folder).spawn_stream().await.unwrap();
+    let mut text = Vec::new();
+    socket.read_to_end(&mut text).await.unwrap();
+    serde_json::from_slice(&text)
+        .unwrap_or_else(|_| panic!("{test} died: {:?}", String::from_utf8_lossy(&text)))
+}
+
+fn child(test: &str, folder: &Path) -> ChildCommand {
+    let limits = Limits { memory: Some(256 << 20), descriptors: Some(32), ..Limits::default() };
+    ChildCommand::new(&std::env::current_exe().unwrap(), &format!("os::tests::{test}"))
+        .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", "--skip"])
+        // The harness takes it for a name to skip, and the child finds it last on its command line.
+        .arg(folder)
+        .stderr(Output::Inherit)
+        .limits(limits)
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn plugin_child() {
+    confined_plugin(false);
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn network_child() {
+    confined_plugin(true);
+}
+
+fn confined_plugin(network: bool) {
+    let Some((mut socket, folder)) = entered() else { return };
+    let state = folder.join("state");
+    let missing = confine_plugin(&PluginRights {
+        hidden: vec![state.clone()],
+        writable: vec![state.join("plugins/mine")],
+        network,
+    });
+    let mut report = attempts(&folder);
+    let mut note = |what: &str, outcome: std::io::Result<()>| report.insert(what.into(), word(outcome));
+    note("missing", if missing.is_empty() { Ok(()) } else { Err(std::io::Error::other(missing.join("; "))) });
+    note("a thread", std::thread::Builder::new().spawn(|| {}).map(|thread| thread.join().unwrap()));
+    note("reading the ledger", File::open(state.join("ledger")).map(drop));
+    note("writing its folder", std::fs::write(state.join("plugins/mine/notes"), "mine"));
+    note("/proc/self/status", File::open("/proc/self/status").map(drop));
+    note("/dev/null", std::fs::write("/dev/null", "x"));
+    let daemon = rustix::process::getppid().unwrap();
+    note(
+        "the daemon's environment",
+        File::open(format!("/proc/{}/environ", daemon.as_raw_nonzero())).map(drop),
+    );
+    note("signalling the daemon", Ok(rustix::process::test_kill_process(daemon)).and_then(|sent| Ok(sent?)));
+    let me = rustix::process::getpid();
+    note("aborting itself", Ok(rustix::process::test_kill_process(me)).and_then(|sent| Ok(sent?)));
+    socket.write_all(&serde_json::to_vec(&report).unwrap()).unwrap();
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn audio_child() {
+    let Some((mut socket, folder)) = entered() else { return };
+    let missing = confine_audio_worker();
+    let mut report = attempts(&folder);
+    report.insert("missing".into(), if missing.is_empty() { "ok".into() } else { missing.join("; ") });
+    socket.write_all(&serde_json::to_vec(&report).unwrap()).unwrap();
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn plain_child() {
+    let Some((mut socket, _)) = entered() else { return };
+    let mut report = Report::new();
+    let open = |&number: &i32| Path::new(&format!("/proc/self/fd/{number}")).symlink_metadata().is_ok();
+    let numbers: Vec<String> = (0..64).filter(open).map(|number| number.to_string()).collect();
+    report.insert("descriptors".into(), numbers.join(" "));
+    let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+    report.insert("variables".into(), names.join(" "));
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    report.insert("files".into(), files.unwrap_or_default().to_string());
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    report.insert("capabilities".into(), effective.into());
+    for (name, bytes) in [("10 MiB", 10 << 20), ("1 GiB", 1 << 30)] {
+        let taken = Vec::<u8>::new().try_reserve_exact(bytes);
+        report.insert(name.into(), taken.map_or("no memory", |()| "ok").into());
+    }
+    socket.write_all(&serde_json::to_vec(&report).unwrap()).unwrap();
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn waiting_child() {
+    let Some((mut socket, _)) = entered() else { return };
+    socket.write_all(b"!").unwrap();
+    // Until the socket closes, which it does only if the tests die.
+    let _ = socket.read(&mut [0]);
+}
+
+/// The socket and the folder, if this is a child.
+fn entered() -> Option<(File, PathBuf)> {
+    std::env::var_os("HARK_CHILD")?;
+    let socket = super::enter(c"hark-test").unwrap();
+    // A file, since the audio worker may read and write but knows no send.
+    Some((File::from(socket), std::env::args_os().next_back()?.into()))
+}
+
+fn attempts(folder: &Path) -> Report {
+    let elsewhere = folder.join("elsewhere");
+    [
+        ("a program", Command::new("/bin/true").spawn().map(drop)),
+        ("a tcp socket", std::net::TcpStream::connect(("127.0.0.1", 1)).map(drop)),
+        ("a unix socket", UnixStream::connect(folder.join("socket")).map(drop)),
+        ("reading elsewhere", File::open(elsewhere.join("rules")).map(drop)),
+        ("writing elsewhere", std::fs::write(elsewhere.join("rules"), "mine")),
+        ("removing elsewhere", std::fs::remove_file(elsewhere.join("rules"))),
+    ]
+    .into_iter()
+    .map(|(what, outcome)| (what.to_owned(), word(outcome)))
+    .collect()
+}
+
+fn word(outcome: std::io::Result<()>) -> String {
+    outcome.map_or_else(|error| error.to_string().to_lowercase(), |()| "ok".into())
+}
