@@ -8,7 +8,6 @@ pub mod audio;
 pub mod lane;
 pub mod ledger;
 pub mod machine;
-pub mod scheduler;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

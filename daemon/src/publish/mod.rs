@@ -1,5 +1,14 @@
-//! publish
+//! Out of the house: events to NATS. Delivery promise: a stored event stays in the outbox until JetStream has acknowledged it, and is
+//! sent again under the same id; partials are lossy.
 
 mod connect;
+mod large;
+mod outbox;
+mod partials;
+mod stream;
+mod subject;
 
 pub use connect::{ConnectError, Patience, connect};
+pub use outbox::Outbox;
+pub use partials::{Outlet, Partials, partials};
+pub use subject::Subjects;

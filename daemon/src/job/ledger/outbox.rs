@@ -1,7 +1,7 @@
 //! The outbox: stored events that JetStream has not acknowledged.
 
 use hark_sdk::event::Event;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -23,6 +23,8 @@ pub struct Row {
     pub time: String,
     /// The JSON body.
     pub body: Vec<u8>,
+    /// Stream sequence of the job's last acknowledged event, 0 for none.
+    pub stream_seq: u64,
 }
 
 /// An event that JetStream has.
@@ -71,7 +73,9 @@ pub fn after(
     bytes: usize,
 ) -> Result<Vec<Row>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, job, source, kind, sequence, time, body FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, job, source, kind, sequence, time, body,
+                coalesce((SELECT stream_seq FROM job WHERE job.id = outbox.job), 0)
+         FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut taken = Vec::new();
@@ -90,21 +94,10 @@ pub fn after(
             sequence: row.get(4)?,
             time: row.get(5)?,
             body,
+            stream_seq: row.get(7)?,
         });
     }
     Ok(taken)
-}
-
-/// Stream sequence of the job's last acknowledged event, 0 for none.
-///
-/// # Errors
-/// When the query fails.
-pub fn stream_seq(connection: &Connection, job: Uuid) -> Result<u64, LedgerError> {
-    let found = connection
-        .prepare_cached("SELECT stream_seq FROM job WHERE id = ?1")?
-        .query_row([job], |row| row.get(0))
-        .optional()?;
-    Ok(found.unwrap_or(0))
 }
 
 /// Takes an acknowledged event out.

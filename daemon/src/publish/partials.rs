@@ -1,0 +1,120 @@
+//! Partials: published without waiting; where the connection is behind, the newest of a job replaces the others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hark_sdk::event::{Body, Event};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::subject::{Subjects, headers};
+use crate::http::metrics::Metrics;
+
+/// Partials on their way to the connection. At a few hundred bytes each this is some hundred KiB; beyond it they are merged.
+const QUEUE: usize = 1_024;
+
+/// Takes partials from the recognizers. Clones share the same queue.
+#[derive(Debug, Clone)]
+pub struct Partials {
+    queue: mpsc::Sender<Event>,
+    behind: Arc<Behind>,
+    metrics: Metrics,
+}
+
+/// The newest partial of each job whose predecessors did not get through. Bounded by the number of streams in flight.
+#[derive(Debug, Default)]
+struct Behind {
+    newest: Mutex<HashMap<Uuid, Event>>,
+    some: Notify,
+}
+
+/// The other end; [`Outlet::run`] publishes.
+#[derive(Debug)]
+pub struct Outlet {
+    queue: mpsc::Receiver<Event>,
+    behind: Arc<Behind>,
+    metrics: Metrics,
+}
+
+/// Both ends.
+pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let behind = Arc::<Behind>::default();
+    (
+        Partials { queue: sender, behind: Arc::clone(&behind), metrics: metrics.clone() },
+        Outlet { queue: receiver, behind, metrics },
+    )
+}
+
+impl Partials {
+    /// Hands a `transcript.partial` over. Never blocks.
+    pub fn offer(&self, event: Event) {
+        let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once a job is behind, its order is kept by staying there until it is taken.
+        if let Some(waiting) = newest.get_mut(&event.job) {
+            *waiting = event;
+            self.metrics.publish_partials_merged.inc();
+        } else if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(event) {
+            newest.insert(event.job, event);
+            self.behind.some.notify_one();
+        }
+    }
+}
+
+impl Outlet {
+    /// Publishes until `stop`. A partial that is lost with a connection is lost; the final comes by another way.
+    pub async fn run(mut self, client: async_nats::Client, subjects: Subjects, stop: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                // In this order: what is behind is newer than what is queued.
+                biased;
+                event = self.queue.recv() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
+                () = self.behind.some.notified() => match self.take_behind() {
+                    Some(event) => event,
+                    None => continue,
+                },
+                () = stop.cancelled() => return,
+            };
+            self.publish(&client, &subjects, &event).await;
+        }
+    }
+
+    fn take_behind(&self) -> Option<Event> {
+        let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = *newest.keys().next()?;
+        let event = newest.remove(&job);
+        if !newest.is_empty() {
+            self.behind.some.notify_one();
+        }
+        event
+    }
+
+    async fn publish(&self, client: &async_nats::Client, subjects: &Subjects, event: &Event) {
+        let Body::TranscriptPartial(partial) = &event.body else { return };
+        let kind = event.kind().to_string();
+        let subject = subjects.event(&kind, &event.source, event.job);
+        let headers = headers(
+            &kind,
+            &event.source,
+            event.job,
+            &format!("p{}", partial.revision),
+            &event.time.to_string(),
+        );
+        let body = match serde_json::to_vec(event) {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(job = %event.job, %error, "a partial cannot be written as JSON");
+                return;
+            }
+        };
+        match client.publish_with_headers(subject, headers, body.into()).await {
+            Ok(()) => self.metrics.publish_partials.inc(),
+            Err(error) => warn!(job = %event.job, %error, "a partial did not leave"),
+        }
+    }
+}
