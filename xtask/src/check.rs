@@ -1,0 +1,76 @@
+//! `cargo xtask test`: what CI does, in the order in which a mistake is cheapest to find.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::workspace::Workspace;
+use crate::{nats_server, python, terminal};
+
+/// Runs every step and prints how long each took; the first that fails ends it.
+pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    let outcome = steps(workspace, &mut report);
+    report.print();
+    outcome
+}
+
+fn steps(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
+    let mut nats_server = None;
+    let mut interpreter = None;
+    report.step("tools", || {
+        nats_server = Some(nats_server::find_or_install(workspace)?.path);
+        interpreter = Some(python::environment(workspace)?.with_test_requirements(workspace)?.interpreter());
+        Ok(())
+    })?;
+    report.cargo("formatting", workspace.cargo(&["fmt", "--all", "--check"]))?;
+    report.cargo(
+        "clippy",
+        workspace.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    )?;
+    // Before the tests: they start the emulator and load the plugins, which `cargo test` alone would not build.
+    report.cargo("build", workspace.cargo(&["build", "--workspace"]))?;
+    let mut tests = workspace.cargo(&["test", "--workspace"]);
+    tests.envs(nats_server.map(|path| (nats_server::VARIABLE, path)));
+    tests.env("HARK_TESTS_BUILT", "1");
+    tests.envs(interpreter.map(|path| ("HARK_PYTHON", path)));
+    report.cargo("tests", tests)?;
+    let mut docs = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "--deny warnings");
+    report.cargo("docs", docs)
+}
+
+/// What was done so far, and how long it took.
+#[derive(Default)]
+struct Report {
+    rows: Vec<(&'static str, Duration, bool)>,
+}
+
+impl Report {
+    fn cargo(&mut self, name: &'static str, mut command: Command) -> anyhow::Result<()> {
+        self.step(name, || {
+            let status = command.status().context("starting cargo")?;
+            if !status.success() {
+                bail!("cargo ended with {status}");
+            }
+            Ok(())
+        })
+    }
+
+    fn step(&mut self, name: &'static str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        println!("{}", terminal::bold(&format!("== {name}")));
+        let begin = Instant::now();
+        let outcome = work();
+        self.rows.push((name, begin.elapsed(), outcome.is_ok()));
+        outcome.with_context(|| format!("step {name:?}"))
+    }
+
+    fn print(&self) {
+        println!();
+        for (name, elapsed, good) in &self.rows {
+            let word = if *good { terminal::green("ok") } else { terminal::red("FAILED") };
+            println!("{name:<12} {:>7.1} s  {word}", elapsed.as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The sample recordings: spoken by espeak-ng from `xtask/samples/texts.toml`, so that anyone can read, change and remake them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::workspace::Workspace;
+
+/// Where texts, recordings and manifest are.
+pub(crate) const FOLDER: &str = "xtask/samples";
+/// What telephones send; enough for speech, and small enough to commit.
+const SAMPLE_RATE: usize = 8_000;
+/// Between two sentences, where the sample does not say otherwise.
+const PAUSE_MS: usize = 400;
+
+/// What the emulator is told about one recording; the key is the sha256 of its bytes.
+pub(crate) type Manifest = BTreeMap<String, Entry>;
+
+/// One recording of the manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) language: String,
+    pub(crate) emotion: String,
+    pub(crate) sentences: Vec<Sentence>,
+}
+
+/// A sentence of the manifest; times are milliseconds from the start of the recording.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Sentence {
+    pub(crate) channel_id: usize,
+    pub(crate) begin_time: usize,
+    pub(crate) end_time: usize,
+    pub(crate) text: String,
+    pub(crate) language: String,
+    pub(crate) emotion: String,
+}
+
+/// Speaks every sample of `texts.toml` and writes the manifest.
+pub(crate) fn speak_all(workspace: &Workspace) -> anyhow::Result<()> {
+    let folder = workspace.path(FOLDER);
+    let script_path = folder.join("texts.toml");
+    let script =
+        fs::read_to_string(&script_path).with_context(|| format!("reading {}", script_path.display()))?;
+    let script: Script =
+        toml::from_str(&script).with_context(|| format!("reading {}", script_path.display()))?;
+    let mut manifest = Manifest::new();
+    for sample in &script.sample {
+        let (audio, sentences) = script.speak(sample).with_context(|| sample.file.clone())?;
+        let path = folder.join(&sample.file);
+        encode(&audio, sample.channels.len(), &path)?;
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let seconds = audio.len() as f64 / (SAMPLE_RATE * sample.channels.len()) as f64;
+        println!("{:<18} {:>7} bytes  {:>6.1} s", sample.file, bytes.len(), seconds);
+        manifest.insert(hex(&Sha256::digest(&bytes)), sample.entry(sentences));
+    }
+    let path = folder.join("manifest.json");
+    let text = serde_json::to_string_pretty(&manifest).context("writing the manifest as JSON")?;
+    fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
+}
+
+#[derive(Debug, Deserialize)]
+struct Script {
+    voice: BTreeMap<String, Voice>,
+    sample: Vec<Sample>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Voice {
+    espeak: String,
+    pitch: u32,
+    words_per_minute: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sample {
+    file: String,
+    language: String,
+    pause_ms: Option<usize>,
+    /// Voices by channel; a recording of one channel has any voices.
+    #[serde(default = "one_channel")]
+    channels: Vec<String>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    voice: String,
+    emotion: String,
+    text: String,
+    /// What espeak-ng is given, where it cannot read the text.
+    spoken: Option<String>,
+}
+
+fn one_channel() -> Vec<String> {
+    vec![String::new()]
+}
+
+impl Script {
+    /// Interleaved samples, and where each sentence stands in them.
+    fn speak(&self, sample: &Sample) -> anyhow::Result<(Vec<i16>, Vec<Sentence>)> {
+        let channels = sample.channels.len();
+        let pause = vec![0; sample.pause_ms.unwrap_or(PAUSE_MS) * SAMPLE_RATE / 1000 * channels];
+        let mut audio: Vec<i16> = Vec::new();
+        let mut sentences = Vec::new();
+        for line in &sample.lines {
+            if !audio.is_empty() {
+                audio.extend(&pause);
+            }
+            let voice = self.voice.get(&line.voice).with_context(|| format!("no voice {:?}", line.voice))?;
+            let channel = sample.channels.iter().position(|name| *name == line.voice).unwrap_or(0);
+            let begin = audio.len();
+            for value in voice.say(line.spoken.as_ref().unwrap_or(&line.text))? {
+                audio.extend((0..channels).map(|index| if index == channel { value } else { 0 }));
+            }
+            let milliseconds = |position: usize| position / channels * 1000 / SAMPLE_RATE;
+            sentences.push(Sentence {
+                channel_id: channel,
+                begin_time: milliseconds(begin),
+                end_time: milliseconds(audio.len()),
+                text: line.text.clone(),
+                language: sample.language.clone(),
+                emotion: line.emotion.clone(),
+            });
+        }
+        Ok((audio, sentences))
+    }
+}
+
+impl Sample {
+    fn entry(&self, sentences: Vec<Sentence>) -> Entry {
+        // Chinese and Japanese put no space between sentences.
+        let space = if matches!(self.language.as_str(), "zh" | "ja") { "" } else { " " };
+        let texts: Vec<&str> = self.lines.iter().map(|line| line.text.as_str()).collect();
+        Entry {
+            name: self.file.clone(),
+            text: texts.join(space),
+            language: self.language.clone(),
+            emotion: self.prevailing_emotion(),
+            sentences,
+        }
+    }
+
+    /// The one that most lines have; of several, the first to reach it.
+    fn prevailing_emotion(&self) -> String {
+        let count = |emotion: &str| self.lines.iter().filter(|line| line.emotion == emotion).count();
+        let mut best = "";
+        for line in &self.lines {
+            if best.is_empty() || count(&line.emotion) > count(best) {
+                best = &line.emotion;
+            }
+        }
+        best.to_owned()
+    }
+}
+
+impl Voice {
+    fn say(&self, text: &str) -> anyhow::Result<Vec<i16>> {
+        let spoken = pipe(
+            Command::new("espeak-ng")
+                .args(["-v", &self.espeak])
+                .args(["-p", &self.pitch.to_string()])
+                .args(["-s", &self.words_per_minute.to_string()])
+                .args(["--stdout", "-b", "1", "--stdin"]),
+            text.as_bytes(),
+        )?;
+        // espeak-ng does not know the length when it writes the header to a pipe. Without dither, the same text is the same bytes.
+        let raw = pipe(
+            Command::new("sox")
+                .args(["-D", "--ignore-length", "-t", "wav", "-", "-t", "raw"])
+                .args(RAW)
+                .args([
+                    "-c", "1", "-", "gain", "-n", "-3", "silence", "1", "0.01", "0.1%", "reverse", "silence",
+                    "1", "0.01", "0.1%", "reverse",
+                ]),
+            &spoken,
+        )?;
+        ensure!(raw.len() > SAMPLE_RATE / 2, "espeak-ng said nothing for {text:?}");
+        Ok(raw.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
+    }
+}
+
+const RAW: [&str; 6] = ["-r", "8000", "-b", "16", "-e", "signed-integer"];
+
+fn encode(audio: &[i16], channels: usize, path: &Path) -> anyhow::Result<()> {
+    let raw: Vec<u8> = audio.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let channels = channels.to_string();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let mut command = match extension {
+        "wav" | "flac" => {
+            let mut sox = Command::new("sox");
+            sox.args(["-D", "-t", "raw"])
+                .args(RAW)
+                .args(["-c", &channels, "-"])
+                .args(["--comment", ""])
+                .arg(path);
+            sox
+        }
+        "mp3" => {
+            let mut lame = Command::new("lame");
+            lame.args([
+                "--quiet",
+                "-r",
+                "-s",
+                "8",
+                "--bitwidth",
+                "16",
+                "--signed",
+                "--little-endian",
+                "-m",
+                "m",
+            ]);
+            lame.args(["-b", "16", "--cbr", "-q", "0", "-"]).arg(path);
+            lame
+        }
+        other => bail!("no way to write {other:?}; a sample is wav, flac or mp3"),
+    };
+    pipe(&mut command, &raw).map(|_| ())
+}
+
+/// What `command` writes when it is given `input`.
+fn pipe(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {program} (apt install espeak-ng sox lame)"))?;
+    let mut stdin = child.stdin.take().context("a pipe to the child")?;
+    let output = std::thread::scope(|scope| {
+        // By another thread: neither side may wait for the other's full pipe. A child that ends early tells by its status.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output()
+    })
+    .with_context(|| format!("reading from {program}"))?;
+    ensure!(output.status.success(), "{program} ended with {}", output.status);
+    Ok(output.stdout)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
