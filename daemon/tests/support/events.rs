@@ -1,0 +1,84 @@
+//! What a consumer hears: the events' stream, read by sequence, and the partials, which no stream keeps.
+
+use std::sync::{Arc, Mutex};
+
+use async_nats::jetstream;
+use async_nats::{Client, HeaderMap};
+use futures::StreamExt;
+use hark_sdk::event::Event;
+use serde_json::Value;
+
+/// One event as it came over NATS.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Heard {
+    /// `family.name`, from `ce-type`.
+    pub fn kind(&self) -> &str {
+        let kind = self.headers.get("ce-type").map_or("", |kind| kind.as_str());
+        kind.strip_prefix("hark.").unwrap_or(kind)
+    }
+
+    /// The job's id.
+    pub fn job(&self) -> &str {
+        self.body["job"].as_str().unwrap_or_default()
+    }
+
+    /// The body as the SDK reads it.
+    pub fn event(&self) -> Event {
+        Event::from_value(&self.kind().parse().unwrap(), self.body.clone()).unwrap()
+    }
+
+    fn new(subject: &str, headers: Option<HeaderMap>, payload: &[u8]) -> Heard {
+        let body =
+            serde_json::from_slice(payload).unwrap_or_else(|error| panic!("{subject}: no JSON: {error}"));
+        Heard { subject: subject.to_owned(), headers: headers.unwrap_or_default(), body }
+    }
+}
+
+/// Everything heard so far.
+#[derive(Debug)]
+pub struct Ear {
+    client: Client,
+    stored: Vec<Heard>,
+    next_sequence: u64,
+    partials: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl Ear {
+    /// Listens from now on for partials, and from the stream's beginning for what is stored.
+    pub async fn open(client: Client) -> Ear {
+        let partials: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let mut subscription = client.subscribe("hark.event.transcript.partial.>").await.unwrap();
+        client.flush().await.unwrap();
+        let heard = Arc::clone(&partials);
+        tokio::spawn(async move {
+            while let Some(message) = subscription.next().await {
+                heard.lock().unwrap().push(Heard::new(&message.subject, message.headers, &message.payload));
+            }
+        });
+        Ear { client, stored: Vec::new(), next_sequence: 1, partials }
+    }
+
+    /// The stored events, in the order of the stream. A stream or server that is away adds nothing.
+    pub async fn stored(&mut self) -> &[Heard] {
+        let stream = jetstream::new(self.client.clone()).get_stream_no_info("HARK_EVENTS").await;
+        let Ok(stream) = stream else { return &self.stored };
+        while let Ok(message) =
+            stream.get_first_raw_message_by_subject("hark.event.>", self.next_sequence).await
+        {
+            self.next_sequence = message.sequence + 1;
+            self.stored.push(Heard::new(&message.subject, Some(message.headers), &message.payload));
+        }
+        &self.stored
+    }
+
+    /// The partials, in the order of their coming.
+    pub fn partials(&self) -> Vec<Heard> {
+        self.partials.lock().unwrap().clone()
+    }
+}

@@ -1,0 +1,300 @@
+//! The daemon as a process, with a config of its own in a folder of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use tempfile::TempDir;
+
+use super::emulator::Emulator;
+use super::events::{Ear, Heard};
+use super::nats_server::{NatsServer, free_address};
+use super::process::Process;
+use super::programs;
+use super::wait::{CEILING, http_get, wait_until};
+
+/// What the daemon will be started with. Keys that no method names are set with [`Setup::set`].
+#[derive(Debug)]
+pub struct Setup {
+    folder: TempDir,
+    nats: Option<String>,
+    http: SocketAddr,
+    tables: BTreeMap<String, BTreeMap<String, String>>,
+    arrays: String,
+    environment: HashMap<String, String>,
+}
+
+/// A running `harkd run`; gone, folder and all, when it is dropped. When the test panics, its log is printed.
+#[derive(Debug)]
+pub struct Hark {
+    process: Process,
+    folder: TempDir,
+    http: SocketAddr,
+    environment: HashMap<String, String>,
+    ear: Ear,
+    given: HashMap<String, usize>,
+}
+
+impl Hark {
+    /// A setup without sources; waits are short, rates unlimited, so that tests are quick.
+    #[allow(clippy::new_ret_no_self, reason = "`Hark::new().folder(…).start()` reads as what it is")]
+    pub fn new() -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let http = free_address();
+        let setup = Setup {
+            http,
+            nats: None,
+            tables: BTreeMap::new(),
+            arrays: String::new(),
+            environment: HashMap::from([("DASHSCOPE_API_KEY".to_owned(), "sk-of-the-tests".to_owned())]),
+            folder,
+        };
+        let state = toml_text(&setup.folder.path().join("state"));
+        setup
+            .set("state.directory", &state)
+            .set("http.listen", &format!("\"{http}\""))
+            .set("log.format", "\"human\"")
+            .set("log.level", "\"info,harkd=debug\"")
+            .set("dashscope.requests_per_minute", "0")
+            .set("dashscope.poll_interval", "\"100ms\"")
+    }
+
+    /// Writes a file into a watched folder, under another name first, so that the daemon sees all of it or nothing.
+    pub fn drop_file(&self, folder: &str, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(folder).join(name);
+        let part = path.with_file_name(format!(".{name}.part"));
+        std::fs::write(&part, bytes).unwrap();
+        std::fs::rename(&part, &path).unwrap();
+        path
+    }
+
+    /// A path in the daemon's folder.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// The file that `--config` names.
+    pub fn config_file(&self) -> PathBuf {
+        self.path("harkd.toml")
+    }
+
+    /// The next event of this kind that no earlier call has returned, e.g. `transcript.final`; partials too.
+    pub async fn next_event(&mut self, kind: &str) -> Heard {
+        let position = self.given.get(kind).copied().unwrap_or(0);
+        let mut found = None;
+        let (ear, process) = (&mut self.ear, &mut self.process);
+        wait_until(&format!("an event {kind}"), CEILING, async || {
+            let heard =
+                if kind == "transcript.partial" { ear.partials() } else { ear.stored().await.to_vec() };
+            found = heard.into_iter().filter(|event| event.kind() == kind).nth(position);
+            assert!(found.is_some() || process.is_running(), "harkd ended while {kind} was waited for");
+            found.is_some()
+        })
+        .await;
+        self.given.insert(kind.to_owned(), position + 1);
+        found.unwrap()
+    }
+
+    /// The stored events of one job, up to now.
+    pub async fn events_of(&mut self, job: &str) -> Vec<Heard> {
+        self.ear.stored().await.iter().filter(|event| event.job() == job).cloned().collect()
+    }
+
+    /// All stored events, up to now.
+    pub async fn events(&mut self) -> Vec<Heard> {
+        self.ear.stored().await.to_vec()
+    }
+
+    /// The partials, up to now.
+    pub fn partials(&self) -> Vec<Heard> {
+        self.ear.partials()
+    }
+
+    /// Waits until this many jobs have had their last event, and returns those events.
+    pub async fn ended_jobs(&mut self, count: usize) -> Vec<Heard> {
+        let mut ended = Vec::new();
+        let ear = &mut self.ear;
+        wait_until(&format!("the end of {count} jobs"), CEILING, async || {
+            ended = ear.stored().await.iter().filter(|event| is_last(event)).cloned().collect::<Vec<_>>();
+            ended.len() >= count
+        })
+        .await;
+        ended
+    }
+
+    /// What `/metrics`, `/healthz`, `/readyz` answer.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        http_get(self.http, path).await
+    }
+
+    /// Everything it has logged, over restarts.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process.terminate(CEILING).await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts again with the same config and state, killing first what still runs, and waits until it is ready.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = launch(self.folder.path(), &self.environment);
+        self.ready().await;
+    }
+
+    /// Another command of `harkd` with the same config, e.g. `["tail", "--json"]`; not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::harkd());
+        command.arg("--config").arg(self.config_file()).args(arguments);
+        command
+    }
+
+    async fn ready(&mut self) {
+        let (process, http) = (&mut self.process, self.http);
+        wait_until("harkd to be ready", CEILING, async || {
+            assert!(process.is_running(), "harkd ended before it was ready");
+            matches!(http_get(http, "/readyz").await, Some((200, _)))
+        })
+        .await;
+    }
+}
+
+impl Setup {
+    pub fn nats(mut self, server: &NatsServer) -> Setup {
+        self.nats = Some(server.url());
+        self.set("nats.servers", &format!("[\"{}\"]", server.url()))
+    }
+
+    pub fn asr(self, emulator: &Emulator) -> Setup {
+        self.set("dashscope.base_url", &format!("\"{}\"", emulator.api()))
+    }
+
+    /// A directory source of this name; its folder stands beside the config.
+    pub fn folder(self, name: &str) -> Setup {
+        self.folder_with(name, "")
+    }
+
+    /// As [`Setup::folder`], with more lines of its `[[source]]`, e.g. `existing = "process"`; those lines win over none of ours
+    /// but `settle`.
+    pub fn folder_with(mut self, name: &str, lines: &str) -> Setup {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let settle = if lines.contains("settle") { "" } else { "settle = \"100ms\"\n" };
+        writeln!(
+            self.arrays,
+            "[[source]]\nname = \"{name}\"\nkind = \"directory\"\npath = {}\n{settle}{lines}\n",
+            toml_text(&path)
+        )
+        .unwrap();
+        self
+    }
+
+    /// A NATS source of this name.
+    pub fn inbox(mut self, name: &str, subject: &str) -> Setup {
+        writeln!(self.arrays, "[[source]]\nname = \"{name}\"\nkind = \"nats\"\nsubject = \"{subject}\"\n")
+            .unwrap();
+        self
+    }
+
+    /// A plugin of this workspace, copied to where only the daemon's user may write; `lines` follow in its `[[plugin]]`.
+    pub fn plugin(mut self, name: &str, library: &str, lines: &str) -> Setup {
+        let plugins = self.folder.path().join("plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        let path = plugins.join(format!("lib{library}.so"));
+        std::fs::copy(programs::plugin_library(library), &path).unwrap();
+        for path in [&plugins, &path] {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        writeln!(self.arrays, "[[plugin]]\nname = \"{name}\"\nlibrary = {}\n{lines}\n", toml_text(&path))
+            .unwrap();
+        self
+    }
+
+    /// Any other array of tables, as it stands in the file.
+    pub fn lines(mut self, toml: &str) -> Setup {
+        self.arrays.push_str(toml);
+        self.arrays.push('\n');
+        self
+    }
+
+    /// A key of a table, `"dashscope.concurrency"`, with its value as it stands in the file, `"2"`.
+    pub fn set(mut self, key: &str, value: &str) -> Setup {
+        let (table, key) = key.split_once('.').expect("table.key");
+        self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A variable of the daemon's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Setup {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A path in the daemon's folder, for files that must be there before it starts.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Writes the config and returns where it is, for commands that need no daemon; it is gone with the setup.
+    pub fn write_config(&self) -> PathBuf {
+        let mut text = String::new();
+        for (table, keys) in &self.tables {
+            writeln!(text, "[{table}]").unwrap();
+            for (key, value) in keys {
+                writeln!(text, "{key} = {value}").unwrap();
+            }
+            text.push('\n');
+        }
+        text.push_str(&self.arrays);
+        let path = self.path("harkd.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Starts the daemon and waits until `/readyz` says 200.
+    pub async fn start(self) -> Hark {
+        self.write_config();
+        let url = self.nats.expect("a daemon that is waited for needs .nats(…)");
+        let ear = Ear::open(async_nats::connect(url).await.unwrap()).await;
+        let process = launch(self.folder.path(), &self.environment);
+        let mut hark = Hark {
+            process,
+            folder: self.folder,
+            http: self.http,
+            environment: self.environment,
+            ear,
+            given: HashMap::new(),
+        };
+        hark.ready().await;
+        hark
+    }
+}
+
+fn launch(folder: &Path, environment: &HashMap<String, String>) -> Process {
+    let mut command = Command::new(programs::harkd());
+    command.arg("--config").arg(folder.join("harkd.toml")).arg("run").envs(environment);
+    Process::start("harkd", &mut command, folder)
+}
+
+fn is_last(event: &Heard) -> bool {
+    matches!(event.kind(), "job.completed" | "job.failed")
+}
+
+/// A path as a TOML string; test folders have no quotes in their names.
+fn toml_text(path: &Path) -> String {
+    format!("'{}'", path.display())
+}

@@ -1,0 +1,34 @@
+//! The plumbing of the tests: real processes on free ports of 127.0.0.1, gone when the test is.
+//!
+//! ```ignore
+//! let nats = NatsServer::start().await;
+//! let service = Emulator::start(&["--token-delay", "20ms"]).await;
+//! let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+//! hark.drop_file("calls", "a.wav", &wav(2.0, 1));
+//! let done = hark.next_event("transcript.final").await;
+//! ```
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "an unwrap here is an assertion of the test"
+)]
+
+mod audio;
+mod emulator;
+mod events;
+mod hark;
+mod nats_server;
+mod process;
+mod programs;
+mod wait;
+
+pub use audio::wav;
+pub use emulator::Emulator;
+pub use events::Heard;
+pub use hark::{Hark, Setup};
+pub use nats_server::NatsServer;
+pub use process::Process;
+pub use programs::{harkd, plugin_library, python};
+pub use wait::{CEILING, http_get, wait_until};

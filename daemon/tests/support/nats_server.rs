@@ -1,0 +1,113 @@
+//! A real `nats-server` with JetStream, on a free port of 127.0.0.1, with a store of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::programs;
+use super::wait::{CEILING, wait_until};
+
+/// A running server; gone, store and all, when it is dropped.
+#[derive(Debug)]
+pub struct NatsServer {
+    // Before the folder: the process goes first.
+    process: Process,
+    folder: TempDir,
+    port: u16,
+}
+
+impl NatsServer {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> NatsServer {
+        NatsServer::configured("").await
+    }
+
+    /// Starts one with lines of its own configuration language, e.g. `max_payload: 65536`.
+    pub async fn configured(configuration: &str) -> NatsServer {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("nats.conf"), configuration).unwrap();
+        let mut process = launch(folder.path(), "-1");
+        let ports = folder.path().join(format!("nats-server_{}.ports", process.id()));
+        wait_until("nats-server to name its port", CEILING, async || {
+            assert!(process.is_running(), "nats-server ended: {}", process.log());
+            port_of(&ports).is_some()
+        })
+        .await;
+        let port = port_of(&ports).unwrap();
+        let server = NatsServer { process, folder, port };
+        server.answers().await;
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A client of the test's own.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.unwrap()
+    }
+
+    /// SIGKILL. The store stays, and [`NatsServer::restart`] takes it up again.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts again on the same port and store, killing first what still runs.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = launch(self.folder.path(), &self.port.to_string());
+        self.answers().await;
+    }
+
+    /// SIGSTOP: connections stay open and nothing answers.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    async fn answers(&self) {
+        let url = self.url();
+        wait_until("nats-server to answer", CEILING, async || {
+            let Ok(client) = async_nats::connect(&url).await else { return false };
+            async_nats::jetstream::new(client).query_account().await.is_ok()
+        })
+        .await;
+    }
+}
+
+fn launch(folder: &Path, port: &str) -> Process {
+    let program = programs::nats_server();
+    let mut command = Command::new(&program);
+    command
+        .args(["--addr", "127.0.0.1", "--port", port, "--jetstream"])
+        .arg("--store_dir")
+        .arg(folder)
+        .arg("--ports_file_dir")
+        .arg(folder)
+        .arg("--config")
+        .arg(folder.join("nats.conf"));
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|directory| directory.join(&program).exists());
+    assert!(found || program.exists(), "no nats-server; run: cargo xtask tools");
+    Process::start("nats-server", &mut command, folder)
+}
+
+fn port_of(ports: &PathBuf) -> Option<u16> {
+    let ports: Value = serde_json::from_str(&std::fs::read_to_string(ports).ok()?).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+/// A port that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}

@@ -1,0 +1,90 @@
+//! A child process whose output is kept, and which does not outlive the test.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait::wait_until;
+
+/// A running child. Dropped, it is killed and reaped; a stopped one too.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    output: PathBuf,
+}
+
+impl Process {
+    /// Starts it; stdout and stderr are appended to `<folder>/<name>.log`.
+    pub fn start(name: &str, command: &mut Command, folder: &Path) -> Process {
+        let output = folder.join(format!("{name}.log"));
+        let log = OpenOptions::new().create(true).append(true).open(&output).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::try_clone(&log).unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("starting {:?}: {error}", command.get_program()));
+        Process { name: name.to_owned(), child, output }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has written so far, earlier runs of the same name included.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(&mut self, ceiling: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended(ceiling).await
+    }
+
+    /// How it ended; panics if it goes on.
+    pub async fn ended(&mut self, ceiling: Duration) -> ExitStatus {
+        let name = format!("the end of {}", self.name);
+        let child = &mut self.child;
+        wait_until(&name, ceiling, async || child.try_wait().unwrap().is_some()).await;
+        self.child.wait().unwrap()
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended by itself: then there is nothing to kill, and wait() gives the status that is kept.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGSTOP: it is there and does not answer.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT, after [`Process::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- log of {} ----\n{}---- end of {} ----", self.name, self.log(), self.name);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where the programs are that the tests start.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The daemon under test.
+pub fn harkd() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_harkd"))
+}
+
+/// `dashscope-emulator` of this workspace, as it is now.
+pub fn emulator() -> PathBuf {
+    built("dashscope-emulator")
+}
+
+/// The shared library of a plugin of this workspace, as it is now, e.g. `keyword_alert`.
+pub fn plugin_library(name: &str) -> PathBuf {
+    built(&format!("lib{name}.so"))
+}
+
+/// `$HARK_NATS_SERVER`, else what `cargo xtask tools` installed, else the one on the PATH.
+pub fn nats_server() -> PathBuf {
+    if let Some(path) = std::env::var_os("HARK_NATS_SERVER").filter(|path| !path.is_empty()) {
+        return path.into();
+    }
+    let installed = installed("nats-server");
+    if installed.exists() { installed } else { "nats-server".into() }
+}
+
+/// `$HARK_PYTHON`, else what `cargo xtask tools` made; with the packages of the tests' requirement files.
+pub fn python() -> PathBuf {
+    std::env::var_os("HARK_PYTHON").map_or_else(|| installed("python"), PathBuf::from)
+}
+
+fn installed(program: &str) -> PathBuf {
+    results().parent().unwrap().join("tools/venv/bin").join(program)
+}
+
+/// `target/debug`, or where this test's profile leaves its results.
+fn results() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_harkd")).parent().unwrap().to_owned()
+}
+
+/// Cargo builds `harkd` for these tests, but not the other crates' programs and libraries. `cargo xtask test` has built them and says
+/// so in `HARK_TESTS_BUILT`; else they are built here, once, so that nobody ever tests yesterday's.
+fn built(file: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        if std::env::var_os("HARK_TESTS_BUILT").is_some() {
+            return;
+        }
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--workspace", "--exclude", "harkd", "--exclude", "xtask"]);
+        if results().ends_with("release") {
+            cargo.arg("--release");
+        }
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(
+            status.success(),
+            "building the emulator and the plugins failed; try: cargo build --workspace"
+        );
+    });
+    let path = results().join(file);
+    assert!(path.exists(), "no {}; try: cargo build --workspace", path.display());
+    path
+}

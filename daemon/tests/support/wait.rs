@@ -1,0 +1,37 @@
+//! Waiting for a condition, with a ceiling; never for a guessed time.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Far above what anything here takes, also on a busy machine: it ends a test that would hang.
+pub const CEILING: Duration = Duration::from_secs(30);
+
+/// Asks until it is so.
+///
+/// # Panics
+/// When it is not so within `ceiling`; with `what`, which reads as "waited for …".
+pub async fn wait_until(what: &str, ceiling: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < ceiling, "waited {ceiling:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Status and body of a GET, or nothing while nobody answers.
+pub async fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let body = answer.split_once("\r\n\r\n")?.1.to_owned();
+        Some((status, body))
+    };
+    tokio::time::timeout(Duration::from_secs(5), exchange).await.ok().flatten()
+}
