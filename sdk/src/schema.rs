@@ -11,7 +11,7 @@ use crate::event;
 
 /// Every kind with the schema of its body; `plugin` stands for `plugin.<name>`.
 pub fn all() -> BTreeMap<&'static str, Schema> {
-    BTreeMap::from([
+    let mut schemas = BTreeMap::from([
         ("job.accepted", of::<event::JobAccepted>()),
         ("job.submitted", of::<event::JobSubmitted>()),
         ("job.retrying", of::<event::JobRetrying>()),
@@ -24,10 +24,14 @@ pub fn all() -> BTreeMap<&'static str, Schema> {
         ("alert.raised", of::<event::Alert>()),
         ("alert.retracted", of::<event::Alert>()),
         ("plugin", of::<event::PluginEvent>()),
-    ])
+    ]);
+    for (kind, schema) in &mut schemas {
+        schema.insert("title".to_owned(), format!("hark.{kind}").into());
+    }
+    schemas
 }
 
-/// What every body begins with; [`event::Event`] cannot derive its schema, since the kind that decides its tail is outside of it.
+// What every body begins with; [`event::Event`] cannot derive its schema, since the kind that decides its tail is outside of it.
 #[derive(JsonSchema)]
 #[schemars(rename = "Event")]
 #[allow(dead_code, reason = "only its shape is used")]

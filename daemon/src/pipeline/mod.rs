@@ -1,1 +1,347 @@
-//! pipeline
+//! Plugins: every event of a job goes through those that are configured for its source, in the order of the config, before it is published.
+//!
+//! Each plugin runs in a process of its own (`child`, `library`), supervised by a task (`host`) with a bounded queue. No failure of a
+//! plugin fails a job: it becomes a `plugin.<name>` event, and the transcript flows on, unless the config says `hold`. What a plugin
+//! costs in time is bounded: one event has `timeout`, three deaths in ten minutes end it.
+
+pub mod child;
+mod host;
+mod inspect;
+mod library;
+mod log;
+mod process;
+mod status;
+mod strikes;
+mod verify;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hark_sdk::Wants;
+use hark_sdk::event::{Body, Event, Kind, PluginEvent};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::config::{self, OnFailure};
+use crate::http::metrics::Metrics;
+use crate::os::spawn::this_executable;
+
+use host::{Failure, Heard, QUEUE, Supervisor, Work};
+use process::Launch;
+use wire::Load;
+
+pub use inspect::{Trial, inspect, trial};
+pub use process::LoadError;
+pub use status::{PluginState, PluginStatus};
+pub use wire::Description;
+
+/// What plugins said about partials waits here until the daemon takes it; a plugin that says more loses it.
+const OBSERVATIONS: usize = 256;
+
+/// The plugins of a daemon.
+#[derive(Debug)]
+pub struct Pipeline {
+    plugins: Vec<Plugin>,
+    observations: mpsc::Sender<Observation>,
+    taken: Mutex<Option<mpsc::Receiver<Observation>>>,
+}
+
+/// What became of an event.
+#[derive(Debug)]
+pub struct Processed {
+    /// The event, its text perhaps replaced by transforms.
+    pub event: Event,
+    /// What is to be published after it, in order: alerts, annotations, events of plugins, and of plugins that failed.
+    pub emitted: Vec<Body>,
+    /// Set when a plugin with `on_failure = "hold"` could not look at it: then nothing of it may be published, `emitted` is empty and
+    /// `event` is as it came. Ask again later.
+    pub held: Option<Held>,
+}
+
+/// Why a job must wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The plugin's configured name.
+    pub plugin: String,
+    /// For a person.
+    pub reason: String,
+}
+
+/// What a plugin said about a partial.
+#[derive(Debug)]
+pub struct Observation {
+    pub job: Uuid,
+    pub source: String,
+    pub body: Body,
+}
+
+/// What plugins are surrounded by.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Whose `plugin-host` is started.
+    pub executable: PathBuf,
+    /// Each plugin has `plugins/<name>` in it, and sees nothing else of it.
+    pub state_directory: PathBuf,
+    /// What else plugins may not read: key files, the config.
+    pub hidden: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    /// This program, with a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
+    pub fn new(state_directory: &Path) -> Self {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Surroundings {
+            executable: this_executable(),
+            state_directory: state_directory.to_owned(),
+            hidden: credentials.into_iter().chain([PathBuf::from("/etc/hark")]).collect(),
+        }
+    }
+
+    fn launch(&self, plugin: &config::Plugin, folders: &config::Plugins) -> Launch {
+        let own = self.own_folder(&plugin.name);
+        Launch {
+            executable: self.executable.clone(),
+            load: Load {
+                name: plugin.name.clone(),
+                library: plugin.library_path(folders),
+                sha256: plugin.sha256.clone(),
+                config: json!(plugin.config).to_string(),
+                hidden: self.hidden.iter().chain([&self.state_directory]).cloned().collect(),
+                writable: plugin.write.iter().chain([&own]).cloned().collect(),
+                network: plugin.network,
+            },
+            memory_limit: plugin.memory_limit,
+        }
+    }
+
+    fn own_folder(&self, plugin: &str) -> PathBuf {
+        self.state_directory.join("plugins").join(plugin)
+    }
+}
+
+/// One plugin, from the side of those who have events for it.
+#[derive(Debug)]
+struct Plugin {
+    name: String,
+    sources: Vec<String>,
+    hold: bool,
+    queue: mpsc::Sender<Work>,
+    status: Arc<Mutex<PluginStatus>>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Pipeline {
+    /// Starts one supervised process for each plugin and waits until each is loaded, or is not. A plugin that cannot be loaded is a failed
+    /// plugin, loudly, never a failed daemon: it is tried again when its library changes, and from time to time.
+    pub async fn start(
+        plugins: &[config::Plugin],
+        folders: &config::Plugins,
+        state_directory: &Path,
+        metrics: Metrics,
+    ) -> Pipeline {
+        Pipeline::start_in(&Surroundings::new(state_directory), plugins, folders, metrics).await
+    }
+
+    /// As [`Pipeline::start`], in surroundings of the caller's choice.
+    pub async fn start_in(
+        surroundings: &Surroundings,
+        plugins: &[config::Plugin],
+        folders: &config::Plugins,
+        metrics: Metrics,
+    ) -> Pipeline {
+        let mut started = Vec::new();
+        let mut loaded = Vec::new();
+        for plugin in plugins {
+            let own = surroundings.own_folder(&plugin.name);
+            if let Err(error) = tokio::fs::create_dir_all(&own).await {
+                tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be made");
+            }
+            let (ready, is_ready) = oneshot::channel();
+            started.push(Plugin::start(surroundings.launch(plugin, folders), plugin, metrics.clone(), ready));
+            loaded.push(is_ready);
+        }
+        for ready in loaded {
+            // A supervisor that is gone already has said why.
+            let _ = ready.await;
+        }
+        let (observations, taken) = mpsc::channel(OBSERVATIONS);
+        Pipeline { plugins: started, observations, taken: Mutex::new(Some(taken)) }
+    }
+
+    /// Runs an event of a job (transcript.final first of all) through every plugin that is configured for its source and wants its kind, in
+    /// the order of the config. Waits while a plugin's queue is full; each plugin delays it by its `timeout` at most when it fails.
+    ///
+    /// Events of one job stay in order as long as the caller awaits one before the next. Cancelling it loses nothing but the answer.
+    pub async fn process(&self, event: Event) -> Processed {
+        let kind = event.kind();
+        let original = Arc::new(event);
+        let mut event = original.clone();
+        let mut frame = None;
+        let mut emitted = Vec::new();
+        for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&original.source, &kind)) {
+            match plugin.ask(&event, &mut frame).await {
+                Ok(Heard { said, replaced, refused }) => {
+                    emitted.extend(said);
+                    emitted.extend(refused.map(|message| plugin.report(message, false)));
+                    if let Some(replaced) = replaced {
+                        event = Arc::new(replaced);
+                        frame = None;
+                    }
+                }
+                Err(Failure { message, .. }) if plugin.hold => {
+                    let held = Held { plugin: plugin.name.clone(), reason: message };
+                    return Processed { event: unwrap(original), emitted: Vec::new(), held: Some(held) };
+                }
+                Err(Failure { message, quarantined }) => emitted.push(plugin.report(message, quarantined)),
+            }
+        }
+        drop(original);
+        Processed { event: unwrap(event), emitted, held: None }
+    }
+
+    /// Shows a partial to the plugins that want partials. Never waits: a plugin that is behind does not get it. What they say about it is
+    /// found in [`Pipeline::observations`].
+    pub fn observe(&self, event: Event) {
+        let kind = event.kind();
+        let event = Arc::new(event);
+        let mut frame = None;
+        for plugin in
+            self.plugins.iter().filter(|plugin| plugin.wants(&kind) && plugin.is_for(&event.source, &kind))
+        {
+            // Half of the queue is for what must not be lost.
+            if plugin.queue.capacity() <= QUEUE / 2 {
+                continue;
+            }
+            let Ok(work) = work(&event, &mut frame) else { return };
+            let (work, answer) = work;
+            if plugin.queue.try_send(work).is_ok() {
+                let (event, observations) = (event.clone(), self.observations.clone());
+                tokio::spawn(async move {
+                    let Ok(Ok(heard)) = answer.await else { return };
+                    for body in heard.said {
+                        let observation = Observation { job: event.job, source: event.source.clone(), body };
+                        // Full, or taken by nobody: lossy, like partials themselves.
+                        let _ = observations.try_send(observation);
+                    }
+                });
+            }
+        }
+    }
+
+    /// What plugins say about partials (tentative alerts). Can be taken once; until then, and when it is full, it is dropped.
+    pub fn observations(&self) -> Option<mpsc::Receiver<Observation>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether partials of a source must not leave the daemon, because a transform has to see texts first (or a plugin that
+    /// is held for has not said yet whether it is one).
+    pub fn withholds_partials(&self, source: &str) -> bool {
+        self.plugins.iter().filter(|plugin| plugin.is_of(source)).any(|plugin| {
+            match &plugin.status.lock().unwrap_or_else(PoisonError::into_inner).description {
+                Some(description) => description.transform,
+                None => plugin.hold,
+            }
+        })
+    }
+
+    /// Where each plugin stands, in the order of the config.
+    pub fn statuses(&self) -> Vec<PluginStatus> {
+        let status = |plugin: &Plugin| plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.plugins.iter().map(status).collect()
+    }
+
+    /// Lets every plugin answer what it has and end in good order, for at most two of its `timeout`s.
+    pub async fn stop(self) {
+        drop(self.observations);
+        let supervisors: Vec<_> =
+            self.plugins.into_iter().map(|plugin| (plugin.name, plugin.supervisor)).collect();
+        for (plugin, supervisor) in supervisors {
+            if let Err(error) = supervisor.await {
+                tracing::error!(%plugin, %error, "plugin's supervisor ended badly");
+            }
+        }
+    }
+}
+
+impl Plugin {
+    fn start(
+        launch: Launch,
+        plugin: &config::Plugin,
+        metrics: Metrics,
+        ready: oneshot::Sender<()>,
+    ) -> Plugin {
+        let (queue, received) = mpsc::channel(QUEUE);
+        let status = Arc::new(Mutex::new(PluginStatus {
+            name: plugin.name.clone(),
+            library: launch.load.library.clone(),
+            state: PluginState::Loading,
+            reason: None,
+            pid: None,
+            description: None,
+        }));
+        let supervisor = Supervisor::new(launch, plugin.timeout, received, status.clone(), metrics);
+        Plugin {
+            name: plugin.name.clone(),
+            sources: plugin.sources.clone(),
+            hold: plugin.on_failure == OnFailure::Hold,
+            queue,
+            status,
+            supervisor: tokio::spawn(supervisor.run(ready)),
+        }
+    }
+
+    fn is_of(&self, source: &str) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|name| name == source)
+    }
+
+    /// Of a plugin that could never be loaded nobody knows what it wants: then finals, whose consumers have to hear that it is missing.
+    fn is_for(&self, source: &str, kind: &Kind) -> bool {
+        let known = self.status.lock().unwrap_or_else(PoisonError::into_inner).description.is_some();
+        self.is_of(source) && if known { self.wants(kind) } else { *kind == Kind::TranscriptFinal }
+    }
+
+    fn wants(&self, kind: &Kind) -> bool {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.description.as_ref().is_some_and(|described| Wants::from_bits(described.wants).include(kind))
+    }
+
+    async fn ask(&self, event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<Heard, Failure> {
+        let gone =
+            || Failure { message: "its supervisor is gone; restart the daemon".into(), quarantined: false };
+        let (work, answer) = work(event, frame)?;
+        self.queue.send(work).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    fn report(&self, error: String, quarantined: bool) -> Body {
+        let data = match quarantined {
+            true => json!({ "error": error, "quarantined": true }),
+            false => json!({ "error": error }),
+        };
+        Body::Plugin(PluginEvent { plugin: self.name.clone(), data })
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Heard, Failure>>;
+
+fn work(event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<(Work, Answer), Failure> {
+    let frame = match frame {
+        Some(frame) => frame.clone(),
+        None => {
+            let made: Arc<[u8]> = match wire::event_frame(event) {
+                Ok(made) => made.into(),
+                Err(error) => return Err(Failure { message: error.to_string(), quarantined: false }),
+            };
+            frame.insert(made).clone()
+        }
+    };
+    let (answer, answered) = oneshot::channel();
+    Ok((Work { event: event.clone(), frame, answer }, answered))
+}
+
+fn unwrap(event: Arc<Event>) -> Event {
+    Arc::try_unwrap(event).unwrap_or_else(|shared| (*shared).clone())
+}

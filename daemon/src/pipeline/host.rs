@@ -1,0 +1,508 @@
+//! Supervises the process of one plugin: hands it events, knows which one it died of, replaces it, and gives it up when it must.
+//!
+//! All that waits is in `pending`, in order; the first `sent` of it are in the process. An answer takes the first away. When the process dies,
+//! the first is the culprit, and the rest simply goes to the next process. Nothing that a plugin does can hold an event longer than
+//! the deadlines here, and nothing it says is believed unchecked.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hark_sdk::emission;
+use hark_sdk::event::{Body, Event};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use super::log::PluginLog;
+use super::process::{Gone, Launch, LoadError, Process};
+use super::status::{PluginState, PluginStatus};
+use super::strikes::Strikes;
+use super::verify::{Identity, identity};
+use super::wire::{Answer, FromChild, Outcome, Said};
+use crate::http::metrics::Metrics;
+
+/// Events that may wait for one plugin; beyond, whoever hands them over waits.
+pub const QUEUE: usize = 64;
+/// Events that are in the process or in the socket at once: enough to spare wake-ups, few enough to be handed over again.
+const BATCH: usize = 16;
+/// How often the library's file is looked at. A new one is loaded when it looks the same twice: then nobody is writing it.
+const LOOK: Duration = Duration::from_millis(500);
+/// Waits before a plugin that cannot be loaded is tried again although its file is the same: what it needs may have come.
+const RETRY: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+/// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One event for one plugin.
+#[derive(Debug)]
+pub struct Work {
+    /// For the checks of what is said about it.
+    pub event: Arc<Event>,
+    /// `wire::event_frame` of it.
+    pub frame: Arc<[u8]>,
+    /// Who waits; nobody does for a partial.
+    pub answer: oneshot::Sender<Result<Heard, Failure>>,
+}
+
+/// What a plugin said about an event, checked.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub said: Vec<Body>,
+    pub replaced: Option<Event>,
+    /// Some of what it said was refused; in words.
+    pub refused: Option<String>,
+}
+
+/// A plugin could not look at an event.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub message: String,
+    pub quarantined: bool,
+}
+
+/// The supervisor, to be run until the queue's senders are gone.
+pub struct Supervisor {
+    name: String,
+    launch: Launch,
+    timeout: Duration,
+    queue: mpsc::Receiver<Work>,
+    status: Arc<Mutex<PluginStatus>>,
+    metrics: Metrics,
+    log: PluginLog,
+
+    process: Option<Process>,
+    /// Loaded already, and waiting for `process` to answer what it has.
+    successor: Option<Process>,
+    loading: Option<Loading>,
+    pending: VecDeque<Pending>,
+    sent: usize,
+    /// Since when the first of `pending` has had its turn.
+    turn_began: Instant,
+    strikes: Strikes,
+    /// The library as it was when it was loaded last, or when that failed.
+    known: Option<Identity>,
+    /// The library as it was at the last look.
+    seen: Option<Identity>,
+    retry: Option<(usize, Instant)>,
+    warned_of_missing: bool,
+}
+
+struct Pending {
+    work: Work,
+    first_turn: Option<Instant>,
+    survived_a_crash: bool,
+}
+
+struct Loading {
+    future: Pin<Box<dyn Future<Output = Result<Process, LoadError>> + Send>>,
+    /// After it, those who wait are told that there is no process.
+    patience: Instant,
+}
+
+enum Step {
+    Heard(Result<FromChild, Gone>),
+    Loaded(Box<Result<Process, LoadError>>),
+    Late,
+    Queued(Option<Work>),
+    Look,
+    Retry,
+}
+
+impl Supervisor {
+    pub fn new(
+        launch: Launch,
+        timeout: Duration,
+        queue: mpsc::Receiver<Work>,
+        status: Arc<Mutex<PluginStatus>>,
+        metrics: Metrics,
+    ) -> Self {
+        let name = launch.load.name.clone();
+        Supervisor {
+            log: PluginLog::new(&name),
+            name,
+            launch,
+            timeout,
+            queue,
+            status,
+            metrics,
+            process: None,
+            successor: None,
+            loading: None,
+            pending: VecDeque::new(),
+            sent: 0,
+            turn_began: Instant::now(),
+            strikes: Strikes::default(),
+            known: None,
+            seen: None,
+            retry: None,
+            warned_of_missing: false,
+        }
+    }
+
+    /// Runs until the queue's senders are gone and what was in it is answered; then ends the process in good order. `ready` hears when
+    /// the plugin has been loaded, or could not be.
+    pub async fn run(mut self, ready: oneshot::Sender<()>) {
+        let mut ready = Some(ready);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = true;
+        self.known = look(&self.launch.load.library).await;
+        self.begin_loading();
+        while open || !self.pending.is_empty() {
+            match self.step(open, &mut looks).await {
+                Step::Heard(Ok(message)) => self.hear(message).await,
+                Step::Heard(Err(gone)) => self.bury(gone).await,
+                Step::Loaded(outcome) => {
+                    self.take_over(*outcome);
+                    if let Some(ready) = ready.take() {
+                        // Nobody waits any more: the start was given up.
+                        let _ = ready.send(());
+                    }
+                }
+                Step::Late => self.lose_patience().await,
+                Step::Queued(Some(work)) => {
+                    self.pending.push_back(Pending { work, first_turn: None, survived_a_crash: false });
+                }
+                Step::Queued(None) => open = false,
+                Step::Look => self.look().await,
+                Step::Retry => self.begin_loading(),
+            }
+            self.pump();
+        }
+        for process in [self.process.take(), self.successor.take()].into_iter().flatten() {
+            process.retire(self.timeout, self.log.clone()).await;
+        }
+    }
+
+    async fn step(&mut self, open: bool, looks: &mut Interval) -> Step {
+        let room = open && self.pending.len() < BATCH;
+        let deadline = self.deadline();
+        tokio::select! {
+            biased;
+            message = async { self.process.as_mut().expect_some().await.next().await } => Step::Heard(message),
+            outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
+            () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
+            work = self.queue.recv(), if room => Step::Queued(work),
+            () = async { sleep_until(self.retry.expect_some().await.1).await } => Step::Retry,
+            _ = looks.tick() => Step::Look,
+        }
+    }
+
+    /// Until when the first of those that wait may wait.
+    fn deadline(&self) -> Option<Instant> {
+        match (&self.process, &self.loading) {
+            (Some(_), _) if self.sent > 0 => Some(self.turn_began + self.timeout),
+            (None, Some(loading)) if !self.pending.is_empty() => Some(loading.patience),
+            _ => None,
+        }
+    }
+
+    /// Hands over what is waiting, or says that there is nobody to hand it to.
+    fn pump(&mut self) {
+        if self.sent == 0
+            && let Some(successor) = self.successor.take()
+        {
+            self.install(successor);
+        }
+        let Some(process) = &mut self.process else {
+            if self.loading.is_none() {
+                let failure = self.unavailable();
+                for waiting in self.pending.drain(..) {
+                    answer(waiting.work, Err(failure.clone()));
+                }
+            }
+            return;
+        };
+        if self.successor.is_some() {
+            return;
+        }
+        while self.sent < self.pending.len().min(BATCH) {
+            if self.sent == 0 {
+                self.turn_began = Instant::now();
+                self.pending[0].first_turn.get_or_insert(self.turn_began);
+            }
+            process.send(&self.pending[self.sent].work.frame);
+            self.sent += 1;
+        }
+    }
+
+    async fn hear(&mut self, message: FromChild) {
+        let answered = match message {
+            FromChild::Log { level, line } => return self.log.line(level, &line),
+            FromChild::Answer(answered) if self.sent > 0 => answered,
+            _ => return self.bury(Gone::Rubbish("it answered what it was not asked".to_owned())).await,
+        };
+        let why = answered.error.clone().unwrap_or_else(|| "it did not say why".to_owned());
+        match answered.result {
+            Outcome::Failed => return self.strike("crash", format!("it failed: {why}"), true).await,
+            Outcome::Error => {
+                self.count("error");
+                tracing::warn!(plugin = %self.name, job = %self.job(), error = %why, "plugin could not look at an event");
+                self.settle(Err(Failure { message: why, quarantined: false }));
+            }
+            Outcome::Ok => {
+                let heard = self.check(answered);
+                self.settle(heard);
+            }
+        }
+    }
+
+    /// Reads what was said about the first event; the process may be lying.
+    fn check(&self, answered: Answer) -> Result<Heard, Failure> {
+        let mut heard = Heard::default();
+        let mut refused = answered.refused;
+        let mut count = answered.refused_count;
+        let mut replace_refused = answered.replace_refused;
+        let mut refuse = |rubbish: emission::Rubbish| {
+            count += 1;
+            refused.push(rubbish.to_string());
+        };
+        for said in answered.said {
+            let body = match said {
+                _ if heard.said.len() == emission::MOST => Err(emission::Rubbish::TooMany),
+                Said::Emit { kind, json } => emission::emitted(&self.name, &kind, json.get().as_bytes()),
+                Said::Annotate { name, json } => {
+                    emission::annotated(&self.name, &name, json.get().as_bytes())
+                }
+            };
+            match body {
+                Ok(body) => heard.said.push(body),
+                Err(rubbish) => refuse(rubbish),
+            }
+        }
+        if let (Some(json), Some(first)) = (answered.replaced, self.pending.front()) {
+            let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
+            match emission::replaced(&first.work.event, json.get().as_bytes()) {
+                Ok(event) if transform => heard.replaced = Some(event),
+                outcome => {
+                    replace_refused = true;
+                    refuse(outcome.err().unwrap_or(emission::Rubbish::NoTransform));
+                }
+            }
+        }
+        if count > 0 {
+            self.count("rubbish");
+            refused.truncate(4);
+            let message = format!("{count} of what it said was refused: {}", refused.join("; "));
+            tracing::warn!(plugin = %self.name, job = %self.job(), error = %message, "plugin says what it may not");
+            if replace_refused {
+                // It wanted the text changed and did not manage: that is no success, above all not where it was to hide something.
+                return Err(Failure { message, quarantined: false });
+            }
+            heard.refused = Some(message);
+        }
+        Ok(heard)
+    }
+
+    /// The first event is done with.
+    fn settle(&mut self, outcome: Result<Heard, Failure>) {
+        if let Some(first) = self.pending.pop_front() {
+            answer(first.work, outcome);
+        }
+        self.sent -= 1;
+        self.turn_began = Instant::now();
+        if self.sent > 0 {
+            self.pending[0].first_turn.get_or_insert(self.turn_began);
+        }
+    }
+
+    async fn bury(&mut self, gone: Gone) {
+        let (reason, message) = match gone {
+            Gone::Rubbish(words) => ("rubbish", words),
+            Gone::Ended => match &mut self.process {
+                Some(process) => ("crash", format!("its process {}", process.exit().await)),
+                None => return,
+            },
+        };
+        self.strike(reason, message, true).await;
+    }
+
+    async fn lose_patience(&mut self) {
+        if self.process.is_some() {
+            let message = format!("no answer within {:?} (`timeout`)", self.timeout);
+            return self.strike("timeout", message, false).await;
+        }
+        let failure = Failure { message: "its process is still starting".to_owned(), quarantined: false };
+        for waiting in self.pending.drain(..) {
+            answer(waiting.work, Err(failure.clone()));
+        }
+    }
+
+    /// The process is of no use any more, and the event that it was at is the reason. After a crash that event may have another try, within
+    /// its own deadline: it may have been innocent.
+    async fn strike(&mut self, reason: &'static str, message: String, may_repeat: bool) {
+        self.count(reason);
+        if let Some(mut process) = self.process.take() {
+            process.kill().await;
+        }
+        let busy = std::mem::take(&mut self.sent) > 0;
+        let repeated = busy && self.pending.front().is_some_and(|first| first.survived_a_crash);
+        tracing::error!(plugin = %self.name, job = busy.then(|| self.job()), reason, error = %message, "plugin process replaced");
+        // One event, one strike: its second crash says nothing new about the plugin.
+        let quarantined = !repeated && self.strikes.strike(std::time::Instant::now());
+        let may_repeat = may_repeat && !repeated && !quarantined && {
+            let began = self.pending.front().and_then(|first| first.first_turn);
+            began.is_some_and(|began| began.elapsed() < self.timeout)
+        };
+        match self.pending.front_mut() {
+            Some(first) if busy && may_repeat => first.survived_a_crash = true,
+            Some(_) if busy => {
+                if let Some(first) = self.pending.pop_front() {
+                    answer(first.work, Err(Failure { message: message.clone(), quarantined }));
+                }
+            }
+            _ => {}
+        }
+        if !quarantined {
+            match self.successor.take() {
+                Some(successor) => self.install(successor),
+                None => self.begin_loading(),
+            }
+            return;
+        }
+        let reason = format!("three failures within ten minutes, the last one: {message}");
+        tracing::error!(
+            plugin = %self.name, library = %self.launch.load.library.display(), error = %message,
+            "plugin quarantined; transcripts flow on without it until its library is replaced or the daemon restarted"
+        );
+        self.loading = None;
+        self.successor = None;
+        self.retry = None;
+        self.enter(PluginState::Quarantined, Some(reason));
+    }
+
+    fn begin_loading(&mut self) {
+        self.retry = self.retry.take().map(|(tries, at)| (tries, at + RETRY[RETRY.len() - 1]));
+        self.metrics.plugin_starts.with_label_values(&[&self.name]).inc();
+        if self.process.is_none() {
+            self.enter(PluginState::Loading, None);
+        }
+        let (launch, mut log) = (self.launch.clone(), self.log.clone());
+        self.loading = Some(Loading {
+            future: Box::pin(async move { Process::start(&launch, &mut log).await }),
+            patience: Instant::now() + self.timeout.max(SHORTEST_PATIENCE),
+        });
+    }
+
+    fn take_over(&mut self, outcome: Result<Process, LoadError>) {
+        self.loading = None;
+        let error = match outcome {
+            Ok(process) => {
+                self.retry = None;
+                // Installed by `pump`, between two events.
+                self.successor = Some(process);
+                return;
+            }
+            Err(error) => error,
+        };
+        let library = self.launch.load.library.display();
+        if self.process.is_some() {
+            tracing::error!(plugin = %self.name, %library, %error, "new library refused; the old one goes on");
+            self.enter(PluginState::Running, Some(format!("the new library was refused: {error}")));
+            return;
+        }
+        self.count("load");
+        let tries = self.retry.map_or(0, |(tries, _)| tries);
+        let wait = RETRY[tries.min(RETRY.len() - 1)];
+        self.retry = Some((tries + 1, Instant::now() + wait));
+        tracing::error!(
+            plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
+            "plugin cannot be loaded; transcripts flow on without it"
+        );
+        self.enter(PluginState::Failed, Some(error.to_string()));
+    }
+
+    fn install(&mut self, process: Process) {
+        let description = &process.description;
+        tracing::info!(
+            plugin = %self.name, library = %self.launch.load.library.display(), version = description.version,
+            sha256 = description.sha256, transform = description.transform, pid = process.id(), "plugin runs"
+        );
+        if !description.missing.is_empty() && !std::mem::replace(&mut self.warned_of_missing, true) {
+            let missing = description.missing.join("; ");
+            tracing::warn!(plugin = %self.name, missing, "this kernel cannot confine plugins fully");
+        }
+        {
+            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.description = Some(description.clone());
+            status.pid = process.id();
+        }
+        if let Some(old) = self.process.replace(process) {
+            tokio::spawn(old.retire(self.timeout, self.log.clone()));
+        }
+        self.enter(PluginState::Running, None);
+    }
+
+    /// Is there a new library at the path?
+    async fn look(&mut self) {
+        let found = look(&self.launch.load.library).await;
+        let settled = found == self.seen;
+        self.seen = found;
+        let is_new = found.is_some() && found != self.known;
+        // A load that is under way may have read either; the next look will see to it.
+        if settled && is_new && self.loading.is_none() && self.successor.is_none() {
+            tracing::info!(plugin = %self.name, library = %self.launch.load.library.display(), "new library found");
+            self.known = found;
+            self.strikes.forget();
+            self.begin_loading();
+        }
+    }
+
+    /// Why nobody looks at events now.
+    fn unavailable(&self) -> Failure {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        Failure {
+            message: status.reason.clone().unwrap_or_else(|| "its process is not running".to_owned()),
+            quarantined: status.state == PluginState::Quarantined,
+        }
+    }
+
+    fn enter(&self, state: PluginState, reason: Option<String>) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.state = state;
+        status.reason = reason;
+        if state != PluginState::Running {
+            status.pid = None;
+        }
+        for each in PluginState::ALL {
+            let gauge = self.metrics.plugin_state.with_label_values(&[self.name.as_str(), each.as_str()]);
+            gauge.set(i64::from(each == state));
+        }
+    }
+
+    fn count(&self, reason: &str) {
+        self.metrics.plugin_failures.with_label_values(&[self.name.as_str(), reason]).inc();
+    }
+
+    /// The job of the first event, for the log.
+    fn job(&self) -> String {
+        self.pending.front().map(|first| first.work.event.job.to_string()).unwrap_or_default()
+    }
+}
+
+fn answer(work: Work, outcome: Result<Heard, Failure>) {
+    // Nobody waits for a partial, nor where the daemon is stopping.
+    let _ = work.answer.send(outcome);
+}
+
+async fn look(library: &Path) -> Option<Identity> {
+    let library: PathBuf = library.to_owned();
+    tokio::fs::metadata(library).await.ok().as_ref().map(identity)
+}
+
+/// What is not there does not happen: in `select!` a missing source of steps waits for ever.
+trait ExpectSome<T> {
+    async fn expect_some(self) -> T;
+}
+
+impl<T> ExpectSome<T> for Option<T> {
+    async fn expect_some(self) -> T {
+        match self {
+            Some(value) => value,
+            None => std::future::pending().await,
+        }
+    }
+}

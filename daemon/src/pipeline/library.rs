@@ -1,0 +1,226 @@
+//! Opens a plugin's library and calls it; runs inside the plugin's own process only.
+//!
+//! With `os` this is the only place of the daemon with `unsafe`. What the plugin must keep to is written in `hark_plugin.h`; what breaks it
+//! breaks this process, and the daemon starts another.
+#![allow(unsafe_code, reason = "dlopen, and calls through a C table")]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+use hark_sdk::abi;
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+
+use super::wire::Outcome;
+
+/// Why a library that was opened is no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPlugin {
+    #[error("it cannot be opened: {0}")]
+    Open(String),
+    #[error(
+        "it exports no symbol \"hark_plugin\"; in Rust write hark_sdk::export!(…), in C define the constant of hark_plugin.h"
+    )]
+    NoSymbol,
+    #[error(
+        "its symbol \"hark_plugin\" begins with {found:#010x}, not with HARK_MAGIC ({expected:#010x}); is it a Hark plugin?"
+    )]
+    Magic { found: u32, expected: u32 },
+    #[error(
+        "it was built for major version {found} of the plugin ABI, this daemon speaks {expected}; build it against this daemon's SDK"
+    )]
+    Major { found: u32, expected: u32 },
+    #[error(
+        "its hark_plugin says size {found}, less than the {expected} bytes of version 1.0; set `size` to sizeof hark_plugin"
+    )]
+    Size { found: u32, expected: usize },
+    #[error("its hark_plugin has no function `{0}`; all three are needed")]
+    NoFunction(&'static str),
+}
+
+/// What a plugin may ask of the host. Called on whatever thread the plugin calls from.
+pub trait Listener: Sync + 'static {
+    /// `emit`; false: refused.
+    fn emit(&self, kind: &[u8], json: &[u8]) -> bool;
+    /// `annotate`; false: refused.
+    fn annotate(&self, name: &[u8], json: &[u8]) -> bool;
+    /// `replace`; false: refused.
+    fn replace(&self, json: &[u8]) -> bool;
+    /// `log`.
+    fn log(&self, level: i32, text: &[u8]);
+}
+
+/// A library that says it is a plugin for this daemon. It stays open for ever: code with thread-locals has no sound way to be unloaded.
+#[derive(Debug)]
+pub struct Library {
+    table: &'static abi::Plugin,
+    create: abi::Create,
+    on_event: abi::OnEvent,
+    destroy: abi::Destroy,
+}
+
+/// The one instance of a plugin.
+#[derive(Debug)]
+pub struct Instance {
+    library: Library,
+    host: &'static abi::Host,
+    this: NonNull<c_void>,
+}
+
+impl Library {
+    /// Opens a library that was verified. Runs its constructors.
+    ///
+    /// # Errors
+    /// See [`NoPlugin`].
+    pub fn open(bytes: &OwnedFd) -> Result<Library, NoPlugin> {
+        /// Not in libloading; the handle is leaked anyway, and this says the same to the loader.
+        const RTLD_NODELETE: i32 = libc::RTLD_NODELETE;
+        let path = format!("/proc/self/fd/{}", bytes.as_raw_fd());
+        // SAFETY: constructors of the library run here; that they are sound is what the operator vouches for by installing it, and a
+        // sandboxed process of its own is all that they can break.
+        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
+        let handle: &'static Handle =
+            Box::leak(Box::new(handle.map_err(|error| NoPlugin::Open(error.to_string()))?));
+        // SAFETY: only the address is used; what is there is checked below.
+        let symbol = unsafe { handle.get::<*const u32>(abi::SYMBOL) }.map_err(|_| NoPlugin::NoSymbol)?;
+        let address: *const u32 = symbol.as_raw_ptr().cast();
+        if address.is_null() || !address.is_aligned() {
+            return Err(NoPlugin::NoSymbol);
+        }
+        // SAFETY: the symbol lies in a mapped, initialized section of a library that is never unloaded; nothing but the magic is read
+        // until it is known.
+        let magic = unsafe { address.read() };
+        if magic != abi::MAGIC {
+            return Err(NoPlugin::Magic { found: magic, expected: abi::MAGIC });
+        }
+        // SAFETY: the magic vouches for the four words that are frozen for ever.
+        let [_, size, major, _minor] = unsafe { address.cast::<[u32; 4]>().read() };
+        if major != abi::MAJOR {
+            return Err(NoPlugin::Major { found: major, expected: abi::MAJOR });
+        }
+        if (size as usize) < size_of::<abi::Plugin>() || !address.cast::<abi::Plugin>().is_aligned() {
+            return Err(NoPlugin::Size { found: size, expected: size_of::<abi::Plugin>() });
+        }
+        // SAFETY: magic, major and size vouch for a `struct hark_plugin` of version 1.0 at least; its functions are options, so any
+        // bits are valid; it is constant and lives as long as the library, which is for ever.
+        let table: &'static abi::Plugin = unsafe { &*address.cast() };
+        Ok(Library {
+            table,
+            create: table.create.ok_or(NoPlugin::NoFunction("create"))?,
+            on_event: table.on_event.ok_or(NoPlugin::NoFunction("on_event"))?,
+            destroy: table.destroy.ok_or(NoPlugin::NoFunction("destroy"))?,
+        })
+    }
+
+    /// `HARK_WANTS_…`.
+    pub fn wants(&self) -> u32 {
+        self.table.wants
+    }
+
+    /// Whether it replaces text.
+    pub fn is_transform(&self) -> bool {
+        self.table.flags & abi::TRANSFORM != 0
+    }
+
+    /// The plugin's own version, empty if it has none; at most 64 characters.
+    pub fn version(&self) -> String {
+        if self.table.version.is_null() {
+            return String::new();
+        }
+        // SAFETY: the header promises text that ends with NUL and lives as long as the library.
+        let version = unsafe { CStr::from_ptr(self.table.version) };
+        version.to_string_lossy().chars().filter(|character| !character.is_control()).take(64).collect()
+    }
+
+    /// Makes the instance; `None` when the plugin refuses (it said why through `listener`). The listener hears all that the
+    /// plugin says from now on.
+    pub fn create(self, config: &str, listener: &'static impl Listener) -> Option<Instance> {
+        // Leaked, so that a plugin which keeps the pointer longer than it may finds something there.
+        let host: &'static abi::Host = Box::leak(Box::new(host_for(listener)));
+        // SAFETY: host and config are valid for the call, and a 1.0 plugin has this signature.
+        let this = unsafe { (self.create)(host, config.as_ptr().cast(), config.len()) };
+        NonNull::new(this).map(|this| Instance { library: self, host, this })
+    }
+}
+
+impl Instance {
+    /// Hands over an event. What a plugin returns besides the three results is `Failed`: it does not know what it does.
+    pub fn on_event(&mut self, kind: &str, body: &str) -> Outcome {
+        // SAFETY: `this` came from this library's create; `&mut self` keeps calls from overlapping; the texts live for the call.
+        let result = unsafe {
+            (self.library.on_event)(
+                self.this.as_ptr(),
+                self.host,
+                kind.as_ptr().cast(),
+                kind.len(),
+                body.as_ptr().cast(),
+                body.len(),
+            )
+        };
+        match result {
+            abi::OK => Outcome::Ok,
+            abi::ERROR => Outcome::Error,
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// The last call.
+    pub fn destroy(self) {
+        // SAFETY: `this` came from this library's create, and `self` is gone after this.
+        unsafe { (self.library.destroy)(self.this.as_ptr(), self.host) }
+    }
+}
+
+fn host_for<L: Listener>(listener: &'static L) -> abi::Host {
+    abi::Host {
+        size: size_of::<abi::Host>() as u32,
+        minor: abi::MINOR,
+        user: std::ptr::from_ref(listener).cast_mut().cast(),
+        emit: emit::<L>,
+        annotate: annotate::<L>,
+        replace: replace::<L>,
+        log: log::<L>,
+    }
+}
+
+fn result(accepted: bool) -> i32 {
+    if accepted { abi::OK } else { abi::ERROR }
+}
+
+unsafe extern "C" fn emit<L: Listener>(
+    user: *mut c_void,
+    kind: *const c_char,
+    kind_length: usize,
+    json: *const c_char,
+    json_length: usize,
+) -> i32 {
+    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    let (listener, kind, json) =
+        unsafe { (&*user.cast::<L>(), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
+    result(listener.emit(kind, json))
+}
+
+unsafe extern "C" fn annotate<L: Listener>(
+    user: *mut c_void,
+    name: *const c_char,
+    name_length: usize,
+    json: *const c_char,
+    json_length: usize,
+) -> i32 {
+    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    let (listener, name, json) =
+        unsafe { (&*user.cast::<L>(), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
+    result(listener.annotate(name, json))
+}
+
+unsafe extern "C" fn replace<L: Listener>(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
+    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    let (listener, json) = unsafe { (&*user.cast::<L>(), abi::borrow(json, length)) };
+    result(listener.replace(json))
+}
+
+unsafe extern "C" fn log<L: Listener>(user: *mut c_void, level: i32, text: *const c_char, length: usize) {
+    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    let (listener, text) = unsafe { (&*user.cast::<L>(), abi::borrow(text, length)) };
+    listener.log(level, text);
+}

@@ -1,0 +1,215 @@
+//! What the daemon and a plugin's process say to each other: frames of four bytes of length (little-endian) and JSON.
+//!
+//! The daemon speaks first ([`ToChild::Load`]), hears [`FromChild::Loaded`] or [`FromChild::NotLoaded`], and then sends events, as many
+//! as are waiting. They are answered one by one, in order, each before the next is begun: so the daemon knows which one a
+//! process died of. The daemon believes nothing that it hears; a frame that does not fit ends the process.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use hark_sdk::event::Event;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Longest frame in bytes: an event of the longest recording (12 hours) is some MiB.
+pub const LONGEST: usize = 32 << 20;
+const HEAD: usize = 4;
+
+/// From the daemon to a plugin's process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToChild<'a> {
+    /// The first frame.
+    Load(Load),
+    /// An event; `body` is what the plugin reads.
+    Event {
+        kind: String,
+        #[serde(borrow)]
+        body: &'a RawValue,
+    },
+}
+
+/// What to load, and how to live with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Load {
+    /// The plugin's configured name.
+    pub name: String,
+    pub library: PathBuf,
+    /// Empty, or the hex digest that the library must have.
+    pub sha256: String,
+    /// `[plugin.config]` as JSON.
+    pub config: String,
+    /// What it may not read, see [`crate::os::sandbox::PluginRights`].
+    pub hidden: Vec<PathBuf>,
+    pub writable: Vec<PathBuf>,
+    pub network: bool,
+}
+
+/// From a plugin's process to the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromChild {
+    Loaded(Description),
+    NotLoaded { error: String },
+    Log { level: i32, line: String },
+    Answer(Answer),
+}
+
+/// What a library says of itself, and what the process found out about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The plugin's own version; empty if it has none.
+    pub version: String,
+    /// Hex digest of the library's bytes.
+    pub sha256: String,
+    /// `HARK_WANTS_…`.
+    pub wants: u32,
+    /// Whether it replaces text.
+    pub transform: bool,
+    /// What the kernel lacks of the sandbox, a sentence each.
+    pub missing: Vec<String>,
+}
+
+/// What came of one event.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    pub result: Outcome,
+    /// The last line that was logged at error, of a call that did not end well.
+    pub error: Option<String>,
+    pub said: Vec<Said>,
+    pub replaced: Option<Box<RawValue>>,
+    /// The last `replace` was refused, so that the text is not what the plugin wants it to be.
+    pub replace_refused: bool,
+    /// Why some of what it said was refused: the first few, and how many.
+    pub refused: Vec<String>,
+    pub refused_count: u64,
+}
+
+/// The results of the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Error,
+    Failed,
+}
+
+/// One call of `emit` or `annotate`, unread.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    Emit { kind: String, json: Box<RawValue> },
+    Annotate { name: String, json: Box<RawValue> },
+}
+
+/// A frame with an event in it.
+///
+/// # Errors
+/// When it is longer than [`LONGEST`].
+pub fn event_frame(event: &Event) -> io::Result<Vec<u8>> {
+    let body = RawValue::from_string(serde_json::to_string(event)?)?;
+    frame(&ToChild::Event { kind: event.kind().to_string(), body: &body })
+}
+
+/// A message as a frame.
+///
+/// # Errors
+/// When it is longer than [`LONGEST`].
+pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; HEAD];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = bytes.len() - HEAD;
+    check(length)?;
+    bytes[..HEAD].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Splits the first complete frame off what was received so far and returns the bytes of its message.
+///
+/// # Errors
+/// When the length in front cannot be one.
+pub fn split_frame(received: &mut bytes::BytesMut) -> io::Result<Option<bytes::BytesMut>> {
+    let Some(head) = received.first_chunk::<HEAD>() else { return Ok(None) };
+    let length = check(u32::from_le_bytes(*head) as usize)?;
+    if received.len() < HEAD + length {
+        return Ok(None);
+    }
+    let mut frame = received.split_to(HEAD + length);
+    Ok(Some(frame.split_off(HEAD)))
+}
+
+/// Reads a frame into `buffer`; false at the end of the stream.
+///
+/// # Errors
+/// When the stream breaks off inside a frame, or the length cannot be one.
+pub fn read_frame(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut head = [0; HEAD];
+    match reader.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        other => other?,
+    }
+    buffer.resize(check(u32::from_le_bytes(head) as usize)?, 0);
+    reader.read_exact(buffer)?;
+    Ok(true)
+}
+
+/// Writes a message as a frame.
+///
+/// # Errors
+/// When it is too long, or nobody listens any more.
+pub fn write_frame(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    writer.write_all(&frame(message)?)
+}
+
+fn check(length: usize) -> io::Result<usize> {
+    if length > LONGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes; at most {LONGEST} can be passed on"),
+        ));
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_however_it_is_cut() {
+        let sent = FromChild::NotLoaded { error: "no".into() };
+        let bytes = [frame(&sent).unwrap(), frame(&sent).unwrap()].concat();
+        for piece in 1..bytes.len() {
+            let mut received = bytes::BytesMut::new();
+            let mut frames = 0;
+            for chunk in bytes.chunks(piece) {
+                received.extend_from_slice(chunk);
+                while let Some(message) = split_frame(&mut received).unwrap() {
+                    assert!(matches!(serde_json::from_slice(&message), Ok(FromChild::NotLoaded { .. })));
+                    frames += 1;
+                }
+            }
+            assert_eq!((frames, received.len()), (2, 0));
+        }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_one_is_refused_before_memory_is_taken_for_it() {
+        let mut received = bytes::BytesMut::from(&b"\xff\xff\xff\xff"[..]);
+        assert!(split_frame(&mut received).is_err());
+        assert!(read_frame(&mut &b"\xff\xff\xff\xff"[..], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn an_event_arrives_as_the_body_that_is_published() {
+        let event = hark_sdk::testing::transcript(&["grüezi"]);
+        let bytes = event_frame(&event).unwrap();
+        let mut buffer = Vec::new();
+        assert!(read_frame(&mut &bytes[..], &mut buffer).unwrap());
+        let Ok(ToChild::Event { kind, body }) = serde_json::from_slice(&buffer) else { panic!("no event") };
+        assert_eq!(
+            (kind.as_str(), body.get()),
+            ("transcript.final", &*serde_json::to_string(&event).unwrap())
+        );
+    }
+}

@@ -1,0 +1,11 @@
+/* Dies while it is made. */
+#include "base.h"
+
+static void *create(const hark_host *host, const char *config, size_t length) {
+    (void)host, (void)config, (void)length;
+    abort();
+}
+
+ON_EVENT { UNUSED; return HARK_OK; }
+
+PLUGIN(HARK_WANTS_FINALS, 0, create, on_event);

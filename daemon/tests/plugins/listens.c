@@ -1,0 +1,14 @@
+/* Wants everything, and says which kind it heard and in what order. */
+#include <stdio.h>
+
+#include "base.h"
+
+ON_EVENT {
+    static int count;
+    char json[128];
+    UNUSED;
+    snprintf(json, sizeof json, "{\"heard\": \"%.*s\", \"count\": %d, \"version\": %d}", (int)kind_length, kind, ++count, VERSION);
+    return emit(host, "plugin", json);
+}
+
+PLUGIN(HARK_WANTS_FINALS | HARK_WANTS_PARTIALS | HARK_WANTS_JOBS, 0, make, on_event);

@@ -1,0 +1,56 @@
+/* Does what the transcript says, and otherwise greets: one plugin for all ways to die, by the word. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base.h"
+
+static volatile int sink;
+
+static int recurse(int depth) {
+    volatile char room[4096];
+    room[0] = (char)depth;
+    return recurse(depth + 1) + room[0];
+}
+
+/* What was tried must have been refused; a plugin that got through says so. */
+static int32_t report(const hark_host *host, const char *what, int succeeded) {
+    char json[128];
+    snprintf(json, sizeof json, "{\"%s\": %s}", what, succeeded ? "\"done\"" : "\"refused\"");
+    return emit(host, "plugin", json);
+}
+
+ON_EVENT {
+    UNUSED;
+#define IF(word) if (says(body, length, "do " word))
+    IF("segfault") *(volatile int *)(intptr_t)sink = 1;
+    IF("abort") abort();
+    IF("exit") _exit(3);
+    IF("overflow") return recurse(0);
+    IF("hang") while (sleep(60) == 0) {}
+    IF("spin") while (!sink) {}
+    IF("devour") for (;;) {
+        char *memory = malloc(1 << 20);
+        memset(memory, 1, 1 << 20);
+    }
+    IF("error") return complain(host, "I do not like this one"), HARK_ERROR;
+    IF("fail") return complain(host, "beyond repair"), HARK_FAILED;
+    IF("nonsense") return 77;
+    IF("print") for (int i = 0; i < 100000; i++) puts("printing what nobody asked for"), fputs("and shouting\n", stderr);
+    IF("scribble") for (int i = 0; i < 256; i++) sink = (int)write(i, "\x05\x00\x00\x00hello", 9);
+    IF("leak") for (int i = 0; i < 100000; i++) sink = open("/dev/null", O_RDONLY);
+    IF("babble") for (int i = 0; i < 100000; i++) complain(host, "babble");
+    IF("fork") return report(host, "fork", fork() >= 0);
+    IF("system") return report(host, "system", system("true") == 0);
+    IF("connect") {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        int connection = socket(AF_INET, SOCK_STREAM, 0);
+        int connected = connection >= 0 && (connect(connection, (struct sockaddr *)&address, sizeof address) == 0 || errno == ECONNREFUSED);
+        return report(host, "connect", connected);
+    }
+    return emit(host, "plugin", "{\"greeting\": \"hello\"}");
+}
+
+PLUGIN(HARK_WANTS_FINALS, 0, make, on_event);

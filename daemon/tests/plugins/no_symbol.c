@@ -1,0 +1,2 @@
+/* A shared library, but no plugin. */
+int something_else = 1;
