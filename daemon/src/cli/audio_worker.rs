@@ -1,4 +1,4 @@
-//! `harkd audio-worker`.
+//! `harkd audio-worker`: see [`crate::audio::worker`].
 
 use super::Exit;
 
@@ -6,5 +6,7 @@ use super::Exit;
 pub struct Args {}
 
 pub fn execute(_args: &Args) -> Result<(), Exit> {
-    Err(Exit::Software("not built yet".into()))
+    let failed = |error: std::io::Error| Exit::Software(format!("audio worker: {error}"));
+    let socket = crate::os::enter(c"hark-audio").map_err(failed)?;
+    crate::audio::worker::serve(&socket).map_err(failed)
 }

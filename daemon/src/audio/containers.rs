@@ -1,0 +1,128 @@
+//! What symphonia demuxes for us: ISO media, Ogg, Matroska, AIFF, CAF.
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::codecs::audio::well_known as codec;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::default::formats::{AiffReader, CafReader, IsoMp4Reader, MkvReader, OggReader};
+
+use super::source::Source;
+use super::{Probe, ProbeError};
+
+/// Reads the container's own account of its first audio track.
+///
+/// # Errors
+/// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks.
+pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, ProbeError> {
+    let truncated = is_iso(format) && breaks_off(&mut source)?;
+    let bytes = source.length();
+    let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
+    let reader = open(stream, format).map_err(explain)?;
+    let Some(track) = reader.first_track(TrackType::Audio) else {
+        return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
+    };
+    let parameters = match &track.codec_params {
+        Some(CodecParameters::Audio(parameters)) => Some(parameters),
+        _ => None,
+    };
+    let codec = parameters.and_then(codec_name);
+    Ok(Probe {
+        // Opus has a name of its own for the same pages.
+        format: if format == "ogg" && codec == Some("opus") { "opus" } else { format }.into(),
+        codec: codec.map(str::to_owned),
+        duration_ms: duration_ms(reader.as_ref(), track),
+        channels: parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32),
+        sample_rate: parameters.and_then(|it| it.sample_rate),
+        bytes,
+        truncated,
+    })
+}
+
+fn open<'s>(
+    stream: MediaSourceStream<'s>,
+    format: &str,
+) -> symphonia::core::errors::Result<Box<dyn FormatReader + 's>> {
+    let options = FormatOptions::default();
+    Ok(match format {
+        "ogg" => Box::new(OggReader::try_new(stream, options)?),
+        "mkv" | "webm" => Box::new(MkvReader::try_new(stream, options)?),
+        "aiff" => Box::new(AiffReader::try_new(stream, options)?),
+        "caf" => Box::new(CafReader::try_new(stream, options)?),
+        _ => Box::new(IsoMp4Reader::try_new(stream, options)?),
+    })
+}
+
+fn explain(error: Error) -> ProbeError {
+    match error {
+        Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            ProbeError::Truncated("it ends within its header".into())
+        }
+        Error::IoError(error) if error.raw_os_error().is_some() => error.into(),
+        error => ProbeError::Truncated(error.to_string()),
+    }
+}
+
+fn duration_ms(reader: &dyn FormatReader, track: &Track) -> Option<u64> {
+    let media = reader.media_info();
+    let of = |base: Option<symphonia::core::units::TimeBase>, duration| base?.calc_duration(duration?);
+    let time = of(track.time_base, track.duration).or_else(|| of(media.time_base, media.duration))?;
+    u64::try_from(time.as_millis()).ok().filter(|milliseconds| *milliseconds > 0)
+}
+
+fn codec_name(parameters: &AudioCodecParameters) -> Option<&'static str> {
+    let names = [
+        (codec::CODEC_ID_AAC, "aac"),
+        (codec::CODEC_ID_ALAC, "alac"),
+        (codec::CODEC_ID_FLAC, "flac"),
+        (codec::CODEC_ID_MP3, "mp3"),
+        (codec::CODEC_ID_OPUS, "opus"),
+        (codec::CODEC_ID_SPEEX, "speex"),
+        (codec::CODEC_ID_VORBIS, "vorbis"),
+        (codec::CODEC_ID_AC3, "ac3"),
+        (codec::CODEC_ID_EAC3, "eac3"),
+        (codec::CODEC_ID_PCM_ALAW, "alaw"),
+        (codec::CODEC_ID_PCM_MULAW, "mulaw"),
+        (codec::CODEC_ID_ADPCM_IMA_QT, "adpcm"),
+        (codec::CODEC_ID_PCM_S16BE, "pcm"),
+        (codec::CODEC_ID_PCM_S16LE, "pcm"),
+        (codec::CODEC_ID_PCM_S24BE, "pcm"),
+        (codec::CODEC_ID_PCM_S24LE, "pcm"),
+        (codec::CODEC_ID_PCM_S32BE, "pcm"),
+        (codec::CODEC_ID_PCM_S32LE, "pcm"),
+        (codec::CODEC_ID_PCM_F32BE, "pcm"),
+        (codec::CODEC_ID_PCM_F32LE, "pcm"),
+        (codec::CODEC_ID_PCM_S8, "pcm"),
+        (codec::CODEC_ID_PCM_U8, "pcm"),
+    ];
+    names.iter().find(|(id, _)| *id == parameters.codec).map(|(_, name)| *name)
+}
+
+fn is_iso(format: &str) -> bool {
+    matches!(format, "m4a" | "mp4" | "mov" | "3gp")
+}
+
+/// Whether the last box of an ISO media file reaches beyond the end of the file.
+fn breaks_off(source: &mut Source) -> Result<bool, ProbeError> {
+    let mut offset = 0;
+    for _ in 0..10_000 {
+        if offset >= source.length() {
+            return Ok(offset > source.length());
+        }
+        let head = source.peek(offset, 16)?;
+        let Some(size) = head.first_chunk().map(|four| u64::from(u32::from_be_bytes(*four))) else {
+            return Ok(true);
+        };
+        let size = match (size, head.get(8..16)) {
+            (0, _) => return Ok(false),
+            (1, Some(long)) => long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)),
+            _ => size,
+        };
+        if size < 8 {
+            return Ok(true);
+        }
+        offset = offset.saturating_add(size);
+    }
+    Ok(false)
+}

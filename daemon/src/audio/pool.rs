@@ -1,0 +1,178 @@
+//! The workers: a few children, each with one file at a time.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::process::Child;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::worker::{Answer, PACKET, Ready, Request};
+use super::{Probe, ProbeError};
+use crate::http::metrics::Metrics;
+use crate::os::{ChildCommand, Limits, PacketSocket};
+
+/// A worker's time for one file; a gigabyte of frames from a slow disk needs some.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After so many files a worker is replaced, whatever it may have leaked.
+const FILES_PER_WORKER: u32 = 1_000;
+
+/// What a worker may use. Parsing takes a few megabytes; the CPU seconds are for its whole life.
+const LIMITS: Limits = Limits {
+    memory: Some(256 << 20),
+    cpu_seconds: Some(600),
+    // Three of its own, the socket, a file, and one to spare.
+    descriptors: Some(16),
+    file_bytes: Some(0),
+};
+
+/// Looks at audio files in child processes, `count` at a time. Clones share the children.
+///
+/// A child is started when it is first needed, and replaced when it crashes, hangs or has done its share. Any number
+/// of callers may wait; a waiting caller costs its future and the file that it holds open, nothing else.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    executable: PathBuf,
+    metrics: Metrics,
+    free: Semaphore,
+    idle: Mutex<Vec<Worker>>,
+    patience: Duration,
+}
+
+impl Workers {
+    /// A pool of at most `count` children (at least one) of `executable` (see [`crate::os::spawn::this_executable`]). Starts none yet.
+    pub fn start(executable: PathBuf, count: usize, metrics: Metrics) -> Self {
+        Workers::with_patience(executable, count, metrics, PATIENCE)
+    }
+
+    /// As [`Self::start`], with another limit on the time for one file.
+    pub fn with_patience(executable: PathBuf, count: usize, metrics: Metrics, patience: Duration) -> Self {
+        let (free, idle) = (Semaphore::new(count.max(1)), Mutex::new(Vec::new()));
+        Workers { shared: Arc::new(Shared { executable, metrics, free, idle, patience }) }
+    }
+
+    /// What the file holds. It must be a regular file open for reading; its position is not touched. `hint_extension` is the name's.
+    ///
+    /// Waits for a free child, then at most 20 s (40 s where a child crashed and another tries again). Dropping the
+    /// future ends the child that was busy with it.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    pub async fn probe(&self, file: &File, hint_extension: Option<&str>) -> Result<Probe, ProbeError> {
+        let closed = |_| ProbeError::NoWorker("the pool is closed".into());
+        let _turn = self.shared.free.acquire().await.map_err(closed)?;
+        // A worker may die of something else than the file in its hands: somebody's kill, the machine out of memory.
+        for last_try in [false, true] {
+            let mut worker = self.shared.worker().await?;
+            match timeout(self.shared.patience, worker.ask(file, hint_extension)).await {
+                Ok(Ok(answer)) => {
+                    self.shared.give_back(worker);
+                    return answer;
+                }
+                Ok(Err(error)) => {
+                    let fate = worker.fate().await;
+                    warn!(%error, fate, last_try, "an audio worker died and is replaced");
+                    if last_try {
+                        return Err(ProbeError::ParserFailed(fate));
+                    }
+                }
+                Err(_) => {
+                    warn!(seconds = self.shared.patience.as_secs(), "an audio worker hangs and is replaced");
+                    let limit = self.shared.patience.as_secs_f32();
+                    return Err(ProbeError::ParserFailed(format!("no answer within {limit} s")));
+                }
+            }
+        }
+        Err(ProbeError::ParserFailed("it died twice".into()))
+    }
+}
+
+impl Shared {
+    async fn worker(&self) -> Result<Worker, ProbeError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(worker) = idle {
+            return Ok(worker);
+        }
+        let start = Worker::start(&self.executable);
+        let started =
+            timeout(self.patience, start).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let worker = started.map_err(|error| ProbeError::NoWorker(error.to_string()))?;
+        self.metrics.audio_worker_starts.inc();
+        Ok(worker)
+    }
+
+    fn give_back(&self, mut worker: Worker) {
+        worker.files += 1;
+        if worker.files < FILES_PER_WORKER {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    socket: PacketSocket,
+    files: u32,
+}
+
+impl Worker {
+    async fn start(executable: &Path) -> io::Result<Worker> {
+        let (child, socket) =
+            ChildCommand::new(executable, "audio-worker").limits(LIMITS).spawn_packets().await?;
+        let mut worker = Worker { child, socket, files: 0 };
+        let mut buffer = [0; PACKET];
+        let Some(packet) = worker.socket.receive(&mut buffer).await? else {
+            return Err(io::Error::other(format!("it ended at once: {}", worker.fate().await)));
+        };
+        let ready: Ready = serde_json::from_slice(&buffer[..packet.length])?;
+        for missing in ready.missing {
+            debug!(missing, "the audio worker's sandbox is not complete");
+        }
+        Ok(worker)
+    }
+
+    /// The error is the worker's death, or an answer that it would not give if it were itself.
+    async fn ask(&mut self, file: &File, extension: Option<&str>) -> io::Result<Answer> {
+        let extension = extension.filter(|it| it.len() <= 16).map(str::to_owned);
+        let request = serde_json::to_vec(&Request { extension })?;
+        self.socket.send(&request, Some(file.as_fd())).await?;
+        let mut buffer = [0; PACKET];
+        let packet = self.socket.receive(&mut buffer).await?;
+        let packet = packet.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let answer: Answer = serde_json::from_slice(&buffer[..packet.length])?;
+        if answer.as_ref().is_ok_and(|probe| !is_a_name(&probe.format) || !probe.codec.iter().all(is_a_name))
+        {
+            return Err(io::Error::other("the answer is not one that the parser gives"));
+        }
+        Ok(answer)
+    }
+
+    /// How it died, in a few words; ends it if it has not.
+    async fn fate(&mut self) -> String {
+        // The socket closes a moment before the process is gone.
+        let status = timeout(Duration::from_secs(1), self.child.wait()).await;
+        status
+            .ok()
+            .and_then(Result::ok)
+            .map_or_else(|| "it stopped talking".into(), |status| status.to_string())
+    }
+}
+
+/// It goes into subjects' neighbours, events and logs; a worker that was taken over must not choose it freely.
+fn is_a_name(text: impl AsRef<str>) -> bool {
+    let text = text.as_ref();
+    (1..=16).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}

@@ -1,0 +1,270 @@
+//! Small files of every kind (`tests/audio`, made once with ffmpeg: a tone of 0.25 to 1.5 s), whole, cut off and
+//! lied about. The probe is called directly; what happens when it fails for good is `tests/audio_worker.rs`.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{Probe, ProbeError, probe};
+
+const FIXTURES: [&str; 14] = [
+    "adpcm.wav",
+    "call.aac",
+    "call.aiff",
+    "call.caf",
+    "call.flac",
+    "call.m4a",
+    "call.ogg",
+    "call.opus",
+    "call.webm",
+    "cbr.mp3",
+    "silent.mp4",
+    "tagged.mp3",
+    "talk.mov",
+    "wav",
+];
+
+#[test]
+fn every_format_is_known_by_its_content_with_codec_length_channels_and_rate() {
+    let expected = [
+        ("adpcm.wav", "wav", "adpcm", 506..=511, 1, 8_000),
+        ("call.aac", "aac", "aac", 500..=640, 1, 16_000),
+        ("call.aiff", "aiff", "pcm", 250..=250, 1, 8_000),
+        ("call.caf", "caf", "mulaw", 250..=250, 1, 8_000),
+        ("call.flac", "flac", "flac", 1500..=1500, 1, 8_000),
+        ("call.m4a", "m4a", "aac", 500..=600, 2, 16_000),
+        ("call.ogg", "ogg", "vorbis", 1500..=1500, 1, 16_000),
+        ("call.opus", "opus", "opus", 1500..=1510, 1, 48_000),
+        ("call.webm", "webm", "opus", 490..=510, 1, 16_000),
+        ("cbr.mp3", "mp3", "mp3", 1584..=1584, 1, 16_000),
+        ("tagged.mp3", "mp3", "mp3", 1500..=1500, 1, 16_000),
+        ("talk.mov", "mov", "aac", 490..=640, 1, 16_000),
+    ];
+    for (name, format, codec, duration, channels, rate) in expected {
+        // The wrong hint changes nothing.
+        let found = probe(fixture(name), Some("txt")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((found.format.as_str(), found.codec.as_deref()), (format, Some(codec)), "{name}");
+        assert!(duration.contains(&found.duration_ms.unwrap()), "{name}: {found:?}");
+        assert_eq!((found.channels, found.sample_rate), (Some(channels), Some(rate)), "{name}");
+        assert_eq!(found.bytes, fixture(name).metadata().unwrap().len());
+        assert!(!found.truncated, "{name}");
+    }
+}
+
+#[test]
+fn formats_that_we_cannot_measure_are_still_told_apart() {
+    let asf = [0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0, 0];
+    for (head, format) in [
+        (&b"#!AMR\n\x0c"[..], "amr"),
+        (&asf, "wma"),
+        (b"FLV\x01\x05", "flv"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+    ] {
+        let found = probe_bytes(head).unwrap();
+        assert_eq!((found.format.as_str(), found.duration_ms), (format, None));
+    }
+}
+
+#[test]
+fn what_is_not_audio_is_named() {
+    let silent = probe(fixture("silent.mp4"), None).unwrap_err();
+    assert!(matches!(&silent, ProbeError::NotAudio(why) if why.contains("audio track")), "{silent}");
+    for (bytes, what) in [
+        (&b"Dear Sir or Madam, please find"[..], "text"),
+        (b"PK\x03\x04\x14\0\0\0", "ZIP"),
+        (b"MThd\0\0\0\x06", "MIDI"),
+        (&[0; 500], "zeros"),
+        (&[0xff; 5000], "nothing in its first bytes"),
+        (b"x", "text"),
+    ] {
+        let error = probe_bytes(bytes).unwrap_err();
+        assert_eq!(error.code(), "NotAudio");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    assert_eq!(probe_bytes(b""), Err(ProbeError::Empty));
+}
+
+#[test]
+fn ten_gigabytes_of_zeros_are_answered_from_the_first_bytes() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.set_len(10 << 30).unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(probe(file.try_clone().unwrap(), Some("mp3")).unwrap_err().code(), "NotAudio");
+    // And a WAV of that size is one, measured without reading it.
+    file.write_all(&wav(1, 8_000, 16, 0xffff_ffff, &[])).unwrap();
+    let found = probe(file, None).unwrap();
+    assert_eq!(found.duration_ms, Some(((10 << 30) - 44) / 16));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_wav_is_as_long_as_its_bytes_whatever_its_header_says() {
+    let samples = vec![0; 16_000];
+    let length = |declared: u32| {
+        let found = probe_bytes(&wav(1, 8_000, 16, declared, &samples)).unwrap();
+        (found.duration_ms.unwrap(), found.truncated)
+    };
+    assert_eq!(length(16_000), (1000, false));
+    assert_eq!(length(8_000), (500, false), "what follows the data is another chunk");
+    assert_eq!(length(32_000), (1000, true), "cut off");
+    for streaming in [0, 0x7fff_f000, 0xffff_ffff] {
+        assert_eq!(length(streaming), (1000, false), "written to a pipe");
+    }
+    // Two channels of 24 bits, with the last frame incomplete.
+    let found = probe_bytes(&wav(2, 48_000, 24, 288_005, &vec![0; 288_005])).unwrap();
+    assert_eq!((found.duration_ms, found.channels, found.sample_rate), (Some(1000), Some(2), Some(48_000)));
+}
+
+#[test]
+fn a_wav_of_more_than_four_gigabytes_has_its_size_in_ds64() {
+    let mut bytes = wav(1, 8_000, 16, 0xffff_ffff, &[0; 16_000]);
+    bytes[..4].copy_from_slice(b"RF64");
+    let ds64 =
+        [b"ds64".as_slice(), &28u32.to_le_bytes(), &[0; 8], &16_000u64.to_le_bytes(), &[0; 12]].concat();
+    bytes.splice(12..12, ds64);
+    let found = probe_bytes(&bytes).unwrap();
+    assert_eq!((found.duration_ms, found.truncated), (Some(1000), false));
+}
+
+#[test]
+fn headers_without_audio_are_truncated_files() {
+    for bytes in [
+        wav(1, 8_000, 16, 1000, &[]),
+        wav(0, 8_000, 16, 4, &[0; 4]),
+        wav(1, 0, 16, 4, &[0; 4]),
+        b"RIFF\0\0\0\0WAVE".to_vec(),
+        read("call.flac")[..60].to_vec(),
+        read("call.flac")[..20].to_vec(),
+        read("call.m4a")[..200].to_vec(),
+        read("call.ogg")[..40].to_vec(),
+        b"ID3\x04\0\0\0\0\x7f\x7f".to_vec(),
+    ] {
+        let error = probe_bytes(&bytes).unwrap_err();
+        assert_eq!(
+            error.code(),
+            "TruncatedAudio",
+            "{error} {:?}",
+            String::from_utf8_lossy(&bytes[..12.min(bytes.len())])
+        );
+    }
+}
+
+#[test]
+fn a_flac_without_a_count_is_measured_by_its_last_frame() {
+    let mut bytes = read("call.flac");
+    forget_total(&mut bytes);
+    let found = probe_bytes(&bytes).unwrap();
+    assert_eq!((found.duration_ms, found.truncated), (Some(1500), false));
+    // Behind a tag in front and one at the end as well.
+    let tagged = [b"ID3\x04\0\0\0\0\0\x05abcde".to_vec(), bytes, b"TAG".to_vec(), vec![0; 125]].concat();
+    assert_eq!(probe_bytes(&tagged).unwrap().duration_ms, Some(1500));
+}
+
+#[test]
+fn a_flac_that_breaks_off_counts_its_complete_frames() {
+    let whole = read("call.flac");
+    let found = probe_bytes(&whole[..whole.len() - 10]).unwrap();
+    // Frames of 1024 samples at 8 kHz: 11 of them, and the twelfth is incomplete.
+    assert_eq!((found.duration_ms, found.truncated), (Some(11 * 128), true));
+    let mut cut = whole[..whole.len() / 2].to_vec();
+    forget_total(&mut cut);
+    let found = probe_bytes(&cut).unwrap();
+    assert!(found.truncated && found.duration_ms.unwrap().is_multiple_of(128), "{found:?}");
+}
+
+#[test]
+fn an_mp3_is_counted_where_its_tag_is_absent_or_not_true() {
+    let tagged = read("tagged.mp3");
+    assert_eq!(probe_bytes(&tagged).unwrap().duration_ms, Some(1500));
+    let half = probe_bytes(&tagged[..tagged.len() / 2]).unwrap();
+    assert!(half.truncated && (700..900).contains(&half.duration_ms.unwrap()), "{half:?}");
+
+    let plain = read("cbr.mp3");
+    let once = probe_bytes(&plain).unwrap().duration_ms.unwrap();
+    let twice = probe_bytes(&[plain.clone(), plain.clone()].concat()).unwrap();
+    assert_eq!(twice.duration_ms, Some(2 * once));
+    let torn = [&plain[..plain.len() / 2], &[0; 3000], &plain[plain.len() / 2..]].concat();
+    let torn = probe_bytes(&torn).unwrap().duration_ms.unwrap();
+    assert!((once - 80..=once).contains(&torn), "counting goes on after a gap: {torn} of {once}");
+}
+
+#[test]
+fn a_recording_that_the_daemon_reads_meanwhile_keeps_its_place() {
+    let mut file = fixture("cbr.mp3");
+    file.seek(std::io::SeekFrom::Start(100)).unwrap();
+    probe(file.try_clone().unwrap(), None).unwrap();
+    assert_eq!(file.stream_position().unwrap(), 100);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Our own parsers never panic on what is nearly right. (Symphonia may: that is what the child is for.)
+    #[test]
+    fn damaged_headers_end_in_an_answer(
+        which in 0..FIXTURES.len(),
+        changes in prop::collection::vec((0usize..400, any::<u8>()), 1..12),
+        keep in 0.0f64..=1.0,
+    ) {
+        let name = FIXTURES[which];
+        let mut bytes = if name == "wav" { wav(1, 8_000, 16, 2_000, &[7; 2_000]) } else { read(name) };
+        for (at, value) in changes {
+            let count = bytes.len();
+            bytes[at % count] = value;
+        }
+        let kept = (bytes.len() as f64 * keep) as usize;
+        let outcome = catch_unwind(AssertUnwindSafe(|| probe_bytes(&bytes[..kept])));
+        let ours = ["wav", "adpcm.wav", "call.flac", "cbr.mp3", "tagged.mp3", "call.aac"].contains(&name);
+        match outcome {
+            Ok(Ok(found)) => prop_assert!(!found.format.is_empty()),
+            Ok(Err(error)) => prop_assert!(!matches!(error, ProbeError::ParserFailed(_) | ProbeError::NoWorker(_))),
+            Err(_) => prop_assert!(!ours, "{name} panicked"),
+        }
+    }
+}
+
+fn fixture(name: &str) -> File {
+    File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio").join(name)).unwrap()
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    fixture(name).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn probe_bytes(bytes: &[u8]) -> Result<Probe, ProbeError> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    probe(file, None)
+}
+
+/// The 44 bytes of a plain header with any size of data declared, and the data.
+fn wav(channels: u16, rate: u32, bits: u16, declared: u32, data: &[u8]) -> Vec<u8> {
+    let block = channels * bits.div_ceil(8);
+    [
+        b"RIFF".as_slice(),
+        &declared.wrapping_add(36).to_le_bytes(),
+        b"WAVEfmt ",
+        &16u32.to_le_bytes(),
+        &1u16.to_le_bytes(),
+        &channels.to_le_bytes(),
+        &rate.to_le_bytes(),
+        &(rate * u32::from(block)).to_le_bytes(),
+        &block.to_le_bytes(),
+        &bits.to_le_bytes(),
+        b"data",
+        &declared.to_le_bytes(),
+        data,
+    ]
+    .concat()
+}
+
+/// As an encoder leaves the header when it writes to a pipe.
+fn forget_total(flac: &mut [u8]) {
+    flac[21] &= 0xf0;
+    flac[22..26].fill(0);
+}
