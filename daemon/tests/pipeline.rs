@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[path = "plugins/mod.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
+#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
 mod plugins;
 
 use std::time::{Duration, Instant};

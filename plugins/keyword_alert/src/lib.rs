@@ -1,1 +1,110 @@
+//! Raises an alert when somebody says what the rules name: words, phrases, regular expressions.
+//!
+//! ```toml
+//! [[plugin]]
+//! name = "keywords"
+//! library = "keyword_alert"
+//! [[plugin.config.rules]]
+//! name = "churn"                  # `rule` of the alert
+//! any = ["cancel", "close my account"]
+//! regex = ["refund(s|ed)?"]
+//! severity = "warning"            # info | warning | critical
+//! roles = []                      # empty: every channel
+//! ```
+//!
+//! Words and phrases are found whatever their case and whatever spaces stand between their words, and only as whole words where the script
+//! has spaces: "cancel" is not found in "cancellation", but "退款" is found in "我要退款。". One alert for a rule and segment: the first place
+//! in it that matches, with the segment's times, since nobody measured those of a word.
 
+mod config;
+mod matcher;
+
+use hark_sdk::event::{Alert, AlertState, Severity};
+use hark_sdk::{Error, Host, Plugin, Transcript};
+
+pub use config::{Config, Mistake, Rule};
+pub use matcher::{Match, Matcher};
+
+/// The plugin: the rules, ready to match.
+pub struct KeywordAlert {
+    rules: Vec<(Rule, Matcher)>,
+}
+
+impl Plugin for KeywordAlert {
+    fn create(config: &str) -> Result<Self, Error> {
+        let rules = Config::parse(config)?.rules;
+        let ready = |rule: Rule| Ok((rule.matcher()?, rule)).map(|(matcher, rule)| (rule, matcher));
+        Ok(KeywordAlert { rules: rules.into_iter().map(ready).collect::<Result<_, Mistake>>()? })
+    }
+
+    fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
+        self.alerts(transcript).iter().try_for_each(|alert| host.alert(alert))
+    }
+}
+
+impl KeywordAlert {
+    /// The alerts of a transcript, in the order of its segments, then of the rules.
+    pub fn alerts(&self, transcript: &Transcript) -> Vec<Alert> {
+        match transcript.segments.as_deref() {
+            None | Some([]) => {
+                let whole = Place { index: None, role: None, text: &transcript.text };
+                self.in_place(whole, |_| {}).collect()
+            }
+            Some(segments) => {
+                let alerts = segments.iter().enumerate().flat_map(|(index, segment)| {
+                    let place =
+                        Place { index: Some(index), role: segment.role.as_deref(), text: &segment.text };
+                    self.in_place(place, |alert| {
+                        alert.channel = Some(segment.channel);
+                        (alert.begin_ms, alert.end_ms) = (segment.begin_ms, segment.end_ms);
+                    })
+                });
+                alerts.collect()
+            }
+        }
+    }
+
+    fn in_place<'a>(
+        &'a self,
+        place: Place<'a>,
+        locate: impl Fn(&mut Alert) + 'a,
+    ) -> impl Iterator<Item = Alert> + 'a {
+        let rules = self.rules.iter().filter(move |(rule, _)| rule.is_for(place.role));
+        rules.filter_map(move |(rule, matcher)| {
+            let found = matcher.find(place.text)?;
+            let mut alert = Alert {
+                alert: match place.index {
+                    Some(index) => format!("{}-{index}", rule.name),
+                    None => rule.name.clone(),
+                },
+                plugin: String::new(),
+                rule: rule.name.clone(),
+                severity: rule.severity,
+                state: AlertState::Confirmed,
+                channel: None,
+                role: place.role.map(str::to_owned),
+                begin_ms: None,
+                end_ms: None,
+                quote: place.text[found.range].to_owned(),
+            };
+            locate(&mut alert);
+            Some(alert)
+        })
+    }
+}
+
+/// A text that rules are held against.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Number of the segment.
+    index: Option<usize>,
+    role: Option<&'a str>,
+    text: &'a str,
+}
+
+/// What a rule's alerts are worth unless it says so.
+const fn default_severity() -> Severity {
+    Severity::Warning
+}
+
+hark_sdk::export!(KeywordAlert);

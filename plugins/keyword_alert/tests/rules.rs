@@ -1,0 +1,213 @@
+//! Rules against transcripts, through the plugin's real functions.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
+
+use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
+use hark_sdk::testing::{Bench, NAME, transcript};
+use keyword_alert::{Config, KeywordAlert};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn churn() -> Value {
+    json!({ "rules": [{
+        "name": "churn", "any": ["cancel", "close my account"], "regex": ["refund(s|ed)?"],
+        "severity": "warning", "roles": [],
+    }]})
+}
+
+fn alerts(config: &Value, event: &Event) -> Vec<Alert> {
+    let heard = Bench::<KeywordAlert>::create(&config.to_string()).unwrap().hand(event).unwrap();
+    assert!(heard.refused.is_empty(), "{:?}", heard.refused);
+    let alert = |body| match body {
+        Body::AlertRaised(alert) => alert,
+        other => panic!("{other:?}"),
+    };
+    heard.emitted.into_iter().map(alert).collect()
+}
+
+/// What a rule with these words quotes from a text.
+fn quoted(any: &str, text: &str) -> Option<String> {
+    let config = json!({ "rules": [{ "name": "r", "any": [any] }] });
+    alerts(&config, &transcript(&[text])).into_iter().next().map(|alert| alert.quote)
+}
+
+fn mistake(config: Value) -> String {
+    Bench::<KeywordAlert>::create(&config.to_string()).err().unwrap()
+}
+
+#[test]
+fn a_word_raises_a_confirmed_alert_where_it_was_said() {
+    let event = transcript(&["How may I help?", "I want to Cancel my contract.", "I see."]);
+    assert_eq!(
+        alerts(&churn(), &event),
+        [Alert {
+            alert: "churn-1".into(),
+            plugin: NAME.into(),
+            rule: "churn".into(),
+            severity: Severity::Warning,
+            state: AlertState::Confirmed,
+            channel: Some(1),
+            role: Some("customer".into()),
+            begin_ms: Some(10_000),
+            end_ms: Some(20_000),
+            quote: "Cancel".into(),
+        }]
+    );
+}
+
+#[test]
+fn the_same_transcript_gives_the_same_alerts() {
+    let event = transcript(&["cancel", "refund", "close my account"]);
+    let first = alerts(&churn(), &event);
+    assert_eq!(first, alerts(&churn(), &event));
+    let names: Vec<_> = first.iter().map(|alert| alert.alert.as_str()).collect();
+    assert_eq!(names, ["churn-0", "churn-1", "churn-2"]);
+}
+
+#[test]
+fn one_rule_speaks_once_in_a_segment_of_what_came_first() {
+    let event = transcript(&["He was refunded, so I cancel. Refunds! Cancel!"]);
+    let quotes: Vec<_> = alerts(&churn(), &event).into_iter().map(|alert| alert.quote).collect();
+    assert_eq!(quotes, ["refunded"]);
+}
+
+#[test]
+fn a_transcript_without_segments_is_looked_at_as_a_whole() {
+    let mut event = transcript(&["please cancel"]);
+    if let Body::TranscriptFinal(transcript) = &mut event.body {
+        transcript.segments = None;
+    }
+    let [alert] = &alerts(&churn(), &event)[..] else { panic!("one alert") };
+    assert_eq!((alert.alert.as_str(), alert.channel, alert.begin_ms), ("churn", None, None));
+}
+
+#[test]
+fn a_rule_for_roles_hears_nobody_else() {
+    let config = |roles| json!({ "rules": [{ "name": "r", "any": ["cancel"], "roles": roles }] });
+    let event = transcript(&["cancel", "cancel"]);
+    let channels = |roles| -> Vec<u32> {
+        alerts(&config(roles), &event).into_iter().filter_map(|alert| alert.channel).collect()
+    };
+    assert_eq!(channels(json!(["customer"])), [1]);
+    assert_eq!(channels(json!(["agent"])), [0]);
+    assert_eq!(channels(json!(["supervisor"])), [0; 0]);
+    assert_eq!(channels(json!([])), [0, 1]);
+}
+
+#[test]
+fn words_are_whole_where_the_script_has_words() {
+    assert_eq!(quoted("cancel", "the cancellation"), None);
+    assert_eq!(quoted("cancel", "uncancel"), None);
+    assert_eq!(quoted("cancel", "(cancel)").as_deref(), Some("cancel"));
+    assert_eq!(quoted("Ärger", "So ein ÄRGER!").as_deref(), Some("ÄRGER"));
+    assert_eq!(quoted("о", "слово"), None);
+    assert_eq!(quoted("c++", "I like C++.").as_deref(), Some("C++"));
+    assert_eq!(quoted("退款", "我要退款。").as_deref(), Some("退款"));
+    assert_eq!(quoted("キャンセル", "注文をキャンセルしたい").as_deref(), Some("キャンセル"));
+    assert_eq!(quoted("환불", "환불을 원합니다").as_deref(), Some("환불"));
+    assert_eq!(quoted("ยกเลิก", "ขอยกเลิกครับ").as_deref(), Some("ยกเลิก"));
+    assert_eq!(quoted("vip", "我是VIP客户").as_deref(), Some("VIP"));
+}
+
+#[test]
+fn phrases_bend_over_spaces_and_apostrophes() {
+    assert_eq!(quoted("close my account", "Close  my\naccount now").as_deref(), Some("Close  my\naccount"));
+    assert_eq!(quoted("don't call", "Don’t call me").as_deref(), Some("Don’t call"));
+    assert_eq!(quoted("close my account", "close my accounts"), None);
+    assert_eq!(quoted("  cancel ", "cancel").as_deref(), Some("cancel"));
+}
+
+#[test]
+fn the_longer_of_two_that_begin_together_is_quoted() {
+    let config = json!({ "rules": [{ "name": "r", "any": ["close", "close my account"] }] });
+    let quote = |text| alerts(&config, &transcript(&[text]))[0].quote.clone();
+    assert_eq!(quote("please close my account"), "close my account");
+    assert_eq!(quote("please close my accounts"), "close");
+}
+
+#[test]
+fn letters_that_grow_when_they_are_lowered_are_quoted_as_they_stand() {
+    assert_eq!(quoted("i̇stanbul", "in İSTANBUL today").as_deref(), Some("İSTANBUL"));
+    assert_eq!(quoted("cancel", "İİİ cancel İ").as_deref(), Some("cancel"));
+}
+
+#[test]
+fn a_regex_sees_the_text_as_it_is_and_an_empty_match_is_none() {
+    let config = json!({ "rules": [{ "name": "r", "regex": ["x*", "(?-i)IBAN", r"\b\d{4}\b"] }] });
+    let quotes = |text| -> Vec<_> {
+        alerts(&config, &transcript(&[text])).into_iter().map(|alert| alert.quote).collect()
+    };
+    assert_eq!(quotes("my iban"), [""; 0]);
+    assert_eq!(quotes("my IBAN"), ["IBAN"]);
+    assert_eq!(quotes("code 1234."), ["1234"]);
+}
+
+#[test]
+fn a_config_that_cannot_mean_anything_names_rule_and_key() {
+    for (config, words) in [
+        (json!({}), "key \"rules\" is missing or empty"),
+        (json!({ "rules": [] }), "key \"rules\" is missing or empty"),
+        (json!({ "rules": "churn" }), "[plugin.config]: key \"rules\" must be a list of tables"),
+        (json!({ "rule": [] }), "[plugin.config]: unknown key \"rule\"; known are rules"),
+        (
+            json!({ "rules": [{ "any": ["x"] }] }),
+            "rule 1 of [[plugin.config.rules]]: key \"name\" must be a name",
+        ),
+        (json!({ "rules": [{ "name": "A b", "any": ["x"] }] }), "rule \"A b\": key \"name\" must be a name"),
+        (
+            json!({ "rules": [{ "name": "a", "all": ["x"] }] }),
+            "rule \"a\": unknown key \"all\"; known are name, any",
+        ),
+        (json!({ "rules": [{ "name": "a" }] }), "rule \"a\": it has neither \"any\" nor \"regex\""),
+        (
+            json!({ "rules": [{ "name": "a", "any": "x" }] }),
+            "rule \"a\": key \"any\" must be a list of texts",
+        ),
+        (
+            json!({ "rules": [{ "name": "a", "any": [" "] }] }),
+            "rule \"a\": key \"any\" must be a list of texts",
+        ),
+        (
+            json!({ "rules": [{ "name": "a", "any": ["x"], "severity": "high" }] }),
+            "rule \"a\": key \"severity\" must be \"info\"",
+        ),
+        (
+            json!({ "rules": [{ "name": "a", "regex": ["("] }] }),
+            "rule \"a\": key \"regex\": \"(\": error: unclosed group",
+        ),
+        (
+            json!({ "rules": [{ "name": "a", "any": ["x"] }, { "name": "a", "any": ["y"] }] }),
+            "rule \"a\" is there twice",
+        ),
+        (json!({ "rules": [1] }), "rule 1 of [[plugin.config.rules]]: key \"rules\" must be"),
+    ] {
+        let told = mistake(config);
+        assert!(told.starts_with(words), "{told}\nshould begin with\n{words}");
+    }
+    assert!(Config::parse("[]").is_err());
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_the_quote_stands_in_it(texts in prop::collection::vec("(?s).{0,40}", 1..4), word in "\\S{1,4}") {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let event = transcript(&texts);
+        let config = json!({ "rules": [{ "name": "r", "any": [word], "regex": ["[0-9]+", "."] }] });
+        for alert in alerts(&config, &event) {
+            let index: usize = alert.alert.strip_prefix("r-").unwrap().parse().unwrap();
+            prop_assert!(!alert.quote.is_empty() && texts[index].contains(&alert.quote));
+        }
+    }
+
+    #[test]
+    fn a_word_between_spaces_is_always_found(before in "(?s).{0,20}", word in "[\\p{L}\\p{N}]{1,8}", after in "(?s).{0,20}") {
+        let text = format!("{before} {word} {after}");
+        prop_assert!(quoted(&word, &text).is_some());
+        prop_assert!(quoted(&word.to_lowercase(), &text).is_some());
+    }
+
+    #[test]
+    fn a_latin_word_is_never_found_inside_another(left in "[a-z]{1,5}", word in "[a-z]{1,5}", right in "[a-z]{1,5}") {
+        prop_assert_eq!(quoted(&word, &format!("{left}{word}")).filter(|_| !left.contains(&word)), None);
+        prop_assert_eq!(quoted(&word, &format!("{word}{right}")), None);
+    }
+}
