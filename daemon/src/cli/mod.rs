@@ -2,9 +2,13 @@
 
 mod audio_worker;
 mod check;
+mod event_line;
+mod follow;
 mod plugin_host;
 mod plugins;
 mod run;
+mod screen;
+mod session;
 mod submit;
 mod tail;
 
@@ -67,6 +71,9 @@ impl Args {
 /// Why a command ended otherwise than well; the numbers are those of `sysexits.h` that systemd and scripts know.
 #[derive(Debug, thiserror::Error)]
 pub enum Exit {
+    /// 1: the work itself ended badly, such as a job that `submit --wait` followed.
+    #[error("{0}")]
+    Failed(String),
     /// 64: the command line cannot mean anything.
     #[error("{0}")]
     Usage(String),
@@ -86,6 +93,7 @@ impl Exit {
     fn report(self) -> ExitCode {
         eprintln!("harkd: {self}");
         ExitCode::from(match self {
+            Exit::Failed(_) => 1,
             Exit::Usage(_) => 64,
             Exit::Unavailable(_) => 69,
             Exit::Software(_) => 70,

@@ -1,12 +1,194 @@
-//! `harkd tail`.
+//! `harkd tail`: events as they happen, partials growing in place.
 
+use std::io::Write;
 use std::path::Path;
 
-use super::Exit;
+use hark_sdk::event::Kind;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::follow::{Follower, Heard, Since};
+use super::screen::Screen;
+use super::session::{self, Written};
+use super::{Exit, event_line};
+use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Only these kinds, e.g. `transcript.final`, or a whole family, e.g. `alert` (may be repeated)
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Vec<String>,
+    /// Only this source (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    source: Vec<String>,
+    /// Only this job (may be repeated)
+    #[arg(long, value_name = "ID")]
+    job: Vec<String>,
+    /// Begin with the oldest event that is stored, not with the next one
+    #[arg(long)]
+    all: bool,
+    /// One line of JSON per event: the fields of the body, and `subject`, `id` and `type`
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn execute(_config: &Path, _args: &Args) -> Result<(), Exit> {
-    Err(Exit::Software("not built yet".into()))
+/// Follows until Ctrl-C, or until the reader of its output is gone.
+pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+    let config = session::load(config)?;
+    session::block_on(async {
+        tokio::select! {
+            outcome = follow(&config, args) => outcome,
+            signal = tokio::signal::ctrl_c() => {
+                signal.map_err(|error| Exit::Software(format!("waiting for Ctrl-C: {error}")))
+            }
+        }
+    })
+}
+
+#[allow(clippy::print_stderr, reason = "a word to the person who waits; stdout is for the events")]
+async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
+    let client = session::open(config).await?;
+    let since = if args.all { Since::Beginning } else { Since::Now };
+    let mut follower = Follower::open(&client, &config.nats, since).await?;
+    eprintln!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix);
+    let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
+    loop {
+        let heard = follower.next().await?;
+        if args.wants(&heard) && session::written(output.show(&heard))? == Written::ReaderGone {
+            return Ok(());
+        }
+    }
+}
+
+impl Args {
+    fn wants(&self, heard: &Heard) -> bool {
+        let (family, _) = heard.kind.split_once('.').unwrap_or((&heard.kind, ""));
+        let is = |wanted: &[String], field: &str| {
+            wanted.is_empty()
+                || heard.body[field].as_str().is_some_and(|value| wanted.iter().any(|w| w == value))
+        };
+        let is_kind =
+            self.kind.is_empty() || self.kind.iter().any(|kind| *kind == heard.kind || kind == family);
+        is_kind && is(&self.source, "source") && is(&self.job, "job")
+    }
+}
+
+enum Output {
+    Json,
+    Lines(Lines),
+}
+
+impl Output {
+    fn show(&mut self, heard: &Heard) -> std::io::Result<()> {
+        match self {
+            Output::Json => {
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{}", json_line(heard))?;
+                out.flush()
+            }
+            Output::Lines(lines) => lines.show(heard),
+        }
+    }
+}
+
+struct Lines {
+    screen: Screen,
+    zone: TimeZone,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines { screen: Screen::new(), zone: TimeZone::system() }
+    }
+
+    fn show(&mut self, heard: &Heard) -> std::io::Result<()> {
+        let job = heard.body["job"].as_str().unwrap_or_default();
+        let line = event_line::line(heard, &self.zone);
+        if heard.kind == "transcript.partial" {
+            return self.screen.grow(job, line);
+        }
+        if matches!(heard.kind.as_str(), "transcript.final" | "job.failed" | "job.retrying") {
+            self.screen.settle(job)?;
+        }
+        self.screen.print(&line)
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // The last thing on a terminal that may be gone: nobody is left to tell.
+        let _ = self.screen.close();
+    }
+}
+
+fn json_line(heard: &Heard) -> Value {
+    let mut line = Map::new();
+    line.insert("subject".into(), heard.subject.clone().into());
+    line.insert("id".into(), heard.id.clone().into());
+    line.insert("type".into(), format!("hark.{}", heard.kind).into());
+    match &heard.body {
+        Value::Object(body) => line.extend(body.clone()),
+        other => {
+            line.insert("data".into(), other.clone());
+        }
+    }
+    Value::Object(line)
+}
+
+fn parse_kind(text: &str) -> Result<String, String> {
+    const FAMILIES: [&str; 5] = ["job", "transcript", "annotation", "alert", "plugin"];
+    let text = text.strip_suffix(".*").unwrap_or(text);
+    if FAMILIES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    text.parse::<Kind>().map(|kind| kind.to_string()).map_err(|error| {
+        let families = FAMILIES.join(", ");
+        format!("{error}; a family alone also does: {families}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Args {
+        Line::try_parse_from(["tail"].iter().chain(words)).unwrap().args
+    }
+
+    fn heard(kind: &str) -> Heard {
+        let body = json!({"job": "j1", "source": "calls"});
+        Heard { subject: "s".into(), id: "j1:1".into(), kind: kind.into(), body }
+    }
+
+    #[test]
+    fn a_kind_is_one_kind_or_a_family() {
+        assert!(args(&["--kind", "alert"]).wants(&heard("alert.raised")));
+        assert!(args(&["--kind", "alert.raised", "--kind", "job"]).wants(&heard("job.failed")));
+        assert!(!args(&["--kind", "transcript.final"]).wants(&heard("transcript.partial")));
+        assert!(Line::try_parse_from(["tail", "--kind", "transcripts"]).is_err());
+    }
+
+    #[test]
+    fn source_and_job_have_to_match_both() {
+        assert!(args(&["--source", "calls", "--job", "j1"]).wants(&heard("job.accepted")));
+        assert!(!args(&["--source", "calls", "--job", "j2"]).wants(&heard("job.accepted")));
+        assert!(!args(&["--source", "inbox"]).wants(&heard("job.accepted")));
+    }
+
+    #[test]
+    fn json_is_the_body_and_what_the_headers_say() {
+        assert_eq!(
+            json_line(&heard("job.accepted")),
+            json!({"subject": "s", "id": "j1:1", "type": "hark.job.accepted", "job": "j1", "source": "calls"})
+        );
+    }
 }

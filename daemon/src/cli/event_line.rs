@@ -1,0 +1,218 @@
+//! How an event reads in a terminal.
+
+use hark_sdk::event::{
+    Alert, AlertState, Annotation, Bill, Body, Event, Fault, Kind, Severity, TranscriptFinal,
+};
+use jiff::tz::TimeZone;
+
+use super::follow::Heard;
+use super::screen::{Span, Style, column};
+
+/// Room for a recording's name: most fit, and half of an 80 column terminal is left for the text.
+const NAME_COLUMNS: usize = 18;
+/// The longest label is `submitted`.
+const LABEL_COLUMNS: usize = 9;
+/// A final longer than some lines would push everything else out of sight; `--json` has all of it.
+const LONGEST_TEXT: usize = 600;
+
+/// An event of this version's kinds, or in its raw form one that this version does not know.
+pub fn line(heard: &Heard, zone: &TimeZone) -> Vec<Span> {
+    let event =
+        heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
+    let Some(event) = event else {
+        return vec![Span::new(Style::Dim, format!("{} {}", heard.kind, heard.body))];
+    };
+    let name = event.recording.name.as_deref().unwrap_or(&event.recording.uri);
+    let time = event.time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
+    let mut line = vec![
+        Span::new(Style::Dim, time),
+        Span::new(Style::Plain, format!(" {} ", column(&Span::new(Style::Plain, name).text, NAME_COLUMNS))),
+    ];
+    line.extend(details(&event));
+    line
+}
+
+fn details(event: &Event) -> Vec<Span> {
+    match &event.body {
+        Body::JobAccepted(_) => {
+            let recording = &event.recording;
+            let mut words = vec![format!("from {}", event.source)];
+            words.extend(recording.duration_ms.map(|ms| seconds(ms as f64 / 1000.0)));
+            words.extend(recording.format.clone());
+            words.push(format!("job {}", event.job));
+            label(Style::Dim, "accepted", Style::Dim, words.join(", "))
+        }
+        Body::JobSubmitted(fields) => {
+            let task = fields.task_id.as_ref().map_or(String::new(), |task| format!(", task {task}"));
+            let words = format!(
+                "{} {}{task}{}",
+                fields.engine,
+                fields.model,
+                doubt(fields.possible_duplicate_charge)
+            );
+            label(Style::Dim, "submitted", Style::Dim, words)
+        }
+        Body::JobRetrying(fields) => {
+            let again = seconds(fields.retry_in_ms as f64 / 1000.0);
+            let words = format!("try {}: {}; again in {again}", fields.attempt, fault(&fields.error));
+            label(Style::Yellow, "retrying", Style::Yellow, words)
+        }
+        Body::TranscriptPartial(fields) => label(
+            Style::Cyan,
+            "…",
+            Style::Plain,
+            format!("{}{}", speaker(fields.role.as_deref()), fields.text),
+        ),
+        Body::TranscriptFinal(fields) => transcript(fields),
+        Body::AnnotationLanguage(fields) => label(Style::Dim, "language", Style::Plain, annotation(fields)),
+        Body::AnnotationEmotion(fields) => label(Style::Dim, "emotion", Style::Plain, annotation(fields)),
+        Body::AlertRaised(fields) => alert(fields),
+        Body::AlertRetracted(fields) => label(
+            Style::Dim,
+            "retracted",
+            Style::Dim,
+            format!("{}: {:?} was not said", fields.rule, fields.quote),
+        ),
+        Body::Plugin(fields) => label(Style::Cyan, &fields.plugin, Style::Plain, fields.data.to_string()),
+        Body::JobCompleted(fields) => label(Style::Green, "completed", Style::Dim, bill(&fields.bill)),
+        Body::JobFailed(fields) => label(Style::Red, "FAILED", Style::Red, fault(&fields.error)),
+    }
+}
+
+fn label(label_style: Style, text: &str, style: Style, words: String) -> Vec<Span> {
+    vec![
+        Span::new(label_style, column(&Span::new(label_style, text).text, LABEL_COLUMNS)),
+        Span::new(Style::Plain, " "),
+        Span::new(style, words),
+    ]
+}
+
+fn transcript(fields: &TranscriptFinal) -> Vec<Span> {
+    let about: Vec<&str> =
+        [&fields.language, &fields.emotion].into_iter().flatten().map(String::as_str).collect();
+    let text = match fields.text.char_indices().nth(LONGEST_TEXT) {
+        None if fields.text.is_empty() => "(nothing was said)".to_owned(),
+        None => fields.text.clone(),
+        Some((end, _)) => {
+            let more = fields.text[end..].chars().count();
+            format!("{}… (and {more} characters more)", &fields.text[..end])
+        }
+    };
+    let mut line = label(Style::Bold, "final", Style::Bold, text);
+    if !about.is_empty() {
+        line.push(Span::new(Style::Dim, format!(" ({})", about.join(", "))));
+    }
+    if fields.truncated {
+        line.push(Span::new(Style::Yellow, " (the service cut the text)"));
+    }
+    line
+}
+
+fn alert(fields: &Alert) -> Vec<Span> {
+    let (style, word) = match fields.severity {
+        Severity::Info => (Style::Cyan, "INFO"),
+        Severity::Warning => (Style::BlackOnYellow, "WARNING"),
+        Severity::Critical => (Style::WhiteOnRed, "CRITICAL"),
+    };
+    let tentative = if fields.state == AlertState::Tentative { ", tentative" } else { "" };
+    let place = place(fields.role.as_deref(), fields.begin_ms, fields.end_ms);
+    let mut line = label(style, word, Style::Bold, format!("{}: {:?}", fields.rule, fields.quote));
+    line.push(Span::new(Style::Dim, format!(" ({}{tentative}){place}", fields.plugin)));
+    line
+}
+
+fn annotation(fields: &Annotation) -> String {
+    format!("{}{}", fields.value, place(fields.role.as_deref(), fields.begin_ms, fields.end_ms))
+}
+
+fn place(role: Option<&str>, begin_ms: Option<u64>, end_ms: Option<u64>) -> String {
+    let mut words = role.map_or(String::new(), |role| format!(" {role}"));
+    if let (Some(begin), Some(end)) = (begin_ms, end_ms) {
+        words.push_str(&format!(" {:.1}–{:.1} s", begin as f64 / 1000.0, end as f64 / 1000.0));
+    }
+    words
+}
+
+fn speaker(role: Option<&str>) -> String {
+    role.map_or(String::new(), |role| format!("{role}: "))
+}
+
+fn fault(fault: &Fault) -> String {
+    let attempts = match fault.attempts {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 try".to_owned(),
+        Some(count) => format!("; {count} tries"),
+    };
+    format!("{} ({}): {}{attempts}", fault.code, fault.blame.as_str(), fault.message)
+}
+
+fn bill(bill: &Bill) -> String {
+    let audio = bill.audio_seconds.map_or(String::new(), |audio| format!("{} of audio, ", seconds(audio)));
+    format!(
+        "{audio}{} s billed, {:.6} USD, took {}{}",
+        bill.billed_seconds,
+        bill.cost_usd,
+        seconds(bill.elapsed_ms as f64 / 1000.0),
+        doubt(bill.possible_duplicate_charge)
+    )
+}
+
+fn doubt(possible_duplicate_charge: bool) -> &'static str {
+    if possible_duplicate_charge { ", may be charged twice" } else { "" }
+}
+
+fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1} s")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shown(kind: &str, fields: Value) -> String {
+        let mut body = json!({
+            "job": "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c", "source": "calls", "sequence": 1, "time": "2026-11-23T08:15:02Z",
+            "recording": {"uri": "file:///srv/calls/a.wav", "name": "a.wav", "sha256": null, "bytes": 1, "format": "wav",
+                          "duration_ms": 3200, "channels": 1},
+            "metadata": {},
+        });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let heard = Heard { subject: String::new(), id: String::new(), kind: kind.into(), body };
+        line(&heard, &TimeZone::UTC).iter().map(|span| span.text.as_str()).collect()
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        let accepted = shown("job.accepted", json!({"route": "default"}));
+        assert_eq!(
+            accepted,
+            "08:15:02 a.wav              accepted  from calls, 3.2 s, wav, job 01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c"
+        );
+    }
+
+    #[test]
+    fn an_alert_names_its_rule_and_its_words() {
+        let alert = json!({"alert": "1", "plugin": "keywords", "rule": "churn", "severity": "warning",
+                           "state": "confirmed", "quote": "cancel", "role": "customer", "begin_ms": 0, "end_ms": 3200});
+        let line = shown("alert.raised", alert);
+        assert!(line.ends_with("WARNING   churn: \"cancel\" (keywords) customer 0.0–3.2 s"), "{line}");
+    }
+
+    #[test]
+    fn a_failure_says_code_blame_and_message() {
+        let error =
+            json!({"code": "NOT_AUDIO", "blame": "audio", "message": "a.wav is no audio", "attempts": 1});
+        let line = shown(
+            "job.failed",
+            json!({"error": error, "audio_seconds": null, "billed_seconds": 0, "cost_usd": 0.0, "elapsed_ms": 5}),
+        );
+        assert!(line.ends_with("FAILED    NOT_AUDIO (audio): a.wav is no audio; 1 try"), "{line}");
+    }
+
+    #[test]
+    fn an_event_of_a_later_version_is_shown_raw() {
+        assert!(shown("job.paused", json!({})).starts_with("job.paused {"));
+    }
+}

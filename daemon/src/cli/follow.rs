@@ -1,0 +1,190 @@
+//! Events as they happen: the stored ones from their stream, in order and without a gap, partials as they pass.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::{self, stream};
+use async_nats::{Client, HeaderMap, Subscriber};
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::time::{Instant, Interval};
+
+use super::Exit;
+use crate::config::Nats;
+
+/// Between two tries to reach the stream: while it is not there yet, or after the server was away.
+const WAIT: Duration = Duration::from_millis(500);
+/// How often to see whether the connection is a new one: the server may have lost our consumer with the old, and the client alone
+/// would notice by a missed heartbeat, half a minute later.
+const LOOK_AT_CONNECTION: Duration = Duration::from_secs(1);
+
+/// One event, as it came.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// NATS subject.
+    pub subject: String,
+    /// `ce-id`.
+    pub id: String,
+    /// `family.name`.
+    pub kind: String,
+    /// The body.
+    pub body: Value,
+}
+
+/// Where to begin with the stored events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// What is stored from now on.
+    Now,
+    /// The oldest that the stream still has.
+    Beginning,
+}
+
+/// Follows the events of one prefix. Survives a server that goes away and comes back: stored events go on where they stopped.
+pub struct Follower {
+    client: Client,
+    connects: u64,
+    connection_check: Interval,
+    jetstream: jetstream::Context,
+    stream: String,
+    partials: Subscriber,
+    stored: Option<pull::Ordered>,
+    /// When to look for the stream again, while `stored` is none.
+    look_again: Instant,
+    next_sequence: u64,
+}
+
+impl Follower {
+    /// When it returns, nothing that is published from now on is missed. A stream that does not exist yet is waited for.
+    ///
+    /// # Errors
+    /// 69 when the server refuses the subscription.
+    pub async fn open(client: &Client, nats: &Nats, since: Since) -> Result<Follower, Exit> {
+        let subject = format!("{}.event.transcript.partial.>", nats.subject_prefix);
+        let refused = |error: String| Exit::Unavailable(format!("subscribing to {subject}: {error}"));
+        let partials = client.subscribe(subject.clone()).await.map_err(|error| refused(error.to_string()))?;
+        // The subscription is on its way until the server has seen it.
+        client.flush().await.map_err(|error| refused(error.to_string()))?;
+        let mut follower = Follower {
+            client: client.clone(),
+            connects: connects(client),
+            connection_check: tokio::time::interval(LOOK_AT_CONNECTION),
+            jetstream: jetstream::new(client.clone()),
+            stream: nats.events_stream.clone(),
+            partials,
+            stored: None,
+            look_again: Instant::now(),
+            next_sequence: 1,
+        };
+        if let Some(mut stream) = follower.find_stream().await? {
+            if since == Since::Now
+                && let Ok(info) = stream.info().await
+            {
+                follower.next_sequence = info.state.last_sequence + 1;
+            }
+            follower.stored = follower.consume(&stream).await;
+        }
+        Ok(follower)
+    }
+
+    /// The next event. Payloads that are no JSON are somebody else's and passed over.
+    ///
+    /// # Errors
+    /// 69 when the connection is closed for good.
+    pub async fn next(&mut self) -> Result<Heard, Exit> {
+        loop {
+            let heard = tokio::select! {
+                partial = self.partials.next() => match partial {
+                    Some(message) => Heard::read(&message.subject, message.headers.as_ref(), &message.payload),
+                    None => return Err(Exit::Unavailable("the NATS connection is closed".into())),
+                },
+                stored = next_stored(&mut self.stored, &mut self.look_again) => match stored {
+                    Some(message) => {
+                        self.next_sequence = sequence_of(&message).unwrap_or(self.next_sequence) + 1;
+                        Heard::read(&message.subject, message.headers.as_ref(), &message.payload)
+                    }
+                    None => {
+                        self.reopen().await?;
+                        None
+                    }
+                },
+                _ = self.connection_check.tick() => {
+                    if connects(&self.client) != self.connects {
+                        self.connects = connects(&self.client);
+                        self.reopen().await?;
+                    }
+                    None
+                }
+            };
+            if let Some(heard) = heard {
+                return Ok(heard);
+            }
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), Exit> {
+        if let Some(stream) = self.find_stream().await? {
+            self.stored = self.consume(&stream).await;
+        }
+        Ok(())
+    }
+
+    /// `None` while it does not exist or nobody answers.
+    async fn find_stream(&self) -> Result<Option<stream::Stream>, Exit> {
+        use jetstream::context::GetStreamErrorKind as Kind;
+        match self.jetstream.get_stream(&self.stream).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) if error.kind() == Kind::InvalidStreamName => {
+                Err(Exit::Config(format!("nats.events_stream: {:?} is not a stream's name", self.stream)))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn consume(&self, stream: &stream::Stream) -> Option<pull::Ordered> {
+        let config = pull::OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next_sequence },
+            ..Default::default()
+        };
+        stream.create_consumer(config).await.ok()?.messages().await.ok()
+    }
+}
+
+impl Heard {
+    fn read(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Option<Heard> {
+        let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+        let kind = header("ce-type")?;
+        Some(Heard {
+            subject: subject.to_owned(),
+            id: header("ce-id")?.to_owned(),
+            kind: kind.strip_prefix("hark.").unwrap_or(kind).to_owned(),
+            body: serde_json::from_slice(payload).ok()?,
+        })
+    }
+}
+
+/// `None` when the consumer has to be built again, after a moment. May be dropped and called again at any await.
+async fn next_stored(
+    stored: &mut Option<pull::Ordered>,
+    look_again: &mut Instant,
+) -> Option<jetstream::Message> {
+    if let Some(messages) = stored {
+        if let Some(Ok(message)) = messages.next().await {
+            return Some(message);
+        }
+        *stored = None;
+        *look_again = Instant::now() + WAIT;
+    }
+    tokio::time::sleep_until(*look_again).await;
+    *look_again = Instant::now() + WAIT;
+    None
+}
+
+fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+fn sequence_of(message: &jetstream::Message) -> Option<u64> {
+    message.info().ok().map(|info| info.stream_sequence)
+}

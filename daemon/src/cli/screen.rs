@@ -1,0 +1,232 @@
+//! Lines for a person: coloured where there is a terminal, and one live line at the bottom that grows in place.
+
+use std::io::{self, IsTerminal, Stdout, Write};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Where the terminal does not tell.
+const USUAL_WIDTH: usize = 80;
+
+/// A way of writing; the numbers are those of ECMA-48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Green,
+    Cyan,
+    Yellow,
+    Red,
+    BlackOnYellow,
+    WhiteOnRed,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Style::Plain => "0",
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Green => "32",
+            Style::Cyan => "36",
+            Style::Yellow => "33",
+            Style::Red => "1;31",
+            Style::BlackOnYellow => "1;30;43",
+            Style::WhiteOnRed => "1;37;41",
+        }
+    }
+}
+
+/// A piece of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    pub style: Style,
+    pub text: String,
+}
+
+impl Span {
+    /// Text from outside may hold control characters that would command the terminal; they become spaces.
+    pub fn new(style: Style, text: impl AsRef<str>) -> Span {
+        let text = text.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Span { style, text }
+    }
+}
+
+/// Standard output as a screen. Without a terminal every line is a line of its own and there are no colours.
+#[derive(Debug)]
+pub struct Screen {
+    out: Stdout,
+    is_terminal: bool,
+    has_colours: bool,
+    /// Whose line is at the bottom, and its spans.
+    live: Option<(String, Vec<Span>)>,
+}
+
+impl Screen {
+    /// Colours are left out where `NO_COLOR` asks for it.
+    pub fn new() -> Screen {
+        let out = io::stdout();
+        let is_terminal = out.is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Screen { out, is_terminal, has_colours: is_terminal && !plain, live: None }
+    }
+
+    /// Writes a line; the live line stays below it.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn print(&mut self, line: &[Span]) -> io::Result<()> {
+        let live = self.live.take();
+        self.erase(live.is_some())?;
+        let line = self.paint(line);
+        writeln!(self.out, "{line}")?;
+        if let Some((owner, spans)) = live {
+            self.grow(&owner, spans)?;
+        }
+        self.out.flush()
+    }
+
+    /// Puts `line` at the bottom in place of what is there; its last span keeps its end when it is too long.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn grow(&mut self, owner: &str, line: Vec<Span>) -> io::Result<()> {
+        if !self.is_terminal {
+            return self.print(&line);
+        }
+        self.erase(self.live.is_some())?;
+        let fitted = fit(&line, width().saturating_sub(1));
+        let painted = self.paint(&fitted);
+        write!(self.out, "{painted}")?;
+        self.live = Some((owner.to_owned(), line));
+        self.out.flush()
+    }
+
+    /// Takes the live line away if it is `owner`'s: what it grew into follows as a line.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn settle(&mut self, owner: &str) -> io::Result<()> {
+        if self.live.as_ref().is_some_and(|(whose, _)| whose == owner) {
+            self.live = None;
+            self.erase(true)?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the terminal on a fresh line.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn close(&mut self) -> io::Result<()> {
+        if self.live.take().is_some() {
+            writeln!(self.out)?;
+        }
+        self.out.flush()
+    }
+
+    fn erase(&mut self, is_live: bool) -> io::Result<()> {
+        if is_live && self.is_terminal { write!(self.out, "\r\x1b[2K") } else { Ok(()) }
+    }
+
+    fn paint(&self, line: &[Span]) -> String {
+        let mut painted = String::new();
+        for span in line {
+            if self.has_colours && span.style != Style::Plain {
+                painted.push_str(&format!("\x1b[{}m{}\x1b[0m", span.style.code(), span.text));
+            } else {
+                painted.push_str(&span.text);
+            }
+        }
+        painted
+    }
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Screen::new()
+    }
+}
+
+/// Cuts the line to `columns`: the last span gives first, from its front, for the newest words stand at its end.
+pub fn fit(line: &[Span], columns: usize) -> Vec<Span> {
+    let mut fitted = line.to_vec();
+    let Some((last, before)) = fitted.split_last_mut() else { return fitted };
+    let taken: usize = before.iter().map(|span| span.text.width()).sum();
+    last.text = keep_end(&last.text, columns.saturating_sub(taken));
+    fitted
+}
+
+/// At most `columns` wide, an ellipsis in place of what is missing at the end, filled up with spaces.
+pub fn column(text: &str, columns: usize) -> String {
+    let mut fitted = String::new();
+    let mut used = 0;
+    let too_long = text.width() > columns;
+    for c in text.chars() {
+        let width = c.width().unwrap_or(0);
+        if used + width > columns.saturating_sub(usize::from(too_long)) {
+            break;
+        }
+        used += width;
+        fitted.push(c);
+    }
+    if too_long {
+        fitted.push('…');
+        used += 1;
+    }
+    fitted + &" ".repeat(columns.saturating_sub(used))
+}
+
+fn keep_end(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let mut kept: Vec<char> = Vec::new();
+    for c in text.chars().rev() {
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        kept.push(c);
+    }
+    std::iter::once('…').chain(kept.into_iter().rev()).collect()
+}
+
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.map_or(USUAL_WIDTH, |size| if size.ws_col == 0 { USUAL_WIDTH } else { usize::from(size.ws_col) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_text_shows_its_newest_words() {
+        let line = [Span::new(Style::Plain, "call: "), Span::new(Style::Plain, "one two three")];
+        let shown = |columns| fit(&line, columns).iter().map(|span| span.text.clone()).collect::<String>();
+        assert_eq!(shown(19), "call: one two three");
+        assert_eq!(shown(12), "call: …three");
+        assert_eq!(shown(3), "call: …");
+    }
+
+    #[test]
+    fn wide_characters_count_twice() {
+        assert_eq!(keep_end("您好，我的订单", 7), "…的订单");
+        assert_eq!(column("订单.wav", 7), "订单.w…");
+        assert_eq!(column("订单录音", 4), "订… ");
+    }
+
+    #[test]
+    fn a_column_is_as_wide_as_it_says() {
+        assert_eq!(column("a.wav", 8), "a.wav   ");
+        assert_eq!(column("recording.wav", 8), "recordi…");
+    }
+
+    #[test]
+    fn nobody_commands_the_terminal_from_outside() {
+        assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a [2J b");
+    }
+}

@@ -1,0 +1,68 @@
+//! What every command needs that talks to NATS: config, runtime, connection, and each failure's exit code.
+
+use std::future::Future;
+use std::path::Path;
+
+use async_nats::Client;
+
+use super::Exit;
+use crate::config::Config;
+use crate::publish::{ConnectError, Patience, connect};
+
+/// Reads the config.
+///
+/// # Errors
+/// 78, with every mistake.
+pub fn load(path: &Path) -> Result<Config, Exit> {
+    use figment::providers::{Env, Format, Serialized, Toml};
+    figment::Figment::from(Serialized::defaults(Config::default()))
+        .merge(Toml::file(path))
+        .merge(Env::prefixed("HARK_").split("__"))
+        .extract()
+        .map_err(|mistakes| Exit::Config(mistakes.to_string()))
+}
+
+/// Runs a command's work on one thread; a command waits more than it computes.
+///
+/// # Errors
+/// The work's own, and 70 when the system gives us no runtime.
+pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?
+        .block_on(work)
+}
+
+/// Connects once.
+///
+/// # Errors
+/// 69 when no server answers, 78 when the config names what cannot be read.
+pub async fn open(config: &Config) -> Result<Client, Exit> {
+    connect(&config.nats, Patience::Once).await.map_err(|error: ConnectError| {
+        if error.is_configuration() {
+            Exit::Config(error.to_string())
+        } else {
+            Exit::Unavailable(error.to_string())
+        }
+    })
+}
+
+/// Whether writing failed because the reader is gone (`harkd tail | head`): that is an end, not an error.
+///
+/// # Errors
+/// Any other failure of the output, as 70.
+pub fn written(outcome: std::io::Result<()>) -> Result<Written, Exit> {
+    match outcome {
+        Ok(()) => Ok(Written::Yes),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Written::ReaderGone),
+        Err(error) => Err(Exit::Software(format!("writing the output: {error}"))),
+    }
+}
+
+/// See [`written`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Yes,
+    ReaderGone,
+}

@@ -1,0 +1,128 @@
+//! What became of what was published.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::Exit;
+use crate::cli::follow::{Follower, Heard};
+use crate::cli::session::{self, Written};
+
+/// A daemon that runs accepts within moments; after this, a person wants to know what is waited for.
+const TIME_TO_ACCEPT: Duration = Duration::from_secs(5);
+
+/// A message that the stream has stored.
+#[derive(Debug)]
+pub struct Receipt {
+    pub name: String,
+    pub id: String,
+    pub stream: String,
+    pub sequence: u64,
+}
+
+impl Receipt {
+    /// One line: where it is.
+    pub fn print(&self, as_json: bool) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if as_json {
+            let line = json!({
+                "name": self.name, "message_id": self.id, "stream": self.stream, "sequence": self.sequence,
+            });
+            writeln!(out, "{line}")
+        } else {
+            writeln!(
+                out,
+                "{}: stored as {}/{}, message id {}",
+                self.name, self.stream, self.sequence, self.id
+            )
+        }
+    }
+
+    fn is_of(&self, heard: &Heard) -> bool {
+        let recording = &heard.body["recording"];
+        recording["message_id"] == self.id.as_str()
+            || recording["uri"] == format!("nats:{}/{}", self.stream, self.sequence).as_str()
+    }
+}
+
+/// Follows jobs to their ends.
+pub struct Watch {
+    follower: Follower,
+    as_json: bool,
+    /// The transcript of each job that has one, until it ends.
+    transcripts: HashMap<String, Value>,
+}
+
+impl Watch {
+    pub fn new(follower: Follower, as_json: bool) -> Watch {
+        Watch { follower, as_json, transcripts: HashMap::new() }
+    }
+
+    /// Prints each recording's transcript when its job has ended. Waits for as long as it takes.
+    ///
+    /// # Errors
+    /// 1 when a job failed, after all have ended.
+    #[allow(clippy::print_stderr, reason = "a word to the person who waits; stdout is for the transcripts")]
+    pub async fn until_ended(&mut self, mut open: Vec<Receipt>) -> Result<(), Exit> {
+        let mut failures = Vec::new();
+        let mut is_accepted = false;
+        while !open.is_empty() {
+            let next = self.follower.next();
+            let heard = if is_accepted {
+                next.await?
+            } else {
+                match tokio::time::timeout(TIME_TO_ACCEPT, next).await {
+                    Ok(heard) => heard?,
+                    Err(_) => {
+                        is_accepted = true;
+                        eprintln!("stored, and waiting; is harkd running?");
+                        continue;
+                    }
+                }
+            };
+            let Some(position) = open.iter().position(|receipt| receipt.is_of(&heard)) else { continue };
+            is_accepted = true;
+            let job = heard.body["job"].as_str().unwrap_or_default().to_owned();
+            match heard.kind.as_str() {
+                "transcript.final" => {
+                    self.transcripts.insert(job, heard.body);
+                }
+                "job.completed" | "job.failed" => {
+                    let receipt = open.swap_remove(position);
+                    let transcript = self.transcripts.remove(&job).unwrap_or_default();
+                    if heard.kind == "job.failed" {
+                        failures.push(failure(&receipt, &heard.body["error"]));
+                    }
+                    if session::written(self.print(&receipt, &heard, &transcript))? == Written::ReaderGone {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Exit::Failed(failures.join("\n"))) }
+    }
+
+    fn print(&self, receipt: &Receipt, last: &Heard, transcript: &Value) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.as_json {
+            let line = json!({
+                "name": receipt.name, "message_id": receipt.id, "stream": receipt.stream, "sequence": receipt.sequence,
+                "job": last.body["job"], "outcome": last.kind, "error": last.body["error"], "text": transcript["text"],
+                "language": transcript["language"], "emotion": transcript["emotion"],
+            });
+            return writeln!(out, "{line}");
+        }
+        match transcript["text"].as_str() {
+            Some(text) => writeln!(out, "{}: {text}", receipt.name),
+            None => Ok(()),
+        }
+    }
+}
+
+fn failure(receipt: &Receipt, error: &Value) -> String {
+    let word = |field: &str| error[field].as_str().unwrap_or("unknown").to_owned();
+    format!("{}: {} ({}): {}", receipt.name, word("code"), word("blame"), word("message"))
+}
