@@ -1,9 +1,15 @@
-//! One request from its first header to its line in the journal.
+//! One request from its first header to its line in the journal, with the faults that befall it.
 
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 
+use crate::faults::wire::{self, Wire};
+use crate::faults::{Fault, FaultKind, Fired};
 use crate::journal::{Entry, Kind};
 use crate::refusal::Refusal;
 use crate::service::Service;
@@ -13,35 +19,41 @@ pub struct Call {
     pub entry: Entry,
     /// Whether the answer is to be a stream of events.
     pub event_stream: bool,
-    /// The whole key: tasks and uploads belong to it.
-    pub key: String,
+    pub fired: Fired,
+    service: Arc<Service>,
+    key: String,
+    wire: Wire,
 }
 
 impl Call {
-    /// Numbers the request and notes whose it is.
-    pub fn begin(kind: Kind, parts: &Parts) -> Call {
+    /// Numbers the request, notes whose it is and draws its faults. `Err` is the answer where a fault leaves
+    /// nothing for the handler to do.
+    pub fn begin(service: &Arc<Service>, kind: Kind, parts: &Parts) -> Result<Call, Box<Response>> {
         let request_id = uuid::Uuid::now_v7().to_string();
-        let mut entry = Entry::new(kind, &request_id);
+        let event_stream = header_is(&parts.headers, "x-dashscope-sse", "enable");
+        let fired = service.faults.draw(kind, event_stream);
         let key = bearer(&parts.headers).unwrap_or_default().to_owned();
-        if !key.is_empty() {
-            entry.key = Some(masked(&key));
-        }
-        Call { entry, event_stream: header_is(&parts.headers, "x-dashscope-sse", "enable"), key }
+        let mut entry = Entry::new(kind, &request_id);
+        entry.faults = fired.names();
+        entry.key = (!key.is_empty()).then(|| masked(&key));
+        let wire = parts.extensions.get::<ConnectInfo<Wire>>().map(|info| info.0.clone()).unwrap_or_default();
+        let call = Call { entry, event_stream, fired, service: Arc::clone(service), key, wire };
+        call.refuse_by_fault()
     }
 
     /// 401 unless the request carries a key of this region.
-    pub fn authorize(&self, service: &Service) -> Result<(), Refusal> {
+    pub fn authorize(&self) -> Result<(), Refusal> {
         let message = match self.key.as_str() {
             "" => "No API-key provided.",
-            key if !service.knows_key(key) => "Invalid API-key provided.",
+            key if !self.service.knows_key(key) => "Invalid API-key provided.",
             _ => return Ok(()),
         };
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "InvalidApiKey", message))
     }
 
-    /// Writes the journal line, then lets the answer go.
-    pub fn finish(mut self, service: &Service, result: Result<Response, Refusal>) -> Response {
-        let mut response = match result {
+    /// Writes the journal line, then lets the answer go, or what the faults leave of it.
+    pub async fn finish(mut self, result: Result<Response, Refusal>) -> Response {
+        let response = match result {
             Ok(response) => response,
             Err(refusal) => {
                 self.entry.outcome = refusal.code.clone();
@@ -49,12 +61,55 @@ impl Call {
                 refusal.respond(&self.entry.request_id, self.event_stream)
             }
         };
-        self.entry.http_status = Some(response.status().as_u16());
-        service.journal.write(&self.entry);
+        self.answer(response).await
+    }
+
+    /// As [`Call::finish`] for answers that are no refusals in JSON; the entry's outcome stands.
+    pub async fn answer(mut self, mut response: Response) -> Response {
+        let dropped = self.fired.has(FaultKind::DropAnswer);
+        self.entry.http_status = (!dropped).then(|| response.status().as_u16());
+        self.service.journal.write(&self.entry);
         if let Ok(request_id) = HeaderValue::from_str(&self.entry.request_id) {
             response.headers_mut().insert("x-request-id", request_id);
         }
+        if dropped {
+            self.wire.reset();
+            return response;
+        }
+        if let Some(stall) = self.fired.get(FaultKind::Stall).filter(|stall| stall.after_events.is_none()) {
+            tokio::time::sleep(stall.time()).await;
+        }
+        if self.fired.has(FaultKind::Garbage) && response.status().is_success() {
+            *response.body_mut() = Body::from(GARBAGE);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        if self.fired.has(FaultKind::SplitBytes) {
+            response = with_body(response, wire::split);
+        }
+        if let Some(fault) = self.fired.get(FaultKind::CutAnswer) {
+            response = with_body(response, |body| wire::cut(body, fault.after_bytes, self.wire.clone()));
+        }
         response
+    }
+
+    fn refuse_by_fault(mut self) -> Result<Call, Box<Response>> {
+        if self.fired.has(FaultKind::Reset) {
+            self.entry.outcome = "reset".to_owned();
+            self.service.journal.write(&self.entry);
+            self.wire.reset();
+            return Err(Box::default());
+        }
+        let Some((refusal, html)) = refusal_of(&self.fired) else { return Ok(self) };
+        self.entry.outcome = refusal.code.clone();
+        self.entry.http_status = Some(refusal.status.as_u16());
+        self.service.journal.write(&self.entry);
+        if html {
+            let page = format!("<html><body><h1>{}</h1></body></html>", refusal.status);
+            return Err(Box::new(
+                (refusal.status, [(header::CONTENT_TYPE, "text/html")], page).into_response(),
+            ));
+        }
+        Err(Box::new(refusal.respond(&self.entry.request_id, self.event_stream)))
     }
 }
 
@@ -66,8 +121,43 @@ pub fn header_is(headers: &HeaderMap, name: &str, value: &str) -> bool {
         .is_some_and(|found| found.trim().eq_ignore_ascii_case(value))
 }
 
+/// The refusal that a fault prescribes, and whether it comes as a page of HTML.
+fn refusal_of(fired: &Fired) -> Option<(Refusal, bool)> {
+    let make = |fault: &Fault, status: u16, code: &str, message: &str| {
+        let status =
+            StatusCode::from_u16(fault.status.unwrap_or(status)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut refusal = Refusal::new(status, fault.code.as_deref().unwrap_or(code), message);
+        refusal.retry_after = fault.retry_after;
+        (refusal, fault.html)
+    };
+    if let Some(fault) = fired.get(FaultKind::BadKey) {
+        return Some(make(fault, 401, "InvalidApiKey", "Invalid API-key provided."));
+    }
+    if let Some(fault) = fired.get(FaultKind::Arrearage) {
+        let message = "Access denied, please make sure your account is in good standing.";
+        return Some(make(fault, 400, "Arrearage", message));
+    }
+    if let Some(fault) = fired.get(FaultKind::Throttle) {
+        let message = "Requests rate limit exceeded, please try again later.";
+        return Some(make(fault, 429, "Throttling.RateQuota", message));
+    }
+    let fault = fired.get(FaultKind::Status)?;
+    let code = match fault.status {
+        Some(502..=504) => "ModelUnavailable",
+        _ => "InternalError",
+    };
+    Some(make(fault, 500, code, "Internal server error!"))
+}
+
+fn with_body(response: Response, change: impl FnOnce(Body) -> Body) -> Response {
+    let (mut parts, body) = response.into_parts();
+    // The changed body is sent in chunks: the server would hold one of known length against its promise.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, change(body))
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
 }
 
 /// Enough of a key to tell two apart, too little to use it.
@@ -80,6 +170,9 @@ fn masked(key: &str) -> String {
         _ => "…".to_owned(),
     }
 }
+
+/// Neither JSON nor UTF-8 nor a stream of events.
+const GARBAGE: &[u8] = b"\x89\xff\xfe{\"output\": oops";
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,19 @@
 //! A local stand-in for the speech recognition service, strict enough that the service's own SDK cannot tell.
 //! It recognizes nothing: texts come from a manifest by the sha256 of the audio, or are made from that hash.
 //!
-//! The way of a request: [`server`] accepts it, [`call`] checks the key and draws the faults, a handler
-//! ([`flash`]) validates as the service does and obtains the audio ([`source`], [`media`]),
-//! [`transcript`] makes up what was said, and [`journal`] records it before the answer leaves.
+//! The way of a request: [`server`] accepts it, [`call`] numbers it and draws its [`faults`], a handler
+//! ([`flash`], [`filetrans`], [`storage`]) holds it against the service's rules ([`validate`], [`limits`]) and
+//! obtains the audio ([`source`], [`media`]), [`transcript`] makes up what was said, and [`journal`] records it
+//! before the answer leaves. [`admin`] is for tests: it is no part of the service.
 
+pub mod admin;
 pub mod call;
+pub mod drain;
+pub mod faults;
+pub mod filetrans;
 pub mod flash;
 pub mod journal;
+pub mod limits;
 pub mod manifest;
 pub mod media;
 pub mod options;
@@ -15,6 +21,7 @@ pub mod refusal;
 pub mod server;
 pub mod service;
 pub mod source;
+pub mod storage;
 pub mod text;
 pub mod transcript;
 pub mod validate;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::faults::{Fault, parse_fault};
+
 /// A local stand-in for the Qwen3-ASR service, for demos and tests. It recognizes nothing.
 ///
 /// Two listeners: the API under /api/v1, and the object storage (temporary uploads, result files).
@@ -50,13 +52,45 @@ pub struct Options {
     #[arg(long, default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
     pub token_delay: Duration,
 
+    /// Time from the submit of a filetrans task to its end: half PENDING, half RUNNING
+    #[arg(long, default_value = "500ms", value_parser = parse_duration, value_name = "DURATION")]
+    pub task_delay: Duration,
+
+    /// How long an ended task and its result file are kept
+    #[arg(long, default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
+    pub result_ttl: Duration,
+
+    /// Where the rows of a task list stand: pages name "data", an SDK reads "tasks"
+    #[arg(long, value_enum, default_value_t = ListRows::Both)]
+    pub list_rows: ListRows,
+
+    /// How long an upload policy is valid
+    #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "DURATION")]
+    pub policy_ttl: Duration,
+
+    /// Largest upload, in MiB
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub upload_limit_mb: u64,
+
+    /// Refuse with 429 what goes beyond the account's rates
+    #[arg(long)]
+    pub enforce_limits: bool,
+
+    /// With --enforce-limits: requests a minute for each model; a 60th of it, rounded up, in any second
+    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+    pub requests_per_minute: usize,
+
+    /// With --enforce-limits: queries, lists and cancels a second
+    #[arg(long, default_value_t = 20, value_name = "NUMBER")]
+    pub task_queries_per_second: usize,
+
+    /// A fault, may be repeated: KIND[,NAME=VALUE…], e.g. "throttle,on=flash+submit,next=2,retry_after=1"
+    #[arg(long = "fault", value_parser = parse_fault, value_name = "FAULT", long_help = FAULTS_HELP)]
+    pub faults: Vec<Fault>,
+
     /// How long a download of an audio URL may take
     #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
     pub download_timeout: Duration,
-
-    /// Refuse audio URLs whose server does not send a Content-Length
-    #[arg(long)]
-    pub require_content_length: bool,
 
     /// Log directives for stderr
     #[arg(long, default_value = "warn", value_name = "DIRECTIVES")]
@@ -70,6 +104,45 @@ pub enum Region {
     Us,
     Beijing,
 }
+
+/// The field or fields of a task list that hold its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListRows {
+    Both,
+    Tasks,
+    Data,
+}
+
+const FAULTS_HELP: &str = "\
+A fault, may be repeated: KIND[,NAME=VALUE…], e.g. \"throttle,on=flash+submit,next=2,retry_after=1\".
+While the emulator runs: GET and PUT /emulator/faults on the API's listener, a JSON array of the same
+fields, in place of all faults that were; GET /emulator/journal is the journal so far.
+
+Which requests, how often (every one, unless said):
+  on=KIND+KIND    flash submit query list cancel policy upload result
+  skip=N          leave the first N alone      next=N  hit at most N
+  probability=P   each with P in 0..1          seed=N  decides which
+
+Before the work, nothing is charged:
+  throttle        429, code=Throttling.RateQuota, retry_after=SECONDS
+  status          status=500, code=…, html, retry_after=…
+  arrearage       400      bad_key  401
+  reset           the connection is reset
+After the work, charged:
+  drop_answer     reset before the first byte    cut_answer   reset behind after_bytes=N of the body
+  stall           ms=60000, in a stream behind after_events=N
+  split_bytes     one byte at a time             garbage      200 and no JSON
+  length          finish_reason \"length\"        empty_text   content is []
+In a stream:
+  slow_tokens     ms=… between events            no_stop      ends without it, behind after_events=N
+  stream_error    event:error behind after_events=1, status=500, code=…
+Tasks and results:
+  task_failed     code=…                         task_canceled
+  task_stuck      stays PENDING, or RUNNING with running
+  task_unknown    on=query (default) once, on=submit for ever
+  result_expired  status=403 or 404
+Downloads of audio URLs:
+  require_content_length";
 
 /// Reads `250ms`, `2s`, `5m`, `24h`, or a plain number of milliseconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -1,30 +1,40 @@
 //! What all requests share: the options, the models of the region, the manifest, the journal, a place for files.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tempfile::TempDir;
 
+use crate::faults::Faults;
+use crate::filetrans::Tasks;
 use crate::journal::Journal;
+use crate::limits::Limits;
 use crate::manifest::Manifest;
 use crate::options::{Options, Region};
+use crate::storage::Storage;
 
 /// State of one running emulator.
 pub struct Service {
     pub options: Options,
     pub manifest: Manifest,
     pub journal: Journal,
+    pub faults: Faults,
+    pub limits: Limits,
+    pub tasks: Tasks,
+    pub storage: Storage,
     /// Client for the audio URLs that requests name.
     pub http: reqwest::Client,
     directory: PathBuf,
+    storage_address: SocketAddr,
     /// Removes the directory when the service ends; `None` where the user chose one.
     _temporary: Option<TempDir>,
 }
 
 impl Service {
-    /// Reads the manifest, opens the journal and makes the data directory.
-    pub fn open(options: Options) -> anyhow::Result<Arc<Service>> {
+    /// Reads the manifest, opens the journal and makes the data directory. `storage` is where clients reach it.
+    pub fn open(options: Options, storage_address: SocketAddr) -> anyhow::Result<Arc<Service>> {
         let (directory, temporary) = match &options.data {
             Some(directory) => (directory.clone(), None),
             None => {
@@ -43,12 +53,29 @@ impl Service {
         // The process may have a provider already, when tests start several emulators: then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().connect_timeout(options.download_timeout).build()?;
-        Ok(Arc::new(Service { options, manifest, journal, http, directory, _temporary: temporary }))
+        Ok(Arc::new(Service {
+            faults: Faults::new(options.faults.clone()),
+            limits: Limits::new(&options),
+            tasks: Tasks::default(),
+            storage: Storage::new(),
+            options,
+            manifest,
+            journal,
+            http,
+            directory,
+            storage_address,
+            _temporary: temporary,
+        }))
     }
 
     /// Where uploads, downloads and result files lie.
     pub fn directory(&self) -> &std::path::Path {
         &self.directory
+    }
+
+    /// Base URL of the object storage.
+    pub fn storage_base(&self) -> String {
+        format!("http://{}", self.storage_address)
     }
 
     /// Whether the key is one of this region and account.

@@ -1,4 +1,4 @@
-//! From what a request names to a file on disk with a hash: data URLs and http(s) URLs.
+//! From what a request names to a file on disk with a hash: data URLs, http(s) URLs, uploads of the storage.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,11 +54,6 @@ pub enum SourceError {
 }
 
 impl Received {
-    /// A file that is in the storage already.
-    pub fn stored(path: PathBuf, sha256: String, bytes: u64) -> Received {
-        Received { sha256, bytes, place: Place::Stored(path) }
-    }
-
     pub fn path(&self) -> &Path {
         match &self.place {
             Place::Temporary(file) => file.path(),
@@ -91,12 +86,37 @@ pub fn from_data_url(directory: &Path, url: &str) -> Result<Received, SourceErro
     }
     let audio = STANDARD.decode(encoded).map_err(|_| SourceError::MalformedDataUrl)?;
     let mut incoming = Incoming::new(directory, u64::MAX)?;
-    incoming.push(&audio)?;
+    incoming.bytes = audio.len() as u64;
+    incoming.waiting = audio;
     Ok(incoming.finish()?.into_received())
 }
 
-/// Downloads an http(s) URL as the service does: no key, no patience beyond the time-out, to disk.
-pub async fn from_http_url(service: &Service, url: &str, limit_bytes: u64) -> Result<Received, SourceError> {
+/// What a request says about the URL that it names.
+pub struct Wanted<'a> {
+    pub url: &'a str,
+    pub model: &'a str,
+    /// Whether the header came that makes the service look into its own storage.
+    pub resolve_oss: bool,
+    pub require_content_length: bool,
+    pub limit_bytes: u64,
+}
+
+/// Fetches what an `http(s)` or `oss` URL names.
+pub async fn from_url(service: &Service, wanted: Wanted<'_>) -> Result<Received, SourceError> {
+    let Some(key) = wanted.url.strip_prefix("oss://") else { return from_http_url(service, wanted).await };
+    if !wanted.resolve_oss {
+        return Err(SourceError::MalformedUrl(wanted.url.to_owned()));
+    }
+    let found = service.storage.find(key, wanted.model).map_err(SourceError::Status)?;
+    if found.bytes > wanted.limit_bytes {
+        return Err(SourceError::TooLarge(wanted.limit_bytes));
+    }
+    Ok(Received { sha256: found.sha256, bytes: found.bytes, place: Place::Stored(found.path) })
+}
+
+/// Downloads as the service does: no key, no patience beyond the time-out, to disk.
+async fn from_http_url(service: &Service, wanted: Wanted<'_>) -> Result<Received, SourceError> {
+    let Wanted { url, require_content_length, limit_bytes, .. } = wanted;
     let parsed = url::Url::parse(url).map_err(|_| SourceError::MalformedUrl(url.to_owned()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(SourceError::MalformedUrl(url.to_owned()));
@@ -106,8 +126,7 @@ pub async fn from_http_url(service: &Service, url: &str, limit_bytes: u64) -> Re
         if !response.status().is_success() {
             return Err(SourceError::Status(response.status()));
         }
-        if service.options.require_content_length && !response.headers().contains_key(header::CONTENT_LENGTH)
-        {
+        if require_content_length && !response.headers().contains_key(header::CONTENT_LENGTH) {
             return Err(SourceError::NoContentLength);
         }
         let mut incoming = Incoming::new(service.directory(), limit_bytes)?;
@@ -122,10 +141,11 @@ pub async fn from_http_url(service: &Service, url: &str, limit_bytes: u64) -> Re
     }
 }
 
-/// A file that grows on disk while it is hashed; memory holds one chunk.
+/// A file that grows on disk while it is hashed; memory holds [`BATCH_BYTES`] and a chunk.
 pub struct Incoming {
     file: NamedTempFile,
     hash: Sha256,
+    waiting: Vec<u8>,
     bytes: u64,
     limit_bytes: u64,
 }
@@ -140,29 +160,36 @@ pub struct Arrived {
 impl Incoming {
     pub fn new(directory: &Path, limit_bytes: u64) -> std::io::Result<Incoming> {
         let file = tempfile::Builder::new().prefix("incoming-").tempfile_in(directory)?;
-        Ok(Incoming { file, hash: Sha256::new(), bytes: 0, limit_bytes })
+        Ok(Incoming { file, hash: Sha256::new(), waiting: Vec::new(), bytes: 0, limit_bytes })
     }
 
-    /// Adds a chunk. Blocking.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<(), SourceError> {
+    /// Adds a chunk; hashing and writing happen in batches, on a thread for blocking work.
+    pub async fn push_elsewhere(mut self, chunk: Bytes) -> Result<Incoming, SourceError> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.limit_bytes {
             return Err(SourceError::TooLarge(self.limit_bytes));
         }
-        self.hash.update(chunk);
-        Ok(self.file.write_all(chunk)?)
+        self.waiting.extend_from_slice(&chunk);
+        if self.waiting.len() < BATCH_BYTES {
+            return Ok(self);
+        }
+        let written = tokio::task::spawn_blocking(move || self.write_waiting().map(|()| self)).await;
+        Ok(written.map_err(std::io::Error::other)??)
     }
 
-    /// Adds a chunk on a thread for blocking work.
-    pub async fn push_elsewhere(mut self, chunk: Bytes) -> Result<Incoming, SourceError> {
-        let pushed = tokio::task::spawn_blocking(move || self.push(&chunk).map(|()| self)).await;
-        pushed.unwrap_or_else(|error| Err(SourceError::Io(std::io::Error::other(error))))
-    }
-
+    /// Writes the rest. Blocking, for a batch at most.
     pub fn finish(mut self) -> std::io::Result<Arrived> {
+        self.write_waiting()?;
         self.file.flush()?;
         let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Arrived { file: self.file, sha256, bytes: self.bytes })
+    }
+
+    fn write_waiting(&mut self) -> std::io::Result<()> {
+        self.hash.update(&self.waiting);
+        self.file.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(())
     }
 }
 
@@ -171,3 +198,6 @@ impl Arrived {
         Received { sha256: self.sha256, bytes: self.bytes, place: Place::Temporary(self.file) }
     }
 }
+
+/// Large enough that a gigabyte costs a thousand hops between threads, small beside everything else in memory.
+const BATCH_BYTES: usize = 1 << 20;

@@ -15,11 +15,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::call::{Call, header_is};
+use crate::faults::{FaultKind, Fired};
 use crate::journal::Kind;
 use crate::media::{Media, MediaError};
 use crate::refusal::Refusal;
 use crate::service::{Engine, Service};
-use crate::source::{self, Received, SourceError};
+use crate::source::{self, Received, SourceError, Wanted};
+use crate::text;
 use crate::transcript::{self, Heard};
 
 use request::FlashRequest;
@@ -27,14 +29,19 @@ use request::FlashRequest;
 /// Answers one recognition.
 pub async fn recognize(State(service): State<Arc<Service>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut call = Call::begin(Kind::Flash, &parts);
+    let mut call = match Call::begin(&service, Kind::Flash, &parts) {
+        Ok(call) => call,
+        Err(response) => return *response,
+    };
     let answer = answer(&service, &mut call, &parts, body).await;
-    call.finish(&service, answer)
+    call.finish(answer).await
 }
 
 /// What is known when the work is done, before the first byte of the answer.
 struct Recognition {
     heard: Heard,
+    /// Of the last event, or of the whole answer.
+    finish_reason: &'static str,
     seconds: u64,
     context_tokens: usize,
     request_id: String,
@@ -46,11 +53,12 @@ async fn answer(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
-    call.authorize(service)?;
+    call.authorize()?;
     if header_is(&parts.headers, "x-dashscope-async", "enable") {
         return Err(Refusal::calls_not_supported("asynchronous"));
     }
     let request = FlashRequest::read(service, &mut call.entry, body).await?;
+    service.limits.take_request(&request.model)?;
     let received = receive(service, call, parts, &request).await?;
     call.entry.sha256 = Some(received.sha256.clone());
     call.entry.bytes = Some(received.bytes);
@@ -60,14 +68,18 @@ async fn answer(
     tokio::time::sleep(service.options.flash_delay).await;
     let seconds = media.duration.as_secs();
     call.entry.charged_seconds = Some(seconds);
+    let heard = transcript::hear(service, &received.sha256, request.language.as_deref());
     let recognition = Recognition {
-        heard: transcript::hear(service, &received.sha256, request.language.as_deref()),
+        heard: with_faults(heard, &call.fired),
+        finish_reason: if call.fired.has(FaultKind::Length) { "length" } else { "stop" },
         seconds,
         context_tokens: request.context_tokens,
         request_id: call.entry.request_id.clone(),
     };
     if call.event_stream {
-        Ok(stream::respond(recognition, request.incremental_output, service.options.token_delay))
+        let script =
+            stream::Script::new(&call.fired, request.incremental_output, service.options.token_delay);
+        Ok(stream::respond(&recognition, script))
     } else {
         Ok(Json(recognition.whole()).into_response())
     }
@@ -86,12 +98,14 @@ async fn receive(
         return decoded.map_err(|error| internal(&error))?.map_err(not_received);
     }
     call.entry.file_url = Some(audio.clone());
-    if audio.starts_with("oss://") && !header_is(&parts.headers, "x-dashscope-ossresourceresolve", "enable") {
-        return Err(Refusal::invalid(
-            "The provided URL does not appear to be valid. Ensure it is correctly formatted.",
-        ));
-    }
-    source::from_http_url(service, &audio, URL_BYTES).await.map_err(not_received)
+    let wanted = Wanted {
+        url: &audio,
+        model: &request.model,
+        resolve_oss: header_is(&parts.headers, "x-dashscope-ossresourceresolve", "enable"),
+        require_content_length: call.fired.has(FaultKind::RequireContentLength),
+        limit_bytes: URL_BYTES,
+    };
+    source::from_url(service, wanted).await.map_err(not_received)
 }
 
 fn check_limits(media: &Media) -> Result<(), Refusal> {
@@ -102,6 +116,17 @@ fn check_limits(media: &Media) -> Result<(), Refusal> {
         return Err(Refusal::invalid("<400> InternalError.Algo.InvalidParameter: The audio is too long"));
     }
     Ok(())
+}
+
+fn with_faults(mut heard: Heard, fired: &Fired) -> Heard {
+    if fired.has(FaultKind::EmptyText) {
+        heard.text.clear();
+    }
+    if fired.has(FaultKind::Length) {
+        let pieces = text::pieces(&heard.text);
+        heard.text = pieces[..pieces.len() / 2].concat();
+    }
+    heard
 }
 
 fn not_received(error: SourceError) -> Refusal {
@@ -148,14 +173,16 @@ fn internal(error: &dyn std::error::Error) -> Refusal {
 
 impl Recognition {
     fn whole(&self) -> Value {
-        self.event(&self.heard.text, "stop", crate::text::pieces(&self.heard.text).len())
+        self.event(&self.heard.text, self.finish_reason, text::pieces(&self.heard.text).len())
     }
 
     /// The answer's body with this text; `tokens` is how much of the text exists so far.
     fn event(&self, text: &str, finish_reason: &str, tokens: usize) -> Value {
         let annotation =
             json!({"type": "audio_info", "language": self.heard.language, "emotion": self.heard.emotion});
-        let message = json!({"role": "assistant", "annotations": [annotation], "content": [{"text": text}]});
+        // Where nothing was said, or a fault has emptied the text, there is no content part.
+        let content = if text.is_empty() { json!([]) } else { json!([{"text": text}]) };
+        let message = json!({"role": "assistant", "annotations": [annotation], "content": content});
         self.body(message, finish_reason, tokens)
     }
 

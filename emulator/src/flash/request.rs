@@ -11,6 +11,7 @@ use crate::validate;
 
 /// A body that the service accepts.
 pub(super) struct FlashRequest {
+    pub(super) model: String,
     /// The source as it was given: a data URL, an http(s) URL or `oss://…`.
     pub(super) audio: String,
     pub(super) language: Option<String>,
@@ -29,7 +30,7 @@ impl FlashRequest {
             .await
             .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "BadRequest.TooLarge", "Payload Too Large"))?;
         let mut body = validate::object(&body)?;
-        validate::model(service, entry, &body, Engine::Flash)?;
+        let model = validate::model(service, entry, &body, Engine::Flash)?;
 
         let Some(Value::Object(input)) = body.get_mut("input") else {
             return Err(Refusal::missing("BadRequest.EmptyInput", "input"));
@@ -49,7 +50,7 @@ impl FlashRequest {
         validate::optional_bool(options, "enable_lid")?;
         let incremental_output = validate::optional_bool(parameters, "incremental_output")?.unwrap_or(false);
         let language = validate::language(options)?;
-        Ok(FlashRequest { audio, language, incremental_output, context_tokens })
+        Ok(FlashRequest { model, audio, language, incremental_output, context_tokens })
     }
 }
 

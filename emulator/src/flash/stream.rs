@@ -11,17 +11,83 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
+use crate::faults::{FaultKind, Fired};
 use crate::text;
 
 use super::Recognition;
 
-/// Streams the recognition piece by piece, `delay` apart.
-pub(super) fn respond(recognition: Recognition, incremental: bool, delay: Duration) -> Response {
-    let events = stream::iter(events(&recognition, incremental).into_iter().enumerate());
-    let paced = events.then(move |(position, event)| async move {
-        if position > 0 {
-            tokio::time::sleep(delay).await;
+/// How a stream is played: which events, and how long before each.
+pub(super) struct Script {
+    incremental: bool,
+    delay: Duration,
+    /// Behind so many events comes nothing for a while.
+    stall: Option<(usize, Duration)>,
+    end: End,
+}
+
+/// How the stream ends.
+enum End {
+    Stop,
+    /// Without the last event, or without everything behind so many.
+    Silence(Option<usize>),
+    Error {
+        after_events: usize,
+        status: u16,
+        code: String,
+    },
+}
+
+impl Script {
+    pub(super) fn new(fired: &Fired, incremental: bool, delay: Duration) -> Script {
+        let end = if let Some(fault) = fired.get(FaultKind::NoStop) {
+            End::Silence(fault.after_events)
+        } else if let Some(fault) = fired.get(FaultKind::StreamError) {
+            End::Error {
+                after_events: fault.after_events.unwrap_or(1),
+                status: fault.status.unwrap_or(500),
+                code: fault.code.clone().unwrap_or_else(|| "InternalError.Algo".to_owned()),
+            }
+        } else {
+            End::Stop
+        };
+        let stall = fired.get(FaultKind::Stall).and_then(|fault| Some((fault.after_events?, fault.time())));
+        let delay = fired.get(FaultKind::SlowTokens).map_or(delay, |fault| fault.time());
+        Script { incremental, delay, stall, end }
+    }
+
+    fn wait_before(&self, position: usize) -> Duration {
+        match self.stall {
+            Some((after_events, time)) if position == after_events => time,
+            _ if position == 0 => Duration::ZERO,
+            _ => self.delay,
         }
+    }
+
+    /// Cuts the events where a fault ends the stream.
+    fn cut(&self, mut events: Vec<Bytes>, request_id: &str) -> Vec<Bytes> {
+        match &self.end {
+            End::Stop => {}
+            End::Silence(after_events) => {
+                let last = events.len().saturating_sub(1);
+                events.truncate(after_events.unwrap_or(last).min(last));
+            }
+            End::Error { after_events, status, code } => {
+                events.truncate((*after_events).min(events.len().saturating_sub(1)));
+                let data =
+                    json!({"code": code, "message": "The stream broke off.", "request_id": request_id});
+                events.push(frame(events.len() + 1, "error", *status, &data));
+            }
+        }
+        events
+    }
+}
+
+/// Streams the recognition as the script says.
+pub(super) fn respond(recognition: &Recognition, script: Script) -> Response {
+    let events = script.cut(events(recognition, script.incremental), &recognition.request_id);
+    let waits: Vec<Duration> = (0..events.len()).map(|position| script.wait_before(position)).collect();
+    let paced = stream::iter(events.into_iter().zip(waits)).then(|(event, wait)| async move {
+        tokio::time::sleep(wait).await;
         Ok::<Bytes, Infallible>(event)
     });
     let mut response = Response::new(Body::from_stream(paced));
@@ -42,17 +108,18 @@ fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
     for (position, piece) in pieces.iter().enumerate() {
         end += piece.len();
         let text = if incremental { piece } else { &whole[..end] };
-        events.push(frame(position + 1, &recognition.event(text, "null", position + 1)));
+        events.push(frame(position + 1, "result", 200, &recognition.event(text, "null", position + 1)));
     }
     let last = if incremental {
-        recognition.body(json!({"role": "assistant", "content": []}), "stop", pieces.len())
+        let message = json!({"role": "assistant", "content": []});
+        recognition.body(message, recognition.finish_reason, pieces.len())
     } else {
-        recognition.event(whole, "stop", pieces.len())
+        recognition.event(whole, recognition.finish_reason, pieces.len())
     };
-    events.push(frame(pieces.len() + 1, &last));
+    events.push(frame(pieces.len() + 1, "result", 200, &last));
     events
 }
 
-fn frame(id: usize, data: &Value) -> Bytes {
-    Bytes::from(format!("id:{id}\nevent:result\n:HTTP_STATUS/200\ndata:{data}\n\n"))
+fn frame(id: usize, event: &str, status: u16, data: &Value) -> Bytes {
+    Bytes::from(format!("id:{id}\nevent:{event}\n:HTTP_STATUS/{status}\ndata:{data}\n\n"))
 }

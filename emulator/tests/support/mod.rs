@@ -159,3 +159,150 @@ pub fn events(body: &str) -> Vec<(u32, String, u16, Value)> {
         })
         .collect()
 }
+
+impl Emulator {
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.http.post(format!("{}{path}", self.api)).bearer_auth(KEY).json(body)
+    }
+
+    /// A filetrans submit with the headers that it needs.
+    pub fn submit(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.post("/services/audio/asr/transcription", body)
+            .header("X-DashScope-Async", "enable")
+            .header("X-DashScope-OssResourceResolve", "enable")
+    }
+
+    /// Submits and answers the task's id.
+    pub async fn submitted(&self, file_url: &str, parameters: Value) -> String {
+        let response = self.submit(&filetrans_body(file_url, parameters)).send().await.unwrap();
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["output"]["task_status"], "PENDING", "{answer}");
+        answer["output"]["task_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn query(&self, task: &str) -> Value {
+        let request = self.http.get(format!("{}/tasks/{task}", self.api)).bearer_auth(KEY);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Queries until the task is neither PENDING nor RUNNING.
+    pub async fn ended(&self, task: &str) -> Value {
+        let mut last = Value::Null;
+        eventually("the task ends", async || {
+            last = self.query(task).await;
+            !["PENDING", "RUNNING"].contains(&last["output"]["task_status"].as_str().unwrap())
+        })
+        .await;
+        last
+    }
+
+    /// Takes a recording from submit to result file.
+    pub async fn result_of(&self, file_url: &str, parameters: Value) -> Value {
+        let task = self.submitted(file_url, parameters).await;
+        let done = self.ended(&task).await;
+        let url = done["output"]["result"]["transcription_url"].as_str().unwrap_or_else(|| panic!("{done}"));
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Submits what must fail and answers the code.
+    pub async fn failure_of(&self, file_url: &str, parameters: Value) -> String {
+        let task = self.submitted(file_url, parameters).await;
+        let ended = self.ended(&task).await;
+        assert_eq!(ended["output"]["task_status"], "FAILED", "{ended}");
+        ended["output"]["code"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn policy(&self, model: &str) -> Value {
+        let request =
+            self.http.get(format!("{}/uploads?action=getPolicy&model={model}", self.api)).bearer_auth(KEY);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["data"].clone()
+    }
+
+    /// Uploads as the SDKs do; answers the `oss://` URL.
+    pub async fn upload(&self, model: &str, name: &str, audio: &[u8]) -> String {
+        let policy = self.policy(model).await;
+        let fields = upload_fields(&policy, name);
+        let host = policy["upload_host"].as_str().unwrap();
+        let response = self.http.post(host).multipart(form(&fields, name, audio)).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        format!("oss://{}/{name}", policy["upload_dir"].as_str().unwrap())
+    }
+
+    pub async fn set_faults(&self, faults: Value) {
+        let url = self.api.replace("/api/v1", "/emulator/faults");
+        let response = self.http.put(url).json(&faults).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    }
+}
+
+pub fn filetrans_body(file_url: &str, parameters: Value) -> Value {
+    json!({"model": FILETRANS, "input": {"file_url": file_url}, "parameters": parameters})
+}
+
+pub fn upload_fields(policy: &Value, name: &str) -> Vec<(String, String)> {
+    let of_policy = |field: &str| policy[field].as_str().unwrap().to_owned();
+    vec![
+        ("OSSAccessKeyId".to_owned(), of_policy("oss_access_key_id")),
+        ("Signature".to_owned(), of_policy("signature")),
+        ("policy".to_owned(), of_policy("policy")),
+        ("key".to_owned(), format!("{}/{name}", of_policy("upload_dir"))),
+        ("x-oss-object-acl".to_owned(), of_policy("x_oss_object_acl")),
+        ("x-oss-forbid-overwrite".to_owned(), of_policy("x_oss_forbid_overwrite")),
+        ("success_action_status".to_owned(), "200".to_owned()),
+    ]
+}
+
+pub fn form(fields: &[(String, String)], name: &str, audio: &[u8]) -> reqwest::multipart::Form {
+    let file = reqwest::multipart::Part::bytes(audio.to_vec()).file_name(name.to_owned());
+    fields
+        .iter()
+        .fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(name.clone(), value.clone()))
+        .part("file", file)
+}
+
+/// Waits for a condition, ten seconds at most.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < Duration::from_secs(10), "not seen in ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Somebody's file server: `/ok.wav`, `/text`, and a path for every status.
+pub struct FileServer {
+    address: std::net::SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl FileServer {
+    pub async fn start(audio: Vec<u8>) -> FileServer {
+        use axum::http::StatusCode;
+        use axum::routing::get;
+        let chunks = futures::stream::iter([Ok::<_, std::io::Error>(audio.clone())]);
+        let unsized_body = std::sync::Mutex::new(Some(axum::body::Body::from_stream(chunks)));
+        let unsized_body = std::sync::Arc::new(unsized_body);
+        let routes = axum::Router::new()
+            .route("/ok.wav", get(async move || audio.clone()))
+            .route("/chunked.wav", get(async move || unsized_body.lock().unwrap().take().unwrap_or_default()))
+            .route("/text", get(async || "<html>no audio</html>"))
+            .route("/403", get(async || StatusCode::FORBIDDEN))
+            .route("/404", get(async || StatusCode::NOT_FOUND))
+            .route("/500", get(async || StatusCode::INTERNAL_SERVER_ERROR));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        FileServer { address, task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,53 @@
+//! Reads a request to its end even where it was refused at its beginning.
+//!
+//! A server that answers and closes while the client still sends makes the client see a broken pipe in place of the
+//! answer. The gateways in front of the service read on; so does this.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::Request;
+use futures::{Stream, StreamExt};
+
+/// Wraps the body of a request so that what the handler leaves is read and thrown away.
+pub async fn read_on(request: Request) -> Request {
+    request.map(|body| Body::from_stream(ReadOn { rest: Some(body.into_data_stream()) }))
+}
+
+struct ReadOn {
+    rest: Option<BodyDataStream>,
+}
+
+impl Stream for ReadOn {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let next = rest.poll_next_unpin(context);
+        if !matches!(next, Poll::Pending | Poll::Ready(Some(Ok(_)))) {
+            self.rest = None;
+        }
+        next
+    }
+}
+
+impl Drop for ReadOn {
+    fn drop(&mut self) {
+        let (Some(mut rest), Ok(runtime)) = (self.rest.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            let mut left = MOST_BYTES;
+            while let Some(Ok(chunk)) = rest.next().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// The largest body of a valid request in JSON fits; whoever sends gigabytes to a refusal is cut off.
+const MOST_BYTES: usize = 64 << 20;

@@ -1,0 +1,104 @@
+//! Filetrans: a task is handed in, worked on, asked about, and its result fetched from the storage.
+
+pub mod list;
+pub mod query;
+mod result;
+pub mod submit;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+/// All tasks that are known, by id. Ids are in the order of the submits.
+pub struct Tasks {
+    table: Mutex<BTreeMap<String, Task>>,
+    /// Keeps a thousand tasks from downloading at once; the others wait as PENDING, as they do at the service.
+    workers: Semaphore,
+}
+
+/// One task.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub id: String,
+    /// Of the submit.
+    pub request_id: String,
+    pub model: String,
+    pub state: State,
+    pub submitted: Timestamp,
+    pub scheduled: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+}
+
+/// What has become of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    Pending,
+    Running,
+    Succeeded {
+        url: String,
+        seconds: u64,
+    },
+    Failed {
+        code: String,
+        message: String,
+    },
+    Canceled,
+    /// Accepted, and then forgotten by the service.
+    Unknown,
+}
+
+impl Tasks {
+    pub fn insert(&self, task: Task) {
+        self.lock().insert(task.id.clone(), task);
+    }
+
+    pub fn get(&self, id: &str) -> Option<Task> {
+        self.lock().get(id).filter(|task| task.state != State::Unknown).cloned()
+    }
+
+    /// All tasks, the newest first.
+    pub fn newest_first(&self) -> Vec<Task> {
+        self.lock().values().rev().filter(|task| task.state != State::Unknown).cloned().collect()
+    }
+
+    /// Changes the task if it is in the state that the change expects. False if it is not, or there is none.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut Task) -> bool) -> bool {
+        self.lock().get_mut(id).is_some_and(change)
+    }
+
+    /// Forgets the tasks that ended longer than `kept` ago.
+    pub fn sweep(&self, kept: Duration) {
+        let now = Timestamp::now();
+        self.lock().retain(|_, task| task.ended.is_none_or(|ended| ended + kept > now));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Task>> {
+        self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Default for Tasks {
+    fn default() -> Tasks {
+        Tasks { table: Mutex::default(), workers: Semaphore::new(WORKERS) }
+    }
+}
+
+impl State {
+    /// The word of the protocol.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Pending => "PENDING",
+            State::Running => "RUNNING",
+            State::Succeeded { .. } => "SUCCEEDED",
+            State::Failed { .. } => "FAILED",
+            State::Canceled => "CANCELED",
+            State::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+const WORKERS: usize = 64;
