@@ -24,8 +24,8 @@ pub enum Fact {
     Sending { object: Option<String> },
     /// The service has it; filetrans gave it a task.
     Taken { task_id: Option<String> },
-    /// The transcript is here.
-    Heard { transcript: Transcript },
+    /// The transcript is here; `revision` of its last partial.
+    Heard { transcript: Transcript, revision: u64 },
     /// A try failed. `billed_seconds` and `revision`: what was heard and published before it did.
     Failed { failure: Failure, billed_seconds: u64, revision: u64 },
     /// The daemon started and found the job like this: nobody is at work on it.
@@ -107,7 +107,8 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.job.state = State::Submitting { plan, object };
         }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
-        (State::Submitting { plan, .. } | State::Submitted { plan, .. }, Fact::Heard { transcript }) => {
+        (State::Submitting { plan, .. } | State::Submitted { plan, .. }, Fact::Heard { transcript, revision }) => {
+            step.job.revision = step.job.revision.max(revision);
             step.job.billed_seconds += transcript.billed_seconds;
             step.job.state = State::Heard { plan, transcript };
         }

@@ -4,6 +4,8 @@
 //! any crash the ledger says exactly what is owed ([`Duty`]), and whoever owes it does it again under the same ids.
 
 pub mod annotate;
+#[cfg(test)]
+mod history;
 pub mod audio;
 pub mod lane;
 pub mod ledger;
@@ -61,6 +63,38 @@ pub struct Job {
     pub revision: u64,
     /// Sequence of the last stored event written to the outbox.
     pub sequence: u64,
+}
+
+impl Job {
+    /// A job that was just taken in.
+    pub fn new(
+        id: Uuid,
+        source: &str,
+        route: &str,
+        origin: Origin,
+        recording: Recording,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        Job {
+            id,
+            source: source.to_owned(),
+            route: route.to_owned(),
+            origin,
+            recording,
+            metadata,
+            language: None,
+            context: None,
+            accepted_at: Timestamp::now(),
+            state: State::Accepted,
+            attempts: 0,
+            refusals: 0,
+            ambiguous: 0,
+            possible_duplicate_charge: false,
+            billed_seconds: 0,
+            revision: 0,
+            sequence: 0,
+        }
+    }
 }
 
 /// Where the bytes of a recording are.
@@ -255,6 +289,8 @@ pub enum Delivery {
 /// What the service heard, before any plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
+    /// The whole text as the service tells it.
+    pub text: String,
     /// In order of begin and channel.
     pub segments: Vec<Segment>,
     /// The service cut the text.
@@ -270,6 +306,16 @@ pub struct Failure {
     pub fault: Fault,
     /// What follows.
     pub consequence: Consequence,
+}
+
+impl Failure {
+    /// The same failure of a step that costs nothing: unknown fate is no more than another try.
+    pub fn unpaid(mut self) -> Self {
+        if self.consequence == Consequence::Unknown {
+            self.consequence = Consequence::Retry { after: Duration::from_secs(2), counts: true };
+        }
+        self
+    }
 }
 
 /// What follows from a failed try.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, outbox};
 use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Duty, Job};
+use crate::job::{Duty, Job, State};
 
 /// A job after a fact, as the ledger has it.
 #[derive(Debug, Clone)]
@@ -58,14 +58,15 @@ pub fn advance(
         let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
         connection
             .prepare_cached(
-                "UPDATE job SET duty = ?2, due = ?3, ended = coalesce(?4, ended), body = ?5 WHERE id = ?1",
+                "UPDATE job SET duty = ?2, due = ?3, ended = coalesce(?4, ended), body = ?5, sending = ?6 WHERE id = ?1",
             )?
             .execute(params![
                 id,
                 step.job.state.duty().as_str(),
                 step.due.as_millisecond(),
                 ended,
-                to_json(&step.job)?
+                to_json(&step.job)?,
+                matches!(step.job.state, State::Submitting { .. })
             ])?;
     }
     Ok(Some(Advanced { job: step.job, due: step.due, changed }))
@@ -108,6 +109,17 @@ pub fn due(connection: &Connection, duty: Duty, now: Timestamp, limit: usize) ->
     Ok(Due { ids, next })
 }
 
+/// Puts a duty off, without an event: the job is as it was, only later.
+///
+/// # Errors
+/// When the statement fails.
+pub fn postpone(connection: &Connection, id: Uuid, until: Timestamp) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE job SET due = ?2 WHERE id = ?1")?
+        .execute(params![id, until.as_millisecond()])?;
+    Ok(())
+}
+
 /// Open jobs of each duty.
 ///
 /// # Errors
@@ -124,9 +136,7 @@ pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, Ledg
 /// # Errors
 /// When the query fails.
 pub fn interrupted(connection: &Connection) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare(
-        "SELECT id FROM job WHERE duty IN ('flash', 'submit') AND json_extract(body, '$.state.name') = 'submitting'",
-    )?;
+    let mut statement = connection.prepare("SELECT id FROM job WHERE sending = 1")?;
     let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(ids)
 }
@@ -190,6 +200,14 @@ impl Ledger {
             self.wake(Duty::Publish);
         }
         Ok(advanced)
+    }
+
+    /// Puts a job's duty off.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn postpone(&self, id: Uuid, until: Timestamp) -> Result<(), LedgerError> {
+        self.write(move |connection| postpone(connection, id, until)).await
     }
 
     /// A job by its id.

@@ -6,11 +6,13 @@ CREATE TABLE job (
     source     TEXT NOT NULL,
     duty       TEXT NOT NULL,             -- what is owed next
     due        INTEGER NOT NULL,          -- not before
+    sending    INTEGER NOT NULL DEFAULT 0,-- a request that costs may have left and its answer is not here
     stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
     ended      INTEGER,                   -- when the last event was written
     body       TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX job_by_duty ON job (duty, due, id);
+CREATE INDEX job_sending ON job (id) WHERE sending = 1;
 CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
 
 -- Stored events that JetStream has not acknowledged, in the order in which they were caused.

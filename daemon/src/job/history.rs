@@ -1,0 +1,269 @@
+//! Histories of the job machine, by the thousand: a service that takes, refuses and forgets, and a daemon that is killed between any two
+//! effects. A failing one prints its seed; `HARK_SEED=<n>` runs that one alone.
+
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Body, Engine, Fault, Kind, Recording, TranscriptFinal, Usage};
+use jiff::{Timestamp, ToSpan};
+use serde_json::Map;
+use uuid::Uuid;
+
+use super::machine::{self, Fact, Listing, Policy, accepted};
+use super::{Consequence, Delivery, Duty, Failure, Job, Origin, Plan, State, Transcript};
+
+/// SplitMix64: small, seeded, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// What the service knows, whatever happens to the daemon: the reference that the events are held against.
+#[derive(Default)]
+struct Service {
+    /// Objects and tasks of submits that it took.
+    tasks: Vec<(Option<String>, String)>,
+    /// Recognitions that it charged.
+    charged: u64,
+    /// Seconds of them that it told.
+    told: u64,
+}
+
+/// The daemon's disk, and what it is about to do.
+struct World {
+    dice: Dice,
+    job: Job,
+    events: Vec<Body>,
+    service: Service,
+    policy: Policy,
+    now: Timestamp,
+    list_tells: bool,
+    /// Our own record of a repeated request of unknown fate.
+    repeated_unknown: bool,
+}
+
+const SECONDS: u64 = 7;
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut dice = Dice(seed);
+        let job = Job::new(Uuid::nil(), "calls", "default", Origin::Nothing, Recording::default(), Map::new());
+        let policy = Policy { ambiguous_retries: dice.roll(3) as u32, price: 0.000_035 };
+        let list_tells = !dice.one_in(4);
+        let (events, now) = (vec![accepted(&job)], job.accepted_at);
+        World { dice, job, events, service: Service::default(), policy, now, list_tells, repeated_unknown: false }
+    }
+
+    /// One transaction: the state and its events, or neither.
+    fn commit(&mut self, fact: Fact) {
+        self.now += 1.second();
+        let before = self.job.clone();
+        let step = machine::advance(&self.job, fact, &self.policy, self.now);
+        assert!(step.due >= self.now, "a duty in the past");
+        self.job = step.job;
+        self.job.sequence += step.events.len() as u64;
+        self.events.extend(step.events);
+        if before.ambiguous < self.job.ambiguous && matches!(self.job.state, State::Queued { .. }) {
+            self.repeated_unknown = true;
+        }
+    }
+
+    fn fail(&mut self, consequence: Consequence) {
+        let fault = Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
+        self.commit(Fact::Failed { failure: Failure { fault, consequence }, billed_seconds: 0, revision: 0 });
+    }
+
+    fn heard(&mut self) {
+        self.service.told += SECONDS;
+        let transcript = Transcript { billed_seconds: SECONDS, ..Transcript::default() };
+        self.commit(Fact::Heard { transcript, revision: 3 });
+    }
+
+    fn crashed(&mut self) -> bool {
+        let crashed = self.dice.one_in(9);
+        if crashed {
+            self.commit(Fact::Restarted);
+        }
+        crashed
+    }
+
+    /// A fact that comes too late, or twice.
+    fn stray(&mut self) {
+        let before = (self.job.clone(), self.events.len());
+        match (self.job.state.clone(), self.dice.roll(3)) {
+            (State::Accepted | State::Queued { .. } | State::Heard { .. }, 0) => self.commit(Fact::Stored),
+            (State::Ended { .. } | State::Stored { .. } | State::Settled { .. }, 1) => self.fail(Consequence::GiveUp),
+            (State::Settled { .. } | State::Ended { .. }, 2) => self.commit(Fact::Restarted),
+            _ => return,
+        }
+        assert_eq!((self.job.clone(), self.events.len()), before, "a stray fact changed the job");
+    }
+
+    fn prepare(&mut self) {
+        let recording = Box::new(Recording { duration_ms: Some(7_400), ..Recording::default() });
+        if self.dice.one_in(12) {
+            let fault = Fault { code: "NotAudio".into(), blame: Blame::Audio, message: "no".into(), attempts: None };
+            return self.commit(Fact::Unusable { recording, fault });
+        }
+        let (engine, delivery) = match self.dice.roll(3) {
+            0 => (Engine::Flash, Delivery::Inline),
+            1 => (Engine::Filetrans, Delivery::Upload),
+            _ => (Engine::Filetrans, Delivery::Url),
+        };
+        let plan = Plan { engine, model: "model".into(), delivery, reason: "dice".into() };
+        self.commit(Fact::Prepared { recording, plan });
+    }
+
+    fn send(&mut self) {
+        let State::Queued { plan } = self.job.state.clone() else { panic!("{:?} sends", self.job.state) };
+        let object = (plan.delivery == Delivery::Upload).then(|| format!("object-{}", self.job.attempts));
+        self.commit(Fact::Sending { object: object.clone() });
+        if self.crashed() {
+            return;
+        }
+        match self.dice.roll(10) {
+            0 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: false }),
+            1 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),
+            2 => return self.fail(Consequence::Hold { after: Duration::from_secs(2), announce: true }),
+            3 if self.dice.one_in(3) => return self.fail(Consequence::GiveUp),
+            _ => {}
+        }
+        // The service has taken it. From here on, forgetting costs.
+        let task = format!("task-{}", self.service.tasks.len());
+        match plan.engine {
+            Engine::Flash => self.service.charged += 1,
+            Engine::Filetrans => self.service.tasks.push((object, task.clone())),
+        }
+        if self.crashed() {
+            return;
+        }
+        if self.dice.one_in(6) {
+            return self.fail(Consequence::Unknown);
+        }
+        match plan.engine {
+            Engine::Flash => {
+                self.commit(Fact::Taken { task_id: None });
+                if !self.crashed() {
+                    self.heard();
+                }
+            }
+            Engine::Filetrans => self.commit(Fact::Taken { task_id: Some(task) }),
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let State::Reconciling { object, .. } = self.job.state.clone() else { panic!("reconciles") };
+        let listing = match self.service.tasks.iter().find(|(known, _)| known.as_deref() == Some(&object)) {
+            _ if !self.list_tells => Listing::CannotTell,
+            _ if self.dice.one_in(4) => Listing::Undecided,
+            Some((_, task)) => Listing::Found { task_id: task.clone() },
+            None => Listing::Absent,
+        };
+        self.commit(Fact::Listed(listing));
+    }
+
+    fn follow(&mut self) {
+        match self.dice.roll(8) {
+            0 => self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),
+            1 => self.fail(Consequence::Unknown),
+            _ => {
+                self.service.charged += 1;
+                self.heard();
+            }
+        }
+    }
+
+    fn pipe(&mut self) {
+        let event = TranscriptFinal {
+            engine: Engine::Flash,
+            model: "model".into(),
+            text: String::new(),
+            language: None,
+            emotion: None,
+            truncated: false,
+            segments: Some(Vec::new()),
+            segments_object: None,
+            usage: Usage { seconds: SECONDS },
+        };
+        self.commit(Fact::Piped { event: Box::new(event), emitted: Vec::new() });
+    }
+
+    /// Runs to the end; a job that never ends is the first thing that can be wrong.
+    fn run(&mut self) {
+        for _ in 0..2_000 {
+            self.stray();
+            // A crash before an effect that costs nothing is an effect that comes again.
+            if self.dice.one_in(9) {
+                self.commit(Fact::Restarted);
+            }
+            match self.job.state.duty() {
+                Duty::Prepare => self.prepare(),
+                Duty::Flash | Duty::Submit => self.send(),
+                Duty::Reconcile => self.reconcile(),
+                Duty::Follow => self.follow(),
+                Duty::Pipe => self.pipe(),
+                Duty::Publish => self.commit(Fact::Stored),
+                Duty::Settle => self.commit(Fact::Settled),
+                Duty::Nothing => return,
+            }
+        }
+        panic!("the job does not end: {:?}", self.job.state);
+    }
+
+    fn check(&self) {
+        let kinds: Vec<Kind> = self.events.iter().map(Body::kind).collect();
+        assert_eq!(kinds.first(), Some(&Kind::JobAccepted));
+        assert_eq!(kinds.iter().filter(|kind| kind.is_last()).count(), 1, "one last event: {kinds:?}");
+        assert!(kinds.last().is_some_and(Kind::is_last), "nothing after the last event: {kinds:?}");
+        assert_eq!(self.job.sequence + 1, self.events.len() as u64, "sequences without a gap");
+        let finals = kinds.iter().filter(|kind| **kind == Kind::TranscriptFinal).count();
+        let (bill, completed) = match self.events.last() {
+            Some(Body::JobCompleted(event)) => (&event.bill, true),
+            Some(Body::JobFailed(event)) => {
+                assert!(event.error.attempts.is_some_and(|attempts| attempts > 0));
+                (&event.bill, false)
+            }
+            other => panic!("{other:?} is no last event"),
+        };
+        assert_eq!(finals, usize::from(completed), "a final and a completion belong together");
+        assert_eq!(bill.billed_seconds, self.service.told, "seconds told = seconds reported");
+        if self.service.charged > 1 {
+            assert!(bill.possible_duplicate_charge, "charged {} times, unmarked", self.service.charged);
+        }
+        if bill.possible_duplicate_charge {
+            assert!(self.repeated_unknown, "marked without a repeated request of unknown fate");
+        }
+        assert!(self.job.ambiguous <= self.policy.ambiguous_retries + 1, "repeats within their budget");
+        assert!(self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries), "charges within the budget");
+    }
+}
+
+fn history(seed: u64) {
+    let outcome = std::panic::catch_unwind(|| {
+        let mut world = World::new(seed);
+        world.run();
+        world.check();
+    });
+    if let Err(panic) = outcome {
+        eprintln!("history with HARK_SEED={seed} failed");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn every_history_ends_once_and_pays_once_or_says_so() {
+    if let Some(seed) = std::env::var("HARK_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return history(seed);
+    }
+    (0..20_000).for_each(history);
+}
