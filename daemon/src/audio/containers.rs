@@ -59,6 +59,9 @@ fn explain(error: Error) -> ProbeError {
         Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             ProbeError::Truncated("it ends within its header".into())
         }
+        Error::IoError(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+            ProbeError::ParserFailed("it asks for more memory than the parser may have".into())
+        }
         Error::IoError(error) if error.raw_os_error().is_some() => error.into(),
         error => ProbeError::Truncated(error.to_string()),
     }

@@ -55,7 +55,7 @@ pub enum ProbeError {
     Truncated(String),
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
-    /// The child crashed, hung or ran into a limit, twice where it may have been an accident.
+    /// The child ran into its memory limit, hung, or crashed twice (once may be an accident).
     #[error(
         "the file makes the audio parser fail ({0}); it is damaged or made to do so, convert it with another program"
     )]
