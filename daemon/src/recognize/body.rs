@@ -1,0 +1,269 @@
+//! Request bodies that are read from disk while they leave, and that never become whole if the bytes are not the ones that were hashed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use hark_sdk::event::{Blame, Fault};
+use http_body::{Frame, SizeHint};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::error::{Error, fault};
+use crate::job::{Job, audio};
+
+/// The code of a recording that is not what was hashed any more.
+pub(crate) const CHANGED: &str = "RecordingChanged";
+
+/// Read at once; a multiple of three, so that base64 needs no padding before the end.
+const CHUNK: usize = 192 * 1024;
+
+/// A recording's bytes on this machine, and how to tell that they are still the ones that were taken in.
+pub struct Content {
+    file: File,
+    bytes: u64,
+    sha256: Option<String>,
+    unchanged: Check,
+}
+
+type Check = Box<dyn Fn(&File) -> Result<(), Fault> + Send + Sync>;
+
+impl Content {
+    /// The bytes of a job. Does not read them yet.
+    ///
+    /// # Errors
+    /// A fault for the job's last event: gone, changed, not readable, not local.
+    pub fn of(job: &Job, state_directory: &Path) -> Result<Content, Fault> {
+        let file = audio::open(job, state_directory)?;
+        let unreadable = |error: io::Error| {
+            fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}"))
+        };
+        let bytes = file.metadata().map_err(unreadable)?.len();
+        if job.recording.bytes.is_some_and(|expected| expected != bytes) {
+            return Err(changed());
+        }
+        let sha256 = job.recording.sha256.clone();
+        let job = job.clone();
+        Ok(Content {
+            file,
+            bytes,
+            sha256,
+            unchanged: Box::new(move |file| audio::still_the_same(&job, file)),
+        })
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// How much of a body was handed to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    Some(u64),
+    /// The service may have the whole request.
+    All,
+}
+
+/// Looks after a body on its way.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    left: watch::Receiver<Left>,
+    fault: Arc<OnceLock<Fault>>,
+}
+
+impl Departure {
+    pub(crate) fn left(&self) -> Left {
+        *self.left.borrow()
+    }
+
+    /// Why the body was cut off on our side, if it was.
+    pub(crate) fn fault(&self) -> Option<Error> {
+        self.fault.get().cloned().map(Error::give_up)
+    }
+
+    /// Waits until more of the body left; false: nothing more will.
+    pub(crate) async fn moved(&mut self) -> bool {
+        self.left.changed().await.is_ok()
+    }
+}
+
+/// A body of a known length.
+pub(crate) struct Outgoing {
+    stream: Mutex<BoxStream<'static, io::Result<Bytes>>>,
+    remaining: u64,
+    gone: u64,
+    left: watch::Sender<Left>,
+}
+
+impl Outgoing {
+    /// Bytes that are there already.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> (Outgoing, Departure) {
+        let length = bytes.len() as u64;
+        Outgoing::new(stream::iter([Ok(Bytes::from(bytes))]).boxed(), length, Arc::default())
+    }
+
+    /// `before`, the content as base64, `after`. The last of it leaves only once the content has proved to be unchanged.
+    pub(crate) fn base64(before: String, content: Content, after: String) -> (Outgoing, Departure) {
+        let length = before.len() as u64 + encoded_length(content.bytes) + after.len() as u64;
+        Outgoing::read(Reader { encode: true, ..Reader::new(before, content, after) }, length)
+    }
+
+    /// The content as it is. The last of it leaves only once it has proved to be unchanged.
+    pub(crate) fn raw(content: Content) -> (Outgoing, Departure) {
+        let length = content.bytes;
+        Outgoing::read(Reader::new(String::new(), content, String::new()), length)
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.remaining
+    }
+
+    fn read(reader: Reader, length: u64) -> (Outgoing, Departure) {
+        let fault = Arc::new(OnceLock::new());
+        let told = Arc::clone(&fault);
+        let stream = stream::try_unfold(Some(reader), move |reader| {
+            let told = Arc::clone(&told);
+            async move {
+                let Some(mut reader) = reader else { return Ok(None) };
+                let read =
+                    tokio::task::spawn_blocking(move || reader.next().map(|chunk| (reader, chunk))).await;
+                match read.map_err(io::Error::other)? {
+                    Ok((reader, chunk)) => {
+                        let rest = (!reader.done).then_some(reader);
+                        Ok(Some((chunk, rest)))
+                    }
+                    Err(fault) => {
+                        let message = fault.code.clone();
+                        // The first fault is the one that counts; there is no second, since the stream ends here.
+                        let _ = told.set(fault);
+                        Err(io::Error::other(message))
+                    }
+                }
+            }
+        });
+        Outgoing::new(stream.boxed(), length, fault)
+    }
+
+    fn new(
+        stream: BoxStream<'static, io::Result<Bytes>>,
+        length: u64,
+        fault: Arc<OnceLock<Fault>>,
+    ) -> (Outgoing, Departure) {
+        let (sender, left) = watch::channel(Left::Nothing);
+        (
+            Outgoing { stream: Mutex::new(stream), remaining: length, gone: 0, left: sender },
+            Departure { left, fault },
+        )
+    }
+}
+
+/// Length of the base64 of so many bytes.
+pub(crate) fn encoded_length(bytes: u64) -> u64 {
+    bytes.div_ceil(3) * 4
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let stream = self.stream.get_mut().map_err(|_| io::Error::other("a reader of this body panicked"))?;
+        let chunk = std::task::ready!(Pin::new(stream).poll_next(context));
+        Poll::Ready(chunk.map(|chunk| {
+            let chunk = chunk?;
+            self.gone += chunk.len() as u64;
+            self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
+            let left = if self.remaining == 0 { Left::All } else { Left::Some(self.gone) };
+            self.left.send_replace(left);
+            Ok(Frame::data(chunk))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+/// Reads on a blocking thread, one chunk a call, so that a slow network holds no thread.
+struct Reader {
+    content: Content,
+    before: String,
+    after: String,
+    encode: bool,
+    hasher: Sha256,
+    offset: u64,
+    done: bool,
+}
+
+impl Reader {
+    fn new(before: String, content: Content, after: String) -> Self {
+        Reader { content, before, after, encode: false, hasher: Sha256::new(), offset: 0, done: false }
+    }
+
+    fn next(&mut self) -> Result<Bytes, Fault> {
+        let wanted = (self.content.bytes - self.offset).min(CHUNK as u64);
+        // At most a chunk: the cast cannot cut.
+        let mut read = vec![0; wanted as usize];
+        self.content.file.read_exact_at(&mut read, self.offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => changed(),
+            _ => fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}")),
+        })?;
+        self.hasher.update(&read);
+        self.offset += wanted;
+        self.done = self.offset == self.content.bytes;
+        let mut chunk = std::mem::take(&mut self.before);
+        if !self.encode {
+            if self.done {
+                self.verify()?;
+            }
+            return Ok(Bytes::from(read));
+        }
+        STANDARD.encode_string(&read, &mut chunk);
+        if self.done {
+            self.verify()?;
+            chunk.push_str(&self.after);
+        }
+        Ok(Bytes::from(chunk))
+    }
+
+    fn verify(&mut self) -> Result<(), Fault> {
+        (self.content.unchanged)(&self.content.file)?;
+        let hash = hex(&std::mem::take(&mut self.hasher).finalize());
+        match &self.content.sha256 {
+            Some(expected) if !expected.eq_ignore_ascii_case(&hash) => Err(changed()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn changed() -> Fault {
+    let message = "the recording changed after it was taken in; its new content is a new recording";
+    fault(CHANGED.into(), Blame::Audio, message.into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

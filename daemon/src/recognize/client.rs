@@ -1,0 +1,380 @@
+//! The connection to the service: addresses, the key, time limits, and what an answer means before anybody looks into it.
+//!
+//! Two HTTP clients. One speaks to the API: with the key, without redirects. The other fetches results and stores uploads on hosts
+//! that the service names: it never sees the key. Neither resends anything by itself, and an environment proxy (`HTTPS_PROXY`,
+//! `NO_PROXY`) is used unless the API is on this machine.
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use hark_sdk::event::Blame;
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
+use serde_json::Value;
+
+use super::body::{Departure, Left, Outgoing};
+use super::error::{Error, fault};
+use super::verdict::Refusal;
+use crate::config::{Dashscope, Region, Secret};
+
+/// How long the network may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// To reach a host.
+    pub connect: Duration,
+    /// In which nothing moves, neither way.
+    pub idle: Duration,
+    /// For a whole call that costs nothing.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            call: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An address or TLS setting of which no client can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// `dashscope.base_url` is no URL of a host.
+    #[error("dashscope.base_url {0:?} is not an http or https address; write it up to and including /api/v1")]
+    Address(String),
+    /// No roots, no TLS library.
+    #[error(
+        "no TLS client can be made: {0}; are the system's CA certificates installed (package ca-certificates)?"
+    )]
+    Tls(String),
+}
+
+/// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side: a paid request that
+/// leaves on a connection which dies under it has an unknown fate.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// How much of a refusal is read for its code.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+/// Redirects that a result's host may answer with.
+const RESULT_REDIRECTS: usize = 3;
+
+/// The service's address in the configured region.
+pub(crate) fn base_url(config: &Dashscope) -> &str {
+    match (config.base_url.as_str(), config.region) {
+        ("", Region::Singapore | Region::Us) => "https://dashscope-intl.aliyuncs.com/api/v1",
+        ("", Region::Beijing) => "https://dashscope.aliyuncs.com/api/v1",
+        (address, _) => address,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    api: Http,
+    storage: Http,
+    base: String,
+    key: RwLock<Secret>,
+    key_file: Option<PathBuf>,
+    timeouts: Timeouts,
+}
+
+impl Client {
+    pub(crate) fn new(
+        base_url: &str,
+        key: Secret,
+        key_file: Option<PathBuf>,
+        timeouts: Timeouts,
+    ) -> Result<Client, BuildError> {
+        let base = base_url.trim_end_matches('/').to_owned();
+        let url = Url::parse(&base).map_err(|_| BuildError::Address(base.clone()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(BuildError::Address(base));
+        }
+        // Already installed by another part of the daemon: the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = |redirects: Policy| {
+            let builder = Http::builder()
+                .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(timeouts.connect)
+                .pool_idle_timeout(KEEP_ALIVE)
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .redirect(redirects);
+            if is_loopback(&url) { builder.no_proxy() } else { builder }
+        };
+        let build = |builder: &dyn Fn() -> ClientBuilder| {
+            builder().build().or_else(|error| {
+                // Where the API is plain http (a stand-in), missing root certificates are no reason not to start.
+                if url.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
+            })
+        };
+        let tls = |error: reqwest::Error| BuildError::Tls(causes(error));
+        Ok(Client {
+            api: build(&|| builder(Policy::none())).map_err(tls)?,
+            storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS))).map_err(tls)?,
+            base,
+            key: RwLock::new(key),
+            key_file,
+            timeouts,
+        })
+    }
+
+    /// A POST of the API, body to come.
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.with_key(self.api.post(format!("{}{path}", self.base)))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+    }
+
+    /// A GET of the API, with its own time limit.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.with_key(self.api.get(format!("{}{path}", self.base))).timeout(self.timeouts.call)
+    }
+
+    /// The client for hosts that must not see the key.
+    pub(crate) fn storage(&self) -> &Http {
+        &self.storage
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Sends a request whose body may be long: as long as it moves there is time.
+    ///
+    /// # Errors
+    /// Nothing was answered; the error knows whether the service may have the request.
+    pub(crate) async fn send(
+        &self,
+        request: RequestBuilder,
+        body: Outgoing,
+        mut departure: Departure,
+    ) -> Result<Response, Error> {
+        let request =
+            request.header(reqwest::header::CONTENT_LENGTH, body.length()).body(reqwest::Body::wrap(body));
+        self.watch(request, &mut departure).await
+    }
+
+    /// As [`Client::send`], for a request that has its body already.
+    pub(crate) async fn watch(
+        &self,
+        request: RequestBuilder,
+        departure: &mut Departure,
+    ) -> Result<Response, Error> {
+        let mut answer = std::pin::pin!(request.send());
+        let mut moving = true;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.map_err(|error| lost(causes(error), departure)),
+                moved = departure.moved(), if moving => moving = moved,
+                () = tokio::time::sleep(self.timeouts.idle) => {
+                    let seconds = self.timeouts.idle.as_secs();
+                    return Err(lost(format!("nothing moved for {seconds} s"), departure));
+                }
+            }
+        }
+    }
+
+    /// The next piece of an answer's body; `None` at its end.
+    pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Error> {
+        match tokio::time::timeout(self.timeouts.idle, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => {
+                Err(Error::unknown("ConnectionLost", &format!("the answer broke off: {}", causes(error))))
+            }
+            Err(_) => {
+                let seconds = self.timeouts.idle.as_secs();
+                Err(Error::unknown("TimeOut", &format!("the answer stood still for {seconds} s")))
+            }
+        }
+    }
+
+    /// A JSON answer of the API, or the refusal that it is.
+    ///
+    /// # Errors
+    /// The refusal, or [`super::error::Verdict::Unknown`] for a 200 that cannot be read.
+    pub(crate) async fn json(&self, mut response: Response) -> Result<Value, Error> {
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let headers = std::mem::take(response.headers_mut());
+        let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
+        let answer: Value = serde_json::from_slice(&body).map_err(|error| {
+            Error::unknown("UnreadableAnswer", &format!("the service's answer is no JSON: {error}"))
+        })?;
+        match refusal_in(&answer, Some(&headers), None) {
+            Some(error) => Err(self.masked(error)),
+            None => Ok(answer),
+        }
+    }
+
+    /// What an answer other than 2xx means.
+    pub(crate) async fn refusal(&self, mut response: Response) -> Error {
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        // A refusal whose text breaks off is a refusal by its status all the same.
+        let body = self.body(&mut response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let json = serde_json::from_slice::<Value>(&body).ok().or_else(|| event_in(&body));
+        if let Some(error) = json.and_then(|json| refusal_in(&json, Some(&headers), Some(status))) {
+            return self.masked(error);
+        }
+        let message = format!(
+            "HTTP status {status} without a code; is dashscope.base_url right, and is a gateway in between?"
+        );
+        let (hint, should_retry) = wishes(Some(&headers));
+        let refusal = Refusal { status: Some(status), code: None, message: &message, hint, should_retry };
+        Error::refused(&refusal)
+    }
+
+    /// An error that does not show the key, should the service have echoed it.
+    pub(crate) fn masked(&self, error: Error) -> Error {
+        error.without(self.key.read().unwrap_or_else(PoisonError::into_inner).reveal())
+    }
+
+    /// Reads the key's file again, if it came from one: somebody may have put a good one there. What cannot be read changes nothing.
+    pub(crate) async fn reread_key(&self) {
+        let Some(path) = &self.key_file else { return };
+        match tokio::fs::read_to_string(path).await {
+            Ok(text) => {
+                let key = Secret::new(&text);
+                if !key.reveal().is_empty() {
+                    *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the API key's file cannot be read; keeping the old key")
+            }
+        }
+    }
+
+    async fn body(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(response).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(Error::unknown(
+                    "UnreadableAnswer",
+                    &format!("the service's answer is longer than {limit} bytes"),
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
+        match HeaderValue::from_str(&format!("Bearer {}", key.reveal())) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
+            // The service will say that there is no key, and that closes the queue as a bad one does.
+            Err(_) => request,
+        }
+    }
+}
+
+/// A call that costs nothing got no answer.
+pub(crate) fn unanswered(error: reqwest::Error) -> Error {
+    if error.is_connect() {
+        Error::not_sent(&format!("the service was not reached: {}", causes(error)))
+    } else {
+        Error::again("NoAnswer", &format!("the service did not answer: {}", causes(error)))
+    }
+}
+
+/// The refusal that an answer carries in its body, whatever its status: a non-empty `code`, at the top or under `error`.
+pub(crate) fn refusal_in(answer: &Value, headers: Option<&HeaderMap>, status: Option<u16>) -> Option<Error> {
+    let place = if answer.get("error").is_some_and(Value::is_object) { &answer["error"] } else { answer };
+    let code = place.get("code").and_then(Value::as_str).filter(|code| !code.is_empty())?;
+    let message = ["message", "msg"].iter().find_map(|name| place.get(name)?.as_str()).unwrap_or_default();
+    let (hint, should_retry) = wishes(headers);
+    Some(Error::refused(&Refusal { status, code: Some(code), message, hint, should_retry }))
+}
+
+/// A request that was not answered. Only a body that left whole can have been taken.
+fn lost(causes: String, departure: &Departure) -> Error {
+    if let Some(error) = departure.fault() {
+        return error;
+    }
+    match departure.left() {
+        Left::Nothing => Error::not_sent(&format!("the service was not reached: {causes}")),
+        Left::Some(bytes) => Error::again(
+            "NotSent",
+            &format!("the connection broke after {bytes} bytes of the request: {causes}"),
+        ),
+        Left::All => Error::unknown("NoAnswer", &format!("the request left and no answer came: {causes}")),
+    }
+}
+
+/// When, and whether, the service wants to be asked again.
+fn wishes(headers: Option<&HeaderMap>) -> (Option<Duration>, Option<bool>) {
+    /// A server that asks for more than this means "not today"; asking then costs one request.
+    const LONGEST_HINT: Duration = Duration::from_secs(600);
+    let text = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok()).map(str::trim);
+    let millis = text("retry-after-ms").and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let seconds = || text("retry-after").and_then(|text| text.parse::<u64>().ok()).map(Duration::from_secs);
+    let date = || {
+        let date = jiff::fmt::rfc2822::parse(text("retry-after")?).ok()?.timestamp();
+        Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
+    };
+    let hint = millis.or_else(seconds).or_else(date).map(|hint| hint.min(LONGEST_HINT));
+    let should_retry = match text("x-should-retry") {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => None,
+    };
+    (hint, should_retry)
+}
+
+/// The JSON in the first event of a stream: refusals of a streamed request may come in that form with any status.
+fn event_in(body: &[u8]) -> Option<Value> {
+    let mut parser = super::sse::Parser::new();
+    let events = parser.push(body).ok()?;
+    let event = events.into_iter().next().or_else(|| parser.finish())?;
+    serde_json::from_str(&event.data).ok()
+}
+
+/// An HTTP library's error in one line, without the URL: its query may be a signature.
+pub(crate) fn causes(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = next.source();
+    }
+    line
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Something in an answer is not where the protocol has it.
+pub(crate) fn missing(what: &str) -> Error {
+    Error::unknown("UnreadableAnswer", &format!("the service's answer has no {what}"))
+}
+
+/// A fault of a configuration that the service cannot be asked with.
+pub(crate) fn misconfigured(code: &str, message: String) -> Error {
+    Error::give_up(fault(code.into(), Blame::Hark, message))
+}

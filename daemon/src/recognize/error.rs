@@ -1,0 +1,307 @@
+//! What can go wrong with a request, and what follows from it. The decision is made here, where the code is known; whoever
+//! handles an [`Error`] reads it and never looks at a status.
+//!
+//! Three outcomes of a request that costs (RELIABILITY.md 4): *not sent* (the service cannot have had the whole request) is tried
+//! again freely; *refused* (an answer with a code) is decided by [`super::verdict`]; *unknown* may have been taken and charged.
+//! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does: those gateways answer so when they
+//! could not reach anybody. Its 504 counts as unknown: somebody was reached and may be at work.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Fault};
+
+use super::verdict::{Refusal, judge};
+use crate::job::{Consequence, Failure};
+
+/// A request that did not bring what it was made for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}: {}", fault.code, fault.message)]
+pub struct Error {
+    /// For the event: the code, whose fault, a bounded message without keys, URL queries or transcript.
+    pub fault: Fault,
+    /// What follows.
+    pub verdict: Verdict,
+    /// `usage.seconds` heard before it failed.
+    pub billed_seconds: u64,
+    /// The service itself said so.
+    pub(crate) answered: bool,
+}
+
+/// What follows from a failed request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Another try would fail alike.
+    GiveUp,
+    /// The service cannot have taken it; another try is free and not the job's fault.
+    NotSent,
+    /// Refused for a reason that passes. `hint`: the service's own word on when; `at_most`: tries after which it will not have passed.
+    Again { hint: Option<Duration>, at_most: Option<u32> },
+    /// 429: the whole queue of the model waits. `after` is set by the queue.
+    Throttled { hint: Option<Duration>, after: Duration },
+    /// Key, arrears, rights, quota: the queue of the model is closed. `after` and `announce` are set by the queue.
+    Account { after: Duration, announce: bool },
+    /// It may have been taken and charged.
+    Unknown,
+}
+
+/// A service that refuses for reasons of its own is asked again after this long, doubling …
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// … up to this, so that an outage costs one request in five minutes and job.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// Not reaching the service costs nobody anything, so the return is noticed within a minute.
+const LONGEST_UNSENT_BACKOFF: Duration = Duration::from_secs(60);
+/// Longest message that goes into an event.
+const MESSAGE_CHARS: usize = 300;
+
+impl Error {
+    /// When asking again makes sense, for a call that costs nothing (query, list, result); `None`: never.
+    pub fn retry(&self) -> Option<Duration> {
+        match &self.verdict {
+            Verdict::GiveUp => None,
+            Verdict::Again { hint, .. } => Some(hint.unwrap_or(FIRST_BACKOFF * 4)),
+            Verdict::Throttled { after, .. } | Verdict::Account { after, .. } => Some(*after),
+            Verdict::NotSent | Verdict::Unknown => Some(FIRST_BACKOFF * 4),
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        self.fault.blame
+    }
+
+    /// What the job machine makes of it. `attempt`: tries of this job that failed before this one.
+    pub fn into_failure(self, attempt: u32) -> Failure {
+        let consequence = match self.verdict {
+            Verdict::GiveUp => Consequence::GiveUp,
+            Verdict::Again { at_most: Some(limit), .. } if attempt + 1 >= limit => Consequence::GiveUp,
+            Verdict::Again { hint, .. } => Consequence::Retry {
+                after: hint.unwrap_or_else(|| backoff(attempt, LONGEST_BACKOFF, chance())),
+                counts: true,
+            },
+            Verdict::NotSent => Consequence::Retry {
+                after: backoff(attempt, LONGEST_UNSENT_BACKOFF, chance()),
+                counts: false,
+            },
+            Verdict::Throttled { after, .. } => Consequence::Retry { after, counts: false },
+            Verdict::Account { after, announce } => Consequence::Hold { after, announce },
+            Verdict::Unknown => Consequence::Unknown,
+        };
+        Failure { fault: self.fault, consequence }
+    }
+
+    /// The outcome's word in `hark_recognize_requests_total`.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.verdict {
+            Verdict::GiveUp if !self.answered => "unsent",
+            Verdict::GiveUp | Verdict::Again { .. } | Verdict::Account { .. } => "refused",
+            Verdict::Throttled { .. } => "throttled",
+            Verdict::NotSent => "unsent",
+            Verdict::Unknown => "unknown",
+        }
+    }
+
+    /// An answer that refuses.
+    pub(crate) fn refused(refusal: &Refusal<'_>) -> Error {
+        let (verdict, blame) = judge(refusal);
+        let code = match (refusal.code, refusal.status) {
+            (Some(code), _) => bounded(code, 64),
+            (None, Some(status)) => format!("HttpStatus{status}"),
+            (None, None) => "NoCode".into(),
+        };
+        let message = match refusal.message.trim() {
+            "" => "the service refused the request and said nothing more".to_owned(),
+            message => presentable(message),
+        };
+        Error { answered: true, ..Error::new(fault(code, blame, message), verdict) }
+    }
+
+    /// The service cannot have had the whole request.
+    pub(crate) fn not_sent(message: &str) -> Error {
+        Error::new(fault("NotSent".into(), Blame::Service, presentable(message)), Verdict::NotSent)
+    }
+
+    /// The request left whole, and nobody knows what became of it.
+    pub(crate) fn unknown(code: &str, message: &str) -> Error {
+        Error::new(fault(code.into(), Blame::Service, presentable(message)), Verdict::Unknown)
+    }
+
+    /// A refusal that another try may not meet; of calls that cost nothing, or where the connection broke before the request was whole.
+    pub(crate) fn again(code: &str, message: &str) -> Error {
+        Error::new(
+            fault(code.into(), Blame::Service, presentable(message)),
+            Verdict::Again { hint: None, at_most: None },
+        )
+    }
+
+    /// Another try would fail alike.
+    pub(crate) fn give_up(fault: Fault) -> Error {
+        Error::new(fault, Verdict::GiveUp)
+    }
+
+    fn new(fault: Fault, verdict: Verdict) -> Error {
+        Error { fault, verdict, billed_seconds: 0, answered: false }
+    }
+
+    /// For calls that cost nothing: not knowing what became of one is no reason not to repeat it.
+    pub(crate) fn of_a_free_call(mut self) -> Error {
+        if self.verdict == Verdict::Unknown {
+            self.verdict = Verdict::Again { hint: None, at_most: None };
+        }
+        self
+    }
+
+    /// The same error, with what was heard of the bill before it.
+    pub(crate) fn billed(mut self, seconds: u64) -> Error {
+        self.billed_seconds = seconds;
+        self
+    }
+
+    /// The key, should the service have echoed it, is not for an event.
+    pub(crate) fn without(mut self, key: &str) -> Error {
+        if !key.is_empty() && self.fault.message.contains(key) {
+            self.fault.message = self.fault.message.replace(key, "***");
+        }
+        self
+    }
+}
+
+pub(crate) fn fault(code: String, blame: Blame, message: String) -> Fault {
+    Fault { code, blame, message, attempts: None }
+}
+
+/// 0.5 s · 2^attempt up to `longest`, of which the upper half is left to `chance` (0..1): tries that failed together part ways.
+fn backoff(attempt: u32, longest: Duration, chance: f64) -> Duration {
+    FIRST_BACKOFF
+        .saturating_mul(1 << attempt.min(20))
+        .min(longest)
+        .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A number in 0..1. The seed of a hasher is random enough to spread retries.
+fn chance() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// What a service or a library said, fit for an event: one line, bounded, without URL queries and without anything like a key.
+fn presentable(message: &str) -> String {
+    let words: Vec<String> = message.split_whitespace().map(presentable_word).collect();
+    bounded(&words.join(" "), MESSAGE_CHARS)
+}
+
+fn presentable_word(word: &str) -> String {
+    let mut word = word.to_owned();
+    if let Some(scheme) = word.find("://")
+        && let Some(query) = word[scheme..].find('?')
+    {
+        word.truncate(scheme + query);
+    }
+    for prefix in ["sk-", "st-"] {
+        if let Some(start) = word.find(prefix) {
+            let key = word[start + 3..]
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(b))
+                .count();
+            // Shorter ones are words ("risk-free"), not keys.
+            if key >= 8 {
+                word.replace_range(start + 3..start + 3 + key, "***");
+            }
+        }
+    }
+    word.retain(|c| !c.is_control());
+    word
+}
+
+fn bounded(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refusal<'a>(status: u16, code: &'a str, message: &'a str) -> Refusal<'a> {
+        Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() }
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line_without_keys_and_queries() {
+        let long = "x".repeat(400);
+        let said = format!(
+            "Incorrect key\n sk-0123456789abcdef; see https://host/path?Signature=secret&x=1 risk-free {long}"
+        );
+        let message = Error::refused(&refusal(401, "InvalidApiKey", &said)).fault.message;
+        assert!(
+            message.starts_with("Incorrect key sk-***; see https://host/path risk-free xxx"),
+            "{message}"
+        );
+        assert_eq!(message.chars().count(), 301);
+    }
+
+    #[test]
+    fn an_echoed_key_is_masked_whatever_it_looks_like() {
+        let error = Error::refused(&refusal(401, "InvalidApiKey", "no such key: canary")).without("canary");
+        assert_eq!(error.fault.message, "no such key: ***");
+    }
+
+    #[test]
+    fn a_refusal_that_passes_is_retried_within_its_budget_and_a_hint_is_obeyed() {
+        let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
+        let Consequence::Retry { after, counts: true } = busy.clone().into_failure(3).consequence else {
+            panic!("not a counted retry")
+        };
+        assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&after), "{after:?}");
+        let hinted =
+            Refusal { hint: Some(Duration::from_secs(7)), ..refusal(503, "ModelUnavailable", "busy") };
+        assert_eq!(
+            Error::refused(&hinted).into_failure(3).consequence,
+            Consequence::Retry { after: Duration::from_secs(7), counts: true }
+        );
+    }
+
+    #[test]
+    fn what_was_not_sent_is_retried_for_ever_and_at_least_every_minute() {
+        let Consequence::Retry { after, counts: false } =
+            Error::not_sent("connection refused").into_failure(1_000).consequence
+        else {
+            panic!("not a free retry")
+        };
+        assert!((Duration::from_secs(30)..=Duration::from_secs(60)).contains(&after), "{after:?}");
+    }
+
+    #[test]
+    fn a_download_time_out_is_tried_a_few_times_only() {
+        let error =
+            Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
+        assert!(matches!(error.clone().into_failure(0).consequence, Consequence::Retry { counts: true, .. }));
+        assert_eq!(error.into_failure(4).consequence, Consequence::GiveUp);
+    }
+
+    #[test]
+    fn an_unknown_fate_is_no_reason_to_give_up_a_call_that_costs_nothing() {
+        let error = Error::unknown("TimeOut", "no answer");
+        assert_eq!(error.clone().into_failure(0).consequence, Consequence::Unknown);
+        assert!(matches!(error.of_a_free_call().into_failure(0).consequence, Consequence::Retry { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn backoff_grows_and_stays_within_its_bound(attempt in 0_u32..2_000, chance in 0.0..1.0_f64) {
+            let wait = backoff(attempt, LONGEST_BACKOFF, chance);
+            prop_assert!(wait >= FIRST_BACKOFF / 2 && wait <= LONGEST_BACKOFF);
+            prop_assert!(backoff(attempt, LONGEST_BACKOFF, 0.0) <= backoff(attempt + 1, LONGEST_BACKOFF, 0.0));
+        }
+
+        #[test]
+        fn any_message_becomes_presentable(message in "\\PC{0,400}") {
+            let shown = presentable(&message);
+            prop_assert!(shown.chars().count() <= MESSAGE_CHARS + 1);
+            prop_assert!(!shown.contains('\n'));
+        }
+    }
+}

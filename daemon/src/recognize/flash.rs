@@ -1,0 +1,278 @@
+//! `flash`: one request, one transcript; the text streams back while it is made.
+
+use hark_sdk::event::{Segment, Timing};
+use reqwest::Response;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::body::{Content, Departure, Outgoing};
+use super::client::{Client, refusal_in};
+use super::error::Error;
+use super::route::mime;
+use super::sse::{Event, Parser};
+use super::text::{Piece, Text};
+use crate::job::Transcript;
+
+/// What to recognize, and how.
+pub struct FlashRequest<'a> {
+    /// The service's model name.
+    pub model: &'a str,
+    /// The audio.
+    pub audio: Audio<'a>,
+    /// The service's language code; `None`: detect.
+    pub language: Option<&'a str>,
+    /// Names, terms, prose that bias the vocabulary.
+    pub context: Option<&'a str>,
+    /// Numbers as digits.
+    pub itn: bool,
+    /// Whether the text is to stream back.
+    pub partials: bool,
+    /// Length of the recording, for the segment's times.
+    pub duration_ms: Option<u64>,
+}
+
+/// Where the audio of a request is.
+pub enum Audio<'a> {
+    /// Sent along, read from disk while it leaves.
+    Inline {
+        /// The bytes.
+        content: Content,
+        /// Container: `wav`, `mp3`, …
+        format: &'a str,
+    },
+    /// Fetched by the service.
+    Url(&'a str),
+}
+
+/// Who hears of a request while it is under way. Called between two reads of the answer: must not block.
+pub trait Listener: Send {
+    /// The service has the request: it answered 200, and the first of its answer is in.
+    fn on_taken(&mut self);
+    /// The whole text of the piece so far.
+    fn on_text(&mut self, text: &str);
+}
+
+const PATH: &str = "/services/aigc/multimodal-generation/generation";
+
+/// After the last event the end of the body follows at once; waiting for it lets the connection be used again.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(50);
+
+pub(crate) async fn recognize(
+    client: &Client,
+    request: FlashRequest<'_>,
+    listener: &mut dyn Listener,
+) -> Result<Transcript, Error> {
+    let mut call = client.post(PATH);
+    if request.partials {
+        call = call
+            .header("X-DashScope-SSE", HeaderValue::from_static("enable"))
+            .header(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    }
+    if matches!(&request.audio, Audio::Url(url) if url.starts_with("oss://")) {
+        call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
+    }
+    let duration_ms = request.duration_ms;
+    let (body, departure) = body(request);
+    let response = client.send(call, body, departure).await?;
+    if !response.status().is_success() {
+        return Err(client.refusal(response).await);
+    }
+    let mut answer = Answer::default();
+    let read = if is_stream(&response) {
+        answer.read_stream(client, response, listener).await
+    } else {
+        answer.read_whole(client, response, listener).await
+    };
+    match read {
+        Ok(()) => Ok(answer.into_transcript(duration_ms)),
+        Err(error) => Err(error.billed(answer.billed_seconds)),
+    }
+}
+
+fn is_stream(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
+}
+
+/// The JSON by hand around the audio, so that the audio need not be in memory.
+fn body(request: FlashRequest<'_>) -> (Outgoing, Departure) {
+    let mut system = String::new();
+    if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {
+        system = json!({"role": "system", "content": [{"text": context}]}).to_string();
+        system.push(',');
+    }
+    let mut options = json!({"enable_itn": request.itn});
+    if let Some(language) = request.language.filter(|language| !language.is_empty()) {
+        options["language"] = language.into();
+    }
+    let mut parameters = json!({"result_format": "message", "asr_options": options});
+    if request.partials {
+        parameters["incremental_output"] = true.into();
+    }
+    let model = Value::from(request.model);
+    let before =
+        format!(r#"{{"model":{model},"input":{{"messages":[{system}{{"role":"user","content":[{{"audio":"#);
+    let after = format!(r#"}}]}}]}},"parameters":{parameters}}}"#);
+    match request.audio {
+        Audio::Url(url) => Outgoing::bytes(format!("{before}{}{after}", Value::from(url)).into_bytes()),
+        Audio::Inline { content, format } => Outgoing::base64(
+            format!("{before}\"data:{};base64,", mime(format)),
+            content,
+            format!("\"{after}"),
+        ),
+    }
+}
+
+/// What was heard of an answer so far.
+#[derive(Debug, Default)]
+struct Answer {
+    text: Text,
+    language: Option<String>,
+    emotion: Option<String>,
+    billed_seconds: u64,
+    /// `Some` once the service said that it is done; whether it cut the text.
+    truncated: Option<bool>,
+}
+
+impl Answer {
+    async fn read_whole(
+        &mut self,
+        client: &Client,
+        response: Response,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Error> {
+        let answer = client.json(response).await?;
+        listener.on_taken();
+        self.take(&answer);
+        self.complete()
+    }
+
+    async fn read_stream(
+        &mut self,
+        client: &Client,
+        mut response: Response,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Error> {
+        let mut parser = Parser::new();
+        let mut taken = false;
+        while let Some(bytes) = client.chunk(&mut response).await? {
+            let events = parser
+                .push(&bytes)
+                .map_err(|error| Error::unknown("UnreadableAnswer", &error.to_string()))?;
+            for event in events {
+                self.hear(client, &event, &mut taken, listener)?;
+            }
+            if self.truncated.is_some() {
+                // Nothing that comes now matters; not even that nothing does.
+                let _ = tokio::time::timeout(LINGER, response.chunk()).await;
+                return Ok(());
+            }
+        }
+        if let Some(event) = parser.finish() {
+            self.hear(client, &event, &mut taken, listener)?;
+        }
+        self.complete()
+    }
+
+    fn hear(
+        &mut self,
+        client: &Client,
+        event: &Event,
+        taken: &mut bool,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Error> {
+        // `done` and `[DONE]` are tolerated by the service's own SDKs; they say nothing.
+        if event.name == "done"
+            || event.data.trim() == "[DONE]"
+            || event.data.is_empty() && event.name != "error"
+        {
+            return Ok(());
+        }
+        let answer = serde_json::from_str::<Value>(&event.data);
+        if let Ok(answer) = &answer {
+            self.bill(answer);
+            if let Some(error) = refusal_in(answer, None, event.status) {
+                return Err(client.masked(error));
+            }
+        }
+        if event.name == "error" {
+            let message = "the stream ended in an error event without a code";
+            return Err(Error::unknown("UnreadableAnswer", message));
+        }
+        // The parser's own words could quote the transcript.
+        let answer =
+            answer.map_err(|_| Error::unknown("UnreadableAnswer", "an event of the stream is not JSON"))?;
+        if !std::mem::replace(taken, true) {
+            listener.on_taken();
+        }
+        if self.take(&answer) {
+            listener.on_text(self.text.so_far());
+        }
+        Ok(())
+    }
+
+    /// Takes an answer or an event in; true if there is more text than before.
+    fn take(&mut self, answer: &Value) -> bool {
+        self.bill(answer);
+        let choice = &answer["output"]["choices"][0];
+        let message = &choice["message"];
+        for annotation in message["annotations"].as_array().into_iter().flatten() {
+            let heard =
+                |name: &str| annotation[name].as_str().filter(|value| !value.is_empty()).map(str::to_owned);
+            self.language = heard("language").or(self.language.take());
+            self.emotion = heard("emotion").or(self.emotion.take());
+        }
+        let text = match &message["content"] {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => String::new(),
+        };
+        // While it runs the reason is null, or the word "null".
+        let piece = match choice["finish_reason"].as_str() {
+            Some("stop") => Piece::Last,
+            Some("length") => Piece::Last,
+            _ => Piece::More,
+        };
+        if piece == Piece::Last {
+            self.truncated = Some(choice["finish_reason"] == "length");
+        }
+        self.text.take(&text, piece) && piece == Piece::More
+    }
+
+    fn bill(&mut self, answer: &Value) {
+        let seconds = &answer["usage"]["seconds"];
+        // An integer by the documents; a fraction is rounded up, as money is.
+        if let Some(seconds) =
+            seconds.as_u64().or_else(|| seconds.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64))
+        {
+            self.billed_seconds = seconds;
+        }
+    }
+
+    fn complete(&self) -> Result<(), Error> {
+        match self.truncated {
+            Some(_) => Ok(()),
+            None => Err(Error::unknown(
+                "EndedWithoutStop",
+                "the answer ended before the service said that it was done",
+            )),
+        }
+    }
+
+    fn into_transcript(self, duration_ms: Option<u64>) -> Transcript {
+        let text = self.text.into_whole();
+        let segment = Segment {
+            channel: 0,
+            role: None,
+            begin_ms: duration_ms.map(|_| 0),
+            end_ms: duration_ms,
+            timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
+            text,
+            language: self.language,
+            emotion: self.emotion,
+        };
+        // Nothing said is not a piece of speech.
+        let segments = if segment.text.trim().is_empty() { Vec::new() } else { vec![segment] };
+        Transcript { segments, truncated: self.truncated == Some(true), billed_seconds: self.billed_seconds }
+    }
+}

@@ -1,0 +1,191 @@
+//! The queue before one model of the service, with a clock: whoever wants to send waits for a [`Turn`], in order of asking.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hark_sdk::event::Engine;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::error::{Error, Verdict};
+use super::rate::{Gate, Leave, Pacer};
+use crate::http::metrics::Metrics;
+
+/// One model's queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    engine: Engine,
+    state: Mutex<State>,
+    /// A report may let the front of the queue go earlier than it thought.
+    changed: Notify,
+    /// The front of the queue: fair, and a waiter that goes away hands it on.
+    front: tokio::sync::Mutex<()>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct State {
+    pacer: Pacer,
+    gate: Gate,
+}
+
+/// Leave to send one request. The queue learns from its outcome; a turn that is dropped unused tells nothing and harms nothing.
+#[derive(Debug)]
+#[must_use = "a turn that is not used is a slot that nobody gets"]
+pub struct Turn {
+    queue: Arc<Queue>,
+    taken: Instant,
+    probe: bool,
+    settled: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(engine: Engine, pacer: Pacer, metrics: Metrics) -> Arc<Self> {
+        metrics.recognize_held.with_label_values(&[engine.as_str()]).set(0);
+        Arc::new(Queue {
+            engine,
+            state: Mutex::new(State { pacer, gate: Gate::default() }),
+            changed: Notify::new(),
+            front: tokio::sync::Mutex::new(()),
+            metrics,
+        })
+    }
+
+    /// Waits until a request may leave.
+    pub(crate) async fn turn(self: &Arc<Self>) -> Turn {
+        let _front = self.front.lock().await;
+        self.pass(true).await
+    }
+
+    /// Leave for a free call that must come before the paid one: waits for the account, not for the pacer.
+    pub(crate) async fn admission(self: &Arc<Self>) -> Turn {
+        self.pass(false).await
+    }
+
+    async fn pass(self: &Arc<Self>, paced: bool) -> Turn {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let now = Instant::now();
+                let mut state = self.state();
+                let pause = if paced { state.pacer.wait(now) } else { Duration::ZERO };
+                let leave = if pause.is_zero() { state.gate.ask(now) } else { Leave::Wait(Some(pause)) };
+                match leave {
+                    Leave::Go | Leave::Probe => {
+                        if paced {
+                            state.pacer.take(now);
+                        }
+                        let probe = leave == Leave::Probe;
+                        return Turn { queue: Arc::clone(self), taken: now, probe, settled: false };
+                    }
+                    Leave::Wait(wait) => wait,
+                }
+            };
+            match wait {
+                Some(wait) => tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before the lock goes; a panic elsewhere leaves it usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn account_refused(&self, code: &str, probe: bool) -> (Duration, bool) {
+        let (after, announce) = self.state().gate.refused(Instant::now(), code, probe);
+        if announce {
+            warn!(engine = %self.engine, code, "the account is refused; this model's queue is held and probed");
+        }
+        self.show_gate();
+        (after, announce)
+    }
+
+    fn open(&self) {
+        if self.state().gate.open() {
+            info!(engine = %self.engine, "the account is accepted again; this model's queue goes on");
+            self.show_gate();
+        }
+    }
+
+    fn show_gate(&self) {
+        let held = i64::from(self.state().gate.is_closed());
+        self.metrics.recognize_held.with_label_values(&[self.engine.as_str()]).set(held);
+    }
+}
+
+impl Turn {
+    /// The engine whose queue it is from.
+    pub fn engine(&self) -> Engine {
+        self.queue.engine
+    }
+
+    /// Whether this request finds out if the account is good again.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Lets the queue learn from the outcome, and the error from the queue: how long it is held, whether that is news.
+    pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
+        self.settled = true;
+        let queue = Arc::clone(&self.queue);
+        let word = outcome.as_ref().map_or_else(Error::outcome, |_| "ok");
+        queue.metrics.recognize_requests.with_label_values(&[queue.engine.as_str(), word]).inc();
+        match &mut outcome {
+            Ok(_) => {
+                queue.state().pacer.succeeded(self.taken);
+                queue.open();
+            }
+            Err(error) => match &mut error.verdict {
+                Verdict::Account { after, announce } => {
+                    (*after, *announce) = queue.account_refused(&error.fault.code, self.probe)
+                }
+                Verdict::Throttled { hint, after } => {
+                    *after = queue.state().pacer.throttled(Instant::now(), self.taken, *hint);
+                    self.tell_nothing();
+                }
+                // Whoever was refused for the audio's sake was let in.
+                Verdict::GiveUp if error.answered => queue.open(),
+                _ => self.tell_nothing(),
+            },
+        }
+        queue.changed.notify_waiters();
+        outcome
+    }
+
+    /// As [`Turn::settle`], for a free call: it proves that the key is good, not that the account is.
+    pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
+        self.settled = true;
+        match &mut outcome {
+            Ok(_) if self.probe => self.queue.state().gate.pass_on(Instant::now()),
+            Ok(_) => {}
+            Err(error) => match &mut error.verdict {
+                Verdict::Account { after, announce } => {
+                    (*after, *announce) = self.queue.account_refused(&error.fault.code, self.probe)
+                }
+                _ => self.tell_nothing(),
+            },
+        }
+        self.queue.changed.notify_waiters();
+        outcome
+    }
+
+    fn tell_nothing(&self) {
+        if self.probe {
+            self.queue.state().gate.told_nothing(Instant::now());
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.tell_nothing();
+            self.queue.changed.notify_waiters();
+        }
+    }
+}
