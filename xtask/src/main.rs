@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to a person at a terminal")]
 
 mod check;
+mod demo;
 mod nats_server;
 mod python;
 mod samples;
@@ -23,6 +24,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Starts NATS, the service's stand-in and harkd, feeds sample recordings and shows the events
+    Demo(demo::Options),
     /// Everything CI does: formatting, clippy, tests, docs
     Test,
     /// Gets what demo and tests need beside Rust (a nats-server, a Python environment) and says where it is
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 
 fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
     match task {
+        Task::Demo(options) => demo::run(workspace, options),
         Task::Test => check::run(workspace),
         Task::Tools => {
             let nats_server = nats_server::find_or_install(workspace)?;

@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 
 /// Where texts, recordings and manifest are.
 pub(crate) const FOLDER: &str = "xtask/samples";
+/// What the emulator is given with `--manifest`.
+pub(crate) const MANIFEST: &str = "xtask/samples/manifest.json";
 /// What telephones send; enough for speech, and small enough to commit.
 const SAMPLE_RATE: usize = 8_000;
 /// Between two sentences, where the sample does not say otherwise.
@@ -43,6 +45,21 @@ pub(crate) struct Sentence {
     pub(crate) emotion: String,
 }
 
+/// The manifest as it is committed.
+pub(crate) fn manifest(workspace: &Workspace) -> anyhow::Result<Manifest> {
+    let path = workspace.path(MANIFEST);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+impl Entry {
+    /// Length of the recording in seconds; the samples end with their last sentence.
+    pub(crate) fn seconds(&self) -> f64 {
+        let end = self.sentences.iter().map(|sentence| sentence.end_time).max().unwrap_or(0);
+        end as f64 / 1000.0
+    }
+}
+
 /// Speaks every sample of `texts.toml` and writes the manifest.
 pub(crate) fn speak_all(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.path(FOLDER);
@@ -57,11 +74,11 @@ pub(crate) fn speak_all(workspace: &Workspace) -> anyhow::Result<()> {
         let path = folder.join(&sample.file);
         encode(&audio, sample.channels.len(), &path)?;
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let seconds = audio.len() as f64 / (SAMPLE_RATE * sample.channels.len()) as f64;
-        println!("{:<18} {:>7} bytes  {:>6.1} s", sample.file, bytes.len(), seconds);
-        manifest.insert(hex(&Sha256::digest(&bytes)), sample.entry(sentences));
+        let entry = sample.entry(sentences);
+        println!("{:<18} {:>7} bytes  {:>6.1} s", sample.file, bytes.len(), entry.seconds());
+        manifest.insert(hex(&Sha256::digest(&bytes)), entry);
     }
-    let path = folder.join("manifest.json");
+    let path = workspace.path(MANIFEST);
     let text = serde_json::to_string_pretty(&manifest).context("writing the manifest as JSON")?;
     fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
 }

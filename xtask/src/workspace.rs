@@ -1,6 +1,6 @@
 //! Where the workspace and its build results are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -42,6 +42,11 @@ impl Workspace {
         let mut command = Command::new(cargo_program());
         command.args(arguments).current_dir(&self.root);
         command
+    }
+
+    /// A result of `cargo build` in the dev profile: a program, or a plugin's library.
+    pub(crate) fn built(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.target.join("debug").join(file)
     }
 }
 

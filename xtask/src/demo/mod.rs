@@ -1,0 +1,175 @@
+//! `cargo xtask demo`: all of Hark on one machine, fed with sample recordings, its events in the terminal.
+
+mod child;
+mod interrupt;
+mod money;
+mod stage;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use self::interrupt::{Interrupt, Interrupted};
+use self::stage::{Service, Stage};
+use self::watch::Watch;
+use crate::nats_server;
+use crate::samples;
+use crate::terminal::{bold, dim, green};
+use crate::workspace::Workspace;
+
+/// In the order in which they are shown: what is short and lively first.
+const FOLDER_SAMPLES: [&str; 5] = ["cancel.wav", "thanks.wav", "stereo.flac", "chinese.flac", "training.mp3"];
+/// Goes over NATS instead of through the folder.
+const SUBMITTED_SAMPLE: &str = "appointment.wav";
+/// Too long for flash, and the US region has no filetrans.
+const LONG_SAMPLE: &str = "training.mp3";
+/// So that a person can read one recording's lines before the next begins.
+const PAUSE: Duration = Duration::from_millis(700);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// End when all sample recordings have ended: with 0, or with an error if one failed
+    #[arg(long)]
+    once: bool,
+    /// Region of the real service, which is used when DASHSCOPE_API_KEY is set
+    #[arg(long, value_enum, default_value_t = Region::Singapore)]
+    region: Region,
+    /// Use the emulator although DASHSCOPE_API_KEY is set
+    #[arg(long)]
+    emulator: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Region {
+    Singapore,
+    Us,
+    Beijing,
+}
+
+/// Runs until Ctrl-C, or with `--once` until the last sample's job has ended. Everything that was started ends with it.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    let interrupt = Interrupt::listen()?;
+    match show(workspace, options, &interrupt) {
+        // Before the samples are through, --once has not done what it was asked for.
+        Err(error) if error.is::<Interrupted>() && !options.once => {
+            println!("\nended");
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+fn show(workspace: &Workspace, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let nats_server = nats_server::find_or_install(workspace)?;
+    println!("nats-server {} at {}", nats_server.version, nats_server.path.display());
+    build(workspace)?;
+    let service = match api_key(options) {
+        Some(key) => Service::Real { region: options.region, key },
+        None => Service::Emulator,
+    };
+    let files = files(&service);
+    agree_on_cost(workspace, &service, &files, options, interrupt)?;
+
+    let mut stage = Stage::start(workspace, &nats_server.path, service, interrupt)?;
+    let mut watch = Watch::start(&stage, interrupt)?;
+    for file in &files {
+        interrupt.sleep(PAUSE)?;
+        let sample = workspace.path(samples::FOLDER).join(file);
+        if *file == SUBMITTED_SAMPLE {
+            println!("{}", dim(&format!("-- {file}: published on NATS with harkd submit")));
+            stage.submit(&sample)?;
+        } else {
+            println!("{}", dim(&format!("-- {file}: dropped into {}", stage.calls().display())));
+            drop_into(&stage, &sample)?;
+        }
+        watch.until_ended(file, &mut stage, interrupt)?;
+    }
+    interrupt.sleep(PAUSE)?;
+    println!("\n{}", watch.summary());
+    if let Some(failure) = watch.failure() {
+        bail!("{failure}");
+    }
+    if options.once {
+        return Ok(());
+    }
+    println!("{}", invitation(&stage));
+    loop {
+        interrupt.sleep(Duration::from_secs(1))?;
+        stage.all_run()?;
+        watch.all_run()?;
+    }
+}
+
+fn build(workspace: &Workspace) -> anyhow::Result<()> {
+    println!("building harkd, the emulator and the plugin (some minutes the first time)");
+    let packages = ["-p", "harkd", "-p", "dashscope-emulator", "-p", "keyword_alert"];
+    let mut cargo = workspace.cargo(&["build"]);
+    let status = cargo.args(packages).status().context("starting cargo build")?;
+    if !status.success() {
+        bail!("cargo build ended with {status}");
+    }
+    Ok(())
+}
+
+fn api_key(options: &Options) -> Option<String> {
+    std::env::var("DASHSCOPE_API_KEY").ok().filter(|key| !key.trim().is_empty() && !options.emulator)
+}
+
+fn files(service: &Service) -> Vec<&'static str> {
+    let mut files = FOLDER_SAMPLES.to_vec();
+    files.insert(2, SUBMITTED_SAMPLE);
+    if matches!(service, Service::Real { region: Region::Us, .. }) {
+        println!(
+            "{LONG_SAMPLE} is left out: it is over five minutes, and the US region takes no such recordings"
+        );
+        files.retain(|file| *file != LONG_SAMPLE);
+    }
+    files
+}
+
+/// With the emulator nothing is spent, and that is said; with the real service nothing before it was named.
+fn agree_on_cost(
+    workspace: &Workspace,
+    service: &Service,
+    files: &[&str],
+    options: &Options,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let Service::Real { region, .. } = service else {
+        println!(
+            "{}",
+            bold("no DASHSCOPE_API_KEY: the emulator stands in for the service, and it recognizes nothing.")
+        );
+        println!("The texts come from a manifest ({}), by the sha256 of each recording.", samples::MANIFEST);
+        return Ok(());
+    };
+    let lengths: BTreeMap<String, f64> = samples::manifest(workspace)?
+        .into_values()
+        .map(|entry| (entry.name.clone(), entry.seconds()))
+        .collect();
+    let seconds: f64 = files.iter().filter_map(|file| lengths.get(*file)).map(|seconds| seconds.ceil()).sum();
+    money::agree(*region, seconds, options.once, interrupt)
+}
+
+/// Under another name first, so that harkd finds all of it or nothing.
+fn drop_into(stage: &Stage, sample: &std::path::Path) -> anyhow::Result<()> {
+    let name = sample.file_name().unwrap_or_default();
+    let part = stage.calls().join(format!("{}.part", name.display()));
+    fs::copy(sample, &part).with_context(|| format!("copying {}", sample.display()))?;
+    fs::rename(&part, stage.calls().join(name)).with_context(|| format!("renaming {}", part.display()))
+}
+
+fn invitation(stage: &Stage) -> String {
+    format!(
+        "{}\n  drop audio into    {}\n  or publish it      {} --config {} submit FILE\n  metrics            http://{}/metrics\n{}",
+        green("Your turn:"),
+        stage.calls().display(),
+        stage.harkd().display(),
+        stage.config().display(),
+        stage.http(),
+        bold("Ctrl-C ends everything and removes the folder.")
+    )
+}

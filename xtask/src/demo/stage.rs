@@ -1,0 +1,226 @@
+//! NATS, the service's stand-in and harkd, on free ports, in a folder that goes away with them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Region;
+use super::child::{Child, Output};
+use super::interrupt::Interrupt;
+use crate::samples;
+use crate::workspace::Workspace;
+
+/// Far above what a start takes, also right after a build on a busy machine.
+const TIME_TO_START: Duration = Duration::from_secs(30);
+
+/// Only harkd gets to see it.
+const KEY: &str = "DASHSCOPE_API_KEY";
+
+/// Who recognizes.
+pub(crate) enum Service {
+    Emulator,
+    Real { region: Region, key: String },
+}
+
+/// Everything that runs; dropped, it ends in the order of the fields, and the folder goes last.
+pub(crate) struct Stage {
+    harkd: Child,
+    emulator: Option<Child>,
+    nats: Child,
+    http: SocketAddr,
+    harkd_program: PathBuf,
+    folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn start(
+        workspace: &Workspace,
+        nats_server: &Path,
+        service: Service,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Stage> {
+        let folder = tempfile::Builder::new().prefix("hark-demo-").tempdir().context("making a folder")?;
+        let (nats, nats_url) = start_nats(nats_server, folder.path(), interrupt)?;
+        let (emulator, base_url, region, key) = match service {
+            Service::Emulator => {
+                let (emulator, api) = start_emulator(workspace, interrupt)?;
+                (Some(emulator), api, Region::Singapore, "sk-emulator".to_owned())
+            }
+            Service::Real { region, key } => (None, String::new(), region, key),
+        };
+        let http = free_address()?;
+        lay_out(workspace, folder.path())?;
+        write_config(
+            workspace,
+            folder.path(),
+            &[
+                ("/tmp/hark-demo", &folder.path().display().to_string()),
+                ("http://127.0.0.1:8700/api/v1", &base_url),
+                ("nats://127.0.0.1:4222", &nats_url),
+                ("127.0.0.1:9464", &http.to_string()),
+            ],
+        )?;
+        let harkd_program = workspace.built("harkd");
+        let mut command = Command::new(&harkd_program);
+        command.arg("--config").arg(config_in(folder.path())).arg("run");
+        command.env(KEY, key).env("HARK_DASHSCOPE__REGION", region.name());
+        command.env("HARK_LOG__FORMAT", "human");
+        let harkd = Child::start("harkd", command, Output::Kept)?;
+        let mut stage = Stage { harkd, emulator, nats, http, harkd_program, folder };
+        let ready = interrupt.wait_for(TIME_TO_START, || {
+            stage.all_run()?;
+            Ok(is_ready(http).then_some(()))
+        })?;
+        if ready.is_none() {
+            bail!(
+                "harkd was not ready within {TIME_TO_START:?}; its last words:\n{}",
+                stage.harkd.last_words()
+            );
+        }
+        println!("harkd is ready: NATS at {nats_url}, metrics at http://{http}/metrics\n");
+        Ok(stage)
+    }
+
+    /// # Errors
+    /// When one of the processes has ended, with its last words.
+    pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
+        self.nats.runs()?;
+        if let Some(emulator) = &mut self.emulator {
+            emulator.runs()?;
+        }
+        self.harkd.runs()
+    }
+
+    /// Whether the emulator stands in for the service.
+    pub(crate) fn has_emulator(&self) -> bool {
+        self.emulator.is_some()
+    }
+
+    /// The folder that is watched.
+    pub(crate) fn calls(&self) -> PathBuf {
+        self.folder.path().join("calls")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        config_in(self.folder.path())
+    }
+
+    pub(crate) fn harkd(&self) -> &Path {
+        &self.harkd_program
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// What harkd logged last.
+    pub(crate) fn last_words_of_harkd(&self) -> String {
+        self.harkd.last_words()
+    }
+
+    /// A command of harkd with the demo's config.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.harkd_program);
+        command.arg("--config").arg(self.config()).args(arguments);
+        command
+    }
+
+    /// Publishes a file on the NATS source.
+    pub(crate) fn submit(&self, file: &Path) -> anyhow::Result<()> {
+        let mut command = self.command(&["submit", "--meta", "desk=berlin"]);
+        command.arg(file);
+        Child::start("harkd submit", command, Output::Kept)?.ends_well()
+    }
+}
+
+fn start_nats(program: &Path, folder: &Path, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
+    let mut command = Command::new(program);
+    command.env_remove(KEY).args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream"]);
+    command.arg("--store_dir").arg(folder.join("nats")).arg("--ports_file_dir").arg(folder);
+    let mut nats = Child::start("nats-server", command, Output::Kept)?;
+    let ports = folder.join(format!("nats-server_{}.ports", nats.id()));
+    let url = interrupt.wait_for(TIME_TO_START, || {
+        nats.runs()?;
+        // Absent, then half written, then whole.
+        let text = fs::read_to_string(&ports).unwrap_or_default();
+        let ports: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(ports["nats"][0].as_str().map(str::to_owned))
+    })?;
+    let Some(url) = url else {
+        bail!("nats-server named no port within {TIME_TO_START:?}:\n{}", nats.last_words())
+    };
+    Ok((nats, url))
+}
+
+fn start_emulator(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
+    let mut command = Command::new(workspace.built("dashscope-emulator"));
+    command.env_remove(KEY).args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"]);
+    // Slow enough to see the text grow.
+    command.args(["--flash-delay", "400ms", "--token-delay", "150ms"]);
+    command.arg("--manifest").arg(workspace.path(samples::MANIFEST));
+    let mut emulator = Child::start("dashscope-emulator", command, Output::Kept)?;
+    let api = interrupt.wait_for(TIME_TO_START, || {
+        emulator.runs()?;
+        let ready = emulator.lines().iter().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(ready.and_then(|ready| ready["api"].as_str().map(str::to_owned)))
+    })?;
+    let Some(api) = api else { bail!("the emulator named no address:\n{}", emulator.last_words()) };
+    Ok((emulator, api))
+}
+
+/// The folders, and the plugin where nobody else may write: harkd loads no library from anywhere else.
+fn lay_out(workspace: &Workspace, folder: &Path) -> anyhow::Result<()> {
+    const LIBRARY: &str = "libkeyword_alert.so";
+    let plugins = folder.join("plugins");
+    for directory in [&folder.join("calls"), &plugins] {
+        fs::create_dir(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
+    let library = plugins.join(LIBRARY);
+    fs::copy(workspace.built(LIBRARY), &library).with_context(|| format!("copying {LIBRARY}"))?;
+    for path in [&plugins, &library] {
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(path, mode).with_context(|| format!("setting rights of {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn write_config(workspace: &Workspace, folder: &Path, places: &[(&str, &str)]) -> anyhow::Result<()> {
+    let template = workspace.path("config/demo.toml");
+    let mut text =
+        fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
+    for (usual, actual) in places {
+        text = text.replace(usual, actual);
+    }
+    let path = config_in(folder);
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+fn config_in(folder: &Path) -> PathBuf {
+    folder.join("harkd.toml")
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+    listener.local_addr().context("looking for a free port")
+}
+
+fn is_ready(http: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    // Until it listens, and while it is busy starting, there is no answer; that is what is waited for.
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}

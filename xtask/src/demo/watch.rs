@@ -1,0 +1,133 @@
+//! What harkd says: for the person in the terminal, and for the demo itself, which goes on when a job has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::Value;
+
+use super::child::{Child, Output};
+use super::interrupt::Interrupt;
+use super::stage::Stage;
+
+/// A recording's whole way; the real service may queue a long one for minutes.
+const TIME_FOR_A_RECORDING: Duration = Duration::from_secs(900);
+const TIME_FOR_A_RECORDING_WITHOUT_KEY: Duration = Duration::from_secs(120);
+/// To connect to a server on this machine.
+const TIME_TO_FOLLOW: Duration = Duration::from_secs(20);
+
+/// Two `harkd tail`: one writes to the terminal, one is read.
+pub(crate) struct Watch {
+    shown: Child,
+    read: Child,
+    lines: Receiver<String>,
+    ceiling: Duration,
+    counts: BTreeMap<String, usize>,
+    ended: BTreeSet<String>,
+    failures: Vec<String>,
+}
+
+impl Watch {
+    /// When it returns, both follow.
+    pub(crate) fn start(stage: &Stage, interrupt: &Interrupt) -> anyhow::Result<Watch> {
+        let (sender, lines) = channel();
+        let shown = Child::start("harkd tail", stage.command(&["tail", "--all"]), Output::Terminal)?;
+        let read = Child::start(
+            "harkd tail --json",
+            stage.command(&["tail", "--all", "--json"]),
+            Output::Lines(sender),
+        )?;
+        let ceiling =
+            if stage.has_emulator() { TIME_FOR_A_RECORDING_WITHOUT_KEY } else { TIME_FOR_A_RECORDING };
+        let mut watch = Watch {
+            shown,
+            read,
+            lines,
+            ceiling,
+            counts: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            failures: Vec::new(),
+        };
+        let both_follow = interrupt.wait_for(TIME_TO_FOLLOW, || {
+            watch.all_run()?;
+            let follows = |child: &Child| child.lines().iter().any(|line| line.starts_with("following"));
+            Ok((follows(&watch.shown) && follows(&watch.read)).then_some(()))
+        })?;
+        if both_follow.is_none() {
+            bail!("harkd tail does not follow; its last words:\n{}", watch.shown.last_words());
+        }
+        Ok(watch)
+    }
+
+    /// # Errors
+    /// When one of the two has ended, with its last words.
+    pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
+        self.shown.runs()?;
+        self.read.runs()
+    }
+
+    /// Waits for the last event of a recording's job.
+    ///
+    /// # Errors
+    /// When a process ends, or nothing comes.
+    pub(crate) fn until_ended(
+        &mut self,
+        name: &str,
+        stage: &mut Stage,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<()> {
+        let ended = interrupt.wait_for(self.ceiling, || {
+            stage.all_run()?;
+            self.all_run()?;
+            self.take_in();
+            Ok(self.ended.contains(name).then_some(()))
+        })?;
+        if ended.is_none() {
+            bail!(
+                "the job of {name} did not end within {:?}; harkd's last words:\n{}",
+                self.ceiling,
+                stage.last_words_of_harkd()
+            );
+        }
+        Ok(())
+    }
+
+    /// One line: what was heard.
+    pub(crate) fn summary(&self) -> String {
+        let count = |kind: &str| self.counts.get(kind).copied().unwrap_or(0);
+        format!(
+            "{} recordings: {} completed, {} failed; {} partials, {} finals, {} annotations, {} alerts",
+            self.ended.len(),
+            count("hark.job.completed"),
+            count("hark.job.failed"),
+            count("hark.transcript.partial"),
+            count("hark.transcript.final"),
+            count("hark.annotation.language") + count("hark.annotation.emotion"),
+            count("hark.alert.raised"),
+        )
+    }
+
+    /// The jobs that failed, if any did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        (!self.failures.is_empty()).then(|| self.failures.join("; "))
+    }
+
+    fn take_in(&mut self) {
+        for line in self.lines.try_iter() {
+            // Whatever else a child may print is not an event.
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            let name = event["recording"]["name"].as_str().unwrap_or_default().to_owned();
+            if kind == "hark.job.failed" {
+                let code = event["error"]["code"].as_str().unwrap_or("no code");
+                let message = event["error"]["message"].as_str().unwrap_or_default();
+                self.failures.push(format!("{name} failed: {code}: {message}"));
+            }
+            if matches!(kind.as_str(), "hark.job.failed" | "hark.job.completed") {
+                self.ended.insert(name);
+            }
+            *self.counts.entry(kind).or_default() += 1;
+        }
+    }
+}
