@@ -113,6 +113,17 @@ impl Call {
     }
 }
 
+/// Finishes what was begun even if the client goes away: the service does the work, and charges for it, all the same.
+pub async fn to_the_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(work).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "a request could not be finished");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
 /// Whether a header is there with this value, whatever its case.
 pub fn header_is(headers: &HeaderMap, name: &str, value: &str) -> bool {
     headers

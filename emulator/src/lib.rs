@@ -7,8 +7,8 @@
 //! before the answer leaves. [`admin`] is for tests: it is no part of the service.
 
 pub mod admin;
+pub mod body;
 pub mod call;
-pub mod drain;
 pub mod faults;
 pub mod filetrans;
 pub mod flash;

@@ -13,7 +13,7 @@ use crate::faults::{Fault, parse_fault};
 /// Two listeners: the API under /api/v1, and the object storage (temporary uploads, result files).
 /// When both are bound, one line of JSON on stdout names them: {"api": "…/api/v1", "storage": "…"}.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dashscope-emulator", version, max_term_width = 110)]
+#[command(name = "dashscope-emulator", version, max_term_width = 110, after_long_help = MORE_HELP)]
 pub struct Options {
     /// Address of the API; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8700", value_name = "ADDRESS")]
@@ -84,8 +84,8 @@ pub struct Options {
     #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     pub task_queries_per_second: usize,
 
-    /// A fault, may be repeated: KIND[,NAME=VALUE…], e.g. "throttle,on=flash+submit,next=2,retry_after=1"
-    #[arg(long = "fault", value_parser = parse_fault, value_name = "FAULT", long_help = FAULTS_HELP)]
+    /// Something to do wrong, KIND[,NAME=VALUE…]; may be repeated; --help lists the kinds
+    #[arg(long = "fault", value_parser = parse_fault, value_name = "FAULT")]
     pub faults: Vec<Fault>,
 
     /// How long a download of an audio URL may take
@@ -113,36 +113,48 @@ pub enum ListRows {
     Data,
 }
 
-const FAULTS_HELP: &str = "\
-A fault, may be repeated: KIND[,NAME=VALUE…], e.g. \"throttle,on=flash+submit,next=2,retry_after=1\".
-While the emulator runs: GET and PUT /emulator/faults on the API's listener, a JSON array of the same
-fields, in place of all faults that were; GET /emulator/journal is the journal so far.
+const MORE_HELP: &str = "\
+Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
+  Which requests, and how often (every one, unless said):
+    on=KIND[+KIND…]       flash submit query list cancel policy upload result
+    skip=N                leaves the first N alone
+    next=N                hits at most N
+    probability=P         hits each with P between 0 and 1
+    seed=N                decides which; the same on every run
+  Before the work; nothing is charged:
+    throttle              429; code=Throttling.RateQuota, retry_after=SECONDS
+    status                status=500; code=…, retry_after=SECONDS, html
+    arrearage             400
+    bad_key               401
+    reset                 the connection is reset
+  After the work, which is charged:
+    drop_answer           reset before the first byte
+    cut_answer            reset behind after_bytes=0 of the body
+    stall                 ms=60000 of silence; in a stream behind after_events=N
+    split_bytes           one byte at a time
+    garbage               200 and no JSON
+    length                half of the text, finish_reason is length
+    empty_text            content is []
+  In streams:
+    slow_tokens           ms=60000 between events
+    no_stop               ends without it; behind after_events=N
+    stream_error          event:error behind after_events=1; status=500, code=InternalError.Algo
+  Tasks, results, downloads:
+    task_failed           code=FILE_DOWNLOAD_FAILED
+    task_stuck            stays PENDING; with running stays RUNNING
+    task_canceled         by nobody we know
+    task_unknown          for this query; on=submit: for ever
+    result_expired        status=403, or 404
+    require_content_length
 
-Which requests, how often (every one, unless said):
-  on=KIND+KIND    flash submit query list cancel policy upload result
-  skip=N          leave the first N alone      next=N  hit at most N
-  probability=P   each with P in 0..1          seed=N  decides which
+While it runs, on the API's listener:
+  GET /emulator/faults    what is in force, with how often it was seen and hit
+  PUT /emulator/faults    a JSON array of faults with the names above, in place of all that were
+  GET /emulator/journal   the journal so far
 
-Before the work, nothing is charged:
-  throttle        429, code=Throttling.RateQuota, retry_after=SECONDS
-  status          status=500, code=…, html, retry_after=…
-  arrearage       400      bad_key  401
-  reset           the connection is reset
-After the work, charged:
-  drop_answer     reset before the first byte    cut_answer   reset behind after_bytes=N of the body
-  stall           ms=60000, in a stream behind after_events=N
-  split_bytes     one byte at a time             garbage      200 and no JSON
-  length          finish_reason \"length\"        empty_text   content is []
-In a stream:
-  slow_tokens     ms=… between events            no_stop      ends without it, behind after_events=N
-  stream_error    event:error behind after_events=1, status=500, code=…
-Tasks and results:
-  task_failed     code=…                         task_canceled
-  task_stuck      stays PENDING, or RUNNING with running
-  task_unknown    on=query (default) once, on=submit for ever
-  result_expired  status=403 or 404
-Downloads of audio URLs:
-  require_content_length";
+Journal lines have time, kind (as above, and task: the end of a filetrans task), request_id, outcome (ok or a
+code) and what applies of http_status, key (masked), model, sha256, bytes, file_url, task_id, task_status,
+channels, faults, and charged_seconds where the line costs money.";
 
 /// Reads `250ms`, `2s`, `5m`, `24h`, or a plain number of milliseconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {

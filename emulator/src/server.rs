@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::service::Service;
 use crate::storage::{policy, results, upload};
-use crate::{admin, drain, flash};
+use crate::{admin, body, flash};
 
 /// A running emulator. Dropped without [`Emulator::stop`], it serves on until its runtime ends.
 pub struct Emulator {
@@ -105,7 +105,7 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
-    let routes = routes.layer(axum::middleware::map_request(drain::read_on));
+    let routes = routes.layer(axum::middleware::map_request(body::read_on));
     let service = routes.into_make_service_with_connect_info::<Wire>();
     let served = axum::serve(WireListener(listener), service).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = IntoFuture::into_future(served).await {

@@ -141,7 +141,7 @@ async fn from_http_url(service: &Service, wanted: Wanted<'_>) -> Result<Received
     }
 }
 
-/// A file that grows on disk while it is hashed; memory holds [`BATCH_BYTES`] and a chunk.
+/// A file that grows on disk while it is hashed; memory holds one batch and a chunk.
 pub struct Incoming {
     file: NamedTempFile,
     hash: Sha256,

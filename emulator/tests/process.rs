@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use axum::body::Bytes;
 use dashscope_emulator::journal::Kind;
@@ -18,6 +19,24 @@ async fn ends_in_peace_when_told_to() {
     let killed = Command::new("kill").args(["-TERM", &emulator.id().to_string()]).status().unwrap();
     assert!(killed.success());
     assert!(emulator.wait_for_end().success());
+}
+
+#[test]
+fn leaves_nothing_behind() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dashscope-emulator"))
+        .args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"])
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let entries = || std::fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(entries(), 1);
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(entries(), 0);
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State as Shared};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Call, header_is};
+use crate::body;
+use crate::call::{Call, header_is, to_the_end};
 use crate::faults::Fired;
 use crate::journal::Kind;
 use crate::refusal::Refusal;
@@ -44,8 +45,11 @@ pub async fn submit(Shared(service): Shared<Arc<Service>>, request: Request) -> 
     };
     // Filetrans does not stream; its refusals are JSON whatever is asked for.
     call.event_stream = false;
-    let answer = accept(&service, &mut call, &parts, body).await;
-    call.finish(answer).await
+    to_the_end(async move {
+        let answer = accept(&service, &mut call, &parts, body).await;
+        call.finish(answer).await
+    })
+    .await
 }
 
 async fn accept(
@@ -58,9 +62,7 @@ async fn accept(
     if !header_is(&parts.headers, "x-dashscope-async", "enable") {
         return Err(Refusal::calls_not_supported("synchronous"));
     }
-    let body = axum::body::to_bytes(body, BODY_BYTES)
-        .await
-        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "BadRequest.TooLarge", "Payload Too Large"))?;
+    let body = body::whole(body, BODY_BYTES).await?;
     let order = read(service, call, &validate::object(&body)?, &parts.headers)?;
     service.limits.take_request(&order.model)?;
 

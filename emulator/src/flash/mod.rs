@@ -14,7 +14,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::call::{Call, header_is};
+use crate::call::{Call, header_is, to_the_end};
 use crate::faults::{FaultKind, Fired};
 use crate::journal::Kind;
 use crate::media::{Media, MediaError};
@@ -33,8 +33,11 @@ pub async fn recognize(State(service): State<Arc<Service>>, request: Request) ->
         Ok(call) => call,
         Err(response) => return *response,
     };
-    let answer = answer(&service, &mut call, &parts, body).await;
-    call.finish(answer).await
+    to_the_end(async move {
+        let answer = answer(&service, &mut call, &parts, body).await;
+        call.finish(answer).await
+    })
+    .await
 }
 
 /// What is known when the work is done, before the first byte of the answer.

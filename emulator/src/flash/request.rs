@@ -1,9 +1,9 @@
 //! The body of a request, held against the reference page.
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
+use crate::body;
 use crate::journal::Entry;
 use crate::refusal::Refusal;
 use crate::service::{Engine, Service};
@@ -26,9 +26,7 @@ impl FlashRequest {
         entry: &mut Entry,
         body: Body,
     ) -> Result<FlashRequest, Refusal> {
-        let body = axum::body::to_bytes(body, BODY_BYTES)
-            .await
-            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "BadRequest.TooLarge", "Payload Too Large"))?;
+        let body = body::whole(body, BODY_BYTES).await?;
         let mut body = validate::object(&body)?;
         let model = validate::model(service, entry, &body, Engine::Flash)?;
 

@@ -1,4 +1,4 @@
-//! Reads a request to its end even where it was refused at its beginning.
+//! The bodies of requests: read whole, and read to their end even where the request was refused at its beginning.
 //!
 //! A server that answers and closes while the client still sends makes the client see a broken pipe in place of the
 //! answer. The gateways in front of the service read on; so does this.
@@ -8,11 +8,29 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
+use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
+
+use crate::refusal::Refusal;
 
 /// Wraps the body of a request so that what the handler leaves is read and thrown away.
 pub async fn read_on(request: Request) -> Request {
     request.map(|body| Body::from_stream(ReadOn { rest: Some(body.into_data_stream()) }))
+}
+
+/// The whole body, if it has no more than `limit_bytes`.
+pub async fn whole(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        // Nobody is there any more to be told; the journal is.
+        let chunk = chunk.map_err(|_| Refusal::invalid("the request broke off"))?;
+        if bytes.len() + chunk.len() > limit_bytes {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "BadRequest.TooLarge", "Payload Too Large"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 struct ReadOn {
