@@ -1,0 +1,70 @@
+//! What is ready, as each part last said.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// What must work before work can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The folders are watched, the subjects are consumed.
+    Sources,
+    /// The broker is connected and its streams are there.
+    Nats,
+    /// The ledger takes writes.
+    Ledger,
+}
+
+/// One part that is not ready, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    pub part: Part,
+    pub reason: String,
+}
+
+/// A handle; clones share the same state. Until a part has said otherwise it is not ready.
+#[derive(Debug, Clone)]
+pub struct Health {
+    missing: Arc<Mutex<Vec<Missing>>>,
+}
+
+impl Health {
+    /// Nothing is ready.
+    pub fn new() -> Self {
+        let parts = [Part::Sources, Part::Nats, Part::Ledger];
+        let missing = parts.map(|part| Missing { part, reason: "not started yet".into() });
+        Health { missing: Arc::new(Mutex::new(missing.into())) }
+    }
+
+    /// A part says that it is ready, or why not. Never blocks for long; call it as often as the state is looked at.
+    pub fn set(&self, part: Part, state: Result<(), String>) {
+        let mut missing = self.lock();
+        missing.retain(|other| other.part != part);
+        if let Err(reason) = state {
+            missing.push(Missing { part, reason });
+            missing.sort_by_key(|missing| missing.part);
+        }
+    }
+
+    /// What is not ready; empty when all is.
+    pub fn missing(&self) -> Vec<Missing> {
+        self.lock().clone()
+    }
+
+    /// True if nothing is missing.
+    pub fn is_ready(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// A list is whole after every statement above, so a panic elsewhere under the lock spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, Vec<Missing>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health::new()
+    }
+}
