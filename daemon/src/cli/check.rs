@@ -1,12 +1,137 @@
-//! `harkd check`.
+//! `harkd check`: every mistake of the config at once; connects to nothing.
 
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
+use serde_json::json;
+
 use super::Exit;
+use crate::config::{self, Config, Mistakes, Source, WhenDone};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn execute(_config: &Path, _args: &Args) -> Result<(), Exit> {
-    Err(Exit::Software("not built yet".into()))
+/// 0 with a summary if the daemon would start with this config, else 78 and the mistakes.
+pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
+    let inspection = config::inspect(path);
+    let (config, mut mistakes) = (inspection.config, inspection.mistakes);
+    if let Err(text) = config.dashscope.api_key() {
+        mistakes.add(text);
+    }
+    let warnings = config.warnings();
+    let printed = if args.json {
+        print_json(&config, &mistakes, &warnings)
+    } else {
+        print_for_people(&config, &mistakes, &warnings)
+    };
+    // A reader that went away (`| head`) has seen what it wanted; the exit code still tells.
+    if let Err(error) = printed
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(Exit::Software(format!("printing: {error}")));
+    }
+    match mistakes.mistakes.len() {
+        0 => Ok(()),
+        1 => Err(Exit::Config("1 mistake in the configuration".into())),
+        count => Err(Exit::Config(format!("{count} mistakes in the configuration"))),
+    }
+}
+
+impl From<Mistakes> for Exit {
+    fn from(mistakes: Mistakes) -> Self {
+        Exit::Config(mistakes.to_string())
+    }
+}
+
+fn print_json(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std::io::Result<()> {
+    let listed: Vec<_> = mistakes
+        .mistakes
+        .iter()
+        .map(|mistake| {
+            let (line, column, variable) = match &mistake.place {
+                config::Place::Line { line, column } => (Some(line), Some(column), None),
+                config::Place::Variable(name) => (None, None, Some(name)),
+                config::Place::File => (None, None, None),
+            };
+            json!({ "line": line, "column": column, "variable": variable, "text": mistake.text })
+        })
+        .collect();
+    let summary = json!({
+        "ok": mistakes.is_empty(),
+        "file": mistakes.file,
+        "mistakes": listed,
+        "warnings": warnings,
+        "region": config.dashscope.region,
+        "sources": config.source.iter().map(|source| source.name()).collect::<Vec<_>>(),
+        "routes": config.route.iter().map(|route| &route.name).collect::<Vec<_>>(),
+        "plugins": config.plugin.iter().map(|plugin| &plugin.name).collect::<Vec<_>>(),
+    });
+    writeln!(std::io::stdout().lock(), "{summary}")
+}
+
+/// Findings go to standard error like a compiler's, the summary to standard output.
+fn print_for_people(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std::io::Result<()> {
+    let mut findings = std::io::stderr().lock();
+    let paint = Paint { on: findings.is_terminal() };
+    for (place, text) in mistakes.lines() {
+        writeln!(findings, "{} {text}", paint.bold_red(&format!("{place}:")))?;
+    }
+    for warning in warnings {
+        writeln!(findings, "{} {warning}", paint.yellow("warning:"))?;
+    }
+    if mistakes.is_empty() {
+        writeln!(std::io::stdout().lock(), "{}: ok; {}", mistakes.file, summary(config))?;
+    }
+    Ok(())
+}
+
+/// What `run` would do, in one sentence.
+fn summary(config: &Config) -> String {
+    let sources = config.source.iter().map(|source| match source {
+        Source::Directory(folder) => {
+            let then = match folder.when_done {
+                WhenDone::Keep => "",
+                WhenDone::Move => " (moved when done)",
+                WhenDone::Delete => " (deleted when done)",
+            };
+            format!("{} watches {}{then}", folder.name, folder.path.display())
+        }
+        Source::Nats(intake) => format!("{} consumes {}", intake.name, intake.subject),
+    });
+    let routes = config.route.iter().map(|route| route.name.clone());
+    let plugins = config.plugin.iter().map(|plugin| plugin.name.clone());
+    format!(
+        "sources: {}; routes: {}; region: {}; plugins: {}",
+        listed(sources),
+        listed(routes),
+        config.dashscope.region.as_str(),
+        listed(plugins)
+    )
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "none".into() } else { items.join(", ") }
+}
+
+struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    fn bold_red(&self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    fn yellow(&self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
 }

@@ -1,18 +1,45 @@
-//! What the operator may say: the types of `config/harkd.toml`, one per table.
+//! What the operator may say: the types of `config/harkd.toml`, one per table, and the way from a file to them.
 //!
-//! Names and defaults are CONTRACT; the embedded `config/harkd.toml` is the bottom layer and the manual, and a test holds the
-//! defaults here against it. Each component is handed its own part; there is no global config.
+//! Three layers, each over the one before: the embedded `config/harkd.toml`, the operator's file, and the environment's
+//! `HARK_SECTION__KEY`. Names and defaults are CONTRACT; the embedded file is the manual as well, and a test holds the defaults of
+//! the types against it. Each component is handed its own part; there is no global config.
 
+mod document;
+mod entries;
+mod environment;
+mod inspect;
+mod lookup;
+mod mistakes;
+mod nearest;
+mod schema;
 mod secret;
+mod tables;
+#[cfg(test)]
+mod tests;
 mod units;
+mod validate;
+mod warnings;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use entries::{
+    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source, WhenDone,
+};
+pub use inspect::{Inspection, inspect, inspect_text};
+pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;
+pub use tables::{
+    Budget, Dashscope, Http, Log, LogFormat, Nats, Plugins, Price, Region, Security, State, Storage,
+};
+pub use units::{parse_duration, parse_size, show_duration, show_size};
+
+/// The bottom layer: every key with its default, its unit and why.
+pub const EMBEDDED: &str = include_str!("../../../config/harkd.toml");
+
+/// The route that exists even where the config names none.
+pub const DEFAULT_ROUTE: &str = "default";
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,475 +62,13 @@ pub struct Config {
     pub webhook: Vec<toml::Value>,
 }
 
-/// The service's region: it decides address, models, price and which engines exist.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Region {
-    #[default]
-    Singapore,
-    Us,
-    Beijing,
-}
-
-/// `[dashscope]`: the service.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dashscope {
-    pub region: Region,
-    /// Overrides the region's address; up to and including `/api/v1`.
-    pub base_url: String,
-    /// Empty: `$CREDENTIALS_DIRECTORY/dashscope_api_key`, else `DASHSCOPE_API_KEY`.
-    pub api_key_file: PathBuf,
-    /// Empty: the region's stable model.
-    pub flash_model: String,
-    /// Empty: the region's stable model.
-    pub filetrans_model: String,
-    /// Per model, spread evenly; 0: no limit of ours.
-    pub requests_per_minute: u32,
-    /// Per account, submits and uploads not counted.
-    pub task_queries_per_second: u32,
-    /// Flash requests in flight.
-    pub concurrency: usize,
-    /// Filetrans tasks in flight.
-    pub filetrans_concurrency: usize,
-    /// First wait between two queries of a task; grows.
-    #[serde(with = "units::duration")]
-    pub poll_interval: Duration,
-    /// A request whose fate nobody knows may be repeated this often.
-    pub ambiguous_retries: u32,
-    /// Whether local files may go to the service's own 48 h storage.
-    pub allow_temporary_upload: bool,
-}
-
-impl Default for Dashscope {
-    fn default() -> Self {
-        Dashscope {
-            region: Region::Singapore,
-            base_url: String::new(),
-            api_key_file: PathBuf::new(),
-            flash_model: String::new(),
-            filetrans_model: String::new(),
-            requests_per_minute: 100,
-            task_queries_per_second: 20,
-            concurrency: 32,
-            filetrans_concurrency: 1000,
-            poll_interval: Duration::from_secs(2),
-            ambiguous_retries: 1,
-            allow_temporary_upload: true,
-        }
+impl Config {
+    /// Reads the file and this process's environment over the defaults. The result is valid, and has a route named `default`.
+    /// Nothing is connected to; the files that the config names are looked at only where a rule needs it (`route.context_file`).
+    ///
+    /// # Errors
+    /// Every mistake at once, each with its line and what to do.
+    pub fn load(path: &Path) -> Result<Config, Mistakes> {
+        inspect(path).into_result()
     }
-}
-
-/// `[nats]`: the broker, and the streams that the daemon creates where they are absent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Nats {
-    pub servers: Vec<String>,
-    pub credentials_file: PathBuf,
-    pub user: String,
-    pub password_file: PathBuf,
-    pub token_file: PathBuf,
-    pub nkey_file: PathBuf,
-    pub tls_ca: PathBuf,
-    pub tls_cert: PathBuf,
-    pub tls_key: PathBuf,
-    pub subject_prefix: String,
-    pub events_stream: String,
-    #[serde(with = "units::duration")]
-    pub events_max_age: Duration,
-    #[serde(with = "units::size")]
-    pub events_max_bytes: u64,
-    pub audio_stream: String,
-    pub replicas: usize,
-    pub store_partials: bool,
-}
-
-impl Default for Nats {
-    fn default() -> Self {
-        Nats {
-            servers: vec!["nats://127.0.0.1:4222".into()],
-            credentials_file: PathBuf::new(),
-            user: String::new(),
-            password_file: PathBuf::new(),
-            token_file: PathBuf::new(),
-            nkey_file: PathBuf::new(),
-            tls_ca: PathBuf::new(),
-            tls_cert: PathBuf::new(),
-            tls_key: PathBuf::new(),
-            subject_prefix: "hark".into(),
-            events_stream: "HARK_EVENTS".into(),
-            events_max_age: Duration::from_secs(90 * 86_400),
-            events_max_bytes: 10 << 30,
-            audio_stream: "HARK_AUDIO".into(),
-            replicas: 1,
-            store_partials: false,
-        }
-    }
-}
-
-/// `[state]`: what survives a restart, and how much of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct State {
-    pub directory: PathBuf,
-    /// Texts and events of ended jobs are kept this long; a file's identity for as long as the file is there.
-    #[serde(with = "units::duration")]
-    pub keep: Duration,
-    /// Ledger, outbox, spool and temporary files together; at it, sources wait.
-    #[serde(with = "units::size")]
-    pub max_size: u64,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        State {
-            directory: "/var/lib/hark".into(),
-            keep: Duration::from_secs(30 * 86_400),
-            max_size: 20 << 30,
-        }
-    }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Human on a terminal, else JSON.
-    #[default]
-    Auto,
-    Human,
-    Json,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    pub format: LogFormat,
-    /// A level, or tracing directives.
-    pub level: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { format: LogFormat::Auto, level: "info".into() }
-    }
-}
-
-/// `[price]`: USD per second of audio.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Price {
-    pub singapore: f64,
-    pub us: f64,
-    pub beijing: f64,
-}
-
-impl Default for Price {
-    fn default() -> Self {
-        Price { singapore: 0.000_035, us: 0.000_032, beijing: 0.000_032 }
-    }
-}
-
-impl Price {
-    /// USD per second of audio in a region.
-    pub fn of(&self, region: Region) -> f64 {
-        match region {
-            Region::Singapore => self.singapore,
-            Region::Us => self.us,
-            Region::Beijing => self.beijing,
-        }
-    }
-}
-
-/// `[storage]`: later; only the default is accepted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Storage {
-    pub url: String,
-}
-
-/// `[security]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Security {
-    /// Hosts or networks that an audio URL in a message may point to besides public https; http is then allowed too.
-    pub allow_urls: Vec<String>,
-}
-
-/// `[budget]`: later; only the default is accepted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Budget {
-    pub daily_usd: f64,
-}
-
-/// `[http]`: metrics and health.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Empty: off.
-    pub listen: String,
-    /// Later, with TLS: beyond loopback both are required.
-    pub token_file: PathBuf,
-    pub tls_cert: PathBuf,
-    pub tls_key: PathBuf,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Http {
-            listen: "127.0.0.1:9464".into(),
-            token_file: PathBuf::new(),
-            tls_cert: PathBuf::new(),
-            tls_key: PathBuf::new(),
-        }
-    }
-}
-
-/// `[plugins]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Plugins {
-    pub directory: PathBuf,
-}
-
-impl Default for Plugins {
-    fn default() -> Self {
-        Plugins { directory: "/usr/lib/hark/plugins".into() }
-    }
-}
-
-/// One `[[source]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Source {
-    Directory(DirectorySource),
-    Nats(NatsSource),
-}
-
-impl Source {
-    /// The source's name, a subject token.
-    pub fn name(&self) -> &str {
-        match self {
-            Source::Directory(source) => &source.name,
-            Source::Nats(source) => &source.name,
-        }
-    }
-
-    /// The route that its recordings take.
-    pub fn route(&self) -> &str {
-        match self {
-            Source::Directory(source) => &source.route,
-            Source::Nats(source) => &source.route,
-        }
-    }
-}
-
-/// What to do with files that were there before the first start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    #[default]
-    Skip,
-    Process,
-}
-
-/// What becomes of a file after its job's last event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenDone {
-    #[default]
-    Keep,
-    Move,
-    Delete,
-}
-
-/// A watched folder.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DirectorySource {
-    pub name: String,
-    pub path: PathBuf,
-    #[serde(default = "default_route")]
-    pub route: String,
-    #[serde(default = "yes")]
-    pub recursive: bool,
-    /// Globs against the path below `path`.
-    #[serde(default = "default_include")]
-    pub include: Vec<String>,
-    #[serde(default)]
-    pub existing: Existing,
-    /// Size, mtime and ctime must stand still this long.
-    #[serde(default = "default_settle", with = "units::duration")]
-    pub settle: Duration,
-    /// `None`: "auto".
-    #[serde(default, with = "units::auto_duration")]
-    pub rescan: Option<Duration>,
-    #[serde(default)]
-    pub when_done: WhenDone,
-    #[serde(default)]
-    pub done_directory: PathBuf,
-    #[serde(default)]
-    pub failed_directory: PathBuf,
-    /// Later; only empty is accepted.
-    #[serde(default)]
-    pub metadata_from_name: String,
-}
-
-/// A JetStream subject.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NatsSource {
-    pub name: String,
-    pub subject: String,
-    /// Empty: `nats.audio_stream`.
-    #[serde(default)]
-    pub stream: String,
-    #[serde(default = "default_route")]
-    pub route: String,
-}
-
-/// How the engine is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EngineChoice {
-    #[default]
-    Auto,
-    Flash,
-    Filetrans,
-}
-
-/// What becomes of several channels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Channels {
-    #[default]
-    Mix,
-    /// Later.
-    Split,
-}
-
-/// One `[[route]]`: how recordings are recognized.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    pub name: String,
-    #[serde(default)]
-    pub engine: EngineChoice,
-    /// Empty: detect.
-    #[serde(default)]
-    pub language: String,
-    #[serde(default)]
-    pub context: String,
-    #[serde(default)]
-    pub context_file: PathBuf,
-    #[serde(default)]
-    pub itn: bool,
-    #[serde(default)]
-    pub channels: Channels,
-    #[serde(default)]
-    pub roles: Vec<String>,
-    #[serde(default = "yes")]
-    pub partials: bool,
-    /// Later; only false is accepted.
-    #[serde(default)]
-    pub skip_silence: bool,
-    /// Later; only true is accepted.
-    #[serde(default = "emotion_on")]
-    pub emotion: toml::Value,
-}
-
-impl Route {
-    /// The route that exists when the config names none: `default`, everything at its default.
-    pub fn named(name: &str) -> Self {
-        Route {
-            name: name.to_owned(),
-            engine: EngineChoice::Auto,
-            language: String::new(),
-            context: String::new(),
-            context_file: PathBuf::new(),
-            itn: false,
-            channels: Channels::Mix,
-            roles: Vec::new(),
-            partials: true,
-            skip_silence: false,
-            emotion: emotion_on(),
-        }
-    }
-}
-
-/// What to do with a job that a plugin cannot look at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    #[default]
-    Skip,
-    Hold,
-}
-
-/// One `[[plugin]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plugin {
-    pub name: String,
-    /// A name (`<plugins.directory>/lib<name>.so`) or a path.
-    pub library: String,
-    /// Empty: all.
-    #[serde(default)]
-    pub sources: Vec<String>,
-    #[serde(default = "default_timeout", with = "units::duration")]
-    pub timeout: Duration,
-    #[serde(default = "default_memory", with = "units::size")]
-    pub memory_limit: u64,
-    #[serde(default)]
-    pub network: bool,
-    #[serde(default)]
-    pub write: Vec<PathBuf>,
-    #[serde(default)]
-    pub sha256: String,
-    #[serde(default)]
-    pub on_failure: OnFailure,
-    /// Handed to the plugin as JSON.
-    #[serde(default)]
-    pub config: BTreeMap<String, serde_json::Value>,
-}
-
-impl Plugin {
-    /// Where the library is.
-    pub fn library_path(&self, plugins: &Plugins) -> PathBuf {
-        if self.library.contains('/') {
-            PathBuf::from(&self.library)
-        } else {
-            plugins.directory.join(format!("lib{}.so", self.library))
-        }
-    }
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn default_route() -> String {
-    "default".into()
-}
-
-fn default_include() -> Vec<String> {
-    vec!["**/*.{wav,mp3,m4a,flac,ogg,opus}".into()]
-}
-
-fn default_settle() -> Duration {
-    Duration::from_secs(2)
-}
-
-fn default_timeout() -> Duration {
-    Duration::from_secs(2)
-}
-
-fn default_memory() -> u64 {
-    256 << 20
-}
-
-fn emotion_on() -> toml::Value {
-    toml::Value::Boolean(true)
 }

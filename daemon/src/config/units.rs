@@ -1,6 +1,9 @@
 //! `"30s"` and `"10MiB"`.
 
+use std::fmt;
 use std::time::Duration;
+
+use serde::de::{Error, Visitor};
 
 /// Reads `"250ms"`, `"2s"`, `"5m"`, `"12h"`, `"30d"`: one whole number and one unit.
 ///
@@ -80,10 +83,25 @@ fn split(text: &str) -> (&str, &str) {
     (&text[..digits], text[digits..].trim_start())
 }
 
+/// Takes a string; of anything else it says what was wanted, so that `timeout = 2` is answered by `"2s"`.
+struct Written(&'static str);
+
+impl Visitor<'_> for Written {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+}
+
 pub(super) mod duration {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserializer, Serializer, de::Error};
 
     pub(in crate::config) fn serialize<S: Serializer>(
         value: &Duration,
@@ -95,14 +113,15 @@ pub(super) mod duration {
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
-        super::parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+        let text = deserializer.deserialize_str(super::Written("a duration in quotes, as in \"2s\""))?;
+        super::parse_duration(&text).map_err(D::Error::custom)
     }
 }
 
 pub(super) mod auto_duration {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserializer, Serializer, de::Error};
 
     pub(in crate::config) fn serialize<S: Serializer>(
         value: &Option<Duration>,
@@ -117,7 +136,8 @@ pub(super) mod auto_duration {
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let wanted = "a duration in quotes, as in \"30s\", or \"auto\"";
+        let text = deserializer.deserialize_str(super::Written(wanted))?;
         if text == "auto" {
             return Ok(None);
         }
@@ -126,7 +146,7 @@ pub(super) mod auto_duration {
 }
 
 pub(super) mod size {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserializer, Serializer, de::Error};
 
     pub(in crate::config) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::show_size(*value))
@@ -135,6 +155,7 @@ pub(super) mod size {
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<u64, D::Error> {
-        super::parse_size(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+        let text = deserializer.deserialize_str(super::Written("a size in quotes, as in \"10MiB\""))?;
+        super::parse_size(&text).map_err(D::Error::custom)
     }
 }

@@ -1,0 +1,243 @@
+//! The arrays of tables: `[[source]]`, `[[route]]`, `[[plugin]]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Plugins, units};
+
+/// One `[[source]]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    Directory(DirectorySource),
+    Nats(NatsSource),
+}
+
+impl Source {
+    /// The source's name, a subject token.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Directory(source) => &source.name,
+            Source::Nats(source) => &source.name,
+        }
+    }
+
+    /// The route that its recordings take.
+    pub fn route(&self) -> &str {
+        match self {
+            Source::Directory(source) => &source.route,
+            Source::Nats(source) => &source.route,
+        }
+    }
+}
+
+/// What to do with files that were there before the first start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    #[default]
+    Skip,
+    Process,
+}
+
+/// What becomes of a file after its job's last event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenDone {
+    #[default]
+    Keep,
+    Move,
+    Delete,
+}
+
+/// A watched folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectorySource {
+    pub name: String,
+    pub path: PathBuf,
+    #[serde(default = "default_route")]
+    pub route: String,
+    #[serde(default = "yes")]
+    pub recursive: bool,
+    /// Globs against the path below `path`.
+    #[serde(default = "default_include")]
+    pub include: Vec<String>,
+    #[serde(default)]
+    pub existing: Existing,
+    /// Size, mtime and ctime must stand still this long.
+    #[serde(default = "default_settle", with = "units::duration")]
+    pub settle: Duration,
+    /// `None`: "auto".
+    #[serde(default, with = "units::auto_duration")]
+    pub rescan: Option<Duration>,
+    #[serde(default)]
+    pub when_done: WhenDone,
+    #[serde(default)]
+    pub done_directory: PathBuf,
+    #[serde(default)]
+    pub failed_directory: PathBuf,
+    /// Later; only empty is accepted.
+    #[serde(default)]
+    pub metadata_from_name: String,
+}
+
+/// A JetStream subject.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSource {
+    pub name: String,
+    pub subject: String,
+    /// Empty: `nats.audio_stream`.
+    #[serde(default)]
+    pub stream: String,
+    #[serde(default = "default_route")]
+    pub route: String,
+}
+
+/// How the engine is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineChoice {
+    #[default]
+    Auto,
+    Flash,
+    Filetrans,
+}
+
+/// What becomes of several channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channels {
+    #[default]
+    Mix,
+    /// Later.
+    Split,
+}
+
+/// One `[[route]]`: how recordings are recognized.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub name: String,
+    #[serde(default)]
+    pub engine: EngineChoice,
+    /// Empty: detect.
+    #[serde(default)]
+    pub language: String,
+    #[serde(default)]
+    pub context: String,
+    #[serde(default)]
+    pub context_file: PathBuf,
+    #[serde(default)]
+    pub itn: bool,
+    #[serde(default)]
+    pub channels: Channels,
+    #[serde(default)]
+    pub roles: Vec<String>,
+    #[serde(default = "yes")]
+    pub partials: bool,
+    /// Later; only false is accepted.
+    #[serde(default)]
+    pub skip_silence: bool,
+    /// Later; only true is accepted.
+    #[serde(default = "emotion_on")]
+    pub emotion: toml::Value,
+}
+
+impl Route {
+    /// The route that exists when the config names none: `default`, everything at its default.
+    pub fn named(name: &str) -> Self {
+        Route {
+            name: name.to_owned(),
+            engine: EngineChoice::Auto,
+            language: String::new(),
+            context: String::new(),
+            context_file: PathBuf::new(),
+            itn: false,
+            channels: Channels::Mix,
+            roles: Vec::new(),
+            partials: true,
+            skip_silence: false,
+            emotion: emotion_on(),
+        }
+    }
+}
+
+/// What to do with a job that a plugin cannot look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    #[default]
+    Skip,
+    Hold,
+}
+
+/// One `[[plugin]]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    pub name: String,
+    /// A name (`<plugins.directory>/lib<name>.so`) or a path.
+    pub library: String,
+    /// Empty: all.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    #[serde(default = "default_timeout", with = "units::duration")]
+    pub timeout: Duration,
+    #[serde(default = "default_memory", with = "units::size")]
+    pub memory_limit: u64,
+    #[serde(default)]
+    pub network: bool,
+    #[serde(default)]
+    pub write: Vec<PathBuf>,
+    #[serde(default)]
+    pub sha256: String,
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// Handed to the plugin as JSON.
+    #[serde(default)]
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+impl Plugin {
+    /// Where the library is.
+    pub fn library_path(&self, plugins: &Plugins) -> PathBuf {
+        if self.library.contains('/') {
+            PathBuf::from(&self.library)
+        } else {
+            plugins.directory.join(format!("lib{}.so", self.library))
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_route() -> String {
+    "default".into()
+}
+
+fn default_include() -> Vec<String> {
+    vec!["**/*.{wav,mp3,m4a,flac,ogg,opus}".into()]
+}
+
+fn default_settle() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_memory() -> u64 {
+    256 << 20
+}
+
+fn emotion_on() -> toml::Value {
+    toml::Value::Boolean(true)
+}

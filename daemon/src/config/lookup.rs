@@ -1,0 +1,164 @@
+//! What the tables mean where a key is empty: the region's address and models, the key's place, the implicit route.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Config, Dashscope, Region, Route, Secret};
+
+/// The name of the systemd credential (`LoadCredential=`), and of its file in `$CREDENTIALS_DIRECTORY`.
+pub const CREDENTIAL: &str = "dashscope_api_key";
+/// The variable that holds the key where there is neither file nor credential.
+pub const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
+
+impl Config {
+    /// The route of this name. After [`Config::load`] every source's route is there, and `default`.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.route.iter().find(|route| route.name == name)
+    }
+}
+
+impl Region {
+    /// As it is written in the config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Region::Singapore => "singapore",
+            Region::Us => "us",
+            Region::Beijing => "beijing",
+        }
+    }
+}
+
+impl Dashscope {
+    /// The service's address, up to and including `/api/v1`, without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        match (self.base_url.trim_end_matches('/'), self.region) {
+            ("", Region::Singapore | Region::Us) => "https://dashscope-intl.aliyuncs.com/api/v1",
+            ("", Region::Beijing) => "https://dashscope.aliyuncs.com/api/v1",
+            (address, _) => address,
+        }
+    }
+
+    /// The model that streams back recordings of up to five minutes.
+    pub fn flash_model(&self) -> &str {
+        match (self.flash_model.as_str(), self.region) {
+            ("", Region::Us) => "qwen3-asr-flash-us",
+            ("", Region::Singapore | Region::Beijing) => "qwen3-asr-flash",
+            (model, _) => model,
+        }
+    }
+
+    /// The model for long recordings; `None` where the region has none and the config names none.
+    pub fn filetrans_model(&self) -> Option<&str> {
+        match (self.filetrans_model.as_str(), self.region) {
+            ("", Region::Us) => None,
+            ("", Region::Singapore | Region::Beijing) => Some("qwen3-asr-flash-filetrans"),
+            (model, _) => Some(model),
+        }
+    }
+
+    /// The API key: `api_key_file`, else the systemd credential, else the environment. A file is read anew at each call; callers
+    /// keep the answer.
+    ///
+    /// # Errors
+    /// A sentence that says where the key was looked for and what to do.
+    pub fn api_key(&self) -> Result<Secret, String> {
+        self.api_key_from(|name| std::env::var_os(name))
+    }
+
+    /// The file that the key comes from, if it comes from one.
+    pub fn api_key_path(&self) -> Option<PathBuf> {
+        self.api_key_path_from(|name| std::env::var_os(name))
+    }
+
+    pub(super) fn api_key_from(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Secret, String> {
+        let (key, place) = match self.api_key_path_from(&variable) {
+            Some(path) => (read_secret(&path)?, path.display().to_string()),
+            None => match variable(KEY_VARIABLE) {
+                Some(key) => (Secret::new(&key.to_string_lossy()), format!("${KEY_VARIABLE}")),
+                None => {
+                    return Err(format!(
+                        "there is no API key; put it into a file and name that in dashscope.api_key_file, or hand it over as the \
+                         systemd credential {CREDENTIAL}, or set {KEY_VARIABLE}"
+                    ));
+                }
+            },
+        };
+        match key.reveal() {
+            "" => Err(format!(
+                "the API key in {place} is empty; the service's console shows it once, when it is made"
+            )),
+            text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key),
+            _ => Err(format!(
+                "the API key in {place} has characters that no key has; it is one line of plain letters"
+            )),
+        }
+    }
+
+    fn api_key_path_from(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        if !self.api_key_file.as_os_str().is_empty() {
+            return Some(self.api_key_file.clone());
+        }
+        let credential = PathBuf::from(variable("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
+        credential.exists().then_some(credential)
+    }
+}
+
+impl Route {
+    /// The text that biases recognition: `context`, or what `context_file` holds at this moment.
+    ///
+    /// # Errors
+    /// A sentence that names the file, if it cannot be read as UTF-8.
+    pub fn context_text(&self) -> Result<String, String> {
+        if self.context_file.as_os_str().is_empty() {
+            return Ok(self.context.clone());
+        }
+        std::fs::read_to_string(&self.context_file).map_err(|error| {
+            format!(
+                "context_file {} of route {:?} cannot be read: {error}",
+                self.context_file.display(),
+                self.name
+            )
+        })
+    }
+}
+
+/// Reads a secret's file.
+///
+/// # Errors
+/// A sentence that names the file, never what is in it.
+fn read_secret(path: &Path) -> Result<Secret, String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Secret::new(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+            "the API key's file {} is not there; make it, or change dashscope.api_key_file",
+            path.display()
+        )),
+        Err(error) => Err(format!("the API key's file {} cannot be read: {error}", path.display())),
+    }
+}
+
+/// What to say of a secret's file that people beyond owner and group can read; `None` if it is well kept, or not there.
+pub(super) fn readable_by_all(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o007 != 0).then(|| {
+        let path = path.display();
+        format!("{path} holds a secret and is open to everybody (mode {:o}); chmod o= {path}", mode & 0o777)
+    })
+}
+
+/// The files of `[nats]` that are named, with their keys.
+pub(super) fn nats_files(nats: &super::Nats) -> impl Iterator<Item = (&'static str, &Path)> {
+    [
+        ("nats.credentials_file", nats.credentials_file.as_path()),
+        ("nats.password_file", nats.password_file.as_path()),
+        ("nats.token_file", nats.token_file.as_path()),
+        ("nats.nkey_file", nats.nkey_file.as_path()),
+        ("nats.tls_ca", nats.tls_ca.as_path()),
+        ("nats.tls_cert", nats.tls_cert.as_path()),
+        ("nats.tls_key", nats.tls_key.as_path()),
+    ]
+    .into_iter()
+    .filter(|(_, file)| !file.as_os_str().is_empty())
+}

@@ -1,0 +1,73 @@
+//! What is wrong with a config, all of it, for people and for machines.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Where a mistake was made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The file as a whole: it cannot be read, or lacks something.
+    File,
+    /// Both count from 1; columns are characters.
+    Line { line: usize, column: usize },
+    /// An environment variable.
+    Variable(String),
+}
+
+/// One mistake: a sentence that names the thing and says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    pub place: Place,
+    pub text: String,
+}
+
+/// Every mistake of one config, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mistakes {
+    /// As the operator wrote it.
+    pub file: String,
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Mistakes {
+    pub(super) fn new(file: &str) -> Self {
+        Mistakes { file: file.to_owned(), mistakes: Vec::new() }
+    }
+
+    /// Adds one that concerns no line, such as a missing key or a plugin that does not load.
+    pub fn add(&mut self, text: impl Into<String>) {
+        self.mistakes.push(Mistake { place: Place::File, text: text.into() });
+    }
+
+    /// True if there is nothing wrong.
+    pub fn is_empty(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// One line each, as compilers write them: `harkd.toml:12:3: …`.
+    pub fn lines(&self) -> impl Iterator<Item = (String, &str)> {
+        self.mistakes.iter().map(|mistake| {
+            let place = match &mistake.place {
+                Place::File => self.file.clone(),
+                Place::Line { line, column } => format!("{}:{line}:{column}", self.file),
+                Place::Variable(name) => format!("environment variable {name}"),
+            };
+            (place, mistake.text.as_str())
+        })
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{} {plural} in the configuration", self.mistakes.len())?;
+        for (place, text) in self.lines() {
+            write!(f, "\n{place}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

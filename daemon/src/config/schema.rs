@@ -1,0 +1,210 @@
+//! What keys there are and what they accept, asked of the types themselves.
+//!
+//! There is no table of keys to keep in step with the types: a key is tried alone, everything else at its default, and what serde
+//! says of it (an unknown field and the fields there are, an unknown variant and the variants there are) is the answer. So the
+//! listing of mistakes cannot drift from what the daemon accepts.
+
+use figment::Figment;
+use figment::error::{Actual, Kind};
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
+
+use super::Config;
+use super::nearest::suggestion;
+
+/// The key that decides which keys an element of an array of tables has.
+pub(super) const TAG: &str = "kind";
+
+/// The defaults as values, which say what tables and keys there are.
+pub(super) struct Schema {
+    defaults: Dict,
+}
+
+/// What the types demand of an element of an array of tables.
+pub(super) struct Element {
+    /// The keys that must be there, with values that any type accepts; the tag is among them.
+    pub(super) smallest: Dict,
+    /// What is wrong with the tag, if anything; the rest is then judged by the variant that fits best.
+    pub(super) tag_mistake: Option<String>,
+}
+
+impl Schema {
+    pub(super) fn new() -> Self {
+        let defaults = match Value::serialize(Config::default()) {
+            Ok(Value::Dict(_, defaults)) => defaults,
+            // Strings, numbers and lists serialize; the tests walk every key of it.
+            _ => Dict::new(),
+        };
+        Schema { defaults }
+    }
+
+    /// `source`, `route`, …: written `[[source]]`.
+    pub(super) fn is_array(&self, table: &str) -> bool {
+        matches!(self.defaults.get(table), Some(Value::Array(..)))
+    }
+
+    /// `dashscope`, `nats`, …: written `[nats]`.
+    pub(super) fn is_table(&self, table: &str) -> bool {
+        matches!(self.defaults.get(table), Some(Value::Dict(..)))
+    }
+
+    /// All tables, arrays included.
+    pub(super) fn tables(&self) -> Vec<&str> {
+        self.defaults.keys().map(String::as_str).collect()
+    }
+
+    /// All keys of the plain tables.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.defaults.iter().flat_map(|(table, value)| {
+            let keys = value.as_dict().into_iter().flat_map(Dict::keys);
+            keys.map(move |key| (table.as_str(), key.as_str()))
+        })
+    }
+
+    pub(super) fn default_of(&self, table: &str, key: &str) -> Option<&Value> {
+        self.defaults.get(table)?.as_dict()?.get(key)
+    }
+
+    /// Tries one key of a plain table.
+    ///
+    /// # Errors
+    /// A sentence that says what the key accepts, or which key was meant.
+    pub(super) fn accepts(&self, table: &str, key: &str, value: Value) -> Result<(), String> {
+        let tried = Dict::from([(table.to_owned(), Value::from(Dict::from([(key.to_owned(), value)])))]);
+        probe(tried).map_err(|kind| self.explain(&kind, key, &format!("[{table}]")))
+    }
+
+    /// Finds out what an element of an array of tables must have.
+    pub(super) fn element(&self, array: &str, written: &Dict) -> Element {
+        let variants = match smallest(array, None) {
+            Ok(smallest) => return Element { smallest, tag_mistake: None },
+            Err(Kind::UnknownVariant(_, variants)) => variants,
+            Err(_) => &[],
+        };
+        let tag = written.get(TAG).map(|tag| tag.as_str().map_or_else(|| show(tag), str::to_owned));
+        let tag_mistake = match &tag {
+            Some(tag) if variants.contains(&tag.as_str()) => None,
+            Some(tag) => {
+                Some(format!("{TAG} = {tag:?} of [[{array}]] is not known{}", suggestion(tag, variants)))
+            }
+            None => Some(format!("[[{array}]] lacks {TAG:?}{}", suggestion("", variants))),
+        };
+        let fitting = variants
+            .iter()
+            .filter(|variant| tag_mistake.is_some() || tag.as_deref() == Some(variant))
+            .filter_map(|variant| smallest(array, Some(variant)).ok())
+            .max_by_key(|smallest| {
+                let known = |key: &String| self.accepts_in(array, smallest, key, Value::from("")).is_known();
+                written.keys().filter(|key| known(key)).count()
+            });
+        Element { smallest: fitting.unwrap_or_default(), tag_mistake }
+    }
+
+    /// Tries one key of an element of an array of tables.
+    pub(super) fn accepts_in(&self, array: &str, smallest: &Dict, key: &str, value: Value) -> Verdict {
+        let mut element = smallest.clone();
+        element.insert(key.to_owned(), value);
+        let tried = Dict::from([(array.to_owned(), Value::from(vec![Value::from(element)]))]);
+        match probe(tried) {
+            Ok(()) => Verdict::Accepted,
+            Err(kind @ Kind::UnknownField(..)) => {
+                Verdict::Unknown(self.explain(&kind, key, &format!("[[{array}]]")))
+            }
+            Err(kind) => Verdict::Refused(self.explain(&kind, key, &format!("[[{array}]]"))),
+        }
+    }
+
+    fn explain(&self, kind: &Kind, key: &str, table: &str) -> String {
+        match kind {
+            Kind::UnknownField(_, there_are) => {
+                let elsewhere = self.keys().find(|(_, other)| *other == key).map(|(table, _)| table);
+                let hint = match elsewhere {
+                    Some(other) if super::nearest::nearest(key, there_are.iter().copied()).is_none() => {
+                        format!("; it belongs into [{other}]")
+                    }
+                    _ => suggestion(key, there_are),
+                };
+                format!("unknown key {key:?} in {table}{hint}")
+            }
+            Kind::UnknownVariant(written, there_are) => {
+                format!("{key} = {written:?} of {table} is not known{}", suggestion(written, there_are))
+            }
+            Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+                format!("{key} of {table} is {}; it must be {}", describe(actual), wanted(expected))
+            }
+            Kind::Message(text) => format!("{key} of {table}: {text}"),
+            other => format!("{key} of {table}: {other}"),
+        }
+    }
+}
+
+/// What the types say of a key in an element.
+pub(super) enum Verdict {
+    Accepted,
+    Unknown(String),
+    Refused(String),
+}
+
+impl Verdict {
+    fn is_known(&self) -> bool {
+        !matches!(self, Verdict::Unknown(_))
+    }
+}
+
+/// Grows an element from nothing by what serde misses, until it is accepted.
+fn smallest(array: &str, tag: Option<&str>) -> Result<Dict, Kind> {
+    let mut element = Dict::new();
+    if let Some(tag) = tag {
+        element.insert(TAG.to_owned(), Value::from(tag));
+    }
+    loop {
+        let tried = Dict::from([(array.to_owned(), Value::from(vec![Value::from(element.clone())]))]);
+        match probe(tried) {
+            Ok(()) => return Ok(element),
+            Err(Kind::MissingField(field)) if !element.contains_key(field.as_ref()) => {
+                element.insert(field.into_owned(), Value::from(""));
+            }
+            Err(kind) => return Err(kind),
+        }
+    }
+}
+
+/// Everything at its default but this.
+fn probe(tried: Dict) -> Result<(), Kind> {
+    Figment::from(Serialized::defaults(Config::default()))
+        .merge(Serialized::defaults(tried))
+        .extract::<Config>()
+        .map(|_| ())
+        .map_err(|error| error.kind)
+}
+
+fn describe(actual: &Actual) -> String {
+    match actual {
+        Actual::Bool(truth) => truth.to_string(),
+        Actual::Unsigned(number) => number.to_string(),
+        Actual::Signed(number) => number.to_string(),
+        Actual::Float(number) => number.to_string(),
+        Actual::Str(text) => format!("the text {text:?}"),
+        Actual::Seq => "a list".into(),
+        Actual::Map => "a table".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Serde's words for a type, in the operator's.
+fn wanted(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, that is not too large".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "a sequence" => "a list, as in [\"…\"]".into(),
+        "a map" => "a table".into(),
+        "a string" | "path string" => "a text in quotes".into(),
+        other if other.starts_with("enum ") => "one of the words that the manual lists, in quotes".into(),
+        other => other.into(),
+    }
+}
+
+fn show(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

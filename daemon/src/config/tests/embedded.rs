@@ -1,0 +1,76 @@
+//! The embedded file is the manual: it says what the types say, all of it and nothing else.
+
+use serde_json::{Map, Value};
+
+use super::valid;
+use crate::config::{Config, EMBEDDED};
+
+fn object(value: impl serde::Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value).unwrap() {
+        Value::Object(object) => object,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn embedded_file_says_every_default_and_no_other() {
+    let said: toml::Table = EMBEDDED.parse().unwrap();
+    let said = object(said);
+    for (table, defaults) in object(Config::default()) {
+        match defaults {
+            Value::Array(_) => assert!(!said.contains_key(&table), "[[{table}]] is active"),
+            defaults => assert_eq!(said[&table], defaults, "[{table}]"),
+        }
+    }
+}
+
+#[test]
+fn commented_samples_show_every_key_at_its_default() {
+    let samples: String = EMBEDDED
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let shown: toml::Table = samples.parse().unwrap();
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "route", "source"]);
+    assert_eq!(shown["source"].as_array().unwrap().len(), 2, "one of each kind");
+
+    let required = ["name", "kind", "path", "subject", "library"];
+    for (table, elements) in shown {
+        for element in elements.as_array().unwrap() {
+            let mut shown = object(element);
+            let smallest: Map<String, Value> =
+                shown.clone().into_iter().filter(|(key, _)| required.contains(&key.as_str())).collect();
+            let text =
+                toml::to_string(&Map::from_iter([(table.clone(), Value::from(vec![smallest]))])).unwrap();
+            let parsed = object(valid(&text));
+            let mut defaults = object(&parsed[&table][0]);
+            // A plugin's own config has no default; the sample shows a rule.
+            shown.remove("config");
+            defaults.remove("config");
+            assert_eq!(shown, defaults, "[[{table}]]");
+        }
+    }
+}
+
+#[test]
+fn samples_are_valid_as_they_stand() {
+    let uncommented: String = EMBEDDED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = valid(&uncommented);
+    assert_eq!((config.source.len(), config.route.len(), config.plugin.len()), (2, 1, 1));
+}
+
+#[test]
+fn an_empty_file_means_all_defaults_and_a_default_route() {
+    let config = valid("");
+    assert_eq!(config.route("default").unwrap().name, "default");
+    let mut expected = Config::default();
+    expected.route.clone_from(&config.route);
+    assert_eq!(object(config), object(expected));
+}

@@ -1,0 +1,194 @@
+use super::{mistake, mistakes, valid};
+
+fn folder(name: &str, path: &str, more: &str) -> String {
+    format!("[[source]]\nname = {name:?}\nkind = \"directory\"\npath = {path:?}\n{more}\n")
+}
+
+fn intake(name: &str, subject: &str) -> String {
+    format!("[[source]]\nname = {name:?}\nkind = \"nats\"\nsubject = {subject:?}\n")
+}
+
+#[test]
+fn one_folder_inside_another_would_pay_twice() {
+    let text = mistake(&(folder("a", "/srv/calls", "") + &folder("b", "/srv/calls/2026", "")));
+    assert!(
+        text.starts_with("harkd.toml:9:8: source \"b\" watches /srv/calls/2026, and source \"a\""),
+        "{text}"
+    );
+    mistake(&(folder("a", "/srv/calls/2026", "") + &folder("b", "/srv/calls/./x/..", "")));
+    valid(&(folder("a", "/srv/calls", "recursive = false") + &folder("b", "/srv/calls/2026", "")));
+    valid(&(folder("a", "/srv/calls", "") + &folder("b", "/srv/calls2", "")));
+}
+
+#[test]
+fn a_link_to_a_watched_folder_is_that_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let calls = root.path().join("calls");
+    std::fs::create_dir(&calls).unwrap();
+    std::os::unix::fs::symlink(&calls, root.path().join("link")).unwrap();
+    let link = root.path().join("link/2026");
+    mistake(&(folder("a", calls.to_str().unwrap(), "") + &folder("b", link.to_str().unwrap(), "")));
+}
+
+#[test]
+fn nothing_is_written_into_a_watched_folder() {
+    for more in
+        ["when_done = \"move\"\ndone_directory = \"/srv/calls/done\"", "failed_directory = \"/srv/calls\""]
+    {
+        let text = mistake(&folder("calls", "/srv/calls", more));
+        assert!(text.contains("lies inside /srv/calls"), "{text}");
+    }
+    let state =
+        mistake(&format!("[state]\ndirectory = \"/srv/calls/state\"\n{}", folder("calls", "/srv/calls", "")));
+    assert!(state.starts_with("harkd.toml:2:13: state.directory /srv/calls/state lies inside"), "{state}");
+    let plugin = "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/tmp\", \"/srv/calls/out\"]\n";
+    let text = mistake(&(folder("calls", "/srv/calls", "") + plugin));
+    assert!(text.contains("write /srv/calls/out of plugin \"p\""), "{text}");
+}
+
+#[test]
+fn moving_needs_a_place_to_move_to() {
+    mistake(&folder("calls", "/srv/calls", "when_done = \"move\""));
+    mistake(&folder("calls", "/srv/calls", "done_directory = \"/srv/done\""));
+    valid(&folder("calls", "/srv/calls", "when_done = \"move\"\ndone_directory = \"/srv/done\""));
+}
+
+#[test]
+fn subjects_of_two_sources_never_overlap() {
+    let text = mistake(&(intake("a", "hark.audio.*") + &intake("b", "hark.audio.inbox")));
+    assert!(
+        text.starts_with(
+            "harkd.toml:8:11: subject = \"hark.audio.inbox\" overlaps \"hark.audio.*\" of source \"a\""
+        ),
+        "{text}"
+    );
+    valid(&(intake("a", "hark.audio.a") + &intake("b", "hark.audio.b")));
+    let text = mistake(&intake("a", "hark.>"));
+    assert!(text.contains("the daemon's own events"), "{text}");
+}
+
+#[test]
+fn names_are_words_of_a_subject_and_used_once() {
+    assert!(mistake(&intake("My Inbox", "hark.audio.a")).contains("a-z, 0-9, _ and -"));
+    assert!(mistake(&(intake("a", "hark.audio.a") + &intake("a", "hark.audio.b"))).contains("already"));
+    mistake("[[route]]\nname = \"x\"\n[[route]]\nname = \"x\"\n");
+}
+
+#[test]
+fn references_name_the_nearest() {
+    let text = mistake(&(folder("calls", "/srv/calls", "route = \"fats\"") + "[[route]]\nname = \"fast\"\n"));
+    assert!(text.ends_with("did you mean \"fast\"?"), "{text}");
+    let plugin = "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsources = [\"call\"]\n";
+    let text = mistake(&(folder("calls", "/srv/calls", "") + plugin));
+    assert!(text.ends_with("did you mean \"calls\"?"), "{text}");
+}
+
+#[test]
+fn what_comes_later_is_accepted_only_at_its_default() {
+    for text in [
+        "[storage]\nurl = \"s3://bucket/x\"\n",
+        "[budget]\ndaily_usd = 5\n",
+        "[[webhook]]\nurl = \"https://example.com\"\n",
+        "[http]\ntoken_file = \"/dev/null\"\n",
+        "[http]\ntls_cert = \"/dev/null\"\n",
+        "[[route]]\nname = \"r\"\nchannels = \"split\"\n",
+        "[[route]]\nname = \"r\"\nskip_silence = true\n",
+        "[[route]]\nname = \"r\"\nemotion = false\n",
+        "[[route]]\nname = \"r\"\nemotion = [\"agent\"]\n",
+        "[[route]]\nname = \"r\"\nroles = [\"agent\"]\n",
+        &folder("calls", "/srv/calls", "metadata_from_name = \"freepbx\""),
+    ] {
+        assert!(mistake(text).contains("is not built yet"), "{text}");
+    }
+    valid(
+        "[budget]\ndaily_usd = 0\n[storage]\nurl = \"\"\n[[route]]\nname = \"r\"\nemotion = true\nchannels = \"mix\"\n",
+    );
+    valid("[nats]\nstore_partials = true\n");
+}
+
+#[test]
+fn http_beyond_loopback_is_refused() {
+    for listen in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:80"] {
+        assert!(mistake(&format!("[http]\nlisten = {listen:?}\n")).contains("beyond loopback"));
+    }
+    assert!(mistake("[http]\nlisten = \"9464\"\n").contains("127.0.0.1:9464"));
+    for listen in ["", "127.0.0.1:0", "[::1]:9464", "localhost:9464"] {
+        valid(&format!("[http]\nlisten = {listen:?}\n"));
+    }
+}
+
+#[test]
+fn the_us_has_no_model_for_tasks() {
+    let route = "[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
+    assert!(mistake(&format!("[dashscope]\nregion = \"us\"\n{route}")).contains("dashscope.region"));
+    valid(&format!("[dashscope]\nregion = \"us\"\nfiletrans_model = \"of-the-future\"\n{route}"));
+    let closed = format!("[dashscope]\nallow_temporary_upload = false\n{route}");
+    valid(&closed);
+    let text = mistake(&(closed + &folder("calls", "/srv/calls", "route = \"long\"")));
+    assert!(text.contains("dashscope.allow_temporary_upload"), "{text}");
+}
+
+#[test]
+fn credentials_of_nats_are_one_way_and_whole() {
+    mistake("[nats]\nuser = \"hark\"\n");
+    mistake("[nats]\npassword_file = \"/dev/null\"\n");
+    mistake("[nats]\ntls_cert = \"/dev/null\"\n");
+    mistake("[nats]\ntoken_file = \"/dev/null\"\nnkey_file = \"/dev/null\"\n");
+    assert!(mistake("[nats]\ntoken_file = \"/nowhere/token\"\n").contains("/nowhere/token cannot be read"));
+    mistake("[nats]\nservers = []\n");
+    assert!(!mistake("[nats]\nservers = [\"nats://u:canary@ho st\"]\n").contains("canary"));
+}
+
+#[test]
+fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
+    for text in [
+        "[dashscope]\nbase_url = \"dashscope\"\n".to_owned(),
+        "[dashscope]\nbase_url = \"ftp://host/api/v1\"\n".into(),
+        "[dashscope]\nbase_url = \"https://u:p@host/api/v1\"\n".into(),
+        "[security]\nallow_urls = [\"http://host/\"]\n".into(),
+        "[security]\nallow_urls = [\"10.0.0.0/33\"]\n".into(),
+        "[log]\nlevel = \"inof\"\n".into(),
+        "[log]\nlevel = \"\"\n".into(),
+        "[log]\nlevel = \"harkd=verbose\"\n".into(),
+        "[[route]]\nname = \"r\"\ncontext = \"a\"\ncontext_file = \"/dev/null\"\n".into(),
+        "[[route]]\nname = \"r\"\ncontext_file = \"/nowhere/words\"\n".into(),
+        "[[route]]\nname = \"r\"\nlanguage = \"English\"\n".into(),
+        folder("calls", "/srv/calls", "include = [\"**/*.{wav\"]"),
+        folder("calls", "/srv/calls", "include = []"),
+        "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsha256 = \"abc\"\n".into(),
+        "[nats]\nsubject_prefix = \"hark.*\"\n".into(),
+        "[nats]\nevents_stream = \"a.b\"\n".into(),
+    ] {
+        mistake(&text);
+    }
+    valid("[log]\nlevel = \"info,harkd::recognize=debug,hyper=trace\"\n");
+    valid("[dashscope]\nbase_url = \"http://127.0.0.1:8700/api/v1/\"\n");
+    valid("[security]\nallow_urls = [\"127.0.0.1/32\", \"media.example.com\", \"::1/128\", \"10.0.0.1\"]\n");
+}
+
+#[test]
+fn a_folder_that_does_not_exist_yet_is_a_warning() {
+    let config = valid(&folder("calls", "/nowhere/calls", ""));
+    assert!(config.warnings()[0].contains("does not exist yet"), "{:?}", config.warnings());
+}
+
+#[test]
+fn region_decides_address_and_models() {
+    let dashscope = |region: &str| valid(&format!("[dashscope]\nregion = {region:?}\n")).dashscope;
+    let singapore = dashscope("singapore");
+    assert_eq!(singapore.base_url(), "https://dashscope-intl.aliyuncs.com/api/v1");
+    assert_eq!(singapore.flash_model(), "qwen3-asr-flash");
+    assert_eq!(singapore.filetrans_model(), Some("qwen3-asr-flash-filetrans"));
+    let us = dashscope("us");
+    assert_eq!(us.base_url(), "https://dashscope-intl.aliyuncs.com/api/v1");
+    assert_eq!((us.flash_model(), us.filetrans_model()), ("qwen3-asr-flash-us", None));
+    assert_eq!(dashscope("beijing").base_url(), "https://dashscope.aliyuncs.com/api/v1");
+}
+
+#[test]
+fn one_mistake_does_not_lead_to_others() {
+    let lines = mistakes(
+        "[[source]]\nname = \"calls\"\nkind = \"directory\"\n[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsources = [\"calls\"]\n",
+    );
+    assert_eq!(lines, ["harkd.toml:1:1: [[source]] lacks \"path\""]);
+}

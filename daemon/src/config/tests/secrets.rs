@@ -1,0 +1,86 @@
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::valid;
+use crate::config::{Config, Secret};
+
+const CANARY: &str = "sk-canary-2f9a";
+
+#[test]
+fn a_secret_prints_itself_in_no_way() {
+    let secret = Secret::new(&format!("{CANARY}\n"));
+    assert_eq!(secret.reveal(), CANARY);
+    assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "*** *** ***");
+    assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
+}
+
+#[test]
+fn a_dump_of_the_whole_config_shows_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for key in ["password_file", "tls_key"] {
+        let path = folder.path().join(key);
+        fs::write(&path, CANARY).unwrap();
+        text += &format!("{key} = {path:?}\n");
+    }
+    fs::write(folder.path().join("key"), CANARY).unwrap();
+    let config = valid(&format!(
+        "[nats]\nuser = \"hark\"\ntls_cert = \"/dev/null\"\n{text}[dashscope]\napi_key_file = {:?}\n",
+        folder.path().join("key")
+    ));
+    let key = config.dashscope.api_key().unwrap();
+    assert_eq!(key.reveal(), CANARY);
+    let dump = format!(
+        "{config:?} {config:#?} {key} {} {:?}",
+        serde_json::to_string(&config).unwrap(),
+        config.warnings()
+    );
+    assert!(!dump.contains("canary"), "{dump}");
+}
+
+#[test]
+fn the_key_comes_from_the_file_then_the_credential_then_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("dashscope_api_key"), "of-the-credential\n").unwrap();
+    let own = folder.path().join("own");
+    fs::write(&own, "of-the-file\n").unwrap();
+    let directory: OsString = folder.path().into();
+
+    let mut config = Config::default();
+    let with_both = |name: &str| match name {
+        "CREDENTIALS_DIRECTORY" => Some(directory.clone()),
+        _ => Some("of-the-environment".into()),
+    };
+    assert_eq!(config.dashscope.api_key_from(with_both).unwrap().reveal(), "of-the-credential");
+
+    let only_variable =
+        |name: &str| (name == "DASHSCOPE_API_KEY").then(|| OsString::from("of-the-environment"));
+    assert_eq!(config.dashscope.api_key_from(only_variable).unwrap().reveal(), "of-the-environment");
+
+    let missing = config.dashscope.api_key_from(|_| None).unwrap_err();
+    assert!(missing.contains("dashscope.api_key_file") && missing.contains("DASHSCOPE_API_KEY"), "{missing}");
+
+    config.dashscope.api_key_file = own.clone();
+    assert_eq!(config.dashscope.api_key_from(with_both).unwrap().reveal(), "of-the-file");
+
+    fs::write(&own, "\n").unwrap();
+    assert!(config.dashscope.api_key_from(with_both).unwrap_err().contains("is empty"));
+    config.dashscope.api_key_file = folder.path().join("absent");
+    assert!(config.dashscope.api_key_from(with_both).unwrap_err().contains("is not there"));
+}
+
+#[test]
+fn a_secret_that_lies_open_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, CANARY).unwrap();
+    let config = valid(&format!("[dashscope]\napi_key_file = {key:?}\n"));
+    let open = |mode: u32| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        config.warnings().iter().any(|warning| warning.contains("open to everybody"))
+    };
+    assert!(open(0o644));
+    assert!(!open(0o640));
+    assert!(!open(0o600));
+}

@@ -1,0 +1,53 @@
+//! Keys that are there for what comes later: only their defaults are accepted, for a promise that is not kept is worse than none.
+
+use crate::config::inspect::Report;
+use crate::config::{Channels, Config};
+
+pub(super) fn later(config: &Config, report: &mut Report<'_>) {
+    let mut refuse = |set: bool, path: &str, what: &str| {
+        if set {
+            report.mistake(path, format!("{what} is not built yet; leave the key out for now"));
+        }
+    };
+    refuse(!config.storage.url.is_empty(), "storage.url", "storage.url (an object store of your own)");
+    refuse(
+        config.budget.daily_usd != 0.0,
+        "budget.daily_usd",
+        "budget.daily_usd (a limit on the day's cost)",
+    );
+    refuse(!config.webhook.is_empty(), "webhook", "[[webhook]]");
+    for (path, file) in [
+        ("http.token_file", &config.http.token_file),
+        ("http.tls_cert", &config.http.tls_cert),
+        ("http.tls_key", &config.http.tls_key),
+    ] {
+        refuse(!file.as_os_str().is_empty(), path, &format!("{path} (HTTP beyond loopback)"));
+    }
+    for (element, source) in super::directories(config) {
+        let path = format!("{element}.metadata_from_name");
+        refuse(
+            !source.metadata_from_name.is_empty(),
+            &path,
+            "metadata_from_name (metadata out of file names)",
+        );
+    }
+    for (index, route) in config.route.iter().enumerate() {
+        let path = |key: &str| format!("route.{index}.{key}");
+        refuse(
+            route.channels == Channels::Split,
+            &path("channels"),
+            "channels = \"split\" (each channel by itself)",
+        );
+        refuse(
+            !route.roles.is_empty(),
+            &path("roles"),
+            "roles (names of channels, which channels = \"split\" needs)",
+        );
+        refuse(route.skip_silence, &path("skip_silence"), "skip_silence = true");
+        refuse(
+            route.emotion != toml::Value::Boolean(true),
+            &path("emotion"),
+            "emotion other than true (suppressing it)",
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Figures that would stop everything, or mean nothing.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::inspect::Report;
+
+/// A process with a Rust library in it takes a few megabytes before its first event.
+const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
+
+pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
+    let dashscope = &config.dashscope;
+    let at_least_one = [
+        ("dashscope.task_queries_per_second", dashscope.task_queries_per_second as usize),
+        ("dashscope.concurrency", dashscope.concurrency),
+        ("dashscope.filetrans_concurrency", dashscope.filetrans_concurrency),
+    ];
+    for (path, value) in at_least_one {
+        if value == 0 {
+            report.mistake(path, format!("{path} = 0 would stop every job; set it to 1 or more"));
+        }
+    }
+    let durations = [
+        ("dashscope.poll_interval", dashscope.poll_interval),
+        ("nats.events_max_age", config.nats.events_max_age),
+    ];
+    for (path, value) in durations {
+        if value == Duration::ZERO {
+            report.mistake(path, format!("{path} must be longer than 0"));
+        }
+    }
+    for (path, value) in
+        [("nats.events_max_bytes", config.nats.events_max_bytes), ("state.max_size", config.state.max_size)]
+    {
+        if value == 0 {
+            report.mistake(
+                path,
+                format!("{path} = \"0B\" leaves no room for anything; set it to a size, as in \"10GiB\""),
+            );
+        }
+    }
+    if !(1..=5).contains(&config.nats.replicas) {
+        report.mistake(
+            "nats.replicas",
+            "nats.replicas must be 1 to 5, JetStream's limit; 3 outlives the loss of a server",
+        );
+    }
+    if config.state.directory.as_os_str().is_empty() {
+        report
+            .mistake("state.directory", "state.directory is empty; name the folder that outlives a restart");
+    }
+    let price = &config.price;
+    for (path, value) in
+        [("price.singapore", price.singapore), ("price.us", price.us), ("price.beijing", price.beijing)]
+    {
+        if !value.is_finite() || value < 0.0 {
+            report.mistake(path, format!("{path} must be USD per second of audio, 0 or more"));
+        }
+    }
+    for (index, plugin) in config.plugin.iter().enumerate() {
+        let mut refuse = |key: &str, text: String| report.mistake(&format!("plugin.{index}.{key}"), text);
+        if plugin.timeout == Duration::ZERO {
+            refuse("timeout", format!("timeout of plugin {:?} must be longer than 0", plugin.name));
+        }
+        if plugin.memory_limit < LEAST_PLUGIN_MEMORY {
+            refuse(
+                "memory_limit",
+                format!(
+                    "memory_limit of plugin {:?} is less than a process needs; give it 8MiB or more",
+                    plugin.name
+                ),
+            );
+        }
+        if plugin.library.is_empty() {
+            refuse("library", format!("library of plugin {:?} is empty; name one, or a path", plugin.name));
+        }
+        let is_hash = plugin.sha256.len() == 64 && plugin.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !plugin.sha256.is_empty() && !is_hash {
+            refuse(
+                "sha256",
+                format!(
+                    "sha256 of plugin {:?} must be 64 hexadecimal digits, as sha256sum prints",
+                    plugin.name
+                ),
+            );
+        }
+    }
+}

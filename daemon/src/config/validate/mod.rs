@@ -1,0 +1,44 @@
+//! The rules that types cannot say. Each names its key, and both keys where two do not go together.
+
+mod folders;
+mod later;
+mod limits;
+mod names;
+mod routes;
+mod services;
+mod subjects;
+
+use super::inspect::Report;
+use super::{Config, Source};
+
+/// Applies every rule.
+pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
+    services::dashscope(config, report);
+    services::nats(config, report);
+    services::http(config, report);
+    services::log(config, report);
+    limits::limits(config, report);
+    later::later(config, report);
+    names::names(config, report);
+    names::references(config, report);
+    routes::routes(config, report);
+    subjects::subjects(config, report);
+    folders::folders(config, report);
+    folders::globs(config, report);
+}
+
+/// The directory sources, with the path of each in the file.
+fn directories(config: &Config) -> impl Iterator<Item = (String, &super::DirectorySource)> {
+    config.source.iter().enumerate().filter_map(|(index, source)| match source {
+        Source::Directory(source) => Some((format!("source.{index}"), source)),
+        Source::Nats(_) => None,
+    })
+}
+
+/// The NATS sources, with the path of each in the file.
+fn intakes(config: &Config) -> impl Iterator<Item = (String, &super::NatsSource)> {
+    config.source.iter().enumerate().filter_map(|(index, source)| match source {
+        Source::Nats(source) => Some((format!("source.{index}"), source)),
+        Source::Directory(_) => None,
+    })
+}

@@ -1,0 +1,66 @@
+//! Names and what refers to them.
+
+use std::collections::BTreeMap;
+
+use crate::config::inspect::Report;
+use crate::config::nearest::suggestion;
+use crate::config::{Config, DEFAULT_ROUTE};
+
+pub(super) fn names(config: &Config, report: &mut Report<'_>) {
+    unique("source", config.source.iter().map(|source| source.name()), report);
+    unique("route", config.route.iter().map(|route| route.name.as_str()), report);
+    unique("plugin", config.plugin.iter().map(|plugin| plugin.name.as_str()), report);
+}
+
+pub(super) fn references(config: &Config, report: &mut Report<'_>) {
+    let mut routes: Vec<&str> = config.route.iter().map(|route| route.name.as_str()).collect();
+    routes.push(DEFAULT_ROUTE);
+    let sources: Vec<&str> = config.source.iter().map(|source| source.name()).collect();
+    for (index, source) in config.source.iter().enumerate() {
+        if !routes.contains(&source.route()) {
+            let hint = suggestion(source.route(), &routes);
+            let text = format!(
+                "there is no [[route]] named {:?}, which source {:?} takes{hint}",
+                source.route(),
+                source.name()
+            );
+            report.mistake(&format!("source.{index}.route"), text);
+        }
+    }
+    for (index, plugin) in config.plugin.iter().enumerate() {
+        for (position, name) in plugin.sources.iter().enumerate() {
+            if !sources.contains(&name.as_str()) {
+                let hint = suggestion(name, &sources);
+                let text = format!(
+                    "there is no [[source]] named {name:?}, which plugin {:?} listens to{hint}",
+                    plugin.name
+                );
+                report.mistake(&format!("plugin.{index}.sources.{position}"), text);
+            }
+        }
+    }
+}
+
+/// Names become subject tokens, metric labels and folders.
+fn unique<'n>(table: &str, names: impl Iterator<Item = &'n str>, report: &mut Report<'_>) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, name) in names.enumerate() {
+        let path = format!("{table}.{index}.name");
+        if !is_name(name) {
+            report.mistake(
+                &path,
+                format!("name = {name:?} of [[{table}]] must be made of a-z, 0-9, _ and -, as in \"calls\""),
+            );
+        } else if seen.insert(name, index).is_some() {
+            report.mistake(
+                &path,
+                format!("another [[{table}]] is named {name:?} already; each needs a name of its own"),
+            );
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    !name.is_empty() && name.bytes().all(fits)
+}

@@ -1,0 +1,55 @@
+//! How recordings are recognized: what the region and the service can do.
+
+use crate::config::inspect::Report;
+use crate::config::{Config, EngineChoice, Route, Source};
+
+pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
+    for (index, route) in config.route.iter().enumerate() {
+        let path = |key: &str| format!("route.{index}.{key}");
+        if !route.context.is_empty() && !route.context_file.as_os_str().is_empty() {
+            report.mistake(&path("context_file"), "context and context_file are both set; keep one of them");
+        } else if let Err(text) = route.context_text() {
+            report.mistake(&path("context_file"), text);
+        }
+        if !is_language(&route.language) {
+            let text = format!(
+                "language = {:?} is not a code such as \"en\", \"zh\" or \"yue\"; empty detects it",
+                route.language
+            );
+            report.mistake(&path("language"), text);
+        }
+        if route.engine == EngineChoice::Filetrans {
+            filetrans(config, route, &path("engine"), report);
+        }
+    }
+}
+
+/// Two or three small letters; which of them a model knows changes with the model.
+fn is_language(code: &str) -> bool {
+    code.is_empty() || (matches!(code.len(), 2 | 3) && code.bytes().all(|byte| byte.is_ascii_lowercase()))
+}
+
+fn filetrans(config: &Config, route: &Route, path: &str, report: &mut Report<'_>) {
+    if config.dashscope.filetrans_model().is_none() {
+        let text = format!(
+            "route {:?} wants engine = \"filetrans\", and dashscope.region = \"us\" has no such model; use \"auto\" or \"flash\", or \
+             set dashscope.filetrans_model",
+            route.name
+        );
+        report.mistake(path, text);
+    }
+    let local = config.source.iter().find_map(|source| match source {
+        Source::Directory(source) if source.route == route.name => Some(&source.name),
+        _ => None,
+    });
+    if let Some(source) = local
+        && !config.dashscope.allow_temporary_upload
+    {
+        let text = format!(
+            "route {:?} sends the files of source {source:?} to filetrans, which fetches them from a URL, and \
+             dashscope.allow_temporary_upload = false leaves none; allow it, or use \"auto\" or \"flash\"",
+            route.name
+        );
+        report.mistake(path, text);
+    }
+}

@@ -1,0 +1,135 @@
+//! Addresses and credentials of what the daemon talks to, and where it listens.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use async_nats::ServerAddr;
+use url::Url;
+
+use crate::config::Config;
+use crate::config::inspect::Report;
+use crate::config::lookup::nats_files;
+use crate::{http, logging};
+
+pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
+    let address = &config.dashscope.base_url;
+    if !address.is_empty() {
+        let path = "dashscope.base_url";
+        match Url::parse(address) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
+                report.mistake(path, "dashscope.base_url is not an http or https address");
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
+                report.mistake(path, "dashscope.base_url carries a user, password or query; the key belongs into a file of its own");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let text = format!(
+                    "dashscope.base_url is no URL ({error}); write it as \"https://dashscope-intl.aliyuncs.com/api/v1\""
+                );
+                report.mistake(path, text);
+            }
+        }
+    }
+    for (position, entry) in config.security.allow_urls.iter().enumerate() {
+        if !is_host_or_network(entry) {
+            let text = format!(
+                "security.allow_urls has {entry:?}, which is neither a host nor a network such as \"127.0.0.1/32\""
+            );
+            report.mistake(&format!("security.allow_urls.{position}"), text);
+        }
+    }
+}
+
+pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
+    let nats = &config.nats;
+    if nats.servers.is_empty() {
+        report.mistake(
+            "nats.servers",
+            "nats.servers is empty; name one server at least, as in \"nats://127.0.0.1:4222\"",
+        );
+    }
+    for (position, server) in nats.servers.iter().enumerate() {
+        if server.trim().is_empty() || server.parse::<ServerAddr>().is_err() {
+            // An address may carry a password, so it is not repeated here.
+            let text = "an address in nats.servers cannot be read; write it as \"nats://host:4222\"";
+            report.mistake(&format!("nats.servers.{position}"), text);
+        }
+    }
+    if nats.user.is_empty() != nats.password_file.as_os_str().is_empty() {
+        let (path, other) = if nats.user.is_empty() {
+            ("nats.password_file", "nats.user")
+        } else {
+            ("nats.user", "nats.password_file")
+        };
+        report.mistake(path, format!("{path} is set and {other} is not; set both or neither"));
+    }
+    if nats.tls_cert.as_os_str().is_empty() != nats.tls_key.as_os_str().is_empty() {
+        let (path, other) = if nats.tls_cert.as_os_str().is_empty() {
+            ("nats.tls_key", "nats.tls_cert")
+        } else {
+            ("nats.tls_cert", "nats.tls_key")
+        };
+        report.mistake(path, format!("{path} is set and {other} is not; set both or neither"));
+    }
+    let ways: Vec<&str> = [
+        ("nats.credentials_file", nats.credentials_file.as_path()),
+        ("nats.password_file", nats.password_file.as_path()),
+        ("nats.token_file", nats.token_file.as_path()),
+        ("nats.nkey_file", nats.nkey_file.as_path()),
+    ]
+    .into_iter()
+    .filter(|(_, file)| !file.as_os_str().is_empty())
+    .map(|(path, _)| path)
+    .collect();
+    if let [first, second, ..] = ways[..] {
+        report.mistake(
+            second,
+            format!("{second} and {first} are both set; NATS takes one way to prove who we are"),
+        );
+    }
+    for (path, file) in nats_files(nats) {
+        if let Err(reason) = readable(file) {
+            report.mistake(path, format!("{path} {} cannot be read: {reason}", file.display()));
+        }
+    }
+}
+
+pub(super) fn http(config: &Config, report: &mut Report<'_>) {
+    let listen = &config.http.listen;
+    if listen.is_empty() {
+        return;
+    }
+    match http::address(listen) {
+        Ok(address) if address.ip().is_loopback() => {}
+        Ok(_) => report.mistake(
+            "http.listen",
+            format!(
+                "http.listen = {listen:?} reaches beyond loopback, which needs a token and TLS, and they are not built yet; listen on \
+                 127.0.0.1 and put a proxy in front"
+            ),
+        ),
+        Err(text) => report.mistake("http.listen", text),
+    }
+}
+
+pub(super) fn log(config: &Config, report: &mut Report<'_>) {
+    if let Err(text) = logging::filter(&config.log.level) {
+        report.mistake("log.level", text);
+    }
+}
+
+fn is_host_or_network(entry: &str) -> bool {
+    match entry.split_once('/') {
+        Some((address, bits)) => match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
+            (Ok(IpAddr::V4(_)), Ok(bits)) => bits <= 32,
+            (Ok(IpAddr::V6(_)), Ok(bits)) => bits <= 128,
+            _ => false,
+        },
+        None => !entry.is_empty() && (entry.parse::<IpAddr>().is_ok() || url::Host::parse(entry).is_ok()),
+    }
+}
+
+fn readable(file: &Path) -> Result<(), std::io::Error> {
+    std::fs::File::open(file).map(|_| ())
+}

@@ -1,0 +1,140 @@
+//! Subjects: two consumers that hear the same message would both pay for it.
+
+use crate::config::Config;
+use crate::config::inspect::Report;
+
+pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
+    let own = format!("{}.event.>", config.nats.subject_prefix);
+    let intakes: Vec<_> = super::intakes(config).collect();
+    for (position, (path, source)) in intakes.iter().enumerate() {
+        let path = format!("{path}.subject");
+        if let Err(reason) = is_filter(&source.subject) {
+            report.mistake(&path, format!("subject = {:?} {reason}", source.subject));
+            continue;
+        }
+        if overlap(&source.subject, &own) {
+            let text = format!(
+                "subject = {:?} would hear the daemon's own events on {own:?}; choose another",
+                source.subject
+            );
+            report.mistake(&path, text);
+        }
+        let heard = intakes[..position].iter().find(|(_, other)| overlap(&source.subject, &other.subject));
+        if let Some((_, other)) = heard {
+            let text = format!(
+                "subject = {:?} overlaps {:?} of source {:?}: a message on both would be recognized and paid for twice; \
+                 make them differ",
+                source.subject, other.subject, other.name
+            );
+            report.mistake(&path, text);
+        }
+    }
+    for (path, source) in &intakes {
+        if !source.stream.is_empty() && !is_stream(&source.stream) {
+            report.mistake(
+                &format!("{path}.stream"),
+                format!("stream = {:?} is not a stream's name", source.stream),
+            );
+        }
+    }
+    for (path, name) in
+        [("nats.events_stream", &config.nats.events_stream), ("nats.audio_stream", &config.nats.audio_stream)]
+    {
+        if !is_stream(name) {
+            report.mistake(
+                path,
+                format!("{path} = {name:?} is not a stream's name: letters, digits, _ and - make one"),
+            );
+        }
+    }
+    if config.nats.events_stream == config.nats.audio_stream {
+        report.mistake(
+            "nats.audio_stream",
+            "nats.audio_stream and nats.events_stream are the same; they must differ",
+        );
+    }
+    if let Err(reason) = is_filter(&config.nats.subject_prefix) {
+        report.mistake(
+            "nats.subject_prefix",
+            format!("nats.subject_prefix = {:?} {reason}", config.nats.subject_prefix),
+        );
+    } else if config.nats.subject_prefix.contains(['*', '>']) {
+        report.mistake(
+            "nats.subject_prefix",
+            "nats.subject_prefix has a wildcard; events are published below it, so it has none",
+        );
+    }
+}
+
+/// Whether some subject matches both filters.
+fn overlap(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('.'), b.split('.'));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(x), Some(y)) if x == y || x == "*" || y == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether NATS takes this as a subject with wildcards.
+fn is_filter(subject: &str) -> Result<(), &'static str> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    if subject.is_empty() {
+        return Err("is empty; write a subject, as in \"hark.audio.inbox\"");
+    }
+    if subject.starts_with('$') {
+        return Err("begins with $, where NATS keeps its own subjects; choose another");
+    }
+    if subject.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        return Err("has white space in it, which NATS subjects have not");
+    }
+    if tokens.iter().any(|token| token.is_empty()) {
+        return Err("has an empty part between two dots, or at an end");
+    }
+    if tokens[..tokens.len() - 1].contains(&">") {
+        return Err("has > before its end; > stands for all that follows");
+    }
+    Ok(())
+}
+
+fn is_stream(name: &str) -> bool {
+    let bad = |letter: char| letter.is_whitespace() || letter.is_control() || ".*>/\\".contains(letter);
+    !name.is_empty() && !name.contains(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_filter, overlap};
+
+    #[test]
+    fn two_filters_overlap_when_one_subject_matches_both() {
+        for (a, b, expected) in [
+            ("hark.audio.inbox", "hark.audio.inbox", true),
+            ("hark.audio.inbox", "hark.audio.other", false),
+            ("hark.audio.*", "hark.audio.inbox", true),
+            ("hark.audio.*", "hark.audio.inbox.deep", false),
+            ("hark.audio.>", "hark.audio.inbox.deep", true),
+            ("hark.audio.>", "hark.audio", false),
+            ("hark.*.inbox", "hark.audio.*", true),
+            ("hark.*.inbox", "hark.*.other", false),
+            (">", "anything", true),
+            ("*.audio", "hark.>", true),
+        ] {
+            assert_eq!(overlap(a, b), expected, "{a} and {b}");
+            assert_eq!(overlap(b, a), expected, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_nats_refuses() {
+        for subject in ["", "a..b", ".a", "a.", "a b", "a.>.b", "$JS.API.>"] {
+            assert!(is_filter(subject).is_err(), "{subject:?}");
+        }
+        for subject in ["a", "a.*.c", "a.>", ">", "*"] {
+            assert!(is_filter(subject).is_ok(), "{subject:?}");
+        }
+    }
+}

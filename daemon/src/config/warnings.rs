@@ -1,0 +1,52 @@
+//! What is no mistake and yet worth saying.
+
+use super::lookup::{nats_files, readable_by_all};
+use super::{Config, Source, WhenDone};
+
+/// Languages that the service's manual lists; models learn more than manuals say, so another one is only worth a word.
+const LANGUAGES: [&str; 27] = [
+    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th", "tr", "uk",
+    "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
+];
+
+impl Config {
+    /// Looks at the machine as it is now: folders that are not there yet, secrets that lie open. `check` prints these, `run` logs
+    /// them; neither stops for them.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.source.is_empty() {
+            warnings.push("there is no [[source]], so nothing is listened to; the manual shows two".into());
+        }
+        for source in &self.source {
+            let Source::Directory(source) = source else { continue };
+            let folder = source.path.display();
+            let name = &source.name;
+            match std::fs::metadata(&source.path) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => warnings.push(format!("source {name:?}: {folder} is not a folder; nothing is found in it")),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => warnings.push(format!(
+                    "source {name:?}: the folder {folder} does not exist yet; it is watched as soon as it does"
+                )),
+                Err(error) => warnings.push(format!("source {name:?}: the folder {folder} cannot be looked at: {error}")),
+            }
+            if source.when_done != WhenDone::Move && !source.failed_directory.as_os_str().is_empty() {
+                warnings.push(format!(
+                    "source {name:?} has a failed_directory, which only when_done = \"move\" uses"
+                ));
+            }
+        }
+        for route in self.route.iter().filter(|route| !route.language.is_empty()) {
+            if !LANGUAGES.contains(&route.language.as_str()) {
+                warnings.push(format!(
+                    "route {:?}: language {:?} is not among those that the service lists; it may refuse it",
+                    route.name, route.language
+                ));
+            }
+        }
+        let secrets =
+            nats_files(&self.nats).filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
+        warnings.extend(secrets.filter_map(|(_, path)| readable_by_all(path)));
+        warnings.extend(self.dashscope.api_key_path().and_then(|path| readable_by_all(&path)));
+        warnings
+    }
+}
