@@ -57,11 +57,21 @@ const SECONDS: u64 = 7;
 impl World {
     fn new(seed: u64) -> World {
         let mut dice = Dice(seed);
-        let job = Job::new(Uuid::nil(), "calls", "default", Origin::Nothing, Recording::default(), Map::new());
+        let job =
+            Job::new(Uuid::nil(), "calls", "default", Origin::Nothing, Recording::default(), Map::new());
         let policy = Policy { ambiguous_retries: dice.roll(3) as u32, price: 0.000_035 };
         let list_tells = !dice.one_in(4);
         let (events, now) = (vec![accepted(&job)], job.accepted_at);
-        World { dice, job, events, service: Service::default(), policy, now, list_tells, repeated_unknown: false }
+        World {
+            dice,
+            job,
+            events,
+            service: Service::default(),
+            policy,
+            now,
+            list_tells,
+            repeated_unknown: false,
+        }
     }
 
     /// One transaction: the state and its events, or neither.
@@ -79,7 +89,8 @@ impl World {
     }
 
     fn fail(&mut self, consequence: Consequence) {
-        let fault = Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
+        let fault =
+            Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
         self.commit(Fact::Failed { failure: Failure { fault, consequence }, billed_seconds: 0, revision: 0 });
     }
 
@@ -102,7 +113,9 @@ impl World {
         let before = (self.job.clone(), self.events.len());
         match (self.job.state.clone(), self.dice.roll(3)) {
             (State::Accepted | State::Queued { .. } | State::Heard { .. }, 0) => self.commit(Fact::Stored),
-            (State::Ended { .. } | State::Stored { .. } | State::Settled { .. }, 1) => self.fail(Consequence::GiveUp),
+            (State::Ended { .. } | State::Stored { .. } | State::Settled { .. }, 1) => {
+                self.fail(Consequence::GiveUp)
+            }
             (State::Settled { .. } | State::Ended { .. }, 2) => self.commit(Fact::Restarted),
             _ => return,
         }
@@ -112,7 +125,8 @@ impl World {
     fn prepare(&mut self) {
         let recording = Box::new(Recording { duration_ms: Some(7_400), ..Recording::default() });
         if self.dice.one_in(12) {
-            let fault = Fault { code: "NotAudio".into(), blame: Blame::Audio, message: "no".into(), attempts: None };
+            let fault =
+                Fault { code: "NotAudio".into(), blame: Blame::Audio, message: "no".into(), attempts: None };
             return self.commit(Fact::Unusable { recording, fault });
         }
         let (engine, delivery) = match self.dice.roll(3) {
@@ -244,7 +258,10 @@ impl World {
             assert!(self.repeated_unknown, "marked without a repeated request of unknown fate");
         }
         assert!(self.job.ambiguous <= self.policy.ambiguous_retries + 1, "repeats within their budget");
-        assert!(self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries), "charges within the budget");
+        assert!(
+            self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries),
+            "charges within the budget"
+        );
     }
 }
 

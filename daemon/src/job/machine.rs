@@ -107,7 +107,10 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.job.state = State::Submitting { plan, object };
         }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
-        (State::Submitting { plan, .. } | State::Submitted { plan, .. }, Fact::Heard { transcript, revision }) => {
+        (
+            State::Submitting { plan, .. } | State::Submitted { plan, .. },
+            Fact::Heard { transcript, revision },
+        ) => {
             step.job.revision = step.job.revision.max(revision);
             step.job.billed_seconds += transcript.billed_seconds;
             step.job.state = State::Heard { plan, transcript };

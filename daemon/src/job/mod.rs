@@ -4,9 +4,9 @@
 //! any crash the ledger says exactly what is owed ([`Duty`]), and whoever owes it does it again under the same ids.
 
 pub mod annotate;
+pub mod audio;
 #[cfg(test)]
 mod history;
-pub mod audio;
 pub mod lane;
 pub mod ledger;
 pub mod machine;

@@ -18,6 +18,7 @@
 mod audio;
 mod emulator;
 mod events;
+mod files;
 mod hark;
 mod nats_server;
 mod process;
@@ -27,8 +28,9 @@ mod wait;
 pub use audio::wav;
 pub use emulator::Emulator;
 pub use events::Heard;
+pub use files::FileServer;
 pub use hark::{Hark, Setup};
 pub use nats_server::NatsServer;
 pub use process::Process;
 pub use programs::{harkd, plugin_library, python};
-pub use wait::{CEILING, http_get, wait_until};
+pub use wait::{CEILING, REDELIVERY, http_get, wait_until};

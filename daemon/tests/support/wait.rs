@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 /// Far above what anything here takes, also on a busy machine: it ends a test that would hang.
 pub const CEILING: Duration = Duration::from_secs(30);
 
+/// As [`CEILING`], where a message has to be delivered again first: the consumers' `ack_wait` is 30 s (CONTRACT 3).
+pub const REDELIVERY: Duration = Duration::from_secs(75);
+
 /// Asks until it is so.
 ///
 /// # Panics

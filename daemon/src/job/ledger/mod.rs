@@ -9,6 +9,7 @@ pub mod files;
 pub mod intake;
 pub mod jobs;
 pub mod outbox;
+pub mod retention;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -112,6 +113,7 @@ pub struct Ledger {
     writes: mpsc::Sender<Box<dyn Write>>,
     reader: Arc<Mutex<Connection>>,
     room: watch::Receiver<Result<(), String>>,
+    admission: Arc<watch::Sender<bool>>,
     wakers: Arc<[Notify; Duty::ALL.len()]>,
     _lock: Arc<std::fs::File>,
 }
@@ -193,6 +195,25 @@ impl Ledger {
     /// Waits for [`Ledger::wake`]; a wake before the wait is not lost. One waiter a duty.
     pub async fn woken(&self, duty: Duty) {
         self.wakers[duty as usize].notified().await;
+    }
+
+    /// Opens or closes the door for new recordings: closed while the state directory is as large as it may be. What is inside goes on
+    /// to its end, which is what makes room.
+    pub fn admit(&self, open: bool) {
+        if self.admission.send_replace(open) != open {
+            match open {
+                true => info!("the state directory has room again; sources go on"),
+                false => error!(
+                    "the state directory has reached state.max_size and sources wait; raise it, or see why events do not leave"
+                ),
+            }
+        }
+    }
+
+    /// Waits until new recordings may come in. Sources ask before each.
+    pub async fn admitted(&self) {
+        // The sender lives as long as this handle: waiting cannot fail.
+        let _ = self.admission.subscribe().wait_for(|open| *open).await;
     }
 
     /// `Ok` while writes go through; else why they wait.

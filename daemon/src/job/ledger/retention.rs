@@ -1,0 +1,42 @@
+//! What is forgotten, and how much there is.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::LedgerError;
+
+/// Jobs forgotten in one transaction: others wait for no longer than that takes, some milliseconds.
+const BATCH: i64 = 500;
+
+/// Forgets settled jobs that ended before `before`, with the keys of their messages; returns how many. Call again until it is 0.
+/// What is known of files stays for as long as the files do.
+///
+/// # Errors
+/// When a statement fails.
+pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, LedgerError> {
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM job WHERE ended < ?1 AND duty = 'nothing' ORDER BY ended LIMIT ?2")?;
+    let ids: Vec<uuid::Uuid> = statement
+        .query_map(params![before.as_millisecond(), BATCH], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in &ids {
+        connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ids.len())
+}
+
+/// Bytes below the state directory: ledger, outbox, spool and temporary files together. What cannot be read is not counted.
+pub fn size(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => size(&entry.path()),
+            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |metadata| metadata.len()),
+            _ => 0,
+        })
+        .sum()
+}
