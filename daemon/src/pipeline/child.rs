@@ -32,6 +32,7 @@ const SOCKET: i32 = 100;
 /// When the daemon did not start this process, or is gone.
 pub fn run() -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(os::enter(c"hark-plugin")?, SOCKET)?;
+    std::env::set_current_dir("/")?;
     let socket = UnixStream::from(socket);
     let mut reader = BufReader::with_capacity(64 << 10, socket.try_clone()?);
     let mut buffer = Vec::new();

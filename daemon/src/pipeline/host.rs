@@ -155,13 +155,7 @@ impl Supervisor {
             match self.step(open, &mut looks).await {
                 Step::Heard(Ok(message)) => self.hear(message).await,
                 Step::Heard(Err(gone)) => self.bury(gone).await,
-                Step::Loaded(outcome) => {
-                    self.take_over(*outcome);
-                    if let Some(ready) = ready.take() {
-                        // Nobody waits any more: the start was given up.
-                        let _ = ready.send(());
-                    }
-                }
+                Step::Loaded(outcome) => self.take_over(*outcome),
                 Step::Late => self.lose_patience().await,
                 Step::Queued(Some(work)) => {
                     self.pending.push_back(Pending { work, first_turn: None, survived_a_crash: false });
@@ -171,6 +165,12 @@ impl Supervisor {
                 Step::Retry => self.begin_loading(),
             }
             self.pump();
+            if self.loading.is_none()
+                && let Some(ready) = ready.take()
+            {
+                // Nobody may be waiting any more; the plugin runs all the same.
+                let _ = ready.send(());
+            }
         }
         for process in [self.process.take(), self.successor.take()].into_iter().flatten() {
             process.retire(self.timeout, self.log.clone()).await;
@@ -347,30 +347,30 @@ impl Supervisor {
             let began = self.pending.front().and_then(|first| first.first_turn);
             began.is_some_and(|began| began.elapsed() < self.timeout)
         };
+        // Before the answer: who hears of the quarantine must find it.
+        match (quarantined, self.successor.take()) {
+            (true, _) => self.quarantine(&message),
+            (false, Some(successor)) => self.install(successor),
+            (false, None) => self.begin_loading(),
+        }
         match self.pending.front_mut() {
             Some(first) if busy && may_repeat => first.survived_a_crash = true,
             Some(_) if busy => {
                 if let Some(first) = self.pending.pop_front() {
-                    answer(first.work, Err(Failure { message: message.clone(), quarantined }));
+                    answer(first.work, Err(Failure { message, quarantined }));
                 }
             }
             _ => {}
         }
-        if !quarantined {
-            match self.successor.take() {
-                Some(successor) => self.install(successor),
-                None => self.begin_loading(),
-            }
-            return;
-        }
-        let reason = format!("three failures within ten minutes, the last one: {message}");
+    }
+
+    fn quarantine(&mut self, last: &str) {
         tracing::error!(
-            plugin = %self.name, library = %self.launch.load.library.display(), error = %message,
+            plugin = %self.name, library = %self.launch.load.library.display(), error = last,
             "plugin quarantined; transcripts flow on without it until its library is replaced or the daemon restarted"
         );
-        self.loading = None;
-        self.successor = None;
-        self.retry = None;
+        (self.loading, self.successor, self.retry) = (None, None, None);
+        let reason = format!("three failures within ten minutes, the last one: {last}");
         self.enter(PluginState::Quarantined, Some(reason));
     }
 
@@ -425,11 +425,6 @@ impl Supervisor {
             let missing = description.missing.join("; ");
             tracing::warn!(plugin = %self.name, missing, "this kernel cannot confine plugins fully");
         }
-        {
-            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-            status.description = Some(description.clone());
-            status.pid = process.id();
-        }
         if let Some(old) = self.process.replace(process) {
             tokio::spawn(old.retire(self.timeout, self.log.clone()));
         }
@@ -464,8 +459,9 @@ impl Supervisor {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.state = state;
         status.reason = reason;
-        if state != PluginState::Running {
-            status.pid = None;
+        status.pid = self.process.as_ref().and_then(Process::id);
+        if let Some(process) = &self.process {
+            status.description = Some(process.description.clone());
         }
         for each in PluginState::ALL {
             let gauge = self.metrics.plugin_state.with_label_values(&[self.name.as_str(), each.as_str()]);

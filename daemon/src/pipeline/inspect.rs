@@ -19,7 +19,8 @@ use crate::config;
 /// How long one call may take in a trial, and the end of the process.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Loads a configured plugin, lets it make its instance from its config, and ends it. Blocks for ten seconds at most.
+/// Loads a configured plugin, lets it make its instance from its config, and ends it. Blocks for some ten seconds at most. It has no
+/// folder of its own to write to meanwhile.
 ///
 /// # Errors
 /// When the daemon could not run it; the words name the library or the config's key, and what to do.

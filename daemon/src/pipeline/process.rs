@@ -71,7 +71,9 @@ impl Process {
         });
         let start = async {
             let (child, socket) = command.spawn_stream().await?;
-            let unsent = wire::frame(&ToChild::Load(launch.load.clone()))?.as_slice().into();
+            // The process of a plugin has another working directory.
+            let load = Load { library: std::path::absolute(&launch.load.library)?, ..launch.load.clone() };
+            let unsent = wire::frame(&ToChild::Load(load))?.as_slice().into();
             Ok(Process {
                 child,
                 socket,

@@ -108,6 +108,18 @@ impl Running {
         self.statuses().into_iter().find(|status| status.name == name).unwrap()
     }
 
+    /// Waits until a plugin's status is as it should be, for at most ten seconds.
+    pub async fn until(&self, name: &str, right: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
+        for _ in 0..1_000 {
+            let status = self.status(name);
+            if right(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} stays {:?}", self.status(name));
+    }
+
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }

@@ -14,13 +14,17 @@
 //!
 //! Words and phrases are found whatever their case and whatever spaces stand between their words, and only as whole words where the script
 //! has spaces: "cancel" is not found in "cancellation", but "退款" is found in "我要退款。". One alert for a rule and segment: the first place
-//! in it that matches, with the segment's times, since nobody measured those of a word.
+//! in it that matches, with the segment's times, since nobody measured those of a word. Of more alerts than the daemon takes for one
+//! transcript (256) the most severe are raised, and an event of the plugin says how many were left out.
 
 mod config;
 mod matcher;
 
+use std::cmp::Ordering;
+
 use hark_sdk::event::{Alert, AlertState, Severity};
-use hark_sdk::{Error, Host, Plugin, Transcript};
+use hark_sdk::{Error, Host, Plugin, Transcript, emission};
+use serde_json::json;
 
 pub use config::{Config, Mistake, Rule};
 pub use matcher::{Match, Matcher};
@@ -38,7 +42,26 @@ impl Plugin for KeywordAlert {
     }
 
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
-        self.alerts(transcript).iter().try_for_each(|alert| host.alert(alert))
+        let mut alerts = self.alerts(transcript);
+        let found = alerts.len();
+        if found > emission::MOST {
+            // Room for one more event, which says so; the most severe stay, in their order.
+            let most = emission::MOST - 1;
+            let mut by_severity: Vec<Severity> = alerts.iter().map(|alert| alert.severity).collect();
+            by_severity.sort_by(|left, right| right.cmp(left));
+            let least = by_severity[most - 1];
+            let mut room = most - by_severity.iter().filter(|&&severity| severity > least).count();
+            alerts.retain(|alert| match alert.severity.cmp(&least) {
+                Ordering::Greater => true,
+                Ordering::Equal if room > 0 => {
+                    room -= 1;
+                    true
+                }
+                _ => false,
+            });
+            host.emit(&json!({ "alerts": found, "left_out": found - alerts.len() }))?;
+        }
+        alerts.iter().try_for_each(|alert| host.alert(alert))
     }
 }
 

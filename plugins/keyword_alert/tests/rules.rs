@@ -142,6 +142,32 @@ fn a_regex_sees_the_text_as_it_is_and_an_empty_match_is_none() {
 }
 
 #[test]
+fn of_too_many_alerts_the_most_severe_are_raised_and_the_rest_is_counted() {
+    let config = json!({ "rules": [
+        { "name": "chatter", "any": ["well"], "severity": "info" },
+        { "name": "fraud", "any": ["gift card"], "severity": "critical" },
+    ]});
+    let mut said = vec!["well, well"; 400];
+    said[350] = "buy a gift card";
+    let mut bench = Bench::<KeywordAlert>::create(&config.to_string()).unwrap();
+    let heard = bench.hand(&transcript(&said)).unwrap();
+    assert!(heard.refused.is_empty());
+    let Body::Plugin(note) = &heard.emitted[0] else { panic!("{:?}", heard.emitted[0]) };
+    assert_eq!(note.data, json!({ "alerts": 400, "left_out": 145 }));
+    let names: Vec<_> = heard.emitted[1..]
+        .iter()
+        .map(|body| match body {
+            Body::AlertRaised(alert) => alert.alert.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        (names.len(), names[0], names[253], names[254]),
+        (255, "chatter-0", "chatter-253", "fraud-350")
+    );
+}
+
+#[test]
 fn a_config_that_cannot_mean_anything_names_rule_and_key() {
     for (config, words) in [
         (json!({}), "key \"rules\" is missing or empty"),
