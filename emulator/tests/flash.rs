@@ -122,9 +122,9 @@ async fn counts_a_data_url_at_its_encoded_size() {
 
 #[tokio::test]
 async fn work_that_was_begun_is_charged_even_if_nobody_waits_for_it() {
-    let emulator = Emulator::start_with(&["--flash-delay", "200ms"]);
+    let emulator = Emulator::start_with(&["--flash-delay", "800ms"]);
     let body = flash_body(&data_url(&wav(2_000, 1, 7)));
-    let impatient = emulator.flash(&body).timeout(std::time::Duration::from_millis(100)).send().await;
+    let impatient = emulator.flash(&body).timeout(std::time::Duration::from_millis(400)).send().await;
     assert!(impatient.unwrap_err().is_timeout());
     eventually("the work is in the journal", async || {
         emulator.journal_of(Kind::Flash).iter().any(|line| line.charged_seconds == Some(2))

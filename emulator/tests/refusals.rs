@@ -150,12 +150,18 @@ async fn flash_downloads_public_urls() {
 async fn rates_are_enforced_when_asked() {
     let emulator = Emulator::start_with(&["--enforce-limits"]);
     let body = flash_body(&data_url(&wav(1_000, 1, 7)));
-    let mut codes = Vec::new();
-    for _ in 0..3 {
-        let answer = emulator.flash(&body).send().await.unwrap();
-        codes.push(if answer.status() == 200 { String::new() } else { refusal(answer).await.1 });
+    let burst = futures::future::join_all((0..20).map(|_| emulator.flash(&body).send())).await;
+    let (mut served, mut refused) = (0, 0);
+    for answer in burst {
+        match answer.unwrap() {
+            answer if answer.status() == 200 => served += 1,
+            answer => {
+                assert_eq!(refusal(answer).await.1, "Throttling.BurstRate");
+                refused += 1;
+            }
+        }
     }
-    assert_eq!(codes, ["", "", "Throttling.BurstRate"], "100 a minute is less than two a second");
+    assert!((2..10).contains(&served) && refused > 10, "100 a minute is two in a second: {served} served");
 
     let queries =
         (0..30).map(|_| emulator.http.get(format!("{}/tasks/x", emulator.api)).bearer_auth(KEY).send());
@@ -164,6 +170,7 @@ async fn rates_are_enforced_when_asked() {
         .into_iter()
         .map(|answer| answer.unwrap().status().as_u16())
         .collect();
-    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 20);
-    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 10);
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((20..30).contains(&served), "20 in a second: {served} served");
+    assert!(statuses.contains(&429));
 }
