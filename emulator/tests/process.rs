@@ -41,7 +41,7 @@ fn leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_large_upload_goes_to_disk_and_not_to_memory() {
-    const MIB: usize = 256;
+    const MIB: usize = 96;
     let emulator = Emulator::start();
     let policy = emulator.policy(FILETRANS).await;
     let before = emulator.resident_mib();
