@@ -1,5 +1,11 @@
 //! Audio is parsed in children that may crash, hang and eat memory. The children are real (`harkd audio-worker`), and so is what happens to
 //! them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "an unwrap in a test's helper is an assertion too"
+)]
+#![allow(clippy::print_stdout, reason = "figures are printed for whoever asks")]
 
 use std::fs::File;
 use std::io::Write;
