@@ -6,6 +6,7 @@ use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::units::{Duration, TimeBase, Timestamp};
 use symphonia::default::formats::{AiffReader, CafReader, IsoMp4Reader, MkvReader, OggReader};
 
 use super::source::Source;
@@ -19,7 +20,7 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
     let truncated = is_iso(format) && breaks_off(&mut source)?;
     let bytes = source.length();
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
-    let reader = open(stream, format).map_err(explain)?;
+    let mut reader = open(stream, format).map_err(explain)?;
     let Some(track) = reader.first_track(TrackType::Audio) else {
         return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
     };
@@ -28,7 +29,7 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
         _ => None,
     };
     let codec = parameters.and_then(codec_name);
-    Ok(Probe {
+    let found = Probe {
         // Opus has a name of its own for the same pages.
         format: if format == "ogg" && codec == Some("opus") { "opus" } else { format }.into(),
         codec: codec.map(str::to_owned),
@@ -37,7 +38,27 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
         sample_rate: parameters.and_then(|it| it.sample_rate),
         bytes,
         truncated,
-    })
+    };
+    if found.duration_ms.is_some() {
+        return Ok(found);
+    }
+    // Written to a pipe, in fragments, or cut off: nobody wrote the length down.
+    let (id, base) = (track.id, track.time_base);
+    let walked = base.and_then(|base| walk(reader.as_mut(), id, base));
+    Ok(Probe { duration_ms: walked, ..found })
+}
+
+/// The time from the track's first packet to the end of its last, reading the file to its end. What stops the reader early
+/// is the end as far as anybody can hear.
+fn walk(reader: &mut dyn FormatReader, track: u32, base: TimeBase) -> Option<u64> {
+    let (mut first, mut end): (Option<Timestamp>, Option<Timestamp>) = (None, None);
+    while let Ok(Some(packet)) = reader.next_packet() {
+        if packet.track_id == track {
+            first = Some(first.map_or(packet.pts, |first| first.min(packet.pts)));
+            end = end.max(packet.pts.checked_add(packet.dur));
+        }
+    }
+    milliseconds(base, first?.duration_to(end?)?)
 }
 
 fn open<'s>(
@@ -69,9 +90,13 @@ fn explain(error: Error) -> ProbeError {
 
 fn duration_ms(reader: &dyn FormatReader, track: &Track) -> Option<u64> {
     let media = reader.media_info();
-    let of = |base: Option<symphonia::core::units::TimeBase>, duration| base?.calc_duration(duration?);
-    let time = of(track.time_base, track.duration).or_else(|| of(media.time_base, media.duration))?;
-    u64::try_from(time.as_millis()).ok().filter(|milliseconds| *milliseconds > 0)
+    let of = |base: Option<TimeBase>, duration: Option<Duration>| milliseconds(base?, duration?);
+    of(track.time_base, track.duration).or_else(|| of(media.time_base, media.duration))
+}
+
+fn milliseconds(base: TimeBase, duration: Duration) -> Option<u64> {
+    let milliseconds = u64::try_from(base.calc_duration(duration)?.as_millis()).ok()?;
+    (milliseconds > 0).then_some(milliseconds)
 }
 
 fn codec_name(parameters: &AudioCodecParameters) -> Option<&'static str> {

@@ -37,7 +37,8 @@ pub struct Probe {
     pub sample_rate: Option<u32>,
     /// Size of the file when it was probed.
     pub bytes: u64,
-    /// The file ends before its audio does; `duration_ms` counts what is there.
+    /// The file ends before its audio does (WAV, FLAC, MP3, ISO media). `duration_ms` counts what is there, except in ISO media,
+    /// whose index speaks of the whole.
     #[serde(default)]
     pub truncated: bool,
 }

@@ -70,6 +70,10 @@ impl Kind {
             let webm = head.windows(4).any(|word| word == b"webm");
             return Kind::Container(if webm { "webm" } else { "mkv" });
         }
+        // Old telephony; symphonia does not know it.
+        if at(0, b"OggS") && at(28, b"Speex   ") {
+            return Kind::FirstBytesOnly("ogg");
+        }
         if at(0, b"RIFF") && at(8, b"AVI ") {
             return Kind::FirstBytesOnly("avi");
         }

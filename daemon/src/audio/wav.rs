@@ -34,9 +34,10 @@ pub(super) fn probe(source: &mut Source) -> Result<Probe, ProbeError> {
     })
 }
 
-/// `frames / rate` in milliseconds, rounded down.
+/// `frames / rate` in milliseconds, rounded.
 pub(super) fn milliseconds(frames: u64, rate: u32) -> u64 {
-    (u128::from(frames) * 1000 / u128::from(rate.max(1))).min(u128::from(u64::MAX)) as u64
+    let rate = u128::from(rate.max(1));
+    ((u128::from(frames) * 1000 + rate / 2) / rate).min(u128::from(u64::MAX)) as u64
 }
 
 fn truncated(why: &str) -> ProbeError {
@@ -160,8 +161,12 @@ impl Format {
             }
             _ => None,
         };
-        let measured = by_block.or(by_rate).ok_or_else(|| truncated("its header has no data rate"))?;
-        // The exact count, if it is not a lie: a tenth off, and we believe the bytes.
-        Ok(fact.filter(|fact| fact.abs_diff(measured) <= measured / 10).unwrap_or(measured))
+        match (by_block.or(by_rate), fact) {
+            // The exact count, if it is not a lie: a tenth off, and we believe the bytes.
+            (Some(measured), Some(fact)) if fact.abs_diff(measured) <= measured / 10 => Ok(fact),
+            (Some(measured), _) => Ok(measured),
+            (None, Some(fact)) => Ok(fact),
+            (None, None) => Err(truncated("its header has no data rate")),
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,6 +100,52 @@ async fn dropping_the_handle_kills_the_child() {
     drop(child);
     let end = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut ready)).await;
     assert_eq!(end.unwrap().unwrap(), 0, "the socket closes when the child dies");
+}
+
+#[test]
+fn children_die_with_the_daemon_that_was_killed() {
+    let mut daemon = Command::new(std::env::current_exe().unwrap())
+        .args(["os::tests::short_lived_daemon", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env("HARK_TEST_DAEMON", "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    let child =
+        lines.map_while(Result::ok).find_map(|line| Some(line.split_once("child ")?.1.to_owned())).unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    // Gone, or a zombie that nobody has collected yet.
+    let stat = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    while !stat().is_empty() && !stat().contains(") Z ") {
+        assert!(std::time::Instant::now() < end, "{}", stat());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn short_lived_daemon() {
+    if std::env::var_os("HARK_TEST_DAEMON").is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (started, mut socket) = child("deaf_child", Path::new("/")).spawn_stream().await.unwrap();
+        socket.read_exact(&mut [0]).await.unwrap();
+        println!("child {}", started.id().unwrap());
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn deaf_child() {
+    let Some((mut socket, _)) = entered() else { return };
+    socket.write_all(b"!").unwrap();
+    // Does not notice that the socket closes; only the kernel can end it.
+    std::thread::sleep(Duration::from_secs(60));
 }
 
 async fn report_of(test: &str, folder: &Path) -> Report {
