@@ -1,0 +1,83 @@
+//! `harkd plugins`, as a person and as a script would use it.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
+
+#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
+#[path = "plugins/mod.rs"]
+mod plugins;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use plugins::Plugins;
+
+fn harkd(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harkd")).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn check(file: &Path, more: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = harkd(&[&["plugins", "check", "--json", &file.display().to_string()], more].concat());
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn a_good_plugin_passes_every_step() {
+    let plugins = Plugins::new().rust("hello").rust("keyword_alert").c("shout").c("listens");
+    let rules = r#"{"rules":[{"name":"churn","any":["cancel"],"regex":["退款"]}]}"#;
+    for (name, config) in [("hello", "{}"), ("keyword_alert", rules), ("listens", "{}")] {
+        let (code, trial) = check(&plugins.path().join(format!("{name}.so")), &["--with", config]);
+        assert_eq!(code, Some(0), "{trial:#}");
+        let steps: Vec<_> =
+            trial["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str()).collect();
+        assert!(steps.len() >= 6 && steps.contains(&Some("a final of silence")), "{steps:?}");
+    }
+    let output = harkd(&["plugins", "check", &plugins.path().join("hello.so").display().to_string()]);
+    let table = stdout(&output);
+    assert!(table.starts_with("0.1.0, hears finals\nsha256 "), "{table}");
+    assert!(table.contains("ok      load and create"), "{table}");
+    assert!(table.contains("ended in good order"), "{table}");
+}
+
+#[test]
+fn a_plugin_that_misbehaves_is_told_how() {
+    let plugins = Plugins::new().c("wrong_major").c("shout").c("rubbish").rust("keyword_alert");
+    for (name, step, words) in [
+        ("wrong_major", "load and create", "major version 7"),
+        ("shout", "a final", "segment texts for 2 segments"),
+        ("rubbish", "a final", "it says what the daemon refuses"),
+        ("keyword_alert", "load and create", "key \"rules\" is missing or empty"),
+        ("not_there", "load and create", "does not exist"),
+    ] {
+        let (code, trial) = check(&plugins.path().join(format!("{name}.so")), &[]);
+        let last = trial["steps"].as_array().unwrap().last().unwrap();
+        assert_eq!((code, last["name"].as_str()), (Some(78), Some(step)), "{trial:#}");
+        assert!(last["error"].as_str().unwrap().contains(words), "{trial:#}");
+    }
+    assert_eq!(harkd(&["plugins", "check", "x.so", "--with", "[]"]).status.code(), Some(64));
+}
+
+#[test]
+fn the_list_says_what_loads_and_why_the_rest_does_not() {
+    let plugins = Plugins::new().rust("hello").c("no_symbol");
+    let config = plugins.path().join("harkd.toml");
+    let entries = ["hello", "no_symbol"].map(|name| {
+        let library = plugins.path().join(format!("{name}.so"));
+        format!("[[plugin]]\nname = \"{name}\"\nlibrary = \"{}\"\n", library.display())
+    });
+    std::fs::write(&config, entries.concat()).unwrap();
+    let config = config.display().to_string();
+
+    let output = harkd(&["--config", &config, "plugins", "list", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((rows[0]["name"].as_str(), rows[0]["state"].as_str()), (Some("hello"), Some("loaded")));
+    assert_eq!(rows[0]["version"], "0.1.0");
+    assert_eq!((rows[1]["name"].as_str(), rows[1]["state"].as_str()), (Some("no_symbol"), Some("failed")));
+    assert!(rows[1]["reason"].as_str().unwrap().contains("exports no symbol"), "{rows:#}");
+
+    let table = stdout(&harkd(&["--config", &config, "plugins"]));
+    assert!(table.contains("hello      loaded  ") && table.contains("0.1.0, hears finals"), "{table}");
+}
