@@ -223,11 +223,11 @@ async fn a_transform_that_leaves_a_segment_as_it_was_has_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
-    let plugins = Plugins::new().c("rubbish").rust("hello").start().await;
+    let plugins = Plugins::new().c("rubbish").timeout(Duration::from_secs(20)).rust("hello").start().await;
     let pid = plugins.status("rubbish").pid;
     for (what, count, words) in [
         ("nothing", "9 of what it said", "a plugin cannot emit \"job.completed\""),
-        ("a flood", "99744 of what it said", "more than 256 events for one"),
+        ("a flood", "9744 of what it said", "more than 256 events for one"),
         ("a gigabyte", "11 of what it said", "at most 1048576 are forwarded"),
     ] {
         let processed = plugins.process(transcript(&[what])).await;

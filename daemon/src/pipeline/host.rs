@@ -287,7 +287,8 @@ impl Supervisor {
             self.count("rubbish");
             refused.truncate(4);
             let message = format!("{count} of what it said was refused: {}", refused.join("; "));
-            tracing::warn!(plugin = %self.name, job = %self.job(), error = %message, "plugin says what it may not");
+            // The words may quote what the plugin said, and so the transcript; they are for the event only.
+            tracing::warn!(plugin = %self.name, job = %self.job(), count, "plugin says what it may not; its event says what");
             if replace_refused {
                 // It wanted the text changed and did not manage: that is no success, above all not where it was to hide something.
                 return Err(Failure { message, quarantined: false });
@@ -375,6 +376,7 @@ impl Supervisor {
     }
 
     fn begin_loading(&mut self) {
+        // Not due again before this try has come to something.
         self.retry = self.retry.take().map(|(tries, at)| (tries, at + RETRY[RETRY.len() - 1]));
         self.metrics.plugin_starts.with_label_values(&[&self.name]).inc();
         if self.process.is_none() {

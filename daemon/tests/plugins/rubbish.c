@@ -16,7 +16,7 @@ ON_EVENT {
     }
     if (says(body, length, "flood")) {
         int accepted = 0;
-        for (int i = 0; i < 100000; i++) accepted += emit(host, "plugin", "1") == HARK_OK;
+        for (int i = 0; i < 10000; i++) accepted += emit(host, "plugin", "1") == HARK_OK;
         return accepted == 256 ? HARK_OK : HARK_FAILED;
     }
     int refused = 0;
