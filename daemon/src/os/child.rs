@@ -9,7 +9,8 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +140,12 @@ fn drop_privileges() -> io::Result<()> {
     // CAP_LEASE and whatever else the daemon was given is not the child's.
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    let held = capabilities(None)?;
+    // Only root has any left, whose capabilities do not come from the ambient set that the spawner gave up. To ask first matters: the
+    // unit's system call filter refuses capset to all.
+    if held.effective != none || held.permitted != none {
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    }
     // Neither dumped nor traced: other children run under the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())

@@ -161,6 +161,10 @@ fn spawner() -> io::Result<&'static mpsc::Sender<Request>> {
     }
     let (requests, received) = mpsc::channel::<Request>();
     std::thread::Builder::new().name("spawner".into()).stack_size(256 << 10).spawn(move || {
+        // Of this thread alone: the daemon keeps CAP_LEASE, and a child that is started here begins without.
+        if let Err(error) = rustix::thread::clear_ambient_capability_set() {
+            tracing::warn!(%error, "children will drop their capabilities themselves");
+        }
         for Request { mut command, runtime, answer } in received {
             let _context = runtime.enter();
             let child = command.spawn();
