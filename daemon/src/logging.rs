@@ -90,3 +90,6 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
     }
     Ok(directives.into_iter().fold(filter, EnvFilter::add_directive))
 }
+
+#[cfg(test)]
+mod tests;

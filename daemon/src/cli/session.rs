@@ -14,12 +14,7 @@ use crate::publish::{ConnectError, Patience, connect};
 /// # Errors
 /// 78, with every mistake.
 pub fn load(path: &Path) -> Result<Config, Exit> {
-    use figment::providers::{Env, Format, Serialized, Toml};
-    figment::Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::file(path))
-        .merge(Env::prefixed("HARK_").split("__"))
-        .extract()
-        .map_err(|mistakes| Exit::Config(mistakes.to_string()))
+    Ok(Config::load(path)?)
 }
 
 /// Runs a command's work on one thread; a command waits more than it computes.
