@@ -125,6 +125,20 @@ async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_always_hangs_delays_nobody_beyond_three_deadlines() {
+    let timeout = Duration::from_millis(300);
+    let plugins = Plugins::new().c("moody").timeout(timeout).rust("hello").start().await;
+    let began = Instant::now();
+    let all = futures::future::join_all((0..100).map(|_| plugins.process(told("hang")))).await;
+    let elapsed = began.elapsed();
+    println!("100 events for a plugin that always hangs took {elapsed:?} with a timeout of {timeout:?}");
+    assert!(all.iter().all(|processed| greeted(processed, "hello")));
+    assert_eq!(plugins.failures("moody", "timeout"), 3);
+    assert!(elapsed < 3 * timeout + Duration::from_secs(2), "{elapsed:?}");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_in_a_queue_hits_the_culprit_and_nobody_else() {
     let plugins = Plugins::new().c("moody").start().await;
     let events = (0..40).map(|number| told(if number == 17 { "abort" } else { "nothing" }));

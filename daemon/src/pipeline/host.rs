@@ -4,6 +4,8 @@
 //! the first is the culprit, and the rest simply goes to the next process. Nothing that a plugin does can hold an event longer than
 //! the deadlines here, and nothing it says is believed unchecked.
 
+mod answer;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hark_sdk::emission;
-use hark_sdk::event::{Body, Event};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
@@ -21,8 +21,10 @@ use super::process::{Gone, Launch, LoadError, Process};
 use super::status::{PluginState, PluginStatus};
 use super::strikes::Strikes;
 use super::verify::{Identity, identity};
-use super::wire::{Answer, FromChild, Outcome, Said};
+use super::wire::{FromChild, Outcome};
 use crate::http::metrics::Metrics;
+
+pub use answer::{Failure, Heard, Work};
 
 /// Events that may wait for one plugin; beyond, whoever hands them over waits.
 pub const QUEUE: usize = 64;
@@ -35,33 +37,6 @@ const RETRY: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
 /// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
-
-/// One event for one plugin.
-#[derive(Debug)]
-pub struct Work {
-    /// For the checks of what is said about it.
-    pub event: Arc<Event>,
-    /// `wire::event_frame` of it.
-    pub frame: Arc<[u8]>,
-    /// Who waits; nobody does for a partial.
-    pub answer: oneshot::Sender<Result<Heard, Failure>>,
-}
-
-/// What a plugin said about an event, checked.
-#[derive(Debug, Default)]
-pub struct Heard {
-    pub said: Vec<Body>,
-    pub replaced: Option<Event>,
-    /// Some of what it said was refused; in words.
-    pub refused: Option<String>,
-}
-
-/// A plugin could not look at an event.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    pub message: String,
-    pub quarantined: bool,
-}
 
 /// The supervisor, to be run until the queue's senders are gone.
 pub struct Supervisor {
@@ -211,7 +186,7 @@ impl Supervisor {
             if self.loading.is_none() {
                 let failure = self.unavailable();
                 for waiting in self.pending.drain(..) {
-                    answer(waiting.work, Err(failure.clone()));
+                    tell(waiting.work, Err(failure.clone()));
                 }
             }
             return;
@@ -244,64 +219,23 @@ impl Supervisor {
                 self.settle(Err(Failure { message: why, quarantined: false }));
             }
             Outcome::Ok => {
-                let heard = self.check(answered);
+                let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
+                let Some(first) = self.pending.front() else { return };
+                let heard = answer::read(&self.name, transform, &first.work.event, answered);
+                if !matches!(&heard, Ok(Heard { refused: None, .. })) {
+                    self.count("rubbish");
+                    // The words may quote what the plugin said, and so the transcript; they are for the event only.
+                    tracing::warn!(plugin = %self.name, job = %self.job(), "plugin says what it may not; its event says what");
+                }
                 self.settle(heard);
             }
         }
     }
 
-    /// Reads what was said about the first event; the process may be lying.
-    fn check(&self, answered: Answer) -> Result<Heard, Failure> {
-        let mut heard = Heard::default();
-        let mut refused = answered.refused;
-        let mut count = answered.refused_count;
-        let mut replace_refused = answered.replace_refused;
-        let mut refuse = |rubbish: emission::Rubbish| {
-            count += 1;
-            refused.push(rubbish.to_string());
-        };
-        for said in answered.said {
-            let body = match said {
-                _ if heard.said.len() == emission::MOST => Err(emission::Rubbish::TooMany),
-                Said::Emit { kind, json } => emission::emitted(&self.name, &kind, json.get().as_bytes()),
-                Said::Annotate { name, json } => {
-                    emission::annotated(&self.name, &name, json.get().as_bytes())
-                }
-            };
-            match body {
-                Ok(body) => heard.said.push(body),
-                Err(rubbish) => refuse(rubbish),
-            }
-        }
-        if let (Some(json), Some(first)) = (answered.replaced, self.pending.front()) {
-            let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
-            match emission::replaced(&first.work.event, json.get().as_bytes()) {
-                Ok(event) if transform => heard.replaced = Some(event),
-                outcome => {
-                    replace_refused = true;
-                    refuse(outcome.err().unwrap_or(emission::Rubbish::NoTransform));
-                }
-            }
-        }
-        if count > 0 {
-            self.count("rubbish");
-            refused.truncate(4);
-            let message = format!("{count} of what it said was refused: {}", refused.join("; "));
-            // The words may quote what the plugin said, and so the transcript; they are for the event only.
-            tracing::warn!(plugin = %self.name, job = %self.job(), count, "plugin says what it may not; its event says what");
-            if replace_refused {
-                // It wanted the text changed and did not manage: that is no success, above all not where it was to hide something.
-                return Err(Failure { message, quarantined: false });
-            }
-            heard.refused = Some(message);
-        }
-        Ok(heard)
-    }
-
     /// The first event is done with.
     fn settle(&mut self, outcome: Result<Heard, Failure>) {
         if let Some(first) = self.pending.pop_front() {
-            answer(first.work, outcome);
+            tell(first.work, outcome);
         }
         self.sent -= 1;
         self.turn_began = Instant::now();
@@ -328,7 +262,7 @@ impl Supervisor {
         }
         let failure = Failure { message: "its process is still starting".to_owned(), quarantined: false };
         for waiting in self.pending.drain(..) {
-            answer(waiting.work, Err(failure.clone()));
+            tell(waiting.work, Err(failure.clone()));
         }
     }
 
@@ -358,7 +292,7 @@ impl Supervisor {
             Some(first) if busy && may_repeat => first.survived_a_crash = true,
             Some(_) if busy => {
                 if let Some(first) = self.pending.pop_front() {
-                    answer(first.work, Err(Failure { message, quarantined }));
+                    tell(first.work, Err(Failure { message, quarantined }));
                 }
             }
             _ => {}
@@ -481,7 +415,7 @@ impl Supervisor {
     }
 }
 
-fn answer(work: Work, outcome: Result<Heard, Failure>) {
+fn tell(work: Work, outcome: Result<Heard, Failure>) {
     // Nobody waits for a partial, nor where the daemon is stopping.
     let _ = work.answer.send(outcome);
 }

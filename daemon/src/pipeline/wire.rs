@@ -102,13 +102,17 @@ pub enum Said {
     Annotate { name: String, json: Box<RawValue> },
 }
 
-/// A frame with an event in it.
+/// A frame with an event in it: [`ToChild::Event`], written straight from the event.
 ///
 /// # Errors
 /// When it is longer than [`LONGEST`].
 pub fn event_frame(event: &Event) -> io::Result<Vec<u8>> {
-    let body = RawValue::from_string(serde_json::to_string(event)?)?;
-    frame(&ToChild::Event { kind: event.kind().to_string(), body: &body })
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Told<'a> {
+        Event { kind: String, body: &'a Event },
+    }
+    frame(&Told::Event { kind: event.kind().to_string(), body: event })
 }
 
 /// A message as a frame.

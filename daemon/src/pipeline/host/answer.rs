@@ -1,0 +1,150 @@
+//! What is asked of a plugin, and what its process answers, read with suspicion: a plugin can write anything into the daemon's socket.
+
+use std::sync::Arc;
+
+use hark_sdk::emission::{self, Rubbish};
+use hark_sdk::event::{Body, Event};
+use tokio::sync::oneshot;
+
+use crate::pipeline::wire::{Answer, Said};
+
+/// One event for one plugin.
+#[derive(Debug)]
+pub struct Work {
+    /// For the checks of what is said about it.
+    pub event: Arc<Event>,
+    /// `wire::event_frame` of it.
+    pub frame: Arc<[u8]>,
+    /// Who waits; nobody does for a partial.
+    pub answer: oneshot::Sender<Result<Heard, Failure>>,
+}
+
+/// What a plugin said about an event, checked.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub said: Vec<Body>,
+    pub replaced: Option<Event>,
+    /// Some of what it said was refused; in words.
+    pub refused: Option<String>,
+}
+
+/// A plugin could not look at an event.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub message: String,
+    pub quarantined: bool,
+}
+
+/// Reasons that are told; the rest is counted.
+const MOST_REASONS: usize = 4;
+
+/// Reads an answer to `event` that came from the process of the plugin called `plugin`.
+///
+/// # Errors
+/// When it wanted the text changed and did not manage: that is no success, above all not where the change was to hide something.
+pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> Result<Heard, Failure> {
+    let mut heard = Heard::default();
+    let mut reasons = answered.refused;
+    let mut count = answered.refused_count.max(reasons.len() as u64);
+    let mut replace_refused = answered.replace_refused;
+    let mut refuse = |rubbish: Rubbish| {
+        count += 1;
+        if reasons.len() < MOST_REASONS {
+            reasons.push(rubbish.to_string());
+        }
+    };
+    for said in answered.said {
+        let body = match said {
+            _ if heard.said.len() == emission::MOST => Err(Rubbish::TooMany),
+            Said::Emit { kind, json } => emission::emitted(plugin, &kind, json.get().as_bytes()),
+            Said::Annotate { name, json } => emission::annotated(plugin, &name, json.get().as_bytes()),
+        };
+        match body {
+            Ok(body) => heard.said.push(body),
+            Err(rubbish) => refuse(rubbish),
+        }
+    }
+    if let Some(json) = answered.replaced {
+        let replaced = match transform {
+            true => emission::replaced(event, json.get().as_bytes()),
+            false => Err(Rubbish::NoTransform),
+        };
+        match replaced {
+            Ok(event) => heard.replaced = Some(event),
+            Err(rubbish) => {
+                replace_refused = true;
+                refuse(rubbish);
+            }
+        }
+    }
+    if count > 0 {
+        let words: Vec<String> =
+            reasons.iter().take(MOST_REASONS).map(|reason| reason.chars().take(1024).collect()).collect();
+        let message = format!("{count} of what it said was refused: {}", words.join("; "));
+        if replace_refused {
+            return Err(Failure { message, quarantined: false });
+        }
+        heard.refused = Some(message);
+    }
+    Ok(heard)
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::testing::transcript;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::pipeline::wire::Outcome;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn forged(said: Vec<Said>, replaced: Option<&str>) -> Answer {
+        Answer {
+            result: Outcome::Ok,
+            error: None,
+            said,
+            replaced: replaced.map(raw),
+            replace_refused: false,
+            refused: Vec::new(),
+            refused_count: 0,
+        }
+    }
+
+    fn emit(kind: &str, json: &str) -> Said {
+        Said::Emit { kind: kind.to_owned(), json: raw(json) }
+    }
+
+    #[test]
+    fn what_a_process_forges_past_its_own_checks_is_refused_here() {
+        let event = transcript(&["hello"]);
+        let said = vec![
+            emit("plugin", "1"),
+            emit("job.completed", "{}"),
+            emit("plugin.somebody", "{}"),
+            emit("alert.raised", r#"{"plugin": "somebody"}"#),
+            Said::Annotate { name: "a.b".into(), json: raw("1") },
+            emit("plugin", &format!("{:?}", "x".repeat(emission::LARGEST))),
+        ];
+        let heard = read("me", false, &event, forged(said, None)).unwrap();
+        assert_eq!(heard.said.len(), 1);
+        assert!(heard.refused.unwrap().starts_with("5 of what it said was refused"));
+
+        let flood = (0..1_000).map(|_| emit("plugin", "1")).collect();
+        let heard = read("me", false, &event, forged(flood, None)).unwrap();
+        assert_eq!(heard.said.len(), emission::MOST);
+        assert!(heard.refused.unwrap().starts_with("744 of what it said was refused"));
+    }
+
+    #[test]
+    fn only_a_transform_replaces_and_only_all_of_it() {
+        let event = transcript(&["hello", "you"]);
+        let whole = r#"{"text": "x y", "segments": ["x", "y"]}"#;
+        let failure = read("me", false, &event, forged(Vec::new(), Some(whole))).unwrap_err();
+        assert!(failure.message.contains("declares itself a transform"), "{failure:?}");
+        assert!(read("me", true, &event, forged(Vec::new(), Some(whole))).unwrap().replaced.is_some());
+        assert!(read("me", true, &event, forged(Vec::new(), Some(r#"{"text": "x"}"#))).is_err());
+    }
+}
