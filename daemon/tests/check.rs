@@ -1,4 +1,5 @@
 //! `harkd check` as people and scripts call it.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -55,6 +56,26 @@ fn lists_mistakes_of_file_environment_and_key_together() {
     assert!(said.contains("there is no API key"), "{said}");
     assert!(said.contains("harkd: 4 mistakes in the configuration"), "{said}");
     assert!(!said.contains('\x1b'), "no colour where no terminal is");
+}
+
+#[test]
+fn a_plugin_that_does_not_load_is_a_mistake_at_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("harkd.toml");
+    let rubbish = folder.path().join("librubbish.so");
+    std::fs::write(&rubbish, "not a library").unwrap();
+    let text = format!(
+        "[[plugin]]\nname = \"absent\"\nlibrary = \"absent\"\n[[plugin]]\nname = \"rubbish\"\nlibrary = {rubbish:?}\n[[plugin]]\nname = \"lame\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let output = check(&file, &[], &[KEY]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    let name = file.display();
+    assert!(said.contains(&format!("{name}:3:11: plugin \"absent\" does not load: ")), "{said}");
+    assert!(said.contains(&format!("{name}:6:11: plugin \"rubbish\" does not load: ")), "{said}");
+    assert!(said.contains(&format!("{name}:7:1: [[plugin]] lacks \"library\"")), "{said}");
+    assert!(said.contains("harkd: 3 mistakes"), "{said}");
 }
 
 #[test]

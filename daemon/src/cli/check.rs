@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
+use crate::pipeline;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -17,7 +18,11 @@ pub struct Args {
 
 /// 0 with a summary if the daemon would start with this config, else 78 and the mistakes.
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
-    let inspection = config::inspect(path);
+    let mut inspection = config::inspect(path);
+    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    });
     let (config, mut mistakes) = (inspection.config, inspection.mistakes);
     if let Err(text) = config.dashscope.api_key() {
         mistakes.add(text);

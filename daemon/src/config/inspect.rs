@@ -13,7 +13,7 @@ use super::environment::{self, Setting};
 use super::mistakes::{Mistake, Mistakes, Place};
 use super::nearest::suggestion;
 use super::schema::{Schema, TAG, Verdict};
-use super::{Config, DEFAULT_ROUTE, EMBEDDED, Route, validate};
+use super::{Config, DEFAULT_ROUTE, EMBEDDED, Plugin, Plugins, Route, validate};
 
 /// A config and what is wrong with it. What was wrong is at its default in `config`, which is fit to look for further mistakes and
 /// nothing else, unless there are none.
@@ -21,6 +21,8 @@ use super::{Config, DEFAULT_ROUTE, EMBEDDED, Route, validate};
 pub struct Inspection {
     pub config: Config,
     pub mistakes: Mistakes,
+    /// Where each plugin's library is named; `None` if something about that plugin is wrong already.
+    libraries: Vec<Option<Place>>,
 }
 
 impl Inspection {
@@ -30,6 +32,18 @@ impl Inspection {
     /// All the mistakes.
     pub fn into_result(self) -> Result<Config, Mistakes> {
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// Tries each plugin about which nothing is wrong so far; what `load` says against one becomes a mistake at its library's line.
+    pub fn try_plugins(&mut self, load: impl Fn(&Plugin, &Plugins) -> Result<(), String>) {
+        for (plugin, place) in self.config.plugin.iter().zip(&self.libraries) {
+            let Some(place) = place else { continue };
+            if let Err(reason) = load(plugin, &self.config.plugins) {
+                let text = format!("plugin {:?} does not load: {reason}", plugin.name);
+                self.mistakes.mistakes.push(Mistake { place: place.clone(), text });
+            }
+        }
+        self.mistakes.sort();
     }
 }
 
@@ -81,7 +95,9 @@ pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>
     if config.route(DEFAULT_ROUTE).is_none() {
         config.route.push(Route::named(DEFAULT_ROUTE));
     }
-    Inspection { config, mistakes: report.finish() }
+    let libraries =
+        (0..config.plugin.len()).map(|index| report.sound(&format!("plugin.{index}"), "library")).collect();
+    Inspection { config, mistakes: report.finish(), libraries }
 }
 
 /// Collects mistakes by the path of the key, such as `source.0.path`.
@@ -116,10 +132,17 @@ impl<'d> Report<'d> {
         }
     }
 
-    fn finish(self) -> Mistakes {
-        let mut mistakes = self.mistakes;
-        mistakes.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
-        mistakes
+    /// Where a key of an element stands, if nothing is wrong with the element.
+    fn sound(&self, element: &str, key: &str) -> Option<Place> {
+        let within = format!("{element}.");
+        let spoilt =
+            !self.document.errors.is_empty() || self.paths.iter().any(|path| path.starts_with(&within));
+        (!spoilt).then(|| self.document.find(&format!("{within}{key}")))
+    }
+
+    fn finish(mut self) -> Mistakes {
+        self.mistakes.sort();
+        self.mistakes
     }
 }
 

@@ -41,6 +41,11 @@ impl Mistakes {
         self.mistakes.push(Mistake { place: Place::File, text: text.into() });
     }
 
+    /// Into the order of the file; what has no line comes first.
+    pub(super) fn sort(&mut self) {
+        self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+    }
+
     /// True if there is nothing wrong.
     pub fn is_empty(&self) -> bool {
         self.mistakes.is_empty()
