@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::process::Process;
 use super::programs;
-use super::wait::{CEILING, wait_until};
+use super::wait::{CEILING, http, wait_until};
 
 /// A running `dashscope-emulator`; gone when it is dropped.
 #[derive(Debug)]
@@ -57,6 +57,14 @@ impl Emulator {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         // The last line may be half written.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// What it does wrong from now on, in place of all faults before; `json!([])` ends them. The kinds: `dashscope-emulator --help`.
+    pub async fn set_faults(&self, faults: Value) {
+        let (address, _) = self.api.trim_start_matches("http://").split_once('/').unwrap();
+        let answer = http(address.parse().unwrap(), "PUT", "/emulator/faults", &faults.to_string()).await;
+        let (status, body) = answer.expect("the emulator answers");
+        assert_eq!(status, 200, "{body}");
     }
 
     /// SIGSTOP: connections stay open and nothing answers.

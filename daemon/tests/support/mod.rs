@@ -33,4 +33,4 @@ pub use hark::{Hark, Setup};
 pub use nats_server::NatsServer;
 pub use process::Process;
 pub use programs::{harkd, plugin_library, python};
-pub use wait::{CEILING, REDELIVERY, http_get, wait_until};
+pub use wait::{CEILING, REDELIVERY, http, http_get, wait_until};

@@ -65,14 +65,26 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// SIGSTOP: it is there and does not answer.
+    /// SIGSTOP: it is there and does not answer. Returns when every thread stands still, which takes the kernel a moment.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        while !self.stands_still() {
+            std::thread::yield_now();
+        }
     }
 
     /// SIGCONT, after [`Process::pause`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.flatten().all(|thread| {
+            // "1234 (its name) T …"; a thread that is gone meanwhile stands still too.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
+        })
     }
 
     fn signal(&self, signal: Signal) {

@@ -26,9 +26,17 @@ pub async fn wait_until(what: &str, ceiling: Duration, mut condition: impl Async
 
 /// Status and body of a GET, or nothing while nobody answers.
 pub async fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    http(address, "GET", path, "").await
+}
+
+/// Status and body of a request, or nothing while nobody answers.
+pub async fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok()?;

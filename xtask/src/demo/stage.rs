@@ -164,7 +164,7 @@ fn start_emulator(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Resul
     let mut command = Command::new(workspace.built("dashscope-emulator"));
     command.env_remove(KEY).args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"]);
     // Slow enough to see the text grow.
-    command.args(["--flash-delay", "400ms", "--token-delay", "150ms"]);
+    command.args(["--flash-delay", "400ms", "--token-delay", "150ms", "--task-delay", "3s"]);
     command.arg("--manifest").arg(workspace.path(samples::MANIFEST));
     let mut emulator = Child::start("dashscope-emulator", command, Output::Kept)?;
     let api = interrupt.wait_for(TIME_TO_START, || {
