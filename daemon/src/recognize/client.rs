@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use hark_sdk::event::Blame;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
@@ -16,9 +15,9 @@ use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::body::{Departure, Left, Outgoing};
-use super::error::{Error, fault};
+use super::error::Error;
 use super::verdict::Refusal;
-use crate::config::{Dashscope, Region, Secret};
+use crate::config::Secret;
 
 /// How long the network may take.
 #[derive(Debug, Clone, Copy)]
@@ -67,20 +66,11 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// Redirects that a result's host may answer with.
 const RESULT_REDIRECTS: usize = 3;
 
-/// The service's address in the configured region.
-pub(crate) fn base_url(config: &Dashscope) -> &str {
-    match (config.base_url.as_str(), config.region) {
-        ("", Region::Singapore | Region::Us) => "https://dashscope-intl.aliyuncs.com/api/v1",
-        ("", Region::Beijing) => "https://dashscope.aliyuncs.com/api/v1",
-        (address, _) => address,
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Client {
     api: Http,
     storage: Http,
-    base: String,
+    base: Url,
     key: RwLock<Secret>,
     key_file: Option<PathBuf>,
     timeouts: Timeouts,
@@ -120,7 +110,7 @@ impl Client {
         Ok(Client {
             api: build(&|| builder(Policy::none())).map_err(tls)?,
             storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS))).map_err(tls)?,
-            base,
+            base: url,
             key: RwLock::new(key),
             key_file,
             timeouts,
@@ -134,9 +124,18 @@ impl Client {
             .header(ACCEPT, HeaderValue::from_static("application/json"))
     }
 
-    /// A GET of the API, with its own time limit.
-    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.with_key(self.api.get(format!("{}{path}", self.base))).timeout(self.timeouts.call)
+    /// A GET of the API, with its own time limit. What a segment of the path contains stays in that segment.
+    pub(crate) fn get(&self, segments: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        self.with_key(self.api.get(url)).timeout(self.timeouts.call)
+    }
+
+    /// The client that follows no redirects, for a host that must not see the key.
+    pub(crate) fn without_key(&self) -> &Http {
+        &self.api
     }
 
     /// The client for hosts that must not see the key.
@@ -174,11 +173,11 @@ impl Client {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map_err(|error| lost(causes(error), departure)),
+                answer = &mut answer => return answer.map_err(|error| lost(error.is_connect(), causes(error), departure)),
                 moved = departure.moved(), if moving => moving = moved,
                 () = tokio::time::sleep(self.timeouts.idle) => {
                     let seconds = self.timeouts.idle.as_secs();
-                    return Err(lost(format!("nothing moved for {seconds} s"), departure));
+                    return Err(lost(false, format!("nothing moved for {seconds} s"), departure));
                 }
             }
         }
@@ -256,7 +255,13 @@ impl Client {
         }
     }
 
-    async fn body(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
+    /// What a host other than the API says to a request that it refuses; as much as there is of it.
+    pub(crate) async fn refusal_text(&self, mut response: Response) -> String {
+        let body = self.body(&mut response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    pub(crate) async fn body(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk(response).await? {
             if body.len() + chunk.len() > limit {
@@ -301,13 +306,17 @@ pub(crate) fn refusal_in(answer: &Value, headers: Option<&HeaderMap>, status: Op
     Some(Error::refused(&Refusal { status, code: Some(code), message, hint, should_retry }))
 }
 
-/// A request that was not answered. Only a body that left whole can have been taken.
-fn lost(causes: String, departure: &Departure) -> Error {
+/// A request that was not answered. Only a body that left whole can have been taken; one that broke off on its way is free to
+/// repeat, but not for ever: it may be this very request that the network does not let through.
+fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     if let Some(error) = departure.fault() {
         return error;
     }
     match departure.left() {
-        Left::Nothing => Error::not_sent(&format!("the service was not reached: {causes}")),
+        _ if connecting => Error::not_sent(&format!("the service was not reached: {causes}")),
+        Left::Nothing => {
+            Error::again("NotSent", &format!("the connection broke before the request: {causes}"))
+        }
         Left::Some(bytes) => Error::again(
             "NotSent",
             &format!("the connection broke after {bytes} bytes of the request: {causes}"),
@@ -372,9 +381,4 @@ fn is_loopback(url: &Url) -> bool {
 /// Something in an answer is not where the protocol has it.
 pub(crate) fn missing(what: &str) -> Error {
     Error::unknown("UnreadableAnswer", &format!("the service's answer has no {what}"))
-}
-
-/// A fault of a configuration that the service cannot be asked with.
-pub(crate) fn misconfigured(code: &str, message: String) -> Error {
-    Error::give_up(fault(code.into(), Blame::Hark, message))
 }

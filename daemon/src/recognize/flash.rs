@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::body::{Content, Departure, Outgoing};
 use super::client::{Client, refusal_in};
 use super::error::Error;
+use super::filetrans::seconds;
 use super::route::mime;
 use super::sse::{Event, Parser};
 use super::text::{Piece, Text};
@@ -68,7 +69,7 @@ pub(crate) async fn recognize(
             .header("X-DashScope-SSE", HeaderValue::from_static("enable"))
             .header(ACCEPT, HeaderValue::from_static("text/event-stream"));
     }
-    if matches!(&request.audio, Audio::Url(url) if url.starts_with("oss://")) {
+    if matches!(request.audio, Audio::Url(url) if url.starts_with("oss://")) {
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
     let duration_ms = request.duration_ms;
@@ -229,8 +230,7 @@ impl Answer {
         };
         // While it runs the reason is null, or the word "null".
         let piece = match choice["finish_reason"].as_str() {
-            Some("stop") => Piece::Last,
-            Some("length") => Piece::Last,
+            Some("stop" | "length") => Piece::Last,
             _ => Piece::More,
         };
         if piece == Piece::Last {
@@ -240,12 +240,9 @@ impl Answer {
     }
 
     fn bill(&mut self, answer: &Value) {
-        let seconds = &answer["usage"]["seconds"];
-        // An integer by the documents; a fraction is rounded up, as money is.
-        if let Some(seconds) =
-            seconds.as_u64().or_else(|| seconds.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64))
-        {
-            self.billed_seconds = seconds;
+        let usage = &answer["usage"]["seconds"];
+        if usage.is_number() {
+            self.billed_seconds = seconds(usage);
         }
     }
 
@@ -267,12 +264,17 @@ impl Answer {
             begin_ms: duration_ms.map(|_| 0),
             end_ms: duration_ms,
             timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
-            text,
+            text: text.clone(),
             language: self.language,
             emotion: self.emotion,
         };
         // Nothing said is not a piece of speech.
-        let segments = if segment.text.trim().is_empty() { Vec::new() } else { vec![segment] };
-        Transcript { segments, truncated: self.truncated == Some(true), billed_seconds: self.billed_seconds }
+        let segments = if text.trim().is_empty() { Vec::new() } else { vec![segment] };
+        Transcript {
+            text,
+            segments,
+            truncated: self.truncated == Some(true),
+            billed_seconds: self.billed_seconds,
+        }
     }
 }

@@ -6,36 +6,42 @@
 //!
 //! A turn at a model's queue ([`Recognizer::turn`]) comes before everything that costs; the queue learns from what the turn was used for.
 
-#![allow(dead_code, reason = "filetrans and uploads use the rest")]
-
 mod body;
 mod client;
 pub mod error;
+mod filetrans;
 mod flash;
 mod queue;
 mod rate;
 pub mod route;
 pub mod sse;
+mod tasks;
 mod text;
+mod upload;
 mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use hark_sdk::event::Engine;
+use jiff::Timestamp;
 
 pub use body::Content;
 pub use client::{BuildError, Timeouts};
 pub use error::{Error, Verdict};
+pub use filetrans::{RESULT_GONE, SubmitRequest, Task};
 pub use flash::{Audio, FlashRequest, Listener};
 pub use queue::Turn;
+pub use tasks::{TaskList, TaskRow};
 
 use crate::config::{Dashscope, Secret};
 use crate::http::metrics::Metrics;
 use crate::job::Transcript;
+use crate::job::machine::Listing;
 use client::Client;
-use queue::Queue;
+use queue::{Pace, Queue};
 use rate::Pacer;
+use tasks::Known;
 
 /// The service, as seen from here: its connection and its queues. Clones share both.
 #[derive(Debug, Clone)]
@@ -48,6 +54,8 @@ struct Inner {
     client: Client,
     flash: Arc<Queue>,
     filetrans: Arc<Queue>,
+    queries: Pace,
+    known: Known,
     metrics: Metrics,
 }
 
@@ -80,9 +88,11 @@ impl Recognizer {
             |engine| Queue::new(engine, Pacer::per_minute(config.requests_per_minute), metrics.clone());
         Ok(Recognizer {
             inner: Arc::new(Inner {
-                client: Client::new(client::base_url(config), key, key_file, timeouts)?,
+                client: Client::new(config.base_url(), key, key_file, timeouts)?,
                 flash: queue(Engine::Flash),
                 filetrans: queue(Engine::Filetrans),
+                queries: Pace::new(Pacer::per_second(config.task_queries_per_second)),
+                known: Known::default(),
                 metrics,
             }),
         })
@@ -116,6 +126,81 @@ impl Recognizer {
         };
         self.billed(Engine::Flash, billed);
         turn.settle(outcome)
+    }
+
+    /// Streams a recording to the service's temporary storage, for the model named, under a name that nobody used before. Costs
+    /// nothing, so it needs no turn; while the account is refused it waits like one. Gives the `oss://` URL.
+    ///
+    /// # Errors
+    /// Another try is free, and needs another name; or the recording changed, or is too large.
+    pub async fn upload(&self, model: &str, content: Content, name: &str) -> Result<String, Error> {
+        let turn = self.inner.filetrans.admission().await;
+        if turn.is_probe() {
+            self.inner.client.reread_key().await;
+        }
+        let policy = turn.settle_free(upload::policy(&self.inner.client, model).await)?;
+        upload::store(&self.inner.client, policy, content, name).await
+    }
+
+    /// Submits a task. Gives its id. Not cancel-safe: a submit that is dropped on its way has an unknown fate.
+    ///
+    /// # Errors
+    /// See [`Error::into_failure`].
+    pub async fn submit(&self, turn: Turn, request: &SubmitRequest<'_>) -> Result<String, Error> {
+        turn.settle(filetrans::submit(&self.inner.client, request).await)
+    }
+
+    /// How a task stands. Waits for its place among all queries and lists of the account.
+    ///
+    /// # Errors
+    /// The question failed, which says nothing about the task: it is untouched, and is to be asked again after [`Error::retry`].
+    pub async fn query(&self, task_id: &str) -> Result<Task, Error> {
+        let inner = &*self.inner;
+        match inner.queries.free(filetrans::query(&inner.client, task_id)).await {
+            Ok(Task::NothingSaid { seconds }) => {
+                self.billed(Engine::Filetrans, seconds);
+                Ok(Task::NothingSaid { seconds })
+            }
+            Ok(Task::Failed(mut error)) => {
+                self.billed(Engine::Filetrans, error.billed_seconds);
+                inner.filetrans.learn(&mut error);
+                Ok(Task::Failed(error))
+            }
+            Ok(task) => Ok(task),
+            Err(mut error) => {
+                inner.filetrans.learn(&mut error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Fetches the result of a task that succeeded, and was charged with so many `seconds`.
+    ///
+    /// # Errors
+    /// The task is paid for all the same. [`Verdict::Unknown`] (gone, unreadable): a query gives a fresh URL; if that does not help
+    /// either, the transcript is lost and only another submit brings it. Else ask again after [`Error::retry`].
+    pub async fn result(&self, url: &str, seconds: u64) -> Result<Transcript, Error> {
+        let file = filetrans::result(&self.inner.client, url).await?;
+        self.billed(Engine::Filetrans, seconds);
+        Ok(file.into_transcript(seconds))
+    }
+
+    /// Tasks of a model that were submitted since a time, newest first, in a bounded number of pages.
+    ///
+    /// # Errors
+    /// As of [`Recognizer::query`].
+    pub async fn list(&self, model: &str, since: Timestamp) -> Result<TaskList, Error> {
+        tasks::list(&self.inner.client, &self.inner.queries, model, since).await
+    }
+
+    /// What became of a submit of unknown fate: looks for a task whose result names the uploaded object. `sent_at`: not after the
+    /// request may have left; a later time would find nothing and have it paid again.
+    ///
+    /// # Errors
+    /// As of [`Recognizer::query`]; nothing is decided.
+    pub async fn reconcile(&self, model: &str, object: &str, sent_at: Timestamp) -> Result<Listing, Error> {
+        let inner = &*self.inner;
+        tasks::reconcile(&inner.client, &inner.queries, &inner.known, model, object, sent_at).await
     }
 
     fn billed(&self, engine: Engine, seconds: u64) {

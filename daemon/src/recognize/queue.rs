@@ -91,6 +91,13 @@ impl Queue {
         }
     }
 
+    /// What a call outside the queue heard of the account (a query, a task that failed for its sake).
+    pub(crate) fn learn(&self, error: &mut Error) {
+        if let Verdict::Account { after, announce } = &mut error.verdict {
+            (*after, *announce) = self.account_refused(&error.fault.code, false);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete before the lock goes; a panic elsewhere leaves it usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,6 +122,48 @@ impl Queue {
     fn show_gate(&self) {
         let held = i64::from(self.state().gate.is_closed());
         self.metrics.recognize_held.with_label_values(&[self.engine.as_str()]).set(held);
+    }
+}
+
+/// Spaces free calls that have a rate of their own (task queries and lists).
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pacer: Mutex<Pacer>,
+    front: tokio::sync::Mutex<()>,
+}
+
+impl Pace {
+    pub(crate) fn new(pacer: Pacer) -> Self {
+        Pace { pacer: Mutex::new(pacer), front: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Makes a call when there is room for it. A 429 holds the next ones.
+    pub(crate) async fn free<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        {
+            let _front = self.front.lock().await;
+            loop {
+                let wait = self.pacer().wait(Instant::now());
+                if wait.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(wait).await;
+            }
+            self.pacer().take(Instant::now());
+        }
+        let sent = Instant::now();
+        let mut outcome = call.await;
+        match &mut outcome {
+            Ok(_) => self.pacer().succeeded(sent),
+            Err(Error { verdict: Verdict::Throttled { hint, after }, .. }) => {
+                *after = self.pacer().throttled(Instant::now(), sent, *hint);
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn pacer(&self) -> MutexGuard<'_, Pacer> {
+        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use hark_sdk::event::{Blame, Engine, Fault};
 
 use super::body::encoded_length;
 use super::error::fault;
-use crate::config::{EngineChoice, Route};
+use crate::config::{Dashscope, EngineChoice, Route};
 use crate::job::{Delivery, Plan};
 
 /// What is known of a recording. `None`: nobody measured it.
@@ -29,6 +29,17 @@ pub struct Offer {
     pub filetrans_model: Option<String>,
     /// `dashscope.allow_temporary_upload`.
     pub temporary_upload: bool,
+}
+
+impl Offer {
+    /// What the config says.
+    pub fn of(config: &Dashscope) -> Offer {
+        Offer {
+            flash_model: config.flash_model().to_owned(),
+            filetrans_model: config.filetrans_model().map(str::to_owned),
+            temporary_upload: config.allow_temporary_upload,
+        }
+    }
 }
 
 /// The service's limits (dashscope-protocol.md 2, 3, 6).

@@ -41,7 +41,9 @@ pub(crate) fn judge(refusal: &Refusal<'_>) -> (Verdict, Blame) {
     };
     let verdict = match verdict {
         Verdict::Again { at_most, .. } => Verdict::Again { hint: refusal.hint, at_most },
-        Verdict::Throttled { after, .. } => Verdict::Throttled { hint: refusal.hint, after },
+        Verdict::Throttled { after, .. } => {
+            Verdict::Throttled { hint: refusal.hint, after: refusal.hint.unwrap_or(after) }
+        }
         verdict => verdict,
     };
     (verdict, blame)

@@ -1,0 +1,275 @@
+//! `filetrans`: a task for up to twelve hours of audio. Submit, ask, fetch the result.
+
+use hark_sdk::event::{Blame, Fault, Segment, Timing};
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::Outgoing;
+use super::client::{Client, missing, unanswered};
+use super::error::Error;
+use super::verdict::{Refusal, means_silence};
+use crate::job::Transcript;
+
+/// What to recognize, and how.
+#[derive(Debug, Clone)]
+pub struct SubmitRequest<'a> {
+    /// The service's model name.
+    pub model: &'a str,
+    /// `https://…`, or what [`super::Recognizer::upload`] gave.
+    pub file_url: &'a str,
+    /// The service's language code; `None`: detect.
+    pub language: Option<&'a str>,
+    /// Names, terms, prose that bias the vocabulary.
+    pub context: Option<&'a str>,
+    /// Numbers as digits.
+    pub itn: bool,
+    /// Tracks to recognize, from 0; every one is billed by itself.
+    pub channels: &'a [u32],
+}
+
+/// How a task stands.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Waits at the service.
+    Pending,
+    /// The service is at work.
+    Running,
+    /// Done; the result is to be fetched ([`super::Recognizer::result`]).
+    Succeeded {
+        /// Signed: a secret, good for 24 h.
+        transcription_url: String,
+        /// `usage.seconds`.
+        seconds: u64,
+    },
+    /// Done, and nobody said anything.
+    NothingSaid {
+        /// `usage.seconds`.
+        seconds: u64,
+    },
+    /// It brings nothing: it failed (the error says whether a new task may fare better), was canceled, or the service does not know
+    /// it any more ([`super::Verdict::Unknown`]). Asking again changes nothing.
+    Failed(Error),
+}
+
+/// A result's code where it is gone for good, most likely after its 24 hours.
+pub const RESULT_GONE: &str = "ResultGone";
+
+const PATH: &str = "/services/audio/asr/transcription";
+
+/// Longest result file. Twelve hours of speech have some megabytes; without a bound a stranger's file could fill the memory.
+const MAX_RESULT_BYTES: usize = 64 << 20;
+
+pub(crate) async fn submit(client: &Client, request: &SubmitRequest<'_>) -> Result<String, Error> {
+    // Always with parameters: on the newer hosts a submit without them is accepted and then fails.
+    let mut parameters = json!({"channel_id": request.channels, "enable_itn": request.itn});
+    if let Some(language) = request.language.filter(|language| !language.is_empty()) {
+        parameters["language"] = language.into();
+    }
+    if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {
+        parameters["corpus"] = json!({"text": context});
+    }
+    let body =
+        json!({"model": request.model, "input": {"file_url": request.file_url}, "parameters": parameters});
+    let mut call = client.post(PATH).header("X-DashScope-Async", HeaderValue::from_static("enable"));
+    if request.file_url.starts_with("oss://") {
+        call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
+    }
+    let (body, departure) = Outgoing::bytes(body.to_string().into_bytes());
+    let answer = client.json(client.send(call, body, departure).await?).await?;
+    let task_id = answer["output"]["task_id"].as_str().filter(|id| !id.is_empty());
+    task_id.map(str::to_owned).ok_or_else(|| missing("task id"))
+}
+
+pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error> {
+    let response = client.get(&["tasks", task_id]).send().await.map_err(unanswered)?;
+    let answer = client.json(response).await.map_err(Error::of_a_free_call)?;
+    let output = &answer["output"];
+    let seconds = seconds(&answer["usage"]["seconds"]);
+    Ok(match output["task_status"].as_str() {
+        Some("PENDING") => Task::Pending,
+        Some("SUCCEEDED") => match transcription_url(output) {
+            Some(url) => Task::Succeeded { transcription_url: url.to_owned(), seconds },
+            None => Task::Failed(missing("transcription_url in a task that succeeded").billed(seconds)),
+        },
+        Some("FAILED") => failed(client, output, seconds),
+        Some("CANCELED" | "CANCELLED") => Task::Failed(Error::give_up(Fault {
+            code: "TaskCanceled".into(),
+            blame: Blame::Account,
+            message: "the task was canceled at the service by somebody with access to the account".into(),
+            attempts: None,
+        })),
+        Some("UNKNOWN") => {
+            let message = "the service does not know the task any more: expired, or of another account's key";
+            Task::Failed(Error::unknown("TaskUnknown", message))
+        }
+        // RUNNING, SUSPENDED, and whatever is added: anything but an end.
+        Some(_) => Task::Running,
+        None => return Err(missing("task_status").of_a_free_call()),
+    })
+}
+
+/// Fetches a result and makes segments of it.
+pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Error> {
+    let mut response =
+        client.storage().get(url).timeout(client.timeouts().call).send().await.map_err(unanswered)?;
+    let status = response.status().as_u16();
+    match status {
+        200 => {}
+        403 | 404 | 410 => {
+            let message = format!(
+                "the result's host answered HTTP status {status}: its 24 hours are over, or its file was removed"
+            );
+            return Err(Error::unknown(RESULT_GONE, &message));
+        }
+        _ => {
+            return Err(Error::again(
+                "NoResult",
+                &format!("the result's host answered HTTP status {status}"),
+            ));
+        }
+    }
+    let body = client.body(&mut response, MAX_RESULT_BYTES).await.map_err(Error::of_a_free_call)?;
+    // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
+    tokio::task::spawn_blocking(move || serde_json::from_slice(&body))
+        .await
+        .map_err(|_| Error::again("NoResult", "the reader of the result ended"))?
+        .map_err(|_| {
+            Error::unknown("UnreadableResult", "the result is not the JSON that the service documents")
+        })
+}
+
+fn failed(client: &Client, output: &Value, seconds: u64) -> Task {
+    let text = |name: &str| output[name].as_str().filter(|text| !text.is_empty());
+    // The siblings' shape has the code one floor down.
+    let nested = &output["results"][0];
+    let code = text("code").or(nested["code"].as_str());
+    let message = text("message").or(nested["message"].as_str()).unwrap_or_default();
+    if code.is_some_and(means_silence) {
+        return Task::NothingSaid { seconds };
+    }
+    let refusal = Refusal { code: Some(code.unwrap_or("TaskFailed")), message, ..Refusal::default() };
+    Task::Failed(client.masked(Error::refused(&refusal)).billed(seconds))
+}
+
+fn transcription_url(output: &Value) -> Option<&str> {
+    let places = [&output["result"], &output["results"][0]];
+    places.iter().find_map(|place| place["transcription_url"].as_str()).filter(|url| !url.is_empty())
+}
+
+/// An integer by the documents; a fraction is rounded up, as money is.
+pub(crate) fn seconds(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64)).unwrap_or(0)
+}
+
+/// What is read of a result file; word times are not.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ResultFile {
+    /// What was recognized, as the service had its URL.
+    #[serde(default)]
+    pub(crate) file_url: String,
+    transcripts: Vec<Channel>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Channel {
+    #[serde(default)]
+    channel_id: u32,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    sentences: Vec<Sentence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sentence {
+    begin_time: Option<f64>,
+    end_time: Option<f64>,
+    #[serde(default)]
+    text: String,
+    language: Option<String>,
+    emotion: Option<String>,
+}
+
+impl ResultFile {
+    /// The whole text as the service tells it (one line a channel), and the pieces in order of begin and channel, those without times last.
+    pub(crate) fn into_transcript(self, billed_seconds: u64) -> Transcript {
+        let texts: Vec<&str> = self.transcripts.iter().map(|channel| channel.text.trim()).collect();
+        let text = texts.iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join("\n");
+        let mut segments: Vec<Segment> =
+            self.transcripts.into_iter().flat_map(Channel::into_segments).collect();
+        segments.sort_by_key(|segment| (segment.begin_ms.unwrap_or(u64::MAX), segment.channel));
+        Transcript { text, segments, truncated: false, billed_seconds }
+    }
+}
+
+impl Channel {
+    fn into_segments(self) -> Vec<Segment> {
+        if self.sentences.is_empty() {
+            let whole =
+                Sentence { begin_time: None, end_time: None, text: self.text, language: None, emotion: None };
+            return if whole.text.trim().is_empty() {
+                Vec::new()
+            } else {
+                vec![whole.into_segment(self.channel_id)]
+            };
+        }
+        self.sentences.into_iter().map(|sentence| sentence.into_segment(self.channel_id)).collect()
+    }
+}
+
+impl Sentence {
+    fn into_segment(self, channel: u32) -> Segment {
+        let milliseconds =
+            |time: Option<f64>| time.filter(|time| *time >= 0.0).map(|time| time.round() as u64);
+        let (begin_ms, end_ms) = (milliseconds(self.begin_time), milliseconds(self.end_time));
+        let measured = begin_ms.is_some() && end_ms.is_some();
+        Segment {
+            channel,
+            role: None,
+            begin_ms: begin_ms.filter(|_| measured),
+            end_ms: end_ms.filter(|_| measured),
+            timing: if measured { Timing::Service } else { Timing::None },
+            text: self.text,
+            language: self.language.filter(|language| !language.is_empty()),
+            emotion: self.emotion.filter(|emotion| !emotion.is_empty()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(result: Value) -> Vec<Segment> {
+        serde_json::from_value::<ResultFile>(result).unwrap().into_transcript(0).segments
+    }
+
+    #[test]
+    fn sentences_of_all_channels_are_in_order_of_begin() {
+        let sentence = |begin: u64, end: u64, text: &str| json!({"sentence_id": 0, "begin_time": begin, "end_time": end, "language": "de", "emotion": "neutral", "text": text, "words": []});
+        let heard = segments(json!({"file_url": "u", "transcripts": [
+            {"channel_id": 0, "text": "a c", "sentences": [sentence(0, 900, "a"), sentence(2000, 2500, "c")]},
+            {"channel_id": 1, "text": "b", "sentences": [sentence(1000, 1500, "b")]},
+        ]}));
+        let shown: Vec<_> =
+            heard.iter().map(|segment| (segment.channel, segment.begin_ms, &*segment.text)).collect();
+        assert_eq!(shown, [(0, Some(0), "a"), (1, Some(1000), "b"), (0, Some(2000), "c")]);
+        assert_eq!(heard[0].timing, Timing::Service);
+        assert_eq!(heard[0].language.as_deref(), Some("de"));
+    }
+
+    #[test]
+    fn times_that_nobody_measured_are_not_invented() {
+        let heard = segments(json!({"transcripts": [{"channel_id": 0, "text": "whole"}]}));
+        assert_eq!((heard[0].begin_ms, heard[0].end_ms, heard[0].timing), (None, None, Timing::None));
+        let heard = segments(json!({"transcripts": [{"sentences": [{"begin_time": 5, "text": "a"}]}]}));
+        assert_eq!((heard[0].begin_ms, heard[0].timing), (None, Timing::None));
+    }
+
+    #[test]
+    fn silence_is_no_segment() {
+        assert_eq!(segments(json!({"transcripts": []})), []);
+        assert_eq!(segments(json!({"transcripts": [{"channel_id": 0, "text": "", "sentences": []}]})), []);
+    }
+}

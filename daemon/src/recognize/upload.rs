@@ -1,0 +1,122 @@
+//! The service's temporary storage: gives a local file a URL that filetrans can fetch, for 48 hours.
+
+use hark_sdk::event::Blame;
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+
+use super::body::{Content, Outgoing};
+use super::client::{Client, missing, unanswered};
+use super::error::{Error, Verdict, fault};
+
+/// Leave to upload one file for one model; good for some minutes.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    host: String,
+    directory: String,
+    /// In the order in which they go into the form.
+    fields: Vec<(&'static str, String)>,
+    max_file_mb: Option<u64>,
+}
+
+/// A storage that refuses a form for no known reason is asked this often.
+const TRIES: u32 = 4;
+
+pub(crate) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
+    let call = client.get(&["uploads"]).query(&[("action", "getPolicy"), ("model", model)]);
+    let answer = client.json(call.send().await.map_err(unanswered)?).await.map_err(Error::of_a_free_call)?;
+    let data = if answer["data"].is_object() { &answer["data"] } else { &answer["output"] };
+    let text = |name: &'static str| match &data[name] {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    };
+    let needed = |name: &'static str| {
+        text(name).ok_or_else(|| missing(&format!("{name} in the upload policy")).of_a_free_call())
+    };
+    Ok(Policy {
+        host: needed("upload_host")?,
+        directory: needed("upload_dir")?,
+        fields: vec![
+            ("OSSAccessKeyId", needed("oss_access_key_id")?),
+            ("Signature", needed("signature")?),
+            ("policy", needed("policy")?),
+            ("x-oss-object-acl", text("x_oss_object_acl").unwrap_or_else(|| "private".into())),
+            ("x-oss-forbid-overwrite", text("x_oss_forbid_overwrite").unwrap_or_else(|| "true".into())),
+            ("success_action_status", "200".into()),
+        ],
+        max_file_mb: data["max_file_size_mb"].as_u64(),
+    })
+}
+
+/// Streams a file to the storage. Gives its `oss://` URL once the storage has all of it, and it was what it should be.
+pub(crate) async fn store(
+    client: &Client,
+    policy: Policy,
+    content: Content,
+    name: &str,
+) -> Result<String, Error> {
+    let bytes = content.bytes();
+    if let Some(limit) = policy.max_file_mb.filter(|limit| *limit > 0 && bytes > limit << 20) {
+        let message = format!(
+            "the service's temporary storage takes up to {limit} MB, this has {}; put it where a URL reaches it and send that",
+            bytes >> 20
+        );
+        return Err(Error::give_up(fault("TooLargeForUpload".into(), Blame::Audio, message)));
+    }
+    let key = format!("{}/{name}", policy.directory.trim_end_matches('/'));
+    let mut form = Form::new().text("key", key.clone());
+    for (field, value) in policy.fields {
+        form = form.text(field, value);
+    }
+    let (body, mut departure) = Outgoing::raw(content);
+    let file = Part::stream_with_length(reqwest::Body::wrap(body), bytes).file_name(name.to_owned());
+    let call = client.without_key().post(&policy.host).multipart(form.part("file", file));
+    let response = client.watch(call, &mut departure).await.map_err(Error::of_a_free_call)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(format!("oss://{key}"));
+    }
+    let body = client.refusal_text(response).await;
+    Err(refused(status.as_u16(), &body))
+}
+
+/// The storage is not the API: its 403 is about the form, not about the account.
+fn refused(status: u16, body: &str) -> Error {
+    let code = element(body, "Code").unwrap_or("Unreadable");
+    let message = element(body, "Message").unwrap_or_default();
+    let said = format!("the temporary storage refused the file with HTTP status {status}, {code}: {message}");
+    if code == "EntityTooLarge" || status == 413 {
+        return Error::give_up(fault("TooLargeForUpload".into(), Blame::Audio, said));
+    }
+    let mut error = Error::again("UploadRefused", &said);
+    if status < 500 && !message.to_ascii_lowercase().contains("expired") {
+        error.verdict = Verdict::Again { hint: None, at_most: Some(TRIES) };
+    }
+    error
+}
+
+/// The text of the first element of this name; the storage's errors are flat.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let after = xml.split_once(&format!("<{name}>"))?.1;
+    Some(after.split_once(&format!("</{name}>"))?.0.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Consequence;
+
+    #[test]
+    fn an_expired_policy_leads_to_a_new_one_and_other_refusals_to_an_end() {
+        let xml = |code: &str, message: &str| {
+            format!("<Error>\n  <Code>{code}</Code>\n <Message>{message}</Message></Error>")
+        };
+        let expired = refused(403, &xml("AccessDenied", "Invalid according to Policy: Policy expired."));
+        assert!(matches!(expired.into_failure(100).consequence, Consequence::Retry { counts: true, .. }));
+        let denied = refused(403, &xml("AccessDenied", "by bucket policy"));
+        assert!(matches!(denied.clone().into_failure(0).consequence, Consequence::Retry { .. }));
+        assert_eq!(denied.into_failure(3).consequence, Consequence::GiveUp);
+        assert_eq!(refused(400, &xml("EntityTooLarge", "")).into_failure(0).consequence, Consequence::GiveUp);
+        assert!(matches!(refused(500, "").into_failure(9).consequence, Consequence::Retry { .. }));
+    }
+}

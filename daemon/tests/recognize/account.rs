@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Engine};
+use harkd::config::{Dashscope, Secret};
+use harkd::http::metrics::Metrics;
+use harkd::job::Consequence;
+use harkd::recognize::{Content, Recognizer};
+
+use crate::support::{Emulator, wav};
+use crate::{FILETRANS, flash, job};
+
+#[tokio::test]
+async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
+    let service = Emulator::start(&["--api-key", "sk-good-0123456789"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("key");
+    std::fs::write(&key_file, "sk-bad-0123456789\n").unwrap();
+    let metrics = Metrics::new();
+    let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
+    let recognizer =
+        Recognizer::new(&config, Secret::new("sk-bad-0123456789"), Some(key_file.clone()), metrics.clone())
+            .unwrap();
+    let held = || metrics.recognize_held.with_label_values(&["flash"]).get();
+
+    let (a, b) = (job(folder.path(), "a.wav", &wav(1.0, 1)), job(folder.path(), "b.wav", &wav(1.0, 2)));
+    let (first, second) = tokio::join!(
+        flash(&recognizer, &a, folder.path(), true),
+        flash(&recognizer, &b, folder.path(), true)
+    );
+    let mut announced = 0;
+    for (outcome, _) in [first, second] {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.fault.code.as_str(), error.blame()), ("InvalidApiKey", Blame::Account));
+        assert!(!error.fault.message.contains("0123456789"), "{}", error.fault.message);
+        let Consequence::Hold { announce, .. } = error.into_failure(0).consequence else {
+            panic!("not held")
+        };
+        announced += u32::from(announce);
+    }
+    assert_eq!(announced, 1, "it is said once");
+    assert_eq!(held(), 1);
+
+    // Nobody gets a turn now; the one that waits is the probe, and reads the key again.
+    let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.turn(Engine::Flash)).await;
+    assert!(waited.is_err(), "a turn at a closed queue");
+    std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
+    let (outcome, _) = flash(&recognizer, &a, folder.path(), true).await;
+    outcome.unwrap();
+    assert_eq!(held(), 0);
+    let (outcome, _) = flash(&recognizer, &b, folder.path(), true).await;
+    outcome.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
+    let service = Emulator::start(&["--fault", "bad_key,on=policy,next=1"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let recognizer = crate::recognizer(service.api(), 0);
+    let job = job(folder.path(), "a.wav", &wav(1.0, 3));
+    let content = || Content::of(&job, folder.path()).unwrap();
+    let error = recognizer.upload(FILETRANS, content(), "one.wav").await.unwrap_err();
+    assert!(matches!(error.into_failure(0).consequence, Consequence::Hold { announce: true, .. }));
+    flash(&recognizer, &job, folder.path(), true).await.0.unwrap();
+    // The next upload waits for its probe, and is it.
+    let begin = std::time::Instant::now();
+    recognizer.upload(FILETRANS, content(), "two.wav").await.unwrap();
+    assert!(begin.elapsed() > Duration::from_secs(1));
+}

@@ -1,0 +1,194 @@
+use std::time::Duration;
+
+use hark_sdk::event::{Engine, Timing};
+use harkd::job::Consequence;
+use harkd::job::machine::Listing;
+use harkd::recognize::{Content, Error, RESULT_GONE, SubmitRequest, Task, Verdict};
+use jiff::Timestamp;
+
+use crate::support::{CEILING, wav};
+use crate::{Bench, FILETRANS, job, sha256, text_of};
+
+impl Bench {
+    async fn upload(&self, audio: &[u8], object: &str) -> String {
+        let job = job(self.folder.path(), object, audio);
+        let content = Content::of(&job, self.folder.path()).unwrap();
+        self.recognizer.upload(FILETRANS, content, object).await.unwrap()
+    }
+
+    async fn submit(&self, file_url: &str) -> Result<String, Error> {
+        let request = SubmitRequest {
+            model: FILETRANS,
+            file_url,
+            language: Some("en"),
+            context: Some("terms"),
+            itn: false,
+            channels: &[0],
+        };
+        let turn = self.recognizer.turn(Engine::Filetrans).await;
+        self.recognizer.submit(turn, &request).await
+    }
+
+    async fn end_of(&self, task_id: &str) -> Task {
+        let begin = std::time::Instant::now();
+        loop {
+            match self.recognizer.query(task_id).await {
+                Ok(Task::Pending | Task::Running) => {}
+                Ok(task) => return task,
+                Err(error) => assert!(error.retry().is_some(), "{error}"),
+            }
+            assert!(begin.elapsed() < CEILING, "the task does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Asks the list until it is decided.
+    async fn listing(&self, object: &str, sent_at: Timestamp) -> Listing {
+        let begin = std::time::Instant::now();
+        loop {
+            let listing = self.recognizer.reconcile(FILETRANS, object, sent_at).await.unwrap();
+            if listing != Listing::Undecided {
+                return listing;
+            }
+            assert!(begin.elapsed() < CEILING, "never decided");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_recording_goes_up_and_comes_back_with_times() {
+    let bench = Bench::start(&[]).await;
+    let audio = wav(400.0, 1);
+    let url = bench.upload(&audio, "a.wav").await;
+    let task_id = bench.submit(&url).await.unwrap();
+    let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
+        panic!("no result")
+    };
+    let transcript = bench.recognizer.result(&transcription_url, seconds).await.unwrap();
+    assert_eq!(transcript.text, text_of(&audio));
+    assert_eq!(transcript.billed_seconds, seconds);
+    assert!(seconds >= 399);
+    assert!(!transcript.segments.is_empty());
+    for segment in &transcript.segments {
+        assert_eq!(segment.timing, Timing::Service);
+        assert!(segment.begin_ms.unwrap() <= segment.end_ms.unwrap());
+    }
+    assert_eq!(bench.entries("submit")[0]["channels"], serde_json::json!([0]));
+    assert_eq!(bench.entries("upload")[0]["sha256"], sha256(&audio));
+}
+
+#[tokio::test]
+async fn every_end_of_a_task_is_told_apart() {
+    let table = [
+        ("task_failed,code=FILE_404_NOT_FOUND", "give up"),
+        ("task_failed,code=FILE_SERVER_ERROR", "retry"),
+        ("task_failed,code=InternalError.Timeout", "retry"),
+        ("task_failed,code=SUCCESS_WITH_NO_VALID_FRAGMENT", "nothing said"),
+        ("task_failed,code=ASR_RESPONSE_HAVE_NO_WORDS", "nothing said"),
+        ("task_canceled", "give up"),
+        ("task_unknown,on=submit", "unknown"),
+    ];
+    for (seed, (fault, expected)) in (10..).zip(table) {
+        let bench = Bench::start(&["--fault", fault]).await;
+        let url = bench.upload(&wav(1.0, seed), "a.wav").await;
+        let task_id = bench.submit(&url).await.unwrap();
+        let end = match bench.end_of(&task_id).await {
+            Task::NothingSaid { .. } => "nothing said",
+            Task::Failed(error) => match error.into_failure(0).consequence {
+                Consequence::GiveUp => "give up",
+                Consequence::Retry { .. } => "retry",
+                Consequence::Unknown => "unknown",
+                Consequence::Hold { .. } => "hold",
+            },
+            other => panic!("{fault}: {other:?}"),
+        };
+        assert_eq!(end, expected, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_fails_says_nothing_about_the_task() {
+    let faults = [
+        "status,on=query,next=2,status=503,html",
+        "reset,on=query,skip=2,next=1",
+        "garbage,on=query,skip=3,next=1",
+    ];
+    let flags: Vec<&str> = faults.iter().flat_map(|fault| ["--fault", fault]).collect();
+    let bench = Bench::start(&flags).await;
+    let url = bench.upload(&wav(1.0, 20), "a.wav").await;
+    let task_id = bench.submit(&url).await.unwrap();
+    for _ in 0..4 {
+        let error = bench.recognizer.query(&task_id).await.unwrap_err();
+        assert!(error.retry().is_some(), "{error}");
+        assert_ne!(error.verdict, Verdict::Unknown);
+    }
+    assert!(matches!(bench.end_of(&task_id).await, Task::Succeeded { .. }));
+    assert_eq!(bench.entries("submit").len(), 1);
+}
+
+#[tokio::test]
+async fn a_result_that_is_gone_is_told_from_one_that_is_late() {
+    let bench =
+        Bench::start(&["--fault", "status,on=result,next=1,status=500", "--fault", "result_expired"]).await;
+    let url = bench.upload(&wav(1.0, 21), "a.wav").await;
+    let task_id = bench.submit(&url).await.unwrap();
+    let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
+        panic!("no result")
+    };
+    let late = bench.recognizer.result(&transcription_url, seconds).await.unwrap_err();
+    assert!(matches!(late.verdict, Verdict::Again { .. }), "{late:?}");
+    let gone = bench.recognizer.result(&transcription_url, seconds).await.unwrap_err();
+    assert_eq!((gone.fault.code.as_str(), &gone.verdict), (RESULT_GONE, &Verdict::Unknown));
+    assert!(!gone.fault.message.contains("Signature"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_nothing_else() {
+    for rows in ["tasks", "data"] {
+        let bench =
+            Bench::start(&["--list-rows", rows, "--fault", "drop_answer,on=submit,skip=1,next=1"]).await;
+        let sent_at = Timestamp::now();
+        let stranger = bench.upload(&wav(1.0, 30), "stranger.wav").await;
+        bench.submit(&stranger).await.unwrap();
+        let url = bench.upload(&wav(1.0, 31), "ours.wav").await;
+        let error = bench.submit(&url).await.unwrap_err();
+        assert_eq!(error.into_failure(0).consequence, Consequence::Unknown);
+        let Listing::Found { task_id } = bench.listing("ours.wav", sent_at).await else {
+            panic!("not found")
+        };
+        assert!(matches!(bench.end_of(&task_id).await, Task::Succeeded { .. }));
+        assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+        assert_eq!(
+            bench.listing("s.wav", sent_at).await,
+            Listing::Absent,
+            "the end of a name is not the name"
+        );
+        assert_eq!(bench.entries("submit").len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_had_decides_nothing() {
+    let bench = Bench::start(&[
+        "--fault",
+        "status,on=list,next=1,status=503",
+        "--fault",
+        "status,on=list,skip=1,status=404,html",
+    ])
+    .await;
+    let now = Timestamp::now();
+    assert!(bench.recognizer.reconcile(FILETRANS, "a.wav", now).await.unwrap_err().retry().is_some());
+    assert_eq!(bench.listing("a.wav", now).await, Listing::CannotTell, "a service without a list");
+    let yesterday = now - jiff::SignedDuration::from_hours(24);
+    assert_eq!(bench.listing("a.wav", yesterday).await, Listing::CannotTell);
+}
+
+#[tokio::test]
+async fn a_task_that_still_runs_may_be_ours() {
+    let bench = Bench::start(&["--fault", "task_stuck,on=submit,next=1"]).await;
+    let url = bench.upload(&wav(1.0, 32), "a.wav").await;
+    bench.submit(&url).await.unwrap();
+    let listing = bench.recognizer.reconcile(FILETRANS, "b.wav", Timestamp::now()).await.unwrap();
+    assert_eq!(listing, Listing::Undecided);
+}
