@@ -75,15 +75,15 @@ impl Stage {
         command.env("HARK_LOG__FORMAT", "human");
         let harkd = Child::start("harkd", command, Output::Kept)?;
         let mut stage = Stage { harkd, emulator, nats, http, harkd_program, folder };
+        let mut answer = String::new();
         let ready = interrupt.wait_for(TIME_TO_START, || {
             stage.all_run()?;
-            Ok(is_ready(http).then_some(()))
+            answer = readiness(http);
+            Ok(answer.starts_with("HTTP/1.1 200").then_some(()))
         })?;
         if ready.is_none() {
-            bail!(
-                "harkd was not ready within {TIME_TO_START:?}; its last words:\n{}",
-                stage.harkd.last_words()
-            );
+            let last_words = stage.harkd.last_words();
+            bail!("harkd was not ready within {TIME_TO_START:?}: {answer}\nits last words:\n{last_words}");
         }
         println!("harkd is ready: NATS at {nats_url}, metrics at http://{http}/metrics\n");
         Ok(stage)
@@ -212,7 +212,8 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     listener.local_addr().context("looking for a free port")
 }
 
-fn is_ready(http: SocketAddr) -> bool {
+/// What `/readyz` says: status line and reasons; empty while nobody answers.
+fn readiness(http: SocketAddr) -> String {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -222,5 +223,5 @@ fn is_ready(http: SocketAddr) -> bool {
         Ok(answer)
     };
     // Until it listens, and while it is busy starting, there is no answer; that is what is waited for.
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    ask().unwrap_or_default()
 }
