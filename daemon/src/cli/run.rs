@@ -2,11 +2,56 @@
 
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
 use super::Exit;
+use crate::config::Config;
+use crate::daemon::{Daemon, DaemonError};
+use crate::logging;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn execute(_config: &Path, _args: &Args) -> Result<(), Exit> {
-    Err(Exit::Software("not built yet".into()))
+/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once.
+///
+/// # Errors
+/// 78 where the config has to change, 70 for what is our fault.
+pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
+    let config = Config::load(config).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
+    logging::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+    info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let daemon = Daemon::build(config).await?;
+        daemon.run(stop()).await
+    });
+    // Blocking reads that hang (a dead network file system) do not keep the process from ending.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => {
+            info!("harkd has ended");
+            Ok(())
+        }
+        Err(DaemonError::Config(reason)) => Err(Exit::Config(reason)),
+        Err(DaemonError::Software(reason)) => Err(Exit::Software(reason)),
+    }
+}
+
+/// Resolves at the first signal; from then on the second one ends the process.
+async fn stop() {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        // Without handlers the signals' default applies: the process ends at once, and the ledger copes.
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        #[allow(clippy::disallowed_methods, reason = "a second signal means: now")]
+        std::process::exit(130);
+    });
 }

@@ -104,7 +104,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         }
         (State::Queued { plan }, Fact::Sending { object }) => {
             step.job.possible_duplicate_charge |= job.ambiguous > 0;
-            step.job.state = State::Submitting { plan, object };
+            step.job.state = State::Submitting { plan, object, sent_at: now };
         }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
         (
@@ -206,8 +206,8 @@ impl Step {
                 self.due = now;
             }
             Consequence::Unknown => match self.job.state.clone() {
-                State::Submitting { plan, object: Some(object) } => {
-                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at: now };
+                State::Submitting { plan, object: Some(object), sent_at } => {
+                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at };
                     self.due = now + LIST_LAG;
                 }
                 _ => self.repeat_unknown(fault, policy, now),

@@ -150,6 +150,8 @@ pub enum State {
         /// Unique name of the uploaded object, by which its task can be told from all others.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         object: Option<String>,
+        /// When the intent was written: the task, if there is one, was made after that.
+        sent_at: Timestamp,
     },
     /// Nobody knows whether the service took it; the task list can tell.
     Reconciling {

@@ -7,6 +7,7 @@
 pub mod child;
 mod host;
 mod inspect;
+pub mod lane;
 mod library;
 mod log;
 mod process;

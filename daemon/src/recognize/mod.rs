@@ -11,6 +11,7 @@ mod client;
 pub mod error;
 mod filetrans;
 mod flash;
+pub mod lanes;
 mod queue;
 mod rate;
 pub mod route;

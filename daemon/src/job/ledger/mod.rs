@@ -147,6 +147,7 @@ impl Ledger {
             writes,
             reader: Arc::new(Mutex::new(reader)),
             room,
+            admission: Arc::new(watch::channel(true).0),
             wakers: Arc::default(),
             _lock: Arc::new(lock),
         })

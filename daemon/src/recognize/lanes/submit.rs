@@ -1,0 +1,108 @@
+//! One recording to filetrans: upload, intent, submit; and what the task list says of a submit of unknown fate.
+
+use hark_sdk::event::Engine;
+use tracing::{info, warn};
+
+use super::{Surroundings, context, language};
+use crate::job::ledger::LedgerError;
+use crate::job::machine::{Fact, Listing};
+use crate::job::{Delivery, Job, Origin, State};
+use crate::recognize::{Content, SubmitRequest};
+
+/// Carries out `Duty::Submit`.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
+    let State::Queued { plan } = &job.state else { return Ok(()) };
+    let route = match around.route(&job) {
+        Ok(route) => route.clone(),
+        Err(fault) => return around.give_up(&job, fault).await,
+    };
+    // The service's account has room for so many tasks; the permit goes back when the task has ended.
+    let permit = tokio::select! {
+        permit = around.tasks.acquire() => permit,
+        () = around.stop.cancelled() => return Ok(()),
+    };
+    let Ok(permit) = permit else { return Ok(()) };
+    let (file_url, object) = match (&plan.delivery, &job.origin) {
+        (Delivery::Url, Origin::Url { url }) => (url.clone(), None),
+        _ => {
+            // Unique over tries, so that a task of the list can be told to be this one's.
+            let extension = job.recording.format.as_deref().unwrap_or("bin");
+            let object = format!("{}-{}.{extension}", job.id, job.attempts + 1);
+            let content = match Content::of(&job, &around.state_directory) {
+                Ok(content) => content,
+                Err(fault) => return around.give_up(&job, fault).await,
+            };
+            let uploaded = tokio::select! {
+                uploaded = around.recognizer.upload(&plan.model, content, &object) => uploaded,
+                // An upload costs nothing; the next start makes another.
+                () = around.stop.cancelled() => return Ok(()),
+            };
+            match uploaded {
+                Ok(url) => (url, Some(object)),
+                Err(error) => {
+                    warn!(job = %job.id, attempt = job.attempts + 1, %error, "the upload failed");
+                    let failure = error.into_failure(job.attempts).unpaid();
+                    return around
+                        .advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 })
+                        .await;
+                }
+            }
+        }
+    };
+    let turn = tokio::select! {
+        turn = around.recognizer.turn(Engine::Filetrans) => turn,
+        () = around.stop.cancelled() => return Ok(()),
+    };
+    let request = SubmitRequest {
+        model: &plan.model,
+        file_url: &file_url,
+        language: language(&job, &route),
+        context: context(&job, &route),
+        itn: route.itn,
+        channels: &[0],
+    };
+    around.advance(&job, Fact::Sending { object }).await?;
+    match around.recognizer.submit(turn, &request).await {
+        Ok(task_id) => {
+            info!(job = %job.id, task = task_id, "submitted");
+            permit.forget();
+            around.advance(&job, Fact::Taken { task_id: Some(task_id) }).await
+        }
+        Err(error) => {
+            warn!(job = %job.id, attempt = job.attempts + 1, %error, "the submit failed");
+            let failure = error.into_failure(job.attempts);
+            around.advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
+        }
+    }
+}
+
+/// Carries out `Duty::Reconcile`.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
+    let State::Reconciling { plan, object, sent_at, .. } = &job.state else { return Ok(()) };
+    let listing = tokio::select! {
+        listing = around.recognizer.reconcile(&plan.model, object, *sent_at) => listing,
+        () = around.stop.cancelled() => return Ok(()),
+    };
+    match listing {
+        Ok(listing) => {
+            info!(job = %job.id, object, ?listing, "the task list was asked about a submit of unknown fate");
+            if matches!(listing, Listing::Found { .. }) {
+                // The permit of the submit went back with its failure; the task holds one again.
+                if let Ok(permit) = around.tasks.acquire().await {
+                    permit.forget();
+                }
+            }
+            around.advance(&job, Fact::Listed(listing)).await
+        }
+        Err(error) => {
+            warn!(job = %job.id, %error, "the task list does not answer; asking again");
+            around.advance(&job, Fact::Listed(Listing::Undecided)).await
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a message says: audio itself, or a reference to it. Pure.
+
+use async_nats::HeaderMap;
+use hark_sdk::event::{Blame, Fault};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Metadata travels in every event of the job; more than this would crowd out the transcript.
+const METADATA_LIMIT: usize = 32 << 10;
+
+/// What a sender put into a message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// The recording's name.
+    pub name: Option<String>,
+    /// Language code.
+    pub language: Option<String>,
+    /// Context that biases the vocabulary.
+    pub context: Option<String>,
+    /// Another route than the source's.
+    pub route: Option<String>,
+    /// Free.
+    pub metadata: Map<String, Value>,
+    /// `Nats-Msg-Id`.
+    pub message_id: Option<String>,
+}
+
+/// Where the audio is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The payload.
+    Audio,
+    /// Behind a URL, not yet vetted.
+    Url(String),
+    /// Nowhere: the message cannot be understood.
+    Bad(Fault),
+}
+
+/// Reads a message. Never fails: a bad message is an input too, and gets an answer.
+pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
+    let mut said = Said::default();
+    let mut content_type = None;
+    for (name, values) in headers.iter().flat_map(|headers| headers.iter()) {
+        let Some(value) = values.first().map(|value| value.as_str().trim()) else { continue };
+        let name: &str = name.as_ref();
+        match name.to_ascii_lowercase().as_str() {
+            "content-type" => content_type = Some(value.to_ascii_lowercase()),
+            "nats-msg-id" => said.message_id = Some(value.to_owned()),
+            "hark-name" => said.name = filled(value),
+            "hark-language" => said.language = filled(value),
+            lower => {
+                if let Some(key) = lower.strip_prefix("hark-meta-") {
+                    said.metadata.insert(key.replace('-', "_"), Value::String(value.to_owned()));
+                }
+            }
+        }
+    }
+    let is_reference = match content_type.as_deref().map(media_type) {
+        Some(media) => media == "application/json",
+        None => serde_json::from_slice::<Map<String, Value>>(payload).is_ok(),
+    };
+    let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
+    let input = input.and_then(|input| within_limits(&mut said).map(|()| input));
+    (said, input.unwrap_or_else(Input::Bad))
+}
+
+/// An input that cannot be used, for the job's last event.
+pub fn bad(code: &str, message: impl Into<String>) -> Fault {
+    Fault { code: code.into(), blame: Blame::Audio, message: message.into(), attempts: None }
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    url: Option<String>,
+    object: Option<Value>,
+    name: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    language: Option<String>,
+    context: Option<String>,
+    route: Option<String>,
+}
+
+fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
+    let reference: Reference = serde_json::from_slice(payload).map_err(|error| {
+        // serde's text names the place and the expectation, never the content.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        bad("BadReference", format!("the message is no JSON reference ({place}); send {{\"url\": \"https://…\"}}, or audio with an audio content type"))
+    })?;
+    said.metadata.extend(reference.metadata.unwrap_or_default());
+    said.name = reference.name.as_deref().and_then(filled).or(said.name.take());
+    said.language = reference.language.as_deref().and_then(filled).or(said.language.take());
+    said.context = reference.context.as_deref().and_then(filled);
+    said.route = reference.route.as_deref().and_then(filled);
+    match (reference.url, reference.object) {
+        (Some(url), _) => Ok(Input::Url(url)),
+        (None, Some(_)) => Err(bad(
+            "ObjectNotSupported",
+            "audio in a JetStream object is not supported yet; send the audio itself or a \"url\"",
+        )),
+        (None, None) => {
+            Err(bad("BadReference", "the JSON message has no \"url\"; send {\"url\": \"https://…\"}"))
+        }
+    }
+}
+
+fn within_limits(said: &mut Said) -> Result<(), Fault> {
+    let size = serde_json::to_vec(&said.metadata).map_or(usize::MAX, |json| json.len());
+    if size > METADATA_LIMIT {
+        said.metadata.clear();
+        return Err(bad(
+            "MetadataTooLarge",
+            format!("metadata has {size} bytes as JSON, at most {METADATA_LIMIT} are carried"),
+        ));
+    }
+    Ok(())
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, *value);
+        }
+        headers
+    }
+
+    #[test]
+    fn an_audio_content_type_makes_the_payload_audio_whatever_it_is() {
+        let headers =
+            headers(&[("Content-Type", "audio/wav"), ("Hark-Name", "a.wav"), ("Hark-Meta-Agent-Id", "7")]);
+        let (said, input) = read(Some(&headers), b"{\"url\": \"x\"}");
+        assert_eq!(input, Input::Audio);
+        assert_eq!(said.name.as_deref(), Some("a.wav"));
+        assert_eq!(said.metadata["agent_id"], "7");
+    }
+
+    #[test]
+    fn without_a_content_type_a_json_object_is_a_reference_and_anything_else_is_audio() {
+        let (_, input) = read(None, br#"{"url": "https://host/a.wav"}"#);
+        assert_eq!(input, Input::Url("https://host/a.wav".into()));
+        for audio in [&b"RIFF...."[..], b"[1, 2]", b"7", b""] {
+            assert_eq!(read(None, audio).1, Input::Audio);
+        }
+    }
+
+    #[test]
+    fn a_reference_carries_what_the_sender_says() {
+        let headers =
+            headers(&[("content-type", "application/json; charset=utf-8"), ("Hark-Language", "de")]);
+        let body = br#"{"url": "https://h/a", "name": "call", "metadata": {"n": 1}, "language": "en", "context": "Hark", "route": "fast"}"#;
+        let (said, input) = read(Some(&headers), body);
+        assert_eq!(input, Input::Url("https://h/a".into()));
+        assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("call"), Some("en")));
+        assert_eq!((said.context.as_deref(), said.route.as_deref()), (Some("Hark"), Some("fast")));
+        assert_eq!(said.metadata["n"], 1);
+    }
+
+    #[test]
+    fn bad_references_are_named_without_their_content() {
+        let json = headers(&[("Content-Type", "application/json")]);
+        for (payload, code) in [
+            (&b"{\"url\": secret"[..], "BadReference"),
+            (b"{}", "BadReference"),
+            (b"{\"url\": 7}", "BadReference"),
+            (b"{\"object\": {\"bucket\": \"b\", \"name\": \"n\"}}", "ObjectNotSupported"),
+        ] {
+            let (_, Input::Bad(fault)) = read(Some(&json), payload) else { panic!("{payload:?} was taken") };
+            assert_eq!(fault.code, code);
+            assert!(!fault.message.contains("secret"));
+        }
+        let large = format!(
+            "{{\"url\": \"https://h\", \"metadata\": {{\"k\": \"{}\"}}}}",
+            "x".repeat(METADATA_LIMIT)
+        );
+        let (said, Input::Bad(fault)) = read(Some(&json), large.as_bytes()) else { panic!("taken") };
+        assert_eq!(fault.code, "MetadataTooLarge");
+        assert!(said.metadata.is_empty());
+    }
+}

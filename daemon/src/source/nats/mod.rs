@@ -1,0 +1,386 @@
+//! Audio from a JetStream subject.
+//!
+//! Delivery promise: a message is acknowledged after its job's last event is stored, and not before; a message that comes again (a
+//! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
+
+mod held;
+mod message;
+mod spool;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
+use futures::StreamExt;
+use hark_sdk::event::{Fault, Recording};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use self::held::Held;
+use self::message::{Input, Said, bad};
+use super::jetstream::{StreamError, captures, check_server, ensure, until_it_works};
+use super::url::{AllowList, vet_resolved, without_query};
+use crate::config::{Nats, NatsSource};
+use crate::http::metrics::Metrics;
+use crate::job::ledger::intake::{self, Taken};
+use crate::job::ledger::{Ledger, LedgerError, jobs};
+use crate::job::machine::{Fact, Policy};
+use crate::job::{Duty, Job, Origin, State};
+
+/// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Messages asked for at a time: their payloads are in memory until they are spooled.
+const BATCH: usize = 16;
+
+/// Bytes asked for at a time, for the same reason; one message larger than that still comes.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// How long a request for messages stays open at the server.
+const EXPIRES: Duration = Duration::from_secs(20);
+
+/// One `[[source]]` of kind `nats`.
+pub struct Subject {
+    config: NatsSource,
+    stream: stream::Config,
+    /// The daemon's own stream of audio is made where it is absent; another one has to exist.
+    own_stream: bool,
+    context: Context,
+    ledger: Ledger,
+    state_directory: PathBuf,
+    routes: Vec<String>,
+    allow: AllowList,
+    slots: usize,
+    policy: Policy,
+    metrics: Metrics,
+    held: Arc<Held>,
+}
+
+/// What the daemon knows that a source needs.
+pub struct Surroundings {
+    pub nats: Nats,
+    pub context: Context,
+    pub ledger: Ledger,
+    pub state_directory: PathBuf,
+    /// Names that a message may ask for.
+    pub routes: Vec<String>,
+    pub allow: AllowList,
+    /// Messages at hand at most; beyond it they stay in the stream.
+    pub slots: usize,
+    pub policy: Policy,
+    pub metrics: Metrics,
+}
+
+impl Subject {
+    /// Connects nothing yet.
+    pub fn new(config: NatsSource, around: Surroundings) -> Self {
+        let own_stream = config.stream.is_empty() || config.stream == around.nats.audio_stream;
+        let name = if own_stream { around.nats.audio_stream.clone() } else { config.stream.clone() };
+        let stream = stream::Config {
+            name,
+            description: Some("Audio for Hark; a message goes when its recording is recognized".into()),
+            subjects: vec![format!("{}.audio.>", around.nats.subject_prefix)],
+            retention: RetentionPolicy::WorkQueue,
+            storage: StorageType::File,
+            num_replicas: around.nats.replicas,
+            ..stream::Config::default()
+        };
+        Subject {
+            config,
+            stream,
+            own_stream,
+            context: around.context,
+            ledger: around.ledger,
+            state_directory: around.state_directory,
+            routes: around.routes,
+            allow: around.allow,
+            slots: around.slots,
+            policy: around.policy,
+            metrics: around.metrics,
+            held: Arc::default(),
+        }
+    }
+
+    /// Takes messages in until `stop`. Waits for NATS for ever, saying so through `watching`.
+    ///
+    /// # Errors
+    /// When the stream does not capture the subject (configuration), or the ledger is closed or damaged.
+    pub async fn run(
+        &self,
+        watching: watch::Sender<Result<(), String>>,
+        stop: CancellationToken,
+    ) -> Result<(), SourceError> {
+        let keep_alive = tokio::spawn({
+            let (held, stop) = (Arc::clone(&self.held), stop.clone());
+            async move { held.keep_alive(stop).await }
+        });
+        let outcome = tokio::select! {
+            outcome = self.take_messages(&watching) => outcome,
+            () = stop.cancelled() => Ok(()),
+        };
+        keep_alive.abort();
+        outcome
+    }
+
+    /// After the last event is stored: acknowledges the job's messages, or terminates them where the input itself was bad. An
+    /// acknowledgement that is lost is made up for at the next delivery.
+    pub async fn settle(&self, job: Uuid, bad_input: bool) {
+        let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
+        for acker in self.held.release(job) {
+            if let Err(error) = acker.double_ack_with(kind).await {
+                warn!(%job, %error, "the message's acknowledgement was not confirmed; it may be delivered once more");
+            }
+        }
+        spool::remove(&self.state_directory, job).await;
+    }
+
+    async fn take_messages(&self, watching: &watch::Sender<Result<(), String>>) -> Result<(), SourceError> {
+        loop {
+            let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
+            let what = format!("source {}", self.config.name);
+            let consumer = until_it_works(&what, report, || async {
+                match self.consumer().await {
+                    Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })) => {
+                        Ok(Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })))
+                    }
+                    Err(error) => Err(error),
+                    Ok(consumer) => Ok(Ok(consumer)),
+                }
+            })
+            .await?;
+            info!(
+                source = self.config.name,
+                subject = self.config.subject,
+                stream = self.stream.name,
+                "listening"
+            );
+            // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
+            let trouble = self.drain(&consumer).await?;
+            warn!(source = self.config.name, reason = trouble, "the consumer is built again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn consumer(&self) -> Result<PullConsumer, SourceError> {
+        check_server(&self.context.client())?;
+        let stream = self.stream().await?;
+        captures(&stream.cached_info().config, &self.config.subject)?;
+        let durable = format!("hark_{}", self.config.name);
+        let config = pull::Config {
+            durable_name: Some(durable.clone()),
+            filter_subject: self.config.subject.clone(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            // 1,000 unless set: as many long tasks would stop everything else.
+            max_ack_pending: -1,
+            ..pull::Config::default()
+        };
+        stream
+            .get_or_create_consumer(&durable, config)
+            .await
+            .map_err(|error| SourceError::Consumer { name: durable, reason: error.to_string() })
+    }
+
+    async fn stream(&self) -> Result<Stream, SourceError> {
+        if self.own_stream {
+            return Ok(ensure(&self.context, self.stream.clone()).await?);
+        }
+        self.context.get_stream(&self.stream.name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                SourceError::NoStream { name: self.stream.name.clone() }
+            }
+            _ => SourceError::Stream(StreamError::NoJetStream { reason: error.to_string() }),
+        })
+    }
+
+    /// Takes messages until something goes wrong; returns what.
+    async fn drain(&self, consumer: &PullConsumer) -> Result<String, LedgerError> {
+        loop {
+            self.ledger.admitted().await;
+            let free = self.held.free(self.slots).await;
+            let batch = consumer
+                .batch()
+                .max_messages(free.min(BATCH))
+                .max_bytes(BATCH_BYTES)
+                .expires(EXPIRES)
+                .heartbeat(EXPIRES / 4)
+                .messages()
+                .await;
+            let mut messages = match batch {
+                Ok(messages) => messages,
+                Err(error) => return Ok(error.to_string()),
+            };
+            while let Some(message) = messages.next().await {
+                match message {
+                    Ok(message) => self.take(message).await?,
+                    Err(error) => return Ok(error.to_string()),
+                }
+            }
+        }
+    }
+
+    async fn take(&self, message: Message) -> Result<(), LedgerError> {
+        let (stream, sequence) = match message.info() {
+            Ok(info) => (info.stream.to_owned(), info.stream_sequence),
+            Err(error) => {
+                error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
+                return Ok(());
+            }
+        };
+        let (message, acker) = message.split();
+        let acker = Arc::new(acker);
+        let (said, input) = message::read(message.headers.as_ref(), &message.payload);
+        let place = format!("{stream}.{sequence}");
+        // Ids are the sender's: they live in a name space of their own beside the places.
+        let key = said.message_id.as_ref().map_or_else(|| place.clone(), |id| format!("id:{stream}:{id}"));
+
+        let known = self.ledger.read({
+            let key = key.clone();
+            move |connection| {
+                Ok(intake::find(connection, &key)?
+                    .map(|id| jobs::find(connection, id))
+                    .transpose()?
+                    .flatten())
+            }
+        });
+        if let Some(job) = known.await? {
+            debug!(job = %job.id, place, "delivered again");
+            return self.join(job.id, acker).await;
+        }
+        let (mut job, refusal) = self.job(&stream, sequence, said, input, &message.payload).await?;
+        let policy = self.policy;
+        self.held.hold(job.id, acker);
+        let taken = self
+            .ledger
+            .write({
+                let (mut job, refusal) = (job.clone(), refusal.clone());
+                move |connection| {
+                    let taken = intake::take(connection, &key, &mut job)?;
+                    if let (Taken::New, Some(fault)) = (&taken, &refusal) {
+                        let fact = Fact::Unusable {
+                            recording: Box::new(job.recording.clone()),
+                            fault: fault.clone(),
+                        };
+                        jobs::advance(connection, job.id, fact, &policy, Timestamp::now())?;
+                    }
+                    Ok(taken)
+                }
+            })
+            .await?;
+        match taken {
+            Taken::New => {
+                job.sequence = 1;
+                info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
+                self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
+                self.ledger.wake(Duty::Prepare);
+                self.ledger.wake(Duty::Publish);
+                Ok(())
+            }
+            // Two deliveries side by side: the other one was quicker.
+            Taken::Known(known) => {
+                spool::remove(&self.state_directory, job.id).await;
+                for acker in self.held.release(job.id) {
+                    self.join(known.id, acker).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A message of a job that is known: waits with it, or is acknowledged if it is over.
+    async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
+        // Held first, then looked at: a job that settles in between finds the message, or is found settled.
+        self.held.hold(job, acker);
+        let state = self.ledger.find(job).await?.map(|job| job.state);
+        if matches!(state, None | Some(State::Settled { .. })) {
+            self.settle(job, false).await;
+        }
+        Ok(())
+    }
+
+    /// The job that a message becomes, its audio on disk; with a fault where it cannot be used.
+    async fn job(
+        &self,
+        stream: &str,
+        sequence: u64,
+        said: Said,
+        input: Input,
+        payload: &[u8],
+    ) -> Result<(Job, Option<Fault>), LedgerError> {
+        let id = Uuid::now_v7();
+        let mut recording = Recording {
+            uri: format!("nats:{stream}/{sequence}"),
+            name: said.name.clone(),
+            message_id: said.message_id.clone(),
+            ..Recording::default()
+        };
+        let mut refusal = None;
+        let origin = match input {
+            Input::Audio => {
+                recording.sha256 = Some(spool::write(&self.state_directory, id, payload).await?);
+                recording.bytes = Some(payload.len() as u64);
+                Origin::Spool { file: id.to_string() }
+            }
+            Input::Url(url) => {
+                recording.uri = without_query(&url);
+                match vet_resolved(&url, &self.allow).await {
+                    Ok(vetted) => {
+                        recording.name = recording.name.or_else(|| last_segment(&vetted));
+                        Origin::Url { url }
+                    }
+                    Err(refused) => {
+                        refusal = Some(bad("ForbiddenURL", refused.to_string()));
+                        Origin::Nothing
+                    }
+                }
+            }
+            Input::Bad(fault) => {
+                recording.bytes = Some(payload.len() as u64);
+                refusal = Some(fault);
+                Origin::Nothing
+            }
+        };
+        let route = said.route.unwrap_or_else(|| self.config.route.clone());
+        if refusal.is_none() && !self.routes.contains(&route) {
+            let known = self.routes.join(", ");
+            refusal = Some(bad(
+                "UnknownRoute",
+                format!("the message asks for a route that is not configured; there are: {known}"),
+            ));
+        }
+        let route = if self.routes.contains(&route) { route } else { self.config.route.clone() };
+        let job = Job {
+            language: said.language,
+            context: said.context,
+            ..Job::new(id, &self.config.name, &route, origin, recording, said.metadata)
+        };
+        Ok((job, refusal))
+    }
+}
+
+fn last_segment(url: &url::Url) -> Option<String> {
+    url.path_segments()?.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// Why a source cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("the stream {name} does not exist; create it, or leave `stream` out to use the daemon's own")]
+    NoStream { name: String },
+    #[error(
+        "the consumer {name}: {reason}; on a work-queue stream no other consumer may filter the same subjects"
+    )]
+    Consumer { name: String, reason: String },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}

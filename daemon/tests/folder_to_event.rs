@@ -1,0 +1,161 @@
+//! Audio dropped into a folder comes out as events, and the folder's owner need not think of it again.
+
+mod support;
+
+use serde_json::Value;
+use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
+
+/// What CONTRACT promises of every event, checked on all of them.
+fn assert_sound(events: &[Heard]) {
+    for event in events {
+        let sequence = event.body["sequence"].as_u64().expect("a sequence");
+        let id = format!("{}:{sequence}", event.job());
+        let header =
+            |name: &str| event.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+        assert_eq!(header("ce-id"), id);
+        assert_eq!(header("Nats-Msg-Id"), id);
+        assert_eq!(header("ce-specversion"), "1.0");
+        assert_eq!(header("ce-subject"), event.job());
+        assert_eq!(header("ce-source"), format!("/hark/{}", event.body["source"].as_str().unwrap()));
+        assert_eq!(header("ce-datacontenttype"), "application/json");
+        assert_eq!(header("ce-time"), event.body["time"].as_str().unwrap());
+        let source = event.body["source"].as_str().unwrap();
+        assert_eq!(event.subject, format!("hark.event.{}.{source}.{}", event.kind(), event.job()));
+        // The SDK reads what the daemon writes.
+        assert_eq!(serde_json::to_value(event.event()).unwrap(), event.body);
+    }
+    let sequences: Vec<u64> = events.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>(), "sequences without a gap");
+}
+
+fn kinds(events: &[Heard]) -> Vec<&str> {
+    events.iter().map(Heard::kind).collect()
+}
+
+#[tokio::test]
+async fn a_file_becomes_partials_a_final_annotations_and_an_end() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "20ms"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let audio = wav(3.0, 1);
+    let path = hark.drop_file("calls", "first call.wav", &audio);
+
+    let done = hark.next_event("job.completed").await;
+    let events = hark.events_of(done.job()).await;
+    assert_eq!(
+        kinds(&events),
+        [
+            "job.accepted",
+            "job.submitted",
+            "annotation.language",
+            "annotation.emotion",
+            "transcript.final",
+            "job.completed"
+        ]
+    );
+    assert_sound(&events);
+
+    let last = &events[4].body;
+    let sha256 = last["recording"]["sha256"].as_str().unwrap();
+    assert_eq!(last["text"], dashscope_emulator_text(sha256));
+    assert_eq!(last["engine"], "flash");
+    assert_eq!(last["model"], "qwen3-asr-flash");
+    assert_eq!(last["segments"][0]["timing"], "chunk");
+    assert_eq!(
+        (&last["segments"][0]["begin_ms"], &last["segments"][0]["end_ms"]),
+        (&Value::from(0), &Value::from(3_000))
+    );
+    assert_eq!(last["usage"]["seconds"], 3);
+    let recording = &last["recording"];
+    assert_eq!(recording["name"], "first call.wav");
+    assert_eq!(recording["bytes"], audio.len());
+    assert_eq!(
+        (&recording["format"], &recording["duration_ms"], &recording["channels"]),
+        (&"wav".into(), &3_000.into(), &1.into())
+    );
+    assert!(recording["uri"].as_str().unwrap().ends_with("/calls/first%20call.wav"), "{recording}");
+    assert_eq!(done.body["billed_seconds"], 3);
+    assert!((done.body["cost_usd"].as_f64().unwrap() - 0.000_105).abs() < 1e-9);
+    assert!(path.exists(), "when_done = keep");
+
+    let partials = hark.partials();
+    assert!(partials.len() > 1, "partials grow: {}", partials.len());
+    let revisions: Vec<u64> = partials.iter().map(|event| event.body["revision"].as_u64().unwrap()).collect();
+    assert!(revisions.is_sorted(), "{revisions:?}");
+    assert_eq!(revisions[0], 1);
+    let lengths: Vec<usize> =
+        partials.iter().map(|event| event.body["text"].as_str().unwrap().len()).collect();
+    assert!(lengths.is_sorted(), "{lengths:?}");
+    assert!(partials[0].body.get("sequence").is_none());
+    assert_eq!(partials[0].headers.get("ce-id").unwrap().as_str(), format!("{}:p1", done.job()));
+
+    assert!(hark.stop().await.success());
+}
+
+/// The emulator's own rule for audio that no manifest knows.
+fn dashscope_emulator_text(sha256: &str) -> String {
+    dashscope_emulator::text_for(sha256)
+}
+
+#[tokio::test]
+async fn many_files_each_end_once_and_are_paid_once() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    for seed in 0..60 {
+        hark.drop_file("calls", &format!("{seed}.wav"), &wav(1.0, seed));
+    }
+    let ended = hark.ended_jobs(60).await;
+    assert!(ended.iter().all(|event| event.kind() == "job.completed"));
+    for done in &ended {
+        let events = hark.events_of(done.job()).await;
+        assert_sound(&events);
+        let last = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
+        assert_eq!(
+            last.body["text"],
+            dashscope_emulator_text(last.body["recording"]["sha256"].as_str().unwrap())
+        );
+    }
+    let paid: Vec<Value> = service.journal().into_iter().filter(|line| line["kind"] == "flash").collect();
+    assert_eq!(paid.len(), 60);
+}
+
+#[tokio::test]
+async fn done_files_are_moved_and_failed_ones_elsewhere() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service);
+    let (done, failed) = (setup.path("done"), setup.path("failed"));
+    let lines = format!(
+        "when_done = \"move\"\ndone_directory = '{}'\nfailed_directory = '{}'\n",
+        done.display(),
+        failed.display()
+    );
+    let mut hark = setup.folder_with("calls", &lines).start().await;
+    let good = hark.drop_file("calls", "good.wav", &wav(1.0, 7));
+    let bad = hark.drop_file("calls", "bad.wav", b"this is no audio at all");
+    hark.ended_jobs(2).await;
+    let moved = async || done.join("good.wav").exists() && failed.join("bad.wav").exists();
+    wait_until("the files to be moved", CEILING, moved).await;
+    assert!(!good.exists() && !bad.exists());
+}
+
+#[tokio::test]
+async fn a_restart_takes_up_what_was_left_and_repeats_nothing() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    hark.ended_jobs(1).await;
+    hark.kill();
+    hark.drop_file("calls", "b.wav", &wav(1.0, 2));
+    hark.restart().await;
+    let ended = hark.ended_jobs(2).await;
+    assert_eq!(ended.len(), 2);
+    assert!(hark.stop().await.success());
+    hark.restart().await;
+    hark.drop_file("calls", "c.wav", &wav(1.0, 3));
+    let ended = hark.ended_jobs(3).await;
+    assert_eq!(ended.len(), 3, "one job a file, over two restarts");
+    assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 3);
+}

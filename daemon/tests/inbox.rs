@@ -1,0 +1,143 @@
+//! Audio published on a NATS subject, and what becomes of messages that are none.
+
+mod support;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(*name, *value);
+    }
+    headers
+}
+
+async fn put(context: &jetstream::Context, pairs: &[(&str, &str)], payload: Vec<u8>) -> u64 {
+    let ack = context.publish_with_headers("hark.audio.inbox", headers(pairs), payload.into()).await.unwrap();
+    ack.await.unwrap().sequence
+}
+
+async fn waiting(context: &jetstream::Context) -> u64 {
+    context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages
+}
+
+#[tokio::test]
+async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    let context = jetstream::new(nats.client().await);
+    let pairs = [
+        ("Content-Type", "audio/wav"),
+        ("Hark-Name", "call.wav"),
+        ("Hark-Meta-Agent-Id", "7"),
+        ("Nats-Msg-Id", "call-1"),
+    ];
+    let sequence = put(&context, &pairs, wav(2.0, 1)).await;
+
+    let done = hark.next_event("job.completed").await;
+    assert_eq!(done.body["metadata"]["agent_id"], "7");
+    assert_eq!(done.body["recording"]["name"], "call.wav");
+    assert_eq!(done.body["recording"]["uri"], format!("nats:HARK_AUDIO/{sequence}"));
+    assert_eq!(done.body["recording"]["message_id"], "call-1");
+    wait_until("the message to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
+
+    // A restarted server has forgotten the ids of acknowledged messages; the ledger has not.
+    nats.restart().await;
+    let context = jetstream::new(nats.client().await);
+    put(&context, &pairs, wav(2.0, 1)).await;
+    wait_until("the repeat to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
+    assert_eq!(hark.ended_jobs(1).await.len(), 1);
+    assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 1);
+}
+
+#[tokio::test]
+async fn bad_messages_are_answered_and_harm_nothing_else() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    let context = jetstream::new(nats.client().await);
+    let json = [("Content-Type", "application/json")];
+    put(&context, &[("Content-Type", "audio/wav")], b"garbage, no audio".to_vec()).await;
+    put(&context, &json, b"{\"url\": ".to_vec()).await;
+    put(&context, &json, br#"{"url": "http://169.254.169.254/latest/meta-data?token=secret"}"#.to_vec())
+        .await;
+    put(&context, &json, br#"{"url": "https://127.0.0.1/a.wav"}"#.to_vec()).await;
+    put(&context, &json, br#"{"url": "https://example.com/a.wav", "route": "nowhere"}"#.to_vec()).await;
+    put(&context, &[], Vec::new()).await;
+    put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 5)).await;
+
+    let ended = hark.ended_jobs(7).await;
+    let mut codes: Vec<String> = ended
+        .iter()
+        .map(|event| event.body["error"]["code"].as_str().unwrap_or("completed").to_owned())
+        .collect();
+    codes.sort();
+    assert_eq!(
+        codes,
+        [
+            "BadReference",
+            "EmptyFile",
+            "ForbiddenURL",
+            "ForbiddenURL",
+            "NotAudio",
+            "UnknownRoute",
+            "completed"
+        ]
+    );
+    for event in ended.iter().filter(|event| event.kind() == "job.failed") {
+        assert_eq!(event.body["error"]["blame"], "audio", "{}", event.body);
+        assert!(!event.body.to_string().contains("secret"), "{}", event.body);
+    }
+    wait_until("every message to be settled", CEILING, async || waiting(&context).await == 0).await;
+    assert!(!hark.log().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_reference_is_fetched_by_the_service_itself() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let files = support::FileServer::start(vec![("/call.wav", wav(2.0, 9))]).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .inbox("inbox", "hark.audio.inbox")
+        .set("security.allow_urls", "[\"127.0.0.1/32\"]")
+        .start()
+        .await;
+    let context = jetstream::new(nats.client().await);
+    let body =
+        format!("{{\"url\": \"{}?signature=secret\", \"metadata\": {{\"n\": 1}}}}", files.url("/call.wav"));
+    put(&context, &[], body.into_bytes()).await;
+    let last = hark.next_event("transcript.final").await;
+    assert_eq!(last.body["recording"]["uri"], files.url("/call.wav"));
+    assert_eq!(last.body["recording"]["sha256"], serde_json::Value::Null);
+    assert_eq!(last.body["metadata"]["n"], 1);
+    assert_eq!(last.body["engine"], "filetrans", "its length is unknown, and filetrans takes any");
+    assert!(!hark.log().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_message_survives_a_kill_and_is_one_job() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "60ms"]).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .inbox("inbox", "hark.audio.inbox")
+        .set("dashscope.ambiguous_retries", "2")
+        .start()
+        .await;
+    let context = jetstream::new(nats.client().await);
+    put(&context, &[("Content-Type", "audio/wav")], wav(4.0, 3)).await;
+    hark.next_event("transcript.partial").await;
+    hark.restart().await;
+    let ended = hark.ended_jobs(1).await;
+    assert_eq!(ended[0].kind(), "job.completed");
+    assert_eq!(ended[0].body["possible_duplicate_charge"], true, "the service had it already");
+    wait_until("the message to be acknowledged", support::REDELIVERY, async || waiting(&context).await == 0)
+        .await;
+    assert_eq!(hark.ended_jobs(1).await.len(), 1);
+}
