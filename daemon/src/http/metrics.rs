@@ -13,6 +13,8 @@ pub struct Metrics {
     pub source_accepted: IntCounterVec,
     /// Files seen that are not ready yet (still growing, still open), by source.
     pub source_unsettled: IntGaugeVec,
+    /// Times that a file could not be read, by source; it is tried again.
+    pub source_unreadable: IntCounterVec,
     /// Jobs that ended, by source and outcome (completed, failed).
     pub job_ended: IntCounterVec,
     /// Jobs in the ledger that have not ended, by state.
@@ -68,6 +70,11 @@ impl Metrics {
             source_unsettled: gauges(
                 "hark_source_unsettled_files",
                 "Files seen that are not ready yet",
+                &["source"],
+            ),
+            source_unreadable: counters(
+                "hark_source_unreadable_total",
+                "Times that a file could not be read",
                 &["source"],
             ),
             job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),

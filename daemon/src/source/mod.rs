@@ -1,5 +1,7 @@
 //! Where recordings come from. A source takes an input into the ledger as a job, and after the job's last event is stored it
 //! settles the input: acknowledges the message, keeps, moves or deletes the file.
 
+pub mod directory;
 pub mod jetstream;
 pub mod nats;
+pub mod url;

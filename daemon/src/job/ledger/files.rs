@@ -23,25 +23,46 @@ pub struct Known {
     pub job: Option<Uuid>,
 }
 
-/// Whether the source has finished a first scan.
+/// Begins a source's first scan of a folder, or goes on with it. `None`: it was finished long ago; else when the folder was first
+/// watched, in nanoseconds since the epoch, which is `now_ns` unless a crash came between.
 ///
 /// # Errors
-/// When the query fails.
-pub fn source_is_known(connection: &Connection, source: &str) -> Result<bool, LedgerError> {
+/// When a statement fails.
+pub fn first_scan(
+    connection: &Connection,
+    source: &str,
+    path: &Path,
+    now_ns: i64,
+) -> Result<Option<i64>, LedgerError> {
+    let path = path.as_os_str().as_bytes();
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO source (name, path, since) VALUES (?1, ?2, ?3)")?
+        .execute(params![source, path, now_ns])?;
     Ok(connection
-        .prepare_cached("SELECT 1 FROM source WHERE name = ?1")?
-        .query_row([source], |_| Ok(()))
-        .optional()?
-        .is_some())
+        .prepare_cached("SELECT since FROM source WHERE name = ?1 AND path = ?2 AND scanned = 0")?
+        .query_row(params![source, path], |row| row.get(0))
+        .optional()?)
 }
 
-/// Notes that the source has finished its first scan.
+/// Notes that the source has finished its first scan of a folder.
 ///
 /// # Errors
 /// When the statement fails.
-pub fn note_source(connection: &Connection, source: &str) -> Result<(), LedgerError> {
-    connection.prepare_cached("INSERT OR IGNORE INTO source (name) VALUES (?1)")?.execute([source])?;
+pub fn first_scan_done(connection: &Connection, source: &str, path: &Path) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE source SET scanned = 1 WHERE name = ?1 AND path = ?2")?
+        .execute(params![source, path.as_os_str().as_bytes()])?;
     Ok(())
+}
+
+/// How many files of a source are known.
+///
+/// # Errors
+/// When the query fails.
+pub fn count(connection: &Connection, source: &str) -> Result<u64, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM file WHERE source = ?1")?
+        .query_row([source], |row| row.get(0))?)
 }
 
 /// The file at a path.
@@ -57,19 +78,44 @@ pub fn at_path(connection: &Connection, source: &str, path: &Path) -> Result<Opt
         .optional()?)
 }
 
-/// Files of a source with these bytes, wherever they are.
+/// Files of a source with these bytes, wherever they are, in order of path, at most `limit`.
 ///
 /// # Errors
 /// When the query fails.
-pub fn with_sha256(connection: &Connection, source: &str, sha256: &str) -> Result<Vec<Known>, LedgerError> {
+pub fn with_sha256(
+    connection: &Connection,
+    source: &str,
+    sha256: &str,
+    limit: usize,
+) -> Result<Vec<Known>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND sha256 = ?2",
+        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND sha256 = ?2 ORDER BY path LIMIT ?3",
     )?;
-    let found = statement.query_map(params![source, sha256], known)?.collect::<Result<_, _>>()?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = statement.query_map(params![source, sha256, limit], known)?.collect::<Result<_, _>>()?;
     Ok(found)
 }
 
-/// Files of a source whose path begins with these bytes and comes after `after`, in order of path, at most `limit`.
+/// Files of a source with this identity: the file's own row, and those of other names that it has or had.
+///
+/// # Errors
+/// When the query fails.
+pub fn with_identity(
+    connection: &Connection,
+    source: &str,
+    identity: &FileIdentity,
+) -> Result<Vec<Known>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND inode = ?2",
+    )?;
+    let mut found: Vec<Known> = statement
+        .query_map(params![source, identity.inode.cast_signed()], known)?
+        .collect::<Result<_, _>>()?;
+    found.retain(|file| file.identity == *identity);
+    Ok(found)
+}
+
+/// Files of a source whose path comes after `after`, in order of path, at most `limit`.
 ///
 /// # Errors
 /// When the query fails.

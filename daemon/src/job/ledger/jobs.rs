@@ -1,5 +1,7 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
+use std::path::Path;
+
 use hark_sdk::event::{Body, Event};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -7,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, outbox};
 use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Duty, Job, State};
+use crate::job::{Duty, FileIdentity, Job, Origin, State};
 
 /// A job after a fact, as the ledger has it.
 #[derive(Debug, Clone)]
@@ -70,6 +72,27 @@ pub fn advance(
             ])?;
     }
     Ok(Some(Advanced { job: step.job, due: step.due, changed }))
+}
+
+/// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or
+/// that came from no file, is left alone.
+///
+/// # Errors
+/// When a statement fails.
+pub fn relocate(
+    connection: &Connection,
+    id: Uuid,
+    path: &Path,
+    identity: FileIdentity,
+) -> Result<(), LedgerError> {
+    let Some(mut job) = find(connection, id)? else { return Ok(()) };
+    if let Origin::File { .. } = job.origin {
+        job.origin = Origin::File { path: path.to_owned(), identity };
+        connection
+            .prepare_cached("UPDATE job SET body = ?2 WHERE id = ?1")?
+            .execute(params![id, to_json(&job)?])?;
+    }
+    Ok(())
 }
 
 /// A job by its id.

@@ -48,7 +48,11 @@ CREATE TABLE intake (
 ) WITHOUT ROWID;
 CREATE INDEX intake_by_job ON intake (job);
 
--- Sources that have finished a first scan.
+-- Folders that were ever watched. Files that were there before `since` are old; once `scanned`, all of them are in `file`.
 CREATE TABLE source (
-    name TEXT PRIMARY KEY
+    name    TEXT NOT NULL,
+    path    BLOB NOT NULL,
+    since   INTEGER NOT NULL,             -- nanoseconds, comparable with a ctime
+    scanned INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, path)
 ) WITHOUT ROWID;

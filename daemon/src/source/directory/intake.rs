@@ -1,0 +1,175 @@
+//! Writing what was found into the ledger: new recordings as jobs, and what has only moved or was only touched as what it is.
+//!
+//! A job and its file are one transaction, which compares with the ledger once more: whatever two scans found at the same time, a
+//! file becomes one job.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hark_sdk::event::Recording;
+use rusqlite::Connection;
+use serde_json::Map;
+use url::Url;
+use uuid::Uuid;
+
+use super::walk::Found;
+use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::{LedgerError, jobs};
+use crate::job::{FileIdentity, Job, Origin};
+
+/// A file whose bytes are known.
+#[derive(Debug, Clone)]
+pub struct Hashed {
+    /// The file as it was before and after the reading.
+    pub found: Found,
+    /// Lower-case hex of its bytes.
+    pub sha256: String,
+    /// Files with the same bytes whose place is empty: it may be one of them.
+    pub vacated: Vec<Known>,
+}
+
+/// Where new jobs belong.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Name of the source.
+    pub source: String,
+    /// Name of the route.
+    pub route: String,
+}
+
+/// Takes a read file in. Returns the job if it is a new recording.
+///
+/// # Errors
+/// When a statement fails.
+pub fn take_in(
+    connection: &Connection,
+    to: &Destination,
+    file: &Hashed,
+) -> Result<Option<Uuid>, LedgerError> {
+    let Hashed { found, sha256, vacated } = file;
+    let identity = found.stamp.identity;
+    let known = files::at_path(connection, &to.source, &found.path)?;
+    if known.as_ref().is_some_and(|known| known.identity == identity) {
+        return Ok(None);
+    }
+    // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
+    if let Some(known) = &known
+        && known.sha256.as_ref() == Some(sha256)
+    {
+        place(connection, &to.source, known, &found.path, identity)?;
+        return Ok(None);
+    }
+    for old in vacated {
+        if old.path != found.path && take_from(connection, to, old, found)? {
+            return Ok(None);
+        }
+    }
+    let mut job = job(to, found, sha256);
+    jobs::insert(connection, &mut job)?;
+    put_aside(connection, &to.source, &found.path, identity)?;
+    let path = found.path.clone();
+    let file = Known { path, identity, sha256: Some(sha256.clone()), job: Some(job.id) };
+    files::put(connection, &to.source, &file)?;
+    Ok(Some(job.id))
+}
+
+/// Notes that the file known as `old` is where `found` is. False: somebody else has noted something about it since.
+///
+/// # Errors
+/// When a statement fails.
+pub fn take_from(
+    connection: &Connection,
+    to: &Destination,
+    old: &Known,
+    found: &Found,
+) -> Result<bool, LedgerError> {
+    if files::at_path(connection, &to.source, &old.path)?.as_ref() != Some(old) {
+        return Ok(false);
+    }
+    files::remove(connection, &to.source, &old.path)?;
+    put_aside(connection, &to.source, &found.path, found.stamp.identity)?;
+    place(connection, &to.source, old, &found.path, found.stamp.identity)?;
+    Ok(true)
+}
+
+/// Notes a file that was there before the first start: it stays unheard, and unread.
+///
+/// # Errors
+/// When the statement fails.
+pub fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), LedgerError> {
+    let file = Known { path: found.path.clone(), identity: found.stamp.identity, sha256: None, job: None };
+    files::put(connection, source, &file)
+}
+
+/// Whether the file known by this row is not there any more; another one may be.
+pub fn is_vacated(known: &Known) -> bool {
+    // An error other than "not found" (a folder that may not be entered, an unreachable server) tells nothing.
+    match fs::symlink_metadata(&known.path) {
+        Ok(metadata) => FileIdentity::of(&metadata) != known.identity,
+        Err(error) => is_absence(&error),
+    }
+}
+
+/// Whether an error says that there is no such file. A path with a NUL in it ([`put_aside`]) never is one.
+pub fn is_absence(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
+}
+
+/// Gives a known file a place and identity, and lets its job follow.
+fn place(
+    connection: &Connection,
+    source: &str,
+    known: &Known,
+    path: &Path,
+    identity: FileIdentity,
+) -> Result<(), LedgerError> {
+    files::put(connection, source, &Known { path: path.to_owned(), identity, ..known.clone() })?;
+    if let Some(job) = known.job {
+        jobs::relocate(connection, job, path, identity)?;
+    }
+    Ok(())
+}
+
+/// Keeps what is known of the file that was at `path`, under a name that no file can have, when another file takes its place: names
+/// may rotate (a.1 to a.2, a to a.1), and what was heard must be found again under its next name. It goes the way of all files
+/// that are gone.
+fn put_aside(
+    connection: &Connection,
+    source: &str,
+    path: &Path,
+    newcomer: FileIdentity,
+) -> Result<(), LedgerError> {
+    let Some(old) = files::at_path(connection, source, path)? else { return Ok(()) };
+    if (old.identity.dev, old.identity.inode) == (newcomer.dev, newcomer.inode) {
+        // Written over: its bytes are nowhere.
+        return Ok(());
+    }
+    let mut name = path.as_os_str().as_bytes().to_vec();
+    name.extend_from_slice(format!("\0{}", old.identity.inode).as_bytes());
+    files::put(connection, source, &Known { path: PathBuf::from(OsString::from_vec(name)), ..old })
+}
+
+fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
+    let path = &found.path;
+    let recording = Recording {
+        uri: uri(path),
+        name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
+        sha256: Some(sha256.to_owned()),
+        bytes: Some(found.stamp.identity.size),
+        path_b64: path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes())),
+        ..Recording::default()
+    };
+    let origin = Origin::File { path: path.clone(), identity: found.stamp.identity };
+    Job::new(Uuid::now_v7(), &to.source, &to.route, origin, recording, Map::new())
+}
+
+/// `file:///…`, its bytes percent-encoded.
+fn uri(path: &Path) -> String {
+    // Fails only for a relative path; the root was made absolute.
+    Url::from_file_path(path).map_or_else(|()| format!("file://{}", path.display()), String::from)
+}

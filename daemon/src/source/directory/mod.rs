@@ -1,0 +1,272 @@
+//! A watched folder.
+//!
+//! Delivery promise: every file that has stood still becomes one job, and its job and its row in the ledger are one transaction; so
+//! a restart makes no second job. Events of the kernel only say where to look sooner ([`watch`]); the [`scan`], compared with the
+//! ledger, is the truth: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
+//!
+//! What is a recording: a regular file that [`walk::Choice`] wants by its name, that is not empty, has stood still for `settle`
+//! ([`settle`]) and that nobody has open for writing ([`ready`]). Symbolic links are never followed, neither to files nor to folders
+//! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
+//! one. Hidden files and folders are passed over.
+//!
+//! What is the same recording ([`intake`]): the same path with the same identity; the same identity or the same bytes at another
+//! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
+//! copy beside the original, is a new one.
+
+pub mod done;
+mod intake;
+mod ready;
+mod scan;
+pub mod settle;
+pub mod walk;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::done::SettleError;
+use self::intake::Destination;
+use self::scan::{Scan, ScanError, Surroundings};
+use self::walk::Choice;
+use self::watch::Watch;
+use crate::config::DirectorySource;
+use crate::http::metrics::Metrics;
+use crate::job::Job;
+use crate::job::ledger::Ledger;
+
+/// Time for the rest of a burst to arrive after its first hint.
+const AFTER_HINT: Duration = Duration::from_millis(200);
+
+/// A full scan regardless of hints.
+const RESCAN: Duration = Duration::from_secs(30);
+
+/// The same where some or all changes raise no hints.
+const RESCAN_WITHOUT_HINTS: Duration = Duration::from_secs(10);
+
+/// How often an absent folder is looked for.
+const ABSENT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often waiting for it is mentioned, in pauses.
+const ABSENT_MENTION: u32 = 60;
+
+/// Why a source cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The path cannot be made absolute.
+    #[error("path {path}: {error}; give an absolute path")]
+    Path { path: PathBuf, error: std::io::Error },
+    /// A glob of `include`.
+    #[error("include: {0}")]
+    Include(#[from] globset::Error),
+}
+
+/// A folder as a source.
+pub struct Directory {
+    config: DirectorySource,
+    choice: Arc<Choice>,
+    ledger: Ledger,
+    metrics: Metrics,
+}
+
+impl Directory {
+    /// Opens nothing that can block; a folder that does not exist yet is waited for.
+    ///
+    /// # Errors
+    /// A path or glob that cannot be used.
+    pub fn new(
+        config: DirectorySource,
+        ledger: Ledger,
+        metrics: Metrics,
+    ) -> Result<Directory, DirectoryError> {
+        let root = std::path::absolute(&config.path)
+            .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
+        let choice = Choice::new(root, &config.include, config.recursive)?;
+        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics })
+    }
+
+    /// Watches and scans until `stop`. `watching` hears `Ok` as soon as the folder itself is watched, before the first scan, and why
+    /// not whenever it is not.
+    pub async fn run(&self, watching: sync::watch::Sender<Result<(), String>>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.watch(&watching, &stop) => {}
+        }
+    }
+
+    /// Does with a job's file what `when_done` says, after the job's last event is stored. May be called again.
+    ///
+    /// # Errors
+    /// When the file cannot be moved or deleted; the file is where it was, and another try may succeed.
+    pub async fn settle(&self, job: &Job, failed: bool) -> Result<(), SettleError> {
+        done::settle(&self.config, &self.choice.root, &self.ledger, job, failed).await
+    }
+
+    /// Returns when the ledger is closed.
+    async fn watch(&self, watching: &sync::watch::Sender<Result<(), String>>, stop: &CancellationToken) {
+        let source = self.config.name.as_str();
+        loop {
+            self.wait_for_folder(watching).await;
+            match self.watch_while_there(watching, stop).await {
+                ScanError::Ledger(error) => {
+                    error!(source, %error, "the folder is no longer watched");
+                    tell(watching, Err(error.to_string()));
+                    return;
+                }
+                gone @ ScanError::Folder { .. } => {
+                    warn!(source, "{gone}; waiting for the folder");
+                    tell(watching, Err(gone.to_string()));
+                    // Where it is there but cannot be entered, this is the pause between two tries.
+                    sleep(ABSENT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_folder(&self, watching: &sync::watch::Sender<Result<(), String>>) {
+        let root = &self.choice.root;
+        let mut tries = 0;
+        loop {
+            let problem = match tokio::fs::metadata(root).await {
+                Ok(metadata) if metadata.is_dir() => return,
+                Ok(_) => "is not a folder".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if tries % ABSENT_MENTION == 0 {
+                warn!(
+                    source = self.config.name,
+                    "waiting for the folder {}: {problem}; create it, or mend source.path",
+                    root.display()
+                );
+            }
+            tries += 1;
+            tell(watching, Err(format!("{}: {problem}", root.display())));
+            sleep(ABSENT_PAUSE).await;
+        }
+    }
+
+    async fn watch_while_there(
+        &self,
+        watching: &sync::watch::Sender<Result<(), String>>,
+        stop: &CancellationToken,
+    ) -> ScanError {
+        let (source, root) = (self.config.name.as_str(), &self.choice.root);
+        let watch = match Watch::new() {
+            Ok(watch) => Some(Arc::new(watch)),
+            Err(error) => {
+                warn!(source, "{error}; until then changes are found by rescans alone");
+                None
+            }
+        };
+        if let Some(watch) = &watch
+            && let Err(error) = watch.add(root, true)
+        {
+            warn!(source, "{error}; until then changes are found by rescans alone");
+        }
+        let is_network = is_network(root);
+        let around = Surroundings {
+            destination: Destination { source: source.to_owned(), route: self.config.route.clone() },
+            choice: Arc::clone(&self.choice),
+            existing: self.config.existing,
+            ledger: self.ledger.clone(),
+            metrics: self.metrics.clone(),
+            watch: watch.clone(),
+            stop: stop.clone(),
+        };
+        let mut scan = match Scan::begin(around, self.config.settle, is_network).await {
+            Ok(scan) => scan,
+            Err(error) => return error.into(),
+        };
+        scan.hintless |= watch.is_none();
+        info!(source, path = %root.display(), is_network, "watching");
+        tell(watching, Ok(()));
+        match watch {
+            None => self.look(&mut scan, None).await,
+            Some(watch) => tokio::select! {
+                error = watch.follow() => ScanError::Folder { path: root.clone(), error },
+                ended = self.look(&mut scan, Some(&watch)) => ended,
+            },
+        }
+    }
+
+    /// Looks whenever there is a reason to, until it cannot.
+    async fn look(&self, scan: &mut Scan, watch: Option<&Watch>) -> ScanError {
+        // When the next full scan is wanted, and not before when it may begin: scanning takes a third of the time at most.
+        let mut next = Instant::now();
+        let mut rested = next;
+        let mut hinted = Box::pin(hints(watch));
+        loop {
+            let wanted = scan.settling.crowded().map_or(next, |due| next.min(due.into())).max(rested);
+            let due = scan.settling.next_due().map_or(wanted, Instant::from);
+            let looked = tokio::select! {
+                biased;
+                () = sleep_until(wanted) => {
+                    let began = Instant::now();
+                    let looked = scan.everything().await;
+                    let ended = Instant::now();
+                    rested = ended + 2 * (ended - began);
+                    next = began + self.rescan(scan.hintless);
+                    looked
+                }
+                () = sleep_until(due), if due < wanted => scan.due().await,
+                read = scan.read() => read,
+                hints = &mut hinted => {
+                    hinted = Box::pin(self::hints(watch));
+                    if hints.everything {
+                        next = Instant::now();
+                    }
+                    scan.hinted(hints).await
+                }
+            };
+            if let Err(error) = looked {
+                return error;
+            }
+        }
+    }
+
+    fn rescan(&self, hintless: bool) -> Duration {
+        self.config.rescan.unwrap_or(if hintless { RESCAN_WITHOUT_HINTS } else { RESCAN })
+    }
+}
+
+/// Wakes whoever listens only when there is news.
+fn tell(watching: &sync::watch::Sender<Result<(), String>>, state: Result<(), String>) {
+    watching.send_if_modified(|known| {
+        let is_news = *known != state;
+        *known = state;
+        is_news
+    });
+}
+
+/// The hints of a burst.
+async fn hints(watch: Option<&Watch>) -> watch::Hints {
+    let Some(watch) = watch else { return std::future::pending().await };
+    watch.hinted().await;
+    sleep(AFTER_HINT).await;
+    watch.take()
+}
+
+/// Whether changes may be made by other machines: they raise no events here, and carry another clock's ctime.
+fn is_network(path: &Path) -> bool {
+    const NETWORK: [u32; 9] = [
+        0x6969,      // NFS
+        0x517b,      // SMB
+        0xff53_4d42, // CIFS
+        0xfe53_4d42, // SMB2
+        0x6573_5546, // FUSE
+        0x0102_1997, // 9p
+        0x00c3_6400, // Ceph
+        0x5346_414f, // AFS
+        0x0bd0_0bd0, // Lustre
+    ];
+    // Where it cannot be told, the local rules hold, and the rescans are there.
+    rustix::fs::statfs(path).is_ok_and(|found| {
+        let kind = u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default();
+        NETWORK.contains(&kind)
+    })
+}

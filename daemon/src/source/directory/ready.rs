@@ -1,0 +1,79 @@
+//! Opening a file that stands still, and reading it once for its hash: what is taken in is what was read, or nothing.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::walk::{Found, stamp};
+use crate::os::{Lease, NotARecording, has_writers, open_recording};
+
+/// What came of reading a file.
+#[derive(Debug)]
+pub enum Reading {
+    /// These are its bytes. `leased`: the kernel itself said that nobody is writing.
+    Hashed { sha256: String, leased: bool },
+    /// Somebody has it open for writing, or it changed while it was read: not yet.
+    NotYet,
+    /// It is gone, or it is no regular file any more.
+    Gone,
+    /// It cannot be read.
+    Unreadable(NotARecording),
+}
+
+/// Large enough that the hash is the cost and not the calls.
+const BUFFER: usize = 128 * 1024;
+
+/// Reads a file that has stood still. Blocking; memory is one buffer. A long read ends early, as [`Reading::NotYet`], on `stop`.
+pub fn read(found: &Found, stop: &CancellationToken) -> Reading {
+    let file = match open_recording(&found.path) {
+        Ok(file) => file,
+        // Another thing took its place; if it is a file again, a scan finds it.
+        Err(
+            NotARecording::Gone
+            | NotARecording::Link
+            | NotARecording::Directory
+            | NotARecording::Pipe
+            | NotARecording::Socket
+            | NotARecording::Device,
+        ) => return Reading::Gone,
+        Err(error) => return Reading::Unreadable(error),
+    };
+    hash(&file, found, stop).unwrap_or_else(|error| Reading::Unreadable(NotARecording::Unreadable(error)))
+}
+
+fn hash(mut file: &File, found: &Found, stop: &CancellationToken) -> io::Result<Reading> {
+    let before = file.metadata()?;
+    let lease = has_writers(file)?;
+    if lease == Lease::Busy || stamp(&before) != found.stamp {
+        return Ok(Reading::NotYet);
+    }
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BUFFER.min(usize::try_from(before.len()).unwrap_or(BUFFER).max(1))];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if stop.is_cancelled() {
+            return Ok(Reading::NotYet);
+        }
+    }
+    if stamp(&file.metadata()?) != found.stamp {
+        return Ok(Reading::NotYet);
+    }
+    Ok(Reading::Hashed { sha256: hex(&hasher.finalize()), leased: lease == Lease::Free })
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

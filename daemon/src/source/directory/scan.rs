@@ -1,0 +1,592 @@
+//! Comparing a folder with the ledger, and doing what follows.
+//!
+//! Everything here is bounded: files are listed and compared a piece at a time, a few are read at once, those that have not stood still
+//! wait in a table of limited size, and what does not fit anywhere is met again by the next scan.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::intake::{self, Destination, Hashed};
+use super::ready::{self, Reading};
+use super::settle::{Now, Settling, Verdict};
+use super::walk::{Choice, Found, Trouble, Walk};
+use super::watch::{Hints, Watch};
+use crate::config::Existing;
+use crate::http::metrics::Metrics;
+use crate::job::Duty;
+use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::os::NotARecording;
+
+/// Files listed and compared at once.
+const PIECE: usize = 512;
+
+/// Files that may wait for standing still: one that waits is looked at by itself, the others cost a full scan.
+const MOST_WAITING: usize = 10_000;
+
+/// Pieces of files that are read at once; the disk and two cores want no more.
+const READERS: usize = 4;
+
+/// A piece that is read and written into the ledger together: few enough that the first is not kept waiting.
+const READ_FILES: usize = 64;
+const READ_BYTES: u64 = 16 << 20;
+
+/// Files that were missing at one full scan, to be forgotten at the next.
+const MOST_MISSING: usize = 10_000;
+
+/// Equal files that are asked whether they have gone, when another of the same bytes comes.
+const MOST_EQUAL: usize = 256;
+
+/// An empty file is mentioned when it has been one for so long.
+const EMPTY_FOR: Duration = Duration::from_secs(60);
+
+/// Things that were complained about, so as not to do it again at each scan.
+const MOST_COMPLAINTS: usize = 1_000;
+
+/// Why looking ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The folder cannot be listed (any more).
+    #[error("{path}: {error}")]
+    Folder { path: PathBuf, error: std::io::Error },
+    /// Nothing can be taken in.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What does not change while a folder is looked at.
+pub struct Surroundings {
+    pub destination: Destination,
+    pub choice: Arc<Choice>,
+    pub existing: Existing,
+    pub ledger: Ledger,
+    pub metrics: Metrics,
+    pub watch: Option<Arc<Watch>>,
+    pub stop: CancellationToken,
+}
+
+/// The state of looking at one folder.
+pub struct Scan {
+    around: Surroundings,
+    pub settling: Settling,
+    /// While the first scan goes on: when the folder was first watched.
+    first: Option<First>,
+    reading: JoinSet<Result<Read, LedgerError>>,
+    in_flight: HashSet<PathBuf>,
+    missing: HashSet<PathBuf>,
+    complaints: HashSet<String>,
+    said_no_lease: bool,
+    /// Some folder gives no hints.
+    pub hintless: bool,
+}
+
+struct First {
+    since_ns: i64,
+    files: u64,
+    bytes: u64,
+}
+
+/// What the ledger says about a file.
+enum Compared {
+    /// It is as it was.
+    Known,
+    /// It is as it was, on a filesystem that has another number since it was mounted again.
+    Remounted(Known),
+    /// It is new or has changed; perhaps it is one of these, moved.
+    Fresh(Vec<Known>),
+}
+
+/// What came of a piece that was read.
+#[derive(Default)]
+struct Read {
+    files: Vec<Found>,
+    again: Vec<Found>,
+    unreadable: Vec<(Found, NotARecording)>,
+    unleased: bool,
+    accepted: u64,
+}
+
+impl Scan {
+    /// Begins. Nothing is looked at yet.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn begin(
+        around: Surroundings,
+        settle: Duration,
+        is_network: bool,
+    ) -> Result<Scan, LedgerError> {
+        let source = around.destination.source.clone();
+        let root = around.choice.root.clone();
+        let now_ns = now().wall_ns;
+        let since = around.ledger.write(move |c| files::first_scan(c, &source, &root, now_ns)).await?;
+        Ok(Scan {
+            around,
+            settling: Settling::new(settle, !is_network, MOST_WAITING),
+            first: since.map(|since_ns| First { since_ns, files: 0, bytes: 0 }),
+            reading: JoinSet::new(),
+            in_flight: HashSet::new(),
+            missing: HashSet::new(),
+            complaints: HashSet::new(),
+            said_no_lease: false,
+            hintless: is_network,
+        })
+    }
+
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// When the folder itself is not there, or the ledger is closed.
+    pub async fn everything(&mut self) -> Result<(), ScanError> {
+        self.settling.scanned();
+        let root = self.around.choice.root.clone();
+        let metadata = tokio::fs::metadata(&root).await;
+        let device = match metadata {
+            Ok(metadata) if metadata.is_dir() => std::os::unix::fs::MetadataExt::dev(&metadata),
+            Ok(_) => return Err(not_a_folder(root)),
+            Err(error) => return Err(ScanError::Folder { path: root, error }),
+        };
+        let mut devices = HashSet::from([device]);
+        let met = self.walk(&root, &mut devices).await?;
+        self.forget_gone(met, devices).await?;
+        if let Some(first) = self.first.take() {
+            let source = self.around.destination.source.clone();
+            self.around.ledger.write(move |c| files::first_scan_done(c, &source, &root)).await?;
+            if first.files > 0 {
+                info!(
+                    source = self.around.destination.source,
+                    files = first.files,
+                    bytes = first.bytes,
+                    "files that were there before the first start stay unheard; existing = \"process\" takes them in a new source"
+                );
+            }
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// Looks where hints point.
+    ///
+    /// # Errors
+    /// When the ledger is closed.
+    pub async fn hinted(&mut self, hints: Hints) -> Result<(), ScanError> {
+        let choice = Arc::clone(&self.around.choice);
+        let (found, folders) = blocking(move || {
+            let mut folders = Vec::new();
+            let mut found = Vec::new();
+            for path in hints.paths {
+                match std::fs::symlink_metadata(&path) {
+                    Ok(metadata) if metadata.is_dir() && choice.enters(&path) => folders.push(path),
+                    Ok(_) if choice.wants(&path) => found.extend(Found::at(path)),
+                    _ => {}
+                }
+            }
+            (found, folders)
+        })
+        .await?;
+        self.look_at(found).await?;
+        for folder in folders {
+            self.walk(&folder, &mut HashSet::new()).await?;
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// Looks at the files that should have stood still by now.
+    ///
+    /// # Errors
+    /// When the ledger is closed.
+    pub async fn due(&mut self) -> Result<(), ScanError> {
+        let due = self.settling.take_due(now());
+        let (found, gone) = blocking(move || {
+            let mut gone = Vec::new();
+            let found: Vec<Found> = due
+                .into_iter()
+                .filter_map(|path| {
+                    let found = Found::at(path.clone());
+                    if found.is_none() {
+                        gone.push(path);
+                    }
+                    found
+                })
+                .collect();
+            (found, gone)
+        })
+        .await?;
+        gone.iter().for_each(|path| self.settling.forget(path));
+        self.look_at(found).await?;
+        self.count();
+        Ok(())
+    }
+
+    /// Waits for a piece that is being read; for ever, if there is none.
+    ///
+    /// # Errors
+    /// When the ledger is closed.
+    pub async fn read(&mut self) -> Result<(), ScanError> {
+        match self.reading.join_next().await {
+            Some(outcome) => self.absorb(outcome.unwrap_or(Err(LedgerError::Closed))?),
+            None => std::future::pending().await,
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// Returns how many of the files that it met the ledger knows by path.
+    async fn walk(&mut self, folder: &Path, devices: &mut HashSet<u64>) -> Result<u64, ScanError> {
+        let (choice, watch) = (Arc::clone(&self.around.choice), self.around.watch.clone());
+        let start = folder.to_owned();
+        let mut walk = blocking(move || Walk::of(&start, choice, watch)).await?;
+        let mut met = 0;
+        loop {
+            let (walked, piece) = blocking(move || {
+                let piece = walk.next(PIECE);
+                (walk, piece)
+            })
+            .await?;
+            walk = walked;
+            for trouble in walk.take_troubles() {
+                self.complain_of(&trouble);
+            }
+            if piece.is_empty() {
+                return Ok(met);
+            }
+            devices.extend(piece.iter().map(|found| found.stamp.identity.dev));
+            met += self.look_at(piece).await?;
+        }
+    }
+
+    /// Compares files with the ledger and does what follows. Returns how many the ledger knew by path.
+    async fn look_at(&mut self, mut found: Vec<Found>) -> Result<u64, ScanError> {
+        let mut met = 0;
+        while !found.is_empty() {
+            let rest = found.split_off(found.len().min(PIECE));
+            met += self.look_at_piece(std::mem::replace(&mut found, rest)).await?;
+        }
+        Ok(met)
+    }
+
+    async fn look_at_piece(&mut self, found: Vec<Found>) -> Result<u64, ScanError> {
+        let source = self.around.destination.source.clone();
+        let (compared, met) = self
+            .around
+            .ledger
+            .read(move |connection| {
+                let mut met = 0;
+                let mut compared = Vec::with_capacity(found.len());
+                for found in found {
+                    let known = files::at_path(connection, &source, &found.path)?;
+                    met += u64::from(known.is_some());
+                    let verdict = compare(connection, &source, known, &found)?;
+                    compared.push((found, verdict));
+                }
+                Ok((compared, met))
+            })
+            .await?;
+        let mut ready = Vec::new();
+        let mut old = Vec::new();
+        for (found, compared) in compared {
+            match compared {
+                Compared::Known => self.settling.forget(&found.path),
+                Compared::Remounted(known) => self.remount(known, &found).await?,
+                Compared::Fresh(_) if self.in_flight.contains(&found.path) => {}
+                Compared::Fresh(twins) => {
+                    if !twins.is_empty() && self.is_moved(twins, &found).await? {
+                        self.settling.forget(&found.path);
+                    } else if self.was_before(&found) {
+                        old.push(found);
+                    } else if found.stamp.identity.size == 0 {
+                        self.mention_empty(&found);
+                    } else if self.settling.look(&found.path, found.stamp, now()) == Verdict::Still {
+                        ready.push(found);
+                    }
+                }
+            }
+        }
+        self.skip(old).await?;
+        self.take_in(ready).await?;
+        Ok(met)
+    }
+
+    /// With `existing = "skip"`, whether a file was there before the folder was first watched. Its ctime tells, so that a crash in the
+    /// middle of the first scan changes nothing: what was there before stays unheard, what came since is heard.
+    fn was_before(&self, found: &Found) -> bool {
+        self.around.existing == Existing::Skip
+            && self.first.as_ref().is_some_and(|first| found.stamp.ctime_ns < first.since_ns)
+    }
+
+    async fn skip(&mut self, old: Vec<Found>) -> Result<(), LedgerError> {
+        let Some(first) = self.first.as_mut().filter(|_| !old.is_empty()) else { return Ok(()) };
+        first.files += old.len() as u64;
+        first.bytes += old.iter().map(|found| found.stamp.identity.size).sum::<u64>();
+        let source = self.around.destination.source.clone();
+        self.around
+            .ledger
+            .write(move |connection| {
+                old.iter().try_for_each(|found| intake::skip(connection, &source, found))
+            })
+            .await
+    }
+
+    async fn remount(&self, known: Known, found: &Found) -> Result<(), LedgerError> {
+        let (to, found) = (self.around.destination.clone(), found.clone());
+        self.around.ledger.write(move |c| intake::take_from(c, &to, &known, &found)).await.map(drop)
+    }
+
+    async fn is_moved(&self, twins: Vec<Known>, found: &Found) -> Result<bool, ScanError> {
+        let vacated = blocking(move || twins.into_iter().find(intake::is_vacated)).await?;
+        let Some(old) = vacated else { return Ok(false) };
+        let (to, found) = (self.around.destination.clone(), found.clone());
+        Ok(self.around.ledger.write(move |c| intake::take_from(c, &to, &old, &found)).await?)
+    }
+
+    /// Reads files and takes them in, a few pieces at a time; waits while too many are being read.
+    async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
+        let mut ready = ready.into_iter().peekable();
+        while ready.peek().is_some() {
+            let mut bytes = 0;
+            let mut piece = Vec::new();
+            while let Some(found) = ready.next_if(|_| piece.len() < READ_FILES && bytes < READ_BYTES) {
+                bytes += found.stamp.identity.size;
+                self.in_flight.insert(found.path.clone());
+                piece.push(found);
+            }
+            while self.reading.len() >= READERS {
+                self.read().await?;
+            }
+            let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
+            let stop = self.around.stop.clone();
+            self.reading.spawn(read_piece(piece, to, ledger, stop));
+        }
+        Ok(())
+    }
+
+    fn absorb(&mut self, read: Read) {
+        let source = &self.around.destination.source;
+        for found in &read.files {
+            self.in_flight.remove(&found.path);
+        }
+        for found in read.again {
+            self.settling.postpone(&found.path, found.stamp, now());
+        }
+        for (found, error) in read.unreadable {
+            self.settling.postpone(&found.path, found.stamp, now());
+            self.around.metrics.source_unreadable.with_label_values(&[source]).inc();
+            if self.complaints.len() < MOST_COMPLAINTS
+                && self.complaints.insert(format!("{:?}{:?}", found.path, found.stamp))
+            {
+                warn!(source, path = %found.path.display(), %error, "a recording waits because it cannot be read");
+            }
+        }
+        if read.unleased && !self.said_no_lease {
+            self.said_no_lease = true;
+            info!(
+                source,
+                "the kernel does not say whether files are open for writing (they are another user's and CAP_LEASE is missing, or the filesystem has no leases); settle alone decides"
+            );
+        }
+        if read.accepted > 0 {
+            self.around.metrics.source_accepted.with_label_values(&[source]).inc_by(read.accepted);
+            self.around.ledger.wake(Duty::Prepare);
+            self.around.ledger.wake(Duty::Publish);
+            info!(source, recordings = read.accepted, "taken in");
+        }
+    }
+
+    /// Forgets files that were missing at the last full scan and still are. In between, whoever moved one has had the time to be
+    /// found; so a row stays while a file of its size has not stood still.
+    async fn forget_gone(&mut self, met: u64, devices: HashSet<u64>) -> Result<(), ScanError> {
+        let source = self.around.destination.source.clone();
+        let counted = source.clone();
+        if self.around.ledger.read(move |connection| files::count(connection, &counted)).await? == met {
+            self.missing.clear();
+            return Ok(());
+        }
+        let mut missing = HashSet::new();
+        let mut after = PathBuf::new();
+        loop {
+            let (from, of) = (after.clone(), source.clone());
+            let known = self.around.ledger.read(move |c| files::page(c, &of, &from, PIECE)).await?;
+            let Some(last) = known.last() else { break };
+            after = last.path.clone();
+            let absent = blocking(move || {
+                let is_absent = |known: &Known| {
+                    std::fs::symlink_metadata(&known.path).is_err_and(|error| intake::is_absence(&error))
+                };
+                known.into_iter().filter(is_absent).collect::<Vec<_>>()
+            })
+            .await?;
+            let mut gone = Vec::new();
+            for known in absent {
+                // Nothing of this filesystem was met: it is not mounted now, and its files are not gone.
+                if !devices.contains(&known.identity.dev) {
+                    continue;
+                }
+                if self.missing.contains(&known.path) && !self.settling.has_size(known.identity.size) {
+                    gone.push(known);
+                } else if missing.len() < MOST_MISSING {
+                    missing.insert(known.path);
+                }
+            }
+            if !gone.is_empty() {
+                let of = source.clone();
+                self.around
+                    .ledger
+                    .write(move |connection| {
+                        gone.iter().try_for_each(|known| files::remove(connection, &of, &known.path))
+                    })
+                    .await?;
+            }
+        }
+        self.missing = missing;
+        Ok(())
+    }
+
+    fn mention_empty(&mut self, found: &Found) {
+        let age = now().wall_ns.saturating_sub(found.stamp.ctime_ns);
+        if age > i64::try_from(EMPTY_FOR.as_nanos()).unwrap_or(i64::MAX)
+            && self.complaints.len() < MOST_COMPLAINTS
+            && self.complaints.insert(format!("{:?}{:?}", found.path, found.stamp))
+        {
+            let source = &self.around.destination.source;
+            warn!(source, path = %found.path.display(), "the file is empty; it is no recording until something is written to it");
+        }
+    }
+
+    fn complain_of(&mut self, trouble: &Trouble) {
+        let source = &self.around.destination.source;
+        let (key, message) = match trouble {
+            Trouble::Watch(error) => {
+                self.hintless = true;
+                (error.key(), format!("{error}; until then changes are found by rescans alone"))
+            }
+            Trouble::List(folder, error) => (
+                folder.display().to_string(),
+                format!(
+                    "listing {}: {error}; give harkd's user read and execute permission",
+                    folder.display()
+                ),
+            ),
+        };
+        if self.complaints.len() < MOST_COMPLAINTS && self.complaints.insert(key) {
+            warn!(source, "{message}");
+        }
+    }
+
+    fn count(&self) {
+        let waiting = i64::try_from(self.settling.waiting()).unwrap_or(i64::MAX);
+        let source = &self.around.destination.source;
+        self.around.metrics.source_unsettled.with_label_values(&[source]).set(waiting);
+    }
+}
+
+fn compare(
+    connection: &rusqlite::Connection,
+    source: &str,
+    known: Option<Known>,
+    found: &Found,
+) -> Result<Compared, LedgerError> {
+    let identity = found.stamp.identity;
+    match known {
+        Some(known) if known.identity == identity => return Ok(Compared::Known),
+        Some(known) if (crate::job::FileIdentity { dev: identity.dev, ..known.identity }) == identity => {
+            return Ok(Compared::Remounted(known));
+        }
+        _ => {}
+    }
+    let mut twins = files::with_identity(connection, source, &identity)?;
+    twins.retain(|twin| twin.path != found.path);
+    Ok(Compared::Fresh(twins))
+}
+
+async fn read_piece(
+    piece: Vec<Found>,
+    to: Destination,
+    ledger: Ledger,
+    stop: CancellationToken,
+) -> Result<Read, LedgerError> {
+    let files = piece.clone();
+    let (mut read, mut hashed) = blocking(move || {
+        let mut read = Read::default();
+        let mut hashed = Vec::new();
+        for found in piece {
+            match ready::read(&found, &stop) {
+                Reading::Hashed { sha256, leased } => {
+                    read.unleased |= !leased;
+                    hashed.push(Hashed { found, sha256, vacated: Vec::new() });
+                }
+                Reading::NotYet => read.again.push(found),
+                Reading::Gone => {}
+                Reading::Unreadable(error) => read.unreadable.push((found, error)),
+            }
+        }
+        (read, hashed)
+    })
+    .await?;
+    read.files = files;
+    if hashed.is_empty() {
+        return Ok(read);
+    }
+    find_vacated(&mut hashed, &to, &ledger).await?;
+    let jobs = ledger
+        .write(move |connection| {
+            hashed
+                .iter()
+                .filter_map(|file| intake::take_in(connection, &to, file).transpose())
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    for job in &jobs {
+        debug!(%job, "taken in");
+    }
+    read.accepted = jobs.len() as u64;
+    Ok(read)
+}
+
+/// Finds files of the same bytes that are not where they were.
+async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) -> Result<(), LedgerError> {
+    let mut hashes: Vec<String> = hashed.iter().map(|file| file.sha256.clone()).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let source = to.source.clone();
+    let equal = ledger
+        .read(move |connection| {
+            let mut equal = Vec::new();
+            for sha256 in &hashes {
+                equal.extend(files::with_sha256(connection, &source, sha256, MOST_EQUAL)?);
+            }
+            Ok(equal)
+        })
+        .await?;
+    if equal.is_empty() {
+        return Ok(());
+    }
+    let vacated: Vec<Known> =
+        blocking(move || equal.into_iter().filter(intake::is_vacated).collect()).await?;
+    for file in hashed {
+        let same = vacated.iter().filter(|known| known.sha256.as_ref() == Some(&file.sha256));
+        file.vacated = same.cloned().collect();
+    }
+    Ok(())
+}
+
+/// Both clocks at this moment.
+pub fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
+}
+
+fn not_a_folder(path: PathBuf) -> ScanError {
+    ScanError::Folder { path, error: std::io::ErrorKind::NotADirectory.into() }
+}
+
+/// A blocking thread ends without an answer only when the runtime does, and the ledger with it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LedgerError> {
+    spawn_blocking(work).await.map_err(|_| LedgerError::Closed)
+}

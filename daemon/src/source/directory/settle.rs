@@ -1,0 +1,228 @@
+//! When a file has stood still for long enough. Pure: the caller brings what `lstat` told and what the clocks say.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::job::FileIdentity;
+
+/// What must stand still: any write moves at least one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device, inode, size and mtime.
+    pub identity: FileIdentity,
+    /// Nanoseconds since the epoch. Unlike mtime nobody can set it.
+    pub ctime_ns: i64,
+}
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Never steps.
+    pub monotonic: Instant,
+    /// Nanoseconds since the epoch, comparable with a ctime.
+    pub wall_ns: i64,
+}
+
+/// What is to be done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has stood still.
+    Still,
+    /// It is looked at again by itself ([`Settling::take_due`]).
+    Moving,
+}
+
+/// Files that have not stood still yet. Holds at most `limit` of them; the others are found again by a scan, which
+/// [`Settling::crowded`] asks for.
+#[derive(Debug)]
+pub struct Settling {
+    settle: Duration,
+    trusts_ctime: bool,
+    limit: usize,
+    files: HashMap<PathBuf, Waiting>,
+    crowded: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    stamp: Stamp,
+    since: Instant,
+    due: Instant,
+}
+
+/// A file that is open for writing, or unreadable, is looked at no more often than this, however short `settle` is.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+
+impl Settling {
+    /// `trusts_ctime`: the files' ctime is told by this machine's clock, so that a file that was left alone before it was first seen
+    /// need not be watched. False on network filesystems, whose clock is another machine's.
+    pub fn new(settle: Duration, trusts_ctime: bool, limit: usize) -> Self {
+        Settling { settle, trusts_ctime, limit, files: HashMap::new(), crowded: None }
+    }
+
+    /// Judges a file by its stamp of this moment.
+    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now) -> Verdict {
+        let since = match self.files.get(path) {
+            Some(waiting) if waiting.stamp == stamp => waiting.since,
+            _ => now.monotonic,
+        };
+        let watched = now.monotonic.saturating_duration_since(since);
+        let still_for = watched.max(self.age(&stamp, now));
+        if still_for >= self.settle {
+            self.files.remove(path);
+            return Verdict::Still;
+        }
+        self.wait(path, Waiting { stamp, since, due: now.monotonic + (self.settle - still_for) });
+        Verdict::Moving
+    }
+
+    /// Looks at a file again after a pause, though it stands still: somebody has it open, or it cannot be read.
+    pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now) {
+        let due = now.monotonic + self.settle.max(LEAST_PAUSE);
+        self.wait(path, Waiting { stamp, since: now.monotonic, due });
+    }
+
+    /// The file is gone, or no candidate any more.
+    pub fn forget(&mut self, path: &Path) {
+        self.files.remove(path);
+    }
+
+    /// Files that want to be looked at now. Each is looked at or forgotten by the caller.
+    pub fn take_due(&self, now: Now) -> Vec<PathBuf> {
+        let due = self.files.iter().filter(|(_, waiting)| waiting.due <= now.monotonic);
+        due.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// When [`Settling::take_due`] has the next one.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.files.values().map(|waiting| waiting.due).min()
+    }
+
+    /// When a scan has to find those that did not fit; the caller answers with [`Settling::scanned`].
+    pub fn crowded(&self) -> Option<Instant> {
+        self.crowded
+    }
+
+    /// A full scan begins: it meets everything that did not fit.
+    pub fn scanned(&mut self) {
+        self.crowded = None;
+    }
+
+    /// Whether a file of this size is waiting; it may be a copy of one that has just gone.
+    pub fn has_size(&self, size: u64) -> bool {
+        self.crowded.is_some() || self.files.values().any(|waiting| waiting.stamp.identity.size == size)
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Every write, rename and link sets ctime, so its age says how long the file has been left alone. A ctime in the future (the
+    /// clock was set back) says nothing.
+    fn age(&self, stamp: &Stamp, now: Now) -> Duration {
+        if !self.trusts_ctime {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(u64::try_from(now.wall_ns.saturating_sub(stamp.ctime_ns)).unwrap_or(0))
+    }
+
+    fn wait(&mut self, path: &Path, waiting: Waiting) {
+        if let Some(place) = self.files.get_mut(path) {
+            *place = waiting;
+        } else if self.files.len() < self.limit {
+            self.files.insert(path.to_owned(), waiting);
+        } else {
+            self.crowded = Some(self.crowded.map_or(waiting.due, |due| due.min(waiting.due)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(2);
+
+    fn stamp(size: u64, ctime_ms: i64) -> Stamp {
+        let identity = FileIdentity { dev: 1, inode: 7, size, mtime_ns: 0 };
+        Stamp { identity, ctime_ns: ctime_ms * 1_000_000 }
+    }
+
+    /// A clock that both run on.
+    fn at(start: Instant, ms: u64) -> Now {
+        let wall_ns = i64::try_from(ms).unwrap() * 1_000_000;
+        Now { monotonic: start + Duration::from_millis(ms), wall_ns }
+    }
+
+    #[test]
+    fn a_file_that_was_left_alone_before_it_was_seen_is_still_at_once() {
+        let start = Instant::now();
+        let mut settling = Settling::new(SETTLE, true, 10);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000)), Verdict::Still);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999)), Verdict::Moving);
+        assert_eq!(settling.next_due(), Some(start + SETTLE));
+    }
+
+    #[test]
+    fn another_machines_clock_is_not_believed() {
+        let start = Instant::now();
+        let mut settling = Settling::new(SETTLE, false, 10);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0)), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000)), Verdict::Still);
+    }
+
+    #[test]
+    fn a_file_from_the_future_is_watched_instead() {
+        let start = Instant::now();
+        let mut settling = Settling::new(SETTLE, true, 10);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0)), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000)), Verdict::Still);
+    }
+
+    #[test]
+    fn what_does_not_fit_asks_for_a_scan() {
+        let start = Instant::now();
+        let mut settling = Settling::new(SETTLE, true, 1);
+        settling.look(Path::new("a"), stamp(1, 0), at(start, 0));
+        assert_eq!(settling.crowded(), None);
+        settling.look(Path::new("b"), stamp(1, 0), at(start, 500));
+        assert_eq!(settling.crowded(), Some(start + SETTLE));
+        assert_eq!(settling.waiting(), 1);
+    }
+
+    proptest! {
+        /// Writes and looks at any times: a verdict of "still" is never within `settle` of a write that came before it, and once
+        /// the writer has stopped, the due look finds the file still.
+        #[test]
+        fn a_file_is_never_taken_within_settle_of_a_write(
+            mut writes in prop::collection::vec(0u64..20_000, 1..12),
+            mut looks in prop::collection::vec(0u64..30_000, 0..60),
+            trusts_ctime: bool,
+        ) {
+            writes.sort_unstable();
+            looks.sort_unstable();
+            let start = Instant::now();
+            let mut settling = Settling::new(SETTLE, trusts_ctime, 10);
+            for look in looks {
+                let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
+                let Some(last) = written.last() else { continue };
+                let now = stamp(written.len() as u64, i64::try_from(*last).unwrap());
+                if settling.look(Path::new("a"), now, at(start, look)) == Verdict::Still {
+                    prop_assert!(look - last >= 2_000, "written at {last}, taken at {look}");
+                }
+            }
+            let last = *writes.last().unwrap();
+            let stands = stamp(writes.len() as u64, i64::try_from(last).unwrap());
+            let first = last.max(30_000);
+            if settling.look(Path::new("a"), stands, at(start, first)) == Verdict::Moving {
+                let due = settling.next_due().unwrap();
+                let at_due = at(start, u64::try_from((due - start).as_millis()).unwrap());
+                prop_assert_eq!(settling.look(Path::new("a"), stands, at_due), Verdict::Still);
+            }
+        }
+    }
+}

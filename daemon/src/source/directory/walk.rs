@@ -1,0 +1,188 @@
+//! Listing a folder and what is below it, a piece at a time, with memory for the depth of the tree and not for its size.
+
+use std::fs::{self, FileType, ReadDir};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::settle::Stamp;
+use super::watch::{Watch, WatchError};
+use crate::job::FileIdentity;
+
+/// Folders that are held open at once; below that depth a folder is read to its end before it is entered.
+const OPEN_FOLDERS: usize = 48;
+
+/// Names of uploads under way (RELIABILITY 2).
+const UNFINISHED: [&[u8]; 5] = [b".part", b".tmp", b".filepart", b".crdownload", b"~"];
+
+/// Which names below a folder are recordings.
+#[derive(Debug)]
+pub struct Choice {
+    /// The watched folder, absolute.
+    pub root: PathBuf,
+    include: GlobSet,
+    recursive: bool,
+}
+
+impl Choice {
+    /// # Errors
+    /// A glob that cannot be read.
+    pub fn new(root: PathBuf, include: &[String], recursive: bool) -> Result<Choice, globset::Error> {
+        let mut globs = GlobSetBuilder::new();
+        for glob in include {
+            // Recorders write CALL.WAV as well; `*` stays within a folder.
+            globs.add(GlobBuilder::new(glob).case_insensitive(true).literal_separator(true).build()?);
+        }
+        Ok(Choice { root, include: globs.build()?, recursive })
+    }
+
+    /// Whether a path below the root may be a recording, by its name alone.
+    pub fn wants(&self, path: &Path) -> bool {
+        let Ok(relative) = path.strip_prefix(&self.root) else { return false };
+        let Some(name) = path.file_name() else { return false };
+        let name = name.as_bytes();
+        !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
+            && !UNFINISHED.iter().any(|ending| ends_with(name, ending))
+            && (self.recursive || relative.components().nth(1).is_none())
+            && self.include.is_match(relative)
+    }
+
+    /// Whether a folder below the root is entered. Hidden ones are not: they hold what tools put aside.
+    pub fn enters(&self, folder: &Path) -> bool {
+        let Ok(relative) = folder.strip_prefix(&self.root) else { return false };
+        self.recursive && !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
+    }
+}
+
+/// A regular file that may be a recording.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Absolute.
+    pub path: PathBuf,
+    /// As `lstat` told.
+    pub stamp: Stamp,
+}
+
+impl Found {
+    /// The file at a path; `None` where there is none, or something that is no regular file. Links are not followed.
+    pub fn at(path: PathBuf) -> Option<Found> {
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        metadata.is_file().then(|| Found { stamp: stamp(&metadata), path })
+    }
+}
+
+/// What `stat` told, as far as it matters here.
+pub fn stamp(metadata: &fs::Metadata) -> Stamp {
+    Stamp {
+        identity: FileIdentity::of(metadata),
+        ctime_ns: metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec(),
+    }
+}
+
+/// A walk under way. Blocking: driven from a blocking thread.
+pub struct Walk {
+    choice: Arc<Choice>,
+    watch: Option<Arc<Watch>>,
+    levels: Vec<Level>,
+    troubles: Vec<Trouble>,
+}
+
+/// A part of the tree that could not be looked at.
+#[derive(Debug)]
+pub enum Trouble {
+    /// No hints from there.
+    Watch(WatchError),
+    /// It cannot be listed.
+    List(PathBuf, io::Error),
+}
+
+enum Level {
+    Open(ReadDir),
+    Listed(std::vec::IntoIter<(PathBuf, FileType)>),
+}
+
+impl Walk {
+    /// Begins at a folder: watch it, then list it, so that what comes in between is seen by one of the two.
+    pub fn of(folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
+        let mut walk = Walk { choice, watch, levels: Vec::new(), troubles: Vec::new() };
+        walk.enter(folder);
+        walk
+    }
+
+    /// The next files, at most `limit`; none when the walk is over.
+    pub fn next(&mut self, limit: usize) -> Vec<Found> {
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some(level) = self.levels.last_mut() else { break };
+            let Some((path, kind)) = level.next(&mut self.troubles) else {
+                self.levels.pop();
+                continue;
+            };
+            if kind.is_dir() {
+                if self.choice.enters(&path) {
+                    self.enter(&path);
+                }
+            } else if kind.is_file() && self.choice.wants(&path) {
+                found.extend(Found::at(path));
+            }
+        }
+        found
+    }
+
+    /// What could not be looked at since the last call.
+    pub fn take_troubles(&mut self) -> Vec<Trouble> {
+        std::mem::take(&mut self.troubles)
+    }
+
+    fn enter(&mut self, folder: &Path) {
+        if let Some(watch) = &self.watch
+            && let Err(error) = watch.add(folder, *folder == *self.choice.root)
+        {
+            self.troubles.push(Trouble::Watch(error));
+        }
+        match fs::read_dir(folder) {
+            Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(Level::Open(entries)),
+            Ok(entries) => {
+                let mut open = Level::Open(entries);
+                let mut listed = Vec::new();
+                while let Some(entry) = open.next(&mut self.troubles) {
+                    listed.push(entry);
+                }
+                self.levels.push(Level::Listed(listed.into_iter()));
+            }
+            // Removed or replaced since it was listed.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => self.troubles.push(Trouble::List(folder.to_owned(), error)),
+        }
+    }
+}
+
+impl Level {
+    fn next(&mut self, troubles: &mut Vec<Trouble>) -> Option<(PathBuf, FileType)> {
+        let entries = match self {
+            Level::Listed(entries) => return entries.next(),
+            Level::Open(entries) => entries,
+        };
+        loop {
+            match entries.next()? {
+                // An entry whose type cannot be told is gone by now.
+                Ok(entry) => match entry.file_type() {
+                    Ok(kind) => return Some((entry.path(), kind)),
+                    Err(_) => continue,
+                },
+                Err(error) => {
+                    troubles.push(Trouble::List(PathBuf::new(), error));
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn ends_with(name: &[u8], ending: &[u8]) -> bool {
+    name.len() >= ending.len() && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
+}
