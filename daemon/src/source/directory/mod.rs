@@ -21,6 +21,7 @@ pub mod settle;
 pub mod walk;
 mod watch;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use tokio::sync;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::done::SettleError;
 use self::intake::Destination;
@@ -38,7 +39,7 @@ use self::watch::Watch;
 use crate::config::DirectorySource;
 use crate::http::metrics::Metrics;
 use crate::job::Job;
-use crate::job::ledger::Ledger;
+use crate::job::ledger::{Ledger, LedgerError};
 
 /// Time for the rest of a burst to arrive after its first hint.
 const AFTER_HINT: Duration = Duration::from_millis(200);
@@ -49,8 +50,8 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// The same where some or all changes raise no hints.
 const RESCAN_WITHOUT_HINTS: Duration = Duration::from_secs(10);
 
-/// How often an absent folder is looked for.
-const ABSENT_PAUSE: Duration = Duration::from_secs(1);
+/// How often an absent folder is looked for, and a folder in trouble tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often waiting for it is mentioned, in pauses.
 const ABSENT_MENTION: u32 = 60;
@@ -109,22 +110,14 @@ impl Directory {
 
     /// Returns when the ledger is closed.
     async fn watch(&self, watching: &sync::watch::Sender<Result<(), String>>, stop: &CancellationToken) {
-        let source = self.config.name.as_str();
         loop {
-            self.wait_for_folder(watching).await;
-            match self.watch_while_there(watching, stop).await {
-                ScanError::Ledger(error) => {
-                    error!(source, %error, "the folder is no longer watched");
-                    tell(watching, Err(error.to_string()));
-                    return;
-                }
-                gone @ ScanError::Folder { .. } => {
-                    warn!(source, "{gone}; waiting for the folder");
-                    tell(watching, Err(gone.to_string()));
-                    // Where it is there but cannot be entered, this is the pause between two tries.
-                    sleep(ABSENT_PAUSE).await;
-                }
+            let Err(trouble) = self.watch_while_there(watching, stop).await;
+            warn!(source = self.config.name, "{trouble}; trying again");
+            tell(watching, Err(trouble.to_string()));
+            if matches!(trouble, ScanError::Ledger(LedgerError::Closed)) {
+                return;
             }
+            sleep(PAUSE).await;
         }
     }
 
@@ -146,7 +139,7 @@ impl Directory {
             }
             tries += 1;
             tell(watching, Err(format!("{}: {problem}", root.display())));
-            sleep(ABSENT_PAUSE).await;
+            sleep(PAUSE).await;
         }
     }
 
@@ -154,8 +147,11 @@ impl Directory {
         &self,
         watching: &sync::watch::Sender<Result<(), String>>,
         stop: &CancellationToken,
-    ) -> ScanError {
+    ) -> Result<Infallible, ScanError> {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
+        // Before the folder need be there: what comes with it is new.
+        scan::first_scan(&self.ledger, source, root).await?;
+        self.wait_for_folder(watching).await;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {
@@ -178,24 +174,21 @@ impl Directory {
             watch: watch.clone(),
             stop: stop.clone(),
         };
-        let mut scan = match Scan::begin(around, self.config.settle, is_network).await {
-            Ok(scan) => scan,
-            Err(error) => return error.into(),
-        };
+        let mut scan = Scan::begin(around, self.config.settle, is_network).await?;
         scan.hintless |= watch.is_none();
         info!(source, path = %root.display(), is_network, "watching");
         tell(watching, Ok(()));
         match watch {
             None => self.look(&mut scan, None).await,
             Some(watch) => tokio::select! {
-                error = watch.follow() => ScanError::Folder { path: root.clone(), error },
+                error = watch.follow() => Err(ScanError::Folder { path: root.clone(), error }),
                 ended = self.look(&mut scan, Some(&watch)) => ended,
             },
         }
     }
 
     /// Looks whenever there is a reason to, until it cannot.
-    async fn look(&self, scan: &mut Scan, watch: Option<&Watch>) -> ScanError {
+    async fn look(&self, scan: &mut Scan, watch: Option<&Watch>) -> Result<Infallible, ScanError> {
         // When the next full scan is wanted, and not before when it may begin: scanning takes a third of the time at most.
         let mut next = Instant::now();
         let mut rested = next;
@@ -223,9 +216,7 @@ impl Directory {
                     scan.hinted(hints).await
                 }
             };
-            if let Err(error) = looked {
-                return error;
-            }
+            looked?;
         }
     }
 

@@ -49,6 +49,10 @@ const EMPTY_FOR: Duration = Duration::from_secs(60);
 /// Things that were complained about, so as not to do it again at each scan.
 const MOST_COMPLAINTS: usize = 1_000;
 
+/// A file's ctime comes from the kernel's coarse clock, which lags behind the one read here by a timer tick (10 ms at most; more on a
+/// virtual machine that was not let run). What came this shortly before the first start counts as new: it is heard, not lost.
+const CTIME_LAG: Duration = Duration::from_millis(100);
+
 /// Why looking ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -58,6 +62,17 @@ pub enum ScanError {
     /// Nothing can be taken in.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+/// Begins the first scan of a folder, before the folder need be there, or goes on with it: when it was first to be watched, if the
+/// scan has not ended since.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn first_scan(ledger: &Ledger, source: &str, root: &Path) -> Result<Option<i64>, LedgerError> {
+    let (source, root) = (source.to_owned(), root.to_owned());
+    let now_ns = now().wall_ns - i64::try_from(CTIME_LAG.as_nanos()).unwrap_or(0);
+    ledger.write(move |connection| files::first_scan(connection, &source, &root, now_ns)).await
 }
 
 /// What does not change while a folder is looked at.
@@ -122,10 +137,7 @@ impl Scan {
         settle: Duration,
         is_network: bool,
     ) -> Result<Scan, LedgerError> {
-        let source = around.destination.source.clone();
-        let root = around.choice.root.clone();
-        let now_ns = now().wall_ns;
-        let since = around.ledger.write(move |c| files::first_scan(c, &source, &root, now_ns)).await?;
+        let since = first_scan(&around.ledger, &around.destination.source, &around.choice.root).await?;
         Ok(Scan {
             around,
             settling: Settling::new(settle, !is_network, MOST_WAITING),
