@@ -1,4 +1,5 @@
 //! Audio dropped into a folder comes out as events, and the folder's owner need not think of it again.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Audio published on a NATS subject, and what becomes of messages that are none.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
 
