@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ impl Daemon {
     ///
     /// # Errors
     /// What the operator has to change, or a machine that cannot run Hark.
-    pub async fn build(config: Config) -> Result<Daemon, DaemonError> {
+    pub async fn build(config: Config, config_file: &Path) -> Result<Daemon, DaemonError> {
         let configuration = |error: &dyn std::fmt::Display| DaemonError::Config(error.to_string());
         // Before the key is read: children of the same user could find it in our memory.
         if let Err(error) = os::keep_memory_private() {
@@ -145,8 +146,13 @@ impl Daemon {
         let recognizer =
             Recognizer::new(&config.dashscope, key, config.dashscope.api_key_path(), metrics.clone())
                 .map_err(|error| configuration(&error))?;
-        let pipeline =
-            Pipeline::start(&config.plugin, &config.plugins, &config.state.directory, metrics.clone()).await;
+        let pipeline = Pipeline::start_in(
+            &plugin_surroundings(&config, config_file),
+            &config.plugin,
+            &config.plugins,
+            metrics.clone(),
+        )
+        .await;
         let pipeline = Arc::new(pipeline);
         let recognition = Surroundings {
             ledger: ledger.clone(),
@@ -246,6 +252,8 @@ impl Daemon {
     /// Nobody is at work on anything: requests that were under way are of unknown fate now.
     async fn recover(&self) -> Result<(), DaemonError> {
         let interrupted = self.ledger.read(jobs::interrupted).await?;
+        // Before the sources start: what they spool has no job for a moment.
+        nats::spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
             warn!(job = %id, "a request was under way when the daemon ended");
             self.ledger.advance(id, Fact::Restarted, self.policy).await?;
@@ -574,6 +582,18 @@ async fn housekeeping(
             () = stop.cancelled() => return Ok(()),
         }
     }
+}
+
+/// What plugins may not read, besides the state directory: the config and every file of secrets that it names.
+fn plugin_surroundings(config: &Config, config_file: &Path) -> pipeline::Surroundings {
+    let mut around = pipeline::Surroundings::new(&config.state.directory);
+    let nats = &config.nats;
+    let secrets =
+        [&nats.credentials_file, &nats.password_file, &nats.token_file, &nats.nkey_file, &nats.tls_key];
+    around.hidden.extend(config.dashscope.api_key_path());
+    around.hidden.push(config_file.to_owned());
+    around.hidden.extend(secrets.into_iter().filter(|path| !path.as_os_str().is_empty()).cloned());
+    around
 }
 
 /// The routes by name, the text of their context files read.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Exit;
 use crate::config::Config;
@@ -18,15 +18,19 @@ pub struct Args {}
 /// # Errors
 /// 78 where the config has to change, 70 for what is our fault.
 pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
-    let config = Config::load(config).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
+    let file = config;
+    let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
     logging::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
-        let daemon = Daemon::build(config).await?;
+        let daemon = Daemon::build(config, file).await?;
         daemon.run(stop()).await
     });
     // Blocking reads that hang (a dead network file system) do not keep the process from ending.

@@ -99,7 +99,7 @@ impl Outbox {
         let mut bytes_in_memory = 0_usize;
         let mut more = true;
         loop {
-            if more && rows_in_memory < ROWS / 2 && bytes_in_memory < BYTES / 2 {
+            if more && rows_in_memory < ROWS / 2 && bytes_in_memory < BYTES / 2 && acknowledged.len() < ROWS {
                 let rows = self
                     .ledger
                     .read(move |connection| outbox::after(connection, cursor, ROWS, BYTES))

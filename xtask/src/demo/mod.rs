@@ -105,9 +105,8 @@ fn show(workspace: &Workspace, options: &Options, interrupt: &Interrupt) -> anyh
 
 fn build(workspace: &Workspace) -> anyhow::Result<()> {
     println!("building harkd, the emulator and the plugin (some minutes the first time)");
-    let packages = ["-p", "harkd", "-p", "dashscope-emulator", "-p", "keyword_alert"];
-    let mut cargo = workspace.cargo(&["build"]);
-    let status = cargo.args(packages).status().context("starting cargo build")?;
+    // The whole workspace, as `cargo xtask test` builds it: fewer packages would be built with other features, and then again.
+    let status = workspace.cargo(&["build", "--workspace"]).status().context("starting cargo build")?;
     if !status.success() {
         bail!("cargo build ended with {status}");
     }

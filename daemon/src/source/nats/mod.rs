@@ -5,7 +5,7 @@
 
 mod held;
 mod message;
-mod spool;
+pub mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,8 +41,11 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages asked for at a time: their payloads are in memory until they are spooled.
 const BATCH: usize = 16;
 
-/// Bytes asked for at a time, for the same reason; one message larger than that still comes.
+/// Bytes asked for at a time, for the same reason; or one message, where the server takes larger ones.
 const BATCH_BYTES: usize = 32 << 20;
+
+/// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
+const MESSAGE_OVERHEAD: usize = 1 << 20;
 
 /// How long a request for messages stays open at the server.
 const EXPIRES: Duration = Duration::from_secs(20);
@@ -206,10 +209,12 @@ impl Subject {
         loop {
             self.ledger.admitted().await;
             let free = self.held.free(self.slots).await;
+            // A message over the limit of its request would be refused at every delivery.
+            let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let batch = consumer
                 .batch()
                 .max_messages(free.min(BATCH))
-                .max_bytes(BATCH_BYTES)
+                .max_bytes(BATCH_BYTES.max(largest))
                 .expires(EXPIRES)
                 .heartbeat(EXPIRES / 4)
                 .messages()

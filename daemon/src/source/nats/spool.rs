@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::job::State;
 use crate::job::audio::SPOOL;
-use crate::job::ledger::LedgerError;
+use crate::job::ledger::{Ledger, LedgerError};
 
 /// Writes the bytes durably and returns their sha256 in hex. Where there is no room it waits, and the source with it.
 ///
@@ -45,6 +46,24 @@ pub(super) async fn remove(state_directory: &Path, job: Uuid) {
         }
         _ => {}
     }
+}
+
+/// Removes files of no open job: leftovers of a crash between the file and its job, or between the job's end and its removal.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
+    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else { return Ok(()) };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let Some(job) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) else {
+            continue;
+        };
+        let state = ledger.find(job).await?.map(|job| job.state);
+        if matches!(state, None | Some(State::Settled { .. })) {
+            remove(state_directory, job).await;
+        }
+    }
+    Ok(())
 }
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
