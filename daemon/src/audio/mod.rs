@@ -2,7 +2,7 @@
 //!
 //! Audio files are hostile until proven otherwise (parsers have panicked, looped and asked for gigabytes), so the daemon never
 //! parses one: [`Workers`] hands the open file to a child process that can do nothing but read it (`worker`), and
-//! takes no more than a small JSON answer. Everything below [`probe`] runs in that child.
+//! takes no more than a small JSON answer. Everything below `probe` runs in that child.
 
 mod containers;
 mod flac;

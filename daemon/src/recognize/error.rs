@@ -2,7 +2,7 @@
 //! handles an [`Error`] reads it and never looks at a status.
 //!
 //! Three outcomes of a request that costs (RELIABILITY.md 4): *not sent* (the service cannot have had the whole request) is tried
-//! again freely; *refused* (an answer with a code) is decided by [`super::verdict`]; *unknown* may have been taken and charged.
+//! again freely; *refused* (an answer with a code) is decided by `verdict`; *unknown* may have been taken and charged.
 //! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does: those gateways answer so when they
 //! could not reach anybody. Its 504 counts as unknown: somebody was reached and may be at work.
 

@@ -1,15 +1,15 @@
 //! A watched folder.
 //!
 //! Delivery promise: every file that has stood still becomes one job, and its job and its row in the ledger are one transaction; so
-//! a restart makes no second job. Events of the kernel only say where to look sooner ([`watch`]); the [`scan`], compared with the
+//! a restart makes no second job. Events of the kernel only say where to look sooner (`watch`); the `scan`, compared with the
 //! ledger, is the truth: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
 //! What is a recording: a regular file that [`walk::Choice`] wants by its name, that is not empty, has stood still for `settle`
-//! ([`settle`]) and that nobody has open for writing ([`ready`]). Symbolic links are never followed, neither to files nor to folders
+//! (`settle`) and that nobody has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders
 //! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
 //! one. Hidden files and folders are passed over.
 //!
-//! What is the same recording ([`intake`]): the same path with the same identity; the same identity or the same bytes at another
+//! What is the same recording (`intake`): the same path with the same identity; the same identity or the same bytes at another
 //! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
 //! copy beside the original, is a new one.
 
