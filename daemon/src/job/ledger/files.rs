@@ -88,8 +88,9 @@ pub fn with_sha256(
     sha256: &str,
     limit: usize,
 ) -> Result<Vec<Known>, LedgerError> {
+    // Left to itself, SQLite reads every row of the source: it thinks that the primary key, whose first column is equal, is as good.
     let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND sha256 = ?2 ORDER BY path LIMIT ?3",
+        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file INDEXED BY file_by_sha256 WHERE source = ?1 AND sha256 = ?2 ORDER BY path LIMIT ?3",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let found = statement.query_map(params![source, sha256, limit], known)?.collect::<Result<_, _>>()?;
@@ -106,7 +107,7 @@ pub fn with_identity(
     identity: &FileIdentity,
 ) -> Result<Vec<Known>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND inode = ?2",
+        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2",
     )?;
     let mut found: Vec<Known> = statement
         .query_map(params![source, identity.inode.cast_signed()], known)?

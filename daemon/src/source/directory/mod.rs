@@ -44,6 +44,12 @@ use crate::job::ledger::{Ledger, LedgerError};
 /// Time for the rest of a burst to arrive after its first hint.
 const AFTER_HINT: Duration = Duration::from_millis(200);
 
+/// Files of a burst stand still one after the other; those of this time are read and written into the ledger together.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// A full scan is followed by a rest twice as long, but no longer than this: while files are taken in, a scan goes at their pace.
+const MOST_REST: Duration = Duration::from_secs(5);
+
 /// A full scan regardless of hints.
 const RESCAN: Duration = Duration::from_secs(30);
 
@@ -189,24 +195,29 @@ impl Directory {
 
     /// Looks whenever there is a reason to, until it cannot.
     async fn look(&self, scan: &mut Scan, watch: Option<&Watch>) -> Result<Infallible, ScanError> {
-        // When the next full scan is wanted, and not before when it may begin: scanning takes a third of the time at most.
+        // When the next full scan is wanted, and not before when it may begin: hints that never end leave the machine some rest.
         let mut next = Instant::now();
         let mut rested = next;
+        let mut gathered = next;
         let mut hinted = Box::pin(hints(watch));
         loop {
             let wanted = scan.settling.crowded().map_or(next, |due| next.min(due.into())).max(rested);
-            let due = scan.settling.next_due().map_or(wanted, Instant::from);
+            let due = scan.settling.next_due().map_or(wanted, |due| Instant::from(due).max(gathered));
             let looked = tokio::select! {
                 biased;
                 () = sleep_until(wanted) => {
                     let began = Instant::now();
                     let looked = scan.everything().await;
                     let ended = Instant::now();
-                    rested = ended + 2 * (ended - began);
+                    rested = ended + (2 * (ended - began)).min(MOST_REST);
                     next = began + self.rescan(scan.hintless);
                     looked
                 }
-                () = sleep_until(due), if due < wanted => scan.due().await,
+                () = sleep_until(due), if due < wanted => {
+                    let looked = scan.due().await;
+                    gathered = Instant::now() + GATHER;
+                    looked
+                }
                 read = scan.read() => read,
                 hints = &mut hinted => {
                     hinted = Box::pin(self::hints(watch));
