@@ -33,6 +33,21 @@ impl Heard {
         Event::from_value(&self.kind().parse().unwrap(), self.body.clone()).unwrap()
     }
 
+    /// All that a stream holds, in its order. Read in one go: a stream of thousands would take as many requests.
+    pub async fn everything(context: &jetstream::Context, stream: &str) -> Vec<Heard> {
+        let stream = context.get_stream(stream).await.unwrap();
+        let mut left = stream.cached_info().state.messages;
+        let config = jetstream::consumer::pull::OrderedConfig::default();
+        let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+        let mut heard = Vec::new();
+        while left > 0 {
+            let message = messages.next().await.unwrap().unwrap();
+            heard.push(Heard::new(&message.subject, message.headers.clone(), &message.payload));
+            left -= 1;
+        }
+        heard
+    }
+
     fn new(subject: &str, headers: Option<HeaderMap>, payload: &[u8]) -> Heard {
         let body =
             serde_json::from_slice(payload).unwrap_or_else(|error| panic!("{subject}: no JSON: {error}"));

@@ -1,0 +1,90 @@
+//! Fills the records from a run.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Footprint, Input, LedgerJob, LedgerRecord, Records};
+use crate::support::{Emulator, Hark, Heard, NatsServer};
+
+impl Records {
+    /// What the records say now. The stream is read anew, not what the test has heard so far.
+    pub async fn gather(inputs: &[Input], hark: &Hark, service: &Emulator, nats: &NatsServer) -> Records {
+        let context = async_nats::jetstream::new(nats.client().await);
+        let unacknowledged = match context.get_stream("HARK_AUDIO").await {
+            Ok(stream) => stream.cached_info().state.messages,
+            Err(_) => 0,
+        };
+        Records {
+            inputs: inputs.to_vec(),
+            journal: service.journal(),
+            events: Heard::everything(&context, "HARK_EVENTS").await,
+            ledger: LedgerRecord::read(&hark.path("state")),
+            unacknowledged,
+            ..Records::default()
+        }
+    }
+}
+
+impl Footprint {
+    /// Of a running process.
+    pub fn of(process: u32) -> Footprint {
+        let count = |what: &str| {
+            std::fs::read_dir(format!("/proc/{process}/{what}"))
+                .map_or(0, |entries| entries.flatten().count())
+        };
+        Footprint { descriptors: count("fd"), threads: count("task") }
+    }
+}
+
+/// Lower-case hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn ledger(state: &Path) -> LedgerRecord {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(state.join("ledger.sqlite3"), flags).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let jobs = connection
+        .prepare("SELECT id, duty, body FROM job")
+        .unwrap()
+        .query_map([], |row| {
+            let (job, body): (Uuid, String) = (row.get(0)?, row.get(2)?);
+            let body: Value = serde_json::from_str(&body).unwrap();
+            let sequence = body["sequence"].as_u64().unwrap();
+            Ok(LedgerJob { job: job.to_string(), duty: row.get(1)?, sequence })
+        })
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    LedgerRecord {
+        integrity: connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap(),
+        outbox_rows: connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap(),
+        jobs,
+        leftovers: leftovers(state),
+    }
+}
+
+/// What lies in the spool, and everything in the state directory that is neither the ledger nor a folder of its own.
+fn leftovers(state: &Path) -> Vec<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        std::fs::read_dir(folder).map_or_else(
+            |_| Vec::new(),
+            |entries| {
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            },
+        )
+    };
+    let mut found: Vec<String> =
+        names(&state.join("spool")).into_iter().map(|name| format!("spool/{name}")).collect();
+    found.extend(
+        names(state).into_iter().filter(|name| {
+            !(name.starts_with("ledger.sqlite3") || name == "lock" || state.join(name).is_dir())
+        }),
+    );
+    found
+}

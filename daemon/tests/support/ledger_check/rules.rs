@@ -1,0 +1,308 @@
+//! The rules, in their order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::{Ends, Footprint, Input, Records, Violation};
+use crate::support::Heard;
+
+/// Descriptors and threads come and go with connections and blocking work; a leak in a run with hundreds of inputs is more.
+const SLACK: usize = 24;
+
+/// Applies every rule.
+pub(super) fn all(records: &Records) -> Vec<Violation> {
+    let jobs = Jobs::of(records);
+    let rules: [fn(&Records, &Jobs<'_>) -> Vec<Violation>; 9] = [
+        one_job_and_one_end,
+        paid_once,
+        sequences_unbroken,
+        texts_equal,
+        outputs_once,
+        hashes_equal,
+        everything_ends,
+        bills_equal,
+        nothing_left,
+    ];
+    rules.iter().flat_map(|rule| rule(records, &jobs)).collect()
+}
+
+/// What belongs together, found without searching: a long run has 50,000 inputs.
+struct Jobs<'r> {
+    /// The events of each job, in the order of the stream.
+    events: BTreeMap<&'r str, Vec<&'r Heard>>,
+    /// Jobs by source and name of the recording.
+    of_origin: HashMap<Origin<'r>, Vec<&'r str>>,
+    /// Lines of the journal that cost money, by the hash of the audio.
+    charges: HashMap<&'r str, Vec<&'r Value>>,
+}
+
+type Origin<'r> = (&'r str, &'r str);
+
+impl<'r> Jobs<'r> {
+    fn of(records: &'r Records) -> Jobs<'r> {
+        let mut events: BTreeMap<&str, Vec<&Heard>> = BTreeMap::new();
+        for event in &records.events {
+            events.entry(event.job()).or_default().push(event);
+        }
+        let mut of_origin: HashMap<Origin<'_>, Vec<&str>> = HashMap::new();
+        for (job, events) in &events {
+            of_origin.entry(origin(events)).or_default().push(job);
+        }
+        let mut charges: HashMap<&str, Vec<&Value>> = HashMap::new();
+        for line in records.journal.iter().filter(|line| !line["charged_seconds"].is_null()) {
+            charges.entry(line["sha256"].as_str().unwrap_or_default()).or_default().push(line);
+        }
+        Jobs { events, of_origin, charges }
+    }
+
+    /// The events of each job that an input has.
+    fn of_input(&self, input: &Input) -> Vec<&[&'r Heard]> {
+        let jobs = self.of_origin.get(&(input.source.as_str(), input.name.as_str()));
+        jobs.into_iter().flatten().map(|job| self.events[job].as_slice()).collect()
+    }
+
+    fn charges(&self, sha256: &str) -> &[&'r Value] {
+        self.charges.get(sha256).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// L1: every input has one job and one last event; no job without an input.
+fn one_job_and_one_end(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for input in &records.inputs {
+        let name = input.name.clone();
+        let of_input = jobs.of_input(input);
+        match of_input.len() {
+            0 => found.push(Violation::NoJob { name }),
+            1 => {
+                let end = of_input[0].iter().find(|event| is_last(event));
+                let wrong = end.filter(|end| match input.ends {
+                    Ends::Completed => end.kind() != "job.completed",
+                    Ends::Failed => end.kind() != "job.failed",
+                    Ends::EitherWay => false,
+                });
+                found.extend(wrong.map(|end| Violation::WrongEnd {
+                    name,
+                    kind: end.kind().to_owned(),
+                    code: end.body["error"]["code"].as_str().unwrap_or("no error").to_owned(),
+                }));
+            }
+            count => found.push(Violation::SeveralJobs { name, count }),
+        }
+    }
+    let known: HashSet<(&str, &str)> =
+        records.inputs.iter().map(|input| (input.source.as_str(), input.name.as_str())).collect();
+    for (job, events) in &jobs.events {
+        if !known.contains(&origin(events)) {
+            found.push(Violation::NoInput { job: (*job).to_owned(), name: origin(events).1.to_owned() });
+        }
+        let count = events.iter().filter(|event| is_last(event)).count();
+        if count != 1 {
+            found.push(Violation::LastEvents { job: (*job).to_owned(), count });
+        }
+    }
+    found
+}
+
+/// L2: at most one paid request for each recording, beyond those that were marked.
+fn paid_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (sha256, inputs) in by_hash(&records.inputs) {
+        let paid = jobs
+            .charges(sha256)
+            .iter()
+            // A stream that told an error was refused, whatever was heard before: the next try is no second one.
+            .filter(|line| !played(line, "stream_error"))
+            .count();
+        let allowed: usize = inputs.iter().flat_map(|input| jobs.of_input(input)).map(tries).sum();
+        if paid > allowed.max(1) {
+            found.push(Violation::PaidTwice { name: inputs[0].name.clone(), paid, allowed });
+        }
+    }
+    found
+}
+
+/// L3: per job 1…n in the order of the stream, no id twice, nothing after the last, and the ledger says the same.
+fn sequences_unbroken(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut ids = HashSet::new();
+    for event in &records.events {
+        let id = event.headers.get("Nats-Msg-Id").map_or("", |id| id.as_str());
+        let expected = format!("{}:{}", event.job(), sequence(event));
+        if id != expected || event.headers.get("ce-id").is_none_or(|id| id.as_str() != expected) {
+            found.push(Violation::WrongId { expected: expected.clone(), found: id.to_owned() });
+        }
+        if !ids.insert(expected.clone()) {
+            found.push(Violation::RepeatedId { id: expected });
+        }
+    }
+    for (job, events) in &jobs.events {
+        let wrong = events.iter().zip(1..).find(|(event, expected)| sequence(event) != *expected);
+        found.extend(wrong.map(|(event, expected)| Violation::Gap {
+            job: (*job).to_owned(),
+            expected,
+            found: sequence(event),
+        }));
+        let end = events.iter().position(|event| is_last(event));
+        found.extend(
+            end.and_then(|end| events.get(end + 1))
+                .map(|late| Violation::AfterLast { job: (*job).to_owned(), kind: late.kind().to_owned() }),
+        );
+    }
+    for row in &records.ledger.jobs {
+        let stream = jobs.events.get(row.job.as_str()).map_or(0, Vec::len) as u64;
+        if stream != row.sequence {
+            found.push(Violation::LedgerDisagrees { job: row.job.clone(), ledger: row.sequence, stream });
+        }
+    }
+    found
+}
+
+/// L4: the text is what the service makes of these bytes.
+fn texts_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let wrong = |input: &&Input| {
+        let mut finals =
+            jobs.of_input(input).into_iter().flatten().filter(|e| e.kind() == "transcript.final");
+        finals.any(|event| event.body["text"] != input.text.as_str())
+    };
+    let wrong = records.inputs.iter().filter(wrong);
+    wrong.map(|input| Violation::WrongText { name: input.name.clone() }).collect()
+}
+
+/// L5: exactly one final of a completed job, with exactly one set of the plugins' outputs.
+fn outputs_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (job, events) in &jobs.events {
+        if !events.iter().any(|event| event.kind() == "job.completed") {
+            continue;
+        }
+        let one_final = [("transcript.final", 1)];
+        let outputs = records.outputs.iter().map(|(kind, count)| (kind.as_str(), *count));
+        for (kind, expected) in one_final.into_iter().chain(outputs) {
+            let count = events.iter().filter(|event| event.kind() == kind).count();
+            if count != expected {
+                let (job, kind) = ((*job).to_owned(), kind.to_owned());
+                found.push(Violation::Outputs { job, kind, expected, found: count });
+            }
+        }
+    }
+    found
+}
+
+/// L6: what the service received is what the test made.
+fn hashes_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let made: HashSet<&str> = records.inputs.iter().map(|input| input.sha256.as_str()).collect();
+    let recognized = records.journal.iter().filter(|line| line["kind"] == "flash" || line["kind"] == "task");
+    let received: BTreeSet<&str> = recognized.filter_map(|line| line["sha256"].as_str()).collect();
+    let strange = received.into_iter().filter(|sha256| !made.contains(sha256));
+    let mut found: Vec<Violation> =
+        strange.map(|sha256| Violation::UnknownBytes { sha256: sha256.to_owned() }).collect();
+    for input in &records.inputs {
+        let mut told = jobs
+            .of_input(input)
+            .into_iter()
+            .flatten()
+            .filter_map(|event| event.body["recording"]["sha256"].as_str());
+        if told.any(|sha256| sha256 != input.sha256) {
+            found.push(Violation::WrongHash { name: input.name.clone() });
+        }
+    }
+    found
+}
+
+/// L7: once the faults have stopped, everything ends within a bound, and a fresh input succeeds.
+fn everything_ends(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
+    let open = records.ledger.open();
+    let mut found: Vec<Violation> =
+        open.map(|row| Violation::StillOpen { job: row.job.clone(), duty: row.duty.clone() }).collect();
+    if records.unacknowledged > 0 {
+        found.push(Violation::Unacknowledged { count: records.unacknowledged });
+    }
+    if records.ended_after > records.bound {
+        found.push(Violation::TooLate { after: records.ended_after, bound: records.bound });
+    }
+    if let Some(kind) = records.fresh.as_ref().filter(|kind| *kind != "job.completed") {
+        found.push(Violation::FreshInput { kind: kind.clone() });
+    }
+    found
+}
+
+/// L8: seconds charged are seconds reported; where nobody can know, no more is reported than was charged.
+fn bills_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (sha256, inputs) in by_hash(&records.inputs) {
+        let charged: u64 =
+            jobs.charges(sha256).iter().filter_map(|line| line["charged_seconds"].as_u64()).sum();
+        let ends: Vec<&Heard> = inputs
+            .iter()
+            .flat_map(|input| jobs.of_input(input))
+            .filter_map(|events| events.iter().find(|event| is_last(event)).copied())
+            .collect();
+        let reported: u64 = ends.iter().filter_map(|end| end.body["billed_seconds"].as_u64()).sum();
+        let certain = ends.iter().all(|end| end.kind() == "job.completed" && !is_marked(end));
+        if reported > charged || (certain && reported != charged) {
+            found.push(Violation::Bill { name: inputs[0].name.clone(), charged, reported });
+        }
+    }
+    found
+}
+
+/// L9: the database is sound, and nothing is left over.
+fn nothing_left(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let ledger = &records.ledger;
+    if ledger.integrity != "ok" {
+        found.push(Violation::Integrity { finding: ledger.integrity.clone() });
+    }
+    if ledger.outbox_rows > 0 {
+        found.push(Violation::Outbox { rows: ledger.outbox_rows });
+    }
+    found.extend(ledger.leftovers.iter().map(|file| Violation::Leftover { file: file.clone() }));
+    let Footprint { descriptors, threads } = records.before;
+    for (what, before, after) in [
+        ("the number of descriptors", descriptors, records.after.descriptors),
+        ("the number of threads", threads, records.after.threads),
+    ] {
+        if after > before + SLACK {
+            found.push(Violation::Grown { what, before, after });
+        }
+    }
+    found
+}
+
+/// Source and name of the recording, as the first event tells them.
+fn origin<'r>(events: &[&'r Heard]) -> Origin<'r> {
+    let body = &events[0].body;
+    (body["source"].as_str().unwrap_or_default(), body["recording"]["name"].as_str().unwrap_or_default())
+}
+
+fn by_hash(inputs: &[Input]) -> HashMap<&str, Vec<&Input>> {
+    let mut grouped: HashMap<&str, Vec<&Input>> = HashMap::new();
+    for input in inputs {
+        grouped.entry(input.sha256.as_str()).or_default().push(input);
+    }
+    grouped
+}
+
+/// Requests that a job may have paid for: one, and where it says so one more for each time that it was tried again.
+fn tries(events: &[&Heard]) -> usize {
+    let marked = events.iter().any(|event| is_marked(event));
+    1 + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }
+}
+
+fn played(line: &Value, fault: &str) -> bool {
+    line["faults"].as_array().is_some_and(|faults| faults.iter().any(|played| played == fault))
+}
+
+fn is_marked(event: &Heard) -> bool {
+    event.body["possible_duplicate_charge"] == true
+}
+
+fn is_last(event: &Heard) -> bool {
+    matches!(event.kind(), "job.completed" | "job.failed")
+}
+
+fn sequence(event: &Heard) -> u64 {
+    event.body["sequence"].as_u64().unwrap_or_default()
+}
