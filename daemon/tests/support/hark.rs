@@ -150,9 +150,14 @@ impl Hark {
 
     /// Starts again with the same config and state, killing first what still runs, and waits until it is ready.
     pub async fn restart(&mut self) {
+        self.kill_and_launch();
+        self.ready().await;
+    }
+
+    /// SIGKILL, and a new daemon at once, with the same config and state. Does not wait until it is ready: see [`Hark::ready`].
+    pub fn kill_and_launch(&mut self) {
         self.process.kill();
         self.process = launch(self.folder.path(), &self.environment);
-        self.ready().await;
     }
 
     /// Another command of `harkd` with the same config, e.g. `["tail", "--json"]`; not started yet.
@@ -162,7 +167,8 @@ impl Hark {
         command
     }
 
-    async fn ready(&mut self) {
+    /// Waits until `/readyz` says 200.
+    pub async fn ready(&mut self) {
         let (process, http) = (&mut self.process, self.http);
         wait_until("harkd to be ready", CEILING, async || {
             assert!(process.is_running(), "harkd ended before it was ready");

@@ -1,0 +1,84 @@
+//! Recordings that keep coming, evenly over the run: into two folders and onto a subject.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use tokio::task::JoinHandle;
+
+use super::plan::Plan;
+use crate::SOURCES;
+use crate::support::{Hark, Input, NatsServer, wav};
+
+/// The sender; it outlives every fault and gives nothing up.
+pub struct Feed(JoinHandle<Vec<Input>>);
+
+impl Feed {
+    pub fn start(plan: &Plan, hark: &Hark, nats: &NatsServer) -> Feed {
+        let folders = SOURCES.map(|source| hark.path(source));
+        Feed(tokio::spawn(send(*plan, folders, nats.url())))
+    }
+
+    /// Waits until everything is sent.
+    pub async fn ended(self) -> Vec<Input> {
+        self.0.await.unwrap()
+    }
+}
+
+async fn send(plan: Plan, folders: [PathBuf; 2], url: String) -> Vec<Input> {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    let begin = Instant::now();
+    let mut inputs = Vec::new();
+    for number in 1..=plan.inputs {
+        let at = plan.length.mul_f64(number as f64 / plan.inputs as f64);
+        tokio::time::sleep(at.saturating_sub(begin.elapsed())).await;
+        let audio = wav(1.0 + (number % 3) as f64 / 4.0, number as u64);
+        let name = format!("{number}.wav");
+        // Of twenty: eleven into a folder for flash, one into a folder for filetrans, seven messages, one garbage.
+        let input = match number % 20 {
+            0 => {
+                drop_file(&folders[1], &name, &audio);
+                Input::recognized(SOURCES[1], &name, &audio)
+            }
+            1 => {
+                let garbage = format!("no audio at all, number {number}").into_bytes();
+                publish(&context, &name, garbage.clone()).await;
+                Input::refused("inbox", &name, &garbage)
+            }
+            2..=8 => {
+                publish(&context, &name, audio.clone()).await;
+                Input::recognized("inbox", &name, &audio)
+            }
+            _ => {
+                drop_file(&folders[0], &name, &audio);
+                Input::recognized(SOURCES[0], &name, &audio)
+            }
+        };
+        inputs.push(input);
+    }
+    inputs
+}
+
+fn drop_file(folder: &Path, name: &str, bytes: &[u8]) {
+    let part = folder.join(format!(".{name}.part"));
+    std::fs::write(&part, bytes).unwrap();
+    std::fs::rename(&part, folder.join(name)).unwrap();
+}
+
+/// Until the stream has said that it has it. A message whose acknowledgement was lost is sent twice; its id makes it one recording.
+async fn publish(context: &jetstream::Context, name: &str, payload: Vec<u8>) {
+    loop {
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", "audio/wav");
+        headers.insert("Hark-Name", name);
+        headers.insert("Nats-Msg-Id", name);
+        let sent = context.publish_with_headers("hark.audio.inbox", headers, payload.clone().into()).await;
+        if let Ok(acknowledgement) = sent
+            && acknowledgement.await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,133 @@
+//! What happens when, decided by the seed before anything starts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The short run: with a build that is not optimized and two cores it stays under two minutes, the wait for redeliveries included.
+const SECONDS: u64 = 60;
+const KILLS: usize = 40;
+const INPUTS: usize = 1_000;
+
+/// A broker fault for so many kills.
+const KILLS_PER_BROKER_FAULT: usize = 8;
+
+/// How large a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    pub length: Duration,
+    pub kills: usize,
+    pub inputs: usize,
+}
+
+/// Something that is done to the processes, so long after the one before.
+#[derive(Debug, Clone, Copy)]
+pub enum Strike {
+    /// SIGKILL of the daemon, and a new one at once.
+    Kill { after: Duration },
+    /// SIGKILL of the broker, and a new one at once.
+    BrokerRestart { after: Duration },
+    /// SIGSTOP of the broker.
+    BrokerPause { after: Duration, lasting: Duration },
+}
+
+impl Plan {
+    /// The short run, unless the environment says otherwise. Without `HARK_SEED` every run is another.
+    pub fn from_environment() -> Plan {
+        let number = |name: &str| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+        };
+        let count = |name: &str| number(name).map(|count| usize::try_from(count).unwrap());
+        let of_now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        Plan {
+            seed: number("HARK_SEED").unwrap_or_else(of_now),
+            length: Duration::from_secs(number("HARK_CHAOS_SECONDS").unwrap_or(SECONDS)),
+            kills: count("HARK_CHAOS_KILLS").unwrap_or(KILLS),
+            inputs: count("HARK_CHAOS_INPUTS").unwrap_or(INPUTS),
+        }
+    }
+
+    /// The strikes, over the length of the run. Every eighth kill is followed by a fault of the broker, in turn a restart and a pause.
+    pub fn strikes(&self) -> Vec<Strike> {
+        let mut chance = Chance::new(self.seed);
+        let mean = self.length.as_secs_f64() / self.kills.max(1) as f64;
+        let mut strikes = Vec::new();
+        for kill in 0..self.kills {
+            // Some strike a daemon that has only just begun to read its ledger.
+            let after = Duration::from_secs_f64(mean * 2.0 * chance.next());
+            if kill % KILLS_PER_BROKER_FAULT != KILLS_PER_BROKER_FAULT - 1 {
+                strikes.push(Strike::Kill { after });
+                continue;
+            }
+            let half = after / 2;
+            strikes.push(Strike::Kill { after: half });
+            strikes.push(if kill / KILLS_PER_BROKER_FAULT % 2 == 0 {
+                Strike::BrokerRestart { after: half }
+            } else {
+                Strike::BrokerPause { after: half, lasting: Duration::from_secs_f64(0.5 + chance.next()) }
+            });
+        }
+        strikes
+    }
+}
+
+impl Strike {
+    pub fn after(&self) -> Duration {
+        match self {
+            Strike::Kill { after } | Strike::BrokerRestart { after } | Strike::BrokerPause { after, .. } => {
+                *after
+            }
+        }
+    }
+}
+
+/// Every way in which the service fails that a job outlives, mixed.
+pub fn faults(seed: u64) -> Value {
+    let mut number = seed;
+    let mut fault = |kind: &str, probability: f64, more: Value| {
+        number = number.wrapping_add(1);
+        let mut fault = json!({"kind": kind, "probability": probability, "seed": number});
+        fault.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fault
+    };
+    json!([
+        fault("throttle", 0.01, json!({"retry_after": 0.2, "on": ["flash", "submit"]})),
+        fault("throttle", 0.005, json!({"on": ["query", "list"]})),
+        fault("status", 0.03, json!({"status": 503})),
+        fault("status", 0.01, json!({"status": 502, "html": true})),
+        fault("reset", 0.03, json!({})),
+        fault("drop_answer", 0.03, json!({})),
+        fault("cut_answer", 0.02, json!({"after_bytes": 100})),
+        fault("garbage", 0.02, json!({})),
+        fault("split_bytes", 0.02, json!({})),
+        fault("stall", 0.02, json!({"ms": 1_500})),
+        fault("no_stop", 0.02, json!({"after_events": 3})),
+        fault("stream_error", 0.02, json!({"after_events": 2})),
+        fault("slow_tokens", 0.03, json!({"ms": 100})),
+        fault("task_failed", 0.03, json!({"code": "FILE_DOWNLOAD_FAILED"})),
+        fault("task_unknown", 0.01, json!({})),
+        fault("result_expired", 0.02, json!({})),
+    ])
+}
+
+/// splitmix64: no state but a number, the same on every machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    /// In [0, 1).
+    pub fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        (mixed >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
