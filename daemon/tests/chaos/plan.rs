@@ -63,7 +63,7 @@ impl Plan {
             }
             let half = after / 2;
             strikes.push(Strike::Kill { after: half });
-            strikes.push(if kill / KILLS_PER_BROKER_FAULT % 2 == 0 {
+            strikes.push(if (kill / KILLS_PER_BROKER_FAULT).is_multiple_of(2) {
                 Strike::BrokerRestart { after: half }
             } else {
                 Strike::BrokerPause { after: half, lasting: Duration::from_secs_f64(0.5 + chance.next()) }

@@ -1,0 +1,339 @@
+//! Every fault of the service, through the daemon: what the events say of it, and the ledger check afterwards.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use dashscope_emulator::{text::pieces, text_for};
+use serde_json::{Value, json};
+use support::{CEILING, Emulator, Hark, Heard, Input, NatsServer, Records, Setup, wait_until, wav};
+
+/// One daemon, one service, one broker, and what was given to them.
+struct Stage {
+    nats: NatsServer,
+    service: Emulator,
+    hark: Hark,
+    inputs: Vec<Input>,
+    seed: u64,
+}
+
+impl Stage {
+    async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
+        let nats = NatsServer::start().await;
+        let service = Emulator::start(flags).await;
+        let setup = Hark::new()
+            .nats(&nats)
+            .asr(&service)
+            .folder("calls")
+            .folder_with("archive", "route = \"long\"\n")
+            .lines("[[route]]\nname = \"default\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n");
+        let hark = prepare(setup).start().await;
+        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
+    }
+
+    /// Drops a recording that has never been; returns what it is expected to become.
+    fn drop_recording(&mut self, folder: &str) -> &mut Input {
+        self.seed += 1;
+        let (name, audio) = (format!("{}.wav", self.seed), wav(1.0, self.seed));
+        self.hark.drop_file(folder, &name, &audio);
+        self.inputs.push(Input::recognized(folder, &name, &audio));
+        self.inputs.last_mut().unwrap()
+    }
+
+    /// The events of the newest recording, once it has ended.
+    async fn ended(&mut self) -> Vec<Heard> {
+        let count = self.inputs.len();
+        let job = self.hark.ended_jobs(count).await[count - 1].job().to_owned();
+        self.hark.events_of(&job).await
+    }
+
+    /// The ledger check, when everything is put away.
+    async fn check(mut self) {
+        let count = self.inputs.len();
+        self.hark.ended_jobs(count).await;
+        let state = self.hark.path("state");
+        wait_until("every job to be settled", CEILING, async || {
+            support::LedgerRecord::read(&state).open().next().is_none()
+        })
+        .await;
+        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
+    }
+
+    fn requests(&self, kind: &str) -> usize {
+        self.service.journal().iter().filter(|line| line["kind"] == kind).count()
+    }
+}
+
+/// Codes of the tries that failed, in order.
+fn retries(events: &[Heard]) -> Vec<&str> {
+    events
+        .iter()
+        .filter(|event| event.kind() == "job.retrying")
+        .map(|event| event.body["error"]["code"].as_str().unwrap())
+        .collect()
+}
+
+fn end(events: &[Heard]) -> &Heard {
+    events.last().unwrap()
+}
+
+/// What the end says of the charge; the submit says the same.
+fn is_marked(events: &[Heard]) -> bool {
+    end(events).body["possible_duplicate_charge"] == true
+}
+
+#[tokio::test]
+async fn every_fault_of_a_flash_request_is_told_and_outlived() {
+    // The fault, the code that the retry names, whether the repeat is marked as perhaps paid twice.
+    let table: [(Value, &str, bool); 18] = [
+        (json!({"kind": "throttle", "retry_after": 0.2}), "Throttling.RateQuota", false),
+        (json!({"kind": "throttle"}), "Throttling.RateQuota", false),
+        (json!({"kind": "status"}), "InternalError", false),
+        (json!({"kind": "status", "status": 503}), "ModelUnavailable", false),
+        (json!({"kind": "status", "status": 502, "html": true}), "HttpStatus502", false),
+        (json!({"kind": "status", "status": 504, "html": true}), "HttpStatus504", true),
+        (json!({"kind": "reset"}), "", true),
+        (json!({"kind": "drop_answer"}), "", true),
+        (json!({"kind": "cut_answer", "after_bytes": 0}), "", true),
+        (json!({"kind": "cut_answer", "after_bytes": 1}), "", true),
+        (json!({"kind": "cut_answer", "after_bytes": 37}), "", true),
+        (json!({"kind": "cut_answer", "after_bytes": 400}), "", true),
+        (json!({"kind": "cut_answer", "after_bytes": 1_500}), "", true),
+        (json!({"kind": "garbage"}), "", true),
+        (json!({"kind": "no_stop"}), "", true),
+        (json!({"kind": "no_stop", "after_events": 2}), "", true),
+        (json!({"kind": "stream_error", "after_events": 2}), "InternalError.Algo", false),
+        (
+            json!({"kind": "stream_error", "after_events": 1, "status": 429, "code": "Throttling.RateQuota"}),
+            "Throttling.RateQuota",
+            false,
+        ),
+    ];
+    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    for (mut fault, code, marked) in table {
+        (fault["next"], fault["on"]) = (json!(1), json!(["flash"]));
+        stage.service.set_faults(json!([fault])).await;
+        stage.drop_recording("calls");
+        let events = stage.ended().await;
+        let told = retries(&events);
+        assert_eq!(told.len(), 1, "{fault}: {told:?}");
+        assert!(code.is_empty() || told[0] == code, "{fault}: {told:?}");
+        assert_eq!(end(&events).kind(), "job.completed", "{fault}: {}", end(&events).body);
+        assert_eq!(is_marked(&events), marked, "{fault}: {}", end(&events).body);
+    }
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn what_is_only_slow_or_in_pieces_is_no_fault() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    for fault in [
+        json!({"kind": "split_bytes"}),
+        json!({"kind": "slow_tokens", "ms": 60}),
+        json!({"kind": "stall", "ms": 2_000}),
+        json!({"kind": "stall", "ms": 2_000, "after_events": 3}),
+    ] {
+        stage.service.set_faults(json!([fault])).await;
+        stage.drop_recording("calls");
+        let events = stage.ended().await;
+        assert_eq!(retries(&events), [""; 0], "{fault}");
+        assert_eq!(end(&events).kind(), "job.completed", "{fault}");
+    }
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_cut_text_is_said_and_no_text_is_no_error() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    stage.service.set_faults(json!([{"kind": "length"}])).await;
+    let input = stage.drop_recording("calls");
+    let whole = text_for(&input.sha256);
+    let half = pieces(&whole)[..pieces(&whole).len() / 2].concat();
+    input.text = half.clone();
+    let events = stage.ended().await;
+    let last = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
+    assert_eq!((&last.body["truncated"], &last.body["text"]), (&json!(true), &json!(half)));
+
+    stage.service.set_faults(json!([{"kind": "empty_text"}])).await;
+    stage.drop_recording("calls").text.clear();
+    let events = stage.ended().await;
+    let last = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
+    assert_eq!((&last.body["text"], &last.body["segments"]), (&json!(""), &json!([])));
+    assert_eq!(end(&events).kind(), "job.completed");
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn an_unknown_fate_is_repeated_as_often_as_the_config_allows() {
+    let mut stage = Stage::set(&[], |setup| setup.set("dashscope.ambiguous_retries", "0")).await;
+    stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["flash"]}])).await;
+    stage.drop_recording("calls").ends = support::Ends::Failed;
+    let events = stage.ended().await;
+    let body = &end(&events).body;
+    assert_eq!((&body["error"]["blame"], &body["error"]["attempts"]), (&json!("service"), &json!(1)));
+    assert!(!is_marked(&events), "nothing was repeated");
+    assert_eq!(stage.requests("flash"), 1);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn what_the_service_says_of_the_audio_is_final() {
+    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    for (folder, fault) in [
+        ("calls", json!({"kind": "status", "status": 400, "code": "DataInspectionFailed", "on": ["flash"]})),
+        ("archive", json!({"kind": "task_failed", "code": "FILE_404_NOT_FOUND"})),
+        ("archive", json!({"kind": "task_failed", "code": "DECODE_ERROR"})),
+        ("archive", json!({"kind": "task_failed", "code": "AUDIO_DURATION_TOO_LONG"})),
+    ] {
+        stage.service.set_faults(json!([fault])).await;
+        stage.drop_recording(folder).ends = support::Ends::Failed;
+        let events = stage.ended().await;
+        let error = &end(&events).body["error"];
+        assert_eq!((&error["code"], &error["blame"]), (&fault["code"], &json!("audio")), "{fault}");
+        assert_eq!(retries(&events), [""; 0], "{fault}");
+    }
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_task_that_somebody_canceled_is_not_made_again() {
+    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    stage.service.set_faults(json!([{"kind": "task_canceled"}])).await;
+    stage.drop_recording("archive").ends = support::Ends::Failed;
+    let events = stage.ended().await;
+    let error = &end(&events).body["error"];
+    assert_eq!((&error["code"], &error["blame"]), (&json!("TaskCanceled"), &json!("account")));
+    assert_eq!(stage.requests("submit"), 1);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn every_fault_of_a_task_is_told_and_outlived() {
+    // The fault, the code of the retry where there is one, whether it is marked.
+    let table: [(Value, Option<&str>, bool); 10] = [
+        (json!({"kind": "task_failed", "code": "FILE_DOWNLOAD_FAILED"}), Some("FILE_DOWNLOAD_FAILED"), false),
+        (json!({"kind": "task_unknown", "on": ["submit"]}), Some(""), true),
+        (
+            json!({"kind": "throttle", "on": ["submit"], "retry_after": 0.2}),
+            Some("Throttling.RateQuota"),
+            false,
+        ),
+        (json!({"kind": "status", "on": ["submit"]}), Some("InternalError"), false),
+        (json!({"kind": "throttle", "on": ["query"]}), None, false),
+        (json!({"kind": "status", "on": ["query"], "status": 503}), None, false),
+        (json!({"kind": "garbage", "on": ["query"]}), None, false),
+        (json!({"kind": "drop_answer", "on": ["query"]}), None, false),
+        (json!({"kind": "result_expired"}), None, false),
+        (json!({"kind": "cut_answer", "after_bytes": 20, "on": ["result"]}), None, false),
+    ];
+    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    for (mut fault, code, marked) in table {
+        fault["next"] = json!(1);
+        stage.service.set_faults(json!([fault])).await;
+        stage.drop_recording("archive");
+        let events = stage.ended().await;
+        let told = retries(&events);
+        assert_eq!(told.len(), usize::from(code.is_some()), "{fault}: {told:?}");
+        assert!(code.is_none_or(|code| code.is_empty() || told[0] == code), "{fault}: {told:?}");
+        assert_eq!(end(&events).kind(), "job.completed", "{fault}: {}", end(&events).body);
+        assert_eq!(is_marked(&events), marked, "{fault}: {}", end(&events).body);
+    }
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_submit_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() {
+    let mut stage = Stage::set(&["--task-delay", "200ms"], |setup| setup).await;
+    stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["submit"], "next": 1}])).await;
+    stage.drop_recording("archive");
+    let events = stage.ended().await;
+    assert_eq!(end(&events).kind(), "job.completed");
+    assert!(!is_marked(&events), "the list could tell: {}", end(&events).body);
+    assert_eq!(stage.requests("submit"), 1);
+    assert!(stage.requests("list") > 0);
+    let adopted = events.iter().find(|event| event.kind() == "job.submitted").unwrap();
+    let task = stage.service.journal().into_iter().find(|line| line["kind"] == "task").unwrap();
+    assert_eq!(adopted.body["task_id"], task["task_id"]);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_submit_that_never_arrived_is_provably_absent_and_sent_again() {
+    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    stage.service.set_faults(json!([{"kind": "reset", "on": ["submit"], "next": 1}])).await;
+    stage.drop_recording("archive");
+    let events = stage.ended().await;
+    assert_eq!(end(&events).kind(), "job.completed");
+    assert!(!is_marked(&events), "absent twice is absent: {}", end(&events).body);
+    assert_eq!(stage.requests("task"), 1);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mended() {
+    for fault in [json!({"kind": "arrearage"}), json!({"kind": "bad_key", "on": ["flash"]})] {
+        let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+        stage.service.set_faults(json!([fault])).await;
+        for _ in 0..20 {
+            stage.drop_recording("calls");
+        }
+        let why = stage.hark.next_event("job.retrying").await;
+        assert_eq!(why.body["error"]["blame"], "account");
+        let state = stage.hark.path("state");
+        wait_until("all of them to wait", CEILING, async || {
+            let jobs = support::LedgerRecord::read(&state).jobs;
+            jobs.len() == 20 && jobs.iter().all(|job| job.duty == "flash")
+        })
+        .await;
+        // Over a restart too: what is held is in the ledger.
+        stage.hark.restart().await;
+        assert!(stage.hark.events().await.iter().all(|event| !event.kind().starts_with("job.failed")));
+        let asked = stage.requests("flash");
+        assert!(asked < 60, "the queue is closed, and {asked} requests left");
+        stage.service.set_faults(json!([])).await;
+        stage.check().await;
+    }
+}
+
+#[tokio::test]
+async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_in_silence() {
+    let mut stage = Stage::set(&["--token-delay", "1ms", "--task-delay", "100ms"], |setup| {
+        setup.set("dashscope.ambiguous_retries", "5")
+    })
+    .await;
+    let fault =
+        |kind: &str, probability: f64| json!({"kind": kind, "probability": probability, "seed": kind.len()});
+    stage
+        .service
+        .set_faults(json!([
+            {"kind": "throttle", "probability": 0.03, "retry_after": 0.1, "seed": 1},
+            {"kind": "status", "status": 503, "probability": 0.05, "seed": 2},
+            {"kind": "status", "status": 502, "html": true, "probability": 0.03, "seed": 3},
+            {"kind": "cut_answer", "after_bytes": 150, "probability": 0.05, "seed": 4},
+            {"kind": "stall", "ms": 1_000, "probability": 0.05, "seed": 5},
+            fault("reset", 0.05),
+            fault("drop_answer", 0.06),
+            fault("garbage", 0.04),
+            fault("split_bytes", 0.1),
+            fault("no_stop", 0.05),
+            fault("stream_error", 0.04),
+            fault("task_canceled", 0.05),
+            fault("task_failed", 0.05),
+            fault("result_expired", 0.1),
+        ]))
+        .await;
+    for number in 0..200 {
+        let input = stage.drop_recording(if number % 10 == 0 { "archive" } else { "calls" });
+        input.ends = support::Ends::EitherWay;
+    }
+    wait_until("half of the jobs", CEILING, async || stage.requests("flash") > 150).await;
+    stage.service.set_faults(json!([])).await;
+    let state = stage.hark.path("state");
+    wait_until("all jobs", Duration::from_secs(60), async || {
+        let jobs = support::LedgerRecord::read(&state).jobs;
+        jobs.len() == 200 && jobs.iter().all(|job| job.duty == "nothing")
+    })
+    .await;
+    stage.check().await;
+}
