@@ -233,8 +233,8 @@ impl Subject {
     }
 
     async fn take(&self, message: Message) -> Result<(), LedgerError> {
-        let (stream, sequence) = match message.info() {
-            Ok(info) => (info.stream.to_owned(), info.stream_sequence),
+        let (stream, sequence, published) = match message.info() {
+            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.published),
             Err(error) => {
                 error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
                 return Ok(());
@@ -245,7 +245,11 @@ impl Subject {
         let (said, input) = message::read(message.headers.as_ref(), &message.payload);
         let place = format!("{stream}.{sequence}");
         // Ids are the sender's: they live in a name space of their own beside the places.
-        let key = said.message_id.as_ref().map_or_else(|| place.clone(), |id| format!("id:{stream}:{id}"));
+        // A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
+        let key = said.message_id.as_ref().map_or_else(
+            || format!("{place}@{}", published.unix_timestamp_nanos()),
+            |id| format!("id:{stream}:{id}"),
+        );
 
         let known = self.ledger.read({
             let key = key.clone();

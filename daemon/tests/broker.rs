@@ -1,0 +1,209 @@
+//! The broker dies, stands still, forgets; the daemon dies meanwhile. What it owes is on its own disk and leaves in order.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use support::{
+    CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, wait_until, wav,
+};
+
+/// A daemon with a folder and an inbox.
+struct Stage {
+    nats: NatsServer,
+    service: Emulator,
+    hark: Hark,
+    inputs: Vec<Input>,
+    seed: u64,
+}
+
+impl Stage {
+    async fn set(flags: &[&str]) -> Stage {
+        let nats = NatsServer::start().await;
+        let service = Emulator::start(flags).await;
+        let setup = Hark::new().nats(&nats).asr(&service).folder("calls").inbox("inbox", "hark.audio.inbox");
+        let hark = setup.set("dashscope.ambiguous_retries", "5").start().await;
+        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
+    }
+
+    fn drop_files(&mut self, count: usize) {
+        for _ in 0..count {
+            let (name, audio) = self.recording("calls");
+            self.hark.drop_file("calls", &name, &audio);
+        }
+    }
+
+    /// Messages without an id of their own: their place in the stream is all that tells them apart.
+    async fn publish(&mut self, count: usize) {
+        let context = jetstream::new(self.nats.client().await);
+        for _ in 0..count {
+            let (name, audio) = self.recording("inbox");
+            let mut headers = HeaderMap::new();
+            headers.insert("Content-Type", "audio/wav");
+            headers.insert("Hark-Name", name);
+            let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
+            sent.await.unwrap();
+        }
+    }
+
+    fn recording(&mut self, source: &str) -> (String, Vec<u8>) {
+        self.seed += 1;
+        let (name, audio) = (format!("{}.wav", self.seed), wav(1.0, self.seed));
+        self.inputs.push(Input::recognized(source, &name, &audio));
+        (name, audio)
+    }
+
+    fn ledger(&self) -> LedgerRecord {
+        LedgerRecord::read(&self.hark.path("state"))
+    }
+
+    /// Waits until every input is a settled job and every message acknowledged.
+    async fn all_settled(&self) {
+        let context = jetstream::new(self.nats.client().await);
+        wait_until("every job to be settled", REDELIVERY, async || {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let ledger = self.ledger();
+            let waiting = context.get_stream("HARK_AUDIO").await.unwrap().cached_info().state.messages;
+            ledger.jobs.len() >= self.inputs.len()
+                && ledger.open().next().is_none()
+                && ledger.outbox_rows == 0
+                && waiting == 0
+        })
+        .await;
+    }
+
+    async fn check(self) {
+        self.all_settled().await;
+        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
+    stage.publish(20).await;
+    stage.drop_files(20);
+    stage.hark.next_event("job.completed").await;
+    stage.nats.kill();
+    // Recognition goes on without a broker.
+    stage.drop_files(20);
+    wait_until("the folder's jobs to wait for the broker", CEILING, async || {
+        let jobs = stage.ledger().jobs;
+        jobs.len() >= 40
+            && jobs.iter().all(|job| ["publish", "settle", "nothing"].contains(&job.duty.as_str()))
+    })
+    .await;
+    stage.nats.restart().await;
+    stage.publish(5).await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twice() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
+    stage.publish(10).await;
+    stage.drop_files(30);
+    stage.hark.next_event("transcript.final").await;
+    for _ in 0..2 {
+        stage.nats.pause();
+        stage.drop_files(10);
+        // The daemon gives an acknowledgement up after 5 s and asks again; what it sent arrives all the same.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        stage.nats.resume();
+        stage.hark.next_event("job.completed").await;
+    }
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was() {
+    let mut stage = Stage::set(&["--token-delay", "5ms"]).await;
+    stage.publish(10).await;
+    stage.drop_files(10);
+    stage.hark.next_event("job.submitted").await;
+    stage.nats.kill();
+    stage.drop_files(10);
+    wait_until("the files to be jobs", CEILING, async || stage.ledger().jobs.len() >= 20).await;
+    stage.hark.kill_and_launch();
+    stage.drop_files(5);
+    wait_until("files to be taken in without a broker", CEILING, async || stage.ledger().jobs.len() >= 25)
+        .await;
+    stage.nats.restart().await;
+    stage.hark.ready().await;
+    stage.nats.pause();
+    stage.drop_files(5);
+    wait_until("the last files to be jobs", CEILING, async || stage.ledger().jobs.len() >= 30).await;
+    stage.hark.kill_and_launch();
+    stage.nats.resume();
+    stage.hark.ready().await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows() {
+    let mut stage = Stage::set(&["--flash-delay", "1500ms"]).await;
+    stage.drop_files(3);
+    for _ in 0..3 {
+        stage.hark.next_event("job.accepted").await;
+    }
+    let context = jetstream::new(stage.nats.client().await);
+    context.delete_stream("HARK_EVENTS").await.unwrap();
+    stage.all_settled().await;
+    let mut left = support::Heard::everything(&context, "HARK_EVENTS").await;
+    left.sort_by_key(|event| (event.job().to_owned(), event.body["sequence"].as_u64()));
+    for job in left.chunk_by(|one, other| one.job() == other.job()) {
+        let sequences: Vec<u64> = job.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();
+        assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
+        assert_eq!(job.last().unwrap().kind(), "job.completed");
+    }
+    assert_eq!(left.iter().filter(|event| event.kind() == "transcript.final").count(), 3);
+
+    // What comes afterwards is whole.
+    stage.drop_files(5);
+    stage.all_settled().await;
+    let mut records = Records::gather(&stage.inputs, &stage.hark, &stage.service, &stage.nats).await;
+    let early: Vec<String> = left.iter().map(|event| event.job().to_owned()).collect();
+    records.inputs.drain(..3);
+    records.events.retain(|event| !early.contains(&event.job().to_owned()));
+    records.ledger.jobs.retain(|job| !early.contains(&job.job));
+    records.journal.retain(|line| records.inputs.iter().any(|input| line["sha256"] == input.sha256.as_str()));
+    records.assert_kept();
+}
+
+#[tokio::test]
+async fn a_stream_of_audio_made_anew_counts_from_one_and_its_messages_are_new() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
+    stage.publish(5).await;
+    stage.all_settled().await;
+    jetstream::new(stage.nats.client().await).delete_stream("HARK_AUDIO").await.unwrap();
+    let context = jetstream::new(stage.nats.client().await);
+    wait_until("the stream to be made again", CEILING, async || {
+        context.get_stream("HARK_AUDIO").await.is_ok()
+    })
+    .await;
+    stage.publish(5).await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn what_has_waited_for_the_broker_leaves_quickly_and_in_order() {
+    let mut stage = Stage::set(&["--token-delay", "0ms"]).await;
+    stage.nats.kill();
+    stage.drop_files(300);
+    wait_until("300 transcripts to wait", Duration::from_secs(60), async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let jobs = stage.ledger().jobs;
+        jobs.len() == 300 && jobs.iter().all(|job| job.duty == "publish")
+    })
+    .await;
+    let rows = stage.ledger().outbox_rows;
+    stage.nats.restart().await;
+    let begin = Instant::now();
+    stage.all_settled().await;
+    let elapsed = begin.elapsed();
+    assert!(elapsed < CEILING, "{rows} events took {elapsed:?}");
+    stage.check().await;
+}
