@@ -1,6 +1,7 @@
-//! What a person runs, and CI with them: `cargo xtask demo`, `cargo xtask test`.
+//! What a person runs, and CI with them: `cargo xtask demo`, `cargo xtask test`, `cargo xtask chaos`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to a person at a terminal")]
 
+mod chaos;
 mod check;
 mod demo;
 mod nats_server;
@@ -28,6 +29,8 @@ enum Task {
     Demo(demo::Options),
     /// Everything CI does: formatting, clippy, tests, docs
     Test,
+    /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
+    Chaos(chaos::Options),
     /// Gets what demo and tests need beside Rust (a nats-server, a Python environment) and says where it is
     Tools,
     /// Speaks the sample recordings anew from xtask/samples/texts.toml (needs espeak-ng, sox and lame)
@@ -49,6 +52,7 @@ fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
     match task {
         Task::Demo(options) => demo::run(workspace, options),
         Task::Test => check::run(workspace),
+        Task::Chaos(options) => chaos::run(workspace, options),
         Task::Tools => {
             let nats_server = nats_server::find_or_install(workspace)?;
             let python = python::environment(workspace)?.with_test_requirements(workspace)?;

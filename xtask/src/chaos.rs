@@ -1,0 +1,42 @@
+//! `cargo xtask chaos`: the chaos test of the daemon, for hours.
+
+use anyhow::{Context, ensure};
+
+use crate::nats_server;
+use crate::workspace::Workspace;
+
+/// What a goal of a thousand kills and fifty thousand recordings comes to in an hour.
+const KILLS_AN_HOUR: f64 = 1_000.0;
+const INPUTS_AN_HOUR: f64 = 50_000.0;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How long the faults go on; 0.02 is about a minute
+    #[arg(long, default_value_t = 1.0, value_name = "NUMBER")]
+    hours: f64,
+
+    /// Repeats the decisions of an earlier run, which printed it
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
+
+/// Runs it and leaves its table on the terminal; fails when the ledger check found anything.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    ensure!(options.hours > 0.0, "--hours has to be more than 0");
+    let nats_server = nats_server::find_or_install(workspace)?.path;
+    let built = workspace.cargo(&["build", "--workspace", "--exclude", "xtask"]).status();
+    ensure!(built.context("starting cargo")?.success(), "the build failed");
+    let of_hours = |an_hour: f64| ((an_hour * options.hours).ceil() as u64).to_string();
+    let mut test = workspace.cargo(&["test", "--package", "harkd", "--test", "chaos", "--", "--nocapture"]);
+    test.env(nats_server::VARIABLE, nats_server)
+        .env("HARK_TESTS_BUILT", "1")
+        .env("HARK_CHAOS_SECONDS", of_hours(3_600.0))
+        .env("HARK_CHAOS_KILLS", of_hours(KILLS_AN_HOUR))
+        .env("HARK_CHAOS_INPUTS", of_hours(INPUTS_AN_HOUR));
+    if let Some(seed) = options.seed {
+        test.env("HARK_SEED", seed.to_string());
+    }
+    let status = test.status().context("starting cargo")?;
+    ensure!(status.success(), "promises were broken; they are named above, and --seed repeats the run");
+    Ok(())
+}
