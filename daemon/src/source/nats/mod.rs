@@ -47,8 +47,9 @@ const BATCH_BYTES: usize = 32 << 20;
 /// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
-/// How long a request for messages stays open at the server.
-const EXPIRES: Duration = Duration::from_secs(20);
+/// How long a request for messages stays open at the server; a request that got lost with a connection is made again after that. No
+/// heartbeats: async-nats 0.51 forgets to wake its reader after one, and what came next would lie until the request ended.
+const EXPIRES: Duration = Duration::from_secs(10);
 
 /// One `[[source]]` of kind `nats`.
 pub struct Subject {
@@ -216,7 +217,6 @@ impl Subject {
                 .max_messages(free.min(BATCH))
                 .max_bytes(BATCH_BYTES.max(largest))
                 .expires(EXPIRES)
-                .heartbeat(EXPIRES / 4)
                 .messages()
                 .await;
             let mut messages = match batch {
