@@ -53,6 +53,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// How often gauges look into the ledger.
 const GAUGES: Duration = Duration::from_secs(5);
 
+/// How often the connection to the broker is looked at; a look costs nothing.
+const CONNECTION: Duration = Duration::from_millis(500);
+const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
+
 /// Why the daemon cannot start, or has ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -220,7 +224,10 @@ impl Daemon {
             outlet.await;
             Ok(())
         });
-        crew.essential("broker", tell_broker(self.broker, self.health.clone(), stages.publish.clone()));
+        crew.essential(
+            "broker",
+            tell_broker(self.broker, self.client.clone(), self.health.clone(), stages.publish.clone()),
+        );
         let (outbox, publish) = (self.outbox, stages.publish.clone());
         crew.essential("outbox", async move { Ok(outbox.run(publish).await?) });
         crew.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
@@ -605,16 +612,24 @@ fn routes(config: &Config) -> Result<HashMap<String, Route>, DaemonError> {
     config.route.iter().map(with_context).collect()
 }
 
-/// Keeps `/readyz` informed of the broker.
+/// Keeps `/readyz` informed of the broker: what the outbox last heard from it, and whether the connection stands. With nothing to
+/// publish the outbox hears nothing.
 async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
+    client: async_nats::Client,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     loop {
-        health.set(Part::Nats, state.borrow_and_update().clone());
+        let heard = state.borrow_and_update().clone();
+        let is_connected = client.connection_state() == async_nats::connection::State::Connected;
+        health.set(
+            Part::Nats,
+            heard.and_then(|()| is_connected.then_some(()).ok_or_else(|| DISCONNECTED.to_owned())),
+        );
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return Ok(()) },
+            () = tokio::time::sleep(CONNECTION) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }

@@ -160,3 +160,20 @@ async fn a_restart_takes_up_what_was_left_and_repeats_nothing() {
     assert_eq!(ended.len(), 3, "one job a file, over two restarts");
     assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 3);
 }
+
+#[tokio::test]
+async fn an_idle_daemon_says_that_the_broker_is_away_and_that_it_is_back() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    nats.kill();
+    wait_until("/readyz to be 503", CEILING, async || {
+        hark.get("/readyz").await.is_some_and(|(status, body)| status == 503 && body.contains("nats"))
+    })
+    .await;
+    nats.restart().await;
+    wait_until("/readyz to be 200", CEILING, async || {
+        hark.get("/readyz").await.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+}
