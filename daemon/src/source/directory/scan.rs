@@ -33,7 +33,8 @@ const MOST_WAITING: usize = 10_000;
 /// Pieces of files that are read at once; the disk and two cores want no more.
 const READERS: usize = 4;
 
-/// A piece that is read and written into the ledger together: few enough that the first is not kept waiting.
+/// A piece that is read and written into the ledger together: few enough that the first is not kept waiting. A larger file is a piece
+/// by itself.
 const READ_FILES: usize = 64;
 const READ_BYTES: u64 = 16 << 20;
 
@@ -364,7 +365,10 @@ impl Scan {
         while ready.peek().is_some() {
             let mut bytes = 0;
             let mut piece = Vec::new();
-            while let Some(found) = ready.next_if(|_| piece.len() < READ_FILES && bytes < READ_BYTES) {
+            while let Some(found) = ready.next_if(|found| {
+                let fits = bytes + found.stamp.identity.size <= READ_BYTES;
+                piece.is_empty() || (piece.len() < READ_FILES && fits)
+            }) {
                 bytes += found.stamp.identity.size;
                 self.in_flight.insert(found.path.clone());
                 piece.push(found);
