@@ -460,7 +460,8 @@ pub struct TranscriptFinal {
     pub language: Option<String>,
     /// Emotion of most of the speech, null if unknown.
     pub emotion: Option<String>,
-    /// Present and true where the service cut the text (`finish_reason` "length").
+    /// Present and true where the service cut the text (`finish_reason` "length"), or where the text alone would not fit into a
+    /// message: then the segments have it whole.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
     /// The pieces, by begin and channel. Left out where they are in `segments_object`.

@@ -3,7 +3,9 @@
 use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use hark_sdk::event::{Body, Event, Kind, ObjectRef};
+use serde::Serialize;
+use serde_json::json;
 use tracing::info;
 
 use crate::job::ledger::outbox::Row;
@@ -24,28 +26,28 @@ pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
     if row.body.len() <= limit || limit == 0 {
         return Ok(Bytes::copy_from_slice(&row.body));
     }
-    let mut body: Value = serde_json::from_slice(&row.body)
-        .map_err(|error| format!("an event of the outbox is no JSON: {error}"))?;
-    let Some(fields) = body.as_object_mut() else {
-        return Err("an event of the outbox is no JSON object".into());
-    };
-    if let Some(segments) = fields.remove("segments") {
+    let unreadable = |error: &dyn std::fmt::Display| format!("an event of the outbox is unreadable: {error}");
+    let kind: Kind = row.kind.parse().map_err(|error| unreadable(&error))?;
+    let mut event = Event::parse(&kind, &row.body).map_err(|error| unreadable(&error))?;
+    if let Body::TranscriptFinal(last) = &mut event.body
+        && let Some(segments) = last.segments.take()
+    {
         let name = row.job.to_string();
-        put(context, &name, &segments).await?;
+        put(context, &name, &serialized(&segments)?).await?;
         info!(job = name, bytes = row.body.len(), bucket = BUCKET, "the final's segments are in an object");
-        fields.insert("segments_object".into(), json!({"bucket": BUCKET, "name": name}));
+        last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
     }
     // What is still too large is one long string: the text of a very long recording, a quote, a plugin's data. The whole text of
     // a final stands in its segments.
-    if serialized(&body)?.len() > limit {
-        let excess = serialized(&body)?.len() - limit;
-        shorten(&mut body, excess);
+    let excess = serialized(&event)?.len().saturating_sub(limit);
+    if excess > 0 {
+        shorten(&mut event.body, excess);
     }
-    Ok(serialized(&body)?.into())
+    Ok(serialized(&event)?.into())
 }
 
 /// The same name on every retry: an object that was put before a crash is put again over itself.
-async fn put(context: &Context, name: &str, segments: &Value) -> Result<(), String> {
+async fn put(context: &Context, name: &str, mut segments: &[u8]) -> Result<(), String> {
     let say =
         |error: &dyn std::fmt::Display| format!("storing segments in the object bucket {BUCKET}: {error}");
     let store = match context.get_object_store(BUCKET).await {
@@ -55,34 +57,34 @@ async fn put(context: &Context, name: &str, segments: &Value) -> Result<(), Stri
             context.create_object_store(config).await.map_err(|error| say(&error))?
         }
     };
-    let bytes = serialized(segments)?;
-    store.put(name, &mut bytes.as_slice()).await.map_err(|error| say(&error))?;
+    store.put(name, &mut segments).await.map_err(|error| say(&error))?;
     Ok(())
 }
 
-/// Cuts the longest of the known long fields and says so.
-fn shorten(body: &mut Value, excess: usize) {
-    let Some(fields) = body.as_object_mut() else { return };
-    fields.insert("truncated".into(), Value::Bool(true));
-    // JSON may spend six bytes on a character; cutting by the excess in characters of one byte is enough, a little more is safe.
-    for field in ["text", "quote"] {
-        if let Some(Value::String(text)) = fields.get_mut(field) {
-            let mut keep = text.len().saturating_sub(excess + 64);
-            while !text.is_char_boundary(keep) {
-                keep -= 1;
-            }
-            text.truncate(keep);
-            return;
+/// Cuts the long field of an event.
+fn shorten(body: &mut Body, excess: usize) {
+    match body {
+        Body::TranscriptFinal(last) => {
+            last.truncated = true;
+            cut(&mut last.text, excess);
         }
-    }
-    if fields.contains_key("data") {
-        fields.insert(
-            "data".into(),
-            json!({"error": "the plugin's event is larger than the server's max_payload"}),
-        );
+        Body::AlertRaised(alert) | Body::AlertRetracted(alert) => cut(&mut alert.quote, excess),
+        Body::Plugin(event) => {
+            event.data = json!({"error": "the plugin's event is larger than the server's max_payload"});
+        }
+        _ => {}
     }
 }
 
-fn serialized(value: &Value) -> Result<Vec<u8>, String> {
+/// Each byte cut is at least a byte of JSON less; the 64 pay for `"truncated":true`.
+fn cut(text: &mut String, excess: usize) {
+    let mut keep = text.len().saturating_sub(excess + 64);
+    while !text.is_char_boundary(keep) {
+        keep -= 1;
+    }
+    text.truncate(keep);
+}
+
+fn serialized(value: &impl Serialize) -> Result<Vec<u8>, String> {
     serde_json::to_vec(value).map_err(|error| error.to_string())
 }
