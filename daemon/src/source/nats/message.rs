@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 /// Metadata travels in every event of the job; more than this would crowd out the transcript.
 const METADATA_LIMIT: usize = 32 << 10;
 
+/// So does the name; a file's has 255 bytes at most.
+const NAME_LIMIT: usize = 1 << 10;
+
+/// And the URL, without its query. Presigned ones have some 2 KiB.
+const URL_LIMIT: usize = 8 << 10;
+
 /// What a sender put into a message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Said {
@@ -60,7 +66,8 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
         None => serde_json::from_slice::<Map<String, Value>>(payload).is_ok(),
     };
     let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
-    let input = input.and_then(|input| within_limits(&mut said).map(|()| input));
+    let within_limits = within_limits(&mut said);
+    let input = input.and_then(|input| within_limits.map(|()| input));
     (said, input.unwrap_or_else(Input::Bad))
 }
 
@@ -92,6 +99,10 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
     said.context = reference.context.as_deref().and_then(filled);
     said.route = reference.route.as_deref().and_then(filled);
     match (reference.url, reference.object) {
+        (Some(url), _) if url.len() > URL_LIMIT => Err(bad(
+            "BadReference",
+            format!("the audio URL has {} bytes, at most {URL_LIMIT} are taken", url.len()),
+        )),
         (Some(url), _) => Ok(Input::Url(url)),
         (None, Some(_)) => Err(bad(
             "ObjectNotSupported",
@@ -103,7 +114,18 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
     }
 }
 
+/// Drops what is too large for an event, of a bad message too: its answer is an event.
 fn within_limits(said: &mut Said) -> Result<(), Fault> {
+    let named = match &said.name {
+        Some(name) if name.len() > NAME_LIMIT => Err(bad(
+            "NameTooLong",
+            format!("the name has {} bytes, at most {NAME_LIMIT} are carried", name.len()),
+        )),
+        _ => Ok(()),
+    };
+    if named.is_err() {
+        said.name = None;
+    }
     let size = serde_json::to_vec(&said.metadata).map_or(usize::MAX, |json| json.len());
     if size > METADATA_LIMIT {
         said.metadata.clear();
@@ -112,7 +134,7 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
             format!("metadata has {size} bytes as JSON, at most {METADATA_LIMIT} are carried"),
         ));
     }
-    Ok(())
+    named
 }
 
 fn media_type(content_type: &str) -> &str {
@@ -125,6 +147,8 @@ fn filled(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -179,12 +203,24 @@ mod tests {
             assert_eq!(fault.code, code);
             assert!(!fault.message.contains("secret"));
         }
-        let large = format!(
-            "{{\"url\": \"https://h\", \"metadata\": {{\"k\": \"{}\"}}}}",
-            "x".repeat(METADATA_LIMIT)
-        );
-        let (said, Input::Bad(fault)) = read(Some(&json), large.as_bytes()) else { panic!("taken") };
-        assert_eq!(fault.code, "MetadataTooLarge");
-        assert!(said.metadata.is_empty());
+    }
+
+    #[test]
+    fn what_would_not_fit_into_an_event_is_refused_and_not_carried() {
+        for (field, value, code) in [
+            ("metadata", json!({"k": "x".repeat(METADATA_LIMIT)}), "MetadataTooLarge"),
+            ("name", json!("n".repeat(NAME_LIMIT + 1)), "NameTooLong"),
+            ("url", json!(format!("https://h/{}", "u".repeat(URL_LIMIT))), "BadReference"),
+        ] {
+            let mut message = json!({"url": "https://h/a", "name": "a", "metadata": {}});
+            message[field] = value;
+            let (said, input) = read(None, message.to_string().as_bytes());
+            let Input::Bad(fault) = input else { panic!("{field} was taken") };
+            assert_eq!(fault.code, code);
+            assert!(said.metadata.is_empty() && said.name.unwrap_or_default().len() < 2);
+        }
+        // Bad for another reason, and too large all the same: its answer has to fit too.
+        let (said, _) = read(None, json!({"name": "n".repeat(NAME_LIMIT + 1)}).to_string().as_bytes());
+        assert_eq!(said.name, None);
     }
 }
