@@ -113,6 +113,10 @@ impl Error {
             "" => "the service refused the request and said nothing more".to_owned(),
             message => presentable(message),
         };
+        let message = match verdict {
+            Verdict::Account { .. } => format!("{}; {}", message.trim_end_matches('.'), advice(&code)),
+            _ => message,
+        };
         Error { answered: true, ..Error::new(fault(code, blame, message), verdict) }
     }
 
@@ -183,6 +187,17 @@ fn chance() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// What the operator can do about the refusal of an account; the service seldom says.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "InvalidApiKey" | "invalid_api_key" => "put a key of dashscope.region where the config looks for it",
+        "Arrearage" | "PrepaidBillOverdue" | "PostpaidBillOverdue" | "CommodityNotPurchased" => {
+            "settle the account's bills with the provider"
+        }
+        _ => "have the provider grant the account this model",
+    }
+}
+
 /// What a service or a library said, fit for an event: one line, bounded, without URL queries and without anything like a key.
 fn presentable(message: &str) -> String {
     let words: Vec<String> = message.split_whitespace().map(presentable_word).collect();
@@ -235,7 +250,7 @@ mod tests {
         let said = format!(
             "Incorrect key\n sk-0123456789abcdef; see https://host/path?Signature=secret&x=1 risk-free {long}"
         );
-        let message = Error::refused(&refusal(401, "InvalidApiKey", &said)).fault.message;
+        let message = Error::refused(&refusal(400, "InvalidParameter", &said)).fault.message;
         assert!(
             message.starts_with("Incorrect key sk-***; see https://host/path risk-free xxx"),
             "{message}"
@@ -245,8 +260,18 @@ mod tests {
 
     #[test]
     fn an_echoed_key_is_masked_whatever_it_looks_like() {
-        let error = Error::refused(&refusal(401, "InvalidApiKey", "no such key: canary")).without("canary");
+        let error =
+            Error::refused(&refusal(400, "InvalidParameter", "no such key: canary")).without("canary");
         assert_eq!(error.fault.message, "no such key: ***");
+    }
+
+    #[test]
+    fn a_refused_account_is_told_what_to_do() {
+        let error = Error::refused(&refusal(401, "InvalidApiKey", "Invalid API-key provided."));
+        assert_eq!(
+            error.fault.message,
+            "Invalid API-key provided; put a key of dashscope.region where the config looks for it"
+        );
     }
 
     #[test]
