@@ -216,7 +216,12 @@ impl Supervisor {
             Outcome::Error => {
                 self.count("error");
                 tracing::warn!(plugin = %self.name, job = %self.job(), error = %why, "plugin could not look at an event");
-                self.settle(Err(Failure { message: why, quarantined: false }));
+                // What we refused may quote what the plugin said, and so the transcript; it is for the event only.
+                let message = match (&answered.error, answered.refused.first()) {
+                    (None, Some(refusal)) => format!("it gave up when this was refused: {refusal}"),
+                    _ => why,
+                };
+                self.settle(Err(Failure { message, quarantined: false }));
             }
             Outcome::Ok => {
                 let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
