@@ -1,0 +1,54 @@
+//! The daemon is killed when the service has just taken a task and its id may not be on disk yet: the dearest moment there is.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav};
+
+const FILES: u64 = 24;
+const KILLS: usize = 8;
+const FILES_A_KILL: u64 = FILES / KILLS as u64;
+/// A reconciliation looks twice, five seconds apart, and a task may still run at the first look.
+const CEILING: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn no_task_is_submitted_twice_and_the_list_can_always_tell() {
+    let nats = NatsServer::start().await;
+    // The journal tells of a task before its id leaves, so every kill falls in between.
+    let service = Emulator::start(&["--task-delay", "1s", "--fault", "stall,on=submit,ms=300"]).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .folder_with("archive", "route = \"long\"\n")
+        .lines("[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
+        .start()
+        .await;
+    let requests = |kind: &str| service.journal().iter().filter(|line| line["kind"] == kind).count();
+    let mut inputs = Vec::new();
+    for number in 0..FILES {
+        let (name, audio) = (format!("{number}.wav"), wav(1.0, number));
+        let before = requests("submit");
+        hark.drop_file("archive", &name, &audio);
+        inputs.push(Input::recognized("archive", &name, &audio));
+        if number % FILES_A_KILL == FILES_A_KILL - 1 {
+            wait_until("a task to be submitted", CEILING, async || requests("submit") > before).await;
+            hark.kill_and_launch();
+        }
+    }
+    let state = hark.path("state");
+    wait_until("every job to end", CEILING, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let ledger = LedgerRecord::read(&state);
+        ledger.jobs.len() == inputs.len() && ledger.open().next().is_none()
+    })
+    .await;
+    assert_eq!(requests("submit"), inputs.len(), "one submit a recording");
+    let events = hark.events().await;
+    assert!(events.iter().all(|event| event.body["possible_duplicate_charge"] != true));
+    let interrupted = hark.log().matches("a request was under way when the daemon ended").count();
+    assert!(interrupted >= KILLS, "{interrupted} of {KILLS} kills met a submit");
+    assert!(requests("list") > 0);
+    Records::gather(&inputs, &hark, &service, &nats).await.assert_kept();
+}
