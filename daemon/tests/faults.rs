@@ -120,7 +120,10 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
         assert_eq!(told.len(), 1, "{fault}: {told:?}");
         assert!(code.is_empty() || told[0] == code, "{fault}: {told:?}");
         assert_eq!(end(&events).kind(), "job.completed", "{fault}: {}", end(&events).body);
-        assert_eq!(is_marked(&events), marked, "{fault}: {}", end(&events).body);
+        // A reset meets the request half sent (then the service cannot have it) or whole: what it met decides.
+        if fault["kind"] != "reset" {
+            assert_eq!(is_marked(&events), marked, "{fault}: {}", end(&events).body);
+        }
     }
     stage.check().await;
 }
