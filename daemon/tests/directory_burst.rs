@@ -90,7 +90,9 @@ async fn burst(name: &str, drop_file: impl Fn(&Path, u64) -> std::io::Result<()>
     let ready = began.elapsed();
     stop.cancel();
     running.await.unwrap();
-    eprintln!("{name}: dropped in {dropped:?}, found {found:?} later, {more} KiB more memory, ready again in {ready:?}");
+    eprintln!(
+        "{name}: dropped in {dropped:?}, found {found:?} later, {more} KiB more memory, ready again in {ready:?}"
+    );
     assert!(found < GOAL, "{found:?}");
     assert!(more < GOAL_KB, "{more} KiB");
     assert!(ready < Duration::from_secs(2), "{ready:?}");
