@@ -28,7 +28,7 @@ use crate::recognize::Recognizer;
 use crate::recognize::lanes::{self, Surroundings};
 use crate::recognize::route::Offer;
 use crate::source::directory::Directory;
-use crate::source::nats::{self, Subject};
+use crate::source::nats::{self, Claims, Standing, StepIn, Subject};
 use crate::source::url::AllowList;
 
 /// From the signal to the last word. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the
@@ -86,6 +86,7 @@ pub struct Daemon {
     health: Health,
     listener: Option<TcpListener>,
     ledger: Ledger,
+    claims: Claims,
     client: async_nats::Client,
     sources: Sources,
     recognition: Surroundings,
@@ -143,7 +144,16 @@ impl Daemon {
                 ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
                 _ => configuration(&error),
             })?;
-        let sources = Sources::build(&config, &ledger, &client, policy, &metrics)?;
+        let claims = Claims::new(
+            client.clone(),
+            &config.nats,
+            config.state.keep,
+            ledger.clone(),
+            &config.state.directory,
+        )
+        .await?;
+        let tasks = Arc::new(Semaphore::new(config.dashscope.filetrans_concurrency));
+        let sources = Sources::build(&config, &ledger, &claims, &client, &tasks, policy, &metrics)?;
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());
@@ -160,6 +170,7 @@ impl Daemon {
         let pipeline = Arc::new(pipeline);
         let recognition = Surroundings {
             ledger: ledger.clone(),
+            claims: claims.clone(),
             recognizer,
             workers: Workers::start(
                 os::spawn::this_executable(),
@@ -170,21 +181,29 @@ impl Daemon {
             routes: Arc::new(routes(&config)?),
             offer: Arc::new(Offer::of(&config.dashscope)),
             policy,
-            tasks: Arc::new(Semaphore::new(config.dashscope.filetrans_concurrency)),
+            tasks,
             on_partial: on_partial(&pipeline, partials),
             stop: CancellationToken::new(),
         };
 
         // publish
         let (ready, broker) = watch::channel(Err("not connected yet".to_owned()));
-        let outbox =
-            Outbox::new(ledger.clone(), client.clone(), config.nats.clone(), policy, metrics.clone(), ready);
+        let outbox = Outbox::new(
+            ledger.clone(),
+            claims.clone(),
+            client.clone(),
+            config.nats.clone(),
+            policy,
+            metrics.clone(),
+            ready,
+        );
         Ok(Daemon {
             config,
             metrics,
             health,
             listener,
             ledger,
+            claims,
             client,
             sources,
             recognition,
@@ -327,8 +346,9 @@ impl Daemon {
             pipeline::lane::pipe(job, to_plugins.clone(), Arc::clone(&pipeline), policy)
         });
         let (settled, sources, metrics) = (ledger.clone(), self.sources.clone(), self.metrics.clone());
+        let claims = self.claims.clone();
         crew.lane(ledger, Duty::Settle, SETTLING, &stages.settle, move |job| {
-            sources.clone().settle(job, settled.clone(), policy, metrics.clone())
+            sources.clone().settle(job, settled.clone(), claims.clone(), policy, metrics.clone())
         });
     }
 
@@ -347,7 +367,9 @@ impl Sources {
     fn build(
         config: &Config,
         ledger: &Ledger,
+        claims: &Claims,
         client: &async_nats::Client,
+        tasks: &Arc<Semaphore>,
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -366,6 +388,9 @@ impl Sources {
                         nats: config.nats.clone(),
                         context: async_nats::jetstream::new(client.clone()),
                         ledger: ledger.clone(),
+                        claims: claims.clone(),
+                        step_in: step_in(publish::Fence::new(client.clone(), &config.nats)),
+                        tasks: Arc::clone(tasks),
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
@@ -385,6 +410,7 @@ impl Sources {
         self,
         job: Job,
         ledger: Ledger,
+        claims: Claims,
         policy: Policy,
         metrics: Metrics,
     ) -> Result<(), LedgerError> {
@@ -394,6 +420,15 @@ impl Sources {
         {
             warn!(job = %job.id, %error, "the recording could not be put away; trying again");
             return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(10)).await;
+        }
+        match claims.write(&job).await {
+            Ok(Standing::Ours) => {}
+            // It will find the last event stored, and acknowledge.
+            Ok(Standing::Lost) => return claims.let_go(job.id).await,
+            Err(unconfirmed) => {
+                warn!(job = %job.id, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
+                return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
+            }
         }
         ledger.advance(job.id, Fact::Settled, policy).await?;
         // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
@@ -409,6 +444,11 @@ impl Sources {
         info!(job = %job.id, source = job.source, failed, "done");
         Ok(())
     }
+}
+
+/// How a source goes on with what another daemon had.
+fn step_in(fence: publish::Fence) -> StepIn {
+    Arc::new(move |job| Box::pin(fence.clone().step_in(job)))
 }
 
 /// A partial goes to the plugins that want it, and out, unless a transform has to see its text first.

@@ -43,7 +43,12 @@ fn in_order() -> Records {
         ],
         ledger: LedgerRecord {
             integrity: "ok".into(),
-            jobs: vec![LedgerJob { job: JOB.into(), duty: "nothing".into(), sequence: 5 }],
+            jobs: vec![LedgerJob {
+                source: "calls".into(),
+                job: JOB.into(),
+                duty: "nothing".into(),
+                sequence: 5,
+            }],
             ..LedgerRecord::default()
         },
         outputs: [("alert.raised".to_owned(), 1)].into(),

@@ -103,7 +103,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.fail(fault, true, policy, now);
         }
         (State::Queued { plan }, Fact::Sending { object }) => {
-            step.job.possible_duplicate_charge |= job.ambiguous > 0;
+            step.job.possible_duplicate_charge |= job.ambiguous > 0 || job.inherited;
             step.job.state = State::Submitting { plan, object, sent_at: now };
         }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
@@ -144,6 +144,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.events = annotate::annotations(event.segments.as_deref().unwrap_or_default());
             step.events.push(Body::TranscriptFinal(*event));
             step.events.extend(emitted);
+            step.events.drain(..job.told.min(step.events.len()));
             step.events.push(Body::JobCompleted(JobCompleted { bill: step.bill(policy, now) }));
             step.job.state = State::Ended { failed: false, bad_input: false };
         }

@@ -45,6 +45,15 @@ pub struct Job {
     /// The message's own context, over the route's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// Where its message is claimed among the daemons that share a stream; none for a job that no message brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
+    /// It was taken over while a request of another daemon's was of unknown fate: that one may yet wake up and send it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inherited: bool,
+    /// Events of the transcript and its plugins that a former owner has stored; they are not told again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub told: usize,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
     /// Where it stands.
@@ -84,6 +93,9 @@ impl Job {
             metadata,
             language: None,
             context: None,
+            ticket: None,
+            inherited: false,
+            told: 0,
             accepted_at: Timestamp::now(),
             state: State::Accepted,
             attempts: 0,
@@ -95,6 +107,19 @@ impl Job {
             sequence: 0,
         }
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Where a message's job is claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// Key in the bucket `HARK_JOBS`.
+    pub key: String,
+    /// `<stream>.<sequence>@<time>` of the message.
+    pub place: String,
 }
 
 /// Where the bytes of a recording are.

@@ -2,6 +2,7 @@
 //! sent again under the same id; partials are lossy.
 
 mod connect;
+mod fence;
 mod large;
 mod outbox;
 mod partials;
@@ -9,6 +10,7 @@ mod stream;
 mod subject;
 
 pub use connect::{ConnectError, Patience, connect};
+pub use fence::Fence;
 pub use outbox::Outbox;
 pub use partials::{Outlet, Partials, partials};
 pub use subject::Subjects;

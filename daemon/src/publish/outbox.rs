@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::Kind;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -30,6 +30,7 @@ use crate::job::ledger::outbox::{self, Acknowledged, Row};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::source::jetstream::until_it_works;
+use crate::source::nats::{Claims, Standing};
 
 /// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
 const ROWS: usize = 2_048;
@@ -38,18 +39,23 @@ const BYTES: usize = 16 << 20;
 /// Jobs whose events are under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
 
+/// Looks into the ledger at a time: after a kill hundreds of jobs are refused at once, and each look is a blocking thread.
+const LOOKS: usize = 2;
+
 /// How long the server has to acknowledge. Longer than an fsync of a busy disk, shorter than a person's patience.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Drains the outbox.
 pub struct Outbox {
     ledger: Ledger,
+    claims: Claims,
     context: Context,
     nats: Nats,
     subjects: Subjects,
     policy: Policy,
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
+    looks: Semaphore,
 }
 
 /// The events of one job that are in memory.
@@ -67,6 +73,7 @@ impl Outbox {
     /// `ready` tells whether the broker takes events, and why not.
     pub fn new(
         ledger: Ledger,
+        claims: Claims,
         client: async_nats::Client,
         nats: Nats,
         policy: Policy,
@@ -76,7 +83,17 @@ impl Outbox {
         let mut context = async_nats::jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
         let subjects = Subjects::new(&nats.subject_prefix);
-        Outbox { ledger, context, nats, subjects, policy, metrics, ready }
+        Outbox {
+            ledger,
+            claims,
+            context,
+            nats,
+            subjects,
+            policy,
+            metrics,
+            ready,
+            looks: Semaphore::new(LOOKS),
+        }
     }
 
     /// Publishes until `stop`, and then until nothing is left that can leave.
@@ -142,17 +159,24 @@ impl Outbox {
                 return Ok(());
             }
             tokio::select! {
-                Some((row, stream_seq)) = running.next(), if !running.is_empty() => {
+                Some(delivered) = running.next(), if !running.is_empty() => {
+                    let (row, stream_seq) = delivered?;
                     rows_in_memory -= 1;
                     bytes_in_memory -= row.body.len();
                     if let Some(chain) = chains.get_mut(&row.job) {
-                        chain.last = stream_seq;
                         chain.busy = false;
-                        chain.uncommitted += 1;
+                        if let Some(stream_seq) = stream_seq {
+                            chain.last = stream_seq;
+                            chain.uncommitted += 1;
+                        }
                         if !chain.waiting.is_empty() {
                             startable.push_back(row.job);
+                        } else if chain.uncommitted == 0 {
+                            chains.remove(&row.job);
                         }
                     }
+                    // It is another daemon's job now, and its row is gone.
+                    let Some(stream_seq) = stream_seq else { continue };
                     let last = row.kind.parse::<Kind>().is_ok_and(|kind| kind.is_last());
                     acknowledged.push(Acknowledged { id: row.id, job: row.job, stream_seq, last });
                     self.metrics.publish_stored.inc();
@@ -186,8 +210,13 @@ impl Outbox {
         .await
     }
 
-    /// Publishes one event until the stream has it; returns its place there.
-    async fn deliver(&self, stream: &Stream, row: Row, mut expected: u64) -> (Row, u64) {
+    /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
+    async fn deliver(
+        &self,
+        stream: &Stream,
+        row: Row,
+        mut expected: u64,
+    ) -> Result<(Row, Option<u64>), LedgerError> {
         let mut pause = Duration::from_millis(50);
         let subject = self.subjects.event(&row.kind, &row.source, row.job);
         let of_job = self.subjects.of_job(&row.source, row.job);
@@ -195,11 +224,14 @@ impl Outbox {
             let failure = match self.publish(&row, &subject, &of_job, expected).await {
                 Ok(stream_seq) => {
                     self.say_ready();
-                    return (row, stream_seq);
+                    return Ok((row, Some(stream_seq)));
                 }
-                Err(Refusal::OutOfOrder) => match self.last_stored(stream, &of_job).await {
-                    Ok(Some(last)) if last.sequence >= row.sequence => return (row, last.stream_seq),
-                    Ok(last) => {
+                Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
+                    Ok(None) => return Ok((row, None)),
+                    Ok(Some(Some(last))) if last.sequence >= row.sequence => {
+                        return Ok((row, Some(last.stream_seq)));
+                    }
+                    Ok(Some(last)) => {
                         let found = last.map_or(0, |last| last.stream_seq);
                         // The same place again: the server is not done with what it told us; asking at once would spin.
                         if found != expected {
@@ -244,6 +276,37 @@ impl Outbox {
                 _ => Refusal::NotNow(error.to_string()),
             }),
         }
+    }
+
+    /// The job's last event in the stream; `Ok(None)` where the job is no longer ours: then those events may be another's, and the row
+    /// is gone.
+    async fn last_if_ours(
+        &self,
+        stream: &Stream,
+        of_job: &str,
+        row: &Row,
+    ) -> Result<Result<Option<Option<LastStored>>, String>, LedgerError> {
+        let look = self.looks.acquire().await;
+        let found = self.ledger.find(row.job).await?;
+        drop(look);
+        let Some(job) = found else { return Ok(Ok(None)) };
+        match self.claims.look(&job).await {
+            Ok(Standing::Ours) => {}
+            Ok(Standing::Lost) => {
+                self.claims.let_go(job.id).await?;
+                return Ok(Ok(None));
+            }
+            Err(unconfirmed) => return Ok(Err(unconfirmed.to_string())),
+        }
+        let id = row.id;
+        // Ours again, after another daemon had it: the rows of the first time are gone.
+        let look = self.looks.acquire().await;
+        let waits = self.ledger.read(move |connection| outbox::waits(connection, id)).await?;
+        drop(look);
+        if !waits {
+            return Ok(Ok(None));
+        }
+        Ok(self.last_stored(stream, of_job).await.map(Some))
     }
 
     /// The job's last event in the stream.

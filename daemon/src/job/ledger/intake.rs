@@ -27,10 +27,19 @@ pub fn take(connection: &Connection, key: &str, job: &mut Job) -> Result<Taken, 
         return Ok(Taken::Known(Box::new(known)));
     }
     jobs::insert(connection, job)?;
+    remember(connection, key, job.id)?;
+    Ok(Taken::New)
+}
+
+/// Remembers under which key a job was taken in.
+///
+/// # Errors
+/// When the statement fails.
+pub fn remember(connection: &Connection, key: &str, job: Uuid) -> Result<(), LedgerError> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO intake (key, job) VALUES (?1, ?2)")?
-        .execute(params![key, job.id])?;
-    Ok(Taken::New)
+        .execute(params![key, job])?;
+    Ok(())
 }
 
 /// The job that a key was taken in as.
@@ -42,4 +51,18 @@ pub fn find(connection: &Connection, key: &str) -> Result<Option<Uuid>, LedgerEr
         .prepare_cached("SELECT job FROM intake WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()?)
+}
+
+/// The id by which other daemons on the same stream know this ledger's; made at the first start.
+///
+/// # Errors
+/// When a statement fails.
+pub fn own_id(connection: &Connection) -> Result<Uuid, LedgerError> {
+    let known = connection.query_row("SELECT id FROM daemon", [], |row| row.get(0)).optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let id = Uuid::now_v7();
+    connection.execute("INSERT INTO daemon (id) VALUES (?1)", [id])?;
+    Ok(id)
 }

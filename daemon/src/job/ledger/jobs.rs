@@ -41,6 +41,38 @@ pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError>
     Ok(())
 }
 
+/// Writes a job that was another daemon's, as it stands; `stream_seq` of its last event in the stream. What was here of the same job
+/// from an earlier time has to be forgotten before.
+///
+/// # Errors
+/// When a statement fails.
+pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO job (id, source, duty, due, sending, stream_seq, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            job.id,
+            job.source,
+            job.state.duty().as_str(),
+            Timestamp::now().as_millisecond(),
+            matches!(job.state, State::Submitting { .. }),
+            stream_seq,
+            to_json(job)?
+        ])?;
+    Ok(())
+}
+
+/// Forgets a job with everything that was to leave of it; whether there was one.
+///
+/// # Errors
+/// When a statement fails.
+pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
+    Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)
+}
+
 /// Feeds a fact to the machine and stores what comes out. `None`: there is no such job.
 ///
 /// # Errors

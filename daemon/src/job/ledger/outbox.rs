@@ -112,6 +112,16 @@ pub fn remove(connection: &Connection, acknowledged: &Acknowledged) -> Result<()
     Ok(())
 }
 
+/// Whether a row still waits: those of a job that went to another daemon do not.
+///
+/// # Errors
+/// When the query fails.
+pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
+        .query_row([id], |row| row.get(0))?)
+}
+
 /// How many rows wait.
 ///
 /// # Errors

@@ -56,3 +56,6 @@ CREATE TABLE source (
     scanned INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (name, path)
 ) WITHOUT ROWID;
+
+-- The id by which other daemons on the same stream know this one, over restarts. One row.
+CREATE TABLE daemon (id BLOB NOT NULL);

@@ -43,11 +43,8 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         partials: route.partials,
         duration_ms: job.recording.duration_ms,
     };
-    let Some(advanced) = around.ledger.advance(job.id, Fact::Sending { object: None }, around.policy).await?
-    else {
-        return Ok(());
-    };
-    let mut progress = Progress { job: advanced.job, around: around.clone(), taken: None };
+    let Some(intent) = around.intend(&job, None).await? else { return Ok(()) };
+    let mut progress = Progress { job: intent, around: around.clone(), taken: None };
     let outcome = around.recognizer.flash(turn, request, &mut progress).await;
     if let Some(taken) = progress.taken.take() {
         taken.await.unwrap_or(Err(LedgerError::Closed))?;

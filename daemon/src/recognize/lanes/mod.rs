@@ -8,18 +8,28 @@ pub mod submit;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hark_sdk::event::{Blame, Event, Fault};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 use super::Recognizer;
 use super::route::Offer;
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::ledger::{Ledger, LedgerError};
-use crate::job::machine::{Fact, Policy};
-use crate::job::{Consequence, Failure, Job};
+use crate::job::machine::{self, Fact, Policy};
+use crate::job::{Consequence, Failure, Job, State};
+use crate::source::nats::{Claims, Standing, Unconfirmed};
+
+/// An answer about whose job it is holds this long: far below the consumers' `ack_wait`, after which another daemon may have it.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// How soon it is asked again whose job it is, where nobody could tell.
+const UNCONFIRMED: Duration = Duration::from_secs(2);
 
 /// Takes a partial on its way out; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
@@ -28,6 +38,7 @@ pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 #[derive(Clone)]
 pub struct Surroundings {
     pub ledger: Ledger,
+    pub claims: Claims,
     pub recognizer: Recognizer,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
@@ -44,7 +55,75 @@ pub struct Surroundings {
 
 impl Surroundings {
     async fn advance(&self, job: &Job, fact: Fact) -> Result<(), LedgerError> {
-        self.ledger.advance(job.id, fact, self.policy).await.map(drop)
+        let planned = matches!(fact, Fact::Prepared { .. });
+        let Some(advanced) = self.ledger.advance(job.id, fact, self.policy).await? else { return Ok(()) };
+        match advanced.job.state {
+            // What came of a request: who takes the job over need not guess.
+            State::Queued { .. } | State::Submitted { .. } if advanced.changed && !planned => {
+                self.tell(&advanced.job).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the other daemons where the job stands. Where they cannot be told, they will ask the service what we know already.
+    async fn tell(&self, job: &Job) -> Result<(), LedgerError> {
+        match self.claims.write(job).await {
+            Ok(Standing::Ours) => Ok(()),
+            Ok(Standing::Lost) => self.claims.let_go(job.id).await,
+            Err(unconfirmed) => {
+                warn!(job = %job.id, %unconfirmed, "other daemons do not know where this job stands");
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the job is still ours. If not, it is forgotten here; if nobody can tell, it is put off.
+    async fn is_ours(&self, job: &Job) -> Result<bool, LedgerError> {
+        self.go_on(job, self.claims.look(job).await).await
+    }
+
+    /// Writes the intent to send: first where other daemons see it, then on disk. Nothing may be sent where it returns `None`: then the
+    /// job is another daemon's, or nobody can tell and it is put off.
+    async fn intend(&self, job: &Job, object: Option<String>) -> Result<Option<Job>, LedgerError> {
+        let fact = Fact::Sending { object };
+        let next = machine::advance(job, fact.clone(), &self.policy, Timestamp::now()).job;
+        let mut confirmed = Instant::now();
+        if !self.go_on(job, self.claims.write(&next).await).await? {
+            return Ok(None);
+        }
+        let advanced = self.ledger.advance(job.id, fact, self.policy).await?;
+        let Some(job) = advanced.filter(|advanced| advanced.changed).map(|advanced| advanced.job) else {
+            return Ok(None);
+        };
+        // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
+        while confirmed.elapsed() > FRESH {
+            let asked = Instant::now();
+            match self.claims.look(&job).await {
+                Ok(Standing::Ours) => confirmed = asked,
+                Ok(Standing::Lost) => {
+                    self.claims.let_go(job.id).await?;
+                    return Ok(None);
+                }
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        Ok(Some(job))
+    }
+
+    async fn go_on(&self, job: &Job, answer: Result<Standing, Unconfirmed>) -> Result<bool, LedgerError> {
+        match answer {
+            Ok(Standing::Ours) => Ok(true),
+            Ok(Standing::Lost) => {
+                self.claims.let_go(job.id).await?;
+                Ok(false)
+            }
+            Err(unconfirmed) => {
+                debug!(job = %job.id, %unconfirmed, "nothing that costs is sent until it is sure whose job this is");
+                self.ledger.postpone(job.id, Timestamp::now() + UNCONFIRMED).await?;
+                Ok(false)
+            }
+        }
     }
 
     async fn give_up(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {

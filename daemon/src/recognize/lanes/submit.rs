@@ -25,6 +25,10 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         () = around.stop.cancelled() => return Ok(()),
     };
     let Ok(permit) = permit else { return Ok(()) };
+    // Before the upload, which may be long.
+    if !around.is_ours(&job).await? {
+        return Ok(());
+    }
     let (file_url, object) = match (&plan.delivery, &job.origin) {
         (Delivery::Url, Origin::Url { url }) => (url.clone(), None),
         _ => {
@@ -64,7 +68,9 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         itn: route.itn,
         channels: &[0],
     };
-    around.advance(&job, Fact::Sending { object }).await?;
+    if around.intend(&job, object).await?.is_none() {
+        return Ok(());
+    }
     match around.recognizer.submit(turn, &request).await {
         Ok(task_id) => {
             info!(job = %job.id, task = task_id, "submitted");

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
+
+use super::share::Claims;
 
 /// How often the server hears that a message is worked on; a third of the consumer's `ack_wait`, so that one lost sign does no harm.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -48,16 +51,28 @@ impl Held {
         }
     }
 
-    /// Tells the server every ten seconds that the messages are worked on.
-    pub(super) async fn keep_alive(&self, stop: CancellationToken) {
+    /// Tells the server every ten seconds that the messages are worked on. After a silence (the daemon was stopped, or cut off) it is
+    /// looked first whose they are: a sign for a message that another daemon has would keep it from being delivered should that one die.
+    pub(super) async fn keep_alive(&self, claims: Claims, stop: CancellationToken) {
         let mut tick = tokio::time::interval(PROGRESS);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let jobs: Vec<Uuid> = self.lock().keys().copied().collect();
-            for job in jobs {
+            let jobs = || self.lock().keys().copied().collect::<Vec<Uuid>>();
+            if heard.elapsed() > 2 * PROGRESS
+                && let Err(unconfirmed) = claims.look_over(jobs()).await
+            {
+                debug!(%unconfirmed, "no signs of progress are given until it is sure whose the messages are");
+                continue;
+            }
+            if claims.is_connected() {
+                heard = Instant::now();
+            }
+            for job in jobs() {
                 let signs = self.lock().get(&job).cloned().unwrap_or_default();
                 for sign in signs {
                     if let Err(error) = sign.ack_with(AckKind::Progress).await {

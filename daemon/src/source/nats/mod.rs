@@ -3,13 +3,16 @@
 //! Delivery promise: a message is acknowledged after its job's last event is stored, and not before; a message that comes again (a
 //! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
 
+mod claim;
 mod held;
 mod message;
+mod share;
 pub mod spool;
+mod takeover;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -19,13 +22,17 @@ use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
 use futures::StreamExt;
 use hark_sdk::event::{Fault, Recording};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use self::claim::{Claim, Verdict};
 use self::held::Held;
 use self::message::{Input, Said, bad};
+use self::share::is_settled;
+pub use self::share::{Claims, Standing, Unconfirmed};
+pub use self::takeover::{StepIn, Told};
 use super::jetstream::{StreamError, captures, check_server, ensure, until_it_works};
 use super::url::{AllowList, vet_resolved, without_query};
 use crate::config::{Nats, NatsSource};
@@ -33,10 +40,13 @@ use crate::http::metrics::Metrics;
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
-use crate::job::{Duty, Job, Origin, State};
+use crate::job::{Duty, Job, Origin, Ticket};
 
 /// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
 const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Pause before a claim is tried again where the server did not answer; it may just have started.
+const CLAIM_AGAIN: Duration = Duration::from_millis(250);
 
 /// Messages asked for at a time: their payloads are in memory until they are spooled.
 const BATCH: usize = 16;
@@ -59,6 +69,9 @@ pub struct Subject {
     own_stream: bool,
     context: Context,
     ledger: Ledger,
+    claims: Claims,
+    step_in: StepIn,
+    tasks: Arc<Semaphore>,
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
@@ -73,6 +86,11 @@ pub struct Surroundings {
     pub nats: Nats,
     pub context: Context,
     pub ledger: Ledger,
+    pub claims: Claims,
+    /// How a job that another daemon had is gone on with in the stream of events.
+    pub step_in: StepIn,
+    /// Permits for tasks in flight at the service; a task that is taken over holds one.
+    pub tasks: Arc<Semaphore>,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
     pub routes: Vec<String>,
@@ -97,19 +115,24 @@ impl Subject {
             num_replicas: around.nats.replicas,
             ..stream::Config::default()
         };
+        let held = Arc::<Held>::default();
+        around.claims.attend(Arc::clone(&held));
         Subject {
             config,
             stream,
             own_stream,
             context: around.context,
             ledger: around.ledger,
+            claims: around.claims,
+            step_in: around.step_in,
+            tasks: around.tasks,
             state_directory: around.state_directory,
             routes: around.routes,
             allow: around.allow,
             slots: around.slots,
             policy: around.policy,
             metrics: around.metrics,
-            held: Arc::default(),
+            held,
         }
     }
 
@@ -123,8 +146,8 @@ impl Subject {
         stop: CancellationToken,
     ) -> Result<(), SourceError> {
         let keep_alive = tokio::spawn({
-            let (held, stop) = (Arc::clone(&self.held), stop.clone());
-            async move { held.keep_alive(stop).await }
+            let (held, claims, stop) = (Arc::clone(&self.held), self.claims.clone(), stop.clone());
+            async move { held.keep_alive(claims, stop).await }
         });
         let outcome = tokio::select! {
             outcome = self.take_messages(&watching) => outcome,
@@ -233,8 +256,8 @@ impl Subject {
     }
 
     async fn take(&self, message: Message) -> Result<(), LedgerError> {
-        let (stream, sequence, published) = match message.info() {
-            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.published),
+        let (stream, sequence, published, delivery) = match message.info() {
+            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.published, info.delivered),
             Err(error) => {
                 error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
                 return Ok(());
@@ -243,13 +266,10 @@ impl Subject {
         let (message, acker) = message.split();
         let acker = Arc::new(acker);
         let (said, input) = message::read(message.headers.as_ref(), &message.payload);
-        let place = format!("{stream}.{sequence}");
-        // Ids are the sender's: they live in a name space of their own beside the places.
         // A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
-        let key = said.message_id.as_ref().map_or_else(
-            || format!("{place}@{}", published.unix_timestamp_nanos()),
-            |id| format!("id:{stream}:{id}"),
-        );
+        let place = format!("{stream}.{sequence}@{}", published.unix_timestamp_nanos());
+        // Ids are the sender's: they live in a name space of their own beside the places.
+        let key = said.message_id.as_ref().map_or_else(|| place.clone(), |id| format!("id:{stream}:{id}"));
 
         let known = self.ledger.read({
             let key = key.clone();
@@ -260,11 +280,48 @@ impl Subject {
                     .flatten())
             }
         });
-        if let Some(job) = known.await? {
-            debug!(job = %job.id, place, "delivered again");
-            return self.join(job.id, acker).await;
+        let known = known.await?;
+        let message_id = said.message_id.as_deref();
+        let mut ticket = Ticket { key: claim::key(message_id, &place), place: place.clone() };
+        let received = Instant::now();
+        let claimed = loop {
+            match self.claims.claim(&mut ticket, message_id, delivery, known.as_ref()).await {
+                Err(_) if received.elapsed() < ACK_WAIT / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
+                outcome => break outcome,
+            }
+        };
+        let (verdict, claim) = match claimed {
+            Ok(claimed) => claimed,
+            Err(unconfirmed) => {
+                // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
+                warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
+                return Ok(());
+            }
+        };
+        match (verdict, known) {
+            (Verdict::Mine | Verdict::New, Some(job)) => {
+                debug!(job = %job.id, place, "delivered again");
+                return self.join(job.id, acker).await;
+            }
+            (Verdict::Over, known) => return self.acknowledge(&claim, known, acker).await,
+            (Verdict::Wait, _) => {
+                debug!(job = %claim.job, place, "another daemon works on a message of the same id");
+                later(&acker).await;
+                return Ok(());
+            }
+            (Verdict::Stale, _) => return Ok(()),
+            (Verdict::New, None) => {}
+            (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
+                self.claims.let_go(claim.job).await?;
+                let inputs = (said, input);
+                let (job, refusal) = self.job(claim.job, &stream, sequence, inputs, &message.payload).await?;
+                let job = Job { ticket: Some(ticket), ..job };
+                return self.take_over(&claim, key, job, refusal, acker).await;
+            }
         }
-        let (mut job, refusal) = self.job(&stream, sequence, said, input, &message.payload).await?;
+        let (mut job, refusal) =
+            self.job(claim.job, &stream, sequence, (said, input), &message.payload).await?;
+        job.ticket = Some(ticket);
         let policy = self.policy;
         self.held.hold(job.id, acker);
         let taken = self
@@ -308,23 +365,39 @@ impl Subject {
     async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
         // Held first, then looked at: a job that settles in between finds the message, or is found settled.
         self.held.hold(job, acker);
-        let state = self.ledger.find(job).await?.map(|job| job.state);
-        if matches!(state, None | Some(State::Settled { .. })) {
+        let known = self.ledger.find(job).await?;
+        if known.is_none_or(|job| is_settled(&job)) {
             self.settle(job, false).await;
         }
+        Ok(())
+    }
+
+    /// A message whose job is over: waits for our own settling of it, or is acknowledged.
+    async fn acknowledge(
+        &self,
+        claim: &Claim,
+        known: Option<Job>,
+        acker: Arc<Acker>,
+    ) -> Result<(), LedgerError> {
+        match known {
+            Some(job) if self.claims.is_mine(claim) => return self.join(job.id, acker).await,
+            Some(job) if !is_settled(&job) => self.claims.let_go(job.id).await?,
+            _ => {}
+        }
+        self.held.hold(claim.job, acker);
+        self.settle(claim.job, false).await;
         Ok(())
     }
 
     /// The job that a message becomes, its audio on disk; with a fault where it cannot be used.
     async fn job(
         &self,
+        id: Uuid,
         stream: &str,
         sequence: u64,
-        said: Said,
-        input: Input,
+        (said, input): (Said, Input),
         payload: &[u8],
     ) -> Result<(Job, Option<Fault>), LedgerError> {
-        let id = Uuid::now_v7();
         let mut recording = Recording {
             uri: format!("nats:{stream}/{sequence}"),
             name: said.name.clone(),
@@ -372,6 +445,13 @@ impl Subject {
             ..Job::new(id, &self.config.name, &route, origin, recording, said.metadata)
         };
         Ok((job, refusal))
+    }
+}
+
+/// Has the message delivered again after a while. Lost, it comes after `ack_wait`.
+async fn later(acker: &Acker) {
+    if let Err(error) = acker.ack_with(AckKind::Nak(Some(ACK_WAIT / 2))).await {
+        debug!(%error, "a message could not be put off");
     }
 }
 

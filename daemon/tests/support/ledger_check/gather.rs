@@ -56,7 +56,8 @@ pub(super) fn ledger(state: &Path) -> LedgerRecord {
             let (job, body): (Uuid, String) = (row.get(0)?, row.get(2)?);
             let body: Value = serde_json::from_str(&body).unwrap();
             let sequence = body["sequence"].as_u64().unwrap();
-            Ok(LedgerJob { job: job.to_string(), duty: row.get(1)?, sequence })
+            let source = body["source"].as_str().unwrap().to_owned();
+            Ok(LedgerJob { job: job.to_string(), source, duty: row.get(1)?, sequence })
         })
         .unwrap()
         .collect::<Result<_, _>>()

@@ -76,6 +76,7 @@ pub struct LedgerRecord {
 #[derive(Debug, Clone)]
 pub struct LedgerJob {
     pub job: String,
+    pub source: String,
     pub duty: String,
     /// Sequence of its last stored event.
     pub sequence: u64,

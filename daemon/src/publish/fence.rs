@@ -1,0 +1,134 @@
+//! A daemon steps into a job that another one had: its first event takes the next place in the stream, so that the server refuses
+//! whatever the other one may still send (its events name another predecessor).
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
+use jiff::Timestamp;
+
+use super::subject::{Subjects, headers};
+use crate::config::Nats;
+use crate::job::{Job, machine};
+use crate::source::nats::Told;
+
+/// The former owner may store an event between our look and our event; it has no more than this many left.
+const TRIES: usize = 64;
+
+/// Reads and continues what the stream has of a job.
+#[derive(Clone)]
+pub struct Fence {
+    context: Context,
+    events_stream: String,
+    subjects: Subjects,
+}
+
+impl Fence {
+    /// Connects nothing yet.
+    pub fn new(client: async_nats::Client, nats: &Nats) -> Self {
+        Fence {
+            context: async_nats::jetstream::new(client),
+            events_stream: nats.events_stream.clone(),
+            subjects: Subjects::new(&nats.subject_prefix),
+        }
+    }
+
+    /// Stores `job.accepted` where the stream has nothing of the job, else a `job.retrying`, and says what the stream has with it. A
+    /// job that is over gets nothing.
+    ///
+    /// # Errors
+    /// When the stream does not answer. The event may be stored all the same: then the next try comes after it.
+    pub async fn step_in(self, job: Job) -> Result<Told, String> {
+        let stream =
+            self.context.get_stream_no_info(&self.events_stream).await.map_err(|error| error.to_string())?;
+        let of_job = self.subjects.of_job(&job.source, job.id);
+        for _ in 0..TRIES {
+            let mut told = told(&stream, &of_job).await?;
+            if told.over {
+                return Ok(told);
+            }
+            let body = if told.sequence == 0 { machine::accepted(&job) } else { taken_over(&job) };
+            let event = Event {
+                job: job.id,
+                source: job.source.clone(),
+                sequence: Some(told.sequence + 1),
+                time: Timestamp::now(),
+                recording: job.recording.clone(),
+                metadata: job.metadata.clone(),
+                body,
+            };
+            if let Some(stream_seq) = self.publish(&event, &of_job, told.stream_seq).await? {
+                told.sequence += 1;
+                told.stream_seq = stream_seq;
+                return Ok(told);
+            }
+        }
+        Err("its events do not come to rest".into())
+    }
+
+    /// `None`: another event was quicker.
+    async fn publish(&self, event: &Event, of_job: &str, expected: u64) -> Result<Option<u64>, String> {
+        let kind = event.kind().to_string();
+        let sequence = event.sequence.unwrap_or_default().to_string();
+        let mut headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
+        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
+        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.events_stream.as_str());
+        let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+        let message = PublishMessage::build().headers(headers).payload(body.into());
+        let subject = self.subjects.event(&kind, &event.source, event.job);
+        let sent = self.context.send_publish(subject, message).await;
+        let stored = match sent {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(stored) => Ok(Some(stored.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Everything that the stream has of a job; a handful of events.
+async fn told(stream: &Stream<()>, of_job: &str) -> Result<Told, String> {
+    let mut told = Told::default();
+    loop {
+        let message = match stream.get_first_raw_message_by_subject(of_job, told.stream_seq + 1).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(told),
+            Err(error) => return Err(error.to_string()),
+        };
+        let not_ours =
+            |error: &dyn std::fmt::Display| format!("a stored event on {of_job} is not ours: {error}");
+        let kind = message.headers.get("ce-type").map_or("", |kind| kind.as_str());
+        let kind: Kind = kind.parse().map_err(|error| not_ours(&error))?;
+        let event = Event::parse(&kind, &message.payload).map_err(|error| not_ours(&error))?;
+        told.sequence = event.sequence.unwrap_or(told.sequence);
+        told.stream_seq = message.sequence;
+        told.over |= kind.is_last();
+        // What plugins say before the final is about partials, and not of the transcript's set.
+        told.of_transcript += usize::from(match kind.family() {
+            "annotation" | "transcript" => true,
+            "alert" | "plugin" => told.transcript.is_some(),
+            _ => false,
+        });
+        if let Body::TranscriptFinal(transcript) = event.body {
+            told.transcript = Some(transcript);
+        }
+    }
+}
+
+fn taken_over(job: &Job) -> Body {
+    Body::JobRetrying(JobRetrying {
+        attempt: job.attempts + 1,
+        error: Fault {
+            code: "TakenOver".into(),
+            blame: Blame::Hark,
+            message: "the daemon that had this job gave no sign of life; another one goes on with it".into(),
+            attempts: None,
+        },
+        retry_in_ms: 0,
+    })
+}

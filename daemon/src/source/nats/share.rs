@@ -1,0 +1,292 @@
+//! Several daemons, one stream: each job of a message has one owner, told to all in the key-value bucket `HARK_JOBS`.
+//!
+//! Every change is a revision-checked update, so of two daemons that want a job one gets it. An owner asks before each request that
+//! costs, and whoever takes a job over puts an event of its own behind those of the former owner, so that the server refuses what that
+//! one may still send. Jobs of folders have no ticket and cause no traffic here.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State as Connection;
+use async_nats::jetstream::context::KeyValueErrorKind;
+use async_nats::jetstream::kv::{self, Store, UpdateErrorKind};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{self, Context};
+use tokio::sync::Mutex as AsyncMutex;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::claim::{Claim, Verdict, judge, second_key};
+use super::held::Held;
+use super::spool;
+use crate::config::Nats;
+use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
+use crate::job::{Job, State, Ticket};
+
+const BUCKET: &str = "HARK_JOBS";
+
+/// Claims are kept at least this long, however little the ledger keeps: a result lives for a day at the service.
+const SHORTEST_KEEP: Duration = Duration::from_secs(48 * 3600);
+
+/// How long the server has to answer: well below `ack_wait`, so that an owner without an answer looks again in time.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whose job it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// This daemon's: also every job that did not come in a message.
+    Ours,
+    /// Another daemon has taken it over. What is left of it here has to go, without an event.
+    Lost,
+}
+
+/// Nobody could say whose job it is: nothing that costs may be sent now.
+#[derive(Debug, thiserror::Error)]
+#[error("the bucket {BUCKET} does not answer: {0}")]
+pub struct Unconfirmed(String);
+
+/// The claims of all daemons, seen from this one. Clones share the same connection.
+#[derive(Clone)]
+pub struct Claims(Arc<Shared>);
+
+struct Shared {
+    context: Context,
+    bucket: kv::Config,
+    store: AsyncMutex<Option<Store>>,
+    me: Uuid,
+    ledger: Ledger,
+    state_directory: PathBuf,
+    held: Mutex<Vec<Arc<Held>>>,
+}
+
+impl Claims {
+    /// Connects nothing yet; the bucket is made when it is first needed and absent.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn new(
+        client: async_nats::Client,
+        nats: &Nats,
+        keep: Duration,
+        ledger: Ledger,
+        state_directory: &Path,
+    ) -> Result<Self, LedgerError> {
+        let mut context = jetstream::new(client);
+        context.set_timeout(TIMEOUT);
+        let bucket = kv::Config {
+            bucket: BUCKET.into(),
+            description: "Which harkd works on which message's job".into(),
+            history: 1,
+            max_age: keep.max(SHORTEST_KEEP),
+            num_replicas: nats.replicas,
+            ..kv::Config::default()
+        };
+        Ok(Claims(Arc::new(Shared {
+            context,
+            bucket,
+            store: AsyncMutex::default(),
+            me: ledger.write(intake::own_id).await?,
+            ledger,
+            state_directory: state_directory.to_owned(),
+            held: Mutex::default(),
+        })))
+    }
+
+    /// Whose job it is, as the bucket's leader has it.
+    ///
+    /// # Errors
+    /// When nobody can tell now.
+    pub async fn look(&self, job: &Job) -> Result<Standing, Unconfirmed> {
+        let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
+        Ok(match self.read(&ticket.key).await?.1 {
+            Some(claim) => self.standing(&claim, job),
+            // The bucket was lost; the next write claims the job again, if nobody was quicker.
+            None => Standing::Ours,
+        })
+    }
+
+    /// Tells the others where the job stands, if it is still ours.
+    ///
+    /// # Errors
+    /// When nobody can tell now. The claim may have been written all the same; it says no less than is true.
+    pub async fn write(&self, job: &Job) -> Result<Standing, Unconfirmed> {
+        let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
+        loop {
+            let (revision, found) = self.read(&ticket.key).await?;
+            let mut claim = found.unwrap_or_else(|| Claim::of(job, ticket, self.0.me));
+            if self.standing(&claim, job) == Standing::Lost {
+                return Ok(Standing::Lost);
+            }
+            claim.follow(job);
+            if self.update(&ticket.key, &claim, revision).await? {
+                return Ok(Standing::Ours);
+            }
+        }
+    }
+
+    /// Forgets a job that is another daemon's now: its rows, its audio, its hold on the message. What was under way for it finds
+    /// nothing to report to.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn let_go(&self, job: Uuid) -> Result<(), LedgerError> {
+        let known = self.0.ledger.write(move |connection| jobs::forget(connection, job)).await?;
+        for held in self.0.held.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // Without an answer: the message is the other daemon's to acknowledge.
+            drop(held.release(job));
+        }
+        spool::remove(&self.0.state_directory, job).await;
+        if known {
+            warn!(%job, "another daemon has taken this job over; it goes on there");
+        }
+        Ok(())
+    }
+
+    /// Looks whose the jobs are and lets go of the lost ones.
+    pub(super) async fn look_over(&self, ids: Vec<Uuid>) -> Result<(), Unconfirmed> {
+        for id in ids {
+            let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
+            if let Some(job) = job
+                && self.look(&job).await? == Standing::Lost
+            {
+                self.let_go(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims the job of a delivery, or says why not; and the claim as it stands now. `known`: the ledger has this job for it. The
+    /// ticket's key is changed where a message that is none of ours has it.
+    pub(super) async fn claim(
+        &self,
+        ticket: &mut Ticket,
+        message_id: Option<&str>,
+        delivery: i64,
+        known: Option<&Job>,
+    ) -> Result<(Verdict, Claim), Unconfirmed> {
+        let me = self.0.me;
+        let fresh = match known {
+            Some(job) => Claim::of(job, ticket, me),
+            None => Claim::new(Uuid::now_v7(), me, &ticket.place, delivery),
+        };
+        // Most messages are new: their claim takes one round trip.
+        if known.is_none() && self.update(&ticket.key, &fresh, 0).await? {
+            return Ok((Verdict::New, fresh));
+        }
+        loop {
+            let (revision, found) = self.read(&ticket.key).await?;
+            let second = second_key(message_id, &ticket.place);
+            if ticket.key != second
+                && found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place))
+            {
+                ticket.key = second;
+                continue;
+            }
+            let verdict = judge(found.as_ref(), me, &ticket.place, delivery);
+            let mut claim = found.unwrap_or_else(|| fresh.clone());
+            let stands = match verdict {
+                Verdict::Over | Verdict::Wait | Verdict::Stale => true,
+                Verdict::Mine if claim.place != ticket.place || claim.delivery >= delivery => true,
+                Verdict::Mine | Verdict::New => false,
+                Verdict::TakeOver => {
+                    info!(job = %claim.job, place = ticket.place, former = %claim.owner, "its owner is silent; taking the job over");
+                    claim.owner = me;
+                    false
+                }
+            };
+            if !stands {
+                claim.delivery = delivery;
+            }
+            if stands || self.update(&ticket.key, &claim, revision).await? {
+                return Ok((verdict, claim));
+            }
+        }
+    }
+
+    /// From now on, jobs that are lost are taken off this source's hands too.
+    pub(super) fn attend(&self, held: Arc<Held>) {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+    }
+
+    pub(super) fn is_mine(&self, claim: &Claim) -> bool {
+        claim.owner == self.0.me
+    }
+
+    /// Whether signs of progress reach the server, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.context.client().connection_state() == Connection::Connected
+    }
+
+    fn standing(&self, claim: &Claim, job: &Job) -> Standing {
+        if claim.owner == self.0.me && claim.job == job.id { Standing::Ours } else { Standing::Lost }
+    }
+
+    /// The revision of a key, 0 for none, and its claim. Asked of the stream's leader: a copy may be behind.
+    async fn read(&self, key: &str) -> Result<(u64, Option<Claim>), Unconfirmed> {
+        let store = self.store().await?;
+        let subject = format!("{}{key}", store.prefix);
+        match store.stream.get_last_raw_message_by_subject(&subject).await {
+            // A deleted key has a message without a value.
+            Ok(message) if message.payload.is_empty() => Ok((message.sequence, None)),
+            Ok(message) => match serde_json::from_slice(&message.payload) {
+                Ok(claim) => Ok((message.sequence, Some(claim))),
+                Err(error) => Err(Unconfirmed(format!(
+                    "the key {key} holds something else than a claim ({error}); delete it if no harkd wrote it"
+                ))),
+            },
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),
+            Err(error) => Err(self.away(error).await),
+        }
+    }
+
+    /// `false`: somebody has changed the key since `revision`.
+    async fn update(&self, key: &str, claim: &Claim, revision: u64) -> Result<bool, Unconfirmed> {
+        let store = self.store().await?;
+        let value = serde_json::to_vec(claim).map_err(|error| Unconfirmed(error.to_string()))?;
+        match store.update(key, value.into(), revision).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => Err(self.away(error).await),
+        }
+    }
+
+    async fn store(&self) -> Result<Store, Unconfirmed> {
+        // The client would wait for its connection, and the lanes with it: jobs of folders can go on.
+        if !self.is_connected() {
+            return Err(Unconfirmed("NATS is not connected".into()));
+        }
+        let mut store = self.0.store.lock().await;
+        if let Some(store) = store.as_ref() {
+            return Ok(store.clone());
+        }
+        let context = &self.0.context;
+        let found = match context.get_key_value(BUCKET).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
+                match context.create_key_value(self.0.bucket.clone()).await {
+                    Ok(made) => made,
+                    // Another daemon was quicker, or neither may.
+                    Err(refused) => context.get_key_value(BUCKET).await.map_err(|_| {
+                        Unconfirmed(format!(
+                            "it cannot be made ({refused}); create it by hand, or give this user the right to"
+                        ))
+                    })?,
+                }
+            }
+            Err(error) => return Err(Unconfirmed(error.to_string())),
+        };
+        Ok(store.insert(found).clone())
+    }
+
+    /// The next one looks for the bucket again: it may have been deleted under us.
+    async fn away(&self, error: impl std::fmt::Display) -> Unconfirmed {
+        *self.0.store.lock().await = None;
+        Unconfirmed(error.to_string())
+    }
+}
+
+/// Whether nothing is owed to a job that is known here.
+pub(super) fn is_settled(job: &Job) -> bool {
+    matches!(job.state, State::Settled { .. })
+}
