@@ -1,0 +1,142 @@
+//! The family `job`: what became of a recording.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `job.accepted`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobAccepted {
+    /// Name of the route.
+    pub route: String,
+}
+
+/// Which of the service's two models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Up to 5 minutes, answers at once, text streams back.
+    Flash,
+    /// Up to 12 hours, an asynchronous task.
+    Filetrans,
+}
+
+impl Engine {
+    /// The word in config, events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Engine::Flash => "flash",
+            Engine::Filetrans => "filetrans",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `job.submitted`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobSubmitted {
+    /// Which engine was asked.
+    pub engine: Engine,
+    /// The service's model name.
+    pub model: String,
+    /// The service's task, for filetrans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Present and true where a request of unknown fate was repeated: the service may charge twice.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub possible_duplicate_charge: bool,
+}
+
+/// `job.retrying`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobRetrying {
+    /// The try that failed: 1, 2, …
+    pub attempt: u32,
+    /// Why it failed.
+    pub error: Fault,
+    /// Milliseconds until the next try, as far as is known now.
+    pub retry_in_ms: u64,
+}
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The recording: another try would fail alike.
+    Audio,
+    /// Key, rights, quota, arrears: jobs are held until it is mended.
+    Account,
+    /// The service: it failed, or nobody knows.
+    Service,
+    /// A plugin that holds the job.
+    Plugin,
+    /// Hark itself, its disk or its config.
+    Hark,
+}
+
+impl Blame {
+    /// The word in events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Blame::Audio => "audio",
+            Blame::Account => "account",
+            Blame::Service => "service",
+            Blame::Plugin => "plugin",
+            Blame::Hark => "hark",
+        }
+    }
+}
+
+/// An error in an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fault {
+    /// The service's code, or one of Hark's own (README, "Errors").
+    pub code: String,
+    /// Who has to act.
+    pub blame: Blame,
+    /// For a person: what it was about and what to do. Never transcript text, a key or a URL's query.
+    pub message: String,
+    /// Tries made; only in `job.failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+}
+
+/// What a job took, in its last event.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bill {
+    /// Length of the recording in seconds; null where nobody measured it.
+    pub audio_seconds: Option<f64>,
+    /// Sum of every `usage.seconds` that the service told.
+    pub billed_seconds: u64,
+    /// `billed_seconds` at the configured price.
+    pub cost_usd: f64,
+    /// Milliseconds from acceptance to this event.
+    pub elapsed_ms: u64,
+    /// Present and true where a request of unknown fate was repeated: the service may have charged twice.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub possible_duplicate_charge: bool,
+}
+
+/// `job.completed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobCompleted {
+    /// What it took.
+    #[serde(flatten)]
+    pub bill: Bill,
+}
+
+/// `job.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobFailed {
+    /// Why; `attempts` is set.
+    pub error: Fault,
+    /// What it took all the same.
+    #[serde(flatten)]
+    pub bill: Bill,
+}

@@ -1,0 +1,117 @@
+//! The families `transcript` and `annotation`: what was said, in which language, how.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::job::Engine;
+
+/// `transcript.partial`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TranscriptPartial {
+    /// 1, 2, … per job; a later one replaces an earlier one of the same channel and piece.
+    pub revision: u64,
+    /// Channel, from 0.
+    pub channel: u32,
+    /// The channel's role, where the route names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Where the piece starts, in milliseconds of the recording.
+    pub begin_ms: u64,
+    /// The text of the piece so far.
+    pub text: String,
+}
+
+/// `transcript.final`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TranscriptFinal {
+    /// Which engine made it.
+    pub engine: Engine,
+    /// The service's model name.
+    pub model: String,
+    /// The whole text; empty where nothing was said.
+    pub text: String,
+    /// Language of most of the speech, null if unknown.
+    pub language: Option<String>,
+    /// Emotion of most of the speech, null if unknown.
+    pub emotion: Option<String>,
+    /// Present and true where the service cut the text (`finish_reason` "length"), or where the text alone would not fit into a
+    /// message: then the segments have it whole.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub truncated: bool,
+    /// The pieces, by begin and channel. Left out where they are in `segments_object`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<Vec<Segment>>,
+    /// Where the segments are when the body would not fit into a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments_object: Option<ObjectRef>,
+    /// What the service charged for this transcript.
+    pub usage: Usage,
+}
+
+/// A piece of a transcript.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Segment {
+    /// Channel, from 0.
+    pub channel: u32,
+    /// The channel's role, where the route names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Begin in milliseconds of the recording; null where nobody measured it.
+    pub begin_ms: Option<u64>,
+    /// End in milliseconds of the recording; null where nobody measured it.
+    pub end_ms: Option<u64>,
+    /// Where the times come from.
+    pub timing: Timing,
+    /// What was said.
+    pub text: String,
+    /// The service's language code.
+    pub language: Option<String>,
+    /// The service's emotion.
+    pub emotion: Option<String>,
+}
+
+/// Where a segment's times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Timing {
+    /// The service measured them.
+    Service,
+    /// They are the borders of the piece that was sent.
+    Chunk,
+    /// Nobody measured them; they are null.
+    None,
+}
+
+/// An object in a JetStream object store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRef {
+    /// The bucket.
+    pub bucket: String,
+    /// The object's name.
+    pub name: String,
+}
+
+/// What the service charged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Billed seconds of audio.
+    pub seconds: u64,
+}
+
+/// `annotation.language` and `annotation.emotion`: one per channel and run of equal values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Annotation {
+    /// Channel, from 0.
+    pub channel: u32,
+    /// The channel's role, where the route names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Begin in milliseconds, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_ms: Option<u64>,
+    /// End in milliseconds, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_ms: Option<u64>,
+    /// The language code or the emotion.
+    pub value: String,
+}
