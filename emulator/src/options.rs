@@ -52,6 +52,11 @@ pub struct Options {
     #[arg(long, default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
     pub token_delay: Duration,
 
+    /// Flash streams this many words in place of the text; each is the time when it left, in nanoseconds since the
+    /// epoch, so that whoever reads it knows how old it is
+    #[arg(long, value_name = "NUMBER")]
+    pub clock_words: Option<usize>,
+
     /// Time from the submit of a filetrans task to its end: half PENDING, half RUNNING
     #[arg(long, default_value = "500ms", value_parser = parse_duration, value_name = "DURATION")]
     pub task_delay: Duration,

@@ -57,6 +57,27 @@ async fn answers_with_the_text_of_the_manifest() {
 }
 
 #[tokio::test]
+async fn streams_the_time_in_place_of_the_text() {
+    let emulator = Emulator::start_with(&["--clock-words", "3"]);
+    let mut body = flash_body(&data_url(&wav(1_000, 1, 3)));
+    body["parameters"]["incremental_output"] = json!(true);
+    let response = emulator.streamed(&body).send().await.unwrap();
+    let events = events(&response.text().await.unwrap());
+    let (last, before) = events.split_last().unwrap();
+    let words: Vec<u64> =
+        before.iter().map(|(_, _, _, data)| text_of(data).trim().parse().unwrap()).collect();
+    assert_eq!(words.len(), 3);
+    assert!(words.windows(2).all(|pair| pair[0] < pair[1]), "{words:?}");
+    assert_eq!((finish_of(&last.3), last.0), ("stop", 4));
+
+    body["parameters"]["incremental_output"] = json!(false);
+    let response = emulator.streamed(&body).send().await.unwrap();
+    let events = self::events(&response.text().await.unwrap());
+    let texts: Vec<&str> = events.iter().map(|(_, _, _, data)| text_of(data)).collect();
+    assert!(texts[2].starts_with(texts[1]) && texts[3] == texts[2], "{texts:?}");
+}
+
+#[tokio::test]
 async fn streams_new_pieces_and_ends_with_an_empty_stop() {
     let emulator = Emulator::start();
     let audio = wav(1_000, 1, 3);

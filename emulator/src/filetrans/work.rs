@@ -35,7 +35,7 @@ pub(super) async fn work_on(service: Arc<Service>, order: Order) {
         return;
     }
     // The semaphore is never closed; without a permit the task would only be more eager.
-    let _worker = service.tasks.workers.acquire().await;
+    let worker = service.tasks.workers.acquire().await;
     let begun = service.tasks.change(&order.task_id, |task| {
         let begins = task.state == State::Pending;
         if begins {
@@ -50,6 +50,7 @@ pub(super) async fn work_on(service: Arc<Service>, order: Order) {
     let done_at = Instant::now() + half;
     let mut entry = Entry::new(Kind::Task, &order.request_id);
     let outcome = recognize(&service, &order, &mut entry).await;
+    drop(worker);
     tokio::time::sleep_until(done_at).await;
     let state = match outcome {
         Ok((file, seconds)) => {
@@ -64,6 +65,7 @@ pub(super) async fn work_on(service: Arc<Service>, order: Order) {
 }
 
 fn end(service: &Service, order: &Order, mut entry: Entry, state: State) {
+    entry.time = Timestamp::now().to_string();
     entry.key = order.key.clone();
     entry.model = Some(order.model.clone());
     entry.task_id = Some(order.task_id.clone());

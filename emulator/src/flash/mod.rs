@@ -1,5 +1,6 @@
 //! `POST …/multimodal-generation/generation`: one request, one transcript, whole or streamed.
 
+mod clock;
 mod request;
 mod stream;
 
@@ -79,6 +80,11 @@ async fn answer(
         context_tokens: request.context_tokens,
         request_id: call.entry.request_id.clone(),
     };
+    if let Some(words) = service.options.clock_words.filter(|_| call.event_stream) {
+        let (incremental, delay) = (request.incremental_output, service.options.token_delay);
+        let clock = clock::Clock { recognition, incremental, words, delay, told: clock::Told::default() };
+        return Ok(clock.respond());
+    }
     if call.event_stream {
         let script =
             stream::Script::new(&call.fired, request.incremental_output, service.options.token_delay);

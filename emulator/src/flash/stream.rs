@@ -90,7 +90,12 @@ pub(super) fn respond(recognition: &Recognition, script: Script) -> Response {
         tokio::time::sleep(wait).await;
         Ok::<Bytes, Infallible>(event)
     });
-    let mut response = Response::new(Body::from_stream(paced));
+    event_stream(Body::from_stream(paced))
+}
+
+/// An answer of server-sent events.
+pub(super) fn event_stream(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream;charset=UTF-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -110,16 +115,21 @@ fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
         let text = if incremental { piece } else { &whole[..end] };
         events.push(frame(position + 1, "result", 200, &recognition.event(text, "null", position + 1)));
     }
-    let last = if incremental {
-        let message = json!({"role": "assistant", "content": []});
-        recognition.body(message, recognition.finish_reason, pieces.len())
-    } else {
-        recognition.event(whole, recognition.finish_reason, pieces.len())
-    };
-    events.push(frame(pieces.len() + 1, "result", 200, &last));
+    events.push(last_event(recognition, whole, pieces.len(), incremental));
     events
 }
 
-fn frame(id: usize, event: &str, status: u16, data: &Value) -> Bytes {
+/// The event that says `stop`, behind so many others.
+pub(super) fn last_event(recognition: &Recognition, whole: &str, tokens: usize, incremental: bool) -> Bytes {
+    let last = if incremental {
+        let message = json!({"role": "assistant", "content": []});
+        recognition.body(message, recognition.finish_reason, tokens)
+    } else {
+        recognition.event(whole, recognition.finish_reason, tokens)
+    };
+    frame(tokens + 1, "result", 200, &last)
+}
+
+pub(super) fn frame(id: usize, event: &str, status: u16, data: &Value) -> Bytes {
     Bytes::from(format!("id:{id}\nevent:{event}\n:HTTP_STATUS/{status}\ndata:{data}\n\n"))
 }

@@ -1,0 +1,61 @@
+//! A stream that tells the time in place of a text: for measuring how long a word takes from here to whoever reads it.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream;
+
+use super::Recognition;
+use super::stream::{event_stream, frame, last_event};
+
+/// What `--clock-words` asks for. Faults that change a text or cut a stream do not touch it.
+pub(super) struct Clock {
+    pub(super) recognition: Recognition,
+    pub(super) incremental: bool,
+    pub(super) words: usize,
+    /// Between two words.
+    pub(super) delay: Duration,
+    pub(super) told: Told,
+}
+
+/// What has left.
+#[derive(Default)]
+pub(super) struct Told {
+    events: usize,
+    text: String,
+}
+
+impl Clock {
+    pub(super) fn respond(self) -> Response {
+        event_stream(Body::from_stream(stream::unfold(self, Clock::tell)))
+    }
+
+    /// Each event is made when it is due, not before: its word is the moment in which the connection gets it.
+    async fn tell(mut self) -> Option<(Result<Bytes, Infallible>, Clock)> {
+        if self.told.events > self.words {
+            return None;
+        }
+        if self.told.events > 0 {
+            tokio::time::sleep(self.delay).await;
+        }
+        let event = if self.told.events < self.words {
+            self.word()
+        } else {
+            last_event(&self.recognition, &self.told.text, self.words, self.incremental)
+        };
+        self.told.events += 1;
+        Some((Ok(event), self))
+    }
+
+    fn word(&mut self) -> Bytes {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let word = if self.told.events == 0 { now.to_string() } else { format!(" {now}") };
+        self.told.text.push_str(&word);
+        let text = if self.incremental { &word } else { &self.told.text };
+        let number = self.told.events + 1;
+        frame(number, "result", 200, &self.recognition.event(text, "null", number))
+    }
+}
