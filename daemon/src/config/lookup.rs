@@ -101,7 +101,8 @@ impl Dashscope {
             return Some(self.api_key_file.clone());
         }
         let credential = PathBuf::from(variable("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-        credential.exists().then_some(credential)
+        // One that is there and cannot be looked at is named when it is read, not passed over.
+        (!matches!(credential.try_exists(), Ok(false))).then_some(credential)
     }
 }
 

@@ -147,6 +147,7 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
         "[dashscope]\nbase_url = \"https://u:p@host/api/v1\"\n".into(),
         "[security]\nallow_urls = [\"http://host/\"]\n".into(),
         "[security]\nallow_urls = [\"10.0.0.0/33\"]\n".into(),
+        "[security]\nallow_urls = [\"*.example.com\"]\n".into(),
         "[log]\nlevel = \"inof\"\n".into(),
         "[log]\nlevel = \"\"\n".into(),
         "[log]\nlevel = \"harkd=verbose\"\n".into(),

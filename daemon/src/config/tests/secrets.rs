@@ -58,6 +58,14 @@ fn the_key_comes_from_the_file_then_the_credential_then_the_environment() {
         |name: &str| (name == "DASHSCOPE_API_KEY").then(|| OsString::from("of-the-environment"));
     assert_eq!(config.dashscope.api_key_from(only_variable).unwrap().reveal(), "of-the-environment");
 
+    let barred = |name: &str| match name {
+        // A file where a folder should be: what one finds in a folder that one may not enter is not tested as root.
+        "CREDENTIALS_DIRECTORY" => Some(folder.path().join("dashscope_api_key").into()),
+        _ => Some("of-the-environment".into()),
+    };
+    let named = config.dashscope.api_key_from(barred).unwrap_err();
+    assert!(named.contains("dashscope_api_key/dashscope_api_key"), "passed over: {named}");
+
     let missing = config.dashscope.api_key_from(|_| None).unwrap_err();
     assert!(missing.contains("dashscope.api_key_file") && missing.contains("DASHSCOPE_API_KEY"), "{missing}");
 

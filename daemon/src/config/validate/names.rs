@@ -14,7 +14,9 @@ pub(super) fn names(config: &Config, report: &mut Report<'_>) {
 
 pub(super) fn references(config: &Config, report: &mut Report<'_>) {
     let mut routes: Vec<&str> = config.route.iter().map(|route| route.name.as_str()).collect();
-    routes.push(DEFAULT_ROUTE);
+    if !routes.contains(&DEFAULT_ROUTE) {
+        routes.push(DEFAULT_ROUTE);
+    }
     let sources: Vec<&str> = config.source.iter().map(|source| source.name()).collect();
     for (index, source) in config.source.iter().enumerate() {
         if !routes.contains(&source.route()) {

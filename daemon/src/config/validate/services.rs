@@ -1,6 +1,5 @@
 //! Addresses and credentials of what the daemon talks to, and where it listens.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use async_nats::ServerAddr;
@@ -9,6 +8,7 @@ use url::Url;
 use crate::config::Config;
 use crate::config::inspect::Report;
 use crate::config::lookup::nats_files;
+use crate::source::url::AllowList;
 use crate::{http, logging};
 
 pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
@@ -32,10 +32,9 @@ pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
         }
     }
     for (position, entry) in config.security.allow_urls.iter().enumerate() {
-        if !is_host_or_network(entry) {
-            let text = format!(
-                "security.allow_urls has {entry:?}, which is neither a host nor a network such as \"127.0.0.1/32\""
-            );
+        // Asked of the gate itself, so that what passes here opens it.
+        if let Err(reason) = AllowList::parse(std::slice::from_ref(entry)) {
+            let text = format!("security.allow_urls: {reason}");
             report.mistake(&format!("security.allow_urls.{position}"), text);
         }
     }
@@ -116,17 +115,6 @@ pub(super) fn http(config: &Config, report: &mut Report<'_>) {
 pub(super) fn log(config: &Config, report: &mut Report<'_>) {
     if let Err(text) = logging::filter(&config.log.level) {
         report.mistake("log.level", text);
-    }
-}
-
-fn is_host_or_network(entry: &str) -> bool {
-    match entry.split_once('/') {
-        Some((address, bits)) => match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
-            (Ok(IpAddr::V4(_)), Ok(bits)) => bits <= 32,
-            (Ok(IpAddr::V6(_)), Ok(bits)) => bits <= 128,
-            _ => false,
-        },
-        None => !entry.is_empty() && (entry.parse::<IpAddr>().is_ok() || url::Host::parse(entry).is_ok()),
     }
 }
 

@@ -1,0 +1,80 @@
+//! Which addresses and names are everybody's, and which are somebody's inside.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Addresses that are nobody's on the public internet (IANA's special-purpose registries).
+const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
+    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
+    (Ipv4Addr::new(100, 64, 0, 0), 10),    // carrier-grade NAT
+    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
+    (Ipv4Addr::new(168, 63, 129, 16), 32), // Azure's host agent
+    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, cloud metadata
+    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private
+    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments
+    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation
+    (Ipv4Addr::new(192, 88, 99, 0), 24),   // 6to4 relays
+    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private
+    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarks
+    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation
+    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation
+    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast
+    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, broadcast
+];
+
+/// Of 2000::/3, the only addresses that are given out, those that are special or carry an IPv4 address inside. Everything outside
+/// of it (loopback, mapped, NAT64, unique-local, link-local, multicast) is refused as a whole.
+const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, Teredo
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
+];
+
+/// Endings of names that mean something only inside of a network.
+const INSIDE: [&str; 9] =
+    ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa"];
+
+/// Whether an address is one of the public internet.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => !SPECIAL_V4.iter().any(|(net, bits)| is_in(address, IpAddr::V4(*net), *bits)),
+        IpAddr::V6(_) => {
+            let given_out = IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0));
+            is_in(address, given_out, 3)
+                && !SPECIAL_V6.iter().any(|(net, bits)| is_in(address, IpAddr::V6(*net), *bits))
+        }
+    }
+}
+
+/// Names without a dot, and those that end in a word of [`INSIDE`].
+pub(super) fn is_inside(name: &str) -> bool {
+    !name.contains('.')
+        || INSIDE.iter().any(|ending| {
+            name.strip_suffix(ending).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        })
+}
+
+/// Whether an address lies in a network of the same family. An IPv4 address in IPv6 clothes is none of IPv4's networks.
+pub(super) fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let shift = width(network) - bits;
+    match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            (address.to_bits() ^ network.to_bits()).checked_shr(shift.into()).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => {
+            (address.to_bits() ^ network.to_bits()).checked_shr(shift.into()).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+/// The bits of an address of this family.
+pub(super) fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Without the dot that ends a fully qualified name.
+pub(super) fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
