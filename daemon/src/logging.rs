@@ -4,6 +4,7 @@
 //! queries, and keys are in both.
 
 mod json;
+mod seldom;
 
 use std::io::IsTerminal;
 
@@ -11,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::format::JsonFields;
 
+pub use self::seldom::Seldom;
 use crate::config::{Log, LogFormat};
 
 /// Libraries whose lines carry what must not be logged, or drown everything else.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::event::{Blame, Fault};
 
 use super::{FileIdentity, Job, Origin};
+use crate::os;
 
 /// Below the state directory: audio that came in messages, one file a job.
 pub const SPOOL: &str = "spool";
@@ -32,19 +33,37 @@ pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Why a job's bytes are not open.
+#[derive(Debug)]
+pub enum Unopened {
+    /// For the job's last event: gone, changed, not readable.
+    Fault(Fault),
+    /// The machine has no descriptor or memory for it now; the recording is none the worse.
+    NotNow(std::io::Error),
+}
+
+impl From<Fault> for Unopened {
+    fn from(fault: Fault) -> Self {
+        Unopened::Fault(fault)
+    }
+}
+
 /// Opens a job's bytes: a regular file, not through a link, never blocking on a FIFO, and still the one that was taken in.
 ///
 /// # Errors
-/// A fault for the job's last event: gone, changed, not readable.
-pub fn open(job: &Job, state_directory: &Path) -> Result<File, Fault> {
+/// See [`Unopened`].
+pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
     let Some(path) = path(job, state_directory) else {
-        return Err(fault("NoLocalAudio", Blame::Hark, "this job's audio is not on this machine".into()));
+        let message = "this job's audio is not on this machine".into();
+        return Err(fault("NoLocalAudio", Blame::Hark, message).into());
     };
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(|error| unreadable(&path, &error))?;
+    let file =
+        File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).map_err(
+            |error| match os::is_shortage(&error) {
+                true => Unopened::NotNow(error),
+                false => unreadable(&path, &error).into(),
+            },
+        )?;
     still_the_same(job, &file)?;
     Ok(file)
 }

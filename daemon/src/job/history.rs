@@ -111,12 +111,17 @@ impl World {
     /// A fact that comes too late, or twice.
     fn stray(&mut self) {
         let before = (self.job.clone(), self.events.len());
-        match (self.job.state.clone(), self.dice.roll(3)) {
+        match (self.job.state.clone(), self.dice.roll(4)) {
             (State::Accepted | State::Queued { .. } | State::Heard { .. }, 0) => self.commit(Fact::Stored),
             (State::Ended { .. } | State::Stored { .. } | State::Settled { .. }, 1) => {
                 self.fail(Consequence::GiveUp)
             }
             (State::Settled { .. } | State::Ended { .. }, 2) => self.commit(Fact::Restarted),
+            (State::Queued { .. } | State::Heard { .. } | State::Ended { .. }, 3) => {
+                let fault =
+                    Fault { code: "Code".into(), blame: Blame::Service, message: "".into(), attempts: None };
+                self.commit(Fact::Expiring { warnings: 5, fault, retry_in: Duration::ZERO });
+            }
             _ => return,
         }
         assert_eq!((self.job.clone(), self.events.len()), before, "a stray fact changed the job");
@@ -187,6 +192,10 @@ impl World {
     }
 
     fn follow(&mut self) {
+        // The service deletes what is not fetched in a day; saying so costs nothing and changes nothing at the service.
+        while self.dice.one_in(5) {
+            self.warn();
+        }
         match self.dice.roll(8) {
             0 => self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),
             1 => self.fail(Consequence::Unknown),
@@ -195,6 +204,20 @@ impl World {
                 self.heard();
             }
         }
+    }
+
+    /// A warning stands in the events once, however often it is told.
+    fn warn(&mut self) {
+        let State::Submitted { warned, .. } = self.job.state else { panic!("warns of a result") };
+        let warnings = self.dice.roll(5) as u32;
+        let (before, events) = (self.job.clone(), self.events.len());
+        let fault =
+            Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
+        self.commit(Fact::Expiring { warnings, fault, retry_in: Duration::from_secs(30) });
+        assert_eq!(self.job.state.duty(), Duty::Follow);
+        assert_eq!(self.events.len() - events, usize::from(warnings > warned));
+        let untouched = (self.job.attempts, self.job.ambiguous, self.job.billed_seconds);
+        assert_eq!(untouched, (before.attempts, before.ambiguous, before.billed_seconds));
     }
 
     fn pipe(&mut self) {

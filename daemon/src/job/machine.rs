@@ -28,6 +28,8 @@ pub enum Fact {
     Heard { transcript: Transcript, revision: u64 },
     /// A try failed. `billed_seconds` and `revision`: what was heard and published before it did.
     Failed { failure: Failure, billed_seconds: u64, revision: u64 },
+    /// The task's result has not come, and the service will delete it. `warnings`: how many this makes.
+    Expiring { warnings: u32, fault: Fault, retry_in: Duration },
     /// The daemon started and found the job like this: nobody is at work on it.
     Restarted,
     /// What the service's task list says about a request of unknown fate.
@@ -123,23 +125,33 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.job.revision = step.job.revision.max(revision);
             step.failed(failure, policy, now);
         }
+        (
+            State::Submitted { plan, task_id, submitted_at, warned },
+            Fact::Expiring { warnings, fault, retry_in },
+        ) if warnings > warned => {
+            // The task is as it was: what failed is a download, which costs nothing.
+            step.say_retrying(job.attempts + 1, fault, retry_in);
+            step.job.state = State::Submitted { plan, task_id, submitted_at, warned: warnings };
+        }
         (State::Submitting { .. }, Fact::Restarted) => {
             step.job.revision += REVISION_LEAP;
             step.failed(interrupted(), policy, now);
         }
-        (State::Reconciling { plan, object, absences, sent_at }, Fact::Listed(listing)) => match listing {
-            Listing::Found { task_id } => step.submitted(plan, Some(task_id), now),
-            Listing::Absent if absences == 0 => {
-                step.job.state = State::Reconciling { plan, object, absences: 1, sent_at };
-                step.due = now + LIST_LAG;
+        (State::Reconciling { plan, object, absences, sent_at, until }, Fact::Listed(listing)) => {
+            match listing {
+                Listing::Found { task_id } => step.submitted(plan, Some(task_id), now),
+                Listing::Absent if absences == 0 => {
+                    step.job.state = State::Reconciling { plan, object, absences: 1, sent_at, until };
+                    step.due = now + LIST_LAG;
+                }
+                Listing::Absent => step.job.state = State::Queued { plan },
+                Listing::Undecided => step.due = now + LIST_LAG,
+                Listing::CannotTell => {
+                    step.job.state = State::Queued { plan };
+                    step.repeat_unknown(interrupted().fault, policy, now);
+                }
             }
-            Listing::Absent => step.job.state = State::Queued { plan },
-            Listing::Undecided => step.due = now + LIST_LAG,
-            Listing::CannotTell => {
-                step.job.state = State::Queued { plan };
-                step.repeat_unknown(interrupted().fault, policy, now);
-            }
-        },
+        }
         (State::Heard { .. }, Fact::Piped { event, emitted }) => {
             step.events = annotate::annotations(event.segments.as_deref().unwrap_or_default());
             step.events.push(Body::TranscriptFinal(*event));
@@ -181,7 +193,7 @@ impl Step {
         }));
         // Flash has no task: the request itself is still under way, and its intent stays on disk until the answer is.
         if let Some(task_id) = task_id {
-            self.job.state = State::Submitted { plan, task_id, submitted_at: now };
+            self.job.state = State::Submitted { plan, task_id, submitted_at: now, warned: 0 };
         }
     }
 
@@ -208,7 +220,9 @@ impl Step {
             }
             Consequence::Unknown => match self.job.state.clone() {
                 State::Submitting { plan, object: Some(object), sent_at } => {
-                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at };
+                    // One that another daemon may yet send has no end.
+                    let until = (!self.job.inherited).then_some(now);
+                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at, until };
                     self.due = now + LIST_LAG;
                 }
                 _ => self.repeat_unknown(fault, policy, now),
@@ -230,13 +244,13 @@ impl Step {
         if let Some(plan) = self.job.state.plan().cloned() {
             self.job.state = State::Queued { plan };
         }
-        let retry_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        self.events.push(Body::JobRetrying(JobRetrying {
-            attempt: self.job.attempts,
-            error: fault,
-            retry_in_ms,
-        }));
+        self.say_retrying(self.job.attempts, fault, after);
         self.due = now + after;
+    }
+
+    fn say_retrying(&mut self, attempt: u32, error: Fault, after: Duration) {
+        let retry_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.events.push(Body::JobRetrying(JobRetrying { attempt, error, retry_in_ms }));
     }
 
     fn fail(&mut self, fault: Fault, bad_input: bool, policy: &Policy, now: Timestamp) {

@@ -113,6 +113,10 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+fn no_warning(count: &u32) -> bool {
+    *count == 0
+}
+
 /// Where a message's job is claimed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
@@ -186,9 +190,19 @@ pub enum State {
         absences: u32,
         /// When the request may have left.
         sent_at: Timestamp,
+        /// When it was given up: a task that was made later is another's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// The service has it under this id.
-    Submitted { plan: Plan, task_id: String, submitted_at: Timestamp },
+    Submitted {
+        plan: Plan,
+        task_id: String,
+        submitted_at: Timestamp,
+        /// Warnings that the events have of a result that does not come and will be deleted.
+        #[serde(default, skip_serializing_if = "no_warning")]
+        warned: u32,
+    },
     /// Recognized and paid; the plugins come next.
     Heard { plan: Plan, transcript: Transcript },
     /// The last event is in the outbox.

@@ -19,6 +19,14 @@ pub fn raise_nofile_limit() -> io::Result<Option<u64>> {
     Ok(maximum)
 }
 
+/// Whether a call failed for something that the machine has not now (descriptors, processes, memory) and may have soon. It says nothing
+/// about what the call was for.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|error| shortages.contains(&error))
+}
+
 /// Bytes that we may still write to the filesystem of this path.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! before it touches anything untrusted. With `pipeline/library.rs` this is the only place with `unsafe`.
 
 pub mod child;
+mod clock;
 mod landlock;
 pub mod lease;
 pub mod limits;
@@ -16,8 +17,9 @@ pub mod spawn;
 mod tests;
 
 pub use child::{Limits, enter};
+pub use clock::cautious_now;
 pub use lease::{Lease, has_writers};
-pub use limits::{free_bytes, keep_memory_private, raise_nofile_limit};
+pub use limits::{free_bytes, is_shortage, keep_memory_private, raise_nofile_limit};
 pub use packet::PacketSocket;
 pub use recording::{NotARecording, open_recording};
 pub use spawn::{ChildCommand, Output};

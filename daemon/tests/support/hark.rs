@@ -13,11 +13,14 @@ use super::events::{Ear, Heard};
 use super::nats_server::{NatsServer, free_address};
 use super::process::Process;
 use super::programs;
+use super::small_disk::SmallDisk;
 use super::wait::{CEILING, http_get, wait_until};
 
 /// What the daemon will be started with. Keys that no method names are set with [`Setup::set`].
 #[derive(Debug)]
 pub struct Setup {
+    // Before the folder: what is mounted there goes first.
+    disks: HashMap<String, SmallDisk>,
     folder: TempDir,
     nats: Option<String>,
     http: SocketAddr,
@@ -30,6 +33,8 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Hark {
     process: Process,
+    // Before the folder: what is mounted there goes first.
+    disks: HashMap<String, SmallDisk>,
     folder: TempDir,
     http: SocketAddr,
     environment: HashMap<String, String>,
@@ -44,6 +49,7 @@ impl Hark {
         let folder = tempfile::tempdir().unwrap();
         let http = free_address();
         let setup = Setup {
+            disks: HashMap::new(),
             http,
             nats: None,
             tables: BTreeMap::new(),
@@ -124,6 +130,11 @@ impl Hark {
         ended
     }
 
+    /// The disk of a folder that was set up with [`Setup::small_disk`].
+    pub fn disk(&self, folder: &str) -> &SmallDisk {
+        &self.disks[folder]
+    }
+
     /// What `/metrics`, `/healthz`, `/readyz` answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         http_get(self.http, path).await
@@ -165,6 +176,17 @@ impl Hark {
         let mut command = Command::new(programs::harkd());
         command.arg("--config").arg(self.config_file()).args(arguments);
         command
+    }
+
+    /// Waits until `/readyz` says 503 with this in its reasons.
+    pub async fn not_ready(&mut self, reason: &str) {
+        let (process, http) = (&mut self.process, self.http);
+        wait_until(&format!("/readyz to say {reason:?}"), CEILING, async || {
+            assert!(process.is_running(), "harkd ended");
+            let answer = http_get(http, "/readyz").await;
+            matches!(answer, Some((503, body)) if body.contains(reason))
+        })
+        .await;
     }
 
     /// Waits until `/readyz` says 200.
@@ -244,6 +266,13 @@ impl Setup {
         self
     }
 
+    /// A folder of the daemon's (`state`, or one of its own) on a disk of this size; see [`super::has_own_mounts`].
+    pub fn small_disk(mut self, folder: &str, bytes: u64) -> Setup {
+        let disk = SmallDisk::over(&self.path(folder), bytes);
+        self.disks.insert(folder.to_owned(), disk);
+        self
+    }
+
     /// A variable of the daemon's environment.
     pub fn environment(mut self, name: &str, value: &str) -> Setup {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -271,22 +300,33 @@ impl Setup {
         path
     }
 
+    /// The disk of a folder, before the daemon is there.
+    pub fn disk(&self, folder: &str) -> &SmallDisk {
+        &self.disks[folder]
+    }
+
     /// Starts the daemon and waits until `/readyz` says 200.
     pub async fn start(self) -> Hark {
+        let mut hark = self.launch().await;
+        hark.ready().await;
+        hark
+    }
+
+    /// Starts the daemon; see [`Hark::ready`].
+    pub async fn launch(self) -> Hark {
         self.write_config();
         let url = self.nats.expect("a daemon that is waited for needs .nats(…)");
         let ear = Ear::open(async_nats::connect(url).await.unwrap()).await;
         let process = launch(self.folder.path(), &self.environment);
-        let mut hark = Hark {
+        Hark {
             process,
+            disks: self.disks,
             folder: self.folder,
             http: self.http,
             environment: self.environment,
             ear,
             given: HashMap::new(),
-        };
-        hark.ready().await;
-        hark
+        }
     }
 }
 

@@ -78,6 +78,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Resident memory of it and of everything that it started, in bytes.
+    pub fn resident(&self) -> u64 {
+        resident(self.id())
+    }
+
     fn stands_still(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         threads.flatten().all(|thread| {
@@ -90,6 +95,19 @@ impl Process {
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
+}
+
+fn resident(process: u32) -> u64 {
+    // "VmRSS:     1234 kB"; gone meanwhile: nothing.
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let own =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let own: u64 = own.unwrap_or(0) * 1024;
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let children: String = threads
+        .map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default())
+        .collect();
+    own + children.split_whitespace().map(|child| resident(child.parse().unwrap())).sum::<u64>()
 }
 
 impl Drop for Process {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The daemon under test.
+/// The daemon under test; `$HARK_DAEMON` puts another build in its place, to measure it.
 pub fn harkd() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_harkd"))
+    let other = std::env::var_os("HARK_DAEMON").filter(|path| !path.is_empty());
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_harkd")), PathBuf::from)
 }
 
 /// `dashscope-emulator` of this workspace, as it is now.

@@ -1,9 +1,10 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hark_sdk::event::{Body, Event};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -139,29 +140,71 @@ pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerErro
     body.as_deref().map(from_json).transpose()
 }
 
-/// Jobs whose duty may start, oldest due first, at most `limit`; and when the first of the others may.
+/// No duty is put off for longer: the longest hint of the service that is obeyed is ten minutes, every backoff is shorter. What is due
+/// later than that was written before the clock was set back; it is due now, and not when the clock comes by again.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// Jobs whose duty may start, and when the first of the others may.
 #[derive(Debug, Default)]
 pub struct Due {
-    /// Ids, oldest due first.
-    pub ids: Vec<Uuid>,
+    /// Ids by source, oldest due first. Sources without such a job are missing.
+    pub by_source: BTreeMap<String, Vec<Uuid>>,
     /// Milliseconds since the epoch.
     pub next: Option<i64>,
 }
 
-/// What is owed by a lane at `now`.
+impl Due {
+    /// The ids of all sources.
+    pub fn ids(self) -> impl Iterator<Item = Uuid> {
+        self.by_source.into_values().flatten()
+    }
+}
+
+/// What is owed by a lane at `now`, at most `limit` jobs of each source.
 ///
 /// # Errors
-/// When the query fails.
+/// When a query fails.
 pub fn due(connection: &Connection, duty: Duty, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
+    let latest = now.saturating_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX).as_millisecond();
     let now = now.as_millisecond();
-    let ids = connection
-        .prepare_cached("SELECT id FROM job WHERE duty = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3")?
-        .query_map(params![duty.as_str(), now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let next = connection
-        .prepare_cached("SELECT min(due) FROM job WHERE duty = ?1 AND due > ?2")?
-        .query_row(params![duty.as_str(), now], |row| row.get(0))?;
-    Ok(Due { ids, next })
+    let mut due = Due::default();
+    for source in sources(connection, duty)? {
+        let mut ids: Vec<Uuid> = Vec::new();
+        for between in [(i64::MIN, now), (latest, i64::MAX)] {
+            let left = i64::try_from(limit - ids.len()).unwrap_or(i64::MAX);
+            let mut statement = connection.prepare_cached(
+                "SELECT id FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4 \
+                 ORDER BY due, id LIMIT ?5",
+            )?;
+            let found = statement
+                .query_map(params![duty.as_str(), source, between.0, between.1, left], |row| row.get(0))?;
+            ids.extend(found.collect::<Result<Vec<Uuid>, _>>()?);
+        }
+        let next: Option<i64> = connection
+            .prepare_cached(
+                "SELECT min(due) FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4",
+            )?
+            .query_row(params![duty.as_str(), source, now, latest], |row| row.get(0))?;
+        due.next = [due.next, next].into_iter().flatten().min();
+        if !ids.is_empty() {
+            due.by_source.insert(source, ids);
+        }
+    }
+    Ok(due)
+}
+
+/// Sources with jobs of a duty: one step through the index for each, however many jobs they have.
+fn sources(connection: &Connection, duty: Duty) -> Result<Vec<String>, LedgerError> {
+    let mut statement = connection
+        .prepare_cached("SELECT source FROM job WHERE duty = ?1 AND source > ?2 ORDER BY source LIMIT 1")?;
+    let mut sources: Vec<String> = Vec::new();
+    loop {
+        let last = sources.last().map_or("", String::as_str);
+        match statement.query_row(params![duty.as_str(), last], |row| row.get(0)).optional()? {
+            Some(source) => sources.push(source),
+            None => return Ok(sources),
+        }
+    }
 }
 
 /// Puts a duty off, without an event: the job is as it was, only later.

@@ -3,27 +3,29 @@
 //! A write is a function of a transaction. The writer runs all that are waiting inside one transaction, each in a savepoint, and
 //! answers after the commit is on disk: a hundred jobs cost one fsync. Where the disk is full (or the file cannot be written) the
 //! whole group waits and is run again: callers wait with it, which is what stops the sources; nothing is dropped, and the daemon goes
-//! on by itself when there is room.
+//! on by itself when there is room. A damaged file is the one thing that is not waited for: it is named, and the daemon ends.
 
 pub mod files;
 pub mod intake;
 pub mod jobs;
+mod open;
 pub mod outbox;
 pub mod retention;
+mod wal;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
 
+use self::open::SCHEMA_VERSION;
 use super::Duty;
-
-/// A format of the file that this program reads; another one is refused, never guessed at.
-const SCHEMA_VERSION: i64 = 1;
 
 /// Writes waiting for the writer. Enough to fill a group while the last one is syncing; beyond it, callers wait.
 const WRITE_QUEUE: usize = 1_024;
@@ -33,6 +35,12 @@ const GROUP: usize = 256;
 
 /// Pause before a group that found no room is tried again: a goal is to resume within 5 s of space.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause before a read is tried again that the machine refused (no descriptor, no room for the log's index).
+const READ_AGAIN: Duration = Duration::from_millis(500);
+
+/// Pause before the pages are checked again where the machine refused it.
+const CHECK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why the ledger cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +55,8 @@ pub enum LedgerError {
     Directory { path: PathBuf, error: std::io::Error },
     /// The file is damaged. Nothing in it is trusted.
     #[error(
-        "the ledger {path} is damaged ({finding}); stop harkd, move the file away and restore a copy, or start with an empty one: \
-         then files that are still in watched folders are treated as if they had never been seen"
+        "the ledger {path} is damaged ({finding}); stop harkd, move the file and those beside it (-wal, -shm) away and restore a copy, \
+         or start with an empty one: then files that are still in watched folders are treated as if they had never been seen"
     )]
     Corrupt { path: PathBuf, finding: String },
     /// Another version wrote it.
@@ -61,7 +69,7 @@ pub enum LedgerError {
         "the state directory {path} is in use by another harkd; give each daemon its own state.directory"
     )]
     InUse { path: PathBuf },
-    /// A statement failed: our bug, or a damaged file.
+    /// A statement failed: our bug.
     #[error("ledger: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The writer has ended.
@@ -69,17 +77,47 @@ pub enum LedgerError {
     Closed,
 }
 
+impl LedgerError {
+    /// Names the file where the failure of a statement means that it is damaged: its pages contradict each other, or what we wrote into
+    /// it reads as something else.
+    fn of(connection: &Connection, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Sqlite(error) if is_damage(&error) => LedgerError::Corrupt {
+                path: connection.path().unwrap_or_default().into(),
+                finding: error.to_string(),
+            },
+            error => error,
+        }
+    }
+}
+
 /// A function of a transaction, with the place for its answer.
 trait Write: Send {
     /// Runs it; may be called again after a group found no room. `true`: keep its effects; `false`: it failed in itself.
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoRoom>;
+    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit>;
     /// Tells the caller, after the commit.
     fn answer(self: Box<Self>);
+    /// Tells the caller that there was none, and never will be.
+    fn fail(self: Box<Self>, error: LedgerError);
 }
 
-/// The disk is full, or the file cannot be written now.
+/// Why a group is not on disk.
 #[derive(Debug)]
-struct NoRoom(String);
+enum NoCommit {
+    /// The disk is full, or the file cannot be written now.
+    NoRoom(String),
+    /// The file is damaged.
+    Damaged(String),
+}
+
+impl NoCommit {
+    fn of(error: &rusqlite::Error) -> NoCommit {
+        match is_damage(error) {
+            true => NoCommit::Damaged(error.to_string()),
+            false => NoCommit::NoRoom(error.to_string()),
+        }
+    }
+}
 
 struct Pending<T, F> {
     write: F,
@@ -88,12 +126,12 @@ struct Pending<T, F> {
 }
 
 impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for Pending<T, F> {
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoRoom> {
+    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit> {
         match (self.write)(connection) {
-            Err(LedgerError::Sqlite(error)) if is_no_room(&error) => Err(NoRoom(error.to_string())),
+            Err(LedgerError::Sqlite(error)) if is_no_room(&error) => Err(NoCommit::of(&error)),
             outcome => {
                 let keep = outcome.is_ok();
-                self.outcome = Some(outcome);
+                self.outcome = Some(outcome.map_err(|error| LedgerError::of(connection, error)));
                 Ok(keep)
             }
         }
@@ -105,6 +143,10 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for 
             let _ = self.answer.send(outcome);
         }
     }
+
+    fn fail(self: Box<Self>, error: LedgerError) {
+        let _ = self.answer.send(Err(error));
+    }
 }
 
 /// The handle; clones share the same file.
@@ -115,7 +157,9 @@ pub struct Ledger {
     room: watch::Receiver<Result<(), String>>,
     admission: Arc<watch::Sender<bool>>,
     wakers: Arc<[Notify; Duty::ALL.len()]>,
-    _lock: Arc<std::fs::File>,
+    lock: Arc<std::fs::File>,
+    unchecked: Option<PathBuf>,
+    last_sign_of_life: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -125,18 +169,14 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens or makes `<directory>/ledger.sqlite3`, checks it, and starts its writer. Blocking; called before the runtime is busy.
+    /// Opens or makes `<directory>/ledger.sqlite3`, checks it (a large one later: [`Ledger::check_rest`]), and starts its writer. Blocking;
+    /// called before the runtime is busy. Where the disk is full it waits for room.
     ///
     /// # Errors
     /// A directory that is not writable, a file in use, damaged, or of another version: each names the path and what to do.
     pub fn open(directory: &Path) -> Result<Ledger, LedgerError> {
-        make_private(directory)?;
-        let lock = lock(directory)?;
-        let path = directory.join("ledger.sqlite3");
-        let connection = connect(&path)?;
-        prepare(&connection, &path)?;
-        let reader = connect(&path)?;
-
+        let open::Opened { writer: connection, reader, lock, unchecked, last_sign_of_life } =
+            open::when_there_is_room(directory, open::CHECKED_AT_ONCE)?;
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
         let (tell_room, room) = watch::channel(Ok(()));
         thread::Builder::new()
@@ -149,8 +189,38 @@ impl Ledger {
             room,
             admission: Arc::new(watch::channel(true).0),
             wakers: Arc::default(),
-            _lock: Arc::new(lock),
+            lock: Arc::new(lock),
+            unchecked,
+            last_sign_of_life,
         })
+    }
+
+    /// Checks what was too large to be checked by [`Ledger::open`], beside the work; done at once where there is nothing left to check.
+    /// A machine that has not what the check needs is waited for.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`]: nothing may be done with the ledger any more.
+    pub async fn check_rest(&self, stop: CancellationToken) -> Result<(), LedgerError> {
+        let Some(path) = &self.unchecked else { return Ok(()) };
+        while !stop.is_cancelled() {
+            let begin = Instant::now();
+            match check_beside(path.clone(), &stop).await {
+                Ok(true) => {
+                    debug!(seconds = begin.elapsed().as_secs_f64(), "the ledger's pages are whole");
+                    return Ok(());
+                }
+                Ok(false) => return Ok(()),
+                Err(LedgerError::Open { error, .. }) => {
+                    warn!(%error, "the ledger cannot be checked now, trying on; see the disk of state.directory and the limit of open files");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CHECK_AGAIN) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
     }
 
     /// Runs `write` in a transaction and returns what it returned, after the commit is on disk. Waits while the disk is full.
@@ -169,23 +239,37 @@ impl Ledger {
         answered.await.map_err(|_| LedgerError::Closed)?
     }
 
-    /// Runs `read` against the last commit, on a blocking thread.
+    /// Runs `read` against the last commit, on a blocking thread. Waits while the machine has not what a read needs; so `read` may run
+    /// more than once.
     ///
     /// # Errors
     /// What `read` failed with.
-    pub async fn read<T, F>(&self, read: F) -> Result<T, LedgerError>
+    pub async fn read<T, F>(&self, mut read: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
-        let reader = Arc::clone(&self.reader);
-        tokio::task::spawn_blocking(move || {
-            // A panic of an earlier reader leaves the connection as it was: reads hold no state between them.
-            let connection = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            read(&connection)
-        })
-        .await
-        .unwrap_or(Err(LedgerError::Closed))
+        let mut said = false;
+        loop {
+            let reader = Arc::clone(&self.reader);
+            let tried = tokio::task::spawn_blocking(move || {
+                // A panic of an earlier reader leaves the connection as it was: reads hold no state between them.
+                let connection = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let outcome = read(&connection).map_err(|error| LedgerError::of(&connection, error));
+                (read, outcome)
+            });
+            let Ok((again, outcome)) = tried.await else { return Err(LedgerError::Closed) };
+            match outcome {
+                Err(LedgerError::Sqlite(error)) if is_no_room(&error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        warn!(%error, "the ledger cannot be read now, trying on; see the disk of state.directory and the limit of open files");
+                    }
+                    tokio::time::sleep(READ_AGAIN).await;
+                    read = again;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Tells the one who carries out a duty that there may be more of it. Called after the commit.
@@ -214,84 +298,30 @@ impl Ledger {
     /// Waits until new recordings may come in. Sources ask before each.
     pub async fn admitted(&self) {
         // The sender lives as long as this handle: waiting cannot fail.
-        let _ = self.admission.subscribe().wait_for(|open| *open).await;
+        let _ = self.admission().wait_for(|open| *open).await;
+    }
+
+    /// Whether new recordings may come in.
+    pub fn admission(&self) -> watch::Receiver<bool> {
+        self.admission.subscribe()
+    }
+
+    /// Says that the daemon is alive, for the next one to know how long it was not. Blocking.
+    pub fn sign_of_life(&self) {
+        if let Err(error) = self.lock.set_modified(SystemTime::now()) {
+            debug!(%error, "the time of the lock file stays as it is; the next start does not know how long we were down");
+        }
+    }
+
+    /// When a daemon on this ledger was last known to be alive, before this one.
+    pub fn last_sign_of_life(&self) -> Option<Timestamp> {
+        self.last_sign_of_life
     }
 
     /// `Ok` while writes go through; else why they wait.
     pub fn room(&self) -> watch::Receiver<Result<(), String>> {
         self.room.clone()
     }
-}
-
-fn make_private(directory: &Path) -> Result<(), LedgerError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| LedgerError::Directory { path: directory.to_owned(), error })
-}
-
-/// One daemon a state directory: two would both pay. The kernel drops the lock with the process, however it ends.
-fn lock(directory: &Path) -> Result<std::fs::File, LedgerError> {
-    let path = directory.join("lock");
-    let file = std::fs::File::create(&path).map_err(|error| LedgerError::Directory { path, error })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LedgerError::InUse { path: directory.to_owned() }),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(LedgerError::Directory { path: directory.to_owned(), error })
-        }
-    }
-}
-
-fn connect(path: &Path) -> Result<Connection, LedgerError> {
-    let open = || -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL: a commit is on the disk, not in the operating system, before anybody is told.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        // Texts of ended jobs are erased, not left in free pages.
-        connection.pragma_update(None, "secure_delete", "ON")?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
-    };
-    open().map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            LedgerError::Corrupt { path: path.to_owned(), finding: error.to_string() }
-        }
-        _ => LedgerError::Open { path: path.to_owned(), error },
-    })
-}
-
-fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
-    let corrupt = |finding: String| LedgerError::Corrupt { path: path.to_owned(), finding };
-    let found: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|error| corrupt(error.to_string()))?;
-    match found {
-        0 => connection
-            .execute_batch(&format!(
-                "BEGIN; {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
-                include_str!("schema.sql")
-            ))
-            .map_err(|error| LedgerError::Open { path: path.to_owned(), error })?,
-        SCHEMA_VERSION => {
-            // The quick check reads every page but does not compare indexes with tables: a start with 100,000 open jobs has 2 s.
-            let finding: String = connection
-                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-                .map_err(|error| corrupt(error.to_string()))?;
-            if finding != "ok" {
-                return Err(corrupt(finding));
-            }
-        }
-        found => return Err(LedgerError::Version { path: path.to_owned(), found }),
-    }
-    Ok(())
 }
 
 fn write_in_groups(
@@ -305,15 +335,28 @@ fn write_in_groups(
             let Ok(write) = queue.try_recv() else { break };
             group.push(write);
         }
-        while let Err(NoRoom(reason)) = commit(&connection, &mut group) {
+        let damage = loop {
+            let reason = match commit(&connection, &mut group) {
+                Ok(()) => break None,
+                Err(NoCommit::Damaged(finding)) => break Some(finding),
+                Err(NoCommit::NoRoom(reason)) => reason,
+            };
             let _ = connection.execute_batch("ROLLBACK");
             if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {
                 error!(
                     reason,
-                    "the ledger cannot be written and sources wait; make room on the disk of state.directory"
+                    "the ledger cannot be written and sources wait; make room on the disk of state.directory, or mend it"
                 );
             }
             thread::sleep(NO_ROOM_PAUSE);
+        };
+        if let Some(finding) = damage {
+            let path: PathBuf = connection.path().unwrap_or_default().into();
+            for write in group {
+                write.fail(LedgerError::Corrupt { path: path.clone(), finding: finding.clone() });
+            }
+            // Whoever writes next finds the ledger closed.
+            return;
         }
         if room.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err()) {
             info!("the ledger can be written again");
@@ -326,11 +369,11 @@ fn write_in_groups(
 }
 
 /// Runs a group in one transaction. A write that fails in itself is undone alone.
-fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), NoRoom> {
+fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), NoCommit> {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    // Whatever stops the frame around the writes (a full disk, a lost file) concerns the group as a whole, and waiting is all
-    // that can be done about it without losing a write.
-    let frame = |sql: &str| run(sql).map_err(|error: rusqlite::Error| NoRoom(error.to_string()));
+    // Whatever stops the frame around the writes (a full disk, a lost file) concerns the group as a whole, and but for damage waiting
+    // is all that can be done about it without losing a write.
+    let frame = |sql: &str| run(sql).map_err(|error: rusqlite::Error| NoCommit::of(&error));
     frame("BEGIN IMMEDIATE")?;
     for write in group {
         frame("SAVEPOINT one")?;
@@ -354,4 +397,37 @@ fn is_no_room(error: &rusqlite::Error) -> bool {
                 | ErrorCode::CannotOpen
         )
     )
+}
+
+/// Errors that say that the file does not hold what was written.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            error,
+            FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..)
+        )
+}
+
+/// Whether the pages were checked; they were not if `stop` came first.
+async fn check_beside(path: PathBuf, stop: &CancellationToken) -> Result<bool, LedgerError> {
+    let (tell, told) = oneshot::channel();
+    // Unheard: the daemon is stopping, and this with it.
+    let work = move || open::check_in_use(&path, |handle| drop(tell.send(handle)));
+    let mut checking = tokio::task::spawn_blocking(work);
+    let interrupt = async {
+        let handle = told.await;
+        stop.cancelled().await;
+        if let Ok(handle) = handle {
+            handle.interrupt();
+        }
+    };
+    let checked = tokio::select! {
+        checked = &mut checking => checked,
+        () = interrupt => checking.await,
+    };
+    checked.map_err(|_| LedgerError::Closed)?
 }

@@ -28,6 +28,16 @@ pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Ledge
     Ok(ids.len())
 }
 
+/// Bytes of the ledger's file that its next rows will be written over: rows that are gone leave room inside the file, which itself
+/// never shrinks.
+///
+/// # Errors
+/// When the query fails.
+pub fn room_inside(connection: &Connection) -> Result<u64, LedgerError> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok(pragma("freelist_count")? * pragma("page_size")?)
+}
+
 /// Bytes below the state directory: ledger, outbox, spool and temporary files together. What cannot be read is not counted.
 pub fn size(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };

@@ -11,7 +11,7 @@ CREATE TABLE job (
     ended      INTEGER,                   -- when the last event was written
     body       TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX job_by_duty ON job (duty, due, id);
+CREATE INDEX job_by_duty ON job (duty, source, due, id);
 CREATE INDEX job_sending ON job (id) WHERE sending = 1;
 CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
 

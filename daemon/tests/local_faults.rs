@@ -1,0 +1,309 @@
+//! What the machine below the daemon does to it: a full disk, no descriptors, a clock that was set. Nothing is lost, nothing is paid for
+//! again, nobody has to restart anything.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use async_nats::{HeaderMap, jetstream};
+use rusqlite::Connection;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::json;
+use support::{
+    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, Setup,
+    has_own_mounts, wait_until, wav,
+};
+
+/// Room for a ledger and little else.
+const SMALL: u64 = 8 << 20;
+
+/// A daemon with a folder and an inbox.
+struct Stage {
+    nats: NatsServer,
+    service: Emulator,
+    hark: Hark,
+    inputs: Vec<Input>,
+    seed: u64,
+}
+
+impl Stage {
+    async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
+        let nats = NatsServer::start().await;
+        let service = Emulator::start(flags).await;
+        let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+        let hark = prepare(setup).start().await;
+        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
+    }
+
+    fn drop_files(&mut self, count: usize) {
+        for _ in 0..count {
+            let (name, audio) = self.recording("calls", 1.0);
+            self.hark.drop_file("calls", &name, &audio);
+        }
+    }
+
+    async fn publish(&mut self, count: usize, seconds: f64) {
+        let context = jetstream::new(self.nats.client().await);
+        for _ in 0..count {
+            let (name, audio) = self.recording("inbox", seconds);
+            let mut headers = HeaderMap::new();
+            headers.insert("Content-Type", "audio/wav");
+            headers.insert("Hark-Name", name);
+            let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
+            sent.await.unwrap();
+        }
+    }
+
+    fn recording(&mut self, source: &str, seconds: f64) -> (String, Vec<u8>) {
+        self.seed += 1;
+        let (name, audio) = (format!("{}.wav", self.seed), wav(seconds, self.seed));
+        self.inputs.push(Input::recognized(source, &name, &audio));
+        (name, audio)
+    }
+
+    async fn requests_are(&self, count: usize) {
+        wait_until(&format!("{count} requests"), CEILING, async || {
+            self.service.journal().iter().filter(|line| line["kind"] == "flash").count() >= count
+        })
+        .await;
+    }
+
+    /// Waits until every input is a settled job and every message acknowledged; then compares the records.
+    async fn check(self) {
+        let context = jetstream::new(self.nats.client().await);
+        wait_until("every job to be settled", REDELIVERY, async || {
+            let ledger = LedgerRecord::read(&self.hark.path("state"));
+            let waiting = context.get_stream("HARK_AUDIO").await.unwrap().cached_info().state.messages;
+            ledger.jobs.len() >= self.inputs.len() && ledger.open().next().is_none() && waiting == 0
+        })
+        .await;
+        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept() {
+    if has_own_mounts("a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept") {
+        outlive_a_full_disk(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "two minutes: messages are delivered again meanwhile"]
+async fn a_disk_that_is_full_for_longer_than_messages_wait_is_outlived() {
+    if has_own_mounts("a_disk_that_is_full_for_longer_than_messages_wait_is_outlived") {
+        outlive_a_full_disk(Duration::from_secs(75)).await;
+    }
+}
+
+async fn outlive_a_full_disk(longer: Duration) {
+    let mut stage =
+        Stage::set(&["--token-delay", "150ms"], |setup| setup.folder("calls").small_disk("state", SMALL))
+            .await;
+    stage.drop_files(4);
+    stage.publish(4, 1.0).await;
+    stage.requests_are(8).await;
+    stage.hark.disk("state").fill();
+    // The service answers, and nothing of it can be written down. What comes now waits where it is.
+    stage.hark.not_ready("full").await;
+    stage.drop_files(4);
+    stage.publish(4, 1.0).await;
+    wait_until("the whole text of eight answers", CEILING, async || {
+        let partials = stage.hark.partials();
+        let is_whole =
+            |input: &&Input| partials.iter().any(|event| event.body["text"] == input.text.as_str());
+        stage.inputs.iter().filter(is_whole).count() == 8
+    })
+    .await;
+    stage.hark.not_ready("spooled").await;
+    assert!(stage.hark.events().await.iter().all(|event| event.kind() != "transcript.final"));
+
+    tokio::time::sleep(longer).await;
+    stage.hark.disk("state").empty();
+    let begin = Instant::now();
+    stage.hark.ended_jobs(8).await;
+    let elapsed = begin.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?} after there was room");
+    stage.hark.ready().await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_daemon_stops_and_starts_on_a_full_disk() {
+    if !has_own_mounts("a_daemon_stops_and_starts_on_a_full_disk") {
+        return;
+    }
+    let mut stage =
+        Stage::set(&["--flash-delay", "1500ms"], |setup| setup.folder("calls").small_disk("state", SMALL))
+            .await;
+    stage.drop_files(2);
+    stage.hark.ended_jobs(2).await;
+    stage.hark.disk("state").fill();
+    stage.drop_files(2);
+    stage.hark.not_ready("full").await;
+    let begin = Instant::now();
+    assert!(stage.hark.stop().await.success());
+    assert!(begin.elapsed() < Duration::from_secs(11), "{:?}", begin.elapsed());
+
+    stage.hark.kill_and_launch();
+    stage.hark.not_ready("").await;
+    stage.hark.disk("state").empty();
+    stage.hark.ready().await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_room_too() {
+    if !has_own_mounts("a_first_start_waits_for_room_too") {
+        return;
+    }
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").small_disk("state", SMALL);
+    setup.disk("state").fill();
+    let mut hark = setup.launch().await;
+    wait_until("the daemon to say what it waits for", CEILING, async || {
+        hark.log().contains("make room on it")
+    })
+    .await;
+    hark.disk("state").empty();
+    hark.ready().await;
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    hark.next_event("job.completed").await;
+}
+
+#[tokio::test]
+async fn recordings_wait_where_they_are_for_room_where_they_are_put_away() {
+    if !has_own_mounts("recordings_wait_where_they_are_for_room_where_they_are_put_away") {
+        return;
+    }
+    let mut stage = Stage::set(&[], |setup| {
+        let done = setup.path("done");
+        let lines = format!("when_done = \"move\"\ndone_directory = '{}'\n", done.display());
+        setup.folder_with("calls", &lines).small_disk("done", SMALL)
+    })
+    .await;
+    stage.hark.disk("done").fill();
+    stage.drop_files(3);
+    stage.hark.ended_jobs(3).await;
+    wait_until("the daemon to say why they stay", CEILING, async || {
+        stage.hark.log().contains("cannot be put away")
+    })
+    .await;
+    let names = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(stage.hark.path(folder)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("calls"), ["1.wav", "2.wav", "3.wav"]);
+    stage.hark.disk("done").empty();
+    let begin = Instant::now();
+    wait_until("the recordings to be put away", CEILING, async || names("calls").is_empty()).await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?} after there was room", begin.elapsed());
+    assert_eq!(names("done"), ["1.wav", "2.wav", "3.wav"], "nothing half written is left");
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
+    let mut stage = Stage::set(&[], |setup| setup.folder("calls").set("state.max_size", "\"32MiB\"")).await;
+    stage.drop_files(1);
+    stage.hark.ended_jobs(1).await;
+    let large = stage.hark.path("state").join("large");
+    std::fs::File::create(&large).unwrap().set_len(40 << 20).unwrap();
+    stage.hark.not_ready("state.max_size").await;
+    stage.drop_files(3);
+    stage.publish(3, 1.0).await;
+    // Longer than a file or message takes on its way in.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A request for messages that was open before may bring some in.
+    let taken = LedgerRecord::read(&stage.hark.path("state")).jobs;
+    assert_eq!(taken.iter().filter(|job| job.source == "calls").count(), 1);
+
+    std::fs::remove_file(large).unwrap();
+    stage.hark.ready().await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn without_descriptors_work_waits_and_nothing_is_blamed_for_it() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup.folder("calls")).await;
+    stage.drop_files(2);
+    stage.hark.ended_jobs(2).await;
+    let process = stage.hark.process().id();
+    let limit = |descriptors: u64| {
+        let pid = Pid::from_raw(i32::try_from(process).unwrap());
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        prlimit(pid, Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
+    };
+    // As many as it has, and one: whatever needs two at a time does not get them.
+    limit(Footprint::of(process).descriptors as u64 + 1);
+    stage.drop_files(20);
+    stage.publish(5, 1.0).await;
+    wait_until("the daemon to notice", CEILING, async || stage.hark.log().contains("Too many open files"))
+        .await;
+    let before = processor_time(process);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let spent = processor_time(process) - before;
+    assert!(spent < Duration::from_millis(1_500), "it spins: {spent:?} of processor time in 3 s");
+
+    limit(1_024);
+    stage.hark.ended_jobs(27).await;
+    let blamed: Vec<_> =
+        stage.hark.events().await.into_iter().filter(|event| event.kind() == "job.failed").collect();
+    assert!(blamed.is_empty(), "{blamed:?}");
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
+    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    stage.service.set_faults(json!([{"kind": "status", "status": 503}])).await;
+    stage.drop_files(3);
+    for _ in 0..3 {
+        stage.hark.next_event("job.retrying").await;
+    }
+    stage.hark.kill();
+    // As it is after a step back by an hour: what was due soon is due in an hour.
+    let ledger = Connection::open(stage.hark.path("state").join("ledger.sqlite3")).unwrap();
+    ledger.execute("UPDATE job SET due = due + 3600000", []).unwrap();
+    drop(ledger);
+    stage.service.set_faults(json!([])).await;
+    stage.hark.restart().await;
+    stage.hark.ended_jobs(3).await;
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_stop_is_over_in_ten_seconds_whoever_stands_still() {
+    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    stage.service.pause();
+    stage.drop_files(3);
+    stage.publish(3, 1.0).await;
+    wait_until("requests to be under way", CEILING, async || {
+        let ledger = LedgerRecord::read(&stage.hark.path("state"));
+        ledger.jobs.len() == 6 && ledger.jobs.iter().all(|job| job.duty != "prepare")
+    })
+    .await;
+    stage.nats.pause();
+    let begin = Instant::now();
+    let status = stage.hark.stop().await;
+    let elapsed = begin.elapsed();
+    assert!(status.success(), "{status}");
+    assert!(elapsed < Duration::from_millis(10_500), "{elapsed:?}");
+    stage.nats.resume();
+    stage.service.resume();
+    stage.hark.restart().await;
+    stage.hark.ended_jobs(6).await;
+}
+
+/// Of a process, all threads.
+fn processor_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u64 = [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum();
+    Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
+}
