@@ -330,7 +330,7 @@ async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_in_sile
         let input = stage.drop_recording(if number % 10 == 0 { "archive" } else { "calls" });
         input.ends = support::Ends::EitherWay;
     }
-    wait_until("half of the jobs", CEILING, async || stage.requests("flash") > 150).await;
+    wait_until("half of the jobs", Duration::from_secs(60), async || stage.requests("flash") > 150).await;
     stage.service.set_faults(json!([])).await;
     let state = stage.hark.path("state");
     wait_until("all jobs", Duration::from_secs(60), async || {

@@ -25,6 +25,10 @@ pub struct Metrics {
     pub recognize_billed_seconds: IntCounterVec,
     /// 1 while a model's queue is held (bad key, arrears, rights), by engine.
     pub recognize_held: IntGaugeVec,
+    /// Tasks that may have ended half a day ago and whose result has not come.
+    pub recognize_results_expiring: IntGauge,
+    /// Results of tasks that are gone at the service.
+    pub recognize_results_lost: IntCounter,
     /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
     pub plugin_state: IntGaugeVec,
     /// Events that a plugin was given and did not master, by plugin and reason (error, crash, timeout, rubbish).
@@ -90,6 +94,14 @@ impl Metrics {
                 &["engine"],
             ),
             recognize_held: gauges("hark_recognize_held", "1 while a model's queue is held", &["engine"]),
+            recognize_results_expiring: gauge(
+                "hark_recognize_results_expiring",
+                "Tasks whose result has not come for half a day; the service deletes it after one",
+            ),
+            recognize_results_lost: counter(
+                "hark_recognize_results_lost_total",
+                "Results of tasks that are gone at the service",
+            ),
             plugin_state: gauges(
                 "hark_plugin_state",
                 "1 for the state that a plugin is in",

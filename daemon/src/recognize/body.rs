@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::error::{Error, fault};
-use crate::job::{Job, audio};
+use crate::job::Job;
+use crate::job::audio::{self, Unopened};
 
 /// The code of a recording that is not what was hashed any more.
 pub(crate) const CHANGED: &str = "RecordingChanged";
@@ -40,15 +41,15 @@ impl Content {
     /// The bytes of a job. Does not read them yet.
     ///
     /// # Errors
-    /// A fault for the job's last event: gone, changed, not readable, not local.
-    pub fn of(job: &Job, state_directory: &Path) -> Result<Content, Fault> {
+    /// See [`Unopened`].
+    pub fn of(job: &Job, state_directory: &Path) -> Result<Content, Unopened> {
         let file = audio::open(job, state_directory)?;
         let unreadable = |error: io::Error| {
             fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}"))
         };
         let bytes = file.metadata().map_err(unreadable)?.len();
         if job.recording.bytes.is_some_and(|expected| expected != bytes) {
-            return Err(changed());
+            return Err(changed().into());
         }
         let sha256 = job.recording.sha256.clone();
         let job = job.clone();
@@ -229,17 +230,17 @@ impl Reader {
         self.hasher.update(&read);
         self.offset += wanted;
         self.done = self.offset == self.content.bytes;
-        let mut chunk = std::mem::take(&mut self.before);
         if !self.encode {
             if self.done {
                 self.verify()?;
             }
             return Ok(Bytes::from(read));
         }
-        STANDARD.encode_string(&read, &mut chunk);
+        let mut chunk = std::mem::take(&mut self.before).into_bytes();
+        append_base64(&read, &mut chunk, self.after.len());
         if self.done {
             self.verify()?;
-            chunk.push_str(&self.after);
+            chunk.extend(self.after.as_bytes());
         }
         Ok(Bytes::from(chunk))
     }
@@ -252,6 +253,18 @@ impl Reader {
             _ => Ok(()),
         }
     }
+}
+
+/// In one piece and with room for `more` behind it; a String would grow by and by, and check what is ASCII anyway.
+fn append_base64(bytes: &[u8], text: &mut Vec<u8>, more: usize) {
+    let begin = text.len();
+    // Of a chunk: the cast cannot cut.
+    let length = encoded_length(bytes.len() as u64) as usize;
+    text.reserve_exact(length + more);
+    text.resize(begin + length, 0);
+    // The room is what base64 takes. Were it too small, the body would be too short and the request fail, not be wrong.
+    let written = STANDARD.encode_slice(bytes, &mut text[begin..]).unwrap_or(0);
+    text.truncate(begin + written);
 }
 
 fn changed() -> Fault {

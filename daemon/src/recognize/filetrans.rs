@@ -52,6 +52,9 @@ pub enum Task {
     Failed(Error),
 }
 
+/// The code of a task that the service does not know (any more).
+pub const TASK_UNKNOWN: &str = "TaskUnknown";
+
 /// A result's code where it is gone for good, most likely after its 24 hours.
 pub const RESULT_GONE: &str = "ResultGone";
 
@@ -101,7 +104,7 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
         })),
         Some("UNKNOWN") => {
             let message = "the service does not know the task any more: expired, or of another account's key";
-            Task::Failed(Error::unknown("TaskUnknown", message))
+            Task::Failed(Error::unknown(TASK_UNKNOWN, message))
         }
         // RUNNING, SUSPENDED, and whatever is added: anything but an end.
         Some(_) => Task::Running,
@@ -111,8 +114,12 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
 
 /// Fetches a result and makes segments of it.
 pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Error> {
-    let mut response =
-        client.storage().get(url).timeout(client.timeouts().call).send().await.map_err(unanswered)?;
+    // The call's time is for its beginning: a large result over a slow line has as long as it moves.
+    let call = tokio::time::timeout(client.timeouts().call, client.storage().get(url).send());
+    let mut response = call
+        .await
+        .map_err(|_| Error::again("NoAnswer", "the result's host did not answer in time"))?
+        .map_err(unanswered)?;
     let status = response.status().as_u16();
     match status {
         200 => {}

@@ -9,6 +9,7 @@
 mod body;
 mod client;
 pub mod error;
+mod expiry;
 mod filetrans;
 mod flash;
 pub mod lanes;
@@ -21,6 +22,7 @@ mod text;
 mod upload;
 mod verdict;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,10 +32,10 @@ use jiff::Timestamp;
 pub use body::Content;
 pub use client::{BuildError, Timeouts};
 pub use error::{Error, Verdict};
-pub use filetrans::{RESULT_GONE, SubmitRequest, Task};
+pub use filetrans::{RESULT_GONE, SubmitRequest, TASK_UNKNOWN, Task};
 pub use flash::{Audio, FlashRequest, Listener};
 pub use queue::Turn;
-pub use tasks::{TaskList, TaskRow};
+pub use tasks::LostSubmit;
 
 use crate::config::{Dashscope, Secret};
 use crate::http::metrics::Metrics;
@@ -163,7 +165,10 @@ impl Recognizer {
                 Ok(Task::NothingSaid { seconds })
             }
             Ok(Task::Failed(mut error)) => {
-                self.billed(Engine::Filetrans, error.billed_seconds);
+                // One that is not found, or not understood, is asked for again.
+                if error.verdict != Verdict::Unknown {
+                    self.billed(Engine::Filetrans, error.billed_seconds);
+                }
                 inner.filetrans.learn(&mut error);
                 Ok(Task::Failed(error))
             }
@@ -175,33 +180,42 @@ impl Recognizer {
         }
     }
 
-    /// Fetches the result of a task that succeeded, and was charged with so many `seconds`.
+    /// Fetches the result of a task that succeeded, and was charged with so many `seconds`; and remembers what it was for, so that no
+    /// search for another task has to.
     ///
     /// # Errors
     /// The task is paid for all the same. [`Verdict::Unknown`] (gone, unreadable): a query gives a fresh URL; if that does not help
     /// either, the transcript is lost and only another submit brings it. Else ask again after [`Error::retry`].
-    pub async fn result(&self, url: &str, seconds: u64) -> Result<Transcript, Error> {
+    pub async fn result(&self, task_id: &str, url: &str, seconds: u64) -> Result<Transcript, Error> {
         let file = filetrans::result(&self.inner.client, url).await?;
+        if !file.file_url.is_empty() {
+            self.inner.known.learn(task_id, &file.file_url);
+        }
         self.billed(Engine::Filetrans, seconds);
         Ok(file.into_transcript(seconds))
     }
 
-    /// Tasks of a model that were submitted since a time, newest first, in a bounded number of pages.
-    ///
-    /// # Errors
-    /// As of [`Recognizer::query`].
-    pub async fn list(&self, model: &str, since: Timestamp) -> Result<TaskList, Error> {
-        tasks::list(&self.inner.client, &self.inner.queries, model, since).await
-    }
-
-    /// What became of a submit of unknown fate: looks for a task whose result names the uploaded object. `sent_at`: not after the
-    /// request may have left; a later time would find nothing and have it paid again.
+    /// What became of a submit of unknown fate: looks for a task whose result names the uploaded object.
     ///
     /// # Errors
     /// As of [`Recognizer::query`]; nothing is decided.
-    pub async fn reconcile(&self, model: &str, object: &str, sent_at: Timestamp) -> Result<Listing, Error> {
+    pub async fn reconcile(&self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
         let inner = &*self.inner;
-        tasks::reconcile(&inner.client, &inner.queries, &inner.known, model, object, sent_at).await
+        tasks::reconcile(&inner.client, &inner.queries, &inner.known, submit).await
+    }
+
+    /// Which of these tasks have ended, as far as the task list tells: a hint, and a hundred of them for the price of one query.
+    /// `since`: not after the first was made.
+    ///
+    /// # Errors
+    /// As of [`Recognizer::query`]; [`Error::retry`] is `None` where the service has no list.
+    pub async fn survey(
+        &self,
+        model: &str,
+        since: Timestamp,
+        tasks: &HashSet<String>,
+    ) -> Result<HashMap<String, bool>, Error> {
+        tasks::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await
     }
 
     fn billed(&self, engine: Engine, seconds: u64) {

@@ -1,14 +1,15 @@
-//! The task list: the one way to find a task again whose submit was not heard of.
+//! The task list: the one way to find a task again whose submit was not heard of, and the cheap way to hear of a thousand.
 //!
 //! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
 //! never because it is the only one left: a stranger's transcript would be published.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tracing::debug;
 
 use super::client::{Client, missing, unanswered};
 use super::error::{Error, Verdict};
@@ -18,30 +19,48 @@ use crate::job::machine::Listing;
 
 /// A row of the task list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskRow {
-    /// The task.
-    pub task_id: String,
+struct TaskRow {
+    task_id: String,
     /// `PENDING`, `RUNNING`, `SUCCEEDED`, …
-    pub status: String,
+    status: String,
+    created: Option<Timestamp>,
 }
 
-/// Tasks of a model, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskList {
-    /// What the service listed.
-    pub rows: Vec<TaskRow>,
-    /// There was nothing more to list.
-    pub complete: bool,
+/// A submit of which nobody knows whether the service took it.
+#[derive(Debug, Clone, Copy)]
+pub struct LostSubmit<'a> {
+    /// The service's model name.
+    pub model: &'a str,
+    /// Unique name of its upload.
+    pub object: &'a str,
+    /// Not after it may have left: a later time would find nothing and have it paid again.
+    pub since: Timestamp,
+    /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
+    pub until: Option<Timestamp>,
+}
+
+/// Tasks of a model that were made in a time.
+#[derive(Debug, Clone, Copy)]
+struct Span<'a> {
+    model: &'a str,
+    since: Timestamp,
+    until: Option<Timestamp>,
 }
 
 /// Most rows that the service gives at once.
 const PAGE: usize = 100;
-/// Pages read at most: with 100 submits a minute, some twenty minutes.
-const PAGES: usize = 20;
+/// How often a page is asked for.
+const PAGE_TRIES: u32 = 4;
+/// Pages read at most, newest first: with 100 submits a minute, those of the last three hours.
+const PAGES: usize = 200;
+/// Pages read to hear how a thousand tasks stand: some may be strangers'.
+const SURVEY_PAGES: usize = 40;
 /// Clocks differ, and the request left before it was given up.
 const MARGIN: Duration = Duration::from_secs(600);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
+
+const SUCCEEDED: &str = "SUCCEEDED";
 
 /// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
 #[derive(Debug, Default)]
@@ -55,7 +74,13 @@ impl Known {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned()
     }
 
-    fn learn(&self, task_id: &str, file_url: &str) {
+    /// The task of an upload, where some other job's search has met it.
+    fn task_of(&self, object: &str) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
+    }
+
+    pub(crate) fn learn(&self, task_id: &str, file_url: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Known::MOST {
             known.clear();
@@ -64,74 +89,126 @@ impl Known {
     }
 }
 
-pub(crate) async fn list(
-    client: &Client,
-    pace: &Pace,
-    model: &str,
-    since: Timestamp,
-) -> Result<TaskList, Error> {
-    // Nobody documents the zone. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then more is listed.
-    let start = since.strftime("%Y%m%d%H%M%S").to_string();
-    let mut rows = Vec::new();
-    for page in 1..=PAGES {
-        let query = [
-            ("page_no", page.to_string()),
-            ("page_size", PAGE.to_string()),
-            ("start_time", start.clone()),
-            ("model_name", model.to_owned()),
-        ];
-        let call = client.get(&["tasks"]).query(&query);
-        let answer = pace
-            .free(async {
-                let response = call.send().await.map_err(unanswered)?;
-                client.json(response).await.map_err(Error::of_a_free_call)
-            })
-            .await?;
-        let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
-        rows.extend(listed.iter().filter_map(|row| read_row(row, model, since)));
-        if listed.len() < PAGE {
-            return Ok(TaskList { rows, complete: true });
-        }
-    }
-    Ok(TaskList { rows, complete: false })
-}
-
+/// Looks for the task of a submit: first at those that were made when it was sent.
 pub(crate) async fn reconcile(
     client: &Client,
     pace: &Pace,
     known: &Known,
-    model: &str,
-    object: &str,
-    sent_at: Timestamp,
+    submit: LostSubmit<'_>,
 ) -> Result<Listing, Error> {
-    if Timestamp::now().duration_since(sent_at).unsigned_abs() > MEMORY {
+    if Timestamp::now().duration_since(submit.since).unsigned_abs() > MEMORY {
         return Ok(Listing::CannotTell);
     }
-    let list = match list(client, pace, model, sent_at - MARGIN).await {
-        Ok(list) => list,
+    if let Some(task_id) = known.task_of(submit.object) {
+        return Ok(Listing::Found { task_id });
+    }
+    let span = Span { model: submit.model, since: submit.since, until: submit.until };
+    let (mut rows, is_complete) = match everything(client, pace, &span).await {
+        Ok(listed) => listed,
         // A service without a list will not have one tomorrow.
         Err(error) if error.verdict == Verdict::GiveUp || error.fault.code == "UnreadableAnswer" => {
             return Ok(Listing::CannotTell);
         }
         Err(error) => return Err(error),
     };
-    let mut verdict = if list.complete { Listing::Absent } else { Listing::CannotTell };
-    for row in &list.rows {
+    rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
+    let (mut undecided, mut cannot_tell) = (false, !is_complete);
+    for row in rows {
         match row.status.as_str() {
-            "SUCCEEDED" => match file_of(client, pace, known, &row.task_id).await? {
-                Some(file_url) if names(&file_url, object) => {
-                    return Ok(Listing::Found { task_id: row.task_id.clone() });
+            SUCCEEDED => match file_of(client, pace, known, &row.task_id).await {
+                Ok(Some(file_url)) if names(&file_url, submit.object) => {
+                    return Ok(Listing::Found { task_id: row.task_id });
                 }
-                Some(_) => {}
-                None => verdict = Listing::CannotTell,
+                Ok(Some(_)) => {}
+                Ok(None) => cannot_tell = true,
+                // One that is not told now is told the next time; the others are known by then.
+                Err(error) => {
+                    debug!(task = row.task_id, %error, "it is not told what this task was for");
+                    undecided = true;
+                }
             },
             // Ours or a stranger's, they cost nothing and bring nothing.
-            "FAILED" | "CANCELED" | "CANCELLED" | "UNKNOWN" => {}
-            _ if verdict == Listing::Absent => verdict = Listing::Undecided,
-            _ => {}
+            _ if row.has_ended() => {}
+            _ => undecided = true,
         }
     }
-    Ok(verdict)
+    // A repeat costs money, waiting does not; and no task runs for ever.
+    Ok(match () {
+        () if undecided => Listing::Undecided,
+        () if cannot_tell => Listing::CannotTell,
+        () => Listing::Absent,
+    })
+}
+
+/// All rows of a span, and whether these are all.
+async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<(Vec<TaskRow>, bool), Error> {
+    let mut listed = Vec::new();
+    for number in 1..=PAGES {
+        let mut tries = 1;
+        let (rows, is_last) = loop {
+            match page(client, pace, span, number).await {
+                // One page that does not come is no reason to begin anew.
+                Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
+                    debug!(number, %error, "a page of the task list does not come");
+                    tries += 1;
+                }
+                outcome => break outcome?,
+            }
+        };
+        listed.extend(rows);
+        if is_last {
+            return Ok((listed, true));
+        }
+    }
+    Ok((listed, false))
+}
+
+/// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
+pub(crate) async fn survey(
+    client: &Client,
+    pace: &Pace,
+    model: &str,
+    since: Timestamp,
+    tasks: &HashSet<String>,
+) -> Result<HashMap<String, bool>, Error> {
+    let span = Span { model, since, until: None };
+    let mut ended = HashMap::new();
+    for number in 1..=SURVEY_PAGES {
+        let (rows, is_last) = page(client, pace, &span, number).await?;
+        let ours = rows.into_iter().filter(|row| tasks.contains(&row.task_id));
+        ended.extend(ours.map(|row| (row.has_ended(), row.task_id)).map(|(ended, task)| (task, ended)));
+        if is_last || ended.len() == tasks.len() {
+            break;
+        }
+    }
+    Ok(ended)
+}
+
+/// Rows of one page that are in the span, newest first; and whether it is the last page.
+async fn page(
+    client: &Client,
+    pace: &Pace,
+    span: &Span<'_>,
+    number: usize,
+) -> Result<(Vec<TaskRow>, bool), Error> {
+    // Nobody documents the zone. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then more
+    // is listed. An end written so would leave ours out.
+    let start = (span.since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
+    let query = [
+        ("page_no", number.to_string()),
+        ("page_size", PAGE.to_string()),
+        ("start_time", start),
+        ("model_name", span.model.to_owned()),
+    ];
+    let call = client.get(&["tasks"]).query(&query);
+    let answer = pace
+        .free(async {
+            let response = call.send().await.map_err(unanswered)?;
+            client.json(response).await.map_err(Error::of_a_free_call)
+        })
+        .await?;
+    let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
+    Ok((listed.iter().filter_map(|row| read_row(row, span)).collect(), listed.len() < PAGE))
 }
 
 /// The file that a task was for; `None` if it can never be told.
@@ -174,23 +251,32 @@ fn rows_of(answer: &Value) -> Option<&Vec<Value>> {
         .find_map(|place| ["tasks", "data", "rows"].iter().find_map(|name| place.get(name)?.as_array()))
 }
 
-fn read_row(row: &Value, model: &str, since: Timestamp) -> Option<TaskRow> {
+impl TaskRow {
+    fn has_ended(&self) -> bool {
+        matches!(self.status.as_str(), SUCCEEDED | "FAILED" | "CANCELED" | "CANCELLED" | "UNKNOWN")
+    }
+}
+
+fn read_row(row: &Value, span: &Span<'_>) -> Option<TaskRow> {
     let text = |names: &[&str]| {
         let places = [row, &row["output"]];
         places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_str()))
     };
-    if text(&["model_name", "model"]).is_some_and(|other| other != model) {
+    if text(&["model_name", "model"]).is_some_and(|other| other != span.model) {
         return None;
     }
-    // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request.
+    // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request, and after its end.
     let created = row["gmt_create"].as_i64().and_then(|time| Timestamp::from_millisecond(time).ok());
-    if created.is_some_and(|created| created < since) {
+    let is_before = |created: Timestamp| created < span.since - MARGIN;
+    let is_after = |created: Timestamp| span.until.is_some_and(|until| created > until + MARGIN);
+    if created.is_some_and(|created| is_before(created) || is_after(created)) {
         return None;
     }
     let task_id = text(&["task_id"])?.to_owned();
     Some(TaskRow {
         task_id,
         status: text(&["task_status", "status"]).unwrap_or_default().to_ascii_uppercase(),
+        created,
     })
 }
 
@@ -199,6 +285,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn span(since: i64, until: Option<i64>) -> Span<'static> {
+        let time = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        Span { model: "m", since: time(since), until: until.map(time) }
+    }
 
     #[test]
     fn rows_are_found_wherever_they_stand() {
@@ -210,8 +301,7 @@ mod tests {
             json!({"data": {"tasks": rows}}),
         ] {
             let listed = rows_of(&answer).unwrap();
-            let read: Vec<_> =
-                listed.iter().filter_map(|row| read_row(row, "m", Timestamp::UNIX_EPOCH)).collect();
+            let read: Vec<_> = listed.iter().filter_map(|row| read_row(row, &span(0, None))).collect();
             assert_eq!(read.len(), 2, "{answer}");
             assert_eq!((read[1].task_id.as_str(), read[1].status.as_str()), ("b", "RUNNING"));
         }
@@ -219,12 +309,24 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_other_models_and_from_before_are_left_out() {
-        let since = Timestamp::from_millisecond(1_000_000).unwrap();
-        let row = |model: &str, created: i64| json!({"task_id": "a", "status": "PENDING", "model_name": model, "gmt_create": created});
-        assert!(read_row(&row("m", 1_000_001), "m", since).is_some());
-        assert!(read_row(&row("n", 1_000_001), "m", since).is_none());
-        assert!(read_row(&row("m", 999_999), "m", since).is_none());
+    fn rows_of_other_models_and_times_are_left_out() {
+        let span = span(2_000, Some(3_000));
+        let row = |model: &str, seconds: i64| json!({"task_id": "a", "status": "PENDING", "model_name": model, "gmt_create": seconds * 1_000});
+        // Ten minutes are left to clocks that differ.
+        let table = [(1_399, false), (1_400, true), (2_500, true), (3_600, true), (3_601, false)];
+        for (created, ours) in table {
+            assert_eq!(read_row(&row("m", created), &span).is_some(), ours, "{created}");
+        }
+        assert!(read_row(&row("n", 2_500), &span).is_none());
+        assert!(read_row(&json!({"task_id": "a"}), &span).is_some(), "a row without a time");
+    }
+
+    #[test]
+    fn what_one_search_met_another_need_not_look_for() {
+        let known = Known::default();
+        known.learn("task-1", "https://host/dir/a.wav?Signature=x");
+        assert_eq!(known.task_of("a.wav").as_deref(), Some("task-1"));
+        assert_eq!(known.task_of("b.wav"), None);
     }
 
     #[test]

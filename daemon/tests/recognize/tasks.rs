@@ -3,7 +3,7 @@ use std::time::Duration;
 use hark_sdk::event::{Engine, Timing};
 use harkd::job::Consequence;
 use harkd::job::machine::Listing;
-use harkd::recognize::{Content, Error, RESULT_GONE, SubmitRequest, Task, Verdict};
+use harkd::recognize::{Content, Error, LostSubmit, RESULT_GONE, SubmitRequest, Task, Verdict};
 use jiff::Timestamp;
 
 use crate::support::{CEILING, wav};
@@ -42,11 +42,15 @@ impl Bench {
         }
     }
 
+    async fn reconcile(&self, object: &str, since: Timestamp) -> Result<Listing, Error> {
+        self.recognizer.reconcile(LostSubmit { model: FILETRANS, object, since, until: None }).await
+    }
+
     /// Asks the list until it is decided.
     async fn listing(&self, object: &str, sent_at: Timestamp) -> Listing {
         let begin = std::time::Instant::now();
         loop {
-            let listing = self.recognizer.reconcile(FILETRANS, object, sent_at).await.unwrap();
+            let listing = self.reconcile(object, sent_at).await.unwrap();
             if listing != Listing::Undecided {
                 return listing;
             }
@@ -65,7 +69,7 @@ async fn a_long_recording_goes_up_and_comes_back_with_times() {
     let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
         panic!("no result")
     };
-    let transcript = bench.recognizer.result(&transcription_url, seconds).await.unwrap();
+    let transcript = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap();
     assert_eq!(transcript.text, text_of(&audio));
     assert_eq!(transcript.billed_seconds, seconds);
     assert!(seconds >= 399);
@@ -136,9 +140,9 @@ async fn a_result_that_is_gone_is_told_from_one_that_is_late() {
     let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
         panic!("no result")
     };
-    let late = bench.recognizer.result(&transcription_url, seconds).await.unwrap_err();
+    let late = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap_err();
     assert!(matches!(late.verdict, Verdict::Again { .. }), "{late:?}");
-    let gone = bench.recognizer.result(&transcription_url, seconds).await.unwrap_err();
+    let gone = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap_err();
     assert_eq!((gone.fault.code.as_str(), &gone.verdict), (RESULT_GONE, &Verdict::Unknown));
     assert!(!gone.fault.message.contains("Signature"), "{gone}");
 }
@@ -172,13 +176,13 @@ async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_noth
 async fn a_list_that_cannot_be_had_decides_nothing() {
     let bench = Bench::start(&[
         "--fault",
-        "status,on=list,next=1,status=503",
+        "status,on=list,next=4,status=503",
         "--fault",
-        "status,on=list,skip=1,status=404,html",
+        "status,on=list,skip=4,status=404,html",
     ])
     .await;
     let now = Timestamp::now();
-    assert!(bench.recognizer.reconcile(FILETRANS, "a.wav", now).await.unwrap_err().retry().is_some());
+    assert!(bench.reconcile("a.wav", now).await.unwrap_err().retry().is_some());
     assert_eq!(bench.listing("a.wav", now).await, Listing::CannotTell, "a service without a list");
     let yesterday = now - jiff::SignedDuration::from_hours(24);
     assert_eq!(bench.listing("a.wav", yesterday).await, Listing::CannotTell);
@@ -189,6 +193,6 @@ async fn a_task_that_still_runs_may_be_ours() {
     let bench = Bench::start(&["--fault", "task_stuck,on=submit,next=1"]).await;
     let url = bench.upload(&wav(1.0, 32), "a.wav").await;
     bench.submit(&url).await.unwrap();
-    let listing = bench.recognizer.reconcile(FILETRANS, "b.wav", Timestamp::now()).await.unwrap();
+    let listing = bench.reconcile("b.wav", Timestamp::now()).await.unwrap();
     assert_eq!(listing, Listing::Undecided);
 }

@@ -28,6 +28,9 @@ impl Emulator {
             .args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"])
             .arg("--journal")
             .arg(folder.path().join("journal"))
+            // Killed at the end, it could not remove a folder of its own.
+            .arg("--data")
+            .arg(folder.path().join("data"))
             .args(flags);
         let mut process = Process::start("dashscope-emulator", &mut command, folder.path());
         let mut ready = None;

@@ -31,7 +31,7 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             Ok(content) => {
                 Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
             }
-            Err(fault) => return around.give_up(&job, fault).await,
+            Err(unopened) => return around.not_opened(&job, unopened).await,
         },
     };
     let request = FlashRequest {

@@ -1,37 +1,65 @@
 //! Follows tasks at the service until they end, within the account's queries a second.
 //!
-//! The task ids are in the ledger; how soon each is asked again is in memory only, so a restart asks all of them at once, spread by
-//! the pacer.
+//! Hundreds of tasks are heard of through the task list (`survey`), others one by one. The task ids are in the ledger; how soon each is
+//! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be fetched is warned of long before (`expiry`), and is asked for until it is
+//! sure that it is gone, for another one has to be paid.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::{Blame, Fault};
-use jiff::Timestamp;
-use tokio::time::Instant;
-use tracing::{info, warn};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::error;
 use uuid::Uuid;
 
 use super::Surroundings;
+use super::ask::{Asked, ask};
+use super::downtime::Downtime;
+use super::survey::{self, Listing, survey};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::machine::Fact;
-use crate::job::{Consequence, Duty, Failure, Job, State, Transcript};
-use crate::recognize::{Error, Task};
+use crate::job::{Duty, State};
+use crate::recognize::expiry::{self, rough};
 
 /// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
 /// thousand tasks the account's 20 queries a second take fifty seconds for a round.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long a task of which the list says that it runs is not asked for itself. The list is a hint, and its rows are not documented: one
+/// that lags or is misread may make an end late by this much, no more. A thousand tasks take 11 of the account's 20 queries a second.
+const LISTED_INTERVAL: Duration = Duration::from_secs(90);
+
 /// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
 
-/// Downloads of a result that may fail for a reason that another query would not mend, before the result counts as lost.
-const LOST_AFTER: u32 = 8;
+/// How often the tasks' ages are looked at.
+const LOOK: Duration = Duration::from_secs(60);
 
+/// A task that was not heard of since the start is none of whose result cannot be fetched, until everybody had his turn.
+const FIRST_ROUND: Duration = Duration::from_secs(300);
+
+/// A task that has not brought its transcript yet.
 struct Followed {
+    task_id: String,
+    model: String,
+    submitted_at: Timestamp,
+    since: Instant,
+    /// Its place on the agenda; none while it is asked.
+    at: Option<Instant>,
+    /// It has that place because the list says that it runs, and the list will say when it does not.
+    listed: bool,
     interval: Duration,
-    failures: u32,
+    /// Answers in a row that it, or its result, is not there.
+    misses: u32,
+    /// It had not ended then.
+    open_at: Timestamp,
+    /// Warnings that its events have.
+    warned: u32,
+    /// Why its result is not here, though it may have ended.
+    trouble: Option<String>,
 }
 
 /// Carries out `Duty::Follow` for all tasks until `around.stop`.
@@ -42,44 +70,88 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
     let mut followed: HashMap<Uuid, Followed> = HashMap::new();
     let mut agenda: BTreeSet<(Instant, Uuid)> = BTreeSet::new();
     let mut asking = FuturesUnordered::new();
+    let mut warning = FuturesUnordered::new();
+    let mut surveying = FuturesUnordered::new();
+    let mut next_survey = Instant::now();
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = true;
     // Tasks of an earlier life hold permits too.
-    let mut earlier_life = true;
+    let mut downtime: Option<Downtime> = None;
     loop {
         if look {
             look = false;
-            let due = around
-                .ledger
-                .read(|connection| jobs::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX))
-                .await?;
-            if std::mem::take(&mut earlier_life) {
-                around.tasks.forget_permits(due.ids.len());
+            let known: HashSet<Uuid> = followed.keys().copied().collect();
+            let found = around.ledger.read(move |connection| found(connection, &known)).await?;
+            if downtime.is_none() {
+                around.tasks.forget_permits(found.len());
+                let ids = found.iter().map(|(id, _)| *id).collect();
+                downtime = Some(Downtime::new(around.ledger.last_sign_of_life(), ids));
             }
-            for id in due.ids {
-                followed.entry(id).or_insert_with(|| {
-                    agenda.insert((Instant::now() + first_interval, id));
-                    Followed { interval: first_interval, failures: 0 }
-                });
+            for (id, state) in found {
+                if let Some(mut task) = Followed::new(state, first_interval) {
+                    task.place(&mut agenda, id, first_interval);
+                    followed.insert(id, task);
+                }
             }
         }
         while asking.len() < WIDTH {
             let Some(&(at, id)) = agenda.first().filter(|(at, _)| *at <= Instant::now()) else { break };
             agenda.remove(&(at, id));
-            asking.push(ask(around.clone(), id, followed.get(&id).map_or(0, |task| task.failures)));
+            let Some(task) = followed.get_mut(&id) else { continue };
+            (task.at, task.listed) = (None, false);
+            asking.push(ask(around.clone(), id, task.misses, task.open_at));
+        }
+        let by_list = followed.len() >= survey::MANY || followed.values().any(|task| task.listed);
+        if surveying.is_empty() && by_list && next_survey <= Instant::now() {
+            surveying.push(survey(around.clone(), followed.values().map(Followed::listing).collect()));
         }
         let next = agenda.first().map(|(at, _)| *at);
         tokio::select! {
-            Some((id, asked)) = asking.next(), if !asking.is_empty() => match asked? {
-                Asked::Over => {
+            Some((id, asked)) = asking.next(), if !asking.is_empty() => {
+                let asked = asked?;
+                if let Some(downtime) = &mut downtime {
+                    downtime.heard(id, &asked);
+                }
+                if let Asked::Over { .. } = asked {
                     followed.remove(&id);
                     around.tasks.add_permits(1);
+                    // The job may have another task already.
+                    look = true;
+                } else if let Some(task) = followed.get_mut(&id) {
+                    task.heard(asked, first_interval);
+                    task.place(&mut agenda, id, task.interval);
+                    warning.extend(task.warn(id).map(|fact| around.clone().tell_of(id, fact)));
                 }
-                Asked::Again { failed } => if let Some(task) = followed.get_mut(&id) {
-                    task.failures += u32::from(failed);
-                    task.interval = (task.interval * 3 / 2).min(LONGEST_INTERVAL.max(first_interval));
-                    agenda.insert((Instant::now() + task.interval, id));
-                },
-            },
+                around.show_expiring(&followed);
+            }
+            Some(survey) = surveying.next(), if !surveying.is_empty() => {
+                next_survey = Instant::now() + survey.again;
+                for (id, task) in &mut followed {
+                    match survey.ended.get(&task.task_id) {
+                        // What is troubled, or asked just now, keeps its rhythm.
+                        Some(_) if task.trouble.is_some() || task.at.is_none() => {}
+                        Some(true) => task.place(&mut agenda, *id, Duration::ZERO),
+                        Some(false) => {
+                            task.open_at = task.open_at.max(survey.asked_at);
+                            task.runs_by_list(&mut agenda, *id);
+                            if let Some(downtime) = &mut downtime {
+                                downtime.heard(*id, &Asked::Open);
+                            }
+                        }
+                        None if task.listed => task.place(&mut agenda, *id, task.interval),
+                        None => {}
+                    }
+                }
+            }
+            () = sleep_until(Some(next_survey)), if surveying.is_empty() && by_list => {}
+            Some(told) = warning.next(), if !warning.is_empty() => told?,
+            _ = ticks.tick() => {
+                for (id, task) in &mut followed {
+                    warning.extend(task.warn(*id).map(|fact| around.clone().tell_of(*id, fact)));
+                }
+                around.show_expiring(&followed);
+            }
             () = sleep_until(next), if asking.len() < WIDTH => {}
             () = around.ledger.woken(Duty::Follow) => look = true,
             () = around.stop.cancelled() => return Ok(()),
@@ -87,74 +159,122 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
     }
 }
 
-enum Asked {
-    Over,
-    Again { failed: bool },
+/// Tasks of the ledger that are not followed yet.
+fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
+    let mut found = Vec::new();
+    for id in jobs::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
+        if !known.contains(&id)
+            && let Some(job) = jobs::find(connection, id)?
+        {
+            found.push((id, job.state));
+        }
+    }
+    Ok(found)
 }
 
-async fn ask(around: Surroundings, id: Uuid, failures: u32) -> (Uuid, Result<Asked, LedgerError>) {
-    let asked = async {
-        let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over) };
-        let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over) };
-        match around.recognizer.query(task_id).await {
-            Ok(task) => ended(&around, &job, task_id, task, failures).await,
-            Err(error) => {
-                warn!(job = %id, task = task_id, %error, "the task's state is not told; asking again");
-                Ok(Asked::Again { failed: false })
+impl Followed {
+    /// As it stands in the ledger.
+    fn new(state: State, interval: Duration) -> Option<Followed> {
+        let State::Submitted { plan, task_id, submitted_at, warned } = state else { return None };
+        Some(Followed {
+            task_id,
+            model: plan.model,
+            submitted_at,
+            since: Instant::now(),
+            at: None,
+            listed: false,
+            interval,
+            misses: 0,
+            open_at: submitted_at,
+            warned,
+            trouble: None,
+        })
+    }
+
+    /// Gives it its place on the agenda.
+    fn place(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid, after: Duration) {
+        if let Some(at) = self.at.take() {
+            agenda.remove(&(at, id));
+        }
+        let at = Instant::now() + after;
+        agenda.insert((at, id));
+        (self.at, self.listed) = (Some(at), false);
+    }
+
+    /// Puts off the next question, once: the next list that says the same does not put it off again, or a list that is wrong would do
+    /// so for ever.
+    fn runs_by_list(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid) {
+        if !self.listed {
+            self.place(agenda, id, LISTED_INTERVAL);
+            self.listed = true;
+        }
+    }
+
+    fn listing(&self) -> Listing {
+        Listing { task_id: self.task_id.clone(), model: self.model.clone(), since: self.submitted_at }
+    }
+
+    fn heard(&mut self, asked: Asked, first_interval: Duration) {
+        self.interval = (self.interval * 3 / 2).min(LONGEST_INTERVAL.max(first_interval));
+        match asked {
+            Asked::Over { .. } => {}
+            Asked::Open => {
+                (self.misses, self.open_at, self.trouble) = (0, Timestamp::now(), None);
+            }
+            Asked::Missed(why) => {
+                // Soon: what is gone is not worth a place in the queue for long.
+                self.interval = (first_interval * 3u32.pow(self.misses.min(9))
+                    / 2u32.pow(self.misses.min(9)))
+                .min(self.interval);
+                self.misses += 1;
+                self.trouble = Some(why);
+            }
+            Asked::Troubled(why) => {
+                self.misses = 0;
+                self.trouble = Some(why);
             }
         }
-    };
-    (id, asked.await)
-}
+    }
 
-async fn ended(
-    around: &Surroundings,
-    job: &Job,
-    task_id: &str,
-    task: Task,
-    failures: u32,
-) -> Result<Asked, LedgerError> {
-    let fact = match task {
-        Task::Pending | Task::Running => return Ok(Asked::Again { failed: false }),
-        Task::Succeeded { transcription_url, seconds } => {
-            match around.recognizer.result(&transcription_url, seconds).await {
-                Ok(heard) => {
-                    info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
-                    let transcript = Transcript { billed_seconds: seconds, ..heard };
-                    Fact::Heard { transcript, revision: 0 }
-                }
-                // The next query tells a fresh address.
-                Err(error) if failures < LOST_AFTER => {
-                    warn!(job = %job.id, task = task_id, %error, "the result could not be read; asking again");
-                    return Ok(Asked::Again { failed: true });
-                }
-                Err(error) => failed(lost(&error), seconds),
-            }
+    /// Time since it was last known to run.
+    fn age(&self) -> SignedDuration {
+        Timestamp::now().duration_since(self.open_at)
+    }
+
+    fn is_expiring(&self) -> bool {
+        let waits = self.trouble.is_some() || self.since.elapsed() > FIRST_ROUND;
+        waits && expiry::warnings(self.age()) > 0
+    }
+
+    /// Says that its result may be lost, where that is due; gives what the job's events are to say.
+    fn warn(&mut self, id: Uuid) -> Option<Fact> {
+        let (age, due) = (self.age(), expiry::warnings(self.age()));
+        if !self.is_expiring() || due <= self.warned {
+            return None;
         }
-        Task::NothingSaid { seconds } => Fact::Heard {
-            transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },
-            revision: 0,
-        },
-        Task::Failed(error) => {
-            warn!(job = %job.id, task = task_id, %error, "the task failed");
-            let billed_seconds = error.billed_seconds;
-            failed(error.into_failure(job.attempts), billed_seconds)
-        }
-    };
-    around.advance(job, fact).await?;
-    Ok(Asked::Over)
+        self.warned = due;
+        let why = self.trouble.as_deref().unwrap_or("nothing was heard of the task");
+        let left = match (expiry::LIFE - age).max(SignedDuration::ZERO) {
+            left if left.is_zero() => "may have deleted it".to_owned(),
+            left => format!("may delete it in {}", rough(left)),
+        };
+        let waited = rough(age);
+        error!(job = %id, waited, why, "a task's result has not come; the service {left}, and then the recording has to be paid again");
+        let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
+        let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
+        Some(Fact::Expiring { warnings: due, fault, retry_in: self.interval })
+    }
 }
 
-fn failed(failure: Failure, billed_seconds: u64) -> Fact {
-    Fact::Failed { failure, billed_seconds, revision: 0 }
-}
+impl Surroundings {
+    fn show_expiring(&self, followed: &HashMap<Uuid, Followed>) {
+        let expiring = followed.values().filter(|task| task.is_expiring()).count();
+        let gauge = &self.recognizer.inner.metrics.recognize_results_expiring;
+        gauge.set(i64::try_from(expiring).unwrap_or(i64::MAX));
+    }
 
-/// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
-fn lost(error: &Error) -> Failure {
-    let message = format!("the task succeeded, but its result could not be read: {error}");
-    Failure {
-        fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
-        consequence: Consequence::Unknown,
+    async fn tell_of(self, id: Uuid, fact: Fact) -> Result<(), LedgerError> {
+        self.ledger.advance(id, fact, self.policy).await.map(drop)
     }
 }
 
@@ -162,5 +282,29 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Engine;
+
+    use super::*;
+    use crate::job::{Delivery, Plan};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_always_says_running_puts_a_question_off_but_once() {
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let state =
+            State::Submitted { plan, task_id: "task".into(), submitted_at: Timestamp::now(), warned: 0 };
+        let mut task = Followed::new(state, Duration::from_secs(2)).unwrap();
+        let (mut agenda, id, begin) = (BTreeSet::new(), Uuid::now_v7(), Instant::now());
+        task.place(&mut agenda, id, Duration::from_secs(2));
+        for _ in 0..10 {
+            task.runs_by_list(&mut agenda, id);
+            tokio::time::advance(Duration::from_secs(15)).await;
+        }
+        assert_eq!(agenda.into_iter().collect::<Vec<_>>(), [(begin + LISTED_INTERVAL, id)]);
     }
 }

@@ -1,9 +1,12 @@
 //! What is done to a job between the ledger and the service, one file a duty.
 
+mod ask;
+mod downtime;
 pub mod flash;
 pub mod follow;
 pub mod prepare;
 pub mod submit;
+mod survey;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,9 +23,11 @@ use super::Recognizer;
 use super::route::Offer;
 use crate::audio::Workers;
 use crate::config::Route;
+use crate::job::audio::Unopened;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::{self, Fact, Policy};
 use crate::job::{Consequence, Failure, Job, State};
+use crate::logging::Seldom;
 use crate::source::nats::{Claims, Standing, Unconfirmed};
 
 /// An answer about whose job it is holds this long: far below the consumers' `ack_wait`, after which another daemon may have it.
@@ -30,6 +35,9 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// How soon it is asked again whose job it is, where nobody could tell.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
+
+/// How soon a job is tried again for which the machine had no descriptor or process.
+const SHORTAGE: Duration = Duration::from_secs(2);
 
 /// Takes a partial on its way out; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
@@ -49,6 +57,8 @@ pub struct Surroundings {
     /// Permits for tasks in flight at the service.
     pub tasks: Arc<Semaphore>,
     pub on_partial: OnPartial,
+    /// What the machine has not is said once a minute.
+    pub shortage: Seldom,
     /// Cancelled when no new request may leave.
     pub stop: CancellationToken,
 }
@@ -123,6 +133,31 @@ impl Surroundings {
                 self.ledger.postpone(job.id, Timestamp::now() + UNCONFIRMED).await?;
                 Ok(false)
             }
+        }
+    }
+
+    /// A recording that cannot be opened ends its job; a machine that cannot open it is waited for, with the job where it is.
+    async fn not_opened(&self, job: &Job, unopened: Unopened) -> Result<(), LedgerError> {
+        match unopened {
+            Unopened::Fault(fault) => self.give_up(job, fault).await,
+            Unopened::NotNow(error) => {
+                self.wait_for_machine(error.to_string()).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps this place in the lane, so that no more is tried than the lane is wide.
+    async fn wait_for_machine(&self, shortage: String) {
+        if self.shortage.is_time() {
+            warn!(
+                shortage,
+                "the machine has not what the work needs and jobs wait; see the limit of open files (LimitNOFILE=), memory, processes"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SHORTAGE) => {}
+            () = self.stop.cancelled() => {}
         }
     }
 

@@ -1,17 +1,13 @@
 //! Looks inside a recording and makes its plan. Costs nothing at the service.
 
-use std::time::Duration;
-
 use hark_sdk::event::{Blame, Fault, Recording};
 
 use super::Surroundings;
+use crate::job::audio::{self, Unopened};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
-use crate::job::{Consequence, Failure, Job, Origin, audio};
+use crate::job::{Job, Origin};
 use crate::recognize::route::{Facts, plan};
-
-/// Our own trouble (no process to be had) may pass; the next look comes this much later.
-const AFTER_OUR_FAULT: Duration = Duration::from_secs(5);
 
 /// Carries out `Duty::Prepare`.
 ///
@@ -24,8 +20,9 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
         Look::Unusable(fault) => {
             return around.advance(&job, Fact::Unusable { recording: Box::new(recording), fault }).await;
         }
-        Look::NotNow(failure) => {
-            return around.advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await;
+        Look::NotNow(shortage) => {
+            around.wait_for_machine(shortage).await;
+            return Ok(());
         }
     }
     let facts = Facts {
@@ -46,14 +43,15 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
 enum Look {
     Done,
     Unusable(Fault),
-    NotNow(Failure),
+    NotNow(String),
 }
 
 async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings) -> Look {
     let Some(path) = audio::path(job, &around.state_directory) else { return Look::Done };
     let file = match audio::open(job, &around.state_directory) {
         Ok(file) => file,
-        Err(fault) => return Look::Unusable(fault),
+        Err(Unopened::Fault(fault)) => return Look::Unusable(fault),
+        Err(Unopened::NotNow(error)) => return Look::NotNow(format!("{}: {error}", path.display())),
     };
     let extension = recording
         .name
@@ -68,21 +66,16 @@ async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings
             recording.channels = probe.channels;
             Look::Done
         }
+        // Our own trouble is none of the recording's.
+        Err(error) if error.blame() == Blame::Hark => Look::NotNow(error.to_string()),
         Err(error) => {
             let name = recording.name.as_deref().unwrap_or("the recording");
-            let fault = Fault {
+            Look::Unusable(Fault {
                 code: error.code().into(),
                 blame: error.blame(),
                 message: format!("{name}: {error}"),
                 attempts: None,
-            };
-            match error.blame() {
-                Blame::Hark => Look::NotNow(Failure {
-                    fault,
-                    consequence: Consequence::Retry { after: AFTER_OUR_FAULT, counts: true },
-                }),
-                _ => Look::Unusable(fault),
-            }
+            })
         }
     }
 }

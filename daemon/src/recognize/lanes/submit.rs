@@ -7,7 +7,7 @@ use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::{Fact, Listing};
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Content, SubmitRequest};
+use crate::recognize::{Content, LostSubmit, SubmitRequest};
 
 /// Carries out `Duty::Submit`.
 ///
@@ -37,7 +37,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             let object = format!("{}-{}.{extension}", job.id, job.attempts + 1);
             let content = match Content::of(&job, &around.state_directory) {
                 Ok(content) => content,
-                Err(fault) => return around.give_up(&job, fault).await,
+                Err(unopened) => return around.not_opened(&job, unopened).await,
             };
             let uploaded = tokio::select! {
                 uploaded = around.recognizer.upload(&plan.model, content, &object) => uploaded,
@@ -90,9 +90,10 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
-    let State::Reconciling { plan, object, sent_at, .. } = &job.state else { return Ok(()) };
+    let State::Reconciling { plan, object, sent_at, until, .. } = &job.state else { return Ok(()) };
+    let submit = LostSubmit { model: &plan.model, object, since: *sent_at, until: *until };
     let listing = tokio::select! {
-        listing = around.recognizer.reconcile(&plan.model, object, *sent_at) => listing,
+        listing = around.recognizer.reconcile(submit) => listing,
         () = around.stop.cancelled() => return Ok(()),
     };
     match listing {

@@ -1,0 +1,165 @@
+//! One question about a task, and what is made of the answer.
+//!
+//! Asking costs nothing and another result does: so it is asked for until the service deletes it, unless the service says that it is
+//! gone.
+
+use hark_sdk::event::{Blame, Engine, Fault};
+use jiff::{SignedDuration, Timestamp};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::Surroundings;
+use crate::job::ledger::LedgerError;
+use crate::job::machine::Fact;
+use crate::job::{Consequence, Failure, Job, State, Transcript};
+use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Verdict, expiry};
+
+/// Answers in a row that task or result are gone, before that is believed: one may come from a server that lags behind.
+const GONE_AFTER: u32 = 3;
+
+/// Results in a row that are not what is documented: a gateway's page may stand in for one for a minute.
+const UNREADABLE_AFTER: u32 = 8;
+
+/// What came of a question.
+pub(super) enum Asked {
+    /// There is nothing more to ask.
+    Over { lost: bool },
+    /// It has not ended.
+    Open,
+    /// It, or its result, is not there; that has to be confirmed.
+    Missed(String),
+    /// Nobody could tell, or give the result.
+    Troubled(String),
+}
+
+/// Asks how a task stands, fetches its result, and tells the job. `misses`: answers in a row that it is not there; `open_at`: it had not
+/// ended then.
+pub(super) async fn ask(
+    around: Surroundings,
+    id: Uuid,
+    misses: u32,
+    open_at: Timestamp,
+) -> (Uuid, Result<Asked, LedgerError>) {
+    let asked = async {
+        let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
+        let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
+        match around.recognizer.query(task_id).await {
+            Ok(task) => {
+                let age = Timestamp::now().duration_since(open_at);
+                ended(&around, &job, task_id, task, Patience { misses, age }).await
+            }
+            Err(error) => {
+                warn!(job = %id, task = task_id, %error, "the task's state is not told; asking again");
+                Ok(Asked::Troubled(error.to_string()))
+            }
+        }
+    };
+    (id, asked.await)
+}
+
+/// How long it is worth to ask for a task's result: it costs nothing, and another result does.
+#[derive(Clone, Copy)]
+struct Patience {
+    misses: u32,
+    age: SignedDuration,
+}
+
+impl Patience {
+    /// What is to be made of an answer that brings no result; `None`: it is lost.
+    fn judge(self, error: &Error) -> Option<Asked> {
+        if expiry::is_over(self.age) {
+            return None;
+        }
+        let enough = match error.verdict {
+            Verdict::Unknown if matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN) => {
+                if expiry::may_be_over(self.age) {
+                    1
+                } else {
+                    GONE_AFTER
+                }
+            }
+            Verdict::Unknown => UNREADABLE_AFTER,
+            _ => return Some(Asked::Troubled(error.to_string())),
+        };
+        (self.misses + 1 < enough).then(|| Asked::Missed(error.to_string()))
+    }
+}
+
+async fn ended(
+    around: &Surroundings,
+    job: &Job,
+    task_id: &str,
+    task: Task,
+    patience: Patience,
+) -> Result<Asked, LedgerError> {
+    let mut lost = false;
+    let fact = match task {
+        Task::Pending | Task::Running => return Ok(Asked::Open),
+        Task::Succeeded { transcription_url, seconds } => {
+            match around.recognizer.result(task_id, &transcription_url, seconds).await {
+                Ok(heard) => {
+                    info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
+                    let transcript = Transcript { billed_seconds: seconds, ..heard };
+                    Fact::Heard { transcript, revision: 0 }
+                }
+                Err(error) => {
+                    // The next query tells a fresh address.
+                    if let Some(asked) = patience.judge(&error) {
+                        warn!(job = %job.id, task = task_id, %error, "the result could not be read; asking again");
+                        return Ok(asked);
+                    }
+                    lost = true;
+                    around.recognizer.billed(Engine::Filetrans, seconds);
+                    say_lost(around, job, task_id, Some(seconds), &error);
+                    failed(result_lost(&error), seconds)
+                }
+            }
+        }
+        Task::NothingSaid { seconds } => Fact::Heard {
+            transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },
+            revision: 0,
+        },
+        Task::Failed(error) => {
+            if error.verdict == Verdict::Unknown {
+                if let Some(asked) = patience.judge(&error) {
+                    warn!(job = %job.id, task = task_id, %error, "the task is not found; asking again");
+                    return Ok(asked);
+                }
+                lost = true;
+                say_lost(around, job, task_id, None, &error);
+            } else {
+                warn!(job = %job.id, task = task_id, %error, "the task failed");
+            }
+            let billed_seconds = error.billed_seconds;
+            failed(error.into_failure(job.attempts), billed_seconds)
+        }
+    };
+    around.advance(job, fact).await?;
+    Ok(Asked::Over { lost })
+}
+
+fn failed(failure: Failure, billed_seconds: u64) -> Fact {
+    Fact::Failed { failure, billed_seconds, revision: 0 }
+}
+
+/// What was paid for and never came, for the person who has to answer for it.
+fn say_lost(around: &Surroundings, job: &Job, task_id: &str, billed_seconds: Option<u64>, error: &Error) {
+    around.recognizer.inner.metrics.recognize_results_lost.inc();
+    error!(
+        job = %job.id,
+        recording = job.recording.uri,
+        task = task_id,
+        billed_seconds,
+        %error,
+        "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
+    );
+}
+
+/// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
+fn result_lost(error: &Error) -> Failure {
+    let message = format!("the task succeeded, but its result could not be read: {error}");
+    Failure {
+        fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
+        consequence: Consequence::Unknown,
+    }
+}

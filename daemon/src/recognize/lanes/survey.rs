@@ -1,0 +1,63 @@
+//! How hundreds of tasks stand, heard from the task list: a page of it tells of a hundred, which one by one would take five seconds of
+//! the account's queries. What has ended by the list is asked for itself at once; what runs, less often.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{debug, warn};
+
+use super::Surroundings;
+
+/// Below this, tasks are asked one by one.
+pub(super) const MANY: usize = 64;
+
+/// From one survey to the next: with what has ended then, an end is noticed well within a minute.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// Where the service has no list, it is not asked for one more often than this.
+const NO_LIST: Duration = Duration::from_secs(3600);
+
+/// A task to look for.
+pub(super) struct Listing {
+    pub(super) task_id: String,
+    pub(super) model: String,
+    /// Not after it was made.
+    pub(super) since: Timestamp,
+}
+
+/// What the list says.
+pub(super) struct Survey {
+    /// Whether they have ended, by task; those that the list did not show are missing.
+    pub(super) ended: HashMap<String, bool>,
+    /// Not after the list was written.
+    pub(super) asked_at: Timestamp,
+    /// When to ask next.
+    pub(super) again: Duration,
+}
+
+/// Reads the list once for all of them.
+pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey {
+    let mut survey = Survey { ended: HashMap::new(), asked_at: Timestamp::now(), again: INTERVAL };
+    let mut by_model: BTreeMap<String, (Timestamp, HashSet<String>)> = BTreeMap::new();
+    for Listing { task_id, model, since } in tasks {
+        let (first, tasks) = by_model.entry(model).or_insert_with(|| (since, HashSet::new()));
+        *first = since.min(*first);
+        tasks.insert(task_id);
+    }
+    for (model, (since, tasks)) in by_model {
+        match around.recognizer.survey(&model, since, &tasks).await {
+            Ok(ended) => {
+                debug!(model, tasks = tasks.len(), listed = ended.len(), "the task list was read");
+                survey.ended.extend(ended);
+            }
+            Err(error) => {
+                warn!(model, %error, "the task list does not answer; tasks are asked one by one");
+                // A list that is not understood today will not be in a minute.
+                let passes = error.retry().filter(|_| error.fault.code != "UnreadableAnswer");
+                survey.again = passes.map_or(NO_LIST, |wait| wait.max(INTERVAL));
+            }
+        }
+    }
+    survey
+}

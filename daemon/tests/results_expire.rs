@@ -1,0 +1,161 @@
+//! Results of tasks live for a day at the service. The day is shortened by putting the clock of the ledger back.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
+
+fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
+    let route = "route = \"long\"\n";
+    let long = "[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
+    Hark::new().nats(nats).asr(service).folder_with("archive", route).lines(long)
+}
+
+/// What the state directory of a daemon that is not running would be had it ended so long ago.
+fn put_back(state: &Path, ago: Duration) {
+    let then = Timestamp::now() - SignedDuration::try_from(ago).unwrap();
+    let ledger = Connection::open(state.join("ledger.sqlite3")).unwrap();
+    let submitted = "UPDATE job SET body = json_set(body, '$.state.submitted_at', ?1) WHERE duty = 'follow'";
+    ledger.execute(submitted, [then.to_string()]).unwrap();
+    let lock = std::fs::File::options().write(true).open(state.join("lock")).unwrap();
+    lock.set_modified(SystemTime::now() - ago).unwrap();
+}
+
+fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 3600)
+}
+
+fn requests(service: &Emulator, kind: &str) -> usize {
+    service.journal().iter().filter(|line| line["kind"] == kind).count()
+}
+
+fn retries(events: &[Heard], code: &str) -> usize {
+    events
+        .iter()
+        .filter(|event| event.body["error"]["code"] == code && event.kind() == "job.retrying")
+        .count()
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_down_for_too_long_says_what_it_lost() {
+    tokio::join!(down_for_31_hours(0), down_for_31_hours(1));
+}
+
+async fn down_for_31_hours(ambiguous_retries: usize) {
+    const KEPT: SignedDuration = SignedDuration::from_secs(4);
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "2s", "--result-ttl", "4s"]).await;
+    let mut hark = setup(&nats, &service)
+        .set("dashscope.ambiguous_retries", &ambiguous_retries.to_string())
+        .start()
+        .await;
+    service.set_faults(json!([{"kind": "task_stuck", "next": 1}])).await;
+    for number in 0..3 {
+        hark.drop_file("archive", &format!("{number}.wav"), &wav(2.0, number));
+        hark.next_event("job.submitted").await;
+    }
+    hark.kill();
+    assert_eq!(requests(&service, "task"), 0, "nothing had ended");
+    wait_until("two results to be deleted", CEILING, async || {
+        let journal = service.journal();
+        let ended = journal.iter().filter(|line| line["kind"] == "task");
+        let times: Vec<Timestamp> =
+            ended.map(|line| line["time"].as_str().unwrap().parse().unwrap()).collect();
+        times.len() == 2 && times.iter().all(|ended| Timestamp::now() > *ended + KEPT)
+    })
+    .await;
+    put_back(&hark.path("state"), hours(31));
+    hark.restart().await;
+    for end in hark.ended_jobs(2).await {
+        let kind = if ambiguous_retries == 0 { "job.failed" } else { "job.completed" };
+        assert_eq!(end.kind(), kind, "{}", end.body);
+        assert_eq!(end.body["possible_duplicate_charge"] == true, ambiguous_retries > 0, "{}", end.body);
+        assert!(ambiguous_retries > 0 || end.body["error"]["code"] == "TaskUnknown", "{}", end.body);
+    }
+    assert_eq!(requests(&service, "submit"), 3 + 2 * ambiguous_retries);
+    let log = hark.log();
+    let lost: Vec<&str> = log.lines().filter(|line| line.contains("the result of a task is lost")).collect();
+    assert_eq!(lost.len(), 2, "once a job");
+    assert!(
+        lost.iter().all(|line| line.contains("recording=\"file:///") && line.contains("task=")),
+        "{lost:?}"
+    );
+    let summary = "the daemon was down for 31 h; results of 2 tasks that ended meanwhile are gone";
+    assert_eq!(log.matches(summary).count(), 1, "what became of all of them");
+    let (_, metrics) = hark.get("/metrics").await.unwrap();
+    assert!(metrics.contains("hark_recognize_results_lost_total 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_as_it_is_there() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "100ms", "--fault", "status,on=result"]).await;
+    let mut hark = setup(&nats, &service).start().await;
+    hark.drop_file("archive", "a.wav", &wav(2.0, 1));
+    let job = hark.next_event("job.submitted").await.job().to_owned();
+    // More often than an answer that says that it is gone.
+    wait_until("many tries", CEILING, async || requests(&service, "result") > 5).await;
+    assert_eq!(hark.events_of(&job).await.len(), 2, "nothing to be told of it yet");
+    hark.kill();
+    put_back(&hark.path("state"), hours(21));
+    hark.restart().await;
+    let warning = hark.next_event("job.retrying").await;
+    assert_eq!(
+        (&warning.body["error"]["code"], &warning.body["error"]["blame"]),
+        (&json!("ResultExpiring"), &json!("service"))
+    );
+    let message = warning.body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("21 h") && message.contains("in 2 h") && message.contains("500"), "{message}");
+    wait_until("the metric", CEILING, async || {
+        let (_, metrics) = hark.get("/metrics").await.unwrap();
+        metrics.contains("hark_recognize_results_expiring 1")
+    })
+    .await;
+    // Another start finds the warning in the ledger and does not repeat it.
+    let before = requests(&service, "result");
+    hark.restart().await;
+    wait_until("it to be asked for again", CEILING, async || requests(&service, "result") > before + 1).await;
+    service.set_faults(json!([])).await;
+    let end = hark.ended_jobs(1).await.remove(0);
+    assert_eq!(end.kind(), "job.completed");
+    assert_eq!(end.body["possible_duplicate_charge"], json!(null), "{}", end.body);
+    assert_eq!(retries(&hark.events_of(&job).await, "ResultExpiring"), 1);
+    assert_eq!(requests(&service, "submit"), 1);
+    let (_, metrics) = hark.get("/metrics").await.unwrap();
+    assert!(metrics.contains("hark_recognize_results_expiring 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_answer_that_a_result_is_gone_is_confirmed_before_it_is_paid_for_again() {
+    let gone = |status: u16| json!({"kind": "result_expired", "status": status});
+    let unknown = json!({"kind": "task_unknown", "on": ["query"]});
+    let unreadable = json!({"kind": "garbage", "on": ["result"]});
+    tokio::join!(
+        is_repeated_after(2, gone(404), false),
+        is_repeated_after(3, gone(404), true),
+        is_repeated_after(3, gone(403), true),
+        is_repeated_after(2, unknown.clone(), false),
+        is_repeated_after(3, unknown, true),
+        is_repeated_after(7, unreadable.clone(), false),
+        is_repeated_after(8, unreadable, true),
+    );
+}
+
+async fn is_repeated_after(times: usize, mut fault: Value, repeated: bool) {
+    let nats = NatsServer::start().await;
+    fault["next"] = json!(times);
+    let service = Emulator::start(&["--task-delay", "50ms"]).await;
+    service.set_faults(json!([fault])).await;
+    let mut hark = setup(&nats, &service).start().await;
+    hark.drop_file("archive", "a.wav", &wav(2.0, 1));
+    let end = hark.ended_jobs(1).await.remove(0);
+    assert_eq!(end.kind(), "job.completed", "{fault}");
+    assert_eq!(end.body["possible_duplicate_charge"] == true, repeated, "{fault}: {}", end.body);
+    assert_eq!(requests(&service, "submit"), 1 + usize::from(repeated), "{fault}");
+}
