@@ -55,6 +55,38 @@ async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_message_does_not_wait_for_a_folder_full_of_recordings() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .set("dashscope.requests_per_minute", "600")
+        .set("dashscope.concurrency", "4")
+        .folder("calls")
+        .inbox("inbox", "hark.audio.inbox")
+        .start()
+        .await;
+    for number in 0..150 {
+        hark.drop_file("calls", &format!("{number}.wav"), &wav(1.0, number));
+    }
+    wait_until("the folder to be taken in", CEILING, async || {
+        hark.events().await.iter().filter(|event| event.kind() == "job.accepted").count() == 150
+    })
+    .await;
+
+    put(&jetstream::new(nats.client().await), &[("Content-Type", "audio/wav")], wav(1.0, 999)).await;
+    let mut before_it = 0;
+    wait_until("the end of the message's job", CEILING, async || {
+        let ended = hark.ended_jobs(1).await;
+        before_it = ended.iter().take_while(|event| event.body["source"] != "inbox").count();
+        before_it < ended.len()
+    })
+    .await;
+    assert!(before_it < 120, "{before_it} recordings of the folder went first");
+}
+
+#[tokio::test]
 async fn bad_messages_are_answered_and_harm_nothing_else() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;

@@ -23,7 +23,9 @@ use crate::job::{FileIdentity, Job, Origin};
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
     /// Moving it failed.
-    #[error("moving {from} to {to}: {error}; the folder must be writable by harkd's user")]
+    #[error(
+        "moving {from} to {to}: {error}; its disk must have room and the folder be writable by harkd's user"
+    )]
     Move { from: PathBuf, to: PathBuf, error: io::Error },
     /// Deleting it failed.
     #[error("deleting {path}: {error}; its folder must be writable by harkd's user")]
@@ -133,13 +135,11 @@ fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, job: Uuid, sha
     };
     if !copied(to) && !copied(other) {
         let unfinished = folder.join(format!(".{job}.part"));
-        let mut source = crate::os::open_recording(from).map_err(io::Error::other)?;
-        let mut target = File::create(&unfinished)?;
-        io::copy(&mut source, &mut target)?;
-        let times = source.metadata()?;
-        target.set_permissions(times.permissions())?;
-        target.set_times(fs::FileTimes::new().set_modified(times.modified()?))?;
-        target.sync_all()?;
+        if let Err(error) = copy_bytes(from, &unfinished) {
+            // Half a copy takes the last room of a full disk; what there is to say of its removal is said by the copy's own error.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
         if hash(&unfinished)? != sha256 {
             fs::remove_file(&unfinished)?;
             warn!(%job, "the file changed while it was moved; it stays");
@@ -156,6 +156,16 @@ fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, job: Uuid, sha
         sync(folder)?;
     }
     remove(from)
+}
+
+fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = crate::os::open_recording(from).map_err(io::Error::other)?;
+    let mut target = File::create(to)?;
+    io::copy(&mut source, &mut target)?;
+    let times = source.metadata()?;
+    target.set_permissions(times.permissions())?;
+    target.set_times(fs::FileTimes::new().set_modified(times.modified()?))?;
+    target.sync_all()
 }
 
 /// Renames, unless the new name is taken.

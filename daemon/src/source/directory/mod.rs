@@ -13,8 +13,11 @@
 //! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
 //! copy beside the original, is a new one.
 
+mod complaints;
 pub mod done;
+mod gone;
 mod intake;
+mod piece;
 mod ready;
 mod scan;
 pub mod settle;

@@ -6,26 +6,27 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::intake::{self, Destination, Hashed};
-use super::ready::{self, Reading};
+use super::complaints::{Complaints, key_of};
+use super::intake::{self, Destination};
+use super::piece::{Read, read_piece};
 use super::settle::{Now, Settling, Verdict};
-use super::walk::{Choice, Found, Trouble, Walk};
+use super::walk::{Choice, Found, Walk};
 use super::watch::{Hints, Watch};
 use crate::config::Existing;
 use crate::http::metrics::Metrics;
 use crate::job::Duty;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
-use crate::os::NotARecording;
+use crate::os;
 
 /// Files listed and compared at once.
-const PIECE: usize = 512;
+pub(super) const PIECE: usize = 512;
 
 /// Files that may wait for standing still: one that waits is looked at by itself, the others cost a full scan.
 const MOST_WAITING: usize = 10_000;
@@ -37,18 +38,6 @@ const READERS: usize = 4;
 /// by itself.
 const READ_FILES: usize = 64;
 const READ_BYTES: u64 = 16 << 20;
-
-/// Files that were missing at one full scan, to be forgotten at the next.
-const MOST_MISSING: usize = 10_000;
-
-/// Equal files that are asked whether they have gone, when another of the same bytes comes.
-const MOST_EQUAL: usize = 256;
-
-/// An empty file is mentioned when it has been one for so long.
-const EMPTY_FOR: Duration = Duration::from_secs(60);
-
-/// Things that were complained about, so as not to do it again at each scan.
-const MOST_COMPLAINTS: usize = 1_000;
 
 /// A file's ctime comes from the kernel's coarse clock, which lags behind the one read here by a timer tick (10 ms at most; more on a
 /// virtual machine that was not let run). What came this shortly before the first start counts as new: it is heard, not lost.
@@ -89,14 +78,14 @@ pub struct Surroundings {
 
 /// The state of looking at one folder.
 pub struct Scan {
-    around: Surroundings,
+    pub(super) around: Surroundings,
     pub settling: Settling,
     /// While the first scan goes on: when the folder was first watched.
     first: Option<First>,
     reading: JoinSet<Result<Read, LedgerError>>,
     in_flight: HashSet<PathBuf>,
-    missing: HashSet<PathBuf>,
-    complaints: HashSet<String>,
+    pub(super) missing: HashSet<PathBuf>,
+    pub(super) complaints: Complaints,
     said_no_lease: bool,
     /// Some folder gives no hints.
     pub hintless: bool,
@@ -118,16 +107,6 @@ enum Compared {
     Fresh(Vec<Known>),
 }
 
-/// What came of a piece that was read.
-#[derive(Default)]
-struct Read {
-    files: Vec<Found>,
-    again: Vec<Found>,
-    unreadable: Vec<(Found, NotARecording)>,
-    unleased: bool,
-    accepted: u64,
-}
-
 impl Scan {
     /// Begins. Nothing is looked at yet.
     ///
@@ -146,7 +125,7 @@ impl Scan {
             reading: JoinSet::new(),
             in_flight: HashSet::new(),
             missing: HashSet::new(),
-            complaints: HashSet::new(),
+            complaints: Complaints::default(),
             said_no_lease: false,
             hintless: is_network,
         })
@@ -293,11 +272,11 @@ impl Scan {
             .read(move |connection| {
                 let mut met = 0;
                 let mut compared = Vec::with_capacity(found.len());
-                for found in found {
+                for found in &found {
                     let known = files::at_path(connection, &source, &found.path)?;
                     met += u64::from(known.is_some());
-                    let verdict = compare(connection, &source, known, &found)?;
-                    compared.push((found, verdict));
+                    let verdict = compare(connection, &source, known, found)?;
+                    compared.push((found.clone(), verdict));
                 }
                 Ok((compared, met))
             })
@@ -376,6 +355,8 @@ impl Scan {
             while self.reading.len() >= READERS {
                 self.read().await?;
             }
+            // Files wait where they lie.
+            self.around.ledger.admitted().await;
             let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
             let stop = self.around.stop.clone();
             self.reading.spawn(read_piece(piece, to, ledger, stop));
@@ -394,9 +375,7 @@ impl Scan {
         for (found, error) in read.unreadable {
             self.settling.postpone(&found.path, found.stamp, now());
             self.around.metrics.source_unreadable.with_label_values(&[source]).inc();
-            if self.complaints.len() < MOST_COMPLAINTS
-                && self.complaints.insert(format!("{:?}{:?}", found.path, found.stamp))
-            {
+            if self.complaints.is_first(key_of(&found)) {
                 warn!(source, path = %found.path.display(), %error, "a recording waits because it cannot be read");
             }
         }
@@ -412,86 +391,6 @@ impl Scan {
             self.around.ledger.wake(Duty::Prepare);
             self.around.ledger.wake(Duty::Publish);
             info!(source, recordings = read.accepted, "taken in");
-        }
-    }
-
-    /// Forgets files that were missing at the last full scan and still are. In between, whoever moved one has had the time to be
-    /// found; so a row stays while a file of its size has not stood still.
-    async fn forget_gone(&mut self, met: u64, devices: HashSet<u64>) -> Result<(), ScanError> {
-        let source = self.around.destination.source.clone();
-        let counted = source.clone();
-        if self.around.ledger.read(move |connection| files::count(connection, &counted)).await? == met {
-            self.missing.clear();
-            return Ok(());
-        }
-        let mut missing = HashSet::new();
-        let mut after = PathBuf::new();
-        loop {
-            let (from, of) = (after.clone(), source.clone());
-            let known = self.around.ledger.read(move |c| files::page(c, &of, &from, PIECE)).await?;
-            let Some(last) = known.last() else { break };
-            after = last.path.clone();
-            let absent = blocking(move || {
-                let is_absent = |known: &Known| {
-                    std::fs::symlink_metadata(&known.path).is_err_and(|error| intake::is_absence(&error))
-                };
-                known.into_iter().filter(is_absent).collect::<Vec<_>>()
-            })
-            .await?;
-            let mut gone = Vec::new();
-            for known in absent {
-                // Nothing of this filesystem was met: it is not mounted now, and its files are not gone.
-                if !devices.contains(&known.identity.dev) {
-                    continue;
-                }
-                if self.missing.contains(&known.path) && !self.settling.has_size(known.identity.size) {
-                    gone.push(known);
-                } else if missing.len() < MOST_MISSING {
-                    missing.insert(known.path);
-                }
-            }
-            if !gone.is_empty() {
-                let of = source.clone();
-                self.around
-                    .ledger
-                    .write(move |connection| {
-                        gone.iter().try_for_each(|known| files::remove(connection, &of, &known.path))
-                    })
-                    .await?;
-            }
-        }
-        self.missing = missing;
-        Ok(())
-    }
-
-    fn mention_empty(&mut self, found: &Found) {
-        let age = now().wall_ns.saturating_sub(found.stamp.ctime_ns);
-        if age > i64::try_from(EMPTY_FOR.as_nanos()).unwrap_or(i64::MAX)
-            && self.complaints.len() < MOST_COMPLAINTS
-            && self.complaints.insert(format!("{:?}{:?}", found.path, found.stamp))
-        {
-            let source = &self.around.destination.source;
-            warn!(source, path = %found.path.display(), "the file is empty; it is no recording until something is written to it");
-        }
-    }
-
-    fn complain_of(&mut self, trouble: &Trouble) {
-        let source = &self.around.destination.source;
-        let (key, message) = match trouble {
-            Trouble::Watch(error) => {
-                self.hintless = true;
-                (error.key(), format!("{error}; until then changes are found by rescans alone"))
-            }
-            Trouble::List(folder, error) => (
-                folder.display().to_string(),
-                format!(
-                    "listing {}: {error}; give harkd's user read and execute permission",
-                    folder.display()
-                ),
-            ),
-        };
-        if self.complaints.len() < MOST_COMPLAINTS && self.complaints.insert(key) {
-            warn!(source, "{message}");
         }
     }
 
@@ -521,81 +420,10 @@ fn compare(
     Ok(Compared::Fresh(twins))
 }
 
-async fn read_piece(
-    piece: Vec<Found>,
-    to: Destination,
-    ledger: Ledger,
-    stop: CancellationToken,
-) -> Result<Read, LedgerError> {
-    let files = piece.clone();
-    let (mut read, mut hashed) = blocking(move || {
-        let mut read = Read::default();
-        let mut hashed = Vec::new();
-        for found in piece {
-            match ready::read(&found, &stop) {
-                Reading::Hashed { sha256, leased } => {
-                    read.unleased |= !leased;
-                    hashed.push(Hashed { found, sha256, vacated: Vec::new() });
-                }
-                Reading::NotYet => read.again.push(found),
-                Reading::Gone => {}
-                Reading::Unreadable(error) => read.unreadable.push((found, error)),
-            }
-        }
-        (read, hashed)
-    })
-    .await?;
-    read.files = files;
-    if hashed.is_empty() {
-        return Ok(read);
-    }
-    find_vacated(&mut hashed, &to, &ledger).await?;
-    let jobs = ledger
-        .write(move |connection| {
-            hashed
-                .iter()
-                .filter_map(|file| intake::take_in(connection, &to, file).transpose())
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
-    for job in &jobs {
-        debug!(%job, "taken in");
-    }
-    read.accepted = jobs.len() as u64;
-    Ok(read)
-}
-
-/// Finds files of the same bytes that are not where they were.
-async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) -> Result<(), LedgerError> {
-    let mut hashes: Vec<String> = hashed.iter().map(|file| file.sha256.clone()).collect();
-    hashes.sort_unstable();
-    hashes.dedup();
-    let source = to.source.clone();
-    let equal = ledger
-        .read(move |connection| {
-            let mut equal = Vec::new();
-            for sha256 in &hashes {
-                equal.extend(files::with_sha256(connection, &source, sha256, MOST_EQUAL)?);
-            }
-            Ok(equal)
-        })
-        .await?;
-    if equal.is_empty() {
-        return Ok(());
-    }
-    let vacated: Vec<Known> =
-        blocking(move || equal.into_iter().filter(intake::is_vacated).collect()).await?;
-    for file in hashed {
-        let same = vacated.iter().filter(|known| known.sha256.as_ref() == Some(&file.sha256));
-        file.vacated = same.cloned().collect();
-    }
-    Ok(())
-}
-
-/// Both clocks at this moment.
+/// Both clocks at this moment. The wall's never steps forward: a file written just before a step would seem to have stood still for long.
 pub fn now() -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
+    let wall_ns = os::cautious_now().as_nanosecond();
+    Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall_ns).unwrap_or(i64::MAX) }
 }
 
 fn not_a_folder(path: PathBuf) -> ScanError {
@@ -603,6 +431,8 @@ fn not_a_folder(path: PathBuf) -> ScanError {
 }
 
 /// A blocking thread ends without an answer only when the runtime does, and the ledger with it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LedgerError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LedgerError> {
     spawn_blocking(work).await.map_err(|_| LedgerError::Closed)
 }

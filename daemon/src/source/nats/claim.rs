@@ -175,7 +175,7 @@ impl Claim {
         let since = self.since.unwrap_or(self.accepted_at);
         let (state, inherited) = match (self.state, self.plan.clone(), self.task_id.clone()) {
             (Stage::Submitted, Some(plan), Some(task_id)) => {
-                (State::Submitted { plan, task_id, submitted_at: since }, false)
+                (State::Submitted { plan, task_id, submitted_at: since, warned: 0 }, false)
             }
             (Stage::Submitting, Some(plan), _) => {
                 (State::Submitting { plan, object: self.object.clone(), sent_at: since }, true)
@@ -242,8 +242,14 @@ mod tests {
             Just(State::Queued { plan: plan() }),
             Just(State::Submitting { plan: plan(), object: object(), sent_at: now }),
             Just(State::Submitting { plan: plan(), object: None, sent_at: now }),
-            Just(State::Reconciling { plan: plan(), object: "object-1".into(), absences: 1, sent_at: now }),
-            Just(State::Submitted { plan: plan(), task_id: "task-1".into(), submitted_at: now }),
+            Just(State::Reconciling {
+                plan: plan(),
+                object: "object-1".into(),
+                absences: 1,
+                sent_at: now,
+                until: None
+            }),
+            Just(State::Submitted { plan: plan(), task_id: "task-1".into(), submitted_at: now, warned: 0 }),
             Just(State::Heard { plan: plan(), transcript: Transcript::default() }),
             Just(State::Ended { failed: false, bad_input: false }),
             Just(State::Stored { failed: false, bad_input: false }),

@@ -17,37 +17,70 @@ use super::share::Claims;
 /// How often the server hears that a message is worked on; a third of the consumer's `ack_wait`, so that one lost sign does no harm.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// The messages at hand, by job. A job may have several: deliveries of the same message, or other messages with the same id.
+/// How many jobs of its messages a source may have at hand. What is beyond it stays in the stream, for whichever daemon gets to it
+/// first.
+#[derive(Debug, Clone, Copy)]
+pub struct Slots {
+    /// That have not come to the service, or whose request is under way there: some more than there can be requests at a time.
+    pub waiting: usize,
+    /// Beyond these, whose task is at the service.
+    pub tasks: usize,
+}
+
+impl Slots {
+    /// How many are free when `held` jobs are at hand, `tasks` of which are at the service.
+    fn free(self, held: usize, tasks: usize) -> usize {
+        let waiting = self.waiting.saturating_sub(held - tasks);
+        waiting.min((self.waiting + self.tasks).saturating_sub(held))
+    }
+}
+
+/// The messages at hand, by job.
 #[derive(Default)]
 pub(super) struct Held {
-    by_job: Mutex<HashMap<Uuid, Vec<Arc<Acker>>>>,
+    by_job: Mutex<HashMap<Uuid, Holding>>,
     released: Notify,
+}
+
+/// What is at hand of a job.
+#[derive(Default)]
+struct Holding {
+    /// Several, where the same message was delivered again, or another one with the same id.
+    signs: Vec<Arc<Acker>>,
+    /// Its task is at the service.
+    is_task: bool,
 }
 
 impl Held {
     pub(super) fn hold(&self, job: Uuid, acker: Arc<Acker>) {
-        self.lock().entry(job).or_default().push(acker);
+        self.lock().entry(job).or_default().signs.push(acker);
     }
 
     pub(super) fn release(&self, job: Uuid) -> Vec<Arc<Acker>> {
-        let ackers = self.lock().remove(&job).unwrap_or_default();
+        let holding = self.lock().remove(&job).unwrap_or_default();
         self.released.notify_one();
-        ackers
+        holding.signs
     }
 
-    /// Jobs with messages at hand.
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+    /// Says whether the job's task is at the service, where it takes none of the slots of those that wait for it.
+    pub(super) fn mark(&self, job: Uuid, is_task: bool) {
+        if let Some(holding) = self.lock().get_mut(&job) {
+            holding.is_task = is_task;
+            self.released.notify_one();
+        }
     }
 
-    /// Waits until fewer than `slots` jobs are at hand; returns how many are free.
-    pub(super) async fn free(&self, slots: usize) -> usize {
+    /// Waits until a slot is free; returns how many are.
+    pub(super) async fn free(&self, slots: Slots) -> usize {
         loop {
-            let held = self.len();
-            if held < slots {
-                return slots - held;
+            let (held, tasks) = {
+                let by_job = self.lock();
+                (by_job.len(), by_job.values().filter(|holding| holding.is_task).count())
+            };
+            match slots.free(held, tasks) {
+                0 => self.released.notified().await,
+                free => return free,
             }
-            self.released.notified().await;
         }
     }
 
@@ -73,7 +106,7 @@ impl Held {
                 heard = Instant::now();
             }
             for job in jobs() {
-                let signs = self.lock().get(&job).cloned().unwrap_or_default();
+                let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
                 for sign in signs {
                     if let Err(error) = sign.ack_with(AckKind::Progress).await {
                         debug!(%job, %error, "a sign of progress did not leave; the message may be delivered again");
@@ -83,7 +116,23 @@ impl Held {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Arc<Acker>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Holding>> {
         self.by_job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_at_the_service_leave_the_slots_to_those_that_wait_for_it() {
+        let slots = Slots { waiting: 4, tasks: 10 };
+        let table = [((0, 0), 4), ((3, 0), 1), ((4, 0), 0), ((9, 5), 0), ((9, 6), 1), ((10, 10), 4)];
+        for ((held, tasks), free) in table {
+            assert_eq!(slots.free(held, tasks), free, "{held} at hand, {tasks} of them tasks");
+        }
+        // Tasks that ended and whose events do not leave are still at hand: all together are bounded too.
+        assert_eq!((slots.free(13, 12), slots.free(14, 14), slots.free(20, 20)), (1, 0, 0));
     }
 }

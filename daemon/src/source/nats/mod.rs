@@ -6,12 +6,14 @@
 mod claim;
 mod held;
 mod message;
+mod remains;
 mod share;
 pub mod spool;
 mod takeover;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
@@ -19,6 +21,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
+use bytes::Bytes;
 use futures::StreamExt;
 use hark_sdk::event::{Fault, Recording};
 use jiff::Timestamp;
@@ -29,6 +32,7 @@ use uuid::Uuid;
 
 use self::claim::{Claim, Verdict};
 use self::held::Held;
+pub use self::held::Slots;
 use self::message::{Input, Said, bad};
 use self::share::is_settled;
 pub use self::share::{Claims, Standing, Unconfirmed};
@@ -40,7 +44,7 @@ use crate::http::metrics::Metrics;
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
-use crate::job::{Duty, Job, Origin, Ticket};
+use crate::job::{Duty, Job, Origin, State, Ticket};
 
 /// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
 const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -61,6 +65,9 @@ const MESSAGE_OVERHEAD: usize = 1 << 20;
 /// heartbeats: async-nats 0.51 forgets to wake its reader after one, and what came next would lie until the request ended.
 const EXPIRES: Duration = Duration::from_secs(10);
 
+/// What the source says of itself.
+type Watching = watch::Sender<Result<(), String>>;
+
 /// One `[[source]]` of kind `nats`.
 pub struct Subject {
     config: NatsSource,
@@ -75,7 +82,7 @@ pub struct Subject {
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
-    slots: usize,
+    slots: Slots,
     policy: Policy,
     metrics: Metrics,
     held: Arc<Held>,
@@ -96,7 +103,7 @@ pub struct Surroundings {
     pub routes: Vec<String>,
     pub allow: AllowList,
     /// Messages at hand at most; beyond it they stay in the stream.
-    pub slots: usize,
+    pub slots: Slots,
     pub policy: Policy,
     pub metrics: Metrics,
 }
@@ -140,11 +147,7 @@ impl Subject {
     ///
     /// # Errors
     /// When the stream does not capture the subject (configuration), or the ledger is closed or damaged.
-    pub async fn run(
-        &self,
-        watching: watch::Sender<Result<(), String>>,
-        stop: CancellationToken,
-    ) -> Result<(), SourceError> {
+    pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), SourceError> {
         let keep_alive = tokio::spawn({
             let (held, claims, stop) = (Arc::clone(&self.held), self.claims.clone(), stop.clone());
             async move { held.keep_alive(claims, stop).await }
@@ -169,7 +172,7 @@ impl Subject {
         spool::remove(&self.state_directory, job).await;
     }
 
-    async fn take_messages(&self, watching: &watch::Sender<Result<(), String>>) -> Result<(), SourceError> {
+    async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
         loop {
             let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
             let what = format!("source {}", self.config.name);
@@ -190,7 +193,7 @@ impl Subject {
                 "listening"
             );
             // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
-            let trouble = self.drain(&consumer).await?;
+            let trouble = self.drain(&consumer, watching).await?;
             warn!(source = self.config.name, reason = trouble, "the consumer is built again");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -229,7 +232,8 @@ impl Subject {
     }
 
     /// Takes messages until something goes wrong; returns what.
-    async fn drain(&self, consumer: &PullConsumer) -> Result<String, LedgerError> {
+    async fn drain(&self, consumer: &PullConsumer, watching: &Watching) -> Result<String, LedgerError> {
+        let mut looked_through = 0;
         loop {
             self.ledger.admitted().await;
             let free = self.held.free(self.slots).await;
@@ -246,18 +250,35 @@ impl Subject {
                 Ok(messages) => messages,
                 Err(error) => return Ok(error.to_string()),
             };
+            let mut is_quiet = true;
             while let Some(message) = messages.next().await {
+                is_quiet = false;
                 match message {
-                    Ok(message) => self.take(message).await?,
+                    Ok(message) => self.take(message, watching).await?,
                     Err(error) => return Ok(error.to_string()),
                 }
+            }
+            // Once a connection: only a server that was started again can have left something.
+            let connection = self.context.client().statistics().connects.load(Ordering::Relaxed);
+            if is_quiet && looked_through != connection && self.remove_remains(consumer).await? {
+                looked_through = connection;
             }
         }
     }
 
-    async fn take(&self, message: Message) -> Result<(), LedgerError> {
-        let (stream, sequence, published, delivery) = match message.info() {
-            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.published, info.delivered),
+    /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
+    fn place(&self, sequence: u64, published_ns: i128) -> String {
+        format!("{}.{sequence}@{published_ns}", self.stream.name)
+    }
+
+    /// What the ledger knows a message by. Ids are the sender's: they live in a name space of their own beside the places.
+    fn intake_key(&self, message_id: Option<&str>, place: &str) -> String {
+        message_id.map_or_else(|| place.to_owned(), |id| format!("id:{}:{id}", self.stream.name))
+    }
+
+    async fn take(&self, message: Message, watching: &Watching) -> Result<(), LedgerError> {
+        let (sequence, published, delivery) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.published, info.delivered),
             Err(error) => {
                 error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
                 return Ok(());
@@ -266,10 +287,8 @@ impl Subject {
         let (message, acker) = message.split();
         let acker = Arc::new(acker);
         let (said, input) = message::read(message.headers.as_ref(), &message.payload);
-        // A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
-        let place = format!("{stream}.{sequence}@{}", published.unix_timestamp_nanos());
-        // Ids are the sender's: they live in a name space of their own beside the places.
-        let key = said.message_id.as_ref().map_or_else(|| place.clone(), |id| format!("id:{stream}:{id}"));
+        let place = self.place(sequence, published.unix_timestamp_nanos());
+        let key = self.intake_key(said.message_id.as_deref(), &place);
 
         let known = self.ledger.read({
             let key = key.clone();
@@ -314,13 +333,14 @@ impl Subject {
             (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
                 self.claims.let_go(claim.job).await?;
                 let inputs = (said, input);
-                let (job, refusal) = self.job(claim.job, &stream, sequence, inputs, &message.payload).await?;
+                let (job, refusal) =
+                    self.job(claim.job, sequence, inputs, &message.payload, watching).await?;
                 let job = Job { ticket: Some(ticket), ..job };
                 return self.take_over(&claim, key, job, refusal, acker).await;
             }
         }
         let (mut job, refusal) =
-            self.job(claim.job, &stream, sequence, (said, input), &message.payload).await?;
+            self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
         job.ticket = Some(ticket);
         let policy = self.policy;
         self.held.hold(job.id, acker);
@@ -365,9 +385,13 @@ impl Subject {
     async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
         // Held first, then looked at: a job that settles in between finds the message, or is found settled.
         self.held.hold(job, acker);
-        let known = self.ledger.find(job).await?;
-        if known.is_none_or(|job| is_settled(&job)) {
-            self.settle(job, false).await;
+        match self.ledger.find(job).await? {
+            Some(known) if !is_settled(&known) => {
+                if let State::Submitted { .. } = known.state {
+                    self.held.mark(job, true);
+                }
+            }
+            _ => self.settle(job, false).await,
         }
         Ok(())
     }
@@ -393,13 +417,13 @@ impl Subject {
     async fn job(
         &self,
         id: Uuid,
-        stream: &str,
         sequence: u64,
         (said, input): (Said, Input),
-        payload: &[u8],
+        payload: &Bytes,
+        watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
         let mut recording = Recording {
-            uri: format!("nats:{stream}/{sequence}"),
+            uri: format!("nats:{}/{sequence}", self.stream.name),
             name: said.name.clone(),
             message_id: said.message_id.clone(),
             ..Recording::default()
@@ -407,7 +431,7 @@ impl Subject {
         let mut refusal = None;
         let origin = match input {
             Input::Audio => {
-                recording.sha256 = Some(spool::write(&self.state_directory, id, payload).await?);
+                recording.sha256 = Some(spool::write(&self.state_directory, id, payload, watching).await?);
                 recording.bytes = Some(payload.len() as u64);
                 Origin::Spool { file: id.to_string() }
             }

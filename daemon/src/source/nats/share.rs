@@ -112,6 +112,9 @@ impl Claims {
     /// When nobody can tell now. The claim may have been written all the same; it says no less than is true.
     pub async fn write(&self, job: &Job) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
+        for held in self.attending() {
+            held.mark(job.id, matches!(job.state, State::Submitted { .. }));
+        }
         loop {
             let (revision, found) = self.read(&ticket.key).await?;
             let mut claim = found.unwrap_or_else(|| Claim::of(job, ticket, self.0.me));
@@ -132,7 +135,7 @@ impl Claims {
     /// When the ledger is closed or damaged.
     pub async fn let_go(&self, job: Uuid) -> Result<(), LedgerError> {
         let known = self.0.ledger.write(move |connection| jobs::forget(connection, job)).await?;
-        for held in self.0.held.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for held in self.attending() {
             // Without an answer: the message is the other daemon's to acknowledge.
             drop(held.release(job));
         }
@@ -204,9 +207,26 @@ impl Claims {
         }
     }
 
+    /// Whether the last event of a message's job is stored, whoever worked on it.
+    pub(super) async fn is_over(
+        &self,
+        ticket: &Ticket,
+        message_id: Option<&str>,
+    ) -> Result<bool, Unconfirmed> {
+        let mut found = self.read(&ticket.key).await?.1;
+        if found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place)) {
+            found = self.read(&second_key(message_id, &ticket.place)).await?.1;
+        }
+        Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
+    }
+
     /// From now on, jobs that are lost are taken off this source's hands too.
     pub(super) fn attend(&self, held: Arc<Held>) {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+    }
+
+    fn attending(&self) -> Vec<Arc<Held>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn is_mine(&self, claim: &Claim) -> bool {

@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -12,29 +15,48 @@ use crate::job::State;
 use crate::job::audio::SPOOL;
 use crate::job::ledger::{Ledger, LedgerError};
 
-/// Writes the bytes durably and returns their sha256 in hex. Where there is no room it waits, and the source with it.
+/// Pause before audio is written again for which there was no room.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes the bytes durably and returns their sha256 in hex. Where there is no room it waits, and the source with it, saying so through
+/// `watching`.
 ///
 /// # Errors
-/// When the spool folder cannot be made.
-pub(super) async fn write(state_directory: &Path, job: Uuid, bytes: &[u8]) -> Result<String, LedgerError> {
+/// When the daemon ends meanwhile.
+pub(super) async fn write(
+    state_directory: &Path,
+    job: Uuid,
+    bytes: &Bytes,
+    watching: &watch::Sender<Result<(), String>>,
+) -> Result<String, LedgerError> {
     let folder = state_directory.join(SPOOL);
     let path = folder.join(job.to_string());
-    // The payload is one allocation shared with the client; a blocking thread needs it for itself.
-    let bytes = bytes.to_vec();
-    let write = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| LedgerError::Directory { path: folder.clone(), error })?;
-        let mut said = false;
-        while let Err(error) = write_durably(&folder, &path, &bytes) {
-            if !said {
-                warn!(path = %path.display(), %error, "audio cannot be spooled and its source waits; make room on the disk of state.directory");
-                said = true;
+    let mut waits = false;
+    loop {
+        let (into, path, bytes) = (folder.clone(), path.clone(), bytes.clone());
+        let write = tokio::task::spawn_blocking(move || {
+            write_durably(&into, &path, &bytes)?;
+            Ok(hex(&Sha256::digest(&bytes)))
+        });
+        let error: std::io::Error = match write.await.map_err(|_| LedgerError::Closed)? {
+            Ok(sha256) => {
+                if waits {
+                    watching.send_modify(|state| *state = Ok(()));
+                }
+                return Ok(sha256);
             }
-            std::thread::sleep(std::time::Duration::from_secs(1));
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut waits, true) {
+            let said = format!(
+                "audio cannot be spooled at {} ({error}) and waits; make room on the disk of state.directory",
+                folder.display()
+            );
+            warn!("{said}");
+            watching.send_modify(|state| *state = Err(said));
         }
-        Ok(hex(&Sha256::digest(&bytes)))
-    });
-    write.await.unwrap_or(Err(LedgerError::Closed))
+        tokio::time::sleep(NO_ROOM_PAUSE).await;
+    }
 }
 
 /// Removes a job's file, if it has one.
@@ -67,9 +89,14 @@ pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), Ledger
 }
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
     let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a file takes the last room, and this daemon may end before it is whole.
+        std::fs::remove_file(path)?;
+    }
+    written?;
     // The name is durable when its folder is.
     File::open(folder)?.sync_all()
 }

@@ -70,6 +70,7 @@ impl Subject {
             self.tasks.forget_permits(1);
         }
         self.held.hold(job.id, acker);
+        self.held.mark(job.id, matches!(job.state, State::Submitted { .. }));
         let (id, policy) = (job.id, self.policy);
         let adopted = self.ledger.write(move |connection| {
             let now = Timestamp::now();

@@ -1,0 +1,100 @@
+//! Reading a piece of the files that are ready, and taking them in together.
+
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::intake::{self, Destination, Hashed};
+use super::ready::{self, Reading};
+use super::scan::blocking;
+use super::walk::Found;
+use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::os::NotARecording;
+
+/// Equal files that are asked whether they have gone, when another of the same bytes comes.
+const MOST_EQUAL: usize = 256;
+
+/// What came of a piece that was read.
+#[derive(Default)]
+pub struct Read {
+    pub files: Vec<Found>,
+    pub again: Vec<Found>,
+    pub unreadable: Vec<(Found, NotARecording)>,
+    pub unleased: bool,
+    pub accepted: u64,
+}
+
+/// Hashes the files and enters those that are whole into the ledger, in one transaction.
+///
+/// # Errors
+/// When the ledger is closed.
+pub async fn read_piece(
+    piece: Vec<Found>,
+    to: Destination,
+    ledger: Ledger,
+    stop: CancellationToken,
+) -> Result<Read, LedgerError> {
+    let files = piece.clone();
+    let (mut read, mut hashed) = blocking(move || {
+        let mut read = Read::default();
+        let mut hashed = Vec::new();
+        for found in piece {
+            match ready::read(&found, &stop) {
+                Reading::Hashed { sha256, leased } => {
+                    read.unleased |= !leased;
+                    hashed.push(Hashed { found, sha256, vacated: Vec::new() });
+                }
+                Reading::NotYet => read.again.push(found),
+                Reading::Gone => {}
+                Reading::Unreadable(error) => read.unreadable.push((found, error)),
+            }
+        }
+        (read, hashed)
+    })
+    .await?;
+    read.files = files;
+    if hashed.is_empty() {
+        return Ok(read);
+    }
+    find_vacated(&mut hashed, &to, &ledger).await?;
+    let jobs = ledger
+        .write(move |connection| {
+            hashed
+                .iter()
+                .filter_map(|file| intake::take_in(connection, &to, file).transpose())
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    for job in &jobs {
+        debug!(%job, "taken in");
+    }
+    read.accepted = jobs.len() as u64;
+    Ok(read)
+}
+
+/// Finds files of the same bytes that are not where they were.
+async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) -> Result<(), LedgerError> {
+    let mut hashes: Vec<String> = hashed.iter().map(|file| file.sha256.clone()).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let source = to.source.clone();
+    let equal = ledger
+        .read(move |connection| {
+            let mut equal = Vec::new();
+            for sha256 in &hashes {
+                equal.extend(files::with_sha256(connection, &source, sha256, MOST_EQUAL)?);
+            }
+            Ok(equal)
+        })
+        .await?;
+    if equal.is_empty() {
+        return Ok(());
+    }
+    let vacated: Vec<Known> =
+        blocking(move || equal.into_iter().filter(intake::is_vacated).collect()).await?;
+    for file in hashed {
+        let same = vacated.iter().filter(|known| known.sha256.as_ref() == Some(&file.sha256));
+        file.vacated = same.cloned().collect();
+    }
+    Ok(())
+}
