@@ -121,6 +121,23 @@ async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twic
 }
 
 #[tokio::test]
+#[ignore = "four minutes: two minutes of silence, and the redeliveries after it"]
+async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
+    let mut stage = Stage::set(&["--token-delay", "50ms", "--flash-delay", "100ms"]).await;
+    stage.publish(40).await;
+    stage.drop_files(40);
+    stage.hark.next_event("transcript.partial").await;
+    stage.nats.pause();
+    stage.drop_files(40);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    stage.nats.resume();
+    stage.hark.next_event("job.completed").await;
+    stage.publish(10).await;
+    stage.hark.ready().await;
+    stage.check().await;
+}
+
+#[tokio::test]
 async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was() {
     let mut stage = Stage::set(&["--token-delay", "5ms"]).await;
     stage.publish(10).await;

@@ -8,6 +8,7 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
 use jiff::Timestamp;
 
+use super::large;
 use super::subject::{Subjects, headers};
 use crate::config::Nats;
 use crate::job::{Job, machine};
@@ -47,6 +48,9 @@ impl Fence {
             let mut told = told(&stream, &of_job).await?;
             if told.over {
                 return Ok(told);
+            }
+            if let Some(transcript) = &mut told.transcript {
+                large::restore(&self.context, transcript).await?;
             }
             let body = if told.sequence == 0 { machine::accepted(&job) } else { taken_over(&job) };
             let event = Event {

@@ -1,12 +1,13 @@
 //! Events that would not fit into a message: a final's segments go to an object store and the event names the object.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::object_store;
+use async_nats::jetstream::object_store::{self, GetErrorKind};
 use bytes::Bytes;
-use hark_sdk::event::{Body, Event, Kind, ObjectRef};
+use hark_sdk::event::{Body, Event, Kind, ObjectRef, TranscriptFinal};
 use serde::Serialize;
 use serde_json::json;
-use tracing::info;
+use tokio::io::AsyncReadExt;
+use tracing::{info, warn};
 
 use crate::job::ledger::outbox::Row;
 
@@ -44,6 +45,31 @@ pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
         shorten(&mut event.body, excess);
     }
     Ok(serialized(&event)?.into())
+}
+
+/// Puts back into a stored final what is in an object in its place.
+///
+/// # Errors
+/// A sentence, when the object store does not give the segments now.
+pub async fn restore(context: &Context, last: &mut TranscriptFinal) -> Result<(), String> {
+    let Some(place) = last.segments_object.take() else { return Ok(()) };
+    let say = |error: &dyn std::fmt::Display| {
+        format!("reading segments from the object bucket {}: {error}", place.bucket)
+    };
+    let store = context.get_object_store(&place.bucket).await.map_err(|error| say(&error))?;
+    let mut object = match store.get(&place.name).await {
+        Ok(object) => object,
+        // Somebody deleted it: the job has to end all the same.
+        Err(error) if error.kind() == GetErrorKind::NotFound => {
+            warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
+            return Ok(());
+        }
+        Err(error) => return Err(say(&error)),
+    };
+    let mut segments = Vec::new();
+    object.read_to_end(&mut segments).await.map_err(|error| say(&error))?;
+    last.segments = Some(serde_json::from_slice(&segments).map_err(|error| say(&error))?);
+    Ok(())
 }
 
 /// The same name on every retry: an object that was put before a crash is put again over itself.

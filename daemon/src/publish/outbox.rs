@@ -4,12 +4,13 @@
 //! events of one job one after the other. What was acknowledged is taken out of the ledger in batches while others are under way.
 
 use std::collections::{HashMap, VecDeque};
+use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::Kind;
 use jiff::Timestamp;
@@ -29,6 +30,7 @@ use crate::job::Duty;
 use crate::job::ledger::outbox::{self, Acknowledged, Row};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
+use crate::logging::Seldom;
 use crate::source::jetstream::until_it_works;
 use crate::source::nats::{Claims, Standing};
 
@@ -56,6 +58,7 @@ pub struct Outbox {
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
     looks: Semaphore,
+    gone: Seldom,
 }
 
 /// The events of one job that are in memory.
@@ -93,6 +96,7 @@ impl Outbox {
             metrics,
             ready,
             looks: Semaphore::new(LOOKS),
+            gone: Seldom::default(),
         }
     }
 
@@ -244,7 +248,13 @@ impl Outbox {
                     Err(reason) => reason,
                 },
                 Err(Refusal::NoStream) => {
-                    warn!(stream = self.nats.events_stream, "the events' stream is gone; it is made again");
+                    // Every event under way finds out for itself.
+                    if self.gone.is_time() {
+                        warn!(
+                            stream = self.nats.events_stream,
+                            "the events' stream is gone; it is made again"
+                        );
+                    }
                     self.ensure_streams().await;
                     continue;
                 }
@@ -273,8 +283,36 @@ impl Outbox {
             Err(error) => Err(match error.kind() {
                 PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
                 PublishErrorKind::StreamNotFound => Refusal::NoStream,
-                _ => Refusal::NotNow(error.to_string()),
+                _ => Refusal::NotNow(self.reason(&error)),
             }),
+        }
+    }
+
+    /// The server's own words, and where it has no room, what its operator can do.
+    fn reason(&self, error: &PublishError) -> String {
+        const NO_ROOM: [ErrorCode; 5] = [
+            ErrorCode::STREAM_STORE_FAILED,
+            ErrorCode::INSUFFICIENT_RESOURCES,
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+            ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+        ];
+        if error.kind() == PublishErrorKind::TimedOut {
+            // nats-server 2.15.1 answers a full disk with silence, also when there is room again.
+            return format!(
+                "the stream {} acknowledges nothing within {} s; see the nats-server's log: a stream whose disk was full stands still until \
+                 the server is restarted",
+                self.nats.events_stream,
+                ACK_TIMEOUT.as_secs()
+            );
+        }
+        let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match refusal.filter(|refusal| NO_ROOM.contains(&refusal.error_code())) {
+            Some(refusal) => format!(
+                "the stream {} takes no more: {refusal}; raise its limits or the account's, or make room on the disk of the nats-server's store",
+                self.nats.events_stream
+            ),
+            None => error.to_string(),
         }
     }
 

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::process::Process;
 use super::programs;
+use super::small_disk::SmallDisk;
 use super::wait::{CEILING, wait_until};
 
 /// A running server; gone, store and all, when it is dropped.
@@ -16,6 +17,8 @@ use super::wait::{CEILING, wait_until};
 pub struct NatsServer {
     // Before the folder: the process goes first.
     process: Process,
+    // Before the folder, and after the process that writes to it.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     port: u16,
 }
@@ -28,7 +31,17 @@ impl NatsServer {
 
     /// Starts one with lines of its own configuration language, e.g. `max_payload: 65536`.
     pub async fn configured(configuration: &str) -> NatsServer {
+        NatsServer::in_folder(tempfile::tempdir().unwrap(), None, configuration).await
+    }
+
+    /// Starts one whose store is on a disk of this size; see [`super::has_own_mounts`].
+    pub async fn on_small_disk(bytes: u64) -> NatsServer {
         let folder = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::over(&folder.path().join("jetstream"), bytes);
+        NatsServer::in_folder(folder, Some(disk), "").await
+    }
+
+    async fn in_folder(folder: TempDir, disk: Option<SmallDisk>, configuration: &str) -> NatsServer {
         std::fs::write(folder.path().join("nats.conf"), configuration).unwrap();
         let mut process = launch(folder.path(), "-1");
         let ports = folder.path().join(format!("nats-server_{}.ports", process.id()));
@@ -38,13 +51,23 @@ impl NatsServer {
         })
         .await;
         let port = port_of(&ports).unwrap();
-        let server = NatsServer { process, folder, port };
+        let server = NatsServer { process, disk, folder, port };
         server.answers().await;
         server
     }
 
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The disk of its store.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("started with on_small_disk")
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// A client of the test's own.
