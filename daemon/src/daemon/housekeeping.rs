@@ -1,0 +1,38 @@
+//! Keeps the state directory within its bounds.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::DaemonError;
+use crate::config;
+use crate::job::ledger::{Ledger, retention};
+use crate::os;
+
+/// How often the size of the state directory is looked at: sources can overshoot by what they take in this time.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Forgets what is old enough, and closes the door while the state directory is as large as it may be.
+pub(super) async fn housekeeping(
+    ledger: Ledger,
+    state: config::State,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    loop {
+        let directory = state.directory.clone();
+        let alive = ledger.clone();
+        let size = tokio::task::spawn_blocking(move || {
+            alive.sign_of_life();
+            retention::size(&directory)
+        });
+        let size = size.await.unwrap_or(0);
+        let room_inside = ledger.read(retention::room_inside).await?;
+        ledger.admit(size.saturating_sub(room_inside) < state.max_size);
+        let before = os::cautious_now() - state.keep;
+        while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
+        tokio::select! {
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the daemon tells of itself: to the service manager, to `/readyz`, to `/metrics`.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{DaemonError, sources::Watching};
+use crate::http::metrics::Metrics;
+use crate::http::{Health, Part};
+use crate::job::Duty;
+use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
+
+/// How often gauges look into the ledger.
+const GAUGES: Duration = Duration::from_secs(5);
+
+/// How often the connection to the broker is looked at; a look costs nothing.
+const CONNECTION: Duration = Duration::from_millis(500);
+const FULL: &str = "the state directory has reached state.max_size and sources wait";
+const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
+
+/// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.
+pub(super) async fn tell_ready(
+    mut watching: Watching,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let mut told = false;
+    loop {
+        let states: Vec<Result<(), String>> = watching
+            .iter_mut()
+            .map(|(name, state)| {
+                state.borrow_and_update().clone().map_err(|reason| format!("{name}: {reason}"))
+            })
+            .collect();
+        let waiting: Vec<String> = states.into_iter().filter_map(Result::err).collect();
+        if !told && !waiting.iter().any(|reason| reason.ends_with(": starting")) {
+            told = true;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            info!("ready");
+        }
+        health.set(Part::Sources, if waiting.is_empty() { Ok(()) } else { Err(waiting.join("; ")) });
+        if watching.is_empty() {
+            return Ok(());
+        }
+        let changes = watching.iter_mut().map(|(_, state)| Box::pin(state.changed()));
+        tokio::select! {
+            _ = futures::future::select_all(changes) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Keeps `/readyz` informed of the broker: what the outbox last heard from it, and whether the connection stands. With nothing to
+/// publish the outbox hears nothing.
+pub(super) async fn tell_broker(
+    mut state: watch::Receiver<Result<(), String>>,
+    client: async_nats::Client,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    loop {
+        let heard = state.borrow_and_update().clone();
+        let is_connected = client.connection_state() == async_nats::connection::State::Connected;
+        health.set(
+            Part::Nats,
+            heard.and_then(|()| is_connected.then_some(()).ok_or_else(|| DISCONNECTED.to_owned())),
+        );
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return Ok(()) },
+            () = tokio::time::sleep(CONNECTION) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Keeps gauges, the ledger's health and the service manager's watchdog informed: a sign of life is a look into the ledger that worked.
+pub(super) async fn gauges(
+    ledger: Ledger,
+    metrics: Metrics,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let mut room = ledger.room();
+    let mut admission = ledger.admission();
+    loop {
+        let (counts, rows) = ledger
+            .read(|connection| Ok((jobs::count_by_duty(connection)?, outbox::count(connection)?)))
+            .await?;
+        for duty in Duty::ALL.iter().filter(|duty| **duty != Duty::Nothing) {
+            let open = counts.iter().find(|(name, _)| name == duty.as_str()).map_or(0, |(_, count)| *count);
+            metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
+        }
+        metrics.publish_outbox_rows.set(rows);
+        let is_open = *admission.borrow_and_update();
+        let takes_more = is_open.then_some(()).ok_or_else(|| FULL.to_owned());
+        health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        tokio::select! {
+            () = tokio::time::sleep(GAUGES) => {}
+            changed = room.changed() => if changed.is_err() { return Err(LedgerError::Closed.into()) },
+            _ = admission.changed() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}

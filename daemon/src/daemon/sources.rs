@@ -1,0 +1,166 @@
+//! The sources of the config, as one thing: started together, and told of the end of a job.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+
+use super::DaemonError;
+use super::crew::{Crew, Stages};
+use crate::config::{Config, Source};
+use crate::http::metrics::Metrics;
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::machine::{Fact, Policy};
+use crate::job::{Job, State};
+use crate::logging::Seldom;
+use crate::publish;
+use crate::source::directory::Directory;
+use crate::source::nats::{self, Claims, Slots, Standing, StepIn, Subject};
+use crate::source::url::AllowList;
+
+/// How soon a file is moved or deleted again that could not be.
+const PUT_AWAY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What each source says of itself, by its name: `Ok` while it watches, else why not.
+pub(super) type Watching = Vec<(String, watch::Receiver<Result<(), String>>)>;
+
+/// The sources by name, for their end of a job.
+#[derive(Clone, Default)]
+pub(super) struct Sources {
+    directories: Arc<HashMap<String, Arc<Directory>>>,
+    subjects: Arc<HashMap<String, Arc<Subject>>>,
+    not_put_away: Seldom,
+}
+
+impl Sources {
+    /// From the config; nothing runs yet.
+    pub fn build(
+        config: &Config,
+        ledger: &Ledger,
+        claims: &Claims,
+        client: &async_nats::Client,
+        tasks: &Arc<Semaphore>,
+        policy: Policy,
+        metrics: &Metrics,
+    ) -> Result<Sources, DaemonError> {
+        let mut directories = HashMap::new();
+        let mut subjects = HashMap::new();
+        let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
+        for source in &config.source {
+            match source {
+                Source::Directory(source) => {
+                    let directory = Directory::new(source.clone(), ledger.clone(), metrics.clone())
+                        .map_err(|error| DaemonError::Config(format!("source {}: {error}", source.name)))?;
+                    directories.insert(source.name.clone(), Arc::new(directory));
+                }
+                Source::Nats(source) => {
+                    let around = nats::Surroundings {
+                        nats: config.nats.clone(),
+                        context: async_nats::jetstream::new(client.clone()),
+                        ledger: ledger.clone(),
+                        claims: claims.clone(),
+                        step_in: step_in(publish::Fence::new(client.clone(), &config.nats)),
+                        tasks: Arc::clone(tasks),
+                        state_directory: config.state.directory.clone(),
+                        routes: routes.clone(),
+                        allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
+                        // Twice what can be under way, so that no request waits for its message; more would be kept from
+                        // other daemons.
+                        slots: Slots {
+                            waiting: 2 * config.dashscope.concurrency,
+                            tasks: config.dashscope.filetrans_concurrency,
+                        },
+                        policy,
+                        metrics: metrics.clone(),
+                    };
+                    subjects.insert(source.name.clone(), Arc::new(Subject::new(source.clone(), around)));
+                }
+            }
+        }
+        Ok(Sources {
+            directories: Arc::new(directories),
+            subjects: Arc::new(subjects),
+            not_put_away: Seldom::default(),
+        })
+    }
+
+    /// Every source as an essential part of the crew; what each says of itself comes back.
+    pub fn start(&self, crew: &mut Crew, stages: &Stages) -> Watching {
+        let mut watching = Vec::new();
+        let mut report = |name: &str| {
+            let (sender, receiver) = watch::channel(Err("starting".to_owned()));
+            watching.push((name.to_owned(), receiver));
+            sender
+        };
+        for (name, directory) in self.directories.iter() {
+            let (directory, sender, stop) = (Arc::clone(directory), report(name), stages.sources.clone());
+            crew.essential(&format!("source {name}"), async move {
+                directory.run(sender, stop).await;
+                Ok(())
+            });
+        }
+        for (name, subject) in self.subjects.iter() {
+            let (subject, sender, stop) = (Arc::clone(subject), report(name), stages.sources.clone());
+            let name = name.clone();
+            crew.essential(&format!("source {name}"), async move {
+                subject.run(sender, stop).await.map_err(|error| match error {
+                    nats::SourceError::Ledger(error) => error.into(),
+                    error => DaemonError::Config(format!("source {name}: {error}")),
+                })
+            });
+        }
+        watching
+    }
+
+    /// Carries out `Duty::Settle`. A job of a source that is not configured any more is settled by forgetting it.
+    pub async fn settle(
+        self,
+        job: Job,
+        ledger: Ledger,
+        claims: Claims,
+        policy: Policy,
+        metrics: Metrics,
+    ) -> Result<(), LedgerError> {
+        let State::Stored { failed, bad_input } = job.state else { return Ok(()) };
+        if let Some(directory) = self.directories.get(&job.source)
+            && let Err(error) = directory.settle(&job, failed).await
+        {
+            if self.not_put_away.is_time() {
+                warn!(job = %job.id, %error, "recordings cannot be put away and wait where they are; trying on");
+            }
+            // Beside the postponement a rest in this place of the lane: a thousand files for a full disk are not all tried at once.
+            tokio::time::sleep(PUT_AWAY_AGAIN).await;
+            return ledger.postpone(job.id, jiff::Timestamp::now() + PUT_AWAY_AGAIN).await;
+        }
+        match claims.write(&job).await {
+            Ok(Standing::Ours) => {}
+            // It will find the last event stored, and acknowledge.
+            Ok(Standing::Lost) => return claims.let_go(job.id).await,
+            Err(unconfirmed) => {
+                warn!(job = %job.id, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
+                return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
+            }
+        }
+        ledger.advance(job.id, Fact::Settled, policy).await?;
+        // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
+        if let Some(subject) = self.subjects.get(&job.source) {
+            subject.settle(job.id, bad_input).await;
+        }
+        metrics
+            .job_ended
+            .with_label_values(&[job.source.as_str(), if failed { "failed" } else { "completed" }])
+            .inc();
+        let elapsed = jiff::Timestamp::now().duration_since(job.accepted_at);
+        // A clock that was set back meanwhile has nothing to say.
+        metrics.job_elapsed_seconds.observe(elapsed.as_secs_f64().max(0.0));
+        info!(job = %job.id, source = job.source, failed, "done");
+        Ok(())
+    }
+}
+
+/// How a source goes on with what another daemon had.
+fn step_in(fence: publish::Fence) -> StepIn {
+    Arc::new(move |job| Box::pin(fence.clone().step_in(job)))
+}
