@@ -1,12 +1,12 @@
 //! Recordings that keep coming, evenly over the run: into two folders and onto a subject.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use tokio::task::JoinHandle;
 
+use super::messages::publish;
 use super::plan::Plan;
 use crate::SOURCES;
 use crate::support::{Hark, Input, NatsServer, wav};
@@ -43,11 +43,11 @@ async fn send(plan: Plan, folders: [PathBuf; 2], url: String) -> Vec<Input> {
             }
             1 => {
                 let garbage = format!("no audio at all, number {number}").into_bytes();
-                publish(&context, &name, garbage.clone()).await;
+                publish(&context, "hark.audio.inbox", &name, "audio/wav", garbage.clone()).await;
                 Input::refused("inbox", &name, &garbage)
             }
             2..=8 => {
-                publish(&context, &name, audio.clone()).await;
+                publish(&context, "hark.audio.inbox", &name, "audio/wav", audio.clone()).await;
                 Input::recognized("inbox", &name, &audio)
             }
             _ => {
@@ -64,21 +64,4 @@ fn drop_file(folder: &Path, name: &str, bytes: &[u8]) {
     let part = folder.join(format!(".{name}.part"));
     std::fs::write(&part, bytes).unwrap();
     std::fs::rename(&part, folder.join(name)).unwrap();
-}
-
-/// Until the stream has said that it has it. A message whose acknowledgement was lost is sent twice; its id makes it one recording.
-async fn publish(context: &jetstream::Context, name: &str, payload: Vec<u8>) {
-    loop {
-        let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", "audio/wav");
-        headers.insert("Hark-Name", name);
-        headers.insert("Nats-Msg-Id", name);
-        let sent = context.publish_with_headers("hark.audio.inbox", headers, payload.clone().into()).await;
-        if let Ok(acknowledgement) = sent
-            && acknowledgement.await.is_ok()
-        {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The short run: with a build that is not optimized and two cores it stays under two minutes, the wait for redeliveries included.
-const SECONDS: u64 = 60;
-const KILLS: usize = 40;
-const INPUTS: usize = 1_000;
-
 /// A broker fault for so many kills.
 const KILLS_PER_BROKER_FAULT: usize = 8;
 
@@ -34,7 +29,7 @@ pub enum Strike {
 
 impl Plan {
     /// The short run, unless the environment says otherwise. Without `HARK_SEED` every run is another.
-    pub fn from_environment() -> Plan {
+    pub fn from_environment_or(short: Plan) -> Plan {
         let number = |name: &str| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
             Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name}={value} is no number")))
@@ -43,9 +38,9 @@ impl Plan {
         let of_now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
         Plan {
             seed: number("HARK_SEED").unwrap_or_else(of_now),
-            length: Duration::from_secs(number("HARK_CHAOS_SECONDS").unwrap_or(SECONDS)),
-            kills: count("HARK_CHAOS_KILLS").unwrap_or(KILLS),
-            inputs: count("HARK_CHAOS_INPUTS").unwrap_or(INPUTS),
+            length: number("HARK_CHAOS_SECONDS").map_or(short.length, Duration::from_secs),
+            kills: count("HARK_CHAOS_KILLS").unwrap_or(short.kills),
+            inputs: count("HARK_CHAOS_INPUTS").unwrap_or(short.inputs),
         }
     }
 

@@ -185,6 +185,16 @@ impl LedgerRecord {
         gather::ledger(state)
     }
 
+    /// The record of another daemon on the same stream beside this one.
+    pub fn add(&mut self, other: LedgerRecord) {
+        if self.integrity == "ok" {
+            self.integrity = other.integrity;
+        }
+        self.outbox_rows += other.outbox_rows;
+        self.jobs.extend(other.jobs);
+        self.leftovers.extend(other.leftovers);
+    }
+
     /// Jobs that owe something.
     pub fn open(&self) -> impl Iterator<Item = &LedgerJob> {
         self.jobs.iter().filter(|job| job.duty != "nothing")
