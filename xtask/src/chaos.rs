@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: the chaos test of the daemon, for hours.
+//! `cargo xtask chaos`: the chaos tests of one daemon and of two on one stream, for hours.
 
 use anyhow::{Context, ensure};
 
@@ -15,6 +15,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1.0, value_name = "NUMBER")]
     hours: f64,
 
+    /// Daemons: one, or two that share a stream
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=2))]
+    daemons: u8,
+
     /// Repeats the decisions of an earlier run, which printed it
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -26,17 +30,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let nats_server = nats_server::find_or_install(workspace)?.path;
     let built = workspace.cargo(&["build", "--workspace", "--exclude", "xtask"]).status();
     ensure!(built.context("starting cargo")?.success(), "the build failed");
+    let (test, part) = if options.daemons == 1 { ("chaos", "") } else { ("two_daemons", "chaos::two") };
     let of_hours = |an_hour: f64| ((an_hour * options.hours).ceil() as u64).to_string();
-    let mut test = workspace.cargo(&["test", "--package", "harkd", "--test", "chaos", "--", "--nocapture"]);
-    test.env(nats_server::VARIABLE, nats_server)
+    let mut run = workspace.cargo(&["test", "--package", "harkd", "--test", test, part, "--", "--nocapture"]);
+    run.env(nats_server::VARIABLE, nats_server)
         .env("HARK_TESTS_BUILT", "1")
         .env("HARK_CHAOS_SECONDS", of_hours(3_600.0))
         .env("HARK_CHAOS_KILLS", of_hours(KILLS_AN_HOUR))
         .env("HARK_CHAOS_INPUTS", of_hours(INPUTS_AN_HOUR));
     if let Some(seed) = options.seed {
-        test.env("HARK_SEED", seed.to_string());
+        run.env("HARK_SEED", seed.to_string());
     }
-    let status = test.status().context("starting cargo")?;
+    let status = run.status().context("starting cargo")?;
     ensure!(status.success(), "promises were broken; they are named above, and --seed repeats the run");
     Ok(())
 }

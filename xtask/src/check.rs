@@ -1,12 +1,13 @@
 //! `cargo xtask test`: what CI does, in the order in which a mistake is cheapest to find.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::workspace::Workspace;
-use crate::{nats_server, python, terminal};
+use crate::{nats_server, python, terminal, test_binaries};
 
 /// Runs every step and prints how long each took; the first that fails ends it.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
@@ -31,11 +32,10 @@ fn steps(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
     )?;
     // Before the tests: they start the emulator and load the plugins, which `cargo test` alone would not build.
     report.cargo("build", workspace.cargo(&["build", "--workspace"]))?;
-    let mut tests = workspace.cargo(&["test", "--workspace"]);
-    tests.envs(nats_server.map(|path| (nats_server::VARIABLE, path)));
-    tests.env("HARK_TESTS_BUILT", "1");
-    tests.envs(interpreter.map(|path| ("HARK_PYTHON", path)));
-    report.cargo("tests", tests)?;
+    let mut environment = vec![("HARK_TESTS_BUILT", PathBuf::from("1"))];
+    environment.extend(nats_server.map(|path| (nats_server::VARIABLE, path)));
+    environment.extend(interpreter.map(|path| ("HARK_PYTHON", path)));
+    report.step("tests", || test_binaries::run(workspace, &environment))?;
     let mut docs = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "--deny warnings");
     report.cargo("docs", docs)

@@ -1,13 +1,18 @@
-//! What a person runs, and CI with them: `cargo xtask demo`, `cargo xtask test`, `cargo xtask chaos`.
+//! What a person runs, and CI with them: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask chaos`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to a person at a terminal")]
 
+mod bench;
 mod chaos;
 mod check;
+mod child;
 mod demo;
+mod interrupt;
 mod nats_server;
 mod python;
 mod samples;
+mod servers;
 mod terminal;
+mod test_binaries;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +34,8 @@ enum Task {
     Demo(demo::Options),
     /// Everything CI does: formatting, clippy, tests, docs
     Test,
+    /// Measures the daemon against the same work with nothing around it, in one run, and prints the ratios
+    Bench(bench::Options),
     /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
     Chaos(chaos::Options),
     /// Gets what demo and tests need beside Rust (a nats-server, a Python environment) and says where it is
@@ -52,6 +59,7 @@ fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
     match task {
         Task::Demo(options) => demo::run(workspace, options),
         Task::Test => check::run(workspace),
+        Task::Bench(options) => bench::run(workspace, options),
         Task::Chaos(options) => chaos::run(workspace, options),
         Task::Tools => {
             let nats_server = nats_server::find_or_install(workspace)?;

@@ -70,15 +70,25 @@ impl Environment {
     /// As [`Environment::install`].
     pub(crate) fn with_test_requirements(self, workspace: &Workspace) -> anyhow::Result<Self> {
         for relative in REQUIREMENTS {
-            let path = workspace.path(relative);
             // A part of the workspace whose tests need no Python has no such file.
-            let Ok(wanted) = fs::read_to_string(&path) else { continue };
-            self.once(&relative.replace('/', "-"), &wanted, || {
-                println!("installing {relative} from PyPI");
-                self.pip(&["--requirement".to_owned(), path.display().to_string()])
-            })?;
+            if workspace.path(relative).exists() {
+                self.install_all(workspace, relative)?;
+            }
         }
         Ok(self)
+    }
+
+    /// Installs what a requirement file of the workspace names.
+    ///
+    /// # Errors
+    /// As [`Environment::install`].
+    pub(crate) fn install_all(&self, workspace: &Workspace, relative: &str) -> anyhow::Result<()> {
+        let path = workspace.path(relative);
+        let wanted = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        self.once(&relative.replace('/', "-"), &wanted, || {
+            println!("installing {relative} from PyPI");
+            self.pip(&["--requirement".to_owned(), path.display().to_string()])
+        })
     }
 
     fn pip(&self, arguments: &[String]) -> anyhow::Result<()> {

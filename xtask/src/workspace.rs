@@ -48,6 +48,11 @@ impl Workspace {
     pub(crate) fn built(&self, file: impl AsRef<Path>) -> PathBuf {
         self.target.join("debug").join(file)
     }
+
+    /// A result of `cargo build --release`.
+    pub(crate) fn released(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.target.join("release").join(file)
+    }
 }
 
 fn cargo_program() -> PathBuf {

@@ -1,7 +1,5 @@
 //! `cargo xtask demo`: all of Hark on one machine, fed with sample recordings, its events in the terminal.
 
-mod child;
-mod interrupt;
 mod money;
 mod stage;
 mod watch;
@@ -12,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use self::interrupt::{Interrupt, Interrupted};
 use self::stage::{Service, Stage};
 use self::watch::Watch;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::nats_server;
 use crate::samples;
 use crate::terminal::{bold, dim, green};

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::Region;
-use super::interrupt::Interrupt;
+use crate::interrupt::Interrupt;
 use crate::terminal::bold;
 
 /// Without a person to ask, time to read the sum in a log and stop it.

@@ -1,28 +1,19 @@
 //! NATS, the service's stand-in and harkd, on free ports, in a folder that goes away with them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Region;
-use super::child::{Child, Output};
-use super::interrupt::Interrupt;
+use crate::child::{Child, Output};
+use crate::interrupt::Interrupt;
 use crate::samples;
+use crate::servers::{self, KEY, TIME_TO_START};
 use crate::workspace::Workspace;
-
-/// Far above what a start takes, also right after a build on a busy machine.
-const TIME_TO_START: Duration = Duration::from_secs(30);
-
-/// Only harkd gets to see it.
-const KEY: &str = "DASHSCOPE_API_KEY";
 
 /// Who recognizes.
 pub(crate) enum Service {
@@ -48,7 +39,7 @@ impl Stage {
         interrupt: &Interrupt,
     ) -> anyhow::Result<Stage> {
         let folder = tempfile::Builder::new().prefix("hark-demo-").tempdir().context("making a folder")?;
-        let (nats, nats_url) = start_nats(nats_server, folder.path(), interrupt)?;
+        let (nats, nats_url) = servers::start_nats(nats_server, folder.path(), interrupt)?;
         let (emulator, base_url, region, key) = match service {
             Service::Emulator => {
                 let (emulator, api) = start_emulator(workspace, interrupt)?;
@@ -56,7 +47,7 @@ impl Stage {
             }
             Service::Real { region, key } => (None, String::new(), region, key),
         };
-        let http = free_address()?;
+        let http = servers::free_address()?;
         lay_out(workspace, folder.path())?;
         write_config(
             workspace,
@@ -78,7 +69,7 @@ impl Stage {
         let mut answer = String::new();
         let ready = interrupt.wait_for(TIME_TO_START, || {
             stage.all_run()?;
-            answer = readiness(http);
+            answer = servers::readiness(http);
             Ok(answer.starts_with("HTTP/1.1 200").then_some(()))
         })?;
         if ready.is_none() {
@@ -141,55 +132,19 @@ impl Stage {
     }
 }
 
-fn start_nats(program: &Path, folder: &Path, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
-    let mut command = Command::new(program);
-    command.env_remove(KEY).args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream"]);
-    command.arg("--store_dir").arg(folder.join("nats")).arg("--ports_file_dir").arg(folder);
-    let mut nats = Child::start("nats-server", command, Output::Kept)?;
-    let ports = folder.join(format!("nats-server_{}.ports", nats.id()));
-    let url = interrupt.wait_for(TIME_TO_START, || {
-        nats.runs()?;
-        // Absent, then half written, then whole.
-        let text = fs::read_to_string(&ports).unwrap_or_default();
-        let ports: Value = serde_json::from_str(&text).unwrap_or_default();
-        Ok(ports["nats"][0].as_str().map(str::to_owned))
-    })?;
-    let Some(url) = url else {
-        bail!("nats-server named no port within {TIME_TO_START:?}:\n{}", nats.last_words())
-    };
-    Ok((nats, url))
-}
-
 fn start_emulator(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
     let mut command = Command::new(workspace.built("dashscope-emulator"));
-    command.env_remove(KEY).args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"]);
     // Slow enough to see the text grow.
     command.args(["--flash-delay", "400ms", "--token-delay", "150ms", "--task-delay", "3s"]);
     command.arg("--manifest").arg(workspace.path(samples::MANIFEST));
-    let mut emulator = Child::start("dashscope-emulator", command, Output::Kept)?;
-    let api = interrupt.wait_for(TIME_TO_START, || {
-        emulator.runs()?;
-        let ready = emulator.lines().iter().find_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(ready.and_then(|ready| ready["api"].as_str().map(str::to_owned)))
-    })?;
-    let Some(api) = api else { bail!("the emulator named no address:\n{}", emulator.last_words()) };
-    Ok((emulator, api))
+    servers::start_emulator(command, interrupt)
 }
 
-/// The folders, and the plugin where nobody else may write: harkd loads no library from anywhere else.
+/// The folders, and the plugin.
 fn lay_out(workspace: &Workspace, folder: &Path) -> anyhow::Result<()> {
-    const LIBRARY: &str = "libkeyword_alert.so";
-    let plugins = folder.join("plugins");
-    for directory in [&folder.join("calls"), &plugins] {
-        fs::create_dir(directory).with_context(|| format!("making {}", directory.display()))?;
-    }
-    let library = plugins.join(LIBRARY);
-    fs::copy(workspace.built(LIBRARY), &library).with_context(|| format!("copying {LIBRARY}"))?;
-    for path in [&plugins, &library] {
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(path, mode).with_context(|| format!("setting rights of {}", path.display()))?;
-    }
-    Ok(())
+    let calls = folder.join("calls");
+    fs::create_dir(&calls).with_context(|| format!("making {}", calls.display()))?;
+    servers::lay_out_plugin(&workspace.built(servers::PLUGIN), &folder.join("plugins"))
 }
 
 fn write_config(workspace: &Workspace, folder: &Path, places: &[(&str, &str)]) -> anyhow::Result<()> {
@@ -205,23 +160,4 @@ fn write_config(workspace: &Workspace, folder: &Path, places: &[(&str, &str)]) -
 
 fn config_in(folder: &Path) -> PathBuf {
     folder.join("harkd.toml")
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    listener.local_addr().context("looking for a free port")
-}
-
-/// What `/readyz` says: status line and reasons; empty while nobody answers.
-fn readiness(http: SocketAddr) -> String {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(1))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    // Until it listens, and while it is busy starting, there is no answer; that is what is waited for.
-    ask().unwrap_or_default()
 }

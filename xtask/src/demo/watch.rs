@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::bail;
 use serde_json::Value;
 
-use super::child::{Child, Output};
-use super::interrupt::Interrupt;
 use super::stage::Stage;
+use crate::child::{Child, Output};
+use crate::interrupt::Interrupt;
 
 /// A recording's whole way; the real service may queue a long one for minutes.
 const TIME_FOR_A_RECORDING: Duration = Duration::from_secs(900);

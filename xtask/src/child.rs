@@ -1,4 +1,4 @@
-//! A process that the demo started, and that ends with it.
+//! A process that xtask started, and that ends with it.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -40,7 +40,7 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::piped())
-            // Ctrl-C goes to the terminal's whole foreground group; the demo ends its children itself, in order.
+            // Ctrl-C goes to the terminal's whole foreground group; xtask ends its children itself, in order.
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;

@@ -14,7 +14,7 @@ pub(crate) struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted before all recordings had ended")
+        f.write_str("interrupted before it was done")
     }
 }
 

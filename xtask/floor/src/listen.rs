@@ -1,0 +1,103 @@
+//! The subscriber: how old words are when they arrive, and when the last job has ended.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, ensure};
+use async_nats::{Client, Message};
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::event::now_ns;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Streams that speak at the same time
+    #[arg(long)]
+    streams: usize,
+    /// Words of each; the last one ends its stream
+    #[arg(long)]
+    words: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Count {
+    #[arg(long)]
+    jobs: usize,
+}
+
+/// One partial as it was heard.
+struct Heard {
+    at_ns: u64,
+    age_ns: u64,
+}
+
+#[derive(Deserialize)]
+struct Partial<'a> {
+    #[serde(borrow)]
+    text: &'a str,
+}
+
+/// Listens until every stream has said its last word; prints what was heard while all of them spoke.
+pub(crate) async fn partials(client: Client, options: Options) -> anyhow::Result<()> {
+    let mut messages = client.subscribe("hark.event.transcript.partial.>").await?;
+    client.flush().await?;
+    println!("ready");
+    let mut streams: HashMap<String, Vec<Heard>> = HashMap::new();
+    let (mut ended, mut bytes, mut count) = (0, 0, 0);
+    while ended < options.streams {
+        let message = messages.next().await.context("the connection to NATS is gone")?;
+        let at_ns = now_ns();
+        let text = serde_json::from_slice::<Partial>(&message.payload).context("reading a partial")?.text;
+        let word = text.rsplit(' ').next().unwrap_or(text);
+        let told_ns: u64 = word.parse().context("a word is no time")?;
+        let heard = Heard { at_ns, age_ns: at_ns.saturating_sub(told_ns) };
+        streams.entry(job(&message)).or_default().push(heard);
+        ended += usize::from(text.split(' ').count() == options.words);
+        bytes += message.payload.len();
+        count += 1;
+    }
+    // Before and behind this window fewer streams speak than were asked for.
+    let begin = streams.values().filter_map(|all| all.first()).map(|heard| heard.at_ns).max().unwrap_or(0);
+    let end = streams.values().filter_map(|all| all.last()).map(|heard| heard.at_ns).min().unwrap_or(0);
+    ensure!(begin < end, "the streams never spoke at the same time; they need more words");
+    let together = streams.values().flatten().filter(|heard| (begin..=end).contains(&heard.at_ns));
+    let mut ages: Vec<u64> = together.map(|heard| heard.age_ns).collect();
+    ages.sort_unstable();
+    let at = |share: f64| ages[((ages.len() - 1) as f64 * share) as usize];
+    let merged = options.streams * options.words - count;
+    println!(
+        "{}",
+        json!({
+            "p50_ns": at(0.5), "p99_ns": at(0.99), "most_ns": at(1.0), "heard": ages.len(),
+            "a_second": ages.len() as f64 / ((end - begin) as f64 / 1e9), "merged": merged,
+            "bytes": bytes / count.max(1),
+        })
+    );
+    Ok(())
+}
+
+/// Prints when the last of so many jobs ended, in nanoseconds since the epoch, and how many failed.
+pub(crate) async fn count(client: Client, options: Count) -> anyhow::Result<()> {
+    let mut completed = client.subscribe("hark.event.job.completed.>").await?;
+    let mut failed = client.subscribe("hark.event.job.failed.>").await?;
+    client.flush().await?;
+    println!("ready");
+    let (mut ended, mut failures) = (0, 0);
+    while ended < options.jobs {
+        tokio::select! {
+            message = completed.next() => drop(message.context("the connection to NATS is gone")?),
+            message = failed.next() => {
+                drop(message.context("the connection to NATS is gone")?);
+                failures += 1;
+            }
+        }
+        ended += 1;
+    }
+    println!("{}", json!({"last_ns": now_ns(), "failed": failures}));
+    Ok(())
+}
+
+fn job(message: &Message) -> String {
+    message.subject.rsplit('.').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,116 @@
+//! `cargo xtask bench`: the daemon against the same work with nothing around it, in one run, as ratios.
+//!
+//! Every contender gets servers of its own, freshly started, on the loopback of this machine: the machine's other work disturbs them
+//! all alike, so the ratios hold where the figures do not.
+
+mod files;
+mod memory;
+mod partial;
+mod recordings;
+mod scene;
+mod table;
+mod tasks;
+mod tree;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+use self::table::Table;
+use crate::interrupt::Interrupt;
+use crate::workspace::Workspace;
+use crate::{nats_server, python};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What to measure; nothing named: all of it
+    #[arg(value_enum, value_name = "ROW")]
+    rows: Vec<Row>,
+
+    /// The table as JSON on stdout; what happens goes to stderr
+    #[arg(long)]
+    json: bool,
+
+    /// Streams that speak at the same time
+    #[arg(long, default_value_t = 200, value_name = "NUMBER")]
+    streams: usize,
+
+    /// Files of 10 s that are dropped at once
+    #[arg(long, default_value_t = 400, value_name = "NUMBER")]
+    files: usize,
+
+    /// Size of the upload, in bytes
+    #[arg(long, default_value_t = 1_000_000_000, value_name = "NUMBER")]
+    upload: u64,
+
+    /// Tasks in flight
+    #[arg(long, default_value_t = 1_000, value_name = "NUMBER")]
+    tasks: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Row {
+    /// From the service's byte to the subscriber's event, against a bare NATS round trip
+    Partial,
+    /// Files a second and CPU a file, against a bare loop and a Python script
+    Files,
+    /// Memory with one plugin and nothing to do
+    Idle,
+    /// Memory while a large file is uploaded
+    Upload,
+    /// Memory with many tasks in flight, and queries a second
+    Tasks,
+}
+
+const ALL: [Row; 5] = [Row::Partial, Row::Files, Row::Idle, Row::Upload, Row::Tasks];
+
+/// What every row needs.
+struct Bench<'a> {
+    workspace: &'a Workspace,
+    options: &'a Options,
+    nats_server: PathBuf,
+    interrupt: Interrupt,
+}
+
+/// Measures and prints. A goal that is missed is no error: the table says so.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    let rows = if options.rows.is_empty() { &ALL[..] } else { &options.rows };
+    let bench = Bench {
+        workspace,
+        options,
+        nats_server: nats_server::find_or_install(workspace)?.path,
+        interrupt: Interrupt::listen()?,
+    };
+    let build = ["build", "--release", "--workspace", "--exclude", "xtask"];
+    let built = workspace.cargo(&build).status().context("starting cargo build")?;
+    ensure!(built.success(), "cargo build ended with {built}");
+    let mut table = Table::default();
+    for row in rows {
+        match row {
+            Row::Partial => partial::measure(&bench, &mut table)?,
+            Row::Files => files::measure(&bench, &mut table)?,
+            Row::Idle => memory::idle(&bench, &mut table)?,
+            Row::Upload => memory::upload(&bench, &mut table)?,
+            Row::Tasks => tasks::measure(&bench, &mut table)?,
+        }
+    }
+    if options.json {
+        println!("{}", table.to_json());
+    } else {
+        print!("\n{table}");
+    }
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn say(&self, what: &str) {
+        eprintln!("{what}");
+    }
+
+    /// The Python that the script runs in.
+    fn python(&self) -> anyhow::Result<PathBuf> {
+        let environment = python::environment(self.workspace)?;
+        environment.install_all(self.workspace, "xtask/src/bench/requirements.txt")?;
+        Ok(environment.interpreter())
+    }
+}
