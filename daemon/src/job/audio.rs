@@ -36,8 +36,10 @@ pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
 /// Why a job's bytes are not open.
 #[derive(Debug)]
 pub enum Unopened {
-    /// For the job's last event: gone, changed, not readable.
+    /// For the job's last event: not readable, not local.
     Fault(Fault),
+    /// The file is not under its name, or another one is. It may have been moved: then its source will say where it is.
+    Missing(Fault),
     /// The machine has no descriptor or memory for it now; the recording is none the worse.
     NotNow(std::io::Error),
 }
@@ -59,12 +61,15 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
     };
     let file =
         File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).map_err(
-            |error| match os::is_shortage(&error) {
-                true => Unopened::NotNow(error),
-                false => unreadable(&path, &error).into(),
+            |error| match &job.origin {
+                _ if os::is_shortage(&error) => Unopened::NotNow(error),
+                Origin::File { .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                    Unopened::Missing(unreadable(&path, &error))
+                }
+                _ => unreadable(&path, &error).into(),
             },
         )?;
-    still_the_same(job, &file)?;
+    still_the_same(job, &file).map_err(Unopened::Missing)?;
     Ok(file)
 }
 

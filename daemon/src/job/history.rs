@@ -50,6 +50,8 @@ struct World {
     list_tells: bool,
     /// Our own record of a repeated request of unknown fate.
     repeated_unknown: bool,
+    /// Tries that were charged, said so, and brought no transcript.
+    charged_in_vain: u64,
 }
 
 const SECONDS: u64 = 7;
@@ -71,6 +73,7 @@ impl World {
             now,
             list_tells,
             repeated_unknown: false,
+            charged_in_vain: 0,
         }
     }
 
@@ -89,9 +92,23 @@ impl World {
     }
 
     fn fail(&mut self, consequence: Consequence) {
-        let fault =
-            Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
-        self.commit(Fact::Failed { failure: Failure { fault, consequence }, billed_seconds: 0, revision: 0 });
+        self.fail_charged(consequence, 0);
+    }
+
+    fn fail_charged(&mut self, consequence: Consequence, billed_seconds: u64) {
+        let failure = Failure { fault: fault(Blame::Service), consequence };
+        self.commit(Fact::Failed { failure, billed_seconds, revision: 0 });
+    }
+
+    /// A file that is not where it was is looked for once more; `true`: it was not found then either.
+    fn lost(&mut self) -> bool {
+        while self.dice.one_in(12) {
+            self.commit(Fact::Missing { fault: fault(Blame::Audio) });
+            if matches!(self.job.state, State::Ended { failed: true, .. }) {
+                return true;
+            }
+        }
+        false
     }
 
     fn heard(&mut self) {
@@ -118,8 +135,7 @@ impl World {
             }
             (State::Settled { .. } | State::Ended { .. }, 2) => self.commit(Fact::Restarted),
             (State::Queued { .. } | State::Heard { .. } | State::Ended { .. }, 3) => {
-                let fault =
-                    Fault { code: "Code".into(), blame: Blame::Service, message: "".into(), attempts: None };
+                let fault = fault(Blame::Service);
                 self.commit(Fact::Expiring { warnings: 5, fault, retry_in: Duration::ZERO });
             }
             _ => return,
@@ -128,22 +144,34 @@ impl World {
     }
 
     fn prepare(&mut self) {
+        if self.lost() {
+            return;
+        }
         let recording = Box::new(Recording { duration_ms: Some(7_400), ..Recording::default() });
         if self.dice.one_in(12) {
-            let fault =
-                Fault { code: "NotAudio".into(), blame: Blame::Audio, message: "no".into(), attempts: None };
-            return self.commit(Fact::Unusable { recording, fault });
+            return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
+        let plan = self.plan();
+        self.commit(Fact::Prepared { recording, plan });
+    }
+
+    fn plan(&mut self) -> Plan {
         let (engine, delivery) = match self.dice.roll(3) {
             0 => (Engine::Flash, Delivery::Inline),
             1 => (Engine::Filetrans, Delivery::Upload),
             _ => (Engine::Filetrans, Delivery::Url),
         };
-        let plan = Plan { engine, model: "model".into(), delivery, reason: "dice".into() };
-        self.commit(Fact::Prepared { recording, plan });
+        Plan { engine, model: "model".into(), delivery, reason: "dice".into() }
     }
 
     fn send(&mut self) {
+        if self.dice.one_in(10) {
+            let plan = self.plan();
+            return self.commit(Fact::Replanned { plan });
+        }
+        if self.lost() {
+            return;
+        }
         let State::Queued { plan } = self.job.state.clone() else { panic!("{:?} sends", self.job.state) };
         let object = (plan.delivery == Delivery::Upload).then(|| format!("object-{}", self.job.attempts));
         self.commit(Fact::Sending { object: object.clone() });
@@ -168,6 +196,13 @@ impl World {
         }
         if self.dice.one_in(6) {
             return self.fail(Consequence::Unknown);
+        }
+        if plan.engine == Engine::Flash && self.dice.one_in(8) {
+            // An error in the middle of a stream that has told its bill.
+            self.service.told += SECONDS;
+            self.charged_in_vain += 1;
+            let again = Consequence::Retry { after: Duration::from_secs(1), counts: true };
+            return self.fail_charged(again, SECONDS);
         }
         match plan.engine {
             Engine::Flash => {
@@ -211,11 +246,12 @@ impl World {
         let State::Submitted { warned, .. } = self.job.state else { panic!("warns of a result") };
         let warnings = self.dice.roll(5) as u32;
         let (before, events) = (self.job.clone(), self.events.len());
-        let fault =
-            Fault { code: "Code".into(), blame: Blame::Service, message: "why".into(), attempts: None };
-        self.commit(Fact::Expiring { warnings, fault, retry_in: Duration::from_secs(30) });
+        let retry_in = Duration::from_secs(30);
+        self.commit(Fact::Expiring { warnings, fault: fault(Blame::Service), retry_in });
         assert_eq!(self.job.state.duty(), Duty::Follow);
         assert_eq!(self.events.len() - events, usize::from(warnings > warned));
+        self.commit(Fact::Hindered { fault: fault(Blame::Account), retry_in });
+        assert_eq!(self.events.len() - events, usize::from(warnings > warned) + 1, "a hindrance is said");
         let untouched = (self.job.attempts, self.job.ambiguous, self.job.billed_seconds);
         assert_eq!(untouched, (before.attempts, before.ambiguous, before.billed_seconds));
     }
@@ -278,14 +314,19 @@ impl World {
             assert!(bill.possible_duplicate_charge, "charged {} times, unmarked", self.service.charged);
         }
         if bill.possible_duplicate_charge {
-            assert!(self.repeated_unknown, "marked without a repeated request of unknown fate");
+            let has_reason = self.repeated_unknown || self.charged_in_vain > 0;
+            assert!(has_reason, "marked without a repeated request that may have been charged");
         }
         assert!(self.job.ambiguous <= self.policy.ambiguous_retries + 1, "repeats within their budget");
         assert!(
-            self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries),
+            self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries) + self.charged_in_vain,
             "charges within the budget"
         );
     }
+}
+
+fn fault(blame: Blame) -> Fault {
+    Fault { code: "Code".into(), blame, message: "why".into(), attempts: None }
 }
 
 fn history(seed: u64) {

@@ -30,6 +30,12 @@ pub enum Fact {
     Failed { failure: Failure, billed_seconds: u64, revision: u64 },
     /// The task's result has not come, and the service will delete it. `warnings`: how many this makes.
     Expiring { warnings: u32, fault: Fault, retry_in: Duration },
+    /// The service does not speak of the task for now (a refused account); the task is as it was.
+    Hindered { fault: Fault, retry_in: Duration },
+    /// The recording is not where it was; it may have been moved, and the source may not have noticed yet.
+    Missing { fault: Fault },
+    /// The config has another plan for it now.
+    Replanned { plan: Plan },
     /// The daemon started and found the job like this: nobody is at work on it.
     Restarted,
     /// What the service's task list says about a request of unknown fate.
@@ -82,6 +88,10 @@ const REFUSAL_BUDGET: u32 = 18;
 /// A task list may lag behind a submit that it has taken; the second look comes this long after the first.
 const LIST_LAG: Duration = Duration::from_secs(5);
 
+/// A file that was renamed is found under its new name by then: a hint of the filesystem takes a fraction of a second, and where there
+/// are none, this is half of a rescan.
+const TIME_TO_FIND: Duration = Duration::from_secs(5);
+
 /// A stream's revisions are not on disk while it runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer pieces than that.
 const REVISION_LEAP: u64 = 10_000;
@@ -97,6 +107,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
     let state = job.state.clone();
     match (state, fact) {
         (State::Accepted, Fact::Prepared { recording, plan }) => {
+            step.job.missing = false;
             step.job.recording = *recording;
             step.job.state = State::Queued { plan };
         }
@@ -105,7 +116,10 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.fail(fault, true, policy, now);
         }
         (State::Queued { plan }, Fact::Sending { object }) => {
-            step.job.possible_duplicate_charge |= job.ambiguous > 0 || job.inherited;
+            // A try that was charged and brought no transcript counts as well.
+            step.job.possible_duplicate_charge |=
+                job.ambiguous > 0 || job.inherited || job.billed_seconds > 0;
+            step.job.missing = false;
             step.job.state = State::Submitting { plan, object, sent_at: now };
         }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
@@ -133,23 +147,33 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.say_retrying(job.attempts + 1, fault, retry_in);
             step.job.state = State::Submitted { plan, task_id, submitted_at, warned: warnings };
         }
+        (State::Submitted { .. }, Fact::Hindered { fault, retry_in }) => {
+            step.say_retrying(job.attempts + 1, fault, retry_in);
+        }
+        (State::Accepted | State::Queued { .. }, Fact::Missing { fault }) => {
+            if std::mem::replace(&mut step.job.missing, true) {
+                step.fail(fault, true, policy, now);
+            } else {
+                step.due = now + TIME_TO_FIND;
+            }
+        }
+        (State::Queued { .. }, Fact::Replanned { plan }) => step.job.state = State::Queued { plan },
         (State::Submitting { .. }, Fact::Restarted) => {
             step.job.revision += REVISION_LEAP;
             step.failed(interrupted(), policy, now);
         }
-        (State::Reconciling { plan, object, absences, sent_at, until }, Fact::Listed(listing)) => {
+        (State::Reconciling { plan, object, absences, sent_at, until, fault }, Fact::Listed(listing)) => {
+            let why = fault.clone().unwrap_or_else(|| interrupted().fault);
             match listing {
                 Listing::Found { task_id } => step.submitted(plan, Some(task_id), now),
                 Listing::Absent if absences == 0 => {
-                    step.job.state = State::Reconciling { plan, object, absences: 1, sent_at, until };
+                    step.job.state = State::Reconciling { plan, object, absences: 1, sent_at, until, fault };
                     step.due = now + LIST_LAG;
                 }
-                Listing::Absent => step.job.state = State::Queued { plan },
+                // The service never had it: the next try costs nothing twice.
+                Listing::Absent => step.retry(why, Duration::ZERO, now),
                 Listing::Undecided => step.due = now + LIST_LAG,
-                Listing::CannotTell => {
-                    step.job.state = State::Queued { plan };
-                    step.repeat_unknown(interrupted().fault, policy, now);
-                }
+                Listing::CannotTell => step.repeat_unknown(why, policy, now),
             }
         }
         (State::Heard { .. }, Fact::Piped { event, emitted }) => {
@@ -222,7 +246,8 @@ impl Step {
                 State::Submitting { plan, object: Some(object), sent_at } => {
                     // One that another daemon may yet send has no end.
                     let until = (!self.job.inherited).then_some(now);
-                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at, until };
+                    self.job.state =
+                        State::Reconciling { plan, object, absences: 0, sent_at, until, fault: Some(fault) };
                     self.due = now + LIST_LAG;
                 }
                 _ => self.repeat_unknown(fault, policy, now),

@@ -54,6 +54,9 @@ pub struct Job {
     /// Events of the transcript and its plugins that a former owner has stored; they are not told again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub told: usize,
+    /// Its file was not where it was taken in, once; it is looked for a second time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
     /// Where it stands.
@@ -96,6 +99,7 @@ impl Job {
             ticket: None,
             inherited: false,
             told: 0,
+            missing: false,
             accepted_at: Timestamp::now(),
             state: State::Accepted,
             attempts: 0,
@@ -193,6 +197,9 @@ pub enum State {
         /// When it was given up: a task that was made later is another's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// Why its fate is unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Fault>,
     },
     /// The service has it under this id.
     Submitted {

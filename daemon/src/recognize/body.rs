@@ -49,7 +49,7 @@ impl Content {
         };
         let bytes = file.metadata().map_err(unreadable)?.len();
         if job.recording.bytes.is_some_and(|expected| expected != bytes) {
-            return Err(changed().into());
+            return Err(Unopened::Missing(changed()));
         }
         let sha256 = job.recording.sha256.clone();
         let job = job.clone();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hark_sdk::event::{Blame, Fault};
 
 use super::verdict::{Refusal, judge};
-use crate::job::{Consequence, Failure};
+use crate::job::{Consequence, Failure, Job};
 
 /// A request that did not bring what it was made for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +45,22 @@ pub enum Verdict {
     Unknown,
 }
 
+/// Tries of a job that failed so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tries {
+    /// Of any kind; also those that cost nothing and say nothing of the job (429, an account that is held, a network that is down).
+    pub failed: u32,
+    /// Of these, those that were refused for a reason that passes.
+    pub refused: u32,
+}
+
+impl Tries {
+    /// Of this job.
+    pub fn of(job: &Job) -> Tries {
+        Tries { failed: job.attempts, refused: job.refusals }
+    }
+}
+
 /// A service that refuses for reasons of its own is asked again after this long, doubling …
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// … up to this, so that an outage costs one request in five minutes and job.
@@ -70,17 +86,18 @@ impl Error {
         self.fault.blame
     }
 
-    /// What the job machine makes of it. `attempt`: tries of this job that failed before this one.
-    pub fn into_failure(self, attempt: u32) -> Failure {
+    /// What the job machine makes of it. `tries`: those of this job that failed before this one.
+    pub fn into_failure(self, tries: Tries) -> Failure {
         let consequence = match self.verdict {
             Verdict::GiveUp => Consequence::GiveUp,
-            Verdict::Again { at_most: Some(limit), .. } if attempt + 1 >= limit => Consequence::GiveUp,
+            Verdict::Again { at_most: Some(limit), .. } if tries.refused + 1 >= limit => Consequence::GiveUp,
             Verdict::Again { hint, .. } => Consequence::Retry {
-                after: hint.unwrap_or_else(|| backoff(attempt, LONGEST_BACKOFF, chance())),
+                // A hint that is always short would use up the budget of an hour's outage within seconds.
+                after: backoff(tries.refused, LONGEST_BACKOFF, chance()).max(hint.unwrap_or_default()),
                 counts: true,
             },
             Verdict::NotSent => Consequence::Retry {
-                after: backoff(attempt, LONGEST_UNSENT_BACKOFF, chance()),
+                after: backoff(tries.failed, LONGEST_UNSENT_BACKOFF, chance()),
                 counts: false,
             },
             Verdict::Throttled { after, .. } => Consequence::Retry { after, counts: false },
@@ -240,6 +257,10 @@ mod tests {
 
     use super::*;
 
+    fn tried(refusals: u32) -> Tries {
+        Tries { failed: refusals, refused: refusals }
+    }
+
     fn refusal<'a>(status: u16, code: &'a str, message: &'a str) -> Refusal<'a> {
         Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() }
     }
@@ -277,22 +298,47 @@ mod tests {
     #[test]
     fn a_refusal_that_passes_is_retried_within_its_budget_and_a_hint_is_obeyed() {
         let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
-        let Consequence::Retry { after, counts: true } = busy.clone().into_failure(3).consequence else {
+        let Consequence::Retry { after, counts: true } = busy.clone().into_failure(tried(3)).consequence
+        else {
             panic!("not a counted retry")
         };
         assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&after), "{after:?}");
         let hinted =
             Refusal { hint: Some(Duration::from_secs(7)), ..refusal(503, "ModelUnavailable", "busy") };
         assert_eq!(
-            Error::refused(&hinted).into_failure(3).consequence,
+            Error::refused(&hinted).into_failure(tried(3)).consequence,
             Consequence::Retry { after: Duration::from_secs(7), counts: true }
         );
     }
 
     #[test]
+    fn a_short_hint_does_not_use_up_the_budget_of_an_outage() {
+        let hinted =
+            Refusal { hint: Some(Duration::from_secs(1)), ..refusal(503, "ModelUnavailable", "busy") };
+        let Consequence::Retry { after: wait, .. } =
+            Error::refused(&hinted).into_failure(tried(9)).consequence
+        else {
+            panic!("not a retry")
+        };
+        assert!(wait >= Duration::from_secs(120), "{wait:?}");
+    }
+
+    #[test]
+    fn tries_that_say_nothing_of_the_job_use_up_nothing() {
+        let throttled_often = Tries { failed: 20, refused: 0 };
+        let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
+        let Consequence::Retry { after, .. } = busy.into_failure(throttled_often).consequence else {
+            panic!("not a retry")
+        };
+        assert!(after <= FIRST_BACKOFF, "{after:?}");
+        let slow = Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
+        assert!(matches!(slow.into_failure(throttled_often).consequence, Consequence::Retry { .. }));
+    }
+
+    #[test]
     fn what_was_not_sent_is_retried_for_ever_and_at_least_every_minute() {
         let Consequence::Retry { after, counts: false } =
-            Error::not_sent("connection refused").into_failure(1_000).consequence
+            Error::not_sent("connection refused").into_failure(tried(1_000)).consequence
         else {
             panic!("not a free retry")
         };
@@ -303,15 +349,21 @@ mod tests {
     fn a_download_time_out_is_tried_a_few_times_only() {
         let error =
             Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
-        assert!(matches!(error.clone().into_failure(0).consequence, Consequence::Retry { counts: true, .. }));
-        assert_eq!(error.into_failure(4).consequence, Consequence::GiveUp);
+        assert!(matches!(
+            error.clone().into_failure(tried(0)).consequence,
+            Consequence::Retry { counts: true, .. }
+        ));
+        assert_eq!(error.into_failure(tried(4)).consequence, Consequence::GiveUp);
     }
 
     #[test]
     fn an_unknown_fate_is_no_reason_to_give_up_a_call_that_costs_nothing() {
         let error = Error::unknown("TimeOut", "no answer");
-        assert_eq!(error.clone().into_failure(0).consequence, Consequence::Unknown);
-        assert!(matches!(error.of_a_free_call().into_failure(0).consequence, Consequence::Retry { .. }));
+        assert_eq!(error.clone().into_failure(tried(0)).consequence, Consequence::Unknown);
+        assert!(matches!(
+            error.of_a_free_call().into_failure(tried(0)).consequence,
+            Consequence::Retry { .. }
+        ));
     }
 
     proptest! {

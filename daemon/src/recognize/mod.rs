@@ -25,13 +25,14 @@ mod verdict;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hark_sdk::event::Engine;
 use jiff::Timestamp;
 
 pub use body::Content;
 pub use client::{BuildError, Timeouts};
-pub use error::{Error, Verdict};
+pub use error::{Error, Tries, Verdict};
 pub use filetrans::{RESULT_GONE, SubmitRequest, TASK_UNKNOWN, Task};
 pub use flash::{Audio, FlashRequest, Listener};
 pub use queue::Turn;
@@ -46,6 +47,9 @@ use queue::{Pace, Queue};
 use rate::Pacer;
 use tasks::Known;
 
+/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
+const POLICIES_PER_SECOND: u32 = 100;
+
 /// The service, as seen from here: its connection and its queues. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Recognizer {
@@ -58,6 +62,7 @@ struct Inner {
     flash: Arc<Queue>,
     filetrans: Arc<Queue>,
     queries: Pace,
+    policies: Pace,
     known: Known,
     metrics: Metrics,
 }
@@ -95,6 +100,10 @@ impl Recognizer {
                 flash: queue(Engine::Flash),
                 filetrans: queue(Engine::Filetrans),
                 queries: Pace::new(Pacer::per_second(config.task_queries_per_second)),
+                policies: Pace::new(match config.requests_per_minute {
+                    0 => Pacer::per_second(POLICIES_PER_SECOND),
+                    submits => Pacer::per_minute(submits),
+                }),
                 known: Known::default(),
                 metrics,
             }),
@@ -141,7 +150,9 @@ impl Recognizer {
         if turn.is_probe() {
             self.inner.client.reread_key().await;
         }
-        let policy = turn.settle_free(upload::policy(&self.inner.client, model).await)?;
+        // As often as submits, which it comes before: a service that is away is not asked for one by every recording at once.
+        let policy = self.inner.policies.free(upload::policy(&self.inner.client, model)).await;
+        let policy = turn.settle_free(policy)?;
         upload::store(&self.inner.client, policy, content, name).await
     }
 
@@ -159,25 +170,22 @@ impl Recognizer {
     /// The question failed, which says nothing about the task: it is untouched, and is to be asked again after [`Error::retry`].
     pub async fn query(&self, task_id: &str) -> Result<Task, Error> {
         let inner = &*self.inner;
-        match inner.queries.free(filetrans::query(&inner.client, task_id)).await {
-            Ok(Task::NothingSaid { seconds }) => {
-                self.billed(Engine::Filetrans, seconds);
-                Ok(Task::NothingSaid { seconds })
-            }
-            Ok(Task::Failed(mut error)) => {
+        let sent = Instant::now();
+        let mut answer = inner.queries.free(filetrans::query(&inner.client, task_id)).await;
+        inner.filetrans.learn(sent, &mut answer);
+        let mut task = self.reread_if_refused(answer).await?;
+        match &mut task {
+            Task::NothingSaid { seconds } => self.billed(Engine::Filetrans, *seconds),
+            Task::Failed(error) => {
                 // One that is not found, or not understood, is asked for again.
                 if error.verdict != Verdict::Unknown {
                     self.billed(Engine::Filetrans, error.billed_seconds);
                 }
-                inner.filetrans.learn(&mut error);
-                Ok(Task::Failed(error))
+                inner.filetrans.learn_from(Instant::now(), error);
             }
-            Ok(task) => Ok(task),
-            Err(mut error) => {
-                inner.filetrans.learn(&mut error);
-                Err(error)
-            }
+            _ => {}
         }
+        Ok(task)
     }
 
     /// Fetches the result of a task that succeeded, and was charged with so many `seconds`; and remembers what it was for, so that no
@@ -201,7 +209,8 @@ impl Recognizer {
     /// As of [`Recognizer::query`]; nothing is decided.
     pub async fn reconcile(&self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
         let inner = &*self.inner;
-        tasks::reconcile(&inner.client, &inner.queries, &inner.known, submit).await
+        let listing = tasks::reconcile(&inner.client, &inner.queries, &inner.known, submit).await;
+        self.reread_if_refused(listing).await
     }
 
     /// Which of these tasks have ended, as far as the task list tells: a hint, and a hundred of them for the price of one query.
@@ -215,7 +224,16 @@ impl Recognizer {
         since: Timestamp,
         tasks: &HashSet<String>,
     ) -> Result<HashMap<String, bool>, Error> {
-        tasks::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await
+        let ended = tasks::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await;
+        self.reread_if_refused(ended).await
+    }
+
+    /// Whoever follows tasks sends no request that could probe: a new key is looked for as soon as the old one is refused.
+    async fn reread_if_refused<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if outcome.as_ref().is_err_and(|error| matches!(error.verdict, Verdict::Account { .. })) {
+            self.inner.client.reread_key().await;
+        }
+        outcome
     }
 
     fn billed(&self, engine: Engine, seconds: u64) {

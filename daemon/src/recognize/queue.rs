@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::error::{Error, Verdict};
-use super::rate::{Gate, Leave, Pacer};
+use super::rate::{Call, Gate, Leave, Pacer, RefusedCall};
 use crate::http::metrics::Metrics;
 
 /// One model's queue.
@@ -20,6 +20,9 @@ pub(crate) struct Queue {
     changed: Notify,
     /// The front of the queue: fair, and a waiter that goes away hands it on.
     front: tokio::sync::Mutex<()>,
+    /// The same spacing once more, where requests leave: turns that were held up together (by the disk, by the bucket) do not leave
+    /// together.
+    departures: Pace,
     metrics: Metrics,
 }
 
@@ -44,6 +47,7 @@ impl Queue {
         metrics.recognize_held.with_label_values(&[engine.as_str()]).set(0);
         Arc::new(Queue {
             engine,
+            departures: Pace::new(pacer.clone()),
             state: Mutex::new(State { pacer, gate: Gate::default() }),
             changed: Notify::new(),
             front: tokio::sync::Mutex::new(()),
@@ -91,10 +95,18 @@ impl Queue {
         }
     }
 
-    /// What a call outside the queue heard of the account (a query, a task that failed for its sake).
-    pub(crate) fn learn(&self, error: &mut Error) {
+    /// What a free call outside the queue that left at `sent` heard of the account.
+    pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
+        match outcome {
+            Ok(_) => self.answered(Call::Free),
+            Err(error) => self.learn_from(sent, error),
+        }
+    }
+
+    /// As [`Queue::learn`], from what was refused.
+    pub(crate) fn learn_from(&self, sent: Instant, error: &mut Error) {
         if let Verdict::Account { after, announce } = &mut error.verdict {
-            (*after, *announce) = self.account_refused(&error.fault.code, false);
+            (*after, *announce) = self.refused(sent, &error.fault.code, Call::Free);
         }
     }
 
@@ -103,8 +115,9 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn account_refused(&self, code: &str, probe: bool) -> (Duration, bool) {
-        let (after, announce) = self.state().gate.refused(Instant::now(), code, probe);
+    fn refused(&self, sent: Instant, code: &str, kind: Call) -> (Duration, bool) {
+        let call = RefusedCall { sent, code, kind };
+        let (after, announce) = self.state().gate.refused(Instant::now(), call);
         if announce {
             warn!(engine = %self.engine, code, "the account is refused; this model's queue is held and probed");
         }
@@ -112,10 +125,11 @@ impl Queue {
         (after, announce)
     }
 
-    fn open(&self) {
-        if self.state().gate.open() {
+    fn answered(&self, kind: Call) {
+        if self.state().gate.answered(Instant::now(), kind) {
             info!(engine = %self.engine, "the account is accepted again; this model's queue goes on");
             self.show_gate();
+            self.changed.notify_waiters();
         }
     }
 
@@ -125,7 +139,7 @@ impl Queue {
     }
 }
 
-/// Spaces free calls that have a rate of their own (task queries and lists).
+/// Spaces what has a rate of its own: free calls (task queries and lists, upload policies), departures.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pacer: Mutex<Pacer>,
@@ -137,19 +151,22 @@ impl Pace {
         Pace { pacer: Mutex::new(pacer), front: tokio::sync::Mutex::new(()) }
     }
 
+    /// Waits for room.
+    async fn pass(&self) {
+        let _front = self.front.lock().await;
+        loop {
+            let wait = self.pacer().wait(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.pacer().take(Instant::now());
+    }
+
     /// Makes a call when there is room for it. A 429 holds the next ones.
     pub(crate) async fn free<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        {
-            let _front = self.front.lock().await;
-            loop {
-                let wait = self.pacer().wait(Instant::now());
-                if wait.is_zero() {
-                    break;
-                }
-                tokio::time::sleep(wait).await;
-            }
-            self.pacer().take(Instant::now());
-        }
+        self.pass().await;
         let sent = Instant::now();
         let mut outcome = call.await;
         match &mut outcome {
@@ -178,6 +195,15 @@ impl Turn {
         self.probe
     }
 
+    /// Waits until the request may leave, now that everything else is done. Steady turns do not wait here.
+    pub(crate) async fn depart(&self) {
+        self.queue.departures.pass().await;
+    }
+
+    fn kind(&self) -> Call {
+        if self.probe { Call::Probe } else { Call::Paid }
+    }
+
     /// Lets the queue learn from the outcome, and the error from the queue: how long it is held, whether that is news.
     pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         self.settled = true;
@@ -187,18 +213,18 @@ impl Turn {
         match &mut outcome {
             Ok(_) => {
                 queue.state().pacer.succeeded(self.taken);
-                queue.open();
+                queue.answered(self.kind());
             }
             Err(error) => match &mut error.verdict {
                 Verdict::Account { after, announce } => {
-                    (*after, *announce) = queue.account_refused(&error.fault.code, self.probe)
+                    (*after, *announce) = queue.refused(self.taken, &error.fault.code, self.kind())
                 }
                 Verdict::Throttled { hint, after } => {
                     *after = queue.state().pacer.throttled(Instant::now(), self.taken, *hint);
                     self.tell_nothing();
                 }
                 // Whoever was refused for the audio's sake was let in.
-                Verdict::GiveUp if error.answered => queue.open(),
+                Verdict::GiveUp if error.answered => queue.answered(self.kind()),
                 _ => self.tell_nothing(),
             },
         }
@@ -214,7 +240,7 @@ impl Turn {
             Ok(_) => {}
             Err(error) => match &mut error.verdict {
                 Verdict::Account { after, announce } => {
-                    (*after, *announce) = self.queue.account_refused(&error.fault.code, self.probe)
+                    (*after, *announce) = self.queue.refused(self.taken, &error.fault.code, self.kind())
                 }
                 _ => self.tell_nothing(),
             },

@@ -25,7 +25,7 @@ const FIRST_PROBE: Duration = Duration::from_secs(2);
 const LONGEST_PROBE: Duration = Duration::from_secs(60);
 
 /// Spreads the requests of one model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pacer {
     spacing: Duration,
     factor: f64,
@@ -105,6 +105,8 @@ impl Pacer {
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     closed: Option<Closed>,
+    /// When it was opened last.
+    opened: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,27 @@ struct Closed {
     backoff: Duration,
     next_probe: Instant,
     probing: bool,
+    /// A free call found out: another one that is answered proves the opposite.
+    by_free_call: bool,
+}
+
+/// A call that was refused for the account's sake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefusedCall<'a> {
+    /// When it left.
+    pub sent: Instant,
+    pub code: &'a str,
+    pub kind: Call,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It would have cost something.
+    Paid,
+    /// It would have cost nothing: a query, a list.
+    Free,
+    /// The gate had let it through to find out.
+    Probe,
 }
 
 /// What the gate says to a request that wants to leave.
@@ -140,32 +163,50 @@ impl Gate {
         }
     }
 
-    /// A request was refused for the account's sake. Gives the time to the next probe, and whether this is news.
-    pub(crate) fn refused(&mut self, now: Instant, code: &str, probe: bool) -> (Duration, bool) {
+    /// A call was refused for the account's sake. Gives the time to the next probe, and whether this is news.
+    pub(crate) fn refused(&mut self, now: Instant, call: RefusedCall<'_>) -> (Duration, bool) {
+        let RefusedCall { sent, code, kind } = call;
         match &mut self.closed {
+            // It left before the account was good again.
+            None if self.opened.is_some_and(|opened| sent < opened) => (Duration::ZERO, false),
             None => {
-                let next_probe = now + FIRST_PROBE;
-                self.closed =
-                    Some(Closed { code: code.into(), backoff: FIRST_PROBE, next_probe, probing: false });
+                self.closed = Some(Closed {
+                    code: code.into(),
+                    backoff: FIRST_PROBE,
+                    next_probe: now + FIRST_PROBE,
+                    probing: false,
+                    by_free_call: kind == Call::Free,
+                });
                 (FIRST_PROBE, true)
             }
             Some(closed) => {
                 // What was in flight when the gate closed has nothing new to say; only a probe has.
-                let news = probe && closed.code != code;
-                if probe {
+                let news = kind == Call::Probe && closed.code != code;
+                if kind == Call::Probe {
                     closed.backoff = (closed.backoff * 2).min(LONGEST_PROBE);
                     closed.next_probe = now + closed.backoff;
                     closed.probing = false;
                     closed.code = code.into();
+                    closed.by_free_call = false;
                 }
                 (closed.next_probe.saturating_duration_since(now), news)
             }
         }
     }
 
-    /// The account was good enough for an answer. Gives whether the gate was closed until now.
-    pub(crate) fn open(&mut self) -> bool {
-        self.closed.take().is_some()
+    /// A call was answered, so the account was good enough for it. Requests that were under way when the gate closed say nothing of
+    /// what came since. Gives whether the gate was closed until now.
+    pub(crate) fn answered(&mut self, now: Instant, kind: Call) -> bool {
+        let proves = |closed: &mut Closed| match kind {
+            Call::Paid => false,
+            Call::Free => closed.by_free_call,
+            Call::Probe => true,
+        };
+        let opens = self.closed.take_if(proves).is_some();
+        if opens {
+            self.opened = Some(now);
+        }
+        opens
     }
 
     /// A probe ended without telling anything about the account (never sent, throttled, a service out of order, dropped).
@@ -196,6 +237,10 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn refused(sent: Instant, code: &str, kind: Call) -> RefusedCall<'_> {
+        RefusedCall { sent, code, kind }
+    }
 
     #[test]
     fn requests_are_spread_evenly_and_unused_time_is_not_saved_up() {
@@ -267,9 +312,9 @@ mod tests {
         let mut now = Instant::now();
         let mut gate = Gate::default();
         assert_eq!(gate.ask(now), Leave::Go);
-        assert_eq!(gate.refused(now, "InvalidApiKey", false), (2 * SECOND, true));
+        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, true));
         // The other requests that were in flight are no news.
-        assert_eq!(gate.refused(now, "InvalidApiKey", false), (2 * SECOND, false));
+        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, false));
         assert_eq!(gate.ask(now), Leave::Wait(Some(2 * SECOND)));
         let mut waits = Vec::new();
         for _ in 0..6 {
@@ -277,20 +322,49 @@ mod tests {
                 now += wait;
             }
             assert_eq!(gate.ask(now), Leave::Wait(None), "a second probe");
-            waits.push(gate.refused(now, "InvalidApiKey", true).0.as_secs());
+            waits.push(gate.refused(now, refused(now, "InvalidApiKey", Call::Probe)).0.as_secs());
         }
         assert_eq!(waits, [4, 8, 16, 32, 60, 60]);
-        assert_eq!(gate.refused(now, "Arrearage", true), (60 * SECOND, true), "another reason is news");
-        assert!(gate.open());
-        assert!(!gate.open());
+        let another = gate.refused(now, refused(now, "Arrearage", Call::Probe));
+        assert_eq!(another, (60 * SECOND, true), "another reason is news");
+        assert!(gate.answered(now, Call::Probe));
+        assert!(!gate.answered(now, Call::Probe));
         assert_eq!(gate.ask(now), Leave::Go);
+    }
+
+    #[test]
+    fn what_was_in_flight_when_the_gate_moved_does_not_move_it_back() {
+        let start = Instant::now();
+        let mut gate = Gate::default();
+        gate.refused(start, refused(start, "Arrearage", Call::Paid));
+        assert!(!gate.answered(start + SECOND, Call::Paid), "an old stream that ends well");
+        assert!(!gate.answered(start + SECOND, Call::Free), "a query needs no money");
+        assert!(gate.is_closed());
+        let later = start + 2 * SECOND;
+        assert_eq!(gate.ask(later), Leave::Probe);
+        assert!(gate.answered(later, Call::Probe));
+        let late = gate.refused(later + SECOND, refused(start, "Arrearage", Call::Paid));
+        assert_eq!((late, gate.is_closed()), ((Duration::ZERO, false), false), "an old refusal");
+    }
+
+    #[test]
+    fn a_gate_that_a_query_closed_is_opened_by_one_that_is_answered() {
+        let now = Instant::now();
+        let mut gate = Gate::default();
+        assert!(gate.refused(now, refused(now, "InvalidApiKey", Call::Free)).1);
+        assert!(gate.answered(now + SECOND, Call::Free));
+        assert_eq!(gate.ask(now + SECOND), Leave::Go);
+        // A probe that is refused as well is about more than the query's right.
+        gate.refused(now + 2 * SECOND, refused(now + 2 * SECOND, "InvalidApiKey", Call::Free));
+        gate.refused(now + 4 * SECOND, refused(now + 4 * SECOND, "Arrearage", Call::Probe));
+        assert!(!gate.answered(now + 5 * SECOND, Call::Free));
     }
 
     #[test]
     fn a_probe_that_tells_nothing_leaves_the_gate_closed_and_lets_another_try() {
         let mut now = Instant::now();
         let mut gate = Gate::default();
-        gate.refused(now, "Arrearage", false);
+        gate.refused(now, refused(now, "Arrearage", Call::Paid));
         now += 2 * SECOND;
         assert_eq!(gate.ask(now), Leave::Probe);
         gate.told_nothing(now);

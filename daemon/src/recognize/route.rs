@@ -1,11 +1,11 @@
 //! Which engine a recording takes, and why: a pure function, so that `harkd explain` can print what the daemon will do.
 
-use hark_sdk::event::{Blame, Engine, Fault};
+use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
 use super::body::encoded_length;
 use super::error::fault;
 use crate::config::{Dashscope, EngineChoice, Route};
-use crate::job::{Delivery, Plan};
+use crate::job::{Delivery, Origin, Plan};
 
 /// What is known of a recording. `None`: nobody measured it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +18,18 @@ pub struct Facts {
     pub bytes: Option<u64>,
     /// The service is to fetch it from the message's own URL.
     pub is_url: bool,
+}
+
+impl Facts {
+    /// Of a recording that was looked into.
+    pub fn of(recording: &Recording, origin: &Origin) -> Facts {
+        Facts {
+            format: recording.format.clone(),
+            duration_ms: recording.duration_ms,
+            bytes: recording.bytes,
+            is_url: matches!(origin, Origin::Url { .. }),
+        }
+    }
 }
 
 /// What the service offers in the configured region.

@@ -105,18 +105,26 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::job::Consequence;
+    use crate::recognize::error::Tries;
 
     #[test]
     fn an_expired_policy_leads_to_a_new_one_and_other_refusals_to_an_end() {
+        let after = |refusals: u32| Tries { failed: refusals, refused: refusals };
         let xml = |code: &str, message: &str| {
             format!("<Error>\n  <Code>{code}</Code>\n <Message>{message}</Message></Error>")
         };
         let expired = refused(403, &xml("AccessDenied", "Invalid according to Policy: Policy expired."));
-        assert!(matches!(expired.into_failure(100).consequence, Consequence::Retry { counts: true, .. }));
+        assert!(matches!(
+            expired.into_failure(after(100)).consequence,
+            Consequence::Retry { counts: true, .. }
+        ));
         let denied = refused(403, &xml("AccessDenied", "by bucket policy"));
-        assert!(matches!(denied.clone().into_failure(0).consequence, Consequence::Retry { .. }));
-        assert_eq!(denied.into_failure(3).consequence, Consequence::GiveUp);
-        assert_eq!(refused(400, &xml("EntityTooLarge", "")).into_failure(0).consequence, Consequence::GiveUp);
-        assert!(matches!(refused(500, "").into_failure(9).consequence, Consequence::Retry { .. }));
+        assert!(matches!(denied.clone().into_failure(after(0)).consequence, Consequence::Retry { .. }));
+        assert_eq!(denied.into_failure(after(3)).consequence, Consequence::GiveUp);
+        assert_eq!(
+            refused(400, &xml("EntityTooLarge", "")).into_failure(after(0)).consequence,
+            Consequence::GiveUp
+        );
+        assert!(matches!(refused(500, "").into_failure(after(9)).consequence, Consequence::Retry { .. }));
     }
 }

@@ -4,7 +4,7 @@ use hark_sdk::event::{Blame, Engine};
 use harkd::config::{Dashscope, Secret};
 use harkd::http::metrics::Metrics;
 use harkd::job::Consequence;
-use harkd::recognize::{Content, Recognizer};
+use harkd::recognize::{Content, Recognizer, Tries};
 
 use crate::support::{Emulator, wav};
 use crate::{FILETRANS, flash, job};
@@ -32,7 +32,7 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
         let error = outcome.unwrap_err();
         assert_eq!((error.fault.code.as_str(), error.blame()), ("InvalidApiKey", Blame::Account));
         assert!(!error.fault.message.contains("0123456789"), "{}", error.fault.message);
-        let Consequence::Hold { announce, .. } = error.into_failure(0).consequence else {
+        let Consequence::Hold { announce, .. } = error.into_failure(Tries::default()).consequence else {
             panic!("not held")
         };
         announced += u32::from(announce);
@@ -59,7 +59,10 @@ async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     let job = job(folder.path(), "a.wav", &wav(1.0, 3));
     let content = || Content::of(&job, folder.path()).unwrap();
     let error = recognizer.upload(FILETRANS, content(), "one.wav").await.unwrap_err();
-    assert!(matches!(error.into_failure(0).consequence, Consequence::Hold { announce: true, .. }));
+    assert!(matches!(
+        error.into_failure(Tries::default()).consequence,
+        Consequence::Hold { announce: true, .. }
+    ));
     flash(&recognizer, &job, folder.path(), true).await.0.unwrap();
     // The next upload waits for its probe, and is it.
     let begin = std::time::Instant::now();

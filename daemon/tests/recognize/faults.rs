@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use harkd::job::Consequence;
+use harkd::recognize::Tries;
 
 use crate::support::wav;
 use crate::{Bench, flash, job, text_of};
@@ -59,7 +60,7 @@ async fn every_fault_of_the_service_leads_where_the_contract_says() {
             }
             Err(error) => {
                 assert!(!error.fault.message.contains("unrecognized audio"), "a transcript in {error}");
-                match error.into_failure(0).consequence {
+                match error.into_failure(Tries::default()).consequence {
                     Consequence::GiveUp => Leads::GiveUp,
                     Consequence::Retry { counts: true, .. } => Leads::Retry,
                     Consequence::Retry { counts: false, .. } => Leads::FreeRetry,
@@ -103,7 +104,7 @@ async fn a_hint_of_429_holds_the_whole_queue_of_the_model() {
     let bench = Bench::start(&["--fault", "throttle,on=flash,next=1,retry_after=1"]).await;
     let first = job(bench.folder.path(), "a.wav", &wav(1.0, 8));
     let (outcome, _) = bench.flash(&first).await;
-    let consequence = outcome.unwrap_err().into_failure(0).consequence;
+    let consequence = outcome.unwrap_err().into_failure(Tries::default()).consequence;
     let Consequence::Retry { after, counts: false } = consequence else { panic!("{consequence:?}") };
     assert!(after <= Duration::from_secs(1) && after > Duration::from_millis(900), "{after:?}");
     let begin = std::time::Instant::now();
@@ -136,7 +137,7 @@ async fn a_reset_before_the_whole_request_left_is_free_and_a_later_one_is_of_unk
     let bench = Bench::start(&["--fault", "reset,on=flash,next=1"]).await;
     let (outcome, _) = bench.flash(&job(bench.folder.path(), "a.wav", &wav(1.0, 40))).await;
     // Which of the two it is depends on how far the body had come.
-    match outcome.unwrap_err().into_failure(0).consequence {
+    match outcome.unwrap_err().into_failure(Tries::default()).consequence {
         Consequence::Retry { counts: true, .. } | Consequence::Unknown => {}
         other => panic!("{other:?}"),
     }

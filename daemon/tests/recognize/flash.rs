@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use hark_sdk::event::{Engine, Timing};
 use harkd::job::Consequence;
-use harkd::recognize::{Audio, FlashRequest};
+use harkd::recognize::{Audio, FlashRequest, Tries};
 use tokio::io::AsyncReadExt;
 
 use crate::support::{FileServer, wav};
@@ -112,7 +112,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
         let turn = recognizer.turn(Engine::Flash).await;
         let error = recognizer.flash(turn, request, &mut Heard::default()).await.unwrap_err();
         assert_eq!(error.fault.code, "RecordingChanged", "{name}");
-        assert_eq!(error.into_failure(0).consequence, Consequence::GiveUp);
+        assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::GiveUp);
         let bytes = tokio::time::timeout(Duration::from_secs(10), swallowed).await.unwrap().unwrap();
         let text = String::from_utf8_lossy(&bytes);
         // The abort may even come before the head has left.
@@ -136,5 +136,8 @@ async fn a_service_that_is_not_there_costs_nothing() {
     let error = outcome.unwrap_err();
     assert_eq!(error.fault.code, "NotSent");
     assert!(!error.fault.message.contains("http://"), "{}", error.fault.message);
-    assert!(matches!(error.into_failure(0).consequence, Consequence::Retry { counts: false, .. }));
+    assert!(matches!(
+        error.into_failure(Tries::default()).consequence,
+        Consequence::Retry { counts: false, .. }
+    ));
 }

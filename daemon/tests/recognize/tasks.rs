@@ -3,7 +3,7 @@ use std::time::Duration;
 use hark_sdk::event::{Engine, Timing};
 use harkd::job::Consequence;
 use harkd::job::machine::Listing;
-use harkd::recognize::{Content, Error, LostSubmit, RESULT_GONE, SubmitRequest, Task, Verdict};
+use harkd::recognize::{Content, Error, LostSubmit, RESULT_GONE, SubmitRequest, Task, Tries, Verdict};
 use jiff::Timestamp;
 
 use crate::support::{CEILING, wav};
@@ -99,7 +99,7 @@ async fn every_end_of_a_task_is_told_apart() {
         let task_id = bench.submit(&url).await.unwrap();
         let end = match bench.end_of(&task_id).await {
             Task::NothingSaid { .. } => "nothing said",
-            Task::Failed(error) => match error.into_failure(0).consequence {
+            Task::Failed(error) => match error.into_failure(Tries::default()).consequence {
                 Consequence::GiveUp => "give up",
                 Consequence::Retry { .. } => "retry",
                 Consequence::Unknown => "unknown",
@@ -157,7 +157,7 @@ async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_noth
         bench.submit(&stranger).await.unwrap();
         let url = bench.upload(&wav(1.0, 31), "ours.wav").await;
         let error = bench.submit(&url).await.unwrap_err();
-        assert_eq!(error.into_failure(0).consequence, Consequence::Unknown);
+        assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::Unknown);
         let Listing::Found { task_id } = bench.listing("ours.wav", sent_at).await else {
             panic!("not found")
         };

@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use harkd::job::Consequence;
-use harkd::recognize::Content;
+use harkd::recognize::{Content, Tries};
 
 use crate::support::wav;
 use crate::{Bench, FILETRANS, job, sha256};
@@ -44,7 +44,7 @@ async fn an_upload_of_a_file_that_changed_never_becomes_whole() {
     file.write_all(b"more").unwrap();
     let error = bench.recognizer.upload(FILETRANS, content, "x.wav").await.unwrap_err();
     assert_eq!(error.fault.code, "RecordingChanged");
-    assert_eq!(error.into_failure(0).consequence, Consequence::GiveUp);
+    assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::GiveUp);
     assert!(bench.entries("upload").iter().all(|entry| entry["outcome"] != "ok"));
 }
 
@@ -64,7 +64,7 @@ async fn an_upload_whose_answer_is_lost_is_tried_again_for_nothing() {
     let job = job(bench.folder.path(), "a.wav", &wav(1.0, 4));
     let content = || Content::of(&job, bench.folder.path()).unwrap();
     let error = bench.recognizer.upload(FILETRANS, content(), "x.wav").await.unwrap_err();
-    assert!(matches!(error.into_failure(0).consequence, Consequence::Retry { .. }));
+    assert!(matches!(error.into_failure(Tries::default()).consequence, Consequence::Retry { .. }));
     // The same name would be refused: the first one is there.
     let error = bench.recognizer.upload(FILETRANS, content(), "x.wav").await;
     assert!(error.is_ok() || error.is_err_and(|error| error.fault.code == "UploadRefused"));

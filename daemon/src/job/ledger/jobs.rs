@@ -121,6 +121,7 @@ pub fn relocate(
     let Some(mut job) = find(connection, id)? else { return Ok(()) };
     if let Origin::File { .. } = job.origin {
         job.origin = Origin::File { path: path.to_owned(), identity };
+        job.missing = false;
         connection
             .prepare_cached("UPDATE job SET body = ?2 WHERE id = ?1")?
             .execute(params![id, to_json(&job)?])?;

@@ -12,7 +12,7 @@ use super::Surroundings;
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Consequence, Failure, Job, State, Transcript};
-use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Verdict, expiry};
+use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, expiry};
 
 /// Answers in a row that task or result are gone, before that is believed: one may come from a server that lags behind.
 const GONE_AFTER: u32 = 3;
@@ -43,15 +43,11 @@ pub(super) async fn ask(
     let asked = async {
         let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
         let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
-        match around.recognizer.query(task_id).await {
-            Ok(task) => {
-                let age = Timestamp::now().duration_since(open_at);
-                ended(&around, &job, task_id, task, Patience { misses, age }).await
-            }
-            Err(error) => {
-                warn!(job = %id, task = task_id, %error, "the task's state is not told; asking again");
-                Ok(Asked::Troubled(error.to_string()))
-            }
+        let task = around.recognizer.query(task_id).await;
+        let patience = Patience { misses, age: Timestamp::now().duration_since(open_at) };
+        match task {
+            Ok(task) => ended(&around, &job, task_id, task, patience).await,
+            Err(error) => unanswered(&around, &job, task_id, error, patience).await,
         }
     };
     (id, asked.await)
@@ -78,11 +74,36 @@ impl Patience {
                     GONE_AFTER
                 }
             }
-            Verdict::Unknown => UNREADABLE_AFTER,
+            // A service that refuses to speak of a task may mean that there is none.
+            Verdict::Unknown | Verdict::GiveUp => UNREADABLE_AFTER,
             _ => return Some(Asked::Troubled(error.to_string())),
         };
         (self.misses + 1 < enough).then(|| Asked::Missed(error.to_string()))
     }
+}
+
+/// A question that brought no answer about the task.
+async fn unanswered(
+    around: &Surroundings,
+    job: &Job,
+    task_id: &str,
+    error: Error,
+    patience: Patience,
+) -> Result<Asked, LedgerError> {
+    if let Verdict::Account { after, announce: true } = error.verdict {
+        // Nobody else may be there to say it: tasks are followed while nothing is sent.
+        let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
+        around.advance(job, fact).await?;
+    }
+    if let Some(asked) = patience.judge(&error) {
+        warn!(job = %job.id, task = task_id, %error, "the task's state is not told; asking again");
+        return Ok(asked);
+    }
+    say_lost(around, job, task_id, None, &error);
+    let message = format!("the service does not tell of the task: {error}");
+    let failure = Error::unknown(TASK_UNKNOWN, &message).into_failure(Tries::of(job));
+    around.advance(job, failed(failure, 0)).await?;
+    Ok(Asked::Over { lost: true })
 }
 
 async fn ended(
@@ -131,7 +152,7 @@ async fn ended(
                 warn!(job = %job.id, task = task_id, %error, "the task failed");
             }
             let billed_seconds = error.billed_seconds;
-            failed(error.into_failure(job.attempts), billed_seconds)
+            failed(error.into_failure(Tries::of(job)), billed_seconds)
         }
     };
     around.advance(job, fact).await?;

@@ -9,7 +9,7 @@ use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Audio, Content, FlashRequest, Listener};
+use crate::recognize::{Audio, Content, FlashRequest, Listener, Tries};
 
 /// Carries out `Duty::Flash`.
 ///
@@ -21,10 +21,15 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         Ok(route) => route.clone(),
         Err(fault) => return around.give_up(&job, fault).await,
     };
+    if around.is_replanned(&job, plan, &route).await? {
+        return Ok(());
+    }
     let turn = tokio::select! {
         turn = around.recognizer.turn(Engine::Flash) => turn,
         () = around.stop.cancelled() => return Ok(()),
     };
+    let Some(job) = around.as_it_stands(job).await? else { return Ok(()) };
+    let State::Queued { plan } = &job.state else { return Ok(()) };
     let audio = match (&plan.delivery, &job.origin) {
         (Delivery::Url, Origin::Url { url }) => Audio::Url(url),
         _ => match Content::of(&job, &around.state_directory) {
@@ -43,7 +48,7 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         partials: route.partials,
         duration_ms: job.recording.duration_ms,
     };
-    let Some(intent) = around.intend(&job, None).await? else { return Ok(()) };
+    let Some(intent) = around.intend(&job, None, &turn).await? else { return Ok(()) };
     let mut progress = Progress { job: intent, around: around.clone(), taken: None };
     let outcome = around.recognizer.flash(turn, request, &mut progress).await;
     if let Some(taken) = progress.taken.take() {
@@ -58,7 +63,7 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         Err(error) => {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the request failed");
             let billed_seconds = error.billed_seconds;
-            let failure = error.into_failure(job.attempts);
+            let failure = error.into_failure(Tries::of(&job));
             around.advance(&job, Fact::Failed { failure, billed_seconds, revision }).await
         }
     }

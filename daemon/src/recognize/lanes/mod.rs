@@ -17,16 +17,16 @@ use hark_sdk::event::{Blame, Event, Fault};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::Recognizer;
-use super::route::Offer;
+use super::route::{Facts, Offer, plan};
+use super::{Recognizer, Turn};
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::Unopened;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Consequence, Failure, Job, State};
+use crate::job::{Consequence, Failure, Job, Plan, State};
 use crate::logging::Seldom;
 use crate::source::nats::{Claims, Standing, Unconfirmed};
 
@@ -88,6 +88,25 @@ impl Surroundings {
         }
     }
 
+    /// The job as it stands now, if it owes the same as before: while its turn was waited for, its file may have been moved.
+    async fn as_it_stands(&self, job: Job) -> Result<Option<Job>, LedgerError> {
+        let duty = job.state.duty();
+        Ok(self.ledger.find(job.id).await?.filter(|now| now.state.duty() == duty))
+    }
+
+    /// Whether the config has another plan for the job by now (the model, the region, the route's engine); then it waits with that one.
+    async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
+        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, &self.offer) else {
+            return Ok(false);
+        };
+        if (plan.engine, &plan.model, &plan.delivery) == (old.engine, &old.model, &old.delivery) {
+            return Ok(false);
+        }
+        info!(job = %job.id, engine = %plan.engine, model = plan.model, "the config has another plan for it now");
+        self.advance(job, Fact::Replanned { plan }).await?;
+        Ok(true)
+    }
+
     /// Whether the job is still ours. If not, it is forgotten here; if nobody can tell, it is put off.
     async fn is_ours(&self, job: &Job) -> Result<bool, LedgerError> {
         self.go_on(job, self.claims.look(job).await).await
@@ -95,7 +114,12 @@ impl Surroundings {
 
     /// Writes the intent to send: first where other daemons see it, then on disk. Nothing may be sent where it returns `None`: then the
     /// job is another daemon's, or nobody can tell and it is put off.
-    async fn intend(&self, job: &Job, object: Option<String>) -> Result<Option<Job>, LedgerError> {
+    async fn intend(
+        &self,
+        job: &Job,
+        object: Option<String>,
+        turn: &Turn,
+    ) -> Result<Option<Job>, LedgerError> {
         let fact = Fact::Sending { object };
         let next = machine::advance(job, fact.clone(), &self.policy, Timestamp::now()).job;
         let mut confirmed = Instant::now();
@@ -106,6 +130,7 @@ impl Surroundings {
         let Some(job) = advanced.filter(|advanced| advanced.changed).map(|advanced| advanced.job) else {
             return Ok(None);
         };
+        turn.depart().await;
         // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
         while confirmed.elapsed() > FRESH {
             let asked = Instant::now();
@@ -140,6 +165,7 @@ impl Surroundings {
     async fn not_opened(&self, job: &Job, unopened: Unopened) -> Result<(), LedgerError> {
         match unopened {
             Unopened::Fault(fault) => self.give_up(job, fault).await,
+            Unopened::Missing(fault) => self.advance(job, Fact::Missing { fault }).await,
             Unopened::NotNow(error) => {
                 self.wait_for_machine(error.to_string()).await;
                 Ok(())

@@ -3,10 +3,10 @@
 use hark_sdk::event::{Blame, Fault, Recording};
 
 use super::Surroundings;
+use crate::job::Job;
 use crate::job::audio::{self, Unopened};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
-use crate::job::{Job, Origin};
 use crate::recognize::route::{Facts, plan};
 
 /// Carries out `Duty::Prepare`.
@@ -20,17 +20,13 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
         Look::Unusable(fault) => {
             return around.advance(&job, Fact::Unusable { recording: Box::new(recording), fault }).await;
         }
+        Look::Missing(fault) => return around.advance(&job, Fact::Missing { fault }).await,
         Look::NotNow(shortage) => {
             around.wait_for_machine(shortage).await;
             return Ok(());
         }
     }
-    let facts = Facts {
-        format: recording.format.clone(),
-        duration_ms: recording.duration_ms,
-        bytes: recording.bytes,
-        is_url: matches!(job.origin, Origin::Url { .. }),
-    };
+    let facts = Facts::of(&recording, &job.origin);
     let planned = around.route(&job).and_then(|route| plan(&facts, route, &around.offer));
     let recording = Box::new(recording);
     let fact = match planned {
@@ -43,6 +39,7 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
 enum Look {
     Done,
     Unusable(Fault),
+    Missing(Fault),
     NotNow(String),
 }
 
@@ -51,6 +48,7 @@ async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings
     let file = match audio::open(job, &around.state_directory) {
         Ok(file) => file,
         Err(Unopened::Fault(fault)) => return Look::Unusable(fault),
+        Err(Unopened::Missing(fault)) => return Look::Missing(fault),
         Err(Unopened::NotNow(error)) => return Look::NotNow(format!("{}: {error}", path.display())),
     };
     let extension = recording

@@ -2,12 +2,13 @@
 
 use hark_sdk::event::Engine;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::{Fact, Listing};
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Content, LostSubmit, SubmitRequest};
+use crate::recognize::{Content, LostSubmit, SubmitRequest, Tries};
 
 /// Carries out `Duty::Submit`.
 ///
@@ -19,6 +20,9 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         Ok(route) => route.clone(),
         Err(fault) => return around.give_up(&job, fault).await,
     };
+    if around.is_replanned(&job, plan, &route).await? {
+        return Ok(());
+    }
     // The service's account has room for so many tasks; the permit goes back when the task has ended.
     let permit = tokio::select! {
         permit = around.tasks.acquire() => permit,
@@ -29,12 +33,15 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     if !around.is_ours(&job).await? {
         return Ok(());
     }
+    let Some(job) = around.as_it_stands(job).await? else { return Ok(()) };
+    let State::Queued { plan } = &job.state else { return Ok(()) };
     let (file_url, object) = match (&plan.delivery, &job.origin) {
         (Delivery::Url, Origin::Url { url }) => (url.clone(), None),
         _ => {
-            // Unique over tries, so that a task of the list can be told to be this one's.
+            // Unique over tries, those that a kill cut short included: a task of the list can be told to be this one's, and the storage
+            // refuses a name that it has.
             let extension = job.recording.format.as_deref().unwrap_or("bin");
-            let object = format!("{}-{}.{extension}", job.id, job.attempts + 1);
+            let object = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
             let content = match Content::of(&job, &around.state_directory) {
                 Ok(content) => content,
                 Err(unopened) => return around.not_opened(&job, unopened).await,
@@ -48,7 +55,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
                 Ok(url) => (url, Some(object)),
                 Err(error) => {
                     warn!(job = %job.id, attempt = job.attempts + 1, %error, "the upload failed");
-                    let failure = error.into_failure(job.attempts).unpaid();
+                    let failure = error.into_failure(Tries::of(&job)).unpaid();
                     return around
                         .advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 })
                         .await;
@@ -68,7 +75,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         itn: route.itn,
         channels: &[0],
     };
-    if around.intend(&job, object).await?.is_none() {
+    if around.intend(&job, object, &turn).await?.is_none() {
         return Ok(());
     }
     match around.recognizer.submit(turn, &request).await {
@@ -79,7 +86,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         }
         Err(error) => {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the submit failed");
-            let failure = error.into_failure(job.attempts);
+            let failure = error.into_failure(Tries::of(&job));
             around.advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
         }
     }

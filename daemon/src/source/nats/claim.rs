@@ -247,7 +247,8 @@ mod tests {
                 object: "object-1".into(),
                 absences: 1,
                 sent_at: now,
-                until: None
+                until: None,
+                fault: None,
             }),
             Just(State::Submitted { plan: plan(), task_id: "task-1".into(), submitted_at: now, warned: 0 }),
             Just(State::Heard { plan: plan(), transcript: Transcript::default() }),
