@@ -208,3 +208,38 @@ async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments
     let stored = stream.get_last_raw_message_by_subject(&last.subject).await.unwrap();
     assert!(stored.payload.starts_with(br#"{"job":"#), "{:?}", stored.payload);
 }
+
+#[tokio::test]
+async fn recordings_that_are_renamed_while_the_account_is_held_are_heard_once() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    for number in 0..4 {
+        hark.drop_file("calls", &format!("{number}.wav"), &wav(1.0, number));
+    }
+    hark.next_event("job.retrying").await;
+    for number in 0..4 {
+        let name = |new: &str| hark.path("calls").join(format!("{new}{number}.wav"));
+        std::fs::rename(name(""), name("renamed-")).unwrap();
+    }
+    service.set_faults(json!([])).await;
+    let ended = hark.ended_jobs(4).await;
+    let kinds: Vec<&str> = ended.iter().map(Heard::kind).collect();
+    assert_eq!(kinds, ["job.completed"; 4], "{:?}", ended[0].body);
+    let taken = service.journal().iter().filter(|line| line["outcome"] == "ok").count();
+    assert_eq!(taken, 4, "each is paid once");
+}
+
+#[tokio::test]
+async fn a_recording_that_is_deleted_before_its_turn_ends_with_a_word() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let path = hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    hark.next_event("job.retrying").await;
+    std::fs::remove_file(path).unwrap();
+    service.set_faults(json!([])).await;
+    let failed = hark.next_event("job.failed").await;
+    assert_eq!(failed.body["error"]["code"], "RecordingGone");
+    assert_eq!(failed.body["error"]["blame"], "audio");
+}

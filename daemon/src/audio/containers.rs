@@ -29,9 +29,16 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
         _ => None,
     };
     let codec = parameters.and_then(codec_name);
-    let found = Probe {
+    let has_pictures = reader.first_track(TrackType::Video).is_some();
+    let format = match (format, codec) {
         // Opus has a name of its own for the same pages.
-        format: if format == "ogg" && codec == Some("opus") { "opus" } else { format }.into(),
+        ("ogg", Some("opus")) => "opus",
+        // Recorders write many a brand into the head of what everybody calls m4a.
+        ("mp4" | "3gp", Some("aac" | "alac")) if !has_pictures => "m4a",
+        _ => format,
+    };
+    let found = Probe {
+        format: format.into(),
         codec: codec.map(str::to_owned),
         duration_ms: duration_ms(reader.as_ref(), track),
         channels: parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32),

@@ -23,7 +23,7 @@ pub fn probe(file: File, hint_extension: Option<&str>) -> Result<Probe, ProbeErr
     let start = after_id3(&mut source)?;
     let head = source.peek(start, HEAD)?.to_vec();
     let found = match Kind::of(&head) {
-        Kind::Wav => wav::probe(&mut source)?,
+        Kind::Wav => wav::probe(&mut source, start)?,
         Kind::Flac => flac::probe(&mut source, start)?,
         Kind::Container(format) => containers::probe(source, format)?,
         Kind::FirstBytesOnly(format) => Probe { format: format.into(), ..Probe::default() },

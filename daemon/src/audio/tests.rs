@@ -164,6 +164,23 @@ fn a_flac_without_a_count_is_measured_by_its_last_frame() {
 }
 
 #[test]
+fn a_wav_behind_a_tag_is_read_from_where_it_begins() {
+    let bytes = wav(1, 8_000, 16, 16_000, &[0; 16_000]);
+    let tagged = [b"ID3\x04\0\0\0\0\0\x05abcde".to_vec(), bytes].concat();
+    let found = probe_bytes(&tagged).unwrap();
+    assert_eq!((found.format.as_str(), found.duration_ms), ("wav", Some(1_000)));
+}
+
+#[test]
+fn an_m4a_is_one_whatever_brand_its_recorder_writes() {
+    for brand in [b"isom", b"mp42", b"3gp4"] {
+        let mut bytes = read("call.m4a");
+        bytes[8..12].copy_from_slice(brand);
+        assert_eq!(probe_bytes(&bytes).unwrap().format, "m4a");
+    }
+}
+
+#[test]
 fn a_flac_that_breaks_off_counts_its_complete_frames() {
     let whole = read("call.flac");
     let found = probe_bytes(&whole[..whole.len() - 10]).unwrap();

@@ -11,12 +11,12 @@ fn is_placeholder(size: u64) -> bool {
     matches!(size, 0 | 0x7fff_0000..=0x8000_0000 | 0xffff_0000..=0xffff_ffff)
 }
 
-/// Reads the chunks up to the audio.
+/// Reads the chunks up to the audio. `start` is where `RIFF` stands.
 ///
 /// # Errors
 /// [`ProbeError::Truncated`] when there is not one frame of audio, or a header that makes no sense.
-pub(super) fn probe(source: &mut Source) -> Result<Probe, ProbeError> {
-    let chunks = Chunks::read(source)?;
+pub(super) fn probe(source: &mut Source, start: u64) -> Result<Probe, ProbeError> {
+    let chunks = Chunks::read(source, start)?;
     let format = chunks.format.ok_or_else(|| truncated("it has no fmt chunk"))?;
     let data = chunks.data.ok_or_else(|| truncated("it has no data chunk"))?;
     let frames = format.frames(data.present, chunks.fact.filter(|_| !data.truncated))?;
@@ -59,11 +59,11 @@ struct Data {
 }
 
 impl Chunks {
-    fn read(source: &mut Source) -> Result<Chunks, ProbeError> {
+    fn read(source: &mut Source, start: u64) -> Result<Chunks, ProbeError> {
         let length = source.length();
         let mut chunks = Chunks::default();
         let mut long_size = None;
-        let mut offset = 12;
+        let mut offset = start + 12;
         for _ in 0..MOST_CHUNKS {
             let &[a, b, c, d, e, f, g, h] = source.peek(offset, 8)? else { break };
             let size = u64::from(u32::from_le_bytes([e, f, g, h]));

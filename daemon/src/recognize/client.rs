@@ -15,7 +15,7 @@ use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::body::{Departure, Left, Outgoing};
-use super::error::Error;
+use super::error::{Error, Verdict};
 use super::verdict::Refusal;
 use crate::config::Secret;
 
@@ -56,6 +56,10 @@ pub enum BuildError {
 /// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side: a paid request that
 /// leaves on a connection which dies under it has an unknown fate.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// Forms of an answer.
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -117,11 +121,11 @@ impl Client {
         })
     }
 
-    /// A POST of the API, body to come.
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+    /// A POST of the API, body to come; `accept` is the form of answer that is wanted.
+    pub(crate) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
         self.with_key(self.api.post(format!("{}{path}", self.base)))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
+            .header(ACCEPT, HeaderValue::from_static(accept))
     }
 
     /// A GET of the API, with its own time limit. What a segment of the path contains stays in that segment.
@@ -220,8 +224,7 @@ impl Client {
     pub(crate) async fn refusal(&self, mut response: Response) -> Error {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
-        // A refusal whose text breaks off is a refusal by its status all the same.
-        let body = self.body(&mut response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let (body, broken) = self.as_much_as_comes(&mut response).await;
         let json = serde_json::from_slice::<Value>(&body).ok().or_else(|| event_in(&body));
         if let Some(error) = json.and_then(|json| refusal_in(&json, Some(&headers), Some(status))) {
             return self.masked(error);
@@ -231,7 +234,15 @@ impl Client {
         );
         let (hint, should_retry) = wishes(Some(&headers));
         let refusal = Refusal { status: Some(status), code: None, message: &message, hint, should_retry };
-        Error::refused(&refusal)
+        let error = Error::refused(&refusal);
+        match broken {
+            // What it would have said may be that the account is in arrears; a refused request is free to repeat.
+            Some(broken) if error.verdict == Verdict::GiveUp => Error::again(
+                &error.fault.code,
+                &format!("HTTP status {status}, and {}", broken.fault.message),
+            ),
+            _ => error,
+        }
     }
 
     /// An error that does not show the key, should the service have echoed it.
@@ -257,8 +268,21 @@ impl Client {
 
     /// What a host other than the API says to a request that it refuses; as much as there is of it.
     pub(crate) async fn refusal_text(&self, mut response: Response) -> String {
-        let body = self.body(&mut response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-        String::from_utf8_lossy(&body).into_owned()
+        String::from_utf8_lossy(&self.as_much_as_comes(&mut response).await.0).into_owned()
+    }
+
+    /// The body of a refusal, and why it is not all of it.
+    async fn as_much_as_comes(&self, response: &mut Response) -> (Vec<u8>, Option<Error>) {
+        let mut body = Vec::new();
+        while body.len() < MAX_REFUSAL_BYTES {
+            match self.chunk(response).await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return (body, Some(error)),
+            }
+        }
+        body.truncate(MAX_REFUSAL_BYTES);
+        (body, None)
     }
 
     pub(crate) async fn body(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {

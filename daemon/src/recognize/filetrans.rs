@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Outgoing;
-use super::client::{Client, missing, unanswered};
-use super::error::Error;
+use super::client::{Client, JSON, missing, unanswered};
+use super::error::{Error, Verdict};
 use super::verdict::{Refusal, means_silence};
 use crate::job::Transcript;
 
@@ -74,7 +74,7 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest<'_>) -> Resu
     }
     let body =
         json!({"model": request.model, "input": {"file_url": request.file_url}, "parameters": parameters});
-    let mut call = client.post(PATH).header("X-DashScope-Async", HeaderValue::from_static("enable"));
+    let mut call = client.post(PATH, JSON).header("X-DashScope-Async", HeaderValue::from_static("enable"));
     if request.file_url.starts_with("oss://") {
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
@@ -156,7 +156,12 @@ fn failed(client: &Client, output: &Value, seconds: u64) -> Task {
         return Task::NothingSaid { seconds };
     }
     let refusal = Refusal { code: Some(code.unwrap_or("TaskFailed")), message, ..Refusal::default() };
-    Task::Failed(client.masked(Error::refused(&refusal)).billed(seconds))
+    let mut error = client.masked(Error::refused(&refusal)).billed(seconds);
+    // The task met a limit inside the service; no queue of ours learns from that, and another task is counted.
+    if let Verdict::Throttled { hint, .. } = error.verdict {
+        error.verdict = Verdict::Again { hint, at_most: None };
+    }
+    Task::Failed(error)
 }
 
 fn transcription_url(output: &Value) -> Option<&str> {

@@ -1,12 +1,14 @@
 //! `flash`: one request, one transcript; the text streams back while it is made.
 
+use std::time::{Duration, Instant};
+
 use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use super::body::{Content, Departure, Outgoing};
-use super::client::{Client, refusal_in};
+use super::client::{Client, EVENT_STREAM, JSON, refusal_in};
 use super::error::Error;
 use super::filetrans::seconds;
 use super::route::mime;
@@ -55,19 +57,23 @@ pub trait Listener: Send {
 
 const PATH: &str = "/services/aigc/multimodal-generation/generation";
 
+/// Bytes of a whole stream. The text of five minutes has some kilobytes; a cumulative stream repeats it a thousand times.
+const LONGEST_STREAM: usize = 32 << 20;
+
+/// Comments keep a connection open; one that brings nothing else for so long is dead.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+
 /// After the last event the end of the body follows at once; waiting for it lets the connection be used again.
-const LINGER: std::time::Duration = std::time::Duration::from_millis(50);
+const LINGER: Duration = Duration::from_millis(50);
 
 pub(crate) async fn recognize(
     client: &Client,
     request: FlashRequest<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Transcript, Error> {
-    let mut call = client.post(PATH);
+    let mut call = client.post(PATH, if request.partials { EVENT_STREAM } else { JSON });
     if request.partials {
-        call = call
-            .header("X-DashScope-SSE", HeaderValue::from_static("enable"))
-            .header(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        call = call.header("X-DashScope-SSE", HeaderValue::from_static("enable"));
     }
     if matches!(request.audio, Audio::Url(url) if url.starts_with("oss://")) {
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
@@ -92,7 +98,7 @@ pub(crate) async fn recognize(
 
 fn is_stream(response: &Response) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
+    content_type.is_some_and(|value| value.trim_start().starts_with(EVENT_STREAM))
 }
 
 /// The JSON by hand around the audio, so that the audio need not be in memory.
@@ -156,12 +162,25 @@ impl Answer {
     ) -> Result<(), Error> {
         let mut parser = Parser::new();
         let mut taken = false;
+        let mut left = LONGEST_STREAM;
+        let mut heard = Instant::now();
         while let Some(bytes) = client.chunk(&mut response).await? {
+            left = left.checked_sub(bytes.len()).ok_or_else(|| {
+                Error::unknown("UnreadableAnswer", "the stream is longer than any recording's text")
+            })?;
+            if heard.elapsed() > LONGEST_SILENCE {
+                let seconds = LONGEST_SILENCE.as_secs();
+                return Err(Error::unknown(
+                    "TimeOut",
+                    &format!("no event came for {seconds} s, only signs of life"),
+                ));
+            }
             let events = parser
                 .push(&bytes)
                 .map_err(|error| Error::unknown("UnreadableAnswer", &error.to_string()))?;
             for event in events {
                 self.hear(client, &event, &mut taken, listener)?;
+                heard = Instant::now();
             }
             if self.truncated.is_some() {
                 // Nothing that comes now matters; not even that nothing does.

@@ -19,6 +19,8 @@ pub(crate) struct Text {
     pieces: usize,
     /// How many pieces were longer than the one before and began with the whole of it.
     extensions: usize,
+    /// How many were the same as the one before: said twice, or a cumulative stream without news.
+    repeats: usize,
 }
 
 impl Text {
@@ -30,12 +32,13 @@ impl Text {
         if kind == Piece::Last && self.repeats_the_whole(piece) {
             self.joined = piece.to_owned();
             self.pieces = 1;
-            self.extensions = 0;
+            (self.extensions, self.repeats) = (0, 0);
         } else {
             self.joined.push_str(piece);
             if self.pieces > 0 && piece.len() > self.last.len() && piece.starts_with(&self.last) {
                 self.extensions += 1;
             }
+            self.repeats += usize::from(self.pieces > 0 && piece == self.last);
             self.pieces += 1;
         }
         self.last = piece.to_owned();
@@ -54,12 +57,14 @@ impl Text {
 
     /// Speech does not say three times in a row all that it said before and then more; a cumulative stream does nothing else.
     fn is_cumulative(&self) -> bool {
-        self.extensions >= 2 && self.extensions + 1 == self.pieces
+        self.extensions >= 2 && self.extensions + self.repeats + 1 == self.pieces
     }
 
     /// Whether the last event's text is the whole once more, not the last piece.
     fn repeats_the_whole(&self, piece: &str) -> bool {
-        let cumulative_so_far = self.extensions + 1 == self.pieces;
+        // A word that is only said again and again is no cumulative stream.
+        let cumulative_so_far =
+            self.extensions + self.repeats + 1 == self.pieces && (self.repeats == 0 || self.extensions > 0);
         piece.starts_with(&self.joined) || cumulative_so_far && piece.starts_with(&self.last)
     }
 }
@@ -98,11 +103,15 @@ mod tests {
         assert_eq!(whole(&["Gu", "Guten", "Guten Tag"], "Guten Tag"), "Guten Tag");
         assert_eq!(whole(&["Gu", "Guten"], "Guten Tag"), "Guten Tag");
         assert_eq!(whole(&["Gu", "Guten", "Guten Tag"], ""), "Guten Tag");
+        assert_eq!(whole(&["Gu", "Gu", "Guten", "Guten"], "Guten Tag"), "Guten Tag", "events without news");
+        assert_eq!(whole(&["Gu", "Gu", "Guten", "Guten Tag"], ""), "Guten Tag");
     }
 
     #[test]
     fn repeated_words_stay_repeated() {
         assert_eq!(whole(&["ha", "ha", "ha"], ""), "hahaha");
+        assert_eq!(whole(&["ha", "ha"], "haha"), "haha");
+        assert_eq!(whole(&["ha", "ha", "ha"], "ha"), "hahahaha");
         assert_eq!(whole(&["no", "no, no"], ""), "nono, no");
         assert_eq!(whole(&["eins ", "zwei ", "eins "], ""), "eins zwei eins ");
     }

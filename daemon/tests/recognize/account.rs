@@ -69,3 +69,23 @@ async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     recognizer.upload(FILETRANS, content(), "two.wav").await.unwrap();
     assert!(begin.elapsed() > Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn whoever_only_asks_for_tasks_finds_the_new_key_and_opens_what_the_old_one_closed() {
+    let service = Emulator::start(&["--api-key", "sk-good-0123456789", "--task-delay", "10s"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("key");
+    std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
+    let metrics = Metrics::new();
+    let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
+    let key = Secret::new("sk-old-0123456789");
+    let recognizer = Recognizer::new(&config, key, Some(key_file), metrics.clone()).unwrap();
+    let held = || metrics.recognize_held.with_label_values(&["filetrans"]).get();
+
+    let refused = recognizer.query("a-task").await.unwrap_err();
+    assert_eq!((refused.fault.code.as_str(), held()), ("InvalidApiKey", 1));
+    let consequence = refused.into_failure(Tries::default()).consequence;
+    assert!(matches!(consequence, Consequence::Hold { announce: true, .. }), "{consequence:?}");
+    recognizer.query("a-task").await.unwrap();
+    assert_eq!(held(), 0, "nobody has anything to submit, and yet it is known to be good again");
+}

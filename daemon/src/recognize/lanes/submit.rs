@@ -67,6 +67,9 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         turn = around.recognizer.turn(Engine::Filetrans) => turn,
         () = around.stop.cancelled() => return Ok(()),
     };
+    if let Some(channels) = job.recording.channels.filter(|channels| *channels > 1) {
+        warn!(job = %job.id, channels, "filetrans recognizes the first channel only; mix them down if the others say something else");
+    }
     let request = SubmitRequest {
         model: &plan.model,
         file_url: &file_url,
