@@ -139,6 +139,34 @@ async fn a_plugin_that_always_hangs_delays_nobody_beyond_three_deadlines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_never_stops_talking_is_ended_by_its_deadline() {
+    let timeout = Duration::from_millis(500);
+    for what in ["chatter", "flood"] {
+        let plugins = Plugins::new().c("floods").timeout(timeout).rust("hello").start().await;
+        let began = Instant::now();
+        let talking = plugins.process(told(what));
+        let processed = tokio::time::timeout(Duration::from_secs(20), talking).await.expect(what);
+        let elapsed = began.elapsed();
+        println!("{what}: it took {elapsed:?} with a timeout of {timeout:?}");
+        assert!(elapsed < timeout + Duration::from_secs(2), "{what}: {elapsed:?}");
+        assert_eq!(error_of(&processed, "floods"), "no answer within 500ms (`timeout`)");
+        assert!(greeted(&processed, "hello") && greeted(&plugins.process(told("nothing")).await, "floods"));
+        plugins.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_talks_between_events_is_asked_and_ended_all_the_same() {
+    let plugins = Plugins::new().c("floods").timeout(Duration::from_secs(5)).start().await;
+    assert!(greeted(&plugins.process(told("start talking")).await, "floods"));
+    let asked = async {
+        assert!(greeted(&plugins.process(told("nothing")).await, "floods"));
+        plugins.stop().await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_in_a_queue_hits_the_culprit_and_nobody_else() {
     let plugins = Plugins::new().c("moody").start().await;
     let events = (0..40).map(|number| told(if number == 17 { "abort" } else { "nothing" }));

@@ -13,7 +13,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::log::PluginLog;
@@ -37,6 +39,8 @@ const RETRY: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
 /// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+/// Messages that are still heard when the time is up: an answer behind a few lines of log, while it was us who were not looking.
+const LAST_WORDS: usize = 16;
 
 /// The supervisor, to be run until the queue's senders are gone.
 pub struct Supervisor {
@@ -155,8 +159,13 @@ impl Supervisor {
     async fn step(&mut self, open: bool, looks: &mut Interval) -> Step {
         let room = open && self.pending.len() < BATCH;
         let deadline = self.deadline();
+        // By the clock, not only by the timer below: that one is made anew in each step, and a process that never stops talking lets no
+        // step last until it rings.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Step::Late;
+        }
+        // In no order, so that such a process does not keep the queue from its turn either.
         tokio::select! {
-            biased;
             message = async { self.process.as_mut().expect_some().await.next().await } => Step::Heard(message),
             outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
             () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
@@ -261,6 +270,17 @@ impl Supervisor {
     }
 
     async fn lose_patience(&mut self) {
+        for _ in 0..LAST_WORDS {
+            let Some(process) = &mut self.process else { break };
+            match unconstrained(process.next()).now_or_never() {
+                Some(Ok(message)) => self.hear(message).await,
+                Some(Err(gone)) => return self.bury(gone).await,
+                None => break,
+            }
+            if self.deadline().is_none_or(|deadline| deadline > Instant::now()) {
+                return;
+            }
+        }
         if self.process.is_some() {
             let message = format!("no answer within {:?} (`timeout`)", self.timeout);
             return self.strike("timeout", message, false).await;
