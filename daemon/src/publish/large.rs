@@ -1,11 +1,12 @@
-//! Events that would not fit into a message: a final's segments go to an object store and the event names the object.
+//! Events that would not fit into a message: a final's segments go to an object store and the event names the object; of other events
+//! what is too long is cut. An event that could never be published would keep its job from ever ending.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::{self, GetErrorKind};
 use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Kind, ObjectRef, TranscriptFinal};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 
@@ -16,15 +17,19 @@ pub const BUCKET: &str = "HARK_TRANSCRIPTS";
 
 /// Kept free for headers and for what a server in between may add.
 const MARGIN: usize = 64 << 10;
+/// What is left beside the margin has to hold an event worth reading; of a smaller `max_payload` events take half.
+const LEAST: usize = 4 << 10;
+/// Strings that are shorter are not cut: names, hashes, times and the words of the schema.
+const SHORT: usize = 128;
 
 /// The body of an event, made to fit the server's `max_payload`.
 ///
 /// # Errors
 /// A sentence, when the object store does not take the segments now.
 pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
-    let limit = context.client().server_info().max_payload.saturating_sub(MARGIN);
-    // A client that has not connected yet knows no limit; it does not publish either.
-    if row.body.len() <= limit || limit == 0 {
+    let max_payload = context.client().server_info().max_payload;
+    let limit = limit(max_payload);
+    if row.body.len() <= limit {
         return Ok(Bytes::copy_from_slice(&row.body));
     }
     let unreadable = |error: &dyn std::fmt::Display| format!("an event of the outbox is unreadable: {error}");
@@ -38,13 +43,22 @@ pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
         info!(job = name, bytes = row.body.len(), bucket = BUCKET, "the final's segments are in an object");
         last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
     }
-    // What is still too large is one long string: the text of a very long recording, a quote, a plugin's data. The whole text of
-    // a final stands in its segments.
-    let excess = serialized(&event)?.len().saturating_sub(limit);
-    if excess > 0 {
-        shorten(&mut event.body, excess);
+    match abridged(event, &kind, limit)? {
+        Some(body) => Ok(body.into()),
+        None => Err(format!(
+            "an event of {} bytes cannot be cut to fit the server's max_payload of {max_payload}; raise max_payload",
+            row.body.len()
+        )),
     }
-    Ok(serialized(&event)?.into())
+}
+
+/// Bytes that a body may have. A client that has not connected yet knows no `max_payload` (0); it does not publish either.
+fn limit(max_payload: usize) -> usize {
+    match max_payload.checked_sub(MARGIN) {
+        _ if max_payload == 0 => usize::MAX,
+        Some(limit) if limit >= LEAST => limit,
+        _ => max_payload / 2,
+    }
 }
 
 /// Puts back into a stored final what is in an object in its place.
@@ -87,12 +101,42 @@ async fn put(context: &Context, name: &str, mut segments: &[u8]) -> Result<(), S
     Ok(())
 }
 
+/// The event in at most `limit` bytes, or nothing where that is less than its frame takes. First the field that is made to be long is
+/// cut (the whole text of a final stands in its segments), then whatever is the longest, last the sender's metadata go.
+fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8>>, String> {
+    let whole = serialized(&event)?;
+    if whole.len() <= limit {
+        return Ok(Some(whole));
+    }
+    shorten(&mut event.body, whole.len() - limit);
+    loop {
+        let body = serialized(&event)?;
+        let excess = body.len().saturating_sub(limit);
+        if excess == 0 {
+            warn!(job = %event.job, %kind, bytes = whole.len(), limit, "an event was too large for the server's max_payload and is cut");
+            return Ok(Some(body));
+        }
+        let mut value = serde_json::to_value(&event).map_err(|error| error.to_string())?;
+        match longest(&mut value).filter(|text| text.len() > SHORT) {
+            Some(text) => {
+                let most = text.len() - SHORT;
+                cut(text, excess.min(most));
+            }
+            None if !event.metadata.is_empty() => value["metadata"] = Value::Object(Map::new()),
+            None => return Ok(None),
+        }
+        // Read again: so the fields stay in their order.
+        event = Event::from_value(kind, value).map_err(|error| error.to_string())?;
+    }
+}
+
 /// Cuts the long field of an event.
 fn shorten(body: &mut Body, excess: usize) {
     match body {
         Body::TranscriptFinal(last) => {
             last.truncated = true;
-            cut(&mut last.text, excess);
+            // Besides, `"truncated":true` has to be paid for.
+            cut(&mut last.text, excess + 64);
         }
         Body::AlertRaised(alert) | Body::AlertRetracted(alert) => cut(&mut alert.quote, excess),
         Body::Plugin(event) => {
@@ -102,15 +146,84 @@ fn shorten(body: &mut Body, excess: usize) {
     }
 }
 
-/// Each byte cut is at least a byte of JSON less; the 64 pay for `"truncated":true`.
-fn cut(text: &mut String, excess: usize) {
-    let mut keep = text.len().saturating_sub(excess + 64);
-    while !text.is_char_boundary(keep) {
-        keep -= 1;
+fn longest(value: &mut Value) -> Option<&mut String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Array(items) => items.iter_mut().filter_map(longest).max_by_key(|text| text.len()),
+        Value::Object(fields) => fields.values_mut().filter_map(longest).max_by_key(|text| text.len()),
+        _ => None,
     }
-    text.truncate(keep);
+}
+
+/// Each byte cut is at least a byte of JSON less.
+fn cut(text: &mut String, excess: usize) {
+    text.truncate(text.floor_char_boundary(text.len().saturating_sub(excess)));
 }
 
 fn serialized(value: &impl Serialize) -> Result<Vec<u8>, String> {
     serde_json::to_vec(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Alert, AlertState, Annotation, PluginEvent, Severity};
+    use hark_sdk::testing::{event, transcript};
+
+    use super::*;
+
+    fn cut_to(event: &Event, limit: usize) -> Event {
+        let body = abridged(event.clone(), &event.kind(), limit).unwrap().unwrap();
+        assert!(body.len() <= limit, "{} > {limit}", body.len());
+        assert!(body.starts_with(br#"{"job":"#), "{}", String::from_utf8_lossy(&body));
+        let cut = Event::parse(&event.kind(), &body).unwrap();
+        assert_eq!((cut.job, cut.time, cut.sequence), (event.job, event.time, event.sequence));
+        cut
+    }
+
+    #[test]
+    fn whatever_a_plugin_makes_long_fits_in_the_end() {
+        let long = || "ü\"\n".repeat(300_000);
+        let alert = Alert {
+            alert: long(),
+            plugin: "keywords".into(),
+            rule: long(),
+            severity: Severity::Critical,
+            state: AlertState::Confirmed,
+            channel: None,
+            role: Some(long()),
+            begin_ms: None,
+            end_ms: None,
+            quote: "cancel".into(),
+        };
+        let annotation = Annotation { channel: 0, role: None, begin_ms: None, end_ms: None, value: long() };
+        let many: Vec<u32> = (0..300_000).collect();
+        for body in [
+            Body::AlertRaised(alert.clone()),
+            Body::AlertRetracted(alert),
+            Body::AnnotationEmotion(annotation.clone()),
+            Body::AnnotationLanguage(annotation),
+            Body::Plugin(PluginEvent { plugin: "counts".into(), data: json!(many) }),
+        ] {
+            cut_to(&event(body.clone()), 4 << 10);
+            cut_to(&event(body), 960 << 10);
+        }
+    }
+
+    #[test]
+    fn metadata_go_where_nothing_else_is_left_to_cut() {
+        let mut event = transcript(&["hello"]);
+        event.metadata = (0..4_000).map(|key| (key.to_string(), json!(1))).collect();
+        let cut = cut_to(&event, 4 << 10);
+        assert!(cut.metadata.is_empty());
+        assert!(abridged(event.clone(), &event.kind(), 64).unwrap().is_none(), "less than its frame takes");
+    }
+
+    #[test]
+    fn a_small_max_payload_is_no_missing_connection() {
+        assert_eq!(limit(0), usize::MAX);
+        assert_eq!(limit(1 << 20), (1 << 20) - MARGIN);
+        assert_eq!(limit(64 << 10), 32 << 10);
+        assert_eq!(limit(65 << 10), (65 << 10) / 2);
+        assert_eq!(limit(72 << 10), 8 << 10);
+    }
 }
