@@ -104,6 +104,14 @@ async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_proces
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_grows_to_the_memory_limit_and_no_further() {
+    let plugins = Plugins::new().c("moody").with(|plugin| plugin.memory_limit = 16 << 20).start().await;
+    let processed = plugins.process(told("fill")).await;
+    assert!(error_of(&processed, "moody").contains("signal 25 (SIGXFSZ"), "{processed:?}");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
     let timeout = Duration::from_millis(300);
     for what in ["hang", "spin"] {

@@ -67,6 +67,8 @@ impl Process {
         let command = ChildCommand::new(&launch.executable, "plugin-host").limits(Limits {
             memory: Some(launch.memory_limit),
             descriptors: Some(DESCRIPTORS),
+            // A file can be memory (memfd), and the disk is the daemon's too.
+            file_bytes: Some(launch.memory_limit),
             ..Limits::default()
         });
         let start = async {
@@ -232,6 +234,7 @@ fn in_words(status: ExitStatus) -> String {
         libc::SIGFPE => " (SIGFPE)",
         libc::SIGKILL => " (SIGKILL)",
         libc::SIGSYS => " (SIGSYS)",
+        libc::SIGXFSZ => " (SIGXFSZ, its `memory_limit` holds for each file too)",
         _ => "",
     };
     format!("was ended by signal {signal}{name}")

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base.h"
@@ -34,6 +35,11 @@ ON_EVENT {
     IF("devour") for (;;) {
         char *memory = malloc(1 << 20);
         memset(memory, 1, 1 << 20);
+    }
+    IF("fill") {
+        static char block[1 << 20];
+        int memory = memfd_create("mine", 0);
+        for (int i = 0; i < 64; i++) sink = (int)write(memory, block, sizeof block);
     }
     IF("error") return complain(host, "I do not like this one"), HARK_ERROR;
     IF("fail") return complain(host, "beyond repair"), HARK_FAILED;
