@@ -163,7 +163,7 @@ impl Daemon {
             Recognizer::new(&config.dashscope, key, config.dashscope.api_key_path(), metrics.clone())
                 .map_err(|error| configuration(&error))?;
         let pipeline = Pipeline::start_in(
-            &plugin_surroundings(&config, config_file),
+            &pipeline::Surroundings::of(&config, config_file),
             &config.plugin,
             &config.plugins,
             metrics.clone(),
@@ -353,18 +353,6 @@ fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> lanes::OnPartial 
             partials.offer(event);
         }
     })
-}
-
-/// What plugins may not read, besides the state directory: the config and every file of secrets that it names.
-fn plugin_surroundings(config: &Config, config_file: &Path) -> pipeline::Surroundings {
-    let mut around = pipeline::Surroundings::new(&config.state.directory);
-    let nats = &config.nats;
-    let secrets =
-        [&nats.credentials_file, &nats.password_file, &nats.token_file, &nats.nkey_file, &nats.tls_key];
-    around.hidden.extend(config.dashscope.api_key_path());
-    around.hidden.push(config_file.to_owned());
-    around.hidden.extend(secrets.into_iter().filter(|path| !path.as_os_str().is_empty()).cloned());
-    around
 }
 
 /// The routes by name, the text of their context files read.

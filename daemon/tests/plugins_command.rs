@@ -60,6 +60,39 @@ fn a_plugin_that_misbehaves_is_told_how() {
 }
 
 #[test]
+fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
+    let plugins = Plugins::new().c("opens").rust("hello");
+    let root = plugins.path().display();
+    std::fs::create_dir(plugins.path().join("calls")).unwrap();
+    for file in ["key", "calls/a.wav"] {
+        std::fs::write(plugins.path().join(file), "secret").unwrap();
+    }
+    // Relative, as a person would write it who tries things out: the plugin's process has another working directory.
+    let daemon = "[dashscope]\napi_key_file = \"key\"\n[state]\ndirectory = \"state\"\n\
+                  [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"calls\"\n";
+    let check = |plugin: &str, config: &str| {
+        let plugin = format!("[[plugin]]\nname = \"it\"\nlibrary = \"{root}/{plugin}.so\"\n{config}");
+        std::fs::write(plugins.path().join("harkd.toml"), format!("{daemon}{plugin}")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_harkd"))
+            .args(["--config", "harkd.toml", "check"])
+            .current_dir(plugins.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for secret in ["key", "harkd.toml", "calls/a.wav"] {
+        let config = format!("[plugin.config]\nread = \"{root}/{secret}\"\n");
+        let (code, said) = check("opens", &config);
+        assert!(code == Some(78) && said.contains("it cannot be opened"), "{secret}: {said}");
+    }
+    assert_eq!(check("hello", "").0, Some(0));
+    assert!(!plugins.path().join("state").exists(), "what was made to try it is gone again");
+    let config = format!("[plugin.config]\nwrite = \"{root}/state/plugins/it/notes\"\n");
+    let (code, said) = check("opens", &config);
+    assert_eq!(code, Some(0), "it may write to its own folder: {said}");
+}
+
+#[test]
 fn the_list_says_what_loads_and_why_the_rest_does_not() {
     let plugins = Plugins::new().rust("hello").c("no_symbol");
     let config = plugins.path().join("harkd.toml");

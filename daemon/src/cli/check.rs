@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
-use crate::pipeline;
+use crate::pipeline::{self, Surroundings};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -19,7 +19,8 @@ pub struct Args {
 /// 0 with a summary if the daemon would start with this config, else 78 and the mistakes.
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
-    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders) {
+    let around = Surroundings::of(&inspection.config, path);
+    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     });

@@ -42,9 +42,11 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     }
 }
 
-fn list(config: &Path, json: bool) -> Result<(), Exit> {
-    let config = Config::load(config).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
-    let rows: Vec<Row> = config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins)).collect();
+fn list(file: &Path, json: bool) -> Result<(), Exit> {
+    let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
+    let around = Surroundings::of(&config, file);
+    let rows: Vec<Row> =
+        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &around)).collect();
     if json {
         return print(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
     }
@@ -110,8 +112,8 @@ struct Row {
 }
 
 impl Row {
-    fn of(plugin: &config::Plugin, folders: &config::Plugins) -> Row {
-        let (state, reason, description) = match pipeline::inspect(plugin, folders) {
+    fn of(plugin: &config::Plugin, folders: &config::Plugins, around: &Surroundings) -> Row {
+        let (state, reason, description) = match pipeline::inspect(plugin, folders, around) {
             Ok(description) => ("loaded", None, Some(description)),
             Err(error) => ("failed", Some(error.to_string()), None),
         };

@@ -1,7 +1,7 @@
 //! Looks at one library outside of a daemon, always in a process of its own: for `harkd check` and `harkd plugins`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hark_sdk::Wants;
@@ -19,13 +19,18 @@ use crate::config;
 /// How long one call may take in a trial, and the end of the process.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Loads a configured plugin, lets it make its instance from its config, and ends it. Blocks for some ten seconds at most. It has no
-/// folder of its own to write to meanwhile.
+/// Loads a configured plugin, lets it make its instance from its config, and ends it, all as the daemon would. Blocks for some ten seconds
+/// at most.
 ///
 /// # Errors
 /// When the daemon could not run it; the words name the library or the config's key, and what to do.
-pub fn inspect(plugin: &config::Plugin, folders: &config::Plugins) -> Result<Description, LoadError> {
-    let launch = Surroundings::new(&config::State::default().directory).launch(plugin, folders);
+pub fn inspect(
+    plugin: &config::Plugin,
+    folders: &config::Plugins,
+    surroundings: &Surroundings,
+) -> Result<Description, LoadError> {
+    let launch = surroundings.launch(plugin, folders);
+    let _own = Lent::folder(surroundings.own_folder(&plugin.name));
     blocking(async {
         let log = PluginLog::new(&plugin.name);
         let process = Process::start(&launch, &mut log.clone()).await?;
@@ -34,6 +39,33 @@ pub fn inspect(plugin: &config::Plugin, folders: &config::Plugins) -> Result<Des
         Ok(description)
     })
     .unwrap_or_else(|error| Err(LoadError(format!("no process can be started to load it: {error}"))))
+}
+
+/// A folder that is there for a while: what was missing of it is made, and goes again unless something was put there meanwhile.
+struct Lent {
+    /// The innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Lent {
+    fn folder(folder: PathBuf) -> Lent {
+        let missing: Vec<_> = folder
+            .ancestors()
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .collect();
+        // What cannot be made is not granted: a `create` that needs it says so, as it would to a daemon of this user.
+        let made = missing.iter().rev().take_while(|folder| std::fs::create_dir(folder).is_ok());
+        let mut made: Vec<PathBuf> = made.map(|folder| folder.to_path_buf()).collect();
+        made.reverse();
+        Lent { made }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The first that is not empty ends it, and those around it are not empty either.
+        let _ = self.made.iter().try_for_each(std::fs::remove_dir);
+    }
 }
 
 /// What a library did when it was put through its paces.

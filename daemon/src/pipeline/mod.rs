@@ -13,10 +13,10 @@ mod log;
 mod process;
 mod status;
 mod strikes;
+mod surroundings;
 mod verify;
 mod wire;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hark_sdk::Wants;
@@ -28,15 +28,14 @@ use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
 use crate::http::metrics::Metrics;
-use crate::os::spawn::this_executable;
 
 use host::{Failure, Heard, QUEUE, Supervisor, Work};
 use process::Launch;
-use wire::Load;
 
 pub use inspect::{Trial, inspect, trial};
 pub use process::LoadError;
 pub use status::{PluginState, PluginStatus};
+pub use surroundings::Surroundings;
 pub use wire::Description;
 
 /// What plugins said about partials waits here until the daemon takes it; a plugin that says more loses it.
@@ -79,50 +78,6 @@ pub struct Observation {
     pub body: Body,
 }
 
-/// What plugins are surrounded by.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// Whose `plugin-host` is started.
-    pub executable: PathBuf,
-    /// Each plugin has `plugins/<name>` in it, and sees nothing else of it.
-    pub state_directory: PathBuf,
-    /// What else plugins may not read: key files, the config.
-    pub hidden: Vec<PathBuf>,
-}
-
-impl Surroundings {
-    /// This program, with a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
-    pub fn new(state_directory: &Path) -> Self {
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Surroundings {
-            executable: this_executable(),
-            state_directory: state_directory.to_owned(),
-            hidden: credentials.into_iter().chain([PathBuf::from("/etc/hark")]).collect(),
-        }
-    }
-
-    fn launch(&self, plugin: &config::Plugin, folders: &config::Plugins) -> Launch {
-        let own = self.own_folder(&plugin.name);
-        Launch {
-            executable: self.executable.clone(),
-            load: Load {
-                name: plugin.name.clone(),
-                library: plugin.library_path(folders),
-                sha256: plugin.sha256.clone(),
-                config: json!(plugin.config).to_string(),
-                hidden: self.hidden.iter().chain([&self.state_directory]).cloned().collect(),
-                writable: plugin.write.iter().chain([&own]).cloned().collect(),
-                network: plugin.network,
-            },
-            memory_limit: plugin.memory_limit,
-        }
-    }
-
-    fn own_folder(&self, plugin: &str) -> PathBuf {
-        self.state_directory.join("plugins").join(plugin)
-    }
-}
-
 /// One plugin, from the side of those who have events for it.
 #[derive(Debug)]
 struct Plugin {
@@ -137,16 +92,6 @@ struct Plugin {
 impl Pipeline {
     /// Starts one supervised process for each plugin and waits until each is loaded, or is not. A plugin that cannot be loaded is a failed
     /// plugin, loudly, never a failed daemon: it is tried again when its library changes, and from time to time.
-    pub async fn start(
-        plugins: &[config::Plugin],
-        folders: &config::Plugins,
-        state_directory: &Path,
-        metrics: Metrics,
-    ) -> Pipeline {
-        Pipeline::start_in(&Surroundings::new(state_directory), plugins, folders, metrics).await
-    }
-
-    /// As [`Pipeline::start`], in surroundings of the caller's choice.
     pub async fn start_in(
         surroundings: &Surroundings,
         plugins: &[config::Plugin],

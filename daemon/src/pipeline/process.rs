@@ -73,8 +73,7 @@ impl Process {
         });
         let start = async {
             let (child, socket) = command.spawn_stream().await?;
-            // The process of a plugin has another working directory.
-            let load = Load { library: std::path::absolute(&launch.load.library)?, ..launch.load.clone() };
+            let load = absolute(&launch.load)?;
             let unsent = wire::frame(&ToChild::Load(load))?.as_slice().into();
             Ok(Process {
                 child,
@@ -220,6 +219,17 @@ impl Process {
             }
         }
     }
+}
+
+/// The process of a plugin has another working directory than the daemon, whose paths these are.
+fn absolute(load: &Load) -> io::Result<Load> {
+    let all = |paths: &[PathBuf]| paths.iter().map(std::path::absolute).collect::<io::Result<Vec<_>>>();
+    Ok(Load {
+        library: std::path::absolute(&load.library)?,
+        hidden: all(&load.hidden)?,
+        writable: all(&load.writable)?,
+        ..load.clone()
+    })
 }
 
 fn in_words(status: ExitStatus) -> String {

@@ -1,0 +1,97 @@
+//! What is around a plugin's process: which program it is, what it must not read, where it may write.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::process::Launch;
+use super::wire::Load;
+use crate::config::{self, Config, Source};
+use crate::job::ledger::retention::PLUGINS;
+use crate::os::spawn::this_executable;
+
+/// What plugins are surrounded by.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Whose `plugin-host` is started.
+    pub executable: PathBuf,
+    /// Each plugin has `plugins/<name>` in it, and sees nothing else of it.
+    pub state_directory: PathBuf,
+    /// What else plugins may not read: key files, the config, recordings.
+    pub hidden: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    /// This program, with a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
+    pub fn new(state_directory: &Path) -> Self {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Surroundings {
+            executable: this_executable(),
+            state_directory: state_directory.to_owned(),
+            hidden: credentials.into_iter().chain([PathBuf::from("/etc/hark")]).collect(),
+        }
+    }
+
+    /// Those of a daemon with this config. Besides, plugins may not read the config, any file of secrets that it names, nor the
+    /// recordings: neither where they come in nor where they go.
+    pub fn of(config: &Config, config_file: &Path) -> Self {
+        let mut around = Surroundings::new(&config.state.directory);
+        let nats = &config.nats;
+        let secrets =
+            [&nats.credentials_file, &nats.password_file, &nats.token_file, &nats.nkey_file, &nats.tls_key];
+        let recordings = config.source.iter().flat_map(|source| match source {
+            Source::Directory(source) => vec![&source.path, &source.done_directory, &source.failed_directory],
+            Source::Nats(_) => Vec::new(),
+        });
+        around.hidden.extend(config.dashscope.api_key_path());
+        around.hidden.push(config_file.to_owned());
+        around.hidden.extend(secrets.into_iter().chain(recordings).cloned());
+        around
+    }
+
+    pub(super) fn launch(&self, plugin: &config::Plugin, folders: &config::Plugins) -> Launch {
+        let own = self.own_folder(&plugin.name);
+        let hidden = self.hidden.iter().chain([&self.state_directory]);
+        Launch {
+            executable: self.executable.clone(),
+            load: Load {
+                name: plugin.name.clone(),
+                library: plugin.library_path(folders),
+                sha256: plugin.sha256.clone(),
+                config: json!(plugin.config).to_string(),
+                // Keys that are not set.
+                hidden: hidden.filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
+                writable: plugin.write.iter().chain([&own]).cloned().collect(),
+                network: plugin.network,
+            },
+            memory_limit: plugin.memory_limit,
+        }
+    }
+
+    pub(super) fn own_folder(&self, plugin: &str) -> PathBuf {
+        self.state_directory.join(PLUGINS).join(plugin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_config_and_recordings_are_hidden() {
+        let config: Config = toml::from_str(
+            "[dashscope]\napi_key_file = \"key\"\n[nats]\ntoken_file = \"/etc/token\"\n[state]\ndirectory = \"state\"\n\
+             [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"/srv/calls\"\nwhen_done = \"move\"\n\
+             done_directory = \"/srv/done\"\nfailed_directory = \"/srv/failed\"\n\
+             [[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/srv/done\"]\n",
+        )
+        .unwrap();
+        let around = Surroundings::of(&config, Path::new("harkd.toml"));
+        let load = around.launch(&config.plugin[0], &config.plugins).load;
+        for path in ["key", "/etc/token", "harkd.toml", "/srv/calls", "/srv/done", "/srv/failed", "state"] {
+            assert!(load.hidden.contains(&PathBuf::from(path)), "{path}: {load:?}");
+        }
+        assert!(load.hidden.iter().all(|path| !path.as_os_str().is_empty()), "{load:?}");
+        assert_eq!(load.writable, [PathBuf::from("/srv/done"), PathBuf::from("state/plugins/p")]);
+    }
+}
