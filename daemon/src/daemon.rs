@@ -42,6 +42,9 @@ use crate::source::nats::{self, Claims};
 /// `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it in the ledger.
 const DRAIN: Duration = Duration::from_secs(8);
 
+/// For the plugins' last call.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Recordings that are looked into at a time: the audio workers bound what that costs.
 const PREPARING: usize = 8;
 
@@ -233,11 +236,19 @@ impl Daemon {
             "gauges",
             gauges(self.ledger.clone(), self.metrics.clone(), self.health.clone(), stages.publish.clone()),
         );
-        // On a full disk this waits for room: `/readyz` says so, and a signal still ends it.
+        // On a full disk this waits for room, and for a plugin that hangs while it is loaded: meanwhile HTTP answers, and a signal still
+        // ends it.
         tokio::pin!(stop);
         tokio::select! {
-            recovered = self.recover() => recovered?,
-            () = &mut stop => return Ok(()),
+            recovered = async {
+                self.pipeline.loaded().await;
+                self.recover().await
+            } => recovered?,
+            () = &mut stop => {
+                drop(self.recognition);
+                end(self.pipeline).await;
+                return Ok(());
+            }
         }
         let (ledger, checking) = (self.ledger.clone(), stages.sources.clone());
         crew.essential("ledger check", async move { Ok(ledger.check_rest(checking).await?) });
@@ -275,10 +286,9 @@ impl Daemon {
             warn!(unfinished = ?crew.names(), "not everything ended in time; the next start goes on with it");
             crew.abort();
         }
-        // Whoever held it last is gone with the crew; a plugin that is still held by an aborted task dies with us.
-        if let Ok(pipeline) = Arc::try_unwrap(self.pipeline) {
-            let _ = tokio::time::timeout(Duration::from_secs(1), pipeline.stop()).await;
-        }
+        // It shows partials to the plugins, as the lanes did that are gone with the crew.
+        drop(self.recognition);
+        end(self.pipeline).await;
         // A server that is away or stands still takes nothing, for ever.
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -341,6 +351,17 @@ impl Daemon {
                 .await
                 .map_err(|error| DaemonError::Software(format!("serving http: {error}")))
         });
+    }
+}
+
+/// Lets plugins end in good order, if they are quick.
+async fn end(pipeline: Arc<Pipeline>) {
+    let Some(pipeline) = Arc::into_inner(pipeline) else {
+        warn!("a task that did not end in time is still at the plugins; they are killed");
+        return;
+    };
+    if tokio::time::timeout(PARTING, pipeline.stop()).await.is_err() {
+        warn!("a plugin did not end in time and is killed");
     }
 }
 

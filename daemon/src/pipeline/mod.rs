@@ -47,6 +47,7 @@ pub struct Pipeline {
     plugins: Vec<Plugin>,
     observations: mpsc::Sender<Observation>,
     taken: Mutex<Option<mpsc::Receiver<Observation>>>,
+    loading: Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
 /// What became of an event.
@@ -90,7 +91,7 @@ struct Plugin {
 }
 
 impl Pipeline {
-    /// Starts one supervised process for each plugin and waits until each is loaded, or is not. A plugin that cannot be loaded is a failed
+    /// Starts one supervised process for each plugin; [`Pipeline::loaded`] waits for them. A plugin that cannot be loaded is a failed
     /// plugin, loudly, never a failed daemon: it is tried again when its library changes, and from time to time.
     pub async fn start_in(
         surroundings: &Surroundings,
@@ -109,12 +110,23 @@ impl Pipeline {
             started.push(Plugin::start(surroundings.launch(plugin, folders), plugin, metrics.clone(), ready));
             loaded.push(is_ready);
         }
-        for ready in loaded {
+        let (observations, taken) = mpsc::channel(OBSERVATIONS);
+        Pipeline {
+            plugins: started,
+            observations,
+            taken: Mutex::new(Some(taken)),
+            loading: Mutex::new(loaded),
+        }
+    }
+
+    /// Waits until each plugin is loaded, or is not: some ten seconds for one that hangs. To be called once, before the first event: those
+    /// that come earlier may find nobody.
+    pub async fn loaded(&self) {
+        let loading = std::mem::take(&mut *self.loading.lock().unwrap_or_else(PoisonError::into_inner));
+        for ready in loading {
             // A supervisor that is gone already has said why.
             let _ = ready.await;
         }
-        let (observations, taken) = mpsc::channel(OBSERVATIONS);
-        Pipeline { plugins: started, observations, taken: Mutex::new(Some(taken)) }
     }
 
     /// Runs an event of a job (transcript.final first of all) through every plugin that is configured for its source and wants its kind, in

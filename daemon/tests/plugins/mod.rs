@@ -85,6 +85,7 @@ impl Plugins {
         let metrics = Metrics::new();
         let folders = config::Plugins::default();
         let pipeline = Pipeline::start_in(&surroundings, &self.plugins, &folders, metrics.clone()).await;
+        pipeline.loaded().await;
         Running { folder: self.folder, metrics, pipeline }
     }
 
@@ -149,7 +150,8 @@ pub fn data<'a>(processed: &'a Processed, plugin: &'a str) -> impl Iterator<Item
     })
 }
 
-fn compile(file: &Path, library: &Path, version: u32) {
+/// Compiles a file of C, by its path from the daemon's crate, into `library`.
+pub fn compile(file: &Path, library: &Path, version: u32) {
     let daemon = Path::new(env!("CARGO_MANIFEST_DIR"));
     let compiled = Command::new("cc")
         .args([
