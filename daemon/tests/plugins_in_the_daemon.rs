@@ -1,4 +1,4 @@
-//! Plugins in a whole daemon: its start and its end.
+//! Plugins in a whole daemon: its start, its end, and the jobs that a plugin holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "plugins/mod.rs"]
@@ -6,7 +6,9 @@
 mod plugins;
 mod support;
 
-use plugins::Plugins;
+use std::path::Path;
+
+use plugins::{Plugins, compile};
 use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 /// A `[[plugin]]` with a library of C.
@@ -56,4 +58,41 @@ async fn while_a_plugin_hangs_in_create_the_daemon_answers_and_can_be_stopped() 
     assert!(hark.stop().await.success());
     assert!(!hark.log().contains("loading took more than"), "{}", hark.log());
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "the end\n");
+}
+
+#[tokio::test]
+async fn a_job_that_a_plugin_holds_says_so_once_and_what_the_plugin_said_is_kept() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    let plugins = Plugins::new().c("gives_up");
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    let mut hark = setup.lines(&entry(&plugins, "gives_up", "on_failure = \"hold\"\n")).start().await;
+    let become_version = |version| {
+        let library = plugins.path().join("gives_up.so");
+        compile(Path::new("tests/plugins/gives_up.c"), &library.with_extension("new"), version);
+        std::fs::rename(library.with_extension("new"), &library).unwrap();
+    };
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    let held = hark.next_event("job.retrying").await;
+    let error = &held.body["error"];
+    assert_eq!((&error["blame"], &error["code"]), (&"plugin".into(), &"PluginHolds".into()));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("\"gives_up\" could not look") && !message.contains("4111"), "{message}");
+    wait_until("the plugin to be asked again", CEILING, async || {
+        let page = hark.get("/metrics").await.map(|(_, page)| page).unwrap_or_default();
+        page.contains("hark_plugin_failures_total{plugin=\"gives_up\",reason=\"error\"} 3")
+    })
+    .await;
+
+    become_version(2);
+    let held = hark.next_event("job.retrying").await;
+    assert!(held.body["error"]["message"].as_str().unwrap().contains("is quarantined"), "{}", held.body);
+
+    become_version(3);
+    let done = hark.next_event("job.completed").await;
+    let events = hark.events_of(done.job()).await;
+    assert_eq!(events.iter().filter(|event| event.kind() == "job.retrying").count(), 2);
+    let log = hark.log();
+    assert_eq!(log.matches("held back until the plugin has looked at it").count(), 2, "{log}");
+    assert!(!log.contains("4111"), "{log}");
 }

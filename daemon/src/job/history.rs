@@ -136,7 +136,8 @@ impl World {
             (State::Settled { .. } | State::Ended { .. }, 2) => self.commit(Fact::Restarted),
             (State::Queued { .. } | State::Heard { .. } | State::Ended { .. }, 3) => {
                 let fault = fault(Blame::Service);
-                self.commit(Fact::Expiring { warnings: 5, fault, retry_in: Duration::ZERO });
+                self.commit(Fact::Expiring { warnings: 5, fault: fault.clone(), retry_in: Duration::ZERO });
+                self.commit(Fact::Held { told: 0, fault, retry_in: Duration::ZERO });
             }
             _ => return,
         }

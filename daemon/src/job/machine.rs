@@ -40,6 +40,8 @@ pub enum Fact {
     Restarted,
     /// What the service's task list says about a request of unknown fate.
     Listed(Listing),
+    /// A plugin has to look at the transcript and cannot; `told` as [`Job::hold_told`].
+    Held { told: u32, fault: Fault, retry_in: Duration },
     /// The plugins have had their say.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
     /// JetStream has the last event.
@@ -175,6 +177,11 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
                 Listing::Undecided => step.due = now + LIST_LAG,
                 Listing::CannotTell => step.repeat_unknown(why, policy, now),
             }
+        }
+        (State::Heard { .. }, Fact::Held { told, fault, retry_in }) if told > job.hold_told => {
+            step.job.hold_told = told;
+            step.say_retrying(job.attempts + 1, fault, retry_in);
+            step.due = now + retry_in;
         }
         (State::Heard { .. }, Fact::Piped { event, emitted }) => {
             step.events = annotate::annotations(event.segments.as_deref().unwrap_or_default());

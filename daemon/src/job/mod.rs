@@ -57,6 +57,9 @@ pub struct Job {
     /// Its file was not where it was taken in, once; it is looked for a second time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
+    /// How much its events have told of a plugin that holds it: 1 that it does, 2 that the plugin is quarantined.
+    #[serde(default, skip_serializing_if = "no_warning")]
+    pub hold_told: u32,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
     /// Where it stands.
@@ -100,6 +103,7 @@ impl Job {
             inherited: false,
             told: 0,
             missing: false,
+            hold_told: 0,
             accepted_at: Timestamp::now(),
             state: State::Accepted,
             attempts: 0,

@@ -25,8 +25,11 @@ use super::strikes::Strikes;
 use super::verify::{Identity, identity};
 use super::wire::{FromChild, Outcome};
 use crate::http::metrics::Metrics;
+use crate::logging::Seldom;
 
 pub use answer::{Failure, Heard, Work};
+
+use answer::Words;
 
 /// Events that may wait for one plugin; beyond, whoever hands them over waits.
 pub const QUEUE: usize = 64;
@@ -67,6 +70,7 @@ pub struct Supervisor {
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
     warned_of_missing: bool,
+    complaints: Seldom,
 }
 
 struct Pending {
@@ -118,6 +122,7 @@ impl Supervisor {
             seen: None,
             retry: None,
             warned_of_missing: false,
+            complaints: Seldom::default(),
         }
     }
 
@@ -219,18 +224,14 @@ impl Supervisor {
             FromChild::Answer(answered) if self.sent > 0 => answered,
             _ => return self.bury(Gone::Rubbish("it answered what it was not asked".to_owned())).await,
         };
-        let why = answered.error.clone().unwrap_or_else(|| "it did not say why".to_owned());
         match answered.result {
-            Outcome::Failed => return self.strike("crash", format!("it failed: {why}"), true).await,
+            Outcome::Failed => {
+                return self.strike("crash", Words::quoting("it failed", answered.why()), true).await;
+            }
             Outcome::Error => {
                 self.count("error");
-                tracing::warn!(plugin = %self.name, job = %self.job(), error = %why, "plugin could not look at an event");
-                // What we refused may quote what the plugin said, and so the transcript; it is for the event only.
-                let message = match (&answered.error, answered.refused.first()) {
-                    (None, Some(refusal)) => format!("it gave up when this was refused: {refusal}"),
-                    _ => why,
-                };
-                self.settle(Err(Failure { message, quarantined: false }));
+                self.complain("plugin could not look at an event; its event says why, or its log");
+                self.settle(Err(Failure { message: answered.why(), quarantined: false }));
             }
             Outcome::Ok => {
                 let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
@@ -238,11 +239,17 @@ impl Supervisor {
                 let heard = answer::read(&self.name, transform, &first.work.event, answered);
                 if !matches!(&heard, Ok(Heard { refused: None, .. })) {
                     self.count("rubbish");
-                    // The words may quote what the plugin said, and so the transcript; they are for the event only.
-                    tracing::warn!(plugin = %self.name, job = %self.job(), "plugin says what it may not; its event says what");
+                    self.complain("plugin says what it may not; its event says what");
                 }
                 self.settle(heard);
             }
+        }
+    }
+
+    /// In our words: its own may quote the transcript, and are for its event only. Seldom, for a job that is held comes back every two seconds.
+    fn complain(&self, words: &str) {
+        if self.complaints.is_time() {
+            tracing::warn!(plugin = %self.name, job = %self.job(), "{words}");
         }
     }
 
@@ -259,14 +266,14 @@ impl Supervisor {
     }
 
     async fn bury(&mut self, gone: Gone) {
-        let (reason, message) = match gone {
-            Gone::Rubbish(words) => ("rubbish", words),
+        let (reason, words) = match gone {
+            Gone::Rubbish(words) => ("rubbish", Words::quoting("it does not speak as it must", words)),
             Gone::Ended => match &mut self.process {
-                Some(process) => ("crash", format!("its process {}", process.exit().await)),
+                Some(process) => ("crash", Words::ours(format!("its process {}", process.exit().await))),
                 None => return,
             },
         };
-        self.strike(reason, message, true).await;
+        self.strike(reason, words, true).await;
     }
 
     async fn lose_patience(&mut self) {
@@ -282,8 +289,8 @@ impl Supervisor {
             }
         }
         if self.process.is_some() {
-            let message = format!("no answer within {:?} (`timeout`)", self.timeout);
-            return self.strike("timeout", message, false).await;
+            let words = Words::ours(format!("no answer within {:?} (`timeout`)", self.timeout));
+            return self.strike("timeout", words, false).await;
         }
         let failure = Failure { message: "its process is still starting".to_owned(), quarantined: false };
         for waiting in self.pending.drain(..) {
@@ -293,14 +300,14 @@ impl Supervisor {
 
     /// The process is of no use any more, and the event that it was at is the reason. After a crash that event may have another try, within
     /// its own deadline: it may have been innocent.
-    async fn strike(&mut self, reason: &'static str, message: String, may_repeat: bool) {
+    async fn strike(&mut self, reason: &'static str, words: Words, may_repeat: bool) {
         self.count(reason);
         if let Some(mut process) = self.process.take() {
             process.kill().await;
         }
         let busy = std::mem::take(&mut self.sent) > 0;
         let repeated = busy && self.pending.front().is_some_and(|first| first.survived_a_crash);
-        tracing::error!(plugin = %self.name, job = busy.then(|| self.job()), reason, error = %message, "plugin process replaced");
+        tracing::error!(plugin = %self.name, job = busy.then(|| self.job()), reason, error = words.ours, "plugin process replaced");
         // One event, one strike: its second crash says nothing new about the plugin.
         let quarantined = !repeated && self.strikes.strike(std::time::Instant::now());
         let may_repeat = may_repeat && !repeated && !quarantined && {
@@ -309,7 +316,7 @@ impl Supervisor {
         };
         // Before the answer: who hears of the quarantine must find it.
         match (quarantined, self.successor.take()) {
-            (true, _) => self.quarantine(&message),
+            (true, _) => self.quarantine(&words),
             (false, Some(successor)) => self.install(successor),
             (false, None) => self.begin_loading(),
         }
@@ -317,16 +324,16 @@ impl Supervisor {
             Some(first) if busy && may_repeat => first.survived_a_crash = true,
             Some(_) if busy => {
                 if let Some(first) = self.pending.pop_front() {
-                    tell(first.work, Err(Failure { message, quarantined }));
+                    tell(first.work, Err(Failure { message: words.to_string(), quarantined }));
                 }
             }
             _ => {}
         }
     }
 
-    fn quarantine(&mut self, last: &str) {
+    fn quarantine(&mut self, last: &Words) {
         tracing::error!(
-            plugin = %self.name, library = %self.launch.load.library.display(), error = last,
+            plugin = %self.name, library = %self.launch.load.library.display(), error = last.ours,
             "plugin quarantined; transcripts flow on without it until its library is replaced or the daemon restarted"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);

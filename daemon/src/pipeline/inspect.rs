@@ -154,9 +154,7 @@ async fn run(launch: &Launch) -> Trial {
         let outcome = heard.and_then(|heard| match heard.result {
             Outcome::Ok if heard.refused_count == 0 => Ok(said(&heard)),
             Outcome::Ok => Err(format!("it says what the daemon refuses: {}", heard.refused.join("; "))),
-            Outcome::Error | Outcome::Failed => {
-                Err(heard.error.unwrap_or_else(|| "it did not say why".to_owned()))
-            }
+            Outcome::Error | Outcome::Failed => Err(heard.why()),
         });
         let lost = outcome.is_err();
         trial.step(name, began, outcome);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Body, Event, Segment, TranscriptFinal, Usage};
+use hark_sdk::event::{Blame, Body, Event, Fault, Segment, TranscriptFinal, Usage};
 use jiff::Timestamp;
-use tracing::warn;
+use tracing::{trace, warn};
 
-use super::Pipeline;
+use super::{Held, Pipeline};
 use crate::job::annotate::prevailing;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::{Fact, Policy};
@@ -38,13 +38,44 @@ pub async fn pipe(
     };
     let processed = pipeline.process(event).await;
     if let Some(held) = processed.held {
-        warn!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back until the plugin has looked at it");
-        return ledger.postpone(job.id, Timestamp::now() + HELD).await;
+        return hold(job, held, ledger, policy).await;
     }
     // A transform may change the text of a final, never its kind.
     let Body::TranscriptFinal(event) = processed.event.body else { return Ok(()) };
     let fact = Fact::Piped { event: Box::new(event), emitted: processed.emitted };
     ledger.advance(job.id, fact, policy).await.map(drop)
+}
+
+/// Each thing is told once: an event and a line of log, then the job is shown to the plugin in silence.
+async fn hold(job: Job, held: Held, ledger: Ledger, policy: Policy) -> Result<(), LedgerError> {
+    // It may quote the transcript.
+    trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
+    let told = if held.quarantined { 2 } else { 1 };
+    if told <= job.hold_told {
+        return ledger.postpone(job.id, Timestamp::now() + HELD).await;
+    }
+    warn!(
+        job = %job.id, plugin = held.plugin, quarantined = held.quarantined,
+        "held back until the plugin has looked at it"
+    );
+    let fact = Fact::Held { told, fault: fault_of(&held), retry_in: HELD };
+    ledger.advance(job.id, fact, policy).await.map(drop)
+}
+
+/// In our own words: what the plugin was to hide may stand in its reason, and this is published.
+fn fault_of(held: &Held) -> Fault {
+    let plugin = &held.plugin;
+    let message = match held.quarantined {
+        true => format!(
+            "plugin {plugin:?} is quarantined after three failures; the job waits (on_failure = \"hold\") until its library is replaced or \
+             the daemon restarted"
+        ),
+        false => format!(
+            "plugin {plugin:?} could not look at the transcript; the job waits (on_failure = \"hold\") until it has, and is shown to it \
+             again and again"
+        ),
+    };
+    Fault { code: "PluginHolds".into(), blame: Blame::Plugin, message, attempts: None }
 }
 
 fn final_of(plan: &Plan, transcript: &Transcript) -> TranscriptFinal {

@@ -67,8 +67,10 @@ pub struct Processed {
 pub struct Held {
     /// The plugin's configured name.
     pub plugin: String,
-    /// For a person.
+    /// For a person; it may quote the transcript.
     pub reason: String,
+    /// The plugin is not even asked any more, until its library is replaced.
+    pub quarantined: bool,
 }
 
 /// What a plugin said about a partial.
@@ -149,8 +151,8 @@ impl Pipeline {
                         frame = None;
                     }
                 }
-                Err(Failure { message, .. }) if plugin.hold => {
-                    let held = Held { plugin: plugin.name.clone(), reason: message };
+                Err(Failure { message, quarantined }) if plugin.hold => {
+                    let held = Held { plugin: plugin.name.clone(), reason: message, quarantined };
                     return Processed { event: unwrap(original), emitted: Vec::new(), held: Some(held) };
                 }
                 Err(Failure { message, quarantined }) => emitted.push(plugin.report(message, quarantined)),

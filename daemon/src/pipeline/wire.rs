@@ -85,6 +85,17 @@ pub struct Answer {
     pub refused_count: u64,
 }
 
+impl Answer {
+    /// Why a call did not end well: the plugin's own words, else what of its words was refused.
+    pub fn why(&self) -> String {
+        match (&self.error, self.refused.first()) {
+            (Some(error), _) => error.clone(),
+            (None, Some(refusal)) => format!("it gave up when this was refused: {refusal}"),
+            (None, None) => "it did not say why".to_owned(),
+        }
+    }
+}
+
 /// The results of the ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,5 +1,6 @@
 //! What is asked of a plugin, and what its process answers, read with suspicion: a plugin can write anything into the daemon's socket.
 
+use std::fmt;
 use std::sync::Arc;
 
 use hark_sdk::emission::{self, Rubbish};
@@ -33,6 +34,32 @@ pub struct Heard {
 pub struct Failure {
     pub message: String,
     pub quarantined: bool,
+}
+
+/// What is said of a failure: our words, for the log as well, and the plugin's own, which may quote the transcript and are for its event only.
+#[derive(Debug, Clone)]
+pub struct Words {
+    pub ours: String,
+    theirs: Option<String>,
+}
+
+impl Words {
+    pub fn ours(ours: String) -> Words {
+        Words { ours, theirs: None }
+    }
+
+    pub fn quoting(ours: &str, theirs: String) -> Words {
+        Words { ours: ours.to_owned(), theirs: Some(theirs) }
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.theirs {
+            Some(theirs) => write!(formatter, "{}: {theirs}", self.ours),
+            None => formatter.write_str(&self.ours),
+        }
+    }
 }
 
 /// Reasons that are told; the rest is counted.
