@@ -28,8 +28,10 @@ pub(super) async fn housekeeping(
         let size = size.await.unwrap_or(0);
         let room_inside = ledger.read(retention::room_inside).await?;
         ledger.admit(size.saturating_sub(room_inside) < state.max_size);
-        let before = os::cautious_now() - state.keep;
-        while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
+        // Longer than time goes back is: for ever.
+        if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
+            while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
+        }
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             () = stop.cancelled() => return Ok(()),

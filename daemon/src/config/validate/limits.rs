@@ -8,6 +8,9 @@ use crate::config::inspect::Report;
 /// A process with a Rust library in it takes a few megabytes before its first event.
 const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
 
+/// NATS counts nanoseconds in 63 bits, some 292 years; a round figure below.
+const LONGEST_AGE: Duration = Duration::from_secs(36_500 * 86_400);
+
 pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
     let dashscope = &config.dashscope;
     let at_least_one = [
@@ -27,6 +30,16 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
     for (path, value) in durations {
         if value == Duration::ZERO {
             report.mistake(path, format!("{path} must be longer than 0"));
+        }
+    }
+    for (path, value) in
+        [("nats.events_max_age", config.nats.events_max_age), ("state.keep", config.state.keep)]
+    {
+        if value > LONGEST_AGE {
+            report.mistake(
+                path,
+                format!("{path} is more than NATS can count to; set it to \"36500d\" or less"),
+            );
         }
     }
     for (path, value) in
