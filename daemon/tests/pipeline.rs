@@ -293,9 +293,9 @@ async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_may_start_threads_and_neither_processes_nor_connections() {
+async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {
     let plugins = Plugins::new().c("moody").c("threads").start().await;
-    for what in ["fork", "system", "connect"] {
+    for what in ["fork", "system", "getenv", "connect"] {
         let processed = plugins.process(told(what)).await;
         assert_eq!(data(&processed, "moody").next().unwrap()[what], "refused", "{:?}", processed.emitted);
         assert_eq!(data(&processed, "threads").next().unwrap()["thread"], "done");

@@ -43,12 +43,13 @@ fn a_good_plugin_passes_every_step() {
 
 #[test]
 fn a_plugin_that_misbehaves_is_told_how() {
-    let plugins = Plugins::new().c("wrong_major").c("shout").c("rubbish").rust("keyword_alert");
+    let plugins = Plugins::new().c("wrong_major").c("shout").c("rubbish").c("gives_up").rust("keyword_alert");
     for (name, step, words) in [
         ("wrong_major", "load and create", "major version 7"),
         ("shout", "a final", "segment texts for 2 segments"),
         ("rubbish", "a final", "it says what the daemon refuses"),
         ("keyword_alert", "load and create", "key \"rules\" is missing or empty"),
+        ("gives_up", "a final", "it gave up when this was refused: unknown event kind"),
         ("not_there", "load and create", "does not exist"),
     ] {
         let (code, trial) = check(&plugins.path().join(format!("{name}.so")), &[]);
@@ -61,7 +62,7 @@ fn a_plugin_that_misbehaves_is_told_how() {
 
 #[test]
 fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
-    let plugins = Plugins::new().c("opens").rust("hello");
+    let plugins = Plugins::new().c("opens").c("listens").rust("hello");
     let root = plugins.path().display();
     std::fs::create_dir(plugins.path().join("calls")).unwrap();
     for file in ["key", "calls/a.wav"] {
@@ -87,6 +88,12 @@ fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
     }
     assert_eq!(check("hello", "").0, Some(0));
     assert!(!plugins.path().join("state").exists(), "what was made to try it is gone again");
+    let (code, said) = check("listens", "");
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("warning: plugin \"it\" wants jobs, which are not handed to plugins yet"),
+        "{said}"
+    );
     let config = format!("[plugin.config]\nwrite = \"{root}/state/plugins/it/notes\"\n");
     let (code, said) = check("opens", &config);
     assert_eq!(code, Some(0), "it may write to its own folder: {said}");

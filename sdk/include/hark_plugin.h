@@ -12,7 +12,7 @@
  *          They must not touch `hark_host`: it belongs to the call, and to the thread that makes it.
  * Time     One event has `timeout` (2 s unless configured). Over it the process is killed, another takes over, and the event is
  *          reported as failed. Three deaths in ten minutes and the plugin is quarantined; transcripts flow on without it.
- * Trust    The process may use `memory_limit` of memory and write below $STATE/plugins/<name> and the folders of `write`. It may
+ * Trust    The process may use `memory_limit` of memory, and as much for each file; it may write below $STATE/plugins/<name> and the folders of `write`. It may
  *          not start processes, nor open connections unless `network = true`; it sees no credentials, no audio and no environment. Its
  *          working directory is /, its stdout and stderr lead nowhere. The library and its folder must belong to root or the
  *          daemon's user and be writable by nobody else.
@@ -46,9 +46,9 @@ extern "C" {
 
 /* Which events on_event is called with: hark_plugin.wants. */
 #define HARK_WANTS_FINALS 1u      /* transcript.final */
-#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; some are left out when the plugin is behind */
-#define HARK_WANTS_JOBS 4u        /* job.* */
-#define HARK_WANTS_ANNOTATIONS 8u /* annotation.* */
+#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; some are left out when the plugin is behind, and what it says is not published yet */
+#define HARK_WANTS_JOBS 4u        /* job.*: reserved, no plugin is called with them yet; `harkd check` warns */
+#define HARK_WANTS_ANNOTATIONS 8u /* annotation.*: reserved likewise */
 
 /* What the plugin is: hark_plugin.flags. */
 #define HARK_TRANSFORM 1u /* it replaces text, and so runs before anything of the transcript leaves the daemon */
@@ -63,7 +63,8 @@ typedef struct hark_host {
     void *user;     /* pass it as the first argument */
 
     /*
-     * Publishes an event of this event's job, after it and in the order of the calls.
+     * Publishes an event of this event's job, after it and in the order of the calls. Of what is said about a partial nothing is
+     * published yet.
      * kind     "alert.raised", "alert.retracted": json is an object with alert, rule, severity ("info", "warning", "critical"), state
      *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms. `plugin` is filled in.
      *          "plugin": json is anything; it is published as plugin.<name>, in `data`.
@@ -122,7 +123,7 @@ struct hark_plugin {
 
     /*
      * Looks at one event. `kind` is "transcript.final" and so on, `body` the event's JSON body.
-     * When     after create, for each event of a kind in `wants`; not again after HARK_FAILED. An event during which a process died
+     * When     after create, for each final and partial in `wants` (no other kind yet); not again after HARK_FAILED. An event during which a process died
      *          may come a second time, to the next process.
      * Failure  HARK_ERROR or HARK_FAILED, see there.
      */

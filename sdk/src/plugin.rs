@@ -15,7 +15,8 @@ use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial};
 /// Calls never overlap and stay in order within a job. Each has the configured `timeout`. A panic ends the instance: the process is
 /// replaced, and the next event meets a fresh one.
 pub trait Plugin: Sized + 'static {
-    /// The events that it is called with; finals unless said otherwise.
+    /// The events that it is called with; finals unless said otherwise. The daemon calls plugins with finals and partials only so far, and
+    /// publishes nothing of what they say about a partial; the other kinds are reserved, and `harkd check` warns of them.
     const WANTS: Wants = Wants::FINALS;
     /// Whether it replaces text ([`Host::replace`]). A transform runs before anything of a transcript leaves the daemon.
     const TRANSFORM: bool = false;
@@ -47,7 +48,8 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// Looks at text that still grows; needs [`Wants::PARTIALS`]. Partials are left out when the plugin is behind.
+    /// Looks at text that still grows; needs [`Wants::PARTIALS`]. Partials are left out when the plugin is behind, and what is emitted
+    /// about them is not published yet.
     ///
     /// # Errors
     /// As for [`Plugin::on_event`].

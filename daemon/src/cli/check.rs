@@ -1,5 +1,6 @@
 //! `harkd check`: every mistake of the config at once; connects to nothing.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -20,15 +21,22 @@ pub struct Args {
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
     let around = Surroundings::of(&inspection.config, path);
+    let unheard = RefCell::new(Vec::new());
     inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
-        Ok(_) => Ok(()),
+        Ok(description) => {
+            unheard.borrow_mut().extend(description.unheard().map(|kinds| {
+                format!("plugin {:?} wants {kinds}, which are not handed to plugins yet: it hears finals and partials", plugin.name)
+            }));
+            Ok(())
+        }
         Err(error) => Err(error.to_string()),
     });
     let (config, mut mistakes) = (inspection.config, inspection.mistakes);
     if let Err(text) = config.dashscope.api_key() {
         mistakes.add(text);
     }
-    let warnings = config.warnings();
+    let mut warnings = config.warnings();
+    warnings.extend(unheard.into_inner());
     let printed = if args.json {
         print_json(&config, &mistakes, &warnings)
     } else {

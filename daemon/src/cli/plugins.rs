@@ -123,20 +123,18 @@ impl Row {
 
 fn in_words(description: &Description) -> String {
     let wants = Wants::from_bits(description.wants);
-    let heard: Vec<&str> = [
-        ("finals", Kind::TranscriptFinal),
-        ("partials", Kind::TranscriptPartial),
-        ("jobs", Kind::JobAccepted),
-        ("annotations", Kind::AnnotationLanguage),
-    ]
-    .into_iter()
-    .filter_map(|(name, kind)| wants.include(&kind).then_some(name))
-    .collect();
+    let heard: Vec<&str> = [("finals", Kind::TranscriptFinal), ("partials", Kind::TranscriptPartial)]
+        .into_iter()
+        .filter_map(|(name, kind)| wants.include(&kind).then_some(name))
+        .collect();
     let version = if description.version.is_empty() { "no version" } else { &description.version };
+    let unheard =
+        description.unheard().map(|kinds| format!(" (wants {kinds} too, which no plugin hears yet)"));
     let transform = if description.transform { ", replaces text" } else { "" };
     format!(
-        "{version}, hears {}{transform}",
-        if heard.is_empty() { "nothing".to_owned() } else { heard.join(" and ") }
+        "{version}, hears {}{}{transform}",
+        if heard.is_empty() { "nothing".to_owned() } else { heard.join(" and ") },
+        unheard.unwrap_or_default()
     )
 }
 

@@ -41,6 +41,8 @@ pub const RESERVATION_ALLOWANCE: u64 = 512 << 20;
 #[allow(unsafe_code)]
 pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let entry = Entry::read()?;
+    // SAFETY: this process has one thread, so nobody reads the environment meanwhile. What is loaded later finds it empty.
+    unsafe { std::env::remove_var(Entry::VARIABLE) };
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The daemon may have died before that line took effect; then the signal never comes.
     if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(entry.parent) {

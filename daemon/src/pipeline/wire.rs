@@ -7,7 +7,8 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use hark_sdk::event::Event;
+use hark_sdk::Wants;
+use hark_sdk::event::{Event, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -68,6 +69,19 @@ pub struct Description {
     pub transform: bool,
     /// What the kernel lacks of the sandbox, a sentence each.
     pub missing: Vec<String>,
+}
+
+impl Description {
+    /// What it wants and is never called with: the daemon hands finals and partials to plugins, nothing else yet. In words, for its author.
+    pub fn unheard(&self) -> Option<&'static str> {
+        let wants = Wants::from_bits(self.wants);
+        match (wants.include(&Kind::JobAccepted), wants.include(&Kind::AnnotationLanguage)) {
+            (true, true) => Some("jobs and annotations"),
+            (true, false) => Some("jobs"),
+            (false, true) => Some("annotations"),
+            (false, false) => None,
+        }
+    }
 }
 
 /// What came of one event.

@@ -50,6 +50,7 @@ ON_EVENT {
     IF("babble") for (int i = 0; i < 5000; i++) complain(host, "babble");
     IF("fork") return report(host, "fork", fork() >= 0);
     IF("system") return report(host, "system", system("true") == 0);
+    IF("getenv") return report(host, "getenv", environ != NULL && *environ != NULL);
     IF("connect") {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
         int connection = socket(AF_INET, SOCK_STREAM, 0);
