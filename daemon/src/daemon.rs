@@ -38,9 +38,10 @@ use crate::recognize::lanes::{self, Surroundings};
 use crate::recognize::route::Offer;
 use crate::source::nats::{self, Claims};
 
-/// From the signal to the end of the stages; plugins and the last words to NATS have a second each after it, which makes ten. The unit's
-/// `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it in the ledger.
-const DRAIN: Duration = Duration::from_secs(8);
+/// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
+/// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
+/// in the ledger.
+const DRAIN: Duration = Duration::from_secs(7);
 
 /// For the plugins' last call.
 const PARTING: Duration = Duration::from_secs(1);
@@ -293,6 +294,10 @@ impl Daemon {
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             warn!("the last words to NATS may be lost; what is stored is in the outbox");
+        }
+        if outcome.is_ok() {
+            // Late is no harm: the next start goes on with the log.
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.fold_log()).await;
         }
         outcome
     }

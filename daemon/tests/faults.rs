@@ -91,7 +91,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
         (json!({"kind": "throttle"}), "Throttling.RateQuota", false),
         (json!({"kind": "status"}), "InternalError", false),
         (json!({"kind": "status", "status": 503}), "ModelUnavailable", false),
-        (json!({"kind": "status", "status": 502, "html": true}), "HttpStatus502", false),
+        (json!({"kind": "status", "status": 502, "html": true}), "HttpStatus502", true),
         (json!({"kind": "status", "status": 504, "html": true}), "HttpStatus504", true),
         (json!({"kind": "reset"}), "", true),
         (json!({"kind": "drop_answer"}), "", true),
@@ -103,11 +103,12 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
         (json!({"kind": "garbage"}), "", true),
         (json!({"kind": "no_stop"}), "", true),
         (json!({"kind": "no_stop", "after_events": 2}), "", true),
-        (json!({"kind": "stream_error", "after_events": 2}), "InternalError.Algo", false),
+        // Its first events told the bill.
+        (json!({"kind": "stream_error", "after_events": 2}), "InternalError.Algo", true),
         (
             json!({"kind": "stream_error", "after_events": 1, "status": 429, "code": "Throttling.RateQuota"}),
             "Throttling.RateQuota",
-            false,
+            true,
         ),
     ];
     let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
@@ -270,6 +271,38 @@ async fn a_submit_that_never_arrived_is_provably_absent_and_sent_again() {
     assert_eq!(end(&events).kind(), "job.completed");
     assert!(!is_marked(&events), "absent twice is absent: {}", end(&events).body);
     assert_eq!(stage.requests("task"), 1);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_submit_that_a_gateway_lost_is_looked_for_before_it_is_sent_again() {
+    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    let bare = json!({"kind": "status", "status": 502, "html": true, "on": ["submit"], "next": 1});
+    stage.service.set_faults(json!([bare])).await;
+    stage.drop_recording("archive");
+    let events = stage.ended().await;
+    assert_eq!(retries(&events), ["HttpStatus502"]);
+    assert!(stage.requests("list") > 1, "the gateway may have handed it on");
+    assert!(!is_marked(&events), "absent twice is absent: {}", end(&events).body);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_answer_is_said_and_waited_for() {
+    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    stage
+        .service
+        .set_faults(json!([
+            {"kind": "drop_answer", "on": ["submit"], "next": 1},
+            {"kind": "status", "status": 500, "on": ["list"]},
+        ]))
+        .await;
+    stage.drop_recording("archive");
+    let why = stage.hark.next_event("job.retrying").await;
+    assert_eq!(why.body["error"]["code"], "InternalError");
+    stage.service.set_faults(json!([])).await;
+    let events = stage.ended().await;
+    assert_eq!((end(&events).kind(), stage.requests("submit")), ("job.completed", 1));
     stage.check().await;
 }
 

@@ -243,3 +243,32 @@ async fn a_recording_that_is_deleted_before_its_turn_ends_with_a_word() {
     assert_eq!(failed.body["error"]["code"], "RecordingGone");
     assert_eq!(failed.body["error"]["blame"], "audio");
 }
+
+/// Whether anything below a folder holds these bytes.
+fn holds(folder: &std::path::Path, text: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().flatten().any(|entry| {
+        if entry.path().is_dir() {
+            return holds(&entry.path(), text);
+        }
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn nothing_of_what_was_said_stays_on_the_disk() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let state = hark.path("state");
+    hark.drop_file("calls", "one.wav", &wav(2.0, 1));
+    let text = hark.next_event("transcript.final").await.body["text"].as_str().unwrap().to_owned();
+    hark.ended_jobs(1).await;
+    wait_until("the text to be erased", CEILING, async || !holds(&state, &text)).await;
+
+    hark.drop_file("calls", "two.wav", &wav(2.0, 2));
+    let text = hark.next_event("transcript.final").await.body["text"].as_str().unwrap().to_owned();
+    hark.ended_jobs(2).await;
+    assert!(hark.stop().await.success());
+    assert!(!holds(&state, &text), "an orderly end leaves nothing");
+}

@@ -90,6 +90,17 @@ async fn a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept() {
 }
 
 #[tokio::test]
+async fn audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger() {
+    if has_own_mounts("audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger") {
+        let mut stage =
+            Stage::set(&["--flash-delay", "200ms"], |setup| setup.small_disk("state", SMALL)).await;
+        // More than there is room for, and no more than one daemon takes at once.
+        stage.publish(60, 12.0).await;
+        stage.check().await;
+    }
+}
+
+#[tokio::test]
 #[ignore = "two minutes: messages are delivered again meanwhile"]
 async fn a_disk_that_is_full_for_longer_than_messages_wait_is_outlived() {
     if has_own_mounts("a_disk_that_is_full_for_longer_than_messages_wait_is_outlived") {

@@ -17,7 +17,8 @@ const GAUGES: Duration = Duration::from_secs(5);
 
 /// How often the connection to the broker is looked at; a look costs nothing.
 const CONNECTION: Duration = Duration::from_millis(500);
-const FULL: &str = "the state directory has reached state.max_size and sources wait";
+const FULL: &str =
+    "the state directory has reached state.max_size, or its disk is nearly full, and sources wait";
 const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
 
 /// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.

@@ -96,7 +96,7 @@ impl World {
     }
 
     fn fail_charged(&mut self, consequence: Consequence, billed_seconds: u64) {
-        let failure = Failure { fault: fault(Blame::Service), consequence };
+        let failure = Failure { fault: fault(Blame::Service), consequence, unsure: false };
         self.commit(Fact::Failed { failure, billed_seconds, revision: 0 });
     }
 

@@ -30,7 +30,7 @@ pub enum Fact {
     Failed { failure: Failure, billed_seconds: u64, revision: u64 },
     /// The task's result has not come, and the service will delete it. `warnings`: how many this makes.
     Expiring { warnings: u32, fault: Fault, retry_in: Duration },
-    /// The service does not speak of the task for now (a refused account); the task is as it was.
+    /// The service does not speak of the task for now (a refused account, a list that does not answer); the task is as it was.
     Hindered { fault: Fault, retry_in: Duration },
     /// The recording is not where it was; it may have been moved, and the source may not have noticed yet.
     Missing { fault: Fault },
@@ -120,7 +120,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         (State::Queued { plan }, Fact::Sending { object }) => {
             // A try that was charged and brought no transcript counts as well.
             step.job.possible_duplicate_charge |=
-                job.ambiguous > 0 || job.inherited || job.billed_seconds > 0;
+                job.ambiguous > 0 || job.inherited || job.unsure || job.billed_seconds > 0;
             step.job.missing = false;
             step.job.state = State::Submitting { plan, object, sent_at: now };
         }
@@ -151,6 +151,11 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         }
         (State::Submitted { .. }, Fact::Hindered { fault, retry_in }) => {
             step.say_retrying(job.attempts + 1, fault, retry_in);
+        }
+        // The try that is looked for has failed already.
+        (State::Reconciling { .. }, Fact::Hindered { fault, retry_in }) => {
+            step.say_retrying(job.attempts, fault, retry_in);
+            step.due = now + LIST_LAG;
         }
         (State::Accepted | State::Queued { .. }, Fact::Missing { fault }) => {
             if std::mem::replace(&mut step.job.missing, true) {
@@ -211,6 +216,7 @@ fn interrupted() -> Failure {
             attempts: None,
         },
         consequence: Consequence::Unknown,
+        unsure: false,
     }
 }
 
@@ -230,7 +236,18 @@ impl Step {
 
     fn failed(&mut self, failure: Failure, policy: &Policy, now: Timestamp) {
         self.job.attempts += 1;
-        let Failure { fault, consequence } = failure;
+        let Failure { fault, consequence, unsure } = failure;
+        let consequence = match (&self.job.state, consequence) {
+            // The list can tell whether it was handed on.
+            (State::Submitting { object: Some(_), .. }, Consequence::Retry { .. }) if unsure => {
+                Consequence::Unknown
+            }
+            (State::Submitting { .. }, consequence) => {
+                self.job.unsure |= unsure;
+                consequence
+            }
+            (_, consequence) => consequence,
+        };
         match consequence {
             Consequence::GiveUp => self.fail(fault, false, policy, now),
             Consequence::Retry { counts: true, .. } if self.job.refusals + 1 >= REFUSAL_BUDGET => {

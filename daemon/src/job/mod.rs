@@ -54,6 +54,9 @@ pub struct Job {
     /// Events of the transcript and its plugins that a former owner has stored; they are not told again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub told: usize,
+    /// A request that costs may have been handed on by whoever refused it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
     /// Its file was not where it was taken in, once; it is looked for a second time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
@@ -102,6 +105,7 @@ impl Job {
             ticket: None,
             inherited: false,
             told: 0,
+            unsure: false,
             missing: false,
             hold_told: 0,
             accepted_at: Timestamp::now(),
@@ -358,6 +362,8 @@ pub struct Failure {
     pub fault: Fault,
     /// What follows.
     pub consequence: Consequence,
+    /// It was refused by somebody in between, who may have handed it on before: a repeat may be charged twice.
+    pub unsure: bool,
 }
 
 impl Failure {
@@ -366,6 +372,7 @@ impl Failure {
         if self.consequence == Consequence::Unknown {
             self.consequence = Consequence::Retry { after: Duration::from_secs(2), counts: true };
         }
+        self.unsure = false;
         self
     }
 }

@@ -36,6 +36,17 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
+/// What is left free for those who cannot wait for room, of a filesystem of which `free_bytes` are free: an eighth of a small one,
+/// 64 MiB of a large one.
+///
+/// # Errors
+/// When the path cannot be looked at.
+pub fn reserve_bytes(path: &Path) -> io::Result<u64> {
+    const MOST: u64 = 64 << 20;
+    let status = rustix::fs::statvfs(path)?;
+    Ok((status.f_blocks.saturating_mul(status.f_frsize) / 8).min(MOST))
+}
+
 /// No core dump of ours, and no other process of this user may read our memory or environment: there are keys in them.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ mod tests;
 pub use child::{Limits, enter};
 pub use clock::cautious_now;
 pub use lease::{Lease, has_writers};
-pub use limits::{free_bytes, is_shortage, keep_memory_private, raise_nofile_limit};
+pub use limits::{free_bytes, is_shortage, keep_memory_private, raise_nofile_limit, reserve_bytes};
 pub use packet::PacketSocket;
 pub use recording::{NotARecording, open_recording};
 pub use spawn::{ChildCommand, Output};

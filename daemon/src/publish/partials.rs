@@ -1,6 +1,7 @@
 //! Partials: published without waiting; where the connection is behind, the newest of a job replaces the others.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hark_sdk::event::{Body, Event};
@@ -12,13 +13,16 @@ use uuid::Uuid;
 use super::subject::{Subjects, headers};
 use crate::http::metrics::Metrics;
 
-/// Partials on their way to the connection. At a few hundred bytes each this is some hundred KiB; beyond it they are merged.
+/// Partials on their way to the connection, and the bytes of their texts together; beyond it they are merged. At a few hundred bytes each
+/// it is their number that counts.
 const QUEUE: usize = 1_024;
+const QUEUED_BYTES: usize = 8 << 20;
 
 /// Takes partials from the recognizers. Clones share the same queue.
 #[derive(Debug, Clone)]
 pub struct Partials {
     queue: mpsc::Sender<Event>,
+    queued_bytes: Arc<AtomicUsize>,
     behind: Arc<Behind>,
     metrics: Metrics,
 }
@@ -34,6 +38,7 @@ struct Behind {
 #[derive(Debug)]
 pub struct Outlet {
     queue: mpsc::Receiver<Event>,
+    queued_bytes: Arc<AtomicUsize>,
     behind: Arc<Behind>,
     metrics: Metrics,
 }
@@ -41,10 +46,15 @@ pub struct Outlet {
 /// Both ends.
 pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let behind = Arc::<Behind>::default();
+    let (behind, queued_bytes) = (Arc::<Behind>::default(), Arc::<AtomicUsize>::default());
     (
-        Partials { queue: sender, behind: Arc::clone(&behind), metrics: metrics.clone() },
-        Outlet { queue: receiver, behind, metrics },
+        Partials {
+            queue: sender,
+            queued_bytes: Arc::clone(&queued_bytes),
+            behind: Arc::clone(&behind),
+            metrics: metrics.clone(),
+        },
+        Outlet { queue: receiver, queued_bytes, behind, metrics },
     )
 }
 
@@ -56,10 +66,28 @@ impl Partials {
         if let Some(waiting) = newest.get_mut(&event.job) {
             *waiting = event;
             self.metrics.publish_partials_merged.inc();
-        } else if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(event) {
-            newest.insert(event.job, event);
-            self.behind.some.notify_one();
+            return;
         }
+        let bytes = text_bytes(&event);
+        let place = match self.queue.try_reserve() {
+            Ok(place) if self.queued_bytes.load(Ordering::Relaxed) + bytes <= QUEUED_BYTES => place,
+            // The other end is gone with the daemon.
+            Err(mpsc::error::TrySendError::Closed(())) => return,
+            _ => {
+                newest.insert(event.job, event);
+                self.behind.some.notify_one();
+                return;
+            }
+        };
+        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        place.send(event);
+    }
+}
+
+fn text_bytes(event: &Event) -> usize {
+    match &event.body {
+        Body::TranscriptPartial(partial) => partial.text.len(),
+        _ => 0,
     }
 }
 
@@ -71,7 +99,10 @@ impl Outlet {
                 // In this order: what is behind is newer than what is queued.
                 biased;
                 event = self.queue.recv() => match event {
-                    Some(event) => event,
+                    Some(event) => {
+                        self.queued_bytes.fetch_sub(text_bytes(&event), Ordering::Relaxed);
+                        event
+                    }
                     None => return,
                 },
                 () = self.behind.some.notified() => match self.take_behind() {

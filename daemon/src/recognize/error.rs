@@ -3,8 +3,9 @@
 //!
 //! Three outcomes of a request that costs (RELIABILITY.md 4): *not sent* (the service cannot have had the whole request) is tried
 //! again freely; *refused* (an answer with a code) is decided by `verdict`; *unknown* may have been taken and charged.
-//! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does: those gateways answer so when they
-//! could not reach anybody. Its 504 counts as unknown: somebody was reached and may be at work.
+//! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does, or an outage of some minutes would use up
+//! every job's `ambiguous_retries`; but for a 503 it may have handed the request on, so a submit asks the task list first and every repeat
+//! is marked. Its 504 counts as unknown: somebody was reached and may be at work.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::job::{Consequence, Failure, Job};
 
 /// A request that did not bring what it was made for.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}: {}", fault.code, fault.message)]
+#[error("{}", self.words())]
 pub struct Error {
     /// For the event: the code, whose fault, a bounded message without keys, URL queries or transcript.
     pub fault: Fault,
@@ -26,6 +27,8 @@ pub struct Error {
     pub billed_seconds: u64,
     /// The service itself said so.
     pub(crate) answered: bool,
+    /// A gateway said so, after it may have handed the request on.
+    pub(crate) unsure: bool,
 }
 
 /// What follows from a failed request.
@@ -81,6 +84,19 @@ impl Error {
         }
     }
 
+    /// For an event: code and message.
+    pub(crate) fn told(&self) -> String {
+        format!("{}: {}", self.fault.code, self.fault.message)
+    }
+
+    /// For a log: what the service itself says may quote the recording, and stands in the job's events only.
+    fn words(&self) -> String {
+        match self.answered {
+            true => format!("{} (the job's events have the service's words)", self.fault.code),
+            false => self.told(),
+        }
+    }
+
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         self.fault.blame
@@ -104,7 +120,7 @@ impl Error {
             Verdict::Account { after, announce } => Consequence::Hold { after, announce },
             Verdict::Unknown => Consequence::Unknown,
         };
-        Failure { fault: self.fault, consequence }
+        Failure { fault: self.fault, consequence, unsure: self.unsure }
     }
 
     /// The outcome's word in `hark_recognize_requests_total`.
@@ -134,7 +150,10 @@ impl Error {
             Verdict::Account { .. } => format!("{}; {}", message.trim_end_matches('.'), advice(&code)),
             _ => message,
         };
-        Error { answered: true, ..Error::new(fault(code, blame, message), verdict) }
+        // A 503 without a code says that nobody was there; any other may come after somebody was.
+        let unsure =
+            refusal.code.is_none() && refusal.status.is_some_and(|status| status >= 500 && status != 503);
+        Error { answered: true, unsure, ..Error::new(fault(code, blame, message), verdict) }
     }
 
     /// The service cannot have had the whole request.
@@ -161,7 +180,7 @@ impl Error {
     }
 
     fn new(fault: Fault, verdict: Verdict) -> Error {
-        Error { fault, verdict, billed_seconds: 0, answered: false }
+        Error { fault, verdict, billed_seconds: 0, answered: false, unsure: false }
     }
 
     /// For calls that cost nothing: not knowing what became of one is no reason not to repeat it.

@@ -169,9 +169,11 @@ fn transcription_url(output: &Value) -> Option<&str> {
     places.iter().find_map(|place| place["transcription_url"].as_str()).filter(|url| !url.is_empty())
 }
 
-/// An integer by the documents; a fraction is rounded up, as money is.
+/// An integer by the documents; a fraction is rounded up, as money is. More than twelve hours of sixteen channels is no bill.
 pub(crate) fn seconds(value: &Value) -> u64 {
-    value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64)).unwrap_or(0)
+    const MOST: u64 = 16 * 12 * 3600;
+    let seconds = value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64));
+    seconds.unwrap_or(0).min(MOST)
 }
 
 /// What is read of a result file; word times are not.

@@ -57,6 +57,9 @@ pub trait Listener: Send {
 
 const PATH: &str = "/services/aigc/multimodal-generation/generation";
 
+/// Bytes of a text; every partial repeats it. The quickest speakers come to some twenty thousand in five minutes.
+const LONGEST_TEXT: usize = 256 << 10;
+
 /// Bytes of a whole stream. The text of five minutes has some kilobytes; a cumulative stream repeats it a thousand times.
 const LONGEST_STREAM: usize = 32 << 20;
 
@@ -226,7 +229,12 @@ impl Answer {
             listener.on_taken();
         }
         if self.take(&answer) {
-            listener.on_text(self.text.so_far());
+            let text = self.text.so_far();
+            if text.len() > LONGEST_TEXT {
+                let message = "the text is longer than anybody says in five minutes";
+                return Err(Error::unknown("UnreadableAnswer", message));
+            }
+            listener.on_text(text);
         }
         Ok(())
     }

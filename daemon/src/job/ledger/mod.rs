@@ -158,6 +158,7 @@ pub struct Ledger {
     admission: Arc<watch::Sender<bool>>,
     wakers: Arc<[Notify; Duty::ALL.len()]>,
     lock: Arc<std::fs::File>,
+    path: PathBuf,
     unchecked: Option<PathBuf>,
     last_sign_of_life: Option<Timestamp>,
 }
@@ -190,6 +191,7 @@ impl Ledger {
             admission: Arc::new(watch::channel(true).0),
             wakers: Arc::default(),
             lock: Arc::new(lock),
+            path: directory.join(open::FILE),
             unchecked,
             last_sign_of_life,
         })
@@ -272,6 +274,26 @@ impl Ledger {
         }
     }
 
+    /// When something was last written into the log; `None`: it is empty.
+    pub fn log_changed(&self) -> Option<SystemTime> {
+        let mut name = self.path.clone().into_os_string();
+        name.push("-wal");
+        let log = std::fs::metadata(name).ok().filter(|log| log.len() > 0)?;
+        log.modified().ok()
+    }
+
+    /// Empties the log (`ledger.sqlite3-wal`) into the file, where erased texts are overwritten; in the log they would lie until their
+    /// place is needed. Waits for reads and writes that are under way; where it cannot, the next call does it.
+    pub async fn fold_log(&self) {
+        let path = self.path.clone();
+        let folded = tokio::task::spawn_blocking(move || open::fold_log(&path)).await;
+        match folded {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "the ledger's log stays as it is for now"),
+            Err(_) => debug!("the ledger's log stays as it is; the daemon is ending"),
+        }
+    }
+
     /// Tells the one who carries out a duty that there may be more of it. Called after the commit.
     pub fn wake(&self, duty: Duty) {
         self.wakers[duty as usize].notify_one();
@@ -342,6 +364,8 @@ fn write_in_groups(
                 Err(NoCommit::NoRoom(reason)) => reason,
             };
             let _ = connection.execute_batch("ROLLBACK");
+            // The log may be what takes the room; what is in it twice is once in the file.
+            let _ = open::fold(&connection);
             if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {
                 error!(
                     reason,
@@ -362,9 +386,6 @@ fn write_in_groups(
             info!("the ledger can be written again");
         }
         group.into_iter().for_each(Write::answer);
-    }
-    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-        warn!(%error, "the ledger's log was not folded in at the end; the next start does it");
     }
 }
 

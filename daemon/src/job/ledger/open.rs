@@ -20,6 +20,9 @@ use crate::os;
 /// A format of the file that this program reads; another one is refused, never guessed at.
 pub(super) const SCHEMA_VERSION: i64 = 1;
 
+/// The file's name in the state directory.
+pub(super) const FILE: &str = "ledger.sqlite3";
+
 /// Below this SQLite's own files (its log's index alone is 32 KiB) may be what has no room.
 const LEAST_ROOM: u64 = 1 << 20;
 
@@ -93,7 +96,7 @@ fn open(
     directory: &Path,
     checked_at_once: u64,
 ) -> Result<(Connection, Connection, Option<PathBuf>), LedgerError> {
-    let path = directory.join("ledger.sqlite3");
+    let path = directory.join(FILE);
     let in_directory = |error| LedgerError::Directory { path: directory.to_owned(), error };
     if !path.try_exists().map_err(in_directory)? {
         make(&path, directory)?;
@@ -112,6 +115,22 @@ fn open(
         prepare(connection).map_err(|error| refusal(&path, error))?;
     }
     Ok((writer, reader, (!is_small).then_some(path)))
+}
+
+/// Folds the log of a ledger that is in use into its file, over a connection of its own.
+pub(super) fn fold_log(path: &Path) -> rusqlite::Result<()> {
+    fold(&connect(path)?)
+}
+
+/// Folds the log into the file and cuts it to nothing.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match is_busy {
+        false => Ok(()),
+        true => {
+            Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
+        }
+    }
 }
 
 fn make_private(directory: &Path) -> Result<(), LedgerError> {

@@ -76,9 +76,9 @@ impl Patience {
             }
             // A service that refuses to speak of a task may mean that there is none.
             Verdict::Unknown | Verdict::GiveUp => UNREADABLE_AFTER,
-            _ => return Some(Asked::Troubled(error.to_string())),
+            _ => return Some(Asked::Troubled(error.told())),
         };
-        (self.misses + 1 < enough).then(|| Asked::Missed(error.to_string()))
+        (self.misses + 1 < enough).then(|| Asked::Missed(error.told()))
     }
 }
 
@@ -100,7 +100,7 @@ async fn unanswered(
         return Ok(asked);
     }
     say_lost(around, job, task_id, None, &error);
-    let message = format!("the service does not tell of the task: {error}");
+    let message = format!("the service does not tell of the task: {}", error.told());
     let failure = Error::unknown(TASK_UNKNOWN, &message).into_failure(Tries::of(job));
     around.advance(job, failed(failure, 0)).await?;
     Ok(Asked::Over { lost: true })
@@ -178,9 +178,10 @@ fn say_lost(around: &Surroundings, job: &Job, task_id: &str, billed_seconds: Opt
 
 /// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
 fn result_lost(error: &Error) -> Failure {
-    let message = format!("the task succeeded, but its result could not be read: {error}");
+    let message = format!("the task succeeded, but its result could not be read: {}", error.told());
     Failure {
         fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
         consequence: Consequence::Unknown,
+        unsure: false,
     }
 }

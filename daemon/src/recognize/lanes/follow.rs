@@ -259,7 +259,7 @@ impl Followed {
             left => format!("may delete it in {}", rough(left)),
         };
         let waited = rough(age);
-        error!(job = %id, waited, why, "a task's result has not come; the service {left}, and then the recording has to be paid again");
+        error!(job = %id, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
         let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
         let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
         Some(Fact::Expiring { warnings: due, fault, retry_in: self.interval })

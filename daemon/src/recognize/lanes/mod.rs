@@ -188,7 +188,7 @@ impl Surroundings {
     }
 
     async fn give_up(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
-        let failure = Failure { fault, consequence: Consequence::GiveUp };
+        let failure = Failure { fault, consequence: Consequence::GiveUp, unsure: false };
         self.advance(job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
     }
 

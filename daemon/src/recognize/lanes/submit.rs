@@ -1,6 +1,9 @@
 //! One recording to filetrans: upload, intent, submit; and what the task list says of a submit of unknown fate.
 
+use std::time::Duration;
+
 use hark_sdk::event::Engine;
+use jiff::Timestamp;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -95,12 +98,20 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     }
 }
 
+/// A list that does not answer for so long is none: then nobody can tell, as with a message's own URL.
+const LONGEST_SEARCH: Duration = Duration::from_secs(600);
+
+/// The first look comes 5 s after the submit was given up, the second 5 s later: that the list does not answer is said once.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+
 /// Carries out `Duty::Reconcile`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     let State::Reconciling { plan, object, sent_at, until, .. } = &job.state else { return Ok(()) };
+    let begun = Timestamp::now();
     let submit = LostSubmit { model: &plan.model, object, since: *sent_at, until: *until };
     let listing = tokio::select! {
         listing = around.recognizer.reconcile(submit) => listing,
@@ -118,7 +129,15 @@ pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError
             around.advance(&job, Fact::Listed(listing)).await
         }
         Err(error) => {
+            let waited = begun.duration_since(until.unwrap_or(*sent_at)).unsigned_abs();
+            if waited > LONGEST_SEARCH {
+                warn!(job = %job.id, %error, "the task list does not answer; the submit counts as one of unknown fate");
+                return around.advance(&job, Fact::Listed(Listing::CannotTell)).await;
+            }
             warn!(job = %job.id, %error, "the task list does not answer; asking again");
+            if waited < FIRST_LOOK {
+                around.advance(&job, Fact::Hindered { fault: error.fault, retry_in: LIST_AGAIN }).await?;
+            }
             around.advance(&job, Fact::Listed(Listing::Undecided)).await
         }
     }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::job::State;
 use crate::job::audio::SPOOL;
 use crate::job::ledger::{Ledger, LedgerError};
+use crate::os;
 
 /// Pause before audio is written again for which there was no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +91,10 @@ pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), Ledger
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
+    // The last room is the ledger's: without it no job could end, and no file would ever leave the spool.
+    if os::free_bytes(folder)? < bytes.len() as u64 + os::reserve_bytes(folder)? {
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
     let mut file = File::create(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
