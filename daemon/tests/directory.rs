@@ -129,6 +129,13 @@ impl Watched {
         }
     }
 
+    /// As if JetStream had acknowledged the last event of every job, and nothing were settled yet.
+    async fn last_events_are_stored(&self) {
+        let stored = "UPDATE job SET duty = 'settle', body = json_set(body, '$.state', \
+                      json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
+        self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
+    }
+
     /// Long enough for a hint, a settled file and a scan: a witness dropped now is heard, so anything older would have been.
     async fn after_a_while(&self) {
         let begun = self.count("SELECT count(*) FROM file WHERE path LIKE '%/witness-%'").await;
@@ -317,6 +324,25 @@ async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {
     fs::rename(watched.disk.path().join("copy"), watched.path("c.wav")).unwrap();
     let jobs = watched.jobs_become(1).await;
     assert_eq!(origin(&jobs[0]), watched.path("c.wav"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
+    let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
+    write(&watched.path("a.wav"), "said twice");
+    write(&watched.path("c.wav"), "linked twice");
+    watched.jobs_become(2).await;
+    fs::hard_link(watched.path("c.wav"), watched.path(".d")).unwrap();
+    // In the middle of settling: the files are deleted, their rows are not forgotten yet.
+    watched.last_events_are_stored().await;
+    fs::remove_file(watched.path("a.wav")).unwrap();
+    fs::remove_file(watched.path("c.wav")).unwrap();
+    write(&watched.path("b.wav"), "said twice");
+    fs::rename(watched.path(".d"), watched.path("d.wav")).unwrap();
+    let jobs = watched.jobs_become(4).await;
+    let mut heard: Vec<_> = jobs.iter().filter_map(|job| job.recording.name.as_deref()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, ["a.wav", "b.wav", "c.wav", "d.wav"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::walk::Found;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
-use crate::job::{FileIdentity, Job, Origin};
+use crate::job::{FileIdentity, Job, Origin, State};
 
 /// A file whose bytes are known.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Destination {
     pub source: String,
     /// Name of the route.
     pub route: String,
+    /// Files of jobs that are over are moved away or deleted.
+    pub puts_away: bool,
 }
 
 /// Takes a read file in. Returns the job if it is a new recording.
@@ -59,6 +61,7 @@ pub fn take_in(
     // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
     if let Some(known) = &known
         && known.sha256.as_ref() == Some(sha256)
+        && (known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)?)
     {
         place(connection, &to.source, known, &found.path, identity)?;
         return Ok(None);
@@ -77,7 +80,8 @@ pub fn take_in(
     Ok(Some(job.id))
 }
 
-/// Notes that the file known as `old` is where `found` is. False: somebody else has noted something about it since.
+/// Notes that the file known as `old` is where `found` is. False: somebody else has noted something about it since, or its place may be
+/// empty because we have emptied it.
 ///
 /// # Errors
 /// When a statement fails.
@@ -87,13 +91,22 @@ pub fn take_from(
     old: &Known,
     found: &Found,
 ) -> Result<bool, LedgerError> {
-    if files::at_path(connection, &to.source, &old.path)?.as_ref() != Some(old) {
+    if files::at_path(connection, &to.source, &old.path)?.as_ref() != Some(old)
+        || is_being_put_away(connection, to, old)?
+    {
         return Ok(false);
     }
     files::remove(connection, &to.source, &old.path)?;
     put_aside(connection, &to.source, &found.path, found.stamp.identity)?;
     place(connection, &to.source, old, &found.path, found.stamp.identity)?;
     Ok(true)
+}
+
+/// Whether settling removes this file now, or has just done so: then an equal one is not it, moved, but another that nobody has heard.
+/// The row of a file that settling has removed goes before its job is settled, so the job's state tells for as long as the row is there.
+fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -> Result<bool, LedgerError> {
+    let Some(job) = known.job.filter(|_| to.puts_away) else { return Ok(false) };
+    Ok(jobs::find(connection, job)?.is_some_and(|job| matches!(job.state, State::Stored { .. })))
 }
 
 /// Notes a file that was there before the first start: it stays unheard, and unread.

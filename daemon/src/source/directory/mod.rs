@@ -39,7 +39,7 @@ use self::intake::Destination;
 use self::scan::{Scan, ScanError, Surroundings};
 use self::walk::Choice;
 use self::watch::Watch;
-use crate::config::DirectorySource;
+use crate::config::{DirectorySource, WhenDone};
 use crate::http::metrics::Metrics;
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
@@ -175,7 +175,11 @@ impl Directory {
         }
         let is_network = is_network(root);
         let around = Surroundings {
-            destination: Destination { source: source.to_owned(), route: self.config.route.clone() },
+            destination: Destination {
+                source: source.to_owned(),
+                route: self.config.route.clone(),
+                puts_away: self.config.when_done != WhenDone::Keep,
+            },
             choice: Arc::clone(&self.choice),
             existing: self.config.existing,
             ledger: self.ledger.clone(),
