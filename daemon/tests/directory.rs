@@ -527,6 +527,34 @@ async fn a_settled_file_is_moved_to_another_filesystem() {
     assert_eq!(fs::read_to_string(other.path().join("done/a.wav")).unwrap(), "far away");
     assert_eq!(fs::read_dir(other.path().join("done")).unwrap().count(), 1, "nothing unfinished is left");
     assert!(!watched.path("a.wav").exists());
+    // Another call of the same name and bytes: its copy is not the first one's.
+    write(&watched.path("a.wav"), "far away");
+    let jobs = watched.jobs_become(2).await;
+    directory.settle(&jobs[1], false).await.unwrap();
+    let copy = other.path().join(format!("done/a-{}.wav", jobs[1].id));
+    assert_eq!(fs::read_to_string(copy).unwrap(), "far away");
+    assert!(!watched.path("a.wav").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_touched_or_moved_just_before_it_is_settled_is_not_paid_for_again() {
+    let mut watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
+    write(&watched.path("touched.wav"), "touched");
+    write(&watched.path("moved.wav"), "moved");
+    let jobs = watched.jobs_become(2).await;
+    let directory = Arc::clone(&watched.running.as_ref().unwrap().directory);
+    watched.stop().await;
+    let file = File::options().write(true).open(watched.path("touched.wav")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    drop(file);
+    fs::rename(watched.path("moved.wav"), watched.path("moved-away.wav")).unwrap();
+    for job in &jobs {
+        directory.settle(job, false).await.unwrap();
+    }
+    assert!(!watched.path("touched.wav").exists(), "it is what was heard");
+    watched.start().await;
+    watched.jobs_become(2).await;
+    assert!(watched.path("moved-away.wav").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,13 +9,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use super::intake::is_absence;
 use super::ready::hex;
 use crate::config::{DirectorySource, WhenDone};
-use crate::job::ledger::files;
+use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::{FileIdentity, Job, Origin};
 
@@ -57,12 +57,33 @@ pub async fn settle(
     if matches!(fate, Fate::Keep) {
         return Ok(());
     }
-    let (from, identity, id) = (path.clone(), *identity, job.id);
-    let sha256 = job.recording.sha256.clone().unwrap_or_default();
-    spawn_blocking(move || carry_out(&fate, &from, identity, id, &sha256))
-        .await
-        .map_err(|_| LedgerError::Closed)??;
-    forget(ledger, config.name.clone(), path.clone(), id).await
+    let heard =
+        Heard { job: job.id, identity: *identity, sha256: job.recording.sha256.clone().unwrap_or_default() };
+    let from = path.clone();
+    let outcome =
+        spawn_blocking(move || carry_out(&fate, &from, &heard)).await.map_err(|_| LedgerError::Closed)??;
+    if outcome == Outcome::Stays {
+        return Ok(());
+    }
+    forget(ledger, config.name.clone(), path.clone(), job.id, outcome).await
+}
+
+/// What was heard: the file that may go, and no other.
+struct Heard {
+    job: Uuid,
+    identity: FileIdentity,
+    sha256: String,
+}
+
+/// What became of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It has left the folder.
+    Gone,
+    /// It was not there: it left before a crash, or somebody has moved it.
+    Absent,
+    /// What is there is something else.
+    Stays,
 }
 
 /// A recording that failed is never deleted: it may be the only copy of what could not be heard. It goes to `failed_directory` if there
@@ -81,27 +102,27 @@ fn fate(config: &DirectorySource, root: &Path, path: &Path, failed: bool) -> Fat
     }
 }
 
-fn carry_out(
-    fate: &Fate,
-    path: &Path,
-    identity: FileIdentity,
-    job: Uuid,
-    sha256: &str,
-) -> Result<(), SettleError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() && FileIdentity::of(&metadata) == identity => {}
-        Ok(_) => {
-            info!(%job, "the file was replaced since it was heard; what is there now stays");
-            return Ok(());
-        }
-        // Settled before a crash, or moved by somebody else.
-        Err(error) if is_absence(&error) => return Ok(()),
-        Err(error) => return Err(SettleError::Delete { path: path.to_owned(), error }),
+fn carry_out(fate: &Fate, path: &Path, heard: &Heard) -> Result<Outcome, SettleError> {
+    let job = heard.job;
+    let refused = |error| SettleError::Delete { path: path.to_owned(), error };
+    let found = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => FileIdentity::of(&metadata),
+        Ok(_) => return Ok(stays(job)),
+        Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
+        Err(error) => return Err(refused(error)),
+    };
+    let is_same =
+        |found: FileIdentity| (found.inode, found.size) == (heard.identity.inode, heard.identity.size);
+    // Touched, or on a filesystem that was mounted again: then its bytes tell.
+    if found != heard.identity && !(is_same(found) && hash(path).map_err(refused)? == heard.sha256) {
+        return Ok(stays(job));
     }
+    // What is removed after that is this very file, as it was just now.
+    let heard = Heard { job, identity: found, sha256: heard.sha256.clone() };
     match fate {
-        Fate::Keep => Ok(()),
-        Fate::Delete => remove(path).map_err(|error| SettleError::Delete { path: path.to_owned(), error }),
-        Fate::Move(to) => move_file(path, to, job, sha256).map_err(|error| SettleError::Move {
+        Fate::Keep => Ok(Outcome::Stays),
+        Fate::Delete => remove(path, &heard).map_err(refused),
+        Fate::Move(to) => move_file(path, to, &heard).map_err(|error| SettleError::Move {
             from: path.to_owned(),
             to: to.clone(),
             error,
@@ -109,17 +130,26 @@ fn carry_out(
     }
 }
 
+fn stays(job: Uuid) -> Outcome {
+    info!(%job, "the file was replaced since it was heard; what is there now stays");
+    Outcome::Stays
+}
+
 /// Moves without overwriting: where the name is taken, the job's id is added to it, which is the same on every try.
-fn move_file(from: &Path, to: &Path, job: Uuid, sha256: &str) -> io::Result<()> {
+fn move_file(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
     let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
-    let other = with_suffix(to, job);
+    let other = with_suffix(to, heard.job);
     for to in [to, other.as_path()] {
         match rename_new(from, to) {
-            Ok(()) => return sync(folder).and_then(|()| sync_parent(from)),
+            Ok(()) => {
+                sync(folder)?;
+                sync_parent(from)?;
+                return Ok(Outcome::Gone);
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                return copy_file(from, to, &other, folder, job, sha256);
+                return copy_file(from, to, &other, folder, heard);
             }
             Err(error) => return Err(error),
         }
@@ -128,22 +158,21 @@ fn move_file(from: &Path, to: &Path, job: Uuid, sha256: &str) -> io::Result<()> 
 }
 
 /// To another filesystem: a copy under a hidden name, on the disk before it gets its own, and only then the original goes.
-fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, job: Uuid, sha256: &str) -> io::Result<()> {
-    // A crash may have come between the copy and the removal of the original.
-    let copied = |to: &Path| {
-        fs::symlink_metadata(to).is_ok_and(|found| found.is_file()) && hash(to).is_ok_and(|it| it == sha256)
-    };
-    if !copied(to) && !copied(other) {
-        let unfinished = folder.join(format!(".{job}.part"));
+fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, heard: &Heard) -> io::Result<Outcome> {
+    // A crash may have come between the copy and the removal of the original. Only the name with the job's id says whose copy it is: an
+    // equal file under the plain name may be another job's.
+    let is_copied = fs::symlink_metadata(other).is_ok_and(|found| found.is_file())
+        && hash(other).is_ok_and(|it| it == heard.sha256);
+    if !is_copied {
+        let unfinished = folder.join(format!(".{}.part", heard.job));
         if let Err(error) = copy_bytes(from, &unfinished) {
             // Half a copy takes the last room of a full disk; what there is to say of its removal is said by the copy's own error.
             let _ = fs::remove_file(&unfinished);
             return Err(error);
         }
-        if hash(&unfinished)? != sha256 {
+        if hash(&unfinished)? != heard.sha256 {
             fs::remove_file(&unfinished)?;
-            warn!(%job, "the file changed while it was moved; it stays");
-            return Ok(());
+            return Ok(stays(heard.job));
         }
         let named = rename_new(&unfinished, to).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => rename_new(&unfinished, other),
@@ -155,7 +184,7 @@ fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, job: Uuid, sha
         }
         sync(folder)?;
     }
-    remove(from)
+    remove(from, heard)
 }
 
 fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
@@ -196,9 +225,17 @@ fn with_suffix(path: &Path, job: Uuid) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Looks once more: a copy of hours of audio takes its time, and what came under the name meanwhile was not heard.
+fn remove(path: &Path, heard: &Heard) -> io::Result<Outcome> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if FileIdentity::of(&metadata) == heard.identity => {}
+        Ok(_) => return Ok(stays(heard.job)),
+        Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
+        Err(error) => return Err(error),
+    }
     fs::remove_file(path)?;
-    sync_parent(path)
+    sync_parent(path)?;
+    Ok(Outcome::Gone)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -225,14 +262,45 @@ fn hash(path: &Path) -> io::Result<String> {
     }
 }
 
-/// The file has left the folder; what is there by now, if anything, is another one's row.
-async fn forget(ledger: &Ledger, source: String, path: PathBuf, job: Uuid) -> Result<(), SettleError> {
+/// Forgets a file that has left the folder; what is there by now, if anything, is another one's row. Of one that was only absent its
+/// identity is kept: if somebody has moved it, it is found by that under its next name, and another file with the same bytes is not
+/// taken for it.
+async fn forget(
+    ledger: &Ledger,
+    source: String,
+    path: PathBuf,
+    job: Uuid,
+    outcome: Outcome,
+) -> Result<(), SettleError> {
     let forget = ledger.write(move |connection| {
-        let known = files::at_path(connection, &source, &path)?;
-        if known.is_some_and(|known| known.job == Some(job)) {
-            files::remove(connection, &source, &path)?;
+        let Some(known) = files::at_path(connection, &source, &path)?.filter(|known| known.job == Some(job))
+        else {
+            return Ok(());
+        };
+        match outcome {
+            Outcome::Absent => files::put(connection, &source, &Known { sha256: None, ..known }),
+            _ => files::remove(connection, &source, &path),
         }
-        Ok(())
     });
     Ok(forget.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_under_the_name_while_the_copy_was_made_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        fs::write(&path, "heard").unwrap();
+        let identity = FileIdentity::of(&fs::symlink_metadata(&path).unwrap());
+        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new() };
+        fs::write(folder.path().join("new"), "not heard").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert_eq!(remove(&path, &heard).unwrap(), Outcome::Stays);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(remove(&path, &heard).unwrap(), Outcome::Absent);
+    }
 }
