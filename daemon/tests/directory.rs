@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hark_sdk::event::{Blame, Fault};
 use harkd::config::{DirectorySource, Existing, WhenDone};
 use harkd::http::metrics::Metrics;
+use harkd::job::audio::GONE;
 use harkd::job::ledger::Ledger;
+use harkd::job::machine::{Fact, Policy};
 use harkd::job::{Job, Origin};
 use harkd::source::directory::Directory;
 use tempfile::TempDir;
@@ -126,6 +129,15 @@ impl Watched {
             }
             assert!(began.elapsed() < CEILING, "{sql}: {count} and not {number} after {CEILING:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// As if the file had not been where the job looked for it, and was not there at the second look either.
+    async fn is_missed_twice(&self, job: &Job) {
+        let fault = Fault { code: GONE.into(), blame: Blame::Audio, message: "gone".into(), attempts: None };
+        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
+        for _ in 0..2 {
+            self.ledger.advance(job.id, Fact::Missing { fault: fault.clone() }, policy).await.unwrap();
         }
     }
 
@@ -387,6 +399,26 @@ async fn a_touch_costs_nothing_and_the_job_may_still_read_its_file() {
     watched.becomes("SELECT count(*) FROM file WHERE mtime_ns = 0", 1).await;
     let jobs = watched.jobs_become(1).await;
     assert!(harkd::job::audio::open(&jobs[0], watched.disk.path()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_job_could_not_find_it_is_heard_when_it_is_found() {
+    let mut watched = Watched::started(|_| {}).await;
+    write(&watched.path("a.wav"), "moved too late");
+    write(&watched.path("b.wav"), "away for a while");
+    write(&watched.path("c.wav"), "found by nobody");
+    let jobs = watched.jobs_become(3).await;
+    watched.stop().await;
+    fs::rename(watched.path("a.wav"), watched.path("a.1.wav")).unwrap();
+    fs::remove_file(watched.path("c.wav")).unwrap();
+    for job in &jobs {
+        watched.is_missed_twice(job).await;
+    }
+    watched.start().await;
+    let mut heard: Vec<_> = watched.jobs_become(5).await.split_off(3);
+    heard.sort_by_key(|job| origin(job).to_owned());
+    assert_eq!(origin(&heard[0]), watched.path("a.1.wav"));
+    assert_eq!(origin(&heard[1]), watched.path("b.wav"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

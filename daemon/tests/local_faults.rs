@@ -289,6 +289,30 @@ async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
 }
 
 #[tokio::test]
+async fn recordings_wait_for_their_folder_and_a_touch_does_them_no_harm() {
+    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    stage.service.set_faults(json!([{"kind": "status", "status": 503}])).await;
+    stage.drop_files(3);
+    for _ in 0..3 {
+        stage.hark.next_event("job.retrying").await;
+    }
+    let (calls, aside) = (stage.hark.path("calls"), stage.hark.path("aside"));
+    std::fs::rename(&calls, &aside).unwrap();
+    stage.service.set_faults(json!([])).await;
+    wait_until("the daemon to say that the folder is away", CEILING, async || {
+        stage.hark.log().contains("the folder of recordings is away")
+    })
+    .await;
+    for file in std::fs::read_dir(&aside).unwrap() {
+        let file = std::fs::File::options().write(true).open(file.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    std::fs::rename(&aside, &calls).unwrap();
+    stage.hark.ended_jobs(3).await;
+    stage.check().await;
+}
+
+#[tokio::test]
 async fn a_stop_is_over_in_ten_seconds_whoever_stands_still() {
     let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
     stage.service.pause();

@@ -50,7 +50,19 @@ impl From<Fault> for Unopened {
     }
 }
 
-/// Opens a job's bytes: a regular file, not through a link, never blocking on a FIFO, and still the one that was taken in.
+/// The code of a recording that was removed.
+pub const GONE: &str = "RecordingGone";
+
+/// The code of a recording that is not what was hashed any more.
+pub const CHANGED: &str = "RecordingChanged";
+
+/// Whether a job that failed with this code has never read its file: what is found of it later is to be heard.
+pub fn is_unread(code: &str) -> bool {
+    code == GONE || code == CHANGED
+}
+
+/// Opens a job's bytes: a regular file, not through a link, never blocking on a FIFO, and by all appearance the one that was taken in.
+/// Whoever sends them compares what was read with the hash: a touch and another number of the filesystem tell nothing of the bytes.
 ///
 /// # Errors
 /// See [`Unopened`].
@@ -63,40 +75,51 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
         File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).map_err(
             |error| match &job.origin {
                 _ if os::is_shortage(&error) => Unopened::NotNow(error),
-                Origin::File { .. } if error.kind() == std::io::ErrorKind::NotFound => {
-                    Unopened::Missing(unreadable(&path, &error))
-                }
+                Origin::File { .. } if is_elsewhere(&error) => Unopened::Missing(unreadable(&path, &error)),
                 _ => unreadable(&path, &error).into(),
             },
         )?;
-    still_the_same(job, &file).map_err(Unopened::Missing)?;
+    if let Origin::File { path, identity } = &job.origin {
+        let found = FileIdentity::of(&file.metadata().map_err(|error| unreadable(path, &error))?);
+        // At the second look another inode may be a copy over it, or a filesystem that numbers its files anew: then the bytes decide.
+        if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
+            return Err(Unopened::Missing(changed(path)));
+        }
+    }
     Ok(file)
 }
 
-/// Whether an open file is still what the job took in. Asked again after the last byte was read.
-///
-/// # Errors
-/// A fault for the job's last event: the content that is there now is a new recording, with a job of its own.
-pub fn still_the_same(job: &Job, file: &File) -> Result<(), Fault> {
-    let Origin::File { path, identity } = &job.origin else { return Ok(()) };
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if FileIdentity::of(&metadata) == *identity { Ok(()) } else { Err(changed(path)) }
+/// Whether the whole folder of a job's file is away: not there, or not mounted, which leaves an empty folder of another filesystem. Then
+/// the file is not gone. `watched`: the folders that its source has ever watched.
+pub fn is_away(job: &Job, watched: &[PathBuf]) -> bool {
+    let Origin::File { path, identity } = &job.origin else { return false };
+    let mut roots = watched.iter().filter(|root| path.starts_with(root)).peekable();
+    if roots.peek().is_some() && roots.all(|root| !root.is_dir()) {
+        return true;
+    }
+    let nearest = path.ancestors().skip(1).find_map(|folder| Some((folder, folder.metadata().ok()?)));
+    nearest.is_some_and(|(folder, metadata)| {
+        metadata.dev() != identity.dev && folder.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+    })
 }
 
-/// The file is not what was hashed any more.
-pub fn changed(path: &Path) -> Fault {
+fn is_elsewhere(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotConnected, NotFound, StaleNetworkFileHandle};
+    matches!(error.kind(), NotFound | NotADirectory | NotConnected | StaleNetworkFileHandle)
+}
+
+fn changed(path: &Path) -> Fault {
     let message =
         format!("{} changed after it was taken in; its new content is a new recording", path.display());
-    fault("RecordingChanged", Blame::Audio, message)
+    fault(CHANGED, Blame::Audio, message)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     match error.kind() {
-        std::io::ErrorKind::NotFound => fault(
-            "RecordingGone",
-            Blame::Audio,
-            format!("{} was removed before it could be recognized", path.display()),
-        ),
+        NotFound | NotADirectory => {
+            fault(GONE, Blame::Audio, format!("{} was removed before it could be recognized", path.display()))
+        }
         _ => fault(
             "RecordingUnreadable",
             Blame::Hark,
@@ -107,4 +130,39 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
 
 fn fault(code: &str, blame: Blame, message: String) -> Fault {
     Fault { code: code.into(), blame, message, attempts: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Recording;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_away_when_it_is_not_there_or_not_mounted() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("calls");
+        std::fs::create_dir(&root).unwrap();
+        let here = std::fs::metadata(&root).unwrap().dev();
+        let away = |dev: u64| {
+            let identity = FileIdentity { dev, inode: 1, size: 1, mtime_ns: 0 };
+            let origin = Origin::File { path: root.join("a.wav"), identity };
+            let job = Job::new(
+                Uuid::nil(),
+                "calls",
+                "default",
+                origin,
+                Recording::default(),
+                serde_json::Map::new(),
+            );
+            is_away(&job, std::slice::from_ref(&root))
+        };
+        assert!(!away(here), "the file alone is gone");
+        assert!(away(here + 1), "its filesystem is not mounted");
+        std::fs::write(root.join("b.wav"), "b").unwrap();
+        assert!(!away(here + 1), "its filesystem has another number since it was mounted again");
+        std::fs::remove_dir_all(&root).unwrap();
+        assert!(away(here));
+    }
 }

@@ -19,10 +19,7 @@ use tokio::sync::watch;
 
 use super::error::{Error, fault};
 use crate::job::Job;
-use crate::job::audio::{self, Unopened};
-
-/// The code of a recording that is not what was hashed any more.
-pub(crate) const CHANGED: &str = "RecordingChanged";
+use crate::job::audio::{self, CHANGED, Unopened};
 
 /// Read at once; a multiple of three, so that base64 needs no padding before the end.
 const CHUNK: usize = 192 * 1024;
@@ -32,10 +29,7 @@ pub struct Content {
     file: File,
     bytes: u64,
     sha256: Option<String>,
-    unchanged: Check,
 }
-
-type Check = Box<dyn Fn(&File) -> Result<(), Fault> + Send + Sync>;
 
 impl Content {
     /// The bytes of a job. Does not read them yet.
@@ -44,21 +38,11 @@ impl Content {
     /// See [`Unopened`].
     pub fn of(job: &Job, state_directory: &Path) -> Result<Content, Unopened> {
         let file = audio::open(job, state_directory)?;
-        let unreadable = |error: io::Error| {
-            fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}"))
-        };
-        let bytes = file.metadata().map_err(unreadable)?.len();
+        let bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
         if job.recording.bytes.is_some_and(|expected| expected != bytes) {
             return Err(Unopened::Missing(changed()));
         }
-        let sha256 = job.recording.sha256.clone();
-        let job = job.clone();
-        Ok(Content {
-            file,
-            bytes,
-            sha256,
-            unchanged: Box::new(move |file| audio::still_the_same(&job, file)),
-        })
+        Ok(Content { file, bytes, sha256: job.recording.sha256.clone() })
     }
 
     /// Size in bytes.
@@ -225,7 +209,7 @@ impl Reader {
         let mut read = vec![0; wanted as usize];
         self.content.file.read_exact_at(&mut read, self.offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => changed(),
-            _ => fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}")),
+            _ => unreadable(&error),
         })?;
         self.hasher.update(&read);
         self.offset += wanted;
@@ -245,8 +229,11 @@ impl Reader {
         Ok(Bytes::from(chunk))
     }
 
+    /// What was read is what was hashed, and all there is: a file that has grown since is another recording.
     fn verify(&mut self) -> Result<(), Fault> {
-        (self.content.unchanged)(&self.content.file)?;
+        if self.content.file.metadata().map_err(|error| unreadable(&error))?.len() != self.content.bytes {
+            return Err(changed());
+        }
         let hash = hex(&std::mem::take(&mut self.hasher).finalize());
         match &self.content.sha256 {
             Some(expected) if !expected.eq_ignore_ascii_case(&hash) => Err(changed()),
@@ -265,6 +252,10 @@ fn append_base64(bytes: &[u8], text: &mut Vec<u8>, more: usize) {
     // The room is what base64 takes. Were it too small, the body would be too short and the request fail, not be wrong.
     let written = STANDARD.encode_slice(bytes, &mut text[begin..]).unwrap_or(0);
     text.truncate(begin + written);
+}
+
+fn unreadable(error: &io::Error) -> Fault {
+    fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}"))
 }
 
 fn changed() -> Fault {

@@ -55,6 +55,16 @@ pub fn first_scan_done(connection: &Connection, source: &str, path: &Path) -> Re
     Ok(())
 }
 
+/// The folders that a source has ever watched.
+///
+/// # Errors
+/// When the query fails.
+pub fn watched(connection: &Connection, source: &str) -> Result<Vec<PathBuf>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT path FROM source WHERE name = ?1")?;
+    let paths = statement.query_map([source], |row| row.get(0))?.collect::<Result<Vec<Vec<u8>>, _>>()?;
+    Ok(paths.into_iter().map(|path| PathBuf::from(OsString::from_vec(path))).collect())
+}
+
 /// How many files of a source are known.
 ///
 /// # Errors
@@ -168,6 +178,24 @@ pub fn remove(connection: &Connection, source: &str, path: &Path) -> Result<(), 
     connection
         .prepare_cached("DELETE FROM file WHERE source = ?1 AND path = ?2")?
         .execute(params![source, path.as_os_str().as_bytes()])?;
+    Ok(())
+}
+
+/// Forgets the file of a job that has never read it, under whatever name: found again, it is to be heard.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn forget_unread(
+    connection: &Connection,
+    source: &str,
+    identity: &FileIdentity,
+    job: Uuid,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM file INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2 AND job = ?3",
+        )?
+        .execute(params![source, identity.inode.cast_signed(), job])?;
     Ok(())
 }
 

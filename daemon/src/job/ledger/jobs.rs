@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, outbox};
+use super::{Ledger, LedgerError, files, outbox};
 use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Duty, FileIdentity, Job, Origin, State};
+use crate::job::{Duty, FileIdentity, Job, Origin, State, audio};
 
 /// A job after a fact, as the ledger has it.
 #[derive(Debug, Clone)]
@@ -89,6 +89,15 @@ pub fn advance(
     let mut step = machine::advance(&job, fact, policy, now);
     let changed = step.job != job || !step.events.is_empty() || step.due != now;
     if changed {
+        let never_read =
+            |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
+        if step.events.iter().any(never_read)
+            && let Origin::File { identity, .. } = &step.job.origin
+        {
+            files::forget_unread(connection, &step.job.source, identity, id)?;
+            // Nor is it settled: what is there by now may be another job's already.
+            step.job.origin = Origin::Nothing;
+        }
         enqueue(connection, &mut step.job, &step.events, now)?;
         let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
         connection

@@ -23,8 +23,8 @@ use super::route::{Facts, Offer, plan};
 use super::{Recognizer, Turn};
 use crate::audio::Workers;
 use crate::config::Route;
-use crate::job::audio::Unopened;
-use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::audio::{self, Unopened};
+use crate::job::ledger::{Ledger, LedgerError, files};
 use crate::job::machine::{self, Fact, Policy};
 use crate::job::{Consequence, Failure, Job, Plan, State};
 use crate::logging::Seldom;
@@ -38,6 +38,9 @@ const UNCONFIRMED: Duration = Duration::from_secs(2);
 
 /// How soon a job is tried again for which the machine had no descriptor or process.
 const SHORTAGE: Duration = Duration::from_secs(2);
+
+/// How soon a recording is looked for again whose whole folder is away.
+const AWAY: Duration = Duration::from_secs(10);
 
 /// Takes a partial on its way out; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
@@ -165,12 +168,28 @@ impl Surroundings {
     async fn not_opened(&self, job: &Job, unopened: Unopened) -> Result<(), LedgerError> {
         match unopened {
             Unopened::Fault(fault) => self.give_up(job, fault).await,
-            Unopened::Missing(fault) => self.advance(job, Fact::Missing { fault }).await,
+            Unopened::Missing(fault) => self.missing(job, fault).await,
             Unopened::NotNow(error) => {
                 self.wait_for_machine(error.to_string()).await;
                 Ok(())
             }
         }
+    }
+
+    /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
+    async fn missing(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
+        let source = job.source.clone();
+        let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
+        if !audio::is_away(job, &watched) {
+            return self.advance(job, Fact::Missing { fault }).await;
+        }
+        if self.shortage.is_time() {
+            warn!(
+                source = job.source,
+                "the folder of recordings is away and their jobs wait; mount it, or put it back"
+            );
+        }
+        self.ledger.postpone(job.id, Timestamp::now() + AWAY).await
     }
 
     /// Keeps this place in the lane, so that no more is tried than the lane is wide.

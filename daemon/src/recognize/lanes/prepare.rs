@@ -20,7 +20,7 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
         Look::Unusable(fault) => {
             return around.advance(&job, Fact::Unusable { recording: Box::new(recording), fault }).await;
         }
-        Look::Missing(fault) => return around.advance(&job, Fact::Missing { fault }).await,
+        Look::Missing(fault) => return around.missing(&job, fault).await,
         Look::NotNow(shortage) => {
             around.wait_for_machine(shortage).await;
             return Ok(());
