@@ -84,3 +84,32 @@ async fn a_stream_that_takes_no_more_is_waited_for_until_it_is_made_larger() {
     hark.ready().await;
     Records::gather(&inputs, &hark, &service, &nats).await.assert_kept();
 }
+
+#[tokio::test]
+async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
+    let nats = NatsServer::start().await;
+    let context = jetstream::new(nats.client().await);
+    let mut config = stream_of_events(-1);
+    context.create_stream(config.clone()).await.unwrap();
+    let service = Emulator::start(&["--token-delay", "1ms"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).set("nats.subject_prefix", "\"test\"").folder("calls");
+    let mut hark = setup.start().await;
+    drop_files(&hark, &mut Vec::new(), 5);
+    hark.not_ready("HARK_EVENTS does not capture test.event.job.accepted.calls.").await;
+    // Each of the five tries on meanwhile.
+    let (log, requests) = (hark.log().len(), api_requests(&nats).await);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    hark.not_ready("HARK_EVENTS does not capture").await;
+    let (more_log, asked) = (hark.log().split_off(log), api_requests(&nats).await - requests);
+    assert!(!more_log.contains("WARN"), "said again within a minute: {more_log}");
+    assert!(asked < 200, "{asked} requests in three seconds");
+    config.subjects.push("test.event.*.*.calls.*".into());
+    context.update_stream(config).await.unwrap();
+    all_settled(&hark, 5).await;
+    hark.ready().await;
+}
+
+/// Requests that JetStream's API has answered.
+async fn api_requests(nats: &NatsServer) -> u64 {
+    jetstream::new(nats.client().await).query_account().await.unwrap().requests.total
+}

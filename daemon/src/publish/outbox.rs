@@ -31,7 +31,7 @@ use crate::job::ledger::outbox::{self, Acknowledged, Row};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::logging::Seldom;
-use crate::source::jetstream::until_it_works;
+use crate::source::jetstream::{captures, until_it_works};
 use crate::source::nats::{Claims, Standing};
 
 /// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
@@ -208,10 +208,16 @@ impl Outbox {
         let report = |state: Result<(), String>| {
             self.ready.send_modify(|now| *now = state);
         };
-        until_it_works("the events' stream", report, || {
+        let stream = until_it_works("the events' stream", report, || {
             ensure_event_streams(&self.context, &self.nats, &self.subjects)
         })
-        .await
+        .await;
+        for subject in self.subjects.stored() {
+            if let Err(error) = captures(&stream.cached_info().config, &subject) {
+                warn!(%error, "events of this kind will not be stored, and their jobs wait");
+            }
+        }
+        stream
     }
 
     /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
@@ -249,13 +255,13 @@ impl Outbox {
                 },
                 Err(Refusal::NoStream) => {
                     // Every event under way finds out for itself.
+                    let failure = self.make_again(&subject).await;
                     if self.gone.is_time() {
-                        warn!(
-                            stream = self.nats.events_stream,
-                            "the events' stream is gone; it is made again"
-                        );
+                        warn!(reason = failure, "events cannot be stored now; they wait in the outbox");
                     }
-                    self.ensure_streams().await;
+                    self.ready.send_modify(|state| *state = Err(failure));
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
                     continue;
                 }
                 Err(Refusal::NotNow(reason)) => reason,
@@ -263,6 +269,17 @@ impl Outbox {
             self.say_waiting(&failure);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Makes the stream again if it is gone; says why nobody took an event on this subject.
+    async fn make_again(&self, subject: &str) -> String {
+        match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
+            Ok(stream) => match captures(&stream.cached_info().config, subject) {
+                Ok(()) => format!("the stream {} was gone for a moment", self.nats.events_stream),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
         }
     }
 

@@ -2,11 +2,10 @@
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
-use tracing::warn;
 
 use super::subject::Subjects;
 use crate::config::Nats;
-use crate::source::jetstream::{StreamError, captures, check_server, ensure};
+use crate::source::jetstream::{StreamError, check_server, ensure};
 
 /// Checks the server and makes what is absent: the stream of events, and the stream of partials if it is wanted.
 ///
@@ -32,11 +31,6 @@ pub async fn ensure_event_streams(
         ..Config::default()
     };
     let stream = ensure(context, events.clone()).await?;
-    for subject in &events.subjects {
-        if let Err(error) = captures(&stream.cached_info().config, subject) {
-            warn!(%error, "events of this kind will not be stored, and their jobs wait");
-        }
-    }
     if nats.store_partials {
         let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
         ensure(context, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
