@@ -174,3 +174,20 @@ async fn a_message_survives_a_kill_and_is_one_job() {
         .await;
     assert_eq!(hark.ended_jobs(1).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_source_with_another_subject_than_before_hears_that_one() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    hark.stop().await;
+    let config = std::fs::read_to_string(hark.config_file()).unwrap();
+    std::fs::write(hark.config_file(), config.replace("hark.audio.inbox", "hark.audio.other")).unwrap();
+    hark.restart().await;
+    let context = jetstream::new(nats.client().await);
+    let audio = headers(&[("Content-Type", "audio/wav"), ("Hark-Name", "other.wav")]);
+    let ack = context.publish_with_headers("hark.audio.other", audio, wav(1.0, 1).into()).await.unwrap();
+    ack.await.unwrap();
+    let done = hark.next_event("job.completed").await;
+    assert_eq!(done.body["recording"]["name"], "other.wav");
+}

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
@@ -213,10 +213,20 @@ impl Subject {
             max_ack_pending: -1,
             ..pull::Config::default()
         };
-        stream
-            .get_or_create_consumer(&durable, config)
+        let refused =
+            |reason: String| SourceError::Consumer { name: format!("hark_{}", self.config.name), reason };
+        let consumer: PullConsumer = stream
+            .get_or_create_consumer(&durable, config.clone())
             .await
-            .map_err(|error| SourceError::Consumer { name: durable, reason: error.to_string() })
+            .map_err(|error| refused(error.to_string()))?;
+        let Some(difference) = difference(&consumer.cached_info().config, &config) else {
+            return Ok(consumer);
+        };
+        info!(consumer = durable, difference, "the consumer was made for another config and is changed");
+        stream
+            .update_consumer(config)
+            .await
+            .map_err(|error| refused(format!("it has {difference}, which cannot be changed ({error})")))
     }
 
     async fn stream(&self) -> Result<Stream, SourceError> {
@@ -470,6 +480,25 @@ impl Subject {
         };
         Ok((job, refusal))
     }
+}
+
+/// What an existing consumer has that would have it deliver other messages than `wanted`, or at other times.
+fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String> {
+    let mut differences = Vec::new();
+    if found.filter_subject != wanted.filter_subject || !found.filter_subjects.is_empty() {
+        let subjects = [std::slice::from_ref(&found.filter_subject), &found.filter_subjects].concat();
+        differences.push(format!("the subject {}", subjects.join(" ").trim()));
+    }
+    if found.ack_policy != wanted.ack_policy {
+        differences.push(format!("ack_policy {:?}", found.ack_policy));
+    }
+    if found.ack_wait != wanted.ack_wait {
+        differences.push(format!("ack_wait {:?}", found.ack_wait));
+    }
+    if found.max_ack_pending != wanted.max_ack_pending {
+        differences.push(format!("max_ack_pending {}", found.max_ack_pending));
+    }
+    (!differences.is_empty()).then(|| differences.join(", "))
 }
 
 /// Has the message delivered again after a while. Lost, it comes after `ack_wait`.
