@@ -36,7 +36,7 @@ pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError>
         job.id,
         job.source,
         job.state.duty().as_str(),
-        job.accepted_at.as_millisecond(),
+        at_once(job.accepted_at),
         to_json(job)?
     ])?;
     Ok(())
@@ -56,7 +56,7 @@ pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), 
             job.id,
             job.source,
             job.state.duty().as_str(),
-            Timestamp::now().as_millisecond(),
+            at_once(Timestamp::now()),
             matches!(job.state, State::Submitting { .. }),
             stream_seq,
             to_json(job)?
@@ -107,7 +107,7 @@ pub fn advance(
             .execute(params![
                 id,
                 step.job.state.duty().as_str(),
-                step.due.as_millisecond(),
+                if step.due > now { step.due.as_millisecond() } else { at_once(now) },
                 ended,
                 to_json(&step.job)?,
                 matches!(step.job.state, State::Submitting { .. })
@@ -170,6 +170,13 @@ impl Due {
     }
 }
 
+/// What is due at once is so whatever the clock will say: its time is written this far back, and keeps the order.
+const AT_ONCE: i64 = 1 << 52;
+
+fn at_once(now: Timestamp) -> i64 {
+    now.as_millisecond() - AT_ONCE
+}
+
 /// What is owed by a lane at `now`, at most `limit` jobs of each source.
 ///
 /// # Errors
@@ -177,27 +184,30 @@ impl Due {
 pub fn due(connection: &Connection, duty: Duty, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
     let latest = now.saturating_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX).as_millisecond();
     let now = now.as_millisecond();
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due = Due::default();
     for source in sources(connection, duty)? {
-        let mut ids: Vec<Uuid> = Vec::new();
-        for between in [(i64::MIN, now), (latest, i64::MAX)] {
-            let left = i64::try_from(limit - ids.len()).unwrap_or(i64::MAX);
+        let mut found: Vec<(i64, Uuid)> = Vec::new();
+        for (after, until, shift) in [(i64::MIN, -1, AT_ONCE), (-1, now, 0), (latest, i64::MAX, 0)] {
             let mut statement = connection.prepare_cached(
-                "SELECT id FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4 \
+                "SELECT due, id FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4 \
                  ORDER BY due, id LIMIT ?5",
             )?;
-            let found = statement
-                .query_map(params![duty.as_str(), source, between.0, between.1, left], |row| row.get(0))?;
-            ids.extend(found.collect::<Result<Vec<Uuid>, _>>()?);
+            let rows = statement.query_map(params![duty.as_str(), source, after, until, most], |row| {
+                Ok((row.get::<_, i64>(0)? + shift, row.get(1)?))
+            })?;
+            found.extend(rows.collect::<Result<Vec<_>, _>>()?);
         }
+        found.sort_unstable();
+        found.truncate(limit);
         let next: Option<i64> = connection
             .prepare_cached(
                 "SELECT min(due) FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4",
             )?
             .query_row(params![duty.as_str(), source, now, latest], |row| row.get(0))?;
         due.next = [due.next, next].into_iter().flatten().min();
-        if !ids.is_empty() {
-            due.by_source.insert(source, ids);
+        if !found.is_empty() {
+            due.by_source.insert(source, found.into_iter().map(|(_, id)| id).collect());
         }
     }
     Ok(due)
@@ -324,5 +334,40 @@ impl Ledger {
     /// When the ledger is closed or damaged.
     pub async fn find(&self, id: Uuid) -> Result<Option<Job>, LedgerError> {
         self.read(move |connection| find(connection, id)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Blame, Fault, Recording};
+
+    use super::*;
+
+    #[test]
+    fn what_is_due_at_once_is_so_under_a_clock_that_was_set_back() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let now = Timestamp::now();
+        let mut ids = Vec::new();
+        for age in [3, 2, 1] {
+            let id = Uuid::now_v7();
+            let mut job =
+                Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
+            job.accepted_at = now - SignedDuration::from_secs(age);
+            insert(&connection, &mut job).unwrap();
+            ids.push(id);
+        }
+        // The second one is to be looked for once more, five seconds later.
+        let fault = Fault { code: "X".into(), blame: Blame::Audio, message: "x".into(), attempts: None };
+        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
+        advance(&connection, ids[1], Fact::Missing { fault }, &policy, now).unwrap();
+        let due_at = |now| due(&connection, Duty::Prepare, now, 10).unwrap();
+
+        let back = due_at(now - SignedDuration::from_mins(9));
+        assert_eq!(back.next, Some((now + SignedDuration::from_secs(5)).as_millisecond()));
+        assert_eq!(back.ids().collect::<Vec<_>>(), [ids[0], ids[2]]);
+        let later = due_at(now + SignedDuration::from_secs(6));
+        assert_eq!(later.ids().collect::<Vec<_>>(), [ids[0], ids[2], ids[1]], "in the order of their times");
+        assert_eq!(due(&connection, Duty::Prepare, now, 1).unwrap().ids().collect::<Vec<_>>(), [ids[0]]);
     }
 }

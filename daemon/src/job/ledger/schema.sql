@@ -5,7 +5,7 @@ CREATE TABLE job (
     id         BLOB PRIMARY KEY,
     source     TEXT NOT NULL,
     duty       TEXT NOT NULL,             -- what is owed next
-    due        INTEGER NOT NULL,          -- not before
+    due        INTEGER NOT NULL,          -- not before; below zero: at once (see jobs.rs)
     sending    INTEGER NOT NULL DEFAULT 0,-- a request that costs may have left and its answer is not here
     stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
     ended      INTEGER,                   -- when the last event was written
