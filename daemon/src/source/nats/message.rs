@@ -51,7 +51,7 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
         let name: &str = name.as_ref();
         match name.to_ascii_lowercase().as_str() {
             "content-type" => content_type = Some(value.to_ascii_lowercase()),
-            "nats-msg-id" => said.message_id = Some(value.to_owned()),
+            "nats-msg-id" => said.message_id = filled(value),
             "hark-name" => said.name = filled(value),
             "hark-language" => said.language = filled(value),
             lower => {
@@ -176,6 +176,12 @@ mod tests {
         for audio in [&b"RIFF...."[..], b"[1, 2]", b"7", b""] {
             assert_eq!(read(None, audio).1, Input::Audio);
         }
+    }
+
+    #[test]
+    fn an_empty_message_id_is_none() {
+        let (said, _) = read(Some(&headers(&[("Nats-Msg-Id", " ")])), b"RIFF");
+        assert_eq!(said.message_id, None, "else all such messages would be one job");
     }
 
     #[test]
