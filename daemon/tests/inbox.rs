@@ -191,3 +191,19 @@ async fn a_source_with_another_subject_than_before_hears_that_one() {
     let done = hark.next_event("job.completed").await;
     assert_eq!(done.body["recording"]["name"], "other.wav");
 }
+
+#[tokio::test]
+async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
+    let nats = NatsServer::configured("max_payload: 8388608").await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.start().await;
+    hark.stop().await;
+    let context = jetstream::new(nats.client().await);
+    for _ in 0..6 {
+        put(&context, &[("Content-Type", "audio/wav")], vec![b'x'; 7 << 20]).await;
+    }
+    hark.restart().await;
+    assert_eq!(hark.ended_jobs(6).await.len(), 6);
+    assert!(!hark.log().contains("built again"), "a full batch is taken for trouble");
+}

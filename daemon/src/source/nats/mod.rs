@@ -58,6 +58,9 @@ const BATCH: usize = 16;
 /// Bytes asked for at a time, for the same reason; or one message, where the server takes larger ones.
 const BATCH_BYTES: usize = 32 << 20;
 
+/// How the server ends a batch whose bytes are used up.
+const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
+
 /// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
@@ -260,11 +263,16 @@ impl Subject {
                 Ok(messages) => messages,
                 Err(error) => return Ok(error.to_string()),
             };
-            let mut is_quiet = true;
+            let (mut is_quiet, mut took_any) = (true, false);
             while let Some(message) = messages.next().await {
                 is_quiet = false;
                 match message {
-                    Ok(message) => self.take(message, watching).await?,
+                    Ok(message) => {
+                        took_any = true;
+                        self.take(message, watching).await?;
+                    }
+                    // The next one would go over the bytes asked for: the batch is full.
+                    Err(error) if took_any && error.to_string().contains(BATCH_IS_FULL) => {}
                     Err(error) => return Ok(error.to_string()),
                 }
             }
