@@ -17,6 +17,7 @@ mod complaints;
 pub mod done;
 mod gone;
 mod intake;
+mod moved;
 mod piece;
 mod ready;
 mod scan;

@@ -281,24 +281,27 @@ impl Scan {
                 Ok((compared, met))
             })
             .await?;
-        let mut ready = Vec::new();
-        let mut old = Vec::new();
+        let mut fresh = Vec::new();
+        let mut perhaps_moved = Vec::new();
         for (found, compared) in compared {
             match compared {
                 Compared::Known => self.settling.forget(&found.path),
-                Compared::Remounted(known) => self.remount(known, &found).await?,
                 Compared::Fresh(_) if self.in_flight.contains(&found.path) => {}
-                Compared::Fresh(twins) => {
-                    if !twins.is_empty() && self.is_moved(twins, &found).await? {
-                        self.settling.forget(&found.path);
-                    } else if self.was_before(&found) {
-                        old.push(found);
-                    } else if found.stamp.identity.size == 0 {
-                        self.mention_empty(&found);
-                    } else if self.settling.look(&found.path, found.stamp, now()) == Verdict::Still {
-                        ready.push(found);
-                    }
-                }
+                Compared::Fresh(twins) if twins.is_empty() => fresh.push(found),
+                Compared::Remounted(known) => perhaps_moved.push((found, vec![known])),
+                Compared::Fresh(twins) => perhaps_moved.push((found, twins)),
+            }
+        }
+        fresh.extend(self.follow(perhaps_moved).await?);
+        let mut ready = Vec::new();
+        let mut old = Vec::new();
+        for found in fresh {
+            if self.was_before(&found) {
+                old.push(found);
+            } else if found.stamp.identity.size == 0 {
+                self.mention_empty(&found);
+            } else if self.settling.look(&found.path, found.stamp, now()) == Verdict::Still {
+                ready.push(found);
             }
         }
         self.skip(old).await?;
@@ -324,18 +327,6 @@ impl Scan {
                 old.iter().try_for_each(|found| intake::skip(connection, &source, found))
             })
             .await
-    }
-
-    async fn remount(&self, known: Known, found: &Found) -> Result<(), LedgerError> {
-        let (to, found) = (self.around.destination.clone(), found.clone());
-        self.around.ledger.write(move |c| intake::take_from(c, &to, &known, &found)).await.map(drop)
-    }
-
-    async fn is_moved(&self, twins: Vec<Known>, found: &Found) -> Result<bool, ScanError> {
-        let vacated = blocking(move || twins.into_iter().find(intake::is_vacated)).await?;
-        let Some(old) = vacated else { return Ok(false) };
-        let (to, found) = (self.around.destination.clone(), found.clone());
-        Ok(self.around.ledger.write(move |c| intake::take_from(c, &to, &old, &found)).await?)
     }
 
     /// Reads files and takes them in, a few pieces at a time; waits while too many are being read.
