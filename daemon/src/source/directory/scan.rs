@@ -118,6 +118,9 @@ impl Scan {
         is_network: bool,
     ) -> Result<Scan, LedgerError> {
         let since = first_scan(&around.ledger, &around.destination.source, &around.choice.root).await?;
+        // Of a piece that was being read when the last scan ended, the jobs may be in the ledger and nobody was told.
+        around.ledger.wake(Duty::Prepare);
+        around.ledger.wake(Duty::Publish);
         Ok(Scan {
             around,
             settling: Settling::new(settle, !is_network, MOST_WAITING),
