@@ -176,6 +176,10 @@ impl Scan {
             let mut folders = Vec::new();
             let mut found = Vec::new();
             for path in hints.paths {
+                // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
+                if !choice.is_below(&path) {
+                    continue;
+                }
                 match std::fs::symlink_metadata(&path) {
                     Ok(metadata) if metadata.is_dir() && choice.enters(&path) => folders.push(path),
                     Ok(_) if choice.wants(&path) => found.extend(Found::at(path)),
@@ -199,12 +203,13 @@ impl Scan {
     /// When the ledger is closed.
     pub async fn due(&mut self) -> Result<(), ScanError> {
         let due = self.settling.take_due(now());
+        let choice = Arc::clone(&self.around.choice);
         let (found, gone) = blocking(move || {
             let mut gone = Vec::new();
             let found: Vec<Found> = due
                 .into_iter()
                 .filter_map(|path| {
-                    let found = Found::at(path.clone());
+                    let found = Found::at(path.clone()).filter(|_| choice.is_below(&path));
                     if found.is_none() {
                         gone.push(path);
                     }

@@ -51,6 +51,13 @@ impl Choice {
             && self.include.is_match(relative)
     }
 
+    /// Whether a path leads to its place through folders alone: a link among them may lead anywhere.
+    pub fn is_below(&self, path: &Path) -> bool {
+        let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
+        path.starts_with(&self.root)
+            && folders.map(fs::symlink_metadata).all(|folder| folder.is_ok_and(|folder| folder.is_dir()))
+    }
+
     /// Whether a folder below the root is entered. Hidden ones are not: they hold what tools put aside.
     pub fn enters(&self, folder: &Path) -> bool {
         let Ok(relative) = folder.strip_prefix(&self.root) else { return false };
