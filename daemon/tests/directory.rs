@@ -13,7 +13,7 @@ use hark_sdk::event::{Blame, Fault};
 use harkd::config::{DirectorySource, Existing, WhenDone};
 use harkd::http::metrics::Metrics;
 use harkd::job::audio::GONE;
-use harkd::job::ledger::Ledger;
+use harkd::job::ledger::{Ledger, LedgerError};
 use harkd::job::machine::{Fact, Policy};
 use harkd::job::{Job, Origin};
 use harkd::source::directory::Directory;
@@ -39,7 +39,7 @@ struct Watched {
 struct Running {
     directory: Arc<Directory>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), LedgerError>>,
 }
 
 impl Watched {
@@ -86,7 +86,7 @@ impl Watched {
     async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         running.stop.cancel();
-        running.task.await.unwrap();
+        running.task.await.unwrap().unwrap();
     }
 
     async fn jobs(&self) -> Vec<Job> {
@@ -237,6 +237,42 @@ async fn what_is_no_recording_is_passed_over() {
     let jobs = watched.jobs_become(1).await;
     assert!(jobs[0].recording.uri.ends_with("/x.wav/inside.wav"));
     watched.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_behind_a_link_in_the_place_of_a_folder_is_passed_over() {
+    let watched = Watched::started(|_| {}).await;
+    write(&watched.path("deep/a.wav"), "inside");
+    watched.jobs_become(1).await;
+    let outside = watched.disk.path().join("outside");
+    fs::rename(watched.path("deep"), &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, watched.path("deep")).unwrap();
+    // The kernel still watches the folder, and tells of it under its old name.
+    write(&outside.join("b.wav"), "outside");
+    watched.jobs_become(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_ledger_ends_the_source() {
+    let mut watched = Watched::started(|config| config.rescan = Some(Duration::from_millis(200))).await;
+    write(&watched.path("a.wav"), "a");
+    watched.jobs_become(1).await;
+    let damage = "UPDATE file SET mtime_ns = 'damaged'";
+    watched.ledger.write(move |connection| Ok(connection.execute(damage, [])?)).await.unwrap();
+    let ended = tokio::time::timeout(CEILING, watched.running.take().unwrap().task).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(LedgerError::Corrupt { .. })), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_many_files_that_is_renamed_costs_nothing() {
+    let watched = Watched::started(|_| {}).await;
+    for number in 0..1_000 {
+        write(&watched.path(&format!("old/{number}.wav")), &format!("call {number}"));
+    }
+    watched.jobs_become(1_000).await;
+    fs::rename(watched.path("old"), watched.path("new")).unwrap();
+    watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/new/%'", 1_000).await;
+    watched.jobs_become(1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

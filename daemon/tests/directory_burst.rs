@@ -80,7 +80,7 @@ async fn burst(name: &str, drop_file: impl Fn(&Path, u64) -> std::io::Result<()>
     let found = began.elapsed() - dropped;
     let more = memory("VmHWM").saturating_sub(before);
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 
     // A start over the full ledger.
     let began = Instant::now();
@@ -89,7 +89,7 @@ async fn burst(name: &str, drop_file: impl Fn(&Path, u64) -> std::io::Result<()>
     state.wait_for(Result::is_ok).await.unwrap();
     let ready = began.elapsed();
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     eprintln!(
         "{name}: dropped in {dropped:?}, found {found:?} later, {more} KiB more memory, ready again in {ready:?}"
     );

@@ -96,10 +96,7 @@ impl Sources {
         };
         for (name, directory) in self.directories.iter() {
             let (directory, sender, stop) = (Arc::clone(directory), report(name), stages.sources.clone());
-            crew.essential(&format!("source {name}"), async move {
-                directory.run(sender, stop).await;
-                Ok(())
-            });
+            crew.essential(&format!("source {name}"), async move { Ok(directory.run(sender, stop).await?) });
         }
         for (name, subject) in self.subjects.iter() {
             let (subject, sender, stop) = (Arc::clone(subject), report(name), stages.sources.clone());

@@ -103,10 +103,17 @@ impl Directory {
 
     /// Watches and scans until `stop`. `watching` hears `Ok` as soon as the folder itself is watched, before the first scan, and why
     /// not whenever it is not.
-    pub async fn run(&self, watching: sync::watch::Sender<Result<(), String>>, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged: looking again mends neither.
+    pub async fn run(
+        &self,
+        watching: sync::watch::Sender<Result<(), String>>,
+        stop: CancellationToken,
+    ) -> Result<(), LedgerError> {
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.watch(&watching, &stop) => {}
+            () = stop.cancelled() => Ok(()),
+            error = self.watch(&watching, &stop) => Err(error),
         }
     }
 
@@ -118,14 +125,17 @@ impl Directory {
         done::settle(&self.config, &self.choice.root, &self.ledger, job, failed).await
     }
 
-    /// Returns when the ledger is closed.
-    async fn watch(&self, watching: &sync::watch::Sender<Result<(), String>>, stop: &CancellationToken) {
+    async fn watch(
+        &self,
+        watching: &sync::watch::Sender<Result<(), String>>,
+        stop: &CancellationToken,
+    ) -> LedgerError {
         loop {
             let Err(trouble) = self.watch_while_there(watching, stop).await;
-            warn!(source = self.config.name, "{trouble}; trying again");
             tell(watching, Err(trouble.to_string()));
-            if matches!(trouble, ScanError::Ledger(LedgerError::Closed)) {
-                return;
+            match trouble {
+                ScanError::Ledger(error) => return error,
+                ScanError::Folder { .. } => warn!(source = self.config.name, "{trouble}; trying again"),
             }
             sleep(PAUSE).await;
         }
