@@ -204,6 +204,9 @@ async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments
     tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut segments).await.unwrap();
     let segments: Value = serde_json::from_slice(&segments).unwrap();
     assert_eq!((&segments[0]["timing"], &segments[0]["text"]), (&json!("chunk"), &json!(text)));
+    let bucket = context.get_stream("OBJ_HARK_TRANSCRIPTS").await.unwrap();
+    let days = bucket.cached_info().config.max_age.as_secs() / 86_400;
+    assert_eq!(days, 91, "a day longer than the events");
     let stream = context.get_stream("HARK_EVENTS").await.unwrap();
     let stored = stream.get_last_raw_message_by_subject(&last.subject).await.unwrap();
     assert!(stored.payload.starts_with(br#"{"job":"#), "{:?}", stored.payload);

@@ -1,6 +1,8 @@
 //! Events that would not fit into a message: a final's segments go to an object store and the event names the object; of other events
 //! what is too long is cut. An event that could never be published would keep its job from ever ending.
 
+use std::time::Duration;
+
 use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::{self, GetErrorKind};
 use bytes::Bytes;
@@ -10,10 +12,14 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 
+use crate::config::Nats;
 use crate::job::ledger::outbox::Row;
 
 /// Where segments go that are too large for a message.
 pub const BUCKET: &str = "HARK_TRANSCRIPTS";
+
+/// How much longer segments are kept than events.
+const OUTLIVES: Duration = Duration::from_secs(86_400);
 
 /// Kept free for headers and for what a server in between may add.
 const MARGIN: usize = 64 << 10;
@@ -26,7 +32,7 @@ const SHORT: usize = 128;
 ///
 /// # Errors
 /// A sentence, when the object store does not take the segments now.
-pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
+pub async fn fit(context: &Context, nats: &Nats, row: &Row) -> Result<Bytes, String> {
     let max_payload = context.client().server_info().max_payload;
     let limit = limit(max_payload);
     if row.body.len() <= limit {
@@ -39,7 +45,7 @@ pub async fn fit(context: &Context, row: &Row) -> Result<Bytes, String> {
         && let Some(segments) = last.segments.take()
     {
         let name = row.job.to_string();
-        put(context, &name, &serialized(&segments)?).await?;
+        put(context, nats, &name, &serialized(&segments)?).await?;
         info!(job = name, bytes = row.body.len(), bucket = BUCKET, "the final's segments are in an object");
         last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
     }
@@ -87,15 +93,12 @@ pub async fn restore(context: &Context, last: &mut TranscriptFinal) -> Result<()
 }
 
 /// The same name on every retry: an object that was put before a crash is put again over itself.
-async fn put(context: &Context, name: &str, mut segments: &[u8]) -> Result<(), String> {
+async fn put(context: &Context, nats: &Nats, name: &str, mut segments: &[u8]) -> Result<(), String> {
     let say =
         |error: &dyn std::fmt::Display| format!("storing segments in the object bucket {BUCKET}: {error}");
     let store = match context.get_object_store(BUCKET).await {
         Ok(store) => store,
-        Err(_) => {
-            let config = object_store::Config { bucket: BUCKET.into(), ..object_store::Config::default() };
-            context.create_object_store(config).await.map_err(|error| say(&error))?
-        }
+        Err(_) => context.create_object_store(bucket(nats)).await.map_err(|error| say(&error))?,
     };
     store.put(name, &mut segments).await.map_err(|error| say(&error))?;
     Ok(())
@@ -127,6 +130,20 @@ fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8
         }
         // Read again: so the fields stay in their order.
         event = Event::from_value(kind, value).map_err(|error| error.to_string())?;
+    }
+}
+
+/// The segments are kept for as long as the final that names them, and a little longer: it may be read on its last day.
+fn bucket(nats: &Nats) -> object_store::Config {
+    let max_age = match nats.events_max_age {
+        Duration::ZERO => Duration::ZERO,
+        kept => kept + OUTLIVES,
+    };
+    object_store::Config {
+        bucket: BUCKET.into(),
+        max_age,
+        num_replicas: nats.replicas,
+        ..object_store::Config::default()
     }
 }
 

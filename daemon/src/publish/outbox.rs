@@ -284,7 +284,7 @@ impl Outbox {
     }
 
     async fn publish(&self, row: &Row, subject: &str, of_job: &str, expected: u64) -> Result<u64, Refusal> {
-        let body = large::fit(&self.context, row).await.map_err(Refusal::NotNow)?;
+        let body = large::fit(&self.context, &self.nats, row).await.map_err(Refusal::NotNow)?;
         let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
