@@ -72,7 +72,7 @@ impl Watched {
 
     fn launch(&mut self) -> watch::Receiver<Result<(), String>> {
         let directory =
-            Arc::new(Directory::new(self.config.clone(), self.ledger.clone(), Metrics::new()).unwrap());
+            Arc::new(Directory::new(self.config.clone(), self.ledger.clone(), Metrics::new(), 0.0).unwrap());
         let (tell, state) = watch::channel(Err("starting".to_owned()));
         let stop = CancellationToken::new();
         let task = tokio::spawn({

@@ -48,7 +48,7 @@ async fn burst(name: &str, drop_file: impl Fn(&Path, u64) -> std::io::Result<()>
     let ledger = Ledger::open(&disk.path().join("state")).unwrap();
     let stop = CancellationToken::new();
     let start = |stop: CancellationToken| {
-        let directory = Directory::new(config.clone(), ledger.clone(), Metrics::new()).unwrap();
+        let directory = Directory::new(config.clone(), ledger.clone(), Metrics::new(), 0.0).unwrap();
         let (tell, state) = watch::channel(Err("starting".to_owned()));
         (tokio::spawn(async move { directory.run(tell, stop).await }), state)
     };

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
@@ -274,4 +276,34 @@ async fn nothing_of_what_was_said_stays_on_the_disk() {
     hark.ended_jobs(2).await;
     assert!(hark.stop().await.success());
     assert!(!holds(&state, &text), "an orderly end leaves nothing");
+}
+
+#[tokio::test]
+async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .set("price.singapore", "0.001")
+        .folder("skipped")
+        .folder_with("heard", "existing = \"process\"\n");
+    for (folder, count) in [("skipped", 3), ("heard", 2)] {
+        for number in 0..count {
+            std::fs::write(setup.path(folder).join(format!("{number}.wav")), wav(1.0, number)).unwrap();
+        }
+    }
+    // What counts as there before a start is a tenth of a second older.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let mut hark = setup.start().await;
+    hark.ended_jobs(2).await;
+    let log = hark.log();
+    let told = |source: &str, what: &str| {
+        let line = log.lines().find(|line| line.contains(source) && line.contains("before the first start"));
+        assert!(line.is_some_and(|line| line.contains(what)), "{what}: {line:?}");
+    };
+    for (source, files) in [("source=\"skipped\"", "files=3"), ("source=\"heard\"", "files=2")] {
+        told(source, files);
+        told(source, "usd_per_hour=3.6");
+    }
 }

@@ -51,8 +51,11 @@ impl Sources {
         for source in &config.source {
             match source {
                 Source::Directory(source) => {
-                    let directory = Directory::new(source.clone(), ledger.clone(), metrics.clone())
-                        .map_err(|error| DaemonError::Config(format!("source {}: {error}", source.name)))?;
+                    let directory =
+                        Directory::new(source.clone(), ledger.clone(), metrics.clone(), policy.price)
+                            .map_err(|error| {
+                                DaemonError::Config(format!("source {}: {error}", source.name))
+                            })?;
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {

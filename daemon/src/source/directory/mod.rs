@@ -13,6 +13,7 @@
 //! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
 //! copy beside the original, is a new one.
 
+mod before;
 mod complaints;
 pub mod done;
 mod gone;
@@ -83,10 +84,11 @@ pub struct Directory {
     choice: Arc<Choice>,
     ledger: Ledger,
     metrics: Metrics,
+    price: f64,
 }
 
 impl Directory {
-    /// Opens nothing that can block; a folder that does not exist yet is waited for.
+    /// Opens nothing that can block; a folder that does not exist yet is waited for. `price`: USD per second of audio, to be told.
     ///
     /// # Errors
     /// A path or glob that cannot be used.
@@ -94,11 +96,12 @@ impl Directory {
         config: DirectorySource,
         ledger: Ledger,
         metrics: Metrics,
+        price: f64,
     ) -> Result<Directory, DirectoryError> {
         let root = std::path::absolute(&config.path)
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
         let choice = Choice::new(root, &config.include, config.recursive)?;
-        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics })
+        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price })
     }
 
     /// Watches and scans until `stop`. `watching` hears `Ok` as soon as the folder itself is watched, before the first scan, and why
@@ -193,6 +196,7 @@ impl Directory {
             },
             choice: Arc::clone(&self.choice),
             existing: self.config.existing,
+            price: self.price,
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
             watch: watch.clone(),

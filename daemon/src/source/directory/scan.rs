@@ -12,8 +12,9 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::before::First;
 use super::complaints::{Complaints, key_of};
-use super::intake::{self, Destination};
+use super::intake::Destination;
 use super::piece::{Read, read_piece};
 use super::settle::{Now, Settling, Verdict};
 use super::walk::{Choice, Found, Walk};
@@ -70,6 +71,8 @@ pub struct Surroundings {
     pub destination: Destination,
     pub choice: Arc<Choice>,
     pub existing: Existing,
+    /// USD per second of audio.
+    pub price: f64,
     pub ledger: Ledger,
     pub metrics: Metrics,
     pub watch: Option<Arc<Watch>>,
@@ -81,7 +84,7 @@ pub struct Scan {
     pub(super) around: Surroundings,
     pub settling: Settling,
     /// While the first scan goes on: when the folder was first watched.
-    first: Option<First>,
+    pub(super) first: Option<First>,
     reading: JoinSet<Result<Read, LedgerError>>,
     in_flight: HashSet<PathBuf>,
     pub(super) missing: HashSet<PathBuf>,
@@ -89,12 +92,6 @@ pub struct Scan {
     said_no_lease: bool,
     /// Some folder gives no hints.
     pub hintless: bool,
-}
-
-struct First {
-    since_ns: i64,
-    files: u64,
-    bytes: u64,
 }
 
 /// What the ledger says about a file.
@@ -153,14 +150,7 @@ impl Scan {
         if let Some(first) = self.first.take() {
             let source = self.around.destination.source.clone();
             self.around.ledger.write(move |c| files::first_scan_done(c, &source, &root)).await?;
-            if first.files > 0 {
-                info!(
-                    source = self.around.destination.source,
-                    files = first.files,
-                    bytes = first.bytes,
-                    "files that were there before the first start stay unheard; existing = \"process\" takes them in a new source"
-                );
-            }
+            self.tell_of_before(&first);
         }
         self.count();
         Ok(())
@@ -304,7 +294,8 @@ impl Scan {
         let mut ready = Vec::new();
         let mut old = Vec::new();
         for found in fresh {
-            if self.was_before(&found) {
+            let was_before = self.was_before(&found);
+            if was_before && self.around.existing == Existing::Skip {
                 old.push(found);
             } else if found.stamp.identity.size == 0 {
                 self.mention_empty(&found);
@@ -315,26 +306,6 @@ impl Scan {
         self.skip(old).await?;
         self.take_in(ready).await?;
         Ok(met)
-    }
-
-    /// With `existing = "skip"`, whether a file was there before the folder was first watched. Its ctime tells, so that a crash in the
-    /// middle of the first scan changes nothing: what was there before stays unheard, what came since is heard.
-    fn was_before(&self, found: &Found) -> bool {
-        self.around.existing == Existing::Skip
-            && self.first.as_ref().is_some_and(|first| found.stamp.ctime_ns < first.since_ns)
-    }
-
-    async fn skip(&mut self, old: Vec<Found>) -> Result<(), LedgerError> {
-        let Some(first) = self.first.as_mut().filter(|_| !old.is_empty()) else { return Ok(()) };
-        first.files += old.len() as u64;
-        first.bytes += old.iter().map(|found| found.stamp.identity.size).sum::<u64>();
-        let source = self.around.destination.source.clone();
-        self.around
-            .ledger
-            .write(move |connection| {
-                old.iter().try_for_each(|found| intake::skip(connection, &source, found))
-            })
-            .await
     }
 
     /// Reads files and takes them in, a few pieces at a time; waits while too many are being read.
