@@ -169,6 +169,8 @@ async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows
         stage.hark.next_event("job.accepted").await;
     }
     let context = jetstream::new(stage.nats.client().await);
+    // Where somebody listens, nobody says that no stream does.
+    let _listener = stage.nats.client().await.subscribe("hark.event.>").await.unwrap();
     context.delete_stream("HARK_EVENTS").await.unwrap();
     stage.all_settled().await;
     let mut left = support::Heard::everything(&context, "HARK_EVENTS").await;

@@ -92,18 +92,22 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
     let mut config = stream_of_events(-1);
     context.create_stream(config.clone()).await.unwrap();
     let service = Emulator::start(&["--token-delay", "1ms"]).await;
-    let setup = Hark::new().nats(&nats).asr(&service).set("nats.subject_prefix", "\"test\"").folder("calls");
-    let mut hark = setup.start().await;
+    let setup = Hark::new().nats(&nats).asr(&service).set("nats.subject_prefix", "\"test\"");
+    let mut hark = setup.folder_with("calls", "existing = \"process\"\n").launch().await;
     drop_files(&hark, &mut Vec::new(), 5);
-    hark.not_ready("HARK_EVENTS does not capture test.event.job.accepted.calls.").await;
-    // Each of the five tries on meanwhile.
+    hark.not_ready("HARK_EVENTS does not capture test.event.job.>").await;
     let (log, requests) = (hark.log().len(), api_requests(&nats).await);
     tokio::time::sleep(Duration::from_secs(3)).await;
     hark.not_ready("HARK_EVENTS does not capture").await;
     let (more_log, asked) = (hark.log().split_off(log), api_requests(&nats).await - requests);
     assert!(!more_log.contains("WARN"), "said again within a minute: {more_log}");
     assert!(asked < 200, "{asked} requests in three seconds");
-    config.subjects.push("test.event.*.*.calls.*".into());
+    // One that takes partials as well would have them stand between the events of a job.
+    config.subjects = vec!["test.event.>".into()];
+    context.update_stream(config.clone()).await.unwrap();
+    hark.not_ready("captures partials as well").await;
+    let kinds = ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.final.>"];
+    config.subjects = kinds.map(|kind| format!("test.event.{kind}")).into();
     context.update_stream(config).await.unwrap();
     all_settled(&hark, 5).await;
     hark.ready().await;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
@@ -31,7 +31,7 @@ use crate::job::ledger::outbox::{self, Acknowledged, Row};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::logging::Seldom;
-use crate::source::jetstream::{captures, until_it_works};
+use crate::source::jetstream::until_it_works;
 use crate::source::nats::{Claims, Standing};
 
 /// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
@@ -208,16 +208,10 @@ impl Outbox {
         let report = |state: Result<(), String>| {
             self.ready.send_modify(|now| *now = state);
         };
-        let stream = until_it_works("the events' stream", report, || {
+        until_it_works("the events' stream", report, || {
             ensure_event_streams(&self.context, &self.nats, &self.subjects)
         })
-        .await;
-        for subject in self.subjects.stored() {
-            if let Err(error) = captures(&stream.cached_info().config, &subject) {
-                warn!(%error, "events of this kind will not be stored, and their jobs wait");
-            }
-        }
-        stream
+        .await
     }
 
     /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
@@ -275,10 +269,7 @@ impl Outbox {
     /// Makes the stream again if it is gone; says why nobody took an event on this subject.
     async fn make_again(&self, subject: &str) -> String {
         match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
-            Ok(stream) => match captures(&stream.cached_info().config, subject) {
-                Ok(()) => format!("the stream {} was gone for a moment", self.nats.events_stream),
-                Err(error) => error.to_string(),
-            },
+            Ok(_) => format!("the stream {} did not take {subject} for a moment", self.nats.events_stream),
             Err(error) => error.to_string(),
         }
     }
@@ -300,9 +291,19 @@ impl Outbox {
             Err(error) => Err(match error.kind() {
                 PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
                 PublishErrorKind::StreamNotFound => Refusal::NoStream,
+                // Where somebody listens to the subject, the server does not say that no stream does.
+                PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
                 _ => Refusal::NotNow(self.reason(&error)),
             }),
         }
+    }
+
+    async fn stream_is_gone(&self) -> bool {
+        let asked = self.context.get_stream(&self.nats.events_stream).await;
+        asked.is_err_and(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::STREAM_NOT_FOUND,
+            _ => false,
+        })
     }
 
     /// The server's own words, and where it has no room, what its operator can do.

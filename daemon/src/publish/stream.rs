@@ -5,12 +5,13 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 
 use super::subject::Subjects;
 use crate::config::Nats;
-use crate::source::jetstream::{StreamError, check_server, ensure};
+use crate::source::jetstream::{StreamError, captures, check_server, covers, ensure};
 
 /// Checks the server and makes what is absent: the stream of events, and the stream of partials if it is wanted.
 ///
 /// # Errors
-/// A server that is too old, or a stream that is absent and cannot be made.
+/// A server that is too old, a stream that is absent and cannot be made, or one that takes other subjects than the contract has: without some
+/// events a job would never end, and with partials none could name its predecessor.
 pub async fn ensure_event_streams(
     context: &Context,
     nats: &Nats,
@@ -31,6 +32,11 @@ pub async fn ensure_event_streams(
         ..Config::default()
     };
     let stream = ensure(context, events.clone()).await?;
+    let found = &stream.cached_info().config;
+    subjects.stored().iter().try_for_each(|subject| captures(found, subject))?;
+    if found.subjects.iter().any(|pattern| covers(pattern, &subjects.partials())) {
+        return Err(StreamError::TakesPartials { name: found.name.clone(), subject: subjects.partials() });
+    }
     if nats.store_partials {
         let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
         ensure(context, Config { description: Some("Partials, lossy".into()), ..partials }).await?;

@@ -28,6 +28,11 @@ pub enum StreamError {
         "the stream {name} does not capture {subject}; add the subject to the stream, or name another stream"
     )]
     DoesNotCapture { name: String, subject: String },
+    #[error(
+        "the stream {name} captures partials as well ({subject}), which stand between the events that it has to keep in order; give it the \
+         subjects of the manual, or name another stream"
+    )]
+    TakesPartials { name: String, subject: String },
 }
 
 /// Checks that the server is new enough. A client that has not connected yet has nothing to tell.
