@@ -51,6 +51,8 @@ struct Followed {
     at: Option<Instant>,
     /// It has that place because the list says that it runs, and the list will say when it does not.
     listed: bool,
+    /// It has that place because the list says that it has ended.
+    ended: bool,
     interval: Duration,
     /// Answers in a row that it, or its result, is not there.
     misses: u32,
@@ -99,12 +101,15 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             let Some(&(at, id)) = agenda.first().filter(|(at, _)| *at <= Instant::now()) else { break };
             agenda.remove(&(at, id));
             let Some(task) = followed.get_mut(&id) else { continue };
-            (task.at, task.listed) = (None, false);
+            (task.at, task.listed, task.ended) = (None, false, false);
             asking.push(ask(around.clone(), id, task.misses, task.open_at));
         }
         let by_list = followed.len() >= survey::MANY || followed.values().any(|task| task.listed);
         if surveying.is_empty() && by_list && next_survey <= Instant::now() {
-            surveying.push(survey(around.clone(), followed.values().map(Followed::listing).collect()));
+            next_survey = Instant::now() + survey::INTERVAL;
+            if followed.values().filter(|task| task.ended).count() < survey::ENOUGH {
+                surveying.push(survey(around.clone(), followed.values().map(Followed::listing).collect()));
+            }
         }
         let next = agenda.first().map(|(at, _)| *at);
         tokio::select! {
@@ -131,7 +136,11 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                     match survey.ended.get(&task.task_id) {
                         // What is troubled, or asked just now, keeps its rhythm.
                         Some(_) if task.trouble.is_some() || task.at.is_none() => {}
-                        Some(true) => task.place(&mut agenda, *id, Duration::ZERO),
+                        Some(true) if task.ended => {}
+                        Some(true) => {
+                            task.place(&mut agenda, *id, Duration::ZERO);
+                            task.ended = true;
+                        }
                         Some(false) => {
                             task.open_at = task.open_at.max(survey.asked_at);
                             task.runs_by_list(&mut agenda, *id);
@@ -183,6 +192,7 @@ impl Followed {
             since: Instant::now(),
             at: None,
             listed: false,
+            ended: false,
             interval,
             misses: 0,
             open_at: submitted_at,
@@ -198,7 +208,7 @@ impl Followed {
         }
         let at = Instant::now() + after;
         agenda.insert((at, id));
-        (self.at, self.listed) = (Some(at), false);
+        (self.at, self.listed, self.ended) = (Some(at), false, false);
     }
 
     /// Puts off the next question, once: the next list that says the same does not put it off again, or a list that is wrong would do
