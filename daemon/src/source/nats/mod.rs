@@ -4,6 +4,7 @@
 //! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
 
 mod claim;
+mod consumer;
 mod held;
 mod message;
 mod remains;
@@ -16,11 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::Acker;
-use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
-use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::{AckKind, Context, Message};
 use bytes::Bytes;
 use futures::StreamExt;
 use hark_sdk::event::{Fault, Recording};
@@ -31,13 +31,15 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use self::claim::{Claim, Verdict};
+use self::consumer::ACK_WAIT;
+pub use self::consumer::SourceError;
 use self::held::Held;
 pub use self::held::Slots;
 use self::message::{Input, Said, bad};
 use self::share::is_settled;
 pub use self::share::{Claims, Standing, Unconfirmed};
 pub use self::takeover::{StepIn, Told};
-use super::jetstream::{StreamError, captures, check_server, ensure, until_it_works};
+use super::jetstream::{StreamError, until_it_works};
 use super::url::{AllowList, vet_resolved, without_query};
 use crate::config::{Nats, NatsSource};
 use crate::http::metrics::Metrics;
@@ -45,9 +47,6 @@ use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::job::{Duty, Job, Origin, State, Ticket};
-
-/// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
-const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Pause before a claim is tried again where the server did not answer; it may just have started.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
@@ -200,48 +199,6 @@ impl Subject {
             warn!(source = self.config.name, reason = trouble, "the consumer is built again");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-    }
-
-    async fn consumer(&self) -> Result<PullConsumer, SourceError> {
-        check_server(&self.context.client())?;
-        let stream = self.stream().await?;
-        captures(&stream.cached_info().config, &self.config.subject)?;
-        let durable = format!("hark_{}", self.config.name);
-        let config = pull::Config {
-            durable_name: Some(durable.clone()),
-            filter_subject: self.config.subject.clone(),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            // 1,000 unless set: as many long tasks would stop everything else.
-            max_ack_pending: -1,
-            ..pull::Config::default()
-        };
-        let refused =
-            |reason: String| SourceError::Consumer { name: format!("hark_{}", self.config.name), reason };
-        let consumer: PullConsumer = stream
-            .get_or_create_consumer(&durable, config.clone())
-            .await
-            .map_err(|error| refused(error.to_string()))?;
-        let Some(difference) = difference(&consumer.cached_info().config, &config) else {
-            return Ok(consumer);
-        };
-        info!(consumer = durable, difference, "the consumer was made for another config and is changed");
-        stream
-            .update_consumer(config)
-            .await
-            .map_err(|error| refused(format!("it has {difference}, which cannot be changed ({error})")))
-    }
-
-    async fn stream(&self) -> Result<Stream, SourceError> {
-        if self.own_stream {
-            return Ok(ensure(&self.context, self.stream.clone()).await?);
-        }
-        self.context.get_stream(&self.stream.name).await.map_err(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                SourceError::NoStream { name: self.stream.name.clone() }
-            }
-            _ => SourceError::Stream(StreamError::NoJetStream { reason: error.to_string() }),
-        })
     }
 
     /// Takes messages until something goes wrong; returns what.
@@ -490,25 +447,6 @@ impl Subject {
     }
 }
 
-/// What an existing consumer has that would have it deliver other messages than `wanted`, or at other times.
-fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String> {
-    let mut differences = Vec::new();
-    if found.filter_subject != wanted.filter_subject || !found.filter_subjects.is_empty() {
-        let subjects = [std::slice::from_ref(&found.filter_subject), &found.filter_subjects].concat();
-        differences.push(format!("the subject {}", subjects.join(" ").trim()));
-    }
-    if found.ack_policy != wanted.ack_policy {
-        differences.push(format!("ack_policy {:?}", found.ack_policy));
-    }
-    if found.ack_wait != wanted.ack_wait {
-        differences.push(format!("ack_wait {:?}", found.ack_wait));
-    }
-    if found.max_ack_pending != wanted.max_ack_pending {
-        differences.push(format!("max_ack_pending {}", found.max_ack_pending));
-    }
-    (!differences.is_empty()).then(|| differences.join(", "))
-}
-
 /// Has the message delivered again after a while. Lost, it comes after `ack_wait`.
 async fn later(acker: &Acker) {
     if let Err(error) = acker.ack_with(AckKind::Nak(Some(ACK_WAIT / 2))).await {
@@ -518,19 +456,4 @@ async fn later(acker: &Acker) {
 
 fn last_segment(url: &url::Url) -> Option<String> {
     url.path_segments()?.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
-}
-
-/// Why a source cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    #[error("the stream {name} does not exist; create it, or leave `stream` out to use the daemon's own")]
-    NoStream { name: String },
-    #[error(
-        "the consumer {name}: {reason}; on a work-queue stream no other consumer may filter the same subjects"
-    )]
-    Consumer { name: String, reason: String },
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
 }

@@ -1,0 +1,95 @@
+//! The stream that a source listens to, and its durable consumer there.
+
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::Stream;
+use tracing::info;
+
+use super::Subject;
+use crate::job::ledger::LedgerError;
+use crate::source::jetstream::{StreamError, captures, check_server, ensure};
+
+/// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Why a source cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("the stream {name} does not exist; create it, or leave `stream` out to use the daemon's own")]
+    NoStream { name: String },
+    #[error(
+        "the consumer {name}: {reason}; on a work-queue stream no other consumer may filter the same subjects"
+    )]
+    Consumer { name: String, reason: String },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Subject {
+    /// The source's durable consumer, as the contract has it: made where it is absent, changed where it was made for another config.
+    pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
+        check_server(&self.context.client())?;
+        let stream = self.stream().await?;
+        captures(&stream.cached_info().config, &self.config.subject)?;
+        let durable = format!("hark_{}", self.config.name);
+        let config = pull::Config {
+            durable_name: Some(durable.clone()),
+            filter_subject: self.config.subject.clone(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            // 1,000 unless set: as many long tasks would stop everything else.
+            max_ack_pending: -1,
+            ..pull::Config::default()
+        };
+        let refused =
+            |reason: String| SourceError::Consumer { name: format!("hark_{}", self.config.name), reason };
+        let consumer: PullConsumer = stream
+            .get_or_create_consumer(&durable, config.clone())
+            .await
+            .map_err(|error| refused(error.to_string()))?;
+        let Some(difference) = difference(&consumer.cached_info().config, &config) else {
+            return Ok(consumer);
+        };
+        info!(consumer = durable, difference, "the consumer was made for another config and is changed");
+        stream
+            .update_consumer(config)
+            .await
+            .map_err(|error| refused(format!("it has {difference}, which cannot be changed ({error})")))
+    }
+
+    async fn stream(&self) -> Result<Stream, SourceError> {
+        if self.own_stream {
+            return Ok(ensure(&self.context, self.stream.clone()).await?);
+        }
+        self.context.get_stream(&self.stream.name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                SourceError::NoStream { name: self.stream.name.clone() }
+            }
+            _ => SourceError::Stream(StreamError::NoJetStream { reason: error.to_string() }),
+        })
+    }
+}
+
+/// What an existing consumer has that would have it deliver other messages than `wanted`, or at other times.
+fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String> {
+    let mut differences = Vec::new();
+    if found.filter_subject != wanted.filter_subject || !found.filter_subjects.is_empty() {
+        let subjects = [std::slice::from_ref(&found.filter_subject), &found.filter_subjects].concat();
+        differences.push(format!("the subject {}", subjects.join(" ").trim()));
+    }
+    if found.ack_policy != wanted.ack_policy {
+        differences.push(format!("ack_policy {:?}", found.ack_policy));
+    }
+    if found.ack_wait != wanted.ack_wait {
+        differences.push(format!("ack_wait {:?}", found.ack_wait));
+    }
+    if found.max_ack_pending != wanted.max_ack_pending {
+        differences.push(format!("max_ack_pending {}", found.max_ack_pending));
+    }
+    (!differences.is_empty()).then(|| differences.join(", "))
+}
