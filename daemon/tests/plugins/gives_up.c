@@ -5,7 +5,7 @@ ON_EVENT {
     UNUSED;
     if (VERSION == 2) abort();
     if (VERSION == 3) return HARK_OK;
-    emit(host, "card 4111", "1");
+    emit(host, "card of Mr Canary", "1");
     return HARK_ERROR;
 }
 

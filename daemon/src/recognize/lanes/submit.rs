@@ -99,7 +99,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
 }
 
 /// A list that does not answer for so long is none: then nobody can tell, as with a message's own URL.
-const LONGEST_SEARCH: Duration = Duration::from_secs(600);
+const LONGEST_SEARCH: Duration = Duration::from_secs(180);
 
 /// The first look comes 5 s after the submit was given up, the second 5 s later: that the list does not answer is said once.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
