@@ -1,7 +1,7 @@
 //! Keeps the state directory within its bounds.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,16 +13,12 @@ use crate::os;
 /// How often the size of the state directory is looked at: sources can overshoot by what they take in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// The ledger's log is emptied when nothing came for one round, and at least this often.
-const FOLD: Duration = Duration::from_secs(60);
-
 /// Forgets what is old enough, and closes the door while the state directory is as large as it may be, or its disk nearly full.
 pub(super) async fn housekeeping(
     ledger: Ledger,
     state: config::State,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
-    let mut log = Log { changed: None, folded: Instant::now() };
     loop {
         let directory = state.directory.clone();
         let alive = ledger.clone();
@@ -37,9 +33,6 @@ pub(super) async fn housekeeping(
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
         }
-        if log.is_to_be_folded(&ledger) {
-            ledger.fold_log().await;
-        }
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             () = stop.cancelled() => return Ok(()),
@@ -51,22 +44,4 @@ pub(super) async fn housekeeping(
 fn is_nearly_full(directory: &Path) -> bool {
     let free = os::free_bytes(directory).and_then(|free| Ok(free < os::reserve_bytes(directory)?));
     free.unwrap_or(false)
-}
-
-/// When the ledger's log was last seen to change, and last emptied.
-struct Log {
-    changed: Option<SystemTime>,
-    folded: Instant,
-}
-
-impl Log {
-    fn is_to_be_folded(&mut self, ledger: &Ledger) -> bool {
-        let Some(changed) = ledger.log_changed() else { return false };
-        let is_quiet = self.changed.replace(changed) == Some(changed);
-        let is_time = is_quiet || self.folded.elapsed() >= FOLD;
-        if is_time {
-            self.folded = Instant::now();
-        }
-        is_time
-    }
 }

@@ -8,6 +8,7 @@
 pub mod files;
 pub mod intake;
 pub mod jobs;
+mod log;
 mod open;
 pub mod outbox;
 pub mod retention;
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::log::Log;
 use self::open::SCHEMA_VERSION;
 use super::Duty;
 
@@ -180,10 +182,12 @@ impl Ledger {
             open::when_there_is_room(directory, open::CHECKED_AT_ONCE)?;
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
         let (tell_room, room) = watch::channel(Ok(()));
+        let refused = |error| LedgerError::Directory { path: directory.to_owned(), error };
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(refused)?;
         thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || write_in_groups(connection, queue, &tell_room))
-            .map_err(|error| LedgerError::Directory { path: directory.to_owned(), error })?;
+            .spawn(move || write_in_groups(&connection, queue, &tell_room, Log::new(clock)))
+            .map_err(refused)?;
         Ok(Ledger {
             writes,
             reader: Arc::new(Mutex::new(reader)),
@@ -274,16 +278,7 @@ impl Ledger {
         }
     }
 
-    /// When something was last written into the log; `None`: it is empty.
-    pub fn log_changed(&self) -> Option<SystemTime> {
-        let mut name = self.path.clone().into_os_string();
-        name.push("-wal");
-        let log = std::fs::metadata(name).ok().filter(|log| log.len() > 0)?;
-        log.modified().ok()
-    }
-
-    /// Empties the log (`ledger.sqlite3-wal`) into the file, where erased texts are overwritten; in the log they would lie until their
-    /// place is needed. Waits for reads and writes that are under way; where it cannot, the next call does it.
+    /// Empties the log (`ledger.sqlite3-wal`) before an end, as the writer does when nothing comes. Where it cannot, the next start does it.
     pub async fn fold_log(&self) {
         let path = self.path.clone();
         let folded = tokio::task::spawn_blocking(move || open::fold_log(&path)).await;
@@ -347,25 +342,26 @@ impl Ledger {
 }
 
 fn write_in_groups(
-    connection: Connection,
+    connection: &Connection,
     mut queue: mpsc::Receiver<Box<dyn Write>>,
     room: &watch::Sender<Result<(), String>>,
+    mut log: Log,
 ) {
-    while let Some(first) = queue.blocking_recv() {
+    while let Some(first) = log.empty_until(connection, &mut queue) {
         let mut group = vec![first];
         while group.len() < GROUP {
             let Ok(write) = queue.try_recv() else { break };
             group.push(write);
         }
         let damage = loop {
-            let reason = match commit(&connection, &mut group) {
+            let reason = match commit(connection, &mut group) {
                 Ok(()) => break None,
                 Err(NoCommit::Damaged(finding)) => break Some(finding),
                 Err(NoCommit::NoRoom(reason)) => reason,
             };
             let _ = connection.execute_batch("ROLLBACK");
             // The log may be what takes the room; what is in it twice is once in the file.
-            let _ = open::fold(&connection);
+            let _ = open::fold(connection);
             if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {
                 error!(
                     reason,

@@ -23,6 +23,12 @@ pub(super) const SCHEMA_VERSION: i64 = 1;
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "ledger.sqlite3";
 
+/// How long one connection waits for another.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How long the log's folding waits for a reader: writes wait with it.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
 /// Below this SQLite's own files (its log's index alone is 32 KiB) may be what has no room.
 const LEAST_ROOM: u64 = 1 << 20;
 
@@ -122,8 +128,15 @@ pub(super) fn fold_log(path: &Path) -> rusqlite::Result<()> {
     fold(&connect(path)?)
 }
 
-/// Folds the log into the file and cuts it to nothing.
+/// Folds the log into the file and cuts it to nothing, unless somebody reads from it for longer than a moment.
 pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(A_MOMENT)?;
+    let folded = fold_now(connection);
+    connection.busy_timeout(BUSY)?;
+    folded
+}
+
+fn fold_now(connection: &Connection) -> rusqlite::Result<()> {
     let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     match is_busy {
         false => Ok(()),
@@ -192,7 +205,7 @@ fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY)?;
     // Else the log is folded into the file when the last connection goes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
