@@ -38,9 +38,18 @@ impl Workspace {
     }
 
     /// A cargo command in the workspace's root.
+    ///
+    /// `cargo xtask` told this process which package it is, in variables that build scripts listen to (ring's does). The
+    /// command does not inherit them: a build from here and a `cargo build` by hand would undo each other's work.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo_program());
         command.args(arguments).current_dir(&self.root);
+        for (name, _) in std::env::vars_os() {
+            let tells = |prefix| name.to_str().is_some_and(|name| name.starts_with(prefix));
+            if tells("CARGO_PKG_") || tells("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
         command
     }
 
