@@ -38,6 +38,11 @@ pub(super) struct Claim {
     possible_duplicate_charge: bool,
     billed_seconds: u64,
     revision: u64,
+    /// As of [`Job::unsure`] and [`Job::inherited`]: why the next request has to be marked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsure: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    inherited: bool,
 }
 
 /// How far a job has come, as far as money is concerned.
@@ -117,6 +122,8 @@ impl Claim {
             possible_duplicate_charge: false,
             billed_seconds: 0,
             revision: 0,
+            unsure: false,
+            inherited: false,
         }
     }
 
@@ -161,6 +168,7 @@ impl Claim {
         self.possible_duplicate_charge = job.possible_duplicate_charge;
         self.billed_seconds = job.billed_seconds;
         self.revision = job.revision;
+        (self.unsure, self.inherited) = (job.unsure, job.inherited);
     }
 
     /// Makes of the message's job the one that the claim tells of, where it stands.
@@ -185,7 +193,8 @@ impl Claim {
         if state != State::Accepted {
             job.recording = self.recording.clone();
         }
-        (job.state, job.inherited) = (state, inherited);
+        (job.state, job.inherited) = (state, inherited || self.inherited);
+        job.unsure = self.unsure;
         job
     }
 
@@ -283,12 +292,13 @@ mod tests {
             let mut claim = Claim::of(&first, &ticket, me);
             for state in history {
                 let before = claim.clone();
-                let now = Job { state, attempts: 3, ambiguous: 1, billed_seconds: 9, ..first.clone() };
+                let now = Job { state, attempts: 3, ambiguous: 1, billed_seconds: 9, unsure: true, ..first.clone() };
                 claim.follow(&now);
                 let read: Claim = serde_json::from_slice(&serde_json::to_vec(&claim).unwrap()).unwrap();
                 prop_assert_eq!(&read, &claim);
                 let resumed = claim.resume(Job { id: first.id, ..job(State::Accepted) });
                 prop_assert_eq!((resumed.attempts, resumed.ambiguous, resumed.billed_seconds), (3, 1, 9));
+                prop_assert!(resumed.unsure);
                 match &now.state {
                     State::Accepted | State::Queued { .. } => prop_assert_eq!(resumed.state, State::Accepted),
                     State::Submitting { .. } => {
