@@ -205,19 +205,25 @@ impl Client {
     ///
     /// # Errors
     /// The refusal, or [`super::error::Verdict::Unknown`] for a 200 that cannot be read.
-    pub(crate) async fn json(&self, mut response: Response) -> Result<Value, Error> {
+    pub(crate) async fn json(&self, response: Response) -> Result<Value, Error> {
+        let (answer, headers) = self.value(response).await?;
+        match refusal_in(&answer, Some(&headers), None) {
+            Some(error) => Err(self.masked(error)),
+            None => Ok(answer),
+        }
+    }
+
+    /// As [`Client::json`], where a code in the answer may be something else's than the call's.
+    pub(crate) async fn value(&self, mut response: Response) -> Result<(Value, HeaderMap), Error> {
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
         let headers = std::mem::take(response.headers_mut());
         let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
-        let answer: Value = serde_json::from_slice(&body).map_err(|error| {
+        let answer = serde_json::from_slice(&body).map_err(|error| {
             Error::unknown("UnreadableAnswer", &format!("the service's answer is no JSON: {error}"))
         })?;
-        match refusal_in(&answer, Some(&headers), None) {
-            Some(error) => Err(self.masked(error)),
-            None => Ok(answer),
-        }
+        Ok((answer, headers))
     }
 
     /// What an answer other than 2xx means.

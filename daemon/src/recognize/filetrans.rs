@@ -1,12 +1,14 @@
 //! `filetrans`: a task for up to twelve hours of audio. Submit, ask, fetch the result.
 
+use std::time::Duration;
+
 use hark_sdk::event::{Blame, Fault, Segment, Timing};
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Outgoing;
-use super::client::{Client, JSON, missing, unanswered};
+use super::client::{Client, JSON, missing, refusal_in, unanswered};
 use super::error::{Error, Verdict};
 use super::verdict::{Refusal, means_silence};
 use crate::job::Transcript;
@@ -63,6 +65,9 @@ const PATH: &str = "/services/audio/asr/transcription";
 /// Longest result file. Twelve hours of speech have some megabytes; without a bound a stranger's file could fill the memory.
 const MAX_RESULT_BYTES: usize = 64 << 20;
 
+/// A result that trickles keeps others from being asked for; it is asked for again.
+const LONGEST_DOWNLOAD: Duration = Duration::from_secs(300);
+
 pub(crate) async fn submit(client: &Client, request: &SubmitRequest<'_>) -> Result<String, Error> {
     // Always with parameters: on the newer hosts a submit without them is accepted and then fails.
     let mut parameters = json!({"channel_id": request.channels, "enable_itn": request.itn});
@@ -86,16 +91,23 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest<'_>) -> Resu
 
 pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error> {
     let response = client.get(&["tasks", task_id]).send().await.map_err(unanswered)?;
-    let answer = client.json(response).await.map_err(Error::of_a_free_call)?;
+    let (answer, headers) = client.value(response).await.map_err(Error::of_a_free_call)?;
     let output = &answer["output"];
     let seconds = seconds(&answer["usage"]["seconds"]);
-    Ok(match output["task_status"].as_str() {
+    let status = output["task_status"].as_str();
+    // A code beside a status is the task's.
+    if status.is_none()
+        && let Some(error) = refusal_in(&answer, Some(&headers), None)
+    {
+        return Err(client.masked(error));
+    }
+    Ok(match status {
         Some("PENDING") => Task::Pending,
         Some("SUCCEEDED") => match transcription_url(output) {
             Some(url) => Task::Succeeded { transcription_url: url.to_owned(), seconds },
             None => Task::Failed(missing("transcription_url in a task that succeeded").billed(seconds)),
         },
-        Some("FAILED") => failed(client, output, seconds),
+        Some("FAILED") => failed(client, &answer, seconds),
         Some("CANCELED" | "CANCELLED") => Task::Failed(Error::give_up(Fault {
             code: "TaskCanceled".into(),
             blame: Blame::Account,
@@ -114,7 +126,7 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
 
 /// Fetches a result and makes segments of it.
 pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Error> {
-    // The call's time is for its beginning: a large result over a slow line has as long as it moves.
+    // The call's time is for its beginning: a large result may come over a slow line.
     let call = tokio::time::timeout(client.timeouts().call, client.storage().get(url).send());
     let mut response = call
         .await
@@ -136,7 +148,14 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
             ));
         }
     }
-    let body = client.body(&mut response, MAX_RESULT_BYTES).await.map_err(Error::of_a_free_call)?;
+    let body = tokio::time::timeout(LONGEST_DOWNLOAD, client.body(&mut response, MAX_RESULT_BYTES));
+    let body = body
+        .await
+        .unwrap_or_else(|_| {
+            let seconds = LONGEST_DOWNLOAD.as_secs();
+            Err(Error::again("NoAnswer", &format!("the result took longer than {seconds} s")))
+        })
+        .map_err(Error::of_a_free_call)?;
     // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
     tokio::task::spawn_blocking(move || serde_json::from_slice(&body))
         .await
@@ -146,12 +165,15 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
         })
 }
 
-fn failed(client: &Client, output: &Value, seconds: u64) -> Task {
-    let text = |name: &str| output[name].as_str().filter(|text| !text.is_empty());
-    // The siblings' shape has the code one floor down.
-    let nested = &output["results"][0];
-    let code = text("code").or(nested["code"].as_str());
-    let message = text("message").or(nested["message"].as_str()).unwrap_or_default();
+fn failed(client: &Client, answer: &Value, seconds: u64) -> Task {
+    // The siblings' shape has the code one floor down, other answers one floor up.
+    let places = [&answer["output"], &answer["output"]["results"][0], answer];
+    let text = |name: &str| {
+        let texts = places.iter().filter_map(|place| place[name].as_str());
+        texts.into_iter().find(|text| !text.is_empty())
+    };
+    let code = text("code");
+    let message = text("message").unwrap_or_default();
     if code.is_some_and(means_silence) {
         return Task::NothingSaid { seconds };
     }
@@ -176,22 +198,23 @@ pub(crate) fn seconds(value: &Value) -> u64 {
     seconds.unwrap_or(0).min(MOST)
 }
 
-/// What is read of a result file; word times are not.
+/// What is read of a result file; word times are not. It is paid for: what is not there, or null, is as good as empty.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ResultFile {
     /// What was recognized, as the service had its URL.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub(crate) file_url: String,
+    #[serde(deserialize_with = "or_empty")]
     transcripts: Vec<Channel>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Channel {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     channel_id: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     sentences: Vec<Sentence>,
 }
 
@@ -199,17 +222,24 @@ struct Channel {
 struct Sentence {
     begin_time: Option<f64>,
     end_time: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     text: String,
     language: Option<String>,
     emotion: Option<String>,
 }
 
+fn or_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
 impl ResultFile {
     /// The whole text as the service tells it (one line a channel), and the pieces in order of begin and channel, those without times last.
     pub(crate) fn into_transcript(self, billed_seconds: u64) -> Transcript {
-        let texts: Vec<&str> = self.transcripts.iter().map(|channel| channel.text.trim()).collect();
-        let text = texts.iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join("\n");
+        let texts: Vec<String> =
+            self.transcripts.iter().map(Channel::whole).filter(|text| !text.is_empty()).collect();
+        let text = texts.join("\n");
         let mut segments: Vec<Segment> =
             self.transcripts.into_iter().flat_map(Channel::into_segments).collect();
         segments.sort_by_key(|segment| (segment.begin_ms.unwrap_or(u64::MAX), segment.channel));
@@ -218,6 +248,17 @@ impl ResultFile {
 }
 
 impl Channel {
+    /// Its text, or what its sentences come to.
+    fn whole(&self) -> String {
+        match self.text.trim() {
+            "" => {
+                let sentences = self.sentences.iter().map(|sentence| sentence.text.trim());
+                sentences.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+            }
+            text => text.to_owned(),
+        }
+    }
+
     fn into_segments(self) -> Vec<Segment> {
         if self.sentences.is_empty() {
             let whole =
@@ -279,6 +320,18 @@ mod tests {
         assert_eq!((heard[0].begin_ms, heard[0].end_ms, heard[0].timing), (None, None, Timing::None));
         let heard = segments(json!({"transcripts": [{"sentences": [{"begin_time": 5, "text": "a"}]}]}));
         assert_eq!((heard[0].begin_ms, heard[0].timing), (None, Timing::None));
+    }
+
+    #[test]
+    fn what_is_null_is_empty_and_a_channel_without_a_text_has_its_sentences() {
+        let result = json!({"file_url": null, "transcripts": [
+            {"channel_id": null, "text": null, "sentences": [{"text": "one", "language": null}, {"text": null}, {"text": "two"}]},
+            {"channel_id": 1, "text": null, "sentences": null},
+        ]});
+        let heard = serde_json::from_value::<ResultFile>(result).unwrap().into_transcript(0);
+        assert_eq!((heard.text.as_str(), heard.segments.len()), ("one two", 3));
+        assert_eq!(segments(json!({"transcripts": null})), []);
+        assert!(serde_json::from_value::<ResultFile>(json!({"error": "a gateway's"})).is_err());
     }
 
     #[test]

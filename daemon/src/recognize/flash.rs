@@ -14,6 +14,7 @@ use super::filetrans::seconds;
 use super::route::mime;
 use super::sse::{Event, Parser};
 use super::text::{Piece, Text};
+use super::verdict::Refusal;
 use crate::job::Transcript;
 
 /// What to recognize, and how.
@@ -81,14 +82,14 @@ pub(crate) async fn recognize(
     if matches!(request.audio, Audio::Url(url) if url.starts_with("oss://")) {
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
-    let duration_ms = request.duration_ms;
+    let (duration_ms, streamed) = (request.duration_ms, request.partials);
     let (body, departure) = body(request);
     let response = client.send(call, body, departure).await?;
     if !response.status().is_success() {
         return Err(client.refusal(response).await);
     }
     let mut answer = Answer::default();
-    let read = if is_stream(&response) {
+    let read = if is_stream(&response, streamed) {
         answer.read_stream(client, response, listener).await
     } else {
         answer.read_whole(client, response, listener).await
@@ -99,9 +100,11 @@ pub(crate) async fn recognize(
     }
 }
 
-fn is_stream(response: &Response) -> bool {
+/// What was asked for as a stream and does not say that it is JSON is read as one.
+fn is_stream(response: &Response, streamed: bool) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| value.trim_start().starts_with(EVENT_STREAM))
+    let content_type = content_type.unwrap_or_default().trim_start().to_ascii_lowercase();
+    content_type.starts_with(EVENT_STREAM) || streamed && !content_type.starts_with(JSON)
 }
 
 /// The JSON by hand around the audio, so that the audio need not be in memory.
@@ -131,6 +134,18 @@ fn body(request: FlashRequest<'_>) -> (Outgoing, Departure) {
             format!("\"{after}"),
         ),
     }
+}
+
+/// An error event that names no code: its status decides, as where a whole answer has none.
+fn error_event(event: &Event, answer: Option<Value>) -> Error {
+    let Some(status) = event.status.filter(|status| *status >= 400) else {
+        let message = "the stream ended in an error event without a code";
+        return Error::unknown("UnreadableAnswer", message);
+    };
+    let answer = answer.unwrap_or_default();
+    let message = [&answer["message"], &answer["error"]["message"]].into_iter().find_map(Value::as_str);
+    let message = message.unwrap_or_default();
+    Error::refused(&Refusal { status: Some(status), message, ..Refusal::default() })
 }
 
 /// What was heard of an answer so far.
@@ -186,8 +201,8 @@ impl Answer {
                 heard = Instant::now();
             }
             if self.truncated.is_some() {
-                // Nothing that comes now matters; not even that nothing does.
-                let _ = tokio::time::timeout(LINGER, response.chunk()).await;
+                // Nothing that comes now matters but the bill; not even that nothing does.
+                let _ = tokio::time::timeout(LINGER, self.hear_the_rest(&mut response, parser)).await;
                 return Ok(());
             }
         }
@@ -195,6 +210,18 @@ impl Answer {
             self.hear(client, &event, &mut taken, listener)?;
         }
         self.complete()
+    }
+
+    /// The text is whole; some services tell the price after it.
+    async fn hear_the_rest(&mut self, response: &mut Response, mut parser: Parser) {
+        while let Ok(Some(bytes)) = response.chunk().await {
+            let Ok(events) = parser.push(&bytes) else { return };
+            for event in events {
+                if let Ok(answer) = serde_json::from_str(&event.data) {
+                    self.bill(&answer);
+                }
+            }
+        }
     }
 
     fn hear(
@@ -219,8 +246,7 @@ impl Answer {
             }
         }
         if event.name == "error" {
-            let message = "the stream ended in an error event without a code";
-            return Err(Error::unknown("UnreadableAnswer", message));
+            return Err(client.masked(error_event(event, answer.ok())));
         }
         // The parser's own words could quote the transcript.
         let answer =

@@ -9,6 +9,7 @@ mod faults;
 mod flash;
 mod tasks;
 mod upload;
+mod wording;
 
 use std::path::Path;
 

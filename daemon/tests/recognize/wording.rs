@@ -1,0 +1,67 @@
+//! Answers that say the same in other words than the stand-in does: what is legal HTTP, SSE and JSON is understood.
+
+use std::time::Duration;
+
+use harkd::job::{Consequence, Transcript};
+use harkd::recognize::{Error, Tries};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::support::wav;
+use crate::{flash, job, recognizer};
+
+/// What is made of an answer with this head, in these pieces.
+async fn answered(head: &str, pieces: &[&str]) -> Result<Transcript, Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let job = job(folder.path(), "a.wav", &wav(0.1, 1));
+    let serve = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}}") {
+            assert!(socket.read_buf(&mut request).await.unwrap() > 0);
+        }
+        socket
+            .write_all(format!("HTTP/1.1 200 OK\r\n{head}connection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        for piece in pieces {
+            socket.write_all(piece.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ((outcome, _), ()) = tokio::join!(flash(&recognizer, &job, folder.path(), true), serve);
+    outcome
+}
+
+const STREAM: &str = "content-type: text/event-stream\r\n";
+const STOP: &str = "data:{\"output\":{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":[{\"text\":\"so\"}]}}]}}\n\n";
+
+#[tokio::test]
+async fn a_stream_is_known_whatever_it_calls_itself() {
+    for head in
+        ["content-type: Text/Event-Stream;charset=UTF-8\r\n", "content-type: text/plain\r\n", "", STREAM]
+    {
+        assert_eq!(answered(head, &[STOP]).await.unwrap().text, "so", "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_comes_after_the_text_is_heard() {
+    let transcript = answered(STREAM, &[STOP, "data:{\"usage\":", "{\"seconds\":7}}\n\n"]).await.unwrap();
+    assert_eq!((transcript.text.as_str(), transcript.billed_seconds), ("so", 7));
+}
+
+#[tokio::test]
+async fn an_error_event_without_a_code_is_judged_by_its_status() {
+    let of_status = async |status: u16, data: &str| {
+        let event = format!("event:error\n:HTTP_STATUS/{status}\ndata:{data}\n\n");
+        answered(STREAM, &[&event]).await.unwrap_err().into_failure(Tries::default()).consequence
+    };
+    for data in ["{\"message\":\"slower\"}", "{\"error\":{\"message\":\"slower\",\"code\":null}}", "slower"] {
+        let consequence = of_status(429, data).await;
+        assert!(matches!(consequence, Consequence::Retry { counts: false, .. }), "{data}: {consequence:?}");
+        assert!(matches!(of_status(401, data).await, Consequence::Hold { .. }), "{data}");
+    }
+}
