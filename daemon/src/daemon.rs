@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hark_sdk::event::Event;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -33,9 +33,9 @@ use crate::logging::Seldom;
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, ConnectError, Outbox, Outlet, Partials, Patience, Subjects};
-use crate::recognize::Recognizer;
 use crate::recognize::lanes::{self, Surroundings};
 use crate::recognize::route::Offer;
+use crate::recognize::{InFlight, Recognizer};
 use crate::source::nats::{self, Claims};
 
 /// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
@@ -158,7 +158,7 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let tasks = Arc::new(Semaphore::new(config.dashscope.filetrans_concurrency));
+        let tasks = Arc::new(InFlight::new(config.dashscope.filetrans_concurrency));
         let sources = Sources::build(&config, &ledger, &claims, &client, &tasks, policy, &metrics)?;
 
         // recognize
@@ -188,6 +188,7 @@ impl Daemon {
             offer: Arc::new(Offer::of(&config.dashscope)),
             policy,
             tasks,
+            silence: Arc::default(),
             on_partial: on_partial(&pipeline, partials),
             shortage: Seldom::default(),
             stop: CancellationToken::new(),
@@ -334,7 +335,7 @@ impl Daemon {
         });
         let reconcile = around.clone();
         crew.lane(ledger, Duty::Reconcile, 1, &stages.requests, move |job| {
-            lanes::submit::reconcile(job, reconcile.clone())
+            lanes::reconcile::reconcile(job, reconcile.clone())
         });
         crew.essential("follow", async move { Ok(lanes::follow::follow(around, poll).await?) });
         let (to_plugins, pipeline, policy) = (ledger.clone(), Arc::clone(&self.pipeline), self.policy);

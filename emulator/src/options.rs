@@ -69,6 +69,10 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = ListRows::Both)]
     pub list_rows: ListRows,
 
+    /// Rows on a page of a task list at most, whatever was asked for; the page does not say so, nor how many there are. 0: as documented
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub list_page: usize,
+
     /// How long an upload policy is valid
     #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "DURATION")]
     pub policy_ttl: Duration,

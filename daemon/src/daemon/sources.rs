@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::DaemonError;
@@ -16,6 +16,7 @@ use crate::job::machine::{Fact, Policy};
 use crate::job::{Job, State};
 use crate::logging::Seldom;
 use crate::publish;
+use crate::recognize::InFlight;
 use crate::source::directory::Directory;
 use crate::source::nats::{self, Claims, Slots, Standing, StepIn, Subject};
 use crate::source::url::AllowList;
@@ -41,7 +42,7 @@ impl Sources {
         ledger: &Ledger,
         claims: &Claims,
         client: &async_nats::Client,
-        tasks: &Arc<Semaphore>,
+        tasks: &Arc<InFlight>,
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {

@@ -179,6 +179,9 @@ impl World {
         if self.crashed() {
             return;
         }
+        if self.dice.one_in(12) {
+            return self.commit(Fact::Unsent);
+        }
         match self.dice.roll(10) {
             0 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: false }),
             1 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),

@@ -22,6 +22,8 @@ pub enum Fact {
     Unusable { recording: Box<Recording>, fault: Fault },
     /// The next thing that leaves costs money. `object` names the upload, if there is one.
     Sending { object: Option<String> },
+    /// Nothing left after all.
+    Unsent,
     /// The service has it; filetrans gave it a task.
     Taken { task_id: Option<String> },
     /// The transcript is here; `revision` of its last partial.
@@ -124,6 +126,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.job.missing = false;
             step.job.state = State::Submitting { plan, object, sent_at: now };
         }
+        (State::Submitting { plan, .. }, Fact::Unsent) => step.job.state = State::Queued { plan },
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
         (
             State::Submitting { plan, .. } | State::Submitted { plan, .. },
@@ -268,10 +271,9 @@ impl Step {
             }
             Consequence::Unknown => match self.job.state.clone() {
                 State::Submitting { plan, object: Some(object), sent_at } => {
-                    // One that another daemon may yet send has no end.
-                    let until = (!self.job.inherited).then_some(now);
-                    self.job.state =
-                        State::Reconciling { plan, object, absences: 0, sent_at, until, fault: Some(fault) };
+                    // One that its former daemon sends later than that is marked, for this one is inherited.
+                    let (until, fault) = (Some(now), Some(fault));
+                    self.job.state = State::Reconciling { plan, object, absences: 0, sent_at, until, fault };
                     self.due = now + LIST_LAG;
                 }
                 _ => self.repeat_unknown(fault, policy, now),

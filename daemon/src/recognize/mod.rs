@@ -12,6 +12,7 @@ pub mod error;
 mod expiry;
 mod filetrans;
 mod flash;
+mod in_flight;
 pub mod lanes;
 mod queue;
 mod rate;
@@ -35,6 +36,7 @@ pub use client::{BuildError, Timeouts};
 pub use error::{Error, Tries, Verdict};
 pub use filetrans::{RESULT_GONE, SubmitRequest, TASK_UNKNOWN, Task};
 pub use flash::{Audio, FlashRequest, Listener};
+pub use in_flight::InFlight;
 pub use queue::Turn;
 pub use tasks::LostSubmit;
 
@@ -181,7 +183,7 @@ impl Recognizer {
                 if error.verdict != Verdict::Unknown {
                     self.billed(Engine::Filetrans, error.billed_seconds);
                 }
-                inner.filetrans.learn_from(Instant::now(), error);
+                inner.filetrans.learn_from_task(error);
             }
             _ => {}
         }

@@ -99,14 +99,18 @@ impl Queue {
     pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
         match outcome {
             Ok(_) => self.answered(Call::Free),
-            Err(error) => self.learn_from(sent, error),
+            Err(error) => self.learn_from(sent, error, Call::Free),
         }
     }
 
-    /// As [`Queue::learn`], from what was refused.
-    pub(crate) fn learn_from(&self, sent: Instant, error: &mut Error) {
+    /// What a task says for which the account was refused: no free call can tell that it is good again.
+    pub(crate) fn learn_from_task(&self, error: &mut Error) {
+        self.learn_from(Instant::now(), error, Call::Paid);
+    }
+
+    fn learn_from(&self, sent: Instant, error: &mut Error, kind: Call) {
         if let Verdict::Account { after, announce } = &mut error.verdict {
-            (*after, *announce) = self.refused(sent, &error.fault.code, Call::Free);
+            (*after, *announce) = self.refused(sent, &error.fault.code, kind);
         }
     }
 
@@ -197,6 +201,14 @@ impl Turn {
 
     /// Waits until the request may leave, now that everything else is done. Steady turns do not wait here.
     pub(crate) async fn depart(&self) {
+        loop {
+            // A 429 that was heard since the turn was given holds it as well.
+            let held = self.queue.state().pacer.held(Instant::now());
+            if held.is_zero() {
+                break;
+            }
+            tokio::time::sleep(held).await;
+        }
         self.queue.departures.pass().await;
     }
 

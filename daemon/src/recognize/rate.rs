@@ -54,9 +54,13 @@ impl Pacer {
 
     /// How long the next request has to wait; zero: it may leave.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
-        let until =
-            |time: Option<Instant>| time.map_or(Duration::ZERO, |time| time.saturating_duration_since(now));
-        until(self.next).max(until(self.held_until))
+        let next = self.next.map_or(Duration::ZERO, |time| time.saturating_duration_since(now));
+        next.max(self.held(now))
+    }
+
+    /// How long a 429 still holds everything.
+    pub(crate) fn held(&self, now: Instant) -> Duration {
+        self.held_until.map_or(Duration::ZERO, |time| time.saturating_duration_since(now))
     }
 
     /// A request leaves.

@@ -37,6 +37,8 @@ pub struct LostSubmit<'a> {
     pub since: Timestamp,
     /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
     pub until: Option<Timestamp>,
+    /// Tasks that other recordings of this daemon's have.
+    pub taken: &'a HashSet<String>,
 }
 
 /// Tasks of a model that were made in a time.
@@ -57,6 +59,9 @@ const PAGES: usize = 200;
 const SURVEY_PAGES: usize = 40;
 /// Clocks differ, and the request left before it was given up.
 const MARGIN: Duration = Duration::from_secs(600);
+/// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
+/// ends a task of its own after three hours.
+const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
@@ -113,7 +118,7 @@ pub(crate) async fn reconcile(
     };
     rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
     let (mut undecided, mut cannot_tell) = (false, !is_complete);
-    for row in rows {
+    for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
         match row.status.as_str() {
             SUCCEEDED => match file_of(client, pace, known, &row.task_id).await {
                 Ok(Some(file_url)) if names(&file_url, submit.object) => {
@@ -132,9 +137,11 @@ pub(crate) async fn reconcile(
             _ => undecided = true,
         }
     }
-    // A repeat costs money, waiting does not; and no task runs for ever.
+    // A repeat costs money, waiting does not; and no task of the service's runs for ever.
+    let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
     Ok(match () {
-        () if undecided => Listing::Undecided,
+        () if undecided && waited < LONGEST_DOUBT => Listing::Undecided,
+        () if undecided => Listing::CannotTell,
         () if cannot_tell => Listing::CannotTell,
         () => Listing::Absent,
     })
@@ -142,10 +149,10 @@ pub(crate) async fn reconcile(
 
 /// All rows of a span, and whether these are all.
 async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<(Vec<TaskRow>, bool), Error> {
-    let mut listed = Vec::new();
+    let (mut rows, mut seen) = (Vec::new(), HashSet::new());
     for number in 1..=PAGES {
         let mut tries = 1;
-        let (rows, is_last) = loop {
+        let page = loop {
             match page(client, pace, span, number).await {
                 // One page that does not come is no reason to begin anew.
                 Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
@@ -155,12 +162,16 @@ async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<(Ve
                 outcome => break outcome?,
             }
         };
-        listed.extend(rows);
-        if is_last {
-            return Ok((listed, true));
+        let before = seen.len();
+        seen.extend(page.listed);
+        rows.extend(page.rows);
+        // A list that does not say how long it is ends where a page brings nothing new. A short page proves nothing: not every service
+        // gives as many rows as it is asked for.
+        if page.is_last.unwrap_or(seen.len() == before) {
+            return Ok((rows, true));
         }
     }
-    Ok((listed, false))
+    Ok((rows, false))
 }
 
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
@@ -174,8 +185,9 @@ pub(crate) async fn survey(
     let span = Span { model, since, until: None };
     let mut ended = HashMap::new();
     for number in 1..=SURVEY_PAGES {
-        let (rows, is_last) = page(client, pace, &span, number).await?;
-        let ours = rows.into_iter().filter(|row| tasks.contains(&row.task_id));
+        let page = page(client, pace, &span, number).await?;
+        let is_last = page.is_last.unwrap_or(page.listed.len() < PAGE);
+        let ours = page.rows.into_iter().filter(|row| tasks.contains(&row.task_id));
         ended.extend(ours.map(|row| (row.has_ended(), row.task_id)).map(|(ended, task)| (task, ended)));
         if is_last || ended.len() == tasks.len() {
             break;
@@ -184,13 +196,17 @@ pub(crate) async fn survey(
     Ok(ended)
 }
 
-/// Rows of one page that are in the span, newest first; and whether it is the last page.
-async fn page(
-    client: &Client,
-    pace: &Pace,
-    span: &Span<'_>,
-    number: usize,
-) -> Result<(Vec<TaskRow>, bool), Error> {
+/// A page of the list.
+struct Page {
+    /// Rows that are in the span, newest first.
+    rows: Vec<TaskRow>,
+    /// The ids of all its rows.
+    listed: Vec<String>,
+    /// `None`: the service does not say.
+    is_last: Option<bool>,
+}
+
+async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> Result<Page, Error> {
     // Nobody documents the zone. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then more
     // is listed. An end written so would leave ours out.
     let start = (span.since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
@@ -208,7 +224,31 @@ async fn page(
         })
         .await?;
     let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
-    Ok((listed.iter().filter_map(|row| read_row(row, span)).collect(), listed.len() < PAGE))
+    Ok(Page {
+        rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
+        listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
+        is_last: is_last(&answer, number, listed.len()),
+    })
+}
+
+/// Whether page `number` with so many `rows` is the last one, by the answer's paging numbers; `None` where there are none.
+fn is_last(answer: &Value, number: usize, rows: usize) -> Option<bool> {
+    let number_of = |names: &[&str]| {
+        let places = [answer, &answer["output"], &answer["data"]];
+        places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_u64()))
+    };
+    if rows == 0 {
+        return Some(true);
+    }
+    if let Some(pages) = number_of(&["total_page", "total_pages"]) {
+        return Some(number as u64 >= pages);
+    }
+    let size = number_of(&["page_size"]);
+    match number_of(&["total", "total_count"]) {
+        // A page before the last one is full, whatever was asked for.
+        Some(total) => Some(number as u64 * size.unwrap_or(rows as u64).max(rows as u64) >= total),
+        None => size.filter(|size| *size > rows as u64).map(|_| true),
+    }
 }
 
 /// The file that a task was for; `None` if it can never be told.
@@ -257,12 +297,16 @@ impl TaskRow {
     }
 }
 
+fn text_of<'a>(row: &'a Value, names: &[&str]) -> Option<&'a str> {
+    let places = [row, &row["output"]];
+    places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_str()))
+}
+
 fn read_row(row: &Value, span: &Span<'_>) -> Option<TaskRow> {
-    let text = |names: &[&str]| {
-        let places = [row, &row["output"]];
-        places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_str()))
-    };
-    if text(&["model_name", "model"]).is_some_and(|other| other != span.model) {
+    let text = |names: &[&str]| text_of(row, names);
+    // A name without a date stands for one with a date, and either may be listed.
+    let is_same = |other: &str| other.starts_with(span.model) || span.model.starts_with(other);
+    if text(&["model_name", "model"]).is_some_and(|other| !is_same(other)) {
         return None;
     }
     // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request, and after its end.
@@ -318,7 +362,26 @@ mod tests {
             assert_eq!(read_row(&row("m", created), &span).is_some(), ours, "{created}");
         }
         assert!(read_row(&row("n", 2_500), &span).is_none());
+        assert!(read_row(&row("m-2025-11-17", 2_500), &span).is_some(), "the same model by its date");
         assert!(read_row(&json!({"task_id": "a"}), &span).is_some(), "a row without a time");
+    }
+
+    #[test]
+    fn a_page_is_the_last_only_where_the_service_says_so() {
+        let table = [
+            (json!({"total_page": 3}), 2, 10, Some(false)),
+            (json!({"total_page": 3}), 3, 1, Some(true)),
+            (json!({"output": {"total": 25, "page_size": 10}}), 2, 10, Some(false)),
+            (json!({"total": 25, "page_size": 10}), 3, 5, Some(true)),
+            (json!({"total_count": 20}), 1, 10, Some(false)),
+            (json!({"page_size": 100}), 1, 99, Some(true)),
+            (json!({"page_size": 10}), 1, 10, None),
+            (json!({}), 1, 10, None),
+            (json!({}), 2, 0, Some(true)),
+        ];
+        for (answer, number, rows, expected) in table {
+            assert_eq!(is_last(&answer, number, rows), expected, "{answer} {number} {rows}");
+        }
     }
 
     #[test]

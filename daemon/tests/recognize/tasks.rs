@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use hark_sdk::event::{Engine, Timing};
@@ -43,7 +44,16 @@ impl Bench {
     }
 
     async fn reconcile(&self, object: &str, since: Timestamp) -> Result<Listing, Error> {
-        self.recognizer.reconcile(LostSubmit { model: FILETRANS, object, since, until: None }).await
+        self.reconcile_beside(&HashSet::new(), object, since).await
+    }
+
+    async fn reconcile_beside(
+        &self,
+        taken: &HashSet<String>,
+        object: &str,
+        since: Timestamp,
+    ) -> Result<Listing, Error> {
+        self.recognizer.reconcile(LostSubmit { model: FILETRANS, object, since, until: None, taken }).await
     }
 
     /// Asks the list until it is decided.
@@ -173,6 +183,21 @@ async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_noth
 }
 
 #[tokio::test]
+async fn a_short_page_is_not_taken_for_the_end_of_the_list() {
+    let bench = Bench::start(&["--list-page", "2", "--fault", "drop_answer,on=submit,next=1"]).await;
+    let sent_at = Timestamp::now();
+    let url = bench.upload(&wav(1.0, 40), "ours.wav").await;
+    bench.submit(&url).await.unwrap_err();
+    for number in 41..46 {
+        let url = bench.upload(&wav(1.0, number), &format!("{number}.wav")).await;
+        bench.submit(&url).await.unwrap();
+    }
+    let listing = bench.listing("ours.wav", sent_at).await;
+    assert!(matches!(listing, Listing::Found { .. }), "{listing:?}");
+    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+}
+
+#[tokio::test]
 async fn a_list_that_cannot_be_had_decides_nothing() {
     let bench = Bench::start(&[
         "--fault",
@@ -192,7 +217,10 @@ async fn a_list_that_cannot_be_had_decides_nothing() {
 async fn a_task_that_still_runs_may_be_ours() {
     let bench = Bench::start(&["--fault", "task_stuck,on=submit,next=1"]).await;
     let url = bench.upload(&wav(1.0, 32), "a.wav").await;
-    bench.submit(&url).await.unwrap();
+    let task_id = bench.submit(&url).await.unwrap();
     let listing = bench.reconcile("b.wav", Timestamp::now()).await.unwrap();
     assert_eq!(listing, Listing::Undecided);
+    let others = HashSet::from([task_id]);
+    let listing = bench.reconcile_beside(&others, "b.wav", Timestamp::now()).await.unwrap();
+    assert_eq!(listing, Listing::Absent, "the task of another recording is none to wait for");
 }

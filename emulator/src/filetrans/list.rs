@@ -50,6 +50,8 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
     if page_no < 1 || !(1..=LARGEST_PAGE).contains(&page_size) {
         return Err(Refusal::invalid("page_no must be at least 1 and page_size in [1, 100]"));
     }
+    let silent = service.options.list_page > 0;
+    let page_size = if silent { page_size.min(service.options.list_page) } else { page_size };
     let (from, to) = span(parameters)?;
     let region = region_name(service.options.region);
     service.tasks.sweep(service.options.result_ttl);
@@ -64,13 +66,13 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
         .collect();
     let rows: Vec<Value> =
         tasks.iter().skip((page_no - 1) * page_size).take(page_size).map(|task| row(task, region)).collect();
-    let mut body = json!({
-        "request_id": call.entry.request_id,
-        "page_no": page_no,
-        "page_size": page_size,
-        "total": tasks.len(),
-        "total_page": tasks.len().div_ceil(page_size),
-    });
+    let mut body = json!({"request_id": call.entry.request_id});
+    if !silent {
+        body["page_no"] = json!(page_no);
+        body["page_size"] = json!(page_size);
+        body["total"] = json!(tasks.len());
+        body["total_page"] = json!(tasks.len().div_ceil(page_size));
+    }
     if service.options.list_rows != ListRows::Data {
         body["tasks"] = json!(rows);
     }

@@ -1,6 +1,6 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use hark_sdk::event::{Body, Event};
@@ -114,6 +114,20 @@ pub fn advance(
             ])?;
     }
     Ok(Some(Advanced { job: step.job, due: step.due, changed }))
+}
+
+/// The tasks that jobs have at the service.
+///
+/// # Errors
+/// When a statement fails.
+pub fn task_ids(connection: &Connection) -> Result<HashSet<String>, LedgerError> {
+    let mut ids = HashSet::new();
+    for id in due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
+        if let Some(Job { state: State::Submitted { task_id, .. }, .. }) = find(connection, id)? {
+            ids.insert(task_id);
+        }
+    }
+    Ok(ids)
 }
 
 /// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or

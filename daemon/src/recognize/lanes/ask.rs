@@ -14,10 +14,11 @@ use crate::job::machine::Fact;
 use crate::job::{Consequence, Failure, Job, State, Transcript};
 use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, expiry};
 
-/// Answers in a row that task or result are gone, before that is believed: one may come from a server that lags behind.
+/// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
 const GONE_AFTER: u32 = 3;
 
-/// Results in a row that are not what is documented: a gateway's page may stand in for one for a minute.
+/// Results in a row that are not there or not what is documented, though the task says that it has one: a storage that lags behind, or a
+/// gateway's page in its place, may last a minute.
 const UNREADABLE_AFTER: u32 = 8;
 
 /// What came of a question.
@@ -63,19 +64,14 @@ struct Patience {
 impl Patience {
     /// What is to be made of an answer that brings no result; `None`: it is lost.
     fn judge(self, error: &Error) -> Option<Asked> {
-        if expiry::is_over(self.age) {
-            return None;
-        }
+        let is_gone = matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN);
         let enough = match error.verdict {
-            Verdict::Unknown if matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN) => {
-                if expiry::may_be_over(self.age) {
-                    1
-                } else {
-                    GONE_AFTER
-                }
-            }
+            Verdict::Unknown | Verdict::GiveUp if expiry::is_over(self.age) => return None,
+            Verdict::Unknown if is_gone && expiry::may_be_over(self.age) => 1,
+            Verdict::Unknown if error.fault.code == TASK_UNKNOWN => GONE_AFTER,
             // A service that refuses to speak of a task may mean that there is none.
             Verdict::Unknown | Verdict::GiveUp => UNREADABLE_AFTER,
+            // However old it is: a clock may be wrong, and asking again costs nothing.
             _ => return Some(Asked::Troubled(error.told())),
         };
         (self.misses + 1 < enough).then(|| Asked::Missed(error.told()))

@@ -78,7 +78,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = true;
-    // Tasks of an earlier life hold permits too.
+    // Tasks of an earlier life have places too.
     let mut downtime: Option<Downtime> = None;
     loop {
         if look {
@@ -86,7 +86,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             let known: HashSet<Uuid> = followed.keys().copied().collect();
             let found = around.ledger.read(move |connection| found(connection, &known)).await?;
             if downtime.is_none() {
-                around.tasks.forget_permits(found.len());
+                found.iter().for_each(|_| around.tasks.add());
                 let ids = found.iter().map(|(id, _)| *id).collect();
                 downtime = Some(Downtime::new(around.ledger.last_sign_of_life(), ids));
             }
@@ -120,7 +120,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                 }
                 if let Asked::Over { .. } = asked {
                     followed.remove(&id);
-                    around.tasks.add_permits(1);
+                    around.tasks.ended();
                     // The job may have another task already.
                     look = true;
                 } else if let Some(task) = followed.get_mut(&id) {

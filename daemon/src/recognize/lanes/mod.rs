@@ -5,6 +5,7 @@ mod downtime;
 pub mod flash;
 pub mod follow;
 pub mod prepare;
+pub mod reconcile;
 pub mod submit;
 mod survey;
 
@@ -15,12 +16,11 @@ use std::time::{Duration, Instant};
 
 use hark_sdk::event::{Blame, Event, Fault};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::route::{Facts, Offer, plan};
-use super::{Recognizer, Turn};
+use super::{InFlight, Recognizer, Turn};
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
@@ -57,8 +57,10 @@ pub struct Surroundings {
     pub routes: Arc<HashMap<String, Route>>,
     pub offer: Arc<Offer>,
     pub policy: Policy,
-    /// Permits for tasks in flight at the service.
-    pub tasks: Arc<Semaphore>,
+    /// Tasks in flight at the service.
+    pub tasks: Arc<InFlight>,
+    /// Of the task list.
+    pub silence: Arc<reconcile::Silence>,
     pub on_partial: OnPartial,
     /// What the machine has not is said once a minute.
     pub shortage: Seldom,
@@ -133,20 +135,31 @@ impl Surroundings {
         let Some(job) = advanced.filter(|advanced| advanced.changed).map(|advanced| advanced.job) else {
             return Ok(None);
         };
-        turn.depart().await;
-        // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
-        while confirmed.elapsed() > FRESH {
-            let asked = Instant::now();
-            match self.claims.look(&job).await {
-                Ok(Standing::Ours) => confirmed = asked,
-                Ok(Standing::Lost) => {
-                    self.claims.let_go(job.id).await?;
-                    return Ok(None);
+        let leaves = async {
+            turn.depart().await;
+            // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
+            while confirmed.elapsed() > FRESH {
+                let asked = Instant::now();
+                match self.claims.look(&job).await {
+                    Ok(Standing::Ours) => confirmed = asked,
+                    Ok(Standing::Lost) => return false,
+                    Err(_) => tokio::time::sleep(UNCONFIRMED).await,
                 }
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             }
+            true
+        };
+        let leaves = tokio::select! {
+            leaves = leaves => leaves,
+            () = self.stop.cancelled() => {
+                self.advance(&job, Fact::Unsent).await?;
+                return Ok(None);
+            }
+        };
+        if leaves {
+            return Ok(Some(job));
         }
-        Ok(Some(job))
+        self.claims.let_go(job.id).await?;
+        Ok(None)
     }
 
     async fn go_on(&self, job: &Job, answer: Result<Standing, Unconfirmed>) -> Result<bool, LedgerError> {

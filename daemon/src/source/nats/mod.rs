@@ -25,7 +25,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use hark_sdk::event::{Fault, Recording};
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -47,6 +47,7 @@ use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::job::{Duty, Job, Origin, State, Ticket};
+use crate::recognize::InFlight;
 
 /// Pause before a claim is tried again where the server did not answer; it may just have started.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
@@ -80,7 +81,7 @@ pub struct Subject {
     ledger: Ledger,
     claims: Claims,
     step_in: StepIn,
-    tasks: Arc<Semaphore>,
+    tasks: Arc<InFlight>,
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
@@ -99,7 +100,7 @@ pub struct Surroundings {
     /// How a job that another daemon had is gone on with in the stream of events.
     pub step_in: StepIn,
     /// Permits for tasks in flight at the service; a task that is taken over holds one.
-    pub tasks: Arc<Semaphore>,
+    pub tasks: Arc<InFlight>,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
     pub routes: Vec<String>,

@@ -66,8 +66,7 @@ impl Subject {
         let job = go_on(job, told, claim.plan());
         info!(job = %job.id, source = job.source, sequence = job.sequence, duty = job.state.duty().as_str(), "taken over");
         if matches!(job.state, State::Submitted { .. }) {
-            // The task at the service takes its place among ours; where there is none left, it is one too many for a while.
-            self.tasks.forget_permits(1);
+            self.tasks.add();
         }
         self.held.hold(job.id, acker);
         self.held.mark(job.id, matches!(job.state, State::Submitted { .. }));
