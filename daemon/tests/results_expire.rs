@@ -79,6 +79,9 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
         assert!(ambiguous_retries > 0 || end.body["error"]["code"] == "TaskUnknown", "{}", end.body);
     }
     assert_eq!(requests(&service, "submit"), 3 + 2 * ambiguous_retries);
+    let summary = "the daemon was down for 31 h; results of 2 tasks that ended meanwhile are gone";
+    // Said when the third task was heard of as well.
+    wait_until("the summary", CEILING, async || hark.log().contains(summary)).await;
     let log = hark.log();
     let lost: Vec<&str> = log.lines().filter(|line| line.contains("the result of a task is lost")).collect();
     assert_eq!(lost.len(), 2, "once a job");
@@ -86,7 +89,6 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
         lost.iter().all(|line| line.contains("recording=\"file:///") && line.contains("task=")),
         "{lost:?}"
     );
-    let summary = "the daemon was down for 31 h; results of 2 tasks that ended meanwhile are gone";
     assert_eq!(log.matches(summary).count(), 1, "what became of all of them");
     let (_, metrics) = hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_recognize_results_lost_total 2"), "{metrics}");
@@ -137,9 +139,9 @@ async fn an_answer_that_a_result_is_gone_is_confirmed_before_it_is_paid_for_agai
     let unknown = json!({"kind": "task_unknown", "on": ["query"]});
     let unreadable = json!({"kind": "garbage", "on": ["result"]});
     tokio::join!(
-        is_repeated_after(2, gone(404), false),
-        is_repeated_after(3, gone(404), true),
-        is_repeated_after(3, gone(403), true),
+        is_repeated_after(7, gone(404), false),
+        is_repeated_after(8, gone(404), true),
+        is_repeated_after(8, gone(403), true),
         is_repeated_after(2, unknown.clone(), false),
         is_repeated_after(3, unknown, true),
         is_repeated_after(7, unreadable.clone(), false),
