@@ -1,4 +1,4 @@
-//! One question about a task, and what is made of the answer.
+//! One question about a task, or one download of its result, and what is made of the answer.
 //!
 //! Asking costs nothing and another result does: so it is asked for until the service deletes it, unless the service says that it is
 //! gone.
@@ -27,14 +27,21 @@ pub(super) enum Asked {
     Over { lost: bool },
     /// It has not ended.
     Open,
+    /// Its result is to be fetched ([`fetch`]).
+    Done(ToFetch),
     /// It, or its result, is not there; that has to be confirmed.
     Missed(String),
     /// Nobody could tell, or give the result.
     Troubled(String),
 }
 
-/// Asks how a task stands, fetches its result, and tells the job. `misses`: answers in a row that it is not there; `open_at`: it had not
-/// ended then.
+/// Where a result is, and what it cost.
+pub(super) struct ToFetch {
+    transcription_url: String,
+    seconds: u64,
+}
+
+/// Asks how a task stands, and tells the job. `misses`: answers in a row that it is not there; `open_at`: it had not ended then.
 pub(super) async fn ask(
     around: Surroundings,
     id: Uuid,
@@ -52,6 +59,42 @@ pub(super) async fn ask(
         }
     };
     (id, asked.await)
+}
+
+/// Fetches a result, and tells the job.
+pub(super) async fn fetch(
+    around: Surroundings,
+    id: Uuid,
+    result: ToFetch,
+    misses: u32,
+    open_at: Timestamp,
+) -> (Uuid, Result<Asked, LedgerError>) {
+    let fetched = async {
+        let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
+        let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
+        let ToFetch { transcription_url, seconds } = result;
+        let heard = around.recognizer.result(task_id, &transcription_url, seconds).await;
+        let patience = Patience { misses, age: Timestamp::now().duration_since(open_at) };
+        let error = match heard {
+            Ok(heard) => {
+                info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
+                let transcript = Transcript { billed_seconds: seconds, ..heard };
+                around.advance(&job, Fact::Heard { transcript, revision: 0 }).await?;
+                return Ok(Asked::Over { lost: false });
+            }
+            Err(error) => error,
+        };
+        // The next query tells a fresh address.
+        if let Some(asked) = patience.judge(&error) {
+            warn!(job = %job.id, task = task_id, %error, "the result could not be read; asking again");
+            return Ok(asked);
+        }
+        around.recognizer.billed(Engine::Filetrans, seconds);
+        say_lost(&around, &job, task_id, Some(seconds), &error);
+        around.advance(&job, failed(result_lost(&error), seconds)).await?;
+        Ok(Asked::Over { lost: true })
+    };
+    (id, fetched.await)
 }
 
 /// How long it is worth to ask for a task's result: it costs nothing, and another result does.
@@ -113,24 +156,7 @@ async fn ended(
     let fact = match task {
         Task::Pending | Task::Running => return Ok(Asked::Open),
         Task::Succeeded { transcription_url, seconds } => {
-            match around.recognizer.result(task_id, &transcription_url, seconds).await {
-                Ok(heard) => {
-                    info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
-                    let transcript = Transcript { billed_seconds: seconds, ..heard };
-                    Fact::Heard { transcript, revision: 0 }
-                }
-                Err(error) => {
-                    // The next query tells a fresh address.
-                    if let Some(asked) = patience.judge(&error) {
-                        warn!(job = %job.id, task = task_id, %error, "the result could not be read; asking again");
-                        return Ok(asked);
-                    }
-                    lost = true;
-                    around.recognizer.billed(Engine::Filetrans, seconds);
-                    say_lost(around, job, task_id, Some(seconds), &error);
-                    failed(result_lost(&error), seconds)
-                }
-            }
+            return Ok(Asked::Done(ToFetch { transcription_url, seconds }));
         }
         Task::NothingSaid { seconds } => Fact::Heard {
             transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },

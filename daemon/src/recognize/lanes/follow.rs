@@ -4,7 +4,7 @@
 //! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be fetched is warned of long before (`expiry`), and is asked for until it is
 //! sure that it is gone, for another one has to be paid.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -16,7 +16,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::ask::{Asked, ask};
+use super::ask::{Asked, ToFetch, ask, fetch};
 use super::downtime::Downtime;
 use super::survey::{self, Listing, survey};
 use crate::job::ledger::{LedgerError, jobs};
@@ -34,6 +34,10 @@ const LISTED_INTERVAL: Duration = Duration::from_secs(90);
 
 /// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
+
+/// Downloads of results under way at a time, each with up to 64 MiB in memory. They have places of their own: a host of results that
+/// stands still keeps nobody from hearing how other tasks stand.
+const DOWNLOADS: usize = 8;
 
 /// How often the tasks' ages are looked at.
 const LOOK: Duration = Duration::from_secs(60);
@@ -72,6 +76,8 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
     let mut followed: HashMap<Uuid, Followed> = HashMap::new();
     let mut agenda: BTreeSet<(Instant, Uuid)> = BTreeSet::new();
     let mut asking = FuturesUnordered::new();
+    let mut to_fetch: VecDeque<(Uuid, ToFetch)> = VecDeque::new();
+    let mut fetching = FuturesUnordered::new();
     let mut warning = FuturesUnordered::new();
     let mut surveying = FuturesUnordered::new();
     let mut next_survey = Instant::now();
@@ -104,6 +110,11 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             (task.at, task.listed, task.ended) = (None, false, false);
             asking.push(ask(around.clone(), id, task.misses, task.open_at));
         }
+        while fetching.len() < DOWNLOADS {
+            let Some((id, result)) = to_fetch.pop_front() else { break };
+            let Some(task) = followed.get(&id) else { continue };
+            fetching.push(fetch(around.clone(), id, result, task.misses, task.open_at));
+        }
         let by_list = followed.len() >= survey::MANY || followed.values().any(|task| task.listed);
         if surveying.is_empty() && by_list && next_survey <= Instant::now() {
             next_survey = Instant::now() + survey::INTERVAL;
@@ -112,13 +123,23 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             }
         }
         let next = agenda.first().map(|(at, _)| *at);
+        let has_room = asking.len() < WIDTH;
+        let asked = async {
+            tokio::select! {
+                Some(asked) = asking.next(), if !asking.is_empty() => asked,
+                Some(fetched) = fetching.next(), if !fetching.is_empty() => fetched,
+                else => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            Some((id, asked)) = asking.next(), if !asking.is_empty() => {
+            (id, asked) = asked => {
                 let asked = asked?;
                 if let Some(downtime) = &mut downtime {
                     downtime.heard(id, &asked);
                 }
-                if let Asked::Over { .. } = asked {
+                if let Asked::Done(result) = asked {
+                    to_fetch.push_back((id, result));
+                } else if let Asked::Over { .. } = asked {
                     followed.remove(&id);
                     around.tasks.ended();
                     // The job may have another task already.
@@ -161,7 +182,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                 }
                 around.show_expiring(&followed);
             }
-            () = sleep_until(next), if asking.len() < WIDTH => {}
+            () = sleep_until(next), if has_room => {}
             () = around.ledger.woken(Duty::Follow) => look = true,
             () = around.stop.cancelled() => return Ok(()),
         }
@@ -227,7 +248,7 @@ impl Followed {
     fn heard(&mut self, asked: Asked, first_interval: Duration) {
         self.interval = (self.interval * 3 / 2).min(LONGEST_INTERVAL.max(first_interval));
         match asked {
-            Asked::Over { .. } => {}
+            Asked::Over { .. } | Asked::Done(_) => {}
             Asked::Open => {
                 (self.misses, self.open_at, self.trouble) = (0, Timestamp::now(), None);
             }
