@@ -5,7 +5,8 @@ mod support;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
-use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
+use serde_json::json;
+use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, wait_until, wav};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -206,4 +207,59 @@ async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
     hark.restart().await;
     assert_eq!(hark.ended_jobs(6).await.len(), 6);
     assert!(!hark.log().contains("built again"), "a full batch is taken for trouble");
+}
+
+#[tokio::test]
+async fn jobs_of_a_stream_that_was_deleted_touch_nothing_in_the_one_that_follows() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "6s"]).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .inbox("inbox", "hark.audio.inbox")
+        .lines("[[route]]\nname = \"default\"\nengine = \"filetrans\"\n")
+        .start()
+        .await;
+    let context = jetstream::new(nats.client().await);
+    let count = 4;
+    for number in 0..count {
+        put(&context, &[("Content-Type", "audio/wav")], wav(1.0, number)).await;
+    }
+    for _ in 0..count {
+        hark.next_event("job.submitted").await;
+    }
+    context.delete_stream("HARK_AUDIO").await.unwrap();
+    wait_until("the stream to be made again", CEILING, async || {
+        context.get_stream("HARK_AUDIO").await.is_ok()
+    })
+    .await;
+    // The new messages have the numbers of the old ones, and are still at work when those end.
+    service.set_faults(json!([{"kind": "task_stuck"}])).await;
+    for number in 0..count {
+        put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 100 + number)).await;
+    }
+    hark.ended_jobs(count as usize).await;
+    for _ in 0..count {
+        hark.next_event("job.submitted").await;
+    }
+    assert_eq!(waiting(&context).await, count, "none is acknowledged before its job's last event");
+}
+
+#[tokio::test]
+async fn a_source_with_another_name_than_before_acknowledges_what_the_old_one_took_in() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "3s"]).await;
+    let lines = "[[route]]\nname = \"default\"\nengine = \"filetrans\"\n";
+    let setup = Hark::new().nats(&nats).asr(&service).lines(lines).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.start().await;
+    let context = jetstream::new(nats.client().await);
+    put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 1)).await;
+    hark.next_event("job.submitted").await;
+    hark.kill();
+    context.get_stream("HARK_AUDIO").await.unwrap().delete_consumer("hark_inbox").await.unwrap();
+    let config = std::fs::read_to_string(hark.config_file()).unwrap();
+    std::fs::write(hark.config_file(), config.replace("name = \"inbox\"", "name = \"calls\"")).unwrap();
+    hark.restart().await;
+    hark.ended_jobs(1).await;
+    wait_until("the message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
 }

@@ -146,7 +146,8 @@ impl Sources {
         }
         ledger.advance(job.id, Fact::Settled, policy).await?;
         // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
-        if let Some(subject) = self.subjects.get(&job.source) {
+        // Of all sources: the message may have come again to another one, or its source may have another name by now.
+        for subject in self.subjects.values() {
             subject.settle(job.id, bad_input).await;
         }
         metrics

@@ -36,6 +36,8 @@ impl Subject {
         check_server(&self.context.client())?;
         let stream = self.stream().await?;
         captures(&stream.cached_info().config, &self.config.subject)?;
+        // Before a new consumer makes numbers of an old one mean something again.
+        self.held.in_stream_of(stream.cached_info().created.unix_timestamp_nanos());
         let durable = format!("hark_{}", self.config.name);
         let config = pull::Config {
             durable_name: Some(durable.clone()),
@@ -90,6 +92,16 @@ fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String>
     }
     if found.max_ack_pending != wanted.max_ack_pending {
         differences.push(format!("max_ack_pending {}", found.max_ack_pending));
+    }
+    // These would have a message lost after some deliveries, delivered at other times, or without its audio.
+    if found.max_deliver > 0 {
+        differences.push(format!("max_deliver {}", found.max_deliver));
+    }
+    if !found.backoff.is_empty() {
+        differences.push(format!("backoff {:?}", found.backoff));
+    }
+    if found.headers_only {
+        differences.push("headers_only".to_owned());
     }
     (!differences.is_empty()).then(|| differences.join(", "))
 }

@@ -40,6 +40,8 @@ impl Slots {
 pub(super) struct Held {
     by_job: Mutex<HashMap<Uuid, Holding>>,
     released: Notify,
+    /// When the stream was made that the messages are in, ns since the epoch.
+    stream: Mutex<Option<i128>>,
 }
 
 /// What is at hand of a job.
@@ -54,6 +56,15 @@ struct Holding {
 impl Held {
     pub(super) fn hold(&self, job: Uuid, acker: Arc<Acker>) {
         self.lock().entry(job).or_default().signs.push(acker);
+    }
+
+    /// Says when the stream was made. A stream that was deleted and made again counts from one: an acknowledgement or a sign of progress
+    /// of before would hit a message of another recording.
+    pub(super) fn in_stream_of(&self, made: i128) {
+        let before = self.stream.lock().unwrap_or_else(PoisonError::into_inner).replace(made);
+        if before.is_some_and(|before| before != made) {
+            self.lock().values_mut().for_each(|holding| holding.signs.clear());
+        }
     }
 
     pub(super) fn release(&self, job: Uuid) -> Vec<Arc<Acker>> {
