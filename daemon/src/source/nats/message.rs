@@ -14,6 +14,15 @@ const NAME_LIMIT: usize = 1 << 10;
 /// And the URL, without its query. Presigned ones have some 2 KiB.
 const URL_LIMIT: usize = 8 << 10;
 
+/// The sender's id travels in every event as well, and in what daemons tell each other.
+const MESSAGE_ID_LIMIT: usize = 1 << 10;
+
+/// Ten thousand tokens, which the service takes, have fewer bytes.
+const CONTEXT_LIMIT: usize = 64 << 10;
+
+/// A code has a handful of bytes.
+const LANGUAGE_LIMIT: usize = 64;
+
 /// What a sender put into a message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Said {
@@ -116,15 +125,18 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
 
 /// Drops what is too large for an event, of a bad message too: its answer is an event.
 fn within_limits(said: &mut Said) -> Result<(), Fault> {
-    let named = match &said.name {
-        Some(name) if name.len() > NAME_LIMIT => Err(bad(
-            "NameTooLong",
-            format!("the name has {} bytes, at most {NAME_LIMIT} are carried", name.len()),
-        )),
-        _ => Ok(()),
-    };
-    if named.is_err() {
-        said.name = None;
+    let texts = [
+        ("NameTooLong", "name", &mut said.name, NAME_LIMIT),
+        ("MessageIdTooLong", "Nats-Msg-Id", &mut said.message_id, MESSAGE_ID_LIMIT),
+        ("ContextTooLong", "context", &mut said.context, CONTEXT_LIMIT),
+        ("LanguageTooLong", "language", &mut said.language, LANGUAGE_LIMIT),
+    ];
+    let mut fits = Ok(());
+    for (code, what, text, limit) in texts {
+        if let Some(size) = text.as_ref().map(String::len).filter(|size| *size > limit) {
+            *text = None;
+            fits = Err(bad(code, format!("the {what} has {size} bytes, at most {limit} are carried")));
+        }
     }
     let size = serde_json::to_vec(&said.metadata).map_or(usize::MAX, |json| json.len());
     if size > METADATA_LIMIT {
@@ -134,7 +146,7 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
             format!("metadata has {size} bytes as JSON, at most {METADATA_LIMIT} are carried"),
         ));
     }
-    named
+    fits
 }
 
 fn media_type(content_type: &str) -> &str {
@@ -216,6 +228,8 @@ mod tests {
         for (field, value, code) in [
             ("metadata", json!({"k": "x".repeat(METADATA_LIMIT)}), "MetadataTooLarge"),
             ("name", json!("n".repeat(NAME_LIMIT + 1)), "NameTooLong"),
+            ("context", json!("c".repeat(CONTEXT_LIMIT + 1)), "ContextTooLong"),
+            ("language", json!("l".repeat(LANGUAGE_LIMIT + 1)), "LanguageTooLong"),
             ("url", json!(format!("https://h/{}", "u".repeat(URL_LIMIT))), "BadReference"),
         ] {
             let mut message = json!({"url": "https://h/a", "name": "a", "metadata": {}});
@@ -225,6 +239,10 @@ mod tests {
             assert_eq!(fault.code, code);
             assert!(said.metadata.is_empty() && said.name.unwrap_or_default().len() < 2);
         }
+        let id = "\u{1}".repeat(MESSAGE_ID_LIMIT + 1);
+        let (said, input) = read(Some(&headers(&[("Nats-Msg-Id", &format!("a{id}"))])), b"RIFF");
+        assert_eq!(said.message_id, None);
+        assert!(matches!(input, Input::Bad(fault) if fault.code == "MessageIdTooLong"));
         // Bad for another reason, and too large all the same: its answer has to fit too.
         let (said, _) = read(None, json!({"name": "n".repeat(NAME_LIMIT + 1)}).to_string().as_bytes());
         assert_eq!(said.name, None);

@@ -416,7 +416,8 @@ impl Subject {
                 match vet_resolved(&url, &self.allow).await {
                     Ok(vetted) => {
                         recording.name = recording.name.or_else(|| last_segment(&vetted));
-                        Origin::Url { url }
+                        // Not the sender's text: another reader may find another host in it.
+                        Origin::Url { url: vetted.into() }
                     }
                     Err(refused) => {
                         refusal = Some(bad("ForbiddenURL", refused.to_string()));

@@ -292,3 +292,10 @@ async fn a_name_that_resolves_to_the_inside_is_refused_and_one_that_does_not_res
     assert!(vet_resolved("https://no-such-name.invalid/a.wav", &list).await.is_ok());
     assert!(vet_resolved("https://127.0.0.1/", &allow(&["127.0.0.0/8"])).await.is_ok());
 }
+
+#[test]
+fn what_goes_on_is_what_was_vetted_and_not_the_text() {
+    // Others find the host behind the `@`.
+    let url = vet("https://example.com\\@127.0.0.1:9000/a.wav?q=1", &nothing()).unwrap();
+    assert_eq!(url.as_str(), "https://example.com/@127.0.0.1:9000/a.wav?q=1");
+}
