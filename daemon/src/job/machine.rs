@@ -117,7 +117,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         }
         (State::Accepted, Fact::Unusable { recording, fault }) => {
             step.job.recording = *recording;
-            step.fail(fault, true, policy, now);
+            step.fail(fault, policy, now);
         }
         (State::Queued { plan }, Fact::Sending { object }) => {
             // A try that was charged and brought no transcript counts as well.
@@ -162,7 +162,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         }
         (State::Accepted | State::Queued { .. }, Fact::Missing { fault }) => {
             if std::mem::replace(&mut step.job.missing, true) {
-                step.fail(fault, true, policy, now);
+                step.fail(fault, policy, now);
             } else {
                 step.due = now + TIME_TO_FIND;
             }
@@ -252,9 +252,9 @@ impl Step {
             (_, consequence) => consequence,
         };
         match consequence {
-            Consequence::GiveUp => self.fail(fault, false, policy, now),
+            Consequence::GiveUp => self.fail(fault, policy, now),
             Consequence::Retry { counts: true, .. } if self.job.refusals + 1 >= REFUSAL_BUDGET => {
-                self.fail(fault, false, policy, now)
+                self.fail(fault, policy, now)
             }
             Consequence::Retry { after, counts } => {
                 self.job.refusals += u32::from(counts);
@@ -285,7 +285,7 @@ impl Step {
     fn repeat_unknown(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
         self.job.ambiguous += 1;
         if self.job.ambiguous > policy.ambiguous_retries {
-            self.fail(fault, false, policy, now);
+            self.fail(fault, policy, now);
         } else {
             self.retry(fault, Duration::from_secs(1 << self.job.ambiguous.min(6)), now);
         }
@@ -304,10 +304,10 @@ impl Step {
         self.events.push(Body::JobRetrying(JobRetrying { attempt, error, retry_in_ms }));
     }
 
-    fn fail(&mut self, fault: Fault, bad_input: bool, policy: &Policy, now: Timestamp) {
+    fn fail(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
         // An ending always made at least one try, if only at looking inside.
         let error = Fault { attempts: Some(self.job.attempts.max(1)), ..fault };
-        let bad_input = bad_input || error.blame == Blame::Audio;
+        let bad_input = error.blame == Blame::Audio;
         self.events.push(Body::JobFailed(JobFailed { error, bill: self.bill(policy, now) }));
         self.job.state = State::Ended { failed: true, bad_input };
     }
