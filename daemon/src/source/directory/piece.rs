@@ -31,6 +31,7 @@ pub struct Read {
 pub async fn read_piece(
     piece: Vec<Found>,
     to: Destination,
+    is_network: bool,
     ledger: Ledger,
     stop: CancellationToken,
 ) -> Result<Read, LedgerError> {
@@ -39,7 +40,7 @@ pub async fn read_piece(
         let mut read = Read::default();
         let mut hashed = Vec::new();
         for found in piece {
-            match ready::read(&found, &stop) {
+            match ready::read(&found, is_network, &stop) {
                 Reading::Hashed { sha256, leased } => {
                     read.unleased |= !leased;
                     hashed.push(Hashed { found, sha256, vacated: Vec::new() });

@@ -26,7 +26,10 @@ pub enum Reading {
 const BUFFER: usize = 128 * 1024;
 
 /// Reads a file that has stood still. Blocking; memory is one buffer. A long read ends early, as [`Reading::NotYet`], on `stop`.
-pub fn read(found: &Found, stop: &CancellationToken) -> Reading {
+///
+/// `is_network`: on a network filesystem a refused lease says nothing of writers, for its server may have refused it (NFS 4 grants none
+/// without a delegation): as on one without leases, the time that the file stood still decides.
+pub fn read(found: &Found, is_network: bool, stop: &CancellationToken) -> Reading {
     let file = match open_recording(&found.path) {
         Ok(file) => file,
         // Another thing took its place; if it is a file again, a scan finds it.
@@ -40,13 +43,15 @@ pub fn read(found: &Found, stop: &CancellationToken) -> Reading {
         ) => return Reading::Gone,
         Err(error) => return Reading::Unreadable(error),
     };
-    hash(&file, found, stop).unwrap_or_else(|error| Reading::Unreadable(NotARecording::Unreadable(error)))
+    hash(&file, found, is_network, stop)
+        .unwrap_or_else(|error| Reading::Unreadable(NotARecording::Unreadable(error)))
 }
 
-fn hash(mut file: &File, found: &Found, stop: &CancellationToken) -> io::Result<Reading> {
+fn hash(mut file: &File, found: &Found, is_network: bool, stop: &CancellationToken) -> io::Result<Reading> {
     let before = file.metadata()?;
     let lease = has_writers(file)?;
-    if lease == Lease::Busy || stamp(&before) != found.stamp {
+    let is_written = lease == Lease::Busy && !is_network;
+    if is_written || stamp(&before) != found.stamp {
         return Ok(Reading::NotYet);
     }
     let mut hasher = Sha256::new();

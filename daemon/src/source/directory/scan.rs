@@ -90,6 +90,7 @@ pub struct Scan {
     pub(super) missing: HashSet<PathBuf>,
     pub(super) complaints: Complaints,
     said_no_lease: bool,
+    is_network: bool,
     /// Some folder gives no hints.
     pub hintless: bool,
 }
@@ -127,6 +128,7 @@ impl Scan {
             missing: HashSet::new(),
             complaints: Complaints::default(),
             said_no_lease: false,
+            is_network,
             hintless: is_network,
         })
     }
@@ -329,7 +331,7 @@ impl Scan {
             self.around.ledger.admitted().await;
             let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
             let stop = self.around.stop.clone();
-            self.reading.spawn(read_piece(piece, to, ledger, stop));
+            self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop));
         }
         Ok(())
     }
