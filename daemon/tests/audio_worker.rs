@@ -53,16 +53,14 @@ async fn a_child_that_is_killed_is_replaced_and_its_file_tried_again() {
 }
 
 #[tokio::test]
-async fn a_child_that_hangs_fails_its_file_and_no_other() {
+async fn a_child_that_is_stopped_is_replaced_and_its_file_none_the_worse() {
     let _alone = alone().await;
     let workers = Workers::with_patience(harkd(), 1, Metrics::new(), Duration::from_millis(300));
     workers.probe(&fixture("cbr.mp3"), None).await.unwrap();
     kill_process(child(), Signal::STOP).unwrap();
     let (hung, next) = (fixture("cbr.mp3"), fixture("call.ogg"));
     let (hung, next) = tokio::join!(workers.probe(&hung, None), workers.probe(&next, None));
-    let error = hung.unwrap_err();
-    assert_eq!((error.code(), error.blame()), ("ParserFailed", Blame::Audio));
-    assert!(error.to_string().contains("no answer within"), "{error}");
+    assert_eq!(hung.unwrap().format, "mp3");
     assert_eq!(next.unwrap().format, "ogg");
 }
 

@@ -20,7 +20,14 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
     let truncated = is_iso(format) && breaks_off(&mut source)?;
     let bytes = source.length();
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
-    let mut reader = open(stream, format).map_err(explain)?;
+    let mut reader = match open(stream, format) {
+        Ok(reader) => reader,
+        // It is one, of a kind that the service may know better: QuickTime of old, several descriptions of a track.
+        Err(Error::Unsupported(_)) if is_iso(format) && !truncated => {
+            return Ok(Probe { format: format.into(), bytes, truncated, ..Probe::default() });
+        }
+        Err(error) => return Err(explain(error)),
+    };
     let Some(track) = reader.first_track(TrackType::Audio) else {
         return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
     };

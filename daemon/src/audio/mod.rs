@@ -56,14 +56,14 @@ pub enum ProbeError {
     Truncated(String),
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
-    /// The child ran into its memory limit, hung, or crashed twice (once may be an accident).
+    /// The child ran into its memory limit, or crashed or hung twice (once may be an accident).
     #[error(
         "the file makes the audio parser fail ({0}); it is damaged or made to do so, convert it with another program"
     )]
     ParserFailed(String),
     /// Nothing is known about the file; try again.
     #[error(
-        "no process could be started to look at the file: {0}; check memory, descriptors and process limits"
+        "no process could look at the file: {0}; check memory, descriptors and process limits, and the disk that the file is on"
     )]
     NoWorker(String),
 }

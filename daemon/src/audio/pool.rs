@@ -64,7 +64,7 @@ impl Workers {
 
     /// What the file holds. It must be a regular file open for reading; its position is not touched. `hint_extension` is the name's.
     ///
-    /// Waits for a free child, then at most 20 s (40 s where a child crashed and another tries again). Dropping the
+    /// Waits for a free child, then at most 20 s (40 s where a child crashed or hung and another tries again). Dropping the
     /// future ends the child that was busy with it.
     ///
     /// # Errors
@@ -75,6 +75,7 @@ impl Workers {
         // A worker may die of something else than the file in its hands: somebody's kill, the machine out of memory.
         for last_try in [false, true] {
             let mut worker = self.shared.worker().await?;
+            let before = worker.cpu_time();
             match timeout(self.shared.patience, worker.ask(file, hint_extension)).await {
                 Ok(Ok(answer)) => {
                     self.shared.give_back(worker);
@@ -88,9 +89,24 @@ impl Workers {
                     }
                 }
                 Err(_) => {
-                    warn!(seconds = self.shared.patience.as_secs(), "an audio worker hangs and is replaced");
-                    let limit = self.shared.patience.as_secs_f32();
-                    return Err(ProbeError::ParserFailed(format!("no answer within {limit} s")));
+                    let limit = self.shared.patience;
+                    let worked =
+                        worker.cpu_time().zip(before).map(|(now, before)| now.saturating_sub(before));
+                    warn!(
+                        seconds = limit.as_secs(),
+                        ?worked,
+                        last_try,
+                        "an audio worker hangs and is replaced"
+                    );
+                    let reason = format!("no answer within {} s", limit.as_secs_f32());
+                    // A parser that loops works all the time; one that was stopped, or waits for a disk, says nothing of the file.
+                    match worked {
+                        Some(worked) if last_try && worked < limit / 4 => {
+                            return Err(ProbeError::NoWorker(reason));
+                        }
+                        _ if last_try => return Err(ProbeError::ParserFailed(reason)),
+                        _ => {}
+                    }
                 }
             }
         }
@@ -157,6 +173,12 @@ impl Worker {
             return Err(io::Error::other("the answer is not one that the parser gives"));
         }
         Ok(answer)
+    }
+
+    /// What it has worked so far, where the kernel tells.
+    fn cpu_time(&self) -> Option<Duration> {
+        let statistics = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()?)).ok()?;
+        statistics.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     }
 
     /// How it died, in a few words; ends it if it has not.

@@ -122,11 +122,28 @@ fn a_wav_is_as_long_as_its_bytes_whatever_its_header_says() {
 fn a_wav_of_more_than_four_gigabytes_has_its_size_in_ds64() {
     let mut bytes = wav(1, 8_000, 16, 0xffff_ffff, &[0; 16_000]);
     bytes[..4].copy_from_slice(b"RF64");
-    let ds64 =
-        [b"ds64".as_slice(), &28u32.to_le_bytes(), &[0; 8], &16_000u64.to_le_bytes(), &[0; 12]].concat();
-    bytes.splice(12..12, ds64);
-    let found = probe_bytes(&bytes).unwrap();
-    assert_eq!((found.duration_ms, found.truncated), (Some(1000), false));
+    // 0: written to a pipe, or by a recorder that ended before it came back to the head.
+    for size in [16_000u64, 0, u64::MAX] {
+        let ds64 =
+            [b"ds64".as_slice(), &28u32.to_le_bytes(), &[0; 8], &size.to_le_bytes(), &[0; 12]].concat();
+        let mut bytes = bytes.clone();
+        bytes.splice(12..12, ds64);
+        let found = probe_bytes(&bytes).unwrap();
+        assert_eq!((found.duration_ms, found.truncated), (Some(1000), false), "{size}");
+    }
+}
+
+#[test]
+fn quicktime_of_old_is_left_to_the_service() {
+    // No `ftyp`, which symphonia insists on.
+    let mut movie = read("talk.mov");
+    let head = u32::from_be_bytes(movie[..4].try_into().unwrap()) as usize;
+    movie.drain(..head);
+    let found = probe_bytes(&movie).unwrap();
+    assert_eq!((found.format.as_str(), found.duration_ms), ("mov", None));
+    let text =
+        probe_bytes(b"The free beer is a lie, and this is a text that goes on for a while").unwrap_err();
+    assert_ne!(text.code(), "ParserFailed");
 }
 
 #[test]

@@ -70,7 +70,11 @@ impl Chunks {
             offset += 8;
             match &[a, b, c, d] {
                 b"fmt " => chunks.format = Some(Format::parse(source.peek(offset, 40.min(size as usize))?)?),
-                b"ds64" => long_size = source.peek(offset, 16)?.get(8..16).map(little_endian),
+                // Nobody came back to fill it in: as open-ended as a size of 0 elsewhere.
+                b"ds64" => {
+                    let told = source.peek(offset, 16)?.get(8..16).map(little_endian);
+                    long_size = told.filter(|size| !matches!(*size, 0 | u64::MAX));
+                }
                 b"fact" => chunks.fact = source.peek(offset, 4)?.get(..4).map(little_endian),
                 b"data" => {
                     let declared = if size == 0xffff_ffff { long_size.unwrap_or(size) } else { size };
