@@ -9,7 +9,7 @@ use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Audio, Content, FlashRequest, Listener, Tries};
+use crate::recognize::{Audio, FlashRequest, Listener, Tries};
 
 /// Carries out `Duty::Flash`.
 ///
@@ -32,7 +32,7 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     let State::Queued { plan } = &job.state else { return Ok(()) };
     let audio = match (&plan.delivery, &job.origin) {
         (Delivery::Url, Origin::Url { url }) => Audio::Url(url),
-        _ => match Content::of(&job, &around.state_directory) {
+        _ => match around.content(&job).await {
             Ok(content) => {
                 Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
             }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::route::{Facts, Offer, plan};
-use super::{InFlight, Recognizer, Turn};
+use super::{Content, InFlight, Recognizer, Turn};
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
@@ -177,6 +177,22 @@ impl Surroundings {
         }
     }
 
+    /// Does what may wait for a disk, or for another machine, where nobody else waits for it.
+    async fn off_the_runtime<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and this with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The bytes of a job's recording.
+    async fn content(&self, job: &Job) -> Result<Content, Unopened> {
+        let (job, folder) = (job.clone(), Arc::clone(&self.state_directory));
+        self.off_the_runtime(move || Content::of(&job, &folder)).await
+    }
+
     /// A recording that cannot be opened ends its job; a machine that cannot open it is waited for, with the job where it is.
     async fn not_opened(&self, job: &Job, unopened: Unopened) -> Result<(), LedgerError> {
         match unopened {
@@ -193,7 +209,8 @@ impl Surroundings {
     async fn missing(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
         let source = job.source.clone();
         let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
-        if !audio::is_away(job, &watched) {
+        let looked_at = job.clone();
+        if !self.off_the_runtime(move || audio::is_away(&looked_at, &watched)).await {
             return self.advance(job, Fact::Missing { fault }).await;
         }
         if self.shortage.is_time() {

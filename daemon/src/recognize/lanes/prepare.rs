@@ -45,7 +45,8 @@ enum Look {
 
 async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings) -> Look {
     let Some(path) = audio::path(job, &around.state_directory) else { return Look::Done };
-    let file = match audio::open(job, &around.state_directory) {
+    let (opened, folder) = (job.clone(), around.state_directory.clone());
+    let file = match around.off_the_runtime(move || audio::open(&opened, &folder)).await {
         Ok(file) => file,
         Err(Unopened::Fault(fault)) => return Look::Unusable(fault),
         Err(Unopened::Missing(fault)) => return Look::Missing(fault),

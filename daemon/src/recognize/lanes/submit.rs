@@ -8,7 +8,7 @@ use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Content, SubmitRequest, Tries};
+use crate::recognize::{SubmitRequest, Tries};
 
 /// Carries out `Duty::Submit`.
 ///
@@ -42,7 +42,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             // refuses a name that it has.
             let extension = job.recording.format.as_deref().unwrap_or("bin");
             let object = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
-            let content = match Content::of(&job, &around.state_directory) {
+            let content = match around.content(&job).await {
                 Ok(content) => content,
                 Err(unopened) => return around.not_opened(&job, unopened).await,
             };
