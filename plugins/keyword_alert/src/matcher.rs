@@ -88,9 +88,9 @@ fn is_whole(text: &str, range: &Range<usize>) -> bool {
         && !joins(inside.chars().next_back(), after.chars().next())
 }
 
-/// Letters and digits of scripts that put spaces between words.
+/// Letters, their marks and digits, as `\w` has them, of scripts that put spaces between words.
 fn is_of_a_word(character: char) -> bool {
-    (character.is_alphanumeric() || character == '_') && !has_no_spaces(character)
+    regex_syntax::is_word_character(character) && !has_no_spaces(character)
 }
 
 /// Scripts that are written without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese, Tibetan. Korean has spaces, but hangs its
@@ -137,7 +137,10 @@ impl Folded {
             } else {
                 // Recognizers write either apostrophe.
                 let character = if character == '’' { '\'' } else { character };
-                character.to_lowercase().for_each(|lower| folded.push(lower, origin.clone()));
+                for lower in character.to_lowercase() {
+                    // Greek has two, by the place in the word.
+                    folded.push(if lower == 'ς' { 'σ' } else { lower }, origin.clone());
+                }
             }
         }
         folded

@@ -237,3 +237,13 @@ proptest! {
         prop_assert_eq!(quoted(&word, &format!("{word}{right}")), None);
     }
 }
+
+#[test]
+fn marks_and_joiners_are_of_their_word_and_greek_has_one_sigma() {
+    assert_eq!(quoted("कर", "कर्ज और कर्मचारी"), None, "a virama goes on with the word");
+    assert_eq!(quoted("कर", "यह कर है").as_deref(), Some("कर"));
+    assert_eq!(quoted("cafe", "cafe\u{301} noir"), None);
+    assert_eq!(quoted("می", "می\u{200c}خواهم"), None);
+    assert_eq!(quoted("οδος", "ΟΔΟΣ").as_deref(), Some("ΟΔΟΣ"));
+    assert_eq!(quoted("ΟΔΟΣ", "οδος").as_deref(), Some("οδος"));
+}
