@@ -5,6 +5,7 @@
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
 mod plugins;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hark_sdk::event::{Body, Event, JobAccepted};
@@ -105,9 +106,15 @@ async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_proces
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_grows_to_the_memory_limit_and_no_further() {
-    let plugins = Plugins::new().c("moody").with(|plugin| plugin.memory_limit = 16 << 20).start().await;
+    let plugins = Plugins::new();
+    let path = plugins.path().join("state/plugins/writes/notes").display().to_string();
+    let plugins = plugins.c("writes").with(|plugin| {
+        plugin.config.insert("path".into(), path.into());
+        plugin.memory_limit = 16 << 20;
+    });
+    let plugins = plugins.start().await;
     let processed = plugins.process(told("fill")).await;
-    assert!(error_of(&processed, "moody").contains("signal 25 (SIGXFSZ"), "{processed:?}");
+    assert!(error_of(&processed, "writes").contains("signal 25 (SIGXFSZ"), "{processed:?}");
     plugins.stop().await;
 }
 
@@ -295,7 +302,9 @@ async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {
     let plugins = Plugins::new().c("moody").c("threads").start().await;
-    for what in ["fork", "system", "getenv", "connect"] {
+    let refused =
+        ["fork", "system", "getenv", "connect", "chmod", "touch", "truncate", "own", "share", "memfd"];
+    for what in refused {
         let processed = plugins.process(told(what)).await;
         assert_eq!(data(&processed, "moody").next().unwrap()[what], "refused", "{:?}", processed.emitted);
         assert_eq!(data(&processed, "threads").next().unwrap()["thread"], "done");
@@ -395,6 +404,25 @@ async fn a_broken_replacement_is_refused_and_the_old_one_goes_on() {
     plugins.replace("moody", "moody.c", 3);
     let status = plugins.until("moody", |status| status.pid != pid).await;
     assert_eq!(status.reason, None);
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_was_refused_for_its_mode_is_taken_when_that_is_mended() {
+    use std::os::unix::fs::PermissionsExt;
+    let plugins = Plugins::new().c("listens").start().await;
+    let library = plugins.folder.path().join("listens.so");
+    let beside = library.with_extension("new");
+    plugins::compile(Path::new("tests/plugins/listens.c"), &beside, 2);
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o666)).unwrap();
+    std::fs::rename(&beside, &library).unwrap();
+    let status = plugins.until("listens", |status| status.reason.is_some()).await;
+    assert!(status.reason.unwrap().contains("mode"));
+    let pid = status.pid;
+    std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o644)).unwrap();
+    plugins.until("listens", |status| status.pid != pid && status.reason.is_none()).await;
+    let processed = plugins.process(told("nothing")).await;
+    assert_eq!(data(&processed, "listens").next().unwrap()["version"], 2);
     plugins.stop().await;
 }
 

@@ -97,7 +97,12 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     refused.insert(libc::SYS_prlimit64, vec![rule(&another)?]);
     refused.insert(libc::SYS_prctl, each(0, &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64])?);
     // Typing into the terminal that the daemon was started from.
-    refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX])?);
+    // And two that have the kernel send signals to whom one likes, as three of fcntl.
+    refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
+    refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
+    // Times of a file by its name; those of an open file have no name.
+    let named = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    refused.insert(libc::SYS_utimensat, vec![rule(&[named])?]);
     // Internet families and the one that getaddrinfo asks the kernel with, or none.
     let mut foreign = Vec::new();
     if network {
@@ -111,8 +116,54 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     install(refused, SeccompAction::Allow, REFUSED)
 }
 
-/// Other programs, other processes, the system itself, and ways around the filter.
+/// From `asm-generic`; the libc crate lacks them, or has them in another type.
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+const F_SETOWN: u64 = 8;
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+
+/// Calls of kernels that are newer than the libc crate; the same numbers on every architecture.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const FILE_SETATTR: c_long = 469;
+
+/// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner, times and length by its name, which
+/// landlock does not look at; memory that the limits do not count and that outlives the process.
 const DANGEROUS: &[c_long] = &[
+    FCHMODAT2,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_fsetxattr,
+    libc::SYS_fremovexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
+    libc::SYS_mq_open,
+    libc::SYS_msgget,
+    libc::SYS_removexattr,
+    libc::SYS_semget,
+    libc::SYS_setxattr,
+    libc::SYS_shmat,
+    libc::SYS_shmget,
+    libc::SYS_truncate,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
     libc::SYS_acct,
     libc::SYS_add_key,
     libc::SYS_adjtimex,

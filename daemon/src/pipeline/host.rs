@@ -210,8 +210,8 @@ impl Supervisor {
         }
         while self.sent < self.pending.len().min(BATCH) {
             if self.sent == 0 {
-                self.turn_began = Instant::now();
-                self.pending[0].first_turn.get_or_insert(self.turn_began);
+                // One that has had its turn before has no more time than it had then.
+                self.turn_began = *self.pending[0].first_turn.get_or_insert_with(Instant::now);
             }
             process.send(&self.pending[self.sent].work.frame);
             self.sent += 1;
@@ -337,7 +337,8 @@ impl Supervisor {
             "plugin quarantined; transcripts flow on without it until its library is replaced or the daemon restarted"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);
-        let reason = format!("three failures within ten minutes, the last one: {last}");
+        // It goes into the events of other jobs: the plugin's own words may quote this one.
+        let reason = format!("three failures within ten minutes, the last one: {}", last.ours);
         self.enter(PluginState::Quarantined, Some(reason));
     }
 
@@ -367,15 +368,18 @@ impl Supervisor {
             Err(error) => error,
         };
         let library = self.launch.load.library.display();
+        let tries = self.retry.map_or(0, |(tries, _)| tries);
+        let wait = RETRY[tries.min(RETRY.len() - 1)];
+        self.retry = Some((tries + 1, Instant::now() + wait));
         if self.process.is_some() {
-            tracing::error!(plugin = %self.name, %library, %error, "new library refused; the old one goes on");
+            tracing::error!(
+                plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
+                "new library refused; the old one goes on"
+            );
             self.enter(PluginState::Running, Some(format!("the new library was refused: {error}")));
             return;
         }
         self.count("load");
-        let tries = self.retry.map_or(0, |(tries, _)| tries);
-        let wait = RETRY[tries.min(RETRY.len() - 1)];
-        self.retry = Some((tries + 1, Instant::now() + wait));
         tracing::error!(
             plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
             "plugin cannot be loaded; transcripts flow on without it"

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use hark_sdk::Level;
 
+use super::wire::clean;
+
 /// Lines that may come at once.
 const BURST: u32 = 50;
 /// Lines a second after that.
 const RATE: f64 = 20.0;
-/// Bytes of a line that are kept; the child cuts earlier, if it is honest.
-const LONGEST: usize = 4096;
 
 /// One plugin's way into the log.
 #[derive(Debug, Clone)]
@@ -35,10 +35,7 @@ impl PluginLog {
             tracing::warn!(%plugin, dropped = self.dropped, "lines of its log were dropped, there were too many");
             self.dropped = 0;
         }
-        let line: String = line[..line.floor_char_boundary(LONGEST)]
-            .chars()
-            .map(|character| if character.is_control() { ' ' } else { character })
-            .collect();
+        let line = clean(line);
         match Level::from_abi(level) {
             Level::Error => tracing::error!(%plugin, "{line}"),
             Level::Warn => tracing::warn!(%plugin, "{line}"),

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hark_sdk::Wants;
 use hark_sdk::event::{Body, Event, Kind, PluginEvent};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -88,6 +88,8 @@ struct Plugin {
     sources: Vec<String>,
     hold: bool,
     queue: mpsc::Sender<Work>,
+    /// The turn of the one partial that it may be looking at.
+    observing: Arc<Semaphore>,
     status: Arc<Mutex<PluginStatus>>,
     supervisor: JoinHandle<()>,
 }
@@ -171,16 +173,16 @@ impl Pipeline {
         for plugin in
             self.plugins.iter().filter(|plugin| plugin.wants(&kind) && plugin.is_for(&event.source, &kind))
         {
-            // Half of the queue is for what must not be lost.
-            if plugin.queue.capacity() <= QUEUE / 2 {
-                continue;
-            }
+            // One at a time: a final would wait for all that are before it, each for as long as the plugin may take.
+            let Ok(turn) = Arc::clone(&plugin.observing).try_acquire_owned() else { continue };
             let Ok(work) = work(&event, &mut frame) else { return };
             let (work, answer) = work;
             if plugin.queue.try_send(work).is_ok() {
                 let (event, observations) = (event.clone(), self.observations.clone());
                 tokio::spawn(async move {
-                    let Ok(Ok(heard)) = answer.await else { return };
+                    let answer = answer.await;
+                    drop(turn);
+                    let Ok(Ok(heard)) = answer else { return };
                     for body in heard.said {
                         let observation = Observation { job: event.job, source: event.source.clone(), body };
                         // Full, or taken by nobody: lossy, like partials themselves.
@@ -248,6 +250,7 @@ impl Plugin {
             sources: plugin.sources.clone(),
             hold: plugin.on_failure == OnFailure::Hold,
             queue,
+            observing: Arc::new(Semaphore::new(1)),
             status,
             supervisor: tokio::spawn(supervisor.run(ready)),
         }

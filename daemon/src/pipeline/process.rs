@@ -89,8 +89,8 @@ impl Process {
         let loaded = tokio::time::timeout(LOADING_LIMIT, async {
             loop {
                 match process.next().await {
-                    Ok(FromChild::Loaded(description)) => return Ok(description),
-                    Ok(FromChild::NotLoaded { error }) => return Err(LoadError(error)),
+                    Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
+                    Ok(FromChild::NotLoaded { error }) => return Err(LoadError(wire::clean(&error))),
                     Ok(FromChild::Log { level, line }) => log.line(level, &line),
                     Ok(FromChild::Answer(_)) => {
                         return Err(LoadError(format!("library {library}: it answered before it was asked")));

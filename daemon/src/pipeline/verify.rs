@@ -114,6 +114,8 @@ pub struct Identity {
     device: u64,
     inode: u64,
     size: u64,
+    written: (i64, i64),
+    /// Of its mode and owner as well: what was refused for them may have been mended.
     changed: (i64, i64),
 }
 
@@ -123,7 +125,8 @@ pub fn identity(metadata: &Metadata) -> Identity {
         device: metadata.dev(),
         inode: metadata.ino(),
         size: metadata.size(),
-        changed: (metadata.mtime(), metadata.mtime_nsec()),
+        written: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
     }
 }
 

@@ -72,6 +72,15 @@ pub struct Description {
 }
 
 impl Description {
+    /// As it may be shown: a process can write anything here.
+    pub fn cleaned(mut self) -> Description {
+        self.missing.truncate(16);
+        for text in [&mut self.version, &mut self.sha256].into_iter().chain(&mut self.missing) {
+            *text = clean(text);
+        }
+        self
+    }
+
     /// What it wants and is never called with: the daemon hands finals and partials to plugins, nothing else yet. In words, for its author.
     pub fn unheard(&self) -> Option<&'static str> {
         let wants = Wants::from_bits(self.wants);
@@ -103,11 +112,18 @@ impl Answer {
     /// Why a call did not end well: the plugin's own words, else what of its words was refused.
     pub fn why(&self) -> String {
         match (&self.error, self.refused.first()) {
-            (Some(error), _) => error.clone(),
-            (None, Some(refusal)) => format!("it gave up when this was refused: {refusal}"),
+            (Some(error), _) => clean(error),
+            (None, Some(refusal)) => format!("it gave up when this was refused: {}", clean(refusal)),
             (None, None) => "it did not say why".to_owned(),
         }
     }
+}
+
+/// What a process says of itself or of an error, fit for logs, terminals and events: one line, bounded.
+pub fn clean(text: &str) -> String {
+    const LONGEST: usize = 1024;
+    let characters = text[..text.floor_char_boundary(LONGEST)].chars();
+    characters.map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// The results of the ABI.

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base.h"
 
@@ -36,11 +38,6 @@ ON_EVENT {
         char *memory = malloc(1 << 20);
         memset(memory, 1, 1 << 20);
     }
-    IF("fill") {
-        static char block[1 << 20];
-        int memory = memfd_create("mine", 0);
-        for (int i = 0; i < 64; i++) sink = (int)write(memory, block, sizeof block);
-    }
     IF("error") return complain(host, "I do not like this one"), HARK_ERROR;
     IF("fail") return complain(host, "beyond repair"), HARK_FAILED;
     IF("nonsense") return 77;
@@ -50,6 +47,12 @@ ON_EVENT {
     IF("babble") for (int i = 0; i < 5000; i++) complain(host, "babble");
     IF("fork") return report(host, "fork", fork() >= 0);
     IF("system") return report(host, "system", system("true") == 0);
+    IF("chmod") return report(host, "chmod", chmod("/", 0755) == 0);
+    IF("touch") return report(host, "touch", utimensat(AT_FDCWD, "/tmp", NULL, 0) == 0);
+    IF("truncate") return report(host, "truncate", truncate("/nowhere", 0) == 0 || errno != EPERM);
+    IF("own") return report(host, "own", fcntl(0, F_SETOWN, getppid()) == 0 || errno != EPERM);
+    IF("share") return report(host, "share", shmget(IPC_PRIVATE, 4096, 0600) >= 0);
+    IF("memfd") return report(host, "memfd", memfd_create("mine", 0) >= 0);
     IF("getenv") return report(host, "getenv", environ != NULL && *environ != NULL);
     IF("connect") {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};

@@ -1,4 +1,4 @@
-/* Writes a file where its config says, and reads one. */
+/* Writes a file where its config says, a large one too, and reads one. */
 #include <fcntl.h>
 #include <stdio.h>
 
@@ -16,6 +16,12 @@ static void *create(const hark_host *host, const char *config, size_t length) {
 ON_EVENT {
     char json[64];
     UNUSED;
+    if (says(body, length, "do fill")) {
+        static char block[1 << 20];
+        int file = open(path, O_WRONLY | O_CREAT, 0600);
+        for (int i = 0; i < 64; i++)
+            if (write(file, block, sizeof block) < 0) break;
+    }
     int opened = open(path, says(body, length, "do read") ? O_RDONLY : O_WRONLY | O_CREAT, 0600);
     snprintf(json, sizeof json, "{\"opened\": %s}", opened >= 0 ? "true" : "false");
     return emit(host, "plugin", json);
