@@ -37,7 +37,7 @@ pub struct LostSubmit<'a> {
     pub since: Timestamp,
     /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
     pub until: Option<Timestamp>,
-    /// Tasks that other recordings of this daemon's have.
+    /// Tasks that other recordings of this daemon's have, or had.
     pub taken: &'a HashSet<String>,
 }
 

@@ -1,6 +1,6 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hark_sdk::event::{Body, Event};
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, files, outbox};
+use super::{Ledger, LedgerError, files, outbox, tasks};
 use crate::job::machine::{self, Fact, Policy};
 use crate::job::{Duty, FileIdentity, Job, Origin, State, audio};
 
@@ -48,6 +48,9 @@ pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError>
 /// # Errors
 /// When a statement fails.
 pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
+    if let State::Submitted { task_id, .. } = &job.state {
+        tasks::remember(connection, task_id, Timestamp::now())?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO job (id, source, duty, due, sending, stream_seq, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -89,6 +92,11 @@ pub fn advance(
     let mut step = machine::advance(&job, fact, policy, now);
     let changed = step.job != job || !step.events.is_empty() || step.due != now;
     if changed {
+        if let State::Submitted { task_id, .. } = &step.job.state
+            && !matches!(job.state, State::Submitted { .. })
+        {
+            tasks::remember(connection, task_id, now)?;
+        }
         let never_read =
             |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
         if step.events.iter().any(never_read)
@@ -114,20 +122,6 @@ pub fn advance(
             ])?;
     }
     Ok(Some(Advanced { job: step.job, due: step.due, changed }))
-}
-
-/// The tasks that jobs have at the service.
-///
-/// # Errors
-/// When a statement fails.
-pub fn task_ids(connection: &Connection) -> Result<HashSet<String>, LedgerError> {
-    let mut ids = HashSet::new();
-    for id in due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
-        if let Some(Job { state: State::Submitted { task_id, .. }, .. }) = find(connection, id)? {
-            ids.insert(task_id);
-        }
-    }
-    Ok(ids)
 }
 
 /// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or
@@ -360,7 +354,7 @@ mod tests {
     #[test]
     fn what_is_due_at_once_is_so_under_a_clock_that_was_set_back() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        connection.execute_batch(concat!(include_str!("schema.sql"), include_str!("schema_2.sql"))).unwrap();
         let now = Timestamp::now();
         let mut ids = Vec::new();
         for age in [3, 2, 1] {

@@ -12,6 +12,7 @@ mod log;
 mod open;
 pub mod outbox;
 pub mod retention;
+pub mod tasks;
 mod wal;
 
 use std::path::{Path, PathBuf};

@@ -18,7 +18,10 @@ use super::{LedgerError, NO_ROOM_PAUSE, is_damage, is_no_room, wal};
 use crate::os;
 
 /// A format of the file that this program reads; another one is refused, never guessed at.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
+
+/// What each version of the format added.
+const SCHEMA: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "ledger.sqlite3";
@@ -112,7 +115,7 @@ fn open(
     }
     let connect = || connect(&path).map_err(|error| refusal(&path, error));
     let (writer, reader) = (connect()?, connect()?);
-    check_version(&writer, &path)?;
+    let version = check_version(&writer, &path)?;
     let is_small = std::fs::metadata(&path).map_err(in_directory)?.len() <= checked_at_once;
     if is_small {
         check_pages(&writer, &path)?;
@@ -120,6 +123,7 @@ fn open(
     for connection in [&writer, &reader] {
         prepare(connection).map_err(|error| refusal(&path, error))?;
     }
+    upgrade(&writer, version).map_err(|error| refusal(&path, error))?;
     Ok((writer, reader, (!is_small).then_some(path)))
 }
 
@@ -190,11 +194,9 @@ fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
             _ => {}
         }
     }
-    let schema = include_str!("schema.sql");
     Connection::open(&unfinished)
         .and_then(|connection| {
-            connection
-                .execute_batch(&format!("BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+            upgrade(&connection, 0)?;
             connection.close().map_err(|(_, error)| error)
         })
         .map_err(|error| refusal(path, error))?;
@@ -225,12 +227,22 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn check_version(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+/// Brings the format from `version` to today's, at once or not at all.
+fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+    let steps = SCHEMA.get(usize::try_from(version).unwrap_or(usize::MAX)..).unwrap_or_default().concat();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
+}
+
+/// The version of its format, if it is one that this daemon reads.
+fn check_version(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| refusal(path, error))?;
     match found {
-        SCHEMA_VERSION => Ok(()),
+        1..=SCHEMA_VERSION => Ok(found),
         0 => Err(corrupt(path, "there is nothing in it")),
         found => Err(LedgerError::Version { path: path.to_owned(), found }),
     }
@@ -292,6 +304,20 @@ mod tests {
             .unwrap();
         connection.close().unwrap();
         File::options().write(true).open(path).unwrap().write_all_at(&[0xff; 64], (root - 1) * 4096).unwrap();
+    }
+
+    #[test]
+    fn a_ledger_of_an_earlier_format_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let earlier = Connection::open(folder.path().join(FILE)).unwrap();
+        earlier.execute_batch(&format!("{} PRAGMA user_version = 1;", SCHEMA[0])).unwrap();
+        earlier.close().unwrap();
+        for _ in 0..2 {
+            let (writer, ..) = open(folder.path(), u64::MAX).unwrap();
+            let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert_eq!(version, SCHEMA_VERSION);
+            assert_eq!(crate::job::ledger::tasks::known(&writer).unwrap().len(), 0);
+        }
     }
 
     #[test]

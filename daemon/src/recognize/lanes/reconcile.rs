@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Surroundings;
-use crate::job::ledger::{LedgerError, jobs};
+use crate::job::ledger::{LedgerError, tasks};
 use crate::job::machine::{Fact, Listing};
 use crate::job::{Job, State};
 use crate::recognize::{Error, LostSubmit, Verdict};
@@ -46,7 +46,7 @@ impl Silence {
 pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     let State::Reconciling { plan, object, sent_at, until, .. } = &job.state else { return Ok(()) };
     let begun = Timestamp::now();
-    let taken = around.ledger.read(jobs::task_ids).await?;
+    let taken = around.ledger.read(tasks::known).await?;
     let submit = LostSubmit { model: &plan.model, object, since: *sent_at, until: *until, taken: &taken };
     let listing = tokio::select! {
         listing = around.recognizer.reconcile(submit) => listing,

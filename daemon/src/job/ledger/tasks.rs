@@ -1,0 +1,35 @@
+//! The tasks that were made for recordings of this daemon. Whoever looks in the service's list for one that was not heard of need not look
+//! at these: with thousands of them, each asked for by itself, a search would outlive a daemon that is started again and again.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::LedgerError;
+
+/// The service forgets a task a day after its end, and ends each within hours.
+const KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+/// Remembers a task, and forgets those that the service has forgotten.
+///
+/// # Errors
+/// When a statement fails.
+pub fn remember(connection: &Connection, task_id: &str, now: Timestamp) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("DELETE FROM task WHERE made < ?1")?
+        .execute([now.as_millisecond() - KEPT.as_millis() as i64])?;
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO task (id, made) VALUES (?1, ?2)")?
+        .execute(params![task_id, now.as_millisecond()])?;
+    Ok(())
+}
+
+/// All that are remembered.
+///
+/// # Errors
+/// When a statement fails.
+pub fn known(connection: &Connection) -> Result<HashSet<String>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM task")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
