@@ -125,6 +125,14 @@ impl Running {
         &self.pipeline
     }
 
+    /// Puts a copy of a library where that of a plugin is, by rename.
+    pub fn put(&self, name: &str, library: &Path) {
+        let place = self.folder.path().join(format!("{name}.so"));
+        let beside = place.with_extension("new");
+        std::fs::copy(library, &beside).unwrap();
+        std::fs::rename(&beside, &place).unwrap();
+    }
+
     /// Puts a new version of a C plugin where the old one is, by rename.
     pub fn replace(&self, name: &str, file: &str, version: u32) {
         let library = self.folder.path().join(format!("{name}.so"));
