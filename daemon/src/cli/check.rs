@@ -21,9 +21,10 @@ pub struct Args {
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
     let around = Surroundings::of(&inspection.config, path);
-    let unheard = RefCell::new(Vec::new());
+    let (unheard, loaded) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
         Ok(description) => {
+            loaded.borrow_mut().push((plugin.clone(), description.transform));
             unheard.borrow_mut().extend(description.unheard().map(|kinds| {
                 format!("plugin {:?} wants {kinds}, which are not handed to plugins yet: it hears finals and partials", plugin.name)
             }));
@@ -37,6 +38,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     }
     let mut warnings = config.warnings();
     warnings.extend(unheard.into_inner());
+    warnings.extend(before_a_transform(&loaded.into_inner()));
     let printed = if args.json {
         print_json(&config, &mistakes, &warnings)
     } else {
@@ -53,6 +55,26 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         1 => Err(Exit::Config("1 mistake in the configuration".into())),
         count => Err(Exit::Config(format!("{count} mistakes in the configuration"))),
     }
+}
+
+/// Plugins that see a text before a transform of the same source does: what they emit may quote what it takes out.
+fn before_a_transform(loaded: &[(config::Plugin, bool)]) -> Vec<String> {
+    let shares = |one: &config::Plugin, other: &config::Plugin| {
+        let is_for_all = one.sources.is_empty() || other.sources.is_empty();
+        is_for_all || one.sources.iter().any(|source| other.sources.contains(source))
+    };
+    let mut warnings = Vec::new();
+    for (place, (plugin, transforms)) in loaded.iter().enumerate() {
+        let later =
+            loaded[place + 1..].iter().find(|(later, transforms)| *transforms && shares(plugin, later));
+        if let (false, Some((transform, _))) = (transforms, later) {
+            warnings.push(format!(
+                "plugin {:?} stands before {:?} and sees the text that it replaces: what it emits may quote it; put {:?} first",
+                plugin.name, transform.name, transform.name
+            ));
+        }
+    }
+    warnings
 }
 
 impl From<Mistakes> for Exit {
@@ -147,5 +169,27 @@ impl Paint {
 
     fn with(&self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_before_a_transform_of_the_same_source_is_warned_of() {
+        let plugin = |name: &str, sources: &[&str]| -> config::Plugin {
+            serde_json::from_value(json!({"name": name, "library": name, "sources": sources})).unwrap()
+        };
+        let transform = (plugin("redact", &["calls"]), true);
+        for (sources, count) in [(&["calls"][..], 1), (&[], 1), (&["inbox"], 0)] {
+            let keywords = (plugin("keywords", sources), false);
+            assert_eq!(
+                before_a_transform(&[keywords.clone(), transform.clone()]).len(),
+                count,
+                "{sources:?}"
+            );
+            assert_eq!(before_a_transform(&[transform.clone(), keywords]).len(), 0, "in order");
+        }
     }
 }
