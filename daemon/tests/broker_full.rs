@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use support::{
-    Emulator, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, has_own_mounts, wait_until, wav,
+    CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, has_own_mounts,
+    wait_until, wav,
 };
 
 /// Drops recordings and tells what they are expected to become.
@@ -94,7 +95,8 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
     let service = Emulator::start(&["--token-delay", "1ms"]).await;
     let setup = Hark::new().nats(&nats).asr(&service).set("nats.subject_prefix", "\"test\"");
     let mut hark = setup.folder_with("calls", "existing = \"process\"\n").launch().await;
-    drop_files(&hark, &mut Vec::new(), 5);
+    let mut inputs = Vec::new();
+    drop_files(&hark, &mut inputs, 5);
     hark.not_ready("HARK_EVENTS does not capture test.event.job.>").await;
     let (log, requests) = (hark.log().len(), api_requests(&nats).await);
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -106,10 +108,16 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
     config.subjects = vec!["test.event.>".into()];
     context.update_stream(config.clone()).await.unwrap();
     hark.not_ready("captures partials as well").await;
+    // And do: these stay among the events when the subjects are mended.
+    drop_files(&hark, &mut inputs, 3);
+    wait_until("partials in the stream", CEILING, async || {
+        context.get_stream("HARK_EVENTS").await.unwrap().cached_info().state.messages >= 10
+    })
+    .await;
     let kinds = ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.final.>"];
     config.subjects = kinds.map(|kind| format!("test.event.{kind}")).into();
     context.update_stream(config).await.unwrap();
-    all_settled(&hark, 5).await;
+    all_settled(&hark, 8).await;
     hark.ready().await;
 }
 

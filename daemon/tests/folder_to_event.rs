@@ -215,6 +215,30 @@ async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments
 }
 
 #[tokio::test]
+async fn segments_larger_than_any_message_reach_the_object_all_the_same() {
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest.json");
+    let audio = wav(1.0, 1);
+    let text = "and so on ".repeat(20_000);
+    let sha256: String = Sha256::digest(&audio).iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
+    let service = Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    let mut hark = setup.lines("[[route]]\nname = \"default\"\npartials = false\n").start().await;
+    hark.drop_file("calls", "long.wav", &audio);
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    let object = hark.next_event("transcript.final").await.body["segments_object"].clone();
+    let context = async_nats::jetstream::new(nats.client().await);
+    let store = context.get_object_store("HARK_TRANSCRIPTS").await.unwrap();
+    let mut segments = Vec::new();
+    let mut reader = store.get(object["name"].as_str().unwrap()).await.unwrap();
+    tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut segments).await.unwrap();
+    let segments: Value = serde_json::from_slice(&segments).unwrap();
+    assert_eq!(segments[0]["text"].as_str().unwrap().trim(), text.trim());
+}
+
+#[tokio::test]
 async fn recordings_that_are_renamed_while_the_account_is_held_are_heard_once() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;

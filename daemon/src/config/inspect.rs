@@ -117,7 +117,11 @@ impl<'d> Report<'d> {
 
     /// Adds a mistake about a key. The first one about a key is the one to mend; further ones only follow from it.
     pub(super) fn mistake(&mut self, path: &str, text: impl Into<String>) {
-        let key = |setting: &&Setting| path == format!("{}.{}", setting.table, setting.key);
+        // An element of a list is the variable's as well.
+        let key = |setting: &&Setting| {
+            let rest = path.strip_prefix(&format!("{}.{}", setting.table, setting.key));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         let place = match self.overrides.iter().find(key) {
             Some(setting) => Place::Variable(setting.variable.clone()),
             None => self.document.find(path),

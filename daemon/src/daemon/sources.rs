@@ -50,6 +50,11 @@ impl Sources {
         let mut subjects = HashMap::new();
         let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
         for source in &config.source {
+            // A counter that appears with its first failure shows no rise from nothing to one.
+            metrics.source_accepted.with_label_values(&[source.name()]).inc_by(0);
+            for outcome in ["completed", "failed"] {
+                metrics.job_ended.with_label_values(&[source.name(), outcome]).inc_by(0);
+            }
             match source {
                 Source::Directory(source) => {
                     let directory =

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use percent_encoding::percent_decode_str;
 use tracing::{info, warn};
 
 use crate::config::{Nats, Secret};
@@ -54,7 +55,7 @@ impl ConnectError {
 pub async fn connect(nats: &Nats, patience: Patience) -> Result<Client, ConnectError> {
     let servers = addresses(&nats.servers)?;
     let names = names(&servers);
-    let mut options = with_credentials(ConnectOptions::new(), nats)
+    let mut options = with_credentials(with_user_of(ConnectOptions::new(), &servers), nats)
         .await?
         .name("harkd")
         .ping_interval(PING_INTERVAL)
@@ -87,6 +88,21 @@ fn without_user(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+}
+
+/// What an address carries of a user; the client reads none of it. What the config's own keys say comes after it, and wins.
+fn with_user_of(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptions {
+    match user_of(servers) {
+        Some((user, Some(password))) => options.user_and_password(user, password),
+        Some((token, None)) => options.token(token),
+        None => options,
+    }
+}
+
+/// User and password of the first address that has them, or the token that stands alone.
+fn user_of(servers: &[ServerAddr]) -> Option<(String, Option<String>)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    servers.iter().find_map(|server| Some((decoded(server.username()?), server.password().map(decoded))))
 }
 
 async fn with_credentials(mut options: ConnectOptions, nats: &Nats) -> Result<ConnectOptions, ConnectError> {
@@ -183,6 +199,14 @@ mod tests {
         assert_eq!(wait_before_round(2), Duration::from_millis(100));
         assert_eq!(wait_before_round(4), Duration::from_millis(400));
         assert_eq!(wait_before_round(1_000_000), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn an_address_may_carry_a_user_or_a_token() {
+        let of = |server: &str| user_of(&addresses(&["nats://a:1".to_owned(), server.to_owned()]).unwrap());
+        assert_eq!(of("nats://me:se%40cret@host:4222"), Some(("me".into(), Some("se@cret".into()))));
+        assert_eq!(of("nats://token@host:4222"), Some(("token".into(), None)));
+        assert_eq!(of("nats://host:4222"), None);
     }
 
     #[tokio::test]

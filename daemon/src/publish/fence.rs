@@ -96,7 +96,7 @@ impl Fence {
 }
 
 /// Everything that the stream has of a job; a handful of events.
-async fn told(stream: &Stream<()>, of_job: &str) -> Result<Told, String> {
+pub(super) async fn told<I>(stream: &Stream<I>, of_job: &str) -> Result<Told, String> {
     let mut told = Told::default();
     loop {
         let message = match stream.get_first_raw_message_by_subject(of_job, told.stream_seq + 1).await {

@@ -25,6 +25,8 @@ const OUTLIVES: Duration = Duration::from_secs(86_400);
 const MARGIN: usize = 64 << 10;
 /// What is left beside the margin has to hold an event worth reading; of a smaller `max_payload` events take half.
 const LEAST: usize = 4 << 10;
+/// As large as the object store makes them by itself.
+const LARGEST_CHUNK: usize = 128 << 10;
 /// Strings that are shorter are not cut: names, hashes, times and the words of the schema.
 const SHORT: usize = 128;
 
@@ -100,7 +102,14 @@ async fn put(context: &Context, nats: &Nats, name: &str, mut segments: &[u8]) ->
         Ok(store) => store,
         Err(_) => context.create_object_store(bucket(nats)).await.map_err(|error| say(&error))?,
     };
-    store.put(name, &mut segments).await.map_err(|error| say(&error))?;
+    // A chunk is a message too.
+    let chunk_size = limit(context.client().server_info().max_payload).min(LARGEST_CHUNK);
+    let object = object_store::ObjectMetadata {
+        name: name.to_owned(),
+        chunk_size: Some(chunk_size),
+        ..Default::default()
+    };
+    store.put(object, &mut segments).await.map_err(|error| say(&error))?;
     Ok(())
 }
 

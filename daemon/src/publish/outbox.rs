@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::time::Duration;
 
+use async_nats::connection::State as Connection;
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
+use super::fence::told;
 use super::large;
 use super::stream::ensure_event_streams;
 use super::subject::{Subjects, headers};
@@ -275,6 +277,10 @@ impl Outbox {
     }
 
     async fn publish(&self, row: &Row, subject: &str, of_job: &str, expected: u64) -> Result<u64, Refusal> {
+        // The client would keep each try, body and all, until it is connected again.
+        if self.context.client().connection_state() != Connection::Connected {
+            return Err(Refusal::NotNow("NATS is not connected".into()));
+        }
         let body = large::fit(&self.context, &self.nats, row).await.map_err(Refusal::NotNow)?;
         let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
@@ -369,13 +375,18 @@ impl Outbox {
     async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Option<LastStored>, String> {
         #[derive(Deserialize)]
         struct Numbered {
-            sequence: u64,
+            sequence: Option<u64>,
         }
         match stream.get_last_raw_message_by_subject(of_job).await {
             Ok(message) => {
                 let body: Numbered = serde_json::from_slice(&message.payload)
                     .map_err(|error| format!("a stored event on {of_job} is not ours: {error}"))?;
-                Ok(Some(LastStored { sequence: body.sequence, stream_seq: message.sequence }))
+                if let Some(sequence) = body.sequence {
+                    return Ok(Some(LastStored { sequence, stream_seq: message.sequence }));
+                }
+                // The stream took partials once: what is stored in order stands among them, and the next event after them.
+                let told = told(stream, of_job).await?;
+                Ok(Some(LastStored { sequence: told.sequence, stream_seq: told.stream_seq }))
             }
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),

@@ -27,7 +27,8 @@ pub struct Partials {
     metrics: Metrics,
 }
 
-/// The newest partial of each job whose predecessors did not get through. Bounded by the number of streams in flight.
+/// The newest partial of each job whose predecessors did not get through. While nothing leaves, jobs come and go: beyond [`QUEUE`] of them
+/// partials are dropped, for their finals come by another way.
 #[derive(Debug, Default)]
 struct Behind {
     newest: Mutex<HashMap<Uuid, Event>>,
@@ -73,6 +74,10 @@ impl Partials {
             Ok(place) if self.queued_bytes.load(Ordering::Relaxed) + bytes <= QUEUED_BYTES => place,
             // The other end is gone with the daemon.
             Err(mpsc::error::TrySendError::Closed(())) => return,
+            _ if newest.len() >= QUEUE => {
+                self.metrics.publish_partials_merged.inc();
+                return;
+            }
             _ => {
                 newest.insert(event.job, event);
                 self.behind.some.notify_one();

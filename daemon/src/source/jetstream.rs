@@ -131,13 +131,16 @@ fn is_no_room(error: &async_nats::jetstream::context::CreateStreamError) -> bool
     }
 }
 
-/// Tries until it succeeds; the first failure and every change of its reason are logged.
+/// How often it is said again that something does not work.
+const REMINDER: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Tries until it succeeds; the first failure and every change of its reason are logged, and a reminder every minute.
 pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &str,
     report: impl Fn(Result<(), String>),
     mut attempt: impl FnMut() -> F,
 ) -> T {
-    let mut said = String::new();
+    let (mut said, mut said_at) = (String::new(), std::time::Instant::now());
     let mut pause = std::time::Duration::from_millis(100);
     loop {
         match attempt().await {
@@ -147,9 +150,9 @@ pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T
             }
             Err(error) => {
                 let reason = error.to_string();
-                if reason != said {
+                if reason != said || said_at.elapsed() >= REMINDER {
                     warn!(reason, "{what} does not work yet, trying on");
-                    said.clone_from(&reason);
+                    (said, said_at) = (reason.clone(), std::time::Instant::now());
                 }
                 report(Err(reason));
             }

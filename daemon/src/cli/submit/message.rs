@@ -13,6 +13,9 @@ use crate::cli::Exit;
 /// The server counts headers in; ours are far below this.
 const ROOM_FOR_HEADERS: usize = 4096;
 
+/// `max_payload` cannot be more.
+const LARGEST_MESSAGE: u64 = 64 << 20;
+
 /// One message, ready to go.
 #[derive(Debug)]
 pub struct Message {
@@ -54,8 +57,19 @@ impl Message {
                 if let Some(content_type) = content_type(path) {
                     headers.insert("Content-Type", content_type);
                 }
-                let payload = std::fs::read(path)
-                    .map_err(|error| Exit::Usage(format!("reading audio file {audio}: {error}")))?;
+                let reading = |error| Exit::Usage(format!("reading audio file {audio}: {error}"));
+                let metadata = path.metadata().map_err(reading)?;
+                if !metadata.is_file() {
+                    return Err(Exit::Usage(format!("{audio} is no file")));
+                }
+                if metadata.len() > LARGEST_MESSAGE {
+                    return Err(Exit::Usage(format!(
+                        "{audio} has {} bytes, and no NATS server takes messages over 64 MB; put it into a watched folder, or submit an \
+                         address of it",
+                        metadata.len()
+                    )));
+                }
+                let payload = std::fs::read(path).map_err(reading)?;
                 if payload.is_empty() {
                     return Err(Exit::Usage(format!("audio file {audio} is empty")));
                 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::config::inspect::Report;
+use crate::config::{Config, Source};
 
 /// A process with a Rust library in it takes a few megabytes before its first event.
 const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
+
+/// A scan of some files takes milliseconds; more often than this, scanning would be all that is done.
+const SHORTEST_RESCAN: Duration = Duration::from_secs(1);
 
 /// NATS counts nanoseconds in 63 bits, some 292 years; a round figure below.
 const LONGEST_AGE: Duration = Duration::from_secs(36_500 * 86_400);
@@ -49,6 +52,16 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
             report.mistake(
                 path,
                 format!("{path} = \"0B\" leaves no room for anything; set it to a size, as in \"10GiB\""),
+            );
+        }
+    }
+    for (position, source) in config.source.iter().enumerate() {
+        if let Source::Directory(source) = source
+            && source.rescan.is_some_and(|rescan| rescan < SHORTEST_RESCAN)
+        {
+            report.mistake(
+                &format!("source.{position}.rescan"),
+                "rescan is shorter than a second; leave it \"auto\", or set it to \"1s\" or more",
             );
         }
     }

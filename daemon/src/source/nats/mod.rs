@@ -176,12 +176,16 @@ impl Subject {
     }
 
     async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
+        // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
+        let mut has_listened = false;
         loop {
             let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
             let what = format!("source {}", self.config.name);
             let consumer = until_it_works(&what, report, || async {
                 match self.consumer().await {
-                    Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })) => {
+                    Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject }))
+                        if !has_listened =>
+                    {
                         Ok(Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })))
                     }
                     Err(error) => Err(error),
@@ -195,6 +199,7 @@ impl Subject {
                 stream = self.stream.name,
                 "listening"
             );
+            has_listened = true;
             // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
             let trouble = self.drain(&consumer, watching).await?;
             warn!(source = self.config.name, reason = trouble, "the consumer is built again");
