@@ -4,7 +4,7 @@
 //! never because it is the only one left: a stranger's transcript would be published.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -49,6 +49,15 @@ struct Span<'a> {
     until: Option<Timestamp>,
 }
 
+impl Span<'_> {
+    /// Whether a task that was made then may be in it; where nobody says when, it may.
+    fn takes(&self, created: Option<Timestamp>) -> bool {
+        let is_before = |created: Timestamp| created < self.since - MARGIN;
+        let is_after = |created: Timestamp| self.until.is_some_and(|until| created > until + MARGIN);
+        created.is_none_or(|created| !is_before(created) && !is_after(created))
+    }
+}
+
 /// Most rows that the service gives at once.
 const PAGE: usize = 100;
 /// How often a page is asked for.
@@ -57,6 +66,10 @@ const PAGE_TRIES: u32 = 4;
 const PAGES: usize = 200;
 /// Pages read to hear how a thousand tasks stand: some may be strangers'.
 const SURVEY_PAGES: usize = 40;
+/// A list is read again after this long; two looks of one search are further apart.
+const FRESH: Duration = Duration::from_secs(4);
+/// A task may be listed this long after its submit was given up.
+const LAG: Duration = Duration::from_secs(5);
 /// Clocks differ, and the request left before it was given up.
 const MARGIN: Duration = Duration::from_secs(600);
 /// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
@@ -67,26 +80,51 @@ const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
 const SUCCEEDED: &str = "SUCCEEDED";
 
-/// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
+/// What searches found out, for those that follow.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<HashMap<String, String>>);
+pub(crate) struct Known {
+    /// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
+    uploads: Mutex<HashMap<String, String>>,
+    /// The list as it was read last: it takes many pages, and after a bad minute of the network many jobs look for theirs.
+    list: Mutex<Option<Arc<List>>>,
+}
+
+/// The list from some time on.
+#[derive(Debug)]
+struct List {
+    model: String,
+    since: Timestamp,
+    /// Not after it was written.
+    asked_at: Timestamp,
+    rows: Vec<TaskRow>,
+    is_complete: bool,
+}
+
+impl List {
+    /// Whether it tells of a submit what another one would: a look that comes after a lag has to find what was made before.
+    fn serves(&self, submit: &LostSubmit<'_>, now: Timestamp) -> bool {
+        let is_fresh = now.duration_since(self.asked_at).unsigned_abs() < FRESH;
+        let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
+        is_fresh && is_later && self.model == submit.model && self.since <= submit.since
+    }
+}
 
 impl Known {
     /// Above this the oldest are not worth finding; they are looked up again.
     const MOST: usize = 20_000;
 
     fn get(&self, task_id: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned()
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned()
     }
 
     /// The task of an upload, where some other job's search has met it.
     fn task_of(&self, object: &str) -> Option<String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
     }
 
     pub(crate) fn learn(&self, task_id: &str, file_url: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Known::MOST {
             known.clear();
         }
@@ -107,22 +145,23 @@ pub(crate) async fn reconcile(
     if let Some(task_id) = known.task_of(submit.object) {
         return Ok(Listing::Found { task_id });
     }
-    let span = Span { model: submit.model, since: submit.since, until: submit.until };
-    let (mut rows, is_complete) = match everything(client, pace, &span).await {
-        Ok(listed) => listed,
+    let list = match list(client, pace, known, &submit).await {
+        Ok(list) => list,
         // A service without a list will not have one tomorrow.
         Err(error) if error.verdict == Verdict::GiveUp || error.fault.code == "UnreadableAnswer" => {
             return Ok(Listing::CannotTell);
         }
         Err(error) => return Err(error),
     };
+    let span = Span { model: submit.model, since: submit.since, until: submit.until };
+    let mut rows: Vec<&TaskRow> = list.rows.iter().filter(|row| span.takes(row.created)).collect();
     rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
-    let (mut undecided, mut cannot_tell) = (false, !is_complete);
+    let (mut undecided, mut cannot_tell) = (false, !list.is_complete);
     for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
         match row.status.as_str() {
             SUCCEEDED => match file_of(client, pace, known, &row.task_id).await {
                 Ok(Some(file_url)) if names(&file_url, submit.object) => {
-                    return Ok(Listing::Found { task_id: row.task_id });
+                    return Ok(Listing::Found { task_id: row.task_id.clone() });
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => cannot_tell = true,
@@ -145,6 +184,26 @@ pub(crate) async fn reconcile(
         () if cannot_tell => Listing::CannotTell,
         () => Listing::Absent,
     })
+}
+
+/// The list from the submit's time on, as it was read last or as it is now.
+async fn list(
+    client: &Client,
+    pace: &Pace,
+    known: &Known,
+    submit: &LostSubmit<'_>,
+) -> Result<Arc<List>, Error> {
+    let last = known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
+        return Ok(last);
+    }
+    let asked_at = Timestamp::now();
+    let span = Span { model: submit.model, since: submit.since, until: None };
+    let (rows, is_complete) = everything(client, pace, &span).await?;
+    let (model, since) = (submit.model.to_owned(), submit.since);
+    let list = Arc::new(List { model, since, asked_at, rows, is_complete });
+    *known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
+    Ok(list)
 }
 
 /// All rows of a span, and whether these are all.
@@ -311,9 +370,7 @@ fn read_row(row: &Value, span: &Span<'_>) -> Option<TaskRow> {
     }
     // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request, and after its end.
     let created = row["gmt_create"].as_i64().and_then(|time| Timestamp::from_millisecond(time).ok());
-    let is_before = |created: Timestamp| created < span.since - MARGIN;
-    let is_after = |created: Timestamp| span.until.is_some_and(|until| created > until + MARGIN);
-    if created.is_some_and(|created| is_before(created) || is_after(created)) {
+    if !span.takes(created) {
         return None;
     }
     let task_id = text(&["task_id"])?.to_owned();
@@ -382,6 +439,32 @@ mod tests {
         for (answer, number, rows, expected) in table {
             assert_eq!(is_last(&answer, number, rows), expected, "{answer} {number} {rows}");
         }
+    }
+
+    #[test]
+    fn a_list_serves_searches_that_another_one_would_tell_no_more() {
+        let time = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let list = List {
+            model: "m".into(),
+            since: time(100),
+            asked_at: time(200),
+            rows: Vec::new(),
+            is_complete: true,
+        };
+        let taken = HashSet::new();
+        let submit = |since: i64, until: Option<i64>| LostSubmit {
+            model: "m",
+            object: "o",
+            since: time(since),
+            until: until.map(time),
+            taken: &taken,
+        };
+        assert!(list.serves(&submit(100, Some(195)), time(203)));
+        assert!(!list.serves(&submit(99, Some(195)), time(203)), "it begins later");
+        assert!(!list.serves(&submit(100, Some(196)), time(203)), "it may lag behind the submit");
+        assert!(!list.serves(&submit(100, Some(195)), time(204)), "it is old");
+        assert!(!list.serves(&submit(100, None), time(203)));
+        assert!(!list.serves(&LostSubmit { model: "n", ..submit(100, Some(195)) }, time(203)));
     }
 
     #[test]
