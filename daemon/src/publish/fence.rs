@@ -21,7 +21,7 @@ const TRIES: usize = 64;
 #[derive(Clone)]
 pub struct Fence {
     context: Context,
-    events_stream: String,
+    nats: Nats,
     subjects: Subjects,
 }
 
@@ -30,7 +30,7 @@ impl Fence {
     pub fn new(client: async_nats::Client, nats: &Nats) -> Self {
         Fence {
             context: async_nats::jetstream::new(client),
-            events_stream: nats.events_stream.clone(),
+            nats: nats.clone(),
             subjects: Subjects::new(&nats.subject_prefix),
         }
     }
@@ -41,8 +41,11 @@ impl Fence {
     /// # Errors
     /// When the stream does not answer. The event may be stored all the same: then the next try comes after it.
     pub async fn step_in(self, job: Job) -> Result<Told, String> {
-        let stream =
-            self.context.get_stream_no_info(&self.events_stream).await.map_err(|error| error.to_string())?;
+        let stream = self
+            .context
+            .get_stream_no_info(&self.nats.events_stream)
+            .await
+            .map_err(|error| error.to_string())?;
         let of_job = self.subjects.of_job(&job.source, job.id);
         for _ in 0..TRIES {
             let mut told = told(&stream, &of_job).await?;
@@ -78,9 +81,10 @@ impl Fence {
         let mut headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.events_stream.as_str());
+        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
         let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-        let message = PublishMessage::build().headers(headers).payload(body.into());
+        let body = large::fit(&self.context, &self.nats, event.job, &kind, &body).await?;
+        let message = PublishMessage::build().headers(headers).payload(body);
         let subject = self.subjects.event(&kind, &event.source, event.job);
         let sent = self.context.send_publish(subject, message).await;
         let stored = match sent {

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::config::Nats;
-use crate::job::ledger::outbox::Row;
 
 /// Where segments go that are too large for a message.
 pub const BUCKET: &str = "HARK_TRANSCRIPTS";
@@ -34,28 +34,34 @@ const SHORT: usize = 128;
 ///
 /// # Errors
 /// A sentence, when the object store does not take the segments now.
-pub async fn fit(context: &Context, nats: &Nats, row: &Row) -> Result<Bytes, String> {
+pub async fn fit(
+    context: &Context,
+    nats: &Nats,
+    job: Uuid,
+    kind: &str,
+    body: &[u8],
+) -> Result<Bytes, String> {
     let max_payload = context.client().server_info().max_payload;
     let limit = limit(max_payload);
-    if row.body.len() <= limit {
-        return Ok(Bytes::copy_from_slice(&row.body));
+    if body.len() <= limit {
+        return Ok(Bytes::copy_from_slice(body));
     }
-    let unreadable = |error: &dyn std::fmt::Display| format!("an event of the outbox is unreadable: {error}");
-    let kind: Kind = row.kind.parse().map_err(|error| unreadable(&error))?;
-    let mut event = Event::parse(&kind, &row.body).map_err(|error| unreadable(&error))?;
+    let unreadable = |error: &dyn std::fmt::Display| format!("an event is unreadable: {error}");
+    let kind: Kind = kind.parse().map_err(|error| unreadable(&error))?;
+    let mut event = Event::parse(&kind, body).map_err(|error| unreadable(&error))?;
     if let Body::TranscriptFinal(last) = &mut event.body
         && let Some(segments) = last.segments.take()
     {
-        let name = row.job.to_string();
+        let name = job.to_string();
         put(context, nats, &name, &serialized(&segments)?).await?;
-        info!(job = name, bytes = row.body.len(), bucket = BUCKET, "the final's segments are in an object");
+        info!(job = name, bytes = body.len(), bucket = BUCKET, "the final's segments are in an object");
         last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
     }
     match abridged(event, &kind, limit)? {
         Some(body) => Ok(body.into()),
         None => Err(format!(
             "an event of {} bytes cannot be cut to fit the server's max_payload of {max_payload}; raise max_payload",
-            row.body.len()
+            body.len()
         )),
     }
 }

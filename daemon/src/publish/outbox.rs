@@ -281,7 +281,8 @@ impl Outbox {
         if self.context.client().connection_state() != Connection::Connected {
             return Err(Refusal::NotNow("NATS is not connected".into()));
         }
-        let body = large::fit(&self.context, &self.nats, row).await.map_err(Refusal::NotNow)?;
+        let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body);
+        let body = body.await.map_err(Refusal::NotNow)?;
         let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
