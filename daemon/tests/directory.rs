@@ -411,6 +411,28 @@ async fn names_that_rotate_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_that_rotated_while_nobody_looked_cost_nothing_in_whatever_order_they_are_listed() {
+    let mut watched = Watched::new(|_| {});
+    let path = |watched: &Watched, number: usize| watched.path(&format!("call.{number}.wav"));
+    for number in 0..40 {
+        write(&path(&watched, number), &number.to_string());
+    }
+    tokio::time::sleep(BEFORE).await;
+    watched.start().await;
+    watched.becomes("SELECT count(*) FROM file", 40).await;
+    watched.stop().await;
+    for number in (0..40).rev() {
+        fs::rename(path(&watched, number), path(&watched, number + 1)).unwrap();
+    }
+    // What has stood still for that long is read at the first look.
+    tokio::time::sleep(SETTLE).await;
+    watched.start().await;
+    write(&watched.path("new.wav"), "new");
+    let jobs = watched.jobs_become(1).await;
+    assert_eq!(jobs[0].recording.name.as_deref(), Some("new.wav"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn copies_are_recordings_of_their_own_and_changed_files_are_new_ones() {
     let watched = Watched::started(|_| {}).await;
     write(&watched.path("a.wav"), "bytes");

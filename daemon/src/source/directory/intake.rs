@@ -80,8 +80,8 @@ pub fn take_in(
     Ok(Some(job.id))
 }
 
-/// Notes that the file known as `old` is where `found` is. False: somebody else has noted something about it since, or its place may be
-/// empty because we have emptied it.
+/// Notes that the file known as `old` is where `found` is; `old` may have been put aside since, by a file that moved to its place. False:
+/// somebody else has noted something about it, or its place may be empty because we have emptied it.
 ///
 /// # Errors
 /// When a statement fails.
@@ -91,9 +91,14 @@ pub fn take_from(
     old: &Known,
     found: &Found,
 ) -> Result<bool, LedgerError> {
-    if files::at_path(connection, &to.source, &old.path)?.as_ref() != Some(old)
-        || is_being_put_away(connection, to, old)?
-    {
+    let is_at = |row: &Known| {
+        Ok::<_, LedgerError>(files::at_path(connection, &to.source, &row.path)?.as_ref() == Some(row))
+    };
+    let aside = Known { path: aside(old), ..old.clone() };
+    let Some(old) = (if is_at(old)? { Some(old) } else { is_at(&aside)?.then_some(&aside) }) else {
+        return Ok(false);
+    };
+    if is_being_put_away(connection, to, old)? {
         return Ok(false);
     }
     files::remove(connection, &to.source, &old.path)?;
@@ -162,9 +167,14 @@ fn put_aside(
         // Written over: its bytes are nowhere.
         return Ok(());
     }
-    let mut name = path.as_os_str().as_bytes().to_vec();
-    name.extend_from_slice(format!("\0{}", old.identity.inode).as_bytes());
-    files::put(connection, source, &Known { path: PathBuf::from(OsString::from_vec(name)), ..old })
+    files::put(connection, source, &Known { path: aside(&old), ..old })
+}
+
+/// The name under which a file is put aside.
+fn aside(known: &Known) -> PathBuf {
+    let mut name = known.path.as_os_str().as_bytes().to_vec();
+    name.extend_from_slice(format!("\0{}", known.identity.inode).as_bytes());
+    PathBuf::from(OsString::from_vec(name))
 }
 
 fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
