@@ -158,7 +158,34 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
         what_follows_a_stored_final_is_told_by_the_other_daemon(),
+        a_repeat_takes_over_the_job_of_a_message_that_is_gone(),
     );
+}
+
+async fn a_repeat_takes_over_the_job_of_a_message_that_is_gone() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let context = jetstream::new(nats.client().await);
+    // The server itself would drop the repeat for as long as it remembers the id.
+    let config = jetstream::stream::Config {
+        name: "HARK_AUDIO".into(),
+        subjects: vec!["hark.audio.>".into()],
+        retention: jetstream::stream::RetentionPolicy::WorkQueue,
+        duplicate_window: std::time::Duration::from_millis(100),
+        ..Default::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    let retrying = one.next_event("job.retrying").await;
+    one.kill();
+    stream.delete_message(1).await.unwrap();
+    service.set_faults(json!([])).await;
+    let mut two = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    nothing_waits(&nats).await;
+    let all = jobs(&mut two).await;
+    assert_eq!(all.keys().collect::<Vec<_>>(), [retrying.job()]);
 }
 
 async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {

@@ -202,6 +202,11 @@ impl Claim {
         self.plan.as_ref()
     }
 
+    /// Of the message that it was made for.
+    pub(super) fn sequence(&self) -> Option<u64> {
+        self.place.split_once('.')?.1.split('@').next()?.parse().ok()
+    }
+
     /// It is another message's that came to the same key: one with the same id in another stream (ids are their senders', and two
     /// streams have two senders), or one of a stream that was deleted and counts from one again.
     pub(super) fn is_foreign(&self, message_id: Option<&str>, place: &str) -> bool {
@@ -332,5 +337,6 @@ mod tests {
         assert!(!claim.is_foreign(None, "ONE.1@5") && !claim.is_foreign(Some("a"), "ONE.2@6"));
         assert!(claim.is_foreign(None, "ONE.1@6"), "the stream was made anew");
         assert!(claim.is_foreign(Some("a"), "TWO.1@5"));
+        assert_eq!(claim.sequence(), Some(1));
     }
 }

@@ -5,6 +5,7 @@
 
 mod claim;
 mod consumer;
+mod heir;
 mod held;
 mod message;
 mod remains;
@@ -297,6 +298,13 @@ impl Subject {
                 warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
                 return Ok(());
             }
+        };
+        let (verdict, claim) = match verdict {
+            Verdict::Wait => match self.inherit(&ticket, delivery, &claim).await {
+                Some(inherited) => (Verdict::TakeOver, inherited),
+                None => (verdict, claim),
+            },
+            _ => (verdict, claim),
         };
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some(job)) => {

@@ -207,6 +207,22 @@ impl Claims {
         }
     }
 
+    /// Makes a claim the message's that waited for it, with us as its owner. `None`: it is not as it was, so somebody is at work on it.
+    pub(super) async fn inherit(
+        &self,
+        ticket: &Ticket,
+        delivery: i64,
+        claim: &Claim,
+    ) -> Result<Option<Claim>, Unconfirmed> {
+        let (revision, found) = self.read(&ticket.key).await?;
+        if found.as_ref() != Some(claim) {
+            return Ok(None);
+        }
+        let mut mine = claim.clone();
+        (mine.owner, mine.place, mine.delivery) = (self.0.me, ticket.place.clone(), delivery);
+        Ok(self.update(&ticket.key, &mine, revision).await?.then_some(mine))
+    }
+
     /// Whether the last event of a message's job is stored, whoever worked on it.
     pub(super) async fn is_over(
         &self,
