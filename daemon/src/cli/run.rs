@@ -30,8 +30,10 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
         .build()
         .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
+        // From here on: a signal that comes while the daemon is built is heard when it runs.
+        let stop = stop();
         let daemon = Daemon::build(config, file).await?;
-        daemon.run(stop()).await
+        daemon.run(stop).await
     });
     // Blocking reads that hang (a dead network file system) do not keep the process from ending.
     runtime.shutdown_background();
@@ -45,17 +47,19 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     }
 }
 
-/// Resolves at the first signal; from then on the second one ends the process.
-async fn stop() {
+/// Listens from now on. Resolves at the first signal; from then on the second one ends the process.
+fn stop() -> impl Future<Output = ()> + Send + 'static {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        // Without handlers the signals' default applies: the process ends at once, and the ledger copes.
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    tokio::spawn(async move {
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            // Without handlers the signals' default applies: the process ends at once, and the ledger copes.
+            return std::future::pending().await;
+        };
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        #[allow(clippy::disallowed_methods, reason = "a second signal means: now")]
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            #[allow(clippy::disallowed_methods, reason = "a second signal means: now")]
+            std::process::exit(130);
+        });
+    }
 }

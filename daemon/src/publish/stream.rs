@@ -39,7 +39,9 @@ pub async fn ensure_event_streams(
     }
     if nats.store_partials {
         let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
-        ensure(context, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
+        let stream =
+            ensure(context, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
+        captures(&stream.cached_info().config, &subjects.partials())?;
     }
     Ok(stream)
 }
