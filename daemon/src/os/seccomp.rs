@@ -100,9 +100,6 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     // And two that have the kernel send signals to whom one likes, as three of fcntl.
     refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
     refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
-    // Times of a file by its name; those of an open file have no name.
-    let named = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
-    refused.insert(libc::SYS_utimensat, vec![rule(&[named])?]);
     // Internet families and the one that getaddrinfo asks the kernel with, or none.
     let mut foreign = Vec::new();
     if network {
@@ -129,14 +126,16 @@ const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const FILE_SETATTR: c_long = 469;
 
-/// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner, times and length by its name, which
-/// landlock does not look at; memory that the limits do not count and that outlives the process.
+/// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner and times, which landlock does not
+/// look at and for which a file that may only be read is enough, and its length by its name; memory that the limits do not count and that outlives the process.
 const DANGEROUS: &[c_long] = &[
     FCHMODAT2,
     SETXATTRAT,
     REMOVEXATTRAT,
     FILE_SETATTR,
+    libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_fsetxattr,
     libc::SYS_fremovexattr,
@@ -152,6 +151,7 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_shmat,
     libc::SYS_shmget,
     libc::SYS_truncate,
+    libc::SYS_utimensat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]
