@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::worker::{Answer, PACKET, Ready, Request};
 use super::{Probe, ProbeError};
 use crate::http::metrics::Metrics;
-use crate::os::{ChildCommand, Limits, PacketSocket};
+use crate::os::{ChildCommand, Limits, PacketSocket, cpu_time};
 
 /// A worker's time for one file; a gigabyte of frames from a slow disk needs some.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -175,10 +175,9 @@ impl Worker {
         Ok(answer)
     }
 
-    /// What it has worked so far, where the kernel tells.
+    /// What it has worked so far.
     fn cpu_time(&self) -> Option<Duration> {
-        let statistics = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()?)).ok()?;
-        statistics.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        self.child.id().and_then(cpu_time)
     }
 
     /// How it died, in a few words; ends it if it has not.

@@ -17,7 +17,7 @@ pub mod spawn;
 mod tests;
 
 pub use child::{Limits, enter};
-pub use clock::cautious_now;
+pub use clock::{cautious_now, cpu_time};
 pub use lease::{Lease, has_writers};
 pub use limits::{free_bytes, is_shortage, keep_memory_private, raise_nofile_limit, reserve_bytes};
 pub use packet::PacketSocket;

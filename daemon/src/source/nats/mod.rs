@@ -100,7 +100,7 @@ pub struct Surroundings {
     pub claims: Claims,
     /// How a job that another daemon had is gone on with in the stream of events.
     pub step_in: StepIn,
-    /// Permits for tasks in flight at the service; a task that is taken over holds one.
+    /// Tasks in flight at the service; one that is taken over is among them.
     pub tasks: Arc<InFlight>,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
