@@ -14,6 +14,7 @@ mod filetrans;
 mod flash;
 mod in_flight;
 pub mod lanes;
+mod list;
 mod queue;
 mod rate;
 pub mod route;
@@ -226,7 +227,7 @@ impl Recognizer {
         since: Timestamp,
         tasks: &HashSet<String>,
     ) -> Result<HashMap<String, bool>, Error> {
-        let ended = tasks::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await;
+        let ended = list::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await;
         self.reread_if_refused(ended).await
     }
 

@@ -1,0 +1,258 @@
+//! The service's list of tasks, page by page. Nobody documents its rows well, so that much is accepted.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tracing::debug;
+
+use super::client::{Client, missing, unanswered};
+use super::error::{Error, Verdict};
+use super::queue::Pace;
+
+/// A row of the task list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TaskRow {
+    pub(super) task_id: String,
+    /// `PENDING`, `RUNNING`, `SUCCEEDED`, …
+    pub(super) status: String,
+    pub(super) created: Option<Timestamp>,
+}
+
+/// Tasks of a model that were made in a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) model: &'a str,
+    pub(super) since: Timestamp,
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Span<'_> {
+    /// Whether a task that was made then may be in it; where nobody says when, it may.
+    pub(super) fn takes(&self, created: Option<Timestamp>) -> bool {
+        let is_before = |created: Timestamp| created < self.since - MARGIN;
+        let is_after = |created: Timestamp| self.until.is_some_and(|until| created > until + MARGIN);
+        created.is_none_or(|created| !is_before(created) && !is_after(created))
+    }
+}
+
+/// Most rows that the service gives at once.
+const PAGE: usize = 100;
+/// How often a page is asked for.
+const PAGE_TRIES: u32 = 4;
+/// Pages read at most, newest first: with 100 submits a minute, those of the last three hours.
+const PAGES: usize = 200;
+/// Pages read to hear how a thousand tasks stand: some may be strangers'.
+const SURVEY_PAGES: usize = 40;
+/// Clocks differ, and the request left before it was given up.
+const MARGIN: Duration = Duration::from_secs(600);
+
+pub(super) const SUCCEEDED: &str = "SUCCEEDED";
+
+/// All rows of a span, and whether these are all.
+pub(super) async fn everything(
+    client: &Client,
+    pace: &Pace,
+    span: &Span<'_>,
+) -> Result<(Vec<TaskRow>, bool), Error> {
+    let (mut rows, mut seen) = (Vec::new(), HashSet::new());
+    for number in 1..=PAGES {
+        let mut tries = 1;
+        let page = loop {
+            match page(client, pace, span, number).await {
+                // One page that does not come is no reason to begin anew.
+                Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
+                    debug!(number, %error, "a page of the task list does not come");
+                    tries += 1;
+                }
+                outcome => break outcome?,
+            }
+        };
+        let before = seen.len();
+        seen.extend(page.listed);
+        rows.extend(page.rows);
+        // A list that does not say how long it is ends where a page brings nothing new. A short page proves nothing: not every service
+        // gives as many rows as it is asked for.
+        if page.is_last.unwrap_or(seen.len() == before) {
+            return Ok((rows, true));
+        }
+    }
+    Ok((rows, false))
+}
+
+/// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
+pub(crate) async fn survey(
+    client: &Client,
+    pace: &Pace,
+    model: &str,
+    since: Timestamp,
+    tasks: &HashSet<String>,
+) -> Result<HashMap<String, bool>, Error> {
+    let span = Span { model, since, until: None };
+    let mut ended = HashMap::new();
+    for number in 1..=SURVEY_PAGES {
+        let page = page(client, pace, &span, number).await?;
+        let is_last = page.is_last.unwrap_or(page.listed.len() < PAGE);
+        let ours = page.rows.into_iter().filter(|row| tasks.contains(&row.task_id));
+        ended.extend(ours.map(|row| (row.has_ended(), row.task_id)).map(|(ended, task)| (task, ended)));
+        if is_last || ended.len() == tasks.len() {
+            break;
+        }
+    }
+    Ok(ended)
+}
+
+/// A page of the list.
+struct Page {
+    /// Rows that are in the span, newest first.
+    rows: Vec<TaskRow>,
+    /// The ids of all its rows.
+    listed: Vec<String>,
+    /// `None`: the service does not say.
+    is_last: Option<bool>,
+}
+
+async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> Result<Page, Error> {
+    // Nobody documents the zone. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then more
+    // is listed. An end written so would leave ours out.
+    let start = (span.since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
+    let query = [
+        ("page_no", number.to_string()),
+        ("page_size", PAGE.to_string()),
+        ("start_time", start),
+        ("model_name", span.model.to_owned()),
+    ];
+    let call = client.get(&["tasks"]).query(&query);
+    let answer = pace
+        .free(async {
+            let response = call.send().await.map_err(unanswered)?;
+            client.json(response).await.map_err(Error::of_a_free_call)
+        })
+        .await?;
+    let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
+    Ok(Page {
+        rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
+        listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
+        is_last: is_last(&answer, number, listed.len()),
+    })
+}
+
+/// Whether page `number` with so many `rows` is the last one, by the answer's paging numbers; `None` where there are none.
+fn is_last(answer: &Value, number: usize, rows: usize) -> Option<bool> {
+    let number_of = |names: &[&str]| {
+        let places = [answer, &answer["output"], &answer["data"]];
+        places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_u64()))
+    };
+    if rows == 0 {
+        return Some(true);
+    }
+    if let Some(pages) = number_of(&["total_page", "total_pages"]) {
+        return Some(number as u64 >= pages);
+    }
+    let size = number_of(&["page_size"]);
+    match number_of(&["total", "total_count"]) {
+        // A page before the last one is full, whatever was asked for.
+        Some(total) => Some(number as u64 * size.unwrap_or(rows as u64).max(rows as u64) >= total),
+        None => size.filter(|size| *size > rows as u64).map(|_| true),
+    }
+}
+
+/// Documents and SDKs disagree about the field, and about whether the answer is flat.
+fn rows_of(answer: &Value) -> Option<&Vec<Value>> {
+    [answer, &answer["output"], &answer["data"]]
+        .into_iter()
+        .find_map(|place| ["tasks", "data", "rows"].iter().find_map(|name| place.get(name)?.as_array()))
+}
+
+impl TaskRow {
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.status.as_str(), SUCCEEDED | "FAILED" | "CANCELED" | "CANCELLED" | "UNKNOWN")
+    }
+}
+
+fn text_of<'a>(row: &'a Value, names: &[&str]) -> Option<&'a str> {
+    let places = [row, &row["output"]];
+    places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_str()))
+}
+
+fn read_row(row: &Value, span: &Span<'_>) -> Option<TaskRow> {
+    let text = |names: &[&str]| text_of(row, names);
+    // A name without a date stands for one with a date, and either may be listed.
+    let is_same = |other: &str| other.starts_with(span.model) || span.model.starts_with(other);
+    if text(&["model_name", "model"]).is_some_and(|other| !is_same(other)) {
+        return None;
+    }
+    // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request, and after its end.
+    let created = row["gmt_create"].as_i64().and_then(|time| Timestamp::from_millisecond(time).ok());
+    if !span.takes(created) {
+        return None;
+    }
+    let task_id = text(&["task_id"])?.to_owned();
+    Some(TaskRow {
+        task_id,
+        status: text(&["task_status", "status"]).unwrap_or_default().to_ascii_uppercase(),
+        created,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn span(since: i64, until: Option<i64>) -> Span<'static> {
+        let time = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        Span { model: "m", since: time(since), until: until.map(time) }
+    }
+
+    #[test]
+    fn rows_are_found_wherever_they_stand() {
+        let rows = json!([{"task_id": "a", "status": "SUCCEEDED"}, {"output": {"task_id": "b", "task_status": "RUNNING"}}]);
+        for answer in [
+            json!({"tasks": rows}),
+            json!({"data": rows}),
+            json!({"output": {"tasks": rows}}),
+            json!({"data": {"tasks": rows}}),
+        ] {
+            let listed = rows_of(&answer).unwrap();
+            let read: Vec<_> = listed.iter().filter_map(|row| read_row(row, &span(0, None))).collect();
+            assert_eq!(read.len(), 2, "{answer}");
+            assert_eq!((read[1].task_id.as_str(), read[1].status.as_str()), ("b", "RUNNING"));
+        }
+        assert!(rows_of(&json!({"total": 0})).is_none());
+    }
+
+    #[test]
+    fn rows_of_other_models_and_times_are_left_out() {
+        let span = span(2_000, Some(3_000));
+        let row = |model: &str, seconds: i64| json!({"task_id": "a", "status": "PENDING", "model_name": model, "gmt_create": seconds * 1_000});
+        // Ten minutes are left to clocks that differ.
+        let table = [(1_399, false), (1_400, true), (2_500, true), (3_600, true), (3_601, false)];
+        for (created, ours) in table {
+            assert_eq!(read_row(&row("m", created), &span).is_some(), ours, "{created}");
+        }
+        assert!(read_row(&row("n", 2_500), &span).is_none());
+        assert!(read_row(&row("m-2025-11-17", 2_500), &span).is_some(), "the same model by its date");
+        assert!(read_row(&json!({"task_id": "a"}), &span).is_some(), "a row without a time");
+    }
+
+    #[test]
+    fn a_page_is_the_last_only_where_the_service_says_so() {
+        let table = [
+            (json!({"total_page": 3}), 2, 10, Some(false)),
+            (json!({"total_page": 3}), 3, 1, Some(true)),
+            (json!({"output": {"total": 25, "page_size": 10}}), 2, 10, Some(false)),
+            (json!({"total": 25, "page_size": 10}), 3, 5, Some(true)),
+            (json!({"total_count": 20}), 1, 10, Some(false)),
+            (json!({"page_size": 100}), 1, 99, Some(true)),
+            (json!({"page_size": 10}), 1, 10, None),
+            (json!({}), 1, 10, None),
+            (json!({}), 2, 0, Some(true)),
+        ];
+        for (answer, number, rows, expected) in table {
+            assert_eq!(is_last(&answer, number, rows), expected, "{answer} {number} {rows}");
+        }
+    }
+}
