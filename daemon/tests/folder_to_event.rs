@@ -6,7 +6,6 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 
 /// What CONTRACT promises of every event, checked on all of them.
@@ -179,63 +178,6 @@ async fn an_idle_daemon_says_that_the_broker_is_away_and_that_it_is_back() {
         hark.get("/readyz").await.is_some_and(|(status, _)| status == 200)
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments_in_an_object() {
-    // 64 KiB of it are kept free: the text fits once and not twice.
-    let nats = NatsServer::configured("max_payload: 72KB").await;
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let audio = wav(1.0, 1);
-    let text = "and so on ".repeat(500);
-    let sha256: String = Sha256::digest(&audio).iter().map(|byte| format!("{byte:02x}")).collect();
-    let recordings = json!({ sha256: { "text": text } });
-    std::fs::write(&manifest, recordings.to_string()).unwrap();
-    let service = Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await;
-    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
-    hark.drop_file("calls", "long.wav", &audio);
-    hark.ended_jobs(1).await;
-    let last = hark.next_event("transcript.final").await;
-    let object = &last.body["segments_object"];
-    assert!(last.body.get("segments").is_none() && object.is_object(), "{}", last.body);
-    let context = async_nats::jetstream::new(nats.client().await);
-    let store = context.get_object_store(object["bucket"].as_str().unwrap()).await.unwrap();
-    let mut segments = Vec::new();
-    let mut reader = store.get(object["name"].as_str().unwrap()).await.unwrap();
-    tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut segments).await.unwrap();
-    let segments: Value = serde_json::from_slice(&segments).unwrap();
-    assert_eq!((&segments[0]["timing"], &segments[0]["text"]), (&json!("chunk"), &json!(text)));
-    let bucket = context.get_stream("OBJ_HARK_TRANSCRIPTS").await.unwrap();
-    let days = bucket.cached_info().config.max_age.as_secs() / 86_400;
-    assert_eq!(days, 91, "a day longer than the events");
-    let stream = context.get_stream("HARK_EVENTS").await.unwrap();
-    let stored = stream.get_last_raw_message_by_subject(&last.subject).await.unwrap();
-    assert!(stored.payload.starts_with(br#"{"job":"#), "{:?}", stored.payload);
-}
-
-#[tokio::test]
-async fn segments_larger_than_any_message_reach_the_object_all_the_same() {
-    let nats = NatsServer::configured("max_payload: 72KB").await;
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let audio = wav(1.0, 1);
-    let text = "and so on ".repeat(20_000);
-    let sha256: String = Sha256::digest(&audio).iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
-    let service = Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await;
-    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
-    let mut hark = setup.lines("[[route]]\nname = \"default\"\npartials = false\n").start().await;
-    hark.drop_file("calls", "long.wav", &audio);
-    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
-    let object = hark.next_event("transcript.final").await.body["segments_object"].clone();
-    let context = async_nats::jetstream::new(nats.client().await);
-    let store = context.get_object_store("HARK_TRANSCRIPTS").await.unwrap();
-    let mut segments = Vec::new();
-    let mut reader = store.get(object["name"].as_str().unwrap()).await.unwrap();
-    tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut segments).await.unwrap();
-    let segments: Value = serde_json::from_slice(&segments).unwrap();
-    assert_eq!(segments[0]["text"].as_str().unwrap().trim(), text.trim());
 }
 
 #[tokio::test]

@@ -382,3 +382,20 @@ async fn a_daemon_that_was_stopped_and_wakes_sends_and_says_nothing_more_of_lost
     put(&nats, "another", wav(1.0, 9)).await;
     nothing_waits(&nats).await;
 }
+
+#[tokio::test]
+async fn a_job_is_taken_over_although_the_stream_of_its_events_was_deleted() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "150ms"]).await;
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(4.0, 1)).await;
+    one.next_event("transcript.partial").await;
+    // It has nothing to publish, and so does not notice.
+    let mut two = daemon(&nats, &service).start().await;
+    one.kill();
+    jetstream::new(nats.client().await).delete_stream("HARK_EVENTS").await.unwrap();
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert!(jobs.values().all(|events| is_marked(events)), "its first daemon had asked for it");
+}

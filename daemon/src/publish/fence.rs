@@ -8,7 +8,8 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
 use jiff::Timestamp;
 
-use super::large;
+use super::large::{self, Largest};
+use super::stream::ensure_event_streams;
 use super::subject::{Subjects, headers};
 use crate::config::Nats;
 use crate::job::{Job, machine};
@@ -41,11 +42,11 @@ impl Fence {
     /// # Errors
     /// When the stream does not answer. The event may be stored all the same: then the next try comes after it.
     pub async fn step_in(self, job: Job) -> Result<Told, String> {
-        let stream = self
-            .context
-            .get_stream_no_info(&self.nats.events_stream)
+        let stream = ensure_event_streams(&self.context, &self.nats, &self.subjects)
             .await
             .map_err(|error| error.to_string())?;
+        let largest = Largest::default();
+        largest.learn(&stream.cached_info().config);
         let of_job = self.subjects.of_job(&job.source, job.id);
         for _ in 0..TRIES {
             let mut told = told(&stream, &of_job).await?;
@@ -65,7 +66,9 @@ impl Fence {
                 metadata: job.metadata.clone(),
                 body,
             };
-            if let Some(stream_seq) = self.publish(&event, &of_job, told.stream_seq).await? {
+            if let Some(stream_seq) =
+                self.publish(&event, &of_job, told.stream_seq, largest.message(&self.context)).await?
+            {
                 told.sequence += 1;
                 told.stream_seq = stream_seq;
                 return Ok(told);
@@ -75,15 +78,21 @@ impl Fence {
     }
 
     /// `None`: another event was quicker.
-    async fn publish(&self, event: &Event, of_job: &str, expected: u64) -> Result<Option<u64>, String> {
+    async fn publish(
+        &self,
+        event: &Event,
+        of_job: &str,
+        expected: u64,
+        largest: usize,
+    ) -> Result<Option<u64>, String> {
         let kind = event.kind().to_string();
         let sequence = event.sequence.unwrap_or_default().to_string();
         let mut headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
         headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
-        let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-        let body = large::fit(&self.context, &self.nats, event.job, &kind, &body).await?;
+        let body = serde_json::to_vec(event).map_err(|error| error.to_string())?.into();
+        let body = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await?;
         let message = PublishMessage::build().headers(headers).payload(body);
         let subject = self.subjects.event(&kind, &event.source, event.job);
         let sent = self.context.send_publish(subject, message).await;

@@ -1,10 +1,11 @@
 //! Events that would not fit into a message: a final's segments go to an object store and the event names the object; of other events
 //! what is too long is cut. An event that could never be published would keep its job from ever ending.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::{self, GetErrorKind};
+use async_nats::jetstream::{Context, stream};
 use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Kind, ObjectRef, TranscriptFinal};
 use serde::Serialize;
@@ -23,14 +24,37 @@ const OUTLIVES: Duration = Duration::from_secs(86_400);
 
 /// Kept free for headers and for what a server in between may add.
 const MARGIN: usize = 64 << 10;
-/// What is left beside the margin has to hold an event worth reading; of a smaller `max_payload` events take half.
+/// What is left beside the margin has to hold an event worth reading; of a smaller message events take half.
 const LEAST: usize = 4 << 10;
 /// As large as the object store makes them by itself.
 const LARGEST_CHUNK: usize = 128 << 10;
 /// Strings that are shorter are not cut: names, hashes, times and the words of the schema.
 const SHORT: usize = 128;
 
-/// The body of an event, made to fit the server's `max_payload`.
+/// The largest message that may be published: the server's `max_payload`, or the stream's own limit where that is lower.
+#[derive(Debug, Default)]
+pub struct Largest {
+    /// `max_msg_size` of the stream of events; 0: none.
+    of_stream: AtomicUsize,
+}
+
+impl Largest {
+    /// Learns the stream's limit; an operator may change it at any time.
+    pub fn learn(&self, stream: &stream::Config) {
+        self.of_stream.store(usize::try_from(stream.max_message_size).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Bytes; 0 for a client that has not connected yet. It does not publish either.
+    pub fn message(&self, context: &Context) -> usize {
+        let of_server = context.client().server_info().max_payload;
+        match self.of_stream.load(Ordering::Relaxed) {
+            0 => of_server,
+            of_stream => of_server.min(of_stream),
+        }
+    }
+}
+
+/// The body of an event, made to fit into a message of `largest` bytes.
 ///
 /// # Errors
 /// A sentence, when the object store does not take the segments now.
@@ -39,12 +63,12 @@ pub async fn fit(
     nats: &Nats,
     job: Uuid,
     kind: &str,
-    body: &[u8],
+    body: &Bytes,
+    largest: usize,
 ) -> Result<Bytes, String> {
-    let max_payload = context.client().server_info().max_payload;
-    let limit = limit(max_payload);
+    let limit = limit(largest);
     if body.len() <= limit {
-        return Ok(Bytes::copy_from_slice(body));
+        return Ok(body.clone());
     }
     let unreadable = |error: &dyn std::fmt::Display| format!("an event is unreadable: {error}");
     let kind: Kind = kind.parse().map_err(|error| unreadable(&error))?;
@@ -60,18 +84,19 @@ pub async fn fit(
     match abridged(event, &kind, limit)? {
         Some(body) => Ok(body.into()),
         None => Err(format!(
-            "an event of {} bytes cannot be cut to fit the server's max_payload of {max_payload}; raise max_payload",
+            "an event of {} bytes cannot be cut to fit a message of {largest} bytes; raise max_payload of the server or max_msg_size of the \
+             stream",
             body.len()
         )),
     }
 }
 
-/// Bytes that a body may have. A client that has not connected yet knows no `max_payload` (0); it does not publish either.
-fn limit(max_payload: usize) -> usize {
-    match max_payload.checked_sub(MARGIN) {
-        _ if max_payload == 0 => usize::MAX,
+/// Bytes that a body may have in a message of `largest` bytes (0: not known yet).
+fn limit(largest: usize) -> usize {
+    match largest.checked_sub(MARGIN) {
+        _ if largest == 0 => usize::MAX,
         Some(limit) if limit >= LEAST => limit,
-        _ => max_payload / 2,
+        _ => largest / 2,
     }
 }
 
@@ -131,7 +156,7 @@ fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8
         let body = serialized(&event)?;
         let excess = body.len().saturating_sub(limit);
         if excess == 0 {
-            warn!(job = %event.job, %kind, bytes = whole.len(), limit, "an event was too large for the server's max_payload and is cut");
+            warn!(job = %event.job, %kind, bytes = whole.len(), limit, "an event was too large for a message and is cut");
             return Ok(Some(body));
         }
         let mut value = serde_json::to_value(&event).map_err(|error| error.to_string())?;
@@ -172,7 +197,7 @@ fn shorten(body: &mut Body, excess: usize) {
         }
         Body::AlertRaised(alert) | Body::AlertRetracted(alert) => cut(&mut alert.quote, excess),
         Body::Plugin(event) => {
-            event.data = json!({"error": "the plugin's event is larger than the server's max_payload"});
+            event.data = json!({"error": "the plugin's event is larger than a message may be"});
         }
         _ => {}
     }

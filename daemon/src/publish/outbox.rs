@@ -3,29 +3,25 @@
 //! Each event names its predecessor, so the server itself refuses a second, a missing or a late one. Jobs go side by side, the
 //! events of one job one after the other. What was acknowledged is taken out of the ledger in batches while others are under way.
 
+mod deliver;
+
 use std::collections::{HashMap, VecDeque};
-use std::error::Error;
 use std::time::Duration;
 
-use async_nats::connection::State as Connection;
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::Kind;
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::error;
 use uuid::Uuid;
 
-use super::fence::told;
-use super::large;
+use super::large::Largest;
 use super::stream::ensure_event_streams;
-use super::subject::{Subjects, headers};
+use super::subject::Subjects;
 use crate::config::Nats;
 use crate::http::metrics::Metrics;
 use crate::job::Duty;
@@ -34,7 +30,7 @@ use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::logging::Seldom;
 use crate::source::jetstream::until_it_works;
-use crate::source::nats::{Claims, Standing};
+use crate::source::nats::Claims;
 
 /// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
 const ROWS: usize = 2_048;
@@ -61,6 +57,7 @@ pub struct Outbox {
     ready: watch::Sender<Result<(), String>>,
     looks: Semaphore,
     gone: Seldom,
+    largest: Largest,
 }
 
 /// The events of one job that are in memory.
@@ -99,6 +96,7 @@ impl Outbox {
             ready,
             looks: Semaphore::new(LOOKS),
             gone: Seldom::default(),
+            largest: Largest::default(),
         }
     }
 
@@ -210,219 +208,13 @@ impl Outbox {
         let report = |state: Result<(), String>| {
             self.ready.send_modify(|now| *now = state);
         };
-        until_it_works("the events' stream", report, || {
+        let stream = until_it_works("the events' stream", report, || {
             ensure_event_streams(&self.context, &self.nats, &self.subjects)
         })
-        .await
+        .await;
+        self.largest.learn(&stream.cached_info().config);
+        stream
     }
-
-    /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
-    async fn deliver(
-        &self,
-        stream: &Stream,
-        row: Row,
-        mut expected: u64,
-    ) -> Result<(Row, Option<u64>), LedgerError> {
-        let mut pause = Duration::from_millis(50);
-        let subject = self.subjects.event(&row.kind, &row.source, row.job);
-        let of_job = self.subjects.of_job(&row.source, row.job);
-        loop {
-            let failure = match self.publish(&row, &subject, &of_job, expected).await {
-                Ok(stream_seq) => {
-                    self.say_ready();
-                    return Ok((row, Some(stream_seq)));
-                }
-                Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
-                    Ok(None) => return Ok((row, None)),
-                    Ok(Some(Some(last))) if last.sequence >= row.sequence => {
-                        return Ok((row, Some(last.stream_seq)));
-                    }
-                    Ok(Some(last)) => {
-                        let found = last.map_or(0, |last| last.stream_seq);
-                        // The same place again: the server is not done with what it told us; asking at once would spin.
-                        if found != expected {
-                            debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
-                            expected = found;
-                            continue;
-                        }
-                        "the stream's last event of this job is refused as predecessor".to_owned()
-                    }
-                    Err(reason) => reason,
-                },
-                Err(Refusal::NoStream) => {
-                    // Every event under way finds out for itself.
-                    let failure = self.make_again(&subject).await;
-                    if self.gone.is_time() {
-                        warn!(reason = failure, "events cannot be stored now; they wait in the outbox");
-                    }
-                    self.ready.send_modify(|state| *state = Err(failure));
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                    continue;
-                }
-                Err(Refusal::NotNow(reason)) => reason,
-            };
-            self.say_waiting(&failure);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Makes the stream again if it is gone; says why nobody took an event on this subject.
-    async fn make_again(&self, subject: &str) -> String {
-        match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
-            Ok(_) => format!("the stream {} did not take {subject} for a moment", self.nats.events_stream),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    async fn publish(&self, row: &Row, subject: &str, of_job: &str, expected: u64) -> Result<u64, Refusal> {
-        // The client would keep each try, body and all, until it is connected again.
-        if self.context.client().connection_state() != Connection::Connected {
-            return Err(Refusal::NotNow("NATS is not connected".into()));
-        }
-        let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body);
-        let body = body.await.map_err(Refusal::NotNow)?;
-        let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
-        let message = PublishMessage::build().headers(headers).payload(body);
-        let sent = self.context.send_publish(subject.to_owned(), message).await;
-        let outcome = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(acknowledgement) => Ok(acknowledgement.sequence),
-            Err(error) => Err(match error.kind() {
-                PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
-                PublishErrorKind::StreamNotFound => Refusal::NoStream,
-                // Where somebody listens to the subject, the server does not say that no stream does.
-                PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
-                _ => Refusal::NotNow(self.reason(&error)),
-            }),
-        }
-    }
-
-    async fn stream_is_gone(&self) -> bool {
-        let asked = self.context.get_stream(&self.nats.events_stream).await;
-        asked.is_err_and(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::STREAM_NOT_FOUND,
-            _ => false,
-        })
-    }
-
-    /// The server's own words, and where it has no room, what its operator can do.
-    fn reason(&self, error: &PublishError) -> String {
-        const NO_ROOM: [ErrorCode; 5] = [
-            ErrorCode::STREAM_STORE_FAILED,
-            ErrorCode::INSUFFICIENT_RESOURCES,
-            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-            ErrorCode::MEMORY_RESOURCES_EXCEEDED,
-        ];
-        if error.kind() == PublishErrorKind::TimedOut {
-            // nats-server 2.15.1 answers a full disk with silence, also when there is room again.
-            return format!(
-                "the stream {} acknowledges nothing within {} s; see the nats-server's log: a stream whose disk was full stands still until \
-                 the server is restarted",
-                self.nats.events_stream,
-                ACK_TIMEOUT.as_secs()
-            );
-        }
-        let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-        match refusal.filter(|refusal| NO_ROOM.contains(&refusal.error_code())) {
-            Some(refusal) => format!(
-                "the stream {} takes no more: {refusal}; raise its limits or the account's, or make room on the disk of the nats-server's store",
-                self.nats.events_stream
-            ),
-            None => error.to_string(),
-        }
-    }
-
-    /// The job's last event in the stream; `Ok(None)` where the job is no longer ours: then those events may be another's, and the row
-    /// is gone.
-    async fn last_if_ours(
-        &self,
-        stream: &Stream,
-        of_job: &str,
-        row: &Row,
-    ) -> Result<Result<Option<Option<LastStored>>, String>, LedgerError> {
-        let look = self.looks.acquire().await;
-        let found = self.ledger.find(row.job).await?;
-        drop(look);
-        let Some(job) = found else { return Ok(Ok(None)) };
-        match self.claims.look(&job).await {
-            Ok(Standing::Ours) => {}
-            Ok(Standing::Lost) => {
-                self.claims.let_go(job.id).await?;
-                return Ok(Ok(None));
-            }
-            Err(unconfirmed) => return Ok(Err(unconfirmed.to_string())),
-        }
-        let id = row.id;
-        // Ours again, after another daemon had it: the rows of the first time are gone.
-        let look = self.looks.acquire().await;
-        let waits = self.ledger.read(move |connection| outbox::waits(connection, id)).await?;
-        drop(look);
-        if !waits {
-            return Ok(Ok(None));
-        }
-        Ok(self.last_stored(stream, of_job).await.map(Some))
-    }
-
-    /// The job's last event in the stream.
-    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Option<LastStored>, String> {
-        #[derive(Deserialize)]
-        struct Numbered {
-            sequence: Option<u64>,
-        }
-        match stream.get_last_raw_message_by_subject(of_job).await {
-            Ok(message) => {
-                let body: Numbered = serde_json::from_slice(&message.payload)
-                    .map_err(|error| format!("a stored event on {of_job} is not ours: {error}"))?;
-                if let Some(sequence) = body.sequence {
-                    return Ok(Some(LastStored { sequence, stream_seq: message.sequence }));
-                }
-                // The stream took partials once: what is stored in order stands among them, and the next event after them.
-                let told = told(stream, of_job).await?;
-                Ok(Some(LastStored { sequence: told.sequence, stream_seq: told.stream_seq }))
-            }
-            Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                _ => Err(error.to_string()),
-            },
-        }
-    }
-
-    fn say_waiting(&self, reason: &str) {
-        let first =
-            self.ready.send_if_modified(|state| std::mem::replace(state, Err(reason.to_owned())).is_ok());
-        if first {
-            warn!(reason, "events cannot be stored now; they wait in the outbox");
-        }
-    }
-
-    fn say_ready(&self) {
-        self.ready.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err());
-    }
-}
-
-/// Why an event was not stored.
-enum Refusal {
-    /// Error 10071: the predecessor is another.
-    OutOfOrder,
-    /// Nobody answers on its subject.
-    NoStream,
-    /// Anything that may pass.
-    NotNow(String),
-}
-
-/// What the stream has of a job.
-struct LastStored {
-    sequence: u64,
-    stream_seq: u64,
 }
 
 async fn commit(

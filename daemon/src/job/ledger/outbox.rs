@@ -1,5 +1,6 @@
 //! The outbox: stored events that JetStream has not acknowledged.
 
+use bytes::Bytes;
 use hark_sdk::event::Event;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -22,7 +23,7 @@ pub struct Row {
     /// RFC 3339.
     pub time: String,
     /// The JSON body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Stream sequence of the job's last acknowledged event, 0 for none.
     pub stream_seq: u64,
 }
@@ -93,7 +94,7 @@ pub fn after(
             kind: row.get(3)?,
             sequence: row.get(4)?,
             time: row.get(5)?,
-            body,
+            body: body.into(),
             stream_seq: row.get(7)?,
         });
     }

@@ -1,0 +1,131 @@
+//! Finals that no message can hold: the event keeps its frame, and its segments are in an object.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use async_nats::jetstream::{self, Context, stream};
+use futures::StreamExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use support::{CEILING, Emulator, Hark, NatsServer, Setup, wait_until, wav};
+use tokio::io::AsyncReadExt;
+
+/// A stand-in that hears `text` in `audio`.
+async fn service_that_hears(text: &str, audio: &[u8]) -> Emulator {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest.json");
+    let sha256: String = Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
+    Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await
+}
+
+/// Partials of such a text would be thousands.
+fn without_partials(nats: &NatsServer, service: &Emulator) -> Setup {
+    let setup = Hark::new().nats(nats).asr(service).folder("calls");
+    setup.lines("[[route]]\nname = \"default\"\npartials = false\n")
+}
+
+async fn segments_of(context: &Context, last: &Value) -> Value {
+    let place = &last["segments_object"];
+    assert!(last.get("segments").is_none() && place.is_object(), "{last}");
+    let store = context.get_object_store(place["bucket"].as_str().unwrap()).await.unwrap();
+    let mut segments = Vec::new();
+    store.get(place["name"].as_str().unwrap()).await.unwrap().read_to_end(&mut segments).await.unwrap();
+    serde_json::from_slice(&segments).unwrap()
+}
+
+async fn change(context: &Context, change: impl FnOnce(&mut stream::Config)) {
+    let mut config = context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
+    change(&mut config);
+    context.update_stream(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments_in_an_object() {
+    // 64 KiB of it are kept free: the text fits once and not twice.
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(500));
+    let service = service_that_hears(&text, &audio).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    hark.drop_file("calls", "long.wav", &audio);
+    hark.ended_jobs(1).await;
+    let last = hark.next_event("transcript.final").await;
+    let context = jetstream::new(nats.client().await);
+    let segments = segments_of(&context, &last.body).await;
+    assert_eq!((&segments[0]["timing"], &segments[0]["text"]), (&json!("chunk"), &json!(text)));
+    let bucket = context.get_stream("OBJ_HARK_TRANSCRIPTS").await.unwrap();
+    let days = bucket.cached_info().config.max_age.as_secs() / 86_400;
+    assert_eq!(days, 91, "a day longer than the events");
+    let stream = context.get_stream("HARK_EVENTS").await.unwrap();
+    let stored = stream.get_last_raw_message_by_subject(&last.subject).await.unwrap();
+    assert!(stored.payload.starts_with(br#"{"job":"#), "{:?}", stored.payload);
+}
+
+#[tokio::test]
+async fn segments_larger_than_any_message_reach_the_object_all_the_same() {
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(20_000));
+    let service = service_that_hears(&text, &audio).await;
+    let mut hark = without_partials(&nats, &service).start().await;
+    hark.drop_file("calls", "long.wav", &audio);
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    let last = hark.next_event("transcript.final").await;
+    let segments = segments_of(&jetstream::new(nats.client().await), &last.body).await;
+    assert_eq!(segments[0]["text"].as_str().unwrap().trim(), text.trim());
+}
+
+#[tokio::test]
+async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind() {
+    let nats = NatsServer::start().await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(2_000));
+    let service = service_that_hears(&text, &audio).await;
+    let mut hark = without_partials(&nats, &service).start().await;
+    let context = jetstream::new(nats.client().await);
+    hark.drop_file("calls", "whole.wav", &audio);
+    assert!(hark.next_event("transcript.final").await.body["segments"].is_array());
+    hark.ended_jobs(1).await;
+    // Half of it is for the headers.
+    change(&context, |config| config.max_message_size = 32 << 10).await;
+    hark.drop_file("calls", "cut.wav", &audio);
+    let last = hark.next_event("transcript.final").await;
+    assert_eq!(segments_of(&context, &last.body).await[0]["text"], text);
+    assert!(last.body["text"].as_str().unwrap().len() > 12 << 10, "as much of the text as fits");
+    assert_eq!(hark.ended_jobs(2).await[1].kind(), "job.completed");
+    // After a start it is known from the beginning.
+    assert!(hark.stop().await.success());
+    hark.restart().await;
+    hark.drop_file("calls", "again.wav", &audio);
+    assert_eq!(hark.ended_jobs(3).await[2].kind(), "job.completed");
+}
+
+#[tokio::test]
+async fn segments_of_a_final_that_waits_are_put_away_once() {
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(2_000));
+    let service = service_that_hears(&text, &audio).await;
+    let mut hark = without_partials(&nats, &service).start().await;
+    let context = jetstream::new(nats.client().await);
+    // Room for the events before the final: accepted, submitted, its language and its emotion.
+    change(&context, |config| {
+        config.discard = stream::DiscardPolicy::New;
+        config.max_messages = 4;
+    })
+    .await;
+    let client = nats.client().await;
+    let mut tries = client.subscribe("hark.event.transcript.final.>").await.unwrap();
+    client.flush().await.unwrap();
+    hark.drop_file("calls", "long.wav", &audio);
+    for _ in 0..3 {
+        tokio::time::timeout(CEILING, tries.next()).await.expect("the final is tried again");
+    }
+    let bucket =
+        async || context.get_stream("OBJ_HARK_TRANSCRIPTS").await.unwrap().cached_info().state.clone();
+    assert_eq!(bucket().await.last_sequence, 4, "three chunks, and the object's own entry");
+    change(&context, |config| config.max_messages = -1).await;
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    assert_eq!(bucket().await.last_sequence, 4);
+    wait_until("/readyz to be 200", CEILING, async || {
+        hark.get("/readyz").await.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+}
