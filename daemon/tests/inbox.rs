@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use serde_json::json;
 use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, wait_until, wav};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -265,4 +266,47 @@ async fn a_source_with_another_name_than_before_acknowledges_what_the_old_one_to
     hark.restart().await;
     hark.ended_jobs(1).await;
     wait_until("the message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
+}
+
+/// Publishes bytes that no client would: as they are, behind the protocol's frame.
+async fn put_raw(nats: &NatsServer, head: &[u8], payload: &[u8]) {
+    let mut stream = tokio::net::TcpStream::connect(nats.url().trim_start_matches("nats://")).await.unwrap();
+    let (size, total) = (head.len(), head.len() + payload.len());
+    let frame =
+        format!("CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB hark.audio.inbox {size} {total}\r\n");
+    let bytes = [frame.as_bytes(), head, payload, b"\r\nPING\r\n"].concat();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answers = tokio::io::BufReader::new(stream).lines();
+    while let Some(line) = answers.next_line().await.unwrap() {
+        assert!(!line.starts_with("-ERR"), "{line}");
+        if line == "PONG" {
+            return;
+        }
+    }
+    panic!("the server hung up");
+}
+
+#[tokio::test]
+async fn headers_that_cannot_be_read_are_answered_once_and_hold_nothing_up() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    let context = jetstream::new(nats.client().await);
+    for head in [
+        &b"NATS/1.0\r\nCall Name: a\r\n\r\n"[..],
+        b"NATS/1.0\r\nHark-Name: \xff\xfe\r\n\r\n",
+        b"NATS/1.0\r\nno colon here\r\n\r\n",
+    ] {
+        put_raw(&nats, head, b"speech of a caller").await;
+    }
+    put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 5)).await;
+    wait_until("every message to be settled", support::REDELIVERY, async || waiting(&context).await == 0)
+        .await;
+    let ended = hark.ended_jobs(4).await;
+    let codes: Vec<&str> = ended.iter().filter_map(|event| event.body["error"]["code"].as_str()).collect();
+    assert_eq!(codes, ["UnreadableHeaders"; 3]);
+    assert_eq!(ended.len(), 4, "each is answered once");
+    assert!(ended.iter().all(|event| event.body["recording"]["bytes"].as_u64() >= Some(18)));
+    put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 6)).await;
+    assert_eq!(hark.ended_jobs(5).await[4].kind(), "job.completed", "it goes on");
 }

@@ -12,6 +12,7 @@ mod remains;
 mod share;
 pub mod spool;
 mod takeover;
+mod unreadable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,6 +180,7 @@ impl Subject {
     async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
         // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
         let mut has_listened = false;
+        let mut suspicion = false;
         loop {
             let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
             let what = format!("source {}", self.config.name);
@@ -202,20 +204,29 @@ impl Subject {
             );
             has_listened = true;
             // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
-            let trouble = self.drain(&consumer, watching).await?;
+            let trouble = self.drain(&consumer, watching, &mut suspicion).await?;
             warn!(source = self.config.name, reason = trouble, "the consumer is built again");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// Takes messages until something goes wrong; returns what.
-    async fn drain(&self, consumer: &PullConsumer, watching: &Watching) -> Result<String, LedgerError> {
+    /// Takes messages until something goes wrong; returns what. `suspicion`: something was on its way here and may not have come.
+    async fn drain(
+        &self,
+        consumer: &PullConsumer,
+        watching: &Watching,
+        suspicion: &mut bool,
+    ) -> Result<String, LedgerError> {
         let mut looked_through = 0;
         loop {
             self.ledger.admitted().await;
+            if std::mem::take(suspicion) {
+                self.answer_unreadable(consumer, watching).await?;
+            }
             let free = self.held.free(self.slots).await;
             // A message over the limit of its request would be refused at every delivery.
             let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
+            let connection = self.connection();
             let batch = consumer
                 .batch()
                 .max_messages(free.min(BATCH))
@@ -233,19 +244,29 @@ impl Subject {
                 match message {
                     Ok(message) => {
                         took_any = true;
-                        self.take(message, watching).await?;
+                        let read = message::read(message.headers.as_ref(), &message.payload);
+                        self.take(message, read, watching).await?;
                     }
                     // The next one would go over the bytes asked for: the batch is full.
                     Err(error) if took_any && error.to_string().contains(BATCH_IS_FULL) => {}
-                    Err(error) => return Ok(error.to_string()),
+                    Err(error) => {
+                        *suspicion = true;
+                        return Ok(error.to_string());
+                    }
                 }
             }
+            let now = self.connection();
+            *suspicion = now != connection;
             // Once a connection: only a server that was started again can have left something.
-            let connection = self.context.client().statistics().connects.load(Ordering::Relaxed);
-            if is_quiet && looked_through != connection && self.remove_remains(consumer).await? {
-                looked_through = connection;
+            if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
+                looked_through = now;
             }
         }
+    }
+
+    /// Counts the connections there have been.
+    fn connection(&self) -> u64 {
+        self.context.client().statistics().connects.load(Ordering::Relaxed)
     }
 
     /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
@@ -258,7 +279,12 @@ impl Subject {
         message_id.map_or_else(|| place.to_owned(), |id| format!("id:{}:{id}", self.stream.name))
     }
 
-    async fn take(&self, message: Message, watching: &Watching) -> Result<(), LedgerError> {
+    async fn take(
+        &self,
+        message: Message,
+        (said, input): (Said, Input),
+        watching: &Watching,
+    ) -> Result<(), LedgerError> {
         let (sequence, published, delivery) = match message.info() {
             Ok(info) => (info.stream_sequence, info.published, info.delivered),
             Err(error) => {
@@ -268,7 +294,6 @@ impl Subject {
         };
         let (message, acker) = message.split();
         let acker = Arc::new(acker);
-        let (said, input) = message::read(message.headers.as_ref(), &message.payload);
         let place = self.place(sequence, published.unix_timestamp_nanos());
         let key = self.intake_key(said.message_id.as_deref(), &place);
 
