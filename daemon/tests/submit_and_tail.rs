@@ -177,6 +177,26 @@ async fn tail_waits_for_a_stream_that_is_not_there_yet() {
 }
 
 #[tokio::test]
+async fn tail_follows_a_stream_that_was_deleted_and_made_again() {
+    let stage = Stage::with_streams().await;
+    let tail = stage.start(&["tail", "--json"]);
+    wait_until("tail to follow", CEILING, async || tail.log().contains("following")).await;
+    for sequence in 1..=3 {
+        stage.publish("transcript.final", sequence, transcript("m", &format!("old {sequence}"))).await;
+    }
+    wait_until("the old events", CEILING, async || tail.log().contains("old 3")).await;
+    for stream in ["HARK_EVENTS", "HARK_AUDIO"] {
+        stage.jetstream().await.delete_stream(stream).await.unwrap();
+    }
+    stage.create_streams().await;
+    stage.publish("transcript.final", 1, transcript("m", "new 1")).await;
+    wait_until("the new event", CEILING, async || tail.log().contains("new 1")).await;
+    stage.publish("job.completed", 2, completed("m")).await;
+    wait_until("the next event", CEILING, async || tail.log().contains("hark.job.completed")).await;
+    assert_eq!(tail.log().matches("hark.transcript.final").count(), 4, "nothing twice");
+}
+
+#[tokio::test]
 async fn tail_says_which_kinds_there_are() {
     let stage = Stage::on_bare(NatsServer::start().await);
     let output = stage.run(&["tail", "--kind", "transcripts"]);

@@ -18,6 +18,9 @@ const WAIT: Duration = Duration::from_millis(500);
 /// How often to see whether the connection is a new one: the server may have lost our consumer with the old, and the client alone
 /// would notice by a missed heartbeat, half a minute later.
 const LOOK_AT_CONNECTION: Duration = Duration::from_secs(1);
+/// How often to see whether the stream is still the same: one that was deleted and made again counts from one, and our consumer would
+/// wait for it to come to where the old one was.
+const LOOK_AT_STREAM: Duration = Duration::from_secs(5);
 
 /// One event, as it came.
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ pub struct Follower {
     client: Client,
     connects: u64,
     connection_check: Interval,
+    stream_check: Interval,
     jetstream: jetstream::Context,
     stream: String,
     partials: Subscriber,
@@ -53,6 +57,8 @@ pub struct Follower {
     /// When to look for the stream again, while `stored` is none.
     look_again: Instant,
     next_sequence: u64,
+    /// When the stream was made that `next_sequence` is of, ns since the epoch.
+    made: Option<i128>,
 }
 
 impl Follower {
@@ -70,19 +76,20 @@ impl Follower {
             client: client.clone(),
             connects: connects(client),
             connection_check: tokio::time::interval(LOOK_AT_CONNECTION),
+            stream_check: tokio::time::interval(LOOK_AT_STREAM),
             jetstream: jetstream::new(client.clone()),
             stream: nats.events_stream.clone(),
             partials,
             stored: None,
             look_again: Instant::now(),
             next_sequence: 1,
+            made: None,
         };
-        if let Some(mut stream) = follower.find_stream().await? {
-            if since == Since::Now
-                && let Ok(info) = stream.info().await
-            {
-                follower.next_sequence = info.state.last_sequence + 1;
+        if let Some(stream) = follower.find_stream().await? {
+            if since == Since::Now {
+                follower.next_sequence = stream.cached_info().state.last_sequence + 1;
             }
+            follower.made = Some(made(&stream));
             follower.stored = follower.consume(&stream).await;
         }
         Ok(follower)
@@ -116,6 +123,14 @@ impl Follower {
                     }
                     None
                 }
+                _ = self.stream_check.tick() => {
+                    if let Some(stream) = self.find_stream().await?
+                        && self.made != Some(made(&stream))
+                    {
+                        self.follow(&stream).await;
+                    }
+                    None
+                }
             };
             if let Some(heard) = heard {
                 return Ok(heard);
@@ -125,9 +140,17 @@ impl Follower {
 
     async fn reopen(&mut self) -> Result<(), Exit> {
         if let Some(stream) = self.find_stream().await? {
-            self.stored = self.consume(&stream).await;
+            self.follow(&stream).await;
         }
         Ok(())
+    }
+
+    /// Goes on where the stream was left; of another one than before nothing is known yet.
+    async fn follow(&mut self, stream: &stream::Stream) {
+        if self.made.replace(made(stream)).is_some_and(|before| before != made(stream)) {
+            self.next_sequence = 1;
+        }
+        self.stored = self.consume(stream).await;
     }
 
     /// `None` while it does not exist or nobody answers.
@@ -179,6 +202,10 @@ async fn next_stored(
     tokio::time::sleep_until(*look_again).await;
     *look_again = Instant::now() + WAIT;
     None
+}
+
+fn made(stream: &stream::Stream) -> i128 {
+    stream.cached_info().created.unix_timestamp_nanos()
 }
 
 fn connects(client: &Client) -> u64 {

@@ -12,6 +12,7 @@ mod session;
 mod submit;
 mod tail;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -89,9 +90,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    #[allow(clippy::print_stderr, reason = "a command's last word to the person who typed it")]
     fn report(self) -> ExitCode {
-        eprintln!("harkd: {self}");
+        say(&format!("harkd: {self}"));
         ExitCode::from(match self {
             Exit::Failed(_) => 1,
             Exit::Usage(_) => 64,
@@ -102,8 +102,12 @@ impl Exit {
     }
 }
 
+/// A word to the person who typed the command, on stderr. Nobody reads a closed one, and its exit code has to be the command's own.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
 /// What clap has to say: help and version are successes, the rest is 64.
-#[allow(clippy::print_stderr, reason = "nothing can be done about a closed stderr")]
 pub fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::follow::{Follower, Heard, Since};
 use super::screen::Screen;
 use super::session::{self, Written};
-use super::{Exit, event_line};
+use super::{Exit, event_line, say};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
@@ -45,12 +45,11 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     })
 }
 
-#[allow(clippy::print_stderr, reason = "a word to the person who waits; stdout is for the events")]
 async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let client = session::open(config).await?;
     let since = if args.all { Since::Beginning } else { Since::Now };
     let mut follower = Follower::open(&client, &config.nats, since).await?;
-    eprintln!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix);
+    say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
     let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
     loop {
         let heard = follower.next().await?;

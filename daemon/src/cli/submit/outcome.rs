@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::Exit;
 use crate::cli::follow::{Follower, Heard};
 use crate::cli::session::{self, Written};
+use crate::cli::{Exit, say};
 
 /// A daemon that runs accepts within moments; after this, a person wants to know what is waited for.
 const TIME_TO_ACCEPT: Duration = Duration::from_secs(5);
@@ -64,7 +64,6 @@ impl Watch {
     ///
     /// # Errors
     /// 1 when a job failed, after all have ended.
-    #[allow(clippy::print_stderr, reason = "a word to the person who waits; stdout is for the transcripts")]
     pub async fn until_ended(&mut self, mut open: Vec<Receipt>) -> Result<(), Exit> {
         let mut failures = Vec::new();
         let mut is_accepted = false;
@@ -77,7 +76,7 @@ impl Watch {
                     Ok(heard) => heard?,
                     Err(_) => {
                         is_accepted = true;
-                        eprintln!("stored, and waiting; is harkd running?");
+                        say("stored, and waiting; is harkd running?");
                         continue;
                     }
                 }
