@@ -138,20 +138,24 @@ async fn a_file_grows_to_the_memory_limit_and_no_further() {
 async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
     let timeout = Duration::from_millis(300);
     for what in ["hang", "spin"] {
-        let plugins = Plugins::new().c("moody").timeout(timeout).rust("hello").start().await;
-        let began = Instant::now();
-        let (first, second, third) = tokio::join!(
-            plugins.process(told(what)),
-            plugins.process(told("nothing")),
-            plugins.process(told("nothing")),
-        );
-        let elapsed = began.elapsed();
-        println!("{what}: the culprit and those behind it took {elapsed:?} with a timeout of {timeout:?}");
-        assert_eq!(error_of(&first, "moody"), "no answer within 300ms (`timeout`)");
-        assert!(greeted(&first, "hello") && greeted(&second, "moody") && greeted(&third, "moody"));
-        assert!(elapsed >= timeout && elapsed < timeout + Duration::from_secs(1), "{elapsed:?}");
-        assert_eq!(plugins.failures("moody", "timeout"), 1);
-        plugins.stop().await;
+        let mut beyond = Vec::new();
+        for _ in 0..count_of("HARK_DEATHS", 1) {
+            let plugins = Plugins::new().c("moody").timeout(timeout).rust("hello").start().await;
+            let began = Instant::now();
+            let (first, second, third) = tokio::join!(
+                plugins.process(told(what)),
+                plugins.process(told("nothing")),
+                plugins.process(told("nothing")),
+            );
+            let elapsed = began.elapsed();
+            assert_eq!(error_of(&first, "moody"), "no answer within 300ms (`timeout`)");
+            assert!(greeted(&first, "hello") && greeted(&second, "moody") && greeted(&third, "moody"));
+            assert!(elapsed >= timeout && elapsed < timeout + Duration::from_secs(1), "{elapsed:?}");
+            assert_eq!(plugins.failures("moody", "timeout"), 1);
+            beyond.push(elapsed - timeout);
+            plugins.stop().await;
+        }
+        println!("{what}: those behind it were through {} after the deadline", spread(beyond));
     }
 }
 
@@ -318,8 +322,19 @@ async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {
     let plugins = Plugins::new().c("moody").c("threads").start().await;
-    let refused =
-        ["fork", "system", "getenv", "connect", "chmod", "touch", "truncate", "own", "share", "memfd"];
+    let refused = [
+        "fork",
+        "system",
+        "getenv",
+        "connect",
+        "chmod",
+        "touch",
+        "truncate",
+        "own",
+        "share",
+        "anonymous",
+        "memfd",
+    ];
     for what in refused {
         let processed = plugins.process(told(what)).await;
         assert_eq!(data(&processed, "moody").next().unwrap()[what], "refused", "{:?}", processed.emitted);
@@ -333,12 +348,28 @@ async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environm
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_leaks_and_scribbles_stay_inside() {
-    let plugins = Plugins::new().c("moody").rust("hello").start().await;
-    for what in ["print", "leak", "babble"] {
-        let processed = plugins.process(told(what)).await;
-        assert!(greeted(&processed, "moody") && greeted(&processed, "hello"), "{what}: {processed:?}");
+async fn noise_leaks_bombs_and_scribbles_stay_inside() {
+    // Room for some hundred threads.
+    let little = |plugin: &mut harkd::config::Plugin| plugin.memory_limit = 16 << 20;
+    for what in ["print", "leak", "babble", "bomb"] {
+        for _ in 0..count_of("HARK_DEATHS", 1) {
+            let plugins = Plugins::new().c("moody").with(little).rust("hello").start().await;
+            for word in [what, "nothing"] {
+                let processed = plugins.process(told(word)).await;
+                assert!(
+                    greeted(&processed, "moody") && greeted(&processed, "hello"),
+                    "{what}: {processed:?}"
+                );
+            }
+            assert_eq!(
+                plugins.failures("moody", "crash"),
+                0,
+                "{what} costs the plugin's own process nothing"
+            );
+            plugins.stop().await;
+        }
     }
+    let plugins = Plugins::new().c("moody").rust("hello").start().await;
     // Into every descriptor that it has, the daemon's socket among them: that frame is read as rubbish and the process replaced.
     let processed = plugins.process(told("scribble")).await;
     assert!(error_of(&processed, "moody").contains("it wrote into the daemon's socket"), "{processed:?}");

@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     // Three of its own, the socket, a file, and one to spare.
     descriptors: Some(16),
     file_bytes: Some(0),
+    tasks: None,
 };
 
 /// Looks at audio files in child processes, `count` at a time. Clones share the children.

@@ -26,6 +26,8 @@ pub struct Limits {
     pub descriptors: Option<u64>,
     /// Bytes of the longest file it may write.
     pub file_bytes: Option<u64>,
+    /// Threads and processes that its user may have in all for it to start another thread. The kernel holds no root to it.
+    pub tasks: Option<u64>,
 }
 
 /// Address space that may be reserved beyond [`Limits::memory`], bytes.
@@ -95,6 +97,9 @@ impl Limits {
         }
         if let Some(bytes) = self.file_bytes {
             limit(Resource::Fsize, bytes)?;
+        }
+        if let Some(count) = self.tasks {
+            limit(Resource::Nproc, count)?;
         }
         if let Some(bytes) = self.memory {
             let mapped = Mapped::now()?;

@@ -100,6 +100,9 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     // And two that have the kernel send signals to whom one likes, as three of fcntl.
     refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
     refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
+    // Memory to share with processes that a plugin does not have, which the limit of its own memory does not count.
+    let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+    refused.insert(libc::SYS_mmap, vec![rule(&[argument(3, SeccompCmpOp::MaskedEq(shared), shared)?])?]);
     // Internet families and the one that getaddrinfo asks the kernel with, or none.
     let mut foreign = Vec::new();
     if network {

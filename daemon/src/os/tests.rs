@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncReadExt;
 
 use super::sandbox::{PluginRights, confine_audio_worker, confine_plugin};
@@ -84,7 +85,7 @@ async fn a_child_has_one_socket_no_environment_and_its_limits() {
     let report = report_of("plain_child", folder.path()).await;
     assert_eq!(report["descriptors"], "0 1 2 3");
     assert_eq!(report["variables"], "");
-    assert_eq!(report["files"], "32");
+    assert_eq!((&*report["files"], &*report["tasks"]), ("32", "100"));
     assert_eq!(report["capabilities"], "0000000000000000");
     assert_eq!(report["10 MiB"], "ok");
     assert_eq!(report["1 GiB"], "no memory");
@@ -157,7 +158,8 @@ async fn report_of(test: &str, folder: &Path) -> Report {
 }
 
 fn child(test: &str, folder: &Path) -> ChildCommand {
-    let limits = Limits { memory: Some(256 << 20), descriptors: Some(32), ..Limits::default() };
+    let limits =
+        Limits { memory: Some(256 << 20), descriptors: Some(32), tasks: Some(100), ..Limits::default() };
     ChildCommand::new(&std::env::current_exe().unwrap(), &format!("os::tests::{test}"))
         .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", "--skip"])
         // The harness takes it for a name to skip, and the child finds it last on its command line.
@@ -225,8 +227,10 @@ fn plain_child() {
     report.insert("descriptors".into(), numbers.join(" "));
     let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
     report.insert("variables".into(), names.join(" "));
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    report.insert("files".into(), files.unwrap_or_default().to_string());
+    for (name, resource) in [("files", Resource::Nofile), ("tasks", Resource::Nproc)] {
+        let maximum = getrlimit(resource).maximum;
+        report.insert(name.into(), maximum.unwrap_or_default().to_string());
+    }
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
     report.insert("capabilities".into(), effective.into());

@@ -23,6 +23,9 @@ const EXIT_LIMIT: Duration = Duration::from_millis(500);
 const READ_SIZE: usize = 16 << 10;
 /// Descriptors that a plugin may have open.
 const DESCRIPTORS: u64 = 256;
+/// Threads and processes that the daemon's user may have when a plugin starts another thread: more than a daemon and all its plugins
+/// have use for, fewer than the unit's `TasksMax`, of which something has to be left for the daemon.
+const TASKS: u64 = 4_096;
 
 /// All that is needed to start a process for a plugin, again and again.
 #[derive(Debug, Clone)]
@@ -67,6 +70,7 @@ impl Process {
         let command = ChildCommand::new(&launch.executable, "plugin-host").limits(Limits {
             memory: Some(launch.memory_limit),
             descriptors: Some(DESCRIPTORS),
+            tasks: Some(TASKS),
             // A file can be memory (memfd), and the disk is the daemon's too.
             file_bytes: Some(launch.memory_limit),
             ..Limits::default()

@@ -2,6 +2,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -16,6 +18,24 @@ static int recurse(int depth) {
     volatile char room[4096];
     room[0] = (char)depth;
     return recurse(depth + 1) + room[0];
+}
+
+static void *sleeper(void *nothing) {
+    for (;;) sleep(60);
+    return nothing;
+}
+
+/* As many processes and threads as it gets; returns how many those are. */
+static int bomb(void) {
+    int count = 0;
+    pthread_attr_t small;
+    pthread_t thread;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, PTHREAD_STACK_MIN);
+    for (; pthread_create(&thread, &small, sleeper, NULL) == 0; count++) {
+        if (fork() == 0) sleeper(NULL);
+    }
+    return count;
 }
 
 /* What was tried must have been refused; a plugin that got through says so. */
@@ -44,6 +64,11 @@ ON_EVENT {
     IF("print") for (int i = 0; i < 20000; i++) puts("printing what nobody asked for"), fputs("and shouting\n", stderr);
     IF("scribble") for (int i = 0; i < 256; i++) sink = (int)write(i, "\x05\x00\x00\x00hello", 9);
     IF("leak") for (int i = 0; i < 100000; i++) sink = open("/dev/null", O_RDONLY);
+    IF("bomb") {
+        char json[64];
+        snprintf(json, sizeof json, "{\"greeting\": \"hello\", \"threads\": %d}", bomb());
+        return emit(host, "plugin", json);
+    }
     IF("babble") for (int i = 0; i < 5000; i++) complain(host, "babble");
     IF("fork") return report(host, "fork", fork() >= 0);
     IF("system") return report(host, "system", system("true") == 0);
@@ -52,6 +77,7 @@ ON_EVENT {
     IF("truncate") return report(host, "truncate", truncate("/nowhere", 0) == 0 || errno != EPERM);
     IF("own") return report(host, "own", fcntl(0, F_SETOWN, getppid()) == 0 || errno != EPERM);
     IF("share") return report(host, "share", shmget(IPC_PRIVATE, 4096, 0600) >= 0);
+    IF("anonymous") return report(host, "anonymous", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
     IF("memfd") return report(host, "memfd", memfd_create("mine", 0) >= 0);
     IF("getenv") return report(host, "getenv", environ != NULL && *environ != NULL);
     IF("connect") {
