@@ -360,8 +360,13 @@ fn wishes(headers: Option<&HeaderMap>) -> (Option<Duration>, Option<bool>) {
     /// A server that asks for more than this means "not today"; asking then costs one request.
     const LONGEST_HINT: Duration = Duration::from_secs(600);
     let text = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok()).map(str::trim);
-    let millis = text("retry-after-ms").and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    let seconds = || text("retry-after").and_then(|text| text.parse::<u64>().ok()).map(Duration::from_secs);
+    // Fractions are no HTTP, and common all the same.
+    let number = |name: &str, unit: f64| {
+        let seconds = text(name)?.parse::<f64>().ok().filter(|number| number.is_finite())? * unit;
+        Duration::try_from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())).ok()
+    };
+    let millis = number("retry-after-ms", 1e-3);
+    let seconds = || number("retry-after", 1.0);
     let date = || {
         let date = jiff::fmt::rfc2822::parse(text("retry-after")?).ok()?.timestamp();
         Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
@@ -411,4 +416,28 @@ fn is_loopback(url: &Url) -> bool {
 /// Something in an answer is not where the protocol has it.
 pub(crate) fn missing(what: &str) -> Error {
     Error::unknown("UnreadableAnswer", &format!("the service's answer has no {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn a_hint_is_seconds_milliseconds_or_a_date_and_never_more_than_ten_minutes() {
+        let hint = |name: &'static str, text: &str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), text.parse().unwrap())]);
+            wishes(Some(&headers)).0
+        };
+        assert_eq!(hint("retry-after", " 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(hint("retry-after", "0.25"), Some(Duration::from_millis(250)));
+        assert_eq!(hint("retry-after-ms", "150"), Some(Duration::from_millis(150)));
+        assert_eq!(hint("retry-after", "1e300"), Some(Duration::from_secs(600)));
+        assert_eq!(hint("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT"), Some(Duration::from_secs(600)));
+        assert_eq!(hint("retry-after", "Wed, 01 Jan 2020 00:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["-1", "NaN", "soon", ""] {
+            assert_eq!(hint("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
 }
