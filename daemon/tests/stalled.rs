@@ -1,0 +1,110 @@
+//! A subscriber that hears everything and reads nothing, then a broker that stands still, while recordings keep coming: nothing is lost,
+//! memory stays where it was, and soon after all is as before.
+//!
+//! `HARK_STALL_SECONDS` makes it longer, `HARK_STALL_RATE` sets the recordings a second.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{
+    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Within this time all is as before.
+const BOUND: Duration = Duration::from_secs(60);
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok().filter(|text| !text.is_empty());
+    given.map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Subscribes to all that is published, and reads nothing of it.
+async fn deaf(nats: &NatsServer) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let address = nats.url().trim_start_matches("nats://").parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB hark.> 1\r\n").await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
+    let length = Duration::from_secs(number("HARK_STALL_SECONDS", 12));
+    let rate = number("HARK_STALL_RATE", 10);
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "2ms"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").plugin("hello", "hello", "");
+    let mut hark = setup.set("log.level", "\"warn\"").start().await;
+    let mut inputs = Vec::new();
+    let give = |hark: &Hark, inputs: &mut Vec<Input>| {
+        let seed = inputs.len() as u64;
+        let (name, audio) = (format!("{seed}.wav"), wav(1.0, seed));
+        hark.drop_file("calls", &name, &audio);
+        inputs.push(Input::recognized("calls", &name, &audio));
+    };
+    // Warm, so that what comes on top is the stall's.
+    for _ in 0..40 {
+        give(&hark, &mut inputs);
+    }
+    hark.ended_jobs(40).await;
+    let before = Footprint::of(hark.process().id());
+    let usual = hark.process().resident();
+
+    let (begin, mut most) = (Instant::now(), 0);
+    let mut subscriber = deaf(&nats).await;
+    let mut is_paused = false;
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
+    while begin.elapsed() < length {
+        tick.tick().await;
+        give(&hark, &mut inputs);
+        if inputs.len() as u64 % (10 * rate) != 0 {
+            continue;
+        }
+        most = most.max(hark.process().resident());
+        if begin.elapsed() > length / 3 {
+            if !std::mem::replace(&mut is_paused, true) {
+                nats.pause();
+            }
+        } else {
+            // The server has hung up on the last one, or will.
+            subscriber = deaf(&nats).await;
+        }
+    }
+    drop(subscriber);
+    let state = hark.path("state");
+    let owed = LedgerRecord::read(&state).outbox_rows;
+    nats.resume();
+    let resumed = Instant::now();
+    wait_until("every event to be stored", BOUND, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        most = most.max(hark.process().resident());
+        let ledger = LedgerRecord::read(&state);
+        ledger.jobs.len() == inputs.len() && ledger.outbox_rows == 0 && ledger.open().next().is_none()
+    })
+    .await;
+    println!(
+        "{} recordings in {:.0} s; {owed} events waited for the broker and were stored {:.1} s after it was back; memory {} MB before, {} MB \
+         at most",
+        inputs.len(),
+        begin.elapsed().as_secs_f64(),
+        resumed.elapsed().as_secs_f64(),
+        usual >> 20,
+        most >> 20,
+    );
+    assert!(owed > 0, "nothing waited");
+    hark.ready().await;
+    assert!(most < usual + (64 << 20), "{usual} bytes before, {most} at most");
+    let mut records = Records::gather(&inputs, &hark, &service, &nats).await;
+    (records.before, records.after) = (before, Footprint::of(hark.process().id()));
+    records.assert_kept();
+    give(&hark, &mut inputs);
+    wait_until("a fresh recording", CEILING, async || {
+        hark.ended_jobs(inputs.len()).await.len() == inputs.len()
+    })
+    .await;
+}
