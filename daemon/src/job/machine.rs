@@ -180,8 +180,12 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
                     step.job.state = State::Reconciling { plan, object, absences: 1, sent_at, until, fault };
                     step.due = now + LIST_LAG;
                 }
-                // The service never had it: the next try costs nothing twice.
-                Listing::Absent => step.retry(why, Duration::ZERO, now),
+                // The service never had it: the next try costs nothing twice. Its upload is not free either.
+                Listing::Absent if job.refusals + 1 >= REFUSAL_BUDGET => step.fail(why, policy, now),
+                Listing::Absent => {
+                    step.job.refusals += 1;
+                    step.retry(why, absent_again(job.refusals), now);
+                }
                 Listing::Undecided => step.due = now + LIST_LAG,
                 Listing::CannotTell => step.repeat_unknown(why, policy, now),
             }
@@ -206,6 +210,16 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         _ => {}
     }
     step
+}
+
+/// How long the next try waits after so many others came to nothing: not at all first (a crash fell between, say), then as after a refusal.
+fn absent_again(refusals: u32) -> Duration {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(300);
+    match refusals {
+        0 => Duration::ZERO,
+        more => (FIRST * (1 << (more - 1).min(10))).min(LONGEST),
+    }
 }
 
 /// What a crash between intent and answer looks like from the next start.
