@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderMap};
 use serde_json::Value;
 use tracing::debug;
 
@@ -46,17 +47,24 @@ const PAGES: usize = 200;
 /// Pages read to hear how a thousand tasks stand: some may be strangers'.
 const SURVEY_PAGES: usize = 40;
 /// Clocks differ, and the request left before it was given up.
-const MARGIN: Duration = Duration::from_secs(600);
+pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
 pub(super) const SUCCEEDED: &str = "SUCCEEDED";
+pub(super) const FAILED: &str = "FAILED";
 
-/// All rows of a span, and whether these are all.
-pub(super) async fn everything(
-    client: &Client,
-    pace: &Pace,
-    span: &Span<'_>,
-) -> Result<(Vec<TaskRow>, bool), Error> {
-    let (mut rows, mut seen) = (Vec::new(), HashSet::new());
+/// What the list has of a span.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) rows: Vec<TaskRow>,
+    /// These are all.
+    pub(super) is_complete: bool,
+    /// The service's clock and ours differ by so much that the span is not the one that was meant.
+    pub(super) clocks_differ: bool,
+}
+
+/// All rows of a span.
+pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<Listed, Error> {
+    let (mut rows, mut seen, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
     for number in 1..=PAGES {
         let mut tries = 1;
         let page = loop {
@@ -72,13 +80,14 @@ pub(super) async fn everything(
         let before = seen.len();
         seen.extend(page.listed);
         rows.extend(page.rows);
+        clocks_differ |= page.clocks_differ;
         // A list that does not say how long it is ends where a page brings nothing new. A short page proves nothing: not every service
         // gives as many rows as it is asked for.
         if page.is_last.unwrap_or(seen.len() == before) {
-            return Ok((rows, true));
+            return Ok(Listed { rows, is_complete: true, clocks_differ });
         }
     }
-    Ok((rows, false))
+    Ok(Listed { rows, is_complete: false, clocks_differ })
 }
 
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
@@ -111,6 +120,7 @@ struct Page {
     listed: Vec<String>,
     /// `None`: the service does not say.
     is_last: Option<bool>,
+    clocks_differ: bool,
 }
 
 async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> Result<Page, Error> {
@@ -127,15 +137,24 @@ async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> R
     let answer = pace
         .free(async {
             let response = call.send().await.map_err(unanswered)?;
-            client.json(response).await.map_err(Error::of_a_free_call)
+            let clocks_differ = differ(response.headers(), Timestamp::now());
+            Ok((client.json(response).await.map_err(Error::of_a_free_call)?, clocks_differ))
         })
         .await?;
+    let (answer, clocks_differ) = answer;
     let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
     Ok(Page {
         rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
         listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
         is_last: is_last(&answer, number, listed.len()),
+        clocks_differ,
     })
+}
+
+/// Whether an answer's `Date` is further from `now` than what [`MARGIN`] leaves room for. A service that does not say is believed.
+fn differ(headers: &HeaderMap, now: Timestamp) -> bool {
+    let date = || jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok();
+    date().is_some_and(|date| date.timestamp().duration_since(now).unsigned_abs() > MARGIN / 2)
 }
 
 /// Whether page `number` with so many `rows` is the last one, by the answer's paging numbers; `None` where there are none.
@@ -167,7 +186,7 @@ fn rows_of(answer: &Value) -> Option<&Vec<Value>> {
 
 impl TaskRow {
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.status.as_str(), SUCCEEDED | "FAILED" | "CANCELED" | "CANCELLED" | "UNKNOWN")
+        matches!(self.status.as_str(), SUCCEEDED | FAILED | "CANCELED" | "CANCELLED" | "UNKNOWN")
     }
 }
 
@@ -236,6 +255,20 @@ mod tests {
         assert!(read_row(&row("n", 2_500), &span).is_none());
         assert!(read_row(&row("m-2025-11-17", 2_500), &span).is_some(), "the same model by its date");
         assert!(read_row(&json!({"task_id": "a"}), &span).is_some(), "a row without a time");
+    }
+
+    #[test]
+    fn a_clock_may_be_some_minutes_off() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let date = |seconds: i64| {
+            let date = Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+            let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            HeaderMap::from_iter([(DATE, date.parse().unwrap())])
+        };
+        for (seconds, expected) in [(0, false), (299, false), (-299, false), (301, true), (-3_600, true)] {
+            assert_eq!(differ(&date(seconds), now), expected, "{seconds}");
+        }
+        assert!(!differ(&HeaderMap::new(), now));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::client::Client;
 use super::error::{Error, Verdict};
 use super::filetrans::{self, Task};
-use super::list::{SUCCEEDED, Span, TaskRow, everything};
+use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
 use super::queue::Pace;
 use crate::job::machine::Listing;
 
@@ -32,6 +32,10 @@ pub struct LostSubmit<'a> {
     pub taken: &'a HashSet<String>,
 }
 
+/// Of a task that brought nothing and cost nothing.
+const FOR_NOTHING: &str = "";
+/// Answers that do not come in one look; with hosts that are away each takes its time.
+const UNTOLD: u32 = 3;
 /// A list is read again after this long; two looks of one search are further apart.
 const FRESH: Duration = Duration::from_secs(4);
 /// A task may be listed this long after its submit was given up.
@@ -58,16 +62,21 @@ struct List {
     since: Timestamp,
     /// Not after it was written.
     asked_at: Timestamp,
-    rows: Vec<TaskRow>,
-    is_complete: bool,
+    listed: Listed,
 }
+
+/// Without an end in the question the service may answer for a day only, and its zone is not documented: of what was made so much later
+/// than the question's beginning, a list need not tell.
+const LONGEST_LIST: Duration = Duration::from_secs(12 * 3600);
 
 impl List {
     /// Whether it tells of a submit what another one would: a look that comes after a lag has to find what was made before.
     fn serves(&self, submit: &LostSubmit<'_>, now: Timestamp) -> bool {
         let is_fresh = now.duration_since(self.asked_at).unsigned_abs() < FRESH;
         let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
-        is_fresh && is_later && self.model == submit.model && self.since <= submit.since
+        let later = submit.since.duration_since(self.since);
+        let is_in_it = !later.is_negative() && later.unsigned_abs() < LONGEST_LIST;
+        is_fresh && is_later && self.model == submit.model && is_in_it
     }
 }
 
@@ -101,7 +110,9 @@ pub(crate) async fn reconcile(
     known: &Known,
     submit: LostSubmit<'_>,
 ) -> Result<Listing, Error> {
-    if Timestamp::now().duration_since(submit.since).unsigned_abs() > MEMORY {
+    let age = Timestamp::now().duration_since(submit.since);
+    // A time that is still to come was told by a clock that has been set since.
+    if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
         return Ok(Listing::CannotTell);
     }
     if let Some(task_id) = known.task_of(submit.object) {
@@ -116,9 +127,10 @@ pub(crate) async fn reconcile(
         Err(error) => return Err(error),
     };
     let span = Span { model: submit.model, since: submit.since, until: submit.until };
-    let mut rows: Vec<&TaskRow> = list.rows.iter().filter(|row| span.takes(row.created)).collect();
+    let mut rows: Vec<&TaskRow> = list.listed.rows.iter().filter(|row| span.takes(row.created)).collect();
     rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
-    let (mut undecided, mut cannot_tell) = (false, !list.is_complete);
+    let (mut undecided, mut cannot_tell) = (false, !list.listed.is_complete || list.listed.clocks_differ);
+    let mut untold = 0;
     for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
         match row.status.as_str() {
             SUCCEEDED => match file_of(client, pace, known, &row.task_id).await {
@@ -130,12 +142,23 @@ pub(crate) async fn reconcile(
                 // One that is not told now is told the next time; the others are known by then.
                 Err(error) => {
                     debug!(task = row.task_id, %error, "it is not told what this task was for");
-                    undecided = true;
+                    (undecided, untold) = (true, untold + 1);
+                }
+            },
+            FAILED => match said_nothing(client, pace, known, &row.task_id).await {
+                Ok(said_nothing) => cannot_tell |= said_nothing,
+                Err(error) => {
+                    debug!(task = row.task_id, %error, "it is not told why this task failed");
+                    (undecided, untold) = (true, untold + 1);
                 }
             },
             // Ours or a stranger's, they cost nothing and bring nothing.
             _ if row.has_ended() => {}
             _ => undecided = true,
+        }
+        // The next ones would wait for the same.
+        if untold >= UNTOLD {
+            break;
         }
     }
     // A repeat costs money, waiting does not; and no task of the service's runs for ever.
@@ -161,9 +184,9 @@ async fn list(
     }
     let asked_at = Timestamp::now();
     let span = Span { model: submit.model, since: submit.since, until: None };
-    let (rows, is_complete) = everything(client, pace, &span).await?;
+    let listed = everything(client, pace, &span).await?;
     let (model, since) = (submit.model.to_owned(), submit.since);
-    let list = Arc::new(List { model, since, asked_at, rows, is_complete });
+    let list = Arc::new(List { model, since, asked_at, listed });
     *known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
     Ok(list)
 }
@@ -193,6 +216,19 @@ async fn file_of(
     }
 }
 
+/// Whether a task that failed is one that heard nobody: it may have been paid, and does not say what it was for.
+async fn said_nothing(client: &Client, pace: &Pace, known: &Known, task_id: &str) -> Result<bool, Error> {
+    if known.get(task_id).is_some() {
+        return Ok(false);
+    }
+    let said_nothing =
+        matches!(pace.free(filetrans::query(client, task_id)).await?, Task::NothingSaid { .. });
+    if !said_nothing {
+        known.learn(task_id, FOR_NOTHING);
+    }
+    Ok(said_nothing)
+}
+
 /// Whether a file's URL is that of the upload: its path ends in the object's name.
 fn names(file_url: &str, object: &str) -> bool {
     let path = file_url.split(['?', '#']).next().unwrap_or_default();
@@ -212,8 +248,7 @@ mod tests {
             model: "m".into(),
             since: time(100),
             asked_at: time(200),
-            rows: Vec::new(),
-            is_complete: true,
+            listed: Listed { rows: Vec::new(), is_complete: true, clocks_differ: false },
         };
         let taken = HashSet::new();
         let submit = |since: i64, until: Option<i64>| LostSubmit {
@@ -228,6 +263,12 @@ mod tests {
         assert!(!list.serves(&submit(100, Some(196)), time(203)), "it may lag behind the submit");
         assert!(!list.serves(&submit(100, Some(195)), time(204)), "it is old");
         assert!(!list.serves(&submit(100, None), time(203)));
+        let half_a_day = List { since: time(100 - 12 * 3600), ..list };
+        assert!(
+            !half_a_day.serves(&submit(100, Some(195)), time(203)),
+            "the service need not have told of it"
+        );
+        let list = List { since: time(100), ..half_a_day };
         assert!(!list.serves(&LostSubmit { model: "n", ..submit(100, Some(195)) }, time(203)));
     }
 

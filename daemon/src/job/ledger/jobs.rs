@@ -72,6 +72,10 @@ pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), 
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
+    // Should the job come back as one whose submit was not heard of, its task has to be found.
+    if let Some(State::Submitted { task_id, .. }) = find(connection, id)?.map(|job| job.state) {
+        tasks::forget(connection, &task_id)?;
+    }
     connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)

@@ -25,6 +25,15 @@ pub fn remember(connection: &Connection, task_id: &str, now: Timestamp) -> Resul
     Ok(())
 }
 
+/// Takes one out: its recording is another daemon's now.
+///
+/// # Errors
+/// When a statement fails.
+pub fn forget(connection: &Connection, task_id: &str) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([task_id])?;
+    Ok(())
+}
+
 /// All that are remembered.
 ///
 /// # Errors
