@@ -76,7 +76,9 @@ impl Pacer {
             self.lessons += 1;
             self.factor = (self.factor * WIDEN).min(WIDEST);
         }
-        let backoff = FIRST_HOLD.saturating_mul(1 << (self.lessons - 1).min(10)).min(LONGEST_HOLD);
+        // A success in between may have taken the lessons back before the answer to an older request comes.
+        let doublings = self.lessons.saturating_sub(1).min(10);
+        let backoff = FIRST_HOLD.saturating_mul(1 << doublings).min(LONGEST_HOLD);
         let until = now + hint.unwrap_or(backoff);
         let until = match (self.held_until, hint) {
             // Without a hint a second answer to the same wall says nothing new.
@@ -279,6 +281,16 @@ mod tests {
             holds.push(pacer.throttled(now, now, None).as_secs());
         }
         assert_eq!(holds, [2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn an_old_request_may_be_refused_after_a_newer_one_succeeded() {
+        let start = Instant::now();
+        let at = |seconds: u32| start + seconds * SECOND;
+        let mut pacer = Pacer::per_minute(0);
+        pacer.throttled(at(1), at(1), None);
+        pacer.succeeded(at(2));
+        assert_eq!(pacer.throttled(at(3), at(0), None), SECOND);
     }
 
     #[test]
