@@ -1,11 +1,12 @@
 //! Messages that wait for their job's last event: kept from redelivery by a sign of progress, acknowledged at the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
+use futures::stream::{self, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,9 @@ use super::share::Claims;
 
 /// How often the server hears that a message is worked on; a third of the consumer's `ack_wait`, so that one lost sign does no harm.
 const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Looks side by side after a silence.
+const LOOKS: usize = 32;
 
 /// How many jobs of its messages a source may have at hand. What is beyond it stays in the stream, for whichever daemon gets to it
 /// first.
@@ -101,30 +105,39 @@ impl Held {
         let mut tick = tokio::time::interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut doubtful: HashSet<Uuid> = HashSet::new();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let jobs = || self.lock().keys().copied().collect::<Vec<Uuid>>();
-            if heard.elapsed() > 2 * PROGRESS
-                && let Err(unconfirmed) = claims.look_over(jobs()).await
-            {
-                debug!(%unconfirmed, "no signs of progress are given until it is sure whose the messages are");
-                continue;
+            let jobs: Vec<Uuid> = self.lock().keys().copied().collect();
+            if heard.elapsed() > 2 * PROGRESS {
+                doubtful.extend(&jobs);
             }
             if claims.is_connected() {
                 heard = Instant::now();
             }
-            for job in jobs() {
-                let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
-                for sign in signs {
-                    if let Err(error) = sign.ack_with(AckKind::Progress).await {
-                        debug!(%job, %error, "a sign of progress did not leave; the message may be delivered again");
-                    }
-                }
+            // Side by side, and each as soon as it is sure: of what is left of `ack_wait` the last ones need some too.
+            let signs = jobs.into_iter().map(|job| self.sign(&claims, job, doubtful.contains(&job)));
+            let unsure = stream::iter(signs).buffer_unordered(LOOKS).filter_map(std::future::ready);
+            doubtful = unsure.collect().await;
+        }
+    }
+
+    /// Gives the signs of a job, of a doubtful one after a look. Gives it back where nobody can tell whose it is.
+    async fn sign(&self, claims: &Claims, job: Uuid, is_doubtful: bool) -> Option<Uuid> {
+        if is_doubtful && let Err(unconfirmed) = claims.look_over(job).await {
+            debug!(%job, %unconfirmed, "no sign of progress is given until it is sure whose the message is");
+            return Some(job);
+        }
+        let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
+        for sign in signs {
+            if let Err(error) = sign.ack_with(AckKind::Progress).await {
+                debug!(%job, %error, "a sign of progress did not leave; the message may be delivered again");
             }
         }
+        None
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Holding>> {

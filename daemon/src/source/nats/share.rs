@@ -146,15 +146,13 @@ impl Claims {
         Ok(())
     }
 
-    /// Looks whose the jobs are and lets go of the lost ones.
-    pub(super) async fn look_over(&self, ids: Vec<Uuid>) -> Result<(), Unconfirmed> {
-        for id in ids {
-            let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
-            if let Some(job) = job
-                && self.look(&job).await? == Standing::Lost
-            {
-                self.let_go(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
-            }
+    /// Looks whose a job is and lets go of a lost one.
+    pub(super) async fn look_over(&self, id: Uuid) -> Result<(), Unconfirmed> {
+        let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
+        if let Some(job) = job
+            && self.look(&job).await? == Standing::Lost
+        {
+            self.let_go(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
         }
         Ok(())
     }
