@@ -190,6 +190,7 @@ impl Daemon {
             tasks,
             silence: Arc::default(),
             on_partial: on_partial(&pipeline, partials),
+            opening: Arc::default(),
             shortage: Seldom::default(),
             stop: CancellationToken::new(),
         };

@@ -4,12 +4,14 @@ mod ask;
 mod downtime;
 pub mod flash;
 pub mod follow;
+mod opening;
 pub mod prepare;
 pub mod reconcile;
 pub mod submit;
 mod survey;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use self::opening::Opening;
 use super::route::{Facts, Offer, plan};
 use super::{Content, InFlight, Recognizer, Turn};
 use crate::audio::Workers;
@@ -62,6 +65,7 @@ pub struct Surroundings {
     /// Of the task list.
     pub silence: Arc<reconcile::Silence>,
     pub on_partial: OnPartial,
+    pub opening: Arc<Opening>,
     /// What the machine has not is said once a minute.
     pub shortage: Seldom,
     /// Cancelled when no new request may leave.
@@ -140,26 +144,25 @@ impl Surroundings {
             // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
             while confirmed.elapsed() > FRESH {
                 let asked = Instant::now();
-                match self.claims.look(&job).await {
-                    Ok(Standing::Ours) => confirmed = asked,
-                    Ok(Standing::Lost) => return false,
-                    Err(_) => tokio::time::sleep(UNCONFIRMED).await,
+                match self.claims.look(&job).await? {
+                    Standing::Ours => confirmed = asked,
+                    Standing::Lost => return Ok(Standing::Lost),
                 }
             }
-            true
+            Ok(Standing::Ours)
         };
-        let leaves = tokio::select! {
-            leaves = leaves => leaves,
+        let standing = tokio::select! {
+            standing = leaves => standing,
             () = self.stop.cancelled() => {
                 self.advance(&job, Fact::Unsent).await?;
                 return Ok(None);
             }
         };
-        if leaves {
-            return Ok(Some(job));
+        if standing.is_err() {
+            // It goes back to the end of the queue: the turn is another one's, which nobody's bucket may keep waiting.
+            self.advance(&job, Fact::Unsent).await?;
         }
-        self.claims.let_go(job.id).await?;
-        Ok(None)
+        Ok(self.go_on(&job, standing).await?.then_some(job))
     }
 
     async fn go_on(&self, job: &Job, answer: Result<Standing, Unconfirmed>) -> Result<bool, LedgerError> {
@@ -177,20 +180,11 @@ impl Surroundings {
         }
     }
 
-    /// Does what may wait for a disk, or for another machine, where nobody else waits for it.
-    async fn off_the_runtime<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime ends, and this with it.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
     /// The bytes of a job's recording.
     async fn content(&self, job: &Job) -> Result<Content, Unopened> {
-        let (job, folder) = (job.clone(), Arc::clone(&self.state_directory));
-        self.off_the_runtime(move || Content::of(&job, &folder)).await
+        let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
+        let content = self.opening.of(&job.source, move || Content::of(&opened, &folder)).await;
+        content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 
     /// A recording that cannot be opened ends its job; a machine that cannot open it is waited for, with the job where it is.
@@ -198,6 +192,9 @@ impl Surroundings {
         match unopened {
             Unopened::Fault(fault) => self.give_up(job, fault).await,
             Unopened::Missing(fault) => self.missing(job, fault).await,
+            Unopened::NotNow(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.wait_for_folder(job, &error.to_string()).await
+            }
             Unopened::NotNow(error) => {
                 self.wait_for_machine(error.to_string()).await;
                 Ok(())
@@ -210,13 +207,19 @@ impl Surroundings {
         let source = job.source.clone();
         let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
         let looked_at = job.clone();
-        if !self.off_the_runtime(move || audio::is_away(&looked_at, &watched)).await {
+        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at, &watched)).await;
+        if let Ok(false) = away {
             return self.advance(job, Fact::Missing { fault }).await;
         }
+        self.wait_for_folder(job, "it is not there").await
+    }
+
+    /// Puts off a job whose folder is not there, or does not answer.
+    async fn wait_for_folder(&self, job: &Job, reason: &str) -> Result<(), LedgerError> {
         if self.shortage.is_time() {
             warn!(
                 source = job.source,
-                "the folder of recordings is away and their jobs wait; mount it, or put it back"
+                reason, "the folder of recordings is away and their jobs wait; mount it, or put it back"
             );
         }
         self.ledger.postpone(job.id, Timestamp::now() + AWAY).await

@@ -20,7 +20,7 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
         Look::Unusable(fault) => {
             return around.advance(&job, Fact::Unusable { recording: Box::new(recording), fault }).await;
         }
-        Look::Missing(fault) => return around.missing(&job, fault).await,
+        Look::Unopened(unopened) => return around.not_opened(&job, unopened).await,
         Look::NotNow(shortage) => {
             around.wait_for_machine(shortage).await;
             return Ok(());
@@ -39,18 +39,18 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
 enum Look {
     Done,
     Unusable(Fault),
-    Missing(Fault),
+    Unopened(Unopened),
     NotNow(String),
 }
 
 async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings) -> Look {
     let Some(path) = audio::path(job, &around.state_directory) else { return Look::Done };
     let (opened, folder) = (job.clone(), around.state_directory.clone());
-    let file = match around.off_the_runtime(move || audio::open(&opened, &folder)).await {
-        Ok(file) => file,
-        Err(Unopened::Fault(fault)) => return Look::Unusable(fault),
-        Err(Unopened::Missing(fault)) => return Look::Missing(fault),
-        Err(Unopened::NotNow(error)) => return Look::NotNow(format!("{}: {error}", path.display())),
+    let file = match around.opening.of(&job.source, move || audio::open(&opened, &folder)).await {
+        Ok(Ok(file)) => file,
+        Ok(Err(Unopened::Fault(fault))) => return Look::Unusable(fault),
+        Ok(Err(unopened)) => return Look::Unopened(unopened),
+        Err(hangs) => return Look::Unopened(Unopened::NotNow(hangs)),
     };
     let extension = recording
         .name

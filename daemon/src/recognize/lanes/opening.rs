@@ -1,0 +1,93 @@
+//! Opening recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
+//! threads waiting and no more, and its jobs come again later.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Threads of one source; an open takes microseconds, and the thread pool has hundreds.
+const AT_A_TIME: usize = 16;
+/// A disk that spins up takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What opens the recordings of all sources.
+#[derive(Debug)]
+pub struct Opening {
+    threads: Mutex<HashMap<String, Arc<Semaphore>>>,
+    patience: Duration,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Opening { threads: Mutex::default(), patience: PATIENCE }
+    }
+}
+
+impl Opening {
+    /// Does `work` on a file of a source. What hangs keeps its thread, and its share of the source's, until it is done.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`]: the source's files do not answer.
+    pub(super) async fn of<T: Send + 'static>(
+        &self,
+        source: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let hangs =
+            || io::Error::new(io::ErrorKind::TimedOut, format!("the files of source {source} do not answer"));
+        let threads = self.threads(source);
+        let deadline = Instant::now() + self.patience;
+        let Ok(thread) = tokio::time::timeout_at(deadline, threads.acquire_owned()).await else {
+            return Err(hangs());
+        };
+        let opened = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            work()
+        });
+        match tokio::time::timeout_at(deadline, opened).await {
+            Err(_) => Err(hangs()),
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and this with it.
+            Ok(Err(_)) => std::future::pending().await,
+        }
+    }
+
+    fn threads(&self, source: &str) -> Arc<Semaphore> {
+        let mut sources = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(threads) = sources.get(source) {
+            return Arc::clone(threads);
+        }
+        Arc::clone(sources.entry(source.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_A_TIME))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_do_not_answer_keep_some_threads_and_no_other_source_waiting() {
+        let opening = Opening { patience: Duration::from_millis(200), ..Opening::default() };
+        let (answer, hang) = mpsc::channel::<()>();
+        let hang = Arc::new(Mutex::new(hang));
+        let hanging = (0..2 * AT_A_TIME).map(|_| {
+            let hang = Arc::clone(&hang);
+            opening.of("server", move || drop(hang.lock().map(|hang| hang.recv())))
+        });
+        for outcome in futures::future::join_all(hanging).await {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        }
+        assert_eq!(opening.threads("server").available_permits(), 0);
+        assert_eq!(opening.of("disk", || 7).await.unwrap(), 7);
+        drop(answer);
+        assert_eq!(opening.of("server", || 8).await.unwrap(), 8, "it is back");
+    }
+}
