@@ -109,7 +109,10 @@ impl Patience {
     fn judge(self, error: &Error) -> Option<Asked> {
         let is_gone = matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN);
         let enough = match error.verdict {
-            Verdict::Unknown | Verdict::GiveUp if expiry::is_over(self.age) => return None,
+            // Tasks of another workspace than the key's, say: there is nothing left to be told of.
+            Verdict::Unknown | Verdict::GiveUp | Verdict::Account { .. } if expiry::is_over(self.age) => {
+                return None;
+            }
             Verdict::Unknown if is_gone && expiry::may_be_over(self.age) => 1,
             Verdict::Unknown if error.fault.code == TASK_UNKNOWN => GONE_AFTER,
             // A service that refuses to speak of a task may mean that there is none.

@@ -92,7 +92,11 @@ pub(super) fn judge(claim: Option<&Claim>, me: Uuid, place: &str, delivery: i64)
 /// The key of a message: of its id, so that a repeat elsewhere in the stream finds it; else `<stream>.<sequence>`.
 pub(super) fn key(message_id: Option<&str>, place: &str) -> String {
     let counted = place.split('@').next().unwrap_or(place);
-    message_id.map_or_else(|| counted.to_owned(), |id| hex(&Sha256::digest(id)))
+    // A stream's name may have characters that a key may not.
+    let is_plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=/.".contains(&byte));
+    let name = message_id.map(str::to_owned).or_else(|| (!is_plain(counted)).then(|| counted.to_owned()));
+    name.map_or_else(|| counted.to_owned(), |name| hex(&Sha256::digest(name)))
 }
 
 /// The key where that one is taken by a message that is none of ours ([`Claim::is_foreign`]).
