@@ -62,7 +62,7 @@ async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
     while begin.elapsed() < length {
         tick.tick().await;
         give(&hark, &mut inputs);
-        if inputs.len() as u64 % (10 * rate) != 0 {
+        if !(inputs.len() as u64).is_multiple_of(10 * rate) {
             continue;
         }
         most = most.max(hark.process().resident());
