@@ -129,3 +129,37 @@ async fn segments_of_a_final_that_waits_are_put_away_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
+    // The segments' bucket is another one's, and this user may not write to it.
+    let nats = NatsServer::configured(
+        "max_payload: 1MB\nauthorization { users = [
+            { user: hark, password: hark, permissions: { publish: { deny: [\"$O.HARK_TRANSCRIPTS.>\"] } } }
+            { user: root, password: root }
+        ] }\nno_auth_user: root",
+    )
+    .await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(180_000));
+    let service = service_that_hears(&text, &audio).await;
+    let user = nats.url().replace("//", "//hark:hark@");
+    let mut hark =
+        without_partials(&nats, &service).set("nats.servers", &format!("[\"{user}\"]")).start().await;
+    // More than are kept in memory: each final has 3.6 MB.
+    for number in 0..4 {
+        hark.drop_file("calls", &format!("long-{number}.wav"), &audio);
+    }
+    wait_until("all of them to wait for their place", CEILING, async || {
+        let jobs = support::LedgerRecord::read(&hark.path("state")).jobs;
+        jobs.iter().filter(|job| job.duty == "publish").count() == 4
+    })
+    .await;
+    hark.drop_file("calls", "short.wav", &wav(1.0, 2));
+    let ended = hark.ended_jobs(1).await;
+    assert_eq!(ended[0].body["recording"]["name"], "short.wav");
+    assert!(hark.log().contains("HARK_TRANSCRIPTS"), "it is said");
+    // So it is after a start.
+    hark.restart().await;
+    hark.drop_file("calls", "shorter.wav", &wav(1.0, 3));
+    assert_eq!(hark.ended_jobs(2).await[1].body["recording"]["name"], "shorter.wav");
+}

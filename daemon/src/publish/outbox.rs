@@ -6,6 +6,7 @@
 mod deliver;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -58,6 +59,12 @@ pub struct Outbox {
     looks: Semaphore,
     gone: Seldom,
     largest: Largest,
+    unfit: Seldom,
+    /// Bytes of bodies.
+    in_memory: AtomicUsize,
+    /// Events that wait without their bodies, see `deliver`.
+    aside: AtomicUsize,
+    taking_up: Semaphore,
 }
 
 /// The events of one job that are in memory.
@@ -97,6 +104,10 @@ impl Outbox {
             looks: Semaphore::new(LOOKS),
             gone: Seldom::default(),
             largest: Largest::default(),
+            unfit: Seldom::default(),
+            in_memory: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
+            taking_up: Semaphore::new(LOOKS),
         }
     }
 
@@ -117,10 +128,10 @@ impl Outbox {
         let mut committing: Option<Commit> = None;
         let mut cursor = 0;
         let mut rows_in_memory = 0_usize;
-        let mut bytes_in_memory = 0_usize;
         let mut more = true;
         loop {
-            if more && rows_in_memory < ROWS / 2 && bytes_in_memory < BYTES / 2 && acknowledged.len() < ROWS {
+            let has_room = rows_in_memory < ROWS / 2 && self.in_memory.load(Ordering::Relaxed) < BYTES / 2;
+            if more && has_room && acknowledged.len() < ROWS {
                 let rows = self
                     .ledger
                     .read(move |connection| outbox::after(connection, cursor, ROWS, BYTES))
@@ -129,7 +140,7 @@ impl Outbox {
                 for row in rows {
                     cursor = row.id;
                     rows_in_memory += 1;
-                    bytes_in_memory += row.body.len();
+                    self.in_memory.fetch_add(row.body.len(), Ordering::Relaxed);
                     let job = row.job;
                     let chain = match chains.get_mut(&job) {
                         Some(chain) => chain,
@@ -144,7 +155,7 @@ impl Outbox {
                     }
                 }
             }
-            while running.len() < CHAINS {
+            while running.len() < CHAINS + self.aside.load(Ordering::Relaxed) {
                 let Some(job) = startable.pop_front() else { break };
                 let Some(chain) = chains.get_mut(&job) else { continue };
                 let Some(row) = chain.waiting.pop_front() else { continue };
@@ -166,7 +177,7 @@ impl Outbox {
                 Some(delivered) = running.next(), if !running.is_empty() => {
                     let (row, stream_seq) = delivered?;
                     rows_in_memory -= 1;
-                    bytes_in_memory -= row.body.len();
+                    self.in_memory.fetch_sub(row.body.len(), Ordering::Relaxed);
                     if let Some(chain) = chains.get_mut(&row.job) {
                         chain.busy = false;
                         if let Some(stream_seq) = stream_seq {

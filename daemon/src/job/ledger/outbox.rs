@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hark_sdk::event::Event;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -121,6 +121,16 @@ pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
     Ok(connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
         .query_row([id], |row| row.get(0))?)
+}
+
+/// The body of a row that still waits.
+///
+/// # Errors
+/// When the query fails.
+pub fn body(connection: &Connection, id: i64) -> Result<Option<Bytes>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT body FROM outbox WHERE id = ?1")?;
+    let body: Option<Vec<u8>> = statement.query_row([id], |row| row.get(0)).optional()?;
+    Ok(body.map(Bytes::from))
 }
 
 /// How many rows wait.

@@ -1,6 +1,7 @@
 //! One event on its way: until the stream has it, or until the job turns out to be another daemon's.
 
 use std::error::Error;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State as Connection;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use tracing::{debug, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
+use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
 use crate::publish::fence::told;
@@ -21,12 +23,15 @@ use crate::publish::stream::ensure_event_streams;
 use crate::publish::subject::headers;
 use crate::source::nats::Standing;
 
+/// Until an event that was set aside is tried again.
+const ASIDE: Duration = Duration::from_secs(5);
+
 impl Outbox {
     /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
     pub(super) async fn deliver(
         &self,
         stream: &Stream,
-        row: Row,
+        mut row: Row,
         mut expected: u64,
     ) -> Result<(Row, Option<u64>), LedgerError> {
         let mut pause = Duration::from_millis(50);
@@ -34,6 +39,14 @@ impl Outbox {
         let of_job = self.subjects.of_job(&row.source, row.job);
         let mut fitted = Fitted::default();
         loop {
+            // Not all that waited aside at once.
+            let mut turn = None;
+            if row.body.is_empty() {
+                turn = Some(self.taking_up.acquire().await);
+                if !self.take_up(&mut row).await? {
+                    return Ok((row, None));
+                }
+            }
             let failure = match self.publish(&row, &subject, &of_job, expected, &mut fitted).await {
                 Ok(stream_seq) => {
                     self.say_ready();
@@ -67,12 +80,42 @@ impl Outbox {
                     pause = (pause * 2).min(Duration::from_secs(2));
                     continue;
                 }
+                Err(Refusal::Unfit(reason)) => {
+                    if self.unfit.is_time() {
+                        warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox, the others go on");
+                    }
+                    drop(turn);
+                    self.wait_aside(&mut row).await;
+                    continue;
+                }
                 Err(Refusal::NotNow(reason)) => reason,
             };
             self.say_waiting(&failure);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    /// Keeps an event waiting that is too large to be stored as it is, without its body and without a place among those under way: some of
+    /// them would fill both, and nobody's events would leave.
+    async fn wait_aside(&self, row: &mut Row) {
+        self.in_memory.fetch_sub(std::mem::take(&mut row.body).len(), Ordering::Relaxed);
+        self.aside.fetch_add(1, Ordering::Relaxed);
+        // There is room for others now.
+        self.ledger.wake(Duty::Publish);
+        tokio::time::sleep(ASIDE).await;
+        self.aside.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Gives an event that waited aside its body again; `false`: it need not leave any more.
+    async fn take_up(&self, row: &mut Row) -> Result<bool, LedgerError> {
+        let id = row.id;
+        let Some(body) = self.ledger.read(move |connection| outbox::body(connection, id)).await? else {
+            return Ok(false);
+        };
+        self.in_memory.fetch_add(body.len(), Ordering::Relaxed);
+        row.body = body;
+        Ok(true)
     }
 
     /// Makes the stream again if it is gone; says why nobody took an event on this subject.
@@ -101,7 +144,7 @@ impl Outbox {
         let largest = self.largest.message(&self.context);
         if fitted.largest != largest || fitted.body.is_empty() {
             let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body, largest);
-            *fitted = Fitted { largest, body: body.await.map_err(Refusal::NotNow)? };
+            *fitted = Fitted { largest, body: body.await.map_err(Refusal::Unfit)? };
         }
         let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
@@ -261,6 +304,8 @@ enum Refusal {
     OutOfOrder,
     /// Nobody answers on its subject.
     NoStream,
+    /// It does not fit into a message, and what would be left out has no place now.
+    Unfit(String),
     /// Anything that may pass.
     NotNow(String),
 }
