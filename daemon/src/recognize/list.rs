@@ -56,8 +56,10 @@ pub(super) const FAILED: &str = "FAILED";
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) rows: Vec<TaskRow>,
-    /// These are all.
+    /// It was read to its end.
     pub(super) is_complete: bool,
+    /// It told fewer rows than it says that there are.
+    pub(super) is_short: bool,
     /// The service's clock and ours differ by so much that the span is not the one that was meant.
     pub(super) clocks_differ: bool,
 }
@@ -65,29 +67,38 @@ pub(super) struct Listed {
 /// All rows of a span.
 pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<Listed, Error> {
     let (mut rows, mut seen, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
+    let (mut total, mut said_last) = (None, false);
     for number in 1..=PAGES {
         let mut tries = 1;
         let page = loop {
             match page(client, pace, span, number).await {
+                // A service that has no page behind its last one.
+                Err(error) if said_last && error.verdict == Verdict::GiveUp => break None,
                 // One page that does not come is no reason to begin anew.
                 Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
                     debug!(number, %error, "a page of the task list does not come");
                     tries += 1;
                 }
-                outcome => break outcome?,
+                outcome => break Some(outcome?),
             }
         };
         let before = seen.len();
-        seen.extend(page.listed);
-        rows.extend(page.rows);
-        clocks_differ |= page.clocks_differ;
-        // A list that does not say how long it is ends where a page brings nothing new. A short page proves nothing: not every service
-        // gives as many rows as it is asked for.
-        if page.is_last.unwrap_or(seen.len() == before) {
-            return Ok(Listed { rows, is_complete: true, clocks_differ });
+        if let Some(page) = page {
+            seen.extend(page.listed);
+            rows.extend(page.rows);
+            clocks_differ |= page.clocks_differ;
+            // As it was when the reading began: what comes meanwhile is others'.
+            total = total.or(page.total);
+            said_last = page.is_last == Some(true);
+        }
+        // The end is where a page brings nothing new. What a list says of its length may be wrong, and a row that was not read would be a
+        // recording that is paid again in silence.
+        if seen.len() == before {
+            let is_short = total.is_some_and(|total| (seen.len() as u64) < total);
+            return Ok(Listed { rows, is_complete: true, is_short, clocks_differ });
         }
     }
-    Ok(Listed { rows, is_complete: false, clocks_differ })
+    Ok(Listed { rows, is_complete: false, is_short: false, clocks_differ })
 }
 
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
@@ -120,6 +131,8 @@ struct Page {
     listed: Vec<String>,
     /// `None`: the service does not say.
     is_last: Option<bool>,
+    /// Rows of all pages, where the service says so.
+    total: Option<u64>,
     clocks_differ: bool,
 }
 
@@ -147,6 +160,7 @@ async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> R
         rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
         listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
         is_last: is_last(&answer, number, listed.len()),
+        total: number_of(&answer, &["total", "total_count"]),
         clocks_differ,
     })
 }
@@ -159,22 +173,25 @@ fn differ(headers: &HeaderMap, now: Timestamp) -> bool {
 
 /// Whether page `number` with so many `rows` is the last one, by the answer's paging numbers; `None` where there are none.
 fn is_last(answer: &Value, number: usize, rows: usize) -> Option<bool> {
-    let number_of = |names: &[&str]| {
-        let places = [answer, &answer["output"], &answer["data"]];
-        places.into_iter().find_map(|place| names.iter().find_map(|name| place.get(name)?.as_u64()))
-    };
     if rows == 0 {
         return Some(true);
     }
-    if let Some(pages) = number_of(&["total_page", "total_pages"]) {
+    if let Some(pages) = number_of(answer, &["total_page", "total_pages"]) {
         return Some(number as u64 >= pages);
     }
-    let size = number_of(&["page_size"]);
-    match number_of(&["total", "total_count"]) {
+    let size = number_of(answer, &["page_size"]);
+    match number_of(answer, &["total", "total_count"]) {
         // A page before the last one is full, whatever was asked for.
         Some(total) => Some(number as u64 * size.unwrap_or(rows as u64).max(rows as u64) >= total),
         None => size.filter(|size| *size > rows as u64).map(|_| true),
     }
+}
+
+/// A paging number, wherever it stands; some services write numbers as text.
+fn number_of(answer: &Value, names: &[&str]) -> Option<u64> {
+    let places = [answer, &answer["output"], &answer["data"]];
+    let read = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+    places.into_iter().find_map(|place| names.iter().find_map(|name| read(place.get(name)?)))
 }
 
 /// Documents and SDKs disagree about the field, and about whether the answer is flat.

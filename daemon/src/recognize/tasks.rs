@@ -43,6 +43,8 @@ const LAG: Duration = Duration::from_secs(5);
 /// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
+/// As long may a list tell fewer rows than it says that there are.
+const LONGEST_SHORT: Duration = Duration::from_secs(120);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
@@ -130,6 +132,8 @@ pub(crate) async fn reconcile(
     let mut rows: Vec<&TaskRow> = list.listed.rows.iter().filter(|row| span.takes(row.created)).collect();
     rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
     let (mut undecided, mut cannot_tell) = (false, !list.listed.is_complete || list.listed.clocks_differ);
+    // It may have been read while it changed; one that stays short is none that tells.
+    undecided |= list.listed.is_short;
     let mut untold = 0;
     for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
         match row.status.as_str() {
@@ -164,6 +168,7 @@ pub(crate) async fn reconcile(
     // A repeat costs money, waiting does not; and no task of the service's runs for ever.
     let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
     Ok(match () {
+        () if list.listed.is_short && waited > LONGEST_SHORT => Listing::CannotTell,
         () if undecided && waited < LONGEST_DOUBT => Listing::Undecided,
         () if undecided => Listing::CannotTell,
         () if cannot_tell => Listing::CannotTell,
@@ -248,7 +253,7 @@ mod tests {
             model: "m".into(),
             since: time(100),
             asked_at: time(200),
-            listed: Listed { rows: Vec::new(), is_complete: true, clocks_differ: false },
+            listed: Listed { rows: Vec::new(), is_complete: true, is_short: false, clocks_differ: false },
         };
         let taken = HashSet::new();
         let submit = |since: i64, until: Option<i64>| LostSubmit {

@@ -198,6 +198,35 @@ async fn a_short_page_is_not_taken_for_the_end_of_the_list() {
 }
 
 #[tokio::test]
+async fn what_a_list_says_of_its_length_is_not_believed() {
+    let lost = ["--fault", "drop_answer,on=submit,next=1"];
+    let submit = async |bench: &Bench| {
+        let sent_at = Timestamp::now();
+        for number in 50..55 {
+            let name = if number == 50 { "ours.wav".to_owned() } else { format!("{number}.wav") };
+            let url = bench.upload(&wav(1.0, number), &name).await;
+            assert_eq!(bench.submit(&url).await.is_err(), number == 50);
+        }
+        sent_at
+    };
+    let capped = ["--list-page", "2", "--list-numbers", "as-asked"];
+    let bench = Bench::start(&[capped.as_slice(), &lost].concat()).await;
+    let sent_at = submit(&bench).await;
+    let listing = bench.listing("ours.wav", sent_at).await;
+    assert!(matches!(listing, Listing::Found { .. }), "the first page says that it is the last: {listing:?}");
+    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+
+    // It counts five and shows four: ours is not there, and that proves nothing.
+    let bench = Bench::start(&[["--list-hides", "1"].as_slice(), &lost].concat()).await;
+    let sent_at = submit(&bench).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(bench.reconcile("ours.wav", sent_at).await.unwrap(), Listing::Undecided);
+    // In the end it has to be said that nobody can tell.
+    let long_ago = sent_at - jiff::SignedDuration::from_mins(5);
+    assert_eq!(bench.listing("ours.wav", long_ago).await, Listing::CannotTell);
+}
+
+#[tokio::test]
 async fn a_list_that_cannot_be_had_decides_nothing() {
     let bench = Bench::start(&[
         "--fault",
