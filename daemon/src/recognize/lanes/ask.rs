@@ -4,7 +4,10 @@
 //! gone.
 
 use hark_sdk::event::{Blame, Engine, Fault};
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -17,9 +20,36 @@ use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, e
 /// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
 const GONE_AFTER: u32 = 3;
 
-/// Results in a row that are not there or not what is documented, though the task says that it has one: a storage that lags behind, or a
-/// gateway's page in its place, may last a minute.
+/// Results in a row that are not there or not what is documented, though the task says that it has one, before that is believed …
 const UNREADABLE_AFTER: u32 = 8;
+/// … and the time that they have to fill, in first intervals (five minutes at the default of 2 s): a storage that lags behind, or a
+/// gateway's page in its place, may last some minutes.
+const UNREADABLE_FOR: u32 = 150;
+
+/// Answers in a row that a task, or its result, is not there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Misses {
+    pub(super) count: u32,
+    pub(super) since: Option<Instant>,
+}
+
+impl Misses {
+    /// One more.
+    pub(super) fn add(&mut self) {
+        self.count += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+}
+
+/// How a task was followed so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SoFar {
+    pub(super) misses: Misses,
+    /// It had not ended then.
+    pub(super) open_at: Timestamp,
+    /// `dashscope.poll_interval`.
+    pub(super) first_interval: Duration,
+}
 
 /// What came of a question.
 pub(super) enum Asked {
@@ -41,18 +71,13 @@ pub(super) struct ToFetch {
     seconds: u64,
 }
 
-/// Asks how a task stands, and tells the job. `misses`: answers in a row that it is not there; `open_at`: it had not ended then.
-pub(super) async fn ask(
-    around: Surroundings,
-    id: Uuid,
-    misses: u32,
-    open_at: Timestamp,
-) -> (Uuid, Result<Asked, LedgerError>) {
+/// Asks how a task stands, and tells the job.
+pub(super) async fn ask(around: Surroundings, id: Uuid, so_far: SoFar) -> (Uuid, Result<Asked, LedgerError>) {
     let asked = async {
         let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
         let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
         let task = around.recognizer.query(task_id).await;
-        let patience = Patience { misses, age: Timestamp::now().duration_since(open_at) };
+        let patience = Patience::after(so_far);
         match task {
             Ok(task) => ended(&around, &job, task_id, task, patience).await,
             Err(error) => unanswered(&around, &job, task_id, error, patience).await,
@@ -66,15 +91,14 @@ pub(super) async fn fetch(
     around: Surroundings,
     id: Uuid,
     result: ToFetch,
-    misses: u32,
-    open_at: Timestamp,
+    so_far: SoFar,
 ) -> (Uuid, Result<Asked, LedgerError>) {
     let fetched = async {
         let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
         let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
         let ToFetch { transcription_url, seconds } = result;
         let heard = around.recognizer.result(task_id, &transcription_url, seconds).await;
-        let patience = Patience { misses, age: Timestamp::now().duration_since(open_at) };
+        let patience = Patience::after(so_far);
         let error = match heard {
             Ok(heard) => {
                 info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
@@ -101,10 +125,21 @@ pub(super) async fn fetch(
 #[derive(Clone, Copy)]
 struct Patience {
     misses: u32,
+    /// They have lasted long enough to be believed of a result.
+    is_over: bool,
     age: SignedDuration,
 }
 
 impl Patience {
+    fn after(so_far: SoFar) -> Patience {
+        let SoFar { misses, open_at, first_interval } = so_far;
+        Patience {
+            misses: misses.count,
+            is_over: misses.since.is_some_and(|since| since.elapsed() >= first_interval * UNREADABLE_FOR),
+            age: Timestamp::now().duration_since(open_at),
+        }
+    }
+
     /// What is to be made of an answer that brings no result; `None`: it is lost.
     fn judge(self, error: &Error) -> Option<Asked> {
         let is_gone = matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN);
@@ -116,7 +151,8 @@ impl Patience {
             Verdict::Unknown if is_gone && expiry::may_be_over(self.age) => 1,
             Verdict::Unknown if error.fault.code == TASK_UNKNOWN => GONE_AFTER,
             // A service that refuses to speak of a task may mean that there is none.
-            Verdict::Unknown | Verdict::GiveUp => UNREADABLE_AFTER,
+            Verdict::Unknown | Verdict::GiveUp if self.is_over => UNREADABLE_AFTER,
+            Verdict::Unknown | Verdict::GiveUp => u32::MAX,
             // However old it is: a clock may be wrong, and asking again costs nothing.
             _ => return Some(Asked::Troubled(error.told())),
         };

@@ -16,7 +16,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::ask::{Asked, ToFetch, ask, fetch};
+use super::ask::{Asked, Misses, SoFar, ToFetch, ask, fetch};
 use super::downtime::Downtime;
 use super::survey::{self, Listing, survey};
 use crate::job::ledger::{LedgerError, jobs};
@@ -58,8 +58,7 @@ struct Followed {
     /// It has that place because the list says that it has ended.
     ended: bool,
     interval: Duration,
-    /// Answers in a row that it, or its result, is not there.
-    misses: u32,
+    misses: Misses,
     /// It had not ended then.
     open_at: Timestamp,
     /// Warnings that its events have.
@@ -108,12 +107,12 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             agenda.remove(&(at, id));
             let Some(task) = followed.get_mut(&id) else { continue };
             (task.at, task.listed, task.ended) = (None, false, false);
-            asking.push(ask(around.clone(), id, task.misses, task.open_at));
+            asking.push(ask(around.clone(), id, task.so_far(first_interval)));
         }
         while fetching.len() < DOWNLOADS {
             let Some((id, result)) = to_fetch.pop_front() else { break };
             let Some(task) = followed.get(&id) else { continue };
-            fetching.push(fetch(around.clone(), id, result, task.misses, task.open_at));
+            fetching.push(fetch(around.clone(), id, result, task.so_far(first_interval)));
         }
         let by_list = followed.len() >= survey::MANY || followed.values().any(|task| task.listed);
         if surveying.is_empty() && by_list && next_survey <= Instant::now() {
@@ -215,7 +214,7 @@ impl Followed {
             listed: false,
             ended: false,
             interval,
-            misses: 0,
+            misses: Misses::default(),
             open_at: submitted_at,
             warned,
             trouble: None,
@@ -250,21 +249,24 @@ impl Followed {
         match asked {
             Asked::Over { .. } | Asked::Done(_) => {}
             Asked::Open => {
-                (self.misses, self.open_at, self.trouble) = (0, Timestamp::now(), None);
+                (self.misses, self.open_at, self.trouble) = (Misses::default(), Timestamp::now(), None);
             }
             Asked::Missed(why) => {
                 // Soon: what is gone is not worth a place in the queue for long.
-                self.interval = (first_interval * 3u32.pow(self.misses.min(9))
-                    / 2u32.pow(self.misses.min(9)))
-                .min(self.interval);
-                self.misses += 1;
+                let growths = self.misses.count.min(9);
+                self.interval = (first_interval * 3u32.pow(growths) / 2u32.pow(growths)).min(self.interval);
+                self.misses.add();
                 self.trouble = Some(why);
             }
             Asked::Troubled(why) => {
-                self.misses = 0;
+                self.misses = Misses::default();
                 self.trouble = Some(why);
             }
         }
+    }
+
+    fn so_far(&self, first_interval: Duration) -> SoFar {
+        SoFar { misses: self.misses, open_at: self.open_at, first_interval }
     }
 
     /// Time since it was last known to run.
