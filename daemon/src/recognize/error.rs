@@ -191,6 +191,11 @@ impl Error {
         self
     }
 
+    /// Its work may have been done all the same, where that is so.
+    pub(crate) fn doubted(self, is_so: bool) -> Error {
+        Error { unsure: self.unsure || is_so, ..self }
+    }
+
     /// The same error, with what was heard of the bill before it.
     pub(crate) fn billed(mut self, seconds: u64) -> Error {
         self.billed_seconds = seconds;

@@ -194,7 +194,7 @@ fn transcription_url(output: &Value) -> Option<&str> {
 /// An integer by the documents; a fraction is rounded up, as money is. More than twelve hours of sixteen channels is no bill.
 pub(crate) fn seconds(value: &Value) -> u64 {
     const MOST: u64 = 16 * 12 * 3600;
-    let seconds = value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.max(0.0).ceil() as u64));
+    let seconds = value.as_u64().or_else(|| number(value).map(|seconds| seconds.max(0.0).ceil() as u64));
     seconds.unwrap_or(0).min(MOST)
 }
 
@@ -210,8 +210,8 @@ pub(crate) struct ResultFile {
 
 #[derive(Debug, Deserialize)]
 struct Channel {
-    #[serde(default, deserialize_with = "or_empty")]
-    channel_id: u32,
+    #[serde(default, deserialize_with = "or_unknown")]
+    channel_id: Option<f64>,
     #[serde(default, deserialize_with = "or_empty")]
     text: String,
     #[serde(default, deserialize_with = "or_empty")]
@@ -220,7 +220,9 @@ struct Channel {
 
 #[derive(Debug, Deserialize)]
 struct Sentence {
+    #[serde(default, deserialize_with = "or_unknown")]
     begin_time: Option<f64>,
+    #[serde(default, deserialize_with = "or_unknown")]
     end_time: Option<f64>,
     #[serde(default, deserialize_with = "or_empty")]
     text: String,
@@ -232,6 +234,17 @@ fn or_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     value: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
+/// What is no number is not known.
+fn or_unknown<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
+    Ok(number(&Value::deserialize(value)?))
+}
+
+/// A number, also one that is written as text.
+fn number(value: &Value) -> Option<f64> {
+    let read = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    read.filter(|number| number.is_finite())
 }
 
 impl ResultFile {
@@ -260,16 +273,13 @@ impl Channel {
     }
 
     fn into_segments(self) -> Vec<Segment> {
+        let channel = self.channel_id.unwrap_or_default() as u32;
         if self.sentences.is_empty() {
             let whole =
                 Sentence { begin_time: None, end_time: None, text: self.text, language: None, emotion: None };
-            return if whole.text.trim().is_empty() {
-                Vec::new()
-            } else {
-                vec![whole.into_segment(self.channel_id)]
-            };
+            return if whole.text.trim().is_empty() { Vec::new() } else { vec![whole.into_segment(channel)] };
         }
-        self.sentences.into_iter().map(|sentence| sentence.into_segment(self.channel_id)).collect()
+        self.sentences.into_iter().map(|sentence| sentence.into_segment(channel)).collect()
     }
 }
 
@@ -332,6 +342,26 @@ mod tests {
         assert_eq!((heard.text.as_str(), heard.segments.len()), ("one two", 3));
         assert_eq!(segments(json!({"transcripts": null})), []);
         assert!(serde_json::from_value::<ResultFile>(json!({"error": "a gateway's"})).is_err());
+    }
+
+    #[test]
+    fn numbers_may_be_written_as_text() {
+        let heard = segments(json!({"transcripts": [{"channel_id": "1", "sentences": [
+            {"begin_time": "5", "end_time": " 7.4 ", "text": "a"}, {"begin_time": "soon", "end_time": 9, "text": "b"},
+        ]}]}));
+        assert_eq!((heard[0].channel, heard[0].begin_ms, heard[0].end_ms), (1, Some(5), Some(7)));
+        assert_eq!((heard[1].begin_ms, heard[1].timing), (None, Timing::None));
+        let told = [
+            json!(7),
+            json!(6.1),
+            json!("7"),
+            json!("6.5"),
+            json!("x"),
+            json!(null),
+            json!(-3),
+            json!(f64::MAX),
+        ];
+        assert_eq!(told.map(|value| seconds(&value)), [7, 7, 7, 7, 0, 0, 0, 691_200]);
     }
 
     #[test]

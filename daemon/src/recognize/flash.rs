@@ -96,7 +96,8 @@ pub(crate) async fn recognize(
     };
     match read {
         Ok(()) => Ok(answer.into_transcript(duration_ms)),
-        Err(error) => Err(error.billed(answer.billed_seconds)),
+        // A service that had begun to tell what it heard may charge for it, whatever it says after.
+        Err(error) => Err(error.billed(answer.billed_seconds).doubted(!answer.text.so_far().is_empty())),
     }
 }
 
@@ -294,7 +295,7 @@ impl Answer {
 
     fn bill(&mut self, answer: &Value) {
         let usage = &answer["usage"]["seconds"];
-        if usage.is_number() {
+        if usage.is_number() || usage.is_string() {
             self.billed_seconds = seconds(usage);
         }
     }
