@@ -52,6 +52,35 @@ async fn a_child_that_is_killed_is_replaced_and_its_file_tried_again() {
     assert_eq!(metrics.audio_worker_starts.get(), 21);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_answers_for_children_that_somebody_kills() {
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let failed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for child in children() {
+                    let _ = kill_process(child, Signal::KILL);
+                }
+            }
+        });
+        let failed = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let mut failed = Vec::new();
+                for _ in 0..100 {
+                    failed.extend(workers.probe(&fixture("call.flac"), None).await.err());
+                }
+                failed
+            })
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        failed
+    });
+    assert!(!failed.is_empty(), "nobody was killed");
+    assert!(failed.iter().all(|error| error.blame() == Blame::Hark), "{failed:?}");
+}
+
 #[tokio::test]
 async fn a_child_that_is_stopped_is_replaced_and_its_file_none_the_worse() {
     let _alone = alone().await;

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 
@@ -272,4 +273,17 @@ async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
         told(source, files);
         told(source, "usd_per_hour=3.6");
     }
+}
+
+#[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--flash-delay", "1s"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    hark.next_event("job.accepted").await;
+    let daemon = Pid::from_raw(i32::try_from(hark.process().id()).unwrap()).unwrap();
+    kill_process(daemon, Signal::HUP).unwrap();
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    wait_until("a word about it", CEILING, async || hark.log().contains("SIGHUP")).await;
 }

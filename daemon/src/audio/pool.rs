@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,10 +84,13 @@ impl Workers {
                     return answer;
                 }
                 Ok(Err(error)) => {
-                    let fate = worker.fate().await;
+                    let (fate, was_killed) = worker.fate().await;
                     warn!(%error, fate, last_try, "an audio worker died and is replaced");
-                    if last_try {
-                        return Err(ProbeError::ParserFailed(fate));
+                    match last_try {
+                        // Parsers do not end by this signal, and limits of ours do not use it: somebody else has.
+                        true if was_killed => return Err(ProbeError::NoWorker(fate)),
+                        true => return Err(ProbeError::ParserFailed(fate)),
+                        false => {}
                     }
                 }
                 Err(_) => {
@@ -151,7 +155,7 @@ impl Worker {
         let mut worker = Worker { child, socket, files: 0 };
         let mut buffer = [0; PACKET];
         let Some(packet) = worker.socket.receive(&mut buffer).await? else {
-            return Err(io::Error::other(format!("it ended at once: {}", worker.fate().await)));
+            return Err(io::Error::other(format!("it ended at once: {}", worker.fate().await.0)));
         };
         let ready: Ready = serde_json::from_slice(&buffer[..packet.length])?;
         for missing in ready.missing {
@@ -181,14 +185,14 @@ impl Worker {
         self.child.id().and_then(cpu_time)
     }
 
-    /// How it died, in a few words; ends it if it has not.
-    async fn fate(&mut self) -> String {
+    /// How it died, in a few words, and whether somebody's SIGKILL ended it; ends it if it has not.
+    async fn fate(&mut self) -> (String, bool) {
         // The socket closes a moment before the process is gone.
         let status = timeout(Duration::from_secs(1), self.child.wait()).await;
-        status
-            .ok()
-            .and_then(Result::ok)
-            .map_or_else(|| "it stopped talking".into(), |status| status.to_string())
+        match status.ok().and_then(Result::ok) {
+            Some(status) => (status.to_string(), status.signal() == Some(libc::SIGKILL)),
+            None => ("it stopped talking".into(), false),
+        }
     }
 }
 

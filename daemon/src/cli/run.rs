@@ -50,7 +50,16 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
 /// Listens from now on. Resolves at the first signal; from then on the second one ends the process.
 fn stop() -> impl Future<Output = ()> + Send + 'static {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let hangup = signal(SignalKind::hangup());
     async move {
+        // By default it would end the process in the middle of requests that cost.
+        if let Ok(mut hangup) = hangup {
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    warn!("SIGHUP does not reload the config yet; restart the daemon for that");
+                }
+            });
+        }
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
             // Without handlers the signals' default applies: the process ends at once, and the ledger copes.
             return std::future::pending().await;
