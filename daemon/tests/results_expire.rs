@@ -138,14 +138,15 @@ async fn an_answer_that_a_result_is_gone_is_confirmed_before_it_is_paid_for_agai
     let gone = |status: u16| json!({"kind": "result_expired", "status": status});
     let unknown = json!({"kind": "task_unknown", "on": ["query"]});
     let unreadable = json!({"kind": "garbage", "on": ["result"]});
+    // Of a result more than eight: they have to fill 15 s, which are 150 intervals here.
     tokio::join!(
-        is_repeated_after(7, gone(404), false),
-        is_repeated_after(8, gone(404), true),
-        is_repeated_after(8, gone(403), true),
+        is_repeated_after(9, gone(404), false),
+        is_repeated_after(14, gone(404), true),
+        is_repeated_after(14, gone(403), true),
         is_repeated_after(2, unknown.clone(), false),
         is_repeated_after(3, unknown, true),
-        is_repeated_after(7, unreadable.clone(), false),
-        is_repeated_after(8, unreadable, true),
+        is_repeated_after(9, unreadable.clone(), false),
+        is_repeated_after(14, unreadable, true),
     );
 }
 
