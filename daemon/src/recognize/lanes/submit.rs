@@ -1,5 +1,7 @@
 //! One recording to filetrans: upload, intent, submit.
 
+use std::time::{Duration, Instant};
+
 use hark_sdk::event::Engine;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -9,6 +11,10 @@ use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, State};
 use crate::recognize::{SubmitRequest, Tries};
+
+/// An account may be held for days while a submit waits for its turn. The service keeps an upload for 48 h, and a task whose file is gone
+/// looks like one of bad audio.
+const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
 /// Carries out `Duty::Submit`.
 ///
@@ -63,10 +69,15 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             }
         }
     };
+    let uploaded = Instant::now();
     let turn = tokio::select! {
         turn = around.recognizer.turn(Engine::Filetrans) => turn,
         () = around.stop.cancelled() => return Ok(()),
     };
+    if object.is_some() && uploaded.elapsed() > FRESH_UPLOAD {
+        info!(job = %job.id, "its upload is too old to be submitted; it goes up again");
+        return Ok(());
+    }
     if let Some(channels) = job.recording.channels.filter(|channels| *channels > 1) {
         warn!(job = %job.id, channels, "filetrans recognizes the first channel only; mix them down if the others say something else");
     }
