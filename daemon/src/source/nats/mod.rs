@@ -11,48 +11,36 @@ mod message;
 mod remains;
 mod share;
 pub mod spool;
+mod take;
 mod takeover;
 mod unreadable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
-use async_nats::jetstream::{AckKind, Context, Message};
-use bytes::Bytes;
+use async_nats::jetstream::{AckKind, Context};
 use futures::StreamExt;
-use hark_sdk::event::{Fault, Recording};
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 use uuid::Uuid;
 
-use self::claim::{Claim, Verdict};
-use self::consumer::ACK_WAIT;
 pub use self::consumer::SourceError;
 use self::held::Held;
 pub use self::held::Slots;
-use self::message::{Input, Said, bad};
-use self::share::is_settled;
 pub use self::share::{Claims, Standing, Unconfirmed};
 pub use self::takeover::{StepIn, Told};
 use super::jetstream::{StreamError, until_it_works};
-use super::url::{AllowList, vet_resolved, without_query};
+use super::url::AllowList;
 use crate::config::{Nats, NatsSource};
 use crate::http::metrics::Metrics;
-use crate::job::ledger::intake::{self, Taken};
-use crate::job::ledger::{Ledger, LedgerError, jobs};
-use crate::job::machine::{Fact, Policy};
-use crate::job::{Duty, Job, Origin, State, Ticket};
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::machine::Policy;
 use crate::recognize::InFlight;
-
-/// Pause before a claim is tried again where the server did not answer; it may just have started.
-const CLAIM_AGAIN: Duration = Duration::from_millis(250);
 
 /// Messages asked for at a time: their payloads are in memory until they are spooled.
 const BATCH: usize = 16;
@@ -268,232 +256,4 @@ impl Subject {
     fn connection(&self) -> u64 {
         self.context.client().statistics().connects.load(Ordering::Relaxed)
     }
-
-    /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
-    fn place(&self, sequence: u64, published_ns: i128) -> String {
-        format!("{}.{sequence}@{published_ns}", self.stream.name)
-    }
-
-    /// What the ledger knows a message by. Ids are the sender's: they live in a name space of their own beside the places.
-    fn intake_key(&self, message_id: Option<&str>, place: &str) -> String {
-        message_id.map_or_else(|| place.to_owned(), |id| format!("id:{}:{id}", self.stream.name))
-    }
-
-    async fn take(
-        &self,
-        message: Message,
-        (said, input): (Said, Input),
-        watching: &Watching,
-    ) -> Result<(), LedgerError> {
-        let (sequence, published, delivery) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.published, info.delivered),
-            Err(error) => {
-                error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
-                return Ok(());
-            }
-        };
-        let (message, acker) = message.split();
-        let acker = Arc::new(acker);
-        let place = self.place(sequence, published.unix_timestamp_nanos());
-        let key = self.intake_key(said.message_id.as_deref(), &place);
-
-        let known = self.ledger.read({
-            let key = key.clone();
-            move |connection| {
-                Ok(intake::find(connection, &key)?
-                    .map(|id| jobs::find(connection, id))
-                    .transpose()?
-                    .flatten())
-            }
-        });
-        let known = known.await?;
-        let message_id = said.message_id.as_deref();
-        let mut ticket = Ticket { key: claim::key(message_id, &place), place: place.clone() };
-        let received = Instant::now();
-        let claimed = loop {
-            match self.claims.claim(&mut ticket, message_id, delivery, known.as_ref()).await {
-                Err(_) if received.elapsed() < ACK_WAIT / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
-                outcome => break outcome,
-            }
-        };
-        let (verdict, claim) = match claimed {
-            Ok(claimed) => claimed,
-            Err(unconfirmed) => {
-                // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
-                warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
-                return Ok(());
-            }
-        };
-        let (verdict, claim) = match verdict {
-            Verdict::Wait => match self.inherit(&ticket, delivery, &claim).await {
-                Some(inherited) => (Verdict::TakeOver, inherited),
-                None => (verdict, claim),
-            },
-            _ => (verdict, claim),
-        };
-        match (verdict, known) {
-            (Verdict::Mine | Verdict::New, Some(job)) => {
-                debug!(job = %job.id, place, "delivered again");
-                return self.join(job.id, acker).await;
-            }
-            (Verdict::Over, known) => return self.acknowledge(&claim, known, acker).await,
-            (Verdict::Wait, _) => {
-                debug!(job = %claim.job, place, "another daemon works on a message of the same id");
-                later(&acker).await;
-                return Ok(());
-            }
-            (Verdict::Stale, _) => return Ok(()),
-            (Verdict::New, None) => {}
-            (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
-                self.claims.let_go(claim.job).await?;
-                let inputs = (said, input);
-                let (job, refusal) =
-                    self.job(claim.job, sequence, inputs, &message.payload, watching).await?;
-                let job = Job { ticket: Some(ticket), ..job };
-                return self.take_over(&claim, key, job, refusal, acker).await;
-            }
-        }
-        let (mut job, refusal) =
-            self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
-        job.ticket = Some(ticket);
-        let policy = self.policy;
-        self.held.hold(job.id, acker);
-        let taken = self
-            .ledger
-            .write({
-                let (mut job, refusal) = (job.clone(), refusal.clone());
-                move |connection| {
-                    let taken = intake::take(connection, &key, &mut job)?;
-                    if let (Taken::New, Some(fault)) = (&taken, &refusal) {
-                        let fact = Fact::Unusable {
-                            recording: Box::new(job.recording.clone()),
-                            fault: fault.clone(),
-                        };
-                        jobs::advance(connection, job.id, fact, &policy, Timestamp::now())?;
-                    }
-                    Ok(taken)
-                }
-            })
-            .await?;
-        match taken {
-            Taken::New => {
-                job.sequence = 1;
-                info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
-                self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-                self.ledger.wake(Duty::Prepare);
-                self.ledger.wake(Duty::Publish);
-                Ok(())
-            }
-            // Two deliveries side by side: the other one was quicker.
-            Taken::Known(known) => {
-                spool::remove(&self.state_directory, job.id).await;
-                for acker in self.held.release(job.id) {
-                    self.join(known.id, acker).await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// A message of a job that is known: waits with it, or is acknowledged if it is over.
-    async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
-        // Held first, then looked at: a job that settles in between finds the message, or is found settled.
-        self.held.hold(job, acker);
-        match self.ledger.find(job).await? {
-            Some(known) if !is_settled(&known) => {
-                if let State::Submitted { .. } = known.state {
-                    self.held.mark(job, true);
-                }
-            }
-            _ => self.settle(job, false).await,
-        }
-        Ok(())
-    }
-
-    /// A message whose job is over: waits for our own settling of it, or is acknowledged.
-    async fn acknowledge(
-        &self,
-        claim: &Claim,
-        known: Option<Job>,
-        acker: Arc<Acker>,
-    ) -> Result<(), LedgerError> {
-        match known {
-            Some(job) if self.claims.is_mine(claim) => return self.join(job.id, acker).await,
-            Some(job) if !is_settled(&job) => self.claims.let_go(job.id).await?,
-            _ => {}
-        }
-        self.held.hold(claim.job, acker);
-        self.settle(claim.job, false).await;
-        Ok(())
-    }
-
-    /// The job that a message becomes, its audio on disk; with a fault where it cannot be used.
-    async fn job(
-        &self,
-        id: Uuid,
-        sequence: u64,
-        (said, input): (Said, Input),
-        payload: &Bytes,
-        watching: &Watching,
-    ) -> Result<(Job, Option<Fault>), LedgerError> {
-        let mut recording = Recording {
-            uri: format!("nats:{}/{sequence}", self.stream.name),
-            name: said.name.clone(),
-            message_id: said.message_id.clone(),
-            ..Recording::default()
-        };
-        let mut refusal = None;
-        let origin = match input {
-            Input::Audio => {
-                recording.sha256 = Some(spool::write(&self.state_directory, id, payload, watching).await?);
-                recording.bytes = Some(payload.len() as u64);
-                Origin::Spool { file: id.to_string() }
-            }
-            Input::Url(url) => {
-                recording.uri = without_query(&url);
-                match vet_resolved(&url, &self.allow).await {
-                    Ok(vetted) => {
-                        recording.name = recording.name.or_else(|| last_segment(&vetted));
-                        // Not the sender's text: another reader may find another host in it.
-                        Origin::Url { url: vetted.into() }
-                    }
-                    Err(refused) => {
-                        refusal = Some(bad("ForbiddenURL", refused.to_string()));
-                        Origin::Nothing
-                    }
-                }
-            }
-            Input::Bad(fault) => {
-                recording.bytes = Some(payload.len() as u64);
-                refusal = Some(fault);
-                Origin::Nothing
-            }
-        };
-        let route = said.route.unwrap_or_else(|| self.config.route.clone());
-        if refusal.is_none() && !self.routes.contains(&route) {
-            let known = self.routes.join(", ");
-            refusal = Some(bad(
-                "UnknownRoute",
-                format!("the message asks for a route that is not configured; there are: {known}"),
-            ));
-        }
-        let route = if self.routes.contains(&route) { route } else { self.config.route.clone() };
-        let job = Job {
-            language: said.language,
-            context: said.context,
-            ..Job::new(id, &self.config.name, &route, origin, recording, said.metadata)
-        };
-        Ok((job, refusal))
-    }
-}
-
-/// Has the message delivered again after a while. Lost, it comes after `ack_wait`.
-async fn later(acker: &Acker) {
-    if let Err(error) = acker.ack_with(AckKind::Nak(Some(ACK_WAIT / 2))).await {
-        debug!(%error, "a message could not be put off");
-    }
-}
-
-fn last_segment(url: &url::Url) -> Option<String> {
-    url.path_segments()?.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
 }
