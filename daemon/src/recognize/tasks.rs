@@ -44,7 +44,7 @@ const LAG: Duration = Duration::from_secs(5);
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
 /// As long may a list tell fewer rows than it says that there are.
-const LONGEST_SHORT: Duration = Duration::from_secs(120);
+const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
