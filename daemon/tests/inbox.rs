@@ -268,6 +268,28 @@ async fn a_source_with_another_name_than_before_acknowledges_what_the_old_one_to
     wait_until("the message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
 }
 
+#[tokio::test]
+async fn messages_wait_in_the_stream_while_the_state_directory_is_full() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.set("state.max_size", "\"3MiB\"").start().await;
+    let context = jetstream::new(nats.client().await);
+    for number in 0..20 {
+        put(&context, &[("Content-Type", "audio/wav")], wav(28.0, number)).await;
+    }
+    hark.not_ready("state.max_size").await;
+    let spooled = async || {
+        let files = std::fs::read_dir(hark.path("state").join("spool")).unwrap().flatten();
+        files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
+    };
+    let most = spooled().await;
+    // And what one request for messages may bring at least: one of the largest.
+    assert!(most < (3 << 20) + (2 << 20), "{most} bytes");
+    service.set_faults(json!([])).await;
+    assert_eq!(hark.ended_jobs(20).await.len(), 20);
+}
+
 /// Publishes bytes that no client would: as they are, behind the protocol's frame.
 async fn put_raw(nats: &NatsServer, head: &[u8], payload: &[u8]) {
     let mut stream = tokio::net::TcpStream::connect(nats.url().trim_start_matches("nats://")).await.unwrap();

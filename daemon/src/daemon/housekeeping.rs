@@ -10,7 +10,8 @@ use crate::config;
 use crate::job::ledger::{Ledger, retention};
 use crate::os;
 
-/// How often the size of the state directory is looked at: sources can overshoot by what they take in this time.
+/// How often the size of the state directory is looked at. What a message brings is counted at once; beyond that, sources can overshoot
+/// by the rows that they make in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Forgets what is old enough, and closes the door while the state directory is as large as it may be, or its disk nearly full.
@@ -28,7 +29,8 @@ pub(super) async fn housekeeping(
         });
         let (size, is_nearly_full) = size.await.unwrap_or((0, false));
         let room_inside = ledger.read(retention::room_inside).await?;
-        ledger.admit(!is_nearly_full && size.saturating_sub(room_inside) < state.max_size);
+        let left = state.max_size.saturating_sub(size.saturating_sub(room_inside));
+        ledger.admit(if is_nearly_full { 0 } else { left });
         // Longer than time goes back is: for ever.
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}

@@ -16,6 +16,7 @@ pub mod tasks;
 mod wal;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -159,6 +160,8 @@ pub struct Ledger {
     reader: Arc<Mutex<Connection>>,
     room: watch::Receiver<Result<(), String>>,
     admission: Arc<watch::Sender<bool>>,
+    /// Bytes that sources may still write into the state directory, see [`Ledger::admit`].
+    left: Arc<AtomicU64>,
     wakers: Arc<[Notify; Duty::ALL.len()]>,
     lock: Arc<std::fs::File>,
     path: PathBuf,
@@ -194,6 +197,7 @@ impl Ledger {
             reader: Arc::new(Mutex::new(reader)),
             room,
             admission: Arc::new(watch::channel(true).0),
+            left: Arc::new(AtomicU64::new(u64::MAX)),
             wakers: Arc::default(),
             lock: Arc::new(lock),
             path: directory.join(open::FILE),
@@ -300,9 +304,26 @@ impl Ledger {
         self.wakers[duty as usize].notified().await;
     }
 
-    /// Opens or closes the door for new recordings: closed while the state directory is as large as it may be. What is inside goes on
-    /// to its end, which is what makes room.
-    pub fn admit(&self, open: bool) {
+    /// Says how many bytes are left until the state directory is as large as it may be. At none the door for new recordings is closed;
+    /// what is inside goes on to its end, which is what makes room.
+    pub fn admit(&self, left: u64) {
+        self.left.store(left, Ordering::Relaxed);
+        self.open_door(left > 0);
+    }
+
+    /// Takes what a source has written off what is left, until it is measured again.
+    pub fn spooled(&self, bytes: u64) {
+        let left = self.left();
+        self.left.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        self.open_door(left > bytes);
+    }
+
+    /// Bytes that sources may still write, as far as is known.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn open_door(&self, open: bool) {
         if self.admission.send_replace(open) != open {
             match open {
                 true => info!("the state directory has room again; sources go on"),

@@ -212,13 +212,14 @@ impl Subject {
                 self.answer_unreadable(consumer, watching).await?;
             }
             let free = self.held.free(self.slots).await;
+            let room = usize::try_from(self.ledger.left()).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
             // A message over the limit of its request would be refused at every delivery.
             let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let connection = self.connection();
             let batch = consumer
                 .batch()
                 .max_messages(free.min(BATCH))
-                .max_bytes(BATCH_BYTES.max(largest))
+                .max_bytes(room.max(largest))
                 .expires(EXPIRES)
                 .messages()
                 .await;

@@ -204,6 +204,7 @@ impl Subject {
             Input::Audio => {
                 recording.sha256 = Some(spool::write(&self.state_directory, id, payload, watching).await?);
                 recording.bytes = Some(payload.len() as u64);
+                self.ledger.spooled(payload.len() as u64);
                 Origin::Spool { file: id.to_string() }
             }
             Input::Url(url) => {
