@@ -130,7 +130,8 @@ const REMOVEXATTRAT: c_long = 466;
 const FILE_SETATTR: c_long = 469;
 
 /// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner and times, which landlock does not
-/// look at and for which a file that may only be read is enough, and its length by its name; memory that the limits do not count and that outlives the process.
+/// look at and for which a file that may only be read is enough, and its length by its name; memory that the limits do not count and that
+/// outlives the process.
 const DANGEROUS: &[c_long] = &[
     FCHMODAT2,
     SETXATTRAT,

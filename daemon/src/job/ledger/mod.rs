@@ -5,6 +5,7 @@
 //! whole group waits and is run again: callers wait with it, which is what stops the sources; nothing is dropped, and the daemon goes
 //! on by itself when there is room. A damaged file is the one thing that is not waited for: it is named, and the daemon ends.
 
+mod admission;
 pub mod files;
 pub mod intake;
 pub mod jobs;
@@ -16,7 +17,7 @@ pub mod tasks;
 mod wal;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -302,47 +303,6 @@ impl Ledger {
     /// Waits for [`Ledger::wake`]; a wake before the wait is not lost. One waiter a duty.
     pub async fn woken(&self, duty: Duty) {
         self.wakers[duty as usize].notified().await;
-    }
-
-    /// Says how many bytes are left until the state directory is as large as it may be. At none the door for new recordings is closed;
-    /// what is inside goes on to its end, which is what makes room.
-    pub fn admit(&self, left: u64) {
-        self.left.store(left, Ordering::Relaxed);
-        self.open_door(left > 0);
-    }
-
-    /// Takes what a source has written off what is left, until it is measured again.
-    pub fn spooled(&self, bytes: u64) {
-        let left = self.left();
-        self.left.store(left.saturating_sub(bytes), Ordering::Relaxed);
-        self.open_door(left > bytes);
-    }
-
-    /// Bytes that sources may still write, as far as is known.
-    pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
-    }
-
-    fn open_door(&self, open: bool) {
-        if self.admission.send_replace(open) != open {
-            match open {
-                true => info!("the state directory has room again; sources go on"),
-                false => error!(
-                    "the state directory has reached state.max_size and sources wait; raise it, or see why events do not leave"
-                ),
-            }
-        }
-    }
-
-    /// Waits until new recordings may come in. Sources ask before each.
-    pub async fn admitted(&self) {
-        // The sender lives as long as this handle: waiting cannot fail.
-        let _ = self.admission().wait_for(|open| *open).await;
-    }
-
-    /// Whether new recordings may come in.
-    pub fn admission(&self) -> watch::Receiver<bool> {
-        self.admission.subscribe()
     }
 
     /// Says that the daemon is alive, for the next one to know how long it was not. Blocking.

@@ -1,8 +1,8 @@
 //! Follows tasks at the service until they end, within the account's queries a second.
 //!
 //! Hundreds of tasks are heard of through the task list (`survey`), others one by one. The task ids are in the ledger; how soon each is
-//! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be fetched is warned of long before (`expiry`), and is asked for until it is
-//! sure that it is gone, for another one has to be paid.
+//! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be
+//! fetched is warned of long before (`expiry`), and is asked for until it is sure that it is gone, for another one has to be paid.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
