@@ -332,6 +332,8 @@ mod tests {
     #[test]
     fn a_key_is_of_the_message_id_or_of_the_place() {
         assert_eq!(key(None, PLACE), "HARK_AUDIO.7");
+        let odd = key(None, "calls:in.7@5");
+        assert!(odd.len() == 64 && odd != key(None, "calls:in.8@5"), "no key may have a colon: {odd}");
         assert_eq!(key(Some("a"), PLACE), "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb");
         assert_ne!(second_key(Some("a"), "ONE.1@5"), second_key(Some("a"), "TWO.1@5"));
         assert_eq!(second_key(Some("a"), "ONE.1@5"), second_key(Some("a"), "ONE.2@6"));
