@@ -113,7 +113,7 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     records.fresh = fresh.map(|event| event.kind().to_owned());
     records.outputs = [("plugin.hello".to_owned(), 1)].into();
     (records.ended_after, records.bound) = (ended_after, BOUND);
-    (records.before, records.after) = (before, Footprint::of(hark.process().id()));
+    records.footprints = vec![Footprint::before_and_after(before, hark.process().id()).await];
     let violations = records.violations();
     println!("{}", figures.table(&records, violations.len(), begin.elapsed()));
     records.assert_kept();

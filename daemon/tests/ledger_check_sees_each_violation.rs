@@ -55,8 +55,10 @@ fn in_order() -> Records {
         fresh: Some("job.completed".into()),
         ended_after: Duration::from_secs(1),
         bound: Duration::from_secs(30),
-        before: Footprint { descriptors: 20, threads: 5 },
-        after: Footprint { descriptors: 22, threads: 5 },
+        footprints: vec![(
+            Footprint { descriptors: 20, threads: 5 },
+            Footprint { descriptors: 22, threads: 5 },
+        )],
         inputs: vec![input],
         unacknowledged: 0,
     }
@@ -233,8 +235,8 @@ fn l9_what_is_left_behind() {
     assert_eq!(planted(|records| records.ledger.outbox_rows = 7), [Violation::Outbox { rows: 7 }]);
     let spool = planted(|records| records.ledger.leftovers.push("spool/x".into()));
     assert_eq!(spool, [Violation::Leftover { file: "spool/x".into() }]);
-    let leak = planted(|records| records.after.descriptors = 120);
+    let leak = planted(|records| records.footprints[0].1.descriptors = 120);
     assert_eq!(leak, [Violation::Grown { what: "the number of descriptors", before: 20, after: 120 }]);
-    let threads = planted(|records| records.after.threads = 50);
+    let threads = planted(|records| records.footprints[0].1.threads = 50);
     assert_eq!(threads, [Violation::Grown { what: "the number of threads", before: 5, after: 50 }]);
 }

@@ -100,7 +100,7 @@ async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
     hark.ready().await;
     assert!(most < usual + (64 << 20), "{usual} bytes before, {most} at most");
     let mut records = Records::gather(&inputs, &hark, &service, &nats).await;
-    (records.before, records.after) = (before, Footprint::of(hark.process().id()));
+    records.footprints = vec![Footprint::before_and_after(before, hark.process().id()).await];
     records.assert_kept();
     give(&hark, &mut inputs);
     wait_until("a fresh recording", CEILING, async || {

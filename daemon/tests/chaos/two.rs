@@ -47,7 +47,7 @@ async fn two_daemons_lose_nothing_and_pay_nothing_twice_in_silence() {
     // Slow enough that whoever is struck has something at hand.
     let service = Emulator::start(&["--flash-delay", "500ms", "--task-delay", "3s"]).await;
     let mut harks = [daemon(&nats, &service).start().await, daemon(&nats, &service).start().await];
-    let before = footprints(&mut harks);
+    let before = harks.each_mut().map(|hark| Footprint::of(hark.process().id()));
 
     service.set_faults(faults(plan.seed)).await;
     let messages = Messages::start(&plan, &nats).await;
@@ -80,10 +80,9 @@ async fn two_daemons_lose_nothing_and_pay_nothing_twice_in_silence() {
     records.fresh = fresh.map(|event| event.kind().to_owned());
     records.outputs = [("plugin.hello".to_owned(), 1)].into();
     (records.ended_after, records.bound) = (ended_after, BOUND);
-    let growth =
-        |(before, after): &(Footprint, Footprint)| after.descriptors.saturating_sub(before.descriptors);
-    let footprints = std::iter::zip(before, footprints(&mut harks));
-    (records.before, records.after) = footprints.max_by_key(growth).unwrap();
+    for (before, hark) in before.into_iter().zip(&mut harks) {
+        records.footprints.push(Footprint::before_and_after(before, hark.process().id()).await);
+    }
     let violations = records.violations();
     println!("{}", table(&plan, &script, &records, violations.len(), begin.elapsed()));
     records.assert_kept();
@@ -110,10 +109,6 @@ async fn everything_ends(harks: &[Hark; 2], nats: &NatsServer) {
         waiting == 0 && both.open().next().is_none() && both.outbox_rows == 0
     })
     .await;
-}
-
-fn footprints(harks: &mut [Hark; 2]) -> [Footprint; 2] {
-    harks.each_mut().map(|hark| Footprint::of(hark.process().id()))
 }
 
 fn table(plan: &Plan, script: &[Deed], records: &Records, violations: usize, elapsed: Duration) -> String {

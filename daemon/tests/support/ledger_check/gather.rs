@@ -1,6 +1,7 @@
 //! Fills the records from a run.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Footprint, Input, LedgerJob, LedgerRecord, Records};
-use crate::support::{Emulator, Hark, Heard, NatsServer};
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer};
 
 impl Records {
     /// What the records say now. The stream is read anew, not what the test has heard so far.
@@ -37,6 +38,18 @@ impl Footprint {
                 .map_or(0, |entries| entries.flatten().count())
         };
         Footprint { descriptors: count("fd"), threads: count("task") }
+    }
+
+    /// The footprint of a process before, and when its work is over: tokio keeps a thread for blocking work for 10 s after its last.
+    pub async fn before_and_after(before: Footprint, process: u32) -> (Footprint, Footprint) {
+        let deadline = Instant::now() + CEILING;
+        loop {
+            let after = Footprint::of(process);
+            if after.grown_from(&before).is_empty() || Instant::now() > deadline {
+                return (before, after);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 

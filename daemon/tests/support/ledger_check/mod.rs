@@ -31,9 +31,8 @@ pub struct Records {
     /// From the end of the faults to the end of the last job, and the bound for it.
     pub ended_after: Duration,
     pub bound: Duration,
-    /// The daemon at rest before and after.
-    pub before: Footprint,
-    pub after: Footprint,
+    /// Each daemon at rest, before and after.
+    pub footprints: Vec<(Footprint, Footprint)>,
     /// Messages that were not acknowledged.
     pub unacknowledged: u64,
 }
@@ -176,6 +175,21 @@ impl Records {
     pub fn assert_kept(&self) {
         let violations: Vec<String> = self.violations().iter().map(ToString::to_string).collect();
         assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+    }
+}
+
+impl Footprint {
+    /// Descriptors and threads come and go with connections and blocking work; a leak in a run with hundreds of inputs is more.
+    const SLACK: usize = 24;
+
+    /// What a process that was at rest with `before` has not given back.
+    pub fn grown_from(&self, before: &Footprint) -> Vec<Violation> {
+        let pairs = [
+            ("the number of descriptors", before.descriptors, self.descriptors),
+            ("the number of threads", before.threads, self.threads),
+        ];
+        let grown = pairs.into_iter().filter(|(_, before, after)| *after > before + Footprint::SLACK);
+        grown.map(|(what, before, after)| Violation::Grown { what, before, after }).collect()
     }
 }
 

@@ -4,11 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Ends, Footprint, Input, Records, Violation};
+use super::{Ends, Input, Records, Violation};
 use crate::support::Heard;
-
-/// Descriptors and threads come and go with connections and blocking work; a leak in a run with hundreds of inputs is more.
-const SLACK: usize = 24;
 
 /// Applies every rule.
 pub(super) fn all(records: &Records) -> Vec<Violation> {
@@ -259,15 +256,7 @@ fn nothing_left(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
         found.push(Violation::Outbox { rows: ledger.outbox_rows });
     }
     found.extend(ledger.leftovers.iter().map(|file| Violation::Leftover { file: file.clone() }));
-    let Footprint { descriptors, threads } = records.before;
-    for (what, before, after) in [
-        ("the number of descriptors", descriptors, records.after.descriptors),
-        ("the number of threads", threads, records.after.threads),
-    ] {
-        if after > before + SLACK {
-            found.push(Violation::Grown { what, before, after });
-        }
-    }
+    found.extend(records.footprints.iter().flat_map(|(before, after)| after.grown_from(before)));
     found
 }
 
