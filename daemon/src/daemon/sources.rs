@@ -70,7 +70,7 @@ impl Sources {
                         context: async_nats::jetstream::new(client.clone()),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
-                        step_in: step_in(publish::Fence::new(client.clone(), &config.nats)),
+                        step_in: step_in(publish::Fence::new(client.clone(), &config.nats, claims.clone())),
                         tasks: Arc::clone(tasks),
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),

@@ -13,7 +13,7 @@ use super::stream::ensure_event_streams;
 use super::subject::{Subjects, headers};
 use crate::config::Nats;
 use crate::job::{Job, machine};
-use crate::source::nats::Told;
+use crate::source::nats::{Claims, Standing, Told};
 
 /// The former owner may store an event between our look and our event; it has no more than this many left.
 const TRIES: usize = 64;
@@ -24,12 +24,14 @@ pub struct Fence {
     context: Context,
     nats: Nats,
     subjects: Subjects,
+    claims: Claims,
 }
 
 impl Fence {
-    /// Connects nothing yet.
-    pub fn new(client: async_nats::Client, nats: &Nats) -> Self {
+    /// Connects nothing yet. `claims` say whose a job is.
+    pub fn new(client: async_nats::Client, nats: &Nats, claims: Claims) -> Self {
         Fence {
+            claims,
             context: async_nats::jetstream::new(client),
             nats: nats.clone(),
             subjects: Subjects::new(&nats.subject_prefix),
@@ -40,7 +42,8 @@ impl Fence {
     /// job that is over gets nothing.
     ///
     /// # Errors
-    /// When the stream does not answer. The event may be stored all the same: then the next try comes after it.
+    /// When the stream does not answer; the event may be stored all the same: then the next try comes after it. When the job is another
+    /// daemon's by now, or nobody can tell.
     pub async fn step_in(self, job: Job) -> Result<Told, String> {
         let stream = ensure_event_streams(&self.context, &self.nats, &self.subjects)
             .await
@@ -55,6 +58,13 @@ impl Fence {
             }
             if let Some(transcript) = &mut told.transcript {
                 large::restore(&self.context, transcript).await?;
+            }
+            // After the look at the stream: who has claimed the job since has not stepped in yet, and steps in behind us; who had done so
+            // before is seen here. Without it, a daemon that was stopped in between would take the place of the new owner's next event.
+            match self.claims.look(&job).await {
+                Ok(Standing::Ours) => {}
+                Ok(Standing::Lost) => return Err("another daemon has claimed the job meanwhile".into()),
+                Err(unconfirmed) => return Err(unconfirmed.to_string()),
             }
             let body = if told.sequence == 0 { machine::accepted(&job) } else { taken_over(&job) };
             let event = Event {

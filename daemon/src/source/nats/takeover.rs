@@ -47,7 +47,7 @@ impl Subject {
         let told = match (self.step_in)(job.clone()).await {
             Ok(told) => told,
             Err(reason) => {
-                warn!(job = %job.id, reason, "the events' stream does not answer; the job is taken up at the next delivery");
+                warn!(job = %job.id, reason, "the job cannot be gone on with now; it is looked at again at the next delivery");
                 super::spool::remove(&self.state_directory, job.id).await;
                 return Ok(());
             }
