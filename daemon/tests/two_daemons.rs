@@ -155,6 +155,7 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
         a_task_that_was_submitted_is_resumed_by_the_other_daemon(),
         a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
         a_task_of_a_url_is_resumed_by_the_other_daemon(),
+        a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
         what_follows_a_stored_final_is_told_by_the_other_daemon(),
@@ -271,6 +272,30 @@ async fn a_task_of_a_url_is_resumed_by_the_other_daemon() {
     let events = &jobs[submitted.job()];
     assert!(!is_marked(events));
     assert_eq!(events.last().unwrap().body["recording"]["uri"], files.url("/call.wav"));
+    assert_eq!(taken(&service, "submit"), 1, "the task was paid once");
+}
+
+/// The broker was away when the service said that it has the task; the bucket hears of it later.
+async fn a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "stall,on=submit,ms=3000", "--task-delay", "25s"]).await;
+    let files = FileServer::start(vec![("/call.wav", wav(2.0, 1))]).await;
+    let setup = || daemon(&nats, &service).set("security.allow_urls", "[\"127.0.0.1/32\"]");
+    let (mut one, two) = (setup().start().await, setup());
+    refer(&nats, &files).await;
+    wait_until("the submit", CEILING, async || taken(&service, "submit") == 1).await;
+    nats.kill();
+    wait_until("the answer", CEILING, async || one.log().contains("other daemons do not know")).await;
+    nats.restart().await;
+    wait_until("the bucket to know the task", CEILING, async || {
+        claims(&nats).await.iter().any(|claim| claim["task_id"].is_string())
+    })
+    .await;
+    one.kill();
+    let mut two = two.start().await;
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert!(jobs.len() == 1 && !jobs.values().any(|events| is_marked(events)));
     assert_eq!(taken(&service, "submit"), 1, "the task was paid once");
 }
 

@@ -79,21 +79,12 @@ impl Surroundings {
         match advanced.job.state {
             // What came of a request: who takes the job over need not guess.
             State::Queued { .. } | State::Submitted { .. } if advanced.changed && !planned => {
-                self.tell(&advanced.job).await
+                if advanced.job.ticket.is_none() {
+                    return Ok(());
+                }
+                self.claims.tell(job.id).await
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Tells the other daemons where the job stands. Where they cannot be told, they will ask the service what we know already.
-    async fn tell(&self, job: &Job) -> Result<(), LedgerError> {
-        match self.claims.write(job).await {
-            Ok(Standing::Ours) => Ok(()),
-            Ok(Standing::Lost) => self.claims.let_go(job.id).await,
-            Err(unconfirmed) => {
-                warn!(job = %job.id, %unconfirmed, "other daemons do not know where this job stands");
-                Ok(())
-            }
         }
     }
 
@@ -131,11 +122,13 @@ impl Surroundings {
     ) -> Result<Option<Job>, LedgerError> {
         let fact = Fact::Sending { object };
         let next = machine::advance(job, fact.clone(), &self.policy, Timestamp::now()).job;
+        let writing = self.claims.writing(job.id).await;
         let mut confirmed = Instant::now();
         if !self.go_on(job, self.claims.write(&next).await).await? {
             return Ok(None);
         }
         let advanced = self.ledger.advance(job.id, fact, self.policy).await?;
+        drop(writing);
         let Some(job) = advanced.filter(|advanced| advanced.changed).map(|advanced| advanced.job) else {
             return Ok(None);
         };

@@ -131,6 +131,9 @@ impl Held {
             debug!(%job, %unconfirmed, "no sign of progress is given until it is sure whose the message is");
             return Some(job);
         }
+        if let Err(error) = claims.tell_if_untold(job).await {
+            debug!(%job, %error, "other daemons are told later where this job stands");
+        }
         let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
         for sign in signs {
             if let Err(error) = sign.ack_with(AckKind::Progress).await {

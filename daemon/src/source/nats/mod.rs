@@ -13,6 +13,7 @@ mod share;
 pub mod spool;
 mod take;
 mod takeover;
+mod turns;
 mod unreadable;
 
 use std::path::PathBuf;

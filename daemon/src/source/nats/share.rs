@@ -4,8 +4,9 @@
 //! costs, and whoever takes a job over puts an event of its own behind those of the former owner, so that the server refuses what that
 //! one may still send. Jobs of folders have no ticket and cause no traffic here.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State as Connection;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::held::Held;
 use super::spool;
+use super::turns::{Turn, Turns};
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
 use crate::job::{Job, State, Ticket};
@@ -58,7 +60,17 @@ struct Shared {
     ledger: Ledger,
     state_directory: PathBuf,
     held: Mutex<Vec<Arc<Held>>>,
+    /// Of jobs that are being taken in or over.
+    entering: Turns,
+    /// Of jobs whose claim is being written.
+    writing: Turns,
+    /// Jobs of which the bucket has not heard the latest: the broker was away when there was something to tell.
+    untold: Mutex<HashSet<Uuid>>,
 }
+
+/// Nobody else tells the other daemons anything of the job meanwhile.
+#[derive(Debug)]
+pub struct Writing(#[expect(dead_code, reason = "it is held")] Turn);
 
 impl Claims {
     /// Connects nothing yet; the bucket is made when it is first needed and absent.
@@ -90,6 +102,9 @@ impl Claims {
             ledger,
             state_directory: state_directory.to_owned(),
             held: Mutex::default(),
+            entering: Turns::default(),
+            writing: Turns::default(),
+            untold: Mutex::default(),
         })))
     }
 
@@ -106,7 +121,51 @@ impl Claims {
         })
     }
 
-    /// Tells the others where the job stands, if it is still ours.
+    /// Waits until nobody else writes the job's claim. A claim and the ledger are two places: what changes both in order holds this
+    /// over both, so that [`Claims::tell`] never writes what was true before over what is true.
+    pub async fn writing(&self, job: Uuid) -> Writing {
+        Writing(self.0.writing.wait_for(job).await)
+    }
+
+    /// Tells the others where the job stands by now, and lets go of it where it is another daemon's. What nobody could be told is told
+    /// with the next sign of progress: whoever took the job over before that would have to guess what became of a request.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn tell(&self, id: Uuid) -> Result<(), LedgerError> {
+        let told = {
+            let _writing = self.writing(id).await;
+            let Some(job) = self.0.ledger.find(id).await? else {
+                self.untold().remove(&id);
+                return Ok(());
+            };
+            self.write(&job).await
+        };
+        match told {
+            Ok(Standing::Ours) => {}
+            Ok(Standing::Lost) => self.let_go(id).await?,
+            Err(unconfirmed) => {
+                if self.untold().insert(id) {
+                    warn!(job = %id, %unconfirmed, "other daemons do not know where this job stands; they are told later");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Claims::tell`], where the others could not be told before.
+    pub(super) async fn tell_if_untold(&self, id: Uuid) -> Result<(), LedgerError> {
+        let is_untold = self.untold().contains(&id);
+        if is_untold { self.tell(id).await } else { Ok(()) }
+    }
+
+    /// The turn to make something of a message of this job; `None` while somebody else has it: two sources of one daemon may have messages
+    /// of the same id in hand, and both are this daemon's.
+    pub(super) fn enter(&self, job: Uuid) -> Option<Turn> {
+        self.0.entering.take(job)
+    }
+
+    /// Says where the job stands in its claim, if it is still ours. For whoever has [`Claims::writing`], or the job to itself.
     ///
     /// # Errors
     /// When nobody can tell now. The claim may have been written all the same; it says no less than is true.
@@ -123,6 +182,7 @@ impl Claims {
             }
             claim.follow(job);
             if self.update(&ticket.key, &claim, revision).await? {
+                self.untold().remove(&job.id);
                 return Ok(Standing::Ours);
             }
         }
@@ -139,6 +199,7 @@ impl Claims {
             // Without an answer: the message is the other daemon's to acknowledge.
             drop(held.release(job));
         }
+        self.untold().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
         if known {
             warn!(%job, "another daemon has taken this job over; it goes on there");
@@ -158,9 +219,10 @@ impl Claims {
     }
 
     /// Claims the job of a delivery, or says why not; and the claim as it stands now. `known`: the ledger has this job for it. The
-    /// ticket's key is changed where a message that is none of ours has it.
+    /// ticket's key is changed where a message that is none of ours has it. `id`: of the job that a new message becomes.
     pub(super) async fn claim(
         &self,
+        id: Uuid,
         ticket: &mut Ticket,
         message_id: Option<&str>,
         delivery: i64,
@@ -169,7 +231,7 @@ impl Claims {
         let me = self.0.me;
         let fresh = match known {
             Some(job) => Claim::of(job, ticket, me),
-            None => Claim::new(Uuid::now_v7(), me, &ticket.place, delivery),
+            None => Claim::new(id, me, &ticket.place, delivery),
         };
         // Most messages are new: their claim takes one round trip.
         if known.is_none() && self.update(&ticket.key, &fresh, 0).await? {
@@ -241,6 +303,10 @@ impl Claims {
 
     fn attending(&self) -> Vec<Arc<Held>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.0.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_mine(&self, claim: &Claim) -> bool {
