@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use async_nats::jetstream;
 use serde_json::json;
@@ -211,6 +213,40 @@ async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
     hark.restart().await;
     assert_eq!(hark.ended_jobs(6).await.len(), 6);
     assert!(!hark.log().contains("built again"), "a full batch is taken for trouble");
+}
+
+#[tokio::test]
+async fn a_message_that_came_to_two_sources_is_one_job() {
+    const IDS: usize = 100;
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    let context = jetstream::new(nats.client().await);
+    let config = jetstream::stream::Config {
+        name: "HARK_AUDIO".into(),
+        subjects: vec!["hark.audio.>".into()],
+        retention: jetstream::stream::RetentionPolicy::WorkQueue,
+        // Else the server itself drops the repeat.
+        duplicate_window: Duration::from_millis(100),
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    for subject in ["hark.audio.inbox", "hark.audio.other"] {
+        for id in 0..IDS {
+            let name = format!("call-{id}");
+            wait_until("the server to forget the id", CEILING, async || {
+                let headers = headers(&[("Content-Type", "audio/wav"), ("Nats-Msg-Id", &name)]);
+                let sent = context.publish_with_headers(subject, headers, wav(0.5, id as u64).into()).await;
+                !sent.unwrap().await.unwrap().duplicate
+            })
+            .await;
+        }
+    }
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.inbox("other", "hark.audio.other").start().await;
+    wait_until("every message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
+    let ended = hark.ended_jobs(IDS).await;
+    assert!(ended.iter().all(|event| event.kind() == "job.completed"), "{:?}", ended[0].body);
+    assert!(ended.iter().all(|event| event.body["possible_duplicate_charge"].is_null()));
 }
 
 #[tokio::test]

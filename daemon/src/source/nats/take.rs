@@ -54,21 +54,14 @@ impl Subject {
         let place = self.place(sequence, published.unix_timestamp_nanos());
         let key = self.intake_key(said.message_id.as_deref(), &place);
 
-        let known = self.ledger.read({
-            let key = key.clone();
-            move |connection| {
-                Ok(intake::find(connection, &key)?
-                    .map(|id| jobs::find(connection, id))
-                    .transpose()?
-                    .flatten())
-            }
-        });
-        let known = known.await?;
+        let known = self.known(&key).await?;
         let message_id = said.message_id.as_deref();
+        let id = Uuid::now_v7();
+        let own_turn = self.claims.enter(id);
         let mut ticket = Ticket { key: claim::key(message_id, &place), place: place.clone() };
         let received = Instant::now();
         let claimed = loop {
-            match self.claims.claim(&mut ticket, message_id, delivery, known.as_ref()).await {
+            match self.claims.claim(id, &mut ticket, message_id, delivery, known.as_ref()).await {
                 Err(_) if received.elapsed() < ACK_WAIT / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
                 outcome => break outcome,
             }
@@ -102,6 +95,18 @@ impl Subject {
             (Verdict::Stale, _) => return Ok(()),
             (Verdict::New, None) => {}
             (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
+                let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
+                let Some(_turn) = turn else {
+                    debug!(job = %claim.job, place, "a message of the same id is being taken in");
+                    later(&acker).await;
+                    return Ok(());
+                };
+                // Another source of ours may have taken it in since we looked.
+                if verdict == Verdict::Mine
+                    && let Some(job) = self.known(&key).await?
+                {
+                    return self.join(job.id, acker).await;
+                }
                 self.claims.let_go(claim.job).await?;
                 let inputs = (said, input);
                 let (job, refusal) =
@@ -152,17 +157,28 @@ impl Subject {
         }
     }
 
+    /// The job of a message that was here before.
+    async fn known(&self, key: &str) -> Result<Option<Job>, LedgerError> {
+        let key = key.to_owned();
+        let job = self.ledger.read(move |connection| {
+            Ok(intake::find(connection, &key)?.map(|id| jobs::find(connection, id)).transpose()?.flatten())
+        });
+        job.await
+    }
+
     /// A message of a job that is known: waits with it, or is acknowledged if it is over.
     async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
         // Held first, then looked at: a job that settles in between finds the message, or is found settled.
         self.held.hold(job, acker);
         match self.ledger.find(job).await? {
-            Some(known) if !is_settled(&known) => {
+            Some(known) if is_settled(&known) => self.settle(job, false).await,
+            Some(known) => {
                 if let State::Submitted { .. } = known.state {
                     self.held.mark(job, true);
                 }
             }
-            _ => self.settle(job, false).await,
+            // Another daemon's meanwhile, whose end the message has to wait for; or forgotten for its age: then the next delivery says so.
+            None => drop(self.held.release(job)),
         }
         Ok(())
     }
