@@ -3,6 +3,7 @@
 //! Delivery promise: a message is acknowledged after its job's last event is stored, and not before; a message that comes again (a
 //! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
 
+mod bucket;
 mod claim;
 mod consumer;
 mod heir;
@@ -30,10 +31,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+pub use self::bucket::Unconfirmed;
 pub use self::consumer::SourceError;
 use self::held::Held;
 pub use self::held::Slots;
-pub use self::share::{Claims, Standing, Unconfirmed};
+pub use self::share::{Claims, Standing};
 pub use self::takeover::{StepIn, Told};
 use super::jetstream::{StreamError, until_it_works};
 use super::url::AllowList;

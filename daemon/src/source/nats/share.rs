@@ -9,15 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::connection::State as Connection;
-use async_nats::jetstream::context::KeyValueErrorKind;
-use async_nats::jetstream::kv::{self, Store, UpdateErrorKind};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use async_nats::jetstream::{self, Context};
-use tokio::sync::Mutex as AsyncMutex;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::bucket::{Bucket, Unconfirmed};
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::held::Held;
 use super::spool;
@@ -25,14 +20,6 @@ use super::turns::{Turn, Turns};
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
 use crate::job::{Job, State, Ticket};
-
-const BUCKET: &str = "HARK_JOBS";
-
-/// Claims are kept at least this long, however little the ledger keeps: a result lives for a day at the service.
-const SHORTEST_KEEP: Duration = Duration::from_secs(48 * 3600);
-
-/// How long the server has to answer: well below `ack_wait`, so that an owner without an answer looks again in time.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whose job it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +30,12 @@ pub enum Standing {
     Lost,
 }
 
-/// Nobody could say whose job it is: nothing that costs may be sent now.
-#[derive(Debug, thiserror::Error)]
-#[error("the bucket {BUCKET} does not answer: {0}")]
-pub struct Unconfirmed(String);
-
 /// The claims of all daemons, seen from this one. Clones share the same connection.
 #[derive(Clone)]
 pub struct Claims(Arc<Shared>);
 
 struct Shared {
-    context: Context,
-    bucket: kv::Config,
-    store: AsyncMutex<Option<Store>>,
+    bucket: Bucket,
     me: Uuid,
     ledger: Ledger,
     state_directory: PathBuf,
@@ -84,20 +64,8 @@ impl Claims {
         ledger: Ledger,
         state_directory: &Path,
     ) -> Result<Self, LedgerError> {
-        let mut context = jetstream::new(client);
-        context.set_timeout(TIMEOUT);
-        let bucket = kv::Config {
-            bucket: BUCKET.into(),
-            description: "Which harkd works on which message's job".into(),
-            history: 1,
-            max_age: keep.max(SHORTEST_KEEP),
-            num_replicas: nats.replicas,
-            ..kv::Config::default()
-        };
         Ok(Claims(Arc::new(Shared {
-            context,
-            bucket,
-            store: AsyncMutex::default(),
+            bucket: Bucket::new(client, nats, keep),
             me: ledger.write(intake::own_id).await?,
             ledger,
             state_directory: state_directory.to_owned(),
@@ -114,7 +82,7 @@ impl Claims {
     /// When nobody can tell now.
     pub async fn look(&self, job: &Job) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
-        Ok(match self.read(&ticket.key).await?.1 {
+        Ok(match self.0.bucket.read(&ticket.key).await?.1 {
             Some(claim) => self.standing(&claim, job),
             // The bucket was lost; the next write claims the job again, if nobody was quicker.
             None => Standing::Ours,
@@ -175,13 +143,13 @@ impl Claims {
             held.mark(job.id, matches!(job.state, State::Submitted { .. }));
         }
         loop {
-            let (revision, found) = self.read(&ticket.key).await?;
+            let (revision, found) = self.0.bucket.read(&ticket.key).await?;
             let mut claim = found.unwrap_or_else(|| Claim::of(job, ticket, self.0.me));
             if self.standing(&claim, job) == Standing::Lost {
                 return Ok(Standing::Lost);
             }
             claim.follow(job);
-            if self.update(&ticket.key, &claim, revision).await? {
+            if self.0.bucket.update(&ticket.key, &claim, revision).await? {
                 self.untold().remove(&job.id);
                 return Ok(Standing::Ours);
             }
@@ -234,11 +202,11 @@ impl Claims {
             None => Claim::new(id, me, &ticket.place, delivery),
         };
         // Most messages are new: their claim takes one round trip.
-        if known.is_none() && self.update(&ticket.key, &fresh, 0).await? {
+        if known.is_none() && self.0.bucket.update(&ticket.key, &fresh, 0).await? {
             return Ok((Verdict::New, fresh));
         }
         loop {
-            let (revision, found) = self.read(&ticket.key).await?;
+            let (revision, found) = self.0.bucket.read(&ticket.key).await?;
             let second = second_key(message_id, &ticket.place);
             if ticket.key != second
                 && found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place))
@@ -261,7 +229,7 @@ impl Claims {
             if !stands {
                 claim.delivery = delivery;
             }
-            if stands || self.update(&ticket.key, &claim, revision).await? {
+            if stands || self.0.bucket.update(&ticket.key, &claim, revision).await? {
                 return Ok((verdict, claim));
             }
         }
@@ -274,13 +242,13 @@ impl Claims {
         delivery: i64,
         claim: &Claim,
     ) -> Result<Option<Claim>, Unconfirmed> {
-        let (revision, found) = self.read(&ticket.key).await?;
+        let (revision, found) = self.0.bucket.read(&ticket.key).await?;
         if found.as_ref() != Some(claim) {
             return Ok(None);
         }
         let mut mine = claim.clone();
         (mine.owner, mine.place, mine.delivery) = (self.0.me, ticket.place.clone(), delivery);
-        Ok(self.update(&ticket.key, &mine, revision).await?.then_some(mine))
+        Ok(self.0.bucket.update(&ticket.key, &mine, revision).await?.then_some(mine))
     }
 
     /// Whether the last event of a message's job is stored, whoever worked on it.
@@ -289,9 +257,9 @@ impl Claims {
         ticket: &Ticket,
         message_id: Option<&str>,
     ) -> Result<bool, Unconfirmed> {
-        let mut found = self.read(&ticket.key).await?.1;
+        let mut found = self.0.bucket.read(&ticket.key).await?.1;
         if found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place)) {
-            found = self.read(&second_key(message_id, &ticket.place)).await?.1;
+            found = self.0.bucket.read(&second_key(message_id, &ticket.place)).await?.1;
         }
         Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
     }
@@ -315,74 +283,11 @@ impl Claims {
 
     /// Whether signs of progress reach the server, as far as is known.
     pub(super) fn is_connected(&self) -> bool {
-        self.0.context.client().connection_state() == Connection::Connected
+        self.0.bucket.is_connected()
     }
 
     fn standing(&self, claim: &Claim, job: &Job) -> Standing {
         if claim.owner == self.0.me && claim.job == job.id { Standing::Ours } else { Standing::Lost }
-    }
-
-    /// The revision of a key, 0 for none, and its claim. Asked of the stream's leader: a copy may be behind.
-    async fn read(&self, key: &str) -> Result<(u64, Option<Claim>), Unconfirmed> {
-        let store = self.store().await?;
-        let subject = format!("{}{key}", store.prefix);
-        match store.stream.get_last_raw_message_by_subject(&subject).await {
-            // A deleted key has a message without a value.
-            Ok(message) if message.payload.is_empty() => Ok((message.sequence, None)),
-            Ok(message) => match serde_json::from_slice(&message.payload) {
-                Ok(claim) => Ok((message.sequence, Some(claim))),
-                Err(error) => Err(Unconfirmed(format!(
-                    "the key {key} holds something else than a claim ({error}); delete it if no harkd wrote it"
-                ))),
-            },
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),
-            Err(error) => Err(self.away(error).await),
-        }
-    }
-
-    /// `false`: somebody has changed the key since `revision`.
-    async fn update(&self, key: &str, claim: &Claim, revision: u64) -> Result<bool, Unconfirmed> {
-        let store = self.store().await?;
-        let value = serde_json::to_vec(claim).map_err(|error| Unconfirmed(error.to_string()))?;
-        match store.update(key, value.into(), revision).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
-            Err(error) => Err(self.away(error).await),
-        }
-    }
-
-    async fn store(&self) -> Result<Store, Unconfirmed> {
-        // The client would wait for its connection, and the lanes with it: jobs of folders can go on.
-        if !self.is_connected() {
-            return Err(Unconfirmed("NATS is not connected".into()));
-        }
-        let mut store = self.0.store.lock().await;
-        if let Some(store) = store.as_ref() {
-            return Ok(store.clone());
-        }
-        let context = &self.0.context;
-        let found = match context.get_key_value(BUCKET).await {
-            Ok(found) => found,
-            Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
-                match context.create_key_value(self.0.bucket.clone()).await {
-                    Ok(made) => made,
-                    // Another daemon was quicker, or neither may.
-                    Err(refused) => context.get_key_value(BUCKET).await.map_err(|_| {
-                        Unconfirmed(format!(
-                            "it cannot be made ({refused}); create it by hand, or give this user the right to"
-                        ))
-                    })?,
-                }
-            }
-            Err(error) => return Err(Unconfirmed(error.to_string())),
-        };
-        Ok(store.insert(found).clone())
-    }
-
-    /// The next one looks for the bucket again: it may have been deleted under us.
-    async fn away(&self, error: impl std::fmt::Display) -> Unconfirmed {
-        *self.0.store.lock().await = None;
-        Unconfirmed(error.to_string())
     }
 }
 
