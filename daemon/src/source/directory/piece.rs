@@ -7,6 +7,7 @@ use super::intake::{self, Destination, Hashed};
 use super::ready::{self, Reading};
 use super::scan::blocking;
 use super::walk::Found;
+use crate::job::Duty;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::os::NotARecording;
@@ -24,7 +25,7 @@ pub struct Read {
     pub accepted: u64,
 }
 
-/// Hashes the files and enters those that are whole into the ledger, in one transaction.
+/// Hashes the files and enters those that are whole into the ledger, in one transaction; whoever goes on with them hears of it at once.
 ///
 /// # Errors
 /// When the ledger is closed.
@@ -69,6 +70,11 @@ pub async fn read_piece(
     for job in &jobs {
         debug!(%job, "taken in");
     }
+    if !jobs.is_empty() {
+        // Here, and not when the scan comes to it: it may be standing before the door, and what is inside goes on.
+        ledger.wake(Duty::Prepare);
+        ledger.wake(Duty::Publish);
+    }
     read.accepted = jobs.len() as u64;
     Ok(read)
 }
@@ -98,4 +104,26 @@ async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) 
         file.vacated = same.cloned().collect();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_goes_on_with_the_jobs_is_woken_however_long_the_scan_waits() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("a.wav");
+        std::fs::write(&path, "a").unwrap();
+        let ledger = Ledger::open(&disk.path().join("state")).unwrap();
+        let to = Destination { source: "calls".into(), route: "default".into(), puts_away: false };
+        let piece = vec![Found::at(path).unwrap()];
+        let read = read_piece(piece, to, false, ledger.clone(), CancellationToken::new()).await.unwrap();
+        assert_eq!(read.accepted, 1);
+        for duty in [Duty::Prepare, Duty::Publish] {
+            assert!(ledger.woken(duty).now_or_never().is_some(), "{duty:?} sleeps");
+        }
+    }
 }

@@ -360,8 +360,6 @@ impl Scan {
         }
         if read.accepted > 0 {
             self.around.metrics.source_accepted.with_label_values(&[source]).inc_by(read.accepted);
-            self.around.ledger.wake(Duty::Prepare);
-            self.around.ledger.wake(Duty::Publish);
             info!(source, recordings = read.accepted, "taken in");
         }
     }
