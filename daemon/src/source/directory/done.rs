@@ -141,11 +141,15 @@ fn move_file(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
     fs::create_dir_all(folder)?;
     let other = with_suffix(to, heard.job);
     for to in [to, other.as_path()] {
+        if let Some(outcome) = look_again(from, heard)? {
+            return Ok(outcome);
+        }
         match rename_new(from, to) {
             Ok(()) => {
+                let outcome = confirm(from, to, heard)?;
                 sync(folder)?;
                 sync_parent(from)?;
-                return Ok(Outcome::Gone);
+                return Ok(outcome);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -155,6 +159,18 @@ fn move_file(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Looks at what was renamed: another file may have come under the name after the last look at it. It goes back.
+fn confirm(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
+    if look_again(to, heard)? != Some(Outcome::Stays) {
+        return Ok(Outcome::Gone);
+    }
+    rename_new(to, from).map_err(|error| {
+        let words = "a file that nobody has heard came under the name and was moved instead; moving it back";
+        io::Error::new(error.kind(), format!("{words}: {error}"))
+    })?;
+    Ok(Outcome::Stays)
 }
 
 /// To another filesystem: a copy under a hidden name, on the disk before it gets its own, and only then the original goes.
@@ -225,17 +241,24 @@ fn with_suffix(path: &Path, job: Uuid) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Looks once more: a copy of hours of audio takes its time, and what came under the name meanwhile was not heard.
 fn remove(path: &Path, heard: &Heard) -> io::Result<Outcome> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if FileIdentity::of(&metadata) == heard.identity => {}
-        Ok(_) => return Ok(stays(heard.job)),
-        Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
-        Err(error) => return Err(error),
+    if let Some(outcome) = look_again(path, heard)? {
+        return Ok(outcome);
     }
     fs::remove_file(path)?;
     sync_parent(path)?;
     Ok(Outcome::Gone)
+}
+
+/// Looks once more before a file goes: to hash or copy hours of audio takes its time, and what came under the name meanwhile was not
+/// heard. `None`: it is what was heard.
+fn look_again(path: &Path, heard: &Heard) -> io::Result<Option<Outcome>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if FileIdentity::of(&metadata) == heard.identity => Ok(None),
+        Ok(_) => Ok(Some(stays(heard.job))),
+        Err(error) if is_absence(&error) => Ok(Some(Outcome::Absent)),
+        Err(error) => Err(error),
+    }
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -289,8 +312,8 @@ async fn forget(
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_came_under_the_name_while_the_copy_was_made_stays() {
+    /// A folder with a file `a.wav` that was heard, in whose place another one is by now.
+    fn replaced() -> (tempfile::TempDir, PathBuf, Heard) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wav");
         fs::write(&path, "heard").unwrap();
@@ -298,9 +321,34 @@ mod tests {
         let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new() };
         fs::write(folder.path().join("new"), "not heard").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
+        (folder, path, heard)
+    }
+
+    #[test]
+    fn what_came_under_the_name_while_the_copy_was_made_stays() {
+        let (_folder, path, heard) = replaced();
         assert_eq!(remove(&path, &heard).unwrap(), Outcome::Stays);
         assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
         fs::remove_file(&path).unwrap();
         assert_eq!(remove(&path, &heard).unwrap(), Outcome::Absent);
+    }
+
+    #[test]
+    fn what_came_under_the_name_while_the_hash_was_made_is_not_moved() {
+        let (folder, path, heard) = replaced();
+        let done = folder.path().join("done/a.wav");
+        assert_eq!(move_file(&path, &done, &heard).unwrap(), Outcome::Stays);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
+        assert!(!done.exists());
+    }
+
+    #[test]
+    fn what_came_under_the_name_just_before_the_move_goes_back() {
+        let (folder, path, heard) = replaced();
+        let done = folder.path().join("done.wav");
+        fs::rename(&path, &done).unwrap();
+        assert_eq!(confirm(&path, &done, &heard).unwrap(), Outcome::Stays);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
+        assert!(!done.exists());
     }
 }
