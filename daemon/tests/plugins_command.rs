@@ -14,6 +14,10 @@ fn harkd(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_harkd")).args(arguments).output().unwrap()
 }
 
+fn harkd_in(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harkd")).args(arguments).current_dir(folder).output().unwrap()
+}
+
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -120,4 +124,80 @@ fn the_list_says_what_loads_and_why_the_rest_does_not() {
 
     let table = stdout(&harkd(&["--config", &config, "plugins"]));
     assert!(table.contains("hello      loaded  ") && table.contains("0.1.0, hears finals"), "{table}");
+}
+
+/// A `cargo` in a folder that uses what this workspace has downloaded and compiled: its lock, its profile, its target folder.
+fn cargo(folder: &Path, task: &str) -> Command {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::fs::copy(workspace.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([task, "--offline", "--config", "profile.dev.debug=\"line-tables-only\""]);
+    cargo.args(["--config", "profile.dev.package.\"*\".debug=false"]).current_dir(folder);
+    cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_BIN_EXE_harkd")).ancestors().nth(2).unwrap());
+    cargo
+}
+
+#[test]
+fn a_new_plugin_passes_its_own_tests_and_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("sdk").display().to_string();
+    let output = harkd_in(folder.path(), &["plugins", "new", "word-count", "--sdk", &sdk]);
+    let said = stdout(&output);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.starts_with("wrote word-count/Cargo.toml\nwrote word-count/src/lib.rs\n"), "{said}");
+    assert!(said.contains("\n  name = \"word-count\"\n  library = \"word_count\"\n"), "{said}");
+    assert!(!said.contains('@'), "every gap is filled: {said}");
+
+    let crate_folder = folder.path().join("word-count");
+    let tested = cargo(&crate_folder, "test").arg("--quiet").output().unwrap();
+    assert!(tested.status.success() && tested.stderr.is_empty(), "{tested:?}");
+    assert!(stdout(&tested).contains("2 passed"), "{tested:?}");
+    let library = plugins::build_with(&mut cargo(&crate_folder, "build"), "word_count");
+    let (code, trial) = check(&library, &["--with", r#"{"word": "refund"}"#]);
+    assert_eq!(code, Some(0), "{trial:#}");
+    let formatted = Command::new(env!("CARGO")).args(["fmt", "--check"]).current_dir(&crate_folder).output();
+    assert!(formatted.as_ref().unwrap().status.success(), "{formatted:?}");
+}
+
+#[test]
+fn a_new_plugin_overwrites_nothing_and_finds_the_sdk() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = |place: &str, arguments: &[&str]| {
+        let output = harkd_in(&folder.path().join(place), &[&["plugins", "new"], arguments].concat());
+        (output.status.code(), stdout(&output) + &String::from_utf8(output.stderr).unwrap())
+    };
+    let refused = |arguments: &[&str], words: &str| {
+        let (code, said) = new("", arguments);
+        assert!(code == Some(64) && said.contains(words), "{code:?} {said}");
+    };
+    refused(&["counts"], "clone it beside the new folder as `hark`");
+    let sdk = folder.path().join("hark/sdk");
+    std::fs::create_dir_all(&sdk).unwrap();
+    refused(&["counts", "--sdk", "hark/sdk"], "hark/sdk is not the SDK of plugins");
+    std::fs::write(sdk.join("Cargo.toml"), "[package]\nname = \"hark-sdk\"\n").unwrap();
+    for name in ["Counts", "../counts", "1st", "", "zähler"] {
+        refused(&[name], "must begin with a-z");
+    }
+    refused(&["match"], "means something else in Rust");
+    std::fs::write(folder.path().join("counts"), "mine").unwrap();
+    refused(&["counts"], "counts is there already");
+    assert_eq!(std::fs::read_to_string(folder.path().join("counts")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "what is refused leaves nothing behind");
+
+    std::fs::create_dir_all(folder.path().join("hark/plugins")).unwrap();
+    for (place, arguments, sdk) in [
+        ("", &["beside", "--json"][..], "../hark/sdk"),
+        ("hark/plugins", &["within", "--json"], "../../sdk"),
+        ("hark", &["named", "--json", "--sdk", "./sdk"], "../sdk"),
+    ] {
+        let (code, said) = new(place, arguments);
+        assert_eq!(code, Some(0), "{said}");
+        let written: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let files = [0, 1].map(|file| written["files"][file].as_str().unwrap());
+        assert!(files.iter().all(|file| folder.path().join(place).join(file).is_file()), "{said}");
+        let manifest = std::fs::read_to_string(folder.path().join(place).join(files[0])).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        assert_eq!(manifest["dependencies"]["hark-sdk"]["path"].as_str(), Some(sdk));
+        assert_eq!(written["sdk"], sdk);
+    }
 }

@@ -1,4 +1,8 @@
-//! `harkd plugins`: does it load, and does it behave?
+//! `harkd plugins`: does it load, does it behave, and how does one begin with another?
+
+mod check;
+mod list;
+mod new;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -6,11 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use hark_sdk::Wants;
 use hark_sdk::event::Kind;
-use serde::Serialize;
 
 use super::Exit;
-use crate::config::{self, Config};
-use crate::pipeline::{self, Description, Surroundings, Trial};
+use crate::pipeline::Description;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -33,91 +35,21 @@ enum Command {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         with: String,
     },
+    /// Write a crate to begin with, into a new folder: a plugin that works, and its tests
+    New {
+        /// What the plugin, its crate and its folder are called
+        name: String,
+        /// The folder `sdk` of a checkout of Hark [default: of one named `hark` beside the new folder or further up, or the one around it]
+        #[arg(long, value_name = "FOLDER")]
+        sdk: Option<PathBuf>,
+    },
 }
 
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     match &args.command {
-        None | Some(Command::List) => list(config, args.json),
-        Some(Command::Check { file, with }) => check(file, with, args.json),
-    }
-}
-
-fn list(file: &Path, json: bool) -> Result<(), Exit> {
-    let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
-    let around = Surroundings::of(&config, file);
-    let rows: Vec<Row> =
-        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &around)).collect();
-    if json {
-        return print(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
-    }
-    print(|out| {
-        if rows.is_empty() {
-            writeln!(out, "no plugins are configured")?;
-        }
-        let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
-        for row in &rows {
-            write!(out, "{:width$}  {:6}  {}", row.name, row.state, row.library.display())?;
-            match &row.description {
-                Some(description) => writeln!(out, "  {}", in_words(description))?,
-                None => writeln!(out, "\n{:width$}  {}", "", row.reason.as_deref().unwrap_or_default())?,
-            }
-        }
-        Ok(())
-    })
-}
-
-fn check(file: &Path, config: &str, json: bool) -> Result<(), Exit> {
-    if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(config) {
-        return Err(Exit::Usage(format!("--with must be a JSON object: {error}")));
-    }
-    let surroundings = Surroundings::new(&config::State::default().directory);
-    let trial = pipeline::trial(file, config, &surroundings)
-        .map_err(|error| Exit::Software(format!("no process can be started for the plugin: {error}")))?;
-    print(|out| {
-        if json { writeln!(out, "{}", serde_json::to_string_pretty(&trial)?) } else { report(out, &trial) }
-    })?;
-    match trial.passed() {
-        true => Ok(()),
-        false => Err(Exit::Config(format!("{} does not pass", file.display()))),
-    }
-}
-
-fn report(out: &mut dyn Write, trial: &Trial) -> io::Result<()> {
-    if let Some(description) = &trial.description {
-        writeln!(out, "{}\nsha256 {}", in_words(description), description.sha256)?;
-        for missing in &description.missing {
-            writeln!(out, "this machine cannot confine it fully: {missing}")?;
-        }
-    }
-    for step in &trial.steps {
-        let (verdict, words) = match &step.error {
-            None => ("ok", &step.note),
-            Some(error) => ("FAILED", error),
-        };
-        writeln!(out, "{verdict:6}  {:22} {:8.2} ms  {words}", step.name, step.elapsed_ms)?;
-    }
-    Ok(())
-}
-
-/// One plugin of the config.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    library: PathBuf,
-    /// `loaded` or `failed`.
-    state: &'static str,
-    reason: Option<String>,
-    #[serde(flatten)]
-    description: Option<Description>,
-}
-
-impl Row {
-    fn of(plugin: &config::Plugin, folders: &config::Plugins, around: &Surroundings) -> Row {
-        let (state, reason, description) = match pipeline::inspect(plugin, folders, around) {
-            Ok(description) => ("loaded", None, Some(description)),
-            Err(error) => ("failed", Some(error.to_string()), None),
-        };
-        Row { name: plugin.name.clone(), library: plugin.library_path(folders), state, reason, description }
+        None | Some(Command::List) => list::execute(config, args.json),
+        Some(Command::Check { file, with }) => check::execute(file, with, args.json),
+        Some(Command::New { name, sdk }) => new::execute(config, name, sdk.as_deref(), args.json),
     }
 }
 

@@ -184,15 +184,17 @@ pub fn compile(file: &Path, library: &Path, version: u32) {
     std::fs::set_permissions(library, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Builds a plugin of the workspace and returns its library. One at a time: cargo would make the others wait anyway.
+/// Builds a plugin of the workspace and returns its library.
 fn build(name: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    build_with(Command::new(env!("CARGO")).args(["build", "-p", name]).current_dir(workspace), name)
+}
+
+/// Runs a `cargo build` and returns the library of that name. One at a time: cargo would make the others wait anyway.
+pub fn build_with(cargo: &mut Command, name: &str) -> PathBuf {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--message-format=json", "-p", name])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .output()
-        .unwrap();
+    let built = cargo.args(["--quiet", "--message-format=json"]).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let messages = String::from_utf8(built.stdout).unwrap();
     let libraries = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
