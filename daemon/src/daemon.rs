@@ -1,6 +1,7 @@
 //! Wires the modules in the order of the flow. `build` is the architecture read from top to bottom; `run` starts it and stops it from
 //! the front: first no new recordings, then no new requests, then what is under way is finished, published and acknowledged.
 
+pub mod control;
 mod crew;
 mod housekeeping;
 mod reports;
@@ -262,6 +263,8 @@ impl Daemon {
             housekeeping(self.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
+        let (plugins, heard) = (Arc::clone(&self.pipeline), stages.publish.clone());
+        crew.essential("control", control::control(self.client.clone(), subjects.clone(), plugins, heard));
         let outlet = self.outlet.run(self.client.clone(), subjects, stages.publish.clone());
         crew.essential("partials", async {
             outlet.await;

@@ -96,3 +96,37 @@ async fn a_job_that_a_plugin_holds_says_so_once_and_what_the_plugin_said_is_kept
     assert_eq!(log.matches("held back until the plugin has looked at it").count(), 2, "{log}");
     assert!(!log.contains("Canary"), "{log}");
 }
+
+#[tokio::test]
+async fn a_person_ends_a_quarantine() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    let plugins = Plugins::new().c("moody");
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    let mut hark = setup.lines(&entry(&plugins, "moody", "")).start().await;
+    let said = async |hark: &mut Hark, name: &str, seed| {
+        hark.drop_file("calls", name, &wav(1.0, seed));
+        hark.next_event("plugin.moody").await.body["data"].clone()
+    };
+    for seed in 1..=2 {
+        assert!(said(&mut hark, &format!("do abort {seed}.wav"), seed).await["error"].is_string());
+    }
+    assert_eq!(said(&mut hark, "do abort 3.wav", 3).await["quarantined"], true);
+    let enable = async |hark: &Hark, name: &str| {
+        let mut command = hark.command(&["plugins", "enable", name]);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, _) = enable(&hark, "moody").await;
+    assert!(code == Some(0) && out.ends_with("moody was quarantined, is running\n"), "{out}");
+    assert_eq!(said(&mut hark, "b.wav", 4).await["greeting"], "hello");
+    let (code, out, _) = enable(&hark, "moody").await;
+    assert!(code == Some(0) && out.ends_with("moody is running\n"), "{out}");
+
+    let (code, _, error) = enable(&hark, "angry").await;
+    assert!(code == Some(64) && error.contains("it has moody"), "{error}");
+    assert!(hark.stop().await.success());
+    let (code, _, error) = enable(&hark, "moody").await;
+    assert!(code == Some(69) && error.contains("no running harkd"), "{error}");
+}

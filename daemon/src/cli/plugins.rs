@@ -1,6 +1,7 @@
-//! `harkd plugins`: does it load, does it behave, and how does one begin with another?
+//! `harkd plugins`: does it load, does it behave, and how does one begin with another, or again?
 
 mod check;
+mod enable;
 mod list;
 mod new;
 
@@ -35,6 +36,11 @@ enum Command {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         with: String,
     },
+    /// End the quarantine of a plugin in every running daemon, or have it loaded again at once
+    Enable {
+        /// The plugin's name in the config
+        name: String,
+    },
     /// Write a crate to begin with, into a new folder: a plugin that works, and its tests
     New {
         /// What the plugin, its crate and its folder are called
@@ -49,6 +55,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     match &args.command {
         None | Some(Command::List) => list::execute(config, args.json),
         Some(Command::Check { file, with }) => check::execute(file, with, args.json),
+        Some(Command::Enable { name }) => enable::execute(config, name, args.json),
         Some(Command::New { name, sdk }) => new::execute(config, name, sdk.as_deref(), args.json),
     }
 }

@@ -5,6 +5,7 @@
 //! the deadlines here, and nothing it says is believed unchecked.
 
 mod answer;
+mod enable;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -28,8 +29,10 @@ use crate::http::metrics::Metrics;
 use crate::logging::Seldom;
 
 pub use answer::{Failure, Heard, Work};
+pub use enable::Done;
 
 use answer::Words;
+use enable::Enabling;
 
 /// Events that may wait for one plugin; beyond, whoever hands them over waits.
 pub const QUEUE: usize = 64;
@@ -69,6 +72,7 @@ pub struct Supervisor {
     /// The library as it was at the last look.
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
+    enabling: Enabling,
     warned_of_missing: bool,
     complaints: Seldom,
 }
@@ -90,6 +94,7 @@ enum Step {
     Loaded(Box<Result<Process, LoadError>>),
     Late,
     Queued(Option<Work>),
+    Enable(Done),
     Look,
     Retry,
 }
@@ -99,6 +104,7 @@ impl Supervisor {
         launch: Launch,
         timeout: Duration,
         queue: mpsc::Receiver<Work>,
+        enable: mpsc::Receiver<Done>,
         status: Arc<Mutex<PluginStatus>>,
         metrics: Metrics,
     ) -> Self {
@@ -121,6 +127,7 @@ impl Supervisor {
             known: None,
             seen: None,
             retry: None,
+            enabling: Enabling::new(enable),
             warned_of_missing: false,
             complaints: Seldom::default(),
         }
@@ -145,15 +152,15 @@ impl Supervisor {
                     self.pending.push_back(Pending { work, first_turn: None, survived_a_crash: false });
                 }
                 Step::Queued(None) => open = false,
+                Step::Enable(done) => self.enable(done),
                 Step::Look => self.look().await,
                 Step::Retry => self.begin_loading(),
             }
             self.pump();
-            if self.loading.is_none()
-                && let Some(ready) = ready.take()
-            {
+            if self.loading.is_none() {
+                self.enabling.done();
                 // Nobody may be waiting any more; the plugin runs all the same.
-                let _ = ready.send(());
+                let _ = ready.take().map(|ready| ready.send(()));
             }
         }
         for process in [self.process.take(), self.successor.take()].into_iter().flatten() {
@@ -175,6 +182,7 @@ impl Supervisor {
             outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
             () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
             work = self.queue.recv(), if room => Step::Queued(work),
+            Some(done) = self.enabling.asked() => Step::Enable(done),
             () = async { sleep_until(self.retry.expect_some().await.1).await } => Step::Retry,
             _ = looks.tick() => Step::Look,
         }
@@ -334,7 +342,7 @@ impl Supervisor {
     fn quarantine(&mut self, last: &Words) {
         tracing::error!(
             plugin = %self.name, library = %self.launch.load.library.display(), error = last.ours,
-            "plugin quarantined; transcripts flow on without it until its library is replaced or the daemon restarted"
+            "plugin quarantined; transcripts flow on without it until its library is replaced, `harkd plugins enable` or a restart"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);
         // It goes into the events of other jobs: the plugin's own words may quote this one.

@@ -67,8 +67,8 @@ fn fault_of(held: &Held) -> Fault {
     let plugin = &held.plugin;
     let message = match held.quarantined {
         true => format!(
-            "plugin {plugin:?} is quarantined after three failures; the job waits (on_failure = \"hold\") until its library is replaced or \
-             the daemon restarted"
+            "plugin {plugin:?} is quarantined after three failures; the job waits (on_failure = \"hold\") until its library is replaced, it \
+             is enabled (`harkd plugins enable`), or the daemon is restarted"
         ),
         false => format!(
             "plugin {plugin:?} could not look at the transcript; the job waits (on_failure = \"hold\") until it has, and is shown to it \

@@ -29,12 +29,12 @@ use uuid::Uuid;
 use crate::config::{self, OnFailure};
 use crate::http::metrics::Metrics;
 
-use host::{Failure, Heard, QUEUE, Supervisor, Work};
+use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
 use process::Launch;
 
 pub use inspect::{Trial, inspect, trial};
 pub use process::LoadError;
-pub use status::{PluginState, PluginStatus};
+pub use status::{Enabled, PluginState, PluginStatus};
 pub use surroundings::Surroundings;
 pub use wire::Description;
 
@@ -69,7 +69,7 @@ pub struct Held {
     pub plugin: String,
     /// For a person; it may quote the transcript.
     pub reason: String,
-    /// The plugin is not even asked any more, until its library is replaced.
+    /// The plugin is not even asked any more, until its library is replaced or it is enabled by hand.
     pub quarantined: bool,
 }
 
@@ -88,6 +88,7 @@ struct Plugin {
     sources: Vec<String>,
     hold: bool,
     queue: mpsc::Sender<Work>,
+    enable: mpsc::Sender<Done>,
     /// The turn of the one partial that it may be looking at.
     observing: Arc<Semaphore>,
     status: Arc<Mutex<PluginStatus>>,
@@ -215,6 +216,21 @@ impl Pipeline {
         self.plugins.iter().map(status).collect()
     }
 
+    /// Ends a quarantine, or tries again at once to load what could not be loaded; waits until that has come to something, some ten seconds
+    /// for a library that hangs. `None`: there is no plugin of that name.
+    pub async fn enable(&self, name: &str) -> Option<Enabled> {
+        let plugin = self.plugins.iter().find(|plugin| plugin.name == name)?;
+        let status = || plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let was = status().state;
+        let (done, is_done) = oneshot::channel();
+        // A supervisor that is gone has said why; the state is the last one that it was in.
+        if plugin.enable.send(done).await.is_ok() {
+            let _ = is_done.await;
+        }
+        let PluginStatus { state, reason, .. } = status();
+        Some(Enabled { was, state, reason })
+    }
+
     /// Lets every plugin answer what it has and end in good order, for at most two of its `timeout`s.
     pub async fn stop(self) {
         drop(self.observations);
@@ -236,6 +252,7 @@ impl Plugin {
         ready: oneshot::Sender<()>,
     ) -> Plugin {
         let (queue, received) = mpsc::channel(QUEUE);
+        let (enable, enabled) = mpsc::channel(1);
         let status = Arc::new(Mutex::new(PluginStatus {
             name: plugin.name.clone(),
             library: launch.load.library.clone(),
@@ -244,12 +261,13 @@ impl Plugin {
             pid: None,
             description: None,
         }));
-        let supervisor = Supervisor::new(launch, plugin.timeout, received, status.clone(), metrics);
+        let supervisor = Supervisor::new(launch, plugin.timeout, received, enabled, status.clone(), metrics);
         Plugin {
             name: plugin.name.clone(),
             sources: plugin.sources.clone(),
             hold: plugin.on_failure == OnFailure::Hold,
             queue,
+            enable,
             observing: Arc::new(Semaphore::new(1)),
             status,
             supervisor: tokio::spawn(supervisor.run(ready)),

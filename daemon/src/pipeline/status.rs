@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::wire::Description;
 
 /// The life of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginState {
     /// Its process is starting.
@@ -16,7 +16,7 @@ pub enum PluginState {
     Running,
     /// Its library cannot be loaded; it is tried again when the library changes, and from time to time.
     Failed,
-    /// It died too often; it is tried again when the library changes.
+    /// It died too often; it is tried again when the library changes, or when a person says so (`harkd plugins enable`).
     Quarantined,
 }
 
@@ -50,4 +50,15 @@ pub struct PluginStatus {
     /// What the library said of itself when it was loaded last.
     #[serde(flatten)]
     pub description: Option<Description>,
+}
+
+/// What came of enabling a plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enabled {
+    /// Where it stood before.
+    pub was: PluginState,
+    /// Where it stands now.
+    pub state: PluginState,
+    /// Why it does not run, if it does not.
+    pub reason: Option<String>,
 }

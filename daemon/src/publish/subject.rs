@@ -39,6 +39,11 @@ impl Subjects {
         format!("{}.event.{}.>", self.prefix, Kind::TranscriptPartial)
     }
 
+    /// Where running daemons hear that a plugin is to be enabled.
+    pub fn enable_plugin(&self) -> String {
+        format!("{}.control.plugins.enable", self.prefix)
+    }
+
     /// What a stream of incoming audio captures.
     pub fn audio(&self) -> String {
         format!("{}.audio.>", self.prefix)

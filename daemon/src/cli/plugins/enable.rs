@@ -1,0 +1,112 @@
+//! `harkd plugins enable`: ends a quarantine in every daemon that runs the plugin.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::{Client, StatusCode, Subscriber};
+use futures::StreamExt;
+
+use super::print;
+use crate::cli::{Exit, session};
+use crate::config::Config;
+use crate::daemon::control::{Answer, EnablePlugin};
+use crate::pipeline::PluginState;
+use crate::publish::Subjects;
+
+/// Loading a library that hangs takes a daemon some ten seconds.
+const FIRST: Duration = Duration::from_secs(20);
+/// After the first answer: the others have the same to do.
+const NEXT: Duration = Duration::from_secs(2);
+
+/// Asks every running daemon and prints what they say.
+///
+/// # Errors
+/// A name that the config does not have, no daemon, and a plugin that does not run after all.
+pub(super) fn execute(config: &Path, name: &str, json: bool) -> Result<(), Exit> {
+    let config = session::load(config)?;
+    if !config.plugin.iter().any(|plugin| plugin.name == name) {
+        let names: Vec<&str> = config.plugin.iter().map(|plugin| plugin.name.as_str()).collect();
+        let known =
+            if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+        return Err(Exit::Usage(format!("no plugin {name:?} in the config; {known}")));
+    }
+    session::block_on(enable(&config, name, json))
+}
+
+async fn enable(config: &Config, name: &str, json: bool) -> Result<(), Exit> {
+    let client = session::open(config).await?;
+    let answers = ask(&client, &Subjects::new(&config.nats.subject_prefix), name).await?;
+    print(|out| {
+        if json {
+            return writeln!(out, "{}", serde_json::to_string_pretty(&answers)?);
+        }
+        for Answer { daemon, outcome } in &answers {
+            match outcome {
+                None => writeln!(out, "{daemon}: has no plugin {name:?}")?,
+                Some(plugin) if plugin.was == plugin.state => {
+                    writeln!(out, "{daemon}: {name} is {}", plugin.state.as_str())?;
+                }
+                Some(plugin) => {
+                    writeln!(
+                        out,
+                        "{daemon}: {name} was {}, is {}",
+                        plugin.was.as_str(),
+                        plugin.state.as_str()
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let known: Vec<_> = answers.iter().filter_map(|answer| answer.outcome.as_ref()).collect();
+    match known.iter().find(|plugin| plugin.state != PluginState::Running) {
+        Some(failed) => {
+            Err(Exit::Failed(failed.reason.clone().unwrap_or_else(|| format!("{name} does not run"))))
+        }
+        None if known.is_empty() => Err(Exit::Failed(format!(
+            "no running daemon has the plugin {name:?}; restart it to read the config"
+        ))),
+        None => Ok(()),
+    }
+}
+
+async fn ask(client: &Client, subjects: &Subjects, plugin: &str) -> Result<Vec<Answer>, Exit> {
+    let unavailable =
+        |error: &dyn std::fmt::Display| Exit::Unavailable(format!("asking the daemons: {error}"));
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| unavailable(&error))?;
+    let request = serde_json::to_vec(&EnablePlugin { plugin: plugin.to_owned() })
+        .map_err(|error| Exit::Software(error.to_string()))?;
+    client
+        .publish_with_reply(subjects.enable_plugin(), inbox, request.into())
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let mut answers = Vec::new();
+    while let Some(answer) = next(&mut replies, if answers.is_empty() { FIRST } else { NEXT }).await {
+        answers.push(answer);
+    }
+    if answers.is_empty() {
+        return Err(Exit::Unavailable(format!(
+            "no running harkd answers on {}; start it (then every plugin begins anew), or grant its NATS user the subject",
+            subjects.enable_plugin()
+        )));
+    }
+    Ok(answers)
+}
+
+/// The next answer of a daemon, unless none comes.
+async fn next(replies: &mut Subscriber, patience: Duration) -> Option<Answer> {
+    let answer = async {
+        loop {
+            let reply = replies.next().await?;
+            if reply.status == Some(StatusCode::NO_RESPONDERS) {
+                return None;
+            }
+            // A stream that captures the subject acknowledges the request: that is no daemon's answer.
+            if let Ok(answer) = serde_json::from_slice(&reply.payload) {
+                return Some(answer);
+            }
+        }
+    };
+    tokio::time::timeout(patience, answer).await.ok().flatten()
+}
