@@ -159,8 +159,7 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let tasks = Arc::new(InFlight::new(config.dashscope.filetrans_concurrency));
-        let sources = Sources::build(&config, &ledger, &claims, &client, &tasks, policy, &metrics)?;
+        let sources = Sources::build(&config, &ledger, &claims, &client, policy, &metrics)?;
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());
@@ -188,7 +187,7 @@ impl Daemon {
             routes: Arc::new(routes(&config)?),
             offer: Arc::new(Offer::of(&config.dashscope)),
             policy,
-            tasks,
+            tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             silence: Arc::default(),
             on_partial: on_partial(&pipeline, partials),
             opening: Arc::default(),

@@ -16,7 +16,6 @@ use crate::job::machine::{Fact, Policy};
 use crate::job::{Job, State};
 use crate::logging::Seldom;
 use crate::publish;
-use crate::recognize::InFlight;
 use crate::source::directory::Directory;
 use crate::source::nats::{self, Claims, Slots, Standing, StepIn, Subject};
 use crate::source::url::AllowList;
@@ -42,7 +41,6 @@ impl Sources {
         ledger: &Ledger,
         claims: &Claims,
         client: &async_nats::Client,
-        tasks: &Arc<InFlight>,
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -71,7 +69,6 @@ impl Sources {
                         ledger: ledger.clone(),
                         claims: claims.clone(),
                         step_in: step_in(publish::Fence::new(client.clone(), &config.nats, claims.clone())),
-                        tasks: Arc::clone(tasks),
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,

@@ -1,22 +1,30 @@
 //! How many tasks the service has of ours.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use uuid::Uuid;
 
-/// Places for tasks at the service (`dashscope.filetrans_concurrency`). A task that is found, inherited, or of an earlier life takes one
-/// whether there is one or not; so many ends give none back.
+/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one a job however often it is heard of. A task that is found,
+/// inherited, or of an earlier life takes one whether there is one or not; so many ends give none back.
 #[derive(Debug)]
 pub struct InFlight {
     places: Semaphore,
-    /// Tasks that are too many.
-    surplus: Mutex<usize>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    jobs: HashSet<Uuid>,
+    /// Those of them that are too many.
+    surplus: usize,
 }
 
 impl InFlight {
     /// With room for so many.
     pub fn new(places: usize) -> InFlight {
-        InFlight { places: Semaphore::new(places), surplus: Mutex::new(0) }
+        InFlight { places: Semaphore::new(places), taken: Mutex::default() }
     }
 
     /// Waits for a place; it goes back when the permit is dropped, unless the task keeps it ([`InFlight::keep`]).
@@ -27,30 +35,39 @@ impl InFlight {
         self.places.acquire().await
     }
 
-    /// The task that the place was for is at the service.
-    pub fn keep(&self, place: SemaphorePermit<'_>) {
-        place.forget();
-    }
-
-    /// A task is at the service that no place was waited for.
-    pub fn add(&self) {
-        match self.places.try_acquire() {
-            Ok(place) => place.forget(),
-            Err(_) => *self.surplus() += 1,
+    /// The task that the place was for is at the service. A job that has a place already needs no second one.
+    pub fn keep(&self, job: Uuid, place: SemaphorePermit<'_>) {
+        if self.taken().jobs.insert(job) {
+            place.forget();
         }
     }
 
-    /// A task has ended.
-    pub fn ended(&self) {
-        let mut surplus = self.surplus();
-        match surplus.checked_sub(1) {
-            Some(less) => *surplus = less,
+    /// A job has a task at the service, whether a place was waited for or not.
+    pub fn add(&self, job: Uuid) {
+        let mut taken = self.taken();
+        if !taken.jobs.insert(job) {
+            return;
+        }
+        match self.places.try_acquire() {
+            Ok(place) => place.forget(),
+            Err(_) => taken.surplus += 1,
+        }
+    }
+
+    /// A job has no task there any more.
+    pub fn ended(&self, job: Uuid) {
+        let mut taken = self.taken();
+        if !taken.jobs.remove(&job) {
+            return;
+        }
+        match taken.surplus.checked_sub(1) {
+            Some(less) => taken.surplus = less,
             None => self.places.add_permits(1),
         }
     }
 
-    fn surplus(&self) -> std::sync::MutexGuard<'_, usize> {
-        self.surplus.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,13 +78,34 @@ mod tests {
     #[test]
     fn tasks_beyond_the_limit_give_no_place_back() {
         let tasks = InFlight::new(2);
-        for _ in 0..5 {
-            tasks.add();
+        let jobs: [Uuid; 5] = std::array::from_fn(|_| Uuid::now_v7());
+        jobs.iter().for_each(|job| tasks.add(*job));
+        for (ended, job) in jobs.into_iter().enumerate() {
+            assert_eq!(tasks.places.available_permits(), ended.saturating_sub(3), "{ended}");
+            tasks.ended(job);
         }
-        for ended in 1..=5 {
-            assert_eq!(tasks.places.available_permits(), (ended - 1_usize).saturating_sub(3), "{ended}");
-            tasks.ended();
+        assert_eq!(tasks.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_goes_and_comes_back_with_its_task_has_one_place() {
+        let tasks = InFlight::new(2);
+        let (job, other) = (Uuid::now_v7(), Uuid::now_v7());
+        tasks.keep(job, tasks.place().await.unwrap());
+        // Found by the first look of those who follow; let go, and taken over again before its end elsewhere was noticed.
+        for _ in 0..3 {
+            tasks.add(job);
         }
+        assert_eq!(tasks.places.available_permits(), 1);
+        // Submitted anew, too.
+        tasks.keep(job, tasks.place().await.unwrap());
+        tasks.keep(other, tasks.place().await.unwrap());
+        assert_eq!(tasks.places.available_permits(), 0);
+        for _ in 0..2 {
+            tasks.ended(job);
+        }
+        assert_eq!(tasks.places.available_permits(), 1, "the other one's is its own");
+        tasks.ended(other);
         assert_eq!(tasks.places.available_permits(), 2);
     }
 }

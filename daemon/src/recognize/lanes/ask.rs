@@ -53,7 +53,7 @@ pub(super) struct SoFar {
 
 /// What came of a question.
 pub(super) enum Asked {
-    /// There is nothing more to ask.
+    /// There is nothing more to ask of this task.
     Over { lost: bool },
     /// It has not ended.
     Open,
@@ -67,20 +67,27 @@ pub(super) enum Asked {
 
 /// Where a result is, and what it cost.
 pub(super) struct ToFetch {
+    task_id: String,
     transcription_url: String,
     seconds: u64,
 }
 
 /// Asks how a task stands, and tells the job.
-pub(super) async fn ask(around: Surroundings, id: Uuid, so_far: SoFar) -> (Uuid, Result<Asked, LedgerError>) {
+pub(super) async fn ask(
+    around: Surroundings,
+    id: Uuid,
+    task_id: String,
+    so_far: SoFar,
+) -> (Uuid, Result<Asked, LedgerError>) {
     let asked = async {
-        let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
-        let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
-        let task = around.recognizer.query(task_id).await;
+        let Some(job) = waiting_for(&task_id, around.ledger.find(id).await?) else {
+            return Ok(Asked::Over { lost: false });
+        };
+        let task = around.recognizer.query(&task_id).await;
         let patience = Patience::after(so_far);
         match task {
-            Ok(task) => ended(&around, &job, task_id, task, patience).await,
-            Err(error) => unanswered(&around, &job, task_id, error, patience).await,
+            Ok(task) => ended(&around, &job, &task_id, task, patience).await,
+            Err(error) => unanswered(&around, &job, &task_id, error, patience).await,
         }
     };
     (id, asked.await)
@@ -94,10 +101,11 @@ pub(super) async fn fetch(
     so_far: SoFar,
 ) -> (Uuid, Result<Asked, LedgerError>) {
     let fetched = async {
-        let Some(job) = around.ledger.find(id).await? else { return Ok(Asked::Over { lost: false }) };
-        let State::Submitted { task_id, .. } = &job.state else { return Ok(Asked::Over { lost: false }) };
-        let ToFetch { transcription_url, seconds } = result;
-        let heard = around.recognizer.result(task_id, &transcription_url, seconds).await;
+        let ToFetch { task_id, transcription_url, seconds } = result;
+        let Some(job) = waiting_for(&task_id, around.ledger.find(id).await?) else {
+            return Ok(Asked::Over { lost: false });
+        };
+        let heard = around.recognizer.result(&task_id, &transcription_url, seconds).await;
         let patience = Patience::after(so_far);
         let error = match heard {
             Ok(heard) => {
@@ -114,11 +122,17 @@ pub(super) async fn fetch(
             return Ok(asked);
         }
         around.recognizer.billed(Engine::Filetrans, seconds);
-        say_lost(&around, &job, task_id, Some(seconds), &error);
+        say_lost(&around, &job, &task_id, Some(seconds), &error);
         around.advance(&job, failed(result_lost(&error), seconds)).await?;
         Ok(Asked::Over { lost: true })
     };
     (id, fetched.await)
+}
+
+/// The job, if it still waits for this task. It may be another daemon's by now, or have come back from one with another task, of which the
+/// answers about this one say nothing.
+fn waiting_for(task_id: &str, job: Option<Job>) -> Option<Job> {
+    job.filter(|job| matches!(&job.state, State::Submitted { task_id: current, .. } if current == task_id))
 }
 
 /// How long it is worth to ask for a task's result: it costs nothing, and another result does.
@@ -195,7 +209,8 @@ async fn ended(
     let fact = match task {
         Task::Pending | Task::Running => return Ok(Asked::Open),
         Task::Succeeded { transcription_url, seconds } => {
-            return Ok(Asked::Done(ToFetch { transcription_url, seconds }));
+            let task_id = task_id.to_owned();
+            return Ok(Asked::Done(ToFetch { task_id, transcription_url, seconds }));
         }
         Task::NothingSaid { seconds } => Fact::Heard {
             transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },
@@ -244,5 +259,36 @@ fn result_lost(error: &Error) -> Failure {
         fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
         consequence: Consequence::Unknown,
         unsure: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Recording;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::job::{Delivery, Origin, Plan};
+
+    #[test]
+    fn a_job_that_came_back_with_another_task_does_not_wait_for_the_first() {
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let with_task = |task_id: &str| {
+            let (plan, task_id) = (plan.clone(), task_id.to_owned());
+            let state = State::Submitted { plan, task_id, submitted_at: Timestamp::now(), warned: 0 };
+            let job = Job::new(
+                Uuid::now_v7(),
+                "inbox",
+                "default",
+                Origin::Nothing,
+                Recording::default(),
+                Map::new(),
+            );
+            Some(Job { state, ..job })
+        };
+        assert!(waiting_for("first", with_task("first")).is_some());
+        assert!(waiting_for("first", with_task("second")).is_none());
+        assert!(waiting_for("first", None).is_none());
     }
 }

@@ -83,7 +83,6 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = true;
-    // Tasks of an earlier life have places too.
     let mut downtime: Option<Downtime> = None;
     loop {
         if look {
@@ -91,12 +90,13 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             let known: HashSet<Uuid> = followed.keys().copied().collect();
             let found = around.ledger.read(move |connection| found(connection, &known)).await?;
             if downtime.is_none() {
-                found.iter().for_each(|_| around.tasks.add());
                 let ids = found.iter().map(|(id, _)| *id).collect();
                 downtime = Some(Downtime::new(around.ledger.last_sign_of_life(), ids));
             }
             for (id, state) in found {
                 if let Some(mut task) = Followed::new(state, first_interval) {
+                    // Whether it was submitted, found in the list, taken over, or is of an earlier life.
+                    around.tasks.add(id);
                     task.place(&mut agenda, id, first_interval);
                     followed.insert(id, task);
                 }
@@ -107,7 +107,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             agenda.remove(&(at, id));
             let Some(task) = followed.get_mut(&id) else { continue };
             (task.at, task.listed, task.ended) = (None, false, false);
-            asking.push(ask(around.clone(), id, task.so_far(first_interval)));
+            asking.push(ask(around.clone(), id, task.task_id.clone(), task.so_far(first_interval)));
         }
         while fetching.len() < DOWNLOADS {
             let Some((id, result)) = to_fetch.pop_front() else { break };
@@ -140,7 +140,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                     to_fetch.push_back((id, result));
                 } else if let Asked::Over { .. } = asked {
                     followed.remove(&id);
-                    around.tasks.ended();
+                    around.tasks.ended(id);
                     // The job may have another task already.
                     look = true;
                 } else if let Some(task) = followed.get_mut(&id) {

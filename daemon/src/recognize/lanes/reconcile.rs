@@ -56,13 +56,7 @@ pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError
     match listing {
         Ok(listing) => {
             info!(job = %job.id, object, ?listing, "the task list was asked about a submit of unknown fate");
-            let is_found = matches!(listing, Listing::Found { .. });
-            around.advance(&job, Fact::Listed(listing)).await?;
-            // The place of the submit went back with its failure. A job that went to another daemon meanwhile has its task there.
-            if is_found && around.ledger.find(job.id).await?.is_some() {
-                around.tasks.add();
-            }
-            Ok(())
+            around.advance(&job, Fact::Listed(listing)).await
         }
         Err(error) => {
             let waited = begun.duration_since(until.unwrap_or(*sent_at)).unsigned_abs();

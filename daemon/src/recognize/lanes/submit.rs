@@ -95,10 +95,13 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     match around.recognizer.submit(turn, &request).await {
         Ok(task_id) => {
             info!(job = %job.id, task = task_id, "submitted");
+            // First: once the ledger has the task, it may be heard of, and end, at any time.
+            around.tasks.keep(job.id, place);
             around.advance(&job, Fact::Taken { task_id: Some(task_id) }).await?;
-            // A job that went to another daemon meanwhile has its task there.
-            if around.ledger.find(job.id).await?.is_some() {
-                around.tasks.keep(place);
+            // A job that went to another daemon meanwhile has its task there, and nobody here hears of its end.
+            let found = around.ledger.find(job.id).await?;
+            if !found.is_some_and(|found| matches!(found.state, State::Submitted { .. })) {
+                around.tasks.ended(job.id);
             }
             Ok(())
         }

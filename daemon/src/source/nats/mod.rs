@@ -43,7 +43,6 @@ use crate::config::{Nats, NatsSource};
 use crate::http::metrics::Metrics;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::Policy;
-use crate::recognize::InFlight;
 
 /// Messages asked for at a time: their payloads are in memory until they are spooled.
 const BATCH: usize = 16;
@@ -74,7 +73,6 @@ pub struct Subject {
     ledger: Ledger,
     claims: Claims,
     step_in: StepIn,
-    tasks: Arc<InFlight>,
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
@@ -92,8 +90,6 @@ pub struct Surroundings {
     pub claims: Claims,
     /// How a job that another daemon had is gone on with in the stream of events.
     pub step_in: StepIn,
-    /// Tasks in flight at the service; one that is taken over is among them.
-    pub tasks: Arc<InFlight>,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
     pub routes: Vec<String>,
@@ -128,7 +124,6 @@ impl Subject {
             ledger: around.ledger,
             claims: around.claims,
             step_in: around.step_in,
-            tasks: around.tasks,
             state_directory: around.state_directory,
             routes: around.routes,
             allow: around.allow,

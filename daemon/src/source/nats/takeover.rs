@@ -65,9 +65,6 @@ impl Subject {
         let stream_seq = told.stream_seq;
         let job = go_on(job, told, claim.plan());
         info!(job = %job.id, source = job.source, sequence = job.sequence, duty = job.state.duty().as_str(), "taken over");
-        if matches!(job.state, State::Submitted { .. }) {
-            self.tasks.add();
-        }
         self.held.hold(job.id, acker);
         self.held.mark(job.id, matches!(job.state, State::Submitted { .. }));
         let (id, policy) = (job.id, self.policy);
