@@ -3,7 +3,7 @@
 
 mod support;
 
-use async_nats::jetstream::{self, Context, stream};
+use async_nats::jetstream::{self, Context, object_store, stream};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -12,11 +12,19 @@ use tokio::io::AsyncReadExt;
 
 /// A stand-in that hears `text` in `audio`.
 async fn service_that_hears(text: &str, audio: &[u8]) -> Emulator {
+    service_by_manifest(json!({ sha256(audio): { "text": text } })).await
+}
+
+async fn service_by_manifest(content: Value) -> Emulator {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
-    let sha256: String = Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
-    Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await
+    std::fs::write(&manifest, content.to_string()).unwrap();
+    let quick = ["--token-delay", "0ms", "--task-delay", "100ms"];
+    Emulator::start(&[&["--manifest", manifest.to_str().unwrap()][..], &quick].concat()).await
+}
+
+fn sha256(audio: &[u8]) -> String {
+    Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Partials of such a text would be thousands.
@@ -35,7 +43,11 @@ async fn segments_of(context: &Context, last: &Value) -> Value {
 }
 
 async fn change(context: &Context, change: impl FnOnce(&mut stream::Config)) {
-    let mut config = context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
+    change_stream(context, "HARK_EVENTS", change).await;
+}
+
+async fn change_stream(context: &Context, name: &str, change: impl FnOnce(&mut stream::Config)) {
+    let mut config = context.get_stream(name).await.unwrap().cached_info().config.clone();
     change(&mut config);
     context.update_stream(config).await.unwrap();
 }
@@ -162,4 +174,57 @@ async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
     hark.restart().await;
     hark.drop_file("calls", "shorter.wav", &wav(1.0, 3));
     assert_eq!(hark.ended_jobs(2).await[1].body["recording"]["name"], "shorter.wav");
+}
+
+#[tokio::test]
+async fn what_follows_finals_without_a_place_holds_nobody_up_and_leaves_behind_them() {
+    // More than are kept in memory, all together.
+    const JOBS: u64 = 5;
+    const ALERTS: usize = 240;
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let context = jetstream::new(nats.client().await);
+    let full = object_store::Config { bucket: "HARK_TRANSCRIPTS".into(), max_bytes: 1, ..Default::default() };
+    context.create_object_store(full).await.unwrap();
+    let sentence = |number: usize| json!({"begin_time": number, "end_time": number + 1, "text": format!("refund {number}."), "language": "en", "emotion": "neutral"});
+    let sentences: Vec<Value> = (0..ALERTS).map(sentence).collect();
+    let heard = (0..JOBS).map(|number| (sha256(&wav(1.0, number)), json!({ "sentences": sentences })));
+    let service = service_by_manifest(heard.collect::<serde_json::Map<_, _>>().into()).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .folder("calls")
+        .lines("[[route]]\nname = \"default\"\nengine = \"filetrans\"\n")
+        .plugin(
+            "keywords",
+            "keyword_alert",
+            "[[plugin.config.rules]]\nname = \"refund\"\nregex = [\"refund \\\\d+\"]\n",
+        )
+        .start()
+        .await;
+    for number in 0..JOBS {
+        hark.drop_file("calls", &format!("long-{number}.wav"), &wav(1.0, number));
+    }
+    wait_until("all of them to wait for their place", CEILING, async || {
+        let jobs = support::LedgerRecord::read(&hark.path("state")).jobs;
+        jobs.iter().filter(|job| job.duty == "publish").count() as u64 == JOBS
+    })
+    .await;
+    hark.drop_file("calls", "short.wav", &wav(1.0, JOBS));
+    assert_eq!(hark.ended_jobs(1).await[0].body["recording"]["name"], "short.wav");
+    // So it is after a start.
+    hark.restart().await;
+    hark.drop_file("calls", "shorter.wav", &wav(1.0, JOBS + 1));
+    assert_eq!(hark.ended_jobs(2).await[1].body["recording"]["name"], "shorter.wav");
+
+    change_stream(&context, "OBJ_HARK_TRANSCRIPTS", |config| config.max_bytes = -1).await;
+    let ended = hark.ended_jobs(2 + JOBS as usize).await;
+    for last in ended {
+        let events = hark.events_of(last.job()).await;
+        let sequences: Vec<u64> =
+            events.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();
+        assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>());
+        let alerts = events.iter().filter(|event| event.kind() == "alert.raised").count();
+        let is_long = last.body["recording"]["name"].as_str().unwrap().starts_with("long");
+        assert_eq!(alerts, if is_long { ALERTS } else { 0 });
+    }
 }

@@ -4,9 +4,8 @@
 //! events of one job one after the other. What was acknowledged is taken out of the ledger in batches while others are under way.
 
 mod deliver;
+mod window;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -16,26 +15,24 @@ use hark_sdk::event::Kind;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use uuid::Uuid;
 
+use self::deliver::Delivered;
+use self::window::{BYTES, ROWS, Wanted, Window};
 use super::large::Largest;
 use super::stream::ensure_event_streams;
 use super::subject::Subjects;
 use crate::config::Nats;
 use crate::http::metrics::Metrics;
 use crate::job::Duty;
-use crate::job::ledger::outbox::{self, Acknowledged, Row};
+use crate::job::ledger::outbox::{self, Acknowledged};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
 use crate::logging::Seldom;
 use crate::source::jetstream::until_it_works;
 use crate::source::nats::Claims;
-
-/// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
-const ROWS: usize = 2_048;
-const BYTES: usize = 16 << 20;
 
 /// Jobs whose events are under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
@@ -60,22 +57,6 @@ pub struct Outbox {
     gone: Seldom,
     largest: Largest,
     unfit: Seldom,
-    /// Bytes of bodies.
-    in_memory: AtomicUsize,
-    /// Events that wait without their bodies, see `deliver`.
-    aside: AtomicUsize,
-    taking_up: Semaphore,
-}
-
-/// The events of one job that are in memory.
-#[derive(Default)]
-struct Chain {
-    waiting: VecDeque<Row>,
-    /// Stream sequence of its last acknowledged event.
-    last: u64,
-    busy: bool,
-    /// Acknowledgements that are not in the ledger yet; until they are, `last` is known here only.
-    uncommitted: usize,
 }
 
 impl Outbox {
@@ -105,9 +86,6 @@ impl Outbox {
             gone: Seldom::default(),
             largest: Largest::default(),
             unfit: Seldom::default(),
-            in_memory: AtomicUsize::new(0),
-            aside: AtomicUsize::new(0),
-            taking_up: Semaphore::new(LOOKS),
         }
     }
 
@@ -121,46 +99,29 @@ impl Outbox {
             // No broker was ever there: what is owed is on disk and leaves after the next start.
             () = stop.cancelled() => return Ok(()),
         };
-        let mut chains: HashMap<Uuid, Chain> = HashMap::new();
-        let mut startable: VecDeque<Uuid> = VecDeque::new();
+        let mut window = Window::default();
         let mut running = FuturesUnordered::new();
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
         let mut committing: Option<Commit> = None;
-        let mut cursor = 0;
-        let mut rows_in_memory = 0_usize;
         let mut more = true;
         loop {
-            let has_room = rows_in_memory < ROWS / 2 && self.in_memory.load(Ordering::Relaxed) < BYTES / 2;
-            if more && has_room && acknowledged.len() < ROWS {
+            let tries = !stop.is_cancelled();
+            while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
+                let read = move |connection: &_| outbox::of_job(connection, job, after, until, limit, BYTES);
+                window.found(job, self.ledger.read(read).await?);
+            }
+            if more && window.has_room() && acknowledged.len() < ROWS {
+                let cursor = window.cursor();
                 let rows = self
                     .ledger
                     .read(move |connection| outbox::after(connection, cursor, ROWS, BYTES))
                     .await?;
                 more = !rows.is_empty();
-                for row in rows {
-                    cursor = row.id;
-                    rows_in_memory += 1;
-                    self.in_memory.fetch_add(row.body.len(), Ordering::Relaxed);
-                    let job = row.job;
-                    let chain = match chains.get_mut(&job) {
-                        Some(chain) => chain,
-                        None => {
-                            let last = row.stream_seq;
-                            chains.entry(job).or_insert(Chain { last, ..Chain::default() })
-                        }
-                    };
-                    chain.waiting.push_back(row);
-                    if !chain.busy && chain.waiting.len() == 1 {
-                        startable.push_back(job);
-                    }
-                }
+                window.read(rows);
             }
-            while running.len() < CHAINS + self.aside.load(Ordering::Relaxed) {
-                let Some(job) = startable.pop_front() else { break };
-                let Some(chain) = chains.get_mut(&job) else { continue };
-                let Some(row) = chain.waiting.pop_front() else { continue };
-                chain.busy = true;
-                running.push(self.deliver(&stream, row, chain.last));
+            while running.len() < CHAINS {
+                let Some((row, last)) = window.start() else { break };
+                running.push(self.deliver(&stream, row, last));
             }
             if committing.is_none() && !acknowledged.is_empty() {
                 committing = Some(tokio::spawn(commit(
@@ -175,38 +136,25 @@ impl Outbox {
             }
             tokio::select! {
                 Some(delivered) = running.next(), if !running.is_empty() => {
-                    let (row, stream_seq) = delivered?;
-                    rows_in_memory -= 1;
-                    self.in_memory.fetch_sub(row.body.len(), Ordering::Relaxed);
-                    if let Some(chain) = chains.get_mut(&row.job) {
-                        chain.busy = false;
-                        if let Some(stream_seq) = stream_seq {
-                            chain.last = stream_seq;
-                            chain.uncommitted += 1;
+                    let (row, delivered) = delivered?;
+                    match delivered {
+                        Delivered::Stored(stream_seq) => {
+                            window.left(&row, Some(stream_seq));
+                            let last = row.kind.parse::<Kind>().is_ok_and(|kind| kind.is_last());
+                            acknowledged.push(Acknowledged { id: row.id, job: row.job, stream_seq, last });
+                            self.metrics.publish_stored.inc();
                         }
-                        if !chain.waiting.is_empty() {
-                            startable.push_back(row.job);
-                        } else if chain.uncommitted == 0 {
-                            chains.remove(&row.job);
-                        }
+                        Delivered::Gone => window.left(&row, None),
+                        Delivered::Unfit => window.set_aside(&row, Instant::now()),
                     }
-                    // It is another daemon's job now, and its row is gone.
-                    let Some(stream_seq) = stream_seq else { continue };
-                    let last = row.kind.parse::<Kind>().is_ok_and(|kind| kind.is_last());
-                    acknowledged.push(Acknowledged { id: row.id, job: row.job, stream_seq, last });
-                    self.metrics.publish_stored.inc();
                 }
                 committed = joined(&mut committing), if committing.is_some() => {
                     committing = None;
                     for one in committed? {
-                        if let Some(chain) = chains.get_mut(&one.job) {
-                            chain.uncommitted -= 1;
-                            if chain.uncommitted == 0 && !chain.busy && chain.waiting.is_empty() {
-                                chains.remove(&one.job);
-                            }
-                        }
+                        window.committed(one.job);
                     }
                 }
+                () = until(window.next_try()), if tries => {}
                 () = self.ledger.woken(Duty::Publish) => more = true,
                 () = stop.cancelled(), if idle => more = true,
             }
@@ -250,6 +198,13 @@ async fn commit(
         ledger.wake(Duty::Settle);
     }
     Ok(acknowledged)
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 type Commit = JoinHandle<Result<Vec<Acknowledged>, LedgerError>>;

@@ -23,6 +23,9 @@ pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 /// What each version of the format added.
 const SCHEMA: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
+/// Indexes that came later. They change nothing of what is in the tables, so they are no version of the format.
+const INDEXES: &str = "CREATE INDEX IF NOT EXISTS outbox_by_job ON outbox (job);";
+
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "ledger.sqlite3";
 
@@ -227,13 +230,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Brings the format from `version` to today's, at once or not at all.
+/// Brings the format from `version` to today's, at once or not at all, and its indexes.
 fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let steps = SCHEMA.get(usize::try_from(version).unwrap_or(usize::MAX)..).unwrap_or_default().concat();
-    if steps.is_empty() {
-        return Ok(());
+    if !steps.is_empty() {
+        connection
+            .execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     }
-    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
+    connection.execute_batch(INDEXES)
 }
 
 /// The version of its format, if it is one that this daemon reads.
@@ -288,6 +292,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+    use crate::job::ledger::outbox;
 
     /// A ledger of some pages, closed, one of which is overwritten.
     fn damaged(directory: &Path) {
@@ -317,6 +322,8 @@ mod tests {
             let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
             assert_eq!(version, SCHEMA_VERSION);
             assert_eq!(crate::job::ledger::tasks::known(&writer).unwrap().len(), 0);
+            let of_job = outbox::of_job(&writer, uuid::Uuid::now_v7(), 0, 9, 9, 9);
+            assert_eq!(of_job.unwrap().len(), 0, "read by its index");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hark_sdk::event::Event;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Params, params};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -73,12 +73,44 @@ pub fn after(
     limit: usize,
     bytes: usize,
 ) -> Result<Vec<Row>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let condition = "outbox WHERE id > ?1 ORDER BY id LIMIT ?2";
+    select(connection, condition, params![after, most(limit)], bytes)
+}
+
+/// A job's rows after `after` and up to `until`, as of [`after()`].
+///
+/// # Errors
+/// When the query fails.
+pub fn of_job(
+    connection: &Connection,
+    job: Uuid,
+    after: i64,
+    until: i64,
+    limit: usize,
+    bytes: usize,
+) -> Result<Vec<Row>, LedgerError> {
+    // Left to itself, SQLite may read every row in between.
+    let condition =
+        "outbox INDEXED BY outbox_by_job WHERE job = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
+    select(connection, condition, params![job, after, until, most(limit)], bytes)
+}
+
+fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn select(
+    connection: &Connection,
+    condition: &str,
+    values: impl Params,
+    bytes: usize,
+) -> Result<Vec<Row>, LedgerError> {
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT id, job, source, kind, sequence, time, body,
                 coalesce((SELECT stream_seq FROM job WHERE job.id = outbox.job), 0)
-         FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+         FROM {condition}"
+    ))?;
+    let mut rows = statement.query(values)?;
     let mut taken = Vec::new();
     let mut size = 0;
     while let Some(row) = rows.next()? {
@@ -121,16 +153,6 @@ pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
     Ok(connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
         .query_row([id], |row| row.get(0))?)
-}
-
-/// The body of a row that still waits.
-///
-/// # Errors
-/// When the query fails.
-pub fn body(connection: &Connection, id: i64) -> Result<Option<Bytes>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT body FROM outbox WHERE id = ?1")?;
-    let body: Option<Vec<u8>> = statement.query_row([id], |row| row.get(0)).optional()?;
-    Ok(body.map(Bytes::from))
 }
 
 /// How many rows wait.

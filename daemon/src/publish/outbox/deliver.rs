@@ -1,7 +1,6 @@
-//! One event on its way: until the stream has it, or until the job turns out to be another daemon's.
+//! One event on its way: until the stream has it, or it turns out to be none that leaves now.
 
 use std::error::Error;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State as Connection;
@@ -14,7 +13,6 @@ use serde::Deserialize;
 use tracing::{debug, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
-use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
 use crate::publish::fence::told;
@@ -23,39 +21,39 @@ use crate::publish::stream::ensure_event_streams;
 use crate::publish::subject::headers;
 use crate::source::nats::Standing;
 
-/// Until an event that was set aside is tried again.
-const ASIDE: Duration = Duration::from_secs(5);
+/// What became of an event.
+pub(super) enum Delivered {
+    /// The stream has it, at this place.
+    Stored(u64),
+    /// The job is no longer ours, and the row is gone.
+    Gone,
+    /// It is too large to be stored as it is, and what would be left out has no place now. It cannot wait here: some of them would take
+    /// all the room, and nobody's events would leave.
+    Unfit,
+}
 
 impl Outbox {
-    /// Publishes one event until the stream has it; returns its place there, or none if the job is no longer ours.
+    /// Publishes one event, trying until it is clear what becomes of it.
     pub(super) async fn deliver(
         &self,
         stream: &Stream,
-        mut row: Row,
+        row: Row,
         mut expected: u64,
-    ) -> Result<(Row, Option<u64>), LedgerError> {
+    ) -> Result<(Row, Delivered), LedgerError> {
         let mut pause = Duration::from_millis(50);
         let subject = self.subjects.event(&row.kind, &row.source, row.job);
         let of_job = self.subjects.of_job(&row.source, row.job);
         let mut fitted = Fitted::default();
         loop {
-            // Not all that waited aside at once.
-            let mut turn = None;
-            if row.body.is_empty() {
-                turn = Some(self.taking_up.acquire().await);
-                if !self.take_up(&mut row).await? {
-                    return Ok((row, None));
-                }
-            }
             let failure = match self.publish(&row, &subject, &of_job, expected, &mut fitted).await {
                 Ok(stream_seq) => {
                     self.say_ready();
-                    return Ok((row, Some(stream_seq)));
+                    return Ok((row, Delivered::Stored(stream_seq)));
                 }
                 Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
-                    Ok(None) => return Ok((row, None)),
+                    Ok(None) => return Ok((row, Delivered::Gone)),
                     Ok(Some(Some(last))) if last.sequence >= row.sequence => {
-                        return Ok((row, Some(last.stream_seq)));
+                        return Ok((row, Delivered::Stored(last.stream_seq)));
                     }
                     Ok(Some(last)) => {
                         let found = last.map_or(0, |last| last.stream_seq);
@@ -84,9 +82,7 @@ impl Outbox {
                     if self.unfit.is_time() {
                         warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox, the others go on");
                     }
-                    drop(turn);
-                    self.wait_aside(&mut row).await;
-                    continue;
+                    return Ok((row, Delivered::Unfit));
                 }
                 Err(Refusal::NotNow(reason)) => reason,
             };
@@ -94,28 +90,6 @@ impl Outbox {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
-    }
-
-    /// Keeps an event waiting that is too large to be stored as it is, without its body and without a place among those under way: some of
-    /// them would fill both, and nobody's events would leave.
-    async fn wait_aside(&self, row: &mut Row) {
-        self.in_memory.fetch_sub(std::mem::take(&mut row.body).len(), Ordering::Relaxed);
-        self.aside.fetch_add(1, Ordering::Relaxed);
-        // There is room for others now.
-        self.ledger.wake(Duty::Publish);
-        tokio::time::sleep(ASIDE).await;
-        self.aside.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Gives an event that waited aside its body again; `false`: it need not leave any more.
-    async fn take_up(&self, row: &mut Row) -> Result<bool, LedgerError> {
-        let id = row.id;
-        let Some(body) = self.ledger.read(move |connection| outbox::body(connection, id)).await? else {
-            return Ok(false);
-        };
-        self.in_memory.fetch_add(body.len(), Ordering::Relaxed);
-        row.body = body;
-        Ok(true)
     }
 
     /// Makes the stream again if it is gone; says why nobody took an event on this subject.

@@ -1,0 +1,311 @@
+//! The part of the outbox that is in memory: a bounded number of rows, those of each job in their order. Pure.
+//!
+//! An event that cannot be stored now while others can is set aside, and its job with it: nothing of that job is in memory any more but
+//! where it stands, and what the ledger brings of it is passed over. The event is tried again by itself; once it has left, what came
+//! behind it is read. A job aside costs some hundred bytes here, and in the ledger an event that is larger than a message: how many there
+//! can be is bounded by `state.max_size`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::job::ledger::outbox::Row;
+
+/// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
+pub(super) const ROWS: usize = 2_048;
+pub(super) const BYTES: usize = 16 << 20;
+
+/// Events that were set aside are tried so many at a time; they do not count among the rows, for they would keep the others' place.
+const TRIES: usize = 2;
+
+/// Until an event that was set aside is tried again.
+const ASIDE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Window {
+    chains: HashMap<Uuid, Chain>,
+    startable: VecDeque<Uuid>,
+    rows: usize,
+    /// Of bodies.
+    bytes: usize,
+    /// The last row that was read, but for those of jobs aside.
+    cursor: i64,
+    /// Jobs that the cursor passes over, and the last row of each that was read.
+    aside: HashMap<Uuid, i64>,
+    /// Those whose next event could not be stored, in the order in which they are tried again.
+    stuck: VecDeque<(Instant, Uuid)>,
+    /// Those of which one event is being tried.
+    tried: HashSet<Uuid>,
+    /// Those whose events leave again.
+    behind: VecDeque<Uuid>,
+}
+
+/// The events of one job that are in memory.
+#[derive(Default)]
+struct Chain {
+    waiting: VecDeque<Row>,
+    /// Stream sequence of its last acknowledged event.
+    last: u64,
+    busy: bool,
+    /// Acknowledgements that are not in the ledger yet; until they are, `last` is known here only.
+    uncommitted: usize,
+}
+
+/// Rows of a job that is aside, to be read for [`Window::found`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) job: Uuid,
+    /// Those after this row …
+    pub(super) after: i64,
+    /// … up to this one,
+    pub(super) until: i64,
+    /// the first so many.
+    pub(super) limit: usize,
+}
+
+impl Window {
+    /// Whether more may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.rows < ROWS / 2 && self.bytes < BYTES / 2
+    }
+
+    /// Rows behind this one were not read yet.
+    pub(super) fn cursor(&self) -> i64 {
+        self.cursor
+    }
+
+    /// Takes in what comes after the cursor.
+    pub(super) fn read(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            self.cursor = row.id;
+            if !self.aside.contains_key(&row.job) {
+                self.push(row);
+            }
+        }
+    }
+
+    /// Rows of a job aside that are to be read: those behind an event that has left, where there is room; or, with `tries`, an event that
+    /// is to be tried again by `now`.
+    pub(super) fn wanted(&mut self, tries: bool, now: Instant) -> Option<Wanted> {
+        if self.has_room()
+            && let Some(job) = self.behind.pop_front()
+        {
+            return self.rows_of(job, ROWS);
+        }
+        self.next_try().filter(|at| tries && *at <= now)?;
+        let (_, job) = self.stuck.pop_front()?;
+        self.tried.insert(job);
+        self.rows_of(job, 1)
+    }
+
+    /// When there will be one to be tried again.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let (at, _) = self.stuck.front()?;
+        (self.tried.len() < TRIES).then_some(*at)
+    }
+
+    fn rows_of(&self, job: Uuid, limit: usize) -> Option<Wanted> {
+        let after = *self.aside.get(&job)?;
+        Some(Wanted { job, after, until: self.cursor, limit })
+    }
+
+    /// Takes in rows that were wanted. Where there are none, the job is where the cursor is, and as every other again.
+    pub(super) fn found(&mut self, job: Uuid, rows: Vec<Row>) {
+        match rows.last() {
+            Some(last) => self.aside.insert(job, last.id),
+            None => {
+                self.tried.remove(&job);
+                self.aside.remove(&job)
+            }
+        };
+        rows.into_iter().for_each(|row| self.push(row));
+    }
+
+    fn push(&mut self, row: Row) {
+        let job = row.job;
+        if !self.tried.contains(&job) {
+            self.rows += 1;
+            self.bytes += row.body.len();
+        }
+        let last = row.stream_seq;
+        let chain = self.chains.entry(job).or_insert_with(|| Chain { last, ..Chain::default() });
+        chain.waiting.push_back(row);
+        if !chain.busy && chain.waiting.len() == 1 {
+            self.startable.push_back(job);
+        }
+    }
+
+    /// An event that may leave now, and the stream sequence of the one before it.
+    pub(super) fn start(&mut self) -> Option<(Row, u64)> {
+        loop {
+            let job = self.startable.pop_front()?;
+            let Some(chain) = self.chains.get_mut(&job) else { continue };
+            let Some(row) = chain.waiting.pop_front() else { continue };
+            chain.busy = true;
+            return Some((row, chain.last));
+        }
+    }
+
+    /// The event is in the stream; or, without a place there, need not go there any more.
+    pub(super) fn left(&mut self, row: &Row, stream_seq: Option<u64>) {
+        let job = row.job;
+        if !self.tried.remove(&job) {
+            self.rows -= 1;
+            self.bytes -= row.body.len();
+        }
+        let Some(chain) = self.chains.get_mut(&job) else { return };
+        chain.busy = false;
+        if let Some(stream_seq) = stream_seq {
+            chain.last = stream_seq;
+            chain.uncommitted += 1;
+        }
+        if !chain.waiting.is_empty() {
+            self.startable.push_back(job);
+        } else if self.aside.contains_key(&job) {
+            self.behind.push_back(job);
+        }
+        self.tidy(job);
+    }
+
+    /// The event cannot be stored now: it goes aside, and its job with it.
+    pub(super) fn set_aside(&mut self, row: &Row, now: Instant) {
+        let job = row.job;
+        let is_counted = !self.tried.remove(&job);
+        let Some(chain) = self.chains.get_mut(&job) else { return };
+        chain.busy = false;
+        let behind = std::mem::take(&mut chain.waiting);
+        if is_counted {
+            self.rows -= 1 + behind.len();
+            self.bytes -= row.body.len() + behind.iter().map(|row| row.body.len()).sum::<usize>();
+        }
+        self.aside.insert(job, row.id - 1);
+        self.stuck.push_back((now + ASIDE, job));
+        self.tidy(job);
+    }
+
+    /// The acknowledgement of one of the job's events is in the ledger.
+    pub(super) fn committed(&mut self, job: Uuid) {
+        if let Some(chain) = self.chains.get_mut(&job) {
+            chain.uncommitted -= 1;
+        }
+        self.tidy(job);
+    }
+
+    fn tidy(&mut self, job: Uuid) {
+        let is_done = |chain: &Chain| !chain.busy && chain.waiting.is_empty() && chain.uncommitted == 0;
+        if self.chains.get(&job).is_some_and(is_done) {
+            self.chains.remove(&job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the ledger has, and the stream.
+    #[derive(Default)]
+    struct Around {
+        ledger: Vec<Row>,
+        stream: Vec<(Uuid, i64)>,
+        window: Window,
+    }
+
+    impl Around {
+        fn write(&mut self, job: Uuid, bytes: usize) {
+            let id = self.ledger.last().map_or(1, |row| row.id + 1);
+            let (source, kind, time) = ("calls".to_owned(), "job.accepted".to_owned(), String::new());
+            let body = Bytes::from(vec![b' '; bytes]);
+            self.ledger.push(Row { id, job, source, kind, sequence: 1, time, body, stream_seq: 0 });
+        }
+
+        /// As far as it goes without waiting, some rows at each reading; `fits`: what can be stored now.
+        fn go_on(&mut self, some: usize, now: Instant, fits: impl Fn(&Row) -> bool) {
+            loop {
+                let window = &mut self.window;
+                while let Some(wanted) = window.wanted(true, now) {
+                    let rows = self.ledger.iter().filter(|row| {
+                        row.job == wanted.job && row.id > wanted.after && row.id <= wanted.until
+                    });
+                    window.found(wanted.job, rows.take(wanted.limit.min(some)).cloned().collect());
+                }
+                if window.has_room() {
+                    let cursor = window.cursor();
+                    let rows = self.ledger.iter().filter(|row| row.id > cursor);
+                    window.read(rows.take(some).cloned().collect());
+                }
+                let Some((row, _)) = window.start() else { break };
+                if fits(&row) {
+                    self.stream.push((row.job, row.id));
+                    window.left(&row, Some(1));
+                    window.committed(row.job);
+                } else {
+                    window.set_aside(&row, now);
+                }
+            }
+        }
+
+        fn is_empty(&self) -> bool {
+            let window = &self.window;
+            (window.rows, window.bytes, window.chains.len(), window.tried.len()) == (0, 0, 0, 0)
+        }
+    }
+
+    #[test]
+    fn what_is_behind_events_set_aside_takes_nobodys_room() {
+        let (mut around, now) = (Around::default(), Instant::now());
+        for _ in 0..ROWS {
+            let job = Uuid::now_v7();
+            around.write(job, 3);
+            around.write(job, 2);
+            around.write(job, 2);
+        }
+        let last = Uuid::now_v7();
+        around.write(last, 2);
+        around.go_on(100, now, |row| row.body.len() < 3);
+        assert_eq!(around.stream, [(last, 3 * ROWS as i64 + 1)]);
+        assert!(around.is_empty());
+        assert_eq!(around.window.aside.len(), ROWS);
+        // Tried again in vain.
+        around.go_on(100, now + ASIDE, |row| row.body.len() < 3);
+        assert!(around.is_empty());
+        assert_eq!(around.window.next_try(), Some(now + 2 * ASIDE));
+        // And not in vain.
+        around.go_on(100, now + 2 * ASIDE, |_| true);
+        assert_eq!(around.stream.len(), around.ledger.len());
+        assert!(around.is_empty() && around.window.aside.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_leaves_once_and_in_the_order_of_its_job(
+            rows in prop::collection::vec((0..4_usize, 1..4_usize), 0..40), some in 1..5_usize, parts in 1..5_usize,
+        ) {
+            let jobs: [Uuid; 4] = std::array::from_fn(|_| Uuid::now_v7());
+            let (mut around, mut now) = (Around::default(), Instant::now());
+            // In each part of the time other sizes can be stored.
+            for (part, rows) in rows.chunks(rows.len().div_ceil(parts).max(1)).enumerate() {
+                for (job, bytes) in rows {
+                    around.write(jobs[*job], *bytes);
+                }
+                around.go_on(some, now, |row| row.body.len() != 1 + part % 3);
+                prop_assert!(around.is_empty());
+                now += ASIDE;
+            }
+            around.go_on(some, now, |_| true);
+            prop_assert!(around.is_empty() && around.window.aside.is_empty());
+            for job in jobs {
+                let written: Vec<i64> =
+                    around.ledger.iter().filter(|row| row.job == job).map(|row| row.id).collect();
+                let stored: Vec<i64> =
+                    around.stream.iter().filter(|(of, _)| *of == job).map(|(_, id)| *id).collect();
+                prop_assert_eq!(stored, written);
+            }
+        }
+    }
+}
