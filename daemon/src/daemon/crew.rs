@@ -120,13 +120,45 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
     crew.wait_for(&[""]).await;
 }
 
-/// Jobs that came this far are carried to the end before the lane stops.
+/// Jobs that came this far are carried to the end before the lane stops. It is woken for them: whoever stopped while the ledger wrote down
+/// what he found out did not come to say so.
 async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
     loop {
         let due = ledger.read(move |connection| jobs::due(connection, duty, jiff::Timestamp::now(), 1)).await;
         match due {
-            Ok(due) if !due.by_source.is_empty() => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(due) if !due.by_source.is_empty() => {
+                ledger.wake(duty);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Engine, Recording};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::{Delivery, Origin, Plan, State, Transcript};
+
+    #[tokio::test]
+    async fn a_lane_that_nobody_told_of_its_last_job_is_woken_for_it_before_the_end() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(state.path()).unwrap();
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let id = Uuid::now_v7();
+        let job = Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
+        let heard = Job { state: State::Heard { plan, transcript: Transcript::default() }, ..job };
+        // As by one who is stopped before he can wake anybody.
+        ledger.write(move |connection| jobs::insert(connection, &mut heard.clone())).await.unwrap();
+        let lane = async {
+            ledger.woken(Duty::Pipe).await;
+            ledger.write(move |connection| jobs::forget(connection, id)).await.unwrap();
+        };
+        let end = futures::future::join(until_nothing_is_due(&ledger, Duty::Pipe), lane);
+        tokio::time::timeout(Duration::from_secs(30), end).await.expect("the lane sleeps on");
     }
 }
