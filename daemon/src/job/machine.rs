@@ -196,10 +196,13 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.due = now + retry_in;
         }
         (State::Heard { .. }, Fact::Piped { event, emitted }) => {
-            step.events = annotate::annotations(event.segments.as_deref().unwrap_or_default());
-            step.events.push(Body::TranscriptFinal(*event));
-            step.events.extend(emitted);
-            step.events.drain(..job.told.min(step.events.len()));
+            // A former owner may have heard another answer: what is stored of each kind says nothing of how many there are of it now.
+            if !job.final_told {
+                let annotations = annotate::annotations(event.segments.as_deref().unwrap_or_default());
+                step.events.extend(annotations.into_iter().skip(job.annotations_told));
+                step.events.push(Body::TranscriptFinal(*event));
+            }
+            step.events.extend(emitted.into_iter().skip(job.emitted_told));
             step.events.push(Body::JobCompleted(JobCompleted { bill: step.bill(policy, now) }));
             step.job.state = State::Ended { failed: false, bad_input: false };
         }

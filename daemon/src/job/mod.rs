@@ -51,9 +51,15 @@ pub struct Job {
     /// It was taken over while a request of another daemon's was of unknown fate: that one may yet wake up and send it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inherited: bool,
-    /// Events of the transcript and its plugins that a former owner has stored; they are not told again.
+    /// Annotations that former owners have stored; they are not told again.
+    #[serde(default, rename = "told", skip_serializing_if = "is_zero")]
+    pub annotations_told: usize,
+    /// A former owner has stored the final.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_told: bool,
+    /// What plugins said after the final, as far as former owners have stored it.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub told: usize,
+    pub emitted_told: usize,
     /// A request that costs may have been handed on by whoever refused it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
@@ -104,7 +110,9 @@ impl Job {
             context: None,
             ticket: None,
             inherited: false,
-            told: 0,
+            annotations_told: 0,
+            final_told: false,
+            emitted_told: 0,
             unsure: false,
             missing: false,
             hold_told: 0,

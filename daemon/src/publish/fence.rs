@@ -132,18 +132,7 @@ pub(super) async fn told<I>(stream: &Stream<I>, of_job: &str) -> Result<Told, St
         let kind = message.headers.get("ce-type").map_or("", |kind| kind.as_str());
         let kind: Kind = kind.parse().map_err(|error| not_ours(&error))?;
         let event = Event::parse(&kind, &message.payload).map_err(|error| not_ours(&error))?;
-        told.sequence = event.sequence.unwrap_or(told.sequence);
-        told.stream_seq = message.sequence;
-        told.over |= kind.is_last();
-        // What plugins say before the final is about partials, and not of the transcript's set.
-        told.of_transcript += usize::from(match kind.family() {
-            "annotation" | "transcript" => true,
-            "alert" | "plugin" => told.transcript.is_some(),
-            _ => false,
-        });
-        if let Body::TranscriptFinal(transcript) = event.body {
-            told.transcript = Some(transcript);
-        }
+        told.hear(event, message.sequence);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::message::Acker;
 use futures::future::BoxFuture;
-use hark_sdk::event::{Fault, TranscriptFinal};
+use hark_sdk::event::{Body, Event, Fault, TranscriptFinal};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -23,10 +23,32 @@ pub struct Told {
     pub stream_seq: u64,
     /// It was the job's last.
     pub over: bool,
-    /// Events of the transcript and of what plugins made of it.
-    pub of_transcript: usize,
+    /// Annotations before the final.
+    pub annotations: usize,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
+    /// What plugins said after it.
+    pub emitted: usize,
+}
+
+impl Told {
+    /// The next event of the job, from this place in the stream.
+    pub fn hear(&mut self, event: Event, stream_seq: u64) {
+        let kind = event.kind();
+        self.sequence = event.sequence.unwrap_or(self.sequence);
+        self.stream_seq = stream_seq;
+        self.over |= kind.is_last();
+        // What plugins say before the final is about partials; after it they may annotate as well.
+        let is_after = self.transcript.is_some();
+        match kind.family() {
+            "annotation" | "alert" | "plugin" if is_after => self.emitted += 1,
+            "annotation" => self.annotations += 1,
+            _ => {}
+        }
+        if let Body::TranscriptFinal(transcript) = event.body {
+            self.transcript = Some(transcript);
+        }
+    }
 }
 
 /// Puts an event behind those that are stored of a job, so that no other daemon's can follow, and tells what there is. Handed in: the
@@ -96,7 +118,9 @@ fn go_on(mut job: Job, told: Told, plan: Option<&Plan>) -> Job {
     // The event that took the place says so of a try, unless it was the first of all.
     job.attempts += u32::from(told.sequence > 1);
     job.sequence = told.sequence;
-    job.told = told.of_transcript;
+    job.annotations_told = told.annotations;
+    job.final_told = told.transcript.is_some();
+    job.emitted_told = told.emitted;
     if let Some(heard) = told.transcript {
         let plan = plan.cloned().unwrap_or_else(|| Plan {
             engine: heard.engine,
@@ -114,4 +138,100 @@ fn go_on(mut job: Job, told: Told, plan: Option<&Plan>) -> Job {
         job.state = State::Heard { plan, transcript };
     }
     job
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Engine, Kind, Recording, Segment, Timing, Usage};
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::Origin;
+    use crate::job::machine::{self, Policy};
+
+    fn heard(languages: &[&str]) -> Transcript {
+        let segment = |language: &&str| Segment {
+            channel: 0,
+            role: None,
+            begin_ms: None,
+            end_ms: None,
+            timing: Timing::None,
+            text: "text".into(),
+            language: Some((*language).to_owned()),
+            emotion: None,
+        };
+        Transcript { segments: languages.iter().map(segment).collect(), ..Transcript::default() }
+    }
+
+    /// What a daemon tells of a job that it has heard, with so many words of a plugin.
+    fn pipe(job: &Job, alerts: usize) -> Vec<Body> {
+        let State::Heard { transcript, .. } = &job.state else { panic!("{:?}", job.state) };
+        let event = TranscriptFinal {
+            engine: Engine::Flash,
+            model: "model".into(),
+            text: String::new(),
+            language: None,
+            emotion: None,
+            truncated: false,
+            segments: Some(transcript.segments.clone()),
+            segments_object: None,
+            usage: Usage { seconds: 1 },
+        };
+        let alert =
+            |number: usize| hark_sdk::emission::emitted("p", "plugin", json!(number).to_string().as_bytes());
+        let emitted = (0..alerts).map(|number| alert(number).unwrap()).collect();
+        let policy = Policy { ambiguous_retries: 1, price: 0.0 };
+        let fact = Fact::Piped { event: Box::new(event), emitted };
+        machine::advance(job, fact, &policy, Timestamp::now()).events
+    }
+
+    fn after(events: &[Body]) -> Told {
+        let mut told = Told::default();
+        for (body, sequence) in events.iter().zip(1..) {
+            let event = Event {
+                job: Uuid::nil(),
+                source: "inbox".into(),
+                sequence: Some(sequence),
+                time: Timestamp::now(),
+                recording: Recording::default(),
+                metadata: Map::new(),
+                body: body.clone(),
+            };
+            told.hear(event, sequence);
+        }
+        told
+    }
+
+    fn languages() -> impl Strategy<Value = Vec<&'static str>> {
+        prop::collection::vec(prop::sample::select(vec!["de", "en", "fr"]), 0..4)
+    }
+
+    proptest! {
+        /// A second request may bring another answer than the first, of which any part is told.
+        #[test]
+        fn a_final_and_each_word_of_a_plugin_is_told_once_whatever_two_daemons_heard(
+            first in languages(), second in languages(), alerts in 0_usize..4, cut: prop::sample::Index,
+        ) {
+            let plan = || Plan {
+                engine: Engine::Flash,
+                model: "model".into(),
+                delivery: Delivery::Inline,
+                reason: "dice".into(),
+            };
+            let of = |transcript| State::Heard { plan: plan(), transcript };
+            let job = Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
+            let mut told = pipe(&Job { state: of(heard(&first)), ..job.clone() }, alerts);
+            told.truncate(cut.index(told.len()));
+            let mut taken_over = go_on(job, after(&told), Some(&plan()));
+            if !matches!(taken_over.state, State::Heard { .. }) {
+                taken_over.state = of(heard(&second));
+            }
+            told.extend(pipe(&taken_over, alerts));
+            let kinds: Vec<Kind> = told.iter().map(Body::kind).collect();
+            let count = |family: &str| kinds.iter().filter(|kind| kind.family() == family).count();
+            prop_assert_eq!((count("transcript"), count("plugin"), count("job")), (1, alerts, 1), "{:?}", kinds);
+        }
+    }
 }
