@@ -48,9 +48,11 @@ struct World {
     policy: Policy,
     now: Timestamp,
     list_tells: bool,
-    /// Our own record of a repeated request of unknown fate.
-    repeated_unknown: bool,
-    /// Tries that were charged, said so, and brought no transcript.
+    /// Our own record: a request left that may have been charged, and whose work never came.
+    in_doubt: bool,
+    /// And after it another one.
+    repeated: bool,
+    /// Tries that were charged and brought no transcript, and count as refused all the same.
     charged_in_vain: u64,
 }
 
@@ -72,7 +74,8 @@ impl World {
             policy,
             now,
             list_tells,
-            repeated_unknown: false,
+            in_doubt: false,
+            repeated: false,
             charged_in_vain: 0,
         }
     }
@@ -80,24 +83,40 @@ impl World {
     /// One transaction: the state and its events, or neither.
     fn commit(&mut self, fact: Fact) {
         self.now += 1.second();
-        let before = self.job.clone();
         let step = machine::advance(&self.job, fact, &self.policy, self.now);
         assert!(step.due >= self.now, "a duty in the past");
         self.job = step.job;
         self.job.sequence += step.events.len() as u64;
         self.events.extend(step.events);
-        if before.ambiguous < self.job.ambiguous && matches!(self.job.state, State::Queued { .. }) {
-            self.repeated_unknown = true;
+        let may_be_under_way = matches!(self.job.state, State::Submitting { .. } | State::Reconciling { .. });
+        assert!(may_be_under_way || !self.job.marks, "a mark may be taken back that another request set");
+    }
+
+    /// The service has a request, or nobody can tell that it has not.
+    fn left(&mut self) {
+        self.repeated |= self.in_doubt;
+    }
+
+    /// What is owed now tells what the daemon can know of the request that was under way.
+    fn lost_sight(&mut self) {
+        if !matches!(self.job.state, State::Reconciling { .. }) {
+            self.left();
+            self.in_doubt = true;
         }
     }
 
     fn fail(&mut self, consequence: Consequence) {
-        self.fail_charged(consequence, 0);
+        let failure = Failure { fault: fault(Blame::Service), consequence, unsure: false };
+        self.commit(Fact::Failed { failure, billed_seconds: 0, revision: 0 });
     }
 
-    fn fail_charged(&mut self, consequence: Consequence, billed_seconds: u64) {
-        let failure = Failure { fault: fault(Blame::Service), consequence, unsure: false };
+    /// A failure after which the request may have been charged; `told`: the service says that it was.
+    fn fail_in_doubt(&mut self, consequence: Consequence, told: bool) {
+        let billed_seconds = if told { SECONDS } else { 0 };
+        self.service.told += billed_seconds;
+        let failure = Failure { fault: fault(Blame::Service), consequence, unsure: !told };
         self.commit(Fact::Failed { failure, billed_seconds, revision: 0 });
+        self.lost_sight();
     }
 
     /// A file that is not where it was is looked for once more; `true`: it was not found then either.
@@ -121,6 +140,7 @@ impl World {
         let crashed = self.dice.one_in(9);
         if crashed {
             self.commit(Fact::Restarted);
+            self.lost_sight();
         }
         crashed
     }
@@ -183,39 +203,66 @@ impl World {
             return self.commit(Fact::Unsent);
         }
         match self.dice.roll(10) {
-            0 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: false }),
-            1 => return self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),
+            0 => return self.fail(again(false)),
+            1 => return self.fail(again(true)),
             2 => return self.fail(Consequence::Hold { after: Duration::from_secs(2), announce: true }),
             3 if self.dice.one_in(3) => return self.fail(Consequence::GiveUp),
+            // A gateway that did not hand it on, and does not say so.
+            4 if self.dice.one_in(3) => return self.fail_in_doubt(again(true), false),
             _ => {}
         }
         // The service has taken it. From here on, forgetting costs.
+        self.service.charged += 1;
         let task = format!("task-{}", self.service.tasks.len());
-        match plan.engine {
-            Engine::Flash => self.service.charged += 1,
-            Engine::Filetrans => self.service.tasks.push((object, task.clone())),
+        if plan.engine == Engine::Filetrans {
+            self.service.tasks.push((object.clone(), task.clone()));
         }
         if self.crashed() {
             return;
         }
         if self.dice.one_in(6) {
-            return self.fail(Consequence::Unknown);
+            self.fail(Consequence::Unknown);
+            return self.lost_sight();
         }
-        if plan.engine == Engine::Flash && self.dice.one_in(8) {
-            // An error in the middle of a stream that has told its bill.
-            self.service.told += SECONDS;
-            self.charged_in_vain += 1;
-            let again = Consequence::Retry { after: Duration::from_secs(1), counts: true };
-            return self.fail_charged(again, SECONDS);
+        if self.dice.one_in(12) {
+            // A gateway that handed it on. The list tells, or the try counts as refused.
+            self.charged_in_vain += u64::from(object.is_none());
+            return self.fail_in_doubt(again(true), false);
         }
         match plan.engine {
-            Engine::Flash => {
-                self.commit(Fact::Taken { task_id: None });
-                if !self.crashed() {
-                    self.heard();
-                }
+            Engine::Flash => self.stream(),
+            Engine::Filetrans => {
+                self.commit(Fact::Taken { task_id: Some(task) });
+                self.left();
             }
-            Engine::Filetrans => self.commit(Fact::Taken { task_id: Some(task) }),
+        }
+    }
+
+    /// The answer of flash has begun.
+    fn stream(&mut self) {
+        if self.dice.one_in(20) {
+            // An error with a bill is all of it.
+            self.charged_in_vain += 1;
+            return self.fail_in_doubt(again(true), true);
+        }
+        self.commit(Fact::Taken { task_id: None });
+        self.left();
+        if self.crashed() {
+            return;
+        }
+        match self.dice.roll(12) {
+            0 => {
+                // An error in its middle, after it has told its bill.
+                self.charged_in_vain += 1;
+                self.fail_in_doubt(again(true), true);
+            }
+            1 => self.fail_in_doubt(Consequence::GiveUp, false),
+            2 => {
+                // An error before anything was heard.
+                self.service.charged -= 1;
+                self.fail(again(true));
+            }
+            _ => self.heard(),
         }
     }
 
@@ -227,7 +274,15 @@ impl World {
             Some((_, task)) => Listing::Found { task_id: task.clone() },
             None => Listing::Absent,
         };
+        let is_found = matches!(listing, Listing::Found { .. });
+        let cannot_tell = listing == Listing::CannotTell;
         self.commit(Fact::Listed(listing));
+        if is_found {
+            self.left();
+        }
+        if cannot_tell {
+            self.lost_sight();
+        }
     }
 
     fn follow(&mut self) {
@@ -236,12 +291,19 @@ impl World {
             self.warn();
         }
         match self.dice.roll(8) {
-            0 => self.fail(Consequence::Retry { after: Duration::from_secs(1), counts: true }),
-            1 => self.fail(Consequence::Unknown),
-            _ => {
-                self.service.charged += 1;
-                self.heard();
+            0 => {
+                self.service.charged -= 1;
+                self.fail(again(true));
             }
+            1 => {
+                self.fail(Consequence::Unknown);
+                self.in_doubt = true;
+            }
+            2 if self.dice.one_in(3) => {
+                self.charged_in_vain += 1;
+                self.fail_in_doubt(again(true), true);
+            }
+            _ => self.heard(),
         }
     }
 
@@ -317,16 +379,27 @@ impl World {
         if self.service.charged > 1 {
             assert!(bill.possible_duplicate_charge, "charged {} times, unmarked", self.service.charged);
         }
-        if bill.possible_duplicate_charge {
-            let has_reason = self.repeated_unknown || self.charged_in_vain > 0;
-            assert!(has_reason, "marked without a repeated request that may have been charged");
-        }
+        assert_eq!(
+            bill.possible_duplicate_charge, self.repeated,
+            "marked where what may be paid was repeated"
+        );
+        let is_announced =
+            |event: &Body| matches!(event, Body::JobSubmitted(event) if event.possible_duplicate_charge);
+        assert!(
+            bill.possible_duplicate_charge || !self.events.iter().any(is_announced),
+            "a mark that is told stays"
+        );
         assert!(self.job.ambiguous <= self.policy.ambiguous_retries + 1, "repeats within their budget");
         assert!(
             self.service.charged <= 1 + u64::from(self.policy.ambiguous_retries) + self.charged_in_vain,
             "charges within the budget"
         );
     }
+}
+
+/// Another try; `counts` against the budget of refusals.
+fn again(counts: bool) -> Consequence {
+    Consequence::Retry { after: Duration::from_secs(1), counts }
 }
 
 fn fault(blame: Blame) -> Fault {

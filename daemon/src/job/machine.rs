@@ -121,12 +121,16 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         }
         (State::Queued { plan }, Fact::Sending { object }) => {
             // A try that was charged and brought no transcript counts as well.
-            step.job.possible_duplicate_charge |=
-                job.ambiguous > 0 || job.inherited || job.unsure || job.billed_seconds > 0;
+            let is_repeat = job.ambiguous > 0 || job.inherited || job.unsure || job.billed_seconds > 0;
+            step.job.marks = is_repeat && !job.possible_duplicate_charge;
+            step.job.possible_duplicate_charge |= is_repeat;
             step.job.missing = false;
             step.job.state = State::Submitting { plan, object, sent_at: now };
         }
-        (State::Submitting { plan, .. }, Fact::Unsent) => step.job.state = State::Queued { plan },
+        (State::Submitting { plan, .. }, Fact::Unsent) => {
+            step.unmark();
+            step.job.state = State::Queued { plan };
+        }
         (State::Submitting { plan, .. }, Fact::Taken { task_id }) => step.submitted(plan, task_id, now),
         (
             State::Submitting { plan, .. } | State::Submitted { plan, .. },
@@ -134,6 +138,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         ) => {
             step.job.revision = step.job.revision.max(revision);
             step.job.billed_seconds += transcript.billed_seconds;
+            step.job.marks = false;
             step.job.state = State::Heard { plan, transcript };
         }
         (
@@ -142,7 +147,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         ) => {
             step.job.billed_seconds += billed_seconds;
             step.job.revision = step.job.revision.max(revision);
-            step.failed(failure, policy, now);
+            step.failed(failure, billed_seconds > 0, policy, now);
         }
         (
             State::Submitted { plan, task_id, submitted_at, warned },
@@ -170,7 +175,7 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
         (State::Queued { .. }, Fact::Replanned { plan }) => step.job.state = State::Queued { plan },
         (State::Submitting { .. }, Fact::Restarted) => {
             step.job.revision += REVISION_LEAP;
-            step.failed(interrupted(), policy, now);
+            step.failed(interrupted(), false, policy, now);
         }
         (State::Reconciling { plan, object, absences, sent_at, until, fault }, Fact::Listed(listing)) => {
             let why = fault.clone().unwrap_or_else(|| interrupted().fault);
@@ -181,10 +186,14 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
                     step.due = now + LIST_LAG;
                 }
                 // The service never had it: the next try costs nothing twice. Its upload is not free either.
-                Listing::Absent if job.refusals + 1 >= REFUSAL_BUDGET => step.fail(why, policy, now),
                 Listing::Absent => {
-                    step.job.refusals += 1;
-                    step.retry(why, absent_again(job.refusals), now);
+                    step.unmark();
+                    if job.refusals + 1 >= REFUSAL_BUDGET {
+                        step.fail(why, policy, now);
+                    } else {
+                        step.job.refusals += 1;
+                        step.retry(why, absent_again(job.refusals), now);
+                    }
                 }
                 Listing::Undecided => step.due = now + LIST_LAG,
                 Listing::CannotTell => step.repeat_unknown(why, policy, now),
@@ -241,7 +250,9 @@ fn interrupted() -> Failure {
 }
 
 impl Step {
+    /// The service has it: if it repeats another one, that has happened and is told.
     fn submitted(&mut self, plan: Plan, task_id: Option<String>, now: Timestamp) {
+        self.job.marks = false;
         self.events.push(Body::JobSubmitted(JobSubmitted {
             engine: plan.engine,
             model: plan.model.clone(),
@@ -254,7 +265,16 @@ impl Step {
         }
     }
 
-    fn failed(&mut self, failure: Failure, policy: &Policy, now: Timestamp) {
+    /// The request under way was not sent, or was refused and not charged, or is absent: a mark that it set tells of no repeat.
+    /// Whatever set it before stays known, and marks the next one.
+    fn unmark(&mut self) {
+        if std::mem::take(&mut self.job.marks) {
+            self.job.possible_duplicate_charge = false;
+        }
+    }
+
+    /// `is_charged`: the try told a bill before it failed.
+    fn failed(&mut self, failure: Failure, is_charged: bool, policy: &Policy, now: Timestamp) {
         self.job.attempts += 1;
         let Failure { fault, consequence, unsure } = failure;
         let consequence = match (&self.job.state, consequence) {
@@ -268,6 +288,12 @@ impl Step {
             }
             (_, consequence) => consequence,
         };
+        match consequence {
+            // It may be told yet.
+            Consequence::Unknown => {}
+            _ if unsure || is_charged => self.job.marks = false,
+            _ => self.unmark(),
+        }
         match consequence {
             Consequence::GiveUp => self.fail(fault, policy, now),
             Consequence::Retry { counts: true, .. } if self.job.refusals + 1 >= REFUSAL_BUDGET => {
@@ -300,6 +326,7 @@ impl Step {
 
     /// A request of unknown fate may be repeated within its budget.
     fn repeat_unknown(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
+        self.job.marks = false;
         self.job.ambiguous += 1;
         if self.job.ambiguous > policy.ambiguous_retries {
             self.fail(fault, policy, now);

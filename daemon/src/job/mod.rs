@@ -81,6 +81,9 @@ pub struct Job {
     pub ambiguous: u32,
     /// A request of unknown fate was repeated.
     pub possible_duplicate_charge: bool,
+    /// The request under way is the first such repeat: where it provably comes to nothing, nothing was repeated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marks: bool,
     /// Sum of every `usage.seconds` heard.
     pub billed_seconds: u64,
     /// Highest revision that a partial of this job may have had.
@@ -122,6 +125,7 @@ impl Job {
             refusals: 0,
             ambiguous: 0,
             possible_duplicate_charge: false,
+            marks: false,
             billed_seconds: 0,
             revision: 0,
             sequence: 0,
