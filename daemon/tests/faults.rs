@@ -182,6 +182,31 @@ async fn an_unknown_fate_is_repeated_as_often_as_the_config_allows() {
 }
 
 #[tokio::test]
+async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_config_allows() {
+    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    // Either code by itself is asked again for ever.
+    for (requests, (status, code)) in
+        [2, 4].into_iter().zip([(429, "Throttling.RateQuota"), (400, "Arrearage")])
+    {
+        let fault = json!({"kind": "stream_error", "status": status, "code": code, "on": ["flash"]});
+        stage.service.set_faults(json!([fault])).await;
+        stage.drop_recording("calls").ends = support::Ends::Failed;
+        let events = stage.ended().await;
+        let error = &end(&events).body["error"];
+        assert_eq!((&error["code"], &error["blame"]), (&json!(code), &json!("service")));
+        assert_eq!((retries(&events), stage.requests("flash")), (vec![code], requests));
+        assert!(is_marked(&events), "{}", end(&events).body);
+    }
+    // The account is held all the same; whoever probes it finds it good.
+    stage.service.set_faults(json!([])).await;
+    let (_, metrics) = stage.hark.get("/metrics").await.unwrap();
+    assert!(metrics.contains("hark_recognize_held{engine=\"flash\"} 1"), "{metrics}");
+    stage.drop_recording("calls");
+    assert_eq!(end(&stage.ended().await).kind(), "job.completed");
+    stage.check().await;
+}
+
+#[tokio::test]
 async fn what_the_service_says_of_the_audio_is_final() {
     let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
     for (folder, fault) in [

@@ -242,8 +242,7 @@ impl World {
     fn stream(&mut self) {
         if self.dice.one_in(20) {
             // An error with a bill is all of it.
-            self.charged_in_vain += 1;
-            return self.fail_in_doubt(again(true), true);
+            return self.fail_in_doubt(Consequence::Unknown, true);
         }
         self.commit(Fact::Taken { task_id: None });
         self.left();
@@ -251,11 +250,8 @@ impl World {
             return;
         }
         match self.dice.roll(12) {
-            0 => {
-                // An error in its middle, after it has told its bill.
-                self.charged_in_vain += 1;
-                self.fail_in_doubt(again(true), true);
-            }
+            // An error in its middle, after it has told its bill.
+            0 => self.fail_in_doubt(Consequence::Unknown, true),
             1 => self.fail_in_doubt(Consequence::GiveUp, false),
             2 => {
                 // An error before anything was heard.

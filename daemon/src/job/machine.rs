@@ -329,7 +329,8 @@ impl Step {
         self.job.marks = false;
         self.job.ambiguous += 1;
         if self.job.ambiguous > policy.ambiguous_retries {
-            self.fail(fault, policy, now);
+            // Whoever was to blame for the failure: that it cannot be tried again is because nobody can tell what became of it.
+            self.fail(Fault { blame: Blame::Service, ..fault }, policy, now);
         } else {
             self.retry(fault, Duration::from_secs(1 << self.job.ambiguous.min(6)), now);
         }

@@ -5,7 +5,8 @@
 //! again freely; *refused* (an answer with a code) is decided by `verdict`; *unknown* may have been taken and charged.
 //! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does, or an outage of some minutes would use up
 //! every job's `ambiguous_retries`; but for a 503 it may have handed the request on, so a submit asks the task list first and every repeat
-//! is marked. Its 504 counts as unknown: somebody was reached and may be at work.
+//! is marked. Its 504 counts as unknown: somebody was reached and may be at work. A stream that fails after it told text or a bill is
+//! unknown as well, whatever its code.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -191,9 +192,14 @@ impl Error {
         self
     }
 
-    /// Its work may have been done all the same, where that is so.
-    pub(crate) fn doubted(self, is_so: bool) -> Error {
-        Error { unsure: self.unsure || is_so, ..self }
+    /// The end of a request that the service was at work on, and told a bill of so many seconds for (or none). It may charge for what it
+    /// told, whatever it says after; so another try is one of a request of unknown fate, for the account's sake too.
+    pub(crate) fn after_work(self, billed_seconds: u64) -> Error {
+        let verdict = match self.verdict {
+            Verdict::GiveUp => Verdict::GiveUp,
+            _ => Verdict::Unknown,
+        };
+        Error { verdict, unsure: true, billed_seconds, ..self }
     }
 
     /// The same error, with what was heard of the bill before it.

@@ -11,6 +11,7 @@ use super::body::{Content, Departure, Outgoing};
 use super::client::{Client, EVENT_STREAM, JSON, refusal_in};
 use super::error::Error;
 use super::filetrans::seconds;
+use super::queue::Turn;
 use super::route::mime;
 use super::sse::{Event, Parser};
 use super::text::{Piece, Text};
@@ -72,9 +73,22 @@ const LINGER: Duration = Duration::from_millis(50);
 
 pub(crate) async fn recognize(
     client: &Client,
+    turn: Turn,
     request: FlashRequest<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Transcript, Error> {
+    let duration_ms = request.duration_ms;
+    let mut answer = Answer::default();
+    let outcome = answer.hear_all(client, request, listener).await;
+    // The queue learns what the service says of the rate and the account, whatever it means for this recording.
+    match turn.settle(outcome) {
+        Ok(()) => Ok(answer.into_transcript(duration_ms)),
+        Err(error) if answer.has_begun() => Err(error.after_work(answer.billed_seconds)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask(client: &Client, request: FlashRequest<'_>) -> Result<Response, Error> {
     let mut call = client.post(PATH, if request.partials { EVENT_STREAM } else { JSON });
     if request.partials {
         call = call.header("X-DashScope-SSE", HeaderValue::from_static("enable"));
@@ -82,22 +96,11 @@ pub(crate) async fn recognize(
     if matches!(request.audio, Audio::Url(url) if url.starts_with("oss://")) {
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
-    let (duration_ms, streamed) = (request.duration_ms, request.partials);
     let (body, departure) = body(request);
     let response = client.send(call, body, departure).await?;
-    if !response.status().is_success() {
-        return Err(client.refusal(response).await);
-    }
-    let mut answer = Answer::default();
-    let read = if is_stream(&response, streamed) {
-        answer.read_stream(client, response, listener).await
-    } else {
-        answer.read_whole(client, response, listener).await
-    };
-    match read {
-        Ok(()) => Ok(answer.into_transcript(duration_ms)),
-        // A service that had begun to tell what it heard may charge for it, whatever it says after.
-        Err(error) => Err(error.billed(answer.billed_seconds).doubted(!answer.text.so_far().is_empty())),
+    match response.status().is_success() {
+        true => Ok(response),
+        false => Err(client.refusal(response).await),
     }
 }
 
@@ -161,6 +164,26 @@ struct Answer {
 }
 
 impl Answer {
+    async fn hear_all(
+        &mut self,
+        client: &Client,
+        request: FlashRequest<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Error> {
+        let streamed = request.partials;
+        let response = ask(client, request).await?;
+        if is_stream(&response, streamed) {
+            self.read_stream(client, response, listener).await
+        } else {
+            self.read_whole(client, response, listener).await
+        }
+    }
+
+    /// The service was at work: it told a part of what it heard, or its price.
+    fn has_begun(&self) -> bool {
+        self.billed_seconds > 0 || !self.text.so_far().is_empty()
+    }
+
     async fn read_whole(
         &mut self,
         client: &Client,

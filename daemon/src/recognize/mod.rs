@@ -134,13 +134,13 @@ impl Recognizer {
         request: FlashRequest<'_>,
         listener: &mut dyn Listener,
     ) -> Result<Transcript, Error> {
-        let outcome = flash::recognize(&self.inner.client, request, listener).await;
+        let outcome = flash::recognize(&self.inner.client, turn, request, listener).await;
         let billed = match &outcome {
             Ok(transcript) => transcript.billed_seconds,
             Err(error) => error.billed_seconds,
         };
         self.billed(Engine::Flash, billed);
-        turn.settle(outcome)
+        outcome
     }
 
     /// Streams a recording to the service's temporary storage, for the model named, under a name that nobody used before. Costs

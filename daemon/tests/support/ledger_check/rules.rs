@@ -106,12 +106,7 @@ fn one_job_and_one_end(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
 fn paid_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (sha256, inputs) in by_hash(&records.inputs) {
-        let paid = jobs
-            .charges(sha256)
-            .iter()
-            // A stream that told an error was refused, whatever was heard before: the next try is no second one.
-            .filter(|line| !played(line, "stream_error"))
-            .count();
+        let paid = jobs.charges(sha256).len();
         let allowed: usize = inputs.iter().flat_map(|input| jobs.of_input(input)).map(tries).sum();
         if paid > allowed.max(1) {
             found.push(Violation::PaidTwice { name: inputs[0].name.clone(), paid, allowed });
@@ -278,10 +273,6 @@ fn by_hash(inputs: &[Input]) -> HashMap<&str, Vec<&Input>> {
 fn tries(events: &[&Heard]) -> usize {
     let marked = events.iter().any(|event| is_marked(event));
     1 + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }
-}
-
-fn played(line: &Value, fault: &str) -> bool {
-    line["faults"].as_array().is_some_and(|faults| faults.iter().any(|played| played == fault))
 }
 
 fn is_marked(event: &Heard) -> bool {
