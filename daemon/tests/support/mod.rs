@@ -24,6 +24,7 @@ mod ledger_check;
 mod nats_server;
 mod process;
 mod programs;
+mod slow_link;
 mod small_disk;
 mod wait;
 
@@ -36,5 +37,6 @@ pub use ledger_check::{Ends, Footprint, Input, LedgerJob, LedgerRecord, Records,
 pub use nats_server::NatsServer;
 pub use process::Process;
 pub use programs::{harkd, plugin_library, python};
+pub use slow_link::SlowLink;
 pub use small_disk::{SmallDisk, has_own_mounts};
 pub use wait::{CEILING, REDELIVERY, http, http_get, wait_until};

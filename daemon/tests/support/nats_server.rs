@@ -87,6 +87,12 @@ impl NatsServer {
         self.answers().await;
     }
 
+    /// Gives the running server another configuration; who connects otherwise by it is disconnected.
+    pub fn reconfigure(&self, configuration: &str) {
+        std::fs::write(self.folder.path().join("nats.conf"), configuration).unwrap();
+        self.process.reload();
+    }
+
     /// SIGSTOP: connections stay open and nothing answers.
     pub fn pause(&self) {
         self.process.pause();

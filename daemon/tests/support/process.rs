@@ -73,6 +73,11 @@ impl Process {
         }
     }
 
+    /// SIGHUP.
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGCONT, after [`Process::pause`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::connection::State as Connection;
-use async_nats::jetstream::context::KeyValueErrorKind;
+use async_nats::jetstream::context::{CreateKeyValueErrorKind, KeyValueErrorKind};
 use async_nats::jetstream::kv::{self, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Context};
@@ -97,6 +97,9 @@ impl Bucket {
             Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
                 match context.create_key_value(self.config.clone()).await {
                     Ok(made) => made,
+                    Err(refused) if refused.kind() == CreateKeyValueErrorKind::TimedOut => {
+                        return Err(Unconfirmed("no answer in time".into()));
+                    }
                     // Another daemon was quicker, or neither may.
                     Err(refused) => context.get_key_value(BUCKET).await.map_err(|_| {
                         Unconfirmed(format!(

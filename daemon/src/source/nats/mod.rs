@@ -6,6 +6,7 @@
 mod bucket;
 mod claim;
 mod consumer;
+mod flow;
 mod heir;
 mod held;
 mod message;
@@ -20,7 +21,7 @@ mod unreadable;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
@@ -33,9 +34,11 @@ use uuid::Uuid;
 
 pub use self::bucket::Unconfirmed;
 pub use self::consumer::SourceError;
+use self::flow::Flow;
 use self::held::Held;
 pub use self::held::Slots;
 pub use self::share::{Claims, Standing};
+use self::take::NotTaken;
 pub use self::takeover::{StepIn, Told};
 use super::jetstream::{StreamError, until_it_works};
 use super::url::AllowList;
@@ -44,10 +47,7 @@ use crate::http::metrics::Metrics;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::Policy;
 
-/// Messages asked for at a time: their payloads are in memory until they are spooled.
-const BATCH: usize = 16;
-
-/// Bytes asked for at a time, for the same reason; or one message, where the server takes larger ones.
+/// Bytes asked for at a time: payloads are in memory until they are spooled. Or one message, where the server takes larger ones.
 const BATCH_BYTES: usize = 32 << 20;
 
 /// How the server ends a batch whose bytes are used up.
@@ -166,7 +166,7 @@ impl Subject {
     async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
         // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
         let mut has_listened = false;
-        let mut suspicion = false;
+        let (mut flow, mut suspicion) = (Flow::new(), false);
         loop {
             let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
             let what = format!("source {}", self.config.name);
@@ -190,7 +190,7 @@ impl Subject {
             );
             has_listened = true;
             // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
-            let trouble = self.drain(&consumer, watching, &mut suspicion).await?;
+            let trouble = self.drain(&consumer, watching, (&mut flow, &mut suspicion)).await?;
             warn!(source = self.config.name, reason = trouble, "the consumer is built again");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -201,7 +201,7 @@ impl Subject {
         &self,
         consumer: &PullConsumer,
         watching: &Watching,
-        suspicion: &mut bool,
+        (flow, suspicion): (&mut Flow, &mut bool),
     ) -> Result<String, LedgerError> {
         let mut looked_through = 0;
         loop {
@@ -216,7 +216,7 @@ impl Subject {
             let connection = self.connection();
             let batch = consumer
                 .batch()
-                .max_messages(free.min(BATCH))
+                .max_messages(free.min(flow.at_a_time()))
                 .max_bytes(room.max(largest))
                 .expires(EXPIRES)
                 .messages()
@@ -232,7 +232,15 @@ impl Subject {
                     Ok(message) => {
                         took_any = true;
                         let read = message::read(message.headers.as_ref(), &message.payload);
-                        self.take(message, read, watching).await?;
+                        let begin = Instant::now();
+                        let taken = self.take(message, read, watching).await;
+                        flow.took(begin.elapsed());
+                        match taken {
+                            Ok(()) => flow.taken(),
+                            Err(NotTaken::Later(unconfirmed)) => flow.left(&unconfirmed),
+                            Err(NotTaken::Ledger(error)) => return Err(error),
+                        }
+                        say(watching, flow.state());
                     }
                     // The next one would go over the bytes asked for: the batch is full.
                     Err(error) if took_any && error.to_string().contains(BATCH_IS_FULL) => {}
@@ -244,6 +252,10 @@ impl Subject {
             }
             let now = self.connection();
             *suspicion = now != connection;
+            if is_quiet {
+                flow.quiet(waiting(consumer).await);
+                say(watching, flow.state());
+            }
             // Once a connection: only a server that was started again can have left something.
             if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
                 looked_through = now;
@@ -255,4 +267,17 @@ impl Subject {
     fn connection(&self) -> u64 {
         self.context.client().statistics().connects.load(Ordering::Relaxed)
     }
+}
+
+/// Messages that wait for a request; none where nobody can tell.
+async fn waiting(consumer: &PullConsumer) -> u64 {
+    consumer.get_info().await.map_or(0, |info| info.num_pending)
+}
+
+fn say(watching: &Watching, state: Result<(), String>) {
+    watching.send_if_modified(|now| {
+        let changed = *now != state;
+        *now = state;
+        changed
+    });
 }

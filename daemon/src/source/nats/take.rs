@@ -15,7 +15,7 @@ use super::claim::{self, Claim, Verdict};
 use super::consumer::ACK_WAIT;
 use super::message::{Input, Said, bad};
 use super::share::is_settled;
-use super::{Subject, Watching, spool};
+use super::{Subject, Unconfirmed, Watching, spool};
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::machine::Fact;
@@ -24,6 +24,21 @@ use crate::source::url::{vet_resolved, without_query};
 
 /// Pause before a claim is tried again where the server did not answer; it may just have started.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
+
+/// Why nothing was made of a message.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// Nobody could tell whose it is; it is delivered again.
+    Later(Unconfirmed),
+    /// The ledger is closed or damaged.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for NotTaken {
+    fn from(error: LedgerError) -> Self {
+        NotTaken::Ledger(error)
+    }
+}
 
 impl Subject {
     /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
@@ -41,7 +56,7 @@ impl Subject {
         message: Message,
         (said, input): (Said, Input),
         watching: &Watching,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), NotTaken> {
         let (sequence, published, delivery) = match message.info() {
             Ok(info) => (info.stream_sequence, info.published, info.delivered),
             Err(error) => {
@@ -71,7 +86,7 @@ impl Subject {
             Err(unconfirmed) => {
                 // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
                 warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
-                return Ok(());
+                return Err(NotTaken::Later(unconfirmed));
             }
         };
         let (verdict, claim) = match verdict {
@@ -84,9 +99,9 @@ impl Subject {
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some(job)) => {
                 debug!(job = %job.id, place, "delivered again");
-                return self.join(job.id, acker).await;
+                return Ok(self.join(job.id, acker).await?);
             }
-            (Verdict::Over, known) => return self.acknowledge(&claim, known, acker).await,
+            (Verdict::Over, known) => return Ok(self.acknowledge(&claim, known, acker).await?),
             (Verdict::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message of the same id");
                 later(&acker).await;
@@ -105,14 +120,14 @@ impl Subject {
                 if verdict == Verdict::Mine
                     && let Some(job) = self.known(&key).await?
                 {
-                    return self.join(job.id, acker).await;
+                    return Ok(self.join(job.id, acker).await?);
                 }
                 self.claims.let_go(claim.job).await?;
                 let inputs = (said, input);
                 let (job, refusal) =
                     self.job(claim.job, sequence, inputs, &message.payload, watching).await?;
                 let job = Job { ticket: Some(ticket), ..job };
-                return self.take_over(&claim, key, job, refusal, acker).await;
+                return Ok(self.take_over(&claim, key, job, refusal, acker).await?);
             }
         }
         let (mut job, refusal) =

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::consumer::ACK_WAIT;
 use super::message::{Input, Said, bad};
+use super::take::NotTaken;
 use super::{Subject, Watching};
 use crate::job::ledger::LedgerError;
 
@@ -66,7 +67,10 @@ impl Subject {
                     sequence = found.sequence,
                     "a message has headers that cannot be read; it is refused"
                 );
-                self.take(self.as_delivered(&seen.name, &found), unreadable(), watching).await?;
+                let message = self.as_delivered(&seen.name, &found);
+                if let Err(NotTaken::Ledger(error)) = self.take(message, unreadable(), watching).await {
+                    return Err(error);
+                }
             }
             if bytes > BYTES {
                 return Ok(());

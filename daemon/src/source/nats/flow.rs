@@ -1,0 +1,122 @@
+//! How messages come in: how many to ask for at a time, and whether they come at all.
+
+use std::time::{Duration, Instant};
+
+use super::consumer::ACK_WAIT;
+
+/// Messages asked for at a time at most: their payloads are in memory until they are spooled.
+const MOST: usize = 16;
+
+/// A message that took longer to take in stood behind the payloads of the ones after it on a slow link, or before a slow disk. Well below
+/// the time that the bucket has to answer, and far below `ack_wait`, after which all of them would be sent again, for ever.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Requests in a row that brought nothing while something waited: a message may come just when one has ended.
+const STARVED: u32 = 2;
+
+/// What is known of one source's consumer.
+#[derive(Debug)]
+pub(super) struct Flow {
+    at_a_time: usize,
+    /// Of the messages since the last request.
+    slowest: Option<Duration>,
+    /// When a message was left for later, and why.
+    left: Option<(Instant, String)>,
+    starved: u32,
+}
+
+impl Flow {
+    pub(super) fn new() -> Self {
+        // The link may be slow: the first one tells.
+        Flow { at_a_time: 1, slowest: None, left: None, starved: 0 }
+    }
+
+    /// How many messages to ask for now: twice as many as before while each is taken in promptly, half as many when not.
+    pub(super) fn at_a_time(&mut self) -> usize {
+        match self.slowest.take() {
+            Some(slowest) if slowest > SLOW => self.at_a_time = (self.at_a_time / 2).max(1),
+            Some(_) => self.at_a_time = (self.at_a_time * 2).min(MOST),
+            None => {}
+        }
+        self.at_a_time
+    }
+
+    /// A message was taken in, or left, after so long.
+    pub(super) fn took(&mut self, elapsed: Duration) {
+        self.slowest = Some(self.slowest.unwrap_or_default().max(elapsed));
+        self.starved = 0;
+    }
+
+    /// A message is left for its next delivery.
+    pub(super) fn left(&mut self, reason: &impl ToString) {
+        self.left = Some((Instant::now(), reason.to_string()));
+    }
+
+    /// A request brought nothing while so many messages were waiting.
+    pub(super) fn quiet(&mut self, waiting: u64) {
+        self.starved = if waiting > 0 { self.starved + 1 } else { 0 };
+    }
+
+    /// Whether messages come and are taken in. One that was left comes again within `ack_wait`: until it has, nobody knows better.
+    pub(super) fn state(&mut self) -> Result<(), String> {
+        if self.left.as_ref().is_some_and(|(at, _)| at.elapsed() > 2 * ACK_WAIT) {
+            self.left = None;
+        }
+        match &self.left {
+            Some((_, reason)) => Err(format!("messages are left for later: {reason}")),
+            None if self.starved >= STARVED => Err(
+                "messages wait in the stream and the server delivers none; see whether its user may publish to $JS.API.CONSUMER.MSG.NEXT.>, and \
+                 whether the consumer is paused"
+                    .into(),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// A message was taken in after all.
+    pub(super) fn taken(&mut self) {
+        self.left = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_broker_is_asked_for_more_and_a_slow_one_for_less() {
+        let mut flow = Flow::new();
+        let mut asked = vec![flow.at_a_time()];
+        for elapsed in [5, 5, 5, 5, 5, 3_000, 3_000, 5].map(Duration::from_millis) {
+            flow.took(elapsed);
+            flow.took(Duration::ZERO);
+            asked.push(flow.at_a_time());
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 16, 16, 8, 4, 8]);
+        assert_eq!(flow.at_a_time(), 8, "nothing new is known");
+        for _ in 0..9 {
+            flow.took(2 * SLOW);
+            flow.at_a_time();
+        }
+        assert_eq!(flow.at_a_time(), 1, "one is asked for always");
+    }
+
+    #[test]
+    fn what_waits_and_does_not_come_is_said_and_so_is_what_is_left() {
+        let mut flow = Flow::new();
+        flow.quiet(3);
+        assert_eq!(flow.state(), Ok(()), "they may have come when the request had ended");
+        flow.quiet(3);
+        assert!(flow.state().unwrap_err().contains("delivers none"));
+        flow.took(Duration::ZERO);
+        assert_eq!(flow.state(), Ok(()));
+
+        flow.left(&"the bucket does not answer");
+        flow.quiet(0);
+        assert!(flow.state().unwrap_err().ends_with("later: the bucket does not answer"));
+        flow.taken();
+        assert_eq!(flow.state(), Ok(()));
+        flow.left = Some((Instant::now() - 3 * ACK_WAIT, "long ago".into()));
+        assert_eq!(flow.state(), Ok(()), "another daemon has it by now");
+    }
+}

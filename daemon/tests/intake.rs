@@ -1,0 +1,77 @@
+//! Messages that come slowly, and messages that do not come: a source says so, and takes in what it can.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use support::{Emulator, Hark, NatsServer, REDELIVERY, SlowLink, wait_until, wav};
+
+async fn put(nats: &NatsServer, audio: Vec<u8>) {
+    let context = jetstream::new(nats.client().await);
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", "audio/wav");
+    let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
+    sent.await.unwrap();
+}
+
+async fn nothing_waits(nats: &NatsServer, ceiling: Duration) {
+    let context = jetstream::new(nats.client().await);
+    wait_until("every message to be acknowledged", ceiling, async || {
+        context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages == 0
+    })
+    .await;
+}
+
+/// Of 80 kB each: as many as are asked for at once on a fast line take this one 20 s, and the bucket's answers stand behind them.
+#[tokio::test]
+async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
+    const MESSAGES: u64 = 20;
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let line = SlowLink::start(nats.url().trim_start_matches("nats://").parse().unwrap(), 60_000).await;
+    let setup = setup.set("nats.servers", &format!("[\"{}\"]", line.url()));
+    let mut hark = setup.start().await;
+    for seed in 0..MESSAGES {
+        put(&nats, wav(5.0, seed)).await;
+    }
+    nothing_waits(&nats, 2 * REDELIVERY).await;
+    assert_eq!(hark.ended_jobs(MESSAGES as usize).await.len() as u64, MESSAGES);
+    let context = jetstream::new(nats.client().await);
+    let consumer: jetstream::consumer::PullConsumer =
+        context.get_consumer_from_stream("hark_inbox", "HARK_AUDIO").await.unwrap();
+    let deliveries = consumer.cached_info().delivered.consumer_sequence;
+    assert!(deliveries < 2 * MESSAGES, "{deliveries} deliveries of {MESSAGES} messages");
+}
+
+#[tokio::test]
+async fn a_source_that_takes_nothing_is_not_ready_and_says_why() {
+    tokio::join!(
+        without_a_right("$JS.API.CONSUMER.MSG.NEXT.>", "the server delivers none"),
+        without_a_right("$KV.HARK_JOBS.>", "the bucket HARK_JOBS does not answer"),
+    );
+}
+
+async fn without_a_right(subject: &str, words: &str) {
+    let configuration = |denied: &str| {
+        format!(
+            "authorization {{ users = [
+                {{ user: hark, password: hark, permissions: {{ publish: {{ deny: [{denied}] }} }} }}
+                {{ user: root, password: root }}
+            ] }}\nno_auth_user: root"
+        )
+    };
+    let nats = NatsServer::configured(&configuration(&format!("\"{subject}\""))).await;
+    let service = Emulator::start(&[]).await;
+    let user = nats.url().replace("//", "//hark:hark@");
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.set("nats.servers", &format!("[\"{user}\"]")).start().await;
+    put(&nats, wav(1.0, 1)).await;
+    hark.not_ready(words).await;
+    nats.reconfigure(&configuration(""));
+    nothing_waits(&nats, REDELIVERY).await;
+    hark.ready().await;
+}
