@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use harkd::job::ledger::{Ledger, LedgerError};
 use harkd::job::machine::{Fact, Policy};
 use harkd::job::{Job, Origin};
 use harkd::source::directory::Directory;
+use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -166,6 +168,17 @@ impl Watched {
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
+}
+
+/// Gives away what lets root read everything. Of this thread, and of those that it begins from now on.
+fn obey_modes() {
+    let mut sets = rustix::thread::capabilities(None).unwrap();
+    sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    rustix::thread::set_capabilities(None, sets).unwrap();
+}
+
+fn chmod(folder: &Path, mode: u32) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn sha256(text: &[u8]) -> String {
@@ -561,6 +574,55 @@ async fn a_folder_that_goes_away_and_comes_back_costs_nothing() {
     fs::rename(&aside, watched.path("")).unwrap();
     state.wait_for(Result::is_ok).await.unwrap();
     watched.jobs_become(1).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_may_not_be_read_is_said_and_heard_as_soon_as_it_may() {
+    obey_modes();
+    let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
+    let calls = watched.path("");
+    let mut state = watched.launch();
+    // Neither listed nor searched, searched but not listed, listed but not searched.
+    for (mode, jobs) in [(0o000, 1), (0o300, 2), (0o600, 3)] {
+        state.wait_for(Result::is_ok).await.unwrap();
+        chmod(&calls, mode);
+        let reason = state.wait_for(Result::is_err).await.unwrap().clone().unwrap_err();
+        for word in [calls.to_str().unwrap().trim_end_matches('/'), "Permission denied", "give harkd's user"]
+        {
+            assert!(reason.contains(word), "{mode:o}: {reason}");
+        }
+        chmod(&calls, 0o300);
+        write(&watched.path(&format!("{mode:o}.wav")), &format!("came unseen at {mode:o}"));
+        assert!(state.borrow().is_err());
+        chmod(&calls, 0o700);
+        state.wait_for(Result::is_ok).await.unwrap();
+        watched.jobs_become(jobs).await;
+    }
+    watched.stop().await;
+    chmod(&calls, 0o000);
+    let mut state = watched.launch();
+    let said =
+        state.wait_for(|state| state.as_ref().is_err_and(|reason| reason.contains("give harkd's user")));
+    said.await.unwrap();
+    chmod(&calls, 0o700);
+    state.wait_for(Result::is_ok).await.unwrap();
+    watched.jobs_become(3).await;
+}
+
+#[tokio::test]
+async fn a_folder_below_that_may_not_be_read_keeps_nobody_else_waiting() {
+    obey_modes();
+    let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
+    write(&watched.path("shut/a.wav"), "behind a door");
+    chmod(&watched.path("shut"), 0o000);
+    watched.config.existing = Existing::Process;
+    let mut state = watched.launch();
+    state.wait_for(Result::is_ok).await.unwrap();
+    write(&watched.path("b.wav"), "beside it");
+    watched.jobs_become(1).await;
+    assert!(!state.has_changed().unwrap(), "{:?}", state.borrow());
+    chmod(&watched.path("shut"), 0o700);
+    watched.jobs_become(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::root::remedy;
 use super::scan::{Scan, now};
 use super::walk::{Found, Trouble};
 
@@ -48,13 +49,14 @@ impl Scan {
                 self.hintless = true;
                 (error.key(), format!("{error}; until then changes are found by rescans alone"))
             }
-            Trouble::List(folder, error) => (
-                folder.display().to_string(),
-                format!(
-                    "listing {}: {error}; give harkd's user read and execute permission",
-                    folder.display()
-                ),
-            ),
+            Trouble::List(folder, error) => {
+                self.hintless = true;
+                let (folder, remedy) = (folder.display().to_string(), remedy(error));
+                let message = format!(
+                    "listing {folder}: {error}; {remedy}; until then nothing that comes into it is heard"
+                );
+                (folder, message)
+            }
         };
         if self.complaints.is_first(key) {
             warn!(source, "{message}");

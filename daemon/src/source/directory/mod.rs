@@ -21,6 +21,7 @@ mod intake;
 mod moved;
 mod piece;
 mod ready;
+mod root;
 mod scan;
 pub mod settle;
 pub mod walk;
@@ -61,7 +62,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// The same where some or all changes raise no hints.
 const RESCAN_WITHOUT_HINTS: Duration = Duration::from_secs(10);
 
-/// How often an absent folder is looked for, and a folder in trouble tried again.
+/// How often a folder that is absent or cannot be read is looked for, and one in trouble tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often waiting for it is mentioned, in pauses.
@@ -88,7 +89,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens nothing that can block; a folder that does not exist yet is waited for. `price`: USD per second of audio, to be told.
+    /// Opens nothing that can block; a folder that does not exist yet, or cannot be read, is waited for. `price`: USD per second of audio, to be told.
     ///
     /// # Errors
     /// A path or glob that cannot be used.
@@ -138,30 +139,30 @@ impl Directory {
             tell(watching, Err(trouble.to_string()));
             match trouble {
                 ScanError::Ledger(error) => return error,
-                ScanError::Folder { .. } => warn!(source = self.config.name, "{trouble}; trying again"),
+                ScanError::Folder { .. } => {
+                    warn!(source = self.config.name, "{trouble}; nothing is taken in")
+                }
             }
             sleep(PAUSE).await;
         }
     }
 
-    async fn wait_for_folder(&self, watching: &sync::watch::Sender<Result<(), String>>) {
-        let root = &self.choice.root;
+    async fn wait_for_folder(
+        &self,
+        watching: &sync::watch::Sender<Result<(), String>>,
+    ) -> Result<(), LedgerError> {
         let mut tries = 0;
         loop {
-            let problem = match tokio::fs::metadata(root).await {
-                Ok(metadata) if metadata.is_dir() => return,
-                Ok(_) => "is not a folder".to_owned(),
-                Err(error) => error.to_string(),
+            let trouble = match root::look_into(&self.choice.root).await {
+                Ok(_) => return Ok(()),
+                Err(ScanError::Ledger(error)) => return Err(error),
+                Err(trouble) => trouble.to_string(),
             };
             if tries % ABSENT_MENTION == 0 {
-                warn!(
-                    source = self.config.name,
-                    "waiting for the folder {}: {problem}; create it, or mend source.path",
-                    root.display()
-                );
+                warn!(source = self.config.name, "waiting for the folder {trouble}");
             }
             tries += 1;
-            tell(watching, Err(format!("{}: {problem}", root.display())));
+            tell(watching, Err(trouble));
             sleep(PAUSE).await;
         }
     }
@@ -174,7 +175,7 @@ impl Directory {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
         // Before the folder need be there: what comes with it is new.
         scan::first_scan(&self.ledger, source, root).await?;
-        self.wait_for_folder(watching).await;
+        self.wait_for_folder(watching).await?;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {

@@ -4,6 +4,7 @@
 //! wait in a table of limited size, and what does not fit anywhere is met again by the next scan.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::before::First;
 use super::complaints::{Complaints, key_of};
 use super::intake::Destination;
 use super::piece::{Read, read_piece};
+use super::root::{look_into, remedy};
 use super::settle::{Now, Settling, Verdict};
 use super::walk::{Choice, Found, Walk};
 use super::watch::{Hints, Watch};
@@ -48,7 +50,7 @@ const CTIME_LAG: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// The folder cannot be listed (any more).
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}; {}", remedy(.error))]
     Folder { path: PathBuf, error: std::io::Error },
     /// Nothing can be taken in.
     #[error(transparent)]
@@ -136,17 +138,11 @@ impl Scan {
     /// Looks at everything.
     ///
     /// # Errors
-    /// When the folder itself is not there, or the ledger is closed.
+    /// When the folder itself is not there or cannot be read, or the ledger is closed.
     pub async fn everything(&mut self) -> Result<(), ScanError> {
         self.settling.scanned();
         let root = self.around.choice.root.clone();
-        let metadata = tokio::fs::metadata(&root).await;
-        let device = match metadata {
-            Ok(metadata) if metadata.is_dir() => std::os::unix::fs::MetadataExt::dev(&metadata),
-            Ok(_) => return Err(not_a_folder(root)),
-            Err(error) => return Err(ScanError::Folder { path: root, error }),
-        };
-        let mut devices = HashSet::from([device]);
+        let mut devices = HashSet::from([look_into(&root).await?.dev()]);
         let met = self.walk(&root, &mut devices).await?;
         self.forget_gone(met, devices).await?;
         if let Some(first) = self.first.take() {
@@ -394,10 +390,6 @@ fn compare(
 pub fn now() -> Now {
     let wall_ns = os::cautious_now().as_nanosecond();
     Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall_ns).unwrap_or(i64::MAX) }
-}
-
-fn not_a_folder(path: PathBuf) -> ScanError {
-    ScanError::Folder { path, error: std::io::ErrorKind::NotADirectory.into() }
 }
 
 /// A blocking thread ends without an answer only when the runtime does, and the ledger with it.

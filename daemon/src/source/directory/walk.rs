@@ -82,6 +82,16 @@ impl Found {
     }
 }
 
+/// Opens a folder to be listed. What is listed has to be looked at, too: without the right to search the folder each of its files would
+/// seem to be gone.
+///
+/// # Errors
+/// When either cannot be done.
+pub fn open(folder: &Path) -> io::Result<ReadDir> {
+    fs::metadata(folder.join("."))?;
+    fs::read_dir(folder)
+}
+
 /// What `stat` told, as far as it matters here.
 pub fn stamp(metadata: &fs::Metadata) -> Stamp {
     Stamp {
@@ -108,7 +118,7 @@ pub enum Trouble {
 }
 
 enum Level {
-    Open(ReadDir),
+    Open(PathBuf, ReadDir),
     Listed(std::vec::IntoIter<(PathBuf, FileType)>),
 }
 
@@ -146,15 +156,20 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: &Path) {
-        if let Some(watch) = &self.watch
-            && let Err(error) = watch.add(folder, *folder == *self.choice.root)
-        {
+        let watched = match &self.watch {
+            Some(watch) => watch.add(folder, *folder == *self.choice.root),
+            None => Ok(()),
+        };
+        let entries = open(folder);
+        // Where nothing can be listed, it matters little that there are no hints either.
+        if let (Err(error), Ok(_)) = (watched, &entries) {
             self.troubles.push(Trouble::Watch(error));
         }
-        match fs::read_dir(folder) {
-            Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(Level::Open(entries)),
+        let open = |entries| Level::Open(folder.to_owned(), entries);
+        match entries {
+            Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(open(entries)),
             Ok(entries) => {
-                let mut open = Level::Open(entries);
+                let mut open = open(entries);
                 let mut listed = Vec::new();
                 while let Some(entry) = open.next(&mut self.troubles) {
                     listed.push(entry);
@@ -170,9 +185,9 @@ impl Walk {
 
 impl Level {
     fn next(&mut self, troubles: &mut Vec<Trouble>) -> Option<(PathBuf, FileType)> {
-        let entries = match self {
+        let (folder, entries) = match self {
             Level::Listed(entries) => return entries.next(),
-            Level::Open(entries) => entries,
+            Level::Open(folder, entries) => (folder, entries),
         };
         loop {
             match entries.next()? {
@@ -182,7 +197,7 @@ impl Level {
                     Err(_) => continue,
                 },
                 Err(error) => {
-                    troubles.push(Trouble::List(PathBuf::new(), error));
+                    troubles.push(Trouble::List(folder.clone(), error));
                     return None;
                 }
             }
