@@ -108,11 +108,15 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
     said.context = reference.context.as_deref().and_then(filled);
     said.route = reference.route.as_deref().and_then(filled);
     match (reference.url, reference.object) {
-        (Some(url), _) if url.len() > URL_LIMIT => Err(bad(
+        (Some(_), Some(_)) => Err(bad(
+            "BadReference",
+            "the JSON message has a \"url\" and an \"object\", and only one of them can be the recording; send one",
+        )),
+        (Some(url), None) if url.len() > URL_LIMIT => Err(bad(
             "BadReference",
             format!("the audio URL has {} bytes, at most {URL_LIMIT} are taken", url.len()),
         )),
-        (Some(url), _) => Ok(Input::Url(url)),
+        (Some(url), None) => Ok(Input::Url(url)),
         (None, Some(_)) => Err(bad(
             "ObjectNotSupported",
             "audio in a JetStream object is not supported yet; send the audio itself or a \"url\"",
@@ -216,6 +220,10 @@ mod tests {
             (b"{}", "BadReference"),
             (b"{\"url\": 7}", "BadReference"),
             (b"{\"object\": {\"bucket\": \"b\", \"name\": \"n\"}}", "ObjectNotSupported"),
+            (
+                b"{\"url\": \"https://secret/a\", \"object\": {\"bucket\": \"b\", \"name\": \"n\"}}",
+                "BadReference",
+            ),
         ] {
             let (_, Input::Bad(fault)) = read(Some(&json), payload) else { panic!("{payload:?} was taken") };
             assert_eq!(fault.code, code);
