@@ -103,7 +103,7 @@ fn transcript(fields: &TranscriptFinal) -> Vec<Span> {
         line.push(Span::new(Style::Dim, format!(" ({})", about.join(", "))));
     }
     if fields.truncated {
-        line.push(Span::new(Style::Yellow, " (the service cut the text)"));
+        line.push(Span::new(Style::Yellow, " (the text is cut)"));
     }
     line
 }

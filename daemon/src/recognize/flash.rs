@@ -311,7 +311,8 @@ impl Answer {
             _ => Piece::More,
         };
         if piece == Piece::Last {
-            self.truncated = Some(choice["finish_reason"] == "length");
+            // What was cut is not made whole by a `stop` that comes after it.
+            self.truncated = Some(self.truncated == Some(true) || choice["finish_reason"] == "length");
         }
         self.text.take(&text, piece) && piece == Piece::More
     }
@@ -353,5 +354,28 @@ impl Answer {
             truncated: self.truncated == Some(true),
             billed_seconds: self.billed_seconds,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(reasons: &[Value]) -> Transcript {
+        let mut answer = Answer::default();
+        for reason in reasons {
+            answer.take(
+                &json!({"output": {"choices": [{"finish_reason": reason, "message": {"content": []}}]}}),
+            );
+        }
+        answer.complete().unwrap();
+        answer.into_transcript(None)
+    }
+
+    #[test]
+    fn a_text_that_the_service_cut_says_so_whatever_follows() {
+        assert!(!heard(&[Value::Null, json!("null"), json!("stop")]).truncated);
+        assert!(heard(&[Value::Null, json!("length")]).truncated);
+        assert!(heard(&[json!("length"), json!("stop")]).truncated, "both in one read");
     }
 }
