@@ -102,6 +102,42 @@ fn dashscope_emulator_text(sha256: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_trace_shows_each_step_of_a_recording_and_neither_the_key_nor_what_was_said() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.set("log.format", "\"json\"").set("log.level", "\"trace\"").start().await;
+    hark.drop_file("calls", "call.wav", &wav(3.0, 1));
+    let client = nats.client().await;
+    client.publish("hark.audio.inbox", wav(3.0, 2).into()).await.unwrap();
+    client.flush().await.unwrap();
+    let mut texts = Vec::new();
+    for done in hark.ended_jobs(2).await {
+        let events = hark.events_of(done.job()).await;
+        let last = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
+        texts.push(last.body["text"].as_str().unwrap().to_owned());
+    }
+    assert!(hark.stop().await.success());
+    let log = hark.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for step in
+        ["looked at everything", "received", "answered", "the text grows", "the job goes on", "stored"]
+    {
+        assert!(
+            lines.iter().any(|line| line["level"] == "trace" && line["message"] == step),
+            "{step}: {log}"
+        );
+    }
+    // A piece of what was said is as much a leak as all of it.
+    let pieces = texts.iter().flat_map(|text| text.as_bytes().chunks(16)).map(String::from_utf8_lossy);
+    let secrets =
+        ["sk-of-the-tests".into()].into_iter().chain(pieces.filter(|piece| piece.chars().count() == 16));
+    for secret in secrets {
+        assert!(!log.contains(&*secret), "{secret:?} is in the log: {log}");
+    }
+}
+
+#[tokio::test]
 async fn many_files_each_end_once_and_are_paid_once() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;

@@ -13,6 +13,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use reqwest::redirect::Policy;
 use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
 use serde_json::Value;
+use tracing::trace;
 
 use super::body::{Departure, Left, Outgoing};
 use super::error::{Error, Verdict};
@@ -177,7 +178,13 @@ impl Client {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map_err(|error| lost(error.is_connect(), causes(error), departure)),
+                answer = &mut answer => {
+                    let answer = answer.map_err(|error| lost(error.is_connect(), causes(error), departure))?;
+                    // Never the query: it may be the right to read what the URL leads to.
+                    let (host, path) = (answer.url().host_str(), answer.url().path());
+                    trace!(host, path, status = answer.status().as_u16(), "answered");
+                    return Ok(answer);
+                }
                 moved = departure.moved(), if moving => moving = moved,
                 () = tokio::time::sleep(self.timeouts.idle) => {
                     let seconds = self.timeouts.idle.as_secs();

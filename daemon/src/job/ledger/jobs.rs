@@ -6,6 +6,7 @@ use std::path::Path;
 use hark_sdk::event::{Body, Event};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
+use tracing::trace;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, files, outbox, tasks};
@@ -326,7 +327,9 @@ impl Ledger {
         if let Some(advanced) = &advanced
             && advanced.changed
         {
-            self.wake(advanced.job.state.duty());
+            let duty = advanced.job.state.duty();
+            trace!(job = %id, ?duty, "the job goes on");
+            self.wake(duty);
             self.wake(Duty::Publish);
         }
         Ok(advanced)

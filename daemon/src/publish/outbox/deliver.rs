@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use serde::Deserialize;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
 use crate::job::ledger::LedgerError;
@@ -47,6 +47,7 @@ impl Outbox {
         loop {
             let failure = match self.publish(&row, &subject, &of_job, expected, &mut fitted).await {
                 Ok(stream_seq) => {
+                    trace!(job = %row.job, sequence = row.sequence, stream_seq, "stored");
                     self.say_ready();
                     return Ok((row, Delivered::Stored(stream_seq)));
                 }

@@ -3,7 +3,7 @@
 use hark_sdk::event::{Body, Engine, Event, TranscriptPartial};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{info, trace, warn};
 
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
@@ -89,6 +89,7 @@ impl Listener for Progress {
 
     fn on_text(&mut self, text: &str) {
         self.job.revision += 1;
+        trace!(job = %self.job.id, revision = self.job.revision, bytes = text.len(), "the text grows");
         (self.around.on_partial)(Event {
             job: self.job.id,
             source: self.job.source.clone(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{info, trace, warn};
 
 use super::before::First;
 use super::complaints::{Complaints, key_of};
@@ -144,6 +144,7 @@ impl Scan {
         let root = self.around.choice.root.clone();
         let mut devices = HashSet::from([look_into(&root).await?.dev()]);
         let met = self.walk(&root, &mut devices).await?;
+        trace!(source = self.around.destination.source, known = met, "looked at everything");
         self.forget_gone(met, devices).await?;
         if let Some(first) = self.first.take() {
             let source = self.around.destination.source.clone();
@@ -159,6 +160,11 @@ impl Scan {
     /// # Errors
     /// When the ledger is closed.
     pub async fn hinted(&mut self, hints: Hints) -> Result<(), ScanError> {
+        trace!(
+            source = self.around.destination.source,
+            paths = hints.paths.len(),
+            "looking where hints point"
+        );
         let choice = Arc::clone(&self.around.choice);
         let (found, folders) = blocking(move || {
             let mut folders = Vec::new();

@@ -8,7 +8,7 @@ use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 use hark_sdk::event::{Fault, Recording};
 use jiff::Timestamp;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 use uuid::Uuid;
 
 use super::claim::{self, Claim, Verdict};
@@ -67,6 +67,7 @@ impl Subject {
         let (message, acker) = message.split();
         let acker = Arc::new(acker);
         let place = self.place(sequence, published.unix_timestamp_nanos());
+        trace!(source = self.config.name, place, delivery, "received");
         let key = self.intake_key(said.message_id.as_deref(), &place);
 
         let known = self.known(&key).await?;
