@@ -111,6 +111,36 @@ async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind(
 }
 
 #[tokio::test]
+async fn a_stream_for_which_every_event_was_too_large_is_noticed_when_it_takes_more() {
+    let nats = NatsServer::start().await;
+    let service = service_that_hears("and so on", &wav(1.0, 1)).await;
+    let mut hark = without_partials(&nats, &service).start().await;
+    let context = jetstream::new(nats.client().await);
+    // Less than the frame of any event.
+    change(&context, |config| config.max_message_size = 700).await;
+    hark.drop_file("calls", "one.wav", &wav(1.0, 1));
+    wait_until("its first event to be set aside", CEILING, async || {
+        hark.log().contains("cannot be cut to fit a message of 700 bytes")
+    })
+    .await;
+    hark.not_ready("message size exceeds").await;
+    // Another stream of that name.
+    let mut config = context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
+    config.max_message_size = 1_000_000;
+    context.delete_stream("HARK_EVENTS").await.unwrap();
+    context.create_stream(config).await.unwrap();
+    hark.ready().await;
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    // The same one.
+    change(&context, |config| config.max_message_size = 700).await;
+    hark.drop_file("calls", "two.wav", &wav(1.0, 2));
+    hark.not_ready("message size exceeds").await;
+    change(&context, |config| config.max_message_size = 1_000_000).await;
+    hark.ready().await;
+    assert_eq!(hark.ended_jobs(2).await[1].kind(), "job.completed");
+}
+
+#[tokio::test]
 async fn segments_of_a_final_that_waits_are_put_away_once() {
     let nats = NatsServer::configured("max_payload: 72KB").await;
     let (audio, text) = (wav(1.0, 1), "and so on ".repeat(2_000));
@@ -136,10 +166,7 @@ async fn segments_of_a_final_that_waits_are_put_away_once() {
     change(&context, |config| config.max_messages = -1).await;
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
     assert_eq!(bucket().await.last_sequence, 4);
-    wait_until("/readyz to be 200", CEILING, async || {
-        hark.get("/readyz").await.is_some_and(|(status, _)| status == 200)
-    })
-    .await;
+    hark.ready().await;
 }
 
 #[tokio::test]

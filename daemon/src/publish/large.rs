@@ -54,6 +54,11 @@ impl Largest {
     }
 }
 
+/// Whether a body fits into a message of `largest` bytes as it is.
+pub fn fits(body: &Bytes, largest: usize) -> bool {
+    body.len() <= limit(largest)
+}
+
 /// The body of an event, made to fit into a message of `largest` bytes.
 ///
 /// # Errors
@@ -66,10 +71,10 @@ pub async fn fit(
     body: &Bytes,
     largest: usize,
 ) -> Result<Bytes, String> {
-    let limit = limit(largest);
-    if body.len() <= limit {
+    if fits(body, largest) {
         return Ok(body.clone());
     }
+    let limit = limit(largest);
     let unreadable = |error: &dyn std::fmt::Display| format!("an event is unreadable: {error}");
     let kind: Kind = kind.parse().map_err(|error| unreadable(&error))?;
     let mut event = Event::parse(&kind, body).map_err(|error| unreadable(&error))?;
@@ -84,8 +89,8 @@ pub async fn fit(
     match abridged(event, &kind, limit)? {
         Some(body) => Ok(body.into()),
         None => Err(format!(
-            "an event of {} bytes cannot be cut to fit a message of {largest} bytes; raise max_payload of the server or max_msg_size of the \
-             stream",
+            "an event of {} bytes cannot be cut to fit a message of {largest} bytes; raise max_msg_size of the stream, or max_payload of the \
+             server and restart it: a reload does not tell those who are connected",
             body.len()
         )),
     }

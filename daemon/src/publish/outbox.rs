@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::Kind;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,8 @@ pub struct Outbox {
     looks: Semaphore,
     gone: Seldom,
     largest: Largest,
+    /// When [`Self::learn_largest`] looked.
+    looked: Mutex<Option<Instant>>,
     unfit: Seldom,
 }
 
@@ -85,6 +87,7 @@ impl Outbox {
             looks: Semaphore::new(LOOKS),
             gone: Seldom::default(),
             largest: Largest::default(),
+            looked: Mutex::default(),
             unfit: Seldom::default(),
         }
     }

@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
@@ -20,6 +21,9 @@ use crate::publish::large;
 use crate::publish::stream::ensure_event_streams;
 use crate::publish::subject::headers;
 use crate::source::nats::Standing;
+
+/// How long the stream's limit is believed where an event does not fit.
+const BELIEVED: Duration = Duration::from_secs(2);
 
 /// What became of an event.
 pub(super) enum Delivered {
@@ -116,8 +120,13 @@ impl Outbox {
         if self.context.client().connection_state() != Connection::Connected {
             return Err(Refusal::NotNow("NATS is not connected".into()));
         }
-        let largest = self.largest.message(&self.context);
+        let mut largest = self.largest.message(&self.context);
         if fitted.largest != largest || fitted.body.is_empty() {
+            // While nothing fits, nobody else would find out that the limit was raised; and what is cut stays so.
+            if !large::fits(&row.body, largest) {
+                self.learn_largest().await;
+                largest = self.largest.message(&self.context);
+            }
             let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body, largest);
             *fitted = Fitted { largest, body: body.await.map_err(Refusal::Unfit)? };
         }
@@ -150,11 +159,18 @@ impl Outbox {
         }
     }
 
-    /// The stream's limit was changed since it was looked at; the next try is cut to it.
+    /// The stream's limit may have changed since it was looked at, or the stream be gone or another by now. Many events find out at the
+    /// same time, and one look serves them all.
     async fn learn_largest(&self) {
-        if let Ok(stream) = self.context.get_stream(&self.nats.events_stream).await {
-            self.largest.learn(&stream.cached_info().config);
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|looked| looked.elapsed() < BELIEVED) {
+            return;
         }
+        match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
+            Ok(stream) => self.largest.learn(&stream.cached_info().config),
+            Err(error) => self.say_waiting(&error.to_string()),
+        }
+        *looked = Some(Instant::now());
     }
 
     async fn stream_is_gone(&self) -> bool {
