@@ -273,8 +273,8 @@ impl Daemon {
             "broker",
             tell_broker(self.broker, self.client.clone(), self.health.clone(), stages.publish.clone()),
         );
-        let (outbox, publish) = (self.outbox, stages.publish.clone());
-        crew.essential("outbox", async move { Ok(outbox.run(publish).await?) });
+        let (outbox, ending) = (self.outbox, stages.outbox.clone());
+        crew.essential("outbox", async move { Ok(outbox.run(ending).await?) });
         crew.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
 
         let outcome = tokio::select! {

@@ -162,6 +162,23 @@ async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was(
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
+    let mut stage = Stage::set(&["--token-delay", "0ms"]).await;
+    stage.nats.kill();
+    stage.drop_files(3);
+    wait_until("the transcripts to wait", CEILING, async || {
+        let jobs = stage.ledger().jobs;
+        jobs.len() == 3 && jobs.iter().all(|job| job.duty == "publish")
+    })
+    .await;
+    assert!(stage.hark.stop().await.success());
+    assert!(!stage.hark.log().contains("not everything ended in time"));
+    stage.nats.restart().await;
+    stage.hark.restart().await;
+    stage.check().await;
+}
+
+#[tokio::test]
 async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows() {
     let mut stage = Stage::set(&["--flash-delay", "1500ms"]).await;
     stage.drop_files(3);

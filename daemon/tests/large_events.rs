@@ -197,6 +197,9 @@ async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
     let ended = hark.ended_jobs(1).await;
     assert_eq!(ended[0].body["recording"]["name"], "short.wav");
     assert!(hark.log().contains("HARK_TRANSCRIPTS"), "it is said");
+    // Nor does the end wait for them.
+    assert!(hark.stop().await.success());
+    assert!(!hark.log().contains("not everything ended in time"));
     // So it is after a start.
     hark.restart().await;
     hark.drop_file("calls", "shorter.wav", &wav(1.0, 3));

@@ -18,8 +18,9 @@ pub(super) struct Stages {
     pub sources: CancellationToken,
     pub requests: CancellationToken,
     pub pipe: CancellationToken,
-    pub publish: CancellationToken,
+    pub outbox: CancellationToken,
     pub settle: CancellationToken,
+    pub publish: CancellationToken,
 }
 
 /// Named tasks. Each is essential: its end, by error or panic or otherwise, is the daemon's.
@@ -112,7 +113,8 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
     until_nothing_is_due(ledger, Duty::Pipe).await;
     stages.pipe.cancel();
     crew.wait_for(&[Duty::Pipe.as_str()]).await;
-    until_nothing_is_due(ledger, Duty::Publish).await;
+    stages.outbox.cancel();
+    crew.wait_for(&["outbox"]).await;
     until_nothing_is_due(ledger, Duty::Settle).await;
     stages.settle.cancel();
     crew.wait_for(&[Duty::Settle.as_str()]).await;

@@ -8,6 +8,7 @@ mod window;
 
 use std::time::Duration;
 
+use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -92,7 +93,8 @@ impl Outbox {
         }
     }
 
-    /// Publishes until `stop`, and then until nothing is left that can leave.
+    /// Publishes until `stop`, and then until nothing is left that can leave: what is aside, or finds no connection, leaves after the next
+    /// start.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -106,7 +108,7 @@ impl Outbox {
         let mut running = FuturesUnordered::new();
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
         let mut committing: Option<Commit> = None;
-        let mut more = true;
+        let (mut more, mut looked_last) = (true, false);
         loop {
             let tries = !stop.is_cancelled();
             while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
@@ -135,7 +137,12 @@ impl Outbox {
             }
             let idle = running.is_empty() && committing.is_none() && !more;
             if idle && stop.is_cancelled() {
-                return Ok(());
+                if looked_last {
+                    return Ok(());
+                }
+                // What was written before the stop, and nobody came to say so.
+                (more, looked_last) = (true, true);
+                continue;
             }
             tokio::select! {
                 Some(delivered) = running.next(), if !running.is_empty() => {
@@ -159,7 +166,9 @@ impl Outbox {
                 }
                 () = until(window.next_try()), if tries => {}
                 () = self.ledger.woken(Duty::Publish) => more = true,
-                () = stop.cancelled(), if idle => more = true,
+                () = stop.cancelled(), if idle => {}
+                // All that was acknowledged is in the ledger.
+                () = self.until_nobody_takes(&stop), if committing.is_none() => return Ok(()),
             }
         }
     }
@@ -176,6 +185,18 @@ impl Outbox {
         .await;
         self.largest.learn(&stream.cached_info().config);
         stream
+    }
+
+    /// Until `stop`, and then until there is no connection.
+    async fn until_nobody_takes(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        while self.is_connected() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.context.client().connection_state() == Connection::Connected
     }
 }
 

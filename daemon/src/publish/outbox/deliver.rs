@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::connection::State as Connection;
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -117,7 +116,7 @@ impl Outbox {
         fitted: &mut Fitted,
     ) -> Result<u64, Refusal> {
         // The client would keep each try, body and all, until it is connected again.
-        if self.context.client().connection_state() != Connection::Connected {
+        if !self.is_connected() {
             return Err(Refusal::NotNow("NATS is not connected".into()));
         }
         let mut largest = self.largest.message(&self.context);
