@@ -71,6 +71,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 /// After the last event the end of the body follows at once; waiting for it lets the connection be used again.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Where no price was told with the text, it may follow; a transcript waits no longer for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(crate) async fn recognize(
     client: &Client,
     turn: Turn,
@@ -206,17 +209,15 @@ impl Answer {
         let mut taken = false;
         let mut left = LONGEST_STREAM;
         let mut heard = Instant::now();
-        while let Some(bytes) = client.chunk(&mut response).await? {
+        let broken = loop {
+            let bytes = match client.chunk(&mut response).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            };
             left = left.checked_sub(bytes.len()).ok_or_else(|| {
                 Error::unknown("UnreadableAnswer", "the stream is longer than any recording's text")
             })?;
-            if heard.elapsed() > LONGEST_SILENCE {
-                let seconds = LONGEST_SILENCE.as_secs();
-                return Err(Error::unknown(
-                    "TimeOut",
-                    &format!("no event came for {seconds} s, only signs of life"),
-                ));
-            }
             let events = parser
                 .push(&bytes)
                 .map_err(|error| Error::unknown("UnreadableAnswer", &error.to_string()))?;
@@ -225,26 +226,43 @@ impl Answer {
                 heard = Instant::now();
             }
             if self.truncated.is_some() {
+                let patience = if self.billed_seconds > 0 { LINGER } else { PATIENCE };
                 // Nothing that comes now matters but the bill; not even that nothing does.
-                let _ = tokio::time::timeout(LINGER, self.hear_the_rest(&mut response, parser)).await;
+                let _ = tokio::time::timeout(patience, self.hear_the_rest(&mut response, parser)).await;
                 return Ok(());
             }
+            if heard.elapsed() > LONGEST_SILENCE {
+                let seconds = LONGEST_SILENCE.as_secs();
+                return Err(Error::unknown(
+                    "TimeOut",
+                    &format!("no event came for {seconds} s, only signs of life"),
+                ));
+            }
+        };
+        let last = match parser.finish() {
+            Some(event) => self.hear(client, &event, &mut taken, listener),
+            None => Ok(()),
+        };
+        match broken {
+            None => last.and_then(|()| self.complete()),
+            // The stop may have come whole, and only the empty line after it not.
+            Some(error) => self.complete().map_err(|_| error),
         }
-        if let Some(event) = parser.finish() {
-            self.hear(client, &event, &mut taken, listener)?;
-        }
-        self.complete()
     }
 
     /// The text is whole; some services tell the price after it.
     async fn hear_the_rest(&mut self, response: &mut Response, mut parser: Parser) {
         while let Ok(Some(bytes)) = response.chunk().await {
             let Ok(events) = parser.push(&bytes) else { return };
-            for event in events {
-                if let Ok(answer) = serde_json::from_str(&event.data) {
-                    self.bill(&answer);
-                }
-            }
+            events.iter().for_each(|event| self.bill_of(event));
+        }
+        parser.finish().iter().for_each(|event| self.bill_of(event));
+    }
+
+    /// An event after the stop: its price, if it tells one. The text is whole, and nothing takes it away.
+    fn bill_of(&mut self, event: &Event) {
+        if let Ok(answer) = serde_json::from_str(&event.data) {
+            self.bill(&answer);
         }
     }
 
@@ -255,6 +273,10 @@ impl Answer {
         taken: &mut bool,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
+        if self.truncated.is_some() {
+            self.bill_of(event);
+            return Ok(());
+        }
         // `done` and `[DONE]` are tolerated by the service's own SDKs; they say nothing.
         if event.name == "done"
             || event.data.trim() == "[DONE]"

@@ -65,3 +65,37 @@ async fn an_error_event_without_a_code_is_judged_by_its_status() {
         assert!(matches!(of_status(401, data).await, Consequence::Hold { .. }), "{data}");
     }
 }
+
+#[tokio::test]
+async fn what_follows_the_stop_takes_nothing_away() {
+    let error = |status: u16| {
+        format!(
+            "event:error\n:HTTP_STATUS/{status}\ndata:{{\"code\":\"InternalError\",\"message\":\"x\"}}\n\n"
+        )
+    };
+    let whole = STOP.trim_end();
+    for (name, pieces) in [
+        ("an error in the same breath", vec![format!("{STOP}{}", error(500))]),
+        ("an error after it", vec![STOP.to_owned(), error(429)]),
+        ("an error without a code", vec![format!("{STOP}event:error\n:HTTP_STATUS/500\ndata:\n\n")]),
+        ("what is no JSON", vec![format!("{STOP}data:{{\n\n")]),
+        ("another text", vec![format!("{STOP}{STOP}")]),
+        ("nothing, not even an empty line", vec![whole.to_owned()]),
+    ] {
+        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+        assert_eq!(answered(STREAM, &pieces).await.unwrap().text, "so", "{name}");
+        // The same, and then the connection breaks.
+        let chunks: Vec<String> =
+            pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+        let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
+        let head = format!("{STREAM}transfer-encoding: chunked\r\n");
+        assert_eq!(answered(&head, &chunks).await.unwrap().text, "so", "{name}, cut");
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_comes_late_is_waited_for() {
+    let late = [": \n"; 30];
+    let pieces = [&[STOP][..], &late, &["data:{\"usage\":{\"seconds\":8}}\n\n"]].concat();
+    assert_eq!(answered(STREAM, &pieces).await.unwrap().billed_seconds, 8);
+}
