@@ -17,6 +17,7 @@ use tracing::trace;
 
 use super::body::{Departure, Left, Outgoing};
 use super::error::{Error, Verdict};
+use super::json;
 use super::verdict::Refusal;
 use crate::config::Secret;
 
@@ -227,7 +228,7 @@ impl Client {
         }
         let headers = std::mem::take(response.headers_mut());
         let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
-        let answer = serde_json::from_slice(&body).map_err(|error| {
+        let answer = json::read(&body).map_err(|error| {
             Error::unknown("UnreadableAnswer", &format!("the service's answer is no JSON: {error}"))
         })?;
         Ok((answer, headers))
@@ -238,8 +239,8 @@ impl Client {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let (body, broken) = self.as_much_as_comes(&mut response).await;
-        let json = serde_json::from_slice::<Value>(&body).ok().or_else(|| event_in(&body));
-        if let Some(error) = json.and_then(|json| refusal_in(&json, Some(&headers), Some(status))) {
+        let answer = json::read::<Value>(&body).ok().or_else(|| event_in(&body));
+        if let Some(error) = answer.and_then(|answer| refusal_in(&answer, Some(&headers), Some(status))) {
             return self.masked(error);
         }
         let message = format!(
@@ -392,7 +393,7 @@ fn event_in(body: &[u8]) -> Option<Value> {
     let mut parser = super::sse::Parser::new();
     let events = parser.push(body).ok()?;
     let event = events.into_iter().next().or_else(|| parser.finish())?;
-    serde_json::from_str(&event.data).ok()
+    json::read(event.data.as_bytes()).ok()
 }
 
 /// An HTTP library's error in one line, without the URL: its query may be a signature.

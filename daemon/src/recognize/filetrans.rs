@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::body::Outgoing;
 use super::client::{Client, JSON, missing, refusal_in, unanswered};
 use super::error::{Error, Verdict};
+use super::json;
 use super::verdict::{Refusal, means_silence};
 use crate::job::Transcript;
 
@@ -157,7 +158,7 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
         })
         .map_err(Error::of_a_free_call)?;
     // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
-    tokio::task::spawn_blocking(move || serde_json::from_slice(&body))
+    tokio::task::spawn_blocking(move || json::read(&body))
         .await
         .map_err(|_| Error::again("NoResult", "the reader of the result ended"))?
         .map_err(|_| {

@@ -11,6 +11,7 @@ use super::body::{Content, Departure, Outgoing};
 use super::client::{Client, EVENT_STREAM, JSON, refusal_in};
 use super::error::Error;
 use super::filetrans::seconds;
+use super::json;
 use super::queue::Turn;
 use super::route::mime;
 use super::sse::{Event, Parser};
@@ -261,7 +262,7 @@ impl Answer {
 
     /// An event after the stop: its price, if it tells one. The text is whole, and nothing takes it away.
     fn bill_of(&mut self, event: &Event) {
-        if let Ok(answer) = serde_json::from_str(&event.data) {
+        if let Ok(answer) = json::read(event.data.as_bytes()) {
             self.bill(&answer);
         }
     }
@@ -284,7 +285,7 @@ impl Answer {
         {
             return Ok(());
         }
-        let answer = serde_json::from_str::<Value>(&event.data);
+        let answer = json::read::<Value>(event.data.as_bytes());
         if let Ok(answer) = &answer {
             self.bill(answer);
             if let Some(error) = refusal_in(answer, None, event.status) {

@@ -13,6 +13,7 @@ mod expiry;
 mod filetrans;
 mod flash;
 mod in_flight;
+mod json;
 pub mod lanes;
 mod list;
 mod queue;

@@ -7,7 +7,7 @@ use harkd::recognize::{Error, Tries};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::wav;
+use crate::support::{FileServer, wav};
 use crate::{flash, job, recognizer};
 
 /// What is made of an answer with this head, in these pieces.
@@ -98,4 +98,22 @@ async fn a_price_that_comes_late_is_waited_for() {
     let late = [": \n"; 30];
     let pieces = [&[STOP][..], &late, &["data:{\"usage\":{\"seconds\":8}}\n\n"]].concat();
     assert_eq!(answered(STREAM, &pieces).await.unwrap().billed_seconds, 8);
+}
+
+const RESULT: &str =
+    "{\"file_url\":\"\",\"transcripts\":[{\"channel_id\":0,\"text\":\"so\",\"sentences\":[]}]}";
+
+/// The text that is made of a result file with this content.
+async fn result(content: impl Into<Vec<u8>>) -> String {
+    let files = FileServer::start(vec![("/result.json", content.into())]).await;
+    let recognizer = recognizer(&files.url("/api/v1"), 0);
+    recognizer.result("task", &files.url("/result.json"), 1).await.unwrap().text
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_hides_nothing() {
+    assert_eq!(result(format!("\u{feff}{RESULT}")).await, "so");
+    let whole = STOP.trim().trim_start_matches("data:");
+    let transcript = answered("content-type: application/json\r\n", &["\u{feff}", whole]).await.unwrap();
+    assert_eq!(transcript.text, "so");
 }
