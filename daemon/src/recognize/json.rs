@@ -2,17 +2,54 @@
 
 use serde::de::DeserializeOwned;
 
-/// Reads an answer, an event's data or a result. A byte order mark is skipped.
+/// Reads an answer, an event's data or a result. A byte order mark is skipped; bytes that are no UTF-8 and halves of a surrogate pair
+/// become U+FFFD, as an emoji does that was cut between two pieces of a stream.
 ///
 /// # Errors
 /// As `serde_json`'s, whose words may quote the text.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    serde_json::from_slice(text)
+    serde_json::from_slice(text).or_else(|error| {
+        // Only the words of the first try have the places of the text as it came.
+        serde_json::from_str(&mended(text)).map_err(|_| error)
+    })
+}
+
+/// The same text, with U+FFFD where there is no character.
+fn mended(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(start) = rest.find('\\') {
+        let (before, escape) = rest.split_at(start);
+        mended.push_str(before);
+        // A backslash and what it escapes belong together: the second one of `\\ud83d` begins nothing.
+        let (kept, length) = match unit(escape) {
+            Some(0xD800..0xDC00) if matches!(unit(&escape[6..]), Some(0xDC00..0xE000)) => (&escape[..12], 12),
+            Some(0xD800..0xE000) => (r"\ufffd", 6),
+            Some(_) => (&escape[..6], 6),
+            None => {
+                let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+                (&escape[..length], length)
+            }
+        };
+        mended.push_str(kept);
+        rest = &escape[length..];
+    }
+    mended + rest
+}
+
+/// The UTF-16 unit that an escape at the start of the text stands for.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix(r"\u")?.get(..4)?;
+    // `from_str_radix` takes a sign, too.
+    let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    hexadecimal.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -21,5 +58,66 @@ mod tests {
     fn a_byte_order_mark_is_skipped() {
         assert_eq!(read::<Value>(b"\xef\xbb\xbf{\"a\":1}").unwrap(), json!({"a": 1}));
         assert!(read::<Value>(b"\xef\xbb\xbf").is_err());
+    }
+
+    #[test]
+    fn a_half_of_a_surrogate_pair_is_no_character() {
+        for (written, meant) in [
+            (r"a\ud83d", "a\u{fffd}"),
+            (r"\uDE00b", "\u{fffd}b"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+            (r"\ud83d\n\ude00", "\u{fffd}\n\u{fffd}"),
+            (r"\ud83dé", "\u{fffd}é"),
+            (r"\\ud83d\ud83d", "\\ud83d\u{fffd}"),
+            (r"\\\ud83d", "\\\u{fffd}"),
+            (r"\ud83d\\ude00", "\u{fffd}\\ude00"),
+        ] {
+            let read = read::<String>(format!("\"{written}\"").as_bytes());
+            assert_eq!(read.unwrap(), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_no_characters() {
+        assert_eq!(read::<String>(b"\"a\xff\xe4\xbd\"").unwrap(), "a\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_no_json_stays_none() {
+        for text in [r#""\ud83d"#, r#""\"#, r#""\u"#, r#""\ud83d\u12"#, r#""\u+123""#, r#""\ud8é""#, r"\", ""]
+        {
+            assert!(read::<Value>(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_without_lone_surrogates_is_unchanged(text in any::<String>(), escaped in any::<bool>()) {
+            let mut json = Value::from(text.clone()).to_string();
+            if escaped {
+                json = format!("\"{}\"", text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>());
+            }
+            prop_assert_eq!(mended(json.as_bytes()), &*json);
+            prop_assert_eq!(read::<String>(json.as_bytes()).unwrap(), text);
+        }
+
+        #[test]
+        fn any_utf_16_can_be_read(units in prop::collection::vec(prop_oneof![any::<u16>(), 0xD800_u16..0xE000], 0..20)) {
+            let json = format!("\"{}\"", units.iter().map(|unit| format!("\\u{unit:04X}")).collect::<String>());
+            prop_assert_eq!(read::<String>(json.as_bytes()).unwrap(), String::from_utf16_lossy(&units));
+        }
+
+        #[test]
+        fn pieces_of_escapes_in_any_order_are_met_without_harm(
+            pieces in prop::collection::vec(prop_oneof![Just("\\"), Just("u"), Just("d83d"), Just("\\ude00"), Just("é"), Just("\"")], 0..12),
+        ) {
+            let text = pieces.concat();
+            if serde_json::from_str::<Value>(&text).is_ok() {
+                prop_assert_eq!(mended(text.as_bytes()), text);
+            } else {
+                let _ = read::<Value>(text.as_bytes());
+            }
+        }
     }
 }

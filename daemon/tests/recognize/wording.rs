@@ -117,3 +117,15 @@ async fn a_byte_order_mark_hides_nothing() {
     let transcript = answered("content-type: application/json\r\n", &["\u{feff}", whole]).await.unwrap();
     assert_eq!(transcript.text, "so");
 }
+
+#[tokio::test]
+async fn an_emoji_that_was_cut_in_two_costs_two_characters_and_no_transcript() {
+    let piece = |text: &str| {
+        format!(
+            "data:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":[{{\"text\":\"{text}\"}}]}}}}]}}}}\n\n"
+        )
+    };
+    let transcript = answered(STREAM, &[&piece(r"a\ud83d"), &piece(r"\ude00b"), STOP]).await.unwrap();
+    assert_eq!(transcript.text, "a\u{fffd}\u{fffd}bso");
+    assert_eq!(result(RESULT.replace("so", r"so\ud83d")).await, "so\u{fffd}");
+}
