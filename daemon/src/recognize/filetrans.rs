@@ -66,6 +66,9 @@ const PATH: &str = "/services/audio/asr/transcription";
 /// Longest result file. Twelve hours of speech have some megabytes; without a bound a stranger's file could fill the memory.
 const MAX_RESULT_BYTES: usize = 64 << 20;
 
+/// Latest time in a recording that is believed, in milliseconds: seven days, far beyond the service's twelve hours.
+const LATEST_MS: f64 = 7.0 * 24.0 * 3600.0 * 1000.0;
+
 /// A result that trickles keeps others from being asked for; it is asked for again.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(300);
 
@@ -285,17 +288,21 @@ impl Channel {
 }
 
 impl Sentence {
+    /// Begin and end in milliseconds. Where one of them cannot be, nobody measured the other either.
+    fn times(&self) -> Option<(u64, u64)> {
+        let (begin, end) = (self.begin_time?, self.end_time?);
+        let possible = 0.0 <= begin && begin <= end && end <= LATEST_MS;
+        possible.then(|| (begin.round() as u64, end.round() as u64))
+    }
+
     fn into_segment(self, channel: u32) -> Segment {
-        let milliseconds =
-            |time: Option<f64>| time.filter(|time| *time >= 0.0).map(|time| time.round() as u64);
-        let (begin_ms, end_ms) = (milliseconds(self.begin_time), milliseconds(self.end_time));
-        let measured = begin_ms.is_some() && end_ms.is_some();
+        let times = self.times();
         Segment {
             channel,
             role: None,
-            begin_ms: begin_ms.filter(|_| measured),
-            end_ms: end_ms.filter(|_| measured),
-            timing: if measured { Timing::Service } else { Timing::None },
+            begin_ms: times.map(|(begin, _)| begin),
+            end_ms: times.map(|(_, end)| end),
+            timing: if times.is_some() { Timing::Service } else { Timing::None },
             text: self.text,
             language: self.language.filter(|language| !language.is_empty()),
             emotion: self.emotion.filter(|emotion| !emotion.is_empty()),
@@ -331,6 +338,30 @@ mod tests {
         assert_eq!((heard[0].begin_ms, heard[0].end_ms, heard[0].timing), (None, None, Timing::None));
         let heard = segments(json!({"transcripts": [{"sentences": [{"begin_time": 5, "text": "a"}]}]}));
         assert_eq!((heard[0].begin_ms, heard[0].timing), (None, Timing::None));
+    }
+
+    #[test]
+    fn times_that_cannot_be_were_not_measured() {
+        let times = |begin: Value, end: Value| {
+            let sentence = json!({"begin_time": begin, "end_time": end, "text": "a"});
+            let heard = segments(json!({"transcripts": [{"sentences": [sentence]}]})).remove(0);
+            assert_eq!(heard.text, "a");
+            assert_eq!(heard.timing == Timing::None, heard.begin_ms.is_none());
+            heard.begin_ms.zip(heard.end_ms)
+        };
+        assert_eq!(times(json!(900), json!(900)), Some((900, 900)));
+        assert_eq!(times(json!(0), json!(12 * 3600 * 1000)), Some((0, 43_200_000)));
+        for (begin, end) in [
+            (json!(900), json!(100)),
+            (json!(0), json!(1e25)),
+            (json!("0"), json!("1e25")),
+            (json!(0), json!(u64::MAX)),
+            (json!(-5), json!(100)),
+            (json!("NaN"), json!(100)),
+            (json!(0), json!("inf")),
+        ] {
+            assert_eq!(times(begin.clone(), end.clone()), None, "{begin} {end}");
+        }
     }
 
     #[test]
