@@ -97,7 +97,7 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
     let response = client.get(&["tasks", task_id]).send().await.map_err(unanswered)?;
     let (answer, headers) = client.value(response).await.map_err(Error::of_a_free_call)?;
     let output = &answer["output"];
-    let seconds = seconds(&answer["usage"]["seconds"]);
+    let seconds = seconds(&answer["usage"]["seconds"]).unwrap_or(0);
     let status = output["task_status"].as_str();
     // A code beside a status is the task's.
     if status.is_none()
@@ -195,11 +195,16 @@ fn transcription_url(output: &Value) -> Option<&str> {
     places.iter().find_map(|place| place["transcription_url"].as_str()).filter(|url| !url.is_empty())
 }
 
-/// An integer by the documents; a fraction is rounded up, as money is. More than twelve hours of sixteen channels is no bill.
-pub(crate) fn seconds(value: &Value) -> u64 {
-    const MOST: u64 = 16 * 12 * 3600;
-    let seconds = value.as_u64().or_else(|| number(value).map(|seconds| seconds.max(0.0).ceil() as u64));
-    seconds.unwrap_or(0).min(MOST)
+/// What `usage.seconds` says: an integer by the documents; a fraction is rounded up, as money is. What no recording comes to (less than
+/// nothing, more than twelve hours of sixteen channels) is no bill, and says nothing.
+pub(crate) fn seconds(value: &Value) -> Option<u64> {
+    const MOST: f64 = 16.0 * 12.0 * 3600.0;
+    let told = number(value)?;
+    if !(0.0..=MOST).contains(&told) {
+        tracing::warn!(seconds = told, "the service told a usage that cannot be; it is not counted");
+        return None;
+    }
+    Some(told.ceil() as u64)
 }
 
 /// What is read of a result file; word times are not. It is paid for: what is not there, or null, is as good as empty.
@@ -383,17 +388,19 @@ mod tests {
         ]}]}));
         assert_eq!((heard[0].channel, heard[0].begin_ms, heard[0].end_ms), (1, Some(5), Some(7)));
         assert_eq!((heard[1].begin_ms, heard[1].timing), (None, Timing::None));
-        let told = [
-            json!(7),
-            json!(6.1),
-            json!("7"),
-            json!("6.5"),
-            json!("x"),
-            json!(null),
-            json!(-3),
-            json!(f64::MAX),
-        ];
-        assert_eq!(told.map(|value| seconds(&value)), [7, 7, 7, 7, 0, 0, 0, 691_200]);
+        let told =
+            ["7", "6.1", "\"7\"", "\"6.5\"", "0"].map(|told| seconds(&serde_json::from_str(told).unwrap()));
+        assert_eq!(told, [Some(7), Some(7), Some(7), Some(7), Some(0)]);
+    }
+
+    #[test]
+    fn a_bill_that_cannot_be_is_none() {
+        assert_eq!(seconds(&json!(16 * 12 * 3600)), Some(691_200));
+        for told in
+            [json!("x"), json!("NaN"), json!(null), json!(-3), json!(691_201), json!(1e30), json!(u64::MAX)]
+        {
+            assert_eq!(seconds(&told), None, "{told}");
+        }
     }
 
     #[test]

@@ -162,6 +162,8 @@ struct Answer {
     text: Text,
     language: Option<String>,
     emotion: Option<String>,
+    /// `usage.seconds` as it was told last, and what was made of it.
+    usage: Value,
     billed_seconds: u64,
     /// `Some` once the service said that it is done; whether it cut the text.
     truncated: Option<bool>,
@@ -342,8 +344,10 @@ impl Answer {
 
     fn bill(&mut self, answer: &Value) {
         let usage = &answer["usage"]["seconds"];
-        if usage.is_number() || usage.is_string() {
-            self.billed_seconds = seconds(usage);
+        // Every event repeats it; one that cannot be is warned of once.
+        if *usage != self.usage {
+            self.usage = usage.clone();
+            self.billed_seconds = seconds(usage).unwrap_or(self.billed_seconds);
         }
     }
 

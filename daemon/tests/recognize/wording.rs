@@ -129,3 +129,17 @@ async fn an_emoji_that_was_cut_in_two_costs_two_characters_and_no_transcript() {
     assert_eq!(transcript.text, "a\u{fffd}\u{fffd}bso");
     assert_eq!(result(RESULT.replace("so", r"so\ud83d")).await, "so\u{fffd}");
 }
+
+#[tokio::test]
+async fn a_price_that_cannot_be_takes_the_place_of_none_that_can() {
+    let price = |seconds: &str| format!("data:{{\"usage\":{{\"seconds\":{seconds}}}}}\n\n");
+    for nonsense in ["1e30", "-7", "\"much\""] {
+        let pieces = [&*price("7"), &price(nonsense), STOP, &price(nonsense)];
+        assert_eq!(answered(STREAM, &pieces).await.unwrap().billed_seconds, 7, "{nonsense}");
+        assert_eq!(
+            answered(STREAM, &[&price(nonsense), STOP]).await.unwrap().billed_seconds,
+            0,
+            "{nonsense}"
+        );
+    }
+}
