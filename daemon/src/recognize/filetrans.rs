@@ -235,7 +235,9 @@ struct Sentence {
     end_time: Option<f64>,
     #[serde(default, deserialize_with = "or_empty")]
     text: String,
+    #[serde(default, deserialize_with = "or_untold")]
     language: Option<String>,
+    #[serde(default, deserialize_with = "or_untold")]
     emotion: Option<String>,
 }
 
@@ -248,6 +250,11 @@ fn or_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// What is no number is not known.
 fn or_unknown<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
     Ok(number(&Value::deserialize(value)?))
+}
+
+/// What is no text tells nothing.
+fn or_untold<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(value)?.as_str().map(str::to_owned))
 }
 
 /// A number, also one that is written as text.
@@ -379,6 +386,14 @@ mod tests {
         assert_eq!((heard.text.as_str(), heard.segments.len()), ("one two", 3));
         assert_eq!(segments(json!({"transcripts": null})), []);
         assert!(serde_json::from_value::<ResultFile>(json!({"error": "a gateway's"})).is_err());
+    }
+
+    #[test]
+    fn a_language_that_is_no_text_costs_no_result() {
+        let sentence =
+            json!({"begin_time": 0, "end_time": 9, "text": "a", "language": {"code": "de"}, "emotion": 7});
+        let heard = segments(json!({"transcripts": [{"sentences": [sentence]}]}));
+        assert_eq!((&*heard[0].text, &heard[0].language, &heard[0].emotion), ("a", &None, &None));
     }
 
     #[test]
