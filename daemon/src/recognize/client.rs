@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -99,6 +99,11 @@ impl Client {
         let builder = |redirects: Policy| {
             let builder = Http::builder()
                 .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
+                // Saying nothing allows every coding, and one that packs a stream may hold its pieces back.
+                .default_headers(HeaderMap::from_iter([(
+                    ACCEPT_ENCODING,
+                    HeaderValue::from_static("identity"),
+                )]))
                 .connect_timeout(timeouts.connect)
                 .pool_idle_timeout(KEEP_ALIVE)
                 .retry(reqwest::retry::never())

@@ -22,6 +22,8 @@ async fn answered(head: &str, pieces: &[&str]) -> Result<Transcript, Error> {
         while !request.ends_with(b"}}") {
             assert!(socket.read_buf(&mut request).await.unwrap() > 0);
         }
+        let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        assert!(request.contains("\r\naccept-encoding: identity\r\n"), "{request}");
         socket
             .write_all(format!("HTTP/1.1 200 OK\r\n{head}connection: close\r\n\r\n").as_bytes())
             .await
