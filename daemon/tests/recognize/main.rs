@@ -7,6 +7,7 @@ mod support;
 mod account;
 mod faults;
 mod flash;
+mod packed;
 mod tasks;
 mod upload;
 mod wording;
