@@ -56,8 +56,11 @@ const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
 /// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
-/// How long a request for messages stays open at the server; a request that got lost with a connection is made again after that. No
-/// heartbeats: async-nats 0.51 forgets to wake its reader after one, and what came next would lie until the request ended.
+/// How often it is looked whether the connection is still the one over which messages were asked for.
+const RECONNECTED: Duration = Duration::from_millis(200);
+
+/// How long a request for messages stays open at the server. No heartbeats: async-nats 0.51 forgets to wake its reader after one, and what
+/// came next would lie until the request ended.
 const EXPIRES: Duration = Duration::from_secs(10);
 
 /// What the source says of itself.
@@ -226,7 +229,17 @@ impl Subject {
                 Err(error) => return Ok(error.to_string()),
             };
             let (mut is_quiet, mut took_any) = (true, false);
-            while let Some(message) = messages.next().await {
+            loop {
+                let next = tokio::select! {
+                    // What has come is taken first.
+                    biased;
+                    next = messages.next() => next,
+                    () = self.connected_anew(connection) => {
+                        is_quiet = false;
+                        break;
+                    }
+                };
+                let Some(message) = next else { break };
                 is_quiet = false;
                 match message {
                     Ok(message) => {
@@ -260,6 +273,13 @@ impl Subject {
             if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
                 looked_through = now;
             }
+        }
+    }
+
+    /// Waits until there is another connection than this one: the request went with the old one.
+    async fn connected_anew(&self, connection: u64) {
+        while self.connection() == connection {
+            tokio::time::sleep(RECONNECTED).await;
         }
     }
 
