@@ -39,7 +39,7 @@ enum Command {
     Submit(submit::Args),
     /// Follow events in the terminal
     Tail(tail::Args),
-    /// What is loaded
+    /// What is loaded; try a library, begin a plugin, end a quarantine
     Plugins(plugins::Args),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]

@@ -101,14 +101,17 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn tell(&self, id: Uuid) -> Result<(), LedgerError> {
-        let told = {
-            let _writing = self.writing(id).await;
-            let Some(job) = self.0.ledger.find(id).await? else {
-                self.untold().remove(&id);
-                return Ok(());
-            };
-            self.write(&job).await
+        let writing = self.writing(id).await;
+        self.tell_with(writing, id).await
+    }
+
+    async fn tell_with(&self, writing: Writing, id: Uuid) -> Result<(), LedgerError> {
+        let Some(job) = self.0.ledger.find(id).await? else {
+            self.untold().remove(&id);
+            return Ok(());
         };
+        let told = self.write(&job).await;
+        drop(writing);
         match told {
             Ok(Standing::Ours) => {}
             Ok(Standing::Lost) => self.let_go(id).await?,
@@ -121,10 +124,13 @@ impl Claims {
         Ok(())
     }
 
-    /// [`Claims::tell`], where the others could not be told before.
+    /// [`Claims::tell`], where the others could not be told before. Waits for nobody who writes the claim: that one tells more.
     pub(super) async fn tell_if_untold(&self, id: Uuid) -> Result<(), LedgerError> {
         let is_untold = self.untold().contains(&id);
-        if is_untold { self.tell(id).await } else { Ok(()) }
+        match is_untold.then(|| self.0.writing.take(id)).flatten() {
+            Some(turn) => self.tell_with(Writing(turn), id).await,
+            None => Ok(()),
+        }
     }
 
     /// The turn to make something of a message of this job; `None` while somebody else has it: two sources of one daemon may have messages
