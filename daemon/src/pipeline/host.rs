@@ -6,11 +6,9 @@
 
 mod answer;
 mod enable;
+mod load;
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ use super::log::PluginLog;
 use super::process::{Gone, Launch, LoadError, Process};
 use super::status::{PluginState, PluginStatus};
 use super::strikes::Strikes;
-use super::verify::{Identity, identity};
+use super::verify::Identity;
 use super::wire::{FromChild, Outcome};
 use crate::http::metrics::Metrics;
 use crate::logging::Seldom;
@@ -33,6 +31,7 @@ pub use enable::Done;
 
 use answer::Words;
 use enable::Enabling;
+use load::{Loading, look};
 
 /// Events that may wait for one plugin; beyond, whoever hands them over waits.
 pub const QUEUE: usize = 64;
@@ -40,11 +39,6 @@ pub const QUEUE: usize = 64;
 const BATCH: usize = 16;
 /// How often the library's file is looked at. A new one is loaded when it looks the same twice: then nobody is writing it.
 const LOOK: Duration = Duration::from_millis(500);
-/// Waits before a plugin that cannot be loaded is tried again although its file is the same: what it needs may have come.
-const RETRY: [Duration; 4] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
-/// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 /// Messages that are still heard when the time is up: an answer behind a few lines of log, while it was us who were not looking.
 const LAST_WORDS: usize = 16;
 
@@ -81,12 +75,6 @@ struct Pending {
     work: Work,
     first_turn: Option<Instant>,
     survived_a_crash: bool,
-}
-
-struct Loading {
-    future: Pin<Box<dyn Future<Output = Result<Process, LoadError>> + Send>>,
-    /// After it, those who wait are told that there is no process.
-    patience: Instant,
 }
 
 enum Step {
@@ -350,82 +338,6 @@ impl Supervisor {
         self.enter(PluginState::Quarantined, Some(reason));
     }
 
-    fn begin_loading(&mut self) {
-        // Not due again before this try has come to something.
-        self.retry = self.retry.take().map(|(tries, at)| (tries, at + RETRY[RETRY.len() - 1]));
-        self.metrics.plugin_starts.with_label_values(&[&self.name]).inc();
-        if self.process.is_none() {
-            self.enter(PluginState::Loading, None);
-        }
-        let (launch, mut log) = (self.launch.clone(), self.log.clone());
-        self.loading = Some(Loading {
-            future: Box::pin(async move { Process::start(&launch, &mut log).await }),
-            patience: Instant::now() + self.timeout.max(SHORTEST_PATIENCE),
-        });
-    }
-
-    fn take_over(&mut self, outcome: Result<Process, LoadError>) {
-        self.loading = None;
-        let error = match outcome {
-            Ok(process) => {
-                self.retry = None;
-                // Installed by `pump`, between two events.
-                self.successor = Some(process);
-                return;
-            }
-            Err(error) => error,
-        };
-        let library = self.launch.load.library.display();
-        let tries = self.retry.map_or(0, |(tries, _)| tries);
-        let wait = RETRY[tries.min(RETRY.len() - 1)];
-        self.retry = Some((tries + 1, Instant::now() + wait));
-        if self.process.is_some() {
-            tracing::error!(
-                plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
-                "new library refused; the old one goes on"
-            );
-            self.enter(PluginState::Running, Some(format!("the new library was refused: {error}")));
-            return;
-        }
-        self.count("load");
-        tracing::error!(
-            plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
-            "plugin cannot be loaded; transcripts flow on without it"
-        );
-        self.enter(PluginState::Failed, Some(error.to_string()));
-    }
-
-    fn install(&mut self, process: Process) {
-        let description = &process.description;
-        tracing::info!(
-            plugin = %self.name, library = %self.launch.load.library.display(), version = description.version,
-            sha256 = description.sha256, transform = description.transform, pid = process.id(), "plugin runs"
-        );
-        if !description.missing.is_empty() && !std::mem::replace(&mut self.warned_of_missing, true) {
-            let missing = description.missing.join("; ");
-            tracing::warn!(plugin = %self.name, missing, "this kernel cannot confine plugins fully");
-        }
-        if let Some(old) = self.process.replace(process) {
-            tokio::spawn(old.retire(self.timeout, self.log.clone()));
-        }
-        self.enter(PluginState::Running, None);
-    }
-
-    /// Is there a new library at the path?
-    async fn look(&mut self) {
-        let found = look(&self.launch.load.library).await;
-        let settled = found == self.seen;
-        self.seen = found;
-        let is_new = found.is_some() && found != self.known;
-        // A load that is under way may have read either; the next look will see to it.
-        if settled && is_new && self.loading.is_none() && self.successor.is_none() {
-            tracing::info!(plugin = %self.name, library = %self.launch.load.library.display(), "new library found");
-            self.known = found;
-            self.strikes.forget();
-            self.begin_loading();
-        }
-    }
-
     /// Why nobody looks at events now.
     fn unavailable(&self) -> Failure {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -462,11 +374,6 @@ impl Supervisor {
 fn tell(work: Work, outcome: Result<Heard, Failure>) {
     // Nobody waits for a partial, nor where the daemon is stopping.
     let _ = work.answer.send(outcome);
-}
-
-async fn look(library: &Path) -> Option<Identity> {
-    let library: PathBuf = library.to_owned();
-    tokio::fs::metadata(library).await.ok().as_ref().map(identity)
 }
 
 /// What is not there does not happen: in `select!` a missing source of steps waits for ever.

@@ -1,0 +1,110 @@
+//! How a plugin comes to its process: at the start, after a death, and when its library is another one.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Supervisor;
+use crate::pipeline::process::{LoadError, Process};
+use crate::pipeline::status::PluginState;
+use crate::pipeline::verify::{Identity, identity};
+
+/// Waits before a plugin that cannot be loaded is tried again although its file is the same: what it needs may have come.
+const RETRY: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+/// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A process that is starting.
+pub(super) struct Loading {
+    pub(super) future: Pin<Box<dyn Future<Output = Result<Process, LoadError>> + Send>>,
+    /// After it, those who wait are told that there is no process.
+    pub(super) patience: Instant,
+}
+
+impl Supervisor {
+    pub(super) fn begin_loading(&mut self) {
+        // Not due again before this try has come to something.
+        self.retry = self.retry.take().map(|(tries, at)| (tries, at + RETRY[RETRY.len() - 1]));
+        self.metrics.plugin_starts.with_label_values(&[&self.name]).inc();
+        if self.process.is_none() {
+            self.enter(PluginState::Loading, None);
+        }
+        let (launch, mut log) = (self.launch.clone(), self.log.clone());
+        self.loading = Some(Loading {
+            future: Box::pin(async move { Process::start(&launch, &mut log).await }),
+            patience: Instant::now() + self.timeout.max(SHORTEST_PATIENCE),
+        });
+    }
+
+    pub(super) fn take_over(&mut self, outcome: Result<Process, LoadError>) {
+        self.loading = None;
+        let error = match outcome {
+            Ok(process) => {
+                self.retry = None;
+                // Installed by `pump`, between two events.
+                self.successor = Some(process);
+                return;
+            }
+            Err(error) => error,
+        };
+        let library = self.launch.load.library.display();
+        let tries = self.retry.map_or(0, |(tries, _)| tries);
+        let wait = RETRY[tries.min(RETRY.len() - 1)];
+        self.retry = Some((tries + 1, Instant::now() + wait));
+        if self.process.is_some() {
+            tracing::error!(
+                plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
+                "new library refused; the old one goes on"
+            );
+            self.enter(PluginState::Running, Some(format!("the new library was refused: {error}")));
+            return;
+        }
+        self.count("load");
+        tracing::error!(
+            plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
+            "plugin cannot be loaded; transcripts flow on without it"
+        );
+        self.enter(PluginState::Failed, Some(error.to_string()));
+    }
+
+    pub(super) fn install(&mut self, process: Process) {
+        let description = &process.description;
+        tracing::info!(
+            plugin = %self.name, library = %self.launch.load.library.display(), version = description.version,
+            sha256 = description.sha256, transform = description.transform, pid = process.id(), "plugin runs"
+        );
+        if !description.missing.is_empty() && !std::mem::replace(&mut self.warned_of_missing, true) {
+            let missing = description.missing.join("; ");
+            tracing::warn!(plugin = %self.name, missing, "this kernel cannot confine plugins fully");
+        }
+        if let Some(old) = self.process.replace(process) {
+            tokio::spawn(old.retire(self.timeout, self.log.clone()));
+        }
+        self.enter(PluginState::Running, None);
+    }
+
+    /// Is there a new library at the path?
+    pub(super) async fn look(&mut self) {
+        let found = look(&self.launch.load.library).await;
+        let settled = found == self.seen;
+        self.seen = found;
+        let is_new = found.is_some() && found != self.known;
+        // A load that is under way may have read either; the next look will see to it.
+        if settled && is_new && self.loading.is_none() && self.successor.is_none() {
+            tracing::info!(plugin = %self.name, library = %self.launch.load.library.display(), "new library found");
+            self.known = found;
+            self.strikes.forget();
+            self.begin_loading();
+        }
+    }
+}
+
+/// The library as it is now, if it is there.
+pub(super) async fn look(library: &Path) -> Option<Identity> {
+    let library: PathBuf = library.to_owned();
+    tokio::fs::metadata(library).await.ok().as_ref().map(identity)
+}
