@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use async_nats::jetstream;
 use serde_json::json;
@@ -221,15 +219,7 @@ async fn a_message_that_came_to_two_sources_is_one_job() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let context = jetstream::new(nats.client().await);
-    let config = jetstream::stream::Config {
-        name: "HARK_AUDIO".into(),
-        subjects: vec!["hark.audio.>".into()],
-        retention: jetstream::stream::RetentionPolicy::WorkQueue,
-        // Else the server itself drops the repeat.
-        duplicate_window: Duration::from_millis(100),
-        ..Default::default()
-    };
-    context.create_stream(config).await.unwrap();
+    nats.forgetful_audio_stream().await;
     for subject in ["hark.audio.inbox", "hark.audio.other"] {
         for id in 0..IDS {
             let name = format!("call-{id}");

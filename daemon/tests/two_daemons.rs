@@ -166,16 +166,7 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
 async fn a_repeat_takes_over_the_job_of_a_message_that_is_gone() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
-    let context = jetstream::new(nats.client().await);
-    // The server itself would drop the repeat for as long as it remembers the id.
-    let config = jetstream::stream::Config {
-        name: "HARK_AUDIO".into(),
-        subjects: vec!["hark.audio.>".into()],
-        retention: jetstream::stream::RetentionPolicy::WorkQueue,
-        duplicate_window: std::time::Duration::from_millis(100),
-        ..Default::default()
-    };
-    let stream = context.create_stream(config).await.unwrap();
+    let stream = nats.forgetful_audio_stream().await;
     let mut one = daemon(&nats, &service).start().await;
     put(&nats, "call", wav(2.0, 1)).await;
     let retrying = one.next_event("job.retrying").await;

@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use async_nats::jetstream::stream::{self, Stream};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -85,6 +87,18 @@ impl NatsServer {
         self.process.kill();
         self.process = launch(self.folder.path(), &self.port.to_string());
         self.answers().await;
+    }
+
+    /// The stream of audio, made so that the server drops hardly any repeat of a `Nats-Msg-Id` by itself.
+    pub async fn forgetful_audio_stream(&self) -> Stream {
+        let config = stream::Config {
+            name: "HARK_AUDIO".into(),
+            subjects: vec!["hark.audio.>".into()],
+            retention: stream::RetentionPolicy::WorkQueue,
+            duplicate_window: Duration::from_millis(100),
+            ..stream::Config::default()
+        };
+        async_nats::jetstream::new(self.client().await).create_stream(config).await.unwrap()
     }
 
     /// Gives the running server another configuration; who connects otherwise by it is disconnected.
