@@ -178,10 +178,11 @@ impl Hark {
         command
     }
 
-    /// Waits until `/readyz` says 503 with this in its reasons.
+    /// Waits until `/readyz` says 503 with this in its reasons. What it notices last, a source whose requests bring nothing, takes two
+    /// requests of 15 s each.
     pub async fn not_ready(&mut self, reason: &str) {
         let (process, http) = (&mut self.process, self.http);
-        wait_until(&format!("/readyz to say {reason:?}"), CEILING, async || {
+        wait_until(&format!("/readyz to say {reason:?}"), 3 * CEILING, async || {
             assert!(process.is_running(), "harkd ended");
             let answer = http_get(http, "/readyz").await;
             matches!(answer, Some((503, body)) if body.contains(reason))
