@@ -45,6 +45,12 @@ pub(super) const CHECKED_AT_ONCE: u64 = 256 << 20;
 /// The log is cut back to this after it was folded in: one huge transaction does not keep its room for ever.
 const LONGEST_LOG: i64 = 16 << 20;
 
+/// The log is folded into the file at this many pages: SQLite's own figure.
+const LOG_PAGES: u64 = 1_000;
+
+/// Bytes of a page, unless somebody made the file with others.
+const PAGE: u64 = 4_096;
+
 /// One file, two connections, and the lock that keeps other daemons out.
 pub(super) struct Opened {
     pub writer: Connection,
@@ -124,7 +130,7 @@ fn open(
         check_pages(&writer, &path)?;
     }
     for connection in [&writer, &reader] {
-        prepare(connection).map_err(|error| refusal(&path, error))?;
+        prepare(connection, log_pages(directory)).map_err(|error| refusal(&path, error))?;
     }
     upgrade(&writer, version).map_err(|error| refusal(&path, error))?;
     Ok((writer, reader, (!is_small).then_some(path)))
@@ -216,7 +222,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+/// On a small disk the log is folded so early that twice what is in it fits into the room which is left free there: a log that took the
+/// last page could not be folded any more, as the file has to grow for that.
+fn log_pages(directory: &Path) -> u64 {
+    os::reserve_bytes(directory).map_or(LOG_PAGES, |reserve| (reserve / 4 / PAGE).clamp(1, LOG_PAGES))
+}
+
+fn prepare(connection: &Connection, log_pages: u64) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL: a commit is on the disk, not in the operating system, before anybody is told.
@@ -224,6 +236,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // Texts of ended jobs are erased, not left in free pages.
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
+    connection.pragma_update(None, "wal_autocheckpoint", log_pages)?;
     // A statement is planned once. Without this, each value bound to a LIMIT has it parsed anew.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
