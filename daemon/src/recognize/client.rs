@@ -1,8 +1,8 @@
 //! The connection to the service: addresses, the key, time limits, and what an answer means before anybody looks into it.
 //!
-//! Two HTTP clients. One speaks to the API: with the key, without redirects. The other fetches results and stores uploads on hosts
-//! that the service names: it never sees the key. Neither resends anything by itself, and an environment proxy (`HTTPS_PROXY`,
-//! `NO_PROXY`) is used unless the API is on this machine.
+//! Three HTTP clients. Two speak to the API: with the key, without redirects; what costs leaves on connections of its own. The third
+//! fetches results on hosts that the service names: it never sees the key. None resends anything by itself, and an environment proxy
+//! (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
 
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
@@ -55,9 +55,12 @@ pub enum BuildError {
     Tls(String),
 }
 
-/// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side: a paid request that
-/// leaves on a connection which dies under it has an unknown fate.
+/// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// A server may close a connection at the very moment at which it is used again, and a paid request that was lost so has an unknown fate.
+/// A fresh connection takes some round trips more; recognition takes seconds.
+const NEVER_AGAIN: usize = 0;
 
 /// Forms of an answer.
 pub(crate) const JSON: &str = "application/json";
@@ -74,6 +77,7 @@ const RESULT_REDIRECTS: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Client {
+    paid: Http,
     api: Http,
     storage: Http,
     base: Url,
@@ -119,6 +123,7 @@ impl Client {
         };
         let tls = |error: reqwest::Error| BuildError::Tls(causes(error));
         Ok(Client {
+            paid: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN)).map_err(tls)?,
             api: build(&|| builder(Policy::none())).map_err(tls)?,
             storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS))).map_err(tls)?,
             base: url,
@@ -128,9 +133,9 @@ impl Client {
         })
     }
 
-    /// A POST of the API, body to come; `accept` is the form of answer that is wanted.
+    /// A POST of the API that costs, body to come; `accept` is the form of answer that is wanted.
     pub(crate) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
-        self.with_key(self.api.post(format!("{}{path}", self.base)))
+        self.with_key(self.paid.post(format!("{}{path}", self.base)))
             .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
             .header(ACCEPT, HeaderValue::from_static(accept))
     }

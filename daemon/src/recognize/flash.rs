@@ -69,7 +69,7 @@ const LONGEST_STREAM: usize = 32 << 20;
 /// Comments keep a connection open; one that brings nothing else for so long is dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
-/// After the last event the end of the body follows at once; waiting for it lets the connection be used again.
+/// After the last event the end of the body follows at once; a service that is cut off before it might take the answer for unheard.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// Where no price was told with the text, it may follow; a transcript waits no longer for it.

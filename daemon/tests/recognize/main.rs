@@ -5,6 +5,7 @@
 mod support;
 
 mod account;
+mod connections;
 mod faults;
 mod flash;
 mod packed;

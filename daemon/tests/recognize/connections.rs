@@ -1,0 +1,57 @@
+//! Connections that end where HTTP lets them.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::wav;
+use crate::{flash, job, recognizer};
+
+const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
+
+/// Reads until this much of the request is there; false: there is none.
+async fn reads(socket: &mut TcpStream, end: &[u8]) -> bool {
+    let mut request = Vec::new();
+    while !request.windows(end.len()).any(|part| part == end) {
+        if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+async fn says(socket: &mut TcpStream, status: &str, body: &str) {
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all((head + body).as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let job = job(folder.path(), "a.wav", &wav(0.1, 1));
+    // One answer a connection, as from a server whose patience with idle ones ends at that very moment.
+    let serve = async {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                if reads(&mut socket, b"}}").await {
+                    says(&mut socket, "200 OK", STOP).await;
+                    let _ = socket.readable().await;
+                }
+            });
+        }
+    };
+    let twice = async {
+        for _ in 0..2 {
+            assert_eq!(flash(&recognizer, &job, folder.path(), true).await.0.unwrap().text, "so");
+        }
+    };
+    tokio::select! {
+        () = twice => {}
+        () = serve => {}
+    }
+}
