@@ -162,3 +162,16 @@ async fn is_repeated_after(times: usize, mut fault: Value, repeated: bool) {
     assert_eq!(end.body["possible_duplicate_charge"] == true, repeated, "{fault}: {}", end.body);
     assert_eq!(requests(&service, "submit"), 1 + usize::from(repeated), "{fault}");
 }
+
+#[tokio::test]
+async fn what_a_task_cost_is_told_though_it_is_forgotten_before_its_result_came() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "50ms", "--fault", "status,on=result"]).await;
+    let mut hark = setup(&nats, &service).set("dashscope.ambiguous_retries", "0").start().await;
+    hark.drop_file("archive", "a.wav", &wav(2.0, 1));
+    wait_until("a result that does not come", CEILING, async || requests(&service, "result") > 0).await;
+    service.set_faults(json!([{"kind": "task_unknown", "on": ["query"]}])).await;
+    let end = hark.ended_jobs(1).await.remove(0);
+    assert_eq!((end.kind(), &end.body["error"]["code"]), ("job.failed", &json!("TaskUnknown")));
+    assert_eq!(end.body["billed_seconds"], json!(2), "{}", end.body);
+}

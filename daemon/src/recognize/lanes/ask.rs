@@ -49,6 +49,8 @@ pub(super) struct SoFar {
     pub(super) open_at: Timestamp,
     /// `dashscope.poll_interval`.
     pub(super) first_interval: Duration,
+    /// `usage.seconds`, as an answer before told it.
+    pub(super) seconds: u64,
 }
 
 /// What came of a question.
@@ -69,7 +71,7 @@ pub(super) enum Asked {
 pub(super) struct ToFetch {
     task_id: String,
     transcription_url: String,
-    seconds: u64,
+    pub(super) seconds: u64,
 }
 
 /// Asks how a task stands, and tells the job.
@@ -84,10 +86,9 @@ pub(super) async fn ask(
             return Ok(Asked::Over { lost: false });
         };
         let task = around.recognizer.query(&task_id).await;
-        let patience = Patience::after(so_far);
         match task {
-            Ok(task) => ended(&around, &job, &task_id, task, patience).await,
-            Err(error) => unanswered(&around, &job, &task_id, error, patience).await,
+            Ok(task) => ended(&around, &job, &task_id, task, so_far).await,
+            Err(error) => unanswered(&around, &job, &task_id, error, so_far).await,
         }
     };
     (id, asked.await)
@@ -146,7 +147,7 @@ struct Patience {
 
 impl Patience {
     fn after(so_far: SoFar) -> Patience {
-        let SoFar { misses, open_at, first_interval } = so_far;
+        let SoFar { misses, open_at, first_interval, .. } = so_far;
         Patience {
             misses: misses.count,
             is_over: misses.since.is_some_and(|since| since.elapsed() >= first_interval * UNREADABLE_FOR),
@@ -180,22 +181,21 @@ async fn unanswered(
     job: &Job,
     task_id: &str,
     error: Error,
-    patience: Patience,
+    so_far: SoFar,
 ) -> Result<Asked, LedgerError> {
     if let Verdict::Account { after, announce: true } = error.verdict {
         // Nobody else may be there to say it: tasks are followed while nothing is sent.
         let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
         around.advance(job, fact).await?;
     }
-    if let Some(asked) = patience.judge(&error) {
+    if let Some(asked) = Patience::after(so_far).judge(&error) {
         warn!(job = %job.id, task = task_id, %error, "the task's state is not told; asking again");
         return Ok(asked);
     }
-    say_lost(around, job, task_id, None, &error);
     let message = format!("the service does not tell of the task: {}", error.told());
-    let failure = Error::unknown(TASK_UNKNOWN, &message).into_failure(Tries::of(job));
-    around.advance(job, failed(failure, 0)).await?;
-    Ok(Asked::Over { lost: true })
+    // The service's words are no more for a log than before.
+    let unknown = Error { answered: error.answered, ..Error::unknown(TASK_UNKNOWN, &message) };
+    lost(around, job, task_id, unknown.billed(so_far.seconds)).await
 }
 
 async fn ended(
@@ -203,9 +203,8 @@ async fn ended(
     job: &Job,
     task_id: &str,
     task: Task,
-    patience: Patience,
+    so_far: SoFar,
 ) -> Result<Asked, LedgerError> {
-    let mut lost = false;
     let fact = match task {
         Task::Pending | Task::Running => return Ok(Asked::Open),
         Task::Succeeded { transcription_url, seconds } => {
@@ -216,23 +215,32 @@ async fn ended(
             transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },
             revision: 0,
         },
-        Task::Failed(error) => {
-            if error.verdict == Verdict::Unknown {
-                if let Some(asked) = patience.judge(&error) {
-                    warn!(job = %job.id, task = task_id, %error, "the task is not found; asking again");
-                    return Ok(asked);
-                }
-                lost = true;
-                say_lost(around, job, task_id, None, &error);
-            } else {
-                warn!(job = %job.id, task = task_id, %error, "the task failed");
+        Task::Failed(error) if error.verdict == Verdict::Unknown => {
+            if let Some(asked) = Patience::after(so_far).judge(&error) {
+                warn!(job = %job.id, task = task_id, %error, "the task is not found; asking again");
+                return Ok(asked);
             }
+            // One that is forgotten does not say any more what it cost.
+            let seconds = error.billed_seconds.max(so_far.seconds);
+            return lost(around, job, task_id, error.billed(seconds)).await;
+        }
+        Task::Failed(error) => {
+            warn!(job = %job.id, task = task_id, %error, "the task failed");
             let billed_seconds = error.billed_seconds;
             failed(error.into_failure(Tries::of(job)), billed_seconds)
         }
     };
     around.advance(job, fact).await?;
-    Ok(Asked::Over { lost })
+    Ok(Asked::Over { lost: false })
+}
+
+/// A task that nobody will hear of any more.
+async fn lost(around: &Surroundings, job: &Job, task_id: &str, error: Error) -> Result<Asked, LedgerError> {
+    let seconds = error.billed_seconds;
+    around.recognizer.billed(Engine::Filetrans, seconds);
+    say_lost(around, job, task_id, (seconds > 0).then_some(seconds), &error);
+    around.advance(job, failed(error.into_failure(Tries::of(job)), seconds)).await?;
+    Ok(Asked::Over { lost: true })
 }
 
 fn failed(failure: Failure, billed_seconds: u64) -> Fact {

@@ -59,6 +59,8 @@ struct Followed {
     ended: bool,
     interval: Duration,
     misses: Misses,
+    /// `usage.seconds`, as it was told last.
+    seconds: u64,
     /// It had not ended then.
     open_at: Timestamp,
     /// Warnings that its events have.
@@ -137,6 +139,9 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                     downtime.heard(id, &asked);
                 }
                 if let Asked::Done(result) = asked {
+                    if let Some(task) = followed.get_mut(&id) {
+                        task.seconds = result.seconds;
+                    }
                     to_fetch.push_back((id, result));
                 } else if let Asked::Over { .. } = asked {
                     followed.remove(&id);
@@ -215,6 +220,7 @@ impl Followed {
             ended: false,
             interval,
             misses: Misses::default(),
+            seconds: 0,
             open_at: submitted_at,
             warned,
             trouble: None,
@@ -266,7 +272,7 @@ impl Followed {
     }
 
     fn so_far(&self, first_interval: Duration) -> SoFar {
-        SoFar { misses: self.misses, open_at: self.open_at, first_interval }
+        SoFar { misses: self.misses, open_at: self.open_at, first_interval, seconds: self.seconds }
     }
 
     /// Time since it was last known to run.
