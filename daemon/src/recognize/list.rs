@@ -49,6 +49,9 @@ const SURVEY_PAGES: usize = 40;
 /// Clocks differ, and the request left before it was given up.
 pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
+/// Names of the number of rows on all pages.
+const TOTAL: [&str; 2] = ["total", "total_count"];
+
 pub(super) const SUCCEEDED: &str = "SUCCEEDED";
 pub(super) const FAILED: &str = "FAILED";
 
@@ -155,12 +158,12 @@ async fn page(client: &Client, pace: &Pace, span: &Span<'_>, number: usize) -> R
         })
         .await?;
     let (answer, clocks_differ) = answer;
-    let listed = rows_of(&answer).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
+    let listed = rows_of(&answer, number).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
     Ok(Page {
         rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
         listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
         is_last: is_last(&answer, number, listed.len()),
-        total: number_of(&answer, &["total", "total_count"]),
+        total: number_of(&answer, &TOTAL),
         clocks_differ,
     })
 }
@@ -180,7 +183,7 @@ fn is_last(answer: &Value, number: usize, rows: usize) -> Option<bool> {
         return Some(number as u64 >= pages);
     }
     let size = number_of(answer, &["page_size"]);
-    match number_of(answer, &["total", "total_count"]) {
+    match number_of(answer, &TOTAL) {
         // A page before the last one is full, whatever was asked for.
         Some(total) => Some(number as u64 * size.unwrap_or(rows as u64).max(rows as u64) >= total),
         None => size.filter(|size| *size > rows as u64).map(|_| true),
@@ -194,11 +197,18 @@ fn number_of(answer: &Value, names: &[&str]) -> Option<u64> {
     places.into_iter().find_map(|place| names.iter().find_map(|name| read(place.get(name)?)))
 }
 
-/// Documents and SDKs disagree about the field, and about whether the answer is flat.
-fn rows_of(answer: &Value) -> Option<&Vec<Value>> {
-    [answer, &answer["output"], &answer["data"]]
-        .into_iter()
-        .find_map(|place| ["tasks", "data", "rows"].iter().find_map(|name| place.get(name)?.as_array()))
+/// Documents and SDKs disagree about the field, and about whether the answer is flat. Some services write null where there are none; that
+/// is believed of one that says how many there are, or has told of others on a page before.
+fn rows_of(answer: &Value, number: usize) -> Option<&[Value]> {
+    let places = [answer, &answer["output"], &answer["data"]];
+    let lists = || {
+        places
+            .into_iter()
+            .flat_map(|place| ["tasks", "data", "rows"].into_iter().filter_map(|name| place.get(name)))
+    };
+    let rows = lists().find_map(Value::as_array).map(Vec::as_slice);
+    let is_list = || number > 1 || number_of(answer, &TOTAL).is_some();
+    rows.or_else(|| (lists().any(Value::is_null) && is_list()).then_some(&[]))
 }
 
 impl TaskRow {
@@ -252,12 +262,28 @@ mod tests {
             json!({"output": {"tasks": rows}}),
             json!({"data": {"tasks": rows}}),
         ] {
-            let listed = rows_of(&answer).unwrap();
+            let listed = rows_of(&answer, 1).unwrap();
             let read: Vec<_> = listed.iter().filter_map(|row| read_row(row, &span(0, None))).collect();
             assert_eq!(read.len(), 2, "{answer}");
             assert_eq!((read[1].task_id.as_str(), read[1].status.as_str()), ("b", "RUNNING"));
         }
-        assert!(rows_of(&json!({"total": 0})).is_none());
+        assert!(rows_of(&json!({"total": 0}), 1).is_none());
+    }
+
+    #[test]
+    fn no_rows_may_be_written_as_null() {
+        let none = |answer: &Value, number: usize| rows_of(answer, number).is_some_and(<[Value]>::is_empty);
+        for (answer, first) in [
+            (json!({"tasks": null, "total": 0}), true),
+            (json!({"output": {"data": null, "total_count": "0"}}), true),
+            (json!({"data": {"rows": null}}), false),
+            (json!({"code": "", "data": null}), false),
+        ] {
+            assert_eq!(none(&answer, 1), first, "{answer}: it may be no list at all");
+            assert!(none(&answer, 2), "{answer}: it was one on the page before");
+        }
+        assert!(rows_of(&json!({"total": 0, "tasks": "none"}), 2).is_none());
+        assert_eq!(rows_of(&json!({"tasks": null, "data": [1]}), 1).map(<[Value]>::len), Some(1));
     }
 
     #[test]
