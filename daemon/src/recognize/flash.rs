@@ -160,6 +160,8 @@ fn error_event(event: &Event, answer: Option<Value>) -> Error {
 #[derive(Debug, Default)]
 struct Answer {
     text: Text,
+    /// Of a character that was cut between two events.
+    half: String,
     language: Option<String>,
     emotion: Option<String>,
     /// `usage.seconds` as it was told last, and what was made of it.
@@ -287,7 +289,7 @@ impl Answer {
         {
             return Ok(());
         }
-        let answer = json::read::<Value>(event.data.as_bytes());
+        let answer = json::read_piece::<Value>(event.data.as_bytes(), &mut self.half);
         if let Ok(answer) = &answer {
             self.bill(answer);
             if let Some(error) = refusal_in(answer, None, event.status) {

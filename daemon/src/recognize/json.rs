@@ -2,12 +2,27 @@
 
 use serde::de::DeserializeOwned;
 
-/// Reads an answer, an event's data or a result. A byte order mark is skipped; bytes that are no UTF-8 and halves of a surrogate pair
-/// become U+FFFD, as an emoji does that was cut between two pieces of a stream.
+/// Reads an answer or a result. A byte order mark is skipped; bytes that are no UTF-8 and halves of a surrogate pair become U+FFFD.
 ///
 /// # Errors
 /// As `serde_json`'s, whose words may quote the text.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    read_or_mend(text, |text| mended(text, None))
+}
+
+/// As [`read`], for an event of a stream, whose texts may be cut in the middle of a character: then it is in the later one. `half`: the
+/// escape in which a text ended, until one begins with the other half.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn read_piece<T: DeserializeOwned>(text: &[u8], half: &mut String) -> serde_json::Result<T> {
+    read_or_mend(text, |text| mended(text, Some(half)))
+}
+
+fn read_or_mend<T: DeserializeOwned>(
+    text: &[u8],
+    mended: impl FnOnce(&[u8]) -> String,
+) -> serde_json::Result<T> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     serde_json::from_slice(text).or_else(|error| {
         // Only the words of the first try have the places of the text as it came.
@@ -15,8 +30,11 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     })
 }
 
-/// The same text, with U+FFFD where there is no character.
-fn mended(text: &[u8]) -> String {
+/// The same text, with U+FFFD where there is no character; with `half` as in [`read_piece`].
+fn mended(text: &[u8], half: Option<&mut String>) -> String {
+    let is_piece = half.is_some();
+    let mut none = String::new();
+    let half = half.unwrap_or(&mut none);
     let text = String::from_utf8_lossy(text);
     let mut mended = String::with_capacity(text.len());
     let mut rest = &*text;
@@ -26,6 +44,14 @@ fn mended(text: &[u8]) -> String {
         // A backslash and what it escapes belong together: the second one of `\\ud83d` begins nothing.
         let (kept, length) = match unit(escape) {
             Some(0xD800..0xDC00) if matches!(unit(&escape[6..]), Some(0xDC00..0xE000)) => (&escape[..12], 12),
+            Some(0xD800..0xDC00) if is_piece && escape[6..].starts_with('"') => {
+                escape[..6].clone_into(half);
+                ("", 6)
+            }
+            Some(0xDC00..0xE000) if !half.is_empty() && begins_a_text(&mended) => {
+                mended.push_str(&std::mem::take(half));
+                (&escape[..6], 6)
+            }
             Some(0xD800..0xE000) => (r"\ufffd", 6),
             Some(_) => (&escape[..6], 6),
             None => {
@@ -37,6 +63,11 @@ fn mended(text: &[u8]) -> String {
         rest = &escape[length..];
     }
     mended + rest
+}
+
+/// Whether what comes after this is the first of a JSON string: the quote before it is none that was escaped.
+fn begins_a_text(json: &str) -> bool {
+    json.strip_suffix('"').is_some_and(|before| !before.ends_with('\\'))
 }
 
 /// The UTF-16 unit that an escape at the start of the text stands for.
@@ -78,6 +109,30 @@ mod tests {
         }
     }
 
+    /// What pieces come to that are written so.
+    fn joined(pieces: &[&str]) -> String {
+        let mut half = String::new();
+        let read = |piece: &&str| read_piece::<String>(format!("\"{piece}\"").as_bytes(), &mut half).unwrap();
+        pieces.iter().map(read).collect()
+    }
+
+    #[test]
+    fn a_character_that_was_cut_between_two_pieces_is_whole() {
+        for (pieces, meant) in [
+            (&[r"a\ud83d", r"\ude00b"][..], "a😀b"),
+            (&[r"\uD83D", "", r"\uDE00\ud83d", r"\ude01"], "😀😁"),
+            // What stays half is no character.
+            (&[r"a\ud83d", "b"], "ab"),
+            (&["a", r"\ude00b"], "a\u{fffd}b"),
+            (&[r"\ud83d", r"b\ude00"], "b\u{fffd}"),
+            (&[r"\ud83d", r#"\"\ude00"#], "\"\u{fffd}"),
+            (&[r"\\ud83d", r"\ude00"], "\\ud83d\u{fffd}"),
+            (&[r"\ud83da", r"\ude00"], "\u{fffd}a\u{fffd}"),
+        ] {
+            assert_eq!(joined(pieces), meant, "{pieces:?}");
+        }
+    }
+
     #[test]
     fn bytes_that_are_no_utf_8_are_no_characters() {
         assert_eq!(read::<String>(b"\"a\xff\xe4\xbd\"").unwrap(), "a\u{fffd}\u{fffd}");
@@ -93,12 +148,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn where_a_text_is_cut_makes_no_difference(text in "[a\"\\\\é😀𠮷]{0,12}", cuts in prop::collection::vec(any::<bool>(), 24)) {
+            let mut pieces = vec![String::new()];
+            for (unit, cut) in text.encode_utf16().zip(cuts) {
+                pieces.extend(cut.then(String::new));
+                if let Some(piece) = pieces.last_mut() {
+                    *piece += &format!("\\u{unit:04x}");
+                }
+            }
+            prop_assert_eq!(joined(&pieces.iter().map(String::as_str).collect::<Vec<_>>()), text);
+        }
+
+        #[test]
         fn any_text_without_lone_surrogates_is_unchanged(text in any::<String>(), escaped in any::<bool>()) {
             let mut json = Value::from(text.clone()).to_string();
             if escaped {
                 json = format!("\"{}\"", text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>());
             }
-            prop_assert_eq!(mended(json.as_bytes()), &*json);
+            prop_assert_eq!(mended(json.as_bytes(), None), &*json);
             prop_assert_eq!(read::<String>(json.as_bytes()).unwrap(), text);
         }
 
@@ -114,7 +181,7 @@ mod tests {
         ) {
             let text = pieces.concat();
             if serde_json::from_str::<Value>(&text).is_ok() {
-                prop_assert_eq!(mended(text.as_bytes()), text);
+                prop_assert_eq!(mended(text.as_bytes(), None), text);
             } else {
                 let _ = read::<Value>(text.as_bytes());
             }

@@ -121,14 +121,14 @@ async fn a_byte_order_mark_hides_nothing() {
 }
 
 #[tokio::test]
-async fn an_emoji_that_was_cut_in_two_costs_two_characters_and_no_transcript() {
+async fn an_emoji_that_was_cut_between_two_pieces_is_whole() {
     let piece = |text: &str| {
         format!(
             "data:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":[{{\"text\":\"{text}\"}}]}}}}]}}}}\n\n"
         )
     };
     let transcript = answered(STREAM, &[&piece(r"a\ud83d"), &piece(r"\ude00b"), STOP]).await.unwrap();
-    assert_eq!(transcript.text, "a\u{fffd}\u{fffd}bso");
+    assert_eq!(transcript.text, "a😀bso");
     assert_eq!(result(RESULT.replace("so", r"so\ud83d")).await, "so\u{fffd}");
 }
 
