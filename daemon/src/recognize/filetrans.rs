@@ -98,26 +98,30 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
     let (answer, headers) = client.value(response).await.map_err(Error::of_a_free_call)?;
     let output = &answer["output"];
     let seconds = seconds(&answer["usage"]["seconds"]).unwrap_or(0);
-    let status = output["task_status"].as_str();
+    // The provider's samples compare it in any case; and one that was not understood would be followed for ever.
+    let status = output["task_status"].as_str().map(str::to_ascii_uppercase);
     // A code beside a status is the task's.
     if status.is_none()
         && let Some(error) = refusal_in(&answer, Some(&headers), None)
     {
         return Err(client.masked(error));
     }
-    Ok(match status {
+    Ok(match status.as_deref() {
         Some("PENDING") => Task::Pending,
         Some("SUCCEEDED") => match transcription_url(output) {
             Some(url) => Task::Succeeded { transcription_url: url.to_owned(), seconds },
             None => Task::Failed(missing("transcription_url in a task that succeeded").billed(seconds)),
         },
         Some("FAILED") => failed(client, &answer, seconds),
-        Some("CANCELED" | "CANCELLED") => Task::Failed(Error::give_up(Fault {
-            code: "TaskCanceled".into(),
-            blame: Blame::Account,
-            message: "the task was canceled at the service by somebody with access to the account".into(),
-            attempts: None,
-        })),
+        Some("CANCELED" | "CANCELLED") => {
+            let canceled = Error::give_up(Fault {
+                code: "TaskCanceled".into(),
+                blame: Blame::Account,
+                message: "the task was canceled at the service by somebody with access to the account".into(),
+                attempts: None,
+            });
+            Task::Failed(canceled)
+        }
         Some("UNKNOWN") => {
             let message = "the service does not know the task any more: expired, or of another account's key";
             Task::Failed(Error::unknown(TASK_UNKNOWN, message))

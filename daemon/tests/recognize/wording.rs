@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harkd::job::{Consequence, Transcript};
-use harkd::recognize::{Error, Tries};
+use harkd::recognize::{Error, Task, Tries};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -100,6 +100,20 @@ async fn a_price_that_comes_late_is_waited_for() {
     let late = [": \n"; 30];
     let pieces = [&[STOP][..], &late, &["data:{\"usage\":{\"seconds\":8}}\n\n"]].concat();
     assert_eq!(answered(STREAM, &pieces).await.unwrap().billed_seconds, 8);
+}
+
+/// How a task stands of which the service says this.
+async fn told(answer: &str) -> Task {
+    let service = FileServer::start(vec![("/api/v1/tasks/a", answer.into())]).await;
+    recognizer(&service.url("/api/v1"), 0).query("a").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_status_is_known_in_any_case() {
+    let failed = "{\"output\":{\"task_status\":\"Failed\",\"code\":\"DECODE_ERROR\"}}";
+    assert!(matches!(told(failed).await, Task::Failed(_)));
+    let succeeded = "{\"output\":{\"task_status\":\"succeeded\",\"result\":{\"transcription_url\":\"u\"}}}";
+    assert!(matches!(told(succeeded).await, Task::Succeeded { .. }));
 }
 
 const RESULT: &str =
