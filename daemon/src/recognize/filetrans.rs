@@ -120,7 +120,7 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
                 message: "the task was canceled at the service by somebody with access to the account".into(),
                 attempts: None,
             });
-            Task::Failed(canceled)
+            Task::Failed(canceled.billed(seconds))
         }
         Some("UNKNOWN") => {
             let message = "the service does not know the task any more: expired, or of another account's key";

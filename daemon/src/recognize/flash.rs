@@ -198,7 +198,11 @@ impl Answer {
         response: Response,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
-        let answer = client.json(response).await?;
+        let (answer, headers) = client.value(response).await?;
+        self.bill(&answer);
+        if let Some(error) = refusal_in(&answer, Some(&headers), None) {
+            return Err(client.masked(error));
+        }
         listener.on_taken();
         self.take(&answer);
         self.complete()

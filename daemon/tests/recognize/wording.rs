@@ -102,6 +102,14 @@ async fn a_price_that_comes_late_is_waited_for() {
     assert_eq!(answered(STREAM, &pieces).await.unwrap().billed_seconds, 8);
 }
 
+#[tokio::test]
+async fn a_refusal_in_an_answer_of_200_tells_its_price_too() {
+    let refused = "{\"code\":\"InternalError\",\"message\":\"x\",\"usage\":{\"seconds\":5}}";
+    let error = answered("content-type: application/json\r\n", &[refused]).await.unwrap_err();
+    assert_eq!(error.billed_seconds, 5);
+    assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::Unknown);
+}
+
 /// How a task stands of which the service says this.
 async fn told(answer: &str) -> Task {
     let service = FileServer::start(vec![("/api/v1/tasks/a", answer.into())]).await;
