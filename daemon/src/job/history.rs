@@ -295,10 +295,8 @@ impl World {
                 self.fail(Consequence::Unknown);
                 self.in_doubt = true;
             }
-            2 if self.dice.one_in(3) => {
-                self.charged_in_vain += 1;
-                self.fail_in_doubt(again(true), true);
-            }
+            // A task that failed and tells a bill.
+            2 if self.dice.one_in(3) => self.fail_in_doubt(Consequence::Unknown, true),
             _ => self.heard(),
         }
     }

@@ -5,8 +5,8 @@
 //! again freely; *refused* (an answer with a code) is decided by `verdict`; *unknown* may have been taken and charged.
 //! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does, or an outage of some minutes would use up
 //! every job's `ambiguous_retries`; but for a 503 it may have handed the request on, so a submit asks the task list first and every repeat
-//! is marked. Its 504 counts as unknown: somebody was reached and may be at work. A stream that fails after it told text or a bill is
-//! unknown as well, whatever its code.
+//! is marked. Its 504 counts as unknown: somebody was reached and may be at work. A task that failed and told a bill, and
+//! a stream that fails after it told text or a bill, are unknown as well, whatever their code.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -105,7 +105,12 @@ impl Error {
 
     /// What the job machine makes of it. `tries`: those of this job that failed before this one.
     pub fn into_failure(self, tries: Tries) -> Failure {
-        let consequence = match self.verdict {
+        // What was charged is not repeated as often as what was refused.
+        let error = match self.billed_seconds {
+            0 => self,
+            told => self.after_work(told),
+        };
+        let consequence = match error.verdict {
             Verdict::GiveUp => Consequence::GiveUp,
             Verdict::Again { at_most: Some(limit), .. } if tries.refused + 1 >= limit => Consequence::GiveUp,
             Verdict::Again { hint, .. } => Consequence::Retry {
@@ -121,7 +126,7 @@ impl Error {
             Verdict::Account { after, announce } => Consequence::Hold { after, announce },
             Verdict::Unknown => Consequence::Unknown,
         };
-        Failure { fault: self.fault, consequence, unsure: self.unsure }
+        Failure { fault: error.fault, consequence, unsure: error.unsure }
     }
 
     /// The outcome's word in `hark_recognize_requests_total`.

@@ -124,6 +124,23 @@ async fn a_status_is_known_in_any_case() {
     assert!(matches!(told(succeeded).await, Task::Succeeded { .. }));
 }
 
+#[tokio::test]
+async fn a_task_that_failed_and_was_charged_is_not_repeated_as_one_that_was_refused() {
+    let ended = async |status: &str, code: &str, seconds: u64| {
+        let answer = format!(
+            "{{\"output\":{{\"task_status\":\"{status}\",\"code\":\"{code}\"}},\"usage\":{{\"seconds\":{seconds}}}}}"
+        );
+        let Task::Failed(error) = told(&answer).await else { panic!("{answer}") };
+        assert_eq!(error.billed_seconds, seconds, "{answer}");
+        error.into_failure(Tries::default()).consequence
+    };
+    assert_eq!(ended("FAILED", "FILE_SERVER_ERROR", 5).await, Consequence::Unknown);
+    let free = ended("FAILED", "FILE_SERVER_ERROR", 0).await;
+    assert!(matches!(free, Consequence::Retry { counts: true, .. }), "{free:?}");
+    assert_eq!(ended("FAILED", "DECODE_ERROR", 5).await, Consequence::GiveUp);
+    assert_eq!(ended("CANCELED", "", 5).await, Consequence::GiveUp);
+}
+
 const RESULT: &str =
     "{\"file_url\":\"\",\"transcripts\":[{\"channel_id\":0,\"text\":\"so\",\"sentences\":[]}]}";
 
