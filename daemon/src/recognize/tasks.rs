@@ -149,8 +149,8 @@ pub(crate) async fn reconcile(
                     (undecided, untold) = (true, untold + 1);
                 }
             },
-            FAILED => match said_nothing(client, pace, known, &row.task_id).await {
-                Ok(said_nothing) => cannot_tell |= said_nothing,
+            FAILED => match was_charged(client, pace, known, &row.task_id).await {
+                Ok(was_charged) => cannot_tell |= was_charged,
                 Err(error) => {
                     debug!(task = row.task_id, %error, "it is not told why this task failed");
                     (undecided, untold) = (true, untold + 1);
@@ -221,17 +221,20 @@ async fn file_of(
     }
 }
 
-/// Whether a task that failed is one that heard nobody: it may have been paid, and does not say what it was for.
-async fn said_nothing(client: &Client, pace: &Pace, known: &Known, task_id: &str) -> Result<bool, Error> {
+/// Whether a task that failed may have been paid: it heard nobody, or tells a bill; and it does not say what it was for.
+async fn was_charged(client: &Client, pace: &Pace, known: &Known, task_id: &str) -> Result<bool, Error> {
     if known.get(task_id).is_some() {
         return Ok(false);
     }
-    let said_nothing =
-        matches!(pace.free(filetrans::query(client, task_id)).await?, Task::NothingSaid { .. });
-    if !said_nothing {
+    let was_charged = match pace.free(filetrans::query(client, task_id)).await? {
+        Task::NothingSaid { .. } => true,
+        Task::Failed(error) => error.billed_seconds > 0,
+        _ => false,
+    };
+    if !was_charged {
         known.learn(task_id, FOR_NOTHING);
     }
-    Ok(said_nothing)
+    Ok(was_charged)
 }
 
 /// Whether a file's URL is that of the upload: its path ends in the object's name.

@@ -8,6 +8,7 @@ mod account;
 mod connections;
 mod faults;
 mod flash;
+mod listing;
 mod packed;
 mod tasks;
 mod upload;

@@ -1,0 +1,94 @@
+//! Task lists of other habits than the stand-in's.
+
+use std::collections::HashSet;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use axum::{Json, response::IntoResponse};
+use harkd::job::machine::Listing;
+use harkd::recognize::LostSubmit;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{FILETRANS, recognizer};
+
+#[derive(Deserialize)]
+struct Asked {
+    page_no: usize,
+    model_name: Option<String>,
+}
+
+/// What the list of a service says, and how its task `ended` stands.
+#[derive(Clone, Copy)]
+struct Habit {
+    list: fn(&Asked) -> Option<Value>,
+    ended: fn() -> Value,
+}
+
+/// What is found of the upload `ours.wav`, which is that of every task that succeeded.
+async fn found(habit: Habit) -> Listing {
+    let list = |State(habit): State<Habit>, Query(asked): Query<Asked>| async move {
+        let refused = json!({"code": "InvalidParameter", "message": "no such page"});
+        (habit.list)(&asked).map(Json).ok_or((StatusCode::BAD_REQUEST, Json(refused)))
+    };
+    let task = |State(habit): State<Habit>, Path(_): Path<String>, headers: HeaderMap| async move {
+        let mut task = (habit.ended)();
+        let host = headers["host"].to_str().unwrap();
+        task["output"]["result"] = json!({"transcription_url": format!("http://{host}/result")});
+        Json(task).into_response()
+    };
+    let result = get(|| async { Json(json!({"file_url": "oss://dir/ours.wav", "transcripts": []})) });
+    let router = Router::new()
+        .route("/api/v1/tasks", get(list))
+        .route("/api/v1/tasks/{id}", get(task))
+        .route("/result", result)
+        .with_state(habit);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let taken = HashSet::new();
+    let submit = LostSubmit {
+        model: FILETRANS,
+        object: "ours.wav",
+        since: Timestamp::now(),
+        until: None,
+        taken: &taken,
+    };
+    tokio::select! {
+        listing = recognizer.reconcile(submit) => listing.unwrap(),
+        ended = axum::serve(listener, router).into_future() => panic!("{ended:?}"),
+    }
+}
+
+fn succeeded() -> Value {
+    json!({"output": {"task_status": "SUCCEEDED"}, "usage": {"seconds": 5}})
+}
+
+fn one_row(status: &str) -> Value {
+    json!({"tasks": [{"task_id": "ended", "status": status, "model_name": format!("{FILETRANS}-2025-11-17")}]})
+}
+
+#[tokio::test]
+async fn a_task_that_failed_proves_nothing_only_where_it_was_charged() {
+    let list = |_: &Asked| Some(one_row("FAILED"));
+    let charged =
+        || json!({"output": {"task_status": "FAILED", "code": "FILE_SERVER_ERROR"}, "usage": {"seconds": 5}});
+    assert_eq!(found(Habit { list, ended: charged }).await, Listing::CannotTell);
+    let free = || json!({"output": {"task_status": "FAILED", "code": "FILE_SERVER_ERROR"}});
+    assert_eq!(found(Habit { list, ended: free }).await, Listing::Absent);
+}
+
+#[tokio::test]
+async fn a_list_may_write_null_for_a_page_that_is_empty() {
+    let list =
+        |asked: &Asked| Some(if asked.page_no == 1 { one_row("SUCCEEDED") } else { json!({"tasks": null}) });
+    let ours = Listing::Found { task_id: "ended".into() };
+    assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
+    // It may be no list at all.
+    assert_eq!(
+        found(Habit { list: |_| Some(json!({"tasks": null})), ended: succeeded }).await,
+        Listing::CannotTell
+    );
+}
