@@ -75,8 +75,8 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
         let mut tries = 1;
         let page = loop {
             match page(client, pace, span, number).await {
-                // A service that has no page behind its last one.
-                Err(error) if said_last && error.verdict == Verdict::GiveUp => break None,
+                // A service that has no page behind its last one. What is looked for may stand on those before.
+                Err(error) if number > 1 && error.verdict == Verdict::GiveUp => break None,
                 // One page that does not come is no reason to begin anew.
                 Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
                     debug!(number, %error, "a page of the task list does not come");
@@ -86,6 +86,7 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
             }
         };
         let before = seen.len();
+        let is_read = page.is_some();
         if let Some(page) = page {
             seen.extend(page.listed);
             rows.extend(page.rows);
@@ -98,7 +99,7 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
         // recording that is paid again in silence.
         if seen.len() == before {
             let is_short = total.is_some_and(|total| (seen.len() as u64) < total);
-            return Ok(Listed { rows, is_complete: true, is_short, clocks_differ });
+            return Ok(Listed { rows, is_complete: is_read || said_last, is_short, clocks_differ });
         }
     }
     Ok(Listed { rows, is_complete: false, is_short: false, clocks_differ })

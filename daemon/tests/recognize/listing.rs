@@ -71,6 +71,18 @@ fn one_row(status: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_list_that_has_no_page_behind_its_last_one_is_searched_all_the_same() {
+    let list = |asked: &Asked| (asked.page_no == 1).then(|| one_row("SUCCEEDED"));
+    let ours = Listing::Found { task_id: "ended".into() };
+    assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
+    // That ours is not on the pages that were read proves nothing.
+    let list = |asked: &Asked| (asked.page_no == 1).then(|| one_row("CANCELED"));
+    assert_eq!(found(Habit { list, ended: succeeded }).await, Listing::CannotTell);
+    let list = |_: &Asked| Some(one_row("CANCELED"));
+    assert_eq!(found(Habit { list, ended: succeeded }).await, Listing::Absent);
+}
+
+#[tokio::test]
 async fn a_task_that_failed_proves_nothing_only_where_it_was_charged() {
     let list = |_: &Asked| Some(one_row("FAILED"));
     let charged =
