@@ -83,6 +83,17 @@ async fn a_list_that_has_no_page_behind_its_last_one_is_searched_all_the_same() 
 }
 
 #[tokio::test]
+async fn a_list_that_knows_models_by_their_dates_does_not_hide_a_task() {
+    let list = |asked: &Asked| {
+        let is_ours =
+            asked.model_name.as_ref().is_none_or(|model| *model == format!("{FILETRANS}-2025-11-17"));
+        Some(if is_ours { one_row("SUCCEEDED") } else { json!({"tasks": []}) })
+    };
+    let ours = Listing::Found { task_id: "ended".into() };
+    assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
+}
+
+#[tokio::test]
 async fn a_task_that_failed_proves_nothing_only_where_it_was_charged() {
     let list = |_: &Asked| Some(one_row("FAILED"));
     let charged =
