@@ -106,7 +106,7 @@ fn invalid(message: &str) -> Option<(Verdict, Blame)> {
 
 fn by_status(refusal: &Refusal<'_>) -> (Verdict, Blame) {
     match refusal.status {
-        Some(401 | 403) => (account(), Blame::Account),
+        Some(401..=403) => (account(), Blame::Account),
         Some(429) => (throttled(), Blame::Service),
         Some(413 | 415) => (Verdict::GiveUp, Blame::Audio),
         Some(408 | 409 | 425) => (again(), Blame::Service),
@@ -212,6 +212,7 @@ mod tests {
             (504, "Teapot", "", Leads::Again, Service),
             (408, "Teapot", "", Leads::Again, Service),
             (401, "Teapot", "", Leads::Account, A),
+            (402, "Teapot", "", Leads::Account, A),
         ];
         for (status, code, message, expected, blame) in table {
             let refusal = Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() };
@@ -257,6 +258,7 @@ mod tests {
             (503, Leads::Again),
             (504, Leads::Unknown),
             (429, Leads::Throttled),
+            (402, Leads::Account),
             (403, Leads::Account),
             (404, Leads::GiveUp),
             (302, Leads::GiveUp),
