@@ -24,12 +24,14 @@ const LIST_AGAIN: Duration = Duration::from_secs(5);
 pub struct Silence(Mutex<Option<Instant>>);
 
 impl Silence {
-    /// Takes in what came of a look, and gives how long the silence has lasted. A network that is down, an account that is held and a queue
-    /// that is full pass, and the list tells then.
+    /// Takes in what came of a look, and gives how long the silence has lasted. A network that is down, a bad key or a bill, and a queue
+    /// that is full pass, and the list tells then. A right to read it that the account has not may never come, and nothing else may need it.
     fn after(&self, error: Option<&Error>) -> Duration {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let passes = |error: &Error| {
-            matches!(error.verdict, Verdict::NotSent | Verdict::Account { .. } | Verdict::Throttled { .. })
+        let passes = |error: &Error| match error.verdict {
+            Verdict::Account { .. } => !is_right(&error.fault.code),
+            Verdict::NotSent | Verdict::Throttled { .. } => true,
+            _ => false,
         };
         if error.is_none_or(passes) {
             *since = None;
@@ -37,6 +39,11 @@ impl Silence {
         }
         since.get_or_insert_with(Instant::now).elapsed()
     }
+}
+
+/// Whether the account is refused by this code for a right that it has not.
+fn is_right(code: &str) -> bool {
+    code.contains("AccessDenied") || code == "HttpStatus403"
 }
 
 /// Carries out `Duty::Reconcile`.
@@ -76,6 +83,7 @@ pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recognize::verdict::Refusal;
 
     #[tokio::test(start_paused = true)]
     async fn only_a_list_that_was_reached_and_does_not_tell_is_given_up() {
@@ -86,6 +94,13 @@ mod tests {
         assert!(silence.after(Some(&broken)) >= Duration::from_millis(20));
         assert_eq!(silence.after(Some(&Error::not_sent(""))), Duration::ZERO);
         assert!(silence.after(Some(&broken)) < Duration::from_millis(20), "it begins anew");
+        let refused = |status: u16, code: &str| {
+            Error::refused(&Refusal { status: Some(status), code: Some(code), ..Refusal::default() })
+        };
+        assert_eq!(silence.after(Some(&refused(401, "InvalidApiKey"))), Duration::ZERO);
+        silence.after(Some(&refused(403, "AccessDenied")));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(silence.after(Some(&refused(403, "AccessDenied"))) >= Duration::from_millis(20));
         assert_eq!(silence.after(None), Duration::ZERO);
     }
 }
