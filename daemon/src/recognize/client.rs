@@ -30,6 +30,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For a whole call that costs nothing.
     pub call: Duration,
+    /// In which a stream brings signs of life (comments, events without news) and no text.
+    pub silence: Duration,
 }
 
 impl Default for Timeouts {
@@ -38,6 +40,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             call: Duration::from_secs(30),
+            silence: Duration::from_secs(300),
         }
     }
 }

@@ -66,9 +66,6 @@ const LONGEST_TEXT: usize = 256 << 10;
 /// Bytes of a whole stream. The text of five minutes has some kilobytes; a cumulative stream repeats it a thousand times.
 const LONGEST_STREAM: usize = 32 << 20;
 
-/// Comments keep a connection open; one that brings nothing else for so long is dead.
-const LONGEST_SILENCE: Duration = Duration::from_secs(300);
-
 /// After the last event the end of the body follows at once; a service that is cut off before it might take the answer for unheard.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -231,8 +228,9 @@ impl Answer {
                 .push(&bytes)
                 .map_err(|error| Error::unknown("UnreadableAnswer", &error.to_string()))?;
             for event in events {
-                self.hear(client, &event, &mut taken, listener)?;
-                heard = Instant::now();
+                if self.hear(client, &event, &mut taken, listener)? {
+                    heard = Instant::now();
+                }
             }
             if self.truncated.is_some() {
                 let patience = if self.billed_seconds > 0 { LINGER } else { PATIENCE };
@@ -240,20 +238,21 @@ impl Answer {
                 let _ = tokio::time::timeout(patience, self.hear_the_rest(&mut response, parser)).await;
                 return Ok(());
             }
-            if heard.elapsed() > LONGEST_SILENCE {
-                let seconds = LONGEST_SILENCE.as_secs();
+            let silence = client.timeouts().silence;
+            if heard.elapsed() > silence {
+                let seconds = silence.as_secs();
                 return Err(Error::unknown(
                     "TimeOut",
-                    &format!("no event came for {seconds} s, only signs of life"),
+                    &format!("no text came for {seconds} s, only signs of life"),
                 ));
             }
         };
         let last = match parser.finish() {
             Some(event) => self.hear(client, &event, &mut taken, listener),
-            None => Ok(()),
+            None => Ok(false),
         };
         match broken {
-            None => last.and_then(|()| self.complete()),
+            None => last.and_then(|_| self.complete()),
             // The stop may have come whole, and only the empty line after it not.
             Some(error) => self.complete().map_err(|_| error),
         }
@@ -275,23 +274,24 @@ impl Answer {
         }
     }
 
+    /// Takes an event in; true if it has news.
     fn hear(
         &mut self,
         client: &Client,
         event: &Event,
         taken: &mut bool,
         listener: &mut dyn Listener,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if self.truncated.is_some() {
             self.bill_of(event);
-            return Ok(());
+            return Ok(false);
         }
         // `done` and `[DONE]` are tolerated by the service's own SDKs; they say nothing.
         if event.name == "done"
             || event.data.trim() == "[DONE]"
             || event.data.is_empty() && event.name != "error"
         {
-            return Ok(());
+            return Ok(false);
         }
         let answer = json::read_piece::<Value>(event.data.as_bytes(), &mut self.half);
         if let Ok(answer) = &answer {
@@ -309,7 +309,8 @@ impl Answer {
         if !std::mem::replace(taken, true) {
             listener.on_taken();
         }
-        if self.take(&answer) {
+        let grows = self.take(&answer);
+        if grows {
             let text = self.text.so_far();
             if text.len() > LONGEST_TEXT {
                 let message = "the text is longer than anybody says in five minutes";
@@ -317,7 +318,7 @@ impl Answer {
             }
             listener.on_text(text);
         }
-        Ok(())
+        Ok(grows)
     }
 
     /// Takes an answer or an event in; true if there is more text than before.

@@ -62,7 +62,8 @@ pub(crate) fn recognizer(api: &str, requests_per_minute: u32) -> Recognizer {
         task_queries_per_second: 200,
         ..Dashscope::default()
     };
-    let timeouts = Timeouts { idle: Duration::from_secs(1), ..Timeouts::default() };
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { idle: second, silence: second, ..Timeouts::default() };
     Recognizer::with_timeouts(&config, Secret::new("sk-test-0123456789"), None, Metrics::new(), timeouts)
         .unwrap()
 }
