@@ -49,6 +49,9 @@ const SURVEY_PAGES: usize = 40;
 /// Clocks differ, and the request left before it was given up.
 pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
+/// A time before this (in 1973) is of no task, but told in seconds.
+const FIRST_MILLISECOND: i64 = 100_000_000_000;
+
 /// Names of the number of rows on all pages.
 const TOTAL: [&str; 2] = ["total", "total_count"];
 
@@ -59,7 +62,7 @@ pub(super) const FAILED: &str = "FAILED";
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) rows: Vec<TaskRow>,
-    /// It was read to its end.
+    /// It was read to its end, and every row of it.
     pub(super) is_complete: bool,
     /// It told fewer rows than it says that there are.
     pub(super) is_short: bool,
@@ -71,7 +74,7 @@ pub(super) struct Listed {
 /// there is paid again in silence.
 pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<Listed, Error> {
     let (mut rows, mut seen, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
-    let (mut total, mut said_last) = (None, false);
+    let (mut total, mut said_last, mut unread) = (None, false, false);
     for number in 1..=PAGES {
         let mut tries = 1;
         let page = loop {
@@ -92,6 +95,7 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
             seen.extend(page.listed);
             rows.extend(page.rows);
             clocks_differ |= page.clocks_differ;
+            unread |= page.unread;
             // As it was when the reading began: what comes meanwhile is others'.
             total = total.or(page.total);
             said_last = page.is_last == Some(true);
@@ -100,7 +104,8 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
         // recording that is paid again in silence.
         if seen.len() == before {
             let is_short = total.is_some_and(|total| (seen.len() as u64) < total);
-            return Ok(Listed { rows, is_complete: is_read || said_last, is_short, clocks_differ });
+            let is_complete = (is_read || said_last) && !unread;
+            return Ok(Listed { rows, is_complete, is_short, clocks_differ });
         }
     }
     Ok(Listed { rows, is_complete: false, is_short: false, clocks_differ })
@@ -135,6 +140,8 @@ struct Page {
     rows: Vec<TaskRow>,
     /// The ids of all its rows.
     listed: Vec<String>,
+    /// Some row has no id, or none where it is looked for.
+    unread: bool,
     /// `None`: the service does not say.
     is_last: Option<bool>,
     /// Rows of all pages, where the service says so.
@@ -164,9 +171,12 @@ async fn page(
         .await?;
     let (answer, clocks_differ) = answer;
     let listed = rows_of(&answer, number).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
+    let ids: Vec<String> =
+        listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect();
     Ok(Page {
         rows: listed.iter().filter_map(|row| read_row(row, span)).collect(),
-        listed: listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect(),
+        unread: ids.len() < listed.len(),
+        listed: ids,
         is_last: is_last(&answer, number, listed.len()),
         total: number_of(&answer, &TOTAL),
         clocks_differ,
@@ -235,7 +245,8 @@ fn read_row(row: &Value, span: &Span<'_>) -> Option<TaskRow> {
         return None;
     }
     // Milliseconds since the epoch have no zone: where they stand, they tell what came before our request, and after its end.
-    let created = row["gmt_create"].as_i64().and_then(|time| Timestamp::from_millisecond(time).ok());
+    let created = row["gmt_create"].as_i64().filter(|time| *time >= FIRST_MILLISECOND);
+    let created = created.and_then(|time| Timestamp::from_millisecond(time).ok());
     if !span.takes(created) {
         return None;
     }
@@ -293,8 +304,9 @@ mod tests {
 
     #[test]
     fn rows_of_other_models_and_times_are_left_out() {
-        let span = span(2_000, Some(3_000));
-        let row = |model: &str, seconds: i64| json!({"task_id": "a", "status": "PENDING", "model_name": model, "gmt_create": seconds * 1_000});
+        const BEGIN: i64 = 1_800_000_000;
+        let span = span(BEGIN + 2_000, Some(BEGIN + 3_000));
+        let row = |model: &str, seconds: i64| json!({"task_id": "a", "status": "PENDING", "model_name": model, "gmt_create": (BEGIN + seconds) * 1_000});
         // Ten minutes are left to clocks that differ.
         let table = [(1_399, false), (1_400, true), (2_500, true), (3_600, true), (3_601, false)];
         for (created, ours) in table {

@@ -115,3 +115,16 @@ async fn a_list_may_write_null_for_a_page_that_is_empty() {
         Listing::CannotTell
     );
 }
+
+#[tokio::test]
+async fn a_row_that_is_not_understood_proves_nothing() {
+    let nameless = |_: &Asked| Some(json!({"tasks": [{"id": "ended", "status": "SUCCEEDED"}]}));
+    assert_eq!(found(Habit { list: nameless, ended: succeeded }).await, Listing::CannotTell);
+    let in_seconds = |_: &Asked| {
+        let mut page = one_row("SUCCEEDED");
+        page["tasks"][0]["gmt_create"] = json!(Timestamp::now().as_second());
+        Some(page)
+    };
+    let ours = Listing::Found { task_id: "ended".into() };
+    assert_eq!(found(Habit { list: in_seconds, ended: succeeded }).await, ours);
+}
