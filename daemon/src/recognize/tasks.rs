@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::client::Client;
+use super::client::{Client, missing};
 use super::error::{Error, Verdict};
 use super::filetrans::{self, Task};
 use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
@@ -43,6 +43,8 @@ const LAG: Duration = Duration::from_secs(5);
 /// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
+/// As long may a task that has ended by the list not be there, or its result: one of them lags behind, or a gateway's page is in its place.
+const LONGEST_HIDDEN: Duration = Duration::from_secs(300);
 /// As long may a list tell fewer rows than it says that there are.
 const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
@@ -134,25 +136,22 @@ pub(crate) async fn reconcile(
     let (mut undecided, mut cannot_tell) = (false, !list.listed.is_complete || list.listed.clocks_differ);
     // It may have been read while it changed; one that stays short is none that tells.
     undecided |= list.listed.is_short;
-    let mut untold = 0;
+    let (mut untold, mut hidden) = (0, false);
     for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
         match row.status.as_str() {
-            SUCCEEDED => match file_of(client, pace, known, &row.task_id).await {
+            SUCCEEDED | FAILED => match file_of(client, pace, known, &row.task_id).await {
                 Ok(Some(file_url)) if names(&file_url, submit.object) => {
                     return Ok(Listing::Found { task_id: row.task_id.clone() });
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => cannot_tell = true,
+                Err(error) if error.verdict == Verdict::Unknown => {
+                    debug!(task = row.task_id, %error, "this task, or its result, is not there");
+                    hidden = true;
+                }
                 // One that is not told now is told the next time; the others are known by then.
                 Err(error) => {
                     debug!(task = row.task_id, %error, "it is not told what this task was for");
-                    (undecided, untold) = (true, untold + 1);
-                }
-            },
-            FAILED => match was_charged(client, pace, known, &row.task_id).await {
-                Ok(was_charged) => cannot_tell |= was_charged,
-                Err(error) => {
-                    debug!(task = row.task_id, %error, "it is not told why this task failed");
                     (undecided, untold) = (true, untold + 1);
                 }
             },
@@ -167,6 +166,10 @@ pub(crate) async fn reconcile(
     }
     // A repeat costs money, waiting does not; and no task of the service's runs for ever.
     let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
+    match waited < LONGEST_HIDDEN {
+        true => undecided |= hidden,
+        false => cannot_tell |= hidden,
+    }
     Ok(match () {
         () if list.listed.is_short && waited > LONGEST_SHORT => Listing::CannotTell,
         () if undecided && waited < LONGEST_DOUBT => Listing::Undecided,
@@ -196,7 +199,8 @@ async fn list(
     Ok(list)
 }
 
-/// The file that a task was for; `None` if it can never be told.
+/// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told. [`Verdict::Unknown`]: the task,
+/// its end or its result is not there.
 async fn file_of(
     client: &Client,
     pace: &Pace,
@@ -206,35 +210,22 @@ async fn file_of(
     if let Some(file_url) = known.get(task_id) {
         return Ok(Some(file_url));
     }
-    let Task::Succeeded { transcription_url, .. } = pace.free(filetrans::query(client, task_id)).await?
-    else {
-        return Ok(None);
-    };
-    match filetrans::result(client, &transcription_url).await {
-        Ok(result) if !result.file_url.is_empty() => {
-            known.learn(task_id, &result.file_url);
-            Ok(Some(result.file_url))
+    let file_url = match pace.free(filetrans::query(client, task_id)).await? {
+        Task::Succeeded { transcription_url, .. } => {
+            match filetrans::result(client, &transcription_url).await?.file_url {
+                file_url if file_url.is_empty() => return Ok(None),
+                file_url => file_url,
+            }
         }
-        Ok(_) => Ok(None),
-        Err(error) if error.verdict == Verdict::Unknown => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether a task that failed may have been paid: it heard nobody, or tells a bill; and it does not say what it was for.
-async fn was_charged(client: &Client, pace: &Pace, known: &Known, task_id: &str) -> Result<bool, Error> {
-    if known.get(task_id).is_some() {
-        return Ok(false);
-    }
-    let was_charged = match pace.free(filetrans::query(client, task_id)).await? {
-        Task::NothingSaid { .. } => true,
-        Task::Failed(error) => error.billed_seconds > 0,
-        _ => false,
+        Task::NothingSaid { .. } => return Ok(None),
+        Task::Failed(error) if error.verdict == Verdict::Unknown => return Err(error),
+        Task::Failed(error) if error.billed_seconds > 0 => return Ok(None),
+        Task::Failed(_) => FOR_NOTHING.to_owned(),
+        // The list is ahead of it.
+        Task::Pending | Task::Running => return Err(missing("end of a task that has ended by the list")),
     };
-    if !was_charged {
-        known.learn(task_id, FOR_NOTHING);
-    }
-    Ok(was_charged)
+    known.learn(task_id, &file_url);
+    Ok(Some(file_url))
 }
 
 /// Whether a file's URL is that of the upload: its path ends in the object's name.

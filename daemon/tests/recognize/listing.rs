@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Json, response::IntoResponse};
 use harkd::job::machine::Listing;
 use harkd::recognize::LostSubmit;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,12 @@ struct Habit {
 
 /// What is found of the upload `ours.wav`, which is that of every task that succeeded.
 async fn found(habit: Habit) -> Listing {
+    let result = json!({"file_url": "oss://dir/ours.wav", "transcripts": []}).to_string();
+    found_later(habit, 0, StatusCode::OK, result).await
+}
+
+/// The same, so many minutes after the submit, with another answer in the place of the results.
+async fn found_later(habit: Habit, minutes: i64, status: StatusCode, result: String) -> Listing {
     let list = |State(habit): State<Habit>, Query(asked): Query<Asked>| async move {
         let refused = json!({"code": "InvalidParameter", "message": "no such page"});
         (habit.list)(&asked).map(Json).ok_or((StatusCode::BAD_REQUEST, Json(refused)))
@@ -40,7 +46,7 @@ async fn found(habit: Habit) -> Listing {
         task["output"]["result"] = json!({"transcription_url": format!("http://{host}/result")});
         Json(task).into_response()
     };
-    let result = get(|| async { Json(json!({"file_url": "oss://dir/ours.wav", "transcripts": []})) });
+    let result = get(move || async move { (status, result) });
     let router = Router::new()
         .route("/api/v1/tasks", get(list))
         .route("/api/v1/tasks/{id}", get(task))
@@ -52,7 +58,7 @@ async fn found(habit: Habit) -> Listing {
     let submit = LostSubmit {
         model: FILETRANS,
         object: "ours.wav",
-        since: Timestamp::now(),
+        since: Timestamp::now() - SignedDuration::from_mins(minutes),
         until: None,
         taken: &taken,
     };
@@ -127,4 +133,28 @@ async fn a_row_that_is_not_understood_proves_nothing() {
     };
     let ours = Listing::Found { task_id: "ended".into() };
     assert_eq!(found(Habit { list: in_seconds, ended: succeeded }).await, ours);
+}
+
+#[tokio::test]
+async fn a_result_that_is_not_there_yet_is_waited_for() {
+    let habit = Habit { list: |_| Some(one_row("SUCCEEDED")), ended: succeeded };
+    for (status, result) in
+        [(StatusCode::NOT_FOUND, ""), (StatusCode::FORBIDDEN, "<Error/>"), (StatusCode::OK, "<html>")]
+    {
+        let after = async |minutes| found_later(habit, minutes, status, result.into()).await;
+        assert_eq!(after(0).await, Listing::Undecided, "{status} {result}");
+        assert_eq!(after(4).await, Listing::Undecided, "{status} {result}");
+        assert_eq!(after(6).await, Listing::CannotTell, "{status} {result}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_has_ended_by_the_list_only_is_waited_for() {
+    for ended in
+        [|| json!({"output": {"task_status": "RUNNING"}}), || json!({"output": {"task_status": "UNKNOWN"}})]
+    {
+        for list in [|_: &Asked| Some(one_row("SUCCEEDED")), |_: &Asked| Some(one_row("FAILED"))] {
+            assert_eq!(found(Habit { list, ended }).await, Listing::Undecided);
+        }
+    }
 }
