@@ -121,6 +121,21 @@ async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twic
 }
 
 #[tokio::test]
+async fn a_daemon_is_ready_again_when_its_only_event_turns_out_to_be_stored() {
+    let mut stage = Stage::set(&[]).await;
+    // No event follows the first one.
+    stage.service.pause();
+    stage.nats.pause();
+    stage.drop_files(1);
+    stage.hark.not_ready("acknowledges nothing").await;
+    stage.nats.resume();
+    stage.hark.ready().await;
+    assert_eq!(stage.hark.events().await.len(), 1);
+    stage.service.resume();
+    stage.check().await;
+}
+
+#[tokio::test]
 #[ignore = "four minutes: two minutes of silence, and the redeliveries after it"]
 async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
     let mut stage = Stage::set(&["--token-delay", "50ms", "--flash-delay", "100ms"]).await;

@@ -54,9 +54,14 @@ impl Outbox {
                     self.say_ready();
                     return Ok((row, Delivered::Stored(stream_seq)));
                 }
+                // The stream answers: whatever kept it from doing so is over, and nothing else may come to say so.
                 Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
-                    Ok(None) => return Ok((row, Delivered::Gone)),
+                    Ok(None) => {
+                        self.say_ready();
+                        return Ok((row, Delivered::Gone));
+                    }
                     Ok(Some(Some(last))) if last.sequence >= row.sequence => {
+                        self.say_ready();
                         return Ok((row, Delivered::Stored(last.stream_seq)));
                     }
                     Ok(Some(last)) => {
