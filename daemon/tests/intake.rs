@@ -47,6 +47,23 @@ async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
     assert!(deliveries < 2 * MESSAGES, "{deliveries} deliveries of {MESSAGES} messages");
 }
 
+/// At 45 kB a second this one takes 20 s.
+#[tokio::test]
+async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let line = SlowLink::start(nats.url().trim_start_matches("nats://").parse().unwrap(), 45_000).await;
+    let mut hark = setup.set("nats.servers", &format!("[\"{}\"]", line.url())).start().await;
+    put(&nats, wav(55.0, 1)).await;
+    nothing_waits(&nats, REDELIVERY).await;
+    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
+    let context = jetstream::new(nats.client().await);
+    let consumer: jetstream::consumer::PullConsumer =
+        context.get_consumer_from_stream("hark_inbox", "HARK_AUDIO").await.unwrap();
+    assert_eq!(consumer.cached_info().delivered.consumer_sequence, 1);
+}
+
 #[tokio::test]
 async fn a_source_that_takes_nothing_is_not_ready_and_says_why() {
     tokio::join!(

@@ -10,6 +10,7 @@ mod flow;
 mod heir;
 mod held;
 mod message;
+mod pull;
 mod remains;
 mod share;
 pub mod spool;
@@ -26,7 +27,6 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{AckKind, Context};
-use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -37,6 +37,7 @@ pub use self::consumer::SourceError;
 use self::flow::Flow;
 use self::held::Held;
 pub use self::held::Slots;
+use self::pull::Pull;
 pub use self::share::{Claims, Standing};
 use self::take::NotTaken;
 pub use self::takeover::{StepIn, Told};
@@ -58,10 +59,6 @@ const MESSAGE_OVERHEAD: usize = 1 << 20;
 
 /// How often it is looked whether the connection is still the one over which messages were asked for.
 const RECONNECTED: Duration = Duration::from_millis(200);
-
-/// How long a request for messages stays open at the server. No heartbeats: async-nats 0.51 forgets to wake its reader after one, and what
-/// came next would lie until the request ended.
-const EXPIRES: Duration = Duration::from_secs(10);
 
 /// What the source says of itself.
 type Watching = watch::Sender<Result<(), String>>;
@@ -217,23 +214,16 @@ impl Subject {
             // A message over the limit of its request would be refused at every delivery.
             let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let connection = self.connection();
-            let batch = consumer
-                .batch()
-                .max_messages(free.min(flow.at_a_time()))
-                .max_bytes(room.max(largest))
-                .expires(EXPIRES)
-                .messages()
-                .await;
-            let mut messages = match batch {
-                Ok(messages) => messages,
-                Err(error) => return Ok(error.to_string()),
+            let (messages, bytes) = (free.min(flow.at_a_time()), room.max(largest));
+            let mut pull = match Pull::ask(consumer, self.context.clone(), messages, bytes).await {
+                Ok(pull) => pull,
+                Err(reason) => return Ok(reason),
             };
             let (mut is_quiet, mut took_any) = (true, false);
             loop {
                 let next = tokio::select! {
-                    // What has come is taken first.
                     biased;
-                    next = messages.next() => next,
+                    next = pull.next() => next,
                     () = self.connected_anew(connection) => {
                         is_quiet = false;
                         break;
@@ -256,10 +246,10 @@ impl Subject {
                         say(watching, flow.state());
                     }
                     // The next one would go over the bytes asked for: the batch is full.
-                    Err(error) if took_any && error.to_string().contains(BATCH_IS_FULL) => {}
-                    Err(error) => {
+                    Err(reason) if took_any && reason.contains(BATCH_IS_FULL) => break,
+                    Err(reason) => {
                         *suspicion = true;
-                        return Ok(error.to_string());
+                        return Ok(reason);
                     }
                 }
             }
