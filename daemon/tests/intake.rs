@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::{PriorityPolicy, pull};
 use support::{Emulator, Hark, NatsServer, REDELIVERY, SlowLink, wait_until, wav};
 
 async fn put(nats: &NatsServer, audio: Vec<u8>) {
@@ -62,6 +63,39 @@ async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
     let consumer: jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream("hark_inbox", "HARK_AUDIO").await.unwrap();
     assert_eq!(consumer.cached_info().delivered.consumer_sequence, 1);
+}
+
+/// The operator's own: it delivers to members of a group only, and for requests that are shorter than ours.
+#[tokio::test]
+async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_changed() {
+    let nats = NatsServer::start().await;
+    let stream = nats.forgetful_audio_stream().await;
+    let limited = pull::Config {
+        durable_name: Some("hark_inbox".into()),
+        filter_subject: "hark.audio.inbox".into(),
+        ack_wait: Duration::from_secs(30),
+        max_ack_pending: -1,
+        max_expires: Duration::from_secs(2),
+        ..pull::Config::default()
+    };
+    let grouped = pull::Config {
+        max_expires: Duration::ZERO,
+        priority_policy: PriorityPolicy::Overflow,
+        priority_groups: vec!["others".into()],
+        ..limited.clone()
+    };
+    stream.create_consumer(grouped).await.unwrap();
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    put(&nats, wav(1.0, 1)).await;
+    hark.not_ready("refuses requests").await;
+    let built = hark.log().matches("built again").count();
+    assert!(built < 4, "said {built} times");
+
+    stream.delete_consumer("hark_inbox").await.unwrap();
+    stream.create_consumer(limited).await.unwrap();
+    nothing_waits(&nats, REDELIVERY).await;
+    hark.ready().await;
 }
 
 #[tokio::test]

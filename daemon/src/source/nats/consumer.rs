@@ -100,6 +100,16 @@ fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String>
     if !found.backoff.is_empty() {
         differences.push(format!("backoff {:?}", found.backoff));
     }
+    // By these it would refuse requests.
+    if found.max_batch > 0 {
+        differences.push(format!("max_batch {}", found.max_batch));
+    }
+    if found.max_bytes > 0 {
+        differences.push(format!("max_bytes {}", found.max_bytes));
+    }
+    if found.max_expires > Duration::ZERO {
+        differences.push(format!("max_expires {:?}", found.max_expires));
+    }
     if found.headers_only {
         differences.push("headers_only".to_owned());
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::consumer::ACK_WAIT;
+use crate::logging::Seldom;
 
 /// Messages asked for at a time at most: their payloads are in memory until they are spooled.
 const MOST: usize = 16;
@@ -14,6 +15,13 @@ const SLOW: Duration = Duration::from_secs(1);
 /// Requests in a row that brought nothing while something waited: a message may come just when one has ended.
 const STARVED: u32 = 2;
 
+/// Requests in a row that the server refused: a consumer that is made again, or has another leader, refuses one.
+const REFUSED: u32 = 3;
+
+/// Before the consumer is built again after the first refusal, and after many.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// What is known of one source's consumer.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -23,12 +31,24 @@ pub(super) struct Flow {
     /// When a message was left for later, and why.
     left: Option<(Instant, String)>,
     starved: u32,
+    /// Requests that were refused since one was not, and why the last one was.
+    refused: u32,
+    refusal: String,
+    said: Seldom,
 }
 
 impl Flow {
     pub(super) fn new() -> Self {
         // The link may be slow: the first one tells.
-        Flow { at_a_time: 1, slowest: None, left: None, starved: 0 }
+        Flow {
+            at_a_time: 1,
+            slowest: None,
+            left: None,
+            starved: 0,
+            refused: 0,
+            refusal: String::new(),
+            said: Seldom::default(),
+        }
     }
 
     /// How many messages to ask for now: twice as many as before while each is taken in promptly, half as many when not.
@@ -44,7 +64,25 @@ impl Flow {
     /// A message was taken in, or left, after so long.
     pub(super) fn took(&mut self, elapsed: Duration) {
         self.slowest = Some(self.slowest.unwrap_or_default().max(elapsed));
-        self.starved = 0;
+        (self.starved, self.refused) = (0, 0);
+    }
+
+    /// The server refused a request. Whether that is worth saying: the first time, and then once a minute.
+    pub(super) fn refused(&mut self, reason: &str) -> bool {
+        self.refused = self.refused.saturating_add(1);
+        reason.clone_into(&mut self.refusal);
+        self.refused == 1 || self.said.is_time()
+    }
+
+    /// How long to leave the server alone after that.
+    pub(super) fn pause(&self) -> Duration {
+        let doublings = self.refused.saturating_sub(1).min(10);
+        (PAUSE * (1 << doublings)).min(LONGEST_PAUSE)
+    }
+
+    /// Whether the last request was not refused.
+    pub(super) fn is_heard(&self) -> bool {
+        self.refused == 0
     }
 
     /// A message is left for its next delivery.
@@ -55,6 +93,7 @@ impl Flow {
     /// A request brought nothing while so many messages were waiting.
     pub(super) fn quiet(&mut self, waiting: u64) {
         self.starved = if waiting > 0 { self.starved + 1 } else { 0 };
+        self.refused = 0;
     }
 
     /// Whether messages come and are taken in. One that was left comes again within `ack_wait`: until it has, nobody knows better.
@@ -64,6 +103,9 @@ impl Flow {
         }
         match &self.left {
             Some((_, reason)) => Err(format!("messages are left for later: {reason}")),
+            None if self.refused >= REFUSED => {
+                Err(format!("the server refuses requests for messages ({}); see its consumer", self.refusal))
+            }
             None if self.starved >= STARVED => Err(
                 "messages wait in the stream and the server delivers none; see whether its user may publish to $JS.API.CONSUMER.MSG.NEXT.>, and \
                  whether the consumer is paused"
@@ -99,6 +141,19 @@ mod tests {
             flow.at_a_time();
         }
         assert_eq!(flow.at_a_time(), 1, "one is asked for always");
+    }
+
+    #[test]
+    fn a_request_that_is_refused_may_be_an_accident_and_many_are_none() {
+        let mut flow = Flow::new();
+        let said: Vec<bool> = (0..5).map(|_| flow.refused("409 Consumer Deleted")).collect();
+        assert_eq!(said, [true, true, false, false, false]);
+        assert_eq!(flow.pause(), Duration::from_millis(3_200));
+        assert!(flow.state().unwrap_err().contains("409 Consumer Deleted"));
+        flow.quiet(0);
+        assert_eq!(flow.state(), Ok(()));
+        flow.refused("409 Leadership Change");
+        assert_eq!((flow.state(), flow.pause()), (Ok(()), PAUSE));
     }
 
     #[test]

@@ -168,7 +168,9 @@ impl Subject {
         let mut has_listened = false;
         let (mut flow, mut suspicion) = (Flow::new(), false);
         loop {
-            let report = |state: Result<(), String>| watching.send_modify(|now| *now = state);
+            // A consumer that is there and refuses every request is no better than none.
+            let state = flow.state();
+            let report = |outcome: Result<(), String>| say(watching, outcome.and_then(|()| state.clone()));
             let what = format!("source {}", self.config.name);
             let consumer = until_it_works(&what, report, || async {
                 match self.consumer().await {
@@ -182,17 +184,21 @@ impl Subject {
                 }
             })
             .await?;
-            info!(
-                source = self.config.name,
-                subject = self.config.subject,
-                stream = self.stream.name,
-                "listening"
-            );
+            if flow.is_heard() {
+                info!(
+                    source = self.config.name,
+                    subject = self.config.subject,
+                    stream = self.stream.name,
+                    "listening"
+                );
+            }
             has_listened = true;
             // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
             let trouble = self.drain(&consumer, watching, (&mut flow, &mut suspicion)).await?;
-            warn!(source = self.config.name, reason = trouble, "the consumer is built again");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            if flow.refused(&trouble) {
+                warn!(source = self.config.name, reason = trouble, "the consumer is built again");
+            }
+            tokio::time::sleep(flow.pause()).await;
         }
     }
 
