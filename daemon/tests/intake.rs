@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{PriorityPolicy, pull};
-use support::{Emulator, Hark, NatsServer, REDELIVERY, SlowLink, wait_until, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, SlowLink, wait_until, wav};
 
 async fn put(nats: &NatsServer, audio: Vec<u8>) {
     let context = jetstream::new(nats.client().await);
@@ -96,6 +96,24 @@ async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_ch
     stream.create_consumer(limited).await.unwrap();
     nothing_waits(&nats, REDELIVERY).await;
     hark.ready().await;
+}
+
+/// Its server was told to take larger messages after the daemon had connected, which does not hear of it.
+#[tokio::test]
+async fn a_message_larger_than_any_could_be_when_the_daemon_connected_is_taken_in() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    // Where there is little room, no more is asked for than one message may have.
+    let mut hark = setup.set("state.max_size", "\"3MiB\"").start().await;
+    nats.reconfigure("max_payload: 16MB");
+    wait_until("the server to take larger messages", CEILING, async || {
+        nats.client().await.server_info().max_payload > 15 << 20
+    })
+    .await;
+    put(&nats, vec![b'x'; 8 << 20]).await;
+    assert_eq!(hark.ended_jobs(1).await[0].body["error"]["code"], "NotAudio");
+    assert!(!hark.log().contains("built again"));
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub(super) struct Flow {
     refused: u32,
     refusal: String,
     said: Seldom,
+    /// Bytes to ask for at least: a message was larger than what was asked for.
+    least_bytes: usize,
 }
 
 impl Flow {
@@ -48,6 +50,7 @@ impl Flow {
             refused: 0,
             refusal: String::new(),
             said: Seldom::default(),
+            least_bytes: 0,
         }
     }
 
@@ -64,7 +67,17 @@ impl Flow {
     /// A message was taken in, or left, after so long.
     pub(super) fn took(&mut self, elapsed: Duration) {
         self.slowest = Some(self.slowest.unwrap_or_default().max(elapsed));
-        (self.starved, self.refused) = (0, 0);
+        (self.starved, self.refused, self.least_bytes) = (0, 0, 0);
+    }
+
+    /// How many bytes to ask for where there is room for so many.
+    pub(super) fn bytes(&self, room: usize) -> usize {
+        room.max(self.least_bytes)
+    }
+
+    /// The first message of a request was larger than these bytes: the server takes larger ones than it told when the connection was made.
+    pub(super) fn too_few(&mut self, bytes: usize) {
+        self.least_bytes = bytes.saturating_mul(2);
     }
 
     /// The server refused a request. Whether that is worth saying: the first time, and then once a minute.
@@ -154,6 +167,16 @@ mod tests {
         assert_eq!(flow.state(), Ok(()));
         flow.refused("409 Leadership Change");
         assert_eq!((flow.state(), flow.pause()), (Ok(()), PAUSE));
+    }
+
+    #[test]
+    fn a_message_larger_than_any_could_be_is_asked_for_with_more_bytes() {
+        let mut flow = Flow::new();
+        assert_eq!(flow.bytes(100), 100);
+        flow.too_few(100);
+        assert_eq!((flow.bytes(100), flow.bytes(300)), (200, 300));
+        flow.took(Duration::ZERO);
+        assert_eq!(flow.bytes(100), 100);
     }
 
     #[test]

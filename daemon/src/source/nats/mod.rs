@@ -220,7 +220,7 @@ impl Subject {
             // A message over the limit of its request would be refused at every delivery.
             let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let connection = self.connection();
-            let (messages, bytes) = (free.min(flow.at_a_time()), room.max(largest));
+            let (messages, bytes) = (free.min(flow.at_a_time()), flow.bytes(room.max(largest)));
             let mut pull = match Pull::ask(consumer, self.context.clone(), messages, bytes).await {
                 Ok(pull) => pull,
                 Err(reason) => return Ok(reason),
@@ -252,7 +252,12 @@ impl Subject {
                         say(watching, flow.state());
                     }
                     // The next one would go over the bytes asked for: the batch is full.
-                    Err(reason) if took_any && reason.contains(BATCH_IS_FULL) => break,
+                    Err(reason) if reason.contains(BATCH_IS_FULL) => {
+                        if !took_any {
+                            flow.too_few(bytes);
+                        }
+                        break;
+                    }
                     Err(reason) => {
                         *suspicion = true;
                         return Ok(reason);
