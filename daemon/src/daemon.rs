@@ -146,11 +146,12 @@ impl Daemon {
         };
 
         // source
-        let client =
-            publish::connect(&config.nats, Patience::Forever).await.map_err(|error| match error {
-                ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
-                _ => configuration(&error),
-            })?;
+        let refusals = nats::Refusals::default();
+        let connected = publish::connect(&config.nats, Patience::Forever, refusals.clone()).await;
+        let client = connected.map_err(|error| match error {
+            ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
+            _ => configuration(&error),
+        })?;
         let claims = Claims::new(
             client.clone(),
             &config.nats,
@@ -159,7 +160,7 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let sources = Sources::build(&config, &ledger, &claims, &client, policy, &metrics)?;
+        let sources = Sources::build(&config, &ledger, &claims, (&client, &refusals), policy, &metrics)?;
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());

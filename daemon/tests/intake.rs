@@ -119,7 +119,7 @@ async fn a_message_larger_than_any_could_be_when_the_daemon_connected_is_taken_i
 #[tokio::test]
 async fn a_source_that_takes_nothing_is_not_ready_and_says_why() {
     tokio::join!(
-        without_a_right("$JS.API.CONSUMER.MSG.NEXT.>", "the server delivers none"),
+        without_a_right("$JS.API.CONSUMER.MSG.NEXT.>", "Permissions Violation"),
         without_a_right("$KV.HARK_JOBS.>", "the bucket HARK_JOBS does not answer"),
     );
 }

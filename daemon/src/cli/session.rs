@@ -8,6 +8,7 @@ use async_nats::Client;
 use super::Exit;
 use crate::config::Config;
 use crate::publish::{ConnectError, Patience, connect};
+use crate::source::nats::Refusals;
 
 /// Reads the config.
 ///
@@ -34,7 +35,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
 /// # Errors
 /// 69 when no server answers, 78 when the config names what cannot be read.
 pub async fn open(config: &Config) -> Result<Client, Exit> {
-    connect(&config.nats, Patience::Once).await.map_err(|error: ConnectError| {
+    connect(&config.nats, Patience::Once, Refusals::default()).await.map_err(|error: ConnectError| {
         if error.is_configuration() {
             Exit::Config(error.to_string())
         } else {

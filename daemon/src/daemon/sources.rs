@@ -40,7 +40,7 @@ impl Sources {
         config: &Config,
         ledger: &Ledger,
         claims: &Claims,
-        client: &async_nats::Client,
+        (client, refusals): (&async_nats::Client, &nats::Refusals),
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -66,6 +66,7 @@ impl Sources {
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
                         context: async_nats::jetstream::new(client.clone()),
+                        refusals: refusals.clone(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
                         step_in: step_in(publish::Fence::new(client.clone(), &config.nats, claims.clone())),

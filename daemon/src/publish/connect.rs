@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use tracing::{info, warn};
 
 use crate::config::{Nats, Secret};
+use crate::source::nats::Refusals;
 
 /// Notices a server that stopped answering within half a minute; the client's own minute is long for a daemon.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -48,11 +49,11 @@ impl ConnectError {
 }
 
 /// Connects as `[nats]` says. A connection that breaks later mends itself, for as long as the client lives; what happens to it is
-/// logged.
+/// logged, and what the server refuses told to `refusals`.
 ///
 /// # Errors
 /// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or lets us in.
-pub async fn connect(nats: &Nats, patience: Patience) -> Result<Client, ConnectError> {
+pub async fn connect(nats: &Nats, patience: Patience, refusals: Refusals) -> Result<Client, ConnectError> {
     let servers = addresses(&nats.servers)?;
     let names = names(&servers);
     let mut options = with_credentials(with_user_of(ConnectOptions::new(), &servers), nats)
@@ -60,7 +61,7 @@ pub async fn connect(nats: &Nats, patience: Patience) -> Result<Client, ConnectE
         .name("harkd")
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(wait_before_round)
-        .event_callback(reporter(names.clone()));
+        .event_callback(reporter(names.clone(), refusals));
     if patience == Patience::Forever {
         options = options.retry_on_initial_connect();
     }
@@ -156,7 +157,10 @@ fn wait_before_round(round: usize) -> Duration {
 }
 
 /// Logs what happens to the connection. The client reports every failed round; a log wants the first, and a reminder.
-fn reporter(servers: String) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+fn reporter(
+    servers: String,
+    refusals: Refusals,
+) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     let failed_rounds = Arc::new(AtomicU32::new(0));
     move |event| {
         match event {
@@ -170,7 +174,10 @@ fn reporter(servers: String) -> impl Fn(Event) -> std::future::Ready<()> + Send 
                     warn!(%servers, %error, "NATS does not answer, trying on");
                 }
             }
-            Event::ServerError(error) => warn!(%servers, %error, "NATS server refused something"),
+            Event::ServerError(error) => {
+                refusals.heard(&error.to_string());
+                warn!(%servers, %error, "NATS server refused something");
+            }
             Event::SlowConsumer(subscription) => {
                 warn!(subscription, "messages from NATS arrive faster than they are read")
             }
@@ -212,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn names_the_server_that_does_not_answer() {
         let nats = Nats { servers: vec!["nats://127.0.0.1:1".into()], ..Nats::default() };
-        let error = connect(&nats, Patience::Once).await.unwrap_err();
+        let error = connect(&nats, Patience::Once, Refusals::default()).await.unwrap_err();
         assert!(error.to_string().starts_with("no NATS server at 127.0.0.1:1: "), "{error}");
         assert!(!error.is_configuration());
     }
@@ -220,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn names_the_secret_file_that_is_missing() {
         let nats = Nats { token_file: "/nowhere/token".into(), ..Nats::default() };
-        let error = connect(&nats, Patience::Once).await.unwrap_err();
+        let error = connect(&nats, Patience::Once, Refusals::default()).await.unwrap_err();
         assert!(error.to_string().starts_with("reading nats.token_file /nowhere/token: "), "{error}");
         assert!(error.is_configuration());
     }

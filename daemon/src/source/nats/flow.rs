@@ -117,7 +117,7 @@ impl Flow {
         match &self.left {
             Some((_, reason)) => Err(format!("messages are left for later: {reason}")),
             None if self.refused >= REFUSED => {
-                Err(format!("the server refuses requests for messages ({}); see its consumer", self.refusal))
+                Err(format!("the server refuses requests for messages ({}); see its consumer and the user's rights", self.refusal))
             }
             None if self.starved >= STARVED => Err(
                 "messages wait in the stream and the server delivers none; see whether its user may publish to $JS.API.CONSUMER.MSG.NEXT.>, and \

@@ -38,6 +38,7 @@ use self::flow::Flow;
 use self::held::Held;
 pub use self::held::Slots;
 use self::pull::Pull;
+pub use self::pull::Refusals;
 pub use self::share::{Claims, Standing};
 use self::take::NotTaken;
 pub use self::takeover::{StepIn, Told};
@@ -70,6 +71,7 @@ pub struct Subject {
     /// The daemon's own stream of audio is made where it is absent; another one has to exist.
     own_stream: bool,
     context: Context,
+    refusals: Refusals,
     ledger: Ledger,
     claims: Claims,
     step_in: StepIn,
@@ -86,6 +88,8 @@ pub struct Subject {
 pub struct Surroundings {
     pub nats: Nats,
     pub context: Context,
+    /// What is refused on its connection.
+    pub refusals: Refusals,
     pub ledger: Ledger,
     pub claims: Claims,
     /// How a job that another daemon had is gone on with in the stream of events.
@@ -121,6 +125,7 @@ impl Subject {
             stream,
             own_stream,
             context: around.context,
+            refusals: around.refusals,
             ledger: around.ledger,
             claims: around.claims,
             step_in: around.step_in,
@@ -221,10 +226,11 @@ impl Subject {
             let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let connection = self.connection();
             let (messages, bytes) = (free.min(flow.at_a_time()), flow.bytes(room.max(largest)));
-            let mut pull = match Pull::ask(consumer, self.context.clone(), messages, bytes).await {
-                Ok(pull) => pull,
-                Err(reason) => return Ok(reason),
-            };
+            let mut pull =
+                match Pull::ask(consumer, self.context.clone(), &self.refusals, messages, bytes).await {
+                    Ok(pull) => pull,
+                    Err(reason) => return Ok(reason),
+                };
             let (mut is_quiet, mut took_any) = (true, false);
             loop {
                 let next = tokio::select! {

@@ -11,6 +11,8 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver};
 use tokio::time::{Instant, sleep_until};
 
 /// How long a request stays open at the server. No heartbeats: what the server says at its end is enough.
@@ -22,6 +24,25 @@ const LATE: Duration = Duration::from_secs(5);
 /// A message may block a line for less than this: then its pings are missed, and the client connects anew.
 const LATEST: Duration = Duration::from_secs(60);
 
+/// What the server says it refuses: of a request without the right to make it, this is all that is heard. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Refusals(broadcast::Sender<String>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        // Whoever misses some finds out by waiting in vain.
+        Refusals(broadcast::Sender::new(64))
+    }
+}
+
+impl Refusals {
+    /// The server has said so.
+    pub fn heard(&self, words: &str) {
+        // Nobody may be asking for anything.
+        let _ = self.0.send(words.to_owned());
+    }
+}
+
 /// Messages that were asked for.
 pub(super) struct Pull<'a> {
     consumer: &'a PullConsumer,
@@ -29,6 +50,9 @@ pub(super) struct Pull<'a> {
     messages: Subscriber,
     left: usize,
     late: Instant,
+    refusals: Receiver<String>,
+    /// How the subject of the request ends in the server's words.
+    named: String,
 }
 
 impl<'a> Pull<'a> {
@@ -39,6 +63,7 @@ impl<'a> Pull<'a> {
     pub(super) async fn ask(
         consumer: &'a PullConsumer,
         context: Context,
+        refusals: &Refusals,
         messages: usize,
         bytes: usize,
     ) -> Result<Self, String> {
@@ -51,9 +76,12 @@ impl<'a> Pull<'a> {
             expires: Some(EXPIRES),
             ..BatchConfig::default()
         };
+        let refusals = refusals.0.subscribe();
+        let info = consumer.cached_info();
+        let named = format!(".CONSUMER.MSG.NEXT.{}.{}\"", info.stream_name, info.name);
         consumer.request_batch(request, inbox).await.map_err(|error| error.to_string())?;
         let late = Instant::now() + EXPIRES + LATE;
-        Ok(Pull { consumer, context, messages: subscriber, left: messages, late })
+        Ok(Pull { consumer, context, messages: subscriber, left: messages, late, refusals, named })
     }
 
     /// The next message, or the server's words where it gives none; nothing when the request is over.
@@ -65,6 +93,7 @@ impl<'a> Pull<'a> {
             // What has come is taken first.
             biased;
             message = self.messages.next() => message?,
+            refusal = named(&self.named, &mut self.refusals) => return Some(Err(refusal)),
             () = nothing_is_on_its_way(self.consumer, self.late) => return None,
         };
         match message.status {
@@ -74,6 +103,17 @@ impl<'a> Pull<'a> {
             }
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => None,
             Some(status) => Some(Err(format!("{status} {}", message.description.unwrap_or_default()))),
+        }
+    }
+}
+
+/// Waits for a refusal that names this subject.
+async fn named(subject: &str, refusals: &mut Receiver<String>) -> String {
+    loop {
+        match refusals.recv().await {
+            Ok(words) if words.contains(subject) => return words,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
