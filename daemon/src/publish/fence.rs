@@ -102,7 +102,8 @@ impl Fence {
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
         headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
         let body = serde_json::to_vec(event).map_err(|error| error.to_string())?.into();
-        let body = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await?;
+        let fitted = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await;
+        let body = fitted.map_err(|unfit| unfit.to_string())?;
         let message = PublishMessage::build().headers(headers).payload(body);
         let subject = self.subjects.event(&kind, &event.source, event.job);
         let sent = self.context.send_publish(subject, message).await;

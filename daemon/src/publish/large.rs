@@ -54,6 +54,23 @@ impl Largest {
     }
 }
 
+/// Why an event cannot be stored for now.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// What would be left out of it has no place.
+    #[error("{0}")]
+    NoPlace(String),
+    /// Less is taken than its frame has: that is so of every other event too.
+    #[error("{0}")]
+    NoFrame(String),
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Self {
+        Unfit::NoPlace(reason)
+    }
+}
+
 /// Whether a body fits into a message of `largest` bytes as it is.
 pub fn fits(body: &Bytes, largest: usize) -> bool {
     body.len() <= limit(largest)
@@ -62,7 +79,7 @@ pub fn fits(body: &Bytes, largest: usize) -> bool {
 /// The body of an event, made to fit into a message of `largest` bytes.
 ///
 /// # Errors
-/// A sentence, when the object store does not take the segments now.
+/// When the object store does not take the segments now, or no event fits.
 pub async fn fit(
     context: &Context,
     nats: &Nats,
@@ -70,7 +87,7 @@ pub async fn fit(
     kind: &str,
     body: &Bytes,
     largest: usize,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, Unfit> {
     if fits(body, largest) {
         return Ok(body.clone());
     }
@@ -88,11 +105,11 @@ pub async fn fit(
     }
     match abridged(event, &kind, limit)? {
         Some(body) => Ok(body.into()),
-        None => Err(format!(
+        None => Err(Unfit::NoFrame(format!(
             "an event of {} bytes cannot be cut to fit a message of {largest} bytes; raise max_msg_size of the stream, or max_payload of the \
              server and restart it: a reload does not tell those who are connected",
             body.len()
-        )),
+        ))),
     }
 }
 

@@ -16,7 +16,7 @@ use super::{ACK_TIMEOUT, Outbox};
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
 use crate::publish::fence::told;
-use crate::publish::large;
+use crate::publish::large::{self, Unfit};
 use crate::publish::stream::ensure_event_streams;
 use crate::publish::subject::headers;
 use crate::source::nats::Standing;
@@ -30,7 +30,7 @@ pub(super) enum Delivered {
     Stored(u64),
     /// The job is no longer ours, and the row is gone.
     Gone,
-    /// It is too large to be stored as it is, and what would be left out has no place now. It cannot wait here: some of them would take
+    /// It is too large to be stored as it is for now. It cannot wait here: some of them would take
     /// all the room, and nobody's events would leave.
     Unfit,
 }
@@ -87,9 +87,13 @@ impl Outbox {
                     pause = (pause * 2).min(Duration::from_secs(2));
                     continue;
                 }
-                Err(Refusal::Unfit(reason)) => {
-                    if self.unfit.is_time() {
-                        warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox, the others go on");
+                Err(Refusal::Unfit(unfit)) => {
+                    match unfit {
+                        Unfit::NoFrame(reason) => self.say_waiting(&reason),
+                        Unfit::NoPlace(reason) if self.unfit.is_time() => {
+                            warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox, the others go on");
+                        }
+                        Unfit::NoPlace(_) => {}
                     }
                     return Ok((row, Delivered::Unfit));
                 }
@@ -299,8 +303,8 @@ enum Refusal {
     OutOfOrder,
     /// Nobody answers on its subject.
     NoStream,
-    /// It does not fit into a message, and what would be left out has no place now.
-    Unfit(String),
+    /// It does not fit into a message.
+    Unfit(Unfit),
     /// Anything that may pass.
     NotNow(String),
 }
