@@ -387,6 +387,21 @@ async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {
     assert_eq!(origin(&jobs[0]), watched.path("c.wav"));
 }
 
+/// As a move to this filesystem from another is: a copy, and the original goes.
+#[tokio::test]
+async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_read() {
+    let large = |path: &Path| File::create(path).unwrap().set_len(1 << 30).unwrap();
+    let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(20)));
+    watched.start().await;
+    large(&watched.path("a.wav"));
+    watched.becomes("SELECT count(*) FROM job", 1).await;
+    large(&watched.path("b.wav"));
+    fs::remove_file(watched.path("a.wav")).unwrap();
+    watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/b.wav'", 1).await;
+    let jobs = watched.jobs().await;
+    assert_eq!((jobs.len(), origin(&jobs[0])), (1, watched.path("b.wav").as_path()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
     let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;

@@ -12,7 +12,7 @@ const MOST_MISSING: usize = 10_000;
 
 impl Scan {
     /// Forgets files that were missing at the last full scan and still are. In between, whoever moved one has had the time to be
-    /// found; so a row stays while a file of its size has not stood still.
+    /// found; so a row stays while a file of its size is not taken in.
     pub(super) async fn forget_gone(&mut self, met: u64, devices: HashSet<u64>) -> Result<(), ScanError> {
         let source = self.around.destination.source.clone();
         let counted = source.clone();
@@ -40,7 +40,7 @@ impl Scan {
                 if !devices.contains(&known.identity.dev) {
                     continue;
                 }
-                if self.missing.contains(&known.path) && !self.settling.has_size(known.identity.size) {
+                if self.missing.contains(&known.path) && !self.awaits_size(known.identity.size) {
                     gone.push(known);
                 } else if missing.len() < MOST_MISSING {
                     missing.insert(known.path);

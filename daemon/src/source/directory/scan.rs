@@ -3,7 +3,7 @@
 //! Everything here is bounded: files are listed and compared a piece at a time, a few are read at once, those that have not stood still
 //! wait in a table of limited size, and what does not fit anywhere is met again by the next scan.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ pub struct Scan {
     /// While the first scan goes on: when the folder was first watched.
     pub(super) first: Option<First>,
     reading: JoinSet<Result<Read, LedgerError>>,
-    in_flight: HashSet<PathBuf>,
+    /// Being read, with their sizes.
+    in_flight: HashMap<PathBuf, u64>,
     pub(super) missing: HashSet<PathBuf>,
     pub(super) complaints: Complaints,
     said_no_lease: bool,
@@ -126,7 +127,7 @@ impl Scan {
             settling: Settling::new(settle, !is_network, MOST_WAITING),
             first: since.map(|since_ns| First { since_ns, files: 0, bytes: 0 }),
             reading: JoinSet::new(),
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
             missing: HashSet::new(),
             complaints: Complaints::default(),
             said_no_lease: false,
@@ -288,7 +289,7 @@ impl Scan {
         for (found, compared) in compared {
             match compared {
                 Compared::Known => self.settling.forget(&found.path),
-                Compared::Fresh(_) if self.in_flight.contains(&found.path) => {}
+                Compared::Fresh(_) if self.in_flight.contains_key(&found.path) => {}
                 Compared::Fresh(twins) if twins.is_empty() => fresh.push(found),
                 Compared::Remounted(known) => perhaps_moved.push((found, vec![known])),
                 Compared::Fresh(twins) => perhaps_moved.push((found, twins)),
@@ -323,7 +324,7 @@ impl Scan {
                 piece.is_empty() || (piece.len() < READ_FILES && fits)
             }) {
                 bytes += found.stamp.identity.size;
-                self.in_flight.insert(found.path.clone());
+                self.in_flight.insert(found.path.clone(), found.stamp.identity.size);
                 piece.push(found);
             }
             while self.reading.len() >= READERS {
@@ -336,6 +337,11 @@ impl Scan {
             self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop));
         }
         Ok(())
+    }
+
+    /// Whether a file of this size may be a copy of one that has just gone: it has not stood still, or is being read.
+    pub(super) fn awaits_size(&self, size: u64) -> bool {
+        self.settling.has_size(size) || self.in_flight.values().any(|of| *of == size)
     }
 
     fn absorb(&mut self, read: Read) {
