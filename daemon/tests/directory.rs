@@ -403,6 +403,29 @@ async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_moved_file_is_followed_while_others_may_not_come_in() {
+    let watched = Watched::started(|_| {}).await;
+    write(&watched.path("0.wav"), "moved about");
+    watched.jobs_become(1).await;
+    watched.ledger.admit(0);
+    write(&watched.path("new.wav"), "before the door");
+    // The scan comes to the new one meanwhile.
+    for number in 0..8 {
+        let (from, to) =
+            (watched.path(&format!("{number}.wav")), watched.path(&format!("{}.wav", number + 1)));
+        fs::rename(from, &to).unwrap();
+        let began = Instant::now();
+        while origin(&watched.jobs().await[0]) != to {
+            assert!(began.elapsed() < CEILING, "the job is not told of {}", to.display());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(watched.jobs().await.len(), 1);
+    watched.ledger.admit(u64::MAX);
+    assert_eq!(origin(&watched.jobs_become(2).await[1]), watched.path("new.wav"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
     let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
     write(&watched.path("a.wav"), "said twice");

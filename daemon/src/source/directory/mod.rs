@@ -226,6 +226,7 @@ impl Directory {
         loop {
             let wanted = scan.settling.crowded().map_or(next, |due| next.min(due.into())).max(rested);
             let due = scan.settling.next_due().map_or(wanted, |due| Instant::from(due).max(gathered));
+            let admitted = scan.admitted();
             let looked = tokio::select! {
                 biased;
                 () = sleep_until(wanted) => {
@@ -242,6 +243,11 @@ impl Directory {
                     looked
                 }
                 read = scan.read() => read,
+                () = admitted => {
+                    scan.turned_away = false;
+                    next = Instant::now();
+                    Ok(())
+                }
                 hints = &mut hinted => {
                     hinted = Box::pin(self::hints(watch));
                     if hints.everything {

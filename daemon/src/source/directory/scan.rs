@@ -94,6 +94,8 @@ pub struct Scan {
     pub(super) complaints: Complaints,
     said_no_lease: bool,
     is_network: bool,
+    /// Files wait for the door to open, see [`Scan::admitted`].
+    pub turned_away: bool,
     /// Some folder gives no hints.
     pub hintless: bool,
 }
@@ -132,6 +134,7 @@ impl Scan {
             complaints: Complaints::default(),
             said_no_lease: false,
             is_network,
+            turned_away: false,
             hintless: is_network,
         })
     }
@@ -233,6 +236,17 @@ impl Scan {
         Ok(())
     }
 
+    /// Waits until files may come in that were turned away; for ever, if there are none. The next full scan meets them.
+    pub fn admitted(&self) -> impl Future<Output = ()> + use<> {
+        let ledger = self.turned_away.then(|| self.around.ledger.clone());
+        async move {
+            match ledger {
+                Some(ledger) => ledger.admitted().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Returns how many of the files that it met the ledger knows by path.
     async fn walk(&mut self, folder: &Path, devices: &mut HashSet<u64>) -> Result<u64, ScanError> {
         let (choice, watch) = (Arc::clone(&self.around.choice), self.around.watch.clone());
@@ -313,10 +327,15 @@ impl Scan {
         Ok(met)
     }
 
-    /// Reads files and takes them in, a few pieces at a time; waits while too many are being read.
+    /// Reads files and takes them in, a few pieces at a time; waits while too many are being read. Where nothing more may come in they wait
+    /// where they lie, and the scan goes on: what was moved has to be followed all the same.
     async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
+            if !*self.around.ledger.admission().borrow() {
+                self.turned_away = true;
+                return Ok(());
+            }
             let mut bytes = 0;
             let mut piece = Vec::new();
             while let Some(found) = ready.next_if(|found| {
@@ -330,8 +349,6 @@ impl Scan {
             while self.reading.len() >= READERS {
                 self.read().await?;
             }
-            // Files wait where they lie.
-            self.around.ledger.admitted().await;
             let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
             let stop = self.around.stop.clone();
             self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop));
@@ -339,9 +356,9 @@ impl Scan {
         Ok(())
     }
 
-    /// Whether a file of this size may be a copy of one that has just gone: it has not stood still, or is being read.
+    /// Whether a file of this size may be a copy of one that has just gone: it has not stood still, may not come in, or is being read.
     pub(super) fn awaits_size(&self, size: u64) -> bool {
-        self.settling.has_size(size) || self.in_flight.values().any(|of| *of == size)
+        self.turned_away || self.settling.has_size(size) || self.in_flight.values().any(|of| *of == size)
     }
 
     fn absorb(&mut self, read: Read) {
