@@ -186,10 +186,16 @@ async fn a_first_start_waits_for_room_too() {
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls").small_disk("state", SMALL);
     setup.disk("state").fill();
     let mut hark = setup.launch().await;
-    wait_until("the daemon to say what it waits for", CEILING, async || {
-        hark.log().contains("make room on it")
-    })
-    .await;
+    let says_so = async |hark: &Hark, times: usize| {
+        wait_until("the daemon to say what it waits for", CEILING, async || {
+            hark.log().matches("make room on it").count() == times
+        })
+        .await;
+    };
+    says_so(&hark, 1).await;
+    assert!(hark.stop().await.success(), "it stops while it waits");
+    hark.kill_and_launch();
+    says_so(&hark, 2).await;
     hark.disk("state").empty();
     hark.ready().await;
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));

@@ -30,9 +30,13 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
         .build()
         .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
-        // From here on: a signal that comes while the daemon is built is heard when it runs.
         let stop = stop();
-        let daemon = Daemon::build(config, file).await?;
+        tokio::pin!(stop);
+        // On a full disk, or for a ledger that has to be checked, this takes its time. Nothing is under way yet.
+        let daemon = tokio::select! {
+            daemon = Daemon::build(config, file) => daemon?,
+            () = &mut stop => return Ok(()),
+        };
         daemon.run(stop).await
     });
     // Blocking reads that hang (a dead network file system) do not keep the process from ending.
