@@ -1,6 +1,7 @@
 //! What a scan has to say to the operator, once each.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tracing::warn;
@@ -51,15 +52,75 @@ impl Scan {
             }
             Trouble::List(folder, error) => {
                 self.hintless = true;
-                let (folder, remedy) = (folder.display().to_string(), remedy(error));
+                let (name, remedy) = (folder.display().to_string(), remedy(error));
                 let message = format!(
-                    "listing {folder}: {error}; {remedy}; until then nothing that comes into it is heard"
+                    "listing {name}: {error}; {remedy}; until then nothing that comes into it is heard"
                 );
-                (folder, message)
+                // A folder below that we may not read (lost+found), or that lies too deep, is somebody's choice; a broken filesystem is nobody's.
+                let is_chosen =
+                    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidFilename);
+                if !is_chosen || *folder == self.around.choice.root {
+                    self.seen = Err(message.clone());
+                }
+                (name, message)
             }
         };
         if self.complaints.is_first(key) {
             warn!(source, "{message}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::Existing;
+    use crate::http::metrics::Metrics;
+    use crate::job::ledger::Ledger;
+    use crate::source::directory::intake::Destination;
+    use crate::source::directory::scan::Surroundings;
+    use crate::source::directory::walk::Choice;
+
+    async fn scan_of(root: &Path, ledger: Ledger) -> Scan {
+        let around = Surroundings {
+            destination: Destination { source: "calls".into(), route: "default".into(), puts_away: false },
+            choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], true).unwrap()),
+            existing: Existing::Skip,
+            price: 0.0,
+            ledger,
+            metrics: Metrics::new(),
+            watch: None,
+            stop: CancellationToken::new(),
+        };
+        Scan::begin(around, Duration::ZERO, false).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_breaks_off_is_said_until_a_scan_has_seen_all() {
+        const EIO: i32 = 5;
+        const EACCES: i32 = 13;
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("calls");
+        std::fs::create_dir(&root).unwrap();
+        let mut scan = scan_of(&root, Ledger::open(&disk.path().join("state")).unwrap()).await;
+        let below = root.join("lost+found");
+        scan.complain_of(&Trouble::List(below.clone(), Error::from_raw_os_error(EACCES)));
+        assert_eq!(scan.seen, Ok(()));
+        for trouble in [
+            Trouble::List(below, Error::from_raw_os_error(EIO)),
+            Trouble::List(root.clone(), Error::from_raw_os_error(EIO)),
+            Trouble::List(root, Error::from_raw_os_error(EACCES)),
+        ] {
+            scan.complain_of(&trouble);
+            assert!(scan.seen.clone().unwrap_err().starts_with("listing "), "{trouble:?}");
+            scan.everything().await.unwrap();
+            assert_eq!(scan.seen, Ok(()));
         }
     }
 }

@@ -208,16 +208,21 @@ impl Directory {
         info!(source, path = %root.display(), is_network, "watching");
         tell(watching, Ok(()));
         match watch {
-            None => self.look(&mut scan, None).await,
+            None => self.look(&mut scan, None, watching).await,
             Some(watch) => tokio::select! {
                 error = watch.follow() => Err(ScanError::Folder { path: root.clone(), error }),
-                ended = self.look(&mut scan, Some(&watch)) => ended,
+                ended = self.look(&mut scan, Some(&watch), watching) => ended,
             },
         }
     }
 
     /// Looks whenever there is a reason to, until it cannot.
-    async fn look(&self, scan: &mut Scan, watch: Option<&Watch>) -> Result<Infallible, ScanError> {
+    async fn look(
+        &self,
+        scan: &mut Scan,
+        watch: Option<&Watch>,
+        watching: &sync::watch::Sender<Result<(), String>>,
+    ) -> Result<Infallible, ScanError> {
         // When the next full scan is wanted, and not before when it may begin: hints that never end leave the machine some rest.
         let mut next = Instant::now();
         let mut rested = next;
@@ -257,6 +262,7 @@ impl Directory {
                 }
             };
             looked?;
+            tell(watching, scan.seen.clone());
         }
     }
 

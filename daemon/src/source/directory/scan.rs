@@ -98,6 +98,8 @@ pub struct Scan {
     pub turned_away: bool,
     /// Some folder gives no hints.
     pub hintless: bool,
+    /// Whether the last full scan has seen all that is there; else why not.
+    pub seen: Result<(), String>,
 }
 
 /// What the ledger says about a file.
@@ -136,6 +138,7 @@ impl Scan {
             is_network,
             turned_away: false,
             hintless: is_network,
+            seen: Ok(()),
         })
     }
 
@@ -145,6 +148,7 @@ impl Scan {
     /// When the folder itself is not there or cannot be read, or the ledger is closed.
     pub async fn everything(&mut self) -> Result<(), ScanError> {
         self.settling.scanned();
+        self.seen = Ok(());
         let root = self.around.choice.root.clone();
         let mut devices = HashSet::from([look_into(&root).await?.dev()]);
         let met = self.walk(&root, &mut devices).await?;
