@@ -39,6 +39,13 @@ impl Slots {
     }
 }
 
+/// A message that waits: its place in the stream, and what tells the server of it, as of its last delivery.
+#[derive(Clone)]
+pub(super) struct Sign {
+    pub(super) sequence: u64,
+    pub(super) acker: Arc<Acker>,
+}
+
 /// The messages at hand, by job.
 #[derive(Default)]
 pub(super) struct Held {
@@ -51,15 +58,20 @@ pub(super) struct Held {
 /// What is at hand of a job.
 #[derive(Default)]
 struct Holding {
-    /// Several, where the same message was delivered again, or another one with the same id.
-    signs: Vec<Arc<Acker>>,
+    /// Several, where there is another message with the same id.
+    signs: Vec<Sign>,
     /// Its task is at the service.
     is_task: bool,
 }
 
 impl Held {
-    pub(super) fn hold(&self, job: Uuid, acker: Arc<Acker>) {
-        self.lock().entry(job).or_default().signs.push(acker);
+    /// A message that was delivered again takes the place of its former delivery: where no sign reaches the server, a long task would
+    /// gather one every `ack_wait`.
+    pub(super) fn hold(&self, job: Uuid, sign: Sign) {
+        let mut by_job = self.lock();
+        let signs = &mut by_job.entry(job).or_default().signs;
+        signs.retain(|former| former.sequence != sign.sequence);
+        signs.push(sign);
     }
 
     /// Says when the stream was made. A stream that was deleted and made again counts from one: an acknowledgement or a sign of progress
@@ -71,7 +83,7 @@ impl Held {
         }
     }
 
-    pub(super) fn release(&self, job: Uuid) -> Vec<Arc<Acker>> {
+    pub(super) fn release(&self, job: Uuid) -> Vec<Sign> {
         let holding = self.lock().remove(&job).unwrap_or_default();
         self.released.notify_one();
         holding.signs
@@ -136,7 +148,7 @@ impl Held {
         }
         let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
         for sign in signs {
-            if let Err(error) = sign.ack_with(AckKind::Progress).await {
+            if let Err(error) = sign.acker.ack_with(AckKind::Progress).await {
                 debug!(%job, %error, "a sign of progress did not leave; the message may be delivered again");
             }
         }
@@ -150,7 +162,23 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::jetstream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_message_is_held_once_however_often_it_comes() {
+        // Nobody answers there, and nobody need.
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let context = jetstream::new(options.connect("127.0.0.1:1").await.unwrap());
+        let (held, job) = (Held::default(), Uuid::now_v7());
+        for sequence in [7, 8, 7, 7] {
+            let acker = Arc::new(Acker::new(context.clone(), None));
+            held.hold(job, Sign { sequence, acker });
+        }
+        let sequences: Vec<u64> = held.release(job).iter().map(|sign| sign.sequence).collect();
+        assert_eq!(sequences, [8, 7]);
+    }
 
     #[test]
     fn tasks_at_the_service_leave_the_slots_to_those_that_wait_for_it() {

@@ -160,8 +160,8 @@ impl Subject {
     /// acknowledgement that is lost is made up for at the next delivery.
     pub async fn settle(&self, job: Uuid, bad_input: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
-        for acker in self.held.release(job) {
-            if let Err(error) = acker.double_ack_with(kind).await {
+        for sign in self.held.release(job) {
+            if let Err(error) = sign.acker.double_ack_with(kind).await {
                 warn!(%job, %error, "the message's acknowledgement was not confirmed; it may be delivered once more");
             }
         }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::claim::{self, Claim, Verdict};
 use super::consumer::ACK_WAIT;
+use super::held::Sign;
 use super::message::{Input, Said, bad};
 use super::share::is_settled;
 use super::{Subject, Unconfirmed, Watching, spool};
@@ -65,7 +66,7 @@ impl Subject {
             }
         };
         let (message, acker) = message.split();
-        let acker = Arc::new(acker);
+        let sign = Sign { sequence, acker: Arc::new(acker) };
         let place = self.place(sequence, published.unix_timestamp_nanos());
         trace!(source = self.config.name, place, delivery, "received");
         let key = self.intake_key(said.message_id.as_deref(), &place);
@@ -100,12 +101,12 @@ impl Subject {
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some(job)) => {
                 debug!(job = %job.id, place, "delivered again");
-                return Ok(self.join(job.id, acker).await?);
+                return Ok(self.join(job.id, sign).await?);
             }
-            (Verdict::Over, known) => return Ok(self.acknowledge(&claim, known, acker).await?),
+            (Verdict::Over, known) => return Ok(self.acknowledge(&claim, known, sign).await?),
             (Verdict::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message of the same id");
-                later(&acker).await;
+                later(&sign.acker).await;
                 return Ok(());
             }
             (Verdict::Stale, _) => return Ok(()),
@@ -114,28 +115,28 @@ impl Subject {
                 let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "a message of the same id is being taken in");
-                    later(&acker).await;
+                    later(&sign.acker).await;
                     return Ok(());
                 };
                 // Another source of ours may have taken it in since we looked.
                 if verdict == Verdict::Mine
                     && let Some(job) = self.known(&key).await?
                 {
-                    return Ok(self.join(job.id, acker).await?);
+                    return Ok(self.join(job.id, sign).await?);
                 }
                 self.claims.let_go(claim.job).await?;
                 let inputs = (said, input);
                 let (job, refusal) =
                     self.job(claim.job, sequence, inputs, &message.payload, watching).await?;
                 let job = Job { ticket: Some(ticket), ..job };
-                return Ok(self.take_over(&claim, key, job, refusal, acker).await?);
+                return Ok(self.take_over(&claim, key, job, refusal, sign).await?);
             }
         }
         let (mut job, refusal) =
             self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
         job.ticket = Some(ticket);
         let policy = self.policy;
-        self.held.hold(job.id, acker);
+        self.held.hold(job.id, sign);
         let taken = self
             .ledger
             .write({
@@ -165,8 +166,8 @@ impl Subject {
             // Two deliveries side by side: the other one was quicker.
             Taken::Known(known) => {
                 spool::remove(&self.state_directory, job.id).await;
-                for acker in self.held.release(job.id) {
-                    self.join(known.id, acker).await?;
+                for sign in self.held.release(job.id) {
+                    self.join(known.id, sign).await?;
                 }
                 Ok(())
             }
@@ -183,9 +184,9 @@ impl Subject {
     }
 
     /// A message of a job that is known: waits with it, or is acknowledged if it is over.
-    async fn join(&self, job: Uuid, acker: Arc<Acker>) -> Result<(), LedgerError> {
+    async fn join(&self, job: Uuid, sign: Sign) -> Result<(), LedgerError> {
         // Held first, then looked at: a job that settles in between finds the message, or is found settled.
-        self.held.hold(job, acker);
+        self.held.hold(job, sign);
         match self.ledger.find(job).await? {
             Some(known) if is_settled(&known) => self.settle(job, false).await,
             Some(known) => {
@@ -200,18 +201,13 @@ impl Subject {
     }
 
     /// A message whose job is over: waits for our own settling of it, or is acknowledged.
-    async fn acknowledge(
-        &self,
-        claim: &Claim,
-        known: Option<Job>,
-        acker: Arc<Acker>,
-    ) -> Result<(), LedgerError> {
+    async fn acknowledge(&self, claim: &Claim, known: Option<Job>, sign: Sign) -> Result<(), LedgerError> {
         match known {
-            Some(job) if self.claims.is_mine(claim) => return self.join(job.id, acker).await,
+            Some(job) if self.claims.is_mine(claim) => return self.join(job.id, sign).await,
             Some(job) if !is_settled(&job) => self.claims.let_go(job.id).await?,
             _ => {}
         }
-        self.held.hold(claim.job, acker);
+        self.held.hold(claim.job, sign);
         self.settle(claim.job, false).await;
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream::message::Acker;
 use futures::future::BoxFuture;
 use hark_sdk::event::{Body, Event, Fault, TranscriptFinal};
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use tracing::{info, warn};
 
 use super::Subject;
 use super::claim::Claim;
+use super::held::Sign;
 use crate::job::ledger::{LedgerError, intake, jobs};
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Duty, Job, Plan, State, Transcript};
@@ -63,7 +63,7 @@ impl Subject {
         key: String,
         job: Job,
         refusal: Option<Fault>,
-        acker: Arc<Acker>,
+        sign: Sign,
     ) -> Result<(), LedgerError> {
         let job = claim.resume(job);
         let told = match (self.step_in)(job.clone()).await {
@@ -80,14 +80,14 @@ impl Subject {
             if let Err(unconfirmed) = self.claims.write(&over).await {
                 warn!(job = %over.id, %unconfirmed, "other daemons do not know that this job is over");
             }
-            self.held.hold(over.id, acker);
+            self.held.hold(over.id, sign);
             self.settle(over.id, false).await;
             return Ok(());
         }
         let stream_seq = told.stream_seq;
         let job = go_on(job, told, claim.plan());
         info!(job = %job.id, source = job.source, sequence = job.sequence, duty = job.state.duty().as_str(), "taken over");
-        self.held.hold(job.id, acker);
+        self.held.hold(job.id, sign);
         self.held.mark(job.id, matches!(job.state, State::Submitted { .. }));
         let (id, policy) = (job.id, self.policy);
         let adopted = self.ledger.write(move |connection| {
