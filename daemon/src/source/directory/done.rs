@@ -30,6 +30,11 @@ pub enum SettleError {
     /// Deleting it failed.
     #[error("deleting {path}: {error}; its folder must be writable by harkd's user")]
     Delete { path: PathBuf, error: io::Error },
+    /// Others of the folder come first.
+    #[error(
+        "other recordings of this folder are being put away and take their time; see its filesystem and done_directory's"
+    )]
+    Waits,
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

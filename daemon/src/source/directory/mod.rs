@@ -32,8 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{self, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -68,6 +68,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often waiting for it is mentioned, in pauses.
 const ABSENT_MENTION: u32 = 60;
 
+/// Recordings of a folder that are put away at a time. Where a file server does not answer they are so for ever, and the daemon has some
+/// places for all sources together.
+const PUTTING_AWAY: usize = 8;
+
+/// How long a recording waits for such a place before it gives its own to those of other sources.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why a source cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -86,6 +93,7 @@ pub struct Directory {
     ledger: Ledger,
     metrics: Metrics,
     price: f64,
+    putting_away: Semaphore,
 }
 
 impl Directory {
@@ -102,7 +110,8 @@ impl Directory {
         let root = std::path::absolute(&config.path)
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
         let choice = Choice::new(root, &config.include, config.recursive)?;
-        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price })
+        let putting_away = Semaphore::new(PUTTING_AWAY);
+        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
     }
 
     /// Watches and scans until `stop`. `watching` hears `Ok` as soon as the folder itself is watched, before the first scan, and why
@@ -124,8 +133,10 @@ impl Directory {
     /// Does with a job's file what `when_done` says, after the job's last event is stored. May be called again.
     ///
     /// # Errors
-    /// When the file cannot be moved or deleted; the file is where it was, and another try may succeed.
+    /// When the file cannot be moved or deleted, or not yet; the file is where it was, and another try may succeed.
     pub async fn settle(&self, job: &Job, failed: bool) -> Result<(), SettleError> {
+        let place = timeout(PATIENCE, self.putting_away.acquire()).await;
+        let Ok(_place) = place else { return Err(SettleError::Waits) };
         done::settle(&self.config, &self.choice.root, &self.ledger, job, failed).await
     }
 
@@ -306,4 +317,36 @@ fn is_network(path: &Path) -> bool {
         let kind = u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default();
         NETWORK.contains(&kind)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Recording;
+    use serde_json::Map;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::Origin;
+
+    #[tokio::test]
+    async fn recordings_that_are_put_away_for_ever_keep_none_of_the_others_places() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("a.wav");
+        std::fs::write(&path, "a").unwrap();
+        let identity = crate::job::FileIdentity::of(&std::fs::symlink_metadata(&path).unwrap());
+        let config =
+            toml::from_str(&format!("name = \"calls\"\npath = {:?}\nwhen_done = \"delete\"", disk.path()));
+        let ledger = Ledger::open(&disk.path().join("state")).unwrap();
+        let directory = Directory::new(config.unwrap(), ledger, Metrics::new(), 0.0).unwrap();
+        let origin = Origin::File { path: path.clone(), identity };
+        let job = Job::new(Uuid::now_v7(), "calls", "default", origin, Recording::default(), Map::new());
+
+        let places = u32::try_from(PUTTING_AWAY).unwrap();
+        let hanging = directory.putting_away.acquire_many(places).await.unwrap();
+        let waits = timeout(2 * PATIENCE, directory.settle(&job, false)).await.expect("it waits for ever");
+        assert!(matches!(waits, Err(SettleError::Waits)), "{waits:?}");
+        drop(hanging);
+        directory.settle(&job, false).await.unwrap();
+        assert!(!path.exists());
+    }
 }
