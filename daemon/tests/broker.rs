@@ -194,6 +194,28 @@ async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_partials_that_nobody_takes() {
+    let mut nats = NatsServer::start().await;
+    let audio = wav(1.0, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest.json");
+    let heard = Input::recognized("calls", "long.wav", &audio);
+    let content = serde_json::json!({ heard.sha256: { "text": "and so on ".repeat(2_000) } });
+    std::fs::write(&manifest, content.to_string()).unwrap();
+    let flags = ["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()];
+    let service = Emulator::start(&flags).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    nats.kill();
+    hark.drop_file("calls", "long.wav", &audio);
+    wait_until("the transcript to wait", CEILING, async || {
+        LedgerRecord::read(&hark.path("state")).jobs.iter().any(|job| job.duty == "publish")
+    })
+    .await;
+    assert!(hark.stop().await.success());
+    assert!(!hark.log().contains("not everything ended in time"));
+}
+
+#[tokio::test]
 async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows() {
     let mut stage = Stage::set(&["--flash-delay", "1500ms"]).await;
     stage.drop_files(3);

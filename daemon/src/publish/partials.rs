@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_nats::connection::State as Connection;
 use hark_sdk::event::{Body, Event};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -116,7 +117,12 @@ impl Outlet {
                 },
                 () = stop.cancelled() => return,
             };
-            self.publish(&client, &subjects, &event).await;
+            tokio::select! {
+                biased;
+                () = self.publish(&client, &subjects, &event) => {}
+                // The server takes nothing, for ever perhaps.
+                () = stop.cancelled() => return,
+            }
         }
     }
 
@@ -132,6 +138,11 @@ impl Outlet {
 
     async fn publish(&self, client: &async_nats::Client, subjects: &Subjects, event: &Event) {
         let Body::TranscriptPartial(partial) = &event.body else { return };
+        // The client would keep them until it is connected again, and everybody else's requests behind them.
+        if client.connection_state() != Connection::Connected {
+            self.metrics.publish_partials_merged.inc();
+            return;
+        }
         let kind = event.kind().to_string();
         let subject = subjects.event(&kind, &event.source, event.job);
         let headers = headers(
