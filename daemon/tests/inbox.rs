@@ -214,6 +214,21 @@ async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
 }
 
 #[tokio::test]
+async fn a_large_json_message_takes_no_more_memory_than_its_bytes() {
+    let nats = NatsServer::configured("max_payload: 30MB").await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    let numbers = "0,".repeat(12 << 20);
+    let message = format!(r#"{{"url": "https://example.com/a.wav", "metadata": {{"n": [{numbers}0]}}}}"#);
+    put(&jetstream::new(nats.client().await), &[], message.into_bytes()).await;
+    assert_eq!(hark.ended_jobs(1).await[0].body["error"]["blame"], "audio");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", hark.process().id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 256 << 10, "{kilobytes} kB at most");
+}
+
+#[tokio::test]
 async fn a_message_that_came_to_two_sources_is_one_job() {
     const IDS: usize = 100;
     let nats = NatsServer::start().await;

@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use hark_sdk::event::{Blame, Fault};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 /// Metadata travels in every event of the job; more than this would crowd out the transcript.
@@ -22,6 +23,9 @@ const CONTEXT_LIMIT: usize = 64 << 10;
 
 /// A code has a handful of bytes.
 const LANGUAGE_LIMIT: usize = 64;
+
+/// A JSON message as a whole, however it writes all that. The values of a larger one would take twenty times its bytes in memory.
+const REFERENCE_LIMIT: usize = 1 << 20;
 
 /// What a sender put into a message.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -72,7 +76,7 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
     }
     let is_reference = match content_type.as_deref().map(media_type) {
         Some(media) => media == "application/json",
-        None => serde_json::from_slice::<Map<String, Value>>(payload).is_ok(),
+        None => is_object(payload),
     };
     let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
     let within_limits = within_limits(&mut said);
@@ -96,7 +100,21 @@ struct Reference {
     route: Option<String>,
 }
 
+/// Whether this is a JSON object. Costs no memory.
+fn is_object(payload: &[u8]) -> bool {
+    payload.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
 fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
+    if payload.len() > REFERENCE_LIMIT {
+        return Err(bad(
+            "BadReference",
+            format!(
+                "the JSON message has {} bytes, at most {REFERENCE_LIMIT} are taken; send audio with an audio content type",
+                payload.len()
+            ),
+        ));
+    }
     let reference: Reference = serde_json::from_slice(payload).map_err(|error| {
         // serde's text names the place and the expectation, never the content.
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -192,6 +210,18 @@ mod tests {
         for audio in [&b"RIFF...."[..], b"[1, 2]", b"7", b""] {
             assert_eq!(read(None, audio).1, Input::Audio);
         }
+    }
+
+    #[test]
+    fn a_reference_larger_than_all_that_it_may_say_is_refused_unread() {
+        let numbers = "0,".repeat(REFERENCE_LIMIT / 2);
+        let large = format!(r#" {{"url": "https://h/a", "metadata": {{"n": [{numbers}0]}}}}"#);
+        for headers in [Some(&headers(&[("Content-Type", "application/json")])), None] {
+            let (said, Input::Bad(fault)) = read(headers, large.as_bytes()) else { panic!("it was taken") };
+            assert!(fault.message.contains("at most 1048576"), "{}", fault.message);
+            assert_eq!(said, Said::default());
+        }
+        assert_eq!(read(None, &large.as_bytes()[..REFERENCE_LIMIT]).1, Input::Audio, "half of one is none");
     }
 
     #[test]
