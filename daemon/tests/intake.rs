@@ -121,6 +121,7 @@ async fn a_source_that_takes_nothing_is_not_ready_and_says_why() {
     tokio::join!(
         without_a_right("$JS.API.CONSUMER.MSG.NEXT.>", "Permissions Violation"),
         without_a_right("$KV.HARK_JOBS.>", "the bucket HARK_JOBS does not answer"),
+        without_a_right("$JS.ACK.>", "acknowledgements of messages are not confirmed"),
     );
 }
 

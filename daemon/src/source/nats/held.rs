@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
+use super::consumer::ACK_WAIT;
 use super::share::Claims;
 
 /// How often the server hears that a message is worked on; a third of the consumer's `ack_wait`, so that one lost sign does no harm.
@@ -43,6 +44,8 @@ impl Slots {
 #[derive(Clone)]
 pub(super) struct Sign {
     pub(super) sequence: u64,
+    /// Counts its deliveries.
+    pub(super) delivery: i64,
     pub(super) acker: Arc<Acker>,
 }
 
@@ -53,6 +56,8 @@ pub(super) struct Held {
     released: Notify,
     /// When the stream was made that the messages are in, ns since the epoch.
     stream: Mutex<Option<i128>>,
+    /// When an acknowledgement was not confirmed last, and why.
+    unconfirmed: Mutex<Option<(Instant, String)>>,
 }
 
 /// What is at hand of a job.
@@ -94,6 +99,28 @@ impl Held {
         if let Some(holding) = self.lock().get_mut(&job) {
             holding.is_task = is_task;
             self.released.notify_one();
+        }
+    }
+
+    /// Says whether the server has confirmed the acknowledgement of a message. With a broker that is away for a moment a confirmation is
+    /// lost; it is another thing if the message has come again for that.
+    pub(super) fn acknowledged(&self, sign: &Sign, outcome: Result<(), String>) {
+        let unconfirmed = match outcome {
+            Ok(()) => None,
+            Err(_) if sign.delivery <= 1 => return,
+            Err(reason) => Some((Instant::now(), reason)),
+        };
+        *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = unconfirmed;
+    }
+
+    /// Whether acknowledgements are confirmed. A message whose own was lost comes again within `ack_wait`: if none has, all is well.
+    pub(super) fn state(&self) -> Result<(), String> {
+        let unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        match unconfirmed.as_ref().filter(|(at, _)| at.elapsed() < 2 * ACK_WAIT) {
+            Some((_, reason)) => Err(format!(
+                "acknowledgements of messages are not confirmed ({reason}); see whether the user may publish to $JS.ACK.>"
+            )),
+            None => Ok(()),
         }
     }
 
@@ -174,7 +201,7 @@ mod tests {
         let (held, job) = (Held::default(), Uuid::now_v7());
         for sequence in [7, 8, 7, 7] {
             let acker = Arc::new(Acker::new(context.clone(), None));
-            held.hold(job, Sign { sequence, acker });
+            held.hold(job, Sign { sequence, delivery: 1, acker });
         }
         let sequences: Vec<u64> = held.release(job).iter().map(|sign| sign.sequence).collect();
         assert_eq!(sequences, [8, 7]);

@@ -161,9 +161,11 @@ impl Subject {
     pub async fn settle(&self, job: Uuid, bad_input: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
-            if let Err(error) = sign.acker.double_ack_with(kind).await {
-                warn!(%job, %error, "the message's acknowledgement was not confirmed; it may be delivered once more");
+            let confirmed = sign.acker.double_ack_with(kind).await.map_err(|error| error.to_string());
+            if let Err(error) = &confirmed {
+                warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
             }
+            self.held.acknowledged(&sign, confirmed);
         }
         spool::remove(&self.state_directory, job).await;
     }
@@ -174,7 +176,7 @@ impl Subject {
         let (mut flow, mut suspicion) = (Flow::new(), false);
         loop {
             // A consumer that is there and refuses every request is no better than none.
-            let state = flow.state();
+            let state = self.state(&mut flow);
             let report = |outcome: Result<(), String>| say(watching, outcome.and_then(|()| state.clone()));
             let what = format!("source {}", self.config.name);
             let consumer = until_it_works(&what, report, || async {
@@ -255,7 +257,7 @@ impl Subject {
                             Err(NotTaken::Later(unconfirmed)) => flow.left(&unconfirmed),
                             Err(NotTaken::Ledger(error)) => return Err(error),
                         }
-                        say(watching, flow.state());
+                        say(watching, self.state(flow));
                     }
                     // The next one would go over the bytes asked for: the batch is full.
                     Err(reason) if reason.contains(BATCH_IS_FULL) => {
@@ -274,13 +276,18 @@ impl Subject {
             *suspicion = now != connection;
             if is_quiet {
                 flow.quiet(waiting(consumer).await);
-                say(watching, flow.state());
+                say(watching, self.state(flow));
             }
             // Once a connection: only a server that was started again can have left something.
             if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
                 looked_through = now;
             }
         }
+    }
+
+    /// Whether messages come, are taken in, and go.
+    fn state(&self, flow: &mut Flow) -> Result<(), String> {
+        flow.state().and_then(|()| self.held.state())
     }
 
     /// Waits until there is another connection than this one: the request went with the old one.

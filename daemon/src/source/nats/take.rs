@@ -66,7 +66,7 @@ impl Subject {
             }
         };
         let (message, acker) = message.split();
-        let sign = Sign { sequence, acker: Arc::new(acker) };
+        let sign = Sign { sequence, delivery, acker: Arc::new(acker) };
         let place = self.place(sequence, published.unix_timestamp_nanos());
         trace!(source = self.config.name, place, delivery, "received");
         let key = self.intake_key(said.message_id.as_deref(), &place);
