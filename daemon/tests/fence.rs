@@ -4,21 +4,30 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use hark_sdk::event::Recording;
+use hark_sdk::event::{Engine, Recording};
 use harkd::config::Nats;
-use harkd::job::ledger::Ledger;
-use harkd::job::{Job, Origin, Ticket};
-use harkd::publish::Fence;
+use harkd::http::metrics::Metrics;
+use harkd::job::ledger::{Ledger, intake, jobs, outbox};
+use harkd::job::machine::{Fact, Policy};
+use harkd::job::{Delivery, Job, Origin, Plan, Ticket};
+use harkd::publish::{Fence, Outbox};
 use harkd::source::nats::{Claims, Standing};
-use support::NatsServer;
+use serde_json::{Value, json};
+use support::{CEILING, NatsServer, wait_until};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// As much of a daemon as has a part in this.
 struct Daemon {
+    ledger: Ledger,
     claims: Claims,
     fence: Fence,
     _state: TempDir,
@@ -29,18 +38,107 @@ async fn daemon(nats: &NatsServer) -> Daemon {
     let (ledger, client, config) =
         (Ledger::open(state.path()).unwrap(), nats.client().await, Nats::default());
     let keep = Duration::from_secs(3600);
-    let claims = Claims::new(client.clone(), &config, keep, ledger, state.path()).await.unwrap();
-    Daemon { fence: Fence::new(client, &config, claims.clone()), claims, _state: state }
+    let claims = Claims::new(client.clone(), &config, keep, ledger.clone(), state.path()).await.unwrap();
+    Daemon { fence: Fence::new(client, &config, claims.clone()), ledger, claims, _state: state }
+}
+
+fn job() -> Job {
+    let (id, recording) = (Uuid::now_v7(), Recording::default());
+    let job = Job::new(id, "inbox", "default", Origin::Nothing, recording, serde_json::Map::new());
+    let ticket = Ticket { key: "HARK_AUDIO.1".into(), place: "HARK_AUDIO.1@5".into() };
+    Job { ticket: Some(ticket), ..job }
+}
+
+/// A line to the server on which a client stands still before it says something for the first time.
+struct Line {
+    url: String,
+    stands_still: Arc<Notify>,
+    goes_on: Arc<Notify>,
+}
+
+impl Line {
+    async fn before(words: &'static str, nats: &NatsServer) -> Line {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let line = Line { url, stands_still: Arc::default(), goes_on: Arc::default() };
+        let (stands_still, goes_on) = (Arc::clone(&line.stands_still), Arc::clone(&line.goes_on));
+        let server = nats.url().trim_start_matches("nats://").to_owned();
+        tokio::spawn(async move {
+            let (mut from_near, mut to_near) = listener.accept().await.unwrap().0.into_split();
+            let (mut from_far, mut to_far) = TcpStream::connect(server).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_far, &mut to_near).await });
+            let (mut buffer, mut stood) = (vec![0; 64 << 10], false);
+            while let Ok(read @ 1..) = from_near.read(&mut buffer).await {
+                if !stood && String::from_utf8_lossy(&buffer[..read]).contains(words) {
+                    stood = true;
+                    stands_still.notify_one();
+                    goes_on.notified().await;
+                }
+                to_far.write_all(&buffer[..read]).await.unwrap();
+            }
+        });
+        line
+    }
+}
+
+/// As if the message had been delivered to `owner`, and its job's owner so far been given up.
+async fn give_claim(nats: &NatsServer, job: &Job, owner: &Daemon) {
+    let bucket = jetstream::new(nats.client().await).get_key_value("HARK_JOBS").await.unwrap();
+    let key = &job.ticket.as_ref().unwrap().key;
+    let mut claim: Value = serde_json::from_slice(&bucket.get(key).await.unwrap().unwrap()).unwrap();
+    claim["owner"] = json!(owner.ledger.write(intake::own_id).await.unwrap());
+    bucket.put(key, claim.to_string().into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_stands_still_while_it_looks_does_not_go_on_behind_the_new_owners_event() {
+    let nats = NatsServer::start().await;
+    let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
+    let mut job = job();
+    // Three events wait; the first is stored, and its acknowledgement was lost.
+    let policy = Policy { ambiguous_retries: 0, price: 0.0 };
+    let mut taken = job.clone();
+    former.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
+    let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
+    let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
+    for fact in [
+        Fact::Prepared { recording, plan },
+        Fact::Sending { object: None },
+        Fact::Taken { task_id: None },
+        Fact::Restarted,
+    ] {
+        former.ledger.advance(job.id, fact, policy).await.unwrap();
+    }
+    assert_eq!(former.ledger.read(outbox::count).await.unwrap(), 3);
+    assert_eq!(former.claims.write(&job).await.unwrap(), Standing::Ours);
+    assert_eq!(former.fence.clone().step_in(job.clone()).await.unwrap().sequence, 1);
+
+    let line = Line::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
+    let (client, stop) = (async_nats::connect(&line.url).await.unwrap(), CancellationToken::new());
+    let (ledger, claims) = (former.ledger.clone(), former.claims.clone());
+    let (ready, _heard) = watch::channel(Ok(()));
+    let outbox = Outbox::new(ledger, claims, client, Nats::default(), policy, Metrics::new(), ready);
+    let running = tokio::spawn(outbox.run(stop.clone()));
+    line.stands_still.notified().await;
+    give_claim(&nats, &job, &owner).await;
+    job.attempts = 1;
+    assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, 2);
+    line.goes_on.notify_one();
+    wait_until("the former owner to have nothing more to say", CEILING, async || {
+        former.ledger.read(outbox::count).await.unwrap() == 0
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let stream = jetstream::new(nats.client().await).get_stream("HARK_EVENTS").await.unwrap();
+    assert_eq!(stream.cached_info().state.messages, 2, "the new owner's event is the last one");
 }
 
 #[tokio::test]
 async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
-    let recording = Recording::default();
-    let mut job =
-        Job::new(Uuid::now_v7(), "inbox", "default", Origin::Nothing, recording, serde_json::Map::new());
-    job.ticket = Some(Ticket { key: "HARK_AUDIO.1".into(), place: "HARK_AUDIO.1@5".into() });
+    let job = job();
     assert_eq!(owner.claims.write(&job).await.unwrap(), Standing::Ours);
     assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, 1);
 

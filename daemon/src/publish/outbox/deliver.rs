@@ -224,6 +224,12 @@ impl Outbox {
         of_job: &str,
         row: &Row,
     ) -> Result<Result<Option<Option<LastStored>>, String>, LedgerError> {
+        // Before it is asked whose the job is: who has claimed it since steps in behind what was read here, and the server refuses what
+        // follows on that. The other way round, a daemon that was stopped in between would follow on the new owner's event.
+        let last = match self.last_stored(stream, of_job).await {
+            Ok(last) => last,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let look = self.looks.acquire().await;
         let found = self.ledger.find(row.job).await?;
         drop(look);
@@ -241,10 +247,7 @@ impl Outbox {
         let look = self.looks.acquire().await;
         let waits = self.ledger.read(move |connection| outbox::waits(connection, id)).await?;
         drop(look);
-        if !waits {
-            return Ok(Ok(None));
-        }
-        Ok(self.last_stored(stream, of_job).await.map(Some))
+        Ok(Ok(waits.then_some(last)))
     }
 
     /// The job's last event in the stream.
