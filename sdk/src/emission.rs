@@ -6,15 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::event::{Body, Event, Kind, PluginEvent, TranscriptFinal, UnknownKind, is_token};
+use crate::plain::Plain;
 
 /// Most bytes of one emission: a NATS message takes 1 MiB unless configured, and an alert is a line.
 pub const LARGEST: usize = 1 << 20;
 /// Most emissions for one event: a rule that fires more often than this in one recording says nothing any more.
 pub const MOST: usize = 256;
-
-/// Deepest nesting of an emission. Parsers refuse to follow at 128, and the event around it has some levels of its own: what the daemon
-/// itself could not read again would never be published.
-pub const DEEPEST: usize = 64;
 
 /// Why the daemon does not forward what a plugin said.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +46,6 @@ pub enum Rubbish {
         what: String,
         /// How large it was.
         bytes: usize,
-    },
-    /// Over [`DEEPEST`].
-    #[error("{what} is nested deeper than {DEEPEST} levels")]
-    TooDeep {
-        /// The kind, or the function.
-        what: String,
     },
     /// Over [`MOST`].
     #[error("more than {MOST} events for one")]
@@ -163,47 +154,10 @@ fn parse(what: &str, json: &[u8]) -> Result<Value, Rubbish> {
     if json.len() > LARGEST {
         return Err(Rubbish::TooLarge { what: what.to_owned(), bytes: json.len() });
     }
-    if depth(json) > DEEPEST {
-        return Err(Rubbish::TooDeep { what: what.to_owned() });
-    }
-    serde_json::from_slice(json).map_err(|error| Rubbish::Shape { what: what.to_owned(), error })
-}
-
-/// Levels of nesting of a JSON text; of other texts some number.
-fn depth(json: &[u8]) -> usize {
-    let (mut deepest, mut depth, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+    let shape = |error| Rubbish::Shape { what: what.to_owned(), error };
+    serde_json::from_slice(json).map(|Plain(value)| value).map_err(shape)
 }
 
 fn own(plugin: &str, data: Value) -> Body {
     Body::Plugin(PluginEvent { plugin: plugin.to_owned(), data })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_nested_too_deep_to_be_read_again_is_refused() {
-        let nested = |levels: usize| format!("{}\"[\\\"{{\"{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(emitted("me", "plugin", nested(DEEPEST).as_bytes()).is_ok());
-        for levels in [DEEPEST + 1, 127] {
-            let refused = emitted("me", "plugin", nested(levels).as_bytes());
-            assert!(matches!(refused, Err(Rubbish::TooDeep { .. })), "{levels}: {refused:?}");
-        }
-    }
 }

@@ -29,6 +29,7 @@ pub mod emission;
 pub mod event;
 pub mod export;
 mod host;
+pub mod plain;
 mod plugin;
 pub mod schema;
 pub mod testing;

@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use hark_sdk::event::{Blame, Fault};
+use hark_sdk::plain::Plain;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -92,9 +93,9 @@ pub fn bad(code: &str, message: impl Into<String>) -> Fault {
 #[derive(Deserialize)]
 struct Reference {
     url: Option<String>,
-    object: Option<Value>,
+    object: Option<IgnoredAny>,
     name: Option<String>,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Plain>,
     language: Option<String>,
     context: Option<String>,
     route: Option<String>,
@@ -120,7 +121,16 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
         let place = format!("line {}, column {}", error.line(), error.column());
         bad("BadReference", format!("the message is no JSON reference ({place}); send {{\"url\": \"https://…\"}}, or audio with an audio content type"))
     })?;
-    said.metadata.extend(reference.metadata.unwrap_or_default());
+    match reference.metadata {
+        None => {}
+        Some(Plain(Value::Object(fields))) => said.metadata.extend(fields),
+        Some(_) => {
+            return Err(bad(
+                "BadReference",
+                "\"metadata\" of the JSON message is no object; send {\"key\": \"value\"}",
+            ));
+        }
+    }
     said.name = reference.name.as_deref().and_then(filled).or(said.name.take());
     said.language = reference.language.as_deref().and_then(filled).or(said.language.take());
     said.context = reference.context.as_deref().and_then(filled);
@@ -259,6 +269,23 @@ mod tests {
             assert_eq!(fault.code, code);
             assert!(!fault.message.contains("secret"));
         }
+    }
+
+    #[test]
+    fn metadata_that_could_not_be_read_again_is_refused_and_not_carried() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let hidden = format!(r#"{{"$serde_json::private::RawValue": "{}"}}"#, nested(127));
+        for metadata in
+            [format!(r#"{{"k": {}}}"#, nested(100)), format!(r#"{{"k": {hidden}}}"#), hidden, nested(1)]
+        {
+            let message = format!(r#"{{"url": "https://h/a", "metadata": {metadata}}}"#);
+            let (said, input) = read(None, message.as_bytes());
+            assert!(matches!(input, Input::Bad(fault) if fault.code == "BadReference"), "{metadata}");
+            assert!(said.metadata.is_empty());
+        }
+        // Nor is the daemon's stack at the mercy of what is not even kept.
+        let message = format!(r#"{{"url": "https://h/a", "object": {0}, "more": {0}}}"#, nested(200_000));
+        assert!(matches!(read(None, message.as_bytes()), (_, Input::Bad(_))));
     }
 
     #[test]
