@@ -111,10 +111,19 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
         }
     }
     refused.insert(libc::SYS_socket, if network { vec![rule(&foreign)?] } else { Vec::new() });
+    // A pair is for the plugin's own threads, but either end of a datagram's can write to any unix socket; so can "raw" ones, which are the same.
+    let mut leading_out = vec![rule(&[argument(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?])?];
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+        leading_out.push(rule(&[argument(1, SeccompCmpOp::MaskedEq(KIND_OF_SOCKET), kind as u64)?])?);
+    }
+    refused.insert(libc::SYS_socketpair, leading_out);
     #[cfg(target_arch = "x86_64")]
     refused.extend(x32_twins(&refused));
     install(refused, SeccompAction::Allow, REFUSED)
 }
+
+/// The part of a socket's type that is not flags.
+const KIND_OF_SOCKET: u64 = 0xf;
 
 /// From `asm-generic`; the libc crate lacks them, or has them in another type.
 const FIOSETOWN: u64 = 0x8901;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -42,6 +42,7 @@ async fn a_plugin_may_not_start_programs_open_sockets_or_leave_its_folders() {
         "a program",
         "a tcp socket",
         "a unix socket",
+        "a unix datagram",
         "signalling the daemon",
         "reading the ledger",
         "the daemon's environment",
@@ -61,7 +62,9 @@ async fn a_plugin_with_the_right_to_it_reaches_the_network_and_no_unix_socket() 
     let report = report_of("network_child", folder.path()).await;
     // Nobody listens there; that the kernel says so means that we got that far.
     assert!(report["a tcp socket"].contains("refused"), "{report:#?}");
-    assert!(report["a unix socket"].contains("not permitted"), "{report:#?}");
+    for refused in ["a unix socket", "a unix datagram"] {
+        assert!(report[refused].contains("not permitted"), "{refused}: {report:#?}");
+    }
 }
 
 #[tokio::test]
@@ -71,7 +74,14 @@ async fn the_audio_worker_can_open_nothing_at_all() {
     std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
     let report = report_of("audio_child", folder.path()).await;
     assert_eq!(report["missing"], "ok");
-    for refused in ["a program", "a tcp socket", "a unix socket", "reading elsewhere", "writing elsewhere"] {
+    for refused in [
+        "a program",
+        "a tcp socket",
+        "a unix socket",
+        "a unix datagram",
+        "reading elsewhere",
+        "writing elsewhere",
+    ] {
         assert!(report[refused].contains("not permitted"), "{refused}: {report:#?}");
     }
 }
@@ -264,6 +274,10 @@ fn attempts(folder: &Path) -> Report {
         ("a program", Command::new("/bin/true").spawn().map(drop)),
         ("a tcp socket", std::net::TcpStream::connect(("127.0.0.1", 1)).map(drop)),
         ("a unix socket", UnixStream::connect(folder.join("socket")).map(drop)),
+        (
+            "a unix datagram",
+            UnixDatagram::pair().and_then(|(one, _)| one.send_to(b"!", folder.join("socket"))).map(drop),
+        ),
         ("reading elsewhere", File::open(elsewhere.join("rules")).map(drop)),
         ("writing elsewhere", std::fs::write(elsewhere.join("rules"), "mine")),
         ("removing elsewhere", std::fs::remove_file(elsewhere.join("rules"))),
