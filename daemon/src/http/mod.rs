@@ -3,6 +3,7 @@
 //! Nothing here waits for the rest of the daemon: a probe is answered from what was last reported, so it answers while NATS, the
 //! disk or the service hang.
 
+mod door;
 pub mod health;
 pub mod metrics;
 
@@ -64,7 +65,7 @@ pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
     })
 }
 
-/// Answers until `stop`, then lets the requests in flight end.
+/// Answers until `stop`, then sends what is answered already; who has not asked by then is not waited for.
 ///
 /// # Errors
 /// When the listener breaks; the daemon can live on without it.
@@ -79,7 +80,7 @@ pub async fn serve(
         .route("/readyz", get(readiness))
         .with_state(health)
         .route("/metrics", get(page).with_state(metrics));
-    axum::serve(listener, pages).with_graceful_shutdown(stop).await
+    axum::serve(door::Door::new(listener), pages).with_graceful_shutdown(stop).await
 }
 
 async fn readiness(State(health): State<Health>) -> Response {

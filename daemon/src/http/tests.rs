@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::metrics::Metrics;
-use super::{Health, Part, bind, serve};
+use super::{Health, Part, bind, door, serve};
 
 struct Server {
     url: String,
@@ -32,6 +34,44 @@ async fn get(url: &str) -> (u16, String, String) {
     let response = client.get(url).send().await.unwrap();
     let content_type = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
     (response.status().as_u16(), content_type, response.text().await.unwrap())
+}
+
+/// A client that begins to ask and never comes to the point.
+async fn idler(server: &Server) -> TcpStream {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut idler = TcpStream::connect(address).await.unwrap();
+    idler.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+    idler
+}
+
+#[tokio::test]
+async fn who_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_end() {
+    let server = server().await;
+    let mut first = idler(&server).await;
+    let mut others = Vec::new();
+    for _ in 1..3 * door::MOST {
+        others.push(idler(&server).await);
+    }
+    let sent_away = tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await;
+    assert!(matches!(sent_away, Ok(Ok(0) | Err(_))), "{sent_away:?}");
+    assert_eq!(get(&format!("{}/healthz", server.url)).await.2, "ok");
+
+    server.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_who_come_at_once_are_all_answered() {
+    let server = server().await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let ask = async || {
+        let mut client = TcpStream::connect(address).await?;
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: hark\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    let answers = futures::future::join_all((0..5 * door::MOST).map(|_| ask())).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200"))));
 }
 
 #[tokio::test]
