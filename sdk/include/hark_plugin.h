@@ -69,7 +69,8 @@ typedef struct hark_host {
      *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms. `plugin` is filled in.
      *          "plugin": json is anything; it is published as plugin.<name>, in `data`.
      * When     during on_event.
-     * Failure  HARK_ERROR for another kind, JSON that does not fit, more than 1 MiB, or more than 256 events for one.
+     * Failure  HARK_ERROR for another kind, JSON that does not fit or is nested deeper than 64 levels, more than 1 MiB, or more than 256
+     *          events for one, 8 MiB or 65,536 JSON values in all of them.
      */
     int32_t (*emit)(void *user, const char *kind, size_t kind_length, const char *json, size_t json_length);
 

@@ -12,6 +12,10 @@ use crate::plain::Plain;
 pub const LARGEST: usize = 1 << 20;
 /// Most emissions for one event: a rule that fires more often than this in one recording says nothing any more.
 pub const MOST: usize = 256;
+/// Most bytes of all that is emitted for one event: some hundred alerts, a long annotation, no more.
+pub const MOST_BYTES: usize = 8 << 20;
+/// Most JSON values (numbers, texts, lists, …) in it. Two bytes of `0,` are a value of 32 in the daemon, which keeps it until it is stored.
+pub const MOST_VALUES: usize = 1 << 16;
 
 /// Why the daemon does not forward what a plugin said.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +51,10 @@ pub enum Rubbish {
         /// How large it was.
         bytes: usize,
     },
-    /// Over [`MOST`].
-    #[error("more than {MOST} events for one")]
+    /// Over [`MOST`], [`MOST_BYTES`] or [`MOST_VALUES`].
+    #[error(
+        "more than {MOST} events for one, or more than {MOST_BYTES} bytes or {MOST_VALUES} JSON values in them"
+    )]
     TooMany,
     /// `replace` where there is nothing to replace.
     #[error("only a transcript.final has a text to replace, not {0}")]
@@ -64,6 +70,50 @@ pub enum Rubbish {
         /// In the transcript.
         needed: usize,
     },
+}
+
+/// What may still be said about one event.
+#[derive(Debug)]
+pub struct Allowance {
+    emissions: usize,
+    bytes: usize,
+    values: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Allowance { emissions: MOST, bytes: MOST_BYTES, values: MOST_VALUES }
+    }
+}
+
+impl Allowance {
+    /// Takes from it what a body needs that was written in so many bytes.
+    ///
+    /// # Errors
+    /// When there is not enough left; then nothing is taken.
+    pub fn take(&mut self, body: &Body, bytes: usize) -> Result<(), Rubbish> {
+        let values = match body {
+            Body::Plugin(event) => count(&event.data),
+            _ => 1,
+        };
+        let left = || {
+            Some(Allowance {
+                emissions: self.emissions.checked_sub(1)?,
+                bytes: self.bytes.checked_sub(bytes)?,
+                values: self.values.checked_sub(values)?,
+            })
+        };
+        *self = left().ok_or(Rubbish::TooMany)?;
+        Ok(())
+    }
+}
+
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(count).sum(),
+        Value::Object(fields) => fields.values().map(count).sum(),
+        _ => 0,
+    }
 }
 
 /// What `emit(kind, json)` of the plugin called `plugin` means.

@@ -60,7 +60,7 @@ impl<'call> Host<'call> {
     /// Publishes data of the plugin's own as `plugin.<name>`, after the event that it was called with.
     ///
     /// # Errors
-    /// When the daemon refuses: more than 1 MiB, or more than 256 events for one.
+    /// When the daemon refuses: more than 1 MiB, or more than 256 events for one, 8 MiB or 65,536 JSON values in all of them.
     pub fn emit(&self, data: &impl Serialize) -> Result<(), Error> {
         self.emit_as("plugin", data)
     }

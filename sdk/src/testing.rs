@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::Map;
 use uuid::Uuid;
 
-use crate::emission::{self, Rubbish};
+use crate::emission::{self, Allowance, Rubbish};
 use crate::event::{
     Body, Engine, Event, Kind, Recording, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,
 };
@@ -173,11 +173,12 @@ struct Notes<'call> {
     event: Option<&'call Event>,
     transform: bool,
     heard: RefCell<Heard>,
+    allowance: RefCell<Allowance>,
 }
 
 impl<'call> Notes<'call> {
     fn new(event: Option<&'call Event>, transform: bool) -> Self {
-        Notes { event, transform, heard: RefCell::default() }
+        Notes { event, transform, heard: RefCell::default(), allowance: RefCell::default() }
     }
 
     fn host(&self) -> abi::Host {
@@ -199,10 +200,10 @@ impl<'call> Notes<'call> {
         Failure { message, fatal }
     }
 
-    fn say(&self, said: Result<Body, Rubbish>) -> i32 {
+    fn say(&self, bytes: usize, said: Result<Body, Rubbish>) -> i32 {
         let mut heard = self.heard.borrow_mut();
-        match said {
-            Ok(_) if heard.emitted.len() == emission::MOST => heard.refused.push(Rubbish::TooMany),
+        let mut allowance = self.allowance.borrow_mut();
+        match said.and_then(|body| allowance.take(&body, bytes).map(|()| body)) {
             Ok(body) => {
                 heard.emitted.push(body);
                 return abi::OK;
@@ -223,7 +224,7 @@ unsafe extern "C" fn emit(
     // SAFETY: `user` is the Notes of `host()`, which outlive the call; the texts are lent for it.
     let (notes, kind, json) =
         unsafe { (notes(user), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
-    notes.say(emission::emitted(NAME, &String::from_utf8_lossy(kind), json))
+    notes.say(json.len(), emission::emitted(NAME, &String::from_utf8_lossy(kind), json))
 }
 
 unsafe extern "C" fn annotate(
@@ -236,7 +237,7 @@ unsafe extern "C" fn annotate(
     // SAFETY: `user` is the Notes of `host()`, which outlive the call; the texts are lent for it.
     let (notes, name, json) =
         unsafe { (notes(user), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
-    notes.say(emission::annotated(NAME, &String::from_utf8_lossy(name), json))
+    notes.say(json.len(), emission::annotated(NAME, &String::from_utf8_lossy(name), json))
 }
 
 unsafe extern "C" fn replace(user: *mut c_void, json: *const c_char, length: usize) -> i32 {

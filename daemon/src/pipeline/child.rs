@@ -8,21 +8,17 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hark_sdk::Level;
-use hark_sdk::emission::{self, Rubbish};
+use hark_sdk::emission::{self, Allowance, Rubbish};
 use hark_sdk::event::{Body, Event};
 use serde_json::value::RawValue;
 
 use super::library::{Instance, Library, Listener};
 use super::verify::verify;
-use super::wire::{self, Answer, Description, FromChild, Load, Outcome, Said, ToChild};
+use super::wire::{self, Answer, Description, FromChild, Load, MOST_REASONS, Outcome, Said, ToChild};
 use crate::os::{self, sandbox};
 
-/// All that a plugin may say about one event, in bytes: some hundred alerts, a long annotation, no more.
-const MOST_SAID: usize = 8 << 20;
 /// Characters of a log line that are kept.
 const LONGEST_LINE: usize = 1024;
-/// Reasons that are told; the rest is counted.
-const MOST_REASONS: usize = 4;
 /// Where the socket is put: not at descriptor 3, where a library with wrong ideas would find it first.
 const SOCKET: i32 = 100;
 
@@ -102,7 +98,7 @@ struct Call {
     /// The event, in a transform.
     replaceable: Option<Event>,
     said: Vec<Said>,
-    bytes: usize,
+    allowance: Allowance,
     replaced: Option<Box<RawValue>>,
     replace_refused: bool,
     refused: Vec<String>,
@@ -150,15 +146,12 @@ impl Ears {
 
 impl Call {
     fn hear(&mut self, bytes: usize, said: Result<(Body, Said), Rubbish>) -> bool {
-        let said = said.and_then(|(_, said)| {
-            if !self.running || self.said.len() == emission::MOST || self.bytes + bytes > MOST_SAID {
-                return Err(Rubbish::TooMany);
-            }
-            Ok(said)
+        let said = said.and_then(|(body, said)| match self.running {
+            true => self.allowance.take(&body, bytes).map(|()| said),
+            false => Err(Rubbish::TooMany),
         });
         match said {
             Ok(said) => {
-                self.bytes += bytes;
                 self.said.push(said);
                 true
             }
@@ -196,7 +189,7 @@ impl Listener for Ears {
         let mut call = self.call();
         let replaced = match call.replaceable.as_ref().filter(|_| call.running) {
             None => Err(Rubbish::NoTransform),
-            Some(_) if json.len() > MOST_SAID => {
+            Some(_) if json.len() > emission::MOST_BYTES => {
                 Err(Rubbish::TooLarge { what: "replace".into(), bytes: json.len() })
             }
             Some(event) => emission::replaced(event, json).and_then(|_| raw("replace", json)),

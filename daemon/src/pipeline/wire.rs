@@ -4,17 +4,22 @@
 //! as are waiting. They are answered one by one, in order, each before the next is begun: so the daemon knows which one a
 //! process died of. The daemon believes nothing that it hears; a frame that does not fit ends the process.
 
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use hark_sdk::Wants;
 use hark_sdk::event::{Event, Kind};
-use serde::{Deserialize, Serialize};
+use hark_sdk::{Wants, emission};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// Longest frame in bytes: an event of the longest recording (12 hours) is some MiB.
 pub const LONGEST: usize = 32 << 20;
 const HEAD: usize = 4;
+/// Reasons that are told of what was refused; the rest is counted.
+pub const MOST_REASONS: usize = 4;
 
 /// From the daemon to a plugin's process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,13 +73,13 @@ pub struct Description {
     /// Whether it replaces text.
     pub transform: bool,
     /// What the kernel lacks of the sandbox, a sentence each.
+    #[serde(deserialize_with = "few::<16, _, _>")]
     pub missing: Vec<String>,
 }
 
 impl Description {
     /// As it may be shown: a process can write anything here.
     pub fn cleaned(mut self) -> Description {
-        self.missing.truncate(16);
         for text in [&mut self.version, &mut self.sha256].into_iter().chain(&mut self.missing) {
             *text = clean(text);
         }
@@ -99,11 +104,13 @@ pub struct Answer {
     pub result: Outcome,
     /// The last line that was logged at error, of a call that did not end well.
     pub error: Option<String>,
+    #[serde(deserialize_with = "few::<{ emission::MOST }, _, _>")]
     pub said: Vec<Said>,
     pub replaced: Option<Box<RawValue>>,
     /// The last `replace` was refused, so that the text is not what the plugin wants it to be.
     pub replace_refused: bool,
     /// Why some of what it said was refused: the first few, and how many.
+    #[serde(deserialize_with = "few::<MOST_REASONS, _, _>")]
     pub refused: Vec<String>,
     pub refused_count: u64,
 }
@@ -117,6 +124,34 @@ impl Answer {
             (None, None) => "it did not say why".to_owned(),
         }
     }
+}
+
+/// A list that our side of the process keeps short. A longer one is forged: in a frame of a plugin's own there is room for ten million texts.
+fn few<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Few<T, const MOST: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Few<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(one) = sequence.next_element()? {
+                if list.len() == MOST {
+                    return Err(de::Error::invalid_length(MOST + 1, &self));
+                }
+                list.push(one);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
 }
 
 /// What a process says of itself or of an error, fit for logs, terminals and events: one line, bounded.
@@ -243,6 +278,21 @@ mod tests {
         let mut received = bytes::BytesMut::from(&b"\xff\xff\xff\xff"[..]);
         assert!(split_frame(&mut received).is_err());
         assert!(read_frame(&mut &b"\xff\xff\xff\xff"[..], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_list_that_only_a_forger_would_send_is_not_held() {
+        let answer = |said: &str, refused: &str| {
+            let text = format!(
+                r#"{{"answer":{{"result":"ok","error":null,"said":[{said}],"replaced":null,"replace_refused":false,"refused":[{refused}],"refused_count":0}}}}"#
+            );
+            serde_json::from_str::<FromChild>(&text).map(drop)
+        };
+        let many = |one: &str, count| vec![one; count].join(",");
+        let one = r#"{"emit":{"kind":"plugin","json":0}}"#;
+        answer(&many(one, emission::MOST), &many(r#""""#, MOST_REASONS)).unwrap();
+        assert!(answer(&many(one, emission::MOST + 1), "").is_err());
+        assert!(answer("", &many(r#""""#, MOST_REASONS + 1)).is_err());
     }
 
     #[test]

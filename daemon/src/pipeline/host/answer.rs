@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hark_sdk::emission::{self, Rubbish};
+use hark_sdk::emission::{self, Allowance, Rubbish};
 use hark_sdk::event::{Body, Event};
 use tokio::sync::oneshot;
 
-use crate::pipeline::wire::{Answer, Said};
+use crate::pipeline::wire::{Answer, MOST_REASONS, Said};
 
 /// One event for one plugin.
 #[derive(Debug)]
@@ -62,9 +62,6 @@ impl fmt::Display for Words {
     }
 }
 
-/// Reasons that are told; the rest is counted.
-const MOST_REASONS: usize = 4;
-
 /// Reads an answer to `event` that came from the process of the plugin called `plugin`.
 ///
 /// # Errors
@@ -80,13 +77,15 @@ pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> R
             reasons.push(rubbish.to_string());
         }
     };
+    let mut allowance = Allowance::default();
     for said in answered.said {
-        let body = match said {
-            _ if heard.said.len() == emission::MOST => Err(Rubbish::TooMany),
-            Said::Emit { kind, json } => emission::emitted(plugin, &kind, json.get().as_bytes()),
-            Said::Annotate { name, json } => emission::annotated(plugin, &name, json.get().as_bytes()),
+        let (body, json) = match said {
+            Said::Emit { kind, json } => (emission::emitted(plugin, &kind, json.get().as_bytes()), json),
+            Said::Annotate { name, json } => {
+                (emission::annotated(plugin, &name, json.get().as_bytes()), json)
+            }
         };
-        match body {
+        match body.and_then(|body| allowance.take(&body, json.get().len()).map(|()| body)) {
             Ok(body) => heard.said.push(body),
             Err(rubbish) => refuse(rubbish),
         }
@@ -163,6 +162,18 @@ mod tests {
         let heard = read("me", false, &event, forged(flood, None)).unwrap();
         assert_eq!(heard.said.len(), emission::MOST);
         assert!(heard.refused.unwrap().starts_with("744 of what it said was refused"));
+    }
+
+    #[test]
+    fn what_is_said_of_one_event_is_bounded_by_what_it_takes_to_hold_it() {
+        let numbers = format!("[{}0]", "0,".repeat(30_000));
+        let text = format!("{:?}", "x".repeat(1_000_000));
+        for (json, taken) in [(numbers, 2), (text, 8)] {
+            let said = (0..10).map(|_| emit("plugin", &json)).collect();
+            let heard = read("me", false, &transcript(&["hello"]), forged(said, None)).unwrap();
+            assert_eq!(heard.said.len(), taken);
+            assert!(heard.refused.is_some());
+        }
     }
 
     #[test]
