@@ -5,6 +5,7 @@
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
 mod plugins;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,50 @@ async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
         }
         println!("{what}: those behind it were through {} after the deadline", spread(beyond));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_closes_its_socket_and_lives_on_has_no_more_time_than_one_that_is_silent() {
+    let timeout = Duration::from_millis(100);
+    let mut quickest = Duration::MAX;
+    for _ in 0..3 {
+        let plugins = Plugins::new().c("moody").timeout(timeout).start().await;
+        let began = Instant::now();
+        let error = error_of(&plugins.process(told("close")).await, "moody");
+        assert_eq!(error, "its process closed its socket and lived on");
+        quickest = quickest.min(began.elapsed());
+        plugins.stop().await;
+    }
+    assert!(quickest >= timeout && quickest < 4 * timeout, "{quickest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_cannot_be_collected_is_not_waited_for() {
+    let plugins = Plugins::new().c("moody").timeout(Duration::from_millis(100)).start().await;
+    // A debugger is told of the death first, and its process stays a zombie until it has looked.
+    const HOLD: &str = "import ctypes, sys\n\
+        PTRACE_SEIZE, pid = 0x4206, int(sys.argv[1])\n\
+        print(ctypes.CDLL(None).ptrace(PTRACE_SEIZE, pid, None, None), flush=True)\n\
+        sys.stdin.read()";
+    let python = std::env::var_os("HARK_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut debugger = std::process::Command::new(python)
+        .args(["-c", HOLD, &plugins.status("moody").pid.unwrap().to_string()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = String::new();
+    BufReader::new(debugger.stdout.take().unwrap()).read_line(&mut held).unwrap();
+    if held.trim() == "0" {
+        let answered = tokio::time::timeout(Duration::from_secs(10), plugins.process(told("hang"))).await;
+        assert_eq!(error_of(&answered.unwrap(), "moody"), "no answer within 100ms (`timeout`)");
+        assert!(greeted(&plugins.process(told("nothing")).await, "moody"));
+    } else {
+        println!("skipped: plugins are not dumpable, so it takes CAP_SYS_PTRACE to hold one");
+    }
+    drop(debugger.stdin.take());
+    debugger.wait().unwrap();
+    plugins.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::log::PluginLog;
-use super::process::{Gone, Launch, LoadError, Process};
+use super::process::{EXIT_LIMIT, Gone, Launch, LoadError, Process};
 use super::status::{PluginState, PluginStatus};
 use super::strikes::Strikes;
 use super::verify::Identity;
@@ -39,6 +39,8 @@ pub const QUEUE: usize = 64;
 const BATCH: usize = 16;
 /// How often the library's file is looked at. A new one is loaded when it looks the same twice: then nobody is writing it.
 const LOOK: Duration = Duration::from_millis(500);
+/// What a dying process has at least, so that its end can be told: it may have died at its deadline.
+const SHORTEST_EXIT: Duration = Duration::from_millis(25);
 /// Messages that are still heard when the time is up: an answer behind a few lines of log, while it was us who were not looking.
 const LAST_WORDS: usize = 16;
 
@@ -262,10 +264,13 @@ impl Supervisor {
     }
 
     async fn bury(&mut self, gone: Gone) {
+        // One that closed its socket and lives on has no more time than one that is silent.
+        let left = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.unwrap_or(EXIT_LIMIT).clamp(SHORTEST_EXIT, EXIT_LIMIT);
         let (reason, words) = match gone {
             Gone::Rubbish(words) => ("rubbish", Words::quoting("it does not speak as it must", words)),
             Gone::Ended => match &mut self.process {
-                Some(process) => ("crash", Words::ours(format!("its process {}", process.exit().await))),
+                Some(process) => ("crash", Words::ours(format!("its process {}", process.exit(limit).await))),
                 None => return,
             },
         };

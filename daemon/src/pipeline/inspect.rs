@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::Surroundings;
 use super::log::PluginLog;
-use super::process::{Gone, Launch, LoadError, Process};
+use super::process::{EXIT_LIMIT, Gone, Launch, LoadError, Process};
 use super::wire::{self, Answer, Description, FromChild, Outcome, ToChild};
 use crate::config;
 
@@ -195,7 +195,7 @@ async fn ask(process: &mut Process, log: &mut PluginLog, frame: &[u8]) -> Result
                 Ok(FromChild::Log { level, line }) => log.line(level, &line),
                 Ok(_) => return Err("it wrote into the daemon's socket".to_owned()),
                 Err(Gone::Rubbish(words)) => return Err(words),
-                Err(Gone::Ended) => return Err(format!("its process {}", process.exit().await)),
+                Err(Gone::Ended) => return Err(format!("its process {}", process.exit(EXIT_LIMIT).await)),
             }
         }
     });

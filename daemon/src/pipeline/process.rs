@@ -18,7 +18,9 @@ use crate::os::{ChildCommand, Limits};
 /// A process that has not loaded its plugin by then is hanging. Loading takes milliseconds; a model that is read in `create`, seconds.
 const LOADING_LIMIT: Duration = Duration::from_secs(10);
 /// Between the socket's end and the exit status lies the kernel's cleaning up.
-const EXIT_LIMIT: Duration = Duration::from_millis(500);
+pub const EXIT_LIMIT: Duration = Duration::from_millis(500);
+/// The same after SIGKILL, which takes effect in milliseconds unless the kernel cannot let go: a file server that does not answer, a debugger.
+const KILL_LIMIT: Duration = Duration::from_millis(50);
 /// What is read at once; an answer is some hundred bytes.
 const READ_SIZE: usize = 16 << 10;
 /// Descriptors that a plugin may have open.
@@ -103,7 +105,7 @@ impl Process {
                         return Err(LoadError(format!("library {library}: {words}")));
                     }
                     Err(Gone::Ended) => {
-                        let end = process.exit().await;
+                        let end = process.exit(EXIT_LIMIT).await;
                         return Err(LoadError(format!(
                             "library {library}: its process {end} while loading it"
                         )));
@@ -180,9 +182,9 @@ impl Process {
         }
     }
 
-    /// How it ended, in words; kills it when it has not ended yet.
-    pub async fn exit(&mut self) -> String {
-        match tokio::time::timeout(EXIT_LIMIT, self.child.wait()).await {
+    /// How it ended, in words; kills it when it has not ended within `limit`.
+    pub async fn exit(&mut self, limit: Duration) -> String {
+        match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(Ok(status)) => in_words(status),
             Ok(Err(error)) => format!("ended somehow ({error})"),
             Err(_) => {
@@ -192,10 +194,10 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits for it to take effect.
+    /// SIGKILL, and waits for it to take effect, but not for ever: what dies later is collected by the runtime.
     pub async fn kill(&mut self) {
         // Errors mean that it is gone already.
-        let _ = self.child.kill().await;
+        let _ = tokio::time::timeout(KILL_LIMIT, self.child.kill()).await;
     }
 
     /// Lets it end in good order (destroy), for at most `limit`, then kills it.

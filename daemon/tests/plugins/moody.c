@@ -54,6 +54,10 @@ ON_EVENT {
     IF("overflow") return recurse(0);
     IF("hang") while (sleep(60) == 0) {}
     IF("spin") while (!sink) {}
+    IF("close") {
+        for (int i = 0; i < 1024; i++) close(i);
+        for (;;) sleep(60);
+    }
     IF("devour") for (;;) {
         char *memory = malloc(1 << 20);
         memset(memory, 1, 1 << 20);
