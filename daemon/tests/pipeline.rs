@@ -376,6 +376,8 @@ async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environm
         "touch",
         "truncate",
         "own",
+        "lease",
+        "renice",
         "share",
         "anonymous",
         "memfd",

@@ -99,7 +99,8 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     // Typing into the terminal that the daemon was started from.
     // And two that have the kernel send signals to whom one likes, as three of fcntl.
     refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
-    refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
+    // A lease keeps whoever opens the file waiting for up to 45 s: the daemon, when it is on a library or on a resolver's file.
+    refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE])?);
     // Memory to share with processes that a plugin does not have, which the limit of its own memory does not count.
     let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
     refused.insert(libc::SYS_mmap, vec![rule(&[argument(3, SeccompCmpOp::MaskedEq(shared), shared)?])?]);
@@ -131,6 +132,7 @@ const SIOCSPGRP: u64 = 0x8902;
 const F_SETOWN: u64 = 8;
 const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
+const F_SETLEASE: u64 = 1024;
 
 /// Calls of kernels that are newer than the libc crate; the same numbers on every architecture.
 const FCHMODAT2: c_long = 452;
@@ -140,7 +142,7 @@ const FILE_SETATTR: c_long = 469;
 
 /// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner and times, which landlock does not
 /// look at and for which a file that may only be read is enough, and its length by its name; memory that the limits do not count and that
-/// outlives the process.
+/// outlives the process; and what says how much of the machine any process of the same user gets, which the unit refuses to all.
 const DANGEROUS: &[c_long] = &[
     FCHMODAT2,
     SETXATTRAT,
@@ -177,6 +179,16 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_utimes,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_futimesat,
+    libc::SYS_ioprio_set,
+    libc::SYS_mbind,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_set_mempolicy,
+    libc::SYS_setpriority,
     libc::SYS_acct,
     libc::SYS_add_key,
     libc::SYS_adjtimex,

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -80,6 +81,8 @@ ON_EVENT {
     IF("touch") return report(host, "touch", utimensat(AT_FDCWD, "/tmp", NULL, 0) == 0);
     IF("truncate") return report(host, "truncate", truncate("/nowhere", 0) == 0 || errno != EPERM);
     IF("own") return report(host, "own", fcntl(0, F_SETOWN, getppid()) == 0 || errno != EPERM);
+    IF("lease") return report(host, "lease", fcntl(0, F_SETLEASE, F_RDLCK) == 0 || errno != EPERM);
+    IF("renice") return report(host, "renice", setpriority(PRIO_PROCESS, 0, 19) == 0 || errno != EPERM);
     IF("share") return report(host, "share", shmget(IPC_PRIVATE, 4096, 0600) >= 0);
     IF("anonymous") return report(host, "anonymous", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
     IF("memfd") return report(host, "memfd", memfd_create("mine", 0) >= 0);
