@@ -247,6 +247,18 @@ async fn a_plugin_that_talks_between_events_is_asked_and_ended_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_talks_between_events_is_heard_at_the_pace_of_the_log() {
+    let plugins = Plugins::new().c("floods").timeout(Duration::from_secs(5)).start().await;
+    let lines = |processed: &Processed| data(processed, "floods").next().unwrap()["lines"].as_u64().unwrap();
+    plugins.process(told("start talking")).await;
+    // It has a second to fill the socket, and more of it while it is asked.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let said = lines(&plugins.process(told("nothing")).await);
+    assert!(said < 5_000, "{said} lines");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_in_a_queue_hits_the_culprit_and_nobody_else() {
     let plugins = Plugins::new().c("moody").start().await;
     let events = (0..40).map(|number| told(if number == 17 { "abort" } else { "nothing" }));

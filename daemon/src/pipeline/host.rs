@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::unconstrained;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::log::PluginLog;
 use super::process::{EXIT_LIMIT, Gone, Launch, LoadError, Process};
@@ -166,9 +166,18 @@ impl Supervisor {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Step::Late;
         }
+        // A process that talks although it was not asked waits itself, in place of costing us a processor.
+        let pause = if self.sent == 0 { self.log.pause() } else { Duration::ZERO };
         // In no order, so that such a process does not keep the queue from its turn either.
         tokio::select! {
-            message = async { self.process.as_mut().expect_some().await.next().await } => Step::Heard(message),
+            message = async {
+                let process = self.process.as_mut().expect_some().await;
+                // Not for nothing: the timer rounds up to a millisecond.
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+                process.next().await
+            } => Step::Heard(message),
             outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
             () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
             work = self.queue.recv(), if room => Step::Queued(work),

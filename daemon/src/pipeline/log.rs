@@ -45,6 +45,12 @@ impl PluginLog {
         }
     }
 
+    /// How long a line would be dropped for.
+    pub fn pause(&self) -> Duration {
+        let missing = (1.0 - self.tokens).max(0.0);
+        Duration::from_secs_f64(missing / RATE).saturating_sub(self.filled.elapsed())
+    }
+
     fn admit(&mut self, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.filled).max(Duration::ZERO).as_secs_f64() * RATE;
         self.tokens = (self.tokens + gained).min(f64::from(BURST));
@@ -68,6 +74,7 @@ mod tests {
         let start = Instant::now();
         let admitted = (0..10_000).filter(|_| log.admit(start)).count();
         assert_eq!((admitted, log.dropped), (50, 9_950));
+        assert!(log.pause() <= Duration::from_millis(50));
         let later = start + Duration::from_secs(1);
         assert_eq!((0..100).filter(|_| log.admit(later)).count(), 20);
     }

@@ -1,14 +1,16 @@
 /* Talks for ever: through `log`, past it straight into the daemon's socket, or in a thread while it is not asked anything. */
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base.h"
 
 static const hark_host *listener;
+static volatile int lines;
 
 static void *talk(void *unused) {
     (void)unused;
-    for (;;) complain(listener, "and another thing");
+    for (;; lines++) complain(listener, "and another thing");
     return NULL;
 }
 
@@ -37,7 +39,9 @@ ON_EVENT {
         listener = host;
         if (pthread_create(&thread, NULL, talk, NULL) != 0) return HARK_ERROR;
     }
-    return emit(host, "plugin", "{\"greeting\": \"hello\"}");
+    char json[64];
+    snprintf(json, sizeof json, "{\"greeting\": \"hello\", \"lines\": %d}", lines);
+    return emit(host, "plugin", json);
 }
 
 PLUGIN(HARK_WANTS_FINALS, 0, make, on_event);
