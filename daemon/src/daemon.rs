@@ -113,6 +113,7 @@ impl Daemon {
         if let Err(error) = os::keep_memory_private() {
             warn!(%error, "other processes of this user may read the daemon's memory");
         }
+        os::return_large_memory();
         let limit = os::raise_nofile_limit().unwrap_or_else(|error| {
             warn!(%error, "the limit of open files stays as it is");
             None

@@ -87,6 +87,28 @@ async fn segments_larger_than_any_message_reach_the_object_all_the_same() {
 }
 
 #[tokio::test]
+async fn the_memory_of_large_finals_goes_back() {
+    let nats = NatsServer::start().await;
+    let (audio, text) = (wav(1.0, 1), "and so on ".repeat(300_000));
+    let service = service_that_hears(&text, &audio).await;
+    let mut setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    for name in ["one", "two", "three"] {
+        setup = setup.plugin(name, "hello", "");
+    }
+    let mut hark = setup.lines("[[route]]\nname = \"default\"\nengine = \"filetrans\"\n").start().await;
+    const ROOM: u64 = 64 << 20;
+    let before = hark.process().resident();
+    for number in 1..=4 {
+        hark.drop_file("calls", &format!("{number}.wav"), &audio);
+        hark.ended_jobs(number).await;
+    }
+    wait_until("the memory of 12 MB of texts to go back", CEILING, async || {
+        hark.process().resident() < before + ROOM
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind() {
     let nats = NatsServer::start().await;
     let (audio, text) = (wav(1.0, 1), "and so on ".repeat(2_000));

@@ -19,7 +19,9 @@ mod tests;
 pub use child::{Limits, enter};
 pub use clock::{cautious_now, cpu_time};
 pub use lease::{Lease, has_writers};
-pub use limits::{free_bytes, is_shortage, keep_memory_private, raise_nofile_limit, reserve_bytes};
+pub use limits::{
+    free_bytes, is_shortage, keep_memory_private, raise_nofile_limit, reserve_bytes, return_large_memory,
+};
 pub use packet::PacketSocket;
 pub use recording::{NotARecording, open_recording};
 pub use spawn::{ChildCommand, Output};

@@ -141,6 +141,10 @@ impl Process {
         loop {
             match wire::split_frame(&mut self.received) {
                 Ok(Some(frame)) => {
+                    // The buffer of a long answer would stay as long as the process.
+                    if frame.len() > READ_SIZE && self.received.is_empty() {
+                        self.received = BytesMut::new();
+                    }
                     return serde_json::from_slice(&frame).map_err(|error| {
                         Gone::Rubbish(format!("it wrote into the daemon's socket: {error}"))
                     });
@@ -170,7 +174,14 @@ impl Process {
             };
             let outcome: io::Result<bool> = tokio::select! {
                 read = readable => read,
-                count = written => count.map(|count| { self.unsent.advance(count); true }),
+                count = written => count.map(|count| {
+                    self.unsent.advance(count);
+                    // As would that of a long transcript.
+                    if self.unsent.is_empty() {
+                        self.unsent = BytesMut::new();
+                    }
+                    true
+                }),
             };
             // What a socket pair's other end can do is to be closed; then what it still said is to be read.
             match outcome {
