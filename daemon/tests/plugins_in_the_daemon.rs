@@ -61,6 +61,33 @@ async fn while_a_plugin_hangs_in_create_the_daemon_answers_and_can_be_stopped() 
 }
 
 #[tokio::test]
+async fn while_a_plugin_that_hangs_is_enabled_the_daemon_can_be_stopped() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let plugins = Plugins::new().missing("late").c("opens");
+    let notes = plugins.path().join("notes");
+    let lines = format!(
+        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
+        plugins.path().display(),
+        notes.display()
+    );
+    let both = entry(&plugins, "late", "") + &entry(&plugins, "opens", &lines);
+    let mut hark = Hark::new().nats(&nats).asr(&service).lines(&both).start().await;
+    compile(Path::new("tests/plugins/hangs_in_create.c"), &plugins.path().join("late.so"), 1);
+    let mut enable = hark.command(&["plugins", "enable", "late"]).spawn().unwrap();
+    wait_until("it to be loaded", CEILING, async || {
+        let page = hark.get("/metrics").await.map(|(_, page)| page).unwrap_or_default();
+        page.contains("hark_plugin_state{plugin=\"late\",state=\"loading\"} 1")
+    })
+    .await;
+    assert!(hark.stop().await.success());
+    assert!(!hark.log().contains("not everything ended in time"), "{}", hark.log());
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "the end\n");
+    enable.kill().unwrap();
+    enable.wait().unwrap();
+}
+
+#[tokio::test]
 async fn a_job_that_a_plugin_holds_says_so_once_and_what_the_plugin_said_is_kept() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;

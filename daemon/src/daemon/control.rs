@@ -48,7 +48,12 @@ pub(super) async fn control(
             () = stop.cancelled() => return Ok(()),
         };
         let Some(reply) = request.reply.clone() else { continue };
-        let Some(answer) = answer(&daemon, &pipeline, &request).await else { continue };
+        // A library that hangs takes some ten seconds, which the end does not have.
+        let answer = tokio::select! {
+            answer = answer(&daemon, &pipeline, &request) => answer,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Some(answer) = answer else { continue };
         let Ok(body) = serde_json::to_vec(&answer) else { continue };
         if let Err(error) = client.publish(reply, body.into()).await {
             debug!(%error, "an answer did not leave");
