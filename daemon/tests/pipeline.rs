@@ -348,6 +348,9 @@ async fn a_transform_that_leaves_a_segment_as_it_was_has_failed() {
     let processed = plugins.process(forgetful.clone()).await;
     assert_eq!(processed.event, forgetful);
     assert!(error_of(&processed, "shout").contains("0 segment texts for 1 segments"));
+    let processed = plugins.process(transcript(&["endless"])).await;
+    let error = error_of(&processed, "shout");
+    assert!(error.contains("replace of 9437184 bytes; at most 8388608 are forwarded"), "{error}");
     plugins.stop().await;
 
     let plugins = Plugins::new().c("shout").holding().start().await;

@@ -43,13 +43,15 @@ pub enum Rubbish {
     /// An alert that nobody could refer to.
     #[error("an alert needs a non-empty {0:?}")]
     Empty(&'static str),
-    /// Over [`LARGEST`].
-    #[error("{what} of {bytes} bytes; at most {LARGEST} are forwarded")]
+    /// Over [`LARGEST`], or over [`MOST_BYTES`] for what replaces a text.
+    #[error("{what} of {bytes} bytes; at most {most} are forwarded")]
     TooLarge {
         /// The kind, or the function.
         what: String,
         /// How large it was.
         bytes: usize,
+        /// How large it may be.
+        most: usize,
     },
     /// Over [`MOST`], [`MOST_BYTES`] or [`MOST_VALUES`].
     #[error(
@@ -202,7 +204,7 @@ pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
 
 fn parse(what: &str, json: &[u8]) -> Result<Value, Rubbish> {
     if json.len() > LARGEST {
-        return Err(Rubbish::TooLarge { what: what.to_owned(), bytes: json.len() });
+        return Err(Rubbish::TooLarge { what: what.to_owned(), bytes: json.len(), most: LARGEST });
     }
     let shape = |error| Rubbish::Shape { what: what.to_owned(), error };
     serde_json::from_slice(json).map(|Plain(value)| value).map_err(shape)

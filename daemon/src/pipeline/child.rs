@@ -189,9 +189,11 @@ impl Listener for Ears {
         let mut call = self.call();
         let replaced = match call.replaceable.as_ref().filter(|_| call.running) {
             None => Err(Rubbish::NoTransform),
-            Some(_) if json.len() > emission::MOST_BYTES => {
-                Err(Rubbish::TooLarge { what: "replace".into(), bytes: json.len() })
-            }
+            Some(_) if json.len() > emission::MOST_BYTES => Err(Rubbish::TooLarge {
+                what: "replace".into(),
+                bytes: json.len(),
+                most: emission::MOST_BYTES,
+            }),
             Some(event) => emission::replaced(event, json).and_then(|_| raw("replace", json)),
         };
         call.replace_refused = replaced.is_err();

@@ -1,10 +1,15 @@
-/* A transform: every text becomes SHOUTED. Forgets the segments when it is told to. */
+/* A transform: every text becomes SHOUTED. Forgets the segments when it is told to, or shouts too long. */
 #include "base.h"
 
 ON_EVENT {
     static const char whole[] = "{\"text\": \"SHOUTED\", \"segments\": [\"SHOUTED\"]}", half[] = "{\"text\": \"SHOUTED\", \"segments\": []}";
     const char *json = says(body, length, "forget") ? half : whole;
+    static char endless[9 << 20];
     UNUSED;
+    if (says(body, length, "endless")) {
+        host->replace(host->user, memset(endless, 'A', sizeof endless), sizeof endless);
+        return HARK_OK;
+    }
     host->replace(host->user, json, strlen(json));
     return HARK_OK;
 }
