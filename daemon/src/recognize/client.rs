@@ -241,7 +241,7 @@ impl Client {
         }
         let headers = std::mem::take(response.headers_mut());
         let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
-        let answer = json::read(&body).map_err(|error| {
+        let answer = json::value(&body).map_err(|error| {
             Error::unknown("UnreadableAnswer", &format!("the service's answer is no JSON: {error}"))
         })?;
         Ok((answer, headers))
@@ -252,7 +252,7 @@ impl Client {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let (body, broken) = self.as_much_as_comes(&mut response).await;
-        let answer = json::read::<Value>(&body).ok().or_else(|| event_in(&body));
+        let answer = json::value(&body).ok().or_else(|| event_in(&body));
         if let Some(error) = answer.and_then(|answer| refusal_in(&answer, Some(&headers), Some(status))) {
             return self.masked(error);
         }
@@ -406,7 +406,7 @@ fn event_in(body: &[u8]) -> Option<Value> {
     let mut parser = super::sse::Parser::new();
     let events = parser.push(body).ok()?;
     let event = events.into_iter().next().or_else(|| parser.finish())?;
-    json::read(event.data.as_bytes()).ok()
+    json::value(event.data.as_bytes()).ok()
 }
 
 /// An HTTP library's error in one line, without the URL: its query may be a signature.

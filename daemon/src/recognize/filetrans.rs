@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault, Segment, Timing};
+use hark_sdk::plain::Plain;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -253,12 +254,12 @@ fn or_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
 
 /// What is no number is not known.
 fn or_unknown<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
-    Ok(number(&Value::deserialize(value)?))
+    Ok(number(&Plain::deserialize(value)?.0))
 }
 
 /// What is no text tells nothing.
 fn or_untold<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
-    Ok(Value::deserialize(value)?.as_str().map(str::to_owned))
+    Ok(Plain::deserialize(value)?.0.as_str().map(str::to_owned))
 }
 
 /// A number, also one that is written as text.

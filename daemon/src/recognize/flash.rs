@@ -269,7 +269,7 @@ impl Answer {
 
     /// An event after the stop: its price, if it tells one. The text is whole, and nothing takes it away.
     fn bill_of(&mut self, event: &Event) {
-        if let Ok(answer) = json::read(event.data.as_bytes()) {
+        if let Ok(answer) = json::value(event.data.as_bytes()) {
             self.bill(&answer);
         }
     }
@@ -293,7 +293,7 @@ impl Answer {
         {
             return Ok(false);
         }
-        let answer = json::read_piece::<Value>(event.data.as_bytes(), &mut self.half);
+        let answer = json::read_piece(event.data.as_bytes(), &mut self.half);
         if let Ok(answer) = &answer {
             self.bill(answer);
             if let Some(error) = refusal_in(answer, None, event.status) {

@@ -1,6 +1,8 @@
 //! JSON of the service. It is paid for, so what is wrong with its form only is mended; where nothing is, nothing is touched.
 
+use hark_sdk::plain::Plain;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Reads an answer or a result. A byte order mark is skipped; bytes that are no UTF-8 and halves of a surrogate pair become U+FFFD.
 ///
@@ -10,13 +12,13 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     read_or_mend(text, |text| mended(text, None))
 }
 
-/// As [`read`], for an event of a stream, whose texts may be cut in the middle of a character: then it is in the later one. `half`: the
+/// As [`value`], for an event of a stream, whose texts may be cut in the middle of a character: then it is in the later one. `half`: the
 /// escape in which a text ended, until one begins with the other half.
 ///
 /// # Errors
-/// As of [`read`].
-pub(crate) fn read_piece<T: DeserializeOwned>(text: &[u8], half: &mut String) -> serde_json::Result<T> {
-    read_or_mend(text, |text| mended(text, Some(half)))
+/// Those of [`value`].
+pub(crate) fn read_piece(text: &[u8], half: &mut String) -> serde_json::Result<Value> {
+    read_or_mend(text, |text| mended(text, Some(half))).map(|Plain(value)| value)
 }
 
 fn read_or_mend<T: DeserializeOwned>(
@@ -28,6 +30,14 @@ fn read_or_mend<T: DeserializeOwned>(
         // Only the words of the first try have the places of the text as it came.
         serde_json::from_str(&mended(text)).map_err(|_| error)
     })
+}
+
+/// As [`read`], whatever it is.
+///
+/// # Errors
+/// Those of [`read`], and where it is nested too deep.
+pub(crate) fn value(text: &[u8]) -> serde_json::Result<Value> {
+    read(text).map(|Plain(value)| value)
 }
 
 /// The same text, with U+FFFD where there is no character; with `half` as in [`read_piece`].
@@ -81,7 +91,7 @@ fn unit(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -89,6 +99,16 @@ mod tests {
     fn a_byte_order_mark_is_skipped() {
         assert_eq!(read::<Value>(b"\xef\xbb\xbf{\"a\":1}").unwrap(), json!({"a": 1}));
         assert!(read::<Value>(b"\xef\xbb\xbf").is_err());
+    }
+
+    #[test]
+    fn a_text_in_it_is_not_read_as_more_of_it() {
+        let mut text = "1".to_owned();
+        for _ in 0..12 {
+            let inner = Value::from(format!("{}{text}{}", "[".repeat(120), "]".repeat(120)));
+            text = format!(r#"{{"$serde_json::private::RawValue":{inner}}}"#);
+        }
+        assert!(value(text.as_bytes()).is_err());
     }
 
     #[test]
@@ -112,8 +132,8 @@ mod tests {
     /// What pieces come to that are written so.
     fn joined(pieces: &[&str]) -> String {
         let mut half = String::new();
-        let read = |piece: &&str| read_piece::<String>(format!("\"{piece}\"").as_bytes(), &mut half).unwrap();
-        pieces.iter().map(read).collect()
+        let read = |piece: &&str| read_piece(format!("\"{piece}\"").as_bytes(), &mut half).unwrap();
+        pieces.iter().map(read).map(|piece| piece.as_str().unwrap().to_owned()).collect()
     }
 
     #[test]
