@@ -5,6 +5,7 @@ mod support;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
+use futures::StreamExt;
 use serde_json::json;
 use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, wait_until, wav};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
@@ -288,6 +289,43 @@ async fn jobs_of_a_stream_that_was_deleted_touch_nothing_in_the_one_that_follows
         hark.next_event("job.submitted").await;
     }
     assert_eq!(waiting(&context).await, count, "none is acknowledged before its job's last event");
+}
+
+#[tokio::test]
+async fn jobs_of_a_broker_that_lost_its_streams_end_although_new_messages_have_their_keys() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "6s"]).await;
+    let lines = "[[route]]\nname = \"default\"\nengine = \"filetrans\"\n";
+    let setup = Hark::new().nats(&nats).asr(&service).lines(lines).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.start().await;
+    let context = jetstream::new(nats.client().await);
+    let count = 4;
+    for number in 0..count as u64 {
+        put(&context, &[("Content-Type", "audio/wav")], wav(1.0, number)).await;
+    }
+    for _ in 0..count {
+        hark.next_event("job.submitted").await;
+    }
+    for stream in ["HARK_AUDIO", "HARK_EVENTS", "KV_HARK_JOBS"] {
+        context.delete_stream(stream).await.unwrap();
+    }
+    wait_until("the stream to be made again", CEILING, async || {
+        context.get_stream("HARK_AUDIO").await.is_ok()
+    })
+    .await;
+    // They have the numbers of the old ones, whose tasks are still at work.
+    for number in 0..count as u64 {
+        put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 100 + number)).await;
+    }
+    wait_until("the end of all jobs, old and new", CEILING, async || {
+        let Ok(events) = context.get_stream_no_info("HARK_EVENTS").await else { return false };
+        match events.info_with_subjects("hark.event.job.completed.>").await {
+            Ok(ended) => ended.count().await == count * 2,
+            Err(_) => false,
+        }
+    })
+    .await;
+    wait_until("every message to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
 }
 
 #[tokio::test]

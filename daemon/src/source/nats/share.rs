@@ -82,7 +82,7 @@ impl Claims {
     /// When nobody can tell now.
     pub async fn look(&self, job: &Job) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
-        Ok(match self.0.bucket.read(&ticket.key).await?.1 {
+        Ok(match self.find(job, ticket).await?.2 {
             Some(claim) => self.standing(&claim, job),
             // The bucket was lost; the next write claims the job again, if nobody was quicker.
             None => Standing::Ours,
@@ -149,13 +149,13 @@ impl Claims {
             held.mark(job.id, matches!(job.state, State::Submitted { .. }));
         }
         loop {
-            let (revision, found) = self.0.bucket.read(&ticket.key).await?;
+            let (key, revision, found) = self.find(job, ticket).await?;
             let mut claim = found.unwrap_or_else(|| Claim::of(job, ticket, self.0.me));
             if self.standing(&claim, job) == Standing::Lost {
                 return Ok(Standing::Lost);
             }
             claim.follow(job);
-            if self.0.bucket.update(&ticket.key, &claim, revision).await? {
+            if self.0.bucket.update(&key, &claim, revision).await? {
                 self.untold().remove(&job.id);
                 return Ok(Standing::Ours);
             }
@@ -263,11 +263,31 @@ impl Claims {
         ticket: &Ticket,
         message_id: Option<&str>,
     ) -> Result<bool, Unconfirmed> {
-        let mut found = self.0.bucket.read(&ticket.key).await?.1;
-        if found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place)) {
-            found = self.0.bucket.read(&second_key(message_id, &ticket.place)).await?.1;
-        }
+        let found = self.find_claim(ticket, message_id).await?.2;
         Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
+    }
+
+    /// The claim of a job that is known here, with its key and revision.
+    async fn find(&self, job: &Job, ticket: &Ticket) -> Result<(String, u64, Option<Claim>), Unconfirmed> {
+        self.find_claim(ticket, job.recording.message_id.as_deref()).await
+    }
+
+    /// The claim of a message, with its key and revision. Where streams and bucket are lost, the next stream counts from one again, and a
+    /// message that came since may have the key of one that a job is at work on: that claim says nothing of the job.
+    async fn find_claim(
+        &self,
+        ticket: &Ticket,
+        message_id: Option<&str>,
+    ) -> Result<(String, u64, Option<Claim>), Unconfirmed> {
+        let (revision, found) = self.0.bucket.read(&ticket.key).await?;
+        let second = second_key(message_id, &ticket.place);
+        if ticket.key == second
+            || !found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place))
+        {
+            return Ok((ticket.key.clone(), revision, found));
+        }
+        let (revision, found) = self.0.bucket.read(&second).await?;
+        Ok((second, revision, found))
     }
 
     /// From now on, jobs that are lost are taken off this source's hands too.
