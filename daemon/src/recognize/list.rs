@@ -62,6 +62,8 @@ pub(super) const FAILED: &str = "FAILED";
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) rows: Vec<TaskRow>,
+    /// The ids of all rows, also of those outside the span.
+    pub(super) shown: HashSet<String>,
     /// It was read to its end, and every row of it.
     pub(super) is_complete: bool,
     /// It told fewer rows than it says that there are.
@@ -73,7 +75,7 @@ pub(super) struct Listed {
 /// All rows of a span. Of all models: a service that lists a task under the dated name of its model might leave ours out, and what is not
 /// there is paid again in silence.
 pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<Listed, Error> {
-    let (mut rows, mut seen, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
+    let (mut rows, mut shown, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
     let (mut total, mut said_last, mut unread) = (None, false, false);
     for number in 1..=PAGES {
         let mut tries = 1;
@@ -89,10 +91,10 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
                 outcome => break Some(outcome?),
             }
         };
-        let before = seen.len();
+        let before = shown.len();
         let is_read = page.is_some();
         if let Some(page) = page {
-            seen.extend(page.listed);
+            shown.extend(page.listed);
             rows.extend(page.rows);
             clocks_differ |= page.clocks_differ;
             unread |= page.unread;
@@ -102,13 +104,13 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
         }
         // The end is where a page brings nothing new. What a list says of its length may be wrong, and a row that was not read would be a
         // recording that is paid again in silence.
-        if seen.len() == before {
-            let is_short = total.is_some_and(|total| (seen.len() as u64) < total);
+        if shown.len() == before {
+            let is_short = total.is_some_and(|total| (shown.len() as u64) < total);
             let is_complete = (is_read || said_last) && !unread;
-            return Ok(Listed { rows, is_complete, is_short, clocks_differ });
+            return Ok(Listed { rows, shown, is_complete, is_short, clocks_differ });
         }
     }
-    Ok(Listed { rows, is_complete: false, is_short: false, clocks_differ })
+    Ok(Listed { rows, shown, is_complete: false, is_short: false, clocks_differ })
 }
 
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.

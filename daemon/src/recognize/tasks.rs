@@ -3,7 +3,7 @@
 //! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
 //! never because it is the only one left: a stranger's transcript would be published.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub struct LostSubmit<'a> {
     pub since: Timestamp,
     /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
     pub until: Option<Timestamp>,
-    /// Tasks that other recordings of this daemon's have, or had.
-    pub taken: &'a HashSet<String>,
+    /// Tasks that other recordings of this daemon's have, or had, and when they were made.
+    pub taken: &'a HashMap<String, Timestamp>,
 }
 
 /// Of a task that brought nothing and cost nothing.
@@ -81,6 +81,15 @@ impl List {
         let later = submit.since.duration_since(self.since);
         let is_in_it = !later.is_negative() && later.unsigned_abs() < LONGEST_LIST;
         is_fresh && is_later && self.model == submit.model && is_in_it
+    }
+
+    /// Whether a task that was certainly made in its time is not in it: nobody documents what the service lists, and to whom. A list that is
+    /// empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in silence.
+    fn lacks_known(&self, submit: &LostSubmit<'_>) -> bool {
+        let begin = submit.since - MARGIN / 2;
+        let end = (self.asked_at - LAG).min(self.since + LONGEST_LIST);
+        let is_due = |made: Timestamp| (begin..end).contains(&made);
+        submit.taken.iter().any(|(task, made)| is_due(*made) && !self.listed.shown.contains(task))
     }
 }
 
@@ -135,9 +144,10 @@ pub(crate) async fn reconcile(
     rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
     let (mut undecided, mut cannot_tell) = (false, !list.listed.is_complete || list.listed.clocks_differ);
     // It may have been read while it changed; one that stays short is none that tells.
-    undecided |= list.listed.is_short;
+    let is_short = list.listed.is_short || list.lacks_known(&submit);
+    undecided |= is_short;
     let (mut untold, mut hidden) = (0, false);
-    for row in rows.into_iter().filter(|row| !submit.taken.contains(&row.task_id)) {
+    for row in rows.into_iter().filter(|row| !submit.taken.contains_key(&row.task_id)) {
         match row.status.as_str() {
             SUCCEEDED | FAILED => match file_of(client, pace, known, &row.task_id).await {
                 Ok(Some(file_url)) if names(&file_url, submit.object) => {
@@ -171,7 +181,7 @@ pub(crate) async fn reconcile(
         false => cannot_tell |= hidden,
     }
     Ok(match () {
-        () if list.listed.is_short && waited > LONGEST_SHORT => Listing::CannotTell,
+        () if is_short && waited > LONGEST_SHORT => Listing::CannotTell,
         () if undecided && waited < LONGEST_DOUBT => Listing::Undecided,
         () if undecided => Listing::CannotTell,
         () if cannot_tell => Listing::CannotTell,
@@ -238,6 +248,8 @@ fn names(file_url: &str, object: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -247,9 +259,15 @@ mod tests {
             model: "m".into(),
             since: time(100),
             asked_at: time(200),
-            listed: Listed { rows: Vec::new(), is_complete: true, is_short: false, clocks_differ: false },
+            listed: Listed {
+                rows: Vec::new(),
+                shown: HashSet::new(),
+                is_complete: true,
+                is_short: false,
+                clocks_differ: false,
+            },
         };
-        let taken = HashSet::new();
+        let taken = HashMap::new();
         let submit = |since: i64, until: Option<i64>| LostSubmit {
             model: "m",
             object: "o",

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hark_sdk::event::{Engine, Timing};
@@ -44,12 +44,12 @@ impl Bench {
     }
 
     async fn reconcile(&self, object: &str, since: Timestamp) -> Result<Listing, Error> {
-        self.reconcile_beside(&HashSet::new(), object, since).await
+        self.reconcile_beside(&HashMap::new(), object, since).await
     }
 
     async fn reconcile_beside(
         &self,
-        taken: &HashSet<String>,
+        taken: &HashMap<String, Timestamp>,
         object: &str,
         since: Timestamp,
     ) -> Result<Listing, Error> {
@@ -253,7 +253,25 @@ async fn a_task_that_still_runs_may_be_ours() {
     let task_id = bench.submit(&url).await.unwrap();
     let listing = bench.reconcile("b.wav", Timestamp::now()).await.unwrap();
     assert_eq!(listing, Listing::Undecided);
-    let others = HashSet::from([task_id]);
+    let others = HashMap::from([(task_id, Timestamp::now())]);
     let listing = bench.reconcile_beside(&others, "b.wav", Timestamp::now()).await.unwrap();
     assert_eq!(listing, Listing::Absent, "the task of another recording is none to wait for");
+}
+
+#[tokio::test]
+async fn a_list_without_a_task_that_is_known_proves_nothing() {
+    let bench = Bench::start(&[]).await;
+    let ago = |seconds: i64| Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+    let known = |made: Timestamp| HashMap::from([("another-accounts".to_owned(), made)]);
+    let listing = async |taken: &HashMap<String, Timestamp>, sent_at: Timestamp| {
+        bench.reconcile_beside(taken, "a.wav", sent_at).await.unwrap()
+    };
+    // The list may lag.
+    assert_eq!(listing(&known(ago(10)), ago(20)).await, Listing::Undecided);
+    // In the end it has to be said that nobody can tell.
+    assert_eq!(listing(&known(ago(10)), ago(60)).await, Listing::CannotTell);
+    for made in [ago(1), ago(3600)] {
+        let listing = listing(&known(made), ago(60)).await;
+        assert_eq!(listing, Listing::Absent, "one that need not be listed, or not yet");
+    }
 }

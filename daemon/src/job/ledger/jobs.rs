@@ -49,8 +49,8 @@ pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError>
 /// # Errors
 /// When a statement fails.
 pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
-    if let State::Submitted { task_id, .. } = &job.state {
-        tasks::remember(connection, task_id, Timestamp::now())?;
+    if let State::Submitted { task_id, submitted_at, .. } = &job.state {
+        tasks::remember(connection, task_id, *submitted_at)?;
     }
     connection
         .prepare_cached(
@@ -100,7 +100,9 @@ pub fn advance(
         if let State::Submitted { task_id, .. } = &step.job.state
             && !matches!(job.state, State::Submitted { .. })
         {
-            tasks::remember(connection, task_id, now)?;
+            // One that was looked for was made long before it was found.
+            let made = if let State::Reconciling { sent_at, .. } = job.state { sent_at } else { now };
+            tasks::remember(connection, task_id, made)?;
         }
         let never_read =
             |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));

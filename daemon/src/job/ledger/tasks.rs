@@ -1,7 +1,7 @@
 //! The tasks that were made for recordings of this daemon. Whoever looks in the service's list for one that was not heard of need not look
 //! at these: with thousands of them, each asked for by itself, a search would outlive a daemon that is started again and again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -11,17 +11,17 @@ use super::LedgerError;
 /// The service forgets a task a day after its end, and ends each within hours.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
 
-/// Remembers a task, and forgets those that the service has forgotten.
+/// Remembers a task with the time when it was `made`, and forgets those that the service has forgotten.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn remember(connection: &Connection, task_id: &str, now: Timestamp) -> Result<(), LedgerError> {
+pub fn remember(connection: &Connection, task_id: &str, made: Timestamp) -> Result<(), LedgerError> {
     connection
         .prepare_cached("DELETE FROM task WHERE made < ?1")?
-        .execute([now.as_millisecond() - KEPT.as_millis() as i64])?;
+        .execute([made.as_millisecond() - KEPT.as_millis() as i64])?;
     connection
         .prepare_cached("INSERT OR IGNORE INTO task (id, made) VALUES (?1, ?2)")?
-        .execute(params![task_id, now.as_millisecond()])?;
+        .execute(params![task_id, made.as_millisecond()])?;
     Ok(())
 }
 
@@ -34,11 +34,14 @@ pub fn forget(connection: &Connection, task_id: &str) -> Result<(), LedgerError>
     Ok(())
 }
 
-/// All that are remembered.
+/// All that are remembered, with the time when they were made.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn known(connection: &Connection) -> Result<HashSet<String>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM task")?;
-    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+pub fn known(connection: &Connection) -> Result<HashMap<String, Timestamp>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT id, made FROM task")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let tasks = rows.collect::<Result<Vec<(String, i64)>, _>>()?;
+    let time = |made| Timestamp::from_millisecond(made).unwrap_or(Timestamp::MIN);
+    Ok(tasks.into_iter().map(|(id, made)| (id, time(made))).collect())
 }
