@@ -155,6 +155,7 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
         a_task_that_was_submitted_is_resumed_by_the_other_daemon(),
         a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
         a_task_of_a_url_is_resumed_by_the_other_daemon(),
+        a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost(),
         a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
@@ -219,6 +220,32 @@ async fn a_task_that_was_submitted_is_resumed_by_the_other_daemon() {
     for events in jobs.values() {
         assert!(events.last().unwrap().body["audio_seconds"].is_number(), "what was known of it came along");
     }
+    assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
+}
+
+/// Somebody deleted the bucket while tasks were at work, and nobody had anything to tell it for as long.
+async fn a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "25s"]).await;
+    let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
+    for number in 0..3 {
+        put(&nats, &format!("call-{number}"), wav(2.0, number)).await;
+    }
+    for _ in 0..3 {
+        one.next_event("job.submitted").await;
+    }
+    let context = jetstream::new(nats.client().await);
+    context.delete_stream("KV_HARK_JOBS").await.unwrap();
+    wait_until("the bucket to know the tasks again", CEILING, async || {
+        context.get_stream("KV_HARK_JOBS").await.is_ok()
+            && claims(&nats).await.iter().filter(|claim| claim["task_id"].is_string()).count() == 3
+    })
+    .await;
+    let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;
+    one.kill();
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert!(jobs.len() == 3 && !jobs.values().any(|events| is_marked(events)));
     assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
 }
 

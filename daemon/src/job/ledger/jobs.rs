@@ -82,6 +82,29 @@ pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)
 }
 
+/// The jobs of a source to which something is owed, and those that have ended after `since`.
+///
+/// # Errors
+/// When a statement fails.
+pub fn at_work_since(
+    connection: &Connection,
+    source: &str,
+    since: Timestamp,
+) -> Result<Vec<Uuid>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM job WHERE duty = ?1 AND source = ?2")?;
+    let mut open = Vec::new();
+    for duty in Duty::ALL.into_iter().filter(|duty| *duty != Duty::Nothing) {
+        let rows = statement.query_map(params![duty.as_str(), source], |row| row.get(0))?;
+        open.extend(rows.collect::<Result<Vec<Uuid>, _>>()?);
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM job WHERE ended > ?1 AND duty = ?2 AND source = ?3")?;
+    let nothing = Duty::Nothing.as_str();
+    let rows = statement.query_map(params![since.as_millisecond(), nothing, source], |row| row.get(0))?;
+    open.extend(rows.collect::<Result<Vec<Uuid>, _>>()?);
+    Ok(open)
+}
+
 /// Feeds a fact to the machine and stores what comes out. `None`: there is no such job.
 ///
 /// # Errors

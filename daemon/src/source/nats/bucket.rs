@@ -82,6 +82,15 @@ impl Bucket {
         }
     }
 
+    /// When the bucket was made, ns since the epoch; one that was lost is made anew.
+    pub(super) async fn made(&self) -> Result<i128, Unconfirmed> {
+        let store = self.store().await?;
+        match store.stream.get_info().await {
+            Ok(info) => Ok(info.created.unix_timestamp_nanos()),
+            Err(error) => Err(self.away(error).await),
+        }
+    }
+
     async fn store(&self) -> Result<Store, Unconfirmed> {
         // The client would wait for its connection, and the lanes with it: jobs of folders can go on.
         if !self.is_connected() {

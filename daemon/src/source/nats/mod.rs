@@ -19,6 +19,7 @@ mod takeover;
 mod turns;
 mod unreadable;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,8 +29,9 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{AckKind, Context};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 pub use self::bucket::Unconfirmed;
@@ -57,6 +59,9 @@ const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
 
 /// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
+
+/// How often it is looked whether the bucket was lost: a few times within `ack_wait`, before a message of ours comes to somebody else.
+const BUCKET_LOST: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the connection is still the one over which messages were asked for.
 const RECONNECTED: Duration = Duration::from_millis(200);
@@ -150,6 +155,7 @@ impl Subject {
         });
         let outcome = tokio::select! {
             outcome = self.take_messages(&watching) => outcome,
+            Err(error) = self.mind_the_bucket() => Err(error.into()),
             () = stop.cancelled() => Ok(()),
         };
         keep_alive.abort();
@@ -168,6 +174,28 @@ impl Subject {
             self.held.acknowledged(&sign, confirmed);
         }
         spool::remove(&self.state_directory, job).await;
+    }
+
+    /// Looks again and again whether the bucket is the one that was told of this source's jobs. One that was lost and made anew knows none:
+    /// another daemon would begin anew with each message of this one, should this one die, and pay again.
+    async fn mind_the_bucket(&self) -> Result<Infallible, LedgerError> {
+        let mut told = None;
+        let mut tick = tokio::time::interval(BUCKET_LOST);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            match self.claims.bucket_made().await {
+                Ok(made) if told == Some(made) => {}
+                Ok(made) => {
+                    if self.claims.tell_all(&self.config.name).await? {
+                        told = Some(made);
+                    }
+                }
+                Err(unconfirmed) => {
+                    debug!(source = self.config.name, %unconfirmed, "the bucket is looked for again")
+                }
+            }
+        }
     }
 
     async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {

@@ -9,17 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, Unconfirmed};
 use super::claim::{Claim, Verdict, judge, second_key};
+use super::consumer::ACK_WAIT;
 use super::held::Held;
 use super::spool;
 use super::turns::{Turn, Turns};
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
 use crate::job::{Job, State, Ticket};
+
+/// Jobs of which a new bucket is told side by side.
+const AT_A_TIME: usize = 32;
 
 /// Whose job it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +137,25 @@ impl Claims {
             Some(turn) => self.tell_with(Writing(turn), id).await,
             None => Ok(()),
         }
+    }
+
+    /// When the bucket was made, ns since the epoch.
+    pub(super) async fn bucket_made(&self) -> Result<i128, Unconfirmed> {
+        self.0.bucket.made().await
+    }
+
+    /// Tells a bucket that knows nothing of them where a source's jobs stand: the open ones, and those whose message may come once more
+    /// because its acknowledgement was lost. `false`: it has not heard of all of them.
+    pub(super) async fn tell_all(&self, source: &str) -> Result<bool, LedgerError> {
+        let (source, since) = (source.to_owned(), Timestamp::now() - 4 * ACK_WAIT);
+        let jobs =
+            self.0.ledger.read(move |connection| jobs::at_work_since(connection, &source, since)).await?;
+        let tell = stream::iter(jobs).map(async |id| {
+            self.tell(id).await?;
+            Ok::<_, LedgerError>(!self.untold().contains(&id))
+        });
+        let told: Vec<_> = tell.buffer_unordered(AT_A_TIME).collect().await;
+        told.into_iter().try_fold(true, |all, told| Ok(all & told?))
     }
 
     /// The turn to make something of a message of this job; `None` while somebody else has it: two sources of one daemon may have messages
