@@ -156,6 +156,7 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
         a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
         a_task_of_a_url_is_resumed_by_the_other_daemon(),
         a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost(),
+        a_message_of_which_a_lost_bucket_told_is_marked(),
         a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
         a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
@@ -221,6 +222,23 @@ async fn a_task_that_was_submitted_is_resumed_by_the_other_daemon() {
         assert!(events.last().unwrap().body["audio_seconds"].is_number(), "what was known of it came along");
     }
     assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
+}
+
+/// The bucket went, and who could have told a new one with it.
+async fn a_message_of_which_a_lost_bucket_told_is_marked() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "2s"]).await;
+    let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    let submitted = one.next_event("job.submitted").await;
+    one.kill();
+    jetstream::new(nats.client().await).delete_stream("KV_HARK_JOBS").await.unwrap();
+    let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;
+    nothing_waits(&nats).await;
+    let events = two.events().await;
+    let again: Vec<Heard> = events.into_iter().filter(|event| event.job() != submitted.job()).collect();
+    assert_eq!(again.last().unwrap().kind(), "job.completed");
+    assert!(is_marked(&again), "it was paid twice");
 }
 
 /// Somebody deleted the bucket while tasks were at work, and nobody had anything to tell it for as long.

@@ -144,6 +144,11 @@ impl Claims {
         self.0.bucket.made().await
     }
 
+    /// Whether the bucket was made after this time, as far as is known: of what daemons did before, it need not tell.
+    pub(super) async fn is_bucket_after(&self, time_ns: i128) -> bool {
+        self.bucket_made().await.map_or(true, |made| made > time_ns)
+    }
+
     /// Tells a bucket that knows nothing of them where a source's jobs stand: the open ones, and those whose message may come once more
     /// because its acknowledgement was lost. `false`: it has not heard of all of them.
     pub(super) async fn tell_all(&self, source: &str) -> Result<bool, LedgerError> {

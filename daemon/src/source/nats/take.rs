@@ -135,6 +135,8 @@ impl Subject {
         let (mut job, refusal) =
             self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
         job.ticket = Some(ticket);
+        // Whoever had it before may have paid, and have said so in a bucket that was lost since.
+        job.unsure = delivery > 1 && self.claims.is_bucket_after(published.unix_timestamp_nanos()).await;
         let policy = self.policy;
         self.held.hold(job.id, sign);
         let taken = self
