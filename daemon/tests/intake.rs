@@ -138,10 +138,14 @@ async fn without_a_right(subject: &str, words: &str) {
     let service = Emulator::start(&[]).await;
     let user = nats.url().replace("//", "//hark:hark@");
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
-    let mut hark = setup.set("nats.servers", &format!("[\"{user}\"]")).start().await;
+    nats.forgetful_audio_stream().await;
+    // It waits for the first daemon of all: older than the bucket, and nobody can have paid for it.
     put(&nats, wav(1.0, 1)).await;
+    let mut hark = setup.set("nats.servers", &format!("[\"{user}\"]")).start().await;
     hark.not_ready(words).await;
     nats.reconfigure(&configuration(""));
     nothing_waits(&nats, REDELIVERY).await;
     hark.ready().await;
+    let completed = hark.next_event("job.completed").await;
+    assert_eq!(completed.body.get("possible_duplicate_charge"), None);
 }

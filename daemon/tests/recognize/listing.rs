@@ -1,6 +1,6 @@
 //! Task lists of other habits than the stand-in's.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -54,7 +54,7 @@ async fn found_later(habit: Habit, minutes: i64, status: StatusCode, result: Str
         .with_state(habit);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
-    let taken = HashSet::new();
+    let taken = HashMap::new();
     let submit = LostSubmit {
         model: FILETRANS,
         object: "ours.wav",

@@ -1,12 +1,13 @@
 //! The stream that a source listens to, and its durable consumer there.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::Subject;
 use crate::job::ledger::LedgerError;
@@ -38,6 +39,10 @@ impl Subject {
         captures(&stream.cached_info().config, &self.config.subject)?;
         // Before a new consumer makes numbers of an old one mean something again.
         self.held.in_stream_of(stream.cached_info().created.unix_timestamp_nanos());
+        // And the bucket before the consumer: one that is younger than it was lost once. Without it nothing is taken in anyway.
+        if let Err(unconfirmed) = self.claims.bucket_made().await {
+            debug!(source = self.config.name, %unconfirmed, "the bucket is made with the first claim");
+        }
         let durable = format!("hark_{}", self.config.name);
         let config = pull::Config {
             durable_name: Some(durable.clone()),
@@ -54,6 +59,8 @@ impl Subject {
             .get_or_create_consumer(&durable, config.clone())
             .await
             .map_err(|error| refused(error.to_string()))?;
+        *self.heard_since.lock().unwrap_or_else(PoisonError::into_inner) =
+            consumer.cached_info().created.unix_timestamp_nanos();
         let Some(difference) = difference(&consumer.cached_info().config, &config) else {
             return Ok(consumer);
         };

@@ -21,8 +21,8 @@ mod unreadable;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -87,6 +87,8 @@ pub struct Subject {
     policy: Policy,
     metrics: Metrics,
     held: Arc<Held>,
+    /// When the consumer was made, ns since the epoch; nobody had a message before.
+    heard_since: Mutex<i128>,
 }
 
 /// What the daemon knows that a source needs.
@@ -141,6 +143,7 @@ impl Subject {
             policy: around.policy,
             metrics: around.metrics,
             held,
+            heard_since: Mutex::default(),
         }
     }
 
@@ -323,6 +326,10 @@ impl Subject {
         while self.connection() == connection {
             tokio::time::sleep(RECONNECTED).await;
         }
+    }
+
+    fn heard_since(&self) -> i128 {
+        *self.heard_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the connections there have been.

@@ -136,7 +136,9 @@ impl Subject {
             self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
         job.ticket = Some(ticket);
         // Whoever had it before may have paid, and have said so in a bucket that was lost since.
-        job.unsure = delivery > 1 && self.claims.is_bucket_after(published.unix_timestamp_nanos()).await;
+        job.unsure = refusal.is_none()
+            && delivery > 1
+            && self.claims.is_bucket_after(self.heard_since().max(published.unix_timestamp_nanos())).await;
         let policy = self.policy;
         self.held.hold(job.id, sign);
         let taken = self
