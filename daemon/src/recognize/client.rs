@@ -392,7 +392,9 @@ fn wishes(headers: Option<&HeaderMap>) -> (Option<Duration>, Option<bool>) {
         let date = jiff::fmt::rfc2822::parse(text("retry-after")?).ok()?.timestamp();
         Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
     };
-    let hint = millis.or_else(seconds).or_else(date).map(|hint| hint.min(LONGEST_HINT));
+    // "At once" is no hint: a queue that believed it would be at the service's door without a pause.
+    let hint = millis.or_else(seconds).or_else(date).filter(|hint| !hint.is_zero());
+    let hint = hint.map(|hint| hint.min(LONGEST_HINT));
     let should_retry = match text("x-should-retry") {
         Some("true") => Some(true),
         Some("false") => Some(false),
@@ -456,8 +458,7 @@ mod tests {
         assert_eq!(hint("retry-after-ms", "150"), Some(Duration::from_millis(150)));
         assert_eq!(hint("retry-after", "1e300"), Some(Duration::from_secs(600)));
         assert_eq!(hint("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT"), Some(Duration::from_secs(600)));
-        assert_eq!(hint("retry-after", "Wed, 01 Jan 2020 00:00:00 GMT"), Some(Duration::ZERO));
-        for nonsense in ["-1", "NaN", "soon", ""] {
+        for nonsense in ["-1", "NaN", "soon", "", "0", "Wed, 01 Jan 2020 00:00:00 GMT"] {
             assert_eq!(hint("retry-after", nonsense), None, "{nonsense}");
         }
     }
