@@ -84,12 +84,13 @@ impl From<LedgerError> for DaemonError {
     }
 }
 
-/// Everything that is built and does not run yet.
+/// Everything that is built and does not run yet, but for HTTP.
 pub struct Daemon {
     config: Config,
     metrics: Metrics,
     health: Health,
-    listener: Option<TcpListener>,
+    stages: Stages,
+    crew: Crew,
     ledger: Ledger,
     claims: Claims,
     client: async_nats::Client,
@@ -103,7 +104,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens, binds, loads and connects, in the order of the flow; no work is started. NATS may be away: it is waited for later.
+    /// Opens, binds, loads and connects, in the order of the flow; no work is started. NATS may be away: it is waited for later. The ledger
+    /// may wait for room on a full disk: HTTP answers meanwhile, for as long as the daemon, or this future, lives.
     ///
     /// # Errors
     /// What the operator has to change, or a machine that cannot run Hark.
@@ -128,10 +130,14 @@ impl Daemon {
         }
         let metrics = Metrics::new();
         let health = Health::default();
-        let listener = match config.http.listen.as_str() {
-            "" => None,
-            listen => Some(http::bind(listen).await.map_err(|error| configuration(&error))?),
-        };
+        let (stages, mut crew) = (Stages::default(), Crew::default());
+        match config.http.listen.as_str() {
+            "" => {}
+            listen => {
+                let listener = http::bind(listen).await.map_err(|error| configuration(&error))?;
+                start_http(listener, health.clone(), metrics.clone(), &mut crew, &stages);
+            }
+        }
         let key = config.dashscope.api_key().map_err(DaemonError::Config)?;
         let policy = Policy {
             ambiguous_retries: config.dashscope.ambiguous_retries,
@@ -212,7 +218,8 @@ impl Daemon {
             config,
             metrics,
             health,
-            listener,
+            stages,
+            crew,
             ledger,
             claims,
             client,
@@ -233,10 +240,7 @@ impl Daemon {
     /// # Errors
     /// Why an essential part ended.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let stages = Stages::default();
-        let mut crew = Crew::default();
-        let listener = self.listener.take();
-        self.start_http(listener, &mut crew, &stages);
+        let (stages, mut crew) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.crew));
         crew.essential(
             "gauges",
             gauges(self.ledger.clone(), self.metrics.clone(), self.health.clone(), stages.publish.clone()),
@@ -353,16 +357,15 @@ impl Daemon {
             sources.clone().settle(job, settled.clone(), claims.clone(), policy, metrics.clone())
         });
     }
+}
 
-    fn start_http(&self, listener: Option<TcpListener>, crew: &mut Crew, stages: &Stages) {
-        let Some(listener) = listener else { return };
-        let (health, metrics, stop) = (self.health.clone(), self.metrics.clone(), stages.publish.clone());
-        crew.essential("http", async move {
-            http::serve(listener, health, metrics, stop.cancelled_owned())
-                .await
-                .map_err(|error| DaemonError::Software(format!("serving http: {error}")))
-        });
-    }
+fn start_http(listener: TcpListener, health: Health, metrics: Metrics, crew: &mut Crew, stages: &Stages) {
+    let stop = stages.publish.clone();
+    crew.essential("http", async move {
+        http::serve(listener, health, metrics, stop.cancelled_owned())
+            .await
+            .map_err(|error| DaemonError::Software(format!("serving http: {error}")))
+    });
 }
 
 /// Lets plugins end in good order, if they are quick.

@@ -195,6 +195,7 @@ async fn a_first_start_waits_for_room_too() {
     assert!(hark.stop().await.success(), "it stops while it waits");
     hark.kill_and_launch();
     says_so(&hark, 2).await;
+    hark.not_ready("").await;
     hark.disk("state").empty();
     hark.ready().await;
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));
