@@ -153,12 +153,12 @@ impl Daemon {
         };
 
         // source
-        let refusals = nats::Refusals::default();
-        let connected = publish::connect(&config.nats, Patience::Forever, refusals.clone()).await;
-        let client = connected.map_err(|error| match error {
+        let connected = publish::connect(&config.nats, Patience::Forever).await;
+        let connection = connected.map_err(|error| match error {
             ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
             _ => configuration(&error),
         })?;
+        let client = connection.client.clone();
         let claims = Claims::new(
             client.clone(),
             &config.nats,
@@ -167,7 +167,7 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let sources = Sources::build(&config, &ledger, &claims, (&client, &refusals), policy, &metrics)?;
+        let sources = Sources::build(&config, &ledger, &claims, &connection, policy, &metrics)?;
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());

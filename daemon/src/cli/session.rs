@@ -8,7 +8,6 @@ use async_nats::Client;
 use super::Exit;
 use crate::config::Config;
 use crate::publish::{ConnectError, Patience, connect};
-use crate::source::nats::Refusals;
 
 /// Reads the config.
 ///
@@ -35,7 +34,8 @@ pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
 /// # Errors
 /// 69 when no server answers, 78 when the config names what cannot be read.
 pub async fn open(config: &Config) -> Result<Client, Exit> {
-    connect(&config.nats, Patience::Once, Refusals::default()).await.map_err(|error: ConnectError| {
+    let connected = connect(&config.nats, Patience::Once).await;
+    connected.map(|connection| connection.client).map_err(|error: ConnectError| {
         if error.is_configuration() {
             Exit::Config(error.to_string())
         } else {

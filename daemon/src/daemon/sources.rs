@@ -40,7 +40,7 @@ impl Sources {
         config: &Config,
         ledger: &Ledger,
         claims: &Claims,
-        (client, refusals): (&async_nats::Client, &nats::Refusals),
+        connection: &publish::Connection,
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -65,11 +65,15 @@ impl Sources {
                 Source::Nats(source) => {
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
-                        context: async_nats::jetstream::new(client.clone()),
-                        refusals: refusals.clone(),
+                        context: async_nats::jetstream::new(connection.client.clone()),
+                        refusals: connection.refusals.clone(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
-                        step_in: step_in(publish::Fence::new(client.clone(), &config.nats, claims.clone())),
+                        step_in: step_in(publish::Fence::new(
+                            connection.client.clone(),
+                            &config.nats,
+                            claims.clone(),
+                        )),
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,

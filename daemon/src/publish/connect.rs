@@ -48,12 +48,20 @@ impl ConnectError {
     }
 }
 
+/// A connection, and what its server refuses.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub client: Client,
+    pub refusals: Refusals,
+}
+
 /// Connects as `[nats]` says. A connection that breaks later mends itself, for as long as the client lives; what happens to it is
-/// logged, and what the server refuses told to `refusals`.
+/// logged.
 ///
 /// # Errors
 /// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or lets us in.
-pub async fn connect(nats: &Nats, patience: Patience, refusals: Refusals) -> Result<Client, ConnectError> {
+pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, ConnectError> {
+    let refusals = Refusals::default();
     let servers = addresses(&nats.servers)?;
     let names = names(&servers);
     let mut options = with_credentials(with_user_of(ConnectOptions::new(), &servers), nats)
@@ -61,13 +69,14 @@ pub async fn connect(nats: &Nats, patience: Patience, refusals: Refusals) -> Res
         .name("harkd")
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(wait_before_round)
-        .event_callback(reporter(names.clone(), refusals));
+        .event_callback(reporter(names.clone(), refusals.clone()));
     if patience == Patience::Forever {
         options = options.retry_on_initial_connect();
     }
     options
         .connect(servers)
         .await
+        .map(|client| Connection { client, refusals })
         .map_err(|error| ConnectError::Unreachable { servers: names, reason: error.to_string() })
 }
 
@@ -219,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn names_the_server_that_does_not_answer() {
         let nats = Nats { servers: vec!["nats://127.0.0.1:1".into()], ..Nats::default() };
-        let error = connect(&nats, Patience::Once, Refusals::default()).await.unwrap_err();
+        let error = connect(&nats, Patience::Once).await.unwrap_err();
         assert!(error.to_string().starts_with("no NATS server at 127.0.0.1:1: "), "{error}");
         assert!(!error.is_configuration());
     }
@@ -227,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn names_the_secret_file_that_is_missing() {
         let nats = Nats { token_file: "/nowhere/token".into(), ..Nats::default() };
-        let error = connect(&nats, Patience::Once, Refusals::default()).await.unwrap_err();
+        let error = connect(&nats, Patience::Once).await.unwrap_err();
         assert!(error.to_string().starts_with("reading nats.token_file /nowhere/token: "), "{error}");
         assert!(error.is_configuration());
     }

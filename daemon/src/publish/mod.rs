@@ -9,7 +9,7 @@ mod partials;
 mod stream;
 mod subject;
 
-pub use connect::{ConnectError, Patience, connect};
+pub use connect::{ConnectError, Connection, Patience, connect};
 pub use fence::Fence;
 pub use outbox::Outbox;
 pub use partials::{Outlet, Partials, partials};

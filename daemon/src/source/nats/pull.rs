@@ -11,9 +11,11 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::broadcast::{self, Receiver};
 use tokio::time::{Instant, sleep_until};
+
+use super::refusals::Refusals;
 
 /// How long a request stays open at the server. No heartbeats: what the server says at its end is enough.
 const EXPIRES: Duration = Duration::from_secs(10);
@@ -23,25 +25,6 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// A message may block a line for less than this: then its pings are missed, and the client connects anew.
 const LATEST: Duration = Duration::from_secs(60);
-
-/// What the server says it refuses: of a request without the right to make it, this is all that is heard. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Refusals(broadcast::Sender<String>);
-
-impl Default for Refusals {
-    fn default() -> Self {
-        // Whoever misses some finds out by waiting in vain.
-        Refusals(broadcast::Sender::new(64))
-    }
-}
-
-impl Refusals {
-    /// The server has said so.
-    pub fn heard(&self, words: &str) {
-        // Nobody may be asking for anything.
-        let _ = self.0.send(words.to_owned());
-    }
-}
 
 /// Messages that were asked for.
 pub(super) struct Pull<'a> {
@@ -76,7 +59,7 @@ impl<'a> Pull<'a> {
             expires: Some(EXPIRES),
             ..BatchConfig::default()
         };
-        let refusals = refusals.0.subscribe();
+        let refusals = refusals.listen();
         let info = consumer.cached_info();
         let named = format!(".CONSUMER.MSG.NEXT.{}.{}\"", info.stream_name, info.name);
         consumer.request_batch(request, inbox).await.map_err(|error| error.to_string())?;
