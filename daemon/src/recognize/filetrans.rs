@@ -97,24 +97,35 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest<'_>) -> Resu
 pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error> {
     let response = client.get(&["tasks", task_id]).send().await.map_err(unanswered)?;
     let (answer, headers) = client.value(response).await.map_err(Error::of_a_free_call)?;
-    let output = &answer["output"];
-    let seconds = seconds(&answer["usage"]["seconds"]).unwrap_or(0);
-    // The provider's samples compare it in any case; and one that was not understood would be followed for ever.
-    let status = output["task_status"].as_str().map(str::to_ascii_uppercase);
     // A code beside a status is the task's.
-    if status.is_none()
+    if answer["output"]["task_status"].as_str().is_none()
         && let Some(error) = refusal_in(&answer, Some(&headers), None)
     {
         return Err(client.masked(error));
     }
-    Ok(match status.as_deref() {
-        Some("PENDING") => Task::Pending,
-        Some("SUCCEEDED") => match transcription_url(output) {
+    match task(&answer) {
+        Some(Task::Failed(error)) => Ok(Task::Failed(client.masked(error))),
+        Some(task) => Ok(task),
+        None => Err(missing("task_status").of_a_free_call()),
+    }
+}
+
+/// How a task stands by the answer to a query; `None`: it does not say.
+fn task(answer: &Value) -> Option<Task> {
+    let output = &answer["output"];
+    let seconds = seconds(&answer["usage"]["seconds"]).unwrap_or(0);
+    // The provider's samples compare it in any case; and one that was not understood would be followed for ever.
+    let status = output["task_status"].as_str()?.to_ascii_uppercase();
+    Some(match status.as_str() {
+        "PENDING" => Task::Pending,
+        "SUCCEEDED" => match transcription_url(output) {
             Some(url) => Task::Succeeded { transcription_url: url.to_owned(), seconds },
+            // The siblings' tasks succeed where what they were made of has failed.
+            None if told(answer, "code").is_some() => failed(answer, seconds),
             None => Task::Failed(missing("transcription_url in a task that succeeded").billed(seconds)),
         },
-        Some("FAILED") => failed(client, &answer, seconds),
-        Some("CANCELED" | "CANCELLED") => {
+        "FAILED" => failed(answer, seconds),
+        "CANCELED" | "CANCELLED" => {
             let canceled = Error::give_up(Fault {
                 code: "TaskCanceled".into(),
                 blame: Blame::Account,
@@ -123,13 +134,12 @@ pub(crate) async fn query(client: &Client, task_id: &str) -> Result<Task, Error>
             });
             Task::Failed(canceled.billed(seconds))
         }
-        Some("UNKNOWN") => {
+        "UNKNOWN" => {
             let message = "the service does not know the task any more: expired, or of another account's key";
             Task::Failed(Error::unknown(TASK_UNKNOWN, message))
         }
         // RUNNING, SUSPENDED, and whatever is added: anything but an end.
-        Some(_) => Task::Running,
-        None => return Err(missing("task_status").of_a_free_call()),
+        _ => Task::Running,
     })
 }
 
@@ -174,25 +184,26 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
         })
 }
 
-fn failed(client: &Client, answer: &Value, seconds: u64) -> Task {
-    // The siblings' shape has the code one floor down, other answers one floor up.
-    let places = [&answer["output"], &answer["output"]["results"][0], answer];
-    let text = |name: &str| {
-        let texts = places.iter().filter_map(|place| place[name].as_str());
-        texts.into_iter().find(|text| !text.is_empty())
-    };
-    let code = text("code");
-    let message = text("message").unwrap_or_default();
+fn failed(answer: &Value, seconds: u64) -> Task {
+    let code = told(answer, "code");
+    let message = told(answer, "message").unwrap_or_default();
     if code.is_some_and(means_silence) {
         return Task::NothingSaid { seconds };
     }
     let refusal = Refusal { code: Some(code.unwrap_or("TaskFailed")), message, ..Refusal::default() };
-    let mut error = client.masked(Error::refused(&refusal)).billed(seconds);
+    let mut error = Error::refused(&refusal).billed(seconds);
     // The task met a limit inside the service; no queue of ours learns from that, and another task is counted.
     if let Verdict::Throttled { hint, .. } = error.verdict {
         error.verdict = Verdict::Again { hint, at_most: None };
     }
     Task::Failed(error)
+}
+
+/// What an answer tells of a failure under this name. The siblings' shape has it one floor down, other answers one floor up.
+fn told<'a>(answer: &'a Value, name: &str) -> Option<&'a str> {
+    let output = &answer["output"];
+    let places = [output, &output["result"], &output["results"][0], answer];
+    places.iter().filter_map(|place| place[name].as_str()).find(|text| !text.is_empty())
 }
 
 fn transcription_url(output: &Value) -> Option<&str> {
@@ -347,6 +358,26 @@ mod tests {
         assert_eq!(shown, [(0, Some(0), "a"), (1, Some(1000), "b"), (0, Some(2000), "c")]);
         assert_eq!(heard[0].timing, Timing::Service);
         assert_eq!(heard[0].language.as_deref(), Some("de"));
+    }
+
+    #[test]
+    fn a_task_that_succeeded_may_tell_why_there_is_no_result() {
+        let of = |result: Value| {
+            let answer =
+                json!({"output": {"task_status": "SUCCEEDED", "results": [result]}, "usage": {"seconds": 0}});
+            task(&answer).unwrap()
+        };
+        let silence = of(json!({"subtask_status": "FAILED", "code": "SUCCESS_WITH_NO_VALID_FRAGMENT"}));
+        assert!(matches!(silence, Task::NothingSaid { .. }), "{silence:?}");
+        let code = |task: Task| match task {
+            Task::Failed(error) => (error.fault.code, error.verdict),
+            other => panic!("{other:?}"),
+        };
+        let (broken, verdict) =
+            code(of(json!({"subtask_status": "FAILED", "code": "DECODE_ERROR", "message": "x"})));
+        assert_eq!((broken.as_str(), verdict), ("DECODE_ERROR", Verdict::GiveUp));
+        let (untold, verdict) = code(of(json!({"subtask_status": "SUCCEEDED"})));
+        assert_eq!((untold.as_str(), verdict), ("UnreadableAnswer", Verdict::Unknown));
     }
 
     #[test]
