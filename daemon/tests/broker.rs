@@ -200,7 +200,7 @@ async fn a_stop_does_not_wait_for_partials_that_nobody_takes() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
     let heard = Input::recognized("calls", "long.wav", &audio);
-    let content = serde_json::json!({ heard.sha256: { "text": "and so on ".repeat(2_000) } });
+    let content = serde_json::json!({ heard.sha256: { "text": "and so on ".repeat(700) } });
     std::fs::write(&manifest, content.to_string()).unwrap();
     let flags = ["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()];
     let service = Emulator::start(&flags).await;

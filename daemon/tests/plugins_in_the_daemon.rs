@@ -51,7 +51,7 @@ async fn while_a_plugin_hangs_in_create_the_daemon_answers_and_can_be_stopped() 
     let both = entry(&plugins, "hangs_in_create", "") + &entry(&plugins, "opens", &lines);
     let mut hark = Hark::new().nats(&nats).asr(&service).lines(&both).launch().await;
     wait_until("/healthz and the other plugin", CEILING, async || {
-        notes.exists() && matches!(hark.get("/healthz").await, Some((200, _)))
+        hark.log().contains("plugin runs") && matches!(hark.get("/healthz").await, Some((200, _)))
     })
     .await;
     assert!(!hark.log().contains("loading took more than"), "it hangs still: {}", hark.log());

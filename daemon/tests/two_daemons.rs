@@ -273,8 +273,8 @@ async fn a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked() {
     let mut one = daemon(&nats, &service).start().await;
     put(&nats, "call", wav(4.0, 1)).await;
     let partial = one.next_event("transcript.partial").await;
-    let mut two = daemon(&nats, &service).start().await;
     one.kill();
+    let mut two = daemon(&nats, &service).start().await;
     nothing_waits(&nats).await;
     let jobs = jobs(&mut two).await;
     assert_eq!(jobs.keys().collect::<Vec<_>>(), [partial.job()]);
