@@ -1,0 +1,9 @@
+//! A real folder, a real ledger: what becomes a job, and what does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
+
+mod done;
+mod folder;
+mod moved;
+mod restarted;
+mod taken;
+mod watched;

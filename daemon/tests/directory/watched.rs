@@ -1,0 +1,178 @@
+//! A watched folder with its ledger, and what can be asked of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hark_sdk::event::{Blame, Fault};
+use harkd::config::DirectorySource;
+use harkd::http::metrics::Metrics;
+use harkd::job::audio::GONE;
+use harkd::job::ledger::{Ledger, LedgerError};
+use harkd::job::machine::{Fact, Policy};
+use harkd::job::{Job, Origin};
+use harkd::source::directory::Directory;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const CEILING: Duration = Duration::from_secs(60);
+
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
+
+/// What counts as there before a start is older than this.
+pub(crate) const BEFORE: Duration = Duration::from_millis(150);
+
+/// A watched folder with its ledger, both gone with the test.
+pub(crate) struct Watched {
+    pub(crate) disk: TempDir,
+    pub(crate) ledger: Ledger,
+    pub(crate) config: DirectorySource,
+    pub(crate) running: Option<Running>,
+}
+
+pub(crate) struct Running {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), LedgerError>>,
+}
+
+impl Watched {
+    pub(crate) fn new(change: impl FnOnce(&mut DirectorySource)) -> Watched {
+        let disk = tempfile::tempdir().unwrap();
+        let calls = disk.path().join("calls");
+        fs::create_dir(&calls).unwrap();
+        let mut config: DirectorySource =
+            toml::from_str(&format!("name = \"calls\"\npath = {calls:?}\nsettle = \"300ms\"")).unwrap();
+        change(&mut config);
+        let ledger = Ledger::open(&disk.path().join("state")).unwrap();
+        Watched { disk, ledger, config, running: None }
+    }
+
+    pub(crate) async fn started(change: impl FnOnce(&mut DirectorySource)) -> Watched {
+        let mut watched = Watched::new(change);
+        watched.start().await;
+        watched
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.disk.path().join("calls").join(name)
+    }
+
+    /// Starts a source over the same ledger, and waits until it watches.
+    pub(crate) async fn start(&mut self) {
+        let mut state = self.launch();
+        state.wait_for(Result::is_ok).await.unwrap();
+    }
+
+    pub(crate) fn launch(&mut self) -> watch::Receiver<Result<(), String>> {
+        let directory =
+            Arc::new(Directory::new(self.config.clone(), self.ledger.clone(), Metrics::new(), 0.0).unwrap());
+        let (tell, state) = watch::channel(Err("starting".to_owned()));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn({
+            let (directory, stop) = (Arc::clone(&directory), stop.clone());
+            async move { directory.run(tell, stop).await }
+        });
+        self.running = Some(Running { directory, stop, task });
+        state
+    }
+
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.running.as_ref().unwrap().directory)
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        running.stop.cancel();
+        running.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn jobs(&self) -> Vec<Job> {
+        let read = |connection: &rusqlite::Connection| {
+            let mut statement = connection.prepare("SELECT body FROM job ORDER BY id")?;
+            let bodies = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok(bodies)
+        };
+        let bodies = self.ledger.read(read).await.unwrap();
+        bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        self.ledger
+            .read(move |connection| Ok(connection.query_row(sql, [], |row| row.get(0))?))
+            .await
+            .unwrap()
+    }
+
+    /// Waits for so many jobs, and sees that no more come.
+    pub(crate) async fn jobs_become(&self, number: i64) -> Vec<Job> {
+        self.becomes("SELECT count(*) FROM job", number).await;
+        self.after_a_while().await;
+        let jobs = self.jobs().await;
+        assert_eq!(
+            jobs.len() as i64,
+            number,
+            "{:?}",
+            jobs.iter().map(|job| &job.recording.uri).collect::<Vec<_>>()
+        );
+        jobs
+    }
+
+    pub(crate) async fn becomes(&self, sql: &'static str, number: i64) {
+        let began = Instant::now();
+        loop {
+            let count = self.count(sql).await;
+            if count == number {
+                return;
+            }
+            assert!(began.elapsed() < CEILING, "{sql}: {count} and not {number} after {CEILING:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// As if the file had not been where the job looked for it, and was not there at the second look either.
+    pub(crate) async fn is_missed_twice(&self, job: &Job) {
+        let fault = Fault { code: GONE.into(), blame: Blame::Audio, message: "gone".into(), attempts: None };
+        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
+        for _ in 0..2 {
+            self.ledger.advance(job.id, Fact::Missing { fault: fault.clone() }, policy).await.unwrap();
+        }
+    }
+
+    /// As if JetStream had acknowledged the last event of every job, and nothing were settled yet.
+    pub(crate) async fn last_events_are_stored(&self) {
+        let stored = "UPDATE job SET duty = 'settle', body = json_set(body, '$.state', \
+                      json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
+        self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
+    }
+
+    /// Long enough for a hint, a settled file and a scan: a witness dropped now is heard, so anything older would have been.
+    pub(crate) async fn after_a_while(&self) {
+        const HEARD: &str = "SELECT count(*) FROM file WHERE path LIKE '%/witness-%'";
+        let before = self.count(HEARD).await;
+        fs::write(self.path(&format!("witness-{before}.wav")), format!("witness {before}")).unwrap();
+        self.becomes(HEARD, before + 1).await;
+        let gone = "DELETE FROM job WHERE json_extract(body, '$.recording.name') LIKE 'witness-%'";
+        self.ledger.write(move |connection| Ok(connection.execute(gone, [])?)).await.unwrap();
+    }
+}
+
+pub(crate) fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+pub(crate) fn sha256(text: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn origin(job: &Job) -> &Path {
+    match &job.origin {
+        Origin::File { path, .. } => path,
+        other => panic!("{other:?}"),
+    }
+}
