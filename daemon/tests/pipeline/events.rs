@@ -1,0 +1,148 @@
+//! What plugins hear, and what becomes of their answers.
+
+use std::time::{Duration, Instant};
+
+use hark_sdk::event::{Body, JobAccepted};
+use hark_sdk::testing::{event, partial, transcript};
+
+use crate::plugins::{Plugins, data};
+use crate::{error_of, greeted, told};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_hear_the_sources_and_kinds_that_are_theirs() {
+    let plugins = Plugins::new()
+        .c("listens")
+        .rust("hello")
+        .c("moody")
+        .with(|plugin| plugin.sources = vec!["inbox".into()])
+        .start()
+        .await;
+    let heard = plugins.process(told("nothing")).await;
+    assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "transcript.final");
+    assert!(greeted(&heard, "hello") && data(&heard, "moody").next().is_none());
+    let accepted = event(Body::JobAccepted(JobAccepted { route: "default".into() }));
+    let heard = plugins.process(accepted).await;
+    assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "job.accepted");
+    assert_eq!(heard.emitted.len(), 1, "hello wants finals only");
+
+    let mut observations = plugins.pipeline().observations().unwrap();
+    plugins.pipeline().observe(partial(1, "good"));
+    let observation = observations.recv().await.unwrap();
+    let Body::Plugin(said) = observation.body else { panic!("{observation:?}") };
+    assert_eq!(
+        (said.data["heard"].as_str(), said.data["count"].as_u64()),
+        (Some("transcript.partial"), Some(3))
+    );
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partials_never_wait_and_finals_are_not_lost_behind_them() {
+    let plugins = Plugins::new().c("listens").start().await;
+    let began = Instant::now();
+    for revision in 0..20_000 {
+        plugins.pipeline().observe(partial(revision, "and so on"));
+    }
+    println!("20,000 partials were shown in {:?}", began.elapsed());
+    let heard = plugins.process(told("nothing")).await;
+    assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "transcript.final");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_of_one_event_and_costs_no_process() {
+    let plugins = Plugins::new().c("moody").start().await;
+    let before = plugins.status("moody").pid;
+    for _ in 0..5 {
+        assert_eq!(error_of(&plugins.process(told("error")).await, "moody"), "I do not like this one");
+    }
+    assert!(greeted(&plugins.process(told("nothing")).await, "moody"));
+    assert_eq!(plugins.status("moody").pid, before);
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_looked_at_is_held_where_the_config_says_so() {
+    let plugins = Plugins::new().rust("hello").c("moody").holding().start().await;
+    let event = told("error");
+    let processed = plugins.process(event.clone()).await;
+    let held = processed.held.unwrap();
+    assert_eq!((held.plugin.as_str(), held.reason.as_str()), ("moody", "I do not like this one"));
+    assert_eq!(processed.event, event);
+    assert!(processed.emitted.is_empty(), "a greeting now would come twice");
+    assert!(plugins.process(told("segfault")).await.held.is_some());
+    assert!(plugins.process(told("nothing")).await.held.is_none());
+    plugins.stop().await;
+
+    let plugins = Plugins::new().missing("redact").holding().start().await;
+    let held = plugins.process(told("nothing")).await.held.unwrap();
+    assert!(held.reason.contains("does not exist"), "{held:?}");
+    assert!(plugins.pipeline().withholds_partials("calls"));
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transform_is_seen_by_those_after_it() {
+    let plugins = Plugins::new().c("shout").c("moody").start().await;
+    let processed = plugins.process(told("segfault")).await;
+    let Body::TranscriptFinal(transcript) = &processed.event.body else { panic!("{processed:?}") };
+    assert_eq!(transcript.text, "SHOUTED");
+    assert_eq!(transcript.segments.as_ref().unwrap()[0].text, "SHOUTED");
+    assert!(greeted(&processed, "moody"), "it read the new text, which tells it nothing: {processed:?}");
+    assert!(plugins.pipeline().withholds_partials("calls"));
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transform_that_leaves_a_segment_as_it_was_has_failed() {
+    let forgetful = transcript(&["forget"]);
+    let plugins = Plugins::new().c("shout").start().await;
+    let processed = plugins.process(forgetful.clone()).await;
+    assert_eq!(processed.event, forgetful);
+    assert!(error_of(&processed, "shout").contains("0 segment texts for 1 segments"));
+    let processed = plugins.process(transcript(&["endless"])).await;
+    let error = error_of(&processed, "shout");
+    assert!(error.contains("replace of 9437184 bytes; at most 8388608 are forwarded"), "{error}");
+    plugins.stop().await;
+
+    let plugins = Plugins::new().c("shout").holding().start().await;
+    assert!(plugins.process(forgetful).await.held.is_some());
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_takes_microseconds() {
+    let plugins = Plugins::new().rust("hello").start().await;
+    let mut single = Vec::new();
+    for _ in 0..2_000 {
+        let began = Instant::now();
+        plugins.process(told("nothing")).await;
+        single.push(began.elapsed());
+    }
+    single.sort();
+    let began = Instant::now();
+    let events: Vec<_> = (0..5_000).map(|_| told("nothing")).collect();
+    let made = began.elapsed();
+    let began = Instant::now();
+    futures::future::join_all(events.into_iter().map(|event| plugins.process(event))).await;
+    let many = began.elapsed() / 5_000;
+    println!(
+        "one call: median {:?}, p99 {:?}; of 5,000 at once: {many:?} each ({made:?} to make them)",
+        single[1_000], single[1_980]
+    );
+    assert!(single[1_000] < Duration::from_millis(20));
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_orderly_and_leaves_no_process() {
+    let plugins = Plugins::new().c("moody").timeout(Duration::from_millis(300)).rust("hello").start().await;
+    let pids: Vec<_> = plugins.statuses().into_iter().filter_map(|status| status.pid).collect();
+    assert_eq!(pids.len(), 2);
+    let began = Instant::now();
+    plugins.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for pid in pids {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

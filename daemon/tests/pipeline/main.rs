@@ -1,0 +1,45 @@
+//! Plugins in real processes, broken ones above all: whatever a plugin does, the transcript and the other plugins' events flow on.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
+
+#[path = "../plugins/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
+mod plugins;
+
+mod deaths;
+mod events;
+mod library;
+mod sandbox;
+mod talk;
+
+use std::time::Duration;
+
+use hark_sdk::event::Event;
+use hark_sdk::testing::transcript;
+use harkd::pipeline::Processed;
+
+use plugins::data;
+
+/// The word that decides what `moody` does.
+pub(crate) fn told(what: &str) -> Event {
+    transcript(&[&format!("do {what}")])
+}
+
+pub(crate) fn error_of(processed: &Processed, plugin: &str) -> String {
+    let error = data(processed, plugin).find_map(|data| Some(data["error"].as_str()?.to_owned()));
+    error.unwrap_or_else(|| panic!("no error of {plugin} in {:?}", processed.emitted))
+}
+
+pub(crate) fn greeted(processed: &Processed, plugin: &str) -> bool {
+    data(processed, plugin).any(|data| data.get("greeting").is_some())
+}
+
+/// What a variable of the environment makes larger.
+pub(crate) fn count_of(variable: &str, otherwise: usize) -> usize {
+    let given = std::env::var(variable).ok().filter(|count| !count.is_empty());
+    given.map_or(otherwise, |count| count.parse().unwrap())
+}
+
+pub(crate) fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    format!("{:?} (median), {:?} (worst)", times[times.len() / 2], times[times.len() - 1])
+}

@@ -1,0 +1,106 @@
+//! What a plugin's process may do, and what it may not.
+
+use crate::plugins::{Plugins, data};
+use crate::{count_of, error_of, greeted, told};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {
+    let plugins = Plugins::new().c("moody").c("threads").start().await;
+    let refused = [
+        "fork",
+        "system",
+        "getenv",
+        "connect",
+        "chmod",
+        "touch",
+        "truncate",
+        "own",
+        "lease",
+        "renice",
+        "share",
+        "anonymous",
+        "memfd",
+    ];
+    for what in refused {
+        let processed = plugins.process(told(what)).await;
+        assert_eq!(data(&processed, "moody").next().unwrap()[what], "refused", "{:?}", processed.emitted);
+        assert_eq!(data(&processed, "threads").next().unwrap()["thread"], "done");
+    }
+    plugins.stop().await;
+
+    let plugins = Plugins::new().c("moody").with(|plugin| plugin.network = true).start().await;
+    assert_eq!(data(&plugins.process(told("connect")).await, "moody").next().unwrap()["connect"], "done");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_writes_to_its_own_folder_and_to_those_it_was_granted_only() {
+    let granted = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let opened = async |path: std::path::PathBuf, what: &str| {
+        let plugins = Plugins::new();
+        let path = if path.is_relative() { plugins.path().join(path) } else { path };
+        let plugins = plugins.c("writes").with(|plugin| {
+            plugin.config.insert("path".into(), path.display().to_string().into());
+            plugin.write.push(granted.path().into());
+        });
+        std::fs::create_dir_all(plugins.path().join("state")).unwrap();
+        std::fs::write(plugins.path().join("state/ledger"), "texts").unwrap();
+        let plugins = plugins.start().await;
+        let processed = plugins.process(told(what)).await;
+        let opened = data(&processed, "writes").next().unwrap()["opened"].as_bool().unwrap();
+        plugins.stop().await;
+        opened
+    };
+    assert!(opened(granted.path().join("call.srt"), "write").await);
+    assert!(opened("state/plugins/writes/notes".into(), "write").await);
+    assert!(!opened(elsewhere.path().join("call.srt"), "write").await);
+    assert!(!opened("state/ledger".into(), "write").await);
+    assert!(!opened("state/ledger".into(), "read").await);
+    assert!(opened("/etc/hostname".into(), "read").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_grows_to_the_memory_limit_and_no_further() {
+    let plugins = Plugins::new();
+    let path = plugins.path().join("state/plugins/writes/notes").display().to_string();
+    let plugins = plugins.c("writes").with(|plugin| {
+        plugin.config.insert("path".into(), path.into());
+        plugin.memory_limit = 16 << 20;
+    });
+    let plugins = plugins.start().await;
+    let processed = plugins.process(told("fill")).await;
+    assert!(error_of(&processed, "writes").contains("signal 25 (SIGXFSZ"), "{processed:?}");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_leaks_bombs_and_scribbles_stay_inside() {
+    // Room for some hundred threads.
+    let little = |plugin: &mut harkd::config::Plugin| plugin.memory_limit = 16 << 20;
+    for what in ["print", "leak", "babble", "bomb"] {
+        for _ in 0..count_of("HARK_DEATHS", 1) {
+            let plugins = Plugins::new().c("moody").with(little).rust("hello").start().await;
+            for word in [what, "nothing"] {
+                let processed = plugins.process(told(word)).await;
+                assert!(
+                    greeted(&processed, "moody") && greeted(&processed, "hello"),
+                    "{what}: {processed:?}"
+                );
+            }
+            assert_eq!(
+                plugins.failures("moody", "crash"),
+                0,
+                "{what} costs the plugin's own process nothing"
+            );
+            plugins.stop().await;
+        }
+    }
+    let plugins = Plugins::new().c("moody").rust("hello").start().await;
+    // Into every descriptor that it has, the daemon's socket among them: that frame is read as rubbish and the process replaced.
+    let processed = plugins.process(told("scribble")).await;
+    assert!(error_of(&processed, "moody").contains("it wrote into the daemon's socket"), "{processed:?}");
+    assert!(greeted(&processed, "hello"));
+    assert!(greeted(&plugins.process(told("nothing")).await, "moody"));
+    plugins.stop().await;
+}
