@@ -1,0 +1,49 @@
+//! One is killed, and so was the bucket of claims.
+
+use async_nats::jetstream;
+
+use crate::support::{CEILING, Emulator, Heard, NatsServer, wait_until, wav};
+use crate::{FILETRANS, claims, daemon, is_marked, jobs, nothing_waits, put, taken};
+
+/// Somebody deleted the bucket while tasks were at work, and nobody had anything to tell it for as long.
+pub(crate) async fn a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "25s"]).await;
+    let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
+    for number in 0..3 {
+        put(&nats, &format!("call-{number}"), wav(2.0, number)).await;
+    }
+    for _ in 0..3 {
+        one.next_event("job.submitted").await;
+    }
+    let context = jetstream::new(nats.client().await);
+    context.delete_stream("KV_HARK_JOBS").await.unwrap();
+    wait_until("the bucket to know the tasks again", CEILING, async || {
+        context.get_stream("KV_HARK_JOBS").await.is_ok()
+            && claims(&nats).await.iter().filter(|claim| claim["task_id"].is_string()).count() == 3
+    })
+    .await;
+    let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;
+    one.kill();
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert!(jobs.len() == 3 && !jobs.values().any(|events| is_marked(events)));
+    assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
+}
+
+/// The bucket went, and who could have told a new one with it.
+pub(crate) async fn a_message_of_which_a_lost_bucket_told_is_marked() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "2s"]).await;
+    let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    let submitted = one.next_event("job.submitted").await;
+    one.kill();
+    jetstream::new(nats.client().await).delete_stream("KV_HARK_JOBS").await.unwrap();
+    let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;
+    nothing_waits(&nats).await;
+    let events = two.events().await;
+    let again: Vec<Heard> = events.into_iter().filter(|event| event.job() != submitted.job()).collect();
+    assert_eq!(again.last().unwrap().kind(), "job.completed");
+    assert!(is_marked(&again), "it was paid twice");
+}

@@ -1,0 +1,101 @@
+//! Two daemons on one stream: they share its work, and each finishes what the other one leaves.
+#![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
+
+#[path = "../chaos"]
+mod chaos {
+    pub mod absence;
+    pub mod messages;
+    pub mod plan;
+    mod two;
+}
+#[path = "../support/mod.rs"]
+mod support;
+
+mod lost_bucket;
+mod shared;
+mod taken_over;
+mod urls;
+
+use std::collections::BTreeMap;
+
+use async_nats::{HeaderMap, jetstream};
+use serde_json::{Value, json};
+
+use support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, wait_until};
+
+pub(crate) const FILETRANS: &str = "[[route]]\nname = \"default\"\nengine = \"filetrans\"";
+
+pub(crate) fn daemon(nats: &NatsServer, service: &Emulator) -> Setup {
+    Hark::new().nats(nats).asr(service).inbox("inbox", "hark.audio.inbox")
+}
+
+pub(crate) async fn put(nats: &NatsServer, id: &str, audio: Vec<u8>) {
+    publish(nats, "hark.audio.inbox", id, "audio/wav", audio).await;
+}
+
+pub(crate) async fn publish(
+    nats: &NatsServer,
+    subject: &'static str,
+    id: &str,
+    content: &str,
+    payload: Vec<u8>,
+) {
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", content);
+    headers.insert("Nats-Msg-Id", id);
+    let context = jetstream::new(nats.client().await);
+    let sent = context.publish_with_headers(subject, headers, payload.into()).await.unwrap();
+    sent.await.unwrap();
+}
+
+/// Waits until every message is acknowledged.
+pub(crate) async fn nothing_waits(nats: &NatsServer) {
+    let context = jetstream::new(nats.client().await);
+    wait_until("every message to be acknowledged", REDELIVERY, async || {
+        context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages == 0
+    })
+    .await;
+}
+
+/// The stored events by job, held against what every job's events must be.
+pub(crate) async fn jobs(hark: &mut Hark) -> BTreeMap<String, Vec<Heard>> {
+    let mut jobs: BTreeMap<String, Vec<Heard>> = BTreeMap::new();
+    for event in hark.events().await {
+        jobs.entry(event.job().to_owned()).or_default().push(event);
+    }
+    for (job, events) in &jobs {
+        let kinds: Vec<&str> = events.iter().map(Heard::kind).collect();
+        let sequences: Vec<u64> =
+            events.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();
+        assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>(), "{job}: {kinds:?}");
+        let count = |wanted: &[&str]| kinds.iter().filter(|kind| wanted.contains(*kind)).count();
+        assert_eq!(count(&["job.accepted"]), 1, "{job}: {kinds:?}");
+        assert_eq!(count(&["transcript.final"]), 1, "{job}: {kinds:?}");
+        assert_eq!(count(&["job.completed", "job.failed"]), 1, "{job}: {kinds:?}");
+        assert_eq!(kinds.last(), Some(&"job.completed"), "{job}: {kinds:?}");
+    }
+    jobs
+}
+
+pub(crate) fn is_marked(events: &[Heard]) -> bool {
+    events.last().unwrap().body["possible_duplicate_charge"] == json!(true)
+}
+
+/// Requests of this kind that the service took.
+pub(crate) fn taken(service: &Emulator, kind: &str) -> usize {
+    service.journal().iter().filter(|line| line["kind"] == kind && line["outcome"] == "ok").count()
+}
+
+/// What the bucket says of every message.
+pub(crate) async fn claims(nats: &NatsServer) -> Vec<Value> {
+    let context = jetstream::new(nats.client().await);
+    let stream = context.get_stream("KV_HARK_JOBS").await.unwrap();
+    let mut claims = Vec::new();
+    let mut next = 1;
+    while let Ok(message) = stream.get_first_raw_message_by_subject("$KV.HARK_JOBS.>", next).await {
+        next = message.sequence + 1;
+        claims.push(serde_json::from_slice(&message.payload).unwrap());
+    }
+    claims
+}

@@ -1,0 +1,64 @@
+//! Both are there: each does a part of the work, and both know what is done.
+
+use serde_json::Value;
+
+use crate::support::{Emulator, NatsServer, Setup, wav};
+use crate::{claims, daemon, jobs, nothing_waits, publish, put, taken};
+
+#[tokio::test]
+async fn two_daemons_share_the_work_and_remember_together_what_is_done() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&["--flash-delay", "100ms"]).await;
+    let narrow =
+        |setup: Setup| setup.set("dashscope.concurrency", "2").set("dashscope.filetrans_concurrency", "1");
+    let mut one = narrow(daemon(&nats, &service)).start().await;
+    let two = narrow(daemon(&nats, &service)).start().await;
+    for number in 0..24 {
+        put(&nats, &format!("call-{number}"), wav(1.0, number)).await;
+    }
+    nothing_waits(&nats).await;
+    assert_eq!(jobs(&mut one).await.len(), 24);
+    assert_eq!(taken(&service, "flash"), 24);
+    for hark in [&one, &two] {
+        assert!(hark.log().contains("recognized"), "each has a part of the work");
+    }
+    let told = claims(&nats).await;
+    assert_eq!(told.len(), 24);
+    assert!(told.iter().all(|claim| claim["state"] == "ended"), "{told:?}");
+
+    // A restarted server has forgotten the ids of acknowledged messages, and one daemon only remembers each.
+    nats.restart().await;
+    for number in 0..24 {
+        put(&nats, &format!("call-{number}"), wav(1.0, number)).await;
+    }
+    nothing_waits(&nats).await;
+    assert_eq!(jobs(&mut one).await.len(), 24);
+    assert_eq!(taken(&service, "flash"), 24);
+}
+
+#[tokio::test]
+async fn a_burst_is_shared_and_another_subject_does_not_wait_for_it() {
+    const BURST: u64 = 240;
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--flash-delay", "100ms", "--token-delay", "0ms"]).await;
+    let setup =
+        || daemon(&nats, &service).inbox("urgent", "hark.audio.urgent").set("dashscope.concurrency", "4");
+    let mut one = setup().start().await;
+    // It could have them all before there is another one.
+    for number in 0..BURST {
+        put(&nats, &format!("call-{number}"), wav(0.5, number)).await;
+    }
+    let two = setup().start().await;
+    publish(&nats, "hark.audio.urgent", "urgent", "audio/wav", wav(0.5, BURST)).await;
+    nothing_waits(&nats).await;
+    let all = jobs(&mut one).await;
+    assert_eq!(all.len() as u64, BURST + 1);
+    let done = [&one, &two].map(|hark| hark.log().matches(" done").count() as u64);
+    assert_eq!(done.iter().sum::<u64>(), BURST + 1);
+    assert!(done.iter().all(|part| part * 4 >= BURST), "shares of {BURST}: {done:?}");
+    let ends = one.events().await.into_iter().filter(|event| event.kind() == "job.completed");
+    let ends: Vec<Value> = ends.map(|event| event.body["source"].clone()).collect();
+    let urgent = ends.iter().position(|source| source == "urgent").unwrap();
+    assert!(urgent + 20 < ends.len(), "it ended as number {urgent} of {}", ends.len());
+    assert_eq!(taken(&service, "flash") as u64, BURST + 1);
+}

@@ -1,0 +1,203 @@
+//! One is killed or stopped, and the other one finishes its jobs.
+
+use async_nats::jetstream;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, wait_until, wav};
+use crate::{FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, urls};
+
+/// Each waits half a minute for a message to be delivered again: side by side, whatever the number of cores.
+#[tokio::test]
+async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
+    tokio::join!(
+        a_job_that_was_never_sent_is_finished_by_the_other_daemon(),
+        a_task_that_was_submitted_is_resumed_by_the_other_daemon(),
+        a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
+        urls::a_task_of_a_url_is_resumed_by_the_other_daemon(),
+        lost_bucket::a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost(),
+        lost_bucket::a_message_of_which_a_lost_bucket_told_is_marked(),
+        urls::a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
+        urls::a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
+        urls::a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
+        what_follows_a_stored_final_is_told_by_the_other_daemon(),
+        a_repeat_takes_over_the_job_of_a_message_that_is_gone(),
+    );
+}
+
+#[tokio::test]
+async fn a_job_is_taken_over_although_the_stream_of_its_events_was_deleted() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "150ms"]).await;
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(4.0, 1)).await;
+    one.next_event("transcript.partial").await;
+    // It has nothing to publish, and so does not notice.
+    let mut two = daemon(&nats, &service).start().await;
+    one.kill();
+    jetstream::new(nats.client().await).delete_stream("HARK_EVENTS").await.unwrap();
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert!(jobs.values().all(|events| is_marked(events)), "its first daemon had asked for it");
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_stopped_and_wakes_sends_and_says_nothing_more_of_lost_jobs() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "150ms"]).await;
+    let mut one = daemon(&nats, &service).set("dashscope.concurrency", "1").start().await;
+    // It streams one and has the other one waiting.
+    for number in 0..2 {
+        put(&nats, &format!("call-{number}"), wav(4.0, number)).await;
+    }
+    let streaming = one.next_event("transcript.partial").await;
+    wait_until("every message to be taken in", CEILING, async || claims(&nats).await.len() == 2).await;
+    one.process().pause();
+    let mut two = daemon(&nats, &service).start().await;
+    wait_until("the end of the jobs at the other daemon", REDELIVERY, async || {
+        two.log().matches(" done").count() == 2
+    })
+    .await;
+    let before = two.events().await.len();
+    one.process().resume();
+    wait_until("the woken daemon to let go", CEILING, async || {
+        one.log().matches("another daemon has taken this job over").count() == 2
+    })
+    .await;
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.values().map(Vec::len).sum::<usize>(), before, "the woken daemon's events are refused");
+    assert_eq!(jobs.len(), 2);
+    let marked: Vec<&str> =
+        jobs.iter().filter(|(_, events)| is_marked(events)).map(|(job, _)| job.as_str()).collect();
+    assert_eq!(marked, [streaming.job()]);
+    assert_eq!(taken(&service, "flash"), 3, "one of them twice, and that is marked");
+    // It is as good as new.
+    put(&nats, "another", wav(1.0, 9)).await;
+    nothing_waits(&nats).await;
+}
+
+async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    let retrying = one.next_event("job.retrying").await;
+    let mut two = daemon(&nats, &service).start().await;
+    one.kill();
+    service.set_faults(json!([])).await;
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), [retrying.job()]);
+    assert!(!is_marked(&jobs[retrying.job()]));
+    assert_eq!(taken(&service, "flash"), 1);
+}
+
+async fn a_repeat_takes_over_the_job_of_a_message_that_is_gone() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let stream = nats.forgetful_audio_stream().await;
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    let retrying = one.next_event("job.retrying").await;
+    one.kill();
+    stream.delete_message(1).await.unwrap();
+    service.set_faults(json!([])).await;
+    let mut two = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(2.0, 1)).await;
+    nothing_waits(&nats).await;
+    let all = jobs(&mut two).await;
+    assert_eq!(all.keys().collect::<Vec<_>>(), [retrying.job()]);
+}
+
+async fn a_task_that_was_submitted_is_resumed_by_the_other_daemon() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "3s"]).await;
+    let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
+    for number in 0..3 {
+        put(&nats, &format!("call-{number}"), wav(2.0, number)).await;
+    }
+    for _ in 0..3 {
+        one.next_event("job.submitted").await;
+    }
+    wait_until("the bucket to know the tasks", CEILING, async || {
+        claims(&nats).await.iter().filter(|claim| claim["task_id"].is_string()).count() == 3
+    })
+    .await;
+    let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;
+    one.kill();
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.len(), 3);
+    assert!(!jobs.values().any(|events| is_marked(events)));
+    for events in jobs.values() {
+        assert!(events.last().unwrap().body["audio_seconds"].is_number(), "what was known of it came along");
+    }
+    assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
+}
+
+async fn a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "150ms"]).await;
+    let mut one = daemon(&nats, &service).start().await;
+    put(&nats, "call", wav(4.0, 1)).await;
+    let partial = one.next_event("transcript.partial").await;
+    one.kill();
+    let mut two = daemon(&nats, &service).start().await;
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), [partial.job()]);
+    assert!(is_marked(&jobs[partial.job()]), "the service had it already");
+    assert_eq!(taken(&service, "flash"), 2);
+}
+
+/// The final is so large that its segments are in an object, and it has so many alerts that a kill falls between them.
+async fn what_follows_a_stored_final_is_told_by_the_other_daemon() {
+    const SENTENCES: usize = 240;
+    let nats = NatsServer::configured("max_payload: 80KB").await;
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest.json");
+    let audio = wav(1.0, 1);
+    let sha256: String = Sha256::digest(&audio).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sentence = |number: usize| {
+        let language = if number < SENTENCES / 2 { "en" } else { "de" };
+        json!({"begin_time": number, "end_time": number + 1, "text": format!("refund {number}."), "language": language, "emotion": "neutral"})
+    };
+    let sentences: Vec<Value> = (0..SENTENCES).map(sentence).collect();
+    std::fs::write(&manifest, json!({ sha256: { "sentences": sentences } }).to_string()).unwrap();
+    let service = Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--task-delay", "100ms"]).await;
+    let rules = "[[plugin.config.rules]]\nname = \"refund\"\nregex = [\"refund \\\\d+\"]\n";
+    let setup = || daemon(&nats, &service).lines(FILETRANS).plugin("keywords", "keyword_alert", rules);
+    let client = nats.client().await;
+    let mut finals = client.subscribe("hark.event.transcript.final.>").await.unwrap();
+    client.flush().await.unwrap();
+    let mut one = setup().start().await;
+    let mut two = setup().start().await;
+    put(&nats, "call", audio).await;
+    let stored = finals.next().await.unwrap();
+    // Whoever had it.
+    let busy = if one.log().contains("recognized") { &mut one } else { &mut two };
+    busy.kill();
+    nothing_waits(&nats).await;
+    let (job, events) = jobs(&mut two).await.pop_first().unwrap();
+    let body: Value = serde_json::from_slice(&stored.payload).unwrap();
+    assert_eq!(body["job"], job.as_str());
+    assert!(body["segments_object"].is_object() && body["segments"].is_null(), "{body}");
+    let place = |wanted: &dyn Fn(&Heard) -> bool| events.iter().position(wanted);
+    let taken_over = place(&|event| event.body["error"]["code"] == "TakenOver");
+    assert!(taken_over > place(&|event| event.kind() == "transcript.final"), "the kill fell between");
+    let of_kind = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
+    assert_eq!((of_kind("annotation.language"), of_kind("annotation.emotion")), (2, 1));
+    let quotes: Vec<&Value> = events
+        .iter()
+        .filter(|event| event.kind() == "alert.raised")
+        .map(|event| &event.body["quote"])
+        .collect();
+    let expected: Vec<Value> = (0..SENTENCES).map(|number| json!(format!("refund {number}"))).collect();
+    assert_eq!(quotes, expected.iter().collect::<Vec<_>>(), "each alert once, in order");
+    let end = events.last().unwrap();
+    assert_eq!((&end.body["billed_seconds"], is_marked(&events)), (&json!(1), false));
+    assert_eq!(taken(&service, "submit"), 1, "it is recognized once");
+}
