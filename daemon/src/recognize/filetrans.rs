@@ -8,8 +8,9 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::{missing, refusal_in};
 use super::body::Outgoing;
-use super::client::{Client, JSON, missing, refusal_in, unanswered};
+use super::client::{Client, JSON, unanswered};
 use super::error::{Error, Verdict};
 use super::json;
 use super::verdict::{Refusal, means_silence};

@@ -8,7 +8,8 @@ use reqwest::header::{DATE, HeaderMap};
 use serde_json::Value;
 use tracing::debug;
 
-use super::client::{Client, missing, unanswered};
+use super::answer::missing;
+use super::client::{Client, unanswered};
 use super::error::{Error, Verdict};
 use super::queue::Pace;
 

@@ -6,6 +6,7 @@
 //!
 //! A turn at a model's queue ([`Recognizer::turn`]) comes before everything that costs; the queue learns from what the turn was used for.
 
+mod answer;
 mod body;
 mod client;
 pub mod error;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::client::{Client, missing};
+use super::answer::missing;
+use super::client::Client;
 use super::error::{Error, Verdict};
 use super::filetrans::{self, Task};
 use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};

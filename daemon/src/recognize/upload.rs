@@ -4,8 +4,9 @@ use hark_sdk::event::Blame;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
+use super::answer::missing;
 use super::body::{Content, Outgoing};
-use super::client::{Client, missing, unanswered};
+use super::client::{Client, unanswered};
 use super::error::{Error, Verdict, fault};
 
 /// Leave to upload one file for one model; good for some minutes.
