@@ -133,6 +133,18 @@ pub(crate) fn missing(what: &str) -> Error {
     Error::unknown("UnreadableAnswer", &format!("the service's answer has no {what}"))
 }
 
+/// What `usage.seconds` says: an integer by the documents; a fraction is rounded up, as money is. What no recording comes to (less than
+/// nothing, more than twelve hours of sixteen channels) is no bill, and says nothing.
+pub(crate) fn seconds(value: &Value) -> Option<u64> {
+    const MOST: f64 = 16.0 * 12.0 * 3600.0;
+    let told = json::number(value)?;
+    if !(0.0..=MOST).contains(&told) {
+        tracing::warn!(seconds = told, "the service told a usage that cannot be; it is not counted");
+        return None;
+    }
+    Some(told.ceil() as u64)
+}
+
 /// When, and whether, the service wants to be asked again.
 fn wishes(headers: Option<&HeaderMap>) -> (Option<Duration>, Option<bool>) {
     /// A server that asks for more than this means "not today"; asking then costs one request.
@@ -171,6 +183,7 @@ fn event_in(body: &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use reqwest::header::HeaderName;
+    use serde_json::json;
 
     use super::*;
 
@@ -187,6 +200,23 @@ mod tests {
         assert_eq!(hint("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT"), Some(Duration::from_secs(600)));
         for nonsense in ["-1", "NaN", "soon", "", "0", "Wed, 01 Jan 2020 00:00:00 GMT"] {
             assert_eq!(hint("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_bill_is_whole_seconds_however_they_are_written() {
+        let told =
+            ["7", "6.1", "\"7\"", "\"6.5\"", "0"].map(|told| seconds(&serde_json::from_str(told).unwrap()));
+        assert_eq!(told, [Some(7), Some(7), Some(7), Some(7), Some(0)]);
+    }
+
+    #[test]
+    fn a_bill_that_cannot_be_is_none() {
+        assert_eq!(seconds(&json!(16 * 12 * 3600)), Some(691_200));
+        for told in
+            [json!("x"), json!("NaN"), json!(null), json!(-3), json!(691_201), json!(1e30), json!(u64::MAX)]
+        {
+            assert_eq!(seconds(&told), None, "{told}");
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use hark_sdk::event::{Blame, Fault};
 
 use super::verdict::{Refusal, judge};
+use super::wording::{bounded, presentable};
 use crate::job::{Consequence, Failure, Job};
 
 /// A request that did not bring what it was made for.
@@ -71,8 +72,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// Not reaching the service costs nobody anything, so the return is noticed within a minute.
 const LONGEST_UNSENT_BACKOFF: Duration = Duration::from_secs(60);
-/// Longest message that goes into an event.
-const MESSAGE_CHARS: usize = 300;
 
 impl Error {
     /// When asking again makes sense, for a call that costs nothing (query, list, result); `None`: never.
@@ -250,42 +249,6 @@ fn advice(code: &str) -> &'static str {
     }
 }
 
-/// What a service or a library said, fit for an event: one line, bounded, without URL queries and without anything like a key.
-fn presentable(message: &str) -> String {
-    let words: Vec<String> = message.split_whitespace().map(presentable_word).collect();
-    bounded(&words.join(" "), MESSAGE_CHARS)
-}
-
-fn presentable_word(word: &str) -> String {
-    let mut word = word.to_owned();
-    if let Some(scheme) = word.find("://")
-        && let Some(query) = word[scheme..].find('?')
-    {
-        word.truncate(scheme + query);
-    }
-    for prefix in ["sk-", "st-"] {
-        if let Some(start) = word.find(prefix) {
-            let key = word[start + 3..]
-                .bytes()
-                .take_while(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(b))
-                .count();
-            // Shorter ones are words ("risk-free"), not keys.
-            if key >= 8 {
-                word.replace_range(start + 3..start + 3 + key, "***");
-            }
-        }
-    }
-    word.retain(|c| !c.is_control());
-    word
-}
-
-fn bounded(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -298,20 +261,6 @@ mod tests {
 
     fn refusal<'a>(status: u16, code: &'a str, message: &'a str) -> Refusal<'a> {
         Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() }
-    }
-
-    #[test]
-    fn a_message_is_one_bounded_line_without_keys_and_queries() {
-        let long = "x".repeat(400);
-        let said = format!(
-            "Incorrect key\n sk-0123456789abcdef; see https://host/path?Signature=secret&x=1 risk-free {long}"
-        );
-        let message = Error::refused(&refusal(400, "InvalidParameter", &said)).fault.message;
-        assert!(
-            message.starts_with("Incorrect key sk-***; see https://host/path risk-free xxx"),
-            "{message}"
-        );
-        assert_eq!(message.chars().count(), 301);
     }
 
     #[test]
@@ -407,13 +356,6 @@ mod tests {
             let wait = backoff(attempt, LONGEST_BACKOFF, chance);
             prop_assert!(wait >= FIRST_BACKOFF / 2 && wait <= LONGEST_BACKOFF);
             prop_assert!(backoff(attempt, LONGEST_BACKOFF, 0.0) <= backoff(attempt + 1, LONGEST_BACKOFF, 0.0));
-        }
-
-        #[test]
-        fn any_message_becomes_presentable(message in "\\PC{0,400}") {
-            let shown = presentable(&message);
-            prop_assert!(shown.chars().count() <= MESSAGE_CHARS + 1);
-            prop_assert!(!shown.contains('\n'));
         }
     }
 }

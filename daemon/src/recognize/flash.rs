@@ -7,11 +7,10 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
-use super::answer::refusal_in;
+use super::answer::{refusal_in, seconds};
 use super::body::{Content, Departure, Outgoing};
 use super::client::{Client, EVENT_STREAM, JSON};
 use super::error::Error;
-use super::filetrans::seconds;
 use super::json;
 use super::queue::Turn;
 use super::route::mime;

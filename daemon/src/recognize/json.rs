@@ -88,6 +88,12 @@ fn unit(text: &str) -> Option<u16> {
     hexadecimal.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
+/// A number, also one that is written as text.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    let read = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    read.filter(|number| number.is_finite())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::error::{Error, Verdict};
-use super::rate::{Call, Gate, Leave, Pacer, RefusedCall};
+use super::gate::{Call, Gate, Leave, RefusedCall};
+use super::rate::Pacer;
 use crate::http::metrics::Metrics;
 
 /// One model's queue.

@@ -1,8 +1,7 @@
-//! When the next request may leave: a pure pacer and a pure account gate, driven by whoever has a clock (see `queue`).
+//! When the next request may leave: a pure pacer, driven by whoever has a clock (see `queue`).
 //!
 //! The service counts per minute *and* per second, so requests are spread evenly; time that nobody used is not saved up. A 429
-//! holds the whole queue and widens the spacing; successes narrow it again, slowly. An account that is refused (key, arrears,
-//! rights, quota) closes the queue; one request at a time probes it, at growing intervals, until one succeeds.
+//! holds the whole queue and widens the spacing; successes narrow it again, slowly.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +17,6 @@ const WIDEST: f64 = 8.0;
 const NARROW: f64 = 0.98;
 /// Spacing to start learning from where the config sets no limit.
 const LEARNING_SPACING: Duration = Duration::from_millis(100);
-
-/// First wait before a closed queue is probed; doubles …
-const FIRST_PROBE: Duration = Duration::from_secs(2);
-/// … up to this, so that a new key or a paid bill is noticed within a minute.
-const LONGEST_PROBE: Duration = Duration::from_secs(60);
 
 /// Spreads the requests of one model.
 #[derive(Debug, Clone)]
@@ -107,135 +101,6 @@ impl Pacer {
     }
 }
 
-/// Whether the account's requests may leave at all.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    closed: Option<Closed>,
-    /// When it was opened last.
-    opened: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Closed {
-    code: String,
-    backoff: Duration,
-    next_probe: Instant,
-    probing: bool,
-    /// A free call found out: another one that is answered proves the opposite.
-    by_free_call: bool,
-}
-
-/// A call that was refused for the account's sake.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RefusedCall<'a> {
-    /// When it left.
-    pub sent: Instant,
-    pub code: &'a str,
-    pub kind: Call,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// It would have cost something.
-    Paid,
-    /// It would have cost nothing: a query, a list.
-    Free,
-    /// The gate had let it through to find out.
-    Probe,
-}
-
-/// What the gate says to a request that wants to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// It may.
-    Go,
-    /// It may, as the one that finds out.
-    Probe,
-    /// Not before this time has passed; `None`: not before the probe has reported.
-    Wait(Option<Duration>),
-}
-
-impl Gate {
-    /// Asks for leave. After [`Leave::Probe`] the gate waits for a report of that request.
-    pub(crate) fn ask(&mut self, now: Instant) -> Leave {
-        match &mut self.closed {
-            None => Leave::Go,
-            Some(closed) if closed.probing => Leave::Wait(None),
-            Some(closed) if closed.next_probe > now => Leave::Wait(Some(closed.next_probe - now)),
-            Some(closed) => {
-                closed.probing = true;
-                Leave::Probe
-            }
-        }
-    }
-
-    /// A call was refused for the account's sake. Gives the time to the next probe, and whether this is news.
-    pub(crate) fn refused(&mut self, now: Instant, call: RefusedCall<'_>) -> (Duration, bool) {
-        let RefusedCall { sent, code, kind } = call;
-        match &mut self.closed {
-            // It left before the account was good again.
-            None if self.opened.is_some_and(|opened| sent < opened) => (Duration::ZERO, false),
-            None => {
-                self.closed = Some(Closed {
-                    code: code.into(),
-                    backoff: FIRST_PROBE,
-                    next_probe: now + FIRST_PROBE,
-                    probing: false,
-                    by_free_call: kind == Call::Free,
-                });
-                (FIRST_PROBE, true)
-            }
-            Some(closed) => {
-                // What was in flight when the gate closed has nothing new to say; only a probe has.
-                let news = kind == Call::Probe && closed.code != code;
-                if kind == Call::Probe {
-                    closed.backoff = (closed.backoff * 2).min(LONGEST_PROBE);
-                    closed.next_probe = now + closed.backoff;
-                    closed.probing = false;
-                    closed.code = code.into();
-                    closed.by_free_call = false;
-                }
-                (closed.next_probe.saturating_duration_since(now), news)
-            }
-        }
-    }
-
-    /// A call was answered, so the account was good enough for it. Requests that were under way when the gate closed say nothing of
-    /// what came since. Gives whether the gate was closed until now.
-    pub(crate) fn answered(&mut self, now: Instant, kind: Call) -> bool {
-        let proves = |closed: &mut Closed| match kind {
-            Call::Paid => false,
-            Call::Free => closed.by_free_call,
-            Call::Probe => true,
-        };
-        let opens = self.closed.take_if(proves).is_some();
-        if opens {
-            self.opened = Some(now);
-        }
-        opens
-    }
-
-    /// A probe ended without telling anything about the account (never sent, throttled, a service out of order, dropped).
-    pub(crate) fn told_nothing(&mut self, now: Instant) {
-        if let Some(closed) = &mut self.closed {
-            closed.probing = false;
-            closed.next_probe = now + closed.backoff;
-        }
-    }
-
-    /// A probe got as far as it could without paying; the next request finds out the rest.
-    pub(crate) fn pass_on(&mut self, now: Instant) {
-        if let Some(closed) = &mut self.closed {
-            closed.probing = false;
-            closed.next_probe = now;
-        }
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -243,10 +108,6 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    fn refused(sent: Instant, code: &str, kind: Call) -> RefusedCall<'_> {
-        RefusedCall { sent, code, kind }
-    }
 
     #[test]
     fn requests_are_spread_evenly_and_unused_time_is_not_saved_up() {
@@ -321,71 +182,6 @@ mod tests {
             successes += 1;
         }
         assert!((50..200).contains(&successes), "{successes}");
-    }
-
-    #[test]
-    fn a_refused_account_closes_the_gate_and_one_request_at_a_time_probes_it() {
-        let mut now = Instant::now();
-        let mut gate = Gate::default();
-        assert_eq!(gate.ask(now), Leave::Go);
-        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, true));
-        // The other requests that were in flight are no news.
-        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, false));
-        assert_eq!(gate.ask(now), Leave::Wait(Some(2 * SECOND)));
-        let mut waits = Vec::new();
-        for _ in 0..6 {
-            while let Leave::Wait(Some(wait)) = gate.ask(now) {
-                now += wait;
-            }
-            assert_eq!(gate.ask(now), Leave::Wait(None), "a second probe");
-            waits.push(gate.refused(now, refused(now, "InvalidApiKey", Call::Probe)).0.as_secs());
-        }
-        assert_eq!(waits, [4, 8, 16, 32, 60, 60]);
-        let another = gate.refused(now, refused(now, "Arrearage", Call::Probe));
-        assert_eq!(another, (60 * SECOND, true), "another reason is news");
-        assert!(gate.answered(now, Call::Probe));
-        assert!(!gate.answered(now, Call::Probe));
-        assert_eq!(gate.ask(now), Leave::Go);
-    }
-
-    #[test]
-    fn what_was_in_flight_when_the_gate_moved_does_not_move_it_back() {
-        let start = Instant::now();
-        let mut gate = Gate::default();
-        gate.refused(start, refused(start, "Arrearage", Call::Paid));
-        assert!(!gate.answered(start + SECOND, Call::Paid), "an old stream that ends well");
-        assert!(!gate.answered(start + SECOND, Call::Free), "a query needs no money");
-        assert!(gate.is_closed());
-        let later = start + 2 * SECOND;
-        assert_eq!(gate.ask(later), Leave::Probe);
-        assert!(gate.answered(later, Call::Probe));
-        let late = gate.refused(later + SECOND, refused(start, "Arrearage", Call::Paid));
-        assert_eq!((late, gate.is_closed()), ((Duration::ZERO, false), false), "an old refusal");
-    }
-
-    #[test]
-    fn a_gate_that_a_query_closed_is_opened_by_one_that_is_answered() {
-        let now = Instant::now();
-        let mut gate = Gate::default();
-        assert!(gate.refused(now, refused(now, "InvalidApiKey", Call::Free)).1);
-        assert!(gate.answered(now + SECOND, Call::Free));
-        assert_eq!(gate.ask(now + SECOND), Leave::Go);
-        // A probe that is refused as well is about more than the query's right.
-        gate.refused(now + 2 * SECOND, refused(now + 2 * SECOND, "InvalidApiKey", Call::Free));
-        gate.refused(now + 4 * SECOND, refused(now + 4 * SECOND, "Arrearage", Call::Probe));
-        assert!(!gate.answered(now + 5 * SECOND, Call::Free));
-    }
-
-    #[test]
-    fn a_probe_that_tells_nothing_leaves_the_gate_closed_and_lets_another_try() {
-        let mut now = Instant::now();
-        let mut gate = Gate::default();
-        gate.refused(now, refused(now, "Arrearage", Call::Paid));
-        now += 2 * SECOND;
-        assert_eq!(gate.ask(now), Leave::Probe);
-        gate.told_nothing(now);
-        assert_eq!(gate.ask(now), Leave::Wait(Some(2 * SECOND)));
-        assert_eq!(gate.ask(now + 2 * SECOND), Leave::Probe);
     }
 
     proptest! {
