@@ -5,86 +5,21 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use support::{
-    CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, wait_until, wav,
+    CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, Records, Setup, Stage, wait_until, wav,
 };
 
 /// A daemon with a folder and an inbox.
-struct Stage {
-    nats: NatsServer,
-    service: Emulator,
-    hark: Hark,
-    inputs: Vec<Input>,
-    seed: u64,
-}
-
-impl Stage {
-    async fn set(flags: &[&str]) -> Stage {
-        let nats = NatsServer::start().await;
-        let service = Emulator::start(flags).await;
-        let setup = Hark::new().nats(&nats).asr(&service).folder("calls").inbox("inbox", "hark.audio.inbox");
-        let hark = setup.set("dashscope.ambiguous_retries", "5").start().await;
-        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
-    }
-
-    fn drop_files(&mut self, count: usize) {
-        for _ in 0..count {
-            let (name, audio) = self.recording("calls");
-            self.hark.drop_file("calls", &name, &audio);
-        }
-    }
-
-    /// Messages without an id of their own: their place in the stream is all that tells them apart.
-    async fn publish(&mut self, count: usize) {
-        let context = jetstream::new(self.nats.client().await);
-        for _ in 0..count {
-            let (name, audio) = self.recording("inbox");
-            let mut headers = HeaderMap::new();
-            headers.insert("Content-Type", "audio/wav");
-            headers.insert("Hark-Name", name);
-            let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
-            sent.await.unwrap();
-        }
-    }
-
-    fn recording(&mut self, source: &str) -> (String, Vec<u8>) {
-        self.seed += 1;
-        let (name, audio) = (format!("{}.wav", self.seed), wav(1.0, self.seed));
-        self.inputs.push(Input::recognized(source, &name, &audio));
-        (name, audio)
-    }
-
-    fn ledger(&self) -> LedgerRecord {
-        LedgerRecord::read(&self.hark.path("state"))
-    }
-
-    /// Waits until every input is a settled job and every message acknowledged.
-    async fn all_settled(&self) {
-        let context = jetstream::new(self.nats.client().await);
-        wait_until("every job to be settled", REDELIVERY, async || {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let ledger = self.ledger();
-            let waiting = context.get_stream("HARK_AUDIO").await.unwrap().cached_info().state.messages;
-            ledger.jobs.len() >= self.inputs.len()
-                && ledger.open().next().is_none()
-                && ledger.outbox_rows == 0
-                && waiting == 0
-        })
-        .await;
-    }
-
-    async fn check(self) {
-        self.all_settled().await;
-        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
-    }
+async fn stage(flags: &[&str]) -> Stage {
+    let prepare = |setup: Setup| setup.folder("calls").inbox("inbox", "hark.audio.inbox");
+    Stage::set(flags, |setup| prepare(setup).set("dashscope.ambiguous_retries", "5")).await
 }
 
 #[tokio::test]
 async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
-    stage.publish(20).await;
+    let mut stage = stage(&["--token-delay", "1ms"]).await;
+    stage.publish(20, 1.0).await;
     stage.drop_files(20);
     stage.hark.next_event("job.completed").await;
     stage.nats.kill();
@@ -99,14 +34,14 @@ async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
     })
     .await;
     stage.nats.restart().await;
-    stage.publish(5).await;
+    stage.publish(5, 1.0).await;
     stage.check().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twice() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
-    stage.publish(10).await;
+    let mut stage = stage(&["--token-delay", "1ms"]).await;
+    stage.publish(10, 1.0).await;
     stage.drop_files(30);
     stage.hark.next_event("transcript.final").await;
     for _ in 0..2 {
@@ -122,7 +57,7 @@ async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twic
 
 #[tokio::test]
 async fn a_daemon_is_ready_again_when_its_only_event_turns_out_to_be_stored() {
-    let mut stage = Stage::set(&[]).await;
+    let mut stage = stage(&[]).await;
     // No event follows the first one.
     stage.service.pause();
     stage.nats.pause();
@@ -138,8 +73,8 @@ async fn a_daemon_is_ready_again_when_its_only_event_turns_out_to_be_stored() {
 #[tokio::test]
 #[ignore = "four minutes: two minutes of silence, and the redeliveries after it"]
 async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
-    let mut stage = Stage::set(&["--token-delay", "50ms", "--flash-delay", "100ms"]).await;
-    stage.publish(40).await;
+    let mut stage = stage(&["--token-delay", "50ms", "--flash-delay", "100ms"]).await;
+    stage.publish(40, 1.0).await;
     stage.drop_files(40);
     stage.hark.next_event("transcript.partial").await;
     stage.nats.pause();
@@ -147,15 +82,15 @@ async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     stage.nats.resume();
     stage.hark.next_event("job.completed").await;
-    stage.publish(10).await;
+    stage.publish(10, 1.0).await;
     stage.hark.ready().await;
     stage.check().await;
 }
 
 #[tokio::test]
 async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was() {
-    let mut stage = Stage::set(&["--token-delay", "5ms"]).await;
-    stage.publish(10).await;
+    let mut stage = stage(&["--token-delay", "5ms"]).await;
+    stage.publish(10, 1.0).await;
     stage.drop_files(10);
     stage.hark.next_event("job.submitted").await;
     stage.nats.kill();
@@ -178,7 +113,7 @@ async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was(
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
-    let mut stage = Stage::set(&["--token-delay", "0ms"]).await;
+    let mut stage = stage(&["--token-delay", "0ms"]).await;
     stage.nats.kill();
     stage.drop_files(3);
     wait_until("the transcripts to wait", CEILING, async || {
@@ -217,7 +152,7 @@ async fn a_stop_does_not_wait_for_partials_that_nobody_takes() {
 
 #[tokio::test]
 async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows() {
-    let mut stage = Stage::set(&["--flash-delay", "1500ms"]).await;
+    let mut stage = stage(&["--flash-delay", "1500ms"]).await;
     stage.drop_files(3);
     for _ in 0..3 {
         stage.hark.next_event("job.accepted").await;
@@ -250,8 +185,8 @@ async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows
 
 #[tokio::test]
 async fn a_stream_of_audio_made_anew_counts_from_one_and_its_messages_are_new() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"]).await;
-    stage.publish(5).await;
+    let mut stage = stage(&["--token-delay", "1ms"]).await;
+    stage.publish(5, 1.0).await;
     stage.all_settled().await;
     jetstream::new(stage.nats.client().await).delete_stream("HARK_AUDIO").await.unwrap();
     let context = jetstream::new(stage.nats.client().await);
@@ -259,13 +194,13 @@ async fn a_stream_of_audio_made_anew_counts_from_one_and_its_messages_are_new() 
         context.get_stream("HARK_AUDIO").await.is_ok()
     })
     .await;
-    stage.publish(5).await;
+    stage.publish(5, 1.0).await;
     stage.check().await;
 }
 
 #[tokio::test]
 async fn what_has_waited_for_the_broker_leaves_quickly_and_in_order() {
-    let mut stage = Stage::set(&["--token-delay", "0ms"]).await;
+    let mut stage = stage(&["--token-delay", "0ms"]).await;
     stage.nats.kill();
     stage.drop_files(300);
     wait_until("300 transcripts to wait", Duration::from_secs(60), async || {

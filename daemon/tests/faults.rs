@@ -7,62 +7,16 @@ use std::time::Duration;
 
 use dashscope_emulator::{text::pieces, text_for};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, Heard, Input, NatsServer, Records, Setup, wait_until, wav};
+use support::{CEILING, Heard, Setup, Stage, wait_until};
 
-/// One daemon, one service, one broker, and what was given to them.
-struct Stage {
-    nats: NatsServer,
-    service: Emulator,
-    hark: Hark,
-    inputs: Vec<Input>,
-    seed: u64,
-}
-
-impl Stage {
-    async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
-        let nats = NatsServer::start().await;
-        let service = Emulator::start(flags).await;
-        let setup = Hark::new()
-            .nats(&nats)
-            .asr(&service)
-            .folder("calls")
-            .folder_with("archive", "route = \"long\"\n")
-            .lines("[[route]]\nname = \"default\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n");
-        let hark = prepare(setup).start().await;
-        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
-    }
-
-    /// Drops a recording that has never been; returns what it is expected to become.
-    fn drop_recording(&mut self, folder: &str) -> &mut Input {
-        self.seed += 1;
-        let (name, audio) = (format!("{}.wav", self.seed), wav(1.0, self.seed));
-        self.hark.drop_file(folder, &name, &audio);
-        self.inputs.push(Input::recognized(folder, &name, &audio));
-        self.inputs.last_mut().unwrap()
-    }
-
-    /// The events of the newest recording, once it has ended.
-    async fn ended(&mut self) -> Vec<Heard> {
-        let count = self.inputs.len();
-        let job = self.hark.ended_jobs(count).await[count - 1].job().to_owned();
-        self.hark.events_of(&job).await
-    }
-
-    /// The ledger check, when everything is put away.
-    async fn check(mut self) {
-        let count = self.inputs.len();
-        self.hark.ended_jobs(count).await;
-        let state = self.hark.path("state");
-        wait_until("every job to be settled", CEILING, async || {
-            support::LedgerRecord::read(&state).open().next().is_none()
-        })
-        .await;
-        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
-    }
-
-    fn requests(&self, kind: &str) -> usize {
-        self.service.journal().iter().filter(|line| line["kind"] == kind).count()
-    }
+/// A daemon with a folder for each engine.
+async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
+    Stage::set(flags, |setup| {
+        let setup = setup.folder("calls").folder_with("archive", "route = \"long\"\n");
+        let routes = "[[route]]\nname = \"default\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
+        prepare(setup.lines(routes))
+    })
+    .await
 }
 
 /// Codes of the tries that failed, in order.
@@ -111,7 +65,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
             true,
         ),
     ];
-    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     for (mut fault, code, marked) in table {
         (fault["next"], fault["on"]) = (json!(1), json!(["flash"]));
         stage.service.set_faults(json!([fault])).await;
@@ -131,7 +85,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
 
 #[tokio::test]
 async fn what_is_only_slow_or_in_pieces_is_no_fault() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     for fault in [
         json!({"kind": "split_bytes"}),
         json!({"kind": "slow_tokens", "ms": 60}),
@@ -149,7 +103,7 @@ async fn what_is_only_slow_or_in_pieces_is_no_fault() {
 
 #[tokio::test]
 async fn a_cut_text_is_said_and_no_text_is_no_error() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "length"}])).await;
     let input = stage.drop_recording("calls");
     let whole = text_for(&input.sha256);
@@ -170,7 +124,7 @@ async fn a_cut_text_is_said_and_no_text_is_no_error() {
 
 #[tokio::test]
 async fn an_unknown_fate_is_repeated_as_often_as_the_config_allows() {
-    let mut stage = Stage::set(&[], |setup| setup.set("dashscope.ambiguous_retries", "0")).await;
+    let mut stage = stage(&[], |setup| setup.set("dashscope.ambiguous_retries", "0")).await;
     stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["flash"]}])).await;
     stage.drop_recording("calls").ends = support::Ends::Failed;
     let events = stage.ended().await;
@@ -183,7 +137,7 @@ async fn an_unknown_fate_is_repeated_as_often_as_the_config_allows() {
 
 #[tokio::test]
 async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_config_allows() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+    let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     // Either code by itself is asked again for ever.
     for (requests, (status, code)) in
         [2, 4].into_iter().zip([(429, "Throttling.RateQuota"), (400, "Arrearage")])
@@ -208,7 +162,7 @@ async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_c
 
 #[tokio::test]
 async fn what_the_service_says_of_the_audio_is_final() {
-    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     for (folder, fault) in [
         ("calls", json!({"kind": "status", "status": 400, "code": "DataInspectionFailed", "on": ["flash"]})),
         ("archive", json!({"kind": "task_failed", "code": "FILE_404_NOT_FOUND"})),
@@ -227,7 +181,7 @@ async fn what_the_service_says_of_the_audio_is_final() {
 
 #[tokio::test]
 async fn a_task_that_somebody_canceled_is_not_made_again() {
-    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "task_canceled"}])).await;
     stage.drop_recording("archive").ends = support::Ends::Failed;
     let events = stage.ended().await;
@@ -256,7 +210,7 @@ async fn every_fault_of_a_task_is_told_and_outlived() {
         (json!({"kind": "result_expired"}), None, false),
         (json!({"kind": "cut_answer", "after_bytes": 20, "on": ["result"]}), None, false),
     ];
-    let mut stage = Stage::set(&["--task-delay", "50ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     for (mut fault, code, marked) in table {
         fault["next"] = json!(1);
         stage.service.set_faults(json!([fault])).await;
@@ -273,7 +227,7 @@ async fn every_fault_of_a_task_is_told_and_outlived() {
 
 #[tokio::test]
 async fn a_submit_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() {
-    let mut stage = Stage::set(&["--task-delay", "200ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "200ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["submit"], "next": 1}])).await;
     stage.drop_recording("archive");
     let events = stage.ended().await;
@@ -289,7 +243,7 @@ async fn a_submit_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() 
 
 #[tokio::test]
 async fn a_submit_that_never_arrived_is_provably_absent_and_sent_again() {
-    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "100ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "reset", "on": ["submit"], "next": 1}])).await;
     stage.drop_recording("archive");
     let events = stage.ended().await;
@@ -301,7 +255,7 @@ async fn a_submit_that_never_arrived_is_provably_absent_and_sent_again() {
 
 #[tokio::test]
 async fn a_submit_that_a_gateway_lost_is_looked_for_before_it_is_sent_again() {
-    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "100ms"], |setup| setup).await;
     let bare = json!({"kind": "status", "status": 502, "html": true, "on": ["submit"], "next": 1});
     stage.service.set_faults(json!([bare])).await;
     stage.drop_recording("archive");
@@ -314,7 +268,7 @@ async fn a_submit_that_a_gateway_lost_is_looked_for_before_it_is_sent_again() {
 
 #[tokio::test]
 async fn a_list_that_does_not_answer_is_said_and_waited_for() {
-    let mut stage = Stage::set(&["--task-delay", "100ms"], |setup| setup).await;
+    let mut stage = stage(&["--task-delay", "100ms"], |setup| setup).await;
     stage
         .service
         .set_faults(json!([
@@ -334,7 +288,7 @@ async fn a_list_that_does_not_answer_is_said_and_waited_for() {
 #[tokio::test]
 async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mended() {
     for fault in [json!({"kind": "arrearage"}), json!({"kind": "bad_key", "on": ["flash"]})] {
-        let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup).await;
+        let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
         stage.service.set_faults(json!([fault])).await;
         for _ in 0..20 {
             stage.drop_recording("calls");
@@ -359,7 +313,7 @@ async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mend
 
 #[tokio::test]
 async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_in_silence() {
-    let mut stage = Stage::set(&["--token-delay", "1ms", "--task-delay", "100ms"], |setup| {
+    let mut stage = stage(&["--token-delay", "1ms", "--task-delay", "100ms"], |setup| {
         setup.set("dashscope.ambiguous_retries", "5")
     })
     .await;

@@ -3,28 +3,17 @@
 
 mod support;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::json;
-use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, wait_until, wav};
+use support::{
+    CEILING, Emulator, Hark, NatsServer, REDELIVERY, all_acknowledged, publish, unacknowledged, wait_until,
+    wav,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        headers.insert(*name, *value);
-    }
-    headers
-}
-
-async fn put(context: &jetstream::Context, pairs: &[(&str, &str)], payload: Vec<u8>) -> u64 {
-    let ack = context.publish_with_headers("hark.audio.inbox", headers(pairs), payload.into()).await.unwrap();
-    ack.await.unwrap().sequence
-}
-
-async fn waiting(context: &jetstream::Context) -> u64 {
-    context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages
+async fn put(context: &jetstream::Context, headers: &[(&str, &str)], payload: Vec<u8>) -> u64 {
+    publish(context, "hark.audio.inbox", headers, payload).await.sequence
 }
 
 #[tokio::test]
@@ -46,13 +35,13 @@ async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
     assert_eq!(done.body["recording"]["name"], "call.wav");
     assert_eq!(done.body["recording"]["uri"], format!("nats:HARK_AUDIO/{sequence}"));
     assert_eq!(done.body["recording"]["message_id"], "call-1");
-    wait_until("the message to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
+    wait_until("the message to be acknowledged", CEILING, async || unacknowledged(&context).await == 0).await;
 
     // A restarted server has forgotten the ids of acknowledged messages; the ledger has not.
     nats.restart().await;
     let context = jetstream::new(nats.client().await);
     put(&context, &pairs, wav(2.0, 1)).await;
-    wait_until("the repeat to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
+    wait_until("the repeat to be acknowledged", CEILING, async || unacknowledged(&context).await == 0).await;
     assert_eq!(hark.ended_jobs(1).await.len(), 1);
     assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 1);
 }
@@ -127,7 +116,7 @@ async fn bad_messages_are_answered_and_harm_nothing_else() {
         assert_eq!(event.body["error"]["blame"], "audio", "{}", event.body);
         assert!(!event.body.to_string().contains("secret"), "{}", event.body);
     }
-    wait_until("every message to be settled", CEILING, async || waiting(&context).await == 0).await;
+    wait_until("every message to be settled", CEILING, async || unacknowledged(&context).await == 0).await;
     assert!(!hark.log().contains("secret"));
 }
 
@@ -176,8 +165,10 @@ async fn a_message_survives_a_kill_and_is_one_job() {
     let ended = hark.ended_jobs(1).await;
     assert_eq!(ended[0].kind(), "job.completed");
     assert_eq!(ended[0].body["possible_duplicate_charge"], true, "the service had it already");
-    wait_until("the message to be acknowledged", support::REDELIVERY, async || waiting(&context).await == 0)
-        .await;
+    wait_until("the message to be acknowledged", support::REDELIVERY, async || {
+        unacknowledged(&context).await == 0
+    })
+    .await;
     assert_eq!(hark.ended_jobs(1).await.len(), 1);
 }
 
@@ -191,9 +182,8 @@ async fn a_source_with_another_subject_than_before_hears_that_one() {
     std::fs::write(hark.config_file(), config.replace("hark.audio.inbox", "hark.audio.other")).unwrap();
     hark.restart().await;
     let context = jetstream::new(nats.client().await);
-    let audio = headers(&[("Content-Type", "audio/wav"), ("Hark-Name", "other.wav")]);
-    let ack = context.publish_with_headers("hark.audio.other", audio, wav(1.0, 1).into()).await.unwrap();
-    ack.await.unwrap();
+    let headers = [("Content-Type", "audio/wav"), ("Hark-Name", "other.wav")];
+    publish(&context, "hark.audio.other", &headers, wav(1.0, 1)).await;
     let done = hark.next_event("job.completed").await;
     assert_eq!(done.body["recording"]["name"], "other.wav");
 }
@@ -240,16 +230,15 @@ async fn a_message_that_came_to_two_sources_is_one_job() {
         for id in 0..IDS {
             let name = format!("call-{id}");
             wait_until("the server to forget the id", CEILING, async || {
-                let headers = headers(&[("Content-Type", "audio/wav"), ("Nats-Msg-Id", &name)]);
-                let sent = context.publish_with_headers(subject, headers, wav(0.5, id as u64).into()).await;
-                !sent.unwrap().await.unwrap().duplicate
+                let headers = [("Content-Type", "audio/wav"), ("Nats-Msg-Id", &name)];
+                !publish(&context, subject, &headers, wav(0.5, id as u64)).await.duplicate
             })
             .await;
         }
     }
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
     let mut hark = setup.inbox("other", "hark.audio.other").start().await;
-    wait_until("every message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
+    all_acknowledged(&nats, REDELIVERY).await;
     let ended = hark.ended_jobs(IDS).await;
     assert!(ended.iter().all(|event| event.kind() == "job.completed"), "{:?}", ended[0].body);
     assert!(ended.iter().all(|event| event.body["possible_duplicate_charge"].is_null()));
@@ -288,7 +277,7 @@ async fn jobs_of_a_stream_that_was_deleted_touch_nothing_in_the_one_that_follows
     for _ in 0..count {
         hark.next_event("job.submitted").await;
     }
-    assert_eq!(waiting(&context).await, count, "none is acknowledged before its job's last event");
+    assert_eq!(unacknowledged(&context).await, count, "none is acknowledged before its job's last event");
 }
 
 #[tokio::test]
@@ -325,7 +314,8 @@ async fn jobs_of_a_broker_that_lost_its_streams_end_although_new_messages_have_t
         }
     })
     .await;
-    wait_until("every message to be acknowledged", CEILING, async || waiting(&context).await == 0).await;
+    wait_until("every message to be acknowledged", CEILING, async || unacknowledged(&context).await == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -344,7 +334,8 @@ async fn a_source_with_another_name_than_before_acknowledges_what_the_old_one_to
     std::fs::write(hark.config_file(), config.replace("name = \"inbox\"", "name = \"calls\"")).unwrap();
     hark.restart().await;
     hark.ended_jobs(1).await;
-    wait_until("the message to be acknowledged", REDELIVERY, async || waiting(&context).await == 0).await;
+    wait_until("the message to be acknowledged", REDELIVERY, async || unacknowledged(&context).await == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -401,8 +392,10 @@ async fn headers_that_cannot_be_read_are_answered_once_and_hold_nothing_up() {
         put_raw(&nats, head, b"speech of a caller").await;
     }
     put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 5)).await;
-    wait_until("every message to be settled", support::REDELIVERY, async || waiting(&context).await == 0)
-        .await;
+    wait_until("every message to be settled", support::REDELIVERY, async || {
+        unacknowledged(&context).await == 0
+    })
+    .await;
     let ended = hark.ended_jobs(4).await;
     let codes: Vec<&str> = ended.iter().filter_map(|event| event.body["error"]["code"].as_str()).collect();
     assert_eq!(codes, ["UnreadableHeaders"; 3]);

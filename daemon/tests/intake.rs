@@ -5,25 +5,15 @@ mod support;
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{PriorityPolicy, pull};
-use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, SlowLink, wait_until, wav};
+use support::{
+    CEILING, Emulator, Hark, NatsServer, REDELIVERY, SlowLink, all_acknowledged, publish, wait_until, wav,
+};
 
 async fn put(nats: &NatsServer, audio: Vec<u8>) {
     let context = jetstream::new(nats.client().await);
-    let mut headers = HeaderMap::new();
-    headers.insert("Content-Type", "audio/wav");
-    let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
-    sent.await.unwrap();
-}
-
-async fn nothing_waits(nats: &NatsServer, ceiling: Duration) {
-    let context = jetstream::new(nats.client().await);
-    wait_until("every message to be acknowledged", ceiling, async || {
-        context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages == 0
-    })
-    .await;
+    publish(&context, "hark.audio.inbox", &[("Content-Type", "audio/wav")], audio).await;
 }
 
 /// Of 80 kB each: as many as are asked for at once on a fast line take this one 20 s, and the bucket's answers stand behind them.
@@ -39,7 +29,7 @@ async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
     for seed in 0..MESSAGES {
         put(&nats, wav(5.0, seed)).await;
     }
-    nothing_waits(&nats, 2 * REDELIVERY).await;
+    all_acknowledged(&nats, 2 * REDELIVERY).await;
     assert_eq!(hark.ended_jobs(MESSAGES as usize).await.len() as u64, MESSAGES);
     let context = jetstream::new(nats.client().await);
     let consumer: jetstream::consumer::PullConsumer =
@@ -57,7 +47,7 @@ async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
     let line = SlowLink::start(nats.url().trim_start_matches("nats://").parse().unwrap(), 45_000).await;
     let mut hark = setup.set("nats.servers", &format!("[\"{}\"]", line.url())).start().await;
     put(&nats, wav(55.0, 1)).await;
-    nothing_waits(&nats, REDELIVERY).await;
+    all_acknowledged(&nats, REDELIVERY).await;
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
     let context = jetstream::new(nats.client().await);
     let consumer: jetstream::consumer::PullConsumer =
@@ -94,7 +84,7 @@ async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_ch
 
     stream.delete_consumer("hark_inbox").await.unwrap();
     stream.create_consumer(limited).await.unwrap();
-    nothing_waits(&nats, REDELIVERY).await;
+    all_acknowledged(&nats, REDELIVERY).await;
     hark.ready().await;
 }
 
@@ -144,7 +134,7 @@ async fn without_a_right(subject: &str, words: &str) {
     let mut hark = setup.set("nats.servers", &format!("[\"{user}\"]")).start().await;
     hark.not_ready(words).await;
     nats.reconfigure(&configuration(""));
-    nothing_waits(&nats, REDELIVERY).await;
+    all_acknowledged(&nats, REDELIVERY).await;
     hark.ready().await;
     let completed = hark.next_event("job.completed").await;
     assert_eq!(completed.body.get("possible_duplicate_charge"), None);

@@ -6,80 +6,19 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use async_nats::{HeaderMap, jetstream};
 use rusqlite::Connection;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use support::{
-    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, Setup,
-    has_own_mounts, wait_until, wav,
+    CEILING, Emulator, Footprint, Hark, Input, NatsServer, Setup, Stage, has_own_mounts, wait_until, wav,
 };
 
 /// Room for a ledger and little else.
 const SMALL: u64 = 8 << 20;
 
-/// A daemon with a folder and an inbox.
-struct Stage {
-    nats: NatsServer,
-    service: Emulator,
-    hark: Hark,
-    inputs: Vec<Input>,
-    seed: u64,
-}
-
-impl Stage {
-    async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
-        let nats = NatsServer::start().await;
-        let service = Emulator::start(flags).await;
-        let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
-        let hark = prepare(setup).start().await;
-        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
-    }
-
-    fn drop_files(&mut self, count: usize) {
-        for _ in 0..count {
-            let (name, audio) = self.recording("calls", 1.0);
-            self.hark.drop_file("calls", &name, &audio);
-        }
-    }
-
-    async fn publish(&mut self, count: usize, seconds: f64) {
-        let context = jetstream::new(self.nats.client().await);
-        for _ in 0..count {
-            let (name, audio) = self.recording("inbox", seconds);
-            let mut headers = HeaderMap::new();
-            headers.insert("Content-Type", "audio/wav");
-            headers.insert("Hark-Name", name);
-            let sent = context.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
-            sent.await.unwrap();
-        }
-    }
-
-    fn recording(&mut self, source: &str, seconds: f64) -> (String, Vec<u8>) {
-        self.seed += 1;
-        let (name, audio) = (format!("{}.wav", self.seed), wav(seconds, self.seed));
-        self.inputs.push(Input::recognized(source, &name, &audio));
-        (name, audio)
-    }
-
-    async fn requests_are(&self, count: usize) {
-        wait_until(&format!("{count} requests"), CEILING, async || {
-            self.service.journal().iter().filter(|line| line["kind"] == "flash").count() >= count
-        })
-        .await;
-    }
-
-    /// Waits until every input is a settled job and every message acknowledged; then compares the records.
-    async fn check(self) {
-        let context = jetstream::new(self.nats.client().await);
-        wait_until("every job to be settled", REDELIVERY, async || {
-            let ledger = LedgerRecord::read(&self.hark.path("state"));
-            let waiting = context.get_stream("HARK_AUDIO").await.unwrap().cached_info().state.messages;
-            ledger.jobs.len() >= self.inputs.len() && ledger.open().next().is_none() && waiting == 0
-        })
-        .await;
-        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
-    }
+/// A daemon with an inbox.
+async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
+    Stage::set(flags, |setup| prepare(setup.inbox("inbox", "hark.audio.inbox"))).await
 }
 
 #[tokio::test]
@@ -92,7 +31,7 @@ async fn a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept() {
 #[tokio::test]
 async fn audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger() {
     if has_own_mounts("audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger") {
-        let mut stage = Stage::set(&["--flash-delay", "2s"], |setup| setup.small_disk("state", SMALL)).await;
+        let mut stage = stage(&["--flash-delay", "2s"], |setup| setup.small_disk("state", SMALL)).await;
         // More than there is room for, and no more than one daemon takes at once.
         stage.publish(60, 12.0).await;
         let log = stage.hark.path("state").join("ledger.sqlite3-wal");
@@ -122,11 +61,10 @@ async fn a_disk_that_is_full_for_longer_than_messages_wait_is_outlived() {
 
 async fn outlive_a_full_disk(longer: Duration) {
     let mut stage =
-        Stage::set(&["--token-delay", "150ms"], |setup| setup.folder("calls").small_disk("state", SMALL))
-            .await;
+        stage(&["--token-delay", "150ms"], |setup| setup.folder("calls").small_disk("state", SMALL)).await;
     stage.drop_files(4);
     stage.publish(4, 1.0).await;
-    stage.requests_are(8).await;
+    wait_until("8 requests", CEILING, async || stage.requests("flash") >= 8).await;
     stage.hark.disk("state").fill();
     // The service answers, and hardly anything of it can be written down. What comes now waits where it is.
     stage.hark.not_ready("full").await;
@@ -157,8 +95,7 @@ async fn a_daemon_stops_and_starts_on_a_full_disk() {
         return;
     }
     let mut stage =
-        Stage::set(&["--flash-delay", "1500ms"], |setup| setup.folder("calls").small_disk("state", SMALL))
-            .await;
+        stage(&["--flash-delay", "1500ms"], |setup| setup.folder("calls").small_disk("state", SMALL)).await;
     stage.drop_files(2);
     stage.hark.ended_jobs(2).await;
     stage.hark.disk("state").fill();
@@ -207,7 +144,7 @@ async fn recordings_wait_where_they_are_for_room_where_they_are_put_away() {
     if !has_own_mounts("recordings_wait_where_they_are_for_room_where_they_are_put_away") {
         return;
     }
-    let mut stage = Stage::set(&[], |setup| {
+    let mut stage = stage(&[], |setup| {
         let done = setup.path("done");
         let lines = format!("when_done = \"move\"\ndone_directory = '{}'\n", done.display());
         setup.folder_with("calls", &lines).small_disk("done", SMALL)
@@ -238,7 +175,7 @@ async fn recordings_wait_where_they_are_for_room_where_they_are_put_away() {
 
 #[tokio::test]
 async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
-    let mut stage = Stage::set(&[], |setup| setup.folder("calls").set("state.max_size", "\"32MiB\"")).await;
+    let mut stage = stage(&[], |setup| setup.folder("calls").set("state.max_size", "\"32MiB\"")).await;
     stage.drop_files(1);
     stage.hark.ended_jobs(1).await;
     let large = stage.hark.path("state").join("large");
@@ -249,7 +186,7 @@ async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
     // Longer than a file or message takes on its way in.
     tokio::time::sleep(Duration::from_secs(2)).await;
     // A request for messages that was open before may bring some in.
-    let taken = LedgerRecord::read(&stage.hark.path("state")).jobs;
+    let taken = stage.ledger().jobs;
     assert_eq!(taken.iter().filter(|job| job.source == "calls").count(), 1);
 
     std::fs::remove_file(large).unwrap();
@@ -259,7 +196,7 @@ async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
 
 #[tokio::test]
 async fn without_descriptors_work_waits_and_nothing_is_blamed_for_it() {
-    let mut stage = Stage::set(&["--token-delay", "1ms"], |setup| setup.folder("calls")).await;
+    let mut stage = stage(&["--token-delay", "1ms"], |setup| setup.folder("calls")).await;
     stage.drop_files(2);
     stage.hark.ended_jobs(2).await;
     let process = stage.hark.process().id();
@@ -289,7 +226,7 @@ async fn without_descriptors_work_waits_and_nothing_is_blamed_for_it() {
 
 #[tokio::test]
 async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
-    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    let mut stage = stage(&[], |setup| setup.folder("calls")).await;
     stage.service.set_faults(json!([{"kind": "status", "status": 503}])).await;
     stage.drop_files(3);
     for _ in 0..3 {
@@ -308,7 +245,7 @@ async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
 
 #[tokio::test]
 async fn recordings_wait_for_their_folder_and_a_touch_does_them_no_harm() {
-    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    let mut stage = stage(&[], |setup| setup.folder("calls")).await;
     stage.service.set_faults(json!([{"kind": "status", "status": 503}])).await;
     stage.drop_files(3);
     for _ in 0..3 {
@@ -332,12 +269,12 @@ async fn recordings_wait_for_their_folder_and_a_touch_does_them_no_harm() {
 
 #[tokio::test]
 async fn a_stop_is_over_in_ten_seconds_whoever_stands_still() {
-    let mut stage = Stage::set(&[], |setup| setup.folder("calls")).await;
+    let mut stage = stage(&[], |setup| setup.folder("calls")).await;
     stage.service.pause();
     stage.drop_files(3);
     stage.publish(3, 1.0).await;
     wait_until("requests to be under way", CEILING, async || {
-        let ledger = LedgerRecord::read(&stage.hark.path("state"));
+        let ledger = stage.ledger();
         ledger.jobs.len() == 6 && ledger.jobs.iter().all(|job| job.duty != "prepare")
     })
     .await;

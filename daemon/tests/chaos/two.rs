@@ -10,7 +10,7 @@ use super::absence::{self, Act, Deed, script};
 use super::messages::{self, Messages};
 use super::plan::{Plan, faults};
 use crate::support::{
-    CEILING, Emulator, Footprint, Hark, LedgerRecord, NatsServer, Records, Setup, wait_until,
+    CEILING, Emulator, Footprint, Hark, LedgerRecord, NatsServer, Records, Setup, unacknowledged, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ async fn everything_ends(harks: &[Hark; 2], nats: &NatsServer) {
     let states = [harks[0].path("state"), harks[1].path("state")];
     wait_until("every input to end", BOUND + CEILING, async || {
         tokio::time::sleep(Duration::from_millis(250)).await;
-        let waiting = context.get_stream("HARK_AUDIO").await.unwrap().cached_info().state.messages;
+        let waiting = unacknowledged(&context).await;
         let mut both = LedgerRecord::read(&states[0]);
         both.add(LedgerRecord::read(&states[1]));
         waiting == 0 && both.open().next().is_none() && both.outbox_rows == 0

@@ -19,10 +19,10 @@ mod urls;
 
 use std::collections::BTreeMap;
 
-use async_nats::{HeaderMap, jetstream};
+use async_nats::jetstream;
 use serde_json::{Value, json};
 
-use support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, wait_until};
+use support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, all_acknowledged};
 
 pub(crate) const FILETRANS: &str = "[[route]]\nname = \"default\"\nengine = \"filetrans\"";
 
@@ -41,21 +41,14 @@ pub(crate) async fn publish(
     content: &str,
     payload: Vec<u8>,
 ) {
-    let mut headers = HeaderMap::new();
-    headers.insert("Content-Type", content);
-    headers.insert("Nats-Msg-Id", id);
     let context = jetstream::new(nats.client().await);
-    let sent = context.publish_with_headers(subject, headers, payload.into()).await.unwrap();
-    sent.await.unwrap();
+    let headers = [("Content-Type", content), ("Nats-Msg-Id", id)];
+    support::publish(&context, subject, &headers, payload).await;
 }
 
 /// Waits until every message is acknowledged.
 pub(crate) async fn nothing_waits(nats: &NatsServer) {
-    let context = jetstream::new(nats.client().await);
-    wait_until("every message to be acknowledged", REDELIVERY, async || {
-        context.get_stream("HARK_AUDIO").await.unwrap().get_info().await.unwrap().state.messages == 0
-    })
-    .await;
+    all_acknowledged(nats, REDELIVERY).await;
 }
 
 /// The stored events by job, held against what every job's events must be.

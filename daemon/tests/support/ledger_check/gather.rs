@@ -9,22 +9,18 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Footprint, Input, LedgerJob, LedgerRecord, Records};
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer};
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, unacknowledged};
 
 impl Records {
     /// What the records say now. The stream is read anew, not what the test has heard so far.
     pub async fn gather(inputs: &[Input], hark: &Hark, service: &Emulator, nats: &NatsServer) -> Records {
         let context = async_nats::jetstream::new(nats.client().await);
-        let unacknowledged = match context.get_stream("HARK_AUDIO").await {
-            Ok(stream) => stream.cached_info().state.messages,
-            Err(_) => 0,
-        };
         Records {
             inputs: inputs.to_vec(),
             journal: service.journal(),
             events: Heard::everything(&context, "HARK_EVENTS").await,
             ledger: LedgerRecord::read(&hark.path("state")),
-            unacknowledged,
+            unacknowledged: unacknowledged(&context).await,
             ..Records::default()
         }
     }

@@ -1,0 +1,99 @@
+//! One daemon, one service, one broker, and what was given to them; in the end the ledger check compares the records.
+
+use async_nats::jetstream;
+
+use super::audio::wav;
+use super::emulator::Emulator;
+use super::events::Heard;
+use super::hark::{Hark, Setup};
+use super::ledger_check::{Input, LedgerRecord, Records};
+use super::messages::{publish, unacknowledged};
+use super::nats_server::NatsServer;
+use super::wait::{REDELIVERY, wait_until};
+
+/// No two of its recordings are the same.
+#[derive(Debug)]
+pub struct Stage {
+    pub nats: NatsServer,
+    pub service: Emulator,
+    pub hark: Hark,
+    pub inputs: Vec<Input>,
+    seed: u64,
+}
+
+impl Stage {
+    /// With these flags of the service; `prepare` gives the daemon its sources, and what else it needs.
+    pub async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
+        let nats = NatsServer::start().await;
+        let service = Emulator::start(flags).await;
+        let hark = prepare(Hark::new().nats(&nats).asr(&service)).start().await;
+        Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
+    }
+
+    /// Drops a recording into a folder; returns what it is expected to become.
+    pub fn drop_recording(&mut self, folder: &str) -> &mut Input {
+        let (name, audio) = self.recording(folder, 1.0);
+        self.hark.drop_file(folder, &name, &audio);
+        self.inputs.last_mut().unwrap()
+    }
+
+    /// Drops so many recordings into the folder `calls`.
+    pub fn drop_files(&mut self, count: usize) {
+        for _ in 0..count {
+            self.drop_recording("calls");
+        }
+    }
+
+    /// Publishes so many recordings to the source `inbox`. Without an id of their own: their place in the stream is all that tells them
+    /// apart.
+    pub async fn publish(&mut self, count: usize, seconds: f64) {
+        let context = jetstream::new(self.nats.client().await);
+        for _ in 0..count {
+            let (name, audio) = self.recording("inbox", seconds);
+            let headers = [("Content-Type", "audio/wav"), ("Hark-Name", &name)];
+            publish(&context, "hark.audio.inbox", &headers, audio).await;
+        }
+    }
+
+    /// The events of the newest recording, once it has ended.
+    pub async fn ended(&mut self) -> Vec<Heard> {
+        let count = self.inputs.len();
+        let job = self.hark.ended_jobs(count).await[count - 1].job().to_owned();
+        self.hark.events_of(&job).await
+    }
+
+    pub fn ledger(&self) -> LedgerRecord {
+        LedgerRecord::read(&self.hark.path("state"))
+    }
+
+    /// Requests of this kind that the service got.
+    pub fn requests(&self, kind: &str) -> usize {
+        self.service.journal().iter().filter(|line| line["kind"] == kind).count()
+    }
+
+    /// Waits until every input is a settled job, every event stored and every message acknowledged.
+    pub async fn all_settled(&self) {
+        let context = jetstream::new(self.nats.client().await);
+        wait_until("every job to be settled", REDELIVERY, async || {
+            let ledger = self.ledger();
+            let is_settled = ledger.jobs.len() >= self.inputs.len()
+                && ledger.open().next().is_none()
+                && ledger.outbox_rows == 0;
+            is_settled && unacknowledged(&context).await == 0
+        })
+        .await;
+    }
+
+    /// The ledger check, when everything is put away.
+    pub async fn check(self) {
+        self.all_settled().await;
+        Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();
+    }
+
+    fn recording(&mut self, source: &str, seconds: f64) -> (String, Vec<u8>) {
+        self.seed += 1;
+        let (name, audio) = (format!("{}.wav", self.seed), wav(seconds, self.seed));
+        self.inputs.push(Input::recognized(source, &name, &audio));
+        (name, audio)
+    }
+}
