@@ -3,11 +3,11 @@
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
 use jiff::Timestamp;
 
+use super::append::{Place, append};
 use super::large::{self, Largest};
 use super::stream::ensure_event_streams;
 use super::subject::{Subjects, headers};
@@ -97,22 +97,14 @@ impl Fence {
     ) -> Result<Option<u64>, String> {
         let kind = event.kind().to_string();
         let sequence = event.sequence.unwrap_or_default().to_string();
-        let mut headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
+        let headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
         let body = serde_json::to_vec(event).map_err(|error| error.to_string())?.into();
         let fitted = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await;
         let body = fitted.map_err(|unfit| unfit.to_string())?;
-        let message = PublishMessage::build().headers(headers).payload(body);
         let subject = self.subjects.event(&kind, &event.source, event.job);
-        let sent = self.context.send_publish(subject, message).await;
-        let stored = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match stored {
-            Ok(stored) => Ok(Some(stored.sequence)),
+        let place = Place { stream: &self.nats.events_stream, of_job, expected };
+        match append(&self.context, place, subject, headers, body).await {
+            Ok(stream_seq) => Ok(Some(stream_seq)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
             Err(error) => Err(error.to_string()),
         }

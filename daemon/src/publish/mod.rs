@@ -1,6 +1,7 @@
 //! Out of the house: events to NATS. Delivery promise: a stored event stays in the outbox until JetStream has acknowledged it, and is
 //! sent again under the same id; partials are lossy.
 
+mod append;
 mod connect;
 mod fence;
 mod large;

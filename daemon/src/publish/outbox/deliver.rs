@@ -4,7 +4,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use tracing::{debug, trace, warn};
 use super::{ACK_TIMEOUT, Outbox};
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
+use crate::publish::append::{Place, append};
 use crate::publish::fence::told;
 use crate::publish::large::{self, Unfit};
 use crate::publish::stream::ensure_event_streams;
@@ -56,16 +56,15 @@ impl Outbox {
                 }
                 // The stream answers: whatever kept it from doing so is over, and nothing else may come to say so.
                 Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
-                    Ok(None) => {
+                    Last::Lost => {
                         self.say_ready();
                         return Ok((row, Delivered::Gone));
                     }
-                    Ok(Some(Some(last))) if last.sequence >= row.sequence => {
+                    Last::Event { sequence, stream_seq } if sequence >= row.sequence => {
                         self.say_ready();
-                        return Ok((row, Delivered::Stored(last.stream_seq)));
+                        return Ok((row, Delivered::Stored(stream_seq)));
                     }
-                    Ok(Some(last)) => {
-                        let found = last.map_or(0, |last| last.stream_seq);
+                    Last::Event { stream_seq: found, .. } => {
                         // The same place again: the server is not done with what it told us; asking at once would spin.
                         if found != expected {
                             debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
@@ -74,7 +73,7 @@ impl Outbox {
                         }
                         "the stream's last event of this job is refused as predecessor".to_owned()
                     }
-                    Err(reason) => reason,
+                    Last::Untold(reason) => reason,
                 },
                 Err(Refusal::NoStream) => {
                     // Every event under way finds out for itself.
@@ -138,32 +137,29 @@ impl Outbox {
             let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body, largest);
             *fitted = Fitted { largest, body: body.await.map_err(Refusal::Unfit)? };
         }
-        let mut headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", of_job);
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.nats.events_stream.as_str());
-        let message = PublishMessage::build().headers(headers).payload(fitted.body.clone());
-        let sent = self.context.send_publish(subject.to_owned(), message).await;
-        let outcome = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(acknowledgement) => Ok(acknowledgement.sequence),
-            Err(error) => Err(match error.kind() {
-                PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
-                PublishErrorKind::StreamNotFound => Refusal::NoStream,
-                // Where somebody listens to the subject, the server does not say that no stream does.
-                PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
-                _ => {
-                    if refusal(&error).is_some_and(|refusal| {
-                        refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
-                    }) {
-                        self.learn_largest().await;
-                    }
-                    Refusal::NotNow(self.reason(&error))
+        let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
+        let place = Place { stream: &self.nats.events_stream, of_job, expected };
+        match append(&self.context, place, subject.to_owned(), headers, fitted.body.clone()).await {
+            Ok(stream_seq) => Ok(stream_seq),
+            Err(error) => Err(self.refused(&error).await),
+        }
+    }
+
+    async fn refused(&self, error: &PublishError) -> Refusal {
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
+            PublishErrorKind::StreamNotFound => Refusal::NoStream,
+            // Where somebody listens to the subject, the server does not say that no stream does.
+            PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
+            _ => {
+                let is_too_large = |refusal: &jetstream::Error| {
+                    refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+                };
+                if refusal(error).is_some_and(is_too_large) {
+                    self.learn_largest().await;
                 }
-            }),
+                Refusal::NotNow(self.reason(error))
+            }
         }
     }
 
@@ -216,42 +212,36 @@ impl Outbox {
         }
     }
 
-    /// The job's last event in the stream; `Ok(None)` where the job is no longer ours: then those events may be another's, and the row
-    /// is gone.
-    async fn last_if_ours(
-        &self,
-        stream: &Stream,
-        of_job: &str,
-        row: &Row,
-    ) -> Result<Result<Option<Option<LastStored>>, String>, LedgerError> {
+    /// The job's last event in the stream, if the job is still ours.
+    async fn last_if_ours(&self, stream: &Stream, of_job: &str, row: &Row) -> Result<Last, LedgerError> {
         // Before it is asked whose the job is: who has claimed it since steps in behind what was read here, and the server refuses what
         // follows on that. The other way round, a daemon that was stopped in between would follow on the new owner's event.
         let last = match self.last_stored(stream, of_job).await {
             Ok(last) => last,
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => return Ok(Last::Untold(reason)),
         };
         let look = self.looks.acquire().await;
         let found = self.ledger.find(row.job).await?;
         drop(look);
-        let Some(job) = found else { return Ok(Ok(None)) };
+        let Some(job) = found else { return Ok(Last::Lost) };
         match self.claims.look(&job).await {
             Ok(Standing::Ours) => {}
             Ok(Standing::Lost) => {
                 self.claims.let_go(job.id).await?;
-                return Ok(Ok(None));
+                return Ok(Last::Lost);
             }
-            Err(unconfirmed) => return Ok(Err(unconfirmed.to_string())),
+            Err(unconfirmed) => return Ok(Last::Untold(unconfirmed.to_string())),
         }
         let id = row.id;
         // Ours again, after another daemon had it: the rows of the first time are gone.
         let look = self.looks.acquire().await;
         let waits = self.ledger.read(move |connection| outbox::waits(connection, id)).await?;
         drop(look);
-        Ok(Ok(waits.then_some(last)))
+        Ok(if waits { last } else { Last::Lost })
     }
 
-    /// The job's last event in the stream.
-    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Option<LastStored>, String> {
+    /// The job's last event in the stream, whosever the job is.
+    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Last, String> {
         #[derive(Deserialize)]
         struct Numbered {
             sequence: Option<u64>,
@@ -261,14 +251,14 @@ impl Outbox {
                 let body: Numbered = serde_json::from_slice(&message.payload)
                     .map_err(|error| format!("a stored event on {of_job} is not ours: {error}"))?;
                 if let Some(sequence) = body.sequence {
-                    return Ok(Some(LastStored { sequence, stream_seq: message.sequence }));
+                    return Ok(Last::Event { sequence, stream_seq: message.sequence });
                 }
                 // The stream took partials once: what is stored in order stands among them, and the next event after them.
                 let told = told(stream, of_job).await?;
-                Ok(Some(LastStored { sequence: told.sequence, stream_seq: told.stream_seq }))
+                Ok(Last::Event { sequence: told.sequence, stream_seq: told.stream_seq })
             }
             Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                LastRawMessageErrorKind::NoMessageFound => Ok(Last::Event { sequence: 0, stream_seq: 0 }),
                 _ => Err(error.to_string()),
             },
         }
@@ -312,8 +302,12 @@ enum Refusal {
     NotNow(String),
 }
 
-/// What the stream has of a job.
-struct LastStored {
-    sequence: u64,
-    stream_seq: u64,
+/// The last event that the stream has of a job.
+enum Last {
+    /// Both are 0 where there is none.
+    Event { sequence: u64, stream_seq: u64 },
+    /// The job is no longer ours: the events may be another daemon's, and the row is gone.
+    Lost,
+    /// Nobody could tell now.
+    Untold(String),
 }
