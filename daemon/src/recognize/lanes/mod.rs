@@ -7,6 +7,7 @@ pub mod follow;
 mod opening;
 pub mod prepare;
 pub mod reconcile;
+mod round;
 pub mod submit;
 mod survey;
 

@@ -1,0 +1,317 @@
+//! The tasks that are followed, and when each is asked next.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Fault};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use tokio::time::Instant;
+use tracing::error;
+use uuid::Uuid;
+
+use super::Surroundings;
+use super::ask::{Asked, Misses, SoFar};
+use super::downtime::Downtime;
+use super::survey::{self, Listing, Survey};
+use crate::job::ledger::{LedgerError, jobs};
+use crate::job::machine::Fact;
+use crate::job::{Duty, State};
+use crate::recognize::expiry::{self, rough};
+
+/// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
+/// thousand tasks the account's 20 queries a second take fifty seconds for a round.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a task of which the list says that it runs is not asked for itself. The list is a hint, and its rows are not documented: one
+/// that lags or is misread may make an end late by this much, no more. A thousand tasks take 11 of the account's 20 queries a second.
+const LISTED_INTERVAL: Duration = Duration::from_secs(90);
+
+/// A task that was not heard of since the start is none of whose result cannot be fetched, until everybody had his turn.
+const FIRST_ROUND: Duration = Duration::from_secs(300);
+
+/// Everything that is followed.
+pub(super) struct Round {
+    followed: HashMap<Uuid, Followed>,
+    agenda: BTreeSet<(Instant, Uuid)>,
+    first_interval: Duration,
+    /// None before the first look.
+    downtime: Option<Downtime>,
+}
+
+/// A task that has not brought its transcript yet.
+struct Followed {
+    task_id: String,
+    model: String,
+    submitted_at: Timestamp,
+    since: Instant,
+    /// Its place on the agenda; none while it is asked.
+    at: Option<Instant>,
+    /// It has that place because the list says that it runs, and the list will say when it does not.
+    listed: bool,
+    /// It has that place because the list says that it has ended.
+    ended: bool,
+    interval: Duration,
+    misses: Misses,
+    /// `usage.seconds`, as it was told last.
+    seconds: u64,
+    /// It had not ended then.
+    open_at: Timestamp,
+    /// Warnings that its events have.
+    warned: u32,
+    /// Why its result is not here, though it may have ended.
+    trouble: Option<String>,
+}
+
+impl Round {
+    /// Follows nothing yet.
+    pub(super) fn new(first_interval: Duration) -> Round {
+        Round { followed: HashMap::new(), agenda: BTreeSet::new(), first_interval, downtime: None }
+    }
+
+    /// Takes in the tasks of the ledger that are not followed yet: whether they were submitted, found in the list, taken over, or are of
+    /// an earlier life.
+    pub(super) async fn look(&mut self, around: &Surroundings) -> Result<(), LedgerError> {
+        let known: HashSet<Uuid> = self.followed.keys().copied().collect();
+        let found = around.ledger.read(move |connection| found(connection, &known)).await?;
+        self.downtime.get_or_insert_with(|| {
+            let ids = found.iter().map(|(id, _)| *id).collect();
+            Downtime::new(around.ledger.last_sign_of_life(), ids)
+        });
+        for (id, state) in found {
+            if let Some(mut task) = Followed::new(state, self.first_interval) {
+                around.tasks.add(id);
+                task.place(&mut self.agenda, id, self.first_interval);
+                self.followed.insert(id, task);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next task is to be asked.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// The next task whose time has come. It has no place on the agenda until it is heard of.
+    pub(super) fn due(&mut self) -> Option<(Uuid, String, SoFar)> {
+        loop {
+            let &(at, id) = self.agenda.first().filter(|(at, _)| *at <= Instant::now())?;
+            self.agenda.remove(&(at, id));
+            if let Some(task) = self.followed.get_mut(&id) {
+                (task.at, task.listed, task.ended) = (None, false, false);
+                return Some((id, task.task_id.clone(), task.so_far(self.first_interval)));
+            }
+        }
+    }
+
+    /// How a task was followed so far, if it still is.
+    pub(super) fn so_far(&self, id: Uuid) -> Option<SoFar> {
+        Some(self.followed.get(&id)?.so_far(self.first_interval))
+    }
+
+    /// What came of a question about a task.
+    pub(super) fn heard(&mut self, id: Uuid, asked: &Asked) {
+        if let Some(downtime) = &mut self.downtime {
+            downtime.heard(id, asked);
+        }
+        if let Asked::Over { .. } = asked {
+            self.followed.remove(&id);
+            return;
+        }
+        let Some(task) = self.followed.get_mut(&id) else { return };
+        if let Asked::Done(result) = asked {
+            task.seconds = result.seconds;
+        } else {
+            task.heard(asked, self.first_interval);
+            task.place(&mut self.agenda, id, task.interval);
+        }
+    }
+
+    /// Whether the list is to be asked: there are many, or a list has put some of them off.
+    pub(super) fn is_by_list(&self) -> bool {
+        self.followed.len() >= survey::MANY || self.followed.values().any(|task| task.listed)
+    }
+
+    /// What to look for in the list; `None` while enough of them have ended by the one before.
+    pub(super) fn to_survey(&self) -> Option<Vec<Listing>> {
+        let ended = self.followed.values().filter(|task| task.ended).count();
+        (ended < survey::ENOUGH).then(|| self.followed.values().map(Followed::listing).collect())
+    }
+
+    /// What the list says.
+    pub(super) fn surveyed(&mut self, survey: &Survey) {
+        let agenda = &mut self.agenda;
+        for (id, task) in &mut self.followed {
+            match survey.ended.get(&task.task_id) {
+                // What is troubled, or asked just now, keeps its rhythm.
+                Some(_) if task.trouble.is_some() || task.at.is_none() => {}
+                Some(true) if task.ended => {}
+                Some(true) => {
+                    task.place(agenda, *id, Duration::ZERO);
+                    task.ended = true;
+                }
+                Some(false) => {
+                    task.open_at = task.open_at.max(survey.asked_at);
+                    task.runs_by_list(agenda, *id);
+                    if let Some(downtime) = &mut self.downtime {
+                        downtime.heard(*id, &Asked::Open);
+                    }
+                }
+                None if task.listed => task.place(agenda, *id, task.interval),
+                None => {}
+            }
+        }
+    }
+
+    /// Says of tasks that their results may be lost, where that is due; gives what their jobs' events are to say.
+    pub(super) fn warn(&mut self) -> Vec<(Uuid, Fact)> {
+        self.followed.iter_mut().filter_map(|(id, task)| Some((*id, task.warn(*id)?))).collect()
+    }
+
+    /// As [`Round::warn`], of one task.
+    pub(super) fn warn_of(&mut self, id: Uuid) -> Option<(Uuid, Fact)> {
+        Some((id, self.followed.get_mut(&id)?.warn(id)?))
+    }
+
+    /// Tasks whose results may be lost soon.
+    pub(super) fn expiring(&self) -> usize {
+        self.followed.values().filter(|task| task.is_expiring()).count()
+    }
+}
+
+/// Tasks of the ledger that are not followed yet.
+fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
+    let mut found = Vec::new();
+    for id in jobs::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
+        if !known.contains(&id)
+            && let Some(job) = jobs::find(connection, id)?
+        {
+            found.push((id, job.state));
+        }
+    }
+    Ok(found)
+}
+
+impl Followed {
+    /// As it stands in the ledger.
+    fn new(state: State, interval: Duration) -> Option<Followed> {
+        let State::Submitted { plan, task_id, submitted_at, warned } = state else { return None };
+        Some(Followed {
+            task_id,
+            model: plan.model,
+            submitted_at,
+            since: Instant::now(),
+            at: None,
+            listed: false,
+            ended: false,
+            interval,
+            misses: Misses::default(),
+            seconds: 0,
+            open_at: submitted_at,
+            warned,
+            trouble: None,
+        })
+    }
+
+    /// Gives it its place on the agenda.
+    fn place(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid, after: Duration) {
+        if let Some(at) = self.at.take() {
+            agenda.remove(&(at, id));
+        }
+        let at = Instant::now() + after;
+        agenda.insert((at, id));
+        (self.at, self.listed, self.ended) = (Some(at), false, false);
+    }
+
+    /// Puts off the next question, once: the next list that says the same does not put it off again, or a list that is wrong would do
+    /// so for ever.
+    fn runs_by_list(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid) {
+        if !self.listed {
+            self.place(agenda, id, LISTED_INTERVAL);
+            self.listed = true;
+        }
+    }
+
+    fn listing(&self) -> Listing {
+        Listing { task_id: self.task_id.clone(), model: self.model.clone(), since: self.submitted_at }
+    }
+
+    fn heard(&mut self, asked: &Asked, first_interval: Duration) {
+        self.interval = (self.interval * 3 / 2).min(LONGEST_INTERVAL.max(first_interval));
+        match asked {
+            Asked::Over { .. } | Asked::Done(_) => {}
+            Asked::Open => {
+                (self.misses, self.open_at, self.trouble) = (Misses::default(), Timestamp::now(), None);
+            }
+            Asked::Missed(why) => {
+                // Soon: what is gone is not worth a place in the queue for long.
+                let growths = self.misses.count.min(9);
+                self.interval = (first_interval * 3u32.pow(growths) / 2u32.pow(growths)).min(self.interval);
+                self.misses.add();
+                self.trouble = Some(why.clone());
+            }
+            Asked::Troubled(why) => {
+                self.misses = Misses::default();
+                self.trouble = Some(why.clone());
+            }
+        }
+    }
+
+    fn so_far(&self, first_interval: Duration) -> SoFar {
+        SoFar { misses: self.misses, open_at: self.open_at, first_interval, seconds: self.seconds }
+    }
+
+    /// Time since it was last known to run.
+    fn age(&self) -> SignedDuration {
+        Timestamp::now().duration_since(self.open_at)
+    }
+
+    fn is_expiring(&self) -> bool {
+        let waits = self.trouble.is_some() || self.since.elapsed() > FIRST_ROUND;
+        waits && expiry::warnings(self.age()) > 0
+    }
+
+    /// Says that its result may be lost, where that is due; gives what the job's events are to say.
+    fn warn(&mut self, id: Uuid) -> Option<Fact> {
+        let (age, due) = (self.age(), expiry::warnings(self.age()));
+        if !self.is_expiring() || due <= self.warned {
+            return None;
+        }
+        self.warned = due;
+        let why = self.trouble.as_deref().unwrap_or("nothing was heard of the task");
+        let left = match (expiry::LIFE - age).max(SignedDuration::ZERO) {
+            left if left.is_zero() => "may have deleted it".to_owned(),
+            left => format!("may delete it in {}", rough(left)),
+        };
+        let waited = rough(age);
+        error!(job = %id, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
+        let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
+        let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
+        Some(Fact::Expiring { warnings: due, fault, retry_in: self.interval })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Engine;
+
+    use super::*;
+    use crate::job::{Delivery, Plan};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_always_says_running_puts_a_question_off_but_once() {
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let state =
+            State::Submitted { plan, task_id: "task".into(), submitted_at: Timestamp::now(), warned: 0 };
+        let mut task = Followed::new(state, Duration::from_secs(2)).unwrap();
+        let (mut agenda, id, begin) = (BTreeSet::new(), Uuid::now_v7(), Instant::now());
+        task.place(&mut agenda, id, Duration::from_secs(2));
+        for _ in 0..10 {
+            task.runs_by_list(&mut agenda, id);
+            tokio::time::advance(Duration::from_secs(15)).await;
+        }
+        assert_eq!(agenda.into_iter().collect::<Vec<_>>(), [(begin + LISTED_INTERVAL, id)]);
+    }
+}
