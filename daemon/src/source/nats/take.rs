@@ -41,6 +41,31 @@ impl From<LedgerError> for NotTaken {
     }
 }
 
+/// A delivery of a message.
+struct Delivery {
+    sign: Sign,
+    published_ns: i128,
+    /// See [`Subject::place`].
+    place: String,
+    /// See [`Subject::intake_key`].
+    key: String,
+    contents: Contents,
+}
+
+/// What a message brings.
+struct Contents {
+    said: Said,
+    input: Input,
+    payload: Bytes,
+}
+
+/// What a delivery is, and what the bucket says of its job.
+struct Claimed {
+    verdict: Verdict,
+    claim: Claim,
+    ticket: Ticket,
+}
+
 impl Subject {
     /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
     pub(super) fn place(&self, sequence: u64, published_ns: i128) -> String {
@@ -55,62 +80,29 @@ impl Subject {
     pub(super) async fn take(
         &self,
         message: Message,
-        (said, input): (Said, Input),
+        read: (Said, Input),
         watching: &Watching,
     ) -> Result<(), NotTaken> {
-        let (sequence, published, delivery) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.published, info.delivered),
-            Err(error) => {
-                error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
-                return Ok(());
-            }
-        };
-        let (message, acker) = message.split();
-        let sign = Sign { sequence, delivery, acker: Arc::new(acker) };
-        let place = self.place(sequence, published.unix_timestamp_nanos());
-        trace!(source = self.config.name, place, delivery, "received");
-        let key = self.intake_key(said.message_id.as_deref(), &place);
+        let Some(delivery) = self.delivery(message, read) else { return Ok(()) };
+        let Delivery { place, sign, .. } = &delivery;
+        trace!(source = self.config.name, place, delivery = sign.delivery, "received");
 
-        let known = self.known(&key).await?;
-        let message_id = said.message_id.as_deref();
+        let known = self.known(&delivery.key).await?;
         let id = Uuid::now_v7();
         let own_turn = self.claims.enter(id);
-        let mut ticket = Ticket { key: claim::key(message_id, &place), place: place.clone() };
-        let received = Instant::now();
-        let claimed = loop {
-            match self.claims.claim(id, &mut ticket, message_id, delivery, known.as_ref()).await {
-                Err(_) if received.elapsed() < ACK_WAIT / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
-                outcome => break outcome,
-            }
-        };
-        let (verdict, claim) = match claimed {
-            Ok(claimed) => claimed,
-            Err(unconfirmed) => {
-                // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
-                warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
-                return Err(NotTaken::Later(unconfirmed));
-            }
-        };
-        let (verdict, claim) = match verdict {
-            Verdict::Wait => match self.inherit(&ticket, delivery, &claim).await {
-                Some(inherited) => (Verdict::TakeOver, inherited),
-                None => (verdict, claim),
-            },
-            _ => (verdict, claim),
-        };
+        let Claimed { verdict, claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some(job)) => {
                 debug!(job = %job.id, place, "delivered again");
-                return Ok(self.join(job.id, sign).await?);
+                self.join(job.id, delivery.sign).await?;
             }
-            (Verdict::Over, known) => return Ok(self.acknowledge(&claim, known, sign).await?),
+            (Verdict::Over, known) => self.acknowledge(&claim, known, delivery.sign).await?,
             (Verdict::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message of the same id");
                 later(&sign.acker).await;
-                return Ok(());
             }
-            (Verdict::Stale, _) => return Ok(()),
-            (Verdict::New, None) => {}
+            (Verdict::Stale, _) => {}
+            (Verdict::New, None) => self.accept(claim.job, ticket, delivery, watching).await?,
             (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
                 let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
@@ -120,25 +112,80 @@ impl Subject {
                 };
                 // Another source of ours may have taken it in since we looked.
                 if verdict == Verdict::Mine
-                    && let Some(job) = self.known(&key).await?
+                    && let Some(job) = self.known(&delivery.key).await?
                 {
-                    return Ok(self.join(job.id, sign).await?);
+                    return Ok(self.join(job.id, delivery.sign).await?);
                 }
                 self.claims.let_go(claim.job).await?;
-                let inputs = (said, input);
-                let (job, refusal) =
-                    self.job(claim.job, sequence, inputs, &message.payload, watching).await?;
+                let Delivery { sign, key, contents, .. } = delivery;
+                let (job, refusal) = self.job(claim.job, sign.sequence, contents, watching).await?;
                 let job = Job { ticket: Some(ticket), ..job };
-                return Ok(self.take_over(&claim, key, job, refusal, sign).await?);
+                self.take_over(&claim, key, job, refusal, sign).await?;
             }
         }
-        let (mut job, refusal) =
-            self.job(claim.job, sequence, (said, input), &message.payload, watching).await?;
+        Ok(())
+    }
+
+    /// `None` for a message of no stream.
+    fn delivery(&self, message: Message, (said, input): (Said, Input)) -> Option<Delivery> {
+        let (sequence, delivery, published_ns) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.delivered, info.published.unix_timestamp_nanos()),
+            Err(error) => {
+                error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
+                return None;
+            }
+        };
+        let (message, acker) = message.split();
+        let place = self.place(sequence, published_ns);
+        Some(Delivery {
+            sign: Sign { sequence, delivery, acker: Arc::new(acker) },
+            published_ns,
+            key: self.intake_key(said.message_id.as_deref(), &place),
+            place,
+            contents: Contents { said, input, payload: message.payload },
+        })
+    }
+
+    /// Claims the job of a delivery, for which the ledger has `known`; `id`: of the job that a new message becomes.
+    async fn claim(&self, id: Uuid, delivery: &Delivery, known: Option<&Job>) -> Result<Claimed, NotTaken> {
+        let Delivery { sign, place, contents, .. } = delivery;
+        let message_id = contents.said.message_id.as_deref();
+        let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
+        let received = Instant::now();
+        let claimed = loop {
+            match self.claims.claim(id, &mut ticket, message_id, sign.delivery, known).await {
+                Err(_) if received.elapsed() < ACK_WAIT / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
+                outcome => break outcome,
+            }
+        };
+        let (verdict, claim) = claimed.map_err(|unconfirmed| {
+            // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
+            warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
+            NotTaken::Later(unconfirmed)
+        })?;
+        if verdict == Verdict::Wait
+            && let Some(claim) = self.inherit(&ticket, sign.delivery, &claim).await
+        {
+            return Ok(Claimed { verdict: Verdict::TakeOver, claim, ticket });
+        }
+        Ok(Claimed { verdict, claim, ticket })
+    }
+
+    /// Makes a job of a message that nobody had before.
+    async fn accept(
+        &self,
+        id: Uuid,
+        ticket: Ticket,
+        delivery: Delivery,
+        watching: &Watching,
+    ) -> Result<(), LedgerError> {
+        let Delivery { sign, published_ns, place, key, contents } = delivery;
+        let (mut job, refusal) = self.job(id, sign.sequence, contents, watching).await?;
         job.ticket = Some(ticket);
         // Whoever had it before may have paid, and have said so in a bucket that was lost since.
         job.unsure = refusal.is_none()
-            && delivery > 1
-            && self.claims.is_bucket_after(self.heard_since().max(published.unix_timestamp_nanos())).await;
+            && sign.delivery > 1
+            && self.claims.is_bucket_after(self.heard_since().max(published_ns)).await;
         let policy = self.policy;
         self.held.hold(job.id, sign);
         let taken = self
@@ -221,8 +268,7 @@ impl Subject {
         &self,
         id: Uuid,
         sequence: u64,
-        (said, input): (Said, Input),
-        payload: &Bytes,
+        Contents { said, input, payload }: Contents,
         watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
         let mut recording = Recording {
@@ -234,7 +280,7 @@ impl Subject {
         let mut refusal = None;
         let origin = match input {
             Input::Audio => {
-                recording.sha256 = Some(spool::write(&self.state_directory, id, payload, watching).await?);
+                recording.sha256 = Some(spool::write(&self.state_directory, id, &payload, watching).await?);
                 recording.bytes = Some(payload.len() as u64);
                 self.ledger.spooled(payload.len() as u64);
                 Origin::Spool { file: id.to_string() }
