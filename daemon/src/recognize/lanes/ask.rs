@@ -82,13 +82,12 @@ pub(super) async fn ask(
     so_far: SoFar,
 ) -> (Uuid, Result<Asked, LedgerError>) {
     let asked = async {
-        let Some(job) = waiting_for(&task_id, around.ledger.find(id).await?) else {
+        let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        let task = around.recognizer.query(&task_id).await;
-        match task {
-            Ok(task) => ended(&around, &job, &task_id, task, so_far).await,
-            Err(error) => unanswered(&around, &job, &task_id, error, so_far).await,
+        match around.recognizer.query(&task_id).await {
+            Ok(task) => question.told(task).await,
+            Err(error) => question.unanswered(error).await,
         }
     };
     (id, asked.await)
@@ -101,33 +100,134 @@ pub(super) async fn fetch(
     result: ToFetch,
     so_far: SoFar,
 ) -> (Uuid, Result<Asked, LedgerError>) {
+    let ToFetch { task_id, transcription_url, seconds } = result;
     let fetched = async {
-        let ToFetch { task_id, transcription_url, seconds } = result;
-        let Some(job) = waiting_for(&task_id, around.ledger.find(id).await?) else {
+        let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        let heard = around.recognizer.result(&task_id, &transcription_url, seconds).await;
-        let patience = Patience::after(so_far);
-        let error = match heard {
-            Ok(heard) => {
-                info!(job = %job.id, task = task_id, billed_seconds = seconds, "recognized");
-                let transcript = Transcript { billed_seconds: seconds, ..heard };
-                around.advance(&job, Fact::Heard { transcript, revision: 0 }).await?;
-                return Ok(Asked::Over { lost: false });
-            }
-            Err(error) => error,
-        };
-        // The next query tells a fresh address.
-        if let Some(asked) = patience.judge(&error) {
-            warn!(job = %job.id, task = task_id, %error, "the result could not be read; asking again");
-            return Ok(asked);
+        match around.recognizer.result(&task_id, &transcription_url, seconds).await {
+            Ok(transcript) => question.recognized(transcript, seconds).await,
+            Err(error) => question.unread(error, seconds).await,
         }
-        around.recognizer.billed(Engine::Filetrans, seconds);
-        say_lost(&around, &job, &task_id, Some(seconds), &error);
-        around.advance(&job, failed(result_lost(&error), seconds)).await?;
-        Ok(Asked::Over { lost: true })
     };
     (id, fetched.await)
+}
+
+/// A job that waits for a task, and how that was followed so far.
+struct Question<'a> {
+    around: &'a Surroundings,
+    job: Job,
+    task_id: &'a str,
+    so_far: SoFar,
+}
+
+impl<'a> Question<'a> {
+    /// `None`: nobody waits for the task any more.
+    async fn of(
+        around: &'a Surroundings,
+        id: Uuid,
+        task_id: &'a str,
+        so_far: SoFar,
+    ) -> Result<Option<Question<'a>>, LedgerError> {
+        let job = waiting_for(task_id, around.ledger.find(id).await?);
+        Ok(job.map(|job| Question { around, job, task_id, so_far }))
+    }
+
+    /// The service says how the task stands.
+    async fn told(self, task: Task) -> Result<Asked, LedgerError> {
+        match task {
+            Task::Pending | Task::Running => Ok(Asked::Open),
+            Task::Succeeded { transcription_url, seconds } => {
+                Ok(Asked::Done(ToFetch { task_id: self.task_id.to_owned(), transcription_url, seconds }))
+            }
+            Task::NothingSaid { seconds } => {
+                let transcript = Transcript { billed_seconds: seconds, ..Transcript::default() };
+                self.over(Fact::Heard { transcript, revision: 0 }).await
+            }
+            Task::Failed(error) if error.verdict == Verdict::Unknown => {
+                if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+                    warn!(job = %self.job.id, task = self.task_id, %error, "the task is not found; asking again");
+                    return Ok(asked);
+                }
+                // One that is forgotten does not say any more what it cost.
+                let seconds = error.billed_seconds.max(self.so_far.seconds);
+                self.lost(error.billed(seconds)).await
+            }
+            Task::Failed(error) => {
+                warn!(job = %self.job.id, task = self.task_id, %error, "the task failed");
+                let billed_seconds = error.billed_seconds;
+                let failure = error.into_failure(Tries::of(&self.job));
+                self.over(failed(failure, billed_seconds)).await
+            }
+        }
+    }
+
+    /// No answer about the task.
+    async fn unanswered(self, error: Error) -> Result<Asked, LedgerError> {
+        if let Verdict::Account { after, announce: true } = error.verdict {
+            // Nobody else may be there to say it: tasks are followed while nothing is sent.
+            let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
+            self.around.advance(&self.job, fact).await?;
+        }
+        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+            warn!(job = %self.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
+            return Ok(asked);
+        }
+        let message = format!("the service does not tell of the task: {}", error.told());
+        // The service's words are no more for a log than before.
+        let unknown = Error { answered: error.answered, ..Error::unknown(TASK_UNKNOWN, &message) };
+        let seconds = self.so_far.seconds;
+        self.lost(unknown.billed(seconds)).await
+    }
+
+    /// The result is here.
+    async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
+        info!(job = %self.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
+        let transcript = Transcript { billed_seconds: seconds, ..transcript };
+        self.over(Fact::Heard { transcript, revision: 0 }).await
+    }
+
+    /// The result is not, though the task has one.
+    async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
+        // The next query tells a fresh address.
+        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+            warn!(job = %self.job.id, task = self.task_id, %error, "the result could not be read; asking again");
+            return Ok(asked);
+        }
+        self.around.recognizer.billed(Engine::Filetrans, seconds);
+        self.say_lost(Some(seconds), &error);
+        self.around.advance(&self.job, failed(result_lost(&error), seconds)).await?;
+        Ok(Asked::Over { lost: true })
+    }
+
+    /// The task is one that nobody will hear of any more.
+    async fn lost(self, error: Error) -> Result<Asked, LedgerError> {
+        let seconds = error.billed_seconds;
+        self.around.recognizer.billed(Engine::Filetrans, seconds);
+        self.say_lost((seconds > 0).then_some(seconds), &error);
+        let failure = error.into_failure(Tries::of(&self.job));
+        self.around.advance(&self.job, failed(failure, seconds)).await?;
+        Ok(Asked::Over { lost: true })
+    }
+
+    /// The task has come to this.
+    async fn over(self, fact: Fact) -> Result<Asked, LedgerError> {
+        self.around.advance(&self.job, fact).await?;
+        Ok(Asked::Over { lost: false })
+    }
+
+    /// What was paid for and never came, for the person who has to answer for it.
+    fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
+        self.around.recognizer.inner.metrics.recognize_results_lost.inc();
+        error!(
+            job = %self.job.id,
+            recording = self.job.recording.uri,
+            task = self.task_id,
+            billed_seconds,
+            %error,
+            "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
+        );
+    }
 }
 
 /// The job, if it still waits for this task. It may be another daemon's by now, or have come back from one with another task, of which the
@@ -175,89 +275,8 @@ impl Patience {
     }
 }
 
-/// A question that brought no answer about the task.
-async fn unanswered(
-    around: &Surroundings,
-    job: &Job,
-    task_id: &str,
-    error: Error,
-    so_far: SoFar,
-) -> Result<Asked, LedgerError> {
-    if let Verdict::Account { after, announce: true } = error.verdict {
-        // Nobody else may be there to say it: tasks are followed while nothing is sent.
-        let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
-        around.advance(job, fact).await?;
-    }
-    if let Some(asked) = Patience::after(so_far).judge(&error) {
-        warn!(job = %job.id, task = task_id, %error, "the task's state is not told; asking again");
-        return Ok(asked);
-    }
-    let message = format!("the service does not tell of the task: {}", error.told());
-    // The service's words are no more for a log than before.
-    let unknown = Error { answered: error.answered, ..Error::unknown(TASK_UNKNOWN, &message) };
-    lost(around, job, task_id, unknown.billed(so_far.seconds)).await
-}
-
-async fn ended(
-    around: &Surroundings,
-    job: &Job,
-    task_id: &str,
-    task: Task,
-    so_far: SoFar,
-) -> Result<Asked, LedgerError> {
-    let fact = match task {
-        Task::Pending | Task::Running => return Ok(Asked::Open),
-        Task::Succeeded { transcription_url, seconds } => {
-            let task_id = task_id.to_owned();
-            return Ok(Asked::Done(ToFetch { task_id, transcription_url, seconds }));
-        }
-        Task::NothingSaid { seconds } => Fact::Heard {
-            transcript: Transcript { billed_seconds: seconds, ..Transcript::default() },
-            revision: 0,
-        },
-        Task::Failed(error) if error.verdict == Verdict::Unknown => {
-            if let Some(asked) = Patience::after(so_far).judge(&error) {
-                warn!(job = %job.id, task = task_id, %error, "the task is not found; asking again");
-                return Ok(asked);
-            }
-            // One that is forgotten does not say any more what it cost.
-            let seconds = error.billed_seconds.max(so_far.seconds);
-            return lost(around, job, task_id, error.billed(seconds)).await;
-        }
-        Task::Failed(error) => {
-            warn!(job = %job.id, task = task_id, %error, "the task failed");
-            let billed_seconds = error.billed_seconds;
-            failed(error.into_failure(Tries::of(job)), billed_seconds)
-        }
-    };
-    around.advance(job, fact).await?;
-    Ok(Asked::Over { lost: false })
-}
-
-/// A task that nobody will hear of any more.
-async fn lost(around: &Surroundings, job: &Job, task_id: &str, error: Error) -> Result<Asked, LedgerError> {
-    let seconds = error.billed_seconds;
-    around.recognizer.billed(Engine::Filetrans, seconds);
-    say_lost(around, job, task_id, (seconds > 0).then_some(seconds), &error);
-    around.advance(job, failed(error.into_failure(Tries::of(job)), seconds)).await?;
-    Ok(Asked::Over { lost: true })
-}
-
 fn failed(failure: Failure, billed_seconds: u64) -> Fact {
     Fact::Failed { failure, billed_seconds, revision: 0 }
-}
-
-/// What was paid for and never came, for the person who has to answer for it.
-fn say_lost(around: &Surroundings, job: &Job, task_id: &str, billed_seconds: Option<u64>, error: &Error) {
-    around.recognizer.inner.metrics.recognize_results_lost.inc();
-    error!(
-        job = %job.id,
-        recording = job.recording.uri,
-        task = task_id,
-        billed_seconds,
-        %error,
-        "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
-    );
 }
 
 /// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
