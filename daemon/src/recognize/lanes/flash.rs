@@ -16,14 +16,7 @@ use crate::recognize::{Audio, FlashRequest, Listener, Tries};
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
-    let State::Queued { plan } = &job.state else { return Ok(()) };
-    let route = match around.route(&job) {
-        Ok(route) => route.clone(),
-        Err(fault) => return around.give_up(&job, fault).await,
-    };
-    if around.is_replanned(&job, plan, &route).await? {
-        return Ok(());
-    }
+    let Some(route) = around.planned_route(&job).await? else { return Ok(()) };
     let turn = tokio::select! {
         turn = around.recognizer.turn(Engine::Flash) => turn,
         () = around.stop.cancelled() => return Ok(()),

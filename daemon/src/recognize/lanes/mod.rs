@@ -95,6 +95,20 @@ impl Surroundings {
         Ok(self.ledger.find(job.id).await?.filter(|now| now.state.duty() == duty))
     }
 
+    /// The route of a job that is to be sent as it was planned. `None`: it is not, by now; its state says what it owes instead.
+    async fn planned_route(&self, job: &Job) -> Result<Option<Route>, LedgerError> {
+        let State::Queued { plan } = &job.state else { return Ok(None) };
+        let route = match self.route(job) {
+            Ok(route) => route,
+            Err(fault) => {
+                self.give_up(job, fault).await?;
+                return Ok(None);
+            }
+        };
+        let is_replanned = self.is_replanned(job, plan, route).await?;
+        Ok((!is_replanned).then(|| route.clone()))
+    }
+
     /// Whether the config has another plan for the job by now (the model, the region, the route's engine); then it waits with that one.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
         let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, &self.offer) else {

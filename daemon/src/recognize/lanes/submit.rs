@@ -21,14 +21,7 @@ const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
-    let State::Queued { plan } = &job.state else { return Ok(()) };
-    let route = match around.route(&job) {
-        Ok(route) => route.clone(),
-        Err(fault) => return around.give_up(&job, fault).await,
-    };
-    if around.is_replanned(&job, plan, &route).await? {
-        return Ok(());
-    }
+    let Some(route) = around.planned_route(&job).await? else { return Ok(()) };
     // The service's account has room for so many tasks; the place goes back when the task has ended.
     let place = tokio::select! {
         place = around.tasks.place() => place,
