@@ -53,7 +53,7 @@ use crate::job::machine::Listing;
 use client::Client;
 use queue::{Pace, Queue};
 use rate::Pacer;
-use tasks::Known;
+use tasks::{Known, Search};
 
 /// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
 const POLICIES_PER_SECOND: u32 = 100;
@@ -216,8 +216,8 @@ impl Recognizer {
     /// # Errors
     /// As of [`Recognizer::query`]; nothing is decided.
     pub async fn reconcile(&self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
-        let inner = &*self.inner;
-        let listing = tasks::reconcile(&inner.client, &inner.queries, &inner.known, submit).await;
+        let Inner { client, queries, known, .. } = &*self.inner;
+        let listing = Search { client, pace: queries, known }.reconcile(submit).await;
         self.reread_if_refused(listing).await
     }
 

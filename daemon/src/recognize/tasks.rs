@@ -117,126 +117,152 @@ impl Known {
     }
 }
 
-/// Looks for the task of a submit: first at those that were made when it was sent.
-pub(crate) async fn reconcile(
-    client: &Client,
-    pace: &Pace,
-    known: &Known,
-    submit: LostSubmit<'_>,
-) -> Result<Listing, Error> {
-    let age = Timestamp::now().duration_since(submit.since);
-    // A time that is still to come was told by a clock that has been set since.
-    if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
-        return Ok(Listing::CannotTell);
-    }
-    if let Some(task_id) = known.task_of(submit.object) {
-        return Ok(Listing::Found { task_id });
-    }
-    let list = match list(client, pace, known, &submit).await {
-        Ok(list) => list,
-        // A service without a list will not have one tomorrow.
-        Err(error) if error.verdict == Verdict::GiveUp || error.fault.code == "UnreadableAnswer" => {
+/// Who looks for a task: over this connection, at this pace, with what searches found out before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Search<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) pace: &'a Pace,
+    pub(crate) known: &'a Known,
+}
+
+impl Search<'_> {
+    /// Looks for the task of a submit: first at those that were made when it was sent.
+    pub(crate) async fn reconcile(self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
+        let age = Timestamp::now().duration_since(submit.since);
+        // A time that is still to come was told by a clock that has been set since.
+        if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
             return Ok(Listing::CannotTell);
         }
-        Err(error) => return Err(error),
-    };
-    let span = Span { model: submit.model, since: submit.since, until: submit.until };
-    let mut rows: Vec<&TaskRow> = list.listed.rows.iter().filter(|row| span.takes(row.created)).collect();
-    rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
-    let (mut undecided, mut cannot_tell) = (false, !list.listed.is_complete || list.listed.clocks_differ);
-    // It may have been read while it changed; one that stays short is none that tells.
-    let is_short = list.listed.is_short || list.lacks_known(&submit);
-    undecided |= is_short;
-    let (mut untold, mut hidden) = (0, false);
-    for row in rows.into_iter().filter(|row| !submit.taken.contains_key(&row.task_id)) {
-        match row.status.as_str() {
-            SUCCEEDED | FAILED => match file_of(client, pace, known, &row.task_id).await {
-                Ok(Some(file_url)) if names(&file_url, submit.object) => {
-                    return Ok(Listing::Found { task_id: row.task_id.clone() });
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => cannot_tell = true,
-                Err(error) if error.verdict == Verdict::Unknown => {
-                    debug!(task = row.task_id, %error, "this task, or its result, is not there");
-                    hidden = true;
-                }
-                // One that is not told now is told the next time; the others are known by then.
-                Err(error) => {
-                    debug!(task = row.task_id, %error, "it is not told what this task was for");
-                    (undecided, untold) = (true, untold + 1);
-                }
-            },
-            // Ours or a stranger's, they cost nothing and bring nothing.
-            _ if row.has_ended() => {}
-            _ => undecided = true,
+        if let Some(task_id) = self.known.task_of(submit.object) {
+            return Ok(Listing::Found { task_id });
         }
-        // The next ones would wait for the same.
-        if untold >= UNTOLD {
-            break;
+        let list = match self.list(&submit).await {
+            Ok(list) => list,
+            // A service without a list will not have one tomorrow.
+            Err(error) if error.verdict == Verdict::GiveUp || error.fault.code == "UnreadableAnswer" => {
+                return Ok(Listing::CannotTell);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut doubts = Doubts {
+            // It may have been read while it changed; one that stays short is none that tells.
+            is_short: list.listed.is_short || list.lacks_known(&submit),
+            cannot_tell: !list.listed.is_complete || list.listed.clocks_differ,
+            ..Doubts::default()
+        };
+        if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
+            return Ok(Listing::Found { task_id });
         }
+        let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
+        Ok(doubts.judge(waited))
     }
-    // A repeat costs money, waiting does not; and no task of the service's runs for ever.
-    let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
-    match waited < LONGEST_HIDDEN {
-        true => undecided |= hidden,
-        false => cannot_tell |= hidden,
-    }
-    Ok(match () {
-        () if is_short && waited > LONGEST_SHORT => Listing::CannotTell,
-        () if undecided && waited < LONGEST_DOUBT => Listing::Undecided,
-        () if undecided => Listing::CannotTell,
-        () if cannot_tell => Listing::CannotTell,
-        () => Listing::Absent,
-    })
-}
 
-/// The list from the submit's time on, as it was read last or as it is now.
-async fn list(
-    client: &Client,
-    pace: &Pace,
-    known: &Known,
-    submit: &LostSubmit<'_>,
-) -> Result<Arc<List>, Error> {
-    let last = known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
-        return Ok(last);
-    }
-    let asked_at = Timestamp::now();
-    let span = Span { model: submit.model, since: submit.since, until: None };
-    let listed = everything(client, pace, &span).await?;
-    let (model, since) = (submit.model.to_owned(), submit.since);
-    let list = Arc::new(List { model, since, asked_at, listed });
-    *known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
-    Ok(list)
-}
-
-/// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told. [`Verdict::Unknown`]: the task,
-/// its end or its result is not there.
-async fn file_of(
-    client: &Client,
-    pace: &Pace,
-    known: &Known,
-    task_id: &str,
-) -> Result<Option<String>, Error> {
-    if let Some(file_url) = known.get(task_id) {
-        return Ok(Some(file_url));
-    }
-    let file_url = match pace.free(filetrans::query(client, task_id)).await? {
-        Task::Succeeded { transcription_url, .. } => {
-            match filetrans::result(client, &transcription_url).await?.file_url {
-                file_url if file_url.is_empty() => return Ok(None),
-                file_url => file_url,
+    /// The task of a submit among those of a list; or why it may be there all the same.
+    async fn look_through(
+        self,
+        listed: &Listed,
+        submit: &LostSubmit<'_>,
+        doubts: &mut Doubts,
+    ) -> Option<String> {
+        let span = Span { model: submit.model, since: submit.since, until: submit.until };
+        let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(|row| span.takes(row.created)).collect();
+        rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
+        let mut untold = 0;
+        for row in rows.into_iter().filter(|row| !submit.taken.contains_key(&row.task_id)) {
+            match row.status.as_str() {
+                SUCCEEDED | FAILED => match self.file_of(&row.task_id).await {
+                    Ok(Some(file_url)) if names(&file_url, submit.object) => {
+                        return Some(row.task_id.clone());
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => doubts.cannot_tell = true,
+                    Err(error) if error.verdict == Verdict::Unknown => {
+                        debug!(task = row.task_id, %error, "this task, or its result, is not there");
+                        doubts.hidden = true;
+                    }
+                    // One that is not told now is told the next time; the others are known by then.
+                    Err(error) => {
+                        debug!(task = row.task_id, %error, "it is not told what this task was for");
+                        (doubts.undecided, untold) = (true, untold + 1);
+                    }
+                },
+                // Ours or a stranger's, they cost nothing and bring nothing.
+                _ if row.has_ended() => {}
+                _ => doubts.undecided = true,
+            }
+            // The next ones would wait for the same.
+            if untold >= UNTOLD {
+                break;
             }
         }
-        Task::NothingSaid { .. } => return Ok(None),
-        Task::Failed(error) if error.verdict == Verdict::Unknown => return Err(error),
-        Task::Failed(error) if error.billed_seconds > 0 => return Ok(None),
-        Task::Failed(_) => FOR_NOTHING.to_owned(),
-        // The list is ahead of it.
-        Task::Pending | Task::Running => return Err(missing("end of a task that has ended by the list")),
-    };
-    known.learn(task_id, &file_url);
-    Ok(Some(file_url))
+        None
+    }
+
+    /// The list from the submit's time on, as it was read last or as it is now.
+    async fn list(self, submit: &LostSubmit<'_>) -> Result<Arc<List>, Error> {
+        let last = self.known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
+            return Ok(last);
+        }
+        let asked_at = Timestamp::now();
+        let span = Span { model: submit.model, since: submit.since, until: None };
+        let listed = everything(self.client, self.pace, &span).await?;
+        let (model, since) = (submit.model.to_owned(), submit.since);
+        let list = Arc::new(List { model, since, asked_at, listed });
+        *self.known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
+        Ok(list)
+    }
+
+    /// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told. [`Verdict::Unknown`]: the
+    /// task, its end or its result is not there.
+    async fn file_of(self, task_id: &str) -> Result<Option<String>, Error> {
+        if let Some(file_url) = self.known.get(task_id) {
+            return Ok(Some(file_url));
+        }
+        let file_url = match self.pace.free(filetrans::query(self.client, task_id)).await? {
+            Task::Succeeded { transcription_url, .. } => {
+                match filetrans::result(self.client, &transcription_url).await?.file_url {
+                    file_url if file_url.is_empty() => return Ok(None),
+                    file_url => file_url,
+                }
+            }
+            Task::NothingSaid { .. } => return Ok(None),
+            Task::Failed(error) if error.verdict == Verdict::Unknown => return Err(error),
+            Task::Failed(error) if error.billed_seconds > 0 => return Ok(None),
+            Task::Failed(_) => FOR_NOTHING.to_owned(),
+            // The list is ahead of it.
+            Task::Pending | Task::Running => return Err(missing("end of a task that has ended by the list")),
+        };
+        self.known.learn(task_id, &file_url);
+        Ok(Some(file_url))
+    }
+}
+
+/// What keeps a search that found nothing from saying that there is no task.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// The list tells fewer rows than there must be.
+    is_short: bool,
+    /// A task runs, or it is not told now what it was for.
+    undecided: bool,
+    /// A task has ended by the list, and it or its result is not there.
+    hidden: bool,
+    /// It will never be told.
+    cannot_tell: bool,
+}
+
+impl Doubts {
+    /// What they come to, so long after the submit was given up. A repeat costs money, waiting does not; and no task of the service's
+    /// runs for ever.
+    fn judge(self, waited: Duration) -> Listing {
+        let is_open = self.is_short || self.undecided || (self.hidden && waited < LONGEST_HIDDEN);
+        match () {
+            () if self.is_short && waited > LONGEST_SHORT => Listing::CannotTell,
+            () if is_open && waited < LONGEST_DOUBT => Listing::Undecided,
+            () if is_open || self.hidden || self.cannot_tell => Listing::CannotTell,
+            () => Listing::Absent,
+        }
+    }
 }
 
 /// Whether a file's URL is that of the upload: its path ends in the object's name.
