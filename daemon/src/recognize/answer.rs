@@ -53,9 +53,8 @@ impl Client {
         }
         let headers = std::mem::take(response.headers_mut());
         let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
-        let answer = json::value(&body).map_err(|error| {
-            Error::unknown("UnreadableAnswer", &format!("the service's answer is no JSON: {error}"))
-        })?;
+        let answer = json::value(&body)
+            .map_err(|error| Error::unreadable(&format!("the service's answer is no JSON: {error}")))?;
         Ok((answer, headers))
     }
 
@@ -108,10 +107,7 @@ impl Client {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk(response).await? {
             if body.len() + chunk.len() > limit {
-                return Err(Error::unknown(
-                    "UnreadableAnswer",
-                    &format!("the service's answer is longer than {limit} bytes"),
-                ));
+                return Err(Error::unreadable(&format!("the service's answer is longer than {limit} bytes")));
             }
             body.extend_from_slice(&chunk);
         }
@@ -130,7 +126,7 @@ pub(crate) fn refusal_in(answer: &Value, headers: Option<&HeaderMap>, status: Op
 
 /// Something in an answer is not where the protocol has it.
 pub(crate) fn missing(what: &str) -> Error {
-    Error::unknown("UnreadableAnswer", &format!("the service's answer has no {what}"))
+    Error::unreadable(&format!("the service's answer has no {what}"))
 }
 
 /// What `usage.seconds` says: an integer by the documents; a fraction is rounded up, as money is. What no recording comes to (less than

@@ -66,6 +66,9 @@ impl Tries {
     }
 }
 
+/// The code of an answer that cannot be read.
+const UNREADABLE: &str = "UnreadableAnswer";
+
 /// A service that refuses for reasons of its own is asked again after this long, doubling …
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// … up to this, so that an outage costs one request in five minutes and job.
@@ -169,6 +172,16 @@ impl Error {
     /// The request left whole, and nobody knows what became of it.
     pub(crate) fn unknown(code: &str, message: &str) -> Error {
         Error::new(fault(code.into(), Blame::Service, presentable(message)), Verdict::Unknown)
+    }
+
+    /// An answer in which not all is where the protocol has it.
+    pub(crate) fn unreadable(message: &str) -> Error {
+        Error::unknown(UNREADABLE, message)
+    }
+
+    /// Whether it is of [`Error::unreadable`].
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.fault.code == UNREADABLE
     }
 
     /// A refusal that another try may not meet; of calls that cost nothing, or where the connection broke before the request was whole.

@@ -145,7 +145,7 @@ fn body(request: FlashRequest<'_>) -> (Outgoing, Departure) {
 fn error_event(event: &Event, answer: Option<Value>) -> Error {
     let Some(status) = event.status.filter(|status| *status >= 400) else {
         let message = "the stream ended in an error event without a code";
-        return Error::unknown("UnreadableAnswer", message);
+        return Error::unreadable(message);
     };
     let answer = answer.unwrap_or_default();
     let message = [&answer["message"], &answer["error"]["message"]].into_iter().find_map(Value::as_str);
@@ -221,12 +221,10 @@ impl Answer {
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             };
-            left = left.checked_sub(bytes.len()).ok_or_else(|| {
-                Error::unknown("UnreadableAnswer", "the stream is longer than any recording's text")
-            })?;
-            let events = parser
-                .push(&bytes)
-                .map_err(|error| Error::unknown("UnreadableAnswer", &error.to_string()))?;
+            left = left
+                .checked_sub(bytes.len())
+                .ok_or_else(|| Error::unreadable("the stream is longer than any recording's text"))?;
+            let events = parser.push(&bytes).map_err(|error| Error::unreadable(&error.to_string()))?;
             for event in events {
                 if self.hear(client, &event, &mut taken, listener)? {
                     heard = Instant::now();
@@ -304,8 +302,7 @@ impl Answer {
             return Err(client.masked(error_event(event, answer.ok())));
         }
         // The parser's own words could quote the transcript.
-        let answer =
-            answer.map_err(|_| Error::unknown("UnreadableAnswer", "an event of the stream is not JSON"))?;
+        let answer = answer.map_err(|_| Error::unreadable("an event of the stream is not JSON"))?;
         if !std::mem::replace(taken, true) {
             listener.on_taken();
         }
@@ -314,7 +311,7 @@ impl Answer {
             let text = self.text.so_far();
             if text.len() > LONGEST_TEXT {
                 let message = "the text is longer than anybody says in five minutes";
-                return Err(Error::unknown("UnreadableAnswer", message));
+                return Err(Error::unreadable(message));
             }
             listener.on_text(text);
         }

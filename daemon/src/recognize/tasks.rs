@@ -139,7 +139,7 @@ impl Search<'_> {
         let list = match self.list(&submit).await {
             Ok(list) => list,
             // A service without a list will not have one tomorrow.
-            Err(error) if error.verdict == Verdict::GiveUp || error.fault.code == "UnreadableAnswer" => {
+            Err(error) if error.verdict == Verdict::GiveUp || error.is_unreadable() => {
                 return Ok(Listing::CannotTell);
             }
             Err(error) => return Err(error),

@@ -58,7 +58,7 @@ pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey 
             Err(error) => {
                 warn!(model, %error, "the task list does not answer; tasks are asked one by one");
                 // A list that is not understood today will not be in a minute.
-                let passes = error.retry().filter(|_| error.fault.code != "UnreadableAnswer");
+                let passes = error.retry().filter(|_| !error.is_unreadable());
                 survey.again = passes.map_or(NO_LIST, |wait| wait.max(INTERVAL));
             }
         }
