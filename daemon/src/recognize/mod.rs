@@ -14,6 +14,7 @@ mod expiry;
 mod filetrans;
 mod flash;
 mod gate;
+mod heard;
 mod in_flight;
 mod json;
 pub mod lanes;
