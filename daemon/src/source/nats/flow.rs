@@ -37,6 +37,8 @@ pub(super) struct Flow {
     said: Seldom,
     /// Bytes to ask for at least: a message was larger than what was asked for.
     least_bytes: usize,
+    /// Something was on its way here and may not have come.
+    suspicion: bool,
 }
 
 impl Flow {
@@ -51,6 +53,7 @@ impl Flow {
             refusal: String::new(),
             said: Seldom::default(),
             least_bytes: 0,
+            suspicion: false,
         }
     }
 
@@ -96,6 +99,16 @@ impl Flow {
     /// Whether the last request was not refused.
     pub(super) fn is_heard(&self) -> bool {
         self.refused == 0
+    }
+
+    /// A request ended while something may have been on its way.
+    pub(super) fn suspect(&mut self) {
+        self.suspicion = true;
+    }
+
+    /// Whether that is so since it was asked last.
+    pub(super) fn suspicion(&mut self) -> bool {
+        std::mem::take(&mut self.suspicion)
     }
 
     /// A message is left for its next delivery.

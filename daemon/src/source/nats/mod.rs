@@ -9,6 +9,7 @@ mod consumer;
 mod flow;
 mod heir;
 mod held;
+mod listen;
 mod message;
 mod pull;
 mod refusals;
@@ -22,50 +23,32 @@ mod unreadable;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{AckKind, Context};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::bucket::Unconfirmed;
 pub use self::consumer::SourceError;
-use self::flow::Flow;
 use self::held::Held;
 pub use self::held::Slots;
-use self::pull::Pull;
 pub use self::refusals::Refusals;
 pub use self::share::{Claims, Standing};
-use self::take::NotTaken;
 pub use self::takeover::{StepIn, Told};
-use super::jetstream::{StreamError, until_it_works};
 use super::url::AllowList;
 use crate::config::{Nats, NatsSource};
 use crate::http::metrics::Metrics;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::Policy;
 
-/// Bytes asked for at a time: payloads are in memory until they are spooled. Or one message, where the server takes larger ones.
-const BATCH_BYTES: usize = 32 << 20;
-
-/// How the server ends a batch whose bytes are used up.
-const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
-
-/// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
-const MESSAGE_OVERHEAD: usize = 1 << 20;
-
 /// How often it is looked whether the bucket was lost: a few times within `ack_wait`, before a message of ours comes to somebody else.
 const BUCKET_LOST: Duration = Duration::from_secs(5);
-
-/// How often it is looked whether the connection is still the one over which messages were asked for.
-const RECONNECTED: Duration = Duration::from_millis(200);
 
 /// What the source says of itself.
 type Watching = watch::Sender<Result<(), String>>;
@@ -202,152 +185,7 @@ impl Subject {
         }
     }
 
-    async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
-        // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
-        let mut has_listened = false;
-        let (mut flow, mut suspicion) = (Flow::new(), false);
-        loop {
-            // A consumer that is there and refuses every request is no better than none.
-            let state = self.state(&mut flow);
-            let report = |outcome: Result<(), String>| say(watching, outcome.and_then(|()| state.clone()));
-            let what = format!("source {}", self.config.name);
-            let consumer = until_it_works(&what, report, || async {
-                match self.consumer().await {
-                    Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject }))
-                        if !has_listened =>
-                    {
-                        Ok(Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })))
-                    }
-                    Err(error) => Err(error),
-                    Ok(consumer) => Ok(Ok(consumer)),
-                }
-            })
-            .await?;
-            if flow.is_heard() {
-                info!(
-                    source = self.config.name,
-                    subject = self.config.subject,
-                    stream = self.stream.name,
-                    "listening"
-                );
-            }
-            has_listened = true;
-            // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
-            let trouble = self.drain(&consumer, watching, (&mut flow, &mut suspicion)).await?;
-            if flow.refused(&trouble) {
-                warn!(source = self.config.name, reason = trouble, "the consumer is built again");
-            }
-            tokio::time::sleep(flow.pause()).await;
-        }
-    }
-
-    /// Takes messages until something goes wrong; returns what. `suspicion`: something was on its way here and may not have come.
-    async fn drain(
-        &self,
-        consumer: &PullConsumer,
-        watching: &Watching,
-        (flow, suspicion): (&mut Flow, &mut bool),
-    ) -> Result<String, LedgerError> {
-        let mut looked_through = 0;
-        loop {
-            self.ledger.admitted().await;
-            if std::mem::take(suspicion) {
-                self.answer_unreadable(consumer, watching).await?;
-            }
-            let free = self.held.free(self.slots).await;
-            let room = usize::try_from(self.ledger.left()).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
-            // A message over the limit of its request would be refused at every delivery.
-            let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
-            let connection = self.connection();
-            let (messages, bytes) = (free.min(flow.at_a_time()), flow.bytes(room.max(largest)));
-            let mut pull =
-                match Pull::ask(consumer, self.context.clone(), &self.refusals, messages, bytes).await {
-                    Ok(pull) => pull,
-                    Err(reason) => return Ok(reason),
-                };
-            let (mut is_quiet, mut took_any) = (true, false);
-            loop {
-                let next = tokio::select! {
-                    biased;
-                    next = pull.next() => next,
-                    () = self.connected_anew(connection) => {
-                        is_quiet = false;
-                        break;
-                    }
-                };
-                let Some(message) = next else { break };
-                is_quiet = false;
-                match message {
-                    Ok(message) => {
-                        took_any = true;
-                        let read = message::read(message.headers.as_ref(), &message.payload);
-                        let begin = Instant::now();
-                        let taken = self.take(message, read, watching).await;
-                        flow.took(begin.elapsed());
-                        match taken {
-                            Ok(()) => flow.taken(),
-                            Err(NotTaken::Later(unconfirmed)) => flow.left(&unconfirmed),
-                            Err(NotTaken::Ledger(error)) => return Err(error),
-                        }
-                        say(watching, self.state(flow));
-                    }
-                    // The next one would go over the bytes asked for: the batch is full.
-                    Err(reason) if reason.contains(BATCH_IS_FULL) => {
-                        if !took_any {
-                            flow.too_few(bytes);
-                        }
-                        break;
-                    }
-                    Err(reason) => {
-                        *suspicion = true;
-                        return Ok(reason);
-                    }
-                }
-            }
-            let now = self.connection();
-            *suspicion = now != connection;
-            if is_quiet {
-                flow.quiet(waiting(consumer).await);
-                say(watching, self.state(flow));
-            }
-            // Once a connection: only a server that was started again can have left something.
-            if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
-                looked_through = now;
-            }
-        }
-    }
-
-    /// Whether messages come, are taken in, and go.
-    fn state(&self, flow: &mut Flow) -> Result<(), String> {
-        flow.state().and_then(|()| self.held.state())
-    }
-
-    /// Waits until there is another connection than this one: the request went with the old one.
-    async fn connected_anew(&self, connection: u64) {
-        while self.connection() == connection {
-            tokio::time::sleep(RECONNECTED).await;
-        }
-    }
-
     fn heard_since(&self) -> i128 {
         *self.heard_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Counts the connections there have been.
-    fn connection(&self) -> u64 {
-        self.context.client().statistics().connects.load(Ordering::Relaxed)
-    }
-}
-
-/// Messages that wait for a request; none where nobody can tell.
-async fn waiting(consumer: &PullConsumer) -> u64 {
-    consumer.get_info().await.map_or(0, |info| info.num_pending)
-}
-
-fn say(watching: &Watching, state: Result<(), String>) {
-    watching.send_if_modified(|now| {
-        let changed = *now != state;
-        *now = state;
-        changed
-    });
 }

@@ -1,0 +1,205 @@
+//! Asks for messages and takes in what comes, for as long as the source runs.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::PullConsumer;
+use tracing::{info, warn};
+
+use super::flow::Flow;
+use super::message;
+use super::pull::Pull;
+use super::take::NotTaken;
+use super::{SourceError, Subject, Watching};
+use crate::job::ledger::LedgerError;
+use crate::source::jetstream::{StreamError, until_it_works};
+
+/// Bytes asked for at a time: payloads are in memory until they are spooled. Or one message, where the server takes larger ones.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// How the server ends a batch whose bytes are used up.
+const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
+
+/// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
+const MESSAGE_OVERHEAD: usize = 1 << 20;
+
+/// How often it is looked whether the connection is still the one over which messages were asked for.
+const RECONNECTED: Duration = Duration::from_millis(200);
+
+/// What a request asked for, and over which connection.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    bytes: usize,
+    connection: u64,
+}
+
+/// What a request brought.
+enum Brought {
+    Nothing,
+    /// Messages, or the end of its connection, with which some may have gone.
+    Something,
+    /// The server's words, after which the consumer is built again.
+    Trouble(String),
+}
+
+impl Subject {
+    /// Takes messages in, building the consumer again after every kind of trouble.
+    pub(super) async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
+        // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
+        let mut has_listened = false;
+        let mut flow = Flow::new();
+        loop {
+            // A consumer that is there and refuses every request is no better than none.
+            let state = self.state(&mut flow);
+            let report = |outcome: Result<(), String>| say(watching, outcome.and_then(|()| state.clone()));
+            let what = format!("source {}", self.config.name);
+            let consumer = until_it_works(&what, report, || async {
+                match self.consumer().await {
+                    Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject }))
+                        if !has_listened =>
+                    {
+                        Ok(Err(SourceError::Stream(StreamError::DoesNotCapture { name, subject })))
+                    }
+                    Err(error) => Err(error),
+                    Ok(consumer) => Ok(Ok(consumer)),
+                }
+            })
+            .await?;
+            if flow.is_heard() {
+                info!(
+                    source = self.config.name,
+                    subject = self.config.subject,
+                    stream = self.stream.name,
+                    "listening"
+                );
+            }
+            has_listened = true;
+            // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
+            let trouble = self.drain(&consumer, watching, &mut flow).await?;
+            if flow.refused(&trouble) {
+                warn!(source = self.config.name, reason = trouble, "the consumer is built again");
+            }
+            tokio::time::sleep(flow.pause()).await;
+        }
+    }
+
+    /// Takes messages until something goes wrong; returns what.
+    async fn drain(
+        &self,
+        consumer: &PullConsumer,
+        watching: &Watching,
+        flow: &mut Flow,
+    ) -> Result<String, LedgerError> {
+        let mut looked_through = 0;
+        loop {
+            self.ledger.admitted().await;
+            if flow.suspicion() {
+                self.answer_unreadable(consumer, watching).await?;
+            }
+            let free = self.held.free(self.slots).await;
+            let room = usize::try_from(self.ledger.left()).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
+            // A message over the limit of its request would be refused at every delivery.
+            let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
+            let asked = Asked { bytes: flow.bytes(room.max(largest)), connection: self.connection() };
+            let messages = free.min(flow.at_a_time());
+            let pull = Pull::ask(consumer, self.context.clone(), &self.refusals, messages, asked.bytes);
+            let pull = match pull.await {
+                Ok(pull) => pull,
+                Err(reason) => return Ok(reason),
+            };
+            let is_quiet = match self.take_all(pull, asked, watching, flow).await? {
+                Brought::Nothing => true,
+                Brought::Something => false,
+                Brought::Trouble(reason) => {
+                    flow.suspect();
+                    return Ok(reason);
+                }
+            };
+            let now = self.connection();
+            if now != asked.connection {
+                flow.suspect();
+            }
+            if is_quiet {
+                flow.quiet(waiting(consumer).await);
+                say(watching, self.state(flow));
+            }
+            // Once a connection: only a server that was started again can have left something.
+            if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
+                looked_through = now;
+            }
+        }
+    }
+
+    /// Takes in what a request brings, until it is over or its connection is.
+    async fn take_all(
+        &self,
+        mut pull: Pull<'_>,
+        asked: Asked,
+        watching: &Watching,
+        flow: &mut Flow,
+    ) -> Result<Brought, LedgerError> {
+        let (mut brought, mut took_any) = (Brought::Nothing, false);
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = pull.next() => next,
+                () = self.connected_anew(asked.connection) => return Ok(Brought::Something),
+            };
+            let Some(message) = next else { return Ok(brought) };
+            brought = Brought::Something;
+            match message {
+                Ok(message) => {
+                    took_any = true;
+                    let read = message::read(message.headers.as_ref(), &message.payload);
+                    let begin = Instant::now();
+                    let taken = self.take(message, read, watching).await;
+                    flow.took(begin.elapsed());
+                    match taken {
+                        Ok(()) => flow.taken(),
+                        Err(NotTaken::Later(unconfirmed)) => flow.left(&unconfirmed),
+                        Err(NotTaken::Ledger(error)) => return Err(error),
+                    }
+                    say(watching, self.state(flow));
+                }
+                // The next one would go over the bytes asked for: the batch is full.
+                Err(reason) if reason.contains(BATCH_IS_FULL) => {
+                    if !took_any {
+                        flow.too_few(asked.bytes);
+                    }
+                    return Ok(brought);
+                }
+                Err(reason) => return Ok(Brought::Trouble(reason)),
+            }
+        }
+    }
+
+    /// Whether messages come, are taken in, and go.
+    fn state(&self, flow: &mut Flow) -> Result<(), String> {
+        flow.state().and_then(|()| self.held.state())
+    }
+
+    /// Waits until there is another connection than this one: the request went with the old one.
+    async fn connected_anew(&self, connection: u64) {
+        while self.connection() == connection {
+            tokio::time::sleep(RECONNECTED).await;
+        }
+    }
+
+    /// Counts the connections there have been.
+    fn connection(&self) -> u64 {
+        self.context.client().statistics().connects.load(Ordering::Relaxed)
+    }
+}
+
+/// Messages that wait for a request; none where nobody can tell.
+async fn waiting(consumer: &PullConsumer) -> u64 {
+    consumer.get_info().await.map_or(0, |info| info.num_pending)
+}
+
+fn say(watching: &Watching, state: Result<(), String>) {
+    watching.send_if_modified(|now| {
+        let changed = *now != state;
+        *now = state;
+        changed
+    });
+}
