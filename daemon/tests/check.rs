@@ -97,11 +97,26 @@ fn tells_a_script_the_same_in_json() {
     assert_eq!(report["sources"][0], "calls");
 }
 
+/// Neither a missing key nor a missing source follows from it: the file may name both.
 #[test]
-fn a_config_that_is_not_there_is_a_mistake_too() {
-    let output = check(Path::new("/nowhere/harkd.toml"), &[], &[KEY]);
-    assert_eq!(output.status.code(), Some(78));
-    let said = stderr(&output);
-    assert!(said.contains("/nowhere/harkd.toml: the configuration file cannot be read"), "{said}");
-    assert!(!said.contains("sk-test"));
+fn of_a_config_that_nobody_can_read_only_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("harkd.toml");
+    std::fs::write(&broken, "[[source]]\nname = \"calls\"\ninclude = [\"*.wav\"\n[[plugin]]\nname = \"k\"\n")
+        .unwrap();
+    let absent = Path::new("/nowhere/harkd.toml");
+    for (file, words) in
+        [(absent, ": the configuration file cannot be read"), (&broken, ":4:1: this is not TOML")]
+    {
+        let output = check(file, &[], &[]);
+        assert_eq!(output.status.code(), Some(78));
+        let said = stderr(&output);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].starts_with(&format!("{}{words}", file.display())), "{said}");
+        assert_eq!(
+            lines[1],
+            "harkd: 1 mistake in the configuration; more may show when the file can be read"
+        );
+        assert_eq!(lines.len(), 2, "{said}");
+    }
 }

@@ -32,11 +32,16 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         }
         Err(error) => Err(error.to_string()),
     });
+    let is_readable = inspection.is_readable;
     let (config, mut mistakes) = (inspection.config, inspection.mistakes);
-    if let Err(text) = config.dashscope.api_key() {
-        mistakes.add(text);
+    let mut warnings = Vec::new();
+    // A file that nobody can read may name a key's file, and sources.
+    if is_readable {
+        if let Err(text) = config.dashscope.api_key() {
+            mistakes.add(text);
+        }
+        warnings = config.warnings();
     }
-    let mut warnings = config.warnings();
     warnings.extend(unheard.into_inner());
     warnings.extend(before_a_transform(&loaded.into_inner()));
     let printed = if args.json {
@@ -50,10 +55,11 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     {
         return Err(Exit::Software(format!("printing: {error}")));
     }
+    let more = if is_readable { "" } else { "; more may show when the file can be read" };
     match mistakes.mistakes.len() {
         0 => Ok(()),
-        1 => Err(Exit::Config("1 mistake in the configuration".into())),
-        count => Err(Exit::Config(format!("{count} mistakes in the configuration"))),
+        1 => Err(Exit::Config(format!("1 mistake in the configuration{more}"))),
+        count => Err(Exit::Config(format!("{count} mistakes in the configuration{more}"))),
     }
 }
 

@@ -1,27 +1,52 @@
 //! A TOML text that remembers where everything stands.
 
 use figment::value::{Dict, Num, Value};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistakes::{Mistake, Place};
 
-/// A parsed text. What could not be parsed is listed in `errors` and missing in `root`.
+/// A parsed text.
 pub(super) struct Document<'t> {
     text: &'t str,
     pub(super) root: DeTable<'t>,
-    pub(super) errors: Vec<Mistake>,
+    /// Where it stops being TOML. What the parser makes of the rest then follows from it (a list that is not closed takes in
+    /// the tables behind it), and says nothing about what was meant.
+    pub(super) broken: Option<Mistake>,
 }
 
 impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let mut document = Document { text, root: root.into_inner(), errors: Vec::new() };
-        for error in errors {
-            let place = error.span().map_or(Place::File, |span| document.place(span.start));
-            let text = error.message().trim().replace('\n', ", ");
-            document.errors.push(Mistake { place, text: format!("this is not TOML: {text}") });
-        }
+        let mut document = Document { text, root: root.into_inner(), broken: None };
+        document.broken =
+            errors.iter().min_by_key(|error| offset(error)).map(|error| document.explain(error));
         document
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> Mistake {
+        let place = error.span().map_or(Place::File, |span| self.place(span.start));
+        let text = error.message().trim().replace('\n', ", ");
+        let advice = self.advice(offset(error), &text).unwrap_or_default();
+        Mistake { place, text: format!("this is not TOML: {text}{advice}") }
+    }
+
+    /// What the parser's words do not say to somebody who does not know TOML.
+    fn advice(&self, offset: usize, words: &str) -> Option<String> {
+        let written = self.text.get(offset..).and_then(|rest| rest.chars().next());
+        if words.starts_with("missing escaped value") {
+            return Some("; a backslash is only a backslash in 'single quotes'".into());
+        }
+        if let Some(quote @ ('“' | '”' | '„' | '‘' | '’' | '«' | '»')) = written {
+            return Some(format!("; {quote} is no quotation mark here, write \""));
+        }
+        let begin = innermost_list(self.root.values(), offset)?;
+        match (self.place(begin), self.place(offset)) {
+            (Place::Line { line, .. }, Place::Line { line: noticed, .. }) if line < noticed => {
+                Some(format!("; the list that begins in line {line} may lack its `]`"))
+            }
+            _ => None,
+        }
     }
 
     /// Where a byte of the text is, for people.
@@ -58,6 +83,26 @@ impl<'t> Document<'t> {
     pub(super) fn dict(&self) -> Dict {
         to_dict(&self.root)
     }
+}
+
+/// Where the parser stumbled; what has no place comes last.
+fn offset(error: &toml::de::Error) -> usize {
+    error.span().map_or(usize::MAX, |span| span.start)
+}
+
+/// Where the list begins that has something at an offset within it.
+fn innermost_list<'v, 't: 'v>(
+    values: impl IntoIterator<Item = &'v Spanned<DeValue<'t>>>,
+    offset: usize,
+) -> Option<usize> {
+    values.into_iter().find_map(|value| match value.get_ref() {
+        DeValue::Table(table) => innermost_list(table.values(), offset),
+        DeValue::Array(array) => innermost_list(array.iter(), offset).or_else(|| {
+            let span = value.span();
+            (span.start < offset && offset < span.end).then_some(span.start)
+        }),
+        _ => None,
+    })
 }
 
 /// A table as figment sees it.

@@ -21,6 +21,8 @@ use super::{Config, DEFAULT_ROUTE, EMBEDDED, Plugin, Plugins, Route, validate};
 pub struct Inspection {
     pub config: Config,
     pub mistakes: Mistakes,
+    /// False if the file cannot be read or is not TOML: nobody knows then what it says, nor what it lacks.
+    pub is_readable: bool,
     /// Where each plugin's library is named; `None` if something about that plugin is wrong already.
     libraries: Vec<Option<Place>>,
 }
@@ -56,7 +58,6 @@ pub fn inspect(path: &Path) -> Inspection {
     match std::fs::read_to_string(path) {
         Ok(text) => inspect_text(&name, &text, &variables),
         Err(error) => {
-            let mut inspection = inspect_text(&name, "", &variables);
             let what_to_do = match error.kind() {
                 std::io::ErrorKind::NotFound => {
                     "write one (config/harkd.toml of the distribution shows every key; an empty file means all defaults) \
@@ -67,8 +68,7 @@ pub fn inspect(path: &Path) -> Inspection {
                 _ => "name another with --config",
             };
             let text = format!("the configuration file cannot be read: {error}; {what_to_do}");
-            inspection.mistakes.mistakes.insert(0, Mistake { place: Place::File, text });
-            inspection
+            unreadable(&name, Mistake { place: Place::File, text }, &variables)
         }
     }
 }
@@ -77,6 +77,9 @@ pub fn inspect(path: &Path) -> Inspection {
 pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>) -> Inspection {
     let schema = Schema::new();
     let document = Document::parse(text);
+    if let Some(broken) = document.broken {
+        return unreadable(name, broken, variables);
+    }
     let mut report = Report::new(name, &document);
     let file = accepted(&schema, &document, &mut report);
     let settings = settings(&schema, variables, &mut report);
@@ -87,17 +90,28 @@ pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>
         report.mistakes.add(error.to_string());
         Config::default()
     });
-    // The rest of a text that is not TOML would be judged by what it does not say.
-    if document.errors.is_empty() {
-        report.overrides = settings;
-        validate::validate(&config, &mut report);
-    }
+    report.overrides = settings;
+    validate::validate(&config, &mut report);
     if config.route(DEFAULT_ROUTE).is_none() {
         config.route.push(Route::named(DEFAULT_ROUTE));
     }
     let libraries =
         (0..config.plugin.len()).map(|index| report.sound(&format!("plugin.{index}"), "library")).collect();
-    Inspection { config, mistakes: report.finish(), libraries }
+    Inspection { config, mistakes: report.finish(), is_readable: true, libraries }
+}
+
+/// A file that says nothing: what is wrong with it, and with the variables, which do not depend on it.
+fn unreadable(name: &str, mistake: Mistake, variables: &BTreeMap<String, String>) -> Inspection {
+    let document = Document::parse("");
+    let mut report = Report::new(name, &document);
+    report.mistakes.mistakes.push(mistake);
+    settings(&Schema::new(), variables, &mut report);
+    Inspection {
+        config: Config::default(),
+        mistakes: report.finish(),
+        is_readable: false,
+        libraries: Vec::new(),
+    }
 }
 
 /// Collects mistakes by the path of the key, such as `source.0.path`.
@@ -110,9 +124,7 @@ pub(super) struct Report<'d> {
 
 impl<'d> Report<'d> {
     fn new(name: &str, document: &'d Document<'d>) -> Self {
-        let mut mistakes = Mistakes::new(name);
-        mistakes.mistakes.clone_from(&document.errors);
-        Report { document, overrides: Vec::new(), paths: Vec::new(), mistakes }
+        Report { document, overrides: Vec::new(), paths: Vec::new(), mistakes: Mistakes::new(name) }
     }
 
     /// Adds a mistake about a key. The first one about a key is the one to mend; further ones only follow from it.
@@ -139,8 +151,7 @@ impl<'d> Report<'d> {
     /// Where a key of an element stands, if nothing is wrong with the element.
     fn sound(&self, element: &str, key: &str) -> Option<Place> {
         let within = format!("{element}.");
-        let spoilt =
-            !self.document.errors.is_empty() || self.paths.iter().any(|path| path.starts_with(&within));
+        let spoilt = self.paths.iter().any(|path| path.starts_with(&within));
         (!spoilt).then(|| self.document.find(&format!("{within}{key}")))
     }
 

@@ -11,17 +11,32 @@ fn lists_every_mistake_at_once_with_line_and_nearest_key() {
 }
 
 #[test]
-fn a_text_that_is_not_toml_is_shown_where_it_breaks() {
-    let lines = mistakes("[dashscope]\nregion = \"us\nconcurrency = 3\n[nats\n[log]\nlevle = \"info\"\n");
-    assert!(
-        lines.iter().any(|line| line.starts_with("harkd.toml:2:") && line.contains("not TOML")),
-        "{lines:#?}"
+fn a_text_that_is_not_toml_is_shown_where_it_breaks_and_nowhere_else() {
+    let broken = "[dashscope]\nregion = \"us\nconcurrency = 3\n[nats\n[log]\nlevle = \"info\"\n";
+    assert_eq!(mistake(broken), "harkd.toml:2:13: this is not TOML: invalid basic string, expected `\"`");
+    let colons = "[[source]]\nname: calls\nkind: directory\n";
+    assert!(mistake(colons).starts_with("harkd.toml:2:"), "{}", mistake(colons));
+}
+
+#[test]
+fn a_list_that_is_not_closed_is_named_where_it_begins() {
+    let open = "[[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"/srv/calls\"\ninclude = [\"**/*.wav\", \"**/*.mp3\"\n\n\
+                [[plugin]]\nname = \"keywords\"\nlibrary = \"keyword_alert\"\n";
+    assert_eq!(
+        mistake(open),
+        "harkd.toml:7:1: this is not TOML: missing comma between array elements, expected `,`; \
+         the list that begins in line 5 may lack its `]`"
     );
-    assert!(
-        lines.iter().any(|line| line.starts_with("harkd.toml:4:") && line.contains("not TOML")),
-        "{lines:#?}"
-    );
-    assert!(lines.iter().any(|line| line.contains("did you mean \"level\"")), "{lines:#?}");
+}
+
+#[test]
+fn what_the_parser_cannot_know_is_said_beside_its_words() {
+    let escape = "[[plugin]]\nname = \"k\"\nlibrary = \"k\"\nconfig = { regex = [\"\\d{4}\"] }\n";
+    assert!(mistake(escape).starts_with("harkd.toml:4:"), "{}", mistake(escape));
+    assert!(mistake(escape).ends_with("; a backslash is only a backslash in 'single quotes'"));
+    let pasted = mistake("[log]\nlevel = “info”\n");
+    assert!(pasted.starts_with("harkd.toml:2:9: "), "{pasted}");
+    assert!(pasted.ends_with("; “ is no quotation mark here, write \""), "{pasted}");
 }
 
 #[test]
