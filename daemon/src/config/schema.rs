@@ -10,7 +10,7 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
 use super::Config;
-use super::nearest::suggestion;
+use super::nearest::{nearest, suggestion};
 
 /// The key that decides which keys an element of an array of tables has.
 pub(super) const TAG: &str = "kind";
@@ -119,10 +119,15 @@ impl Schema {
             Kind::UnknownField(_, there_are) => {
                 let elsewhere = self.keys().find(|(_, other)| *other == key).map(|(table, _)| table);
                 let hint = match elsewhere {
-                    Some(other) if super::nearest::nearest(key, there_are.iter().copied()).is_none() => {
-                        format!("; it belongs into [{other}]")
+                    _ if nearest(key, there_are.iter().copied()).is_some() => suggestion(key, there_are),
+                    Some(other) => format!("; it belongs into [{other}]"),
+                    None if table == "[[plugin]]" => {
+                        format!(
+                            "{}; what the plugin itself reads stands in [plugin.config]",
+                            suggestion(key, there_are)
+                        )
                     }
-                    _ => suggestion(key, there_are),
+                    None => suggestion(key, there_are),
                 };
                 format!("unknown key {key:?} in {table}{hint}")
             }

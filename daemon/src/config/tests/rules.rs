@@ -31,6 +31,22 @@ fn a_link_to_a_watched_folder_is_that_folder() {
 }
 
 #[test]
+fn a_library_is_a_name_or_a_path_and_its_own_keys_have_a_table() {
+    let plugin = |more: &str| format!("[[plugin]]\nname = \"p\"\n{more}\n");
+    assert_eq!(
+        mistake(&plugin("library = \"libredact.so\"")),
+        "harkd.toml:3:11: library = \"libredact.so\" of plugin \"p\" is a file's name; write \"redact\", or a path with a slash"
+    );
+    valid(&plugin("library = \"/usr/lib/hark/plugins/libredact.so\""));
+    let astray = mistake(&plugin("library = \"redact\"\n[[plugin.rules]]\nname = \"churn\""));
+    assert!(
+        astray.starts_with("harkd.toml:4:10: unknown key \"rules\" in [[plugin]]; there are "),
+        "{astray}"
+    );
+    assert!(astray.ends_with("; what the plugin itself reads stands in [plugin.config]"), "{astray}");
+}
+
+#[test]
 fn nothing_is_written_into_a_watched_folder() {
     for more in
         ["when_done = \"move\"\ndone_directory = \"/srv/calls/done\"", "failed_directory = \"/srv/calls\""]

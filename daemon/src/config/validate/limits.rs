@@ -100,6 +100,17 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
         if plugin.library.is_empty() {
             refuse("library", format!("library of plugin {:?} is empty; name one, or a path", plugin.name));
         }
+        let bare = plugin.library.strip_suffix(".so").filter(|name| !name.contains('/'));
+        if let Some(name) = bare.map(|name| name.strip_prefix("lib").unwrap_or(name)) {
+            let written = &plugin.library;
+            refuse(
+                "library",
+                format!(
+                    "library = {written:?} of plugin {:?} is a file's name; write {name:?}, or a path with a slash",
+                    plugin.name
+                ),
+            );
+        }
         let is_hash = plugin.sha256.len() == 64 && plugin.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !plugin.sha256.is_empty() && !is_hash {
             refuse(
