@@ -1,7 +1,7 @@
 //! Log lines: to standard error, human on a terminal, else JSON with the fields of the event and of its spans side by side.
 //!
 //! Levels above `info` of the libraries below us are capped unless they are named: their `trace` shows headers and URLs with
-//! queries, and keys are in both.
+//! queries, and keys are in both. What the NATS client says at `info` we say ourselves, and more seldom.
 
 mod json;
 mod seldom;
@@ -15,18 +15,18 @@ use tracing_subscriber::fmt::format::JsonFields;
 pub use self::seldom::Seldom;
 use crate::config::{Log, LogFormat};
 
-/// Libraries whose lines carry what must not be logged, or drown everything else.
-const CAPPED: [&str; 10] = [
-    "async_nats",
-    "axum",
-    "globset",
-    "h2",
-    "hyper",
-    "hyper_util",
-    "reqwest",
-    "rustls",
-    "symphonia",
-    "tungstenite",
+/// Libraries whose lines carry what must not be logged, or drown everything else, and the most that is heard of them.
+const CAPPED: [(&str, LevelFilter); 10] = [
+    ("async_nats", LevelFilter::WARN),
+    ("axum", LevelFilter::INFO),
+    ("globset", LevelFilter::INFO),
+    ("h2", LevelFilter::INFO),
+    ("hyper", LevelFilter::INFO),
+    ("hyper_util", LevelFilter::INFO),
+    ("reqwest", LevelFilter::INFO),
+    ("rustls", LevelFilter::INFO),
+    ("symphonia", LevelFilter::INFO),
+    ("tungstenite", LevelFilter::INFO),
 ];
 
 /// Why there are no logs.
@@ -86,8 +86,8 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
     }
     let default = default.unwrap_or(LevelFilter::ERROR);
     let mut filter = EnvFilter::default().add_directive(default.into());
-    for target in CAPPED.iter().filter(|target| !named.iter().any(|name| name == *target)) {
-        let cap = format!("{target}={}", default.min(LevelFilter::INFO));
+    for (target, most) in CAPPED.iter().filter(|(target, _)| !named.iter().any(|name| name == target)) {
+        let cap = format!("{target}={}", default.min(*most));
         filter = filter.add_directive(cap.parse().map_err(|error| format!("log.level: {error}"))?);
     }
     Ok(directives.into_iter().fold(filter, EnvFilter::add_directive))

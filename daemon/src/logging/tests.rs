@@ -56,6 +56,7 @@ fn libraries_are_capped_unless_they_are_named() {
     };
     let has = |level: &str, directive: &str| directives(level).iter().any(|other| other == directive);
     assert!(has("trace", "trace") && has("trace", "reqwest=info") && has("trace", "hyper=info"));
+    assert!(has("info", "async_nats=warn") && has("info,async_nats=debug", "async_nats=debug"));
     assert!(has("warn", "reqwest=warn"), "a cap never says more than the operator asked for");
     assert!(has("debug,reqwest=trace", "reqwest=trace") && !has("debug,reqwest=trace", "reqwest=info"));
     assert!(has("info,harkd::recognize=debug", "harkd::recognize=debug"));
