@@ -3,6 +3,7 @@
 //! Levels above `info` of the libraries below us are capped unless they are named: their `trace` shows headers and URLs with
 //! queries, and keys are in both. What the NATS client says at `info` we say ourselves, and more seldom.
 
+mod human;
 mod json;
 mod seldom;
 
@@ -50,7 +51,9 @@ pub fn init(log: &Log) -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match (log.format, terminal) {
-        (LogFormat::Human, _) | (LogFormat::Auto, true) => lines.with_ansi(terminal).try_init(),
+        (LogFormat::Human, _) | (LogFormat::Auto, true) => {
+            lines.with_ansi(terminal).event_format(human::Line).try_init()
+        }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
             lines.fmt_fields(JsonFields::new()).event_format(json::Line).try_init()
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracing::{info, info_span};
 use tracing_subscriber::fmt::format::JsonFields;
 
-use super::{filter, json};
+use super::{filter, human, json};
 
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
@@ -46,6 +46,26 @@ fn a_line_carries_the_fields_of_its_spans_flat() {
     assert_eq!(line["level"], "info");
     assert_eq!(line["message"], "service busy, \"retrying\"");
     line["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+}
+
+#[test]
+fn a_person_reads_each_field_once() {
+    let page = Page::default();
+    let writer = page.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .event_format(human::Line)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let _job = info_span!("job", job = %"0192", source = "calls", lane = "flash").entered();
+        info!(job = %"0192", failed = false, "done");
+        info!("recognized");
+    });
+    let written = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let words: Vec<&str> = written.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert_eq!(words, ["done job=0192 failed=false", "recognized job=0192 source=\"calls\" lane=\"flash\""]);
+    assert!(written.contains("Z  INFO harkd::logging::tests: done"), "{written}");
 }
 
 #[test]
