@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::root::remedy;
 use super::scan::{Scan, now};
@@ -46,6 +46,13 @@ impl Scan {
     pub(super) fn complain_of(&mut self, trouble: &Trouble) {
         let source = &self.around.destination.source;
         let (key, message) = match trouble {
+            Trouble::PassedOver(path) => {
+                let ending = path.extension().unwrap_or_default().display();
+                if self.complaints.is_first(format!("include *.{ending}")) {
+                    info!(source, path = %path.display(), "the file is left alone, and others that end so: `include` does not name it");
+                }
+                return;
+            }
             Trouble::Watch(error) => {
                 self.hintless = true;
                 (error.key(), format!("{error}; until then changes are found by rescans alone"))

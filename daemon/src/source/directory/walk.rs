@@ -1,5 +1,7 @@
 //! Listing a folder and what is below it, a piece at a time, with memory for the depth of the tree and not for its size.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, FileType, ReadDir};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +17,9 @@ use crate::job::FileIdentity;
 
 /// Folders that are held open at once; below that depth a folder is read to its end before it is entered.
 const OPEN_FOLDERS: usize = 48;
+
+/// Endings that are mentioned; where there are more, they are no endings.
+const MOST_ENDINGS: usize = 32;
 
 /// Names of uploads under way (RELIABILITY 2).
 const UNFINISHED: [&[u8]; 5] = [b".part", b".tmp", b".filepart", b".crdownload", b"~"];
@@ -42,13 +47,17 @@ impl Choice {
 
     /// Whether a path below the root may be a recording, by its name alone.
     pub fn wants(&self, path: &Path) -> bool {
-        let Ok(relative) = path.strip_prefix(&self.root) else { return false };
-        let Some(name) = path.file_name() else { return false };
-        let name = name.as_bytes();
-        !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
+        self.eligible(path).is_some_and(|relative| self.include.is_match(relative))
+    }
+
+    /// The path from the root, if nothing but `include` can speak against it.
+    fn eligible<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        let relative = path.strip_prefix(&self.root).ok()?;
+        let name = path.file_name()?.as_bytes();
+        let is_eligible = !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
             && !UNFINISHED.iter().any(|ending| ends_with(name, ending))
-            && (self.recursive || relative.components().nth(1).is_none())
-            && self.include.is_match(relative)
+            && (self.recursive || relative.components().nth(1).is_none());
+        is_eligible.then_some(relative)
     }
 
     /// Whether a path leads to its place through folders alone: a link among them may lead anywhere.
@@ -106,15 +115,19 @@ pub struct Walk {
     watch: Option<Arc<Watch>>,
     levels: Vec<Level>,
     troubles: Vec<Trouble>,
+    /// Endings of files that `include` does not take.
+    passed_over: HashSet<OsString>,
 }
 
-/// A part of the tree that could not be looked at.
+/// What the operator may have to hear of: mostly a part of the tree that could not be looked at.
 #[derive(Debug)]
 pub enum Trouble {
     /// No hints from there.
     Watch(WatchError),
     /// It cannot be listed.
     List(PathBuf, io::Error),
+    /// The first file with an ending that `include` does not take.
+    PassedOver(PathBuf),
 }
 
 enum Level {
@@ -125,7 +138,8 @@ enum Level {
 impl Walk {
     /// Begins at a folder: watch it, then list it, so that what comes in between is seen by one of the two.
     pub fn of(folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
-        let mut walk = Walk { choice, watch, levels: Vec::new(), troubles: Vec::new() };
+        let mut walk =
+            Walk { choice, watch, levels: Vec::new(), troubles: Vec::new(), passed_over: HashSet::new() };
         walk.enter(folder);
         walk
     }
@@ -145,6 +159,8 @@ impl Walk {
                 }
             } else if kind.is_file() && self.choice.wants(&path) {
                 found.extend(Found::at(path));
+            } else if kind.is_file() && self.choice.eligible(&path).is_some() {
+                self.pass_over(path);
             }
         }
         found
@@ -153,6 +169,13 @@ impl Walk {
     /// What could not be looked at since the last call.
     pub fn take_troubles(&mut self) -> Vec<Trouble> {
         std::mem::take(&mut self.troubles)
+    }
+
+    fn pass_over(&mut self, path: PathBuf) {
+        let ending = path.extension().unwrap_or_default();
+        if self.passed_over.len() < MOST_ENDINGS && self.passed_over.insert(ending.to_owned()) {
+            self.troubles.push(Trouble::PassedOver(path));
+        }
     }
 
     fn enter(&mut self, folder: &Path) {
@@ -207,4 +230,31 @@ impl Level {
 
 fn ends_with(name: &[u8], ending: &[u8]) -> bool {
     name.len() >= ending.len() && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_that_is_not_included_is_told_once_a_walk() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("below")).unwrap();
+        for name in ["a.WAV", "b.aac", "below/c.aac", "d.json", ".e.txt", "f.txt.part", "g"] {
+            std::fs::write(root.path().join(name), "x").unwrap();
+        }
+        let choice = Choice::new(root.path().to_owned(), &["**/*.wav".into()], true).unwrap();
+        let mut walk = Walk::of(root.path(), Arc::new(choice), None);
+        assert_eq!(walk.next(100).len(), 1);
+        let mut endings: Vec<_> = walk
+            .take_troubles()
+            .into_iter()
+            .map(|trouble| match trouble {
+                Trouble::PassedOver(path) => path.extension().unwrap_or_default().to_owned(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        endings.sort();
+        assert_eq!(endings, ["", "aac", "json"]);
+    }
 }
