@@ -18,9 +18,26 @@ impl Config {
             warnings.push("there is no [[source]], so nothing is listened to; the manual shows two".into());
         }
         for source in &self.source {
-            let Source::Directory(source) = source else { continue };
+            let source = match source {
+                Source::Directory(source) => source,
+                Source::Nats(intake) => {
+                    let captured = format!("{}.audio.", self.nats.subject_prefix);
+                    if intake.stream.is_empty() && !intake.subject.starts_with(&captured) {
+                        warnings.push(format!(
+                            "source {:?}: the stream {} captures {captured}> if the daemon creates it, and not {}; name a stream that does, or add it there",
+                            intake.name, self.nats.audio_stream, intake.subject
+                        ));
+                    }
+                    continue;
+                }
+            };
             let folder = source.path.display();
             let name = &source.name;
+            if source.path.is_relative() {
+                warnings.push(format!(
+                    "source {name:?}: path {folder} is looked for below the folder that harkd is started in, / under systemd; begin it with /"
+                ));
+            }
             match std::fs::metadata(&source.path) {
                 Ok(found) if found.is_dir() => {}
                 Ok(_) => warnings.push(format!("source {name:?}: {folder} is not a folder; nothing is found in it")),

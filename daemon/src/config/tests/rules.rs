@@ -31,6 +31,25 @@ fn a_link_to_a_watched_folder_is_that_folder() {
 }
 
 #[test]
+fn what_starts_only_by_luck_is_warned_of() {
+    let warnings = |text: &str| valid(text).warnings();
+    let beside = warnings(&intake("a", "calls.inbox"));
+    assert_eq!(
+        beside,
+        [
+            "source \"a\": the stream HARK_AUDIO captures hark.audio.> if the daemon creates it, and not calls.inbox; \
+          name a stream that does, or add it there"
+        ]
+    );
+    let moved = format!("[nats]\nsubject_prefix = \"test\"\n{}", intake("a", "test.audio.a"));
+    for text in [moved, intake("a", "hark.audio.>"), intake("a", "calls.inbox") + "stream = \"CALLS\"\n"] {
+        assert_eq!(warnings(&text), Vec::<String>::new(), "{text}");
+    }
+    let relative = warnings(&folder("calls", "recordings", ""));
+    assert!(relative[0].contains("the folder that harkd is started in"), "{relative:?}");
+}
+
+#[test]
 fn a_library_is_a_name_or_a_path_and_its_own_keys_have_a_table() {
     let plugin = |more: &str| format!("[[plugin]]\nname = \"p\"\n{more}\n");
     assert_eq!(
