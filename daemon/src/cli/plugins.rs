@@ -26,7 +26,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load each configured plugin in a process of its own, and say what came of it (the default)
+    /// Load each configured plugin in a process of its own, and say what came of it (the default); what the running daemon's plugins do
+    /// stands in its /metrics
     List,
     /// Put a library through its paces
     Check {
