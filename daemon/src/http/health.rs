@@ -16,6 +16,19 @@ pub enum Part {
     Ledger,
 }
 
+impl Part {
+    pub const ALL: [Part; 3] = [Part::Sources, Part::Nats, Part::Ledger];
+
+    /// The word in metrics, as in `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Sources => "sources",
+            Part::Nats => "nats",
+            Part::Ledger => "ledger",
+        }
+    }
+}
+
 /// One part that is not ready, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
@@ -32,8 +45,7 @@ pub struct Health {
 impl Health {
     /// Nothing is ready.
     pub fn new() -> Self {
-        let parts = [Part::Sources, Part::Nats, Part::Ledger];
-        let missing = parts.map(|part| Missing { part, reason: "not started yet".into() });
+        let missing = Part::ALL.map(|part| Missing { part, reason: "not started yet".into() });
         Health { missing: Arc::new(Mutex::new(missing.into())) }
     }
 

@@ -9,6 +9,8 @@ use prometheus::{
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// What `/readyz` says, by part (sources, nats, ledger).
+    pub ready: IntGaugeVec,
     /// Recordings taken into the ledger, by source.
     pub source_accepted: IntCounterVec,
     /// Files seen that are not ready yet (still growing, still open), by source.
@@ -66,6 +68,7 @@ impl Metrics {
             HistogramOpts::new("hark_job_elapsed_seconds", "Seconds from acceptance to the last event")
                 .buckets(vec![0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 300.0, 900.0, 2_700.0, 10_800.0]);
         Metrics {
+            ready: gauges("hark_ready", "1 while this part is ready; else /readyz says why not", &["part"]),
             source_accepted: counters(
                 "hark_source_accepted_total",
                 "Recordings taken into the ledger",
@@ -82,7 +85,12 @@ impl Metrics {
                 &["source"],
             ),
             job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),
-            job_open: gauges("hark_job_open", "Jobs that have not ended, by state", &["state"]),
+            job_open: gauges(
+                "hark_job_open",
+                "Jobs that have not ended, by what is next: prepare (look at it), flash, submit (to filetrans), reconcile (find a lost \
+                 submit), follow (its task), pipe (plugins), publish (last events), settle (put away)",
+                &["state"],
+            ),
             recognize_requests: counters(
                 "hark_recognize_requests_total",
                 "Requests to the service",
@@ -93,7 +101,11 @@ impl Metrics {
                 "Seconds of audio charged by the service",
                 &["engine"],
             ),
-            recognize_held: gauges("hark_recognize_held", "1 while a model's queue is held", &["engine"]),
+            recognize_held: gauges(
+                "hark_recognize_held",
+                "1 while a model's queue is held: key, arrears, rights or quota need a person",
+                &["engine"],
+            ),
             recognize_results_expiring: gauge(
                 "hark_recognize_results_expiring",
                 "Tasks whose result has not come for half a day; the service deletes it after one",

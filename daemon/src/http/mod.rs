@@ -78,8 +78,8 @@ pub async fn serve(
     let pages = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readiness))
-        .with_state(health)
-        .route("/metrics", get(page).with_state(metrics));
+        .with_state(health.clone())
+        .route("/metrics", get(page).with_state((metrics, health)));
     axum::serve(door::Door::new(listener), pages).with_graceful_shutdown(stop).await
 }
 
@@ -92,7 +92,12 @@ async fn readiness(State(health): State<Health>) -> Response {
     (status, Json(json!({ "ready": ready, "not_ready": missing }))).into_response()
 }
 
-async fn page(State(metrics): State<Metrics>) -> Response {
+async fn page(State((metrics, health)): State<(Metrics, Health)>) -> Response {
+    let missing = health.missing();
+    for part in Part::ALL {
+        let is_ready = missing.iter().all(|missing| missing.part != part);
+        metrics.ready.with_label_values(&[part.as_str()]).set(is_ready.into());
+    }
     ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.page()).into_response()
 }
 

@@ -75,6 +75,19 @@ async fn many_who_come_at_once_are_all_answered() {
 }
 
 #[tokio::test]
+async fn the_metrics_say_what_is_ready_when_they_are_asked() {
+    let server = server().await;
+    let ready = async |part: &str| {
+        let page = get(&format!("{}/metrics", server.url)).await.2;
+        let line = format!("hark_ready{{part=\"{part}\"}} ");
+        page.lines().find_map(|other| other.strip_prefix(&line).map(str::to_owned)).unwrap()
+    };
+    assert_eq!(ready("nats").await, "0");
+    server.health.set(Part::Nats, Ok(()));
+    assert_eq!((ready("nats").await, ready("ledger").await), ("1".into(), "0".into()));
+}
+
+#[tokio::test]
 async fn is_alive_before_it_is_ready_and_says_what_is_missing() {
     let server = server().await;
     assert_eq!(get(&format!("{}/healthz", server.url)).await.2, "ok");
@@ -124,6 +137,7 @@ async fn names_the_key_when_the_address_is_in_use() {
 #[test]
 fn metrics_page_has_the_names_it_has() {
     let metrics = Metrics::new();
+    metrics.ready.with_label_values(&["nats"]).set(0);
     metrics.source_accepted.with_label_values(&["calls"]).inc();
     metrics.source_unsettled.with_label_values(&["calls"]).set(0);
     metrics.job_ended.with_label_values(&["calls", "completed"]).inc();
