@@ -186,12 +186,15 @@ fn accepted(schema: &Schema, document: &Document<'_>, report: &mut Report<'_>) -
                     format!("{table_name:?} is a table; write [{table_name}]"),
                 );
             }
-            _ if schema.is_array(table_name) => {
-                report.mistake_at(
-                    place,
-                    table_name,
-                    format!("there may be several of {table_name:?}; write [[{table_name}]]"),
-                );
+            value if schema.is_array(table_name) => {
+                let text = format!("there may be several of {table_name:?}; write [[{table_name}]]");
+                report.mistake_at(place.clone(), table_name, text);
+                // One that lacks a pair of brackets is there all the same, and may have mistakes of its own.
+                if let DeValue::Table(table) = value {
+                    let path = format!("{table_name}.0");
+                    let element = accepted_element(schema, table_name, &path, &place, table, report);
+                    good.insert(table_name.to_owned(), Value::from(vec![Value::from(element)]));
+                }
             }
             DeValue::Table(_) | DeValue::Array(_) => {
                 let hint = suggestion(table_name, &schema.tables());

@@ -1,6 +1,6 @@
 //! The listing as people see it.
 
-use super::{mistake, mistakes};
+use super::{inspect, mistake, mistakes};
 use crate::config::schema::Schema;
 use figment::value::Value;
 
@@ -37,6 +37,22 @@ fn what_the_parser_cannot_know_is_said_beside_its_words() {
     let pasted = mistake("[log]\nlevel = “info”\n");
     assert!(pasted.starts_with("harkd.toml:2:9: "), "{pasted}");
     assert!(pasted.ends_with("; “ is no quotation mark here, write \""), "{pasted}");
+}
+
+#[test]
+fn an_element_without_its_second_brackets_is_looked_at_as_well() {
+    let inspection =
+        inspect("[source]\nname = \"calls\"\nkind = \"directory\"\npath = \"/srv\"\nsetle = \"2s\"\n");
+    let lines: Vec<String> =
+        inspection.mistakes.lines().map(|(place, text)| format!("{place}: {text}")).collect();
+    assert_eq!(
+        lines,
+        [
+            "harkd.toml:1:2: there may be several of \"source\"; write [[source]]",
+            "harkd.toml:5:1: unknown key \"setle\" in [[source]]; did you mean \"settle\"?"
+        ]
+    );
+    assert!(!inspection.config.warnings().iter().any(|warning| warning.contains("there is no [[source]]")));
 }
 
 #[test]
