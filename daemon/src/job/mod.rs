@@ -10,19 +10,19 @@ mod history;
 pub mod lane;
 pub mod ledger;
 pub mod machine;
+mod origin;
+mod state;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hark_sdk::event::{Engine, Fault, Recording, Segment};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+pub use self::origin::{FileIdentity, Origin};
+pub use self::state::{Duty, State};
 
 /// What the ledger holds of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,185 +150,6 @@ pub struct Ticket {
     pub place: String,
 }
 
-/// Where the bytes of a recording are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Origin {
-    /// A file of the operator's, with the identity that it had when it was hashed.
-    File {
-        /// Absolute; bytes, not text.
-        #[serde(with = "raw_path")]
-        path: PathBuf,
-        /// As `stat` told.
-        identity: FileIdentity,
-    },
-    /// Bytes that came in a message, under this name in the state directory's spool.
-    Spool {
-        /// File name below `spool/`.
-        file: String,
-    },
-    /// The service fetches it itself.
-    Url {
-        /// With its query: a secret of the sender's, never in an event or a log.
-        url: String,
-    },
-    /// Nothing to fetch: the input was refused at the door.
-    Nothing,
-}
-
-/// Quick identity of a file: equal means "the same bytes" for all purposes but paying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FileIdentity {
-    /// Device.
-    pub dev: u64,
-    /// Inode.
-    pub inode: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Nanoseconds since the epoch.
-    pub mtime_ns: i64,
-}
-
-/// Where a job stands. Each state names what is owed next ([`State::duty`]).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum State {
-    /// In the ledger; nobody has looked inside yet.
-    Accepted,
-    /// Waits for its turn at the service, or for the time of its next try.
-    Queued { plan: Plan },
-    /// Intent on disk: a request that costs may have left.
-    Submitting {
-        plan: Plan,
-        /// Unique name of the uploaded object, by which its task can be told from all others.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        object: Option<String>,
-        /// When the intent was written: the task, if there is one, was made after that.
-        sent_at: Timestamp,
-    },
-    /// Nobody knows whether the service took it; the task list can tell.
-    Reconciling {
-        plan: Plan,
-        object: String,
-        /// How often the list did not have it.
-        absences: u32,
-        /// When the request may have left.
-        sent_at: Timestamp,
-        /// When it was given up: a task that was made later is another's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Timestamp>,
-        /// Why its fate is unknown.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        fault: Option<Fault>,
-    },
-    /// The service has it under this id.
-    Submitted {
-        plan: Plan,
-        task_id: String,
-        submitted_at: Timestamp,
-        /// Warnings that the events have of a result that does not come and will be deleted.
-        #[serde(default, skip_serializing_if = "no_warning")]
-        warned: u32,
-    },
-    /// Recognized and paid; the plugins come next.
-    Heard { plan: Plan, transcript: Transcript },
-    /// The last event is in the outbox.
-    Ended {
-        failed: bool,
-        /// The input itself was bad: a message is terminated, not acknowledged.
-        bad_input: bool,
-    },
-    /// JetStream has the last event; the source has to be told.
-    Stored { failed: bool, bad_input: bool },
-    /// Nothing is owed.
-    Settled { failed: bool },
-}
-
-/// What is owed to a job, and by which lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Duty {
-    /// Probe and plan it.
-    Prepare,
-    /// Send it to `flash`.
-    Flash,
-    /// Upload and submit it to `filetrans`.
-    Submit,
-    /// Ask the task list what became of the request.
-    Reconcile,
-    /// Query its task, fetch its result.
-    Follow,
-    /// Give it to the plugins, then write its last events.
-    Pipe,
-    /// The outbox has its last event.
-    Publish,
-    /// Acknowledge, move or delete its source.
-    Settle,
-    /// Nothing.
-    Nothing,
-}
-
-impl Duty {
-    /// Every duty, for gauges and wakers.
-    pub const ALL: [Duty; 9] = [
-        Duty::Prepare,
-        Duty::Flash,
-        Duty::Submit,
-        Duty::Reconcile,
-        Duty::Follow,
-        Duty::Pipe,
-        Duty::Publish,
-        Duty::Settle,
-        Duty::Nothing,
-    ];
-
-    /// The word in the ledger's `duty` column and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Duty::Prepare => "prepare",
-            Duty::Flash => "flash",
-            Duty::Submit => "submit",
-            Duty::Reconcile => "reconcile",
-            Duty::Follow => "follow",
-            Duty::Pipe => "pipe",
-            Duty::Publish => "publish",
-            Duty::Settle => "settle",
-            Duty::Nothing => "nothing",
-        }
-    }
-}
-
-impl State {
-    /// What is owed to a job in this state.
-    pub fn duty(&self) -> Duty {
-        match self {
-            State::Accepted => Duty::Prepare,
-            // A request that was cut off by a crash is told so at start (`Fact::Restarted`); until then its sender owns it.
-            State::Queued { plan } | State::Submitting { plan, .. } => match plan.engine {
-                Engine::Flash => Duty::Flash,
-                Engine::Filetrans => Duty::Submit,
-            },
-            State::Reconciling { .. } => Duty::Reconcile,
-            State::Submitted { .. } => Duty::Follow,
-            State::Heard { .. } => Duty::Pipe,
-            State::Ended { .. } => Duty::Publish,
-            State::Stored { .. } => Duty::Settle,
-            State::Settled { .. } => Duty::Nothing,
-        }
-    }
-
-    /// The plan, while there is one.
-    pub fn plan(&self) -> Option<&Plan> {
-        match self {
-            State::Queued { plan }
-            | State::Submitting { plan, .. }
-            | State::Reconciling { plan, .. }
-            | State::Submitted { plan, .. }
-            | State::Heard { plan, .. } => Some(plan),
-            State::Accepted | State::Ended { .. } | State::Stored { .. } | State::Settled { .. } => None,
-        }
-    }
-}
-
 /// How a recording reaches the service; made by `recognize::route`, carried out as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -400,33 +221,4 @@ pub enum Consequence {
     Hold { after: Duration, announce: bool },
     /// The request may have been taken and charged.
     Unknown,
-}
-
-/// A path's bytes in JSON: a string where they are UTF-8, else `{"b64": …}`.
-mod raw_path {
-    use super::*;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Text(String),
-        Bytes { b64: String },
-    }
-
-    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        match path.to_str() {
-            Some(text) => Form::Text(text.to_owned()),
-            None => Form::Bytes { b64: STANDARD.encode(path.as_os_str().as_bytes()) },
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(text) => PathBuf::from(text),
-            Form::Bytes { b64 } => {
-                PathBuf::from(OsString::from_vec(STANDARD.decode(b64).map_err(D::Error::custom)?))
-            }
-        })
-    }
 }

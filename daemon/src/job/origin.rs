@@ -1,0 +1,77 @@
+//! Where the bytes of a recording are.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Where the bytes of a recording are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Origin {
+    /// A file of the operator's, with the identity that it had when it was hashed.
+    File {
+        /// Absolute; bytes, not text.
+        #[serde(with = "raw_path")]
+        path: PathBuf,
+        /// As `stat` told.
+        identity: FileIdentity,
+    },
+    /// Bytes that came in a message, under this name in the state directory's spool.
+    Spool {
+        /// File name below `spool/`.
+        file: String,
+    },
+    /// The service fetches it itself.
+    Url {
+        /// With its query: a secret of the sender's, never in an event or a log.
+        url: String,
+    },
+    /// Nothing to fetch: the input was refused at the door.
+    Nothing,
+}
+
+/// Quick identity of a file: equal means "the same bytes" for all purposes but paying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i64,
+}
+
+/// A path's bytes in JSON: a string where they are UTF-8, else `{"b64": …}`.
+mod raw_path {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes { b64: String },
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => Form::Text(text.to_owned()),
+            None => Form::Bytes { b64: STANDARD.encode(path.as_os_str().as_bytes()) },
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => PathBuf::from(text),
+            Form::Bytes { b64 } => {
+                PathBuf::from(OsString::from_vec(STANDARD.decode(b64).map_err(D::Error::custom)?))
+            }
+        })
+    }
+}
