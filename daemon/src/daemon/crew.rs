@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::DaemonError;
-use crate::job::ledger::{Ledger, jobs};
+use crate::job::ledger::{Ledger, due};
 use crate::job::{Duty, Job, lane};
 
 /// What is stopped together, from the front.
@@ -126,7 +126,7 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
 /// what he found out did not come to say so.
 async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
     loop {
-        let due = ledger.read(move |connection| jobs::due(connection, duty, jiff::Timestamp::now(), 1)).await;
+        let due = ledger.read(move |connection| due::due(connection, duty, jiff::Timestamp::now(), 1)).await;
         match due {
             Ok(due) if !due.by_source.is_empty() => {
                 ledger.wake(duty);
@@ -143,6 +143,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::job::ledger::jobs;
     use crate::job::{Delivery, Origin, Plan, State, Transcript};
 
     #[tokio::test]

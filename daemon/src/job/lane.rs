@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span};
 use uuid::Uuid;
 
-use super::ledger::{Ledger, LedgerError, jobs};
+use super::ledger::{Ledger, LedgerError, due, jobs};
 use super::{Duty, Job};
 
 /// What a worker says at its end.
@@ -110,7 +110,7 @@ impl Lane {
         }
         let duty = self.duty;
         let look = move |connection: &Connection| {
-            let due = jobs::due(connection, duty, Timestamp::now(), busy.len() + room)?;
+            let due = due::due(connection, duty, Timestamp::now(), busy.len() + room)?;
             let next = due.next.and_then(|millis| Timestamp::from_millisecond(millis).ok());
             let free = share(due.by_source, &busy, &places, room);
             let mut jobs = Vec::with_capacity(free.len());

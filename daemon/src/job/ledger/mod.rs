@@ -6,6 +6,8 @@
 //! on by itself when there is room. A damaged file is the one thing that is not waited for: it is named, and the daemon ends.
 
 mod admission;
+pub mod due;
+mod error;
 pub mod files;
 pub mod intake;
 pub mod jobs;
@@ -15,6 +17,7 @@ pub mod outbox;
 pub mod retention;
 pub mod tasks;
 mod wal;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -23,136 +26,25 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
+pub use self::error::LedgerError;
+use self::error::is_no_room;
 use self::log::Log;
-use self::open::SCHEMA_VERSION;
+use self::writer::{Pending, Write, write_in_groups};
 use super::Duty;
 
 /// Writes waiting for the writer. Enough to fill a group while the last one is syncing; beyond it, callers wait.
 const WRITE_QUEUE: usize = 1_024;
-
-/// At most this many writes share a commit, so that the first of them is not kept waiting for the last.
-const GROUP: usize = 256;
-
-/// Pause before a group that found no room is tried again: a goal is to resume within 5 s of space.
-const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Pause before a read is tried again that the machine refused (no descriptor, no room for the log's index).
 const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// Pause before the pages are checked again where the machine refused it.
 const CHECK_AGAIN: Duration = Duration::from_secs(60);
-
-/// Why the ledger cannot be opened or used.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The directory or file cannot be made or opened.
-    #[error("opening the ledger {path}: {error}; the state directory must be writable by the daemon's user")]
-    Open { path: PathBuf, error: rusqlite::Error },
-    /// The directory cannot be made.
-    #[error(
-        "making the state directory {path}: {error}; make it writable by the daemon's user, or set state.directory"
-    )]
-    Directory { path: PathBuf, error: std::io::Error },
-    /// The file is damaged. Nothing in it is trusted.
-    #[error(
-        "the ledger {path} is damaged ({finding}); stop harkd, move the file and those beside it (-wal, -shm) away and restore a copy, \
-         or start with an empty one: then files that are still in watched folders are treated as if they had never been seen"
-    )]
-    Corrupt { path: PathBuf, finding: String },
-    /// Another version wrote it.
-    #[error(
-        "the ledger {path} has format {found}, this harkd reads {SCHEMA_VERSION}; use the harkd that wrote it, or a newer one"
-    )]
-    Version { path: PathBuf, found: i64 },
-    /// Another daemon has it.
-    #[error(
-        "the state directory {path} is in use by another harkd; give each daemon its own state.directory"
-    )]
-    InUse { path: PathBuf },
-    /// A statement failed: our bug.
-    #[error("ledger: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The writer has ended.
-    #[error("the ledger is closed")]
-    Closed,
-}
-
-impl LedgerError {
-    /// Names the file where the failure of a statement means that it is damaged: its pages contradict each other, or what we wrote into
-    /// it reads as something else.
-    fn of(connection: &Connection, error: LedgerError) -> LedgerError {
-        match error {
-            LedgerError::Sqlite(error) if is_damage(&error) => LedgerError::Corrupt {
-                path: connection.path().unwrap_or_default().into(),
-                finding: error.to_string(),
-            },
-            error => error,
-        }
-    }
-}
-
-/// A function of a transaction, with the place for its answer.
-trait Write: Send {
-    /// Runs it; may be called again after a group found no room. `true`: keep its effects; `false`: it failed in itself.
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit>;
-    /// Tells the caller, after the commit.
-    fn answer(self: Box<Self>);
-    /// Tells the caller that there was none, and never will be.
-    fn fail(self: Box<Self>, error: LedgerError);
-}
-
-/// Why a group is not on disk.
-#[derive(Debug)]
-enum NoCommit {
-    /// The disk is full, or the file cannot be written now.
-    NoRoom(String),
-    /// The file is damaged.
-    Damaged(String),
-}
-
-impl NoCommit {
-    fn of(error: &rusqlite::Error) -> NoCommit {
-        match is_damage(error) {
-            true => NoCommit::Damaged(error.to_string()),
-            false => NoCommit::NoRoom(error.to_string()),
-        }
-    }
-}
-
-struct Pending<T, F> {
-    write: F,
-    outcome: Option<Result<T, LedgerError>>,
-    answer: oneshot::Sender<Result<T, LedgerError>>,
-}
-
-impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for Pending<T, F> {
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit> {
-        match (self.write)(connection) {
-            Err(LedgerError::Sqlite(error)) if is_no_room(&error) => Err(NoCommit::of(&error)),
-            outcome => {
-                let keep = outcome.is_ok();
-                self.outcome = Some(outcome.map_err(|error| LedgerError::of(connection, error)));
-                Ok(keep)
-            }
-        }
-    }
-
-    fn answer(self: Box<Self>) {
-        if let Some(outcome) = self.outcome {
-            // Nobody waits for the answer any more: the write stands all the same.
-            let _ = self.answer.send(outcome);
-        }
-    }
-
-    fn fail(self: Box<Self>, error: LedgerError) {
-        let _ = self.answer.send(Err(error));
-    }
-}
 
 /// The handle; clones share the same file.
 #[derive(Clone)]
@@ -245,8 +137,7 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let pending = Pending { write, outcome: None, answer };
+        let (pending, answered) = Pending::new(write);
         self.writes.send(Box::new(pending)).await.map_err(|_| LedgerError::Closed)?;
         answered.await.map_err(|_| LedgerError::Closed)?
     }
@@ -321,94 +212,6 @@ impl Ledger {
     pub fn room(&self) -> watch::Receiver<Result<(), String>> {
         self.room.clone()
     }
-}
-
-fn write_in_groups(
-    connection: &Connection,
-    mut queue: mpsc::Receiver<Box<dyn Write>>,
-    room: &watch::Sender<Result<(), String>>,
-    mut log: Log,
-) {
-    while let Some(first) = log.empty_until(connection, &mut queue) {
-        let mut group = vec![first];
-        while group.len() < GROUP {
-            let Ok(write) = queue.try_recv() else { break };
-            group.push(write);
-        }
-        let damage = loop {
-            let reason = match commit(connection, &mut group) {
-                Ok(()) => break None,
-                Err(NoCommit::Damaged(finding)) => break Some(finding),
-                Err(NoCommit::NoRoom(reason)) => reason,
-            };
-            let _ = connection.execute_batch("ROLLBACK");
-            // The log may be what takes the room; what is in it twice is once in the file.
-            let _ = open::fold(connection);
-            if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {
-                error!(
-                    reason,
-                    "the ledger cannot be written and sources wait; make room on the disk of state.directory, or mend it"
-                );
-            }
-            thread::sleep(NO_ROOM_PAUSE);
-        };
-        if let Some(finding) = damage {
-            let path: PathBuf = connection.path().unwrap_or_default().into();
-            for write in group {
-                write.fail(LedgerError::Corrupt { path: path.clone(), finding: finding.clone() });
-            }
-            // Whoever writes next finds the ledger closed.
-            return;
-        }
-        if room.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err()) {
-            info!("the ledger can be written again");
-        }
-        group.into_iter().for_each(Write::answer);
-    }
-}
-
-/// Runs a group in one transaction. A write that fails in itself is undone alone.
-fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), NoCommit> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    // Whatever stops the frame around the writes (a full disk, a lost file) concerns the group as a whole, and but for damage waiting
-    // is all that can be done about it without losing a write.
-    let frame = |sql: &str| run(sql).map_err(|error: rusqlite::Error| NoCommit::of(&error));
-    frame("BEGIN IMMEDIATE")?;
-    for write in group {
-        frame("SAVEPOINT one")?;
-        if !write.run(connection)? {
-            frame("ROLLBACK TO one")?;
-        }
-        frame("RELEASE one")?;
-    }
-    frame("COMMIT")
-}
-
-/// Errors that pass when the disk or the file system does again.
-fn is_no_room(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::ReadOnly
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::CannotOpen
-        )
-    )
-}
-
-/// Errors that say that the file does not hold what was written.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-        || matches!(
-            error,
-            FromSqlConversionFailure(..)
-                | IntegralValueOutOfRange(..)
-                | InvalidColumnType(..)
-                | Utf8Error(..)
-        )
 }
 
 /// Whether the pages were checked; they were not if `stop` came first.

@@ -14,7 +14,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tracing::error;
 
-use super::{LedgerError, NO_ROOM_PAUSE, is_damage, is_no_room, wal};
+use super::error::{is_damage, is_no_room};
+use super::writer::NO_ROOM_PAUSE;
+use super::{LedgerError, wal};
 use crate::os;
 
 /// A format of the file that this program reads; another one is refused, never guessed at.

@@ -14,7 +14,7 @@ use super::Surroundings;
 use super::ask::{Asked, Misses, SoFar};
 use super::downtime::Downtime;
 use super::survey::{self, Listing, Survey};
-use crate::job::ledger::{LedgerError, jobs};
+use crate::job::ledger::{LedgerError, due, jobs};
 use crate::job::machine::Fact;
 use crate::job::{Duty, State};
 use crate::recognize::expiry::{self, rough};
@@ -183,7 +183,7 @@ impl Round {
 /// Tasks of the ledger that are not followed yet.
 fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
     let mut found = Vec::new();
-    for id in jobs::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
+    for id in due::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
         if !known.contains(&id)
             && let Some(job) = jobs::find(connection, id)?
         {

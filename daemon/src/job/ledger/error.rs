@@ -1,0 +1,83 @@
+//! What can be wrong with the ledger, and what SQLite's errors mean.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::open::SCHEMA_VERSION;
+
+/// Why the ledger cannot be opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The directory or file cannot be made or opened.
+    #[error("opening the ledger {path}: {error}; the state directory must be writable by the daemon's user")]
+    Open { path: PathBuf, error: rusqlite::Error },
+    /// The directory cannot be made.
+    #[error(
+        "making the state directory {path}: {error}; make it writable by the daemon's user, or set state.directory"
+    )]
+    Directory { path: PathBuf, error: std::io::Error },
+    /// The file is damaged. Nothing in it is trusted.
+    #[error(
+        "the ledger {path} is damaged ({finding}); stop harkd, move the file and those beside it (-wal, -shm) away and restore a copy, \
+         or start with an empty one: then files that are still in watched folders are treated as if they had never been seen"
+    )]
+    Corrupt { path: PathBuf, finding: String },
+    /// Another version wrote it.
+    #[error(
+        "the ledger {path} has format {found}, this harkd reads {SCHEMA_VERSION}; use the harkd that wrote it, or a newer one"
+    )]
+    Version { path: PathBuf, found: i64 },
+    /// Another daemon has it.
+    #[error(
+        "the state directory {path} is in use by another harkd; give each daemon its own state.directory"
+    )]
+    InUse { path: PathBuf },
+    /// A statement failed: our bug.
+    #[error("ledger: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The writer has ended.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl LedgerError {
+    /// Names the file where the failure of a statement means that it is damaged: its pages contradict each other, or what we wrote into
+    /// it reads as something else.
+    pub(super) fn of(connection: &Connection, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Sqlite(error) if is_damage(&error) => LedgerError::Corrupt {
+                path: connection.path().unwrap_or_default().into(),
+                finding: error.to_string(),
+            },
+            error => error,
+        }
+    }
+}
+
+/// Errors that pass when the disk or the file system does again.
+pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::CannotOpen
+        )
+    )
+}
+
+/// Errors that say that the file does not hold what was written.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            error,
+            FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..)
+        )
+}
