@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
-use crate::job::{Delivery, Job, Origin, State};
+use crate::job::{Delivery, Job, Origin, Plan, State};
 use crate::recognize::{SubmitRequest, Tries};
 
 /// An account may be held for days while a submit waits for its turn. The service keeps an upload for 48 h, and a task whose file is gone
@@ -34,34 +34,7 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     }
     let Some(job) = around.as_it_stands(job).await? else { return Ok(()) };
     let State::Queued { plan } = &job.state else { return Ok(()) };
-    let (file_url, object) = match (&plan.delivery, &job.origin) {
-        (Delivery::Url, Origin::Url { url }) => (url.clone(), None),
-        _ => {
-            // Unique over tries, those that a kill cut short included: a task of the list can be told to be this one's, and the storage
-            // refuses a name that it has.
-            let extension = job.recording.format.as_deref().unwrap_or("bin");
-            let object = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
-            let content = match around.content(&job).await {
-                Ok(content) => content,
-                Err(unopened) => return around.not_opened(&job, unopened).await,
-            };
-            let uploaded = tokio::select! {
-                uploaded = around.recognizer.upload(&plan.model, content, &object) => uploaded,
-                // An upload costs nothing; the next start makes another.
-                () = around.stop.cancelled() => return Ok(()),
-            };
-            match uploaded {
-                Ok(url) => (url, Some(object)),
-                Err(error) => {
-                    warn!(job = %job.id, attempt = job.attempts + 1, %error, "the upload failed");
-                    let failure = error.into_failure(Tries::of(&job)).unpaid();
-                    return around
-                        .advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 })
-                        .await;
-                }
-            }
-        }
-    };
+    let Some((file_url, object)) = file_url(&job, plan, &around).await? else { return Ok(()) };
     let uploaded = Instant::now();
     let turn = tokio::select! {
         turn = around.recognizer.turn(Engine::Filetrans) => turn,
@@ -102,6 +75,42 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the submit failed");
             let failure = error.into_failure(Tries::of(&job));
             around.advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
+        }
+    }
+}
+
+/// Where the service finds the audio, and the name of the object where it was uploaded for that. `None`: nowhere for now.
+async fn file_url(
+    job: &Job,
+    plan: &Plan,
+    around: &Surroundings,
+) -> Result<Option<(String, Option<String>)>, LedgerError> {
+    if let (Delivery::Url, Origin::Url { url }) = (&plan.delivery, &job.origin) {
+        return Ok(Some((url.clone(), None)));
+    }
+    // Unique over tries, those that a kill cut short included: a task of the list can be told to be this one's, and the storage refuses a
+    // name that it has.
+    let extension = job.recording.format.as_deref().unwrap_or("bin");
+    let object = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
+    let content = match around.content(job).await {
+        Ok(content) => content,
+        Err(unopened) => {
+            around.not_opened(job, unopened).await?;
+            return Ok(None);
+        }
+    };
+    let uploaded = tokio::select! {
+        uploaded = around.recognizer.upload(&plan.model, content, &object) => uploaded,
+        // An upload costs nothing; the next start makes another.
+        () = around.stop.cancelled() => return Ok(None),
+    };
+    match uploaded {
+        Ok(url) => Ok(Some((url, Some(object)))),
+        Err(error) => {
+            warn!(job = %job.id, attempt = job.attempts + 1, %error, "the upload failed");
+            let failure = error.into_failure(Tries::of(job)).unpaid();
+            around.advance(job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await?;
+            Ok(None)
         }
     }
 }
