@@ -14,6 +14,7 @@ mod process;
 mod status;
 mod strikes;
 mod surroundings;
+mod trial;
 mod verify;
 mod wire;
 
@@ -32,10 +33,11 @@ use crate::http::metrics::Metrics;
 use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
 use process::Launch;
 
-pub use inspect::{Trial, inspect, trial};
+pub use inspect::inspect;
 pub use process::LoadError;
 pub use status::{Enabled, PluginState, PluginStatus};
 pub use surroundings::Surroundings;
+pub use trial::{Trial, trial};
 pub use wire::Description;
 
 /// What plugins said about partials waits here until the daemon takes it; a plugin that says more loses it.
