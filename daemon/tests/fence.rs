@@ -25,6 +25,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+const POLICY: Policy = Policy { ambiguous_retries: 0, price: 0.0 };
+
 /// As much of a daemon as has a part in this.
 struct Daemon {
     ledger: Ledger,
@@ -81,6 +83,38 @@ impl Line {
     }
 }
 
+impl Daemon {
+    /// Takes a job in whose events wait: its beginning, its submit, and its end.
+    async fn has_three_events_of(&self, job: &Job) {
+        let mut taken = job.clone();
+        self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
+        let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
+        let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
+        for fact in [
+            Fact::Prepared { recording, plan },
+            Fact::Sending { object: None },
+            Fact::Taken { task_id: None },
+            Fact::Restarted,
+        ] {
+            self.ledger.advance(job.id, fact, POLICY).await.unwrap();
+        }
+        assert_eq!(self.ledger.read(outbox::count).await.unwrap(), 3);
+        assert_eq!(self.claims.write(job).await.unwrap(), Standing::Ours);
+    }
+
+    fn outbox(&self, client: async_nats::Client) -> Outbox {
+        let (ledger, claims) = (self.ledger.clone(), self.claims.clone());
+        Outbox::new(ledger, claims, client, Nats::default(), POLICY, Metrics::new(), watch::channel(Ok(())).0)
+    }
+
+    async fn has_nothing_more_to_say(&self) {
+        wait_until("the former owner to have nothing more to say", CEILING, async || {
+            self.ledger.read(outbox::count).await.unwrap() == 0
+        })
+        .await;
+    }
+}
+
 /// As if the message had been delivered to `owner`, and its job's owner so far been given up.
 async fn give_claim(nats: &NatsServer, job: &Job, owner: &Daemon) {
     let bucket = jetstream::new(nats.client().await).get_key_value("HARK_JOBS").await.unwrap();
@@ -96,38 +130,18 @@ async fn a_daemon_that_stands_still_while_it_looks_does_not_go_on_behind_the_new
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let mut job = job();
     // Three events wait; the first is stored, and its acknowledgement was lost.
-    let policy = Policy { ambiguous_retries: 0, price: 0.0 };
-    let mut taken = job.clone();
-    former.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
-    let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
-    let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
-    for fact in [
-        Fact::Prepared { recording, plan },
-        Fact::Sending { object: None },
-        Fact::Taken { task_id: None },
-        Fact::Restarted,
-    ] {
-        former.ledger.advance(job.id, fact, policy).await.unwrap();
-    }
-    assert_eq!(former.ledger.read(outbox::count).await.unwrap(), 3);
-    assert_eq!(former.claims.write(&job).await.unwrap(), Standing::Ours);
+    former.has_three_events_of(&job).await;
     assert_eq!(former.fence.clone().step_in(job.clone()).await.unwrap().sequence, 1);
 
     let line = Line::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
     let (client, stop) = (async_nats::connect(&line.url).await.unwrap(), CancellationToken::new());
-    let (ledger, claims) = (former.ledger.clone(), former.claims.clone());
-    let (ready, _heard) = watch::channel(Ok(()));
-    let outbox = Outbox::new(ledger, claims, client, Nats::default(), policy, Metrics::new(), ready);
-    let running = tokio::spawn(outbox.run(stop.clone()));
+    let running = tokio::spawn(former.outbox(client).run(stop.clone()));
     line.stands_still.notified().await;
     give_claim(&nats, &job, &owner).await;
     job.attempts = 1;
     assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, 2);
     line.goes_on.notify_one();
-    wait_until("the former owner to have nothing more to say", CEILING, async || {
-        former.ledger.read(outbox::count).await.unwrap() == 0
-    })
-    .await;
+    former.has_nothing_more_to_say().await;
     stop.cancel();
     running.await.unwrap().unwrap();
     let stream = jetstream::new(nats.client().await).get_stream("HARK_EVENTS").await.unwrap();
@@ -148,4 +162,32 @@ async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
     let stream = context.get_stream("HARK_EVENTS").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 1);
     assert_eq!(owner.fence.step_in(job).await.unwrap().sequence, 2, "the owner goes on");
+}
+
+#[tokio::test]
+async fn a_daemon_whose_claim_a_lost_bucket_gave_back_says_nothing_behind_the_new_owner() {
+    let nats = NatsServer::start().await;
+    let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
+    let job = job();
+    former.has_three_events_of(&job).await;
+    give_claim(&nats, &job, &owner).await;
+    for sequence in 1..=2 {
+        assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, sequence);
+    }
+    // The bucket is gone, and the former owner the first to tell the new one of the job.
+    let context = jetstream::new(nats.client().await);
+    context.delete_stream("KV_HARK_JOBS").await.unwrap();
+    wait_until("the new bucket to hear of the job", CEILING, async || {
+        matches!(former.claims.write(&job).await, Ok(Standing::Ours))
+    })
+    .await;
+
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(former.outbox(nats.client().await).run(stop.clone()));
+    former.has_nothing_more_to_say().await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let stream = context.get_stream("HARK_EVENTS").await.unwrap();
+    assert_eq!(stream.cached_info().state.messages, 2, "the new owner's event is the last one");
+    assert!(former.ledger.find(job.id).await.unwrap().is_none(), "the job is the new owner's");
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hark_sdk::event::Event;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -153,6 +153,15 @@ pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
     Ok(connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
         .query_row([id], |row| row.get(0))?)
+}
+
+/// The time of an event of a job that waits.
+///
+/// # Errors
+/// When the query fails.
+pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<String>, LedgerError> {
+    let query = "SELECT time FROM outbox INDEXED BY outbox_by_job WHERE job = ?1 AND sequence = ?2";
+    Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
 }
 
 /// How many rows wait.

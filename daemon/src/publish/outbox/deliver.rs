@@ -7,6 +7,7 @@ use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishEr
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
+use hark_sdk::event::Kind;
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::{debug, trace, warn};
@@ -60,11 +61,11 @@ impl Outbox {
                         self.say_ready();
                         return Ok((row, Delivered::Gone));
                     }
-                    Last::Event { sequence, stream_seq } if sequence >= row.sequence => {
+                    Last::Event(last) if last.sequence >= row.sequence => {
                         self.say_ready();
-                        return Ok((row, Delivered::Stored(stream_seq)));
+                        return Ok((row, Delivered::Stored(last.stream_seq)));
                     }
-                    Last::Event { stream_seq: found, .. } => {
+                    Last::Event(Stored { stream_seq: found, .. }) => {
                         // The same place again: the server is not done with what it told us; asking at once would spin.
                         if found != expected {
                             debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
@@ -220,6 +221,7 @@ impl Outbox {
             Ok(last) => last,
             Err(reason) => return Ok(Last::Untold(reason)),
         };
+        let (id, job_id, sequence) = (row.id, row.job, last.sequence);
         let look = self.looks.acquire().await;
         let found = self.ledger.find(row.job).await?;
         drop(look);
@@ -232,16 +234,28 @@ impl Outbox {
             }
             Err(unconfirmed) => return Ok(Last::Untold(unconfirmed.to_string())),
         }
-        let id = row.id;
-        // Ours again, after another daemon had it: the rows of the first time are gone.
         let look = self.looks.acquire().await;
-        let waits = self.ledger.read(move |connection| outbox::waits(connection, id)).await?;
+        let (waits, time) = self
+            .ledger
+            .read(move |connection| {
+                Ok((outbox::waits(connection, id)?, outbox::time_of(connection, job_id, sequence)?))
+            })
+            .await?;
         drop(look);
-        Ok(if waits { last } else { Last::Lost })
+        // Ours again, after another daemon had it: the rows of the first time are gone.
+        if !waits {
+            return Ok(Last::Lost);
+        }
+        // A bucket that was lost, or is told by us again, does not know of another daemon that went on with a message's job. The stream does.
+        if job.ticket.is_some() && last.is_anothers(row, time.as_deref()) {
+            self.claims.let_go(job.id).await?;
+            return Ok(Last::Lost);
+        }
+        Ok(Last::Event(last))
     }
 
     /// The job's last event in the stream, whosever the job is.
-    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Last, String> {
+    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
         #[derive(Deserialize)]
         struct Numbered {
             sequence: Option<u64>,
@@ -251,14 +265,21 @@ impl Outbox {
                 let body: Numbered = serde_json::from_slice(&message.payload)
                     .map_err(|error| format!("a stored event on {of_job} is not ours: {error}"))?;
                 if let Some(sequence) = body.sequence {
-                    return Ok(Last::Event { sequence, stream_seq: message.sequence });
+                    let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
+                    let kind = header("ce-type").and_then(|kind| kind.parse::<Kind>().ok());
+                    return Ok(Stored {
+                        sequence,
+                        stream_seq: message.sequence,
+                        time: header("ce-time").map(str::to_owned),
+                        is_end: kind.is_some_and(|kind| kind.is_last()),
+                    });
                 }
                 // The stream took partials once: what is stored in order stands among them, and the next event after them.
                 let told = told(stream, of_job).await?;
-                Ok(Last::Event { sequence: told.sequence, stream_seq: told.stream_seq })
+                Ok(Stored { sequence: told.sequence, stream_seq: told.stream_seq, ..Stored::default() })
             }
             Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(Last::Event { sequence: 0, stream_seq: 0 }),
+                LastRawMessageErrorKind::NoMessageFound => Ok(Stored::default()),
                 _ => Err(error.to_string()),
             },
         }
@@ -304,10 +325,33 @@ enum Refusal {
 
 /// The last event that the stream has of a job.
 enum Last {
-    /// Both are 0 where there is none.
-    Event { sequence: u64, stream_seq: u64 },
+    Event(Stored),
     /// The job is no longer ours: the events may be another daemon's, and the row is gone.
     Lost,
     /// Nobody could tell now.
     Untold(String),
+}
+
+/// The last event of a job in the stream; all of it is nothing where there is none.
+#[derive(Default)]
+struct Stored {
+    sequence: u64,
+    stream_seq: u64,
+    /// As its header tells it.
+    time: Option<String>,
+    /// Nothing follows it.
+    is_end: bool,
+}
+
+impl Stored {
+    /// Whether another daemon has stored it, as seen by `row`, which is not stored yet; `time`: of our own event of this number, if it
+    /// waits as well. What we have stored of a job waits until the ledger knows of it, and its events go one after the other: so with the
+    /// number of `row`, or a higher one, ours would wait.
+    fn is_anothers(&self, row: &Row, time: Option<&str>) -> bool {
+        match (&self.time, time) {
+            (Some(theirs), Some(ours)) => theirs != ours,
+            (Some(_), None) => self.is_end || self.sequence >= row.sequence,
+            (None, _) => false,
+        }
+    }
 }
