@@ -1,6 +1,7 @@
 //! One is killed, and so was the bucket of claims.
 
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
 
 use crate::support::{CEILING, Emulator, Heard, NatsServer, wait_until, wav};
 use crate::{FILETRANS, claims, daemon, is_marked, jobs, nothing_waits, put, taken};
@@ -46,4 +47,38 @@ pub(crate) async fn a_message_of_which_a_lost_bucket_told_is_marked() {
     let again: Vec<Heard> = events.into_iter().filter(|event| event.job() != submitted.job()).collect();
     assert_eq!(again.last().unwrap().kind(), "job.completed");
     assert!(is_marked(&again), "it was paid twice");
+}
+
+/// One was stopped with a message before it. The other one had it meanwhile, and what it said of it is lost.
+pub(crate) async fn a_message_that_was_done_while_a_daemon_stood_still_is_not_heard_again() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut one = daemon(&nats, &service).start().await;
+    let context = jetstream::new(nats.client().await);
+    let asks = async || {
+        let consumer =
+            context.get_consumer_from_stream::<pull::Config, _, _>("hark_inbox", "HARK_AUDIO").await;
+        consumer.unwrap().cached_info().num_waiting > 0
+    };
+    wait_until("it to stand still while it asks", CEILING, async || {
+        one.process().pause();
+        let is_asking = asks().await;
+        if !is_asking {
+            one.process().resume();
+        }
+        is_asking
+    })
+    .await;
+    put(&nats, "call", wav(1.0, 1)).await;
+    let mut two = daemon(&nats, &service).start().await;
+    nothing_waits(&nats).await;
+    two.kill();
+    context.delete_stream("KV_HARK_JOBS").await.unwrap();
+    one.process().resume();
+    wait_until("it to look at the message", CEILING, async || {
+        one.log().contains("done by another daemon meanwhile")
+    })
+    .await;
+    assert_eq!(jobs(&mut one).await.len(), 1);
+    assert_eq!(taken(&service, "flash"), 1);
 }

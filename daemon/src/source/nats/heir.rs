@@ -14,7 +14,7 @@ const PATIENT: i64 = 2;
 impl Subject {
     /// The claim as the message's that waits for it, if the one that it was made for is not in the stream any more.
     pub(super) async fn inherit(&self, ticket: &Ticket, delivery: i64, claim: &Claim) -> Option<Claim> {
-        if delivery <= PATIENT || !self.is_gone(claim).await {
+        if delivery <= PATIENT || !self.is_gone(claim.sequence()?, &claim.place).await {
             return None;
         }
         match self.claims.inherit(ticket, delivery, claim).await {
@@ -30,12 +30,11 @@ impl Subject {
         }
     }
 
-    /// Where nobody can tell, it is there.
-    async fn is_gone(&self, claim: &Claim) -> bool {
-        let Some(sequence) = claim.sequence() else { return false };
+    /// Whether a message is not in the stream any more. Where nobody can tell, it is there.
+    pub(super) async fn is_gone(&self, sequence: u64, place: &str) -> bool {
         let Ok(stream) = self.context.get_stream_no_info(&self.stream.name).await else { return false };
         match stream.get_raw_message(sequence).await {
-            Ok(message) => self.place(sequence, message.time.unix_timestamp_nanos()) != claim.place,
+            Ok(message) => self.place(sequence, message.time.unix_timestamp_nanos()) != place,
             Err(error) => error.kind() == RawMessageErrorKind::NoMessageFound,
         }
     }

@@ -152,7 +152,7 @@ impl Subject {
                     took_any = true;
                     let read = message::read(message.headers.as_ref(), &message.payload);
                     let begin = Instant::now();
-                    let taken = self.take(message, read, watching).await;
+                    let taken = self.take(message, read, pull.asked_at(), watching).await;
                     flow.took(begin.elapsed());
                     match taken {
                         Ok(()) => flow.taken(),

@@ -32,7 +32,7 @@ pub(super) struct Pull<'a> {
     context: Context,
     messages: Subscriber,
     left: usize,
-    late: Instant,
+    asked_at: Instant,
     refusals: Receiver<String>,
     /// How the subject of the request ends in the server's words.
     named: String,
@@ -62,9 +62,14 @@ impl<'a> Pull<'a> {
         let refusals = refusals.listen();
         let info = consumer.cached_info();
         let named = format!(".CONSUMER.MSG.NEXT.{}.{}\"", info.stream_name, info.name);
+        let asked_at = Instant::now();
         consumer.request_batch(request, inbox).await.map_err(|error| error.to_string())?;
-        let late = Instant::now() + EXPIRES + LATE;
-        Ok(Pull { consumer, context, messages: subscriber, left: messages, late, refusals, named })
+        Ok(Pull { consumer, context, messages: subscriber, left: messages, asked_at, refusals, named })
+    }
+
+    /// No message of it was sent before.
+    pub(super) fn asked_at(&self) -> std::time::Instant {
+        self.asked_at.into_std()
     }
 
     /// The next message, or the server's words where it gives none; nothing when the request is over.
@@ -77,7 +82,7 @@ impl<'a> Pull<'a> {
             biased;
             message = self.messages.next() => message?,
             refusal = named(&self.named, &mut self.refusals) => return Some(Err(refusal)),
-            () = nothing_is_on_its_way(self.consumer, self.late) => return None,
+            () = nothing_is_on_its_way(self.consumer, self.asked_at + EXPIRES + LATE) => return None,
         };
         match message.status {
             None | Some(StatusCode::OK) => {

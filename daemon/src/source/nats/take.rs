@@ -45,6 +45,8 @@ impl From<LedgerError> for NotTaken {
 struct Delivery {
     sign: Sign,
     published_ns: i128,
+    /// It was not sent before.
+    asked_at: Instant,
     /// See [`Subject::place`].
     place: String,
     /// See [`Subject::intake_key`].
@@ -66,6 +68,14 @@ struct Claimed {
     ticket: Ticket,
 }
 
+impl Delivery {
+    /// Whether it may have lain in this process, or before it, for so long that the server gave it to others: a daemon that was stopped
+    /// finds it when it wakes.
+    fn is_old(&self) -> bool {
+        self.asked_at.elapsed() >= ACK_WAIT
+    }
+}
+
 impl Subject {
     /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
     pub(super) fn place(&self, sequence: u64, published_ns: i128) -> String {
@@ -81,13 +91,25 @@ impl Subject {
         &self,
         message: Message,
         read: (Said, Input),
+        asked_at: Instant,
         watching: &Watching,
     ) -> Result<(), NotTaken> {
-        let Some(delivery) = self.delivery(message, read) else { return Ok(()) };
+        let Some(delivery) = self.delivery(message, read, asked_at) else { return Ok(()) };
         let Delivery { place, sign, .. } = &delivery;
         trace!(source = self.config.name, place, delivery = sign.delivery, "received");
 
         let known = self.known(&delivery.key).await?;
+        if known.is_none()
+            && delivery.is_old()
+            && self.may_be_forgotten(&delivery).await
+            && self.is_gone(sign.sequence, place).await
+        {
+            debug!(
+                source = self.config.name,
+                place, "a message that lay here was done by another daemon meanwhile"
+            );
+            return Ok(());
+        }
         let id = Uuid::now_v7();
         let own_turn = self.claims.enter(id);
         let Claimed { verdict, claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
@@ -127,7 +149,12 @@ impl Subject {
     }
 
     /// `None` for a message of no stream.
-    fn delivery(&self, message: Message, (said, input): (Said, Input)) -> Option<Delivery> {
+    fn delivery(
+        &self,
+        message: Message,
+        (said, input): (Said, Input),
+        asked_at: Instant,
+    ) -> Option<Delivery> {
         let (sequence, delivery, published_ns) = match message.info() {
             Ok(info) => (info.stream_sequence, info.delivered, info.published.unix_timestamp_nanos()),
             Err(error) => {
@@ -140,6 +167,7 @@ impl Subject {
         Some(Delivery {
             sign: Sign { sequence, delivery, acker: Arc::new(acker) },
             published_ns,
+            asked_at,
             key: self.intake_key(said.message_id.as_deref(), &place),
             place,
             contents: Contents { said, input, payload: message.payload },
@@ -179,13 +207,12 @@ impl Subject {
         delivery: Delivery,
         watching: &Watching,
     ) -> Result<(), LedgerError> {
-        let Delivery { sign, published_ns, place, key, contents } = delivery;
+        let may_be_forgotten = self.may_be_forgotten(&delivery).await;
+        let Delivery { sign, place, key, contents, .. } = delivery;
         let (mut job, refusal) = self.job(id, sign.sequence, contents, watching).await?;
         job.ticket = Some(ticket);
-        // Whoever had it before may have paid, and have said so in a bucket that was lost since.
-        job.unsure = refusal.is_none()
-            && sign.delivery > 1
-            && self.claims.is_bucket_after(self.heard_since().max(published_ns)).await;
+        // Whoever had it before may have paid.
+        job.unsure = refusal.is_none() && may_be_forgotten;
         let policy = self.policy;
         self.held.hold(job.id, sign);
         let taken = self
@@ -223,6 +250,12 @@ impl Subject {
                 Ok(())
             }
         }
+    }
+
+    /// Whether others may have had a message, and have said what became of it in a bucket that was lost since.
+    async fn may_be_forgotten(&self, delivery: &Delivery) -> bool {
+        (delivery.sign.delivery > 1 || delivery.is_old())
+            && self.claims.is_bucket_after(self.heard_since().max(delivery.published_ns)).await
     }
 
     /// The job of a message that was here before.

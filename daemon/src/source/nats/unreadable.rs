@@ -1,6 +1,8 @@
 //! Messages whose headers the client cannot read (a name with a space in it, bytes that are no UTF-8): async-nats 0.51 drops the connection
 //! at each delivery, with whatever else was on its way. They are bad input like any other, and get their answer before they come again.
 
+use std::time::Instant;
+
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
@@ -48,6 +50,7 @@ impl Subject {
         };
         let (mut from, mut bytes) = (seen.ack_floor.stream_sequence + 1, 0);
         for _ in 0..MESSAGES {
+            let asked_at = Instant::now();
             let found = match self.stored(from).await {
                 Ok(Some(found)) if found.sequence <= seen.delivered.stream_sequence => found,
                 Ok(_) => return Ok(()),
@@ -68,7 +71,8 @@ impl Subject {
                     "a message has headers that cannot be read; it is refused"
                 );
                 let message = self.as_delivered(&seen.name, &found);
-                if let Err(NotTaken::Ledger(error)) = self.take(message, unreadable(), watching).await {
+                let taken = self.take(message, unreadable(), asked_at, watching).await;
+                if let Err(NotTaken::Ledger(error)) = taken {
                     return Err(error);
                 }
             }
