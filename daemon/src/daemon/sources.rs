@@ -17,7 +17,7 @@ use crate::job::{Job, State};
 use crate::logging::Seldom;
 use crate::publish;
 use crate::source::directory::Directory;
-use crate::source::nats::{self, Claims, Slots, Standing, StepIn, Subject};
+use crate::source::nats::{self, Claims, FindAgain, Slots, Standing, StepIn, Subject};
 use crate::source::url::AllowList;
 
 /// How soon a file is moved or deleted again that could not be.
@@ -63,17 +63,15 @@ impl Sources {
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {
+                    let fence = publish::Fence::new(connection.client.clone(), &config.nats, claims.clone());
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
                         context: async_nats::jetstream::new(connection.client.clone()),
                         refusals: connection.refusals.clone(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
-                        step_in: step_in(publish::Fence::new(
-                            connection.client.clone(),
-                            &config.nats,
-                            claims.clone(),
-                        )),
+                        find_again: find_again(fence.clone()),
+                        step_in: step_in(fence),
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
@@ -172,4 +170,9 @@ impl Sources {
 /// How a source goes on with what another daemon had.
 fn step_in(fence: publish::Fence) -> StepIn {
     Arc::new(move |job| Box::pin(fence.clone().step_in(job)))
+}
+
+/// How it finds a job of which nobody tells any more.
+fn find_again(fence: publish::Fence) -> FindAgain {
+    Arc::new(move |sought| Box::pin(fence.clone().find_again(sought)))
 }

@@ -21,9 +21,9 @@ const TRIES: usize = 64;
 /// Reads and continues what the stream has of a job.
 #[derive(Clone)]
 pub struct Fence {
-    context: Context,
-    nats: Nats,
-    subjects: Subjects,
+    pub(super) context: Context,
+    pub(super) nats: Nats,
+    pub(super) subjects: Subjects,
     claims: Claims,
 }
 

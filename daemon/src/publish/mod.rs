@@ -4,6 +4,7 @@
 mod append;
 mod connect;
 mod fence;
+mod forgotten;
 mod large;
 mod outbox;
 mod partials;

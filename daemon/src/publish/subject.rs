@@ -21,6 +21,11 @@ impl Subjects {
         format!("{}.event.{kind}.{source}.{job}", self.prefix)
     }
 
+    /// The beginnings of a source's jobs.
+    pub fn accepted(&self, source: &str) -> String {
+        format!("{}.event.{}.{source}.*", self.prefix, Kind::JobAccepted)
+    }
+
     /// Everything that is stored of a job.
     pub fn of_job(&self, source: &str, job: Uuid) -> String {
         format!("{}.event.*.*.{source}.{job}", self.prefix)

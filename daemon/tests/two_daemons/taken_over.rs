@@ -17,7 +17,7 @@ async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
         a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
         urls::a_task_of_a_url_is_resumed_by_the_other_daemon(),
         lost_bucket::a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost(),
-        lost_bucket::a_message_of_which_a_lost_bucket_told_is_marked(),
+        lost_bucket::a_job_of_which_a_lost_bucket_told_is_found_again_and_marked(),
         lost_bucket::a_message_that_was_done_while_a_daemon_stood_still_is_not_heard_again(),
         urls::a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
         urls::a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),

@@ -40,7 +40,7 @@ pub(super) struct Claim {
     revision: u64,
     /// As of [`Job::unsure`] and [`Job::inherited`]: why the next request has to be marked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    unsure: bool,
+    pub(super) unsure: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherited: bool,
 }

@@ -40,7 +40,7 @@ use self::held::Held;
 pub use self::held::Slots;
 pub use self::refusals::Refusals;
 pub use self::share::{Claims, Standing};
-pub use self::takeover::{StepIn, Told};
+pub use self::takeover::{FindAgain, Sought, StepIn, Told};
 use super::url::AllowList;
 use crate::config::{Nats, NatsSource};
 use crate::http::metrics::Metrics;
@@ -64,6 +64,7 @@ pub struct Subject {
     ledger: Ledger,
     claims: Claims,
     step_in: StepIn,
+    find_again: FindAgain,
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
@@ -85,6 +86,8 @@ pub struct Surroundings {
     pub claims: Claims,
     /// How a job that another daemon had is gone on with in the stream of events.
     pub step_in: StepIn,
+    /// Where a job is found of which the bucket does not tell any more.
+    pub find_again: FindAgain,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
     pub routes: Vec<String>,
@@ -120,6 +123,7 @@ impl Subject {
             ledger: around.ledger,
             claims: around.claims,
             step_in: around.step_in,
+            find_again: around.find_again,
             state_directory: around.state_directory,
             routes: around.routes,
             allow: around.allow,

@@ -16,6 +16,7 @@ use super::consumer::ACK_WAIT;
 use super::held::Sign;
 use super::message::{Input, Said, bad};
 use super::share::is_settled;
+use super::takeover::Sought;
 use super::{Subject, Unconfirmed, Watching, spool};
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, jobs};
@@ -99,20 +100,20 @@ impl Subject {
         trace!(source = self.config.name, place, delivery = sign.delivery, "received");
 
         let known = self.known(&delivery.key).await?;
-        if known.is_none()
-            && delivery.is_old()
-            && self.may_be_forgotten(&delivery).await
-            && self.is_gone(sign.sequence, place).await
-        {
-            debug!(
-                source = self.config.name,
-                place, "a message that lay here was done by another daemon meanwhile"
-            );
-            return Ok(());
+        let mut former = None;
+        if known.is_none() && self.may_be_forgotten(&delivery).await {
+            if delivery.is_old() && self.is_gone(sign.sequence, place).await {
+                debug!(
+                    source = self.config.name,
+                    place, "a message that lay here was done by another daemon meanwhile"
+                );
+                return Ok(());
+            }
+            former = self.former(&delivery).await;
         }
-        let id = Uuid::now_v7();
+        let id = former.unwrap_or_else(Uuid::now_v7);
         let own_turn = self.claims.enter(id);
-        let Claimed { verdict, claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
+        let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some(job)) => {
                 debug!(job = %job.id, place, "delivered again");
@@ -124,8 +125,12 @@ impl Subject {
                 later(&sign.acker).await;
             }
             (Verdict::Stale, _) => {}
-            (Verdict::New, None) => self.accept(claim.job, ticket, delivery, watching).await?,
-            (Verdict::Mine, None) | (Verdict::TakeOver, _) => {
+            (Verdict::New, None) if former.is_none() => {
+                self.accept(claim.job, ticket, delivery, watching).await?;
+            }
+            (Verdict::New | Verdict::Mine, None) | (Verdict::TakeOver, _) => {
+                // What is left of it does not tell how far it had come.
+                claim.unsure |= verdict == Verdict::New;
                 let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "a message of the same id is being taken in");
@@ -258,6 +263,30 @@ impl Subject {
             && self.claims.is_bucket_after(self.heard_since().max(delivery.published_ns)).await
     }
 
+    /// The job that others made of a message, by its events; where nobody can tell it is made another one.
+    async fn former(&self, delivery: &Delivery) -> Option<Uuid> {
+        let found = (self.find_again)(Sought {
+            source: self.config.name.clone(),
+            uri: self.uri(delivery.sign.sequence),
+            message_id: delivery.contents.said.message_id.clone(),
+            published_ns: delivery.published_ns,
+        });
+        found.await.unwrap_or_else(|reason| {
+            warn!(
+                source = self.config.name,
+                place = delivery.place,
+                reason,
+                "a job that a lost bucket told of is not found in the events"
+            );
+            None
+        })
+    }
+
+    /// What a message's audio is called.
+    fn uri(&self, sequence: u64) -> String {
+        format!("nats:{}/{sequence}", self.stream.name)
+    }
+
     /// The job of a message that was here before.
     async fn known(&self, key: &str) -> Result<Option<Job>, LedgerError> {
         let key = key.to_owned();
@@ -305,7 +334,7 @@ impl Subject {
         watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
         let mut recording = Recording {
-            uri: format!("nats:{}/{sequence}", self.stream.name),
+            uri: self.uri(sequence),
             name: said.name.clone(),
             message_id: said.message_id.clone(),
             ..Recording::default()
