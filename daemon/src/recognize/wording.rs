@@ -10,25 +10,23 @@ pub(super) fn presentable(message: &str) -> String {
 }
 
 fn presentable_word(word: &str) -> String {
-    let mut word = word.to_owned();
+    let mut word = word.replace(char::is_control, "");
     if let Some(scheme) = word.find("://")
         && let Some(query) = word[scheme..].find('?')
     {
         word.truncate(scheme + query);
     }
-    for prefix in ["sk-", "st-"] {
-        if let Some(start) = word.find(prefix) {
-            let key = word[start + 3..]
-                .bytes()
-                .take_while(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(b))
-                .count();
-            // Shorter ones are words ("risk-free"), not keys.
-            if key >= 8 {
-                word.replace_range(start + 3..start + 3 + key, "***");
-            }
+    let mut from = 0;
+    while let Some(found) = ["sk-", "st-"].iter().filter_map(|prefix| word[from..].find(prefix)).min() {
+        let start = from + found + 3;
+        let key =
+            word[start..].bytes().take_while(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(b)).count();
+        from = start;
+        // Shorter ones are words ("risk-free"), not keys; a key may follow them ("task-7:sk-…").
+        if key >= 8 {
+            word.replace_range(start..start + key, "***");
         }
     }
-    word.retain(|c| !c.is_control());
     word
 }
 
@@ -57,6 +55,19 @@ mod tests {
             "{message}"
         );
         assert_eq!(message.chars().count(), 301);
+    }
+
+    #[test]
+    fn every_key_of_a_word_is_hidden() {
+        for (said, shown) in [
+            ("task-7:sk-0123456789abcdef", "task-7:sk-***"),
+            ("sk-0123456789abcdef,sk-fedcba9876543210", "sk-***,sk-***"),
+            ("st-1/sk-0123456789,st-9876543210;best-of", "st-1/sk-***,st-***;best-of"),
+            ("sk-\u{1}0123456789abcdef", "sk-***"),
+            ("sk-", "sk-"),
+        ] {
+            assert_eq!(presentable(said), shown);
+        }
     }
 
     proptest! {
