@@ -7,7 +7,7 @@ use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::answer::{refusal_in, seconds};
+use super::answer::{missing, refusal_in, seconds};
 use super::client::{Client, EVENT_STREAM, JSON};
 use super::error::Error;
 use super::flash::Listener;
@@ -42,6 +42,8 @@ pub(super) struct Heard {
     pub(super) billed_seconds: u64,
     /// `Some` once the service said that it is done; whether it cut the text.
     truncated: Option<bool>,
+    /// Something was said that is not understood.
+    strange: bool,
 }
 
 impl Heard {
@@ -110,7 +112,7 @@ impl Heard {
                 let patience = if self.billed_seconds > 0 { LINGER } else { PATIENCE };
                 // Nothing that comes now matters but the bill; not even that nothing does.
                 let _ = tokio::time::timeout(patience, self.hear_the_rest(&mut response, parser)).await;
-                return Ok(());
+                return self.complete();
             }
             let silence = client.timeouts().silence;
             if heard.elapsed() > silence {
@@ -198,18 +200,17 @@ impl Heard {
     fn take(&mut self, answer: &Value) -> bool {
         self.bill(answer);
         let choice = &answer["output"]["choices"][0];
-        let message = &choice["message"];
+        // Streams of the compatible mode call it so.
+        let message = if choice["message"].is_object() { &choice["message"] } else { &choice["delta"] };
         for annotation in message["annotations"].as_array().into_iter().flatten() {
             let heard =
                 |name: &str| annotation[name].as_str().filter(|value| !value.is_empty()).map(str::to_owned);
             self.language = heard("language").or(self.language.take());
             self.emotion = heard("emotion").or(self.emotion.take());
         }
-        let text = match &message["content"] {
-            Value::String(text) => text.clone(),
-            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-            _ => String::new(),
-        };
+        let text = said(&message["content"]);
+        self.strange |= text.is_none();
+        let text = text.unwrap_or_default();
         // While it runs the reason is null, or the word "null".
         let piece = match choice["finish_reason"].as_str() {
             Some("stop" | "length") => Piece::Last,
@@ -233,6 +234,10 @@ impl Heard {
 
     fn complete(&self) -> Result<(), Error> {
         match self.truncated {
+            // Not a silence: something was said, and is paid for.
+            Some(_) if self.strange && self.text.so_far().is_empty() => {
+                Err(missing("text in its content, which is of an unknown shape"))
+            }
             Some(_) => Ok(()),
             None => Err(Error::unknown(
                 "EndedWithoutStop",
@@ -243,6 +248,9 @@ impl Heard {
 
     pub(super) fn into_transcript(self, duration_ms: Option<u64>) -> Transcript {
         let text = self.text.into_whole();
+        if self.strange {
+            tracing::warn!("a part of an answer was of an unknown shape; its transcript is without it");
+        }
         let segment = Segment {
             channel: 0,
             role: None,
@@ -262,6 +270,28 @@ impl Heard {
             billed_seconds: self.billed_seconds,
         }
     }
+}
+
+/// The text of a message's content: a list of parts, or what would be one of them. `None`: there is something, and no text in it.
+fn said(content: &Value) -> Option<String> {
+    let part = |part: &Value| match part {
+        Value::String(text) => Some(text.clone()),
+        part => match &part["text"] {
+            Value::Null if is_empty(part) || part.get("text").is_some() => Some(String::new()),
+            text => text.as_str().map(str::to_owned),
+        },
+    };
+    let parts = match content {
+        Value::Array(parts) => parts.as_slice(),
+        part => std::slice::from_ref(part),
+    };
+    // A part of another kind beside a text takes nothing away from it.
+    let texts: Vec<String> = parts.iter().filter_map(part).collect();
+    (parts.is_empty() || !texts.is_empty()).then(|| texts.concat())
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// What was asked for as a stream and does not say that it is JSON is read as one.
@@ -288,6 +318,72 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::recognize::Verdict;
+
+    /// What is made of the choices of one stream.
+    fn told(choices: &[Value]) -> Result<String, Error> {
+        let mut answer = Heard::default();
+        for choice in choices {
+            answer.take(&json!({"output": {"choices": [choice]}}));
+        }
+        answer.complete().map(|()| answer.into_transcript(None).text)
+    }
+
+    #[test]
+    fn a_text_is_read_whatever_it_is_wrapped_in() {
+        for content in [
+            json!("so"),
+            json!(["so"]),
+            json!(["s", "o"]),
+            json!({"text": "so"}),
+            json!({"type": "text", "text": "so"}),
+            json!([{"text": "s"}, {"text": null}, {"text": "o"}]),
+            json!([{"audio": "x"}, {"text": "so"}]),
+        ] {
+            for name in ["message", "delta"] {
+                let whole = json!({"finish_reason": "stop", name: {"content": content}});
+                assert_eq!(told(&[whole]).unwrap(), "so", "{content}");
+                let piece = json!({"finish_reason": "null", "message": null, name: {"content": content}});
+                let stop = json!({"finish_reason": "stop", name: {"content": []}});
+                assert_eq!(told(&[piece, stop]).unwrap(), "so", "{content}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_no_silence() {
+        let stop = |content: Value| json!({"finish_reason": "stop", "message": {"content": content}});
+        for nothing in [
+            json!([]),
+            json!(""),
+            json!(null),
+            json!({}),
+            json!([null]),
+            json!([""]),
+            json!([{"text": null}]),
+        ] {
+            assert_eq!(told(&[stop(nothing.clone())]).unwrap(), "", "{nothing}");
+        }
+        assert_eq!(told(&[json!({"finish_reason": "stop"})]).unwrap(), "");
+        for strange in [
+            json!(7),
+            json!([7]),
+            json!([["so"]]),
+            json!({"parts": ["so"]}),
+            json!([{"words": "so"}]),
+            json!([{"text": {"value": "so"}}]),
+        ] {
+            for choices in
+                [vec![stop(strange.clone())], vec![json!({"message": {"content": strange}}), stop(json!([]))]]
+            {
+                let error = told(&choices).unwrap_err();
+                assert!(error.is_unreadable() && error.verdict == Verdict::Unknown, "{strange}: {error}");
+                assert!(!error.fault.message.contains("so"));
+            }
+            // What was understood beside it stands.
+            assert_eq!(told(&[json!({"message": {"content": strange}}), stop(json!("yes"))]).unwrap(), "yes");
+        }
+    }
 
     fn heard(reasons: &[Value]) -> Transcript {
         let mut answer = Heard::default();
