@@ -47,12 +47,21 @@ impl Client {
     }
 
     /// As [`Client::json`], where a code in the answer may be something else's than the call's.
-    pub(crate) async fn value(&self, mut response: Response) -> Result<(Value, HeaderMap), Error> {
+    pub(crate) async fn value(&self, response: Response) -> Result<(Value, HeaderMap), Error> {
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
+        self.whole(response, Vec::new()).await
+    }
+
+    /// As [`Client::value`], of an answer of 2xx whose body has begun with this.
+    pub(crate) async fn whole(
+        &self,
+        mut response: Response,
+        begun: Vec<u8>,
+    ) -> Result<(Value, HeaderMap), Error> {
         let headers = std::mem::take(response.headers_mut());
-        let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
+        let body = self.body(&mut response, begun, MAX_ANSWER_BYTES).await?;
         let answer = json::value(&body)
             .map_err(|error| Error::unreadable(&format!("the service's answer is no JSON: {error}")))?;
         Ok((answer, headers))
@@ -102,9 +111,13 @@ impl Client {
         (body, None)
     }
 
-    /// The whole body of an answer that is no longer than `limit`.
-    pub(crate) async fn body(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, Error> {
-        let mut body = Vec::new();
+    /// The whole body of an answer that has begun with `body` and is no longer than `limit`.
+    pub(crate) async fn body(
+        &self,
+        response: &mut Response,
+        mut body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<u8>, Error> {
         while let Some(chunk) = self.chunk(response).await? {
             if body.len() + chunk.len() > limit {
                 return Err(Error::unreadable(&format!("the service's answer is longer than {limit} bytes")));

@@ -163,7 +163,8 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
             ));
         }
     }
-    let body = tokio::time::timeout(LONGEST_DOWNLOAD, client.body(&mut response, MAX_RESULT_BYTES));
+    let body =
+        tokio::time::timeout(LONGEST_DOWNLOAD, client.body(&mut response, Vec::new(), MAX_RESULT_BYTES));
     let body = body
         .await
         .unwrap_or_else(|_| {

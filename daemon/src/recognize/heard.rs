@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
@@ -22,6 +23,9 @@ const LONGEST_TEXT: usize = 256 << 10;
 
 /// Bytes of a whole stream. The text of five minutes has some kilobytes; a cumulative stream repeats it a thousand times.
 const LONGEST_STREAM: usize = 32 << 20;
+
+/// Blank bytes before a body, after which its label tells what it is.
+const LONGEST_BLANK: usize = 64;
 
 /// After the last event the end of the body follows at once; a service that is cut off before it might take the answer for unheard.
 const LINGER: Duration = Duration::from_millis(50);
@@ -51,14 +55,16 @@ impl Heard {
     pub(super) async fn hear_all(
         &mut self,
         client: &Client,
-        response: Response,
+        mut response: Response,
         streamed: bool,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
-        if is_stream(&response, streamed) {
-            self.read_stream(client, response, listener).await
+        let labelled = says_stream(&response, streamed);
+        let begun = beginning(client, &mut response).await?;
+        if is_stream(first(&begun), labelled) {
+            self.read_stream(client, response, begun, listener).await
         } else {
-            self.read_whole(client, response, listener).await
+            self.read_whole(client, response, begun, listener).await
         }
     }
 
@@ -71,9 +77,10 @@ impl Heard {
         &mut self,
         client: &Client,
         response: Response,
+        begun: Vec<u8>,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
-        let (answer, headers) = client.value(response).await?;
+        let (answer, headers) = client.whole(response, begun).await?;
         self.bill(&answer);
         if let Some(error) = refusal_in(&answer, Some(&headers), None) {
             return Err(client.masked(error));
@@ -87,14 +94,20 @@ impl Heard {
         &mut self,
         client: &Client,
         mut response: Response,
+        begun: Vec<u8>,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
+        let mut begun = Some(Bytes::from(begun));
         let mut parser = Parser::new();
         let mut taken = false;
         let mut left = LONGEST_STREAM;
         let mut heard = Instant::now();
         let broken = loop {
-            let bytes = match client.chunk(&mut response).await {
+            let next = match begun.take() {
+                Some(begun) => Ok(Some(begun)),
+                None => client.chunk(&mut response).await,
+            };
+            let bytes = match next {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -294,8 +307,35 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// What was asked for as a stream and does not say that it is JSON is read as one.
-fn is_stream(response: &Response, streamed: bool) -> bool {
+/// As much of a body as tells its form, and no more: a stream is heard while it comes.
+async fn beginning(client: &Client, response: &mut Response) -> Result<Vec<u8>, Error> {
+    let mut begun = Vec::new();
+    while begun.len() < LONGEST_BLANK && first(&begun).is_none() {
+        match client.chunk(response).await? {
+            Some(bytes) => begun.extend_from_slice(&bytes),
+            None => break,
+        }
+    }
+    Ok(begun)
+}
+
+/// The first byte that is neither white space nor of a byte order mark.
+fn first(body: &[u8]) -> Option<u8> {
+    body.iter().copied().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))
+}
+
+/// Gateways label streams as JSON and the other way round. An object begins with a brace; a stream with a comment or one of its
+/// fields (`data`, `event`, `id`, `retry`), as no JSON does. Anything else is what its label says.
+fn is_stream(first: Option<u8>, labelled: bool) -> bool {
+    match first {
+        Some(b'{') => false,
+        Some(b':' | b'd' | b'e' | b'i' | b'r') => true,
+        _ => labelled,
+    }
+}
+
+/// What was asked for as a stream and does not say that it is JSON says that it is one.
+fn says_stream(response: &Response, streamed: bool) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().trim_start().to_ascii_lowercase();
     content_type.starts_with(EVENT_STREAM) || streamed && !content_type.starts_with(JSON)
@@ -382,6 +422,28 @@ mod tests {
             }
             // What was understood beside it stands.
             assert_eq!(told(&[json!({"message": {"content": strange}}), stop(json!("yes"))]).unwrap(), "yes");
+        }
+    }
+
+    #[test]
+    fn a_body_is_what_it_begins_like_and_else_what_its_label_says() {
+        for (body, stream) in [
+            ("{\"output\":{}}", Some(false)),
+            ("\u{feff} \r\n{", Some(false)),
+            ("data:{}", Some(true)),
+            ("\u{feff}id:1", Some(true)),
+            ("\n\n: working", Some(true)),
+            ("event:result", Some(true)),
+            ("retry:5", Some(true)),
+            ("<html>", None),
+            ("[]", None),
+            ("\u{feff}\n", None),
+            ("", None),
+        ] {
+            for labelled in [true, false] {
+                let is = is_stream(first(body.as_bytes()), labelled);
+                assert_eq!(is, stream.unwrap_or(labelled), "{body}");
+            }
         }
     }
 

@@ -62,6 +62,26 @@ async fn a_stream_is_known_whatever_it_calls_itself() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_not_what_its_label_says_is_read_as_what_it_is() {
+    const PIECE: &str =
+        "data:{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"so \"}]}}]}}\n\n";
+    let json = "content-type: application/json\r\n";
+    let whole = STOP.trim_start_matches("data:").trim_end();
+    for (head, pieces, text) in [
+        (json, &[PIECE, STOP][..], "so so"),
+        (json, &["\u{feff}\n", ": working\n\n", PIECE, STOP], "so so"),
+        (STREAM, &[whole], "so"),
+        (STREAM, &["\u{feff}", "\n", "{", &whole[1..]], "so"),
+        ("", &[whole], "so"),
+    ] {
+        assert_eq!(answered(head, pieces).await.unwrap().text, text, "{head:?} {pieces:?}");
+    }
+    // Its first text is heard, though it does not end.
+    let error = answered(json, &[PIECE]).await.unwrap_err();
+    assert_eq!(error.fault.code, "EndedWithoutStop");
+}
+
+#[tokio::test]
 async fn a_price_that_comes_after_the_text_is_heard() {
     let transcript = answered(STREAM, &[STOP, "data:{\"usage\":", "{\"seconds\":7}}\n\n"]).await.unwrap();
     assert_eq!((transcript.text.as_str(), transcript.billed_seconds), ("so", 7));
