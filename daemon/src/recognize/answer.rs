@@ -11,7 +11,7 @@ use super::client::{Client, causes};
 use super::error::{Error, Verdict};
 use super::json;
 use super::sse::Parser;
-use super::verdict::Refusal;
+use super::verdict::{Refusal, means_success};
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -128,10 +128,10 @@ impl Client {
     }
 }
 
-/// The refusal that an answer carries in its body, whatever its status: a non-empty `code`, at the top or under `error`.
+/// The refusal that an answer carries in its body, whatever its status: a `code` that is no word of success, at the top or under `error`.
 pub(crate) fn refusal_in(answer: &Value, headers: Option<&HeaderMap>, status: Option<u16>) -> Option<Error> {
     let place = if answer.get("error").is_some_and(Value::is_object) { &answer["error"] } else { answer };
-    let code = place.get("code").and_then(Value::as_str).filter(|code| !code.is_empty())?;
+    let code = place.get("code").and_then(Value::as_str).filter(|code| !means_success(code))?;
     let message = ["message", "msg"].iter().find_map(|name| place.get(name)?.as_str()).unwrap_or_default();
     let (hint, should_retry) = wishes(headers);
     Some(Error::refused(&Refusal { status, code: Some(code), message, hint, should_retry }))
@@ -210,6 +210,25 @@ mod tests {
         for nonsense in ["-1", "NaN", "soon", "", "0", "Wed, 01 Jan 2020 00:00:00 GMT"] {
             assert_eq!(hint("retry-after", nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_code_that_means_success_refuses_nothing() {
+        for code in [
+            json!("Success"),
+            json!("SUCCESS"),
+            json!("OK"),
+            json!("200"),
+            json!("0"),
+            json!(""),
+            json!(200),
+            json!(null),
+        ] {
+            for answer in [json!({"code": code, "output": {}}), json!({"error": {"code": code}})] {
+                assert!(refusal_in(&answer, None, None).is_none(), "{answer}");
+            }
+        }
+        assert!(refusal_in(&json!({"code": "Successor"}), None, None).is_some());
     }
 
     #[test]

@@ -10,9 +10,8 @@ use super::answer::{missing, refusal_in, seconds};
 use super::body::Outgoing;
 use super::client::{Client, JSON, unanswered};
 use super::error::{Error, Verdict};
-use super::json;
 use super::result::ResultFile;
-use super::verdict::{Refusal, means_silence};
+use super::verdict::{Refusal, means_silence, means_success};
 
 /// What to recognize, and how.
 #[derive(Debug, Clone)]
@@ -117,7 +116,7 @@ fn task(answer: &Value) -> Option<Task> {
         "SUCCEEDED" => match transcription_url(output) {
             Some(url) => Task::Succeeded { transcription_url: url.to_owned(), seconds },
             // The siblings' tasks succeed where what they were made of has failed.
-            None if told(answer, "code").is_some() => failed(answer, seconds),
+            None if code(answer).is_some() => failed(answer, seconds),
             None => Task::Failed(missing("transcription_url in a task that succeeded").billed(seconds)),
         },
         "FAILED" => failed(answer, seconds),
@@ -173,7 +172,7 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
         })
         .map_err(Error::of_a_free_call)?;
     // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
-    tokio::task::spawn_blocking(move || json::read(&body))
+    tokio::task::spawn_blocking(move || ResultFile::read(&body))
         .await
         .map_err(|_| Error::again("NoResult", "the reader of the result ended"))?
         .map_err(|_| {
@@ -182,8 +181,8 @@ pub(crate) async fn result(client: &Client, url: &str) -> Result<ResultFile, Err
 }
 
 fn failed(answer: &Value, seconds: u64) -> Task {
-    let code = told(answer, "code");
-    let message = told(answer, "message").unwrap_or_default();
+    let code = code(answer);
+    let message = told(answer, "message").next().unwrap_or_default();
     if code.is_some_and(means_silence) {
         return Task::NothingSaid { seconds };
     }
@@ -196,21 +195,70 @@ fn failed(answer: &Value, seconds: u64) -> Task {
     Task::Failed(error)
 }
 
-/// What an answer tells of a failure under this name. The siblings' shape has it one floor down, other answers one floor up.
-fn told<'a>(answer: &'a Value, name: &str) -> Option<&'a str> {
-    let output = &answer["output"];
-    let places = [output, &output["result"], &output["results"][0], answer];
-    places.iter().filter_map(|place| place[name].as_str()).find(|text| !text.is_empty())
+/// The code of a failure that an answer tells.
+fn code(answer: &Value) -> Option<&str> {
+    told(answer, "code").find(|code| !means_success(code))
 }
 
+/// What an answer tells of a failure under this name. The siblings' shape has it one floor down, other answers one floor up.
+fn told<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
+    let output = &answer["output"];
+    let (result, results) = (&output["result"], &output["results"]);
+    let places = [output, result, &result[0], &results[0], answer];
+    places.map(|place| place[name].as_str()).into_iter().flatten().filter(|text| !text.is_empty())
+}
+
+/// Where the result is: `output` has it in an object, in a list of one, as it is, or has the URL itself.
 fn transcription_url(output: &Value) -> Option<&str> {
-    let places = [&output["result"], &output["results"][0]];
-    places.iter().find_map(|place| place["transcription_url"].as_str()).filter(|url| !url.is_empty())
+    let (result, results) = (&output["result"], &output["results"]);
+    [result, &result[0], results, &results[0], output].into_iter().find_map(url_in)
+}
+
+fn url_in(place: &Value) -> Option<&str> {
+    let bare = place.as_str().filter(|text| text.starts_with("https://") || text.starts_with("http://"));
+    place["transcription_url"].as_str().or(bare).filter(|url| !url.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_is_found_wherever_it_is() {
+        const URL: &str = "https://host/x.json?Signature=a%2Bb";
+        let place = json!({"transcription_url": URL});
+        for (name, value) in [
+            ("result", place.clone()),
+            ("result", json!([place])),
+            ("result", json!(URL)),
+            ("result", json!([URL])),
+            ("results", json!([place])),
+            ("results", place),
+            ("transcription_url", json!(URL)),
+        ] {
+            for code in [json!(null), json!(""), json!("Success"), json!("200")] {
+                let output = json!({"task_status": "SUCCEEDED", name: value, "code": code});
+                let answer = json!({"code": code, "output": output, "usage": {"seconds": 3}});
+                let Some(Task::Succeeded { transcription_url, seconds: 3 }) = task(&answer) else {
+                    panic!("{answer}")
+                };
+                assert_eq!(transcription_url, URL);
+            }
+        }
+        for nowhere in [json!(null), json!([]), json!(""), json!("done"), json!({"transcription_url": ""})] {
+            let answer =
+                json!({"code": "Success", "output": {"task_status": "SUCCEEDED", "result": nowhere}});
+            let Some(Task::Failed(error)) = task(&answer) else { panic!("{answer}") };
+            assert!(error.is_unreadable(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_success_is_no_reason_of_a_failure() {
+        let answer = json!({"code": "Success", "output": {"task_status": "FAILED", "code": "Success", "result": {"code": "DECODE_ERROR"}}});
+        let Some(Task::Failed(error)) = task(&answer) else { panic!("{answer}") };
+        assert_eq!(error.fault.code, "DECODE_ERROR");
+    }
 
     #[test]
     fn a_task_that_succeeded_may_tell_why_there_is_no_result() {

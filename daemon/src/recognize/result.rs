@@ -4,7 +4,7 @@ use hark_sdk::event::{Segment, Timing};
 use hark_sdk::plain::Plain;
 use serde::Deserialize;
 
-use super::json::number;
+use super::json::{self, number};
 use crate::job::Transcript;
 
 /// Latest time in a recording that is believed, in milliseconds: seven days, far beyond the service's twelve hours.
@@ -61,6 +61,21 @@ fn or_untold<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String
 }
 
 impl ResultFile {
+    /// Reads a file, which may be wrapped as the API's answers are, or be the one of a list.
+    ///
+    /// # Errors
+    /// Those of [`json::read`]; of the file as it is documented.
+    pub(crate) fn read(body: &[u8]) -> serde_json::Result<ResultFile> {
+        #[derive(Deserialize)]
+        struct Wrapped {
+            output: ResultFile,
+        }
+        json::read(body).or_else(|error| {
+            let wrapped = json::read(body).map(|Wrapped { output }| output);
+            wrapped.or_else(|_| json::read(body).map(|[one]: [ResultFile; 1]| one)).map_err(|_| error)
+        })
+    }
+
     /// The whole text as the service tells it (one line a channel), and the pieces in order of begin and channel, those without times last.
     pub(crate) fn into_transcript(self, billed_seconds: u64) -> Transcript {
         let texts: Vec<String> =
@@ -202,6 +217,28 @@ mod tests {
         ]}]}));
         assert_eq!((heard[0].channel, heard[0].begin_ms, heard[0].end_ms), (1, Some(5), Some(7)));
         assert_eq!((heard[1].begin_ms, heard[1].timing), (None, Timing::None));
+    }
+
+    #[test]
+    fn a_result_may_be_wrapped() {
+        let result = json!({"file_url": "u", "transcripts": [{"text": "so"}]});
+        let read = |result: &Value| ResultFile::read(result.to_string().as_bytes());
+        for wrapped in [json!({"output": result, "request_id": "r"}), json!([result]), result.clone()] {
+            let file = read(&wrapped).unwrap();
+            assert_eq!(file.file_url, "u");
+            assert_eq!(file.into_transcript(0).text, "so");
+        }
+        let empty = json!({"file_url": "u"});
+        for no_result in [
+            json!([result, result]),
+            json!([]),
+            json!({"output": empty}),
+            json!([empty]),
+            empty,
+            json!([[result]]),
+        ] {
+            assert!(read(&no_result).is_err(), "{no_result}");
+        }
     }
 
     #[test]

@@ -54,6 +54,11 @@ pub(crate) fn means_silence(code: &str) -> bool {
     matches!(code, "SUCCESS_WITH_NO_VALID_FRAGMENT" | "ASR_RESPONSE_HAVE_NO_WORDS")
 }
 
+/// Words that services put where a refusal has its code, though nothing is refused.
+pub(crate) fn means_success(code: &str) -> bool {
+    ["", "0", "200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
+}
+
 fn by_code(code: &str, message: &str) -> Option<(Verdict, Blame)> {
     let give_up = |blame| Some((Verdict::GiveUp, blame));
     match code {
