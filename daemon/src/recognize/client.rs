@@ -1,8 +1,8 @@
 //! The connection to the service: addresses, the key, time limits, and requests on their way. `answer` reads what comes back.
 //!
-//! Three HTTP clients. Two speak to the API: with the key, without redirects; what costs leaves on connections of its own. The third
-//! fetches results on hosts that the service names: it never sees the key. None resends anything by itself, and an environment proxy
-//! (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
+//! Three HTTP clients. Two follow no redirects: one for the API's free calls, and one for what costs and for uploads, which leave on
+//! connections of their own. The third fetches results on hosts that the service names: it never sees the key. None resends anything by
+//! itself, and an environment proxy (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
 
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
@@ -57,8 +57,9 @@ pub enum BuildError {
 /// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// A server may close a connection at the very moment at which it is used again, and a paid request that was lost so has an unknown fate.
-/// A fresh connection takes some round trips more; recognition takes seconds.
+/// A server may close a connection at the very moment at which it is used again. A paid request that was lost so has an unknown fate,
+/// and an upload, which follows its policy at once, would be lost so every time where one server answers both and closes after each.
+/// A fresh connection takes some round trips more; recognition and uploads take seconds.
 const NEVER_AGAIN: usize = 0;
 
 /// Forms of an answer.
@@ -70,7 +71,7 @@ const RESULT_REDIRECTS: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Client {
-    paid: Http,
+    fresh: Http,
     api: Http,
     storage: Http,
     base: Url,
@@ -116,7 +117,7 @@ impl Client {
         };
         let tls = |error: reqwest::Error| BuildError::Tls(causes(error));
         Ok(Client {
-            paid: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN)).map_err(tls)?,
+            fresh: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN)).map_err(tls)?,
             api: build(&|| builder(Policy::none())).map_err(tls)?,
             storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS))).map_err(tls)?,
             base: url,
@@ -128,7 +129,7 @@ impl Client {
 
     /// A POST of the API that costs, body to come; `accept` is the form of answer that is wanted.
     pub(crate) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
-        self.with_key(self.paid.post(format!("{}{path}", self.base)))
+        self.with_key(self.fresh.post(format!("{}{path}", self.base)))
             .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
             .header(ACCEPT, HeaderValue::from_static(accept))
     }
@@ -142,9 +143,9 @@ impl Client {
         self.with_key(self.api.get(url)).timeout(self.timeouts.call)
     }
 
-    /// The client that follows no redirects, for a host that must not see the key.
-    pub(crate) fn without_key(&self) -> &Http {
-        &self.api
+    /// The client for uploads: follows no redirects, uses no connection twice, and adds no key, which their host must not see.
+    pub(crate) fn uploads(&self) -> &Http {
+        &self.fresh
     }
 
     /// The client for hosts that must not see the key.

@@ -71,7 +71,7 @@ pub(crate) async fn store(
     }
     let (body, mut departure) = Outgoing::raw(content);
     let file = Part::stream_with_length(reqwest::Body::wrap(body), bytes).file_name(name.to_owned());
-    let call = client.without_key().post(&policy.host).multipart(form.part("file", file));
+    let call = client.uploads().post(&policy.host).multipart(form.part("file", file));
     let response = client.watch(call, &mut departure).await.map_err(Error::of_a_free_call)?;
     let status = response.status();
     if status.is_success() {

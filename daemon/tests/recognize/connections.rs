@@ -3,20 +3,22 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use harkd::recognize::Content;
+
 use crate::support::wav;
-use crate::{flash, job, recognizer};
+use crate::{FILETRANS, flash, job, recognizer};
 
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
 
-/// Reads until this much of the request is there; false: there is none.
-async fn reads(socket: &mut TcpStream, end: &[u8]) -> bool {
+/// Reads until this much of the request is there, and gives what is; `None`: there is none.
+async fn reads(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     while !request.windows(end.len()).any(|part| part == end) {
         if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
-            return false;
+            return None;
         }
     }
-    true
+    Some(request)
 }
 
 async fn says(socket: &mut TcpStream, status: &str, body: &str) {
@@ -38,7 +40,7 @@ async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
-                if reads(&mut socket, b"}}").await {
+                if reads(&mut socket, b"}}").await.is_some() {
                     says(&mut socket, "200 OK", STOP).await;
                     let _ = socket.readable().await;
                 }
@@ -52,6 +54,39 @@ async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
     };
     tokio::select! {
         () = twice => {}
+        () = serve => {}
+    }
+}
+
+#[tokio::test]
+async fn an_upload_leaves_on_no_connection_that_may_be_closing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let recognizer = recognizer(&format!("{host}/api/v1"), 0);
+    let job = job(folder.path(), "a.wav", &wav(0.1, 1));
+    let policy = serde_json::json!({"data": {
+        "upload_host": host, "upload_dir": "dir", "oss_access_key_id": "id", "signature": "s", "policy": "p",
+    }});
+    // The API and the storage are one server, whose patience with idle connections ends as above.
+    let serve = async {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let policy = policy.to_string();
+            tokio::spawn(async move {
+                let Some(mut request) = reads(&mut socket, b"\r\n\r\n").await else { return };
+                let answer = if request.starts_with(b"GET") { &policy } else { "" };
+                while answer.is_empty() && !request.ends_with(b"--\r\n") {
+                    assert!(socket.read_buf(&mut request).await.unwrap() > 0);
+                }
+                says(&mut socket, "200 OK", answer).await;
+                let _ = socket.readable().await;
+            });
+        }
+    };
+    let content = Content::of(&job, folder.path()).unwrap();
+    tokio::select! {
+        url = recognizer.upload(FILETRANS, content, "a.wav") => assert_eq!(url.unwrap(), "oss://dir/a.wav"),
         () = serve => {}
     }
 }
