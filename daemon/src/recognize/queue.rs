@@ -130,6 +130,17 @@ impl Queue {
         (after, announce)
     }
 
+    fn throttled(&self, sent: Instant, hint: Option<Duration>) -> Duration {
+        let mut state = self.state();
+        let hold = state.pacer.throttled(Instant::now(), sent, hint);
+        if state.pacer.is_news(hold) {
+            drop(state);
+            let (engine, seconds, hinted) = (self.engine, hold.as_secs(), hint.is_some());
+            warn!(%engine, seconds, hinted, "the service refuses the rate of requests; this model's queue is held");
+        }
+        hold
+    }
+
     fn answered(&self, kind: Call) {
         if self.state().gate.answered(Instant::now(), kind) {
             info!(engine = %self.engine, "the account is accepted again; this model's queue goes on");
@@ -233,7 +244,7 @@ impl Turn {
                     (*after, *announce) = queue.refused(self.taken, &error.fault.code, self.kind())
                 }
                 Verdict::Throttled { hint, after } => {
-                    *after = queue.state().pacer.throttled(Instant::now(), self.taken, *hint);
+                    *after = queue.throttled(self.taken, *hint);
                     self.tell_nothing();
                 }
                 // Whoever was refused for the audio's sake was let in.
