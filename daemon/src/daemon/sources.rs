@@ -130,15 +130,19 @@ impl Sources {
         metrics: Metrics,
     ) -> Result<(), LedgerError> {
         let State::Stored { failed, bad_input } = job.state else { return Ok(()) };
-        if let Some(directory) = self.directories.get(&job.source)
-            && let Err(error) = directory.settle(&job, failed).await
-        {
-            if self.not_put_away.is_time() {
-                warn!(job = %job.id, %error, "recordings cannot be put away and wait where they are; trying on");
-            }
-            // Beside the postponement a rest in this place of the lane: a thousand files for a full disk are not all tried at once.
-            tokio::time::sleep(PUT_AWAY_AGAIN).await;
-            return ledger.postpone(job.id, jiff::Timestamp::now() + PUT_AWAY_AGAIN).await;
+        let mut missed = false;
+        if let Some(directory) = self.directories.get(&job.source) {
+            missed = match directory.settle(&job, failed).await {
+                Ok(missed) => missed,
+                Err(error) => {
+                    if self.not_put_away.is_time() {
+                        warn!(job = %job.id, %error, "recordings cannot be put away and wait where they are; trying on");
+                    }
+                    // Beside the postponement a rest in this place of the lane: a thousand files for a full disk are not all tried at once.
+                    tokio::time::sleep(PUT_AWAY_AGAIN).await;
+                    return ledger.postpone(job.id, jiff::Timestamp::now() + PUT_AWAY_AGAIN).await;
+                }
+            };
         }
         match claims.write(&job).await {
             Ok(Standing::Ours) => {}
@@ -149,7 +153,11 @@ impl Sources {
                 return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
             }
         }
-        ledger.advance(job.id, Fact::Settled, policy).await?;
+        ledger.advance(job.id, Fact::Settled { missed }, policy).await?;
+        if job.missing {
+            // Only its file was still to be put away; the job was done, and counted, long ago.
+            return Ok(());
+        }
         // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
         // Of all sources: the message may have come again to another one, or its source may have another name by now.
         for subject in self.subjects.values() {

@@ -48,8 +48,8 @@ pub enum Fact {
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
     /// JetStream has the last event.
     Stored,
-    /// The source knows.
-    Settled,
+    /// The source knows. `missed`: the file was not there to be put away.
+    Settled { missed: bool },
 }
 
 /// What the task list says.
@@ -216,9 +216,13 @@ pub fn advance(job: &Job, fact: Fact, policy: &Policy, now: Timestamp) -> Step {
             step.job.state = State::Ended { failed: false, bad_input: false };
         }
         (State::Ended { failed, bad_input }, Fact::Stored) => {
-            step.job.state = State::Stored { failed, bad_input }
+            step.job.missing = false;
+            step.job.state = State::Stored { failed, bad_input };
         }
-        (State::Stored { failed, .. }, Fact::Settled) => step.job.state = State::Settled { failed },
+        (State::Stored { failed, .. }, Fact::Settled { missed }) => {
+            step.job.missing = missed;
+            step.job.state = State::Settled { failed };
+        }
         _ => {}
     }
     step

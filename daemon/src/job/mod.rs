@@ -63,7 +63,8 @@ pub struct Job {
     /// A request that costs may have been handed on by whoever refused it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
-    /// Its file was not where it was taken in, once; it is looked for a second time.
+    /// Its file was not where it was taken in, once; it is looked for a second time. Of one that is over: it was not there to be put
+    /// away, which is done when it is found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
     /// How much its events have told of a plugin that holds it: 1 that it does, 2 that the plugin is quarantined.

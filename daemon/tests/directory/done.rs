@@ -1,10 +1,15 @@
 //! What becomes of a file when its job is settled.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 
 use harkd::config::WhenDone;
 
-use crate::watched::{Watched, write};
+use crate::watched::{Watched, sha256, write};
+
+/// Jobs to whose file something is owed.
+const OWED: &str = "SELECT count(*) FROM job WHERE duty = 'settle'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settled_file_is_moved_without_overwriting_and_a_second_time_changes_nothing() {
@@ -95,4 +100,136 @@ async fn only_what_was_heard_is_deleted_and_nothing_that_failed() {
     assert!(!watched.path("a.wav").exists());
     assert_eq!(fs::read_to_string(watched.path("b.wav")).unwrap(), "failed");
     assert_eq!(fs::read_to_string(watched.path("c.wav")).unwrap(), "not heard yet");
+}
+
+/// Everything in a folder and below, with its text.
+fn texts(folder: &Path) -> BTreeMap<String, String> {
+    let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
+    let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    paths.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
+}
+
+fn of<const N: usize>(texts: [(&str, &str); N]) -> BTreeMap<String, String> {
+    texts.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+}
+
+/// What was not where it was when its job ended is found again, by whom it may be: a running daemon, or one that is started then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_renamed_just_before_it_is_settled_is_put_away_when_it_is_found() {
+    for (when_done, is_restarted) in
+        [(WhenDone::Delete, true), (WhenDone::Move, true), (WhenDone::Delete, false)]
+    {
+        let mut watched = Watched::started(|config| {
+            config.when_done = when_done;
+            config.done_directory = config.path.with_file_name("done");
+        })
+        .await;
+        for (name, text) in
+            [("a.wav", "renamed"), ("b.wav", "taken away"), ("c.wav", "twin"), ("d.wav", "twin")]
+        {
+            write(&watched.path(name), text);
+        }
+        write(&watched.path("latest.wav"), "rotated");
+        watched.jobs_become(5).await;
+        let directory = watched.directory();
+        if is_restarted {
+            watched.stop().await;
+        }
+        watched.last_events_are_stored().await;
+        fs::rename(watched.path("a.wav"), watched.path("e.wav")).unwrap();
+        fs::rename(watched.path("b.wav"), watched.disk.path().join("mine.wav")).unwrap();
+        fs::rename(watched.path("c.wav"), watched.path("f.wav")).unwrap();
+        fs::rename(watched.path("latest.wav"), watched.path("latest.1.wav")).unwrap();
+        write(&watched.path("latest.wav"), "new");
+        watched.settle(&directory).await;
+        if is_restarted {
+            assert_eq!(watched.count(OWED).await, 0);
+            watched.start().await;
+        }
+        watched.becomes(OWED, 3).await;
+        watched.settle(&watched.directory()).await;
+        let jobs = watched.jobs_become(6).await;
+        assert_eq!(jobs[5].recording.sha256, Some(sha256(b"new")));
+        assert_eq!(watched.count(OWED).await, 0);
+
+        let mut left = texts(&watched.path(""));
+        left.retain(|name, _| !name.starts_with("witness"));
+        assert_eq!(left, of([("latest.wav", "new")]));
+        let mut done =
+            of([("d.wav", "twin"), ("e.wav", "renamed"), ("f.wav", "twin"), ("latest.1.wav", "rotated")]);
+        if when_done == WhenDone::Delete {
+            done.clear();
+        }
+        assert_eq!(texts(&watched.disk.path().join("done")), done);
+        assert_eq!(fs::read_to_string(watched.disk.path().join("mine.wav")).unwrap(), "taken away");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_away_when_it_was_settled_is_put_away_when_it_is_back_and_nothing_that_is_not_it() {
+    let mut watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
+    let disk = watched.disk.path().to_owned();
+    let away = |name: &str| disk.join(name);
+    let [back, other, copy, failed] = ["back.wav", "other.wav", "copy.wav", "failed.wav"];
+    for name in [back, other, copy, failed] {
+        write(&watched.path(name), name);
+    }
+    let jobs = watched.jobs_become(4).await;
+    for name in [back, other, copy, failed] {
+        fs::rename(watched.path(name), away(name)).unwrap();
+    }
+    watched.last_events_are_stored().await;
+    let failed_job = jobs.iter().find(|job| job.recording.name.as_deref() == Some(failed)).unwrap().id;
+    let fails = move |connection: &rusqlite::Connection| {
+        let sql = "UPDATE job SET body = json_set(body, '$.state.failed', json('true')) WHERE id = ?1";
+        Ok(connection.execute(sql, [failed_job])?)
+    };
+    watched.ledger.write(fails).await.unwrap();
+    watched.settle(&watched.directory()).await;
+    watched.stop().await;
+    let paths = [back, other, copy, failed].map(|name| (away(name), watched.path(name)));
+    let [back, other, copy, failed] = &paths;
+    fs::rename(&back.0, &back.1).unwrap();
+    fs::rename(&failed.0, &failed.1).unwrap();
+    // By all that is seen from outside this is the very file; its bytes are others.
+    let time = fs::metadata(&other.0).unwrap().modified().unwrap();
+    fs::write(&other.0, "OTHER.WAV").unwrap();
+    File::options().write(true).open(&other.0).unwrap().set_modified(time).unwrap();
+    fs::rename(&other.0, watched.path("other.1.wav")).unwrap();
+    fs::copy(&copy.0, watched.path("copy.1.wav")).unwrap();
+
+    watched.start().await;
+    watched.becomes(OWED, 2).await;
+    watched.settle(&watched.directory()).await;
+    let jobs = watched.jobs_become(5).await;
+    assert_eq!(jobs[4].recording.name.as_deref(), Some("copy.1.wav"), "the copy is heard");
+    assert_eq!(watched.count(OWED).await, 0);
+    let mut left = texts(&watched.path(""));
+    left.retain(|name, _| !name.starts_with("witness"));
+    let stays = [("copy.1.wav", "copy.wav"), ("failed.wav", "failed.wav"), ("other.1.wav", "OTHER.WAV")];
+    assert_eq!(left, of(stays));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_kept_or_whose_job_is_forgotten_stays_under_whatever_name() {
+    for when_done in [WhenDone::Keep, WhenDone::Delete] {
+        let mut watched = Watched::started(|config| config.when_done = when_done).await;
+        write(&watched.path("a.wav"), "a");
+        watched.jobs_become(1).await;
+        let directory = watched.directory();
+        watched.stop().await;
+        watched.last_events_are_stored().await;
+        fs::rename(watched.path("a.wav"), watched.path("b.wav")).unwrap();
+        watched.settle(&directory).await;
+        if when_done == WhenDone::Delete {
+            let forget = |connection: &rusqlite::Connection| Ok(connection.execute("DELETE FROM job", [])?);
+            watched.ledger.write(forget).await.unwrap();
+        }
+        watched.start().await;
+        watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/b.wav'", 1).await;
+        watched.jobs_become(i64::from(when_done == WhenDone::Keep)).await;
+        assert_eq!(watched.count(OWED).await, 0);
+        assert!(watched.path("b.wav").exists());
+    }
 }

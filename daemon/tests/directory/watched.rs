@@ -11,7 +11,7 @@ use harkd::http::metrics::Metrics;
 use harkd::job::audio::GONE;
 use harkd::job::ledger::{Ledger, LedgerError};
 use harkd::job::machine::{Fact, Policy};
-use harkd::job::{Job, Origin};
+use harkd::job::{Job, Origin, State};
 use harkd::source::directory::Directory;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -147,6 +147,17 @@ impl Watched {
         let stored = "UPDATE job SET duty = 'settle', body = json_set(body, '$.state', \
                       json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
         self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
+    }
+
+    /// As the daemon does with the jobs whose last event is stored.
+    pub(crate) async fn settle(&self, directory: &Directory) {
+        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
+        for job in self.jobs().await {
+            if let State::Stored { failed, .. } = job.state {
+                let missed = directory.settle(&job, failed).await.unwrap();
+                self.ledger.advance(job.id, Fact::Settled { missed }, policy).await.unwrap();
+            }
+        }
     }
 
     /// Long enough for a hint, a settled file and a scan: a witness dropped now is heard, so anything older would have been.

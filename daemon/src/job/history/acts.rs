@@ -24,7 +24,7 @@ impl World {
                 Duty::Follow => self.follow(),
                 Duty::Pipe => self.pipe(),
                 Duty::Publish => self.commit(Fact::Stored),
-                Duty::Settle => self.commit(Fact::Settled),
+                Duty::Settle => self.commit(Fact::Settled { missed: false }),
                 Duty::Nothing => return,
             }
         }

@@ -17,10 +17,17 @@ pub struct Known {
     pub path: PathBuf,
     /// As it was when it was hashed, or skipped.
     pub identity: FileIdentity,
-    /// `None`: never hashed, because it was there before the first start.
+    /// `None`: never hashed, because it was there before the first start; or see [`Known::was_missed`].
     pub sha256: Option<String>,
     /// `None`: it was there before the first start and stays unheard.
     pub job: Option<Uuid>,
+}
+
+impl Known {
+    /// It was heard, and was not there when it was to be put away.
+    pub fn was_missed(&self) -> bool {
+        self.job.is_some() && self.sha256.is_none()
+    }
 }
 
 /// Begins a source's first scan of a folder, or goes on with it. `None`: it was finished long ago; else when the folder was first

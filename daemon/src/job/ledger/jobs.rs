@@ -155,7 +155,8 @@ pub fn advance(
 }
 
 /// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or
-/// that came from no file, is left alone.
+/// that came from no file, is left alone. One that is over, and whose file was missed when it was to be put away, is owed that again if
+/// its source `puts_away`; not if the file is a copy, which nobody has heard as a file of its own.
 ///
 /// # Errors
 /// When a statement fails.
@@ -164,15 +165,25 @@ pub fn relocate(
     id: Uuid,
     path: &Path,
     identity: FileIdentity,
+    puts_away: bool,
 ) -> Result<(), LedgerError> {
     let Some(mut job) = find(connection, id)? else { return Ok(()) };
-    if let Origin::File { .. } = job.origin {
-        job.origin = Origin::File { path: path.to_owned(), identity };
-        job.missing = false;
-        connection
-            .prepare_cached("UPDATE job SET body = ?2 WHERE id = ?1")?
-            .execute(params![id, to_json(&job)?])?;
+    let Origin::File { identity: old, .. } = job.origin else { return Ok(()) };
+    job.origin = Origin::File { path: path.to_owned(), identity };
+    let is_copy = (old.inode, old.size) != (identity.inode, identity.size);
+    let mut due = None;
+    match job.state {
+        // It stays known as missed: it is counted already, and its bytes have to tell that it is the same file.
+        State::Settled { failed } if job.missing && puts_away && !is_copy => {
+            job.state = State::Stored { failed, bad_input: false };
+            due = Some(at_once(Timestamp::now()));
+        }
+        State::Stored { .. } => {}
+        _ => job.missing = false,
     }
+    connection
+        .prepare_cached("UPDATE job SET duty = ?2, due = coalesce(?3, due), body = ?4 WHERE id = ?1")?
+        .execute(params![id, job.state.duty().as_str(), due, to_json(&job)?])?;
     Ok(())
 }
 

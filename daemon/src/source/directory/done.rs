@@ -56,21 +56,33 @@ pub async fn settle(
     ledger: &Ledger,
     job: &Job,
     failed: bool,
-) -> Result<(), SettleError> {
-    let Origin::File { path, identity } = &job.origin else { return Ok(()) };
+) -> Result<bool, SettleError> {
+    let Origin::File { path, identity } = &job.origin else { return Ok(false) };
     let fate = fate(config, root, path, failed);
     if matches!(fate, Fate::Keep) {
-        return Ok(());
+        return Ok(false);
     }
-    let heard =
-        Heard { job: job.id, identity: *identity, sha256: job.recording.sha256.clone().unwrap_or_default() };
+    let heard = Heard {
+        job: job.id,
+        identity: *identity,
+        sha256: job.recording.sha256.clone().unwrap_or_default(),
+        was_missed: job.missing,
+    };
     let from = path.clone();
     let outcome =
         spawn_blocking(move || carry_out(&fate, &from, &heard)).await.map_err(|_| LedgerError::Closed)??;
-    if outcome == Outcome::Stays {
-        return Ok(());
+    match outcome {
+        Outcome::Absent => {
+            info!(job = %job.id, "the file is not where it was; should it be found under another name, it is put away then")
+        }
+        Outcome::Gone if job.missing => info!(job = %job.id, "the file was found again and is put away"),
+        Outcome::Gone | Outcome::Stays => {}
     }
-    forget(ledger, config.name.clone(), path.clone(), job.id, outcome).await
+    if outcome != Outcome::Stays {
+        forget(ledger, config.name.clone(), path.clone(), job.id, outcome).await?;
+    }
+    // Where something else is, the file may have another name as well.
+    Ok(outcome != Outcome::Gone)
 }
 
 /// What was heard: the file that may go, and no other.
@@ -78,6 +90,8 @@ struct Heard {
     job: Uuid,
     identity: FileIdentity,
     sha256: String,
+    /// It was not where it was when it was to go first.
+    was_missed: bool,
 }
 
 /// What became of the file.
@@ -118,12 +132,13 @@ fn carry_out(fate: &Fate, path: &Path, heard: &Heard) -> Result<Outcome, SettleE
     };
     let is_same =
         |found: FileIdentity| (found.inode, found.size) == (heard.identity.inode, heard.identity.size);
-    // Touched, or on a filesystem that was mounted again: then its bytes tell.
-    if found != heard.identity && !(is_same(found) && hash(path).map_err(refused)? == heard.sha256) {
+    // Touched, or on a filesystem that was mounted again, or another that was given its inode while it was away: then its bytes tell.
+    let is_doubtful = found != heard.identity || heard.was_missed;
+    if is_doubtful && !(is_same(found) && hash(path).map_err(refused)? == heard.sha256) {
         return Ok(stays(job));
     }
     // What is removed after that is this very file, as it was just now.
-    let heard = Heard { job, identity: found, sha256: heard.sha256.clone() };
+    let heard = Heard { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
         Fate::Keep => Ok(Outcome::Stays),
         Fate::Delete => remove(path, &heard).map_err(refused),
@@ -323,7 +338,7 @@ mod tests {
         let path = folder.path().join("a.wav");
         fs::write(&path, "heard").unwrap();
         let identity = FileIdentity::of(&fs::symlink_metadata(&path).unwrap());
-        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new() };
+        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
         fs::write(folder.path().join("new"), "not heard").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         (folder, path, heard)

@@ -63,7 +63,7 @@ pub fn take_in(
         && known.sha256.as_ref() == Some(sha256)
         && (known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)?)
     {
-        place(connection, &to.source, known, &found.path, identity)?;
+        place(connection, to, known, &found.path, identity)?;
         return Ok(None);
     }
     for old in vacated {
@@ -103,8 +103,17 @@ pub fn take_from(
     }
     files::remove(connection, &to.source, &old.path)?;
     put_aside(connection, &to.source, &found.path, found.stamp.identity)?;
-    place(connection, &to.source, old, &found.path, found.stamp.identity)?;
+    place(connection, to, &with_hash(connection, old)?, &found.path, found.stamp.identity)?;
     Ok(true)
+}
+
+/// A file that was not there when its job was settled has lost its hash; now that it is there, its job gives it back. Where the job is not
+/// kept any more, nothing is owed to the file, and it stays.
+fn with_hash(connection: &Connection, known: &Known) -> Result<Known, LedgerError> {
+    let Some(id) = known.job.filter(|_| known.was_missed()) else { return Ok(known.clone()) };
+    let job = jobs::find(connection, id)?;
+    let sha256 = job.as_ref().and_then(|job| job.recording.sha256.clone());
+    Ok(Known { sha256, job: job.map(|job| job.id), ..known.clone() })
 }
 
 /// Whether settling removes this file now, or has just done so: then an equal one is not it, moved, but another that nobody has heard.
@@ -141,14 +150,14 @@ pub fn is_absence(error: &std::io::Error) -> bool {
 /// Gives a known file a place and identity, and lets its job follow.
 fn place(
     connection: &Connection,
-    source: &str,
+    to: &Destination,
     known: &Known,
     path: &Path,
     identity: FileIdentity,
 ) -> Result<(), LedgerError> {
-    files::put(connection, source, &Known { path: path.to_owned(), identity, ..known.clone() })?;
+    files::put(connection, &to.source, &Known { path: path.to_owned(), identity, ..known.clone() })?;
     if let Some(job) = known.job {
-        jobs::relocate(connection, job, path, identity)?;
+        jobs::relocate(connection, job, path, identity, to.puts_away)?;
     }
     Ok(())
 }

@@ -130,11 +130,12 @@ impl Directory {
         }
     }
 
-    /// Does with a job's file what `when_done` says, after the job's last event is stored. May be called again.
+    /// Does with a job's file what `when_done` says, after the job's last event is stored. May be called again. True: the file was not
+    /// there, but may be found under another name.
     ///
     /// # Errors
     /// When the file cannot be moved or deleted, or not yet; the file is where it was, and another try may succeed.
-    pub async fn settle(&self, job: &Job, failed: bool) -> Result<(), SettleError> {
+    pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, SettleError> {
         let place = timeout(PATIENCE, self.putting_away.acquire()).await;
         let Ok(_place) = place else { return Err(SettleError::Waits) };
         done::settle(&self.config, &self.choice.root, &self.ledger, job, failed).await

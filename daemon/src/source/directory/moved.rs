@@ -3,6 +3,7 @@
 use super::intake;
 use super::scan::{Scan, ScanError, blocking};
 use super::walk::Found;
+use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::Known;
 
@@ -27,7 +28,7 @@ impl Scan {
         })
         .await?;
         let to = self.around.destination.clone();
-        let followed = self.around.ledger.write(move |connection| {
+        let follow = self.around.ledger.write(move |connection| {
             with_old
                 .iter()
                 .map(|(found, old)| {
@@ -39,8 +40,13 @@ impl Scan {
                 })
                 .collect::<Result<Vec<_>, LedgerError>>()
         });
+        let followed = follow.await?;
+        if self.around.destination.puts_away {
+            // Some may have been missed when they were to be put away.
+            self.around.ledger.wake(Duty::Settle);
+        }
         let mut others = Vec::new();
-        for (found, is_moved) in followed.await? {
+        for (found, is_moved) in followed {
             if is_moved {
                 self.settling.forget(&found.path);
             } else {

@@ -59,6 +59,7 @@ pub async fn read_piece(
         return Ok(read);
     }
     find_vacated(&mut hashed, &to, &ledger).await?;
+    let puts_away = to.puts_away;
     let jobs = ledger
         .write(move |connection| {
             hashed
@@ -69,6 +70,10 @@ pub async fn read_piece(
         .await?;
     for job in &jobs {
         debug!(%job, "taken in");
+    }
+    if puts_away {
+        // What was taken for a known file may have been missed when it was to be put away.
+        ledger.wake(Duty::Settle);
     }
     if !jobs.is_empty() {
         // Here, and not when the scan comes to it: it may be standing before the door, and what is inside goes on.

@@ -106,8 +106,9 @@ pub struct Scan {
 enum Compared {
     /// It is as it was.
     Known,
-    /// It is as it was, on a filesystem that has another number since it was mounted again.
-    Remounted(Known),
+    /// It is as it was, and was away: it is on a filesystem that has another number since it was mounted again, or was missed when it was
+    /// to be put away.
+    Back(Known),
     /// It is new or has changed; perhaps it is one of these, moved.
     Fresh(Vec<Known>),
 }
@@ -309,7 +310,7 @@ impl Scan {
                 Compared::Known => self.settling.forget(&found.path),
                 Compared::Fresh(_) if self.in_flight.contains_key(&found.path) => {}
                 Compared::Fresh(twins) if twins.is_empty() => fresh.push(found),
-                Compared::Remounted(known) => perhaps_moved.push((found, vec![known])),
+                Compared::Back(known) => perhaps_moved.push((found, vec![known])),
                 Compared::Fresh(twins) => perhaps_moved.push((found, twins)),
             }
         }
@@ -408,9 +409,9 @@ fn compare(
 ) -> Result<Compared, LedgerError> {
     let identity = found.stamp.identity;
     match known {
-        Some(known) if known.identity == identity => return Ok(Compared::Known),
+        Some(known) if known.identity == identity && !known.was_missed() => return Ok(Compared::Known),
         Some(known) if (crate::job::FileIdentity { dev: identity.dev, ..known.identity }) == identity => {
-            return Ok(Compared::Remounted(known));
+            return Ok(Compared::Back(known));
         }
         _ => {}
     }
