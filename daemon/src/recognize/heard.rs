@@ -224,14 +224,15 @@ impl Heard {
         let text = said(&message["content"]);
         self.strange |= text.is_none();
         let text = text.unwrap_or_default();
-        // While it runs the reason is null, or the word "null".
-        let piece = match choice["finish_reason"].as_str() {
-            Some("stop" | "length") => Piece::Last,
+        // While it runs the reason is null, or the word "null". In any case: an end that was missed would be paid for twice.
+        let reason = choice["finish_reason"].as_str().unwrap_or_default().to_ascii_lowercase();
+        let piece = match reason.as_str() {
+            "stop" | "length" => Piece::Last,
             _ => Piece::More,
         };
         if piece == Piece::Last {
             // What was cut is not made whole by a `stop` that comes after it.
-            self.truncated = Some(self.truncated == Some(true) || choice["finish_reason"] == "length");
+            self.truncated = Some(self.truncated == Some(true) || reason == "length");
         }
         self.text.take(&text, piece) && piece == Piece::More
     }
@@ -461,6 +462,7 @@ mod tests {
     #[test]
     fn a_text_that_the_service_cut_says_so_whatever_follows() {
         assert!(!heard(&[Value::Null, json!("null"), json!("stop")]).truncated);
+        assert!(!heard(&[json!("NULL"), json!("STOP")]).truncated && heard(&[json!("Length")]).truncated);
         assert!(heard(&[Value::Null, json!("length")]).truncated);
         assert!(heard(&[json!("length"), json!("stop")]).truncated, "both in one read");
     }
