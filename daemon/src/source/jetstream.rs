@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use tracing::{info, warn};
@@ -22,8 +22,8 @@ pub enum StreamError {
         "JetStream is not answering ({reason}); start nats-server with JetStream (-js) and give this user its rights"
     )]
     NoJetStream { reason: String },
-    #[error("creating the stream {name}: {reason}; create it by hand, or give this user the right to")]
-    Create { name: String, reason: String },
+    #[error("creating the stream {name}: {reason}; {remedy}")]
+    Create { name: String, reason: String, remedy: &'static str },
     #[error(
         "the stream {name} does not capture {subject}; add the subject to the stream, or name another stream"
     )]
@@ -112,6 +112,7 @@ async fn create(context: &Context, mut wanted: stream::Config) -> Result<Stream,
                 return context.get_stream(&wanted.name).await.map_err(|_| StreamError::Create {
                     name: wanted.name.clone(),
                     reason: error.to_string(),
+                    remedy: remedy(&error),
                 });
             }
         }
@@ -119,15 +120,31 @@ async fn create(context: &Context, mut wanted: stream::Config) -> Result<Stream,
 }
 
 /// The server reserves `max_bytes` at creation and refuses what it does not have.
-fn is_no_room(error: &async_nats::jetstream::context::CreateStreamError) -> bool {
-    match error.kind() {
-        CreateStreamErrorKind::JetStream(reason) => [
+fn is_no_room(error: &CreateStreamError) -> bool {
+    is_one_of(
+        error,
+        &[
             ErrorCode::STORAGE_RESOURCES_EXCEEDED,
             ErrorCode::INSUFFICIENT_RESOURCES,
             ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-        ]
-        .contains(&reason.error_code()),
-        _ => false,
+        ],
+    )
+}
+
+fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(reason) if codes.contains(&reason.error_code()))
+}
+
+/// What to do about a stream, or a bucket, that the server does not create.
+pub(super) fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(refused), |error| error.source());
+    let is_limit = |error: &CreateStreamError| {
+        is_no_room(error) || is_one_of(error, &[ErrorCode::MAXIMUM_STREAMS_LIMIT])
+    };
+    if causes.any(|error| error.downcast_ref().is_some_and(is_limit)) {
+        "raise JetStream's limits of the server or of this account, or make room in them"
+    } else {
+        "create it by hand, or give this user the right to"
     }
 }
 
@@ -164,7 +181,26 @@ pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T
 
 #[cfg(test)]
 mod tests {
-    use super::covers;
+    use async_nats::jetstream::context::{CreateKeyValueError, CreateKeyValueErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_has_no_room_for_asks_for_room_and_not_for_rights() {
+        for (code, remedied) in
+            [(10047, "limits"), (10023, "limits"), (10002, "limits"), (10027, "limits"), (10058, "right")]
+        {
+            let error = format!(r#"{{"code": 500, "err_code": {code}, "description": "insufficient"}}"#);
+            let refused = || {
+                CreateStreamError::new(CreateStreamErrorKind::JetStream(
+                    serde_json::from_str(&error).unwrap(),
+                ))
+            };
+            assert!(remedy(&refused()).contains(remedied), "{code}");
+            let bucket = CreateKeyValueError::with_source(CreateKeyValueErrorKind::BucketCreate, refused());
+            assert!(remedy(&bucket).contains(remedied), "{code} of a bucket");
+        }
+    }
 
     #[test]
     fn a_pattern_covers_what_it_matches_and_narrower_patterns() {

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::claim::Claim;
 use crate::config::Nats;
+use crate::source::jetstream::remedy;
 
 const BUCKET: &str = "HARK_JOBS";
 
@@ -111,9 +112,7 @@ impl Bucket {
                     }
                     // Another daemon was quicker, or neither may.
                     Err(refused) => context.get_key_value(BUCKET).await.map_err(|_| {
-                        Unconfirmed(format!(
-                            "it cannot be made ({refused}); create it by hand, or give this user the right to"
-                        ))
+                        Unconfirmed(format!("it cannot be made ({refused}); {}", remedy(&refused)))
                     })?,
                 }
             }
