@@ -153,6 +153,15 @@ async fn tail_filters_and_prints_json_from_the_beginning() {
 }
 
 #[tokio::test]
+async fn tail_says_that_a_source_is_not_in_the_config() {
+    let stage = Stage::with_streams().await;
+    let tail = stage.start(&["tail", "--source", "inbox", "--source", "inbax"]);
+    wait_until("tail to follow", CEILING, async || tail.log().contains("following")).await;
+    assert!(tail.log().contains("no source \"inbax\", it has inbox"), "{}", tail.log());
+    assert!(!tail.log().contains("no source \"inbox\""), "{}", tail.log());
+}
+
+#[tokio::test]
 async fn tail_goes_on_where_it_stopped_when_the_server_comes_back() {
     let mut stage = Stage::with_streams().await;
     let tail = stage.start(&["tail", "--json"]);

@@ -11,7 +11,7 @@ use super::follow::{Follower, Heard, Since};
 use super::screen::Screen;
 use super::session::{self, Written};
 use super::{Exit, event_line, say};
-use crate::config::Config;
+use crate::config::{Config, Source};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -47,6 +47,14 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
 
 async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let client = session::open(config).await?;
+    let sources: Vec<&str> = config.source.iter().map(Source::name).collect();
+    for name in args.source.iter().filter(|name| !sources.contains(&name.as_str())) {
+        // Another daemon on the same stream may have it.
+        let has = sources.join(", ");
+        say(&format!(
+            "the config has no source {name:?}, it has {has}; events of another daemon's are shown"
+        ));
+    }
     let since = if args.all { Since::Beginning } else { Since::Now };
     let mut follower = Follower::open(&client, &config.nats, since).await?;
     say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
