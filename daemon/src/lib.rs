@@ -54,6 +54,7 @@ pub mod audio;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod hex;
 pub mod http;
 pub mod job;
 pub mod logging;

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::error::{Error, fault};
+use crate::hex::hex;
 use crate::job::Job;
 use crate::job::audio::{self, CHANGED, Unopened};
 
@@ -261,13 +262,4 @@ fn unreadable(error: &io::Error) -> Fault {
 fn changed() -> Fault {
     let message = "the recording changed after it was taken in; its new content is a new recording";
     fault(CHANGED.into(), Blame::Audio, message.into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }

@@ -13,8 +13,8 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::intake::is_absence;
-use super::ready::hex;
 use crate::config::{DirectorySource, WhenDone};
+use crate::hex::hex;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::{FileIdentity, Job, Origin};

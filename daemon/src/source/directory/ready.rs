@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::walk::{Found, stamp};
+use crate::hex::hex;
 use crate::os::{Lease, NotARecording, has_writers, open_recording};
 
 /// What came of reading a file.
@@ -71,14 +72,4 @@ fn hash(mut file: &File, found: &Found, is_network: bool, stop: &CancellationTok
         return Ok(Reading::NotYet);
     }
     Ok(Reading::Hashed { sha256: hex(&hasher.finalize()), leased: lease == Lease::Free })
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing into a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::spool::hex;
+use crate::hex::hex;
 use crate::job::{Job, Plan, State, Ticket};
 
 /// The value of a key in `HARK_JOBS`: who works on a message's job, and what another daemon needs in order to go on with it without

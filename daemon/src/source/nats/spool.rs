@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::hex::hex;
 use crate::job::State;
 use crate::job::audio::SPOOL;
 use crate::job::ledger::{Ledger, LedgerError};
@@ -104,14 +105,4 @@ fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()
     written?;
     // The name is durable when its folder is.
     File::open(folder)?.sync_all()
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
