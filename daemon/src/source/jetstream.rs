@@ -127,6 +127,7 @@ fn is_no_room(error: &CreateStreamError) -> bool {
             ErrorCode::STORAGE_RESOURCES_EXCEEDED,
             ErrorCode::INSUFFICIENT_RESOURCES,
             ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+            ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
         ],
     )
 }
@@ -187,9 +188,14 @@ mod tests {
 
     #[test]
     fn what_a_server_has_no_room_for_asks_for_room_and_not_for_rights() {
-        for (code, remedied) in
-            [(10047, "limits"), (10023, "limits"), (10002, "limits"), (10027, "limits"), (10058, "right")]
-        {
+        for (code, remedied) in [
+            (10047, "limits"),
+            (10023, "limits"),
+            (10002, "limits"),
+            (10027, "limits"),
+            (10122, "limits"),
+            (10058, "right"),
+        ] {
             let error = format!(r#"{{"code": 500, "err_code": {code}, "description": "insufficient"}}"#);
             let refused = || {
                 CreateStreamError::new(CreateStreamErrorKind::JetStream(
