@@ -233,3 +233,18 @@ async fn a_file_that_is_kept_or_whose_job_is_forgotten_stays_under_whatever_name
         assert!(watched.path("b.wav").exists());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_renamed_while_it_cannot_be_put_away_is_not_paid_for_again() {
+    let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
+    write(&watched.path("a.wav"), "renamed");
+    watched.jobs_become(1).await;
+    watched.last_events_are_stored().await;
+    fs::rename(watched.path("a.wav"), watched.path("b.wav")).unwrap();
+    watched.jobs_become(1).await;
+    watched.settle(&watched.directory()).await;
+    watched.becomes(OWED, 1).await;
+    watched.settle(&watched.directory()).await;
+    assert!(!watched.path("b.wav").exists());
+    watched.jobs_become(1).await;
+}

@@ -154,6 +154,12 @@ async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
     fs::remove_file(watched.path("c.wav")).unwrap();
     write(&watched.path("b.wav"), "said twice");
     fs::rename(watched.path(".d"), watched.path("d.wav")).unwrap();
+    // The link may be the very file, renamed, for as long as its row is there.
+    watched.jobs_become(3).await;
+    let forget = |connection: &rusqlite::Connection| {
+        Ok(connection.execute("DELETE FROM file WHERE path LIKE '%/a.wav' OR path LIKE '%/c.wav'", [])?)
+    };
+    watched.ledger.write(forget).await.unwrap();
     let jobs = watched.jobs_become(4).await;
     let mut heard: Vec<_> = jobs.iter().filter_map(|job| job.recording.name.as_deref()).collect();
     heard.sort_unstable();

@@ -67,7 +67,7 @@ pub fn take_in(
         return Ok(None);
     }
     for old in vacated {
-        if old.path != found.path && take_from(connection, to, old, found)? {
+        if old.path != found.path && take_from(connection, to, old, found)? == Moved::Here {
             return Ok(None);
         }
     }
@@ -80,8 +80,18 @@ pub fn take_in(
     Ok(Some(job.id))
 }
 
-/// Notes that the file known as `old` is where `found` is; `old` may have been put aside since, by a file that moved to its place. False:
-/// somebody else has noted something about it, or its place may be empty because we have emptied it.
+/// Whether a known file is where another was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It is, and that is noted.
+    Here,
+    /// Its place may be empty because we have just emptied it. Once its job is settled, its row is gone, or says that it was missed.
+    PerhapsHere,
+    /// Somebody else has noted something about it.
+    Elsewhere,
+}
+
+/// Notes that the file known as `old` is where `found` is; `old` may have been put aside since, by a file that moved to its place.
 ///
 /// # Errors
 /// When a statement fails.
@@ -90,21 +100,21 @@ pub fn take_from(
     to: &Destination,
     old: &Known,
     found: &Found,
-) -> Result<bool, LedgerError> {
+) -> Result<Moved, LedgerError> {
     let is_at = |row: &Known| {
         Ok::<_, LedgerError>(files::at_path(connection, &to.source, &row.path)?.as_ref() == Some(row))
     };
     let aside = Known { path: aside(old), ..old.clone() };
     let Some(old) = (if is_at(old)? { Some(old) } else { is_at(&aside)?.then_some(&aside) }) else {
-        return Ok(false);
+        return Ok(Moved::Elsewhere);
     };
     if is_being_put_away(connection, to, old)? {
-        return Ok(false);
+        return Ok(Moved::PerhapsHere);
     }
     files::remove(connection, &to.source, &old.path)?;
     put_aside(connection, &to.source, &found.path, found.stamp.identity)?;
     place(connection, to, &with_hash(connection, old)?, &found.path, found.stamp.identity)?;
-    Ok(true)
+    Ok(Moved::Here)
 }
 
 /// A file that was not there when its job was settled has lost its hash; now that it is there, its job gives it back. Where the job is not

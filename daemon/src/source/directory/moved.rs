@@ -1,7 +1,7 @@
 //! Following files that are under another name now, or on a filesystem that has another number.
 
-use super::intake;
-use super::scan::{Scan, ScanError, blocking};
+use super::intake::{self, Moved};
+use super::scan::{Scan, ScanError, blocking, now};
 use super::walk::Found;
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
@@ -9,7 +9,7 @@ use crate::job::ledger::files::Known;
 
 impl Scan {
     /// Notes where moved files are now, all of them at once: a folder that was renamed, or mounted again, may hold a hundred thousand.
-    /// Returns those that were not moved.
+    /// Returns those that were not moved. One that may be another, renamed just when it was to be put away, is looked at again.
     pub(super) async fn follow(
         &mut self,
         candidates: Vec<(Found, Vec<Known>)>,
@@ -32,11 +32,11 @@ impl Scan {
             with_old
                 .iter()
                 .map(|(found, old)| {
-                    let is_moved = match old {
+                    let moved = match old {
                         Some(old) => intake::take_from(connection, &to, old, found)?,
-                        None => false,
+                        None => Moved::Elsewhere,
                     };
-                    Ok((found.clone(), is_moved))
+                    Ok((found.clone(), moved))
                 })
                 .collect::<Result<Vec<_>, LedgerError>>()
         });
@@ -46,11 +46,11 @@ impl Scan {
             self.around.ledger.wake(Duty::Settle);
         }
         let mut others = Vec::new();
-        for (found, is_moved) in followed {
-            if is_moved {
-                self.settling.forget(&found.path);
-            } else {
-                others.push(found);
+        for (found, moved) in followed {
+            match moved {
+                Moved::Here => self.settling.forget(&found.path),
+                Moved::PerhapsHere => self.settling.postpone(&found.path, found.stamp, now()),
+                Moved::Elsewhere => others.push(found),
             }
         }
         Ok(others)
