@@ -221,7 +221,9 @@ impl Heard {
             self.language = heard("language").or(self.language.take());
             self.emotion = heard("emotion").or(self.emotion.take());
         }
-        let text = said(&message["content"]);
+        // Some have the text itself where the content would be.
+        let places = [&message["content"], &message["text"], &choice["text"]];
+        let text = said(places.into_iter().find(|place| !place.is_null()).unwrap_or(&Value::Null));
         self.strange |= text.is_none();
         let text = text.unwrap_or_default();
         // While it runs the reason is null, or the word "null". In any case: an end that was missed would be paid for twice.
@@ -389,6 +391,21 @@ mod tests {
                 assert_eq!(told(&[piece, stop]).unwrap(), "so", "{content}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_is_read_where_a_content_would_be() {
+        for choice in [
+            json!({"message": {"text": "so"}}),
+            json!({"text": "so"}),
+            json!({"message": {"content": null}, "text": "so"}),
+        ] {
+            let mut last = choice.clone();
+            last["finish_reason"] = "stop".into();
+            assert_eq!(told(&[last]).unwrap(), "so", "{choice}");
+        }
+        let both = json!({"finish_reason": "stop", "message": {"content": [{"text": "so"}], "text": "else"}});
+        assert_eq!(told(&[both]).unwrap(), "so");
     }
 
     #[test]
