@@ -7,7 +7,7 @@ use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::client::{Client, causes};
+use super::client::{Client, causes, patience};
 use super::error::{Error, Verdict};
 use super::json;
 use super::sse::Parser;
@@ -22,12 +22,12 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 impl Client {
     /// The next piece of an answer's body; `None` at its end.
     pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Error> {
-        match tokio::time::timeout(self.timeouts().idle, response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => {
-                Err(Error::unknown("ConnectionLost", &format!("the answer broke off: {}", causes(error))))
-            }
-            Err(_) => {
+        tokio::select! {
+            biased;
+            chunk = response.chunk() => chunk.map_err(|error| {
+                Error::unknown("ConnectionLost", &format!("the answer broke off: {}", causes(error)))
+            }),
+            () = patience(self.timeouts().idle) => {
                 let seconds = self.timeouts().idle.as_secs();
                 Err(Error::unknown("TimeOut", &format!("the answer stood still for {seconds} s")))
             }

@@ -191,7 +191,7 @@ impl Client {
                     return Ok(answer);
                 }
                 moved = departure.moved(), if moving => moving = moved,
-                () = tokio::time::sleep(self.timeouts.idle) => {
+                () = patience(self.timeouts.idle) => {
                     let seconds = self.timeouts.idle.as_secs();
                     return Err(lost(false, format!("nothing moved for {seconds} s"), departure));
                 }
@@ -231,6 +231,14 @@ impl Client {
             Err(_) => request,
         }
     }
+}
+
+/// Waits for a silence to last this long. A process that was stopped, or a machine that slept, finds the time over and the answer before
+/// it: what lies there is read in the moment after it, and is not paid for again.
+pub(crate) async fn patience(silence: Duration) {
+    const MOMENT: Duration = Duration::from_millis(500);
+    tokio::time::sleep(silence).await;
+    tokio::time::sleep(MOMENT).await;
 }
 
 /// A call that costs nothing got no answer.
