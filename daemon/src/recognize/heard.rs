@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::answer::{missing, refusal_in, seconds};
-use super::client::{Client, EVENT_STREAM, JSON};
+use super::choice::Choice;
+use super::client::Client;
 use super::error::Error;
 use super::flash::Listener;
+use super::form::{self, Begun};
 use super::json;
 use super::sse::{Event, Parser};
 use super::text::{Piece, Text};
@@ -23,9 +24,6 @@ const LONGEST_TEXT: usize = 256 << 10;
 
 /// Bytes of a whole stream. The text of five minutes has some kilobytes; a cumulative stream repeats it a thousand times.
 const LONGEST_STREAM: usize = 32 << 20;
-
-/// Blank bytes before a body, after which its label tells what it is.
-const LONGEST_BLANK: usize = 64;
 
 /// After the last event the end of the body follows at once; a service that is cut off before it might take the answer for unheard.
 const LINGER: Duration = Duration::from_millis(50);
@@ -59,12 +57,11 @@ impl Heard {
         streamed: bool,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
-        let labelled = says_stream(&response, streamed);
-        let begun = beginning(client, &mut response).await?;
-        if is_stream(first(&begun), labelled) {
-            self.read_stream(client, response, begun, listener).await
+        let Begun { is_stream, bytes } = form::begin(client, &mut response, streamed).await?;
+        if is_stream {
+            self.read_stream(client, response, bytes, listener).await
         } else {
-            self.read_whole(client, response, begun, listener).await
+            self.read_whole(client, response, bytes, listener).await
         }
     }
 
@@ -212,30 +209,20 @@ impl Heard {
     /// Takes an answer or an event in; true if there is more text than before.
     fn take(&mut self, answer: &Value) -> bool {
         self.bill(answer);
-        let choice = &answer["output"]["choices"][0];
-        // Streams of the compatible mode call it so.
-        let message = if choice["message"].is_object() { &choice["message"] } else { &choice["delta"] };
-        for annotation in message["annotations"].as_array().into_iter().flatten() {
-            let heard =
-                |name: &str| annotation[name].as_str().filter(|value| !value.is_empty()).map(str::to_owned);
-            self.language = heard("language").or(self.language.take());
-            self.emotion = heard("emotion").or(self.emotion.take());
-        }
-        // Some have the text itself where the content would be.
-        let places = [&message["content"], &message["text"], &choice["text"]];
-        let text = said(places.into_iter().find(|place| !place.is_null()).unwrap_or(&Value::Null));
+        let choice = Choice::of(answer);
+        self.language = choice.annotation("language").or(self.language.take());
+        self.emotion = choice.annotation("emotion").or(self.emotion.take());
+        let text = choice.text();
         self.strange |= text.is_none();
         let text = text.unwrap_or_default();
-        // While it runs the reason is null, or the word "null". In any case: an end that was missed would be paid for twice.
-        let reason = choice["finish_reason"].as_str().unwrap_or_default().to_ascii_lowercase();
-        let piece = match reason.as_str() {
-            "stop" | "length" => Piece::Last,
-            _ => Piece::More,
+        let piece = match choice.end() {
+            Some(end) => {
+                // What was cut is not made whole by a `stop` that comes after it.
+                self.truncated = Some(self.truncated == Some(true) || end.truncated);
+                Piece::Last
+            }
+            None => Piece::More,
         };
-        if piece == Piece::Last {
-            // What was cut is not made whole by a `stop` that comes after it.
-            self.truncated = Some(self.truncated == Some(true) || reason == "length");
-        }
         self.text.take(&text, piece) && piece == Piece::More
     }
 
@@ -288,62 +275,6 @@ impl Heard {
     }
 }
 
-/// The text of a message's content: a list of parts, or what would be one of them. `None`: there is something, and no text in it.
-fn said(content: &Value) -> Option<String> {
-    let part = |part: &Value| match part {
-        Value::String(text) => Some(text.clone()),
-        part => match &part["text"] {
-            Value::Null if is_empty(part) || part.get("text").is_some() => Some(String::new()),
-            text => text.as_str().map(str::to_owned),
-        },
-    };
-    let parts = match content {
-        Value::Array(parts) => parts.as_slice(),
-        part => std::slice::from_ref(part),
-    };
-    // A part of another kind beside a text takes nothing away from it.
-    let texts: Vec<String> = parts.iter().filter_map(part).collect();
-    (parts.is_empty() || !texts.is_empty()).then(|| texts.concat())
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
-}
-
-/// As much of a body as tells its form, and no more: a stream is heard while it comes.
-async fn beginning(client: &Client, response: &mut Response) -> Result<Vec<u8>, Error> {
-    let mut begun = Vec::new();
-    while begun.len() < LONGEST_BLANK && first(&begun).is_none() {
-        match client.chunk(response).await? {
-            Some(bytes) => begun.extend_from_slice(&bytes),
-            None => break,
-        }
-    }
-    Ok(begun)
-}
-
-/// The first byte that is neither white space nor of a byte order mark.
-fn first(body: &[u8]) -> Option<u8> {
-    body.iter().copied().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))
-}
-
-/// Gateways label streams as JSON and the other way round. An object begins with a brace; a stream with a comment or one of its
-/// fields (`data`, `event`, `id`, `retry`), as no JSON does. Anything else is what its label says.
-fn is_stream(first: Option<u8>, labelled: bool) -> bool {
-    match first {
-        Some(b'{') => false,
-        Some(b':' | b'd' | b'e' | b'i' | b'r') => true,
-        _ => labelled,
-    }
-}
-
-/// What was asked for as a stream and does not say that it is JSON says that it is one.
-fn says_stream(response: &Response, streamed: bool) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default().trim_start().to_ascii_lowercase();
-    content_type.starts_with(EVENT_STREAM) || streamed && !content_type.starts_with(JSON)
-}
-
 /// An error event that names no code: its status decides, as where a whole answer has none.
 fn error_event(event: &Event, answer: Option<Value>) -> Error {
     let Some(status) = event.status.filter(|status| *status >= 400) else {
@@ -373,96 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_read_whatever_it_is_wrapped_in() {
-        for content in [
-            json!("so"),
-            json!(["so"]),
-            json!(["s", "o"]),
-            json!({"text": "so"}),
-            json!({"type": "text", "text": "so"}),
-            json!([{"text": "s"}, {"text": null}, {"text": "o"}]),
-            json!([{"audio": "x"}, {"text": "so"}]),
-        ] {
-            for name in ["message", "delta"] {
-                let whole = json!({"finish_reason": "stop", name: {"content": content}});
-                assert_eq!(told(&[whole]).unwrap(), "so", "{content}");
-                let piece = json!({"finish_reason": "null", "message": null, name: {"content": content}});
-                let stop = json!({"finish_reason": "stop", name: {"content": []}});
-                assert_eq!(told(&[piece, stop]).unwrap(), "so", "{content}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_is_read_where_a_content_would_be() {
-        for choice in [
-            json!({"message": {"text": "so"}}),
-            json!({"text": "so"}),
-            json!({"message": {"content": null}, "text": "so"}),
-        ] {
-            let mut last = choice.clone();
-            last["finish_reason"] = "stop".into();
-            assert_eq!(told(&[last]).unwrap(), "so", "{choice}");
-        }
-        let both = json!({"finish_reason": "stop", "message": {"content": [{"text": "so"}], "text": "else"}});
-        assert_eq!(told(&[both]).unwrap(), "so");
-    }
-
-    #[test]
-    fn what_is_not_understood_is_no_silence() {
+    fn what_is_not_understood_is_no_silence_and_takes_nothing_from_what_is() {
+        let strange = json!({"message": {"content": [{"words": "so"}]}});
         let stop = |content: Value| json!({"finish_reason": "stop", "message": {"content": content}});
-        for nothing in [
-            json!([]),
-            json!(""),
-            json!(null),
-            json!({}),
-            json!([null]),
-            json!([""]),
-            json!([{"text": null}]),
-        ] {
-            assert_eq!(told(&[stop(nothing.clone())]).unwrap(), "", "{nothing}");
+        for choices in
+            [vec![stop(strange["message"]["content"].clone())], vec![strange.clone(), stop(json!([]))]]
+        {
+            let error = told(&choices).unwrap_err();
+            assert!(error.is_unreadable() && error.verdict == Verdict::Unknown, "{error}");
+            assert!(!error.fault.message.contains("so"));
         }
-        assert_eq!(told(&[json!({"finish_reason": "stop"})]).unwrap(), "");
-        for strange in [
-            json!(7),
-            json!([7]),
-            json!([["so"]]),
-            json!({"parts": ["so"]}),
-            json!([{"words": "so"}]),
-            json!([{"text": {"value": "so"}}]),
-        ] {
-            for choices in
-                [vec![stop(strange.clone())], vec![json!({"message": {"content": strange}}), stop(json!([]))]]
-            {
-                let error = told(&choices).unwrap_err();
-                assert!(error.is_unreadable() && error.verdict == Verdict::Unknown, "{strange}: {error}");
-                assert!(!error.fault.message.contains("so"));
-            }
-            // What was understood beside it stands.
-            assert_eq!(told(&[json!({"message": {"content": strange}}), stop(json!("yes"))]).unwrap(), "yes");
-        }
-    }
-
-    #[test]
-    fn a_body_is_what_it_begins_like_and_else_what_its_label_says() {
-        for (body, stream) in [
-            ("{\"output\":{}}", Some(false)),
-            ("\u{feff} \r\n{", Some(false)),
-            ("data:{}", Some(true)),
-            ("\u{feff}id:1", Some(true)),
-            ("\n\n: working", Some(true)),
-            ("event:result", Some(true)),
-            ("retry:5", Some(true)),
-            ("<html>", None),
-            ("[]", None),
-            ("\u{feff}\n", None),
-            ("", None),
-        ] {
-            for labelled in [true, false] {
-                let is = is_stream(first(body.as_bytes()), labelled);
-                assert_eq!(is, stream.unwrap_or(labelled), "{body}");
-            }
-        }
+        assert_eq!(told(&[strange, stop(json!("yes"))]).unwrap(), "yes");
+        assert_eq!(told(&[stop(json!([]))]).unwrap(), "");
     }
 
     fn heard(reasons: &[Value]) -> Transcript {
@@ -479,7 +332,6 @@ mod tests {
     #[test]
     fn a_text_that_the_service_cut_says_so_whatever_follows() {
         assert!(!heard(&[Value::Null, json!("null"), json!("stop")]).truncated);
-        assert!(!heard(&[json!("NULL"), json!("STOP")]).truncated && heard(&[json!("Length")]).truncated);
         assert!(heard(&[Value::Null, json!("length")]).truncated);
         assert!(heard(&[json!("length"), json!("stop")]).truncated, "both in one read");
     }

@@ -8,11 +8,13 @@
 
 mod answer;
 mod body;
+mod choice;
 mod client;
 pub mod error;
 mod expiry;
 mod filetrans;
 mod flash;
+mod form;
 mod gate;
 mod heard;
 mod in_flight;
