@@ -16,7 +16,6 @@ use super::consumer::ACK_WAIT;
 use super::held::Sign;
 use super::message::{Input, Said, bad};
 use super::share::is_settled;
-use super::takeover::Sought;
 use super::{Subject, Unconfirmed, Watching, spool};
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, jobs};
@@ -43,21 +42,21 @@ impl From<LedgerError> for NotTaken {
 }
 
 /// A delivery of a message.
-struct Delivery {
-    sign: Sign,
-    published_ns: i128,
+pub(super) struct Delivery {
+    pub(super) sign: Sign,
+    pub(super) published_ns: i128,
     /// It was not sent before.
     asked_at: Instant,
     /// See [`Subject::place`].
-    place: String,
+    pub(super) place: String,
     /// See [`Subject::intake_key`].
     key: String,
-    contents: Contents,
+    pub(super) contents: Contents,
 }
 
 /// What a message brings.
-struct Contents {
-    said: Said,
+pub(super) struct Contents {
+    pub(super) said: Said,
     input: Input,
     payload: Bytes,
 }
@@ -72,7 +71,7 @@ struct Claimed {
 impl Delivery {
     /// Whether it may have lain in this process, or before it, for so long that the server gave it to others: a daemon that was stopped
     /// finds it when it wakes.
-    fn is_old(&self) -> bool {
+    pub(super) fn is_old(&self) -> bool {
         self.asked_at.elapsed() >= ACK_WAIT
     }
 }
@@ -257,33 +256,8 @@ impl Subject {
         }
     }
 
-    /// Whether others may have had a message, and have said what became of it in a bucket that was lost since.
-    async fn may_be_forgotten(&self, delivery: &Delivery) -> bool {
-        (delivery.sign.delivery > 1 || delivery.is_old())
-            && self.claims.is_bucket_after(self.heard_since().max(delivery.published_ns)).await
-    }
-
-    /// The job that others made of a message, by its events; where nobody can tell it is made another one.
-    async fn former(&self, delivery: &Delivery) -> Option<Uuid> {
-        let found = (self.find_again)(Sought {
-            source: self.config.name.clone(),
-            uri: self.uri(delivery.sign.sequence),
-            message_id: delivery.contents.said.message_id.clone(),
-            published_ns: delivery.published_ns,
-        });
-        found.await.unwrap_or_else(|reason| {
-            warn!(
-                source = self.config.name,
-                place = delivery.place,
-                reason,
-                "a job that a lost bucket told of is not found in the events"
-            );
-            None
-        })
-    }
-
     /// What a message's audio is called.
-    fn uri(&self, sequence: u64) -> String {
+    pub(super) fn uri(&self, sequence: u64) -> String {
         format!("nats:{}/{sequence}", self.stream.name)
     }
 

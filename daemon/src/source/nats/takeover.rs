@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Body, Event, Fault, Recording, TranscriptFinal};
+use hark_sdk::event::{Body, Event, Fault, TranscriptFinal};
 use jiff::Timestamp;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::Subject;
 use super::claim::Claim;
@@ -55,28 +54,6 @@ impl Told {
 /// Puts an event behind those that are stored of a job, so that no other daemon's can follow, and tells what there is. Handed in: the
 /// subjects of events are known to the right of here.
 pub type StepIn = Arc<dyn Fn(Job) -> BoxFuture<'static, Result<Told, String>> + Send + Sync>;
-
-/// A message whose job is looked for.
-#[derive(Debug, Clone)]
-pub struct Sought {
-    /// The source that has it.
-    pub source: String,
-    /// What its audio is called in events; a reference's is its URL, which others may name as well.
-    pub uri: String,
-    pub message_id: Option<String>,
-    /// Its job is younger.
-    pub published_ns: i128,
-}
-
-impl Sought {
-    /// Whether a recording is the message's.
-    pub fn is_of(&self, recording: &Recording) -> bool {
-        recording.message_id == self.message_id && (self.message_id.is_some() || recording.uri == self.uri)
-    }
-}
-
-/// Finds the job of a message in the stream of events. Handed in, as [`StepIn`] is.
-pub type FindAgain = Arc<dyn Fn(Sought) -> BoxFuture<'static, Result<Option<Uuid>, String>> + Send + Sync>;
 
 impl Subject {
     /// Goes on with a job that the bucket says is ours and the ledger does not know. `job` is what the message alone would become.
@@ -165,9 +142,10 @@ fn go_on(mut job: Job, told: Told, plan: Option<&Plan>) -> Job {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Engine, Kind, Segment, Timing, Usage};
+    use hark_sdk::event::{Engine, Kind, Recording, Segment, Timing, Usage};
     use proptest::prelude::*;
     use serde_json::{Map, json};
+    use uuid::Uuid;
 
     use super::*;
     use crate::job::Origin;
