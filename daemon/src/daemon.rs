@@ -1,11 +1,10 @@
 //! Wires the modules in the order of the flow. `build` is the architecture read from top to bottom; `run` starts it and stops it from
 //! the front: first no new recordings, then no new requests, then what is under way is finished, published and acknowledged.
 
-pub mod control;
-mod crew;
 mod housekeeping;
 mod reports;
 mod sources;
+mod tasks;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,25 +18,27 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::crew::{Crew, Stages, drain};
 use self::housekeeping::housekeeping;
 use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
+use self::tasks::{Crew, Stages, drain};
+use crate::api::health::Health;
+use crate::api::{control, http};
 use crate::audio::Workers;
+use crate::broker::{self, ConnectError, Patience, Subjects};
 use crate::config::{Config, Route};
-use crate::http::metrics::Metrics;
-use crate::http::{self, Health};
-use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
-use crate::logging::Seldom;
+use crate::job::{Duty, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
-use crate::publish::{self, ConnectError, Outbox, Outlet, Partials, Patience, Subjects};
-use crate::recognize::lanes::{self, Surroundings};
+use crate::publish::{self, Outbox, Outlet, Partials};
 use crate::recognize::route::Offer;
 use crate::recognize::{InFlight, Recognizer};
-use crate::source::nats::{self, Claims};
+use crate::share::Claims;
+use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
+use crate::work::{self, Surroundings};
 
 /// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
 /// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
@@ -153,7 +154,7 @@ impl Daemon {
         };
 
         // source
-        let connected = publish::connect(&config.nats, Patience::Forever).await;
+        let connected = broker::connect(&config.nats, Patience::Forever).await;
         let connection = connected.map_err(|error| match error {
             ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
             _ => configuration(&error),
@@ -199,7 +200,7 @@ impl Daemon {
             silence: Arc::default(),
             on_partial: on_partial(&pipeline, partials),
             opening: Arc::default(),
-            shortage: Seldom::default(),
+            shortage: OnceAMinute::default(),
             stop: CancellationToken::new(),
         };
 
@@ -269,7 +270,10 @@ impl Daemon {
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
         let (plugins, heard) = (Arc::clone(&self.pipeline), stages.publish.clone());
-        crew.essential("control", control::control(self.client.clone(), subjects.clone(), plugins, heard));
+        let requests = control::control(self.client.clone(), subjects.clone(), plugins, heard);
+        crew.essential("control", async {
+            requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
+        });
         let outlet = self.outlet.run(self.client.clone(), subjects, stages.publish.clone());
         crew.essential("partials", async {
             outlet.await;
@@ -316,7 +320,7 @@ impl Daemon {
     async fn recover(&self) -> Result<(), DaemonError> {
         let interrupted = self.ledger.read(jobs::interrupted).await?;
         // Before the sources start: what they spool has no job for a moment.
-        nats::spool::sweep(&self.config.state.directory, &self.ledger).await?;
+        spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
             warn!(job = %id, "a request was under way when the daemon ended");
             self.ledger.advance(id, Fact::Restarted, self.policy).await?;
@@ -332,24 +336,24 @@ impl Daemon {
 
         let prepare = around.clone();
         crew.lane(ledger, Duty::Prepare, PREPARING, &stages.requests, move |job| {
-            lanes::prepare::prepare(job, prepare.clone())
+            work::prepare::prepare(job, prepare.clone())
         });
         let flash = around.clone();
         crew.lane(ledger, Duty::Flash, width, &stages.requests, move |job| {
-            lanes::flash::flash(job, flash.clone())
+            work::flash::flash(job, flash.clone())
         });
         let submit = around.clone();
         crew.lane(ledger, Duty::Submit, UPLOADING, &stages.requests, move |job| {
-            lanes::submit::submit(job, submit.clone())
+            work::submit::submit(job, submit.clone())
         });
         let reconcile = around.clone();
         crew.lane(ledger, Duty::Reconcile, 1, &stages.requests, move |job| {
-            lanes::reconcile::reconcile(job, reconcile.clone())
+            work::reconcile::reconcile(job, reconcile.clone())
         });
-        crew.essential("follow", async move { Ok(lanes::follow::follow(around, poll).await?) });
+        crew.essential("follow", async move { Ok(work::follow::follow(around, poll).await?) });
         let (to_plugins, pipeline, policy) = (ledger.clone(), Arc::clone(&self.pipeline), self.policy);
         crew.lane(ledger, Duty::Pipe, PIPING, &stages.pipe, move |job| {
-            pipeline::lane::pipe(job, to_plugins.clone(), Arc::clone(&pipeline), policy)
+            work::pipe::pipe(job, to_plugins.clone(), Arc::clone(&pipeline), policy)
         });
         let (settled, sources, metrics) = (ledger.clone(), self.sources.clone(), self.metrics.clone());
         let claims = self.claims.clone();
@@ -380,7 +384,7 @@ async fn end(pipeline: Arc<Pipeline>) {
 }
 
 /// A partial goes to the plugins that want it, and out, unless a transform has to see its text first.
-fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> lanes::OnPartial {
+fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
     let pipeline = Arc::clone(pipeline);
     Arc::new(move |event: Event| {
         pipeline.observe(event.clone());

@@ -50,16 +50,19 @@
 //! returns a `Transcript` or an `Error`, a lane that calls it.
 #![allow(unreachable_pub, reason = "one binary and its tests; `pub` in a module means: for its neighbours")]
 
+pub mod api;
 pub mod audio;
+pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 mod hex;
-pub mod http;
 pub mod job;
-pub mod logging;
 pub mod os;
 pub mod pipeline;
 pub mod publish;
 pub mod recognize;
+pub mod share;
 pub mod source;
+pub mod telemetry;
+pub mod work;

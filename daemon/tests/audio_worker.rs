@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use hark_sdk::event::Blame;
 use harkd::audio::{ProbeError, Workers};
-use harkd::http::metrics::Metrics;
 use harkd::os::open_recording;
+use harkd::telemetry::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
 

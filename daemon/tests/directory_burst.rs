@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harkd::config::DirectorySource;
-use harkd::http::metrics::Metrics;
 use harkd::job::ledger::{Ledger, files};
 use harkd::source::directory::Directory;
+use harkd::telemetry::metrics::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

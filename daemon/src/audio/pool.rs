@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 
 use super::worker::{Answer, PACKET, Ready, Request};
 use super::{Probe, ProbeError};
-use crate::http::metrics::Metrics;
 use crate::os::{ChildCommand, Limits, PacketSocket, cpu_time};
+use crate::telemetry::metrics::Metrics;
 
 /// A worker's time for one file; a gigabyte of frames from a slow disk needs some.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Exit;
 use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError};
-use crate::logging;
+use crate::telemetry::logging;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -20,7 +20,7 @@ pub struct Args {}
 pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     let file = config;
     let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
-    logging::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+    logging::init(config.log.format, &config.log.level).map_err(|error| Exit::Config(error.to_string()))?;
     for warning in config.warnings() {
         warn!("{warning}");
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use async_nats::Client;
 
 use super::Exit;
+use crate::broker::{ConnectError, Patience, connect};
 use crate::config::Config;
-use crate::publish::{ConnectError, Patience, connect};
 
 /// Reads the config.
 ///

@@ -4,10 +4,12 @@
 //! `HARK_SECTION__KEY`. Names and defaults are CONTRACT; the embedded file is the manual as well, and a test holds the defaults of
 //! the types against it. Each component is handed its own part; there is no global config.
 
+mod allow_list;
 mod document;
 mod entries;
 mod environment;
 mod inspect;
+mod listen;
 mod lookup;
 mod mistakes;
 mod nearest;
@@ -24,15 +26,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use allow_list::{AllowList, is_in, plain};
 pub use entries::{
     Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
+pub use listen::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;
-pub use tables::{
-    Budget, Dashscope, Http, Log, LogFormat, Nats, Plugins, Price, Region, Security, State, Storage,
-};
+pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Price, Region, Security, State, Storage};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The bottom layer: every key with its default, its unit and why.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::units;
+use crate::telemetry::logging::LogFormat;
 
 /// The service's region: it decides address, models, price and which engines exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub struct Nats {
     pub audio_stream: String,
     pub replicas: usize,
     pub store_partials: bool,
+    /// How long a silent daemon keeps a message before the server delivers it to another one.
+    #[serde(with = "units::duration")]
+    pub ack_wait: Duration,
 }
 
 impl Default for Nats {
@@ -109,6 +113,7 @@ impl Default for Nats {
             audio_stream: "HARK_AUDIO".into(),
             replicas: 1,
             store_partials: false,
+            ack_wait: Duration::from_secs(30),
         }
     }
 }
@@ -134,17 +139,6 @@ impl Default for State {
             max_size: 20 << 30,
         }
     }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Human on a terminal, else JSON.
-    #[default]
-    Auto,
-    Human,
-    Json,
 }
 
 /// `[log]`.

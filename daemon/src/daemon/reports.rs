@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{DaemonError, sources::Watching};
-use crate::http::metrics::Metrics;
-use crate::http::{Health, Part};
+use crate::api::health::{Health, Part};
 use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
+use crate::telemetry::metrics::Metrics;
 
 /// How often gauges look into the ledger.
 const GAUGES: Duration = Duration::from_secs(5);

@@ -8,17 +8,17 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::DaemonError;
-use super::crew::{Crew, Stages};
-use crate::config::{Config, Source};
-use crate::http::metrics::Metrics;
+use super::tasks::{Crew, Stages};
+use crate::broker;
+use crate::config::{AllowList, Config, Source};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::{Fact, Policy};
 use crate::job::{Job, State};
-use crate::logging::Seldom;
-use crate::publish;
+use crate::share::{Claims, Fence, Standing};
 use crate::source::directory::Directory;
-use crate::source::nats::{self, Claims, FindAgain, Slots, Standing, StepIn, Subject};
-use crate::source::url::AllowList;
+use crate::source::nats::{self, Slots, Subject};
+use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
 
 /// How soon a file is moved or deleted again that could not be.
 const PUT_AWAY_AGAIN: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(super) type Watching = Vec<(String, watch::Receiver<Result<(), String>>)>;
 pub(super) struct Sources {
     directories: Arc<HashMap<String, Arc<Directory>>>,
     subjects: Arc<HashMap<String, Arc<Subject>>>,
-    not_put_away: Seldom,
+    not_put_away: OnceAMinute,
 }
 
 impl Sources {
@@ -40,7 +40,7 @@ impl Sources {
         config: &Config,
         ledger: &Ledger,
         claims: &Claims,
-        connection: &publish::Connection,
+        connection: &broker::Connection,
         policy: Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -63,15 +63,14 @@ impl Sources {
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {
-                    let fence = publish::Fence::new(connection.client.clone(), &config.nats, claims.clone());
+                    let fence = Fence::new(connection.client.clone(), &config.nats, claims.clone());
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
                         context: async_nats::jetstream::new(connection.client.clone()),
                         refusals: connection.refusals.clone(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
-                        find_again: find_again(fence.clone()),
-                        step_in: step_in(fence),
+                        fence,
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
@@ -91,7 +90,7 @@ impl Sources {
         Ok(Sources {
             directories: Arc::new(directories),
             subjects: Arc::new(subjects),
-            not_put_away: Seldom::default(),
+            not_put_away: OnceAMinute::default(),
         })
     }
 
@@ -173,14 +172,4 @@ impl Sources {
         info!(job = %job.id, source = job.source, failed, "done");
         Ok(())
     }
-}
-
-/// How a source goes on with what another daemon had.
-fn step_in(fence: publish::Fence) -> StepIn {
-    Arc::new(move |job| Box::pin(fence.clone().step_in(job)))
-}
-
-/// How it finds a job of which nobody tells any more.
-fn find_again(fence: publish::Fence) -> FindAgain {
-    Arc::new(move |sought| Box::pin(fence.clone().find_again(sought)))
 }

@@ -85,7 +85,7 @@ pub struct Step {
     pub due: Timestamp,
 }
 
-/// Refusals of one job that the service may answer for reasons of its own (5xx) before the job fails: with the backoff of
+/// ServerRefusals of one job that the service may answer for reasons of its own (5xx) before the job fails: with the backoff of
 /// `recognize::error` (doubling to five minutes) an outage of about an hour.
 const REFUSAL_BUDGET: u32 = 18;
 

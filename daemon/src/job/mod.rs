@@ -7,10 +7,10 @@ pub mod annotate;
 pub mod audio;
 #[cfg(test)]
 mod history;
-pub mod lane;
 pub mod ledger;
 pub mod machine;
 mod origin;
+pub mod spool;
 mod state;
 
 use std::time::Duration;

@@ -23,8 +23,8 @@ use super::status::{PluginState, PluginStatus};
 use super::strikes::Strikes;
 use super::verify::Identity;
 use super::wire::{FromChild, Outcome};
-use crate::http::metrics::Metrics;
-use crate::logging::Seldom;
+use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
 
 pub use answer::{Failure, Heard, Work};
 pub use enable::Done;
@@ -70,7 +70,7 @@ pub struct Supervisor {
     retry: Option<(usize, Instant)>,
     enabling: Enabling,
     warned_of_missing: bool,
-    complaints: Seldom,
+    complaints: OnceAMinute,
 }
 
 struct Pending {
@@ -119,7 +119,7 @@ impl Supervisor {
             retry: None,
             enabling: Enabling::new(enable),
             warned_of_missing: false,
-            complaints: Seldom::default(),
+            complaints: OnceAMinute::default(),
         }
     }
 
@@ -253,7 +253,7 @@ impl Supervisor {
         }
     }
 
-    /// In our words: its own may quote the transcript, and are for its event only. Seldom, for a job that is held comes back every two seconds.
+    /// In our words: its own may quote the transcript, and are for its event only. OnceAMinute, for a job that is held comes back every two seconds.
     fn complain(&self, words: &str) {
         if self.complaints.is_time() {
             tracing::warn!(plugin = %self.name, job = %self.job(), "{words}");

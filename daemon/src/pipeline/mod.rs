@@ -7,7 +7,6 @@
 pub mod child;
 mod host;
 mod inspect;
-pub mod lane;
 mod library;
 mod log;
 mod process;
@@ -28,7 +27,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
-use crate::http::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
 use process::Launch;

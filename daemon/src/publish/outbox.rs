@@ -22,18 +22,18 @@ use tracing::error;
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
-use super::large::Largest;
-use super::stream::ensure_event_streams;
-use super::subject::Subjects;
+use crate::broker::Subjects;
+use crate::broker::event_streams::ensure_event_streams;
+use crate::broker::large::Largest;
+use crate::broker::stream::until_it_works;
 use crate::config::Nats;
-use crate::http::metrics::Metrics;
 use crate::job::Duty;
 use crate::job::ledger::outbox::{self, Acknowledged};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
-use crate::logging::Seldom;
-use crate::source::jetstream::until_it_works;
-use crate::source::nats::Claims;
+use crate::share::Claims;
+use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
 
 /// Jobs whose events are under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
@@ -55,11 +55,11 @@ pub struct Outbox {
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
     looks: Semaphore,
-    gone: Seldom,
+    gone: OnceAMinute,
     largest: Largest,
     /// When [`Self::learn_largest`] looked.
     looked: Mutex<Option<Instant>>,
-    unfit: Seldom,
+    unfit: OnceAMinute,
 }
 
 impl Outbox {
@@ -86,10 +86,10 @@ impl Outbox {
             metrics,
             ready,
             looks: Semaphore::new(LOOKS),
-            gone: Seldom::default(),
+            gone: OnceAMinute::default(),
             largest: Largest::default(),
             looked: Mutex::default(),
-            unfit: Seldom::default(),
+            unfit: OnceAMinute::default(),
         }
     }
 

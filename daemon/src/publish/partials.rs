@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::subject::{Subjects, headers};
-use crate::http::metrics::Metrics;
+use crate::broker::subject::{Subjects, headers};
+use crate::telemetry::metrics::Metrics;
 
 /// Partials on their way to the connection, and the bytes of their texts together; beyond it they are merged. At a few hundred bytes each
 /// it is their number that counts.

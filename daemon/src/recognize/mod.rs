@@ -11,7 +11,7 @@ mod body;
 mod choice;
 mod client;
 pub mod error;
-mod expiry;
+pub mod expiry;
 mod filetrans;
 mod flash;
 mod form;
@@ -19,7 +19,6 @@ mod gate;
 mod heard;
 mod in_flight;
 mod json;
-pub mod lanes;
 mod list;
 mod queue;
 mod rate;
@@ -29,7 +28,7 @@ pub mod sse;
 mod tasks;
 mod text;
 mod upload;
-mod verdict;
+pub mod verdict;
 mod wording;
 
 use std::collections::{HashMap, HashSet};
@@ -50,9 +49,9 @@ pub use queue::Turn;
 pub use tasks::LostSubmit;
 
 use crate::config::{Dashscope, Secret};
-use crate::http::metrics::Metrics;
 use crate::job::Transcript;
 use crate::job::machine::Listing;
+use crate::telemetry::metrics::Metrics;
 use client::Client;
 use queue::{Pace, Queue};
 use rate::Pacer;
@@ -247,8 +246,18 @@ impl Recognizer {
         outcome
     }
 
-    fn billed(&self, engine: Engine, seconds: u64) {
+    pub fn billed(&self, engine: Engine, seconds: u64) {
         self.inner.metrics.recognize_billed_seconds.with_label_values(&[engine.as_str()]).inc_by(seconds);
+    }
+
+    /// A paid result is gone at the service.
+    pub fn result_lost(&self) {
+        self.inner.metrics.recognize_results_lost.inc();
+    }
+
+    /// So many results may be deleted soon.
+    pub fn results_expiring(&self, count: usize) {
+        self.inner.metrics.recognize_results_expiring.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     fn queue(&self, engine: Engine) -> &Arc<Queue> {

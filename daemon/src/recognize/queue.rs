@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::error::{Error, Verdict};
 use super::gate::{Call, Gate, Leave, RefusedCall};
 use super::rate::Pacer;
-use crate::http::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// One model's queue.
 #[derive(Debug)]

@@ -2,6 +2,5 @@
 //! settles the input: acknowledges the message, keeps, moves or deletes the file.
 
 pub mod directory;
-pub mod jetstream;
 pub mod nats;
 pub mod url;

@@ -6,7 +6,6 @@
 //! presigned URLs carry their secret.
 
 mod address;
-mod allow;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +14,9 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use self::address::{is_inside, is_public, plain};
-pub use self::allow::AllowList;
+use self::address::{is_inside, is_public};
+use crate::config::AllowList;
+use crate::config::plain;
 
 /// How long a name may take to resolve.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(2);

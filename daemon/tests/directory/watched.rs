@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use hark_sdk::event::{Blame, Fault};
 use harkd::config::DirectorySource;
-use harkd::http::metrics::Metrics;
 use harkd::job::audio::GONE;
 use harkd::job::ledger::{Ledger, LedgerError};
 use harkd::job::machine::{Fact, Policy};
 use harkd::job::{Job, Origin, State};
 use harkd::source::directory::Directory;
+use harkd::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hark_sdk::event::{Body, Event};
 use harkd::config::{self, OnFailure};
-use harkd::http::metrics::Metrics;
 use harkd::pipeline::{Pipeline, PluginStatus, Processed, Surroundings};
+use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use hark_sdk::event::{Blame, Engine};
 use harkd::config::{Dashscope, Secret};
-use harkd::http::metrics::Metrics;
 use harkd::job::Consequence;
 use harkd::recognize::{Content, Recognizer, Tries};
+use harkd::telemetry::metrics::Metrics;
 
 use crate::support::{Emulator, wav};
 use crate::{FILETRANS, flash, job};

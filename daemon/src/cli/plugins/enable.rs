@@ -7,11 +7,11 @@ use async_nats::{Client, StatusCode, Subscriber};
 use futures::StreamExt;
 
 use super::print;
+use crate::api::control::{Answer, EnablePlugin};
+use crate::broker::Subjects;
 use crate::cli::{Exit, session};
 use crate::config::Config;
-use crate::daemon::control::{Answer, EnablePlugin};
 use crate::pipeline::PluginState;
-use crate::publish::Subjects;
 
 /// Loading a library that hangs takes a daemon some ten seconds.
 const FIRST: Duration = Duration::from_secs(20);

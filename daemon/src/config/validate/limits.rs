@@ -11,6 +11,9 @@ const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
 /// A scan of some files takes milliseconds; more often than this, scanning would be all that is done.
 const SHORTEST_RESCAN: Duration = Duration::from_secs(1);
 
+/// A sixth of it is all that an answer of the bucket may take.
+const SHORTEST_ACK_WAIT: Duration = Duration::from_secs(1);
+
 /// NATS counts nanoseconds in 63 bits, some 292 years; a round figure below.
 const LONGEST_AGE: Duration = Duration::from_secs(36_500 * 86_400);
 
@@ -64,6 +67,12 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
                 "rescan is shorter than a second; leave it \"auto\", or set it to \"1s\" or more",
             );
         }
+    }
+    if config.nats.ack_wait < SHORTEST_ACK_WAIT || config.nats.ack_wait > LONGEST_AGE {
+        report.mistake(
+            "nats.ack_wait",
+            "nats.ack_wait must be at least \"1s\"; a daemon confirms its messages every third of it",
+        );
     }
     if !(1..=5).contains(&config.nats.replicas) {
         report.mistake(

@@ -5,11 +5,12 @@ use std::path::Path;
 use async_nats::ServerAddr;
 use url::Url;
 
+use crate::config::AllowList;
 use crate::config::Config;
 use crate::config::inspect::Report;
+use crate::config::listen_address;
 use crate::config::lookup::nats_files;
-use crate::source::url::AllowList;
-use crate::{http, logging};
+use crate::telemetry::logging;
 
 pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
     let address = &config.dashscope.base_url;
@@ -99,7 +100,7 @@ pub(super) fn http(config: &Config, report: &mut Report<'_>) {
     if listen.is_empty() {
         return;
     }
-    match http::address(listen) {
+    match listen_address(listen) {
         Ok(address) if address.ip().is_loopback() => {}
         Ok(_) => report.mistake(
             "http.listen",

@@ -288,7 +288,7 @@ impl Ledger {
         {
             let duty = advanced.job.state.duty();
             trace!(job = %id, ?duty, "the job goes on");
-            self.wake(duty);
+            self.tell(id, Some(duty));
             self.wake(Duty::Publish);
         }
         Ok(advanced)

@@ -1,4 +1,4 @@
-//! The ledger: SQLite, one writer thread that commits in groups, one reader.
+//! The ledger: SQLite, one writer thread that commits in groups, a pool of readers, and a feed of changes.
 //!
 //! A write is a function of a transaction. The writer runs all that are waiting inside one transaction, each in a savepoint, and
 //! answers after the commit is on disk: a hundred jobs cost one fsync. Where the disk is full (or the file cannot be written) the
@@ -8,32 +8,38 @@
 mod admission;
 pub mod due;
 mod error;
+mod feed;
 pub mod files;
 pub mod intake;
 pub mod jobs;
 mod log;
 mod open;
 pub mod outbox;
+mod readers;
 pub mod retention;
 pub mod tasks;
 mod wal;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 pub use self::error::LedgerError;
 use self::error::is_no_room;
+pub use self::feed::Change;
+use self::feed::Feed;
 use self::log::Log;
+use self::readers::Readers;
 use self::writer::{Pending, Write, write_in_groups};
 use super::Duty;
 
@@ -50,7 +56,8 @@ const CHECK_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Ledger {
     writes: mpsc::Sender<Box<dyn Write>>,
-    reader: Arc<Mutex<Connection>>,
+    readers: Arc<Readers>,
+    feed: Feed,
     room: watch::Receiver<Result<(), String>>,
     admission: Arc<watch::Sender<bool>>,
     /// Bytes that sources may still write into the state directory, see [`Ledger::admit`].
@@ -87,7 +94,8 @@ impl Ledger {
             .map_err(refused)?;
         Ok(Ledger {
             writes,
-            reader: Arc::new(Mutex::new(reader)),
+            readers: Arc::new(Readers::new(reader, &directory.join(open::FILE))?),
+            feed: Feed::new(),
             room,
             admission: Arc::new(watch::channel(true).0),
             left: Arc::new(AtomicU64::new(u64::MAX)),
@@ -154,11 +162,10 @@ impl Ledger {
     {
         let mut said = false;
         loop {
-            let reader = Arc::clone(&self.reader);
+            let readers = Arc::clone(&self.readers);
             let tried = tokio::task::spawn_blocking(move || {
-                // A panic of an earlier reader leaves the connection as it was: reads hold no state between them.
-                let connection = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let outcome = read(&connection).map_err(|error| LedgerError::of(&connection, error));
+                let outcome = readers
+                    .with(|connection| read(connection).map_err(|error| LedgerError::of(connection, error)));
                 (read, outcome)
             });
             let Ok((again, outcome)) = tried.await else { return Err(LedgerError::Closed) };
@@ -194,6 +201,19 @@ impl Ledger {
     /// Waits for [`Ledger::wake`]; a wake before the wait is not lost. One waiter a duty.
     pub async fn woken(&self, duty: Duty) {
         self.wakers[duty as usize].notified().await;
+    }
+
+    /// Hears of every change from now on. A receiver that lags has to read the ledger again.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.feed.listen()
+    }
+
+    /// Tells the listeners of the feed where a job stands, and the lane of its duty that there is work. Called after the commit.
+    pub fn tell(&self, job: Uuid, duty: Option<Duty>) {
+        self.feed.tell(Change { job, duty });
+        if let Some(duty) = duty {
+            self.wake(duty);
+        }
     }
 
     /// Says that the daemon is alive, for the next one to know how long it was not. Blocking.

@@ -138,6 +138,16 @@ fn open(
     Ok((writer, reader, (!is_small).then_some(path)))
 }
 
+/// One more connection for readers, to a ledger that is open.
+pub(super) fn reader(path: &Path) -> Result<Connection, LedgerError> {
+    connect(path)
+        .and_then(|connection| {
+            prepare(&connection, LOG_PAGES)?;
+            Ok(connection)
+        })
+        .map_err(|error| refusal(path, error))
+}
+
 /// Folds the log of a ledger that is in use into its file, over a connection of its own.
 pub(super) fn fold_log(path: &Path) -> rusqlite::Result<()> {
     fold(&connect(path)?)

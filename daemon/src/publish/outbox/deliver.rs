@@ -13,14 +13,13 @@ use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
+use crate::broker::append::{Place, append};
+use crate::broker::event_streams::ensure_event_streams;
+use crate::broker::large::{self, Unfit};
+use crate::broker::subject::headers;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
-use crate::publish::append::{Place, append};
-use crate::publish::fence::told;
-use crate::publish::large::{self, Unfit};
-use crate::publish::stream::ensure_event_streams;
-use crate::publish::subject::headers;
-use crate::source::nats::Standing;
+use crate::share::{Standing, stored_events};
 
 /// How long the stream's limit is believed where an event does not fit.
 const BELIEVED: Duration = Duration::from_secs(2);
@@ -275,7 +274,7 @@ impl Outbox {
                     });
                 }
                 // The stream took partials once: what is stored in order stands among them, and the next event after them.
-                let told = told(stream, of_job).await?;
+                let told = stored_events(stream, of_job).await?;
                 Ok(Stored { sequence: told.sequence, stream_seq: told.stream_seq, ..Stored::default() })
             }
             Err(error) => match error.kind() {

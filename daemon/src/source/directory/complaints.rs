@@ -88,11 +88,11 @@ mod tests {
 
     use super::*;
     use crate::config::Existing;
-    use crate::http::metrics::Metrics;
     use crate::job::ledger::Ledger;
     use crate::source::directory::intake::Destination;
     use crate::source::directory::scan::Surroundings;
     use crate::source::directory::walk::Choice;
+    use crate::telemetry::metrics::Metrics;
 
     async fn scan_of(root: &Path, ledger: Ledger) -> Scan {
         let around = Surroundings {

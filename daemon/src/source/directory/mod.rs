@@ -43,9 +43,9 @@ use self::scan::{Scan, ScanError, Surroundings};
 use self::walk::Choice;
 use self::watch::Watch;
 use crate::config::{DirectorySource, WhenDone};
-use crate::http::metrics::Metrics;
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
+use crate::telemetry::metrics::Metrics;
 
 /// Time for the rest of a burst to arrive after its first hint.
 const AFTER_HINT: Duration = Duration::from_millis(200);

@@ -22,11 +22,11 @@ use super::settle::{Now, Settling, Verdict};
 use super::walk::{Choice, Found, Walk};
 use super::watch::{Hints, Watch};
 use crate::config::Existing;
-use crate::http::metrics::Metrics;
 use crate::job::Duty;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::os;
+use crate::telemetry::metrics::Metrics;
 
 /// Files listed and compared at once.
 pub(super) const PIECE: usize = 512;

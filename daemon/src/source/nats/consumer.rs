@@ -10,11 +10,8 @@ use async_nats::jetstream::stream::Stream;
 use tracing::{debug, info};
 
 use super::Subject;
+use crate::broker::stream::{StreamError, captures, check_server, ensure};
 use crate::job::ledger::LedgerError;
-use crate::source::jetstream::{StreamError, captures, check_server, ensure};
-
-/// How long the server waits for a sign of progress before it delivers a message again (CONTRACT 3).
-pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a source cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +45,7 @@ impl Subject {
             durable_name: Some(durable.clone()),
             filter_subject: self.config.subject.clone(),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
+            ack_wait: self.ack_wait,
             // 1,000 unless set: as many long tasks would stop everything else.
             max_ack_pending: -1,
             ..pull::Config::default()

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::consumer::ACK_WAIT;
-use crate::logging::Seldom;
+use crate::telemetry::OnceAMinute;
 
 /// Messages asked for at a time at most: their payloads are in memory until they are spooled.
 const MOST: usize = 16;
@@ -34,15 +33,16 @@ pub(super) struct Flow {
     /// Requests that were refused since one was not, and why the last one was.
     refused: u32,
     refusal: String,
-    said: Seldom,
+    said: OnceAMinute,
     /// Bytes to ask for at least: a message was larger than what was asked for.
     least_bytes: usize,
     /// Something was on its way here and may not have come.
     suspicion: bool,
+    ack_wait: Duration,
 }
 
 impl Flow {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ack_wait: Duration) -> Self {
         // The link may be slow: the first one tells.
         Flow {
             at_a_time: 1,
@@ -51,9 +51,10 @@ impl Flow {
             starved: 0,
             refused: 0,
             refusal: String::new(),
-            said: Seldom::default(),
+            said: OnceAMinute::default(),
             least_bytes: 0,
             suspicion: false,
+            ack_wait,
         }
     }
 
@@ -124,7 +125,7 @@ impl Flow {
 
     /// Whether messages come and are taken in. One that was left comes again within `ack_wait`: until it has, nobody knows better.
     pub(super) fn state(&mut self) -> Result<(), String> {
-        if self.left.as_ref().is_some_and(|(at, _)| at.elapsed() > 2 * ACK_WAIT) {
+        if self.left.as_ref().is_some_and(|(at, _)| at.elapsed() > 2 * self.ack_wait) {
             self.left = None;
         }
         match &self.left {
@@ -151,9 +152,11 @@ impl Flow {
 mod tests {
     use super::*;
 
+    const ACK_WAIT: Duration = Duration::from_secs(30);
+
     #[test]
     fn a_prompt_broker_is_asked_for_more_and_a_slow_one_for_less() {
-        let mut flow = Flow::new();
+        let mut flow = Flow::new(ACK_WAIT);
         let mut asked = vec![flow.at_a_time()];
         for elapsed in [5, 5, 5, 5, 5, 3_000, 3_000, 5].map(Duration::from_millis) {
             flow.took(elapsed);
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_refused_may_be_an_accident_and_many_are_none() {
-        let mut flow = Flow::new();
+        let mut flow = Flow::new(ACK_WAIT);
         let said: Vec<bool> = (0..5).map(|_| flow.refused("409 Consumer Deleted")).collect();
         assert_eq!(said, [true, true, false, false, false]);
         assert_eq!(flow.pause(), Duration::from_millis(3_200));
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_any_could_be_is_asked_for_with_more_bytes() {
-        let mut flow = Flow::new();
+        let mut flow = Flow::new(ACK_WAIT);
         assert_eq!(flow.bytes(100), 100);
         flow.too_few(100);
         assert_eq!((flow.bytes(100), flow.bytes(300)), (200, 300));
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_waits_and_does_not_come_is_said_and_so_is_what_is_left() {
-        let mut flow = Flow::new();
+        let mut flow = Flow::new(ACK_WAIT);
         flow.quiet(3);
         assert_eq!(flow.state(), Ok(()), "they may have come when the request had ended");
         flow.quiet(3);

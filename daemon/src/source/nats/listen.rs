@@ -7,12 +7,12 @@ use async_nats::jetstream::consumer::PullConsumer;
 use tracing::{info, warn};
 
 use super::flow::Flow;
+use super::intake::NotTaken;
 use super::message;
 use super::pull::Pull;
-use super::take::NotTaken;
 use super::{SourceError, Subject, Watching};
+use crate::broker::stream::{StreamError, until_it_works};
 use crate::job::ledger::LedgerError;
-use crate::source::jetstream::{StreamError, until_it_works};
 
 /// Bytes asked for at a time: payloads are in memory until they are spooled. Or one message, where the server takes larger ones.
 const BATCH_BYTES: usize = 32 << 20;
@@ -47,7 +47,7 @@ impl Subject {
     pub(super) async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
         // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
         let mut has_listened = false;
-        let mut flow = Flow::new();
+        let mut flow = Flow::new(self.ack_wait);
         loop {
             // A consumer that is there and refuses every request is no better than none.
             let state = self.state(&mut flow);

@@ -3,23 +3,18 @@
 //! Delivery promise: a message is acknowledged after its job's last event is stored, and not before; a message that comes again (a
 //! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
 
-mod bucket;
-mod claim;
 mod consumer;
+mod duplicate;
 mod flow;
 mod forgotten;
-mod heir;
-mod held;
+mod intake;
+mod leftovers;
 mod listen;
 mod message;
 mod pull;
-mod refusals;
-mod remains;
-mod share;
-pub mod spool;
-mod take;
+mod spool;
 mod takeover;
-mod turns;
+mod unacked;
 mod unreadable;
 
 use std::convert::Infallible;
@@ -35,19 +30,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-pub use self::bucket::Unconfirmed;
 pub use self::consumer::SourceError;
-pub use self::forgotten::{FindAgain, Sought};
-use self::held::Held;
-pub use self::held::Slots;
-pub use self::refusals::Refusals;
-pub use self::share::{Claims, Standing};
-pub use self::takeover::{StepIn, Told};
-use super::url::AllowList;
-use crate::config::{Nats, NatsSource};
-use crate::http::metrics::Metrics;
+use self::unacked::Held;
+pub use self::unacked::Slots;
+use crate::broker::ServerRefusals;
+use crate::config::{AllowList, Nats, NatsSource};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::Policy;
+use crate::job::spool as job_spool;
+use crate::share::{Claims, Fence};
+use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked whether the bucket was lost: a few times within `ack_wait`, before a message of ours comes to somebody else.
 const BUCKET_LOST: Duration = Duration::from_secs(5);
@@ -62,11 +54,10 @@ pub struct Subject {
     /// The daemon's own stream of audio is made where it is absent; another one has to exist.
     own_stream: bool,
     context: Context,
-    refusals: Refusals,
+    refusals: ServerRefusals,
     ledger: Ledger,
     claims: Claims,
-    step_in: StepIn,
-    find_again: FindAgain,
+    fence: Fence,
     state_directory: PathBuf,
     routes: Vec<String>,
     allow: AllowList,
@@ -74,6 +65,7 @@ pub struct Subject {
     policy: Policy,
     metrics: Metrics,
     held: Arc<Held>,
+    ack_wait: Duration,
     /// When the consumer was made, ns since the epoch; nobody had a message before.
     heard_since: Mutex<i128>,
 }
@@ -83,13 +75,11 @@ pub struct Surroundings {
     pub nats: Nats,
     pub context: Context,
     /// What is refused on its connection.
-    pub refusals: Refusals,
+    pub refusals: ServerRefusals,
     pub ledger: Ledger,
     pub claims: Claims,
-    /// How a job that another daemon had is gone on with in the stream of events.
-    pub step_in: StepIn,
-    /// Where a job is found of which the bucket does not tell any more.
-    pub find_again: FindAgain,
+    /// Continues, and finds, jobs in the stream of events.
+    pub fence: Fence,
     pub state_directory: PathBuf,
     /// Names that a message may ask for.
     pub routes: Vec<String>,
@@ -114,8 +104,8 @@ impl Subject {
             num_replicas: around.nats.replicas,
             ..stream::Config::default()
         };
-        let held = Arc::<Held>::default();
-        around.claims.attend(Arc::clone(&held));
+        let ack_wait = around.nats.ack_wait;
+        let held = Arc::new(Held::new(ack_wait));
         Subject {
             config,
             stream,
@@ -124,8 +114,7 @@ impl Subject {
             refusals: around.refusals,
             ledger: around.ledger,
             claims: around.claims,
-            step_in: around.step_in,
-            find_again: around.find_again,
+            fence: around.fence,
             state_directory: around.state_directory,
             routes: around.routes,
             allow: around.allow,
@@ -133,6 +122,7 @@ impl Subject {
             policy: around.policy,
             metrics: around.metrics,
             held,
+            ack_wait,
             heard_since: Mutex::default(),
         }
     }
@@ -146,12 +136,14 @@ impl Subject {
             let (held, claims, stop) = (Arc::clone(&self.held), self.claims.clone(), stop.clone());
             async move { held.keep_alive(claims, stop).await }
         });
+        let follow_jobs = tokio::spawn(Arc::clone(&self.held).follow(self.ledger.clone()));
         let outcome = tokio::select! {
             outcome = self.take_messages(&watching) => outcome,
             Err(error) = self.mind_the_bucket() => Err(error.into()),
             () = stop.cancelled() => Ok(()),
         };
         keep_alive.abort();
+        follow_jobs.abort();
         outcome
     }
 
@@ -166,7 +158,7 @@ impl Subject {
             }
             self.held.acknowledged(&sign, confirmed);
         }
-        spool::remove(&self.state_directory, job).await;
+        job_spool::remove(&self.state_directory, job).await;
     }
 
     /// Looks again and again whether the bucket is the one that was told of this source's jobs. One that was lost and made anew knows none:

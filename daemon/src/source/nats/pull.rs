@@ -15,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
-use super::refusals::Refusals;
+use crate::broker::ServerRefusals;
 
 /// How long a request stays open at the server. No heartbeats: what the server says at its end is enough.
 const EXPIRES: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ impl<'a> Pull<'a> {
     pub(super) async fn ask(
         consumer: &'a PullConsumer,
         context: Context,
-        refusals: &Refusals,
+        refusals: &ServerRefusals,
         messages: usize,
         bytes: usize,
     ) -> Result<Self, String> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +12,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::hex::hex;
-use crate::job::State;
 use crate::job::audio::SPOOL;
-use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::ledger::LedgerError;
 use crate::os;
 
 /// Pause before audio is written again for which there was no room.
@@ -59,35 +58,6 @@ pub(super) async fn write(
         }
         tokio::time::sleep(NO_ROOM_PAUSE).await;
     }
-}
-
-/// Removes a job's file, if it has one.
-pub(super) async fn remove(state_directory: &Path, job: Uuid) {
-    let path: PathBuf = state_directory.join(SPOOL).join(job.to_string());
-    match tokio::fs::remove_file(&path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            warn!(path = %path.display(), %error, "a spooled file stays behind; remove it by hand");
-        }
-        _ => {}
-    }
-}
-
-/// Removes files of no open job: leftovers of a crash between the file and its job, or between the job's end and its removal.
-///
-/// # Errors
-/// When the ledger is closed or damaged.
-pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
-    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else { return Ok(()) };
-    while let Ok(Some(entry)) = entries.next_entry().await {
-        let Some(job) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) else {
-            continue;
-        };
-        let state = ledger.find(job).await?.map(|job| job.state);
-        if matches!(state, None | Some(State::Settled { .. })) {
-            remove(state_directory, job).await;
-        }
-    }
-    Ok(())
 }
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {

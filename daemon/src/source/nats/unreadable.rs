@@ -15,9 +15,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::consumer::ACK_WAIT;
+use super::intake::NotTaken;
 use super::message::{Input, Said, bad};
-use super::take::NotTaken;
 use super::{Subject, Watching};
 use crate::job::ledger::LedgerError;
 
@@ -105,7 +104,7 @@ impl Subject {
         let published = stored.time.unix_timestamp_nanos();
         let age = Timestamp::now().as_nanosecond() - published;
         let deliveries =
-            1 + age.max(0) / SignedDuration::try_from(ACK_WAIT).unwrap_or_default().as_nanos().max(1);
+            1 + age.max(0) / SignedDuration::try_from(self.ack_wait).unwrap_or_default().as_nanos().max(1);
         let (stream, sequence) = (&self.stream.name, stored.sequence);
         let reply = format!("$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{sequence}.{published}.0");
         let message = async_nats::Message {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::config::is_in;
+
 /// Addresses that are nobody's on the public internet (IANA's special-purpose registries).
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
@@ -53,28 +55,4 @@ pub(super) fn is_inside(name: &str) -> bool {
         || INSIDE.iter().any(|ending| {
             name.strip_suffix(ending).is_some_and(|front| front.is_empty() || front.ends_with('.'))
         })
-}
-
-/// Whether an address lies in a network of the same family. An IPv4 address in IPv6 clothes is none of IPv4's networks.
-pub(super) fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    let shift = width(network) - bits;
-    match (address, network) {
-        (IpAddr::V4(address), IpAddr::V4(network)) => {
-            (address.to_bits() ^ network.to_bits()).checked_shr(shift.into()).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(address), IpAddr::V6(network)) => {
-            (address.to_bits() ^ network.to_bits()).checked_shr(shift.into()).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
-}
-
-/// The bits of an address of this family.
-pub(super) fn width(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// Without the dot that ends a fully qualified name.
-pub(super) fn plain(name: &str) -> String {
-    name.trim_end_matches('.').to_ascii_lowercase()
 }

@@ -1,0 +1,90 @@
+//! What the daemon tells over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! Nothing here waits for the rest of the daemon: a probe is answered from what was last reported, so it answers while NATS, the
+//! disk or the service hang.
+
+mod connections;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::health::{Health, Part};
+use crate::config::listen_address;
+use crate::telemetry::metrics::Metrics;
+
+/// The content type of Prometheus' text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{0}")]
+    Address(String),
+    #[error(
+        "http.listen: {address} is in use; stop the other process, or set http.listen to another port or \"\" (off)"
+    )]
+    InUse { address: SocketAddr },
+    #[error("http.listen: {address}: {source}")]
+    Io { address: SocketAddr, source: io::Error },
+}
+
+/// Takes the port, so that a start fails before any work has begun if it is taken. Nothing is answered until [`serve`].
+///
+/// # Errors
+/// When the address means nothing, is in use, or may not be taken; the key is named.
+pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
+    let address = listen_address(listen).map_err(BindError::Address)?;
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::Io { address, source },
+    })
+}
+
+/// Answers until `stop`, then sends what is answered already; who has not asked by then is not waited for.
+///
+/// # Errors
+/// When the listener breaks; the daemon can live on without it.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    metrics: Metrics,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let pages = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readiness))
+        .with_state(health.clone())
+        .route("/metrics", get(page).with_state((metrics, health)));
+    axum::serve(connections::Door::new(listener), pages).with_graceful_shutdown(stop).await
+}
+
+async fn readiness(State(health): State<Health>) -> Response {
+    let missing = health.missing();
+    let (status, ready) = match missing.as_slice() {
+        [] => (StatusCode::OK, true),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, false),
+    };
+    (status, Json(json!({ "ready": ready, "not_ready": missing }))).into_response()
+}
+
+async fn page(State((metrics, health)): State<(Metrics, Health)>) -> Response {
+    let missing = health.missing();
+    for part in Part::ALL {
+        let is_ready = missing.iter().all(|missing| missing.part != part);
+        metrics.ready.with_label_values(&[part.as_str()]).set(is_ready.into());
+    }
+    ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.page()).into_response()
+}
+
+#[cfg(test)]
+mod tests;

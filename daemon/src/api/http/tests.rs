@@ -1,0 +1,159 @@
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::{Health, Part, bind, connections, serve};
+use crate::telemetry::metrics::Metrics;
+
+struct Server {
+    url: String,
+    health: Health,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+async fn server() -> Server {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let health = Health::new();
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    let task = tokio::spawn(serve(listener, health.clone(), Metrics::new(), stopped));
+    Server { url, health, stop, task }
+}
+
+async fn get(url: &str) -> (u16, String, String) {
+    // Plain http: no TLS provider is needed, but the client wants one installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().unwrap();
+    let response = client.get(url).send().await.unwrap();
+    let content_type = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
+    (response.status().as_u16(), content_type, response.text().await.unwrap())
+}
+
+/// A client that begins to ask and never comes to the point.
+async fn idler(server: &Server) -> TcpStream {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut idler = TcpStream::connect(address).await.unwrap();
+    idler.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+    idler
+}
+
+#[tokio::test]
+async fn who_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_end() {
+    let server = server().await;
+    let mut first = idler(&server).await;
+    let mut others = Vec::new();
+    for _ in 1..3 * connections::MOST {
+        others.push(idler(&server).await);
+    }
+    let sent_away = tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await;
+    assert!(matches!(sent_away, Ok(Ok(0) | Err(_))), "{sent_away:?}");
+    assert_eq!(get(&format!("{}/healthz", server.url)).await.2, "ok");
+
+    server.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_who_come_at_once_are_all_answered() {
+    let server = server().await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let ask = async || {
+        let mut client = TcpStream::connect(address).await?;
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: hark\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    let answers = futures::future::join_all((0..5 * connections::MOST).map(|_| ask())).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200"))));
+}
+
+#[tokio::test]
+async fn the_metrics_say_what_is_ready_when_they_are_asked() {
+    let server = server().await;
+    let ready = async |part: &str| {
+        let page = get(&format!("{}/metrics", server.url)).await.2;
+        let line = format!("hark_ready{{part=\"{part}\"}} ");
+        page.lines().find_map(|other| other.strip_prefix(&line).map(str::to_owned)).unwrap()
+    };
+    assert_eq!(ready("nats").await, "0");
+    server.health.set(Part::Nats, Ok(()));
+    assert_eq!((ready("nats").await, ready("ledger").await), ("1".into(), "0".into()));
+}
+
+#[tokio::test]
+async fn is_alive_before_it_is_ready_and_says_what_is_missing() {
+    let server = server().await;
+    assert_eq!(get(&format!("{}/healthz", server.url)).await.2, "ok");
+
+    let (status, _, body) = get(&format!("{}/readyz", server.url)).await;
+    assert_eq!(status, 503);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["not_ready"].as_array().unwrap().len(), 3);
+
+    server.health.set(Part::Sources, Ok(()));
+    server.health.set(Part::Ledger, Ok(()));
+    server.health.set(Part::Nats, Err("no server answers".into()));
+    let (status, content_type, body) = get(&format!("{}/readyz", server.url)).await;
+    assert_eq!((status, content_type.as_str()), (503, "application/json"));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["not_ready"][0]["part"], "nats");
+    assert_eq!(body["not_ready"][0]["reason"], "no server answers");
+
+    server.health.set(Part::Nats, Ok(()));
+    assert_eq!(get(&format!("{}/readyz", server.url)).await.0, 200);
+
+    server.stop.send(()).unwrap();
+    server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn serves_metrics_in_the_text_format() {
+    let server = server().await;
+    let (status, content_type, body) = get(&format!("{}/metrics", server.url)).await;
+    assert_eq!((status, content_type.as_str()), (200, super::PROMETHEUS_TEXT));
+    assert!(body.contains("hark_publish_outbox_rows 0"), "{body}");
+    server.stop.send(()).unwrap();
+    server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn names_the_key_when_the_address_is_in_use() {
+    let taken = bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = bind(&address).await.unwrap_err().to_string();
+    assert!(error.contains("http.listen") && error.contains(&address) && error.contains("in use"), "{error}");
+    let error = bind("9464").await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:9464"), "{error}");
+}
+
+/// Dashboards and alerts are written against these names.
+#[test]
+fn metrics_page_has_the_names_it_has() {
+    let metrics = Metrics::new();
+    metrics.ready.with_label_values(&["nats"]).set(0);
+    metrics.source_accepted.with_label_values(&["calls"]).inc();
+    metrics.source_unsettled.with_label_values(&["calls"]).set(0);
+    metrics.job_ended.with_label_values(&["calls", "completed"]).inc();
+    metrics.job_open.with_label_values(&["queued"]).set(0);
+    metrics.recognize_requests.with_label_values(&["flash", "ok"]).inc();
+    metrics.recognize_billed_seconds.with_label_values(&["flash"]).inc_by(4);
+    metrics.recognize_held.with_label_values(&["flash"]).set(0);
+    metrics.plugin_state.with_label_values(&["keywords", "running"]).set(1);
+    metrics.plugin_failures.with_label_values(&["keywords", "timeout"]).inc();
+    metrics.plugin_starts.with_label_values(&["keywords"]).inc();
+    let page = metrics.page();
+    let types: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let golden = include_str!("../../telemetry/metrics.golden");
+    assert_eq!(
+        types.join("\n"),
+        golden.trim_end(),
+        "changing a name breaks dashboards; change metrics.golden with it"
+    );
+}

@@ -1,0 +1,13 @@
+//! NATS as such: the connection, the streams and their limits, the subjects and headers of events. No other room knows a subject.
+
+pub mod append;
+mod connect;
+pub mod event_streams;
+pub mod large;
+mod server_refusals;
+pub mod stream;
+pub mod subject;
+
+pub use connect::{ConnectError, Connection, Patience, connect};
+pub use server_refusals::ServerRefusals;
+pub use subject::Subjects;

@@ -1,0 +1,227 @@
+//! Streams that the daemon needs: created where they are absent, never altered where they exist.
+
+use std::future::Future;
+
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{self, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
+use tracing::{info, warn};
+
+/// The oldest nats-server that knows `Nats-Expected-Last-Subject-Sequence-Subject`.
+const NEEDED: (u64, u64) = (2, 11);
+
+/// Below this a reservation is not worth asking for: an hour of events of a busy source.
+const SMALLEST_RESERVATION: i64 = 64 << 20;
+
+/// Why a stream cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error("the nats-server is {found}, Hark needs {}.{} or newer", NEEDED.0, NEEDED.1)]
+    TooOld { found: String },
+    #[error(
+        "JetStream is not answering ({reason}); start nats-server with JetStream (-js) and give this user its rights"
+    )]
+    NoJetStream { reason: String },
+    #[error("creating the stream {name}: {reason}; {remedy}")]
+    Create { name: String, reason: String, remedy: &'static str },
+    #[error(
+        "the stream {name} does not capture {subject}; add the subject to the stream, or name another stream"
+    )]
+    DoesNotCapture { name: String, subject: String },
+    #[error(
+        "the stream {name} captures partials as well ({subject}), which stand between the events that it has to keep in order; give it the \
+         subjects of the manual, or name another stream"
+    )]
+    TakesPartials { name: String, subject: String },
+}
+
+/// Checks that the server is new enough. A client that has not connected yet has nothing to tell.
+///
+/// # Errors
+/// [`StreamError::TooOld`].
+pub fn check_server(client: &async_nats::Client) -> Result<(), StreamError> {
+    let found = client.server_info().version;
+    let mut parts = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    // A version that is no number is a server built by hand; it is believed to be current.
+    if version != (0, 0) && version < NEEDED { Err(StreamError::TooOld { found }) } else { Ok(()) }
+}
+
+/// The stream of this name; made as `wanted` says where it is absent. `subjects` must be captured, or a warning says which are not.
+///
+/// # Errors
+/// When JetStream does not answer, or the stream is absent and cannot be made.
+pub async fn ensure(context: &Context, wanted: stream::Config) -> Result<Stream, StreamError> {
+    match context.get_stream(&wanted.name).await {
+        Ok(stream) => Ok(stream),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                create(context, wanted).await
+            }
+            _ => Err(StreamError::NoJetStream { reason: error.to_string() }),
+        },
+    }
+}
+
+/// Whether some subject of the stream covers `subject`, wildcards included.
+///
+/// # Errors
+/// [`StreamError::DoesNotCapture`].
+pub fn captures(config: &stream::Config, subject: &str) -> Result<(), StreamError> {
+    if config.subjects.iter().any(|pattern| covers(pattern, subject)) {
+        return Ok(());
+    }
+    Err(StreamError::DoesNotCapture { name: config.name.clone(), subject: subject.to_owned() })
+}
+
+/// Whether every subject that matches `subject` matches `pattern` as well.
+pub fn covers(pattern: &str, subject: &str) -> bool {
+    let mut subject = subject.split('.');
+    for token in pattern.split('.') {
+        match (token, subject.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(other)) if other != ">" => {}
+            (token, Some(other)) if token == other => {}
+            _ => return false,
+        }
+    }
+    subject.next().is_none()
+}
+
+async fn create(context: &Context, mut wanted: stream::Config) -> Result<Stream, StreamError> {
+    let asked = wanted.max_bytes;
+    loop {
+        match context.create_stream(wanted.clone()).await {
+            Ok(stream) => {
+                info!(stream = wanted.name, max_bytes = wanted.max_bytes, "stream created");
+                if wanted.max_bytes != asked {
+                    warn!(
+                        stream = wanted.name,
+                        asked,
+                        granted = wanted.max_bytes,
+                        "the nats-server reserves less than was asked for; give its JetStream more room"
+                    );
+                }
+                return Ok(stream);
+            }
+            Err(error) if is_no_room(&error) && wanted.max_bytes / 2 >= SMALLEST_RESERVATION => {
+                wanted.max_bytes /= 2
+            }
+            // Another daemon was quicker: what it made stands.
+            Err(error) => {
+                return context.get_stream(&wanted.name).await.map_err(|_| StreamError::Create {
+                    name: wanted.name.clone(),
+                    reason: error.to_string(),
+                    remedy: remedy(&error),
+                });
+            }
+        }
+    }
+}
+
+/// The server reserves `max_bytes` at creation and refuses what it does not have.
+fn is_no_room(error: &CreateStreamError) -> bool {
+    is_one_of(
+        error,
+        &[
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+            ErrorCode::INSUFFICIENT_RESOURCES,
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+            ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
+        ],
+    )
+}
+
+fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(reason) if codes.contains(&reason.error_code()))
+}
+
+/// What to do about a stream, or a bucket, that the server does not create.
+pub fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(refused), |error| error.source());
+    let is_limit = |error: &CreateStreamError| {
+        is_no_room(error) || is_one_of(error, &[ErrorCode::MAXIMUM_STREAMS_LIMIT])
+    };
+    if causes.any(|error| error.downcast_ref().is_some_and(is_limit)) {
+        "raise JetStream's limits of the server or of this account, or make room in them"
+    } else {
+        "create it by hand, or give this user the right to"
+    }
+}
+
+/// How often it is said again that something does not work.
+const REMINDER: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Tries until it succeeds; the first failure and every change of its reason are logged, and a reminder every minute.
+pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    report: impl Fn(Result<(), String>),
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let (mut said, mut said_at) = (String::new(), std::time::Instant::now());
+    let mut pause = std::time::Duration::from_millis(100);
+    loop {
+        match attempt().await {
+            Ok(value) => {
+                report(Ok(()));
+                return value;
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if reason != said || said_at.elapsed() >= REMINDER {
+                    warn!(reason, "{what} does not work yet, trying on");
+                    (said, said_at) = (reason.clone(), std::time::Instant::now());
+                }
+                report(Err(reason));
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(std::time::Duration::from_secs(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::context::{CreateKeyValueError, CreateKeyValueErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_has_no_room_for_asks_for_room_and_not_for_rights() {
+        for (code, remedied) in [
+            (10047, "limits"),
+            (10023, "limits"),
+            (10002, "limits"),
+            (10027, "limits"),
+            (10122, "limits"),
+            (10058, "right"),
+        ] {
+            let error = format!(r#"{{"code": 500, "err_code": {code}, "description": "insufficient"}}"#);
+            let refused = || {
+                CreateStreamError::new(CreateStreamErrorKind::JetStream(
+                    serde_json::from_str(&error).unwrap(),
+                ))
+            };
+            assert!(remedy(&refused()).contains(remedied), "{code}");
+            let bucket = CreateKeyValueError::with_source(CreateKeyValueErrorKind::BucketCreate, refused());
+            assert!(remedy(&bucket).contains(remedied), "{code} of a bucket");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_and_narrower_patterns() {
+        for (pattern, subject, expected) in [
+            ("hark.audio.>", "hark.audio.inbox", true),
+            ("hark.audio.>", "hark.audio.a.b", true),
+            ("hark.audio.>", "hark.audio", false),
+            ("hark.audio.*", "hark.audio.inbox", true),
+            ("hark.audio.*", "hark.audio.>", false),
+            ("hark.audio.*", "hark.audio.*", true),
+            ("hark.audio.inbox", "hark.audio.*", false),
+            (">", "anything", true),
+            ("a.b", "a.b.c", false),
+        ] {
+            assert_eq!(covers(pattern, subject), expected, "{pattern} {subject}");
+        }
+    }
+}

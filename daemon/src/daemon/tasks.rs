@@ -1,0 +1,168 @@
+//! The tasks the daemon consists of, and the order in which they stop: from the front.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::DaemonError;
+use crate::job::ledger::{Ledger, due};
+use crate::job::{Duty, Job};
+use crate::work::lane;
+
+/// What is stopped together, from the front.
+#[derive(Default)]
+pub(super) struct Stages {
+    pub sources: CancellationToken,
+    pub requests: CancellationToken,
+    pub pipe: CancellationToken,
+    pub outbox: CancellationToken,
+    pub settle: CancellationToken,
+    pub publish: CancellationToken,
+}
+
+/// Named tasks. Each is essential: its end, by error or panic or otherwise, is the daemon's.
+#[derive(Default)]
+pub(super) struct Crew {
+    tasks: JoinSet<(String, Result<(), DaemonError>)>,
+    names: HashMap<tokio::task::Id, String>,
+}
+
+impl Crew {
+    pub fn essential(
+        &mut self,
+        name: &str,
+        task: impl Future<Output = Result<(), DaemonError>> + Send + 'static,
+    ) {
+        let named = name.to_owned();
+        let handle = self.tasks.spawn(async move { (named, task.await) });
+        self.names.insert(handle.id(), name.to_owned());
+    }
+
+    pub fn lane<W, F>(&mut self, ledger: &Ledger, duty: Duty, width: usize, stop: &CancellationToken, work: W)
+    where
+        W: Fn(Job) -> F + Send + 'static,
+        F: Future<Output = lane::Worked> + Send + 'static,
+    {
+        let run = lane::run(ledger.clone(), duty, width, stop.clone(), work);
+        self.essential(duty.as_str(), async { Ok(run.await?) });
+    }
+
+    /// Waits for the first part that fails. Parts that end well (`ready`, http switched off) are let go.
+    pub async fn first_failure(&mut self) -> DaemonError {
+        loop {
+            match self.tasks.join_next_with_id().await {
+                Some(Ok((id, (_, Ok(()))))) => {
+                    self.names.remove(&id);
+                }
+                Some(Ok((id, (name, Err(failure))))) => {
+                    self.names.remove(&id);
+                    error!(part = name, error = %failure, "an essential part has ended");
+                    return failure;
+                }
+                Some(Err(panic)) => {
+                    let name = self.names.remove(&panic.id()).unwrap_or_default();
+                    return DaemonError::Software(format!("{name} panicked: {panic}"));
+                }
+                None => return DaemonError::Software("nothing is left to do".into()),
+            }
+        }
+    }
+
+    /// Waits until the named parts have ended.
+    async fn wait_for(&mut self, names: &[&str]) {
+        while self.names.values().any(|name| names.iter().any(|part| name.starts_with(part))) {
+            let Some(ended) = self.tasks.join_next_with_id().await else { return };
+            let id = match &ended {
+                Ok((id, _)) => *id,
+                Err(error) => error.id(),
+            };
+            let name = self.names.remove(&id).unwrap_or_default();
+            match ended {
+                Ok((_, (_, Err(error)))) => warn!(part = name, %error, "ended badly"),
+                Err(error) => warn!(part = name, %error, "ended badly"),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        self.names.values().map(String::as_str).collect()
+    }
+
+    pub fn abort(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+/// Lets every stage end what it has, one after the other. The caller bounds the time.
+pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
+    stages.sources.cancel();
+    crew.wait_for(&["source "]).await;
+    stages.requests.cancel();
+    crew.wait_for(&[
+        Duty::Prepare.as_str(),
+        Duty::Flash.as_str(),
+        Duty::Submit.as_str(),
+        Duty::Reconcile.as_str(),
+        "follow",
+    ])
+    .await;
+    until_nothing_is_due(ledger, Duty::Pipe).await;
+    stages.pipe.cancel();
+    crew.wait_for(&[Duty::Pipe.as_str()]).await;
+    stages.outbox.cancel();
+    crew.wait_for(&["outbox"]).await;
+    until_nothing_is_due(ledger, Duty::Settle).await;
+    stages.settle.cancel();
+    crew.wait_for(&[Duty::Settle.as_str()]).await;
+    stages.publish.cancel();
+    crew.wait_for(&[""]).await;
+}
+
+/// Jobs that came this far are carried to the end before the lane stops. It is woken for them: whoever stopped while the ledger wrote down
+/// what he found out did not come to say so.
+async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
+    loop {
+        let due = ledger.read(move |connection| due::due(connection, duty, jiff::Timestamp::now(), 1)).await;
+        match due {
+            Ok(due) if !due.by_source.is_empty() => {
+                ledger.wake(duty);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Engine, Recording};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::ledger::jobs;
+    use crate::job::{Delivery, Origin, Plan, State, Transcript};
+
+    #[tokio::test]
+    async fn a_lane_that_nobody_told_of_its_last_job_is_woken_for_it_before_the_end() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(state.path()).unwrap();
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let id = Uuid::now_v7();
+        let job = Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
+        let heard = Job { state: State::Heard { plan, transcript: Transcript::default() }, ..job };
+        // As by one who is stopped before he can wake anybody.
+        ledger.write(move |connection| jobs::insert(connection, &mut heard.clone())).await.unwrap();
+        let lane = async {
+            ledger.woken(Duty::Pipe).await;
+            ledger.write(move |connection| jobs::forget(connection, id)).await.unwrap();
+        };
+        let end = futures::future::join(until_nothing_is_due(&ledger, Duty::Pipe), lane);
+        tokio::time::timeout(Duration::from_secs(30), end).await.expect("the lane sleeps on");
+    }
+}

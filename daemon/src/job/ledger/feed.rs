@@ -1,0 +1,39 @@
+//! The change feed: every change of a job, told after its commit to whoever listens. Listeners keep nothing that the ledger does not have:
+//! one that lags behind reads the ledger again.
+
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::job::Duty;
+
+/// Changes that a listener may be behind by. A change takes 40 bytes; a listener that is further behind is told that it lags.
+const BACKLOG: usize = 4_096;
+
+/// A job has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which job.
+    pub job: Uuid,
+    /// What is owed to it now; `None`: the ledger has forgotten it.
+    pub duty: Option<Duty>,
+}
+
+/// Sends changes; clones share the listeners.
+#[derive(Debug, Clone)]
+pub(super) struct Feed(broadcast::Sender<Change>);
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        Feed(broadcast::Sender::new(BACKLOG))
+    }
+
+    /// Tells every listener. Never blocks.
+    pub(super) fn tell(&self, change: Change) {
+        // An error means that there is no listener now.
+        let _ = self.0.send(change);
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<Change> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,39 @@
+//! What the spool holds: audio that came in messages, one file a job, until the job is over. `source::nats` writes it.
+
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+use uuid::Uuid;
+
+use super::State;
+use super::audio::SPOOL;
+use super::ledger::{Ledger, LedgerError};
+
+/// Removes a job's file, if it has one.
+pub async fn remove(state_directory: &Path, job: Uuid) {
+    let path: PathBuf = state_directory.join(SPOOL).join(job.to_string());
+    match tokio::fs::remove_file(&path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!(path = %path.display(), %error, "a spooled file stays behind; remove it by hand");
+        }
+        _ => {}
+    }
+}
+
+/// Removes files of no open job: leftovers of a crash between the file and its job, or between the job's end and its removal.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
+    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else { return Ok(()) };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let Some(job) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) else {
+            continue;
+        };
+        let state = ledger.find(job).await?.map(|job| job.state);
+        if matches!(state, None | Some(State::Settled { .. })) {
+            remove(state_directory, job).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! A daemon steps into a job that another one had: its first event takes the next place in the stream, so that the server refuses
+//! whatever the other one may still send (its events name another predecessor).
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
+use jiff::Timestamp;
+
+use super::{Claims, Standing, StoredEvents};
+use crate::broker::append::{Place, append};
+use crate::broker::event_streams::ensure_event_streams;
+use crate::broker::large::{self, Largest};
+use crate::broker::subject::{Subjects, headers};
+use crate::config::Nats;
+use crate::job::{Job, machine};
+
+/// The former owner may store an event between our look and our event; it has no more than this many left.
+const TRIES: usize = 64;
+
+/// Reads and continues what the stream has of a job.
+#[derive(Clone)]
+pub struct Fence {
+    pub context: Context,
+    pub nats: Nats,
+    pub subjects: Subjects,
+    claims: Claims,
+}
+
+impl Fence {
+    /// Connects nothing yet. `claims` say whose a job is.
+    pub fn new(client: async_nats::Client, nats: &Nats, claims: Claims) -> Self {
+        Fence {
+            claims,
+            context: async_nats::jetstream::new(client),
+            nats: nats.clone(),
+            subjects: Subjects::new(&nats.subject_prefix),
+        }
+    }
+
+    /// Stores `job.accepted` where the stream has nothing of the job, else a `job.retrying`, and says what the stream has with it. A
+    /// job that is over gets nothing.
+    ///
+    /// # Errors
+    /// When the stream does not answer; the event may be stored all the same: then the next try comes after it. When the job is another
+    /// daemon's by now, or nobody can tell.
+    pub async fn step_in(self, job: Job) -> Result<StoredEvents, String> {
+        let stream = ensure_event_streams(&self.context, &self.nats, &self.subjects)
+            .await
+            .map_err(|error| error.to_string())?;
+        let largest = Largest::default();
+        largest.learn(&stream.cached_info().config);
+        let of_job = self.subjects.of_job(&job.source, job.id);
+        for _ in 0..TRIES {
+            let mut told = stored_events(&stream, &of_job).await?;
+            if told.over {
+                return Ok(told);
+            }
+            if let Some(transcript) = &mut told.transcript {
+                large::restore(&self.context, transcript).await?;
+            }
+            // After the look at the stream: who has claimed the job since has not stepped in yet, and steps in behind us; who had done so
+            // before is seen here. Without it, a daemon that was stopped in between would take the place of the new owner's next event.
+            match self.claims.look(&job).await {
+                Ok(Standing::Ours) => {}
+                Ok(Standing::Lost) => return Err("another daemon has claimed the job meanwhile".into()),
+                Err(unconfirmed) => return Err(unconfirmed.to_string()),
+            }
+            let body = if told.sequence == 0 { machine::accepted(&job) } else { taken_over(&job) };
+            let event = Event {
+                job: job.id,
+                source: job.source.clone(),
+                sequence: Some(told.sequence + 1),
+                time: Timestamp::now(),
+                recording: job.recording.clone(),
+                metadata: job.metadata.clone(),
+                body,
+            };
+            if let Some(stream_seq) =
+                self.publish(&event, &of_job, told.stream_seq, largest.message(&self.context)).await?
+            {
+                told.sequence += 1;
+                told.stream_seq = stream_seq;
+                return Ok(told);
+            }
+        }
+        Err("its events do not come to rest".into())
+    }
+
+    /// `None`: another event was quicker.
+    async fn publish(
+        &self,
+        event: &Event,
+        of_job: &str,
+        expected: u64,
+        largest: usize,
+    ) -> Result<Option<u64>, String> {
+        let kind = event.kind().to_string();
+        let sequence = event.sequence.unwrap_or_default().to_string();
+        let headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
+        let body = serde_json::to_vec(event).map_err(|error| error.to_string())?.into();
+        let fitted = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await;
+        let body = fitted.map_err(|unfit| unfit.to_string())?;
+        let subject = self.subjects.event(&kind, &event.source, event.job);
+        let place = Place { stream: &self.nats.events_stream, of_job, expected };
+        match append(&self.context, place, subject, headers, body).await {
+            Ok(stream_seq) => Ok(Some(stream_seq)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Everything that the stream has of a job; a handful of events.
+pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<StoredEvents, String> {
+    let mut told = StoredEvents::default();
+    loop {
+        let message = match stream.get_first_raw_message_by_subject(of_job, told.stream_seq + 1).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(told),
+            Err(error) => return Err(error.to_string()),
+        };
+        let not_ours =
+            |error: &dyn std::fmt::Display| format!("a stored event on {of_job} is not ours: {error}");
+        let kind = message.headers.get("ce-type").map_or("", |kind| kind.as_str());
+        let kind: Kind = kind.parse().map_err(|error| not_ours(&error))?;
+        let event = Event::parse(&kind, &message.payload).map_err(|error| not_ours(&error))?;
+        told.hear(event, message.sequence);
+    }
+}
+
+fn taken_over(job: &Job) -> Body {
+    Body::JobRetrying(JobRetrying {
+        attempt: job.attempts + 1,
+        error: Fault {
+            code: "TakenOver".into(),
+            blame: Blame::Hark,
+            message: "the daemon that had this job gave no sign of life; another one goes on with it".into(),
+            attempts: None,
+        },
+        retry_in_ms: 0,
+    })
+}

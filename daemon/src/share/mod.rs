@@ -1,0 +1,15 @@
+//! Which daemon owns a job, among those that share a stream; and how a daemon goes on with a job that another daemon had.
+
+mod bucket;
+pub mod claim;
+mod claims;
+mod fence;
+mod find_job;
+mod job_lock;
+mod takeover;
+
+pub use self::bucket::Unconfirmed;
+pub use self::claims::{Claims, Standing, is_settled};
+pub use self::fence::{Fence, stored_events};
+pub use self::find_job::Sought;
+pub use self::takeover::{StoredEvents, go_on};

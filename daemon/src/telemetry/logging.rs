@@ -1,0 +1,108 @@
+//! Log lines: to standard error, human on a terminal, else JSON with the fields of the event and of its spans side by side.
+//!
+//! Levels above `info` of the libraries below us are capped unless they are named: their `trace` shows headers and URLs with
+//! queries, and keys are in both. What the NATS client says at `info` we say ourselves, and more seldom.
+
+mod human;
+mod json;
+
+use std::io::IsTerminal;
+
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{Directive, EnvFilter};
+use tracing_subscriber::fmt::format::JsonFields;
+
+/// Libraries whose lines carry what must not be logged, or drown everything else, and the most that is heard of them.
+const CAPPED: [(&str, LevelFilter); 10] = [
+    ("async_nats", LevelFilter::WARN),
+    ("axum", LevelFilter::INFO),
+    ("globset", LevelFilter::INFO),
+    ("h2", LevelFilter::INFO),
+    ("hyper", LevelFilter::INFO),
+    ("hyper_util", LevelFilter::INFO),
+    ("reqwest", LevelFilter::INFO),
+    ("rustls", LevelFilter::INFO),
+    ("symphonia", LevelFilter::INFO),
+    ("tungstenite", LevelFilter::INFO),
+];
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Human on a terminal, else JSON.
+    #[default]
+    Auto,
+    Human,
+    Json,
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The config's `log.level` means nothing.
+    #[error("{0}")]
+    Level(String),
+    /// Another subscriber is there already; a process logs one way.
+    #[error("logging was set up twice in this process: {0}")]
+    Twice(String),
+}
+
+/// Sends this process's log lines to standard error from now on. Writing waits for whoever reads standard error; a reader that went
+/// away costs lines, nothing else.
+///
+/// # Errors
+/// When `log.level` cannot be read, or logging was set up before.
+pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+    let filter = filter(level).map_err(LoggingError::Level)?;
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let outcome = match (format, terminal) {
+        (LogFormat::Human, _) | (LogFormat::Auto, true) => {
+            lines.with_ansi(terminal).event_format(human::Line).try_init()
+        }
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
+            lines.fmt_fields(JsonFields::new()).event_format(json::Line).try_init()
+        }
+    };
+    outcome.map_err(|error| LoggingError::Twice(error.to_string()))
+}
+
+/// Reads `log.level`: a level, or directives such as `info,harkd::recognize=debug`.
+///
+/// # Errors
+/// A sentence that names what cannot be read. A lone word that is no level is a slip here, though tracing takes it for a module.
+pub fn filter(level: &str) -> Result<EnvFilter, String> {
+    let mut default = None;
+    let mut directives = Vec::new();
+    let mut named = Vec::new();
+    for part in level.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        if let Ok(level) = part.parse::<LevelFilter>() {
+            default = Some(level);
+            continue;
+        }
+        if !part.contains(['=', ':', '[']) {
+            return Err(format!(
+                "log.level: {part:?} is not a level; use error, warn, info, debug or trace, or write target=level"
+            ));
+        }
+        let directive: Directive =
+            part.parse().map_err(|error| format!("log.level: {part:?} is not a directive: {error}"))?;
+        named.push(part.split(['=', ':', '[']).next().unwrap_or_default().to_owned());
+        directives.push(directive);
+    }
+    if default.is_none() && directives.is_empty() {
+        return Err("log.level is empty; use error, warn, info, debug or trace".into());
+    }
+    let default = default.unwrap_or(LevelFilter::ERROR);
+    let mut filter = EnvFilter::default().add_directive(default.into());
+    for (target, most) in CAPPED.iter().filter(|(target, _)| !named.iter().any(|name| name == target)) {
+        let cap = format!("{target}={}", default.min(*most));
+        filter = filter.add_directive(cap.parse().map_err(|error| format!("log.level: {error}"))?);
+    }
+    Ok(directives.into_iter().fold(filter, EnvFilter::add_directive))
+}
+
+#[cfg(test)]
+mod tests;

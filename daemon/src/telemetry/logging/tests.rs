@@ -1,0 +1,93 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::{info, info_span};
+use tracing_subscriber::fmt::format::JsonFields;
+
+use super::{filter, human, json};
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_carries_the_fields_of_its_spans_flat() {
+    let page = Page::default();
+    let writer = page.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter("info").unwrap())
+        .fmt_fields(JsonFields::new())
+        .event_format(json::Line)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let _bare = info_span!("bare").entered();
+        let _source = info_span!("source", source = "calls").entered();
+        let _job = info_span!("job", job = %"0192", attempt = 1).entered();
+        info!(attempt = 2, ratio = 0.5, held = true, "service busy, \"retrying\"");
+    });
+    let written = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(written.matches('\n').count(), 1);
+    let line: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(line["source"], "calls");
+    assert_eq!(line["job"], "0192");
+    assert_eq!(line["attempt"], 2, "the event's own field wins");
+    assert_eq!(line["ratio"], 0.5);
+    assert_eq!(line["held"], true);
+    assert_eq!(line["level"], "info");
+    assert_eq!(line["message"], "service busy, \"retrying\"");
+    line["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+}
+
+#[test]
+fn a_person_reads_each_field_once() {
+    let page = Page::default();
+    let writer = page.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .event_format(human::Line)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let _job = info_span!("job", job = %"0192", source = "calls", lane = "flash").entered();
+        info!(job = %"0192", failed = false, "done");
+        info!("recognized");
+    });
+    let written = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let words: Vec<&str> = written.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert_eq!(words, ["done job=0192 failed=false", "recognized job=0192 source=\"calls\" lane=\"flash\""]);
+    assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: done"), "{written}");
+}
+
+#[test]
+fn libraries_are_capped_unless_they_are_named() {
+    let directives = |level: &str| {
+        let text = filter(level).unwrap().to_string();
+        text.split(',').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let has = |level: &str, directive: &str| directives(level).iter().any(|other| other == directive);
+    assert!(has("trace", "trace") && has("trace", "reqwest=info") && has("trace", "hyper=info"));
+    assert!(has("info", "async_nats=warn") && has("info,async_nats=debug", "async_nats=debug"));
+    assert!(has("warn", "reqwest=warn"), "a cap never says more than the operator asked for");
+    assert!(has("debug,reqwest=trace", "reqwest=trace") && !has("debug,reqwest=trace", "reqwest=info"));
+    assert!(has("info,harkd::recognize=debug", "harkd::recognize=debug"));
+}
+
+#[test]
+fn a_word_that_is_no_level_is_a_mistake() {
+    for level in ["", " ", "inof", "info,verbose", "harkd=loud", "harkd=info=debug"] {
+        assert!(filter(level).is_err(), "{level:?}");
+    }
+    for level in ["info", "INFO", "off", "info, harkd=debug", "harkd[job]=trace"] {
+        assert!(filter(level).is_ok(), "{level:?}");
+    }
+}

@@ -1,0 +1,220 @@
+//! A lane carries out one duty: it takes jobs from the ledger as they fall due and works on a bounded number of them at a time.
+//!
+//! The free places are shared among the sources: a folder into which 100,000 files are dropped leaves places to a message that comes
+//! after them.
+//!
+//! The ledger is the queue. A lane holds the jobs it works on and none to come, so 100,000 open jobs cost no memory; a job that no
+//! lane holds is found again by the next look.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info_span};
+use uuid::Uuid;
+
+use crate::job::ledger::{Ledger, LedgerError, due, jobs};
+use crate::job::{Duty, Job};
+
+/// What a worker says at its end.
+pub type Worked = Result<(), LedgerError>;
+
+/// Works on the jobs of `duty`, `width` at a time, until `stop`; then the jobs at hand are finished and it returns.
+///
+/// `work` is given the job as the ledger has it. It must advance the job (or set a later due time), else the job comes again at
+/// once. Dropping the returned future drops the work at hand.
+///
+/// # Errors
+/// When the ledger is closed or damaged: then nothing that the daemon does can be trusted to be remembered.
+pub async fn run<W, F>(
+    ledger: Ledger,
+    duty: Duty,
+    width: usize,
+    stop: CancellationToken,
+    work: W,
+) -> Result<(), LedgerError>
+where
+    W: Fn(Job) -> F,
+    F: Future<Output = Worked> + Send + 'static,
+{
+    let mut lane = Lane { ledger: ledger.clone(), duty, at_hand: HashMap::new(), resting: HashSet::new() };
+    let mut tasks: JoinSet<Worked> = JoinSet::new();
+    let mut look = true;
+    let mut next_due: Option<Timestamp> = None;
+    loop {
+        while look && !stop.is_cancelled() && tasks.len() < width {
+            let room = width - tasks.len();
+            let found = lane.look(room).await?;
+            (look, next_due) = (found.more, found.next);
+            for job in found.jobs {
+                let at_hand = (job.id, job.source.clone());
+                let span = info_span!("job", job = %job.id, source = job.source, lane = duty.as_str());
+                let handle = tasks.spawn(work(job).instrument(span));
+                lane.at_hand.insert(handle.id(), at_hand);
+            }
+        }
+        if stop.is_cancelled() && tasks.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            Some(done) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                lane.finished(done)?;
+                // One look serves all that have finished.
+                while let Some(done) = tasks.try_join_next_with_id() {
+                    lane.finished(done)?;
+                }
+                // What it did may have left the job in this same lane (a retry that is due already).
+                look = true;
+            }
+            () = ledger.woken(duty), if !stop.is_cancelled() => look = true,
+            () = sleep_until(next_due), if !stop.is_cancelled() => {
+                look = true;
+                next_due = None;
+            }
+            () = stop.cancelled(), if !stop.is_cancelled() => {}
+        }
+    }
+}
+
+struct Lane {
+    ledger: Ledger,
+    duty: Duty,
+    /// Jobs and their sources.
+    at_hand: HashMap<Id, (Uuid, String)>,
+    /// Jobs whose work panicked; nobody touches them until the next start.
+    resting: HashSet<Uuid>,
+}
+
+/// What a look into the ledger found.
+struct Found {
+    /// As many as there was room for.
+    jobs: Vec<Job>,
+    /// There may be others that are due.
+    more: bool,
+    /// When the first of those will be that are not due yet.
+    next: Option<Timestamp>,
+}
+
+impl Lane {
+    /// Jobs that nobody works on, as they stand now. One trip to the ledger's thread: a recording comes by here four times.
+    async fn look(&self, room: usize) -> Result<Found, LedgerError> {
+        let at_hand = self.at_hand.values().map(|(id, _)| id);
+        let busy: HashSet<Uuid> = at_hand.chain(&self.resting).copied().collect();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (_, source) in self.at_hand.values() {
+            *places.entry(source.clone()).or_default() += 1;
+        }
+        let duty = self.duty;
+        let look = move |connection: &Connection| {
+            let due = due::due(connection, duty, Timestamp::now(), busy.len() + room)?;
+            let next = due.next.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            let free = share(due.by_source, &busy, &places, room);
+            let mut jobs = Vec::with_capacity(free.len());
+            for id in &free {
+                // Between the two questions somebody else may have advanced it.
+                jobs.extend(jobs::find(connection, *id)?.filter(|job| job.state.duty() == duty));
+            }
+            Ok(Found { jobs, more: free.len() == room, next })
+        };
+        self.ledger.read(look).await
+    }
+
+    fn finished(&mut self, done: Result<(Id, Worked), tokio::task::JoinError>) -> Result<(), LedgerError> {
+        match done {
+            Ok((task, worked)) => {
+                self.at_hand.remove(&task);
+                worked
+            }
+            Err(error) => {
+                let job = self.at_hand.remove(&error.id()).map(|(id, _)| id);
+                if error.is_panic() {
+                    error!(?job, lane = self.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
+                    self.resting.extend(job);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The jobs that get `room` free places: each place goes to the source that has the fewest, `places` counting those it has already.
+fn share(
+    due: BTreeMap<String, Vec<Uuid>>,
+    busy: &HashSet<Uuid>,
+    places: &HashMap<String, usize>,
+    room: usize,
+) -> Vec<Uuid> {
+    let mut queues: Vec<_> = due
+        .into_iter()
+        .map(|(source, ids)| {
+            let free = ids.into_iter().filter(|id| !busy.contains(id)).peekable();
+            (places.get(&source).copied().unwrap_or(0), free)
+        })
+        .collect();
+    let mut chosen = Vec::with_capacity(room);
+    while chosen.len() < room {
+        let waiting =
+            queues.iter_mut().filter_map(|(count, ids)| ids.peek().is_some().then_some((count, ids)));
+        let Some((count, ids)) = waiting.min_by_key(|(count, _)| **count) else { break };
+        *count += 1;
+        chosen.extend(ids.next());
+    }
+    chosen
+}
+
+async fn sleep_until(due: Option<Timestamp>) {
+    match due {
+        Some(due) => {
+            let wait = Timestamp::now().duration_until(due);
+            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(sources: &[(&str, usize)]) -> BTreeMap<String, Vec<Uuid>> {
+        let ids = |count| (0..count).map(|_| Uuid::now_v7()).collect();
+        sources.iter().map(|(source, count)| ((*source).to_owned(), ids(*count))).collect()
+    }
+
+    fn chosen(sources: &[(&str, usize)], places: &[(&str, usize)], room: usize) -> Vec<(String, usize)> {
+        let due = due(sources);
+        let places = places.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect();
+        let chosen = share(due.clone(), &HashSet::new(), &places, room);
+        let of = |ids: &[Uuid]| chosen.iter().filter(|id| ids.contains(id)).count();
+        due.iter().map(|(source, ids)| (source.clone(), of(ids))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn counts(counts: &[(&str, usize)]) -> Vec<(String, usize)> {
+        counts.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn a_source_with_many_jobs_leaves_places_to_the_others() {
+        assert_eq!(chosen(&[("a", 100), ("b", 100)], &[], 8), counts(&[("a", 4), ("b", 4)]));
+        assert_eq!(chosen(&[("a", 100), ("b", 1)], &[], 8), counts(&[("a", 7), ("b", 1)]));
+        assert_eq!(chosen(&[("a", 100), ("b", 100)], &[("a", 7)], 1), counts(&[("b", 1)]));
+        assert_eq!(
+            chosen(&[("a", 100), ("b", 100)], &[("a", 6), ("b", 2)], 5),
+            counts(&[("a", 1), ("b", 4)])
+        );
+    }
+
+    #[test]
+    fn no_place_stays_empty_while_a_job_waits_and_none_is_given_twice() {
+        assert_eq!(chosen(&[("a", 100)], &[("a", 30)], 2), counts(&[("a", 2)]));
+        assert_eq!(chosen(&[("a", 1), ("b", 1)], &[], 8), counts(&[("a", 1), ("b", 1)]));
+        assert_eq!(chosen(&[], &[], 8), counts(&[]));
+        let due = due(&[("a", 3)]);
+        let busy = due["a"][..2].iter().copied().collect();
+        assert_eq!(share(due.clone(), &busy, &HashMap::new(), 8), due["a"][2..]);
+    }
+}

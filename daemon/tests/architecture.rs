@@ -1,0 +1,102 @@
+//! The permitted arrows between the rooms of the daemon (DESIGN.md): a room uses only what this list names.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Bottom up: a room may use the rooms of every line above its own, and no others. Rooms of one line do not know each other.
+const LAYERS: [&[&str]; 9] = [
+    &["hex", "os", "telemetry"],
+    &["config"],
+    &["broker"],
+    &["job"],
+    &["share"],
+    &["audio", "source", "recognize", "pipeline", "publish"],
+    &["work", "api"],
+    &["daemon"],
+    &["cli"],
+];
+
+/// Files that stand above every room.
+const ABOVE_ALL: [&str; 2] = ["lib", "main"];
+
+#[test]
+fn rooms_use_only_rooms_below_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut forbidden = BTreeSet::new();
+    for file in rust_files(&source) {
+        let below = file.strip_prefix(&source).unwrap();
+        let room = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if ABOVE_ALL.contains(&room.as_str()) {
+            continue;
+        }
+        let own =
+            layer(&room).unwrap_or_else(|| panic!("the room {room} is in no layer; add it to the list"));
+        for used in rooms_named_in(&std::fs::read_to_string(&file).unwrap()) {
+            let is_permitted = used == room || layer(&used).is_some_and(|layer| layer < own);
+            if !is_permitted {
+                forbidden.insert(format!("{room} -> {used}  ({})", below.display()));
+            }
+        }
+    }
+    assert!(
+        forbidden.is_empty(),
+        "arrows that DESIGN.md does not permit:\n{}",
+        Vec::from_iter(forbidden).join("\n")
+    );
+}
+
+#[test]
+fn every_room_of_the_list_exists() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for room in LAYERS.concat() {
+        let exists = source.join(room).is_dir() || source.join(format!("{room}.rs")).is_file();
+        assert!(exists, "the room {room} is on the list and not in the house");
+    }
+}
+
+fn layer(room: &str) -> Option<usize> {
+    LAYERS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The rooms that a file names as `crate::<room>`, in a `use` or in a path. Comments name rooms for the reader only.
+fn rooms_named_in(text: &str) -> BTreeSet<String> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let mut rooms = BTreeSet::new();
+    for line in code {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            // `use crate::{a::x, b::y};` names its rooms inside the braces.
+            let names = match rest.strip_prefix('{') {
+                Some(group) => group.split(['{', '}', ',']).map(first_word).collect(),
+                None => vec![first_word(rest)],
+            };
+            rooms.extend(names.into_iter().filter(|name| !name.is_empty()));
+        }
+    }
+    rooms
+}
+
+fn first_word(text: &str) -> String {
+    text.trim().chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn the_reader_of_arrows_sees_groups_paths_and_no_comments() {
+    let text =
+        "use crate::{job::Job, config};\n// crate::cli\nlet x = crate::audio::probe(y);\nuse crate::os;";
+    let seen = rooms_named_in(text);
+    assert_eq!(Vec::from_iter(seen), ["audio", "config", "job", "os"]);
+}
