@@ -5,6 +5,7 @@
 
 pub mod annotate;
 pub mod audio;
+mod fate;
 #[cfg(test)]
 mod history;
 pub mod ledger;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};
 pub use self::state::{Duty, State};
 

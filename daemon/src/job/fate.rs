@@ -1,0 +1,66 @@
+//! What became of a request that may cost: stored with its attempt, never inferred.
+
+use serde::{Deserialize, Serialize};
+
+/// The fate of one attempt. It is written before the request leaves and changed by what the recognizer, or its task list, says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The intent is written and nothing is known: the request may be under way.
+    Open,
+    /// The request provably never left.
+    NotSent,
+    /// The service itself refused the request, and does not bill it.
+    Refused,
+    /// A gateway between the daemon and the service refused the request; the service may have done it all the same.
+    MaybeForwarded,
+    /// The service's list of tasks provably does not have it.
+    Absent,
+    /// The service accepted it: it is billed, or will be.
+    Taken,
+    /// It cannot be found out.
+    Unknown,
+}
+
+impl Fate {
+    /// Every fate.
+    pub const ALL: [Fate; 7] = [
+        Fate::Open,
+        Fate::NotSent,
+        Fate::Refused,
+        Fate::MaybeForwarded,
+        Fate::Absent,
+        Fate::Taken,
+        Fate::Unknown,
+    ];
+
+    /// The word in the ledger and in claims.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fate::Open => "open",
+            Fate::NotSent => "not_sent",
+            Fate::Refused => "refused",
+            Fate::MaybeForwarded => "maybe_forwarded",
+            Fate::Absent => "absent",
+            Fate::Taken => "taken",
+            Fate::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the attempt may have cost something. A piece with more than one such attempt may have been charged twice.
+    pub fn may_have_cost(self) -> bool {
+        matches!(self, Fate::Open | Fate::MaybeForwarded | Fate::Taken | Fate::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_fate_is_the_one_that_is_stored() {
+        for fate in Fate::ALL {
+            assert_eq!(serde_json::to_value(fate).unwrap(), fate.as_str());
+        }
+    }
+}
