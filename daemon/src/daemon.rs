@@ -6,13 +6,15 @@ mod reports;
 mod sources;
 mod tasks;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::Event;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hark_sdk::event::{Engine, Event};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +29,10 @@ use crate::api::{control, http};
 use crate::audio::Workers;
 use crate::broker::{self, ConnectError, Patience, Subjects};
 use crate::config::{Config, Route};
-use crate::job::ledger::{Ledger, LedgerError, jobs};
-use crate::job::machine::{Fact, Policy};
-use crate::job::{Duty, spool};
+use crate::job::ledger::due::Lane;
+use crate::job::ledger::{Ledger, LedgerError, pieces};
+use crate::job::piece_machine::{PieceFact, Policy};
+use crate::job::{Duty, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Outbox, Outlet, Partials};
@@ -38,7 +41,8 @@ use crate::recognize::{InFlight, Recognizer};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::{self, Surroundings};
+use crate::work::lane::Task;
+use crate::work::{self, PieceTask, Tools};
 
 /// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
 /// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
@@ -96,7 +100,7 @@ pub struct Daemon {
     claims: Claims,
     client: async_nats::Client,
     sources: Sources,
-    recognition: Surroundings,
+    recognition: Tools,
     pipeline: Arc<Pipeline>,
     outbox: Outbox,
     broker: watch::Receiver<Result<(), String>>,
@@ -140,11 +144,6 @@ impl Daemon {
             }
         }
         let key = config.dashscope.api_key().map_err(DaemonError::Config)?;
-        let policy = Policy {
-            ambiguous_retries: config.dashscope.ambiguous_retries,
-            price: config.price.of(config.dashscope.region),
-        };
-
         // job
         let ledger = {
             let directory = config.state.directory.clone();
@@ -168,7 +167,12 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let sources = Sources::build(&config, &ledger, &claims, &connection, policy, &metrics)?;
+        let policy = Policy {
+            ambiguous_retries: config.dashscope.ambiguous_retries,
+            prices: Prices::new(BTreeMap::new(), config.dashscope.region.nano_usd_per_second()),
+            daemon: claims.daemon(),
+        };
+        let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());
@@ -183,7 +187,7 @@ impl Daemon {
         )
         .await;
         let pipeline = Arc::new(pipeline);
-        let recognition = Surroundings {
+        let recognition = Tools {
             ledger: ledger.clone(),
             claims: claims.clone(),
             recognizer,
@@ -195,10 +199,12 @@ impl Daemon {
             state_directory: Arc::new(config.state.directory.clone()),
             routes: Arc::new(routes(&config)?),
             offer: Arc::new(Offer::of(&config.dashscope)),
-            policy,
+            policy: policy.clone(),
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             silence: Arc::default(),
+            pipeline: Arc::clone(&pipeline),
             on_partial: on_partial(&pipeline, partials),
+            revisions: work::Revisions::default(),
             opening: Arc::default(),
             shortage: OnceAMinute::default(),
             stop: CancellationToken::new(),
@@ -211,7 +217,6 @@ impl Daemon {
             claims.clone(),
             client.clone(),
             config.nats.clone(),
-            policy,
             metrics.clone(),
             ready,
         );
@@ -318,48 +323,71 @@ impl Daemon {
 
     /// Nobody is at work on anything: requests that were under way are of unknown fate now.
     async fn recover(&self) -> Result<(), DaemonError> {
-        let interrupted = self.ledger.read(jobs::interrupted).await?;
+        let interrupted = self.ledger.read(pieces::interrupted).await?;
         // Before the sources start: what they spool has no job for a moment.
         spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
-            warn!(job = %id, "a request was under way when the daemon ended");
-            self.ledger.advance(id, Fact::Restarted, self.policy).await?;
+            warn!(job = %id.job, piece = id.number, "a request was under way when the daemon ended");
+            self.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.policy).await?;
         }
         Ok(())
     }
 
     fn start_lanes(&self, crew: &mut Crew, stages: &Stages) {
-        let around = Surroundings { stop: stages.requests.clone(), ..self.recognition.clone() };
+        let tools = Tools { stop: stages.requests.clone(), ..self.recognition.clone() };
         let width = self.config.dashscope.concurrency;
         let poll = self.config.dashscope.poll_interval;
-        let ledger = &self.ledger;
+        let (ledger, flash, filetrans) = (&self.ledger, Engine::Flash.as_str(), Engine::Filetrans.as_str());
 
-        let prepare = around.clone();
-        crew.lane(ledger, Duty::Prepare, PREPARING, &stages.requests, move |job| {
-            work::prepare::prepare(job, prepare.clone())
+        let prepare = tools.clone();
+        crew.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
+            work::prepare::prepare(task.job, prepare.clone())
         });
-        let flash = around.clone();
-        crew.lane(ledger, Duty::Flash, width, &stages.requests, move |job| {
-            work::flash::flash(job, flash.clone())
+        crew.lane(
+            ledger,
+            Lane::of_pieces(Duty::Send, flash),
+            width,
+            &stages.requests,
+            of_pieces(&tools, work::flash::flash),
+        );
+        crew.lane(
+            ledger,
+            Lane::of_pieces(Duty::Send, filetrans),
+            UPLOADING,
+            &stages.requests,
+            of_pieces(&tools, work::submit::submit),
+        );
+        crew.lane(
+            ledger,
+            Lane::of_pieces(Duty::Resolve, filetrans),
+            1,
+            &stages.requests,
+            of_pieces(&tools, work::reconcile::reconcile),
+        );
+        let pipe = tools.clone();
+        crew.essential("await", async move { Ok(work::follow::follow(tools, poll).await?) });
+        crew.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
+            work::pipe::pipe(task.job, pipe.clone())
         });
-        let submit = around.clone();
-        crew.lane(ledger, Duty::Submit, UPLOADING, &stages.requests, move |job| {
-            work::submit::submit(job, submit.clone())
+        let (settled, sources, claims) = (ledger.clone(), self.sources.clone(), self.claims.clone());
+        crew.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
+            sources.clone().settle(task.job, settled.clone(), claims.clone())
         });
-        let reconcile = around.clone();
-        crew.lane(ledger, Duty::Reconcile, 1, &stages.requests, move |job| {
-            work::reconcile::reconcile(job, reconcile.clone())
-        });
-        crew.essential("follow", async move { Ok(work::follow::follow(around, poll).await?) });
-        let (to_plugins, pipeline, policy) = (ledger.clone(), Arc::clone(&self.pipeline), self.policy);
-        crew.lane(ledger, Duty::Pipe, PIPING, &stages.pipe, move |job| {
-            work::pipe::pipe(job, to_plugins.clone(), Arc::clone(&pipeline), policy)
-        });
-        let (settled, sources, metrics) = (ledger.clone(), self.sources.clone(), self.metrics.clone());
-        let claims = self.claims.clone();
-        crew.lane(ledger, Duty::Settle, SETTLING, &stages.settle, move |job| {
-            sources.clone().settle(job, settled.clone(), claims.clone(), policy, metrics.clone())
-        });
+    }
+}
+
+/// A lane of pieces. A task of such a lane has a piece; one without is none of its.
+fn of_pieces<F>(
+    tools: &Tools,
+    work: fn(PieceTask, Tools) -> F,
+) -> impl Fn(Task) -> BoxFuture<'static, Result<(), LedgerError>> + Send + 'static
+where
+    F: Future<Output = Result<(), LedgerError>> + Send + 'static,
+{
+    let tools = tools.clone();
+    move |Task { job, piece }| match piece {
+        Some(piece) => work(PieceTask { job, piece }, tools.clone()).boxed(),
+        None => std::future::ready(Ok(())).boxed(),
     }
 }
 

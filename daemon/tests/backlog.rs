@@ -19,7 +19,7 @@ const SIDE_BY_SIDE: usize = 32;
 fn multiply(state: &Path, count: usize) -> usize {
     let mut ledger = Connection::open(state.join("ledger.sqlite3")).unwrap();
     let (model, body): (Uuid, String) =
-        ledger.query_row("SELECT id, body FROM job", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        ledger.query_row("SELECT id, about FROM job", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let events: Vec<(i64, String)> = ledger
         .prepare("SELECT id, CAST(body AS TEXT) FROM outbox ORDER BY id")
         .unwrap()
@@ -34,10 +34,18 @@ fn multiply(state: &Path, count: usize) -> usize {
         for id in ids {
             transaction
                 .prepare_cached(
-                    "INSERT INTO job SELECT ?1, source, duty, due, sending, stream_seq, ended, ?2 FROM job WHERE id = ?3",
+                    "INSERT INTO job SELECT ?1, source, stage, duty, due, accepted, ended, stream_seq, ?2 FROM job WHERE id = ?3",
                 )
                 .unwrap()
                 .execute(params![id, renamed(&body, id), model])
+                .unwrap();
+            transaction
+                .prepare_cached(
+                    "INSERT INTO piece SELECT ?1, number, source, recognizer, state, duty, due, about, heard \
+                     FROM piece WHERE job = ?2",
+                )
+                .unwrap()
+                .execute(params![id, model])
                 .unwrap();
         }
         for (event, body) in &events {
@@ -54,7 +62,9 @@ fn multiply(state: &Path, count: usize) -> usize {
         }
     }
     transaction.execute("DELETE FROM outbox WHERE job = ?1", [model]).unwrap();
-    transaction.execute("DELETE FROM job WHERE id = ?1", [model]).unwrap();
+    for table in ["piece WHERE job", "attempt WHERE job", "job WHERE id"] {
+        transaction.execute(&format!("DELETE FROM {table} = ?1"), [model]).unwrap();
+    }
     transaction.commit().unwrap();
     count * events.len()
 }
@@ -166,13 +176,16 @@ async fn start_on(jobs: usize) -> Duration {
     hark.drop_file("calls", "b.wav", &wav(1.0, 2));
     wait_until("a job to wait for its turn", CEILING, async || {
         let ledger = LedgerRecord::read(&state);
-        ledger.outbox_rows == 0 && ledger.jobs.iter().filter(|job| job.duty == "flash").count() == 2
+        ledger.outbox_rows == 0 && ledger.jobs.iter().filter(|job| job.duty == "send").count() == 2
     })
     .await;
     hark.kill();
     Connection::open(state.join("ledger.sqlite3"))
         .unwrap()
-        .execute("DELETE FROM job WHERE sending = 1", [])
+        .execute_batch(
+            "DELETE FROM job WHERE id IN (SELECT job FROM piece WHERE state = 'sending'); \
+             DELETE FROM piece WHERE state = 'sending'; DELETE FROM attempt;",
+        )
         .unwrap();
     multiply(&state, jobs);
     let begin = Instant::now();

@@ -10,11 +10,12 @@ use std::time::Duration;
 use async_nats::jetstream;
 use hark_sdk::event::{Engine, Recording};
 use harkd::config::Nats;
+use harkd::job::job_machine::Fact;
 use harkd::job::ledger::{Ledger, intake, jobs, outbox};
-use harkd::job::machine::{Fact, Policy};
-use harkd::job::{Delivery, Job, Origin, Plan, Ticket};
-use harkd::publish::{Fence, Outbox};
-use harkd::source::nats::{Claims, Standing};
+use harkd::job::piece_machine::{PieceFact, Policy};
+use harkd::job::{Delivery, Job, Origin, PieceId, Plan, Prices, Span, Ticket};
+use harkd::publish::Outbox;
+use harkd::share::{Claims, Fence, Standing};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use support::{CEILING, NatsServer, wait_until};
@@ -24,8 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-const POLICY: Policy = Policy { ambiguous_retries: 0, price: 0.0 };
 
 /// As much of a daemon as has a part in this.
 struct Daemon {
@@ -90,21 +89,22 @@ impl Daemon {
         self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
         let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
         let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
-        for fact in [
-            Fact::Prepared { recording, plan },
-            Fact::Sending { object: None },
-            Fact::Taken { task_id: None },
-            Fact::Restarted,
-        ] {
-            self.ledger.advance(job.id, fact, POLICY).await.unwrap();
+        let spans = vec![Span::whole(None)];
+        self.ledger.advance(job.id, Fact::Prepared { recording, plan, spans }).await.unwrap();
+        let policy = Policy { ambiguous_retries: 0, prices: Prices::default(), daemon: self.claims.daemon() };
+        let piece = PieceId { job: job.id, number: 1 };
+        for fact in
+            [PieceFact::Sending { marker: None }, PieceFact::Taken { handle: None }, PieceFact::Restarted]
+        {
+            self.ledger.advance_piece(piece, fact, 0, &policy).await.unwrap();
         }
         assert_eq!(self.ledger.read(outbox::count).await.unwrap(), 3);
-        assert_eq!(self.claims.write(job).await.unwrap(), Standing::Ours);
+        assert_eq!(self.claims.write(job, &[]).await.unwrap(), Standing::Ours);
     }
 
     fn outbox(&self, client: async_nats::Client) -> Outbox {
         let (ledger, claims) = (self.ledger.clone(), self.claims.clone());
-        Outbox::new(ledger, claims, client, Nats::default(), POLICY, Metrics::new(), watch::channel(Ok(())).0)
+        Outbox::new(ledger, claims, client, Nats::default(), Metrics::new(), watch::channel(Ok(())).0)
     }
 
     async fn has_nothing_more_to_say(&self) {
@@ -128,18 +128,17 @@ async fn give_claim(nats: &NatsServer, job: &Job, owner: &Daemon) {
 async fn a_daemon_that_stands_still_while_it_looks_does_not_go_on_behind_the_new_owners_event() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
-    let mut job = job();
+    let job = job();
     // Three events wait; the first is stored, and its acknowledgement was lost.
     former.has_three_events_of(&job).await;
-    assert_eq!(former.fence.clone().step_in(job.clone()).await.unwrap().sequence, 1);
+    assert_eq!(former.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
 
     let line = Line::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
     let (client, stop) = (async_nats::connect(&line.url).await.unwrap(), CancellationToken::new());
     let running = tokio::spawn(former.outbox(client).run(stop.clone()));
     line.stands_still.notified().await;
     give_claim(&nats, &job, &owner).await;
-    job.attempts = 1;
-    assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, 2);
+    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 2);
     line.goes_on.notify_one();
     former.has_nothing_more_to_say().await;
     stop.cancel();
@@ -153,15 +152,15 @@ async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let job = job();
-    assert_eq!(owner.claims.write(&job).await.unwrap(), Standing::Ours);
-    assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, 1);
+    assert_eq!(owner.claims.write(&job, &[]).await.unwrap(), Standing::Ours);
+    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
 
-    let refused = former.fence.step_in(job.clone()).await.unwrap_err();
+    let refused = former.fence.step_in(job.clone(), 0).await.unwrap_err();
     assert!(refused.contains("another daemon"), "{refused}");
     let context = jetstream::new(nats.client().await);
     let stream = context.get_stream("HARK_EVENTS").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 1);
-    assert_eq!(owner.fence.step_in(job).await.unwrap().sequence, 2, "the owner goes on");
+    assert_eq!(owner.fence.step_in(job, 0).await.unwrap().sequence, 2, "the owner goes on");
 }
 
 #[tokio::test]
@@ -172,13 +171,13 @@ async fn a_daemon_whose_claim_a_lost_bucket_gave_back_says_nothing_behind_the_ne
     former.has_three_events_of(&job).await;
     give_claim(&nats, &job, &owner).await;
     for sequence in 1..=2 {
-        assert_eq!(owner.fence.clone().step_in(job.clone()).await.unwrap().sequence, sequence);
+        assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, sequence);
     }
     // The bucket is gone, and the former owner the first to tell the new one of the job.
     let context = jetstream::new(nats.client().await);
     context.delete_stream("KV_HARK_JOBS").await.unwrap();
     wait_until("the new bucket to hear of the job", CEILING, async || {
-        matches!(former.claims.write(&job).await, Ok(Standing::Ours))
+        matches!(former.claims.write(&job, &[]).await, Ok(Standing::Ours))
     })
     .await;
 

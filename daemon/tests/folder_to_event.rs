@@ -288,7 +288,6 @@ async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
     let setup = Hark::new()
         .nats(&nats)
         .asr(&service)
-        .set("price.singapore", "0.001")
         .folder("skipped")
         .folder_with("heard", "existing = \"process\"\n");
     for (folder, count) in [("skipped", 3), ("heard", 2)] {

@@ -235,7 +235,7 @@ async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
     stage.hark.kill();
     // As it is after a step back by an hour: what was due soon is due in an hour.
     let ledger = Connection::open(stage.hark.path("state").join("ledger.sqlite3")).unwrap();
-    ledger.execute("UPDATE job SET due = due + 3600000", []).unwrap();
+    ledger.execute("UPDATE piece SET due = due + 3600000", []).unwrap();
     drop(ledger);
     stage.service.set_faults(json!([])).await;
     stage.hark.restart().await;

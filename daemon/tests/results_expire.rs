@@ -21,8 +21,7 @@ fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
 fn put_back(state: &Path, ago: Duration) {
     let then = Timestamp::now() - SignedDuration::try_from(ago).unwrap();
     let ledger = Connection::open(state.join("ledger.sqlite3")).unwrap();
-    let submitted = "UPDATE job SET body = json_set(body, '$.state.submitted_at', ?1) WHERE duty = 'follow'";
-    ledger.execute(submitted, [then.to_string()]).unwrap();
+    ledger.execute("UPDATE attempt SET began = ?1", [then.as_millisecond()]).unwrap();
     let lock = std::fs::File::options().write(true).open(state.join("lock")).unwrap();
     lock.set_modified(SystemTime::now() - ago).unwrap();
 }

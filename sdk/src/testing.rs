@@ -146,6 +146,7 @@ pub fn partial(revision: u64, text: &str) -> Event {
         revision,
         channel: 0,
         role: None,
+        piece: None,
         begin_ms: 0,
         text: text.to_owned(),
     }))

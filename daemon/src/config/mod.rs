@@ -34,7 +34,7 @@ pub use inspect::{Inspection, inspect, inspect_text};
 pub use listen::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;
-pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Price, Region, Security, State, Storage};
+pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Region, Security, State, Storage};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The bottom layer: every key with its default, its unit and why.
@@ -51,7 +51,8 @@ pub struct Config {
     pub nats: Nats,
     pub state: State,
     pub log: Log,
-    pub price: Price,
+    /// Later; only an empty list is accepted.
+    pub price: Vec<toml::Table>,
     pub storage: Storage,
     pub security: Security,
     pub budget: Budget,

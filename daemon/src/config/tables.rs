@@ -18,6 +18,16 @@ pub enum Region {
     Beijing,
 }
 
+impl Region {
+    /// What a second of audio costs in this region, in billionths of a dollar (dashscope-protocol.md).
+    pub fn nano_usd_per_second(self) -> u64 {
+        match self {
+            Region::Singapore => 35_000,
+            Region::Us | Region::Beijing => 32_000,
+        }
+    }
+}
+
 /// `[dashscope]`: the service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -153,32 +163,6 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Log { format: LogFormat::Auto, level: "info".into() }
-    }
-}
-
-/// `[price]`: USD per second of audio.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Price {
-    pub singapore: f64,
-    pub us: f64,
-    pub beijing: f64,
-}
-
-impl Default for Price {
-    fn default() -> Self {
-        Price { singapore: 0.000_035, us: 0.000_032, beijing: 0.000_032 }
-    }
-}
-
-impl Price {
-    /// USD per second of audio in a region.
-    pub fn of(&self, region: Region) -> f64 {
-        match region {
-            Region::Singapore => self.singapore,
-            Region::Us => self.us,
-            Region::Beijing => self.beijing,
-        }
     }
 }
 

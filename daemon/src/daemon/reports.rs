@@ -89,7 +89,7 @@ pub(super) async fn gauges(
         let (counts, rows) = ledger
             .read(|connection| Ok((jobs::count_by_duty(connection)?, outbox::count(connection)?)))
             .await?;
-        for duty in Duty::ALL.iter().filter(|duty| **duty != Duty::Nothing) {
+        for duty in Duty::ALL {
             let open = counts.iter().find(|(name, _)| name == duty.as_str()).map_or(0, |(_, count)| *count);
             metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
         }

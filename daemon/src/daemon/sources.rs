@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::DaemonError;
 use super::tasks::{Crew, Stages};
 use crate::broker;
 use crate::config::{AllowList, Config, Source};
+use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
-use crate::job::machine::{Fact, Policy};
-use crate::job::{Job, State};
+use crate::job::piece_machine::Policy;
+use crate::job::{Job, Stage};
 use crate::share::{Claims, Fence, Standing};
 use crate::source::directory::Directory;
 use crate::source::nats::{self, Slots, Subject};
@@ -41,9 +42,10 @@ impl Sources {
         ledger: &Ledger,
         claims: &Claims,
         connection: &broker::Connection,
-        policy: Policy,
+        policy: &Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
+        let price = config.dashscope.region.nano_usd_per_second() as f64 / 1e9;
         let mut directories = HashMap::new();
         let mut subjects = HashMap::new();
         let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
@@ -55,11 +57,8 @@ impl Sources {
             }
             match source {
                 Source::Directory(source) => {
-                    let directory =
-                        Directory::new(source.clone(), ledger.clone(), metrics.clone(), policy.price)
-                            .map_err(|error| {
-                                DaemonError::Config(format!("source {}: {error}", source.name))
-                            })?;
+                    let directory = Directory::new(source.clone(), ledger.clone(), metrics.clone(), price)
+                        .map_err(|error| DaemonError::Config(format!("source {}: {error}", source.name)))?;
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {
@@ -80,7 +79,7 @@ impl Sources {
                             waiting: 2 * config.dashscope.concurrency,
                             tasks: config.dashscope.filetrans_concurrency,
                         },
-                        policy,
+                        policy: policy.clone(),
                         metrics: metrics.clone(),
                     };
                     subjects.insert(source.name.clone(), Arc::new(Subject::new(source.clone(), around)));
@@ -120,22 +119,15 @@ impl Sources {
     }
 
     /// Carries out `Duty::Settle`. A job of a source that is not configured any more is settled by forgetting it.
-    pub async fn settle(
-        self,
-        job: Job,
-        ledger: Ledger,
-        claims: Claims,
-        policy: Policy,
-        metrics: Metrics,
-    ) -> Result<(), LedgerError> {
-        let State::Stored { failed, bad_input } = job.state else { return Ok(()) };
+    pub async fn settle(self, job: Job, ledger: Ledger, claims: Claims) -> Result<(), LedgerError> {
+        let Stage::Stored { failed, bad_input } = job.stage else { return Ok(()) };
         let mut missed = false;
         if let Some(directory) = self.directories.get(&job.source) {
             missed = match directory.settle(&job, failed).await {
                 Ok(missed) => missed,
                 Err(error) => {
                     if self.not_put_away.is_time() {
-                        warn!(job = %job.id, %error, "recordings cannot be put away and wait where they are; trying on");
+                        warn!(job = %job.id, source = job.source, %error, "recordings cannot be put away and wait where they are; trying on");
                     }
                     // Beside the postponement a rest in this place of the lane: a thousand files for a full disk are not all tried at once.
                     tokio::time::sleep(PUT_AWAY_AGAIN).await;
@@ -143,18 +135,18 @@ impl Sources {
                 }
             };
         }
-        match claims.write(&job).await {
+        match claims.write(&job, &[]).await {
             Ok(Standing::Ours) => {}
-            // It will find the last event stored, and acknowledge.
+            // The other daemon will find the last event stored, and acknowledge.
             Ok(Standing::Lost) => return claims.let_go(job.id).await,
             Err(unconfirmed) => {
-                warn!(job = %job.id, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
+                warn!(job = %job.id, source = job.source, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
                 return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
             }
         }
-        ledger.advance(job.id, Fact::Settled { missed }, policy).await?;
+        ledger.advance(job.id, Fact::Settled { missed }).await?;
         if job.missing {
-            // Only its file was still to be put away; the job was done, and counted, long ago.
+            // Only its file was still to be put away; its message was acknowledged long ago.
             return Ok(());
         }
         // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
@@ -162,14 +154,6 @@ impl Sources {
         for subject in self.subjects.values() {
             subject.settle(job.id, bad_input).await;
         }
-        metrics
-            .job_ended
-            .with_label_values(&[job.source.as_str(), if failed { "failed" } else { "completed" }])
-            .inc();
-        let elapsed = jiff::Timestamp::now().duration_since(job.accepted_at);
-        // A clock that was set back meanwhile has nothing to say.
-        metrics.job_elapsed_seconds.observe(elapsed.as_secs_f64().max(0.0));
-        info!(job = %job.id, source = job.source, failed, "done");
         Ok(())
     }
 }

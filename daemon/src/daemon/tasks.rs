@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::DaemonError;
-use crate::job::ledger::{Ledger, due};
-use crate::job::{Duty, Job};
-use crate::work::lane;
+use crate::job::Duty;
+use crate::job::ledger::Ledger;
+use crate::job::ledger::due::{self, Lane};
+use crate::work::lane::{self, Task};
 
 /// What is stopped together, from the front.
 #[derive(Default)]
@@ -42,13 +43,17 @@ impl Crew {
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    pub fn lane<W, F>(&mut self, ledger: &Ledger, duty: Duty, width: usize, stop: &CancellationToken, work: W)
+    pub fn lane<W, F>(&mut self, ledger: &Ledger, lane: Lane, width: usize, stop: &CancellationToken, work: W)
     where
-        W: Fn(Job) -> F + Send + 'static,
+        W: Fn(Task) -> F + Send + 'static,
         F: Future<Output = lane::Worked> + Send + 'static,
     {
-        let run = lane::run(ledger.clone(), duty, width, stop.clone(), work);
-        self.essential(duty.as_str(), async { Ok(run.await?) });
+        let name = match &lane.recognizer {
+            Some(recognizer) => format!("{} {recognizer}", lane.duty.as_str()),
+            None => lane.duty.as_str().to_owned(),
+        };
+        let run = lane::run(ledger.clone(), lane, width, stop.clone(), work);
+        self.essential(&name, async { Ok(run.await?) });
     }
 
     /// Waits for the first part that fails. Parts that end well (`ready`, http switched off) are let go.
@@ -105,10 +110,9 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
     stages.requests.cancel();
     crew.wait_for(&[
         Duty::Prepare.as_str(),
-        Duty::Flash.as_str(),
-        Duty::Submit.as_str(),
-        Duty::Reconcile.as_str(),
-        "follow",
+        Duty::Send.as_str(),
+        Duty::Resolve.as_str(),
+        Duty::Await.as_str(),
     ])
     .await;
     until_nothing_is_due(ledger, Duty::Pipe).await;
@@ -127,7 +131,9 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
 /// what he found out did not come to say so.
 async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
     loop {
-        let due = ledger.read(move |connection| due::due(connection, duty, jiff::Timestamp::now(), 1)).await;
+        let due = ledger
+            .read(move |connection| due::due(connection, &Lane::of_jobs(duty), jiff::Timestamp::now(), 1))
+            .await;
         match due {
             Ok(due) if !due.by_source.is_empty() => {
                 ledger.wake(duty);
@@ -140,26 +146,25 @@ async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Engine, Recording};
+    use hark_sdk::event::Recording;
     use uuid::Uuid;
 
     use super::*;
     use crate::job::ledger::jobs;
-    use crate::job::{Delivery, Origin, Plan, State, Transcript};
+    use crate::job::{Job, Origin, Stage};
 
     #[tokio::test]
-    async fn a_lane_that_nobody_told_of_its_last_job_is_woken_for_it_before_the_end() {
+    async fn a_lane_that_was_not_told_of_its_last_job_is_woken_for_it_before_the_end() {
         let state = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(state.path()).unwrap();
-        let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
         let id = Uuid::now_v7();
         let job = Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
-        let heard = Job { state: State::Heard { plan, transcript: Transcript::default() }, ..job };
-        // As by one who is stopped before he can wake anybody.
+        let heard = Job { stage: Stage::Heard, ..job };
+        let mut woken = ledger.wakes(Duty::Pipe);
+        // As by a writer that is stopped before it can wake the lane.
         ledger.write(move |connection| jobs::insert(connection, &mut heard.clone())).await.unwrap();
         let lane = async {
-            ledger.woken(Duty::Pipe).await;
+            woken.changed().await.unwrap();
             ledger.write(move |connection| jobs::forget(connection, id)).await.unwrap();
         };
         let end = futures::future::join(until_nothing_is_due(&ledger, Duty::Pipe), lane);

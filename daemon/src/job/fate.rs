@@ -51,6 +51,16 @@ impl Fate {
     pub fn may_have_cost(self) -> bool {
         matches!(self, Fate::Open | Fate::MaybeForwarded | Fate::Taken | Fate::Unknown)
     }
+
+    /// Whether the attempt brought nothing because it was turned away: such attempts have a budget.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Fate::Refused | Fate::MaybeForwarded | Fate::Absent)
+    }
+
+    /// Whether the attempt was, or may have been, paid for in vain: repeats of such attempts have the budget `ambiguous_retries`.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Fate::Taken | Fate::Unknown)
+    }
 }
 
 #[cfg(test)]

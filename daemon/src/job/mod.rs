@@ -1,32 +1,43 @@
 //! A job: one recording on one route, from acceptance to the last event and the source's settlement.
 //!
-//! Delivery promise: a job's state changes in the same SQLite transaction that writes the events that the change causes. So after
-//! any crash the ledger says exactly what is owed ([`Duty`]), and whoever owes it does it again under the same ids.
+//! A job has pieces, each what one request carries; a piece has attempts, each with a stored fate. Two pure machines move them
+//! ([`job_machine`], [`piece_machine`]).
+//!
+//! Delivery promise: a state changes in the same SQLite transaction that writes the events that the change causes. So after any crash the
+//! ledger says exactly what is owed ([`Duty`]), and the lane of that duty does it again under the same ids.
 
 pub mod annotate;
+mod attempt;
 pub mod audio;
+mod emissions;
 mod fate;
 #[cfg(test)]
 mod history;
+pub mod job_machine;
 pub mod ledger;
-pub mod machine;
 mod origin;
+pub mod persisted;
+mod piece;
+pub mod piece_machine;
+mod price;
 pub mod spool;
-mod state;
+mod stage;
 
-use std::time::Duration;
-
-use hark_sdk::event::{Engine, Fault, Recording, Segment};
+use hark_sdk::event::{Engine, Recording, Segment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::attempt::{Attempt, Failure, Next};
+pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};
-pub use self::state::{Duty, State};
+pub use self::piece::{Piece, PieceId, PieceState, SENDING, Span};
+pub use self::price::Prices;
+pub use self::stage::{Duty, SETTLED, Stage};
 
-/// What the ledger holds of a job.
+/// What the ledger holds of a job. Its pieces are rows of their own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// A UUIDv7: sorts by time of acceptance.
@@ -50,49 +61,55 @@ pub struct Job {
     /// Where its message is claimed among the daemons that share a stream; none for a job that no message brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
-    /// It was taken over while a request of another daemon's was of unknown fate: that one may yet wake up and send it.
+    /// What former owners have stored of its events.
+    #[serde(default, skip_serializing_if = "StoredBefore::is_nothing")]
+    pub stored: StoredBefore,
+    /// Another daemon may have paid for it, and what told of that is lost: its first piece begins with an attempt of unknown fate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub inherited: bool,
-    /// Annotations that former owners have stored; they are not told again.
-    #[serde(default, rename = "told", skip_serializing_if = "is_zero")]
-    pub annotations_told: usize,
-    /// A former owner has stored the final.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub final_told: bool,
-    /// What plugins said after the final, as far as former owners have stored it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub emitted_told: usize,
-    /// A request that costs may have been handed on by whoever refused it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unsure: bool,
+    pub maybe_paid: bool,
     /// Its file was not where it was taken in, once; it is looked for a second time. Of one that is over: it was not there to be put
     /// away, which is done when it is found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
     /// How much its events have told of a plugin that holds it: 1 that it does, 2 that the plugin is quarantined.
-    #[serde(default, skip_serializing_if = "no_warning")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub hold_told: u32,
+    /// Its events have told that a recognizer has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub submitted: bool,
+    /// Its source has to be told of its end: a message is acknowledged, a file moved or deleted.
+    pub owes_source: bool,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
     /// Where it stands.
-    pub state: State,
-    /// Tries that failed so far, of any kind.
-    pub attempts: u32,
-    /// Of these, tries that the service refused for reasons of its own; they have a budget.
-    pub refusals: u32,
-    /// Of these, requests of unknown fate; they have a budget of their own.
-    pub ambiguous: u32,
-    /// A request of unknown fate was repeated.
-    pub possible_duplicate_charge: bool,
-    /// The request under way is the first such repeat: where it provably comes to nothing, nothing was repeated.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub marks: bool,
-    /// Sum of every `usage.seconds` heard.
-    pub billed_seconds: u64,
+    pub stage: Stage,
+    /// How it is recognized: made once, by `recognize::route`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Pieces that the plan made.
+    #[serde(default)]
+    pub pieces: u32,
     /// Highest revision that a partial of this job may have had.
     pub revision: u64,
     /// Sequence of the last stored event written to the outbox.
     pub sequence: u64,
+}
+
+/// What the stream has of a job's events from daemons that had it before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBefore {
+    /// Annotations before the final.
+    pub annotations: usize,
+    /// The final.
+    pub has_final: bool,
+    /// What plugins said.
+    pub emissions: Emissions,
+}
+
+impl StoredBefore {
+    fn is_nothing(&self) -> bool {
+        *self == StoredBefore::default()
+    }
 }
 
 impl Job {
@@ -115,32 +132,23 @@ impl Job {
             language: None,
             context: None,
             ticket: None,
-            inherited: false,
-            annotations_told: 0,
-            final_told: false,
-            emitted_told: 0,
-            unsure: false,
+            stored: StoredBefore::default(),
+            maybe_paid: false,
             missing: false,
             hold_told: 0,
+            submitted: false,
+            owes_source: true,
             accepted_at: Timestamp::now(),
-            state: State::Accepted,
-            attempts: 0,
-            refusals: 0,
-            ambiguous: 0,
-            possible_duplicate_charge: false,
-            marks: false,
-            billed_seconds: 0,
+            stage: Stage::Accepted,
+            plan: None,
+            pieces: 0,
             revision: 0,
             sequence: 0,
         }
     }
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-fn no_warning(count: &u32) -> bool {
+fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
@@ -178,7 +186,7 @@ pub enum Delivery {
     Url,
 }
 
-/// What the service heard, before any plugin.
+/// What a recognizer heard of a piece, before any plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     /// The whole text as the service tells it.
@@ -189,39 +197,4 @@ pub struct Transcript {
     pub truncated: bool,
     /// `usage.seconds`.
     pub billed_seconds: u64,
-}
-
-/// A try that failed, and what follows from it. Decided where the knowledge is (`recognize::Error`), carried out by the machine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// For the event.
-    pub fault: Fault,
-    /// What follows.
-    pub consequence: Consequence,
-    /// It was refused by somebody in between, who may have handed it on before: a repeat may be charged twice.
-    pub unsure: bool,
-}
-
-impl Failure {
-    /// The same failure of a step that costs nothing: unknown fate is no more than another try.
-    pub fn unpaid(mut self) -> Self {
-        if self.consequence == Consequence::Unknown {
-            self.consequence = Consequence::Retry { after: Duration::from_secs(2), counts: true };
-        }
-        self.unsure = false;
-        self
-    }
-}
-
-/// What follows from a failed try.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Consequence {
-    /// Another try would fail alike.
-    GiveUp,
-    /// Another try costs nothing and may succeed. `counts`: against the budget of refusals (a service that keeps failing this one).
-    Retry { after: Duration, counts: bool },
-    /// The account's fault: the job waits with its whole queue. `announce`: nobody has said so yet.
-    Hold { after: Duration, announce: bool },
-    /// The request may have been taken and charged.
-    Unknown,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::State;
+use super::Stage;
 use super::audio::SPOOL;
 use super::ledger::{Ledger, LedgerError};
 
@@ -30,9 +30,14 @@ pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), Ledger
         let Some(job) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) else {
             continue;
         };
-        let state = ledger.find(job).await?.map(|job| job.state);
-        if matches!(state, None | Some(State::Settled { .. })) {
-            remove(state_directory, job).await;
+        match ledger.find(job).await {
+            Ok(None) => remove(state_directory, job).await,
+            Ok(Some(found)) if matches!(found.stage, Stage::Settled { .. }) => {
+                remove(state_directory, job).await;
+            }
+            // A job of a newer daemon keeps its audio.
+            Ok(Some(_)) | Err(LedgerError::Newer { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -200,6 +200,11 @@ impl Pipeline {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Whether a plugin is configured for a source.
+    pub fn has_plugins_for(&self, source: &str) -> bool {
+        self.plugins.iter().any(|plugin| plugin.is_of(source))
+    }
+
     /// Whether partials of a source must not leave the daemon, because a transform has to see texts first (or a plugin that
     /// is held for has not said yet whether it is one).
     pub fn withholds_partials(&self, source: &str) -> bool {

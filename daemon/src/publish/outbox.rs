@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
@@ -28,9 +28,10 @@ use crate::broker::large::Largest;
 use crate::broker::stream::until_it_works;
 use crate::config::Nats;
 use crate::job::Duty;
+use crate::job::Job;
+use crate::job::job_machine::Fact;
 use crate::job::ledger::outbox::{self, Acknowledged};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
-use crate::job::machine::{Fact, Policy};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
@@ -51,7 +52,6 @@ pub struct Outbox {
     context: Context,
     nats: Nats,
     subjects: Subjects,
-    policy: Policy,
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
     looks: Semaphore,
@@ -69,7 +69,6 @@ impl Outbox {
         claims: Claims,
         client: async_nats::Client,
         nats: Nats,
-        policy: Policy,
         metrics: Metrics,
         ready: watch::Sender<Result<(), String>>,
     ) -> Self {
@@ -82,7 +81,6 @@ impl Outbox {
             context,
             nats,
             subjects,
-            policy,
             metrics,
             ready,
             looks: Semaphore::new(LOOKS),
@@ -104,6 +102,7 @@ impl Outbox {
             // No broker was ever there: what is owed is on disk and leaves after the next start.
             () = stop.cancelled() => return Ok(()),
         };
+        let mut woken = self.ledger.wakes(Duty::Publish);
         let mut window = Window::default();
         let mut running = FuturesUnordered::new();
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
@@ -132,7 +131,7 @@ impl Outbox {
                 committing = Some(tokio::spawn(commit(
                     self.ledger.clone(),
                     std::mem::take(&mut acknowledged),
-                    self.policy,
+                    self.metrics.clone(),
                 )));
             }
             let idle = running.is_empty() && committing.is_none() && !more;
@@ -165,7 +164,7 @@ impl Outbox {
                     }
                 }
                 () = until(window.next_try()), if tries => {}
-                () = self.ledger.woken(Duty::Publish) => more = true,
+                Ok(()) = woken.changed() => more = true,
                 () = stop.cancelled(), if idle => {}
                 // All that was acknowledged is in the ledger.
                 () = self.until_nobody_takes(&stop), if committing.is_none() => return Ok(()),
@@ -203,25 +202,38 @@ impl Outbox {
 async fn commit(
     ledger: Ledger,
     acknowledged: Vec<Acknowledged>,
-    policy: Policy,
+    metrics: Metrics,
 ) -> Result<Vec<Acknowledged>, LedgerError> {
     let batch = acknowledged.clone();
     let now = Timestamp::now();
-    ledger
+    let advanced = ledger
         .write(move |connection| {
+            let mut ended = Vec::new();
             for one in &batch {
                 outbox::remove(connection, one)?;
                 if one.last {
-                    jobs::advance(connection, one.job, Fact::Stored, &policy, now)?;
+                    ended.extend(jobs::advance(connection, one.job, Fact::Stored, now)?);
                 }
             }
-            Ok(())
+            Ok(ended)
         })
         .await?;
-    if acknowledged.iter().any(|one| one.last) {
-        ledger.wake(Duty::Settle);
+    for advanced in advanced.iter().filter(|advanced| advanced.changed) {
+        ledger.tell_of(advanced);
+        report_end(&advanced.job, now, &metrics);
     }
     Ok(acknowledged)
+}
+
+/// A job has ended for every consumer: its last event is stored.
+fn report_end(job: &Job, now: Timestamp, metrics: &Metrics) {
+    let failed = job.stage.has_failed();
+    let outcome = if failed { "failed" } else { "completed" };
+    metrics.job_ended.with_label_values(&[job.source.as_str(), outcome]).inc();
+    // A clock that was set back meanwhile has nothing to say.
+    let elapsed = now.duration_since(job.accepted_at).as_secs_f64().max(0.0);
+    metrics.job_elapsed_seconds.observe(elapsed);
+    info!(job = %job.id, source = job.source, failed, "done");
 }
 
 async fn until(at: Option<Instant>) {

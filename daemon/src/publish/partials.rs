@@ -28,12 +28,22 @@ pub struct Partials {
     metrics: Metrics,
 }
 
-/// The newest partial of each job whose predecessors did not get through. While nothing leaves, jobs come and go: beyond [`QUEUE`] of them
-/// partials are dropped, for their finals come by another way.
+/// The newest partial of each piece whose predecessors did not get through. While nothing leaves, jobs come and go: beyond [`QUEUE`] of
+/// them partials are dropped, for their finals come by another way.
 #[derive(Debug, Default)]
 struct Behind {
-    newest: Mutex<HashMap<Uuid, Event>>,
+    newest: Mutex<HashMap<Piece, Event>>,
     some: Notify,
+}
+
+/// Partials are replaced within one piece of a job only.
+type Piece = (Uuid, Option<u32>);
+
+fn piece_of(event: &Event) -> Piece {
+    match &event.body {
+        Body::TranscriptPartial(partial) => (event.job, partial.piece),
+        _ => (event.job, None),
+    }
 }
 
 /// The other end; [`Outlet::run`] publishes.
@@ -64,8 +74,8 @@ impl Partials {
     /// Hands a `transcript.partial` over. Never blocks.
     pub fn offer(&self, event: Event) {
         let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Once a job is behind, its order is kept by staying there until it is taken.
-        if let Some(waiting) = newest.get_mut(&event.job) {
+        // Once a piece is behind, its order is kept by staying there until it is taken.
+        if let Some(waiting) = newest.get_mut(&piece_of(&event)) {
             *waiting = event;
             self.metrics.publish_partials_merged.inc();
             return;
@@ -80,7 +90,7 @@ impl Partials {
                 return;
             }
             _ => {
-                newest.insert(event.job, event);
+                newest.insert(piece_of(&event), event);
                 self.behind.some.notify_one();
                 return;
             }
@@ -128,8 +138,8 @@ impl Outlet {
 
     fn take_behind(&self) -> Option<Event> {
         let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = *newest.keys().next()?;
-        let event = newest.remove(&job);
+        let piece = *newest.keys().next()?;
+        let event = newest.remove(&piece);
         if !newest.is_empty() {
             self.behind.some.notify_one();
         }

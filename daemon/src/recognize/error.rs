@@ -15,7 +15,7 @@ use hark_sdk::event::{Blame, Fault};
 
 use super::verdict::{Refusal, judge};
 use super::wording::{bounded, presentable};
-use crate::job::{Consequence, Failure, Job};
+use crate::job::{Failure, Fate, Next, Piece};
 
 /// A request that did not bring what it was made for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,9 +60,9 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// Of this job.
-    pub fn of(job: &Job) -> Tries {
-        Tries { failed: job.attempts, refused: job.refusals }
+    /// Of this piece.
+    pub fn of(piece: &Piece) -> Tries {
+        Tries { failed: piece.failures, refused: piece.refusals() }
     }
 }
 
@@ -112,23 +112,29 @@ impl Error {
             0 => self,
             told => self.after_work(told),
         };
-        let consequence = match error.verdict {
-            Verdict::GiveUp => Consequence::GiveUp,
-            Verdict::Again { at_most: Some(limit), .. } if tries.refused + 1 >= limit => Consequence::GiveUp,
-            Verdict::Again { hint, .. } => Consequence::Retry {
+        let next = match error.verdict {
+            Verdict::GiveUp => Next::Never,
+            Verdict::Again { at_most: Some(limit), .. } if tries.refused + 1 >= limit => Next::Never,
+            Verdict::Again { hint, .. } => Next::After {
                 // A hint that is always short would use up the budget of an hour's outage within seconds.
-                after: backoff(tries.refused, LONGEST_BACKOFF, chance()).max(hint.unwrap_or_default()),
+                wait: backoff(tries.refused, LONGEST_BACKOFF, chance()).max(hint.unwrap_or_default()),
                 counts: true,
             },
-            Verdict::NotSent => Consequence::Retry {
-                after: backoff(tries.failed, LONGEST_UNSENT_BACKOFF, chance()),
-                counts: false,
-            },
-            Verdict::Throttled { after, .. } => Consequence::Retry { after, counts: false },
-            Verdict::Account { after, announce } => Consequence::Hold { after, announce },
-            Verdict::Unknown => Consequence::Unknown,
+            Verdict::NotSent => {
+                Next::After { wait: backoff(tries.failed, LONGEST_UNSENT_BACKOFF, chance()), counts: false }
+            }
+            Verdict::Throttled { after, .. } => Next::After { wait: after, counts: false },
+            Verdict::Account { after, announce } => Next::Held { wait: after, announce },
+            Verdict::Unknown => Next::After { wait: FIRST_BACKOFF * 4, counts: true },
         };
-        Failure { fault: error.fault, consequence, unsure: error.unsure }
+        let fate = match error.verdict {
+            Verdict::NotSent => Fate::NotSent,
+            _ if error.billed_seconds > 0 => Fate::Taken,
+            Verdict::Unknown => Fate::Open,
+            _ if error.unsure => Fate::MaybeForwarded,
+            _ => Fate::Refused,
+        };
+        Failure { fault: error.fault, fate, next, seconds: error.billed_seconds, raw: None }
     }
 
     /// The outcome's word in `hark_recognize_requests_total`.
@@ -295,16 +301,15 @@ mod tests {
     #[test]
     fn a_refusal_that_passes_is_retried_within_its_budget_and_a_hint_is_obeyed() {
         let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
-        let Consequence::Retry { after, counts: true } = busy.clone().into_failure(tried(3)).consequence
-        else {
+        let Next::After { wait: after, counts: true } = busy.clone().into_failure(tried(3)).next else {
             panic!("not a counted retry")
         };
         assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&after), "{after:?}");
         let hinted =
             Refusal { hint: Some(Duration::from_secs(7)), ..refusal(503, "ModelUnavailable", "busy") };
         assert_eq!(
-            Error::refused(&hinted).into_failure(tried(3)).consequence,
-            Consequence::Retry { after: Duration::from_secs(7), counts: true }
+            Error::refused(&hinted).into_failure(tried(3)).next,
+            Next::After { wait: Duration::from_secs(7), counts: true }
         );
     }
 
@@ -312,9 +317,7 @@ mod tests {
     fn a_short_hint_does_not_use_up_the_budget_of_an_outage() {
         let hinted =
             Refusal { hint: Some(Duration::from_secs(1)), ..refusal(503, "ModelUnavailable", "busy") };
-        let Consequence::Retry { after: wait, .. } =
-            Error::refused(&hinted).into_failure(tried(9)).consequence
-        else {
+        let Next::After { wait, .. } = Error::refused(&hinted).into_failure(tried(9)).next else {
             panic!("not a retry")
         };
         assert!(wait >= Duration::from_secs(120), "{wait:?}");
@@ -324,18 +327,18 @@ mod tests {
     fn tries_that_say_nothing_of_the_job_use_up_nothing() {
         let throttled_often = Tries { failed: 20, refused: 0 };
         let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
-        let Consequence::Retry { after, .. } = busy.into_failure(throttled_often).consequence else {
+        let Next::After { wait: after, .. } = busy.into_failure(throttled_often).next else {
             panic!("not a retry")
         };
         assert!(after <= FIRST_BACKOFF, "{after:?}");
         let slow = Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
-        assert!(matches!(slow.into_failure(throttled_often).consequence, Consequence::Retry { .. }));
+        assert!(matches!(slow.into_failure(throttled_often).next, Next::After { .. }));
     }
 
     #[test]
     fn what_was_not_sent_is_retried_for_ever_and_at_least_every_minute() {
-        let Consequence::Retry { after, counts: false } =
-            Error::not_sent("connection refused").into_failure(tried(1_000)).consequence
+        let Next::After { wait: after, counts: false } =
+            Error::not_sent("connection refused").into_failure(tried(1_000)).next
         else {
             panic!("not a free retry")
         };
@@ -346,21 +349,15 @@ mod tests {
     fn a_download_time_out_is_tried_a_few_times_only() {
         let error =
             Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
-        assert!(matches!(
-            error.clone().into_failure(tried(0)).consequence,
-            Consequence::Retry { counts: true, .. }
-        ));
-        assert_eq!(error.into_failure(tried(4)).consequence, Consequence::GiveUp);
+        assert!(matches!(error.clone().into_failure(tried(0)).next, Next::After { counts: true, .. }));
+        assert_eq!(error.into_failure(tried(4)).next, Next::Never);
     }
 
     #[test]
     fn an_unknown_fate_is_no_reason_to_give_up_a_call_that_costs_nothing() {
         let error = Error::unknown("TimeOut", "no answer");
-        assert_eq!(error.clone().into_failure(tried(0)).consequence, Consequence::Unknown);
-        assert!(matches!(
-            error.of_a_free_call().into_failure(tried(0)).consequence,
-            Consequence::Retry { .. }
-        ));
+        assert_eq!(error.clone().into_failure(tried(0)).fate, Fate::Open);
+        assert!(matches!(error.of_a_free_call().into_failure(tried(0)).next, Next::After { .. }));
     }
 
     proptest! {

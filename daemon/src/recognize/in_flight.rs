@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::job::PieceId;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
-use uuid::Uuid;
 
-/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one a job however often it is heard of. A task that is found,
+/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one a piece however often it is heard of. A task that is found,
 /// inherited, or of an earlier life takes one whether there is one or not; so many ends give none back.
 #[derive(Debug)]
 pub struct InFlight {
@@ -16,7 +16,7 @@ pub struct InFlight {
 
 #[derive(Debug, Default)]
 struct Taken {
-    jobs: HashSet<Uuid>,
+    jobs: HashSet<PieceId>,
     /// Those of them that are too many.
     surplus: usize,
 }
@@ -36,14 +36,14 @@ impl InFlight {
     }
 
     /// The task that the place was for is at the service. A job that has a place already needs no second one.
-    pub fn keep(&self, job: Uuid, place: SemaphorePermit<'_>) {
+    pub fn keep(&self, job: PieceId, place: SemaphorePermit<'_>) {
         if self.taken().jobs.insert(job) {
             place.forget();
         }
     }
 
     /// A job has a task at the service, whether a place was waited for or not.
-    pub fn add(&self, job: Uuid) {
+    pub fn add(&self, job: PieceId) {
         let mut taken = self.taken();
         if !taken.jobs.insert(job) {
             return;
@@ -55,7 +55,7 @@ impl InFlight {
     }
 
     /// A job has no task there any more.
-    pub fn ended(&self, job: Uuid) {
+    pub fn ended(&self, job: PieceId) {
         let mut taken = self.taken();
         if !taken.jobs.remove(&job) {
             return;
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn tasks_beyond_the_limit_give_no_place_back() {
         let tasks = InFlight::new(2);
-        let jobs: [Uuid; 5] = std::array::from_fn(|_| Uuid::now_v7());
+        let jobs: [PieceId; 5] = std::array::from_fn(|_| PieceId { job: uuid::Uuid::now_v7(), number: 1 });
         jobs.iter().for_each(|job| tasks.add(*job));
         for (ended, job) in jobs.into_iter().enumerate() {
             assert_eq!(tasks.places.available_permits(), ended.saturating_sub(3), "{ended}");
@@ -90,7 +90,10 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_goes_and_comes_back_with_its_task_has_one_place() {
         let tasks = InFlight::new(2);
-        let (job, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let (job, other) = (
+            PieceId { job: uuid::Uuid::now_v7(), number: 1 },
+            PieceId { job: uuid::Uuid::now_v7(), number: 1 },
+        );
         tasks.keep(job, tasks.place().await.unwrap());
         // Found by the first look of those who follow; let go, and taken over again before its end elsewhere was noticed.
         for _ in 0..3 {

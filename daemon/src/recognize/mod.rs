@@ -50,7 +50,7 @@ pub use tasks::LostSubmit;
 
 use crate::config::{Dashscope, Secret};
 use crate::job::Transcript;
-use crate::job::machine::Listing;
+use crate::job::piece_machine::Listing;
 use crate::telemetry::metrics::Metrics;
 use client::Client;
 use queue::{Pace, Queue};

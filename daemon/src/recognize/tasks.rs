@@ -16,7 +16,7 @@ use super::error::{Error, Verdict};
 use super::filetrans::{self, Task};
 use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
 use super::queue::Pace;
-use crate::job::machine::Listing;
+use crate::job::piece_machine::Listing;
 
 /// A submit of which nobody knows whether the service took it.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +134,7 @@ impl Search<'_> {
             return Ok(Listing::CannotTell);
         }
         if let Some(task_id) = self.known.task_of(submit.object) {
-            return Ok(Listing::Found { task_id });
+            return Ok(Listing::Found { handle: task_id });
         }
         let list = match self.list(&submit).await {
             Ok(list) => list,
@@ -151,7 +151,7 @@ impl Search<'_> {
             ..Doubts::default()
         };
         if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
-            return Ok(Listing::Found { task_id });
+            return Ok(Listing::Found { handle: task_id });
         }
         let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
         Ok(doubts.judge(waited))

@@ -105,7 +105,7 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Consequence;
+    use crate::job::Next;
     use crate::recognize::error::Tries;
 
     #[test]
@@ -115,17 +115,11 @@ mod tests {
             format!("<Error>\n  <Code>{code}</Code>\n <Message>{message}</Message></Error>")
         };
         let expired = refused(403, &xml("AccessDenied", "Invalid according to Policy: Policy expired."));
-        assert!(matches!(
-            expired.into_failure(after(100)).consequence,
-            Consequence::Retry { counts: true, .. }
-        ));
+        assert!(matches!(expired.into_failure(after(100)).next, Next::After { counts: true, .. }));
         let denied = refused(403, &xml("AccessDenied", "by bucket policy"));
-        assert!(matches!(denied.clone().into_failure(after(0)).consequence, Consequence::Retry { .. }));
-        assert_eq!(denied.into_failure(after(3)).consequence, Consequence::GiveUp);
-        assert_eq!(
-            refused(400, &xml("EntityTooLarge", "")).into_failure(after(0)).consequence,
-            Consequence::GiveUp
-        );
-        assert!(matches!(refused(500, "").into_failure(after(9)).consequence, Consequence::Retry { .. }));
+        assert!(matches!(denied.clone().into_failure(after(0)).next, Next::After { .. }));
+        assert_eq!(denied.into_failure(after(3)).next, Next::Never);
+        assert_eq!(refused(400, &xml("EntityTooLarge", "")).into_failure(after(0)).next, Next::Never);
+        assert!(matches!(refused(500, "").into_failure(after(9)).next, Next::After { .. }));
     }
 }

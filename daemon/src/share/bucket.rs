@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use super::claim::Claim;
 use crate::broker::stream::remedy;
 use crate::config::Nats;
+use crate::job::persisted::{self, Unreadable};
 
 const BUCKET: &str = "HARK_JOBS";
 
@@ -63,8 +64,11 @@ impl Bucket {
         match store.stream.get_last_raw_message_by_subject(&subject).await {
             // A deleted key has a message without a value.
             Ok(message) if message.payload.is_empty() => Ok((message.sequence, None)),
-            Ok(message) => match serde_json::from_slice(&message.payload) {
+            Ok(message) => match persisted::from_json(&message.payload) {
                 Ok(claim) => Ok((message.sequence, Some(claim))),
+                Err(newer @ Unreadable::Newer { .. }) => Err(Unconfirmed(format!(
+                    "the claim {key} is a newer daemon's and is left alone: {newer}"
+                ))),
                 Err(error) => Err(Unconfirmed(format!(
                     "the key {key} holds something else than a claim ({error}); delete it if no harkd wrote it"
                 ))),
@@ -77,7 +81,7 @@ impl Bucket {
     /// `false`: somebody has changed the key since `revision`.
     pub async fn update(&self, key: &str, claim: &Claim, revision: u64) -> Result<bool, Unconfirmed> {
         let store = self.store().await?;
-        let value = serde_json::to_vec(claim).map_err(|error| Unconfirmed(error.to_string()))?;
+        let value = persisted::to_json(claim).map_err(|error| Unconfirmed(error.to_string()))?;
         match store.update(key, value.into(), revision).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),

@@ -7,56 +7,54 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::hex::hex;
-use crate::job::{Job, Plan, State, Ticket};
+use crate::job::{Attempt, Fate, Job, Piece, PieceState, Plan, Span, Stage, Ticket};
 
-/// The value of a key in `HARK_JOBS`: who works on a message's job, and what another daemon needs in order to go on with it without
-/// paying again.
+/// The value of a key in `HARK_JOBS`: which daemon works on a message's job, and what another daemon needs in order to go on with it
+/// without paying again. It holds no text, no names and no metadata: the daemon that takes over reads the message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     pub job: Uuid,
     /// The daemon, by the id in its ledger.
     pub owner: Uuid,
-    pub state: Stage,
-    pub task_id: Option<String>,
     /// `<stream>.<sequence>@<time>` of the message that it was made for.
     pub place: String,
-    /// The delivery of that message under which the owner has it: a later one means that the owner was given up.
+    /// The delivery of that message under which the owner has it: a later one means that the owner was silent for `ack_wait`.
     pub delivery: i64,
     accepted_at: Timestamp,
+    /// The last event is stored.
+    pub ended: bool,
+    /// Highest revision that a partial may have had, when the claim was written.
+    revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
-    /// Unique name of the upload, by which its task can be told from all others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    object: Option<String>,
-    /// When the request was about to leave, or when its task was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    since: Option<Timestamp>,
-    recording: Recording,
-    attempts: u32,
-    refusals: u32,
-    ambiguous: u32,
-    possible_duplicate_charge: bool,
-    billed_seconds: u64,
-    revision: u64,
-    /// As of [`Job::unsure`] and [`Job::inherited`]: why the next request has to be marked.
+    /// What was measured of the recording.
+    #[serde(default)]
+    measured: Measured,
+    /// Pieces with an attempt that may have cost something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pieces: Vec<ClaimedPiece>,
+    /// As of [`Job::maybe_paid`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unsure: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    inherited: bool,
+    pub maybe_paid: bool,
 }
 
-/// How far a job has come, as far as money is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Nothing is under way at the service.
-    Accepted,
-    /// A request that costs may have left.
-    Submitting,
-    /// The service has it under `task_id`.
-    Submitted,
-    /// The last event is stored.
-    Ended,
+/// What a probe told of a recording.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Measured {
+    format: Option<String>,
+    duration_ms: Option<u64>,
+    channels: Option<u32>,
+}
+
+/// A piece, as far as money is concerned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ClaimedPiece {
+    number: u32,
+    span: Span,
+    recognizer: String,
+    model: String,
+    failures: u32,
+    attempts: Vec<Attempt>,
 }
 
 /// What a delivery is to the daemon that got it.
@@ -80,7 +78,7 @@ pub enum Verdict {
 pub fn judge(claim: Option<&Claim>, me: Uuid, place: &str, delivery: i64) -> Verdict {
     match claim {
         None => Verdict::New,
-        Some(claim) if claim.state == Stage::Ended => Verdict::Over,
+        Some(claim) if claim.ended => Verdict::Over,
         Some(claim) if claim.owner == me => Verdict::Mine,
         Some(claim) if claim.place != place => Verdict::Wait,
         // A daemon that was stopped finds deliveries in its buffers that were made to others since.
@@ -111,99 +109,61 @@ impl Claim {
         Claim {
             job,
             owner,
-            state: Stage::Accepted,
-            task_id: None,
             place: place.to_owned(),
             delivery,
             accepted_at: Timestamp::now(),
-            plan: None,
-            object: None,
-            since: None,
-            recording: Recording::default(),
-            attempts: 0,
-            refusals: 0,
-            ambiguous: 0,
-            possible_duplicate_charge: false,
-            billed_seconds: 0,
+            ended: false,
             revision: 0,
-            unsure: false,
-            inherited: false,
+            plan: None,
+            measured: Measured::default(),
+            pieces: Vec::new(),
+            maybe_paid: false,
         }
     }
 
     /// Of a job that the ledger knows and the bucket does not (any more).
-    pub fn of(job: &Job, ticket: &Ticket, owner: Uuid) -> Self {
+    pub fn of(job: &Job, pieces: &[Piece], ticket: &Ticket, owner: Uuid) -> Self {
         let mut claim = Claim::new(job.id, owner, &ticket.place, 0);
-        if let State::Heard { .. } | State::Ended { .. } = job.state {
-            // What was paid is in our ledger only.
-            claim.state = Stage::Submitting;
-        }
-        claim.follow(job);
+        claim.follow(job, pieces);
         claim
     }
 
-    /// Says what the job says. What happens between the service's answer and the last event is not told: until that is stored,
-    /// another daemon would have to go back to the service.
-    pub fn follow(&mut self, job: &Job) {
-        let (state, task_id, object, since) = match &job.state {
-            State::Accepted | State::Queued { .. } => (Stage::Accepted, None, None, None),
-            State::Submitting { object, sent_at, .. } => {
-                (Stage::Submitting, None, object.clone(), Some(*sent_at))
-            }
-            State::Reconciling { object, sent_at, .. } => {
-                (Stage::Submitting, None, Some(object.clone()), Some(*sent_at))
-            }
-            State::Submitted { task_id, submitted_at, .. } => {
-                (Stage::Submitted, Some(task_id.clone()), None, Some(*submitted_at))
-            }
-            State::Heard { .. } | State::Ended { .. } => {
-                (self.state, self.task_id.take(), self.object.take(), self.since)
-            }
-            State::Stored { .. } | State::Settled { .. } => (Stage::Ended, self.task_id.take(), None, None),
-        };
+    /// Says what the job and its pieces say. What was heard is not told: until its event is stored, another daemon has to ask again.
+    pub fn follow(&mut self, job: &Job, pieces: &[Piece]) {
         self.job = job.id;
         self.accepted_at = job.accepted_at;
-        (self.state, self.task_id, self.object, self.since) = (state, task_id, object, since);
-        self.plan = job.state.plan().cloned().or(self.plan.take());
-        self.recording = job.recording.clone();
-        self.attempts = job.attempts;
-        self.refusals = job.refusals;
-        self.ambiguous = job.ambiguous;
-        self.possible_duplicate_charge = job.possible_duplicate_charge;
-        self.billed_seconds = job.billed_seconds;
+        self.ended = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
         self.revision = job.revision;
-        (self.unsure, self.inherited) = (job.unsure, job.inherited);
-    }
-
-    /// Makes of the message's job the one that the claim tells of, where it stands.
-    pub fn resume(&self, mut job: Job) -> Job {
-        job.accepted_at = self.accepted_at;
-        job.attempts = self.attempts;
-        job.refusals = self.refusals;
-        job.ambiguous = self.ambiguous;
-        job.possible_duplicate_charge = self.possible_duplicate_charge;
-        job.billed_seconds = self.billed_seconds;
-        job.revision = self.revision;
-        let since = self.since.unwrap_or(self.accepted_at);
-        let (state, inherited) = match (self.state, self.plan.clone(), self.task_id.clone()) {
-            (Stage::Submitted, Some(plan), Some(task_id)) => {
-                (State::Submitted { plan, task_id, submitted_at: since, warned: 0 }, false)
-            }
-            (Stage::Submitting, Some(plan), _) => {
-                (State::Submitting { plan, object: self.object.clone(), sent_at: since }, true)
-            }
-            _ => (State::Accepted, false),
+        self.plan.clone_from(&job.plan);
+        self.maybe_paid = job.maybe_paid;
+        let recording = &job.recording;
+        self.measured = Measured {
+            format: recording.format.clone(),
+            duration_ms: recording.duration_ms,
+            channels: recording.channels,
         };
-        if state != State::Accepted {
-            job.recording = self.recording.clone();
-        }
-        (job.state, job.inherited) = (state, inherited || self.inherited);
-        job.unsure = self.unsure;
-        job
+        let may_have_cost = pieces.iter().filter(|piece| !self.ended && piece.may_have_cost());
+        self.pieces = may_have_cost.map(ClaimedPiece::of).collect();
     }
 
-    pub fn plan(&self) -> Option<&Plan> {
-        self.plan.as_ref()
+    /// Makes of the message's job the one that the claim tells of, where it stands, with its pieces. The caller adopts both and then tells
+    /// the machine that they were restarted: an attempt that is open here may still be sent by its owner.
+    pub fn resume(&self, mut job: Job) -> (Job, Vec<Piece>) {
+        job.accepted_at = self.accepted_at;
+        job.revision = self.revision;
+        job.maybe_paid = self.maybe_paid;
+        let Some(plan) = self.plan.clone().filter(|_| !self.pieces.is_empty()) else {
+            // Nothing was paid for: it is planned anew.
+            return (job, Vec::new());
+        };
+        let Measured { format, duration_ms, channels } = self.measured.clone();
+        job.recording = Recording { format, duration_ms, channels, ..job.recording };
+        job.plan = Some(plan);
+        job.stage = Stage::Recognizing;
+        job.pieces = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        job.submitted =
+            self.pieces.iter().any(|piece| piece.attempts.iter().any(|attempt| attempt.fate == Fate::Taken));
+        (job, self.pieces.iter().map(ClaimedPiece::resume).collect())
     }
 
     /// Of the message that it was made for.
@@ -226,6 +186,35 @@ fn stream_of(place: &str) -> &str {
     place.split('.').next().unwrap_or_default()
 }
 
+impl ClaimedPiece {
+    fn of(piece: &Piece) -> ClaimedPiece {
+        ClaimedPiece {
+            number: piece.number,
+            span: piece.span.clone(),
+            recognizer: piece.recognizer.clone(),
+            model: piece.model.clone(),
+            failures: piece.failures,
+            attempts: piece.attempts.clone(),
+        }
+    }
+
+    fn resume(&self) -> Piece {
+        let mut piece = Piece::new(self.number, self.span.clone(), &self.recognizer, &self.model);
+        piece.failures = self.failures;
+        piece.attempts.clone_from(&self.attempts);
+        piece.state = match piece.last_attempt() {
+            // Its result can be had again for nothing.
+            Some(last) if last.fate == Fate::Taken && last.handle.is_some() => {
+                PieceState::Awaiting { warned: 0 }
+            }
+            // What its owner has heard of it, if anything, is not told.
+            Some(last) if matches!(last.fate, Fate::Open | Fate::Taken) => PieceState::Sending,
+            _ => PieceState::Queued,
+        };
+        piece
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hark_sdk::event::Engine;
@@ -233,61 +222,61 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::job::{Delivery, Origin, Transcript};
+    use crate::job::{Delivery, Origin, persisted};
 
     const PLACE: &str = "HARK_AUDIO.7@1790000000000000000";
 
-    fn plan() -> Plan {
-        Plan {
+    fn job(stage: Stage) -> Job {
+        let recording = Recording {
+            uri: "nats:HARK_AUDIO/7".into(),
+            name: Some("secret-name.wav".into()),
+            duration_ms: Some(7),
+            ..Recording::default()
+        };
+        let metadata = Map::from_iter([("agent".to_owned(), "secret-agent".into())]);
+        let job = Job::new(Uuid::now_v7(), "inbox", "default", Origin::Nothing, recording, metadata);
+        let plan = Plan {
             engine: Engine::Filetrans,
             model: "model".into(),
             delivery: Delivery::Upload,
-            reason: "dice".into(),
-        }
+            reason: "test".into(),
+        };
+        Job { stage, plan: Some(plan), ..job }
     }
 
-    fn job(state: State) -> Job {
-        let recording = Recording { duration_ms: Some(7), ..Recording::default() };
-        let job = Job::new(Uuid::now_v7(), "inbox", "default", Origin::Nothing, recording, Map::new());
-        Job { state, ..job }
-    }
-
-    fn states() -> impl Strategy<Value = State> {
-        let now = Timestamp::now();
-        let object = || Some("object-1".to_owned());
+    fn stages() -> impl Strategy<Value = Stage> {
         prop_oneof![
-            Just(State::Accepted),
-            Just(State::Queued { plan: plan() }),
-            Just(State::Submitting { plan: plan(), object: object(), sent_at: now }),
-            Just(State::Submitting { plan: plan(), object: None, sent_at: now }),
-            Just(State::Reconciling {
-                plan: plan(),
-                object: "object-1".into(),
-                absences: 1,
-                sent_at: now,
-                until: None,
-                fault: None,
-            }),
-            Just(State::Submitted { plan: plan(), task_id: "task-1".into(), submitted_at: now, warned: 0 }),
-            Just(State::Heard { plan: plan(), transcript: Transcript::default() }),
-            Just(State::Ended { failed: false, bad_input: false }),
-            Just(State::Stored { failed: false, bad_input: false }),
-            Just(State::Settled { failed: true }),
+            Just(Stage::Accepted),
+            Just(Stage::Recognizing),
+            Just(Stage::Heard),
+            Just(Stage::Ended { failed: false, bad_input: false }),
+            Just(Stage::Stored { failed: false, bad_input: false }),
+            Just(Stage::Settled { failed: true }),
         ]
+    }
+
+    fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
+        let fates = prop::sample::select(Fate::ALL.to_vec());
+        let one = (fates, any::<bool>(), any::<bool>()).prop_map(|(fate, marker, handle)| Attempt {
+            fate,
+            handle: (fate == Fate::Taken && handle).then(|| "task-1".to_owned()),
+            ..Attempt::open(1, Uuid::nil(), Timestamp::UNIX_EPOCH, marker.then(|| "object-1".to_owned()))
+        });
+        prop::collection::vec(one, 0..4)
     }
 
     proptest! {
         #[test]
         fn a_job_is_taken_from_another_only_when_its_own_message_was_delivered_anew(
-            state in states(), mine: bool, same_place: bool, held in 1_i64..4, delivery in 1_i64..4,
+            stage in stages(), mine: bool, same_place: bool, held in 1_i64..4, delivery in 1_i64..4,
         ) {
             let (me, other) = (Uuid::now_v7(), Uuid::now_v7());
-            let job = job(state);
+            let job = job(stage);
             let mut claim = Claim::new(job.id, if mine { me } else { other }, PLACE, held);
-            claim.follow(&job);
+            claim.follow(&job, &[]);
             let place = if same_place { PLACE } else { "HARK_AUDIO.9" };
             let verdict = judge(Some(&claim), me, place, delivery);
-            let over = matches!(job.state, State::Stored { .. } | State::Settled { .. });
+            let over = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
             prop_assert_eq!(verdict == Verdict::Over, over);
             prop_assert_eq!(verdict == Verdict::Mine, !over && mine);
             prop_assert_eq!(verdict == Verdict::TakeOver, !over && !mine && same_place && delivery > held);
@@ -295,37 +284,29 @@ mod tests {
         }
 
         #[test]
-        fn whoever_takes_over_never_sends_what_may_have_been_sent(history in prop::collection::vec(states(), 1..8)) {
+        fn a_daemon_that_takes_over_knows_every_attempt_that_may_have_cost(attempts in attempts()) {
             let (me, ticket) = (Uuid::now_v7(), Ticket { key: PLACE.into(), place: PLACE.into() });
-            let first = job(State::Accepted);
-            let mut claim = Claim::of(&first, &ticket, me);
-            for state in history {
-                let before = claim.clone();
-                let now = Job { state, attempts: 3, ambiguous: 1, billed_seconds: 9, unsure: true, ..first.clone() };
-                claim.follow(&now);
-                let read: Claim = serde_json::from_slice(&serde_json::to_vec(&claim).unwrap()).unwrap();
-                prop_assert_eq!(&read, &claim);
-                let resumed = claim.resume(Job { id: first.id, ..job(State::Accepted) });
-                prop_assert_eq!((resumed.attempts, resumed.ambiguous, resumed.billed_seconds), (3, 1, 9));
-                prop_assert!(resumed.unsure);
-                match &now.state {
-                    State::Accepted | State::Queued { .. } => prop_assert_eq!(resumed.state, State::Accepted),
-                    State::Submitting { .. } => {
-                        prop_assert_eq!(resumed.state, now.state);
-                        prop_assert!(resumed.inherited);
-                    }
-                    State::Reconciling { .. } => {
-                        let told_apart = matches!(resumed.state, State::Submitting { object: Some(_), .. });
-                        prop_assert!(told_apart, "its task is found by the upload");
-                    }
-                    State::Submitted { .. } => prop_assert_eq!(resumed.state, now.state),
-                    // Nothing that the service did is told of these: what was, stays.
-                    State::Heard { .. } | State::Ended { .. } => {
-                        prop_assert_eq!((claim.state, &claim.task_id), (before.state, &before.task_id))
-                    }
-                    State::Stored { .. } | State::Settled { .. } => prop_assert_eq!(claim.state, Stage::Ended),
-                }
+            let job = job(Stage::Recognizing);
+            let mut piece = Piece::new(1, Span::whole(Some(7)), "filetrans", "model");
+            piece.attempts = attempts;
+            let claim = Claim::of(&job, std::slice::from_ref(&piece), &ticket, me);
+            let text = persisted::to_json(&claim).unwrap();
+            prop_assert!(!text.contains("secret"), "no names and no metadata: {}", text);
+            let read: Claim = persisted::from_json(text.as_bytes()).unwrap();
+            prop_assert_eq!(&read, &claim);
+
+            let (resumed, pieces) = read.resume(Job { id: job.id, plan: None, ..self::job(Stage::Accepted) });
+            if !piece.may_have_cost() {
+                prop_assert_eq!((resumed.stage, pieces.len()), (Stage::Accepted, 0));
+                return Ok(());
             }
+            prop_assert_eq!(resumed.stage, Stage::Recognizing);
+            prop_assert_eq!(&pieces[0].attempts, &piece.attempts);
+            let last = piece.last_attempt().unwrap();
+            let is_with_the_service = last.fate == Fate::Taken && last.handle.is_some();
+            prop_assert_eq!(matches!(pieces[0].state, PieceState::Awaiting { .. }), is_with_the_service);
+            let may_be_under_way = matches!(last.fate, Fate::Open | Fate::Taken) && !is_with_the_service;
+            prop_assert_eq!(pieces[0].state == PieceState::Sending, may_be_under_way, "found by `Restarted`");
         }
     }
 

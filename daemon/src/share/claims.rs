@@ -18,8 +18,8 @@ use super::bucket::{Bucket, Unconfirmed, within};
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::job_lock::{Turn, Turns};
 use crate::config::Nats;
-use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
-use crate::job::{Job, State, Ticket, spool};
+use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
+use crate::job::{Job, Piece, Stage, Ticket, spool};
 
 /// Jobs of which a new bucket is told side by side.
 const AT_A_TIME: usize = 32;
@@ -114,11 +114,11 @@ impl Claims {
     }
 
     async fn tell_with(&self, writing: Writing, id: Uuid) -> Result<(), LedgerError> {
-        let Some(job) = self.0.ledger.find(id).await? else {
+        let Some((job, pieces)) = self.0.ledger.find_whole(id).await? else {
             self.untold().remove(&id);
             return Ok(());
         };
-        let told = self.write(&job).await;
+        let told = self.write(&job, &pieces).await;
         drop(writing);
         match told {
             Ok(Standing::Ours) => {}
@@ -175,15 +175,15 @@ impl Claims {
     ///
     /// # Errors
     /// When nobody can tell now. The claim may have been written all the same; it says no less than is true.
-    pub async fn write(&self, job: &Job) -> Result<Standing, Unconfirmed> {
+    pub async fn write(&self, job: &Job, pieces: &[Piece]) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
         loop {
             let (key, revision, found) = self.find(job, ticket).await?;
-            let mut claim = found.unwrap_or_else(|| Claim::of(job, ticket, self.0.me));
+            let mut claim = found.unwrap_or_else(|| Claim::of(job, pieces, ticket, self.0.me));
             if self.standing(&claim, job) == Standing::Lost {
                 return Ok(Standing::Lost);
             }
-            claim.follow(job);
+            claim.follow(job, pieces);
             if self.0.bucket.update(&key, &claim, revision).await? {
                 self.untold().remove(&job.id);
                 return Ok(Standing::Ours);
@@ -198,7 +198,7 @@ impl Claims {
     /// When the ledger is closed or damaged.
     pub async fn let_go(&self, job: Uuid) -> Result<(), LedgerError> {
         let known = self.0.ledger.write(move |connection| jobs::forget(connection, job)).await?;
-        self.0.ledger.tell(job, None);
+        self.0.ledger.tell(job, Now::Forgotten);
         self.untold().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
         if known {
@@ -226,11 +226,11 @@ impl Claims {
         ticket: &mut Ticket,
         message_id: Option<&str>,
         delivery: i64,
-        known: Option<&Job>,
+        known: Option<&(Job, Vec<Piece>)>,
     ) -> Result<(Verdict, Claim), Unconfirmed> {
         let me = self.0.me;
         let fresh = match known {
-            Some(job) => Claim::of(job, ticket, me),
+            Some((job, pieces)) => Claim::of(job, pieces, ticket, me),
             None => Claim::new(id, me, &ticket.place, delivery),
         };
         // Most messages are new: their claim takes one round trip.
@@ -316,6 +316,11 @@ impl Claims {
         self.0.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// This daemon, by the id in its ledger.
+    pub fn daemon(&self) -> Uuid {
+        self.0.me
+    }
+
     pub fn is_mine(&self, claim: &Claim) -> bool {
         claim.owner == self.0.me
     }
@@ -332,5 +337,5 @@ impl Claims {
 
 /// Whether nothing is owed to a job that is known here.
 pub fn is_settled(job: &Job) -> bool {
-    matches!(job.state, State::Settled { .. })
+    matches!(job.stage, Stage::Settled { .. })
 }

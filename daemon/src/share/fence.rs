@@ -13,7 +13,7 @@ use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::subject::{Subjects, headers};
 use crate::config::Nats;
-use crate::job::{Job, machine};
+use crate::job::{Job, job_machine};
 
 /// The former owner may store an event between our look and our event; it has no more than this many left.
 const TRIES: usize = 64;
@@ -38,13 +38,14 @@ impl Fence {
         }
     }
 
+    /// `failures`: tries that failed so far.
     /// Stores `job.accepted` where the stream has nothing of the job, else a `job.retrying`, and says what the stream has with it. A
     /// job that is over gets nothing.
     ///
     /// # Errors
     /// When the stream does not answer; the event may be stored all the same: then the next try comes after it. When the job is another
     /// daemon's by now, or nobody can tell.
-    pub async fn step_in(self, job: Job) -> Result<StoredEvents, String> {
+    pub async fn step_in(self, job: Job, failures: u32) -> Result<StoredEvents, String> {
         let stream = ensure_event_streams(&self.context, &self.nats, &self.subjects)
             .await
             .map_err(|error| error.to_string())?;
@@ -66,7 +67,7 @@ impl Fence {
                 Ok(Standing::Lost) => return Err("another daemon has claimed the job meanwhile".into()),
                 Err(unconfirmed) => return Err(unconfirmed.to_string()),
             }
-            let body = if told.sequence == 0 { machine::accepted(&job) } else { taken_over(&job) };
+            let body = if told.sequence == 0 { job_machine::accepted(&job) } else { taken_over(failures) };
             let event = Event {
                 job: job.id,
                 source: job.source.clone(),
@@ -129,9 +130,9 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
     }
 }
 
-fn taken_over(job: &Job) -> Body {
+fn taken_over(failures: u32) -> Body {
     Body::JobRetrying(JobRetrying {
-        attempt: job.attempts + 1,
+        attempt: failures + 1,
         error: Fault {
             code: "TakenOver".into(),
             blame: Blame::Hark,
@@ -139,5 +140,6 @@ fn taken_over(job: &Job) -> Body {
             attempts: None,
         },
         retry_in_ms: 0,
+        piece: None,
     })
 }

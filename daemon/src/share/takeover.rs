@@ -1,8 +1,13 @@
 //! The job that a daemon takes over: what its claim tells, behind what the stream has stored of it.
 
 use hark_sdk::event::{Body, Event, TranscriptFinal};
+use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::job::{Delivery, Job, Plan, State, Transcript};
+use crate::job::{
+    Attempt, Delivery, Emissions, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore,
+    Transcript,
+};
 
 /// What the stream of events has of a job.
 #[derive(Debug, Clone, Default)]
@@ -13,12 +18,14 @@ pub struct StoredEvents {
     pub stream_seq: u64,
     /// It was the job's last.
     pub over: bool,
+    /// A recognizer had the job.
+    pub submitted: bool,
     /// Annotations before the final.
     pub annotations: usize,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
     /// What plugins said after it.
-    pub emitted: usize,
+    pub emissions: Emissions,
 }
 
 impl StoredEvents {
@@ -31,57 +38,90 @@ impl StoredEvents {
         // What plugins say before the final is about partials; after it they may annotate as well.
         let is_after = self.transcript.is_some();
         match kind.family() {
-            "annotation" | "alert" | "plugin" if is_after => self.emitted += 1,
+            "annotation" | "alert" | "plugin" if is_after => self.emissions.add(&event.body),
             "annotation" => self.annotations += 1,
             _ => {}
         }
-        if let Body::TranscriptFinal(transcript) = event.body {
-            self.transcript = Some(transcript);
+        match event.body {
+            Body::TranscriptFinal(transcript) => self.transcript = Some(transcript),
+            Body::JobSubmitted(_) => self.submitted = true,
+            _ => {}
         }
     }
 }
 
-/// The job behind what is stored of it. A stored final is the transcript: nothing is asked of the service again.
-pub fn go_on(mut job: Job, told: StoredEvents, plan: Option<&Plan>) -> Job {
+/// The job and its pieces behind what is stored of it. A stored final is the transcript: no recognizer is asked again.
+pub fn go_on(
+    mut job: Job,
+    mut pieces: Vec<Piece>,
+    stored: StoredEvents,
+    prices: &Prices,
+) -> (Job, Vec<Piece>) {
+    job.sequence = stored.sequence;
+    job.submitted |= stored.submitted;
+    job.stored = StoredBefore {
+        annotations: stored.annotations,
+        has_final: stored.transcript.is_some(),
+        emissions: stored.emissions,
+    };
     // The event that took the place says so of a try, unless it was the first of all.
-    job.attempts += u32::from(told.sequence > 1);
-    job.sequence = told.sequence;
-    job.annotations_told = told.annotations;
-    job.final_told = told.transcript.is_some();
-    job.emitted_told = told.emitted;
-    if let Some(heard) = told.transcript {
-        let plan = plan.cloned().unwrap_or_else(|| Plan {
-            engine: heard.engine,
+    if stored.sequence > 1
+        && let Some(first) = pieces.first_mut()
+    {
+        first.failures += 1;
+    }
+    if let Some(heard) = stored.transcript {
+        let plan = job.plan.get_or_insert_with(|| Plan {
+            engine: heard.engine.clone(),
             model: heard.model.clone(),
             delivery: Delivery::Inline,
-            reason: "it is heard already".into(),
+            reason: "another daemon has heard it".into(),
         });
-        job.billed_seconds += heard.usage.seconds;
+        if pieces.is_empty() {
+            // The claim that told of its attempts is lost.
+            let mut piece =
+                Piece::new(1, Span::whole(job.recording.duration_ms), plan.engine.as_str(), &plan.model);
+            piece.attempts.push(Attempt::open(1, Uuid::nil(), Timestamp::now(), None));
+            pieces.push(piece);
+        }
         let transcript = Transcript {
             text: heard.text,
             segments: heard.segments.unwrap_or_default(),
             truncated: heard.truncated,
             billed_seconds: heard.usage.seconds,
         };
-        job.state = State::Heard { plan, transcript };
+        hold_heard(&mut pieces, transcript, prices);
+        job.stage = Stage::Heard;
     }
-    job
+    (job, pieces)
+}
+
+/// The first piece holds what is stored, and the others are done: the final has their words in it.
+fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
+    let mut words = Some(transcript);
+    for piece in pieces {
+        piece.state = PieceState::Heard;
+        let heard = words.take().unwrap_or_default();
+        if let Some(last) = piece.attempts.last_mut() {
+            last.fate = Fate::Taken;
+            last.seconds = last.seconds.max(heard.billed_seconds);
+            last.cost_micro = prices.cost_micro(&piece.model, last.seconds);
+        }
+        piece.heard = Some(heard);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Engine, Kind, Recording, Segment, Timing, Usage};
+    use hark_sdk::event::{Engine, Kind, PluginEvent, Recording, Segment, Timing, Usage};
     use proptest::prelude::*;
     use serde_json::{Map, json};
-    use uuid::Uuid;
-
-    use jiff::Timestamp;
 
     use super::*;
     use crate::job::Origin;
-    use crate::job::machine::{self, Fact, Policy};
+    use crate::job::job_machine::{self, Fact, Totals};
 
-    fn heard(languages: &[&str]) -> Transcript {
+    fn heard(languages: &[&str]) -> Vec<Segment> {
         let segment = |language: &&str| Segment {
             channel: 0,
             role: None,
@@ -92,12 +132,11 @@ mod tests {
             language: Some((*language).to_owned()),
             emotion: None,
         };
-        Transcript { segments: languages.iter().map(segment).collect(), ..Transcript::default() }
+        languages.iter().map(segment).collect()
     }
 
-    /// What a daemon tells of a job that it has heard, with so many words of a plugin.
-    fn pipe(job: &Job, alerts: usize) -> Vec<Body> {
-        let State::Heard { transcript, .. } = &job.state else { panic!("{:?}", job.state) };
+    /// What a daemon tells of a job that it has heard, with what its plugins say.
+    fn pipe(job: &Job, segments: Vec<Segment>, plugins: &[&str]) -> Vec<Body> {
         let event = TranscriptFinal {
             engine: Engine::Flash,
             model: "model".into(),
@@ -105,20 +144,20 @@ mod tests {
             language: None,
             emotion: None,
             truncated: false,
-            segments: Some(transcript.segments.clone()),
+            segments: Some(segments),
             segments_object: None,
             usage: Usage { seconds: 1 },
         };
-        let alert =
-            |number: usize| hark_sdk::emission::emitted("p", "plugin", json!(number).to_string().as_bytes());
-        let emitted = (0..alerts).map(|number| alert(number).unwrap()).collect();
-        let policy = Policy { ambiguous_retries: 1, price: 0.0 };
+        let emitted = plugins
+            .iter()
+            .map(|plugin| Body::Plugin(PluginEvent { plugin: (*plugin).into(), data: json!(1) }))
+            .collect();
         let fact = Fact::Piped { event: Box::new(event), emitted };
-        machine::advance(job, fact, &policy, Timestamp::now()).events
+        job_machine::advance(job, fact, Totals::default(), Timestamp::now()).events
     }
 
     fn after(events: &[Body]) -> StoredEvents {
-        let mut told = StoredEvents::default();
+        let mut stored = StoredEvents::default();
         for (body, sequence) in events.iter().zip(1..) {
             let event = Event {
                 job: Uuid::nil(),
@@ -129,9 +168,9 @@ mod tests {
                 metadata: Map::new(),
                 body: body.clone(),
             };
-            told.hear(event, sequence);
+            stored.hear(event, sequence);
         }
-        told
+        stored
     }
 
     fn languages() -> impl Strategy<Value = Vec<&'static str>> {
@@ -139,29 +178,27 @@ mod tests {
     }
 
     proptest! {
-        /// A second request may bring another answer than the first, of which any part is told.
+        /// A second request may bring another answer than the first, of which any part is told; and the daemon that takes over may have
+        /// other plugins.
         #[test]
         fn a_final_and_each_word_of_a_plugin_is_told_once_whatever_two_daemons_heard(
-            first in languages(), second in languages(), alerts in 0_usize..4, cut: prop::sample::Index,
+            first in languages(), second in languages(), cut: prop::sample::Index,
         ) {
-            let plan = || Plan {
-                engine: Engine::Flash,
-                model: "model".into(),
-                delivery: Delivery::Inline,
-                reason: "dice".into(),
-            };
-            let of = |transcript| State::Heard { plan: plan(), transcript };
             let job = Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
-            let mut told = pipe(&Job { state: of(heard(&first)), ..job.clone() }, alerts);
+            let job = Job { stage: Stage::Heard, ..job };
+            let mut told = pipe(&job, heard(&first), &["a", "a", "b"]);
             told.truncate(cut.index(told.len()));
-            let mut taken_over = go_on(job, after(&told), Some(&plan()));
-            if !matches!(taken_over.state, State::Heard { .. }) {
-                taken_over.state = of(heard(&second));
-            }
-            told.extend(pipe(&taken_over, alerts));
+            let (mut job, pieces) = go_on(job, Vec::new(), after(&told), &Prices::default());
+            let again = match pieces.first() {
+                Some(piece) => piece.heard.clone().unwrap().segments,
+                None => heard(&second),
+            };
+            job.stage = Stage::Heard;
+            told.extend(pipe(&job, again, &["c", "a", "a", "b"]));
             let kinds: Vec<Kind> = told.iter().map(Body::kind).collect();
-            let count = |family: &str| kinds.iter().filter(|kind| kind.family() == family).count();
-            prop_assert_eq!((count("transcript"), count("plugin"), count("job")), (1, alerts, 1), "{:?}", kinds);
+            let count = |name: &str| kinds.iter().filter(|kind| kind.to_string() == name).count();
+            let counts = [count("transcript.final"), count("job.completed"), count("plugin.a"), count("plugin.b"), count("plugin.c")];
+            prop_assert_eq!(counts, [1, 1, 2, 1, 1], "{:?}", kinds);
         }
     }
 }

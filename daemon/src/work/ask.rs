@@ -9,12 +9,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
-use super::Surroundings;
+use super::{PieceTask, Tools};
 use crate::job::ledger::LedgerError;
-use crate::job::machine::Fact;
-use crate::job::{Consequence, Failure, Job, State, Transcript};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Failure, Fate, Next, Piece, PieceId, PieceState, Transcript};
 use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, expiry};
 
 /// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
@@ -76,16 +75,16 @@ pub(super) struct ToFetch {
 
 /// Asks how a task stands, and tells the job.
 pub(super) async fn ask(
-    around: Surroundings,
-    id: Uuid,
+    tools: Tools,
+    id: PieceId,
     task_id: String,
     so_far: SoFar,
-) -> (Uuid, Result<Asked, LedgerError>) {
+) -> (PieceId, Result<Asked, LedgerError>) {
     let asked = async {
-        let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
+        let Some(question) = Question::of(&tools, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.query(&task_id).await {
+        match tools.recognizer.query(&task_id).await {
             Ok(task) => question.told(task).await,
             Err(error) => question.unanswered(error).await,
         }
@@ -95,17 +94,17 @@ pub(super) async fn ask(
 
 /// Fetches a result, and tells the job.
 pub(super) async fn fetch(
-    around: Surroundings,
-    id: Uuid,
+    tools: Tools,
+    id: PieceId,
     result: ToFetch,
     so_far: SoFar,
-) -> (Uuid, Result<Asked, LedgerError>) {
+) -> (PieceId, Result<Asked, LedgerError>) {
     let ToFetch { task_id, transcription_url, seconds } = result;
     let fetched = async {
-        let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
+        let Some(question) = Question::of(&tools, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.result(&task_id, &transcription_url, seconds).await {
+        match tools.recognizer.result(&task_id, &transcription_url, seconds).await {
             Ok(transcript) => question.recognized(transcript, seconds).await,
             Err(error) => question.unread(error, seconds).await,
         }
@@ -115,8 +114,8 @@ pub(super) async fn fetch(
 
 /// A job that waits for a task, and how that was followed so far.
 struct Question<'a> {
-    around: &'a Surroundings,
-    job: Job,
+    tools: &'a Tools,
+    task: PieceTask,
     task_id: &'a str,
     so_far: SoFar,
 }
@@ -124,13 +123,13 @@ struct Question<'a> {
 impl<'a> Question<'a> {
     /// `None`: nobody waits for the task any more.
     async fn of(
-        around: &'a Surroundings,
-        id: Uuid,
+        tools: &'a Tools,
+        id: PieceId,
         task_id: &'a str,
         so_far: SoFar,
     ) -> Result<Option<Question<'a>>, LedgerError> {
-        let job = waiting_for(task_id, around.ledger.find(id).await?);
-        Ok(job.map(|job| Question { around, job, task_id, so_far }))
+        let found = tools.ledger.find_piece(id).await?.filter(|(_, piece)| waits_for(piece, task_id));
+        Ok(found.map(|(job, piece)| Question { tools, task: PieceTask { job, piece }, task_id, so_far }))
     }
 
     /// The service says how the task stands.
@@ -142,11 +141,11 @@ impl<'a> Question<'a> {
             }
             Task::NothingSaid { seconds } => {
                 let transcript = Transcript { billed_seconds: seconds, ..Transcript::default() };
-                self.over(Fact::Heard { transcript, revision: 0 }).await
+                self.heard(transcript).await
             }
             Task::Failed(error) if error.verdict == Verdict::Unknown => {
                 if let Some(asked) = Patience::after(self.so_far).judge(&error) {
-                    warn!(job = %self.job.id, task = self.task_id, %error, "the task is not found; asking again");
+                    warn!(job = %self.task.job.id, task = self.task_id, %error, "the task is not found; asking again");
                     return Ok(asked);
                 }
                 // One that is forgotten does not say any more what it cost.
@@ -154,10 +153,10 @@ impl<'a> Question<'a> {
                 self.lost(error.billed(seconds)).await
             }
             Task::Failed(error) => {
-                warn!(job = %self.job.id, task = self.task_id, %error, "the task failed");
-                let billed_seconds = error.billed_seconds;
-                let failure = error.into_failure(Tries::of(&self.job));
-                self.over(failed(failure, billed_seconds)).await
+                warn!(job = %self.task.job.id, task = self.task_id, %error, "the task failed");
+                let failure = error.into_failure(Tries::of(&self.task.piece));
+                self.tools.advance_piece(&self.task, PieceFact::Failed(failure), 0).await?;
+                Ok(Asked::Over { lost: false })
             }
         }
     }
@@ -166,11 +165,11 @@ impl<'a> Question<'a> {
     async fn unanswered(self, error: Error) -> Result<Asked, LedgerError> {
         if let Verdict::Account { after, announce: true } = error.verdict {
             // Nobody else may be there to say it: tasks are followed while nothing is sent.
-            let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
-            self.around.advance(&self.job, fact).await?;
+            let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: after };
+            self.tools.advance_piece(&self.task, fact, 0).await?;
         }
         if let Some(asked) = Patience::after(self.so_far).judge(&error) {
-            warn!(job = %self.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
+            warn!(job = %self.task.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
             return Ok(asked);
         }
         let message = format!("the service does not tell of the task: {}", error.told());
@@ -182,46 +181,45 @@ impl<'a> Question<'a> {
 
     /// The result is here.
     async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
-        info!(job = %self.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
+        info!(job = %self.task.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
         let transcript = Transcript { billed_seconds: seconds, ..transcript };
-        self.over(Fact::Heard { transcript, revision: 0 }).await
+        self.heard(transcript).await
     }
 
     /// The result is not, though the task has one.
     async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
         // The next query tells a fresh address.
         if let Some(asked) = Patience::after(self.so_far).judge(&error) {
-            warn!(job = %self.job.id, task = self.task_id, %error, "the result could not be read; asking again");
+            warn!(job = %self.task.job.id, task = self.task_id, %error, "the result could not be read; asking again");
             return Ok(asked);
         }
-        self.around.recognizer.billed(Engine::Filetrans, seconds);
+        self.tools.recognizer.billed(Engine::Filetrans, seconds);
         self.say_lost(Some(seconds), &error);
-        self.around.advance(&self.job, failed(result_lost(&error), seconds)).await?;
+        self.tools.advance_piece(&self.task, PieceFact::Failed(result_lost(&error, seconds)), 0).await?;
         Ok(Asked::Over { lost: true })
     }
 
     /// The task is one that nobody will hear of any more.
     async fn lost(self, error: Error) -> Result<Asked, LedgerError> {
         let seconds = error.billed_seconds;
-        self.around.recognizer.billed(Engine::Filetrans, seconds);
+        self.tools.recognizer.billed(Engine::Filetrans, seconds);
         self.say_lost((seconds > 0).then_some(seconds), &error);
-        let failure = error.into_failure(Tries::of(&self.job));
-        self.around.advance(&self.job, failed(failure, seconds)).await?;
+        let failure = error.into_failure(Tries::of(&self.task.piece));
+        self.tools.advance_piece(&self.task, PieceFact::Failed(failure), 0).await?;
         Ok(Asked::Over { lost: true })
     }
 
-    /// The task has come to this.
-    async fn over(self, fact: Fact) -> Result<Asked, LedgerError> {
-        self.around.advance(&self.job, fact).await?;
+    async fn heard(self, transcript: Transcript) -> Result<Asked, LedgerError> {
+        self.tools.heard(&self.task, transcript, 0).await?;
         Ok(Asked::Over { lost: false })
     }
 
     /// What was paid for and never came, for the person who has to answer for it.
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
-        self.around.recognizer.result_lost();
+        self.tools.recognizer.result_lost();
         error!(
-            job = %self.job.id,
-            recording = self.job.recording.uri,
+            job = %self.task.job.id,
+            recording = self.task.job.recording.uri,
             task = self.task_id,
             billed_seconds,
             %error,
@@ -230,10 +228,11 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The job, if it still waits for this task. It may be another daemon's by now, or have come back from one with another task, of which the
-/// answers about this one say nothing.
-fn waiting_for(task_id: &str, job: Option<Job>) -> Option<Job> {
-    job.filter(|job| matches!(&job.state, State::Submitted { task_id: current, .. } if current == task_id))
+/// Whether the piece still waits for this task. It may be another daemon's by now, or have come back from one with another task, of which
+/// the answers about this one say nothing.
+fn waits_for(piece: &Piece, handle: &str) -> bool {
+    let current = piece.last_attempt().and_then(|attempt| attempt.handle.as_deref());
+    matches!(piece.state, PieceState::Awaiting { .. }) && current == Some(handle)
 }
 
 /// How long it is worth to ask for a task's result: it costs nothing, and another result does.
@@ -275,47 +274,31 @@ impl Patience {
     }
 }
 
-fn failed(failure: Failure, billed_seconds: u64) -> Fact {
-    Fact::Failed { failure, billed_seconds, revision: 0 }
-}
-
 /// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
-fn result_lost(error: &Error) -> Failure {
+fn result_lost(error: &Error, seconds: u64) -> Failure {
     let message = format!("the task succeeded, but its result could not be read: {}", error.told());
     Failure {
         fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
-        consequence: Consequence::Unknown,
-        unsure: false,
+        fate: Fate::Taken,
+        next: Next::After { wait: Duration::ZERO, counts: true },
+        seconds,
+        raw: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::Recording;
-    use serde_json::Map;
-
     use super::*;
-    use crate::job::{Delivery, Origin, Plan};
+    use crate::job::{Attempt, Span};
 
     #[test]
-    fn a_job_that_came_back_with_another_task_does_not_wait_for_the_first() {
-        let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
-        let with_task = |task_id: &str| {
-            let (plan, task_id) = (plan.clone(), task_id.to_owned());
-            let state = State::Submitted { plan, task_id, submitted_at: Timestamp::now(), warned: 0 };
-            let job = Job::new(
-                Uuid::now_v7(),
-                "inbox",
-                "default",
-                Origin::Nothing,
-                Recording::default(),
-                Map::new(),
-            );
-            Some(Job { state, ..job })
-        };
-        assert!(waiting_for("first", with_task("first")).is_some());
-        assert!(waiting_for("first", with_task("second")).is_none());
-        assert!(waiting_for("first", None).is_none());
+    fn a_piece_that_came_back_with_another_task_does_not_wait_for_the_first() {
+        let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
+        assert!(!waits_for(&piece, "first"));
+        let attempt = Attempt::open(1, uuid::Uuid::nil(), Timestamp::now(), None);
+        piece.attempts.push(Attempt { fate: Fate::Taken, handle: Some("second".into()), ..attempt });
+        piece.state = PieceState::Awaiting { warned: 0 };
+        assert!(waits_for(&piece, "second"));
+        assert!(!waits_for(&piece, "first"));
     }
 }

@@ -4,28 +4,28 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info};
-use uuid::Uuid;
 
 use super::ask::Asked;
+use crate::job::PieceId;
 use crate::recognize::expiry::rough;
 
 /// Tasks that an earlier life of the daemon left at the service, and what became of them while it was down.
 pub(super) struct Downtime {
     down: Option<SignedDuration>,
     tasks: usize,
-    unheard: HashSet<Uuid>,
+    unheard: HashSet<PieceId>,
     ended: usize,
     lost: usize,
 }
 
 impl Downtime {
-    pub(super) fn new(last_sign: Option<Timestamp>, unheard: HashSet<Uuid>) -> Self {
+    pub(super) fn new(last_sign: Option<Timestamp>, unheard: HashSet<PieceId>) -> Self {
         let down = last_sign.map(|last| Timestamp::now().duration_since(last).max(SignedDuration::ZERO));
         Downtime { down, tasks: unheard.len(), unheard, ended: 0, lost: 0 }
     }
 
     /// Once the last of them was heard of, says what became of all.
-    pub(super) fn heard(&mut self, id: Uuid, asked: &Asked) {
+    pub(super) fn heard(&mut self, id: PieceId, asked: &Asked) {
         let is_told = matches!(asked, Asked::Over { .. } | Asked::Open);
         if !is_told || !self.unheard.remove(&id) {
             return;

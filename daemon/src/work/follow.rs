@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior};
-use uuid::Uuid;
 
-use super::Surroundings;
+use super::Tools;
 use super::ask::{Asked, ToFetch, ask, fetch};
 use super::round::Round;
 use super::survey::{self, survey};
-use crate::job::Duty;
 use crate::job::ledger::LedgerError;
-use crate::job::machine::Fact;
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Duty, PieceId};
 
 /// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
@@ -29,38 +28,39 @@ const DOWNLOADS: usize = 8;
 /// How often the tasks' ages are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Carries out `Duty::Follow` for all tasks until `around.stop`.
+/// Carries out `Duty::Await` for all tasks until `tools.stop`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<(), LedgerError> {
+pub async fn follow(tools: Tools, first_interval: Duration) -> Result<(), LedgerError> {
     let mut round = Round::new(first_interval);
     let mut asking = FuturesUnordered::new();
-    let mut to_fetch: VecDeque<(Uuid, ToFetch)> = VecDeque::new();
+    let mut to_fetch: VecDeque<(PieceId, ToFetch)> = VecDeque::new();
     let mut fetching = FuturesUnordered::new();
     let mut warning = FuturesUnordered::new();
     let mut surveying = FuturesUnordered::new();
     let mut next_survey = Instant::now();
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut woken = tools.ledger.wakes(Duty::Await);
     let mut look = true;
     loop {
         if std::mem::take(&mut look) {
-            round.look(&around).await?;
+            round.look(&tools).await?;
         }
         while asking.len() < WIDTH {
             let Some((id, task_id, so_far)) = round.due() else { break };
-            asking.push(ask(around.clone(), id, task_id, so_far));
+            asking.push(ask(tools.clone(), id, task_id, so_far));
         }
         while fetching.len() < DOWNLOADS {
             let Some((id, result)) = to_fetch.pop_front() else { break };
             let Some(so_far) = round.so_far(id) else { continue };
-            fetching.push(fetch(around.clone(), id, result, so_far));
+            fetching.push(fetch(tools.clone(), id, result, so_far));
         }
         let by_list = round.is_by_list();
         if surveying.is_empty() && by_list && next_survey <= Instant::now() {
             next_survey = Instant::now() + survey::INTERVAL;
-            surveying.extend(round.to_survey().map(|tasks| survey(around.clone(), tasks)));
+            surveying.extend(round.to_survey().map(|tasks| survey(tools.clone(), tasks)));
         }
         let next = round.next();
         let has_room = asking.len() < WIDTH;
@@ -78,15 +78,15 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
                 match asked {
                     Asked::Done(result) => to_fetch.push_back((id, result)),
                     Asked::Over { .. } => {
-                        around.tasks.ended(id);
+                        tools.tasks.ended(id);
                         // The job may have another task already.
                         look = true;
                     }
                     Asked::Open | Asked::Missed(_) | Asked::Troubled(_) => {
-                        warning.extend(round.warn_of(id).map(|due| around.clone().tell_of(due)));
+                        warning.extend(round.warn_of(id).map(|due| tools.clone().tell_of(due)));
                     }
                 }
-                around.show_expiring(&round);
+                tools.show_expiring(&round);
             }
             Some(survey) = surveying.next(), if !surveying.is_empty() => {
                 next_survey = Instant::now() + survey.again;
@@ -95,23 +95,23 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
             () = tokio::time::sleep_until(next_survey), if surveying.is_empty() && by_list => {}
             Some(told) = warning.next(), if !warning.is_empty() => told?,
             _ = ticks.tick() => {
-                warning.extend(round.warn().into_iter().map(|due| around.clone().tell_of(due)));
-                around.show_expiring(&round);
+                warning.extend(round.warn().into_iter().map(|due| tools.clone().tell_of(due)));
+                tools.show_expiring(&round);
             }
             () = sleep_until(next), if has_room => {}
-            () = around.ledger.woken(Duty::Follow) => look = true,
-            () = around.stop.cancelled() => return Ok(()),
+            Ok(()) = woken.changed() => look = true,
+            () = tools.stop.cancelled() => return Ok(()),
         }
     }
 }
 
-impl Surroundings {
+impl Tools {
     fn show_expiring(&self, round: &Round) {
         self.recognizer.results_expiring(round.expiring());
     }
 
-    async fn tell_of(self, (id, fact): (Uuid, Fact)) -> Result<(), LedgerError> {
-        self.ledger.advance(id, fact, self.policy).await.map(drop)
+    async fn tell_of(self, (id, fact): (PieceId, PieceFact)) -> Result<(), LedgerError> {
+        self.ledger.advance_piece(id, fact, 0, &self.policy).await.map(drop)
     }
 }
 

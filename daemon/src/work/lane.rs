@@ -14,47 +14,58 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info_span};
-use uuid::Uuid;
+use tracing::{Instrument, error, info_span, warn};
 
-use crate::job::ledger::{Ledger, LedgerError, due, jobs};
-use crate::job::{Duty, Job};
+use crate::job::ledger::due::{self, Lane, Owed};
+use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
+use crate::job::{Job, Piece};
 
 /// What a worker says at its end.
 pub type Worked = Result<(), LedgerError>;
 
-/// Works on the jobs of `duty`, `width` at a time, until `stop`; then the jobs at hand are finished and it returns.
+/// What a worker is given: a job, and the piece where the duty is owed to one, as the ledger has them.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub job: Job,
+    pub piece: Option<Piece>,
+}
+
+/// Works on what `lane` owes, `width` at a time, until `stop`; then the work at hand is finished and it returns.
 ///
-/// `work` is given the job as the ledger has it. It must advance the job (or set a later due time), else the job comes again at
-/// once. Dropping the returned future drops the work at hand.
+/// `work` must advance the job or the piece (or set a later due time), else it comes again at once. Dropping the returned future drops the
+/// work at hand.
 ///
 /// # Errors
 /// When the ledger is closed or damaged: then nothing that the daemon does can be trusted to be remembered.
 pub async fn run<W, F>(
     ledger: Ledger,
-    duty: Duty,
+    lane: Lane,
     width: usize,
     stop: CancellationToken,
     work: W,
 ) -> Result<(), LedgerError>
 where
-    W: Fn(Job) -> F,
+    W: Fn(Task) -> F,
     F: Future<Output = Worked> + Send + 'static,
 {
-    let mut lane = Lane { ledger: ledger.clone(), duty, at_hand: HashMap::new(), resting: HashSet::new() };
+    let mut woken = ledger.wakes(lane.duty);
+    let mut desk = Desk { ledger, lane, at_hand: HashMap::new(), resting: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
     loop {
         while look && !stop.is_cancelled() && tasks.len() < width {
-            let room = width - tasks.len();
-            let found = lane.look(room).await?;
+            let found = desk.look(width - tasks.len()).await?;
             (look, next_due) = (found.more, found.next);
-            for job in found.jobs {
-                let at_hand = (job.id, job.source.clone());
-                let span = info_span!("job", job = %job.id, source = job.source, lane = duty.as_str());
-                let handle = tasks.spawn(work(job).instrument(span));
-                lane.at_hand.insert(handle.id(), at_hand);
+            for (owed, task) in found.tasks {
+                let source = task.job.source.clone();
+                let duty = desk.lane.duty.as_str();
+                let span = match owed.piece {
+                    0 | 1 => info_span!("job", job = %owed.job, source, lane = duty),
+                    piece => info_span!("job", job = %owed.job, source, lane = duty, piece),
+                };
+                let handle = tasks.spawn(work(task).instrument(span));
+                desk.at_hand.insert(handle.id(), (owed, source));
             }
         }
         if stop.is_cancelled() && tasks.is_empty() {
@@ -62,15 +73,15 @@ where
         }
         tokio::select! {
             Some(done) = tasks.join_next_with_id(), if !tasks.is_empty() => {
-                lane.finished(done)?;
+                desk.finished(done)?;
                 // One look serves all that have finished.
                 while let Some(done) = tasks.try_join_next_with_id() {
-                    lane.finished(done)?;
+                    desk.finished(done)?;
                 }
-                // What it did may have left the job in this same lane (a retry that is due already).
+                // What it did may have left the piece in this same lane (a retry that is due already).
                 look = true;
             }
-            () = ledger.woken(duty), if !stop.is_cancelled() => look = true,
+            Ok(()) = woken.changed(), if !stop.is_cancelled() => look = true,
             () = sleep_until(next_due), if !stop.is_cancelled() => {
                 look = true;
                 next_due = None;
@@ -80,47 +91,63 @@ where
     }
 }
 
-struct Lane {
+/// What a lane has at hand.
+struct Desk {
     ledger: Ledger,
-    duty: Duty,
-    /// Jobs and their sources.
-    at_hand: HashMap<Id, (Uuid, String)>,
-    /// Jobs whose work panicked; nobody touches them until the next start.
-    resting: HashSet<Uuid>,
+    lane: Lane,
+    /// With their sources.
+    at_hand: HashMap<Id, (Owed, String)>,
+    /// Those whose work panicked, and those of a newer version; the lane leaves them alone until the next start.
+    resting: HashSet<Owed>,
 }
 
 /// What a look into the ledger found.
 struct Found {
     /// As many as there was room for.
-    jobs: Vec<Job>,
+    tasks: Vec<(Owed, Task)>,
+    /// Rows that a newer harkd wrote.
+    newer: Vec<(Owed, LedgerError)>,
     /// There may be others that are due.
     more: bool,
     /// When the first of those will be that are not due yet.
     next: Option<Timestamp>,
 }
 
-impl Lane {
-    /// Jobs that nobody works on, as they stand now. One trip to the ledger's thread: a recording comes by here four times.
-    async fn look(&self, room: usize) -> Result<Found, LedgerError> {
-        let at_hand = self.at_hand.values().map(|(id, _)| id);
-        let busy: HashSet<Uuid> = at_hand.chain(&self.resting).copied().collect();
+impl Desk {
+    /// What is owed and not at hand, as it stands now. One trip to the ledger's thread: a recording comes by here four times.
+    async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
+        let at_hand = self.at_hand.values().map(|(owed, _)| owed);
+        let busy: HashSet<Owed> = at_hand.chain(&self.resting).copied().collect();
         let mut places: HashMap<String, usize> = HashMap::new();
         for (_, source) in self.at_hand.values() {
             *places.entry(source.clone()).or_default() += 1;
         }
-        let duty = self.duty;
+        let lane = self.lane.clone();
         let look = move |connection: &Connection| {
-            let due = due::due(connection, duty, Timestamp::now(), busy.len() + room)?;
+            let due = due::due(connection, &lane, Timestamp::now(), busy.len() + room)?;
             let next = due.next.and_then(|millis| Timestamp::from_millisecond(millis).ok());
             let free = share(due.by_source, &busy, &places, room);
-            let mut jobs = Vec::with_capacity(free.len());
-            for id in &free {
-                // Between the two questions somebody else may have advanced it.
-                jobs.extend(jobs::find(connection, *id)?.filter(|job| job.state.duty() == duty));
+            let mut found = Found {
+                tasks: Vec::with_capacity(free.len()),
+                newer: Vec::new(),
+                more: free.len() == room,
+                next,
+            };
+            for owed in free {
+                match task(connection, &lane, owed) {
+                    Ok(task) => found.tasks.extend(task.map(|task| (owed, task))),
+                    Err(newer @ LedgerError::Newer { .. }) => found.newer.push((owed, newer)),
+                    Err(error) => return Err(error),
+                }
             }
-            Ok(Found { jobs, more: free.len() == room, next })
+            Ok(found)
         };
-        self.ledger.read(look).await
+        let found = self.ledger.read(look).await?;
+        for (owed, error) in &found.newer {
+            warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is left alone");
+            self.resting.insert(*owed);
+        }
+        Ok(found)
     }
 
     fn finished(&mut self, done: Result<(Id, Worked), tokio::task::JoinError>) -> Result<(), LedgerError> {
@@ -130,10 +157,10 @@ impl Lane {
                 worked
             }
             Err(error) => {
-                let job = self.at_hand.remove(&error.id()).map(|(id, _)| id);
+                let owed = self.at_hand.remove(&error.id()).map(|(owed, _)| owed);
                 if error.is_panic() {
-                    error!(?job, lane = self.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
-                    self.resting.extend(job);
+                    error!(job = ?owed.map(|owed| owed.job), lane = self.lane.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
+                    self.resting.extend(owed);
                 }
                 Ok(())
             }
@@ -141,13 +168,24 @@ impl Lane {
     }
 }
 
-/// The jobs that get `room` free places: each place goes to the source that has the fewest, `places` counting those it has already.
+/// The job and the piece, if they still owe the lane's duty: between the look for ids and this one another task may have advanced them.
+fn task(connection: &Connection, lane: &Lane, owed: Owed) -> Result<Option<Task>, LedgerError> {
+    let Some(job) = jobs::find(connection, owed.job)? else { return Ok(None) };
+    if lane.recognizer.is_none() {
+        return Ok((job.stage.duty() == Some(lane.duty)).then_some(Task { job, piece: None }));
+    }
+    let piece = pieces::find(connection, owed.piece_id())?;
+    let piece = piece.filter(|piece| piece.state.duty() == Some(lane.duty));
+    Ok(piece.map(|piece| Task { job, piece: Some(piece) }))
+}
+
+/// What gets `room` free places: each place goes to the source that has the fewest, `places` counting those it has already.
 fn share(
-    due: BTreeMap<String, Vec<Uuid>>,
-    busy: &HashSet<Uuid>,
+    due: BTreeMap<String, Vec<Owed>>,
+    busy: &HashSet<Owed>,
     places: &HashMap<String, usize>,
     room: usize,
-) -> Vec<Uuid> {
+) -> Vec<Owed> {
     let mut queues: Vec<_> = due
         .into_iter()
         .map(|(source, ids)| {
@@ -178,10 +216,12 @@ async fn sleep_until(due: Option<Timestamp>) {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
-    fn due(sources: &[(&str, usize)]) -> BTreeMap<String, Vec<Uuid>> {
-        let ids = |count| (0..count).map(|_| Uuid::now_v7()).collect();
+    fn due(sources: &[(&str, usize)]) -> BTreeMap<String, Vec<Owed>> {
+        let ids = |count| (0..count).map(|_| Owed { job: Uuid::now_v7(), piece: 0 }).collect();
         sources.iter().map(|(source, count)| ((*source).to_owned(), ids(*count))).collect()
     }
 
@@ -189,7 +229,7 @@ mod tests {
         let due = due(sources);
         let places = places.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect();
         let chosen = share(due.clone(), &HashSet::new(), &places, room);
-        let of = |ids: &[Uuid]| chosen.iter().filter(|id| ids.contains(id)).count();
+        let of = |ids: &[Owed]| chosen.iter().filter(|id| ids.contains(id)).count();
         due.iter().map(|(source, ids)| (source.clone(), of(ids))).filter(|(_, count)| *count > 0).collect()
     }
 

@@ -1,14 +1,16 @@
-//! What is done to a job between the ledger and the service, one file a duty.
+//! What is done to jobs and pieces between the ledger and the outbox, one file a duty.
 
 mod ask;
 mod downtime;
 pub mod flash;
 pub mod follow;
+mod intend;
 pub mod lane;
 mod opening;
 pub mod pipe;
 pub mod prepare;
 pub mod reconcile;
+mod revisions;
 mod round;
 pub mod submit;
 mod survey;
@@ -17,26 +19,29 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hark_sdk::event::{Blame, Event, Fault};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 pub use self::opening::Opening;
+pub use self::revisions::Revisions;
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
-use crate::job::ledger::{Ledger, LedgerError, files};
-use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Consequence, Failure, Job, Plan, State};
+use crate::job::job_machine::Fact;
+use crate::job::ledger::{Ledger, LedgerError, files, jobs};
+use crate::job::piece_machine::{PieceFact, Policy};
+use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan};
+use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, Offer, plan};
-use crate::recognize::{Content, InFlight, Recognizer, Turn};
+use crate::recognize::{Content, InFlight, Recognizer};
 use crate::share::{Claims, Standing, Unconfirmed};
 use crate::telemetry::OnceAMinute;
 
-/// How soon it is asked again whose job it is, where nobody could tell.
+/// How soon it is asked again whose job it is, where the bucket did not tell.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
 
 /// How soon a job is tried again for which the machine had no descriptor or process.
@@ -48,9 +53,9 @@ const AWAY: Duration = Duration::from_secs(10);
 /// Takes a partial on its way out; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// What every lane between the ledger and the service needs. Cheap to clone.
+/// What every lane between the ledger and the recognizers needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Tools {
     pub ledger: Ledger,
     pub claims: Claims,
     pub recognizer: Recognizer,
@@ -64,7 +69,10 @@ pub struct Surroundings {
     pub tasks: Arc<InFlight>,
     /// Of the task list.
     pub silence: Arc<reconcile::Silence>,
+    pub pipeline: Arc<Pipeline>,
     pub on_partial: OnPartial,
+    /// Of partials, by job.
+    pub revisions: Revisions,
     pub opening: Arc<Opening>,
     /// What the machine has not is said once a minute.
     pub shortage: OnceAMinute,
@@ -72,116 +80,109 @@ pub struct Surroundings {
     pub stop: CancellationToken,
 }
 
-impl Surroundings {
-    async fn advance(&self, job: &Job, fact: Fact) -> Result<(), LedgerError> {
-        let planned = matches!(fact, Fact::Prepared { .. });
-        let Some(advanced) = self.ledger.advance(job.id, fact, self.policy).await? else { return Ok(()) };
-        match advanced.job.state {
-            // What came of a request: who takes the job over need not guess.
-            State::Queued { .. } | State::Submitted { .. } if advanced.changed && !planned => {
-                if advanced.job.ticket.is_none() {
-                    return Ok(());
-                }
-                self.claims.tell(job.id).await
-            }
+/// A piece that a lane works on, with its job, as the ledger has them.
+#[derive(Debug, Clone)]
+pub struct PieceTask {
+    pub job: Job,
+    pub piece: Piece,
+}
+
+impl PieceTask {
+    /// The piece.
+    pub fn id(&self) -> PieceId {
+        PieceId { job: self.job.id, number: self.piece.number }
+    }
+
+    /// Whether the piece waits to be sent.
+    fn is_queued(&self) -> bool {
+        self.piece.state == PieceState::Queued
+    }
+
+    /// The number for events: a short recording is one piece, and its events need none.
+    fn number_in_events(&self) -> Option<u32> {
+        (self.job.pieces > 1).then_some(self.piece.number)
+    }
+}
+
+impl Tools {
+    async fn advance_piece(
+        &self,
+        task: &PieceTask,
+        fact: PieceFact,
+        revision: u64,
+    ) -> Result<(), LedgerError> {
+        let advanced = self.ledger.advance_piece(task.id(), fact, revision, &self.policy).await?;
+        let Some(advanced) = advanced.filter(|advanced| advanced.changed && advanced.job.ticket.is_some())
+        else {
+            return Ok(());
+        };
+        // What came of a request: a daemon that takes the job over need not guess.
+        match advanced.piece.map(|piece| piece.state) {
+            Some(PieceState::Queued | PieceState::Awaiting { .. }) => self.claims.tell(task.job.id).await,
             _ => Ok(()),
         }
     }
 
-    /// The job as it stands now, if it owes the same as before: while its turn was waited for, its file may have been moved.
-    async fn as_it_stands(&self, job: Job) -> Result<Option<Job>, LedgerError> {
-        let duty = job.state.duty();
-        Ok(self.ledger.find(job.id).await?.filter(|now| now.state.duty() == duty))
+    /// The piece as it stands now, if it owes the same as before: while its turn was waited for, its file may have been moved.
+    async fn as_it_stands(&self, task: PieceTask) -> Result<Option<PieceTask>, LedgerError> {
+        let duty = task.piece.state.duty();
+        let found = self.ledger.find_piece(task.id()).await?;
+        let same = found.filter(|(_, piece)| piece.state.duty() == duty);
+        Ok(same.map(|(job, piece)| PieceTask { job, piece }))
     }
 
-    /// The route of a job that is to be sent as it was planned. `None`: it is not, by now; its state says what it owes instead.
-    async fn planned_route(&self, job: &Job) -> Result<Option<Route>, LedgerError> {
-        let State::Queued { plan } = &job.state else { return Ok(None) };
-        let route = match self.route(job) {
+    /// The route and the plan of a piece that is to be sent as it was planned. `None`: it is not, by now; its state says what it owes
+    /// instead.
+    async fn planned_route(&self, task: &PieceTask) -> Result<Option<(Route, Plan)>, LedgerError> {
+        let (true, Some(plan)) = (task.is_queued(), &task.job.plan) else { return Ok(None) };
+        let route = match self.route(&task.job) {
             Ok(route) => route,
             Err(fault) => {
-                self.give_up(job, fault).await?;
+                self.fail_for_good(task, fault).await?;
                 return Ok(None);
             }
         };
-        let is_replanned = self.is_replanned(job, plan, route).await?;
-        Ok((!is_replanned).then(|| route.clone()))
+        let is_replanned = self.is_replanned(&task.job, plan, route).await?;
+        Ok((!is_replanned).then(|| (route.clone(), plan.clone())))
     }
 
-    /// Whether the config has another plan for the job by now (the model, the region, the route's engine); then it waits with that one.
+    /// Whether the config has another plan for the job by now (the model, the region, the route's engine) and no attempt may have cost
+    /// anything; then the job is planned anew. Any other job keeps its plan.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
         let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, &self.offer) else {
             return Ok(false);
         };
-        if (plan.engine, &plan.model, &plan.delivery) == (old.engine, &old.model, &old.delivery) {
+        if (&plan.engine, &plan.model, &plan.delivery) == (&old.engine, &old.model, &old.delivery) {
             return Ok(false);
         }
-        info!(job = %job.id, engine = %plan.engine, model = plan.model, "the config has another plan for it now");
-        self.advance(job, Fact::Replanned { plan }).await?;
+        let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();
+        if pieces.iter().any(Piece::may_have_cost) && !job.maybe_paid {
+            return Ok(false);
+        }
+        info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");
+        self.ledger.advance(job.id, Fact::Replanned).await?;
         Ok(true)
     }
 
-    /// Whether the job is still ours. If not, it is forgotten here; if nobody can tell, it is put off.
-    async fn is_ours(&self, job: &Job) -> Result<bool, LedgerError> {
-        self.go_on(job, self.claims.look(job).await).await
+    /// Whether the job is still this daemon's. If not, it is forgotten here; if the bucket does not tell, the piece is put off.
+    async fn is_ours(&self, task: &PieceTask) -> Result<bool, LedgerError> {
+        self.go_on(task, self.claims.look(&task.job).await).await
     }
 
-    /// Writes the intent to send: first where other daemons see it, then on disk. Nothing may be sent where it returns `None`: then the
-    /// job is another daemon's, or nobody can tell and it is put off.
-    async fn intend(
+    async fn go_on(
         &self,
-        job: &Job,
-        object: Option<String>,
-        turn: &Turn,
-    ) -> Result<Option<Job>, LedgerError> {
-        let fact = Fact::Sending { object };
-        let next = machine::advance(job, fact.clone(), &self.policy, Timestamp::now()).job;
-        let writing = self.claims.writing(job.id).await;
-        let mut confirmed = Instant::now();
-        if !self.go_on(job, self.claims.write(&next).await).await? {
-            return Ok(None);
-        }
-        let advanced = self.ledger.advance(job.id, fact, self.policy).await?;
-        drop(writing);
-        let Some(job) = advanced.filter(|advanced| advanced.changed).map(|advanced| advanced.job) else {
-            return Ok(None);
-        };
-        let leaves = async {
-            turn.depart().await;
-            // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
-            while confirmed.elapsed() > self.claims.fresh_for() {
-                let asked = Instant::now();
-                match self.claims.look(&job).await? {
-                    Standing::Ours => confirmed = asked,
-                    Standing::Lost => return Ok(Standing::Lost),
-                }
-            }
-            Ok(Standing::Ours)
-        };
-        let standing = tokio::select! {
-            standing = leaves => standing,
-            () = self.stop.cancelled() => {
-                self.advance(&job, Fact::Unsent).await?;
-                return Ok(None);
-            }
-        };
-        if standing.is_err() {
-            // It goes back to the end of the queue: the turn is another one's, which nobody's bucket may keep waiting.
-            self.advance(&job, Fact::Unsent).await?;
-        }
-        Ok(self.go_on(&job, standing).await?.then_some(job))
-    }
-
-    async fn go_on(&self, job: &Job, answer: Result<Standing, Unconfirmed>) -> Result<bool, LedgerError> {
+        task: &PieceTask,
+        answer: Result<Standing, Unconfirmed>,
+    ) -> Result<bool, LedgerError> {
         match answer {
             Ok(Standing::Ours) => Ok(true),
             Ok(Standing::Lost) => {
-                self.claims.let_go(job.id).await?;
+                self.claims.let_go(task.job.id).await?;
                 Ok(false)
             }
             Err(unconfirmed) => {
-                debug!(job = %job.id, %unconfirmed, "nothing that costs is sent until it is sure whose job this is");
-                self.ledger.postpone(job.id, Timestamp::now() + UNCONFIRMED).await?;
+                tracing::debug!(job = %task.job.id, %unconfirmed, "nothing that costs is sent until it is sure whose job this is");
+                self.ledger.postpone_piece(task.id(), Timestamp::now() + UNCONFIRMED).await?;
                 Ok(false)
             }
         }
@@ -194,13 +195,24 @@ impl Surroundings {
         content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 
-    /// A recording that cannot be opened ends its job; a machine that cannot open it is waited for, with the job where it is.
-    async fn not_opened(&self, job: &Job, unopened: Unopened) -> Result<(), LedgerError> {
+    /// A recording that cannot be opened ends its job, or its piece; a machine that cannot open it is waited for, with the job where it is.
+    async fn not_opened(
+        &self,
+        job: &Job,
+        piece: Option<&PieceTask>,
+        unopened: Unopened,
+    ) -> Result<(), LedgerError> {
         match unopened {
-            Unopened::Fault(fault) => self.give_up(job, fault).await,
-            Unopened::Missing(fault) => self.missing(job, fault).await,
+            Unopened::Fault(fault) => match piece {
+                Some(task) => self.fail_for_good(task, fault).await,
+                None => {
+                    let recording = Box::new(job.recording.clone());
+                    self.ledger.advance(job.id, Fact::Unusable { recording, fault }).await.map(drop)
+                }
+            },
+            Unopened::Missing(fault) => self.missing(job, piece, fault).await,
             Unopened::NotNow(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.wait_for_folder(job, &error.to_string()).await
+                self.wait_for_folder(job, piece, &error.to_string()).await
             }
             Unopened::NotNow(error) => {
                 self.wait_for_machine(error.to_string()).await;
@@ -210,26 +222,43 @@ impl Surroundings {
     }
 
     /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
-    async fn missing(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
+    async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
         let source = job.source.clone();
         let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
         let looked_at = job.clone();
         let away = self.opening.of(&job.source, move || audio::is_away(&looked_at, &watched)).await;
-        if let Ok(false) = away {
-            return self.advance(job, Fact::Missing { fault }).await;
+        if !matches!(away, Ok(false)) {
+            return self.wait_for_folder(job, piece, "it is not there").await;
         }
-        self.wait_for_folder(job, "it is not there").await
+        let Some(task) = piece else {
+            return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
+        };
+        let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
+        let write = move |connection: &_| jobs::missing(connection, id, fault.clone(), &policy, now);
+        if let Some(advanced) = self.ledger.write(write).await? {
+            self.ledger.tell_of(&advanced);
+        }
+        Ok(())
     }
 
     /// Puts off a job whose folder is not there, or does not answer.
-    async fn wait_for_folder(&self, job: &Job, reason: &str) -> Result<(), LedgerError> {
+    async fn wait_for_folder(
+        &self,
+        job: &Job,
+        piece: Option<&PieceTask>,
+        reason: &str,
+    ) -> Result<(), LedgerError> {
         if self.shortage.is_time() {
             warn!(
                 source = job.source,
                 reason, "the folder of recordings is away and their jobs wait; mount it, or put it back"
             );
         }
-        self.ledger.postpone(job.id, Timestamp::now() + AWAY).await
+        let until = Timestamp::now() + AWAY;
+        match piece {
+            Some(task) => self.ledger.postpone_piece(task.id(), until).await,
+            None => self.ledger.postpone(job.id, until).await,
+        }
     }
 
     /// Keeps this place in the lane, so that no more is tried than the lane is wide.
@@ -246,9 +275,8 @@ impl Surroundings {
         }
     }
 
-    async fn give_up(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
-        let failure = Failure { fault, consequence: Consequence::GiveUp, unsure: false };
-        self.advance(job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
+    async fn fail_for_good(&self, task: &PieceTask, fault: Fault) -> Result<(), LedgerError> {
+        self.advance_piece(task, PieceFact::Failed(Failure::for_good(fault)), 0).await
     }
 
     /// The job's route; a config without it (it was there when the job was accepted) is told as such.

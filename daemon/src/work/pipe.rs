@@ -1,32 +1,64 @@
 //! A job's transcript through the plugins, and its last events into the outbox.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Body, Event, Fault, Segment, TranscriptFinal, Usage};
 use jiff::Timestamp;
+use rusqlite::Connection;
 use tracing::{trace, warn};
 
+use super::{PieceTask, Tools};
 use crate::job::annotate::prevailing;
-use crate::job::ledger::{Ledger, LedgerError};
-use crate::job::machine::{Fact, Policy};
-use crate::job::{Job, Plan, State, Transcript};
-use crate::pipeline::{Held, Pipeline};
+use crate::job::job_machine::Fact;
+use crate::job::ledger::{LedgerError, jobs, pieces};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Job, Piece, Plan, Stage, Transcript};
+use crate::pipeline::Held;
 
 /// How soon a job that a plugin holds is shown to it again: a new process is there within a second.
 const HELD: Duration = Duration::from_secs(2);
+
+impl Tools {
+    /// A piece is heard. Where no plugin is configured for the source, the job's last events follow in the same transaction.
+    pub(super) async fn heard(
+        &self,
+        task: &PieceTask,
+        transcript: Transcript,
+        revision: u64,
+    ) -> Result<(), LedgerError> {
+        let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
+        let ends = !self.pipeline.has_plugins_for(&task.job.source);
+        let write = move |connection: &Connection| {
+            let fact = PieceFact::Heard { transcript: transcript.clone() };
+            let heard = jobs::advance_piece(connection, id, fact, revision, &policy, now)?;
+            match heard {
+                Some(heard) if ends && heard.changed && heard.job.stage == Stage::Heard => {
+                    let Some(event) = final_of(&heard.job, &pieces::of_job(connection, id.job)?) else {
+                        return Ok(Some(heard));
+                    };
+                    let fact = Fact::Piped { event: Box::new(event), emitted: Vec::new() };
+                    jobs::advance(connection, id.job, fact, now)
+                }
+                heard => Ok(heard),
+            }
+        };
+        if let Some(advanced) = self.ledger.write(write).await? {
+            self.ledger.tell_of(&advanced);
+        }
+        Ok(())
+    }
+}
 
 /// Carries out `Duty::Pipe`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn pipe(
-    job: Job,
-    ledger: Ledger,
-    pipeline: Arc<Pipeline>,
-    policy: Policy,
-) -> Result<(), LedgerError> {
-    let State::Heard { plan, transcript } = &job.state else { return Ok(()) };
+pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
+    let Some((job, pieces)) = tools.ledger.find_whole(job.id).await? else { return Ok(()) };
+    if job.stage != Stage::Heard {
+        return Ok(());
+    }
+    let Some(event) = final_of(&job, &pieces) else { return Ok(()) };
     let event = Event {
         job: job.id,
         source: job.source.clone(),
@@ -34,32 +66,33 @@ pub async fn pipe(
         time: Timestamp::now(),
         recording: job.recording.clone(),
         metadata: job.metadata.clone(),
-        body: Body::TranscriptFinal(final_of(plan, transcript)),
+        body: Body::TranscriptFinal(event),
     };
-    let processed = pipeline.process(event).await;
+    let processed = tools.pipeline.process(event).await;
     if let Some(held) = processed.held {
-        return hold(job, held, ledger, policy).await;
+        return hold(job, held, tools).await;
     }
     // A transform may change the text of a final, never its kind.
     let Body::TranscriptFinal(event) = processed.event.body else { return Ok(()) };
     let fact = Fact::Piped { event: Box::new(event), emitted: processed.emitted };
-    ledger.advance(job.id, fact, policy).await.map(drop)
+    tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
 /// Each thing is told once: an event and a line of log, then the job is shown to the plugin in silence.
-async fn hold(job: Job, held: Held, ledger: Ledger, policy: Policy) -> Result<(), LedgerError> {
+async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
     // It may quote the transcript.
     trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
     let told = if held.quarantined { 2 } else { 1 };
     if told <= job.hold_told {
-        return ledger.postpone(job.id, Timestamp::now() + HELD).await;
+        return tools.ledger.postpone(job.id, Timestamp::now() + HELD).await;
     }
     warn!(
-        job = %job.id, plugin = held.plugin, quarantined = held.quarantined,
+        plugin = held.plugin,
+        quarantined = held.quarantined,
         "held back until the plugin has looked at it"
     );
     let fact = Fact::Held { told, fault: fault_of(&held), retry_in: HELD };
-    ledger.advance(job.id, fact, policy).await.map(drop)
+    tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
 /// In our own words: what the plugin was to hide may stand in its reason, and this is published.
@@ -78,17 +111,22 @@ fn fault_of(held: &Held) -> Fault {
     Fault { code: "PluginHolds".into(), blame: Blame::Plugin, message, attempts: None }
 }
 
-fn final_of(plan: &Plan, transcript: &Transcript) -> TranscriptFinal {
-    let value = |of: fn(&Segment) -> Option<&str>| prevailing(&transcript.segments, of);
-    TranscriptFinal {
-        engine: plan.engine,
-        model: plan.model.clone(),
-        text: transcript.text.clone(),
+/// The final of a job whose pieces have ended; `None` for a job without a plan, which none of this stage is.
+fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
+    let Plan { engine, model, .. } = job.plan.clone()?;
+    let heard: Vec<&Transcript> = pieces.iter().filter_map(|piece| piece.heard.as_ref()).collect();
+    let segments: Vec<Segment> =
+        heard.iter().flat_map(|transcript| transcript.segments.iter().cloned()).collect();
+    let value = |of: fn(&Segment) -> Option<&str>| prevailing(&segments, of);
+    Some(TranscriptFinal {
+        engine,
+        model,
+        text: heard.iter().map(|transcript| transcript.text.as_str()).collect::<Vec<_>>().join(" "),
         language: value(|segment| segment.language.as_deref()),
         emotion: value(|segment| segment.emotion.as_deref()),
-        truncated: transcript.truncated,
-        segments: Some(transcript.segments.clone()),
+        truncated: heard.iter().any(|transcript| transcript.truncated),
         segments_object: None,
-        usage: Usage { seconds: transcript.billed_seconds },
-    }
+        usage: Usage { seconds: heard.iter().map(|transcript| transcript.billed_seconds).sum() },
+        segments: Some(segments),
+    })
 }

@@ -2,38 +2,45 @@
 
 use hark_sdk::event::{Blame, Fault, Recording};
 
-use super::Surroundings;
-use crate::job::Job;
+use super::Tools;
 use crate::job::audio::{self, Unopened};
+use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
-use crate::job::machine::Fact;
+use crate::job::{Job, Span};
 use crate::recognize::route::{Facts, plan};
 
 /// Carries out `Duty::Prepare`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> {
+pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
     let mut recording = job.recording.clone();
-    match look_inside(&job, &mut recording, &around).await {
+    match look_inside(&job, &mut recording, &tools).await {
         Look::Done => {}
         Look::Unusable(fault) => {
-            return around.advance(&job, Fact::Unusable { recording: Box::new(recording), fault }).await;
+            return tools
+                .ledger
+                .advance(job.id, Fact::Unusable { recording: Box::new(recording), fault })
+                .await
+                .map(drop);
         }
-        Look::Unopened(unopened) => return around.not_opened(&job, unopened).await,
+        Look::Unopened(unopened) => return tools.not_opened(&job, None, unopened).await,
         Look::NotNow(shortage) => {
-            around.wait_for_machine(shortage).await;
+            tools.wait_for_machine(shortage).await;
             return Ok(());
         }
     }
     let facts = Facts::of(&recording, &job.origin);
-    let planned = around.route(&job).and_then(|route| plan(&facts, route, &around.offer));
+    let planned = tools.route(&job).and_then(|route| plan(&facts, route, &tools.offer));
     let recording = Box::new(recording);
     let fact = match planned {
-        Ok(plan) => Fact::Prepared { recording, plan },
+        Ok(plan) => {
+            let spans = vec![Span::whole(recording.duration_ms)];
+            Fact::Prepared { recording, plan, spans }
+        }
         Err(fault) => Fact::Unusable { recording, fault },
     };
-    around.advance(&job, fact).await
+    tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
 enum Look {
@@ -43,10 +50,10 @@ enum Look {
     NotNow(String),
 }
 
-async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings) -> Look {
-    let Some(path) = audio::path(job, &around.state_directory) else { return Look::Done };
-    let (opened, folder) = (job.clone(), around.state_directory.clone());
-    let file = match around.opening.of(&job.source, move || audio::open(&opened, &folder)).await {
+async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Look {
+    let Some(path) = audio::path(job, &tools.state_directory) else { return Look::Done };
+    let (opened, folder) = (job.clone(), tools.state_directory.clone());
+    let file = match tools.opening.of(&job.source, move || audio::open(&opened, &folder)).await {
         Ok(Ok(file)) => file,
         Ok(Err(Unopened::Fault(fault))) => return Look::Unusable(fault),
         Ok(Err(unopened)) => return Look::Unopened(unopened),
@@ -58,7 +65,7 @@ async fn look_inside(job: &Job, recording: &mut Recording, around: &Surroundings
         .or(path.to_str())
         .and_then(|name| name.rsplit_once('.'))
         .map(|(_, tail)| tail);
-    match around.workers.probe(&file, extension).await {
+    match tools.workers.probe(&file, extension).await {
         Ok(probe) => {
             recording.format = Some(probe.format);
             recording.duration_ms = probe.duration_ms;

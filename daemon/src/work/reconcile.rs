@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::Surroundings;
-use crate::job::ledger::{LedgerError, tasks};
-use crate::job::machine::{Fact, Listing};
-use crate::job::{Job, State};
+use super::{PieceTask, Tools};
+use crate::job::PieceState;
+use crate::job::ledger::{LedgerError, pieces};
+use crate::job::piece_machine::{Listing, PieceFact};
 use crate::recognize::{Error, LostSubmit, Verdict};
 
 /// A list that answers nothing but refusals of its own for so long is none: then nobody can tell, as with a message's own URL.
@@ -46,36 +46,48 @@ fn is_right(code: &str) -> bool {
     code.contains("AccessDenied") || code == "HttpStatus403"
 }
 
-/// Carries out `Duty::Reconcile`.
+/// Carries out `Duty::Resolve`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
-    let State::Reconciling { plan, object, sent_at, until, .. } = &job.state else { return Ok(()) };
-    let begun = Timestamp::now();
-    let taken = around.ledger.read(tasks::known).await?;
-    let submit = LostSubmit { model: &plan.model, object, since: *sent_at, until: *until, taken: &taken };
-    let listing = tokio::select! {
-        listing = around.recognizer.reconcile(submit) => listing,
-        () = around.stop.cancelled() => return Ok(()),
+pub async fn reconcile(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
+    let PieceState::Resolving { until, .. } = &task.piece.state else { return Ok(()) };
+    let Some((attempt, marker)) =
+        task.piece.last_attempt().and_then(|attempt| Some((attempt, attempt.marker.as_deref()?)))
+    else {
+        return tools.advance_piece(&task, PieceFact::Listed(Listing::CannotTell), 0).await;
     };
-    let silence = around.silence.after(listing.as_ref().err());
+    let begun = Timestamp::now();
+    let taken = tools.ledger.read(pieces::known_tasks).await?;
+    let submit = LostSubmit {
+        model: &task.piece.model,
+        object: marker,
+        since: attempt.began,
+        until: *until,
+        taken: &taken,
+    };
+    let listing = tokio::select! {
+        listing = tools.recognizer.reconcile(submit) => listing,
+        () = tools.stop.cancelled() => return Ok(()),
+    };
+    let silence = tools.silence.after(listing.as_ref().err());
     match listing {
         Ok(listing) => {
-            info!(job = %job.id, object, ?listing, "the task list was asked about a submit of unknown fate");
-            around.advance(&job, Fact::Listed(listing)).await
+            info!(object = marker, ?listing, "the task list was asked about a submit of unknown fate");
+            tools.advance_piece(&task, PieceFact::Listed(listing), 0).await
         }
         Err(error) => {
-            let waited = begun.duration_since(until.unwrap_or(*sent_at)).unsigned_abs();
+            let waited = begun.duration_since(until.unwrap_or(attempt.began)).unsigned_abs();
             if waited.min(silence) > LONGEST_SILENCE {
-                warn!(job = %job.id, %error, "the task list does not answer; the submit counts as one of unknown fate");
-                return around.advance(&job, Fact::Listed(Listing::CannotTell)).await;
+                warn!(%error, "the task list does not answer; the submit counts as one of unknown fate");
+                return tools.advance_piece(&task, PieceFact::Listed(Listing::CannotTell), 0).await;
             }
-            warn!(job = %job.id, %error, "the task list does not answer; asking again");
+            warn!(%error, "the task list does not answer; asking again");
             if waited < FIRST_LOOK {
-                around.advance(&job, Fact::Hindered { fault: error.fault, retry_in: LIST_AGAIN }).await?;
+                let fact = PieceFact::Hindered { fault: error.fault, retry_in: LIST_AGAIN };
+                tools.advance_piece(&task, fact, 0).await?;
             }
-            around.advance(&job, Fact::Listed(Listing::Undecided)).await
+            tools.advance_piece(&task, PieceFact::Listed(Listing::Undecided), 0).await
         }
     }
 }

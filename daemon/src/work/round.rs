@@ -3,20 +3,20 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Engine, Fault};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio::time::Instant;
 use tracing::error;
-use uuid::Uuid;
 
-use super::Surroundings;
+use super::Tools;
 use super::ask::{Asked, Misses, SoFar};
 use super::downtime::Downtime;
 use super::survey::{self, Listing, Survey};
-use crate::job::ledger::{LedgerError, due, jobs};
-use crate::job::machine::Fact;
-use crate::job::{Duty, State};
+use crate::job::ledger::due::{self, Lane};
+use crate::job::ledger::{LedgerError, pieces};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Duty, Piece, PieceId, PieceState};
 use crate::recognize::expiry::{self, rough};
 
 /// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
@@ -32,8 +32,8 @@ const FIRST_ROUND: Duration = Duration::from_secs(300);
 
 /// Everything that is followed.
 pub(super) struct Round {
-    followed: HashMap<Uuid, Followed>,
-    agenda: BTreeSet<(Instant, Uuid)>,
+    followed: HashMap<PieceId, Followed>,
+    agenda: BTreeSet<(Instant, PieceId)>,
     first_interval: Duration,
     /// None before the first look.
     downtime: Option<Downtime>,
@@ -71,16 +71,16 @@ impl Round {
 
     /// Takes in the tasks of the ledger that are not followed yet: whether they were submitted, found in the list, taken over, or are of
     /// an earlier life.
-    pub(super) async fn look(&mut self, around: &Surroundings) -> Result<(), LedgerError> {
-        let known: HashSet<Uuid> = self.followed.keys().copied().collect();
-        let found = around.ledger.read(move |connection| found(connection, &known)).await?;
+    pub(super) async fn look(&mut self, tools: &Tools) -> Result<(), LedgerError> {
+        let known: HashSet<PieceId> = self.followed.keys().copied().collect();
+        let found = tools.ledger.read(move |connection| found(connection, &known)).await?;
         self.downtime.get_or_insert_with(|| {
             let ids = found.iter().map(|(id, _)| *id).collect();
-            Downtime::new(around.ledger.last_sign_of_life(), ids)
+            Downtime::new(tools.ledger.last_sign_of_life(), ids)
         });
-        for (id, state) in found {
-            if let Some(mut task) = Followed::new(state, self.first_interval) {
-                around.tasks.add(id);
+        for (id, piece) in found {
+            if let Some(mut task) = Followed::new(&piece, self.first_interval) {
+                tools.tasks.add(id);
                 task.place(&mut self.agenda, id, self.first_interval);
                 self.followed.insert(id, task);
             }
@@ -94,7 +94,7 @@ impl Round {
     }
 
     /// The next task whose time has come. It has no place on the agenda until it is heard of.
-    pub(super) fn due(&mut self) -> Option<(Uuid, String, SoFar)> {
+    pub(super) fn due(&mut self) -> Option<(PieceId, String, SoFar)> {
         loop {
             let &(at, id) = self.agenda.first().filter(|(at, _)| *at <= Instant::now())?;
             self.agenda.remove(&(at, id));
@@ -106,12 +106,12 @@ impl Round {
     }
 
     /// How a task was followed so far, if it still is.
-    pub(super) fn so_far(&self, id: Uuid) -> Option<SoFar> {
+    pub(super) fn so_far(&self, id: PieceId) -> Option<SoFar> {
         Some(self.followed.get(&id)?.so_far(self.first_interval))
     }
 
     /// What came of a question about a task.
-    pub(super) fn heard(&mut self, id: Uuid, asked: &Asked) {
+    pub(super) fn heard(&mut self, id: PieceId, asked: &Asked) {
         if let Some(downtime) = &mut self.downtime {
             downtime.heard(id, asked);
         }
@@ -165,12 +165,12 @@ impl Round {
     }
 
     /// Says of tasks that their results may be lost, where that is due; gives what their jobs' events are to say.
-    pub(super) fn warn(&mut self) -> Vec<(Uuid, Fact)> {
+    pub(super) fn warn(&mut self) -> Vec<(PieceId, PieceFact)> {
         self.followed.iter_mut().filter_map(|(id, task)| Some((*id, task.warn(*id)?))).collect()
     }
 
     /// As [`Round::warn`], of one task.
-    pub(super) fn warn_of(&mut self, id: Uuid) -> Option<(Uuid, Fact)> {
+    pub(super) fn warn_of(&mut self, id: PieceId) -> Option<(PieceId, PieceFact)> {
         Some((id, self.followed.get_mut(&id)?.warn(id)?))
     }
 
@@ -180,14 +180,19 @@ impl Round {
     }
 }
 
-/// Tasks of the ledger that are not followed yet.
-fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
+/// Tasks of the ledger that are not followed yet. Pieces of a newer version are left alone.
+fn found(connection: &Connection, known: &HashSet<PieceId>) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
+    let lane = Lane::of_pieces(Duty::Await, Engine::Filetrans.as_str());
     let mut found = Vec::new();
-    for id in due::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
-        if !known.contains(&id)
-            && let Some(job) = jobs::find(connection, id)?
-        {
-            found.push((id, job.state));
+    for owed in due::due(connection, &lane, Timestamp::MAX, usize::MAX)?.all() {
+        let id = owed.piece_id();
+        if known.contains(&id) {
+            continue;
+        }
+        match pieces::find(connection, id) {
+            Ok(piece) => found.extend(piece.map(|piece| (id, piece))),
+            Err(LedgerError::Newer { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -195,11 +200,13 @@ fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, St
 
 impl Followed {
     /// As it stands in the ledger.
-    fn new(state: State, interval: Duration) -> Option<Followed> {
-        let State::Submitted { plan, task_id, submitted_at, warned } = state else { return None };
+    fn new(piece: &Piece, interval: Duration) -> Option<Followed> {
+        let PieceState::Awaiting { warned } = piece.state else { return None };
+        let attempt = piece.last_attempt()?;
+        let submitted_at = attempt.began;
         Some(Followed {
-            task_id,
-            model: plan.model,
+            task_id: attempt.handle.clone()?,
+            model: piece.model.clone(),
             submitted_at,
             since: Instant::now(),
             at: None,
@@ -215,7 +222,7 @@ impl Followed {
     }
 
     /// Gives it its place on the agenda.
-    fn place(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid, after: Duration) {
+    fn place(&mut self, agenda: &mut BTreeSet<(Instant, PieceId)>, id: PieceId, after: Duration) {
         if let Some(at) = self.at.take() {
             agenda.remove(&(at, id));
         }
@@ -226,7 +233,7 @@ impl Followed {
 
     /// Puts off the next question, once: the next list that says the same does not put it off again, or a list that is wrong would do
     /// so for ever.
-    fn runs_by_list(&mut self, agenda: &mut BTreeSet<(Instant, Uuid)>, id: Uuid) {
+    fn runs_by_list(&mut self, agenda: &mut BTreeSet<(Instant, PieceId)>, id: PieceId) {
         if !self.listed {
             self.place(agenda, id, LISTED_INTERVAL);
             self.listed = true;
@@ -273,7 +280,7 @@ impl Followed {
     }
 
     /// Says that its result may be lost, where that is due; gives what the job's events are to say.
-    fn warn(&mut self, id: Uuid) -> Option<Fact> {
+    fn warn(&mut self, id: PieceId) -> Option<PieceFact> {
         let (age, due) = (self.age(), expiry::warnings(self.age()));
         if !self.is_expiring() || due <= self.warned {
             return None;
@@ -288,25 +295,26 @@ impl Followed {
         error!(job = %id, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
         let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
         let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
-        Some(Fact::Expiring { warnings: due, fault, retry_in: self.interval })
+        Some(PieceFact::Expiring { warnings: due, fault, retry_in: self.interval })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::Engine;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::job::{Delivery, Plan};
+    use crate::job::{Attempt, Fate, Span};
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_always_says_running_puts_a_question_off_but_once() {
-        let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
-        let state =
-            State::Submitted { plan, task_id: "task".into(), submitted_at: Timestamp::now(), warned: 0 };
-        let mut task = Followed::new(state, Duration::from_secs(2)).unwrap();
-        let (mut agenda, id, begin) = (BTreeSet::new(), Uuid::now_v7(), Instant::now());
+        let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
+        let attempt = Attempt::open(1, Uuid::nil(), Timestamp::now(), None);
+        piece.attempts.push(Attempt { fate: Fate::Taken, handle: Some("task".into()), ..attempt });
+        piece.state = PieceState::Awaiting { warned: 0 };
+        let mut task = Followed::new(&piece, Duration::from_secs(2)).unwrap();
+        let (mut agenda, id, begin) =
+            (BTreeSet::new(), PieceId { job: Uuid::now_v7(), number: 1 }, Instant::now());
         task.place(&mut agenda, id, Duration::from_secs(2));
         for _ in 0..10 {
             task.runs_by_list(&mut agenda, id);

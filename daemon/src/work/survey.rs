@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{debug, warn};
 
-use super::Surroundings;
+use super::Tools;
 
 /// Below this, tasks are asked one by one.
 pub(super) const MANY: usize = 64;
@@ -41,7 +41,7 @@ pub(super) struct Survey {
 }
 
 /// Reads the list once for all of them.
-pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey {
+pub(super) async fn survey(tools: Tools, tasks: Vec<Listing>) -> Survey {
     let mut survey = Survey { ended: HashMap::new(), asked_at: Timestamp::now(), again: INTERVAL };
     let mut by_model: BTreeMap<String, (Timestamp, HashSet<String>)> = BTreeMap::new();
     for Listing { task_id, model, since } in tasks {
@@ -50,7 +50,7 @@ pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey 
         tasks.insert(task_id);
     }
     for (model, (since, tasks)) in by_model {
-        match around.recognizer.survey(&model, since, &tasks).await {
+        match tools.recognizer.survey(&model, since, &tasks).await {
             Ok(ended) => {
                 debug!(model, tasks = tasks.len(), listed = ended.len(), "the task list was read");
                 survey.ended.extend(ended);

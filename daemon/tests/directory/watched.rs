@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use hark_sdk::event::{Blame, Fault};
 use harkd::config::DirectorySource;
 use harkd::job::audio::GONE;
+use harkd::job::job_machine::Fact;
 use harkd::job::ledger::{Ledger, LedgerError};
-use harkd::job::machine::{Fact, Policy};
-use harkd::job::{Job, Origin, State};
+use harkd::job::{Job, Origin, Stage};
 use harkd::source::directory::Directory;
 use harkd::telemetry::metrics::Metrics;
 use tempfile::TempDir;
@@ -136,26 +136,24 @@ impl Watched {
     /// As if the file had not been where the job looked for it, and was not there at the second look either.
     pub(crate) async fn is_missed_twice(&self, job: &Job) {
         let fault = Fault { code: GONE.into(), blame: Blame::Audio, message: "gone".into(), attempts: None };
-        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
         for _ in 0..2 {
-            self.ledger.advance(job.id, Fact::Missing { fault: fault.clone() }, policy).await.unwrap();
+            self.ledger.advance(job.id, Fact::Missing { fault: fault.clone() }).await.unwrap();
         }
     }
 
     /// As if JetStream had acknowledged the last event of every job, and nothing were settled yet.
     pub(crate) async fn last_events_are_stored(&self) {
-        let stored = "UPDATE job SET duty = 'settle', body = json_set(body, '$.state', \
+        let stored = "UPDATE job SET duty = 'settle', stage = 'stored', about = json_set(about, '$.stage', \
                       json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
         self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
     }
 
     /// As the daemon does with the jobs whose last event is stored.
     pub(crate) async fn settle(&self, directory: &Directory) {
-        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
         for job in self.jobs().await {
-            if let State::Stored { failed, .. } = job.state {
+            if let Stage::Stored { failed, .. } = job.stage {
                 let missed = directory.settle(&job, failed).await.unwrap();
-                self.ledger.advance(job.id, Fact::Settled { missed }, policy).await.unwrap();
+                self.ledger.advance(job.id, Fact::Settled { missed }).await.unwrap();
             }
         }
     }
@@ -166,7 +164,7 @@ impl Watched {
         let before = self.count(HEARD).await;
         fs::write(self.path(&format!("witness-{before}.wav")), format!("witness {before}")).unwrap();
         self.becomes(HEARD, before + 1).await;
-        let gone = "DELETE FROM job WHERE json_extract(body, '$.recording.name') LIKE 'witness-%'";
+        let gone = "DELETE FROM job WHERE json_extract(about, '$.recording.name') LIKE 'witness-%'";
         self.ledger.write(move |connection| Ok(connection.execute(gone, [])?)).await.unwrap();
     }
 }

@@ -48,6 +48,9 @@ pub struct JobSubmitted {
     /// The service's task, for filetrans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
+    /// How many pieces the recording is sent in, where they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<u32>,
     /// Present and true where a request of unknown fate was repeated: the service may charge twice.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub possible_duplicate_charge: bool,
@@ -62,6 +65,9 @@ pub struct JobRetrying {
     pub error: Fault,
     /// Milliseconds until the next try, as far as is known now.
     pub retry_in_ms: u64,
+    /// The piece, from 1, where the recording is sent in several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<u32>,
 }
 
 /// Who has to act.

@@ -15,6 +15,9 @@ pub struct TranscriptPartial {
     /// The channel's role, where the route names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The piece, from 1, where the recording is sent in several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<u32>,
     /// Where the piece starts, in milliseconds of the recording.
     pub begin_ms: u64,
     /// The text of the piece so far.

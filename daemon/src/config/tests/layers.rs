@@ -40,7 +40,6 @@ fn variables_are_read_as_what_their_key_is() {
             ("HARK_NATS__STORE_PARTIALS", "true"),
             ("HARK_NATS__SERVERS", "nats://a:4222, nats://b:4222"),
             ("HARK_NATS__EVENTS_MAX_AGE", "7d"),
-            ("HARK_PRICE__US", "0.5"),
             ("HARK_SECURITY__ALLOW_URLS", "[\"127.0.0.1/32\"]"),
             ("HARK_HTTP__LISTEN", ""),
         ],
@@ -50,7 +49,6 @@ fn variables_are_read_as_what_their_key_is() {
     assert!(config.nats.store_partials);
     assert_eq!(config.nats.servers, ["nats://a:4222", "nats://b:4222"]);
     assert_eq!(config.nats.events_max_age.as_secs(), 7 * 86_400);
-    assert_eq!(config.price.us, 0.5);
     assert_eq!(config.security.allow_urls, ["127.0.0.1/32"]);
     assert_eq!(config.http.listen, "");
 }

@@ -84,14 +84,6 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
         report
             .mistake("state.directory", "state.directory is empty; name the folder that outlives a restart");
     }
-    let price = &config.price;
-    for (path, value) in
-        [("price.singapore", price.singapore), ("price.us", price.us), ("price.beijing", price.beijing)]
-    {
-        if !value.is_finite() || value < 0.0 {
-            report.mistake(path, format!("{path} must be USD per second of audio, 0 or more"));
-        }
-    }
     for (index, plugin) in config.plugin.iter().enumerate() {
         let mut refuse = |key: &str, text: String| report.mistake(&format!("plugin.{index}.{key}"), text);
         if plugin.timeout == Duration::ZERO {

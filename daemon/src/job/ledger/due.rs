@@ -7,24 +7,60 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::LedgerError;
-use crate::job::Duty;
+use crate::job::{Duty, PieceId};
 
 /// No duty is put off for longer: the longest hint of the service that is obeyed is ten minutes, every backoff is shorter. What is due
 /// later than that was written before the clock was set back; it is due now, and not when the clock comes by again.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Jobs whose duty may start, and when the first of the others may.
+/// What a lane owes: a duty to jobs, or to the pieces of one recognizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// What is owed.
+    pub duty: Duty,
+    /// To pieces of this recognizer; `None`: to jobs.
+    pub recognizer: Option<String>,
+}
+
+impl Lane {
+    /// Of jobs.
+    pub fn of_jobs(duty: Duty) -> Lane {
+        Lane { duty, recognizer: None }
+    }
+
+    /// Of the pieces of a recognizer.
+    pub fn of_pieces(duty: Duty, recognizer: &str) -> Lane {
+        Lane { duty, recognizer: Some(recognizer.to_owned()) }
+    }
+}
+
+/// What is owed a duty: a job, or a piece of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owed {
+    pub job: Uuid,
+    /// 0: the job itself.
+    pub piece: u32,
+}
+
+impl Owed {
+    /// As a piece.
+    pub fn piece_id(self) -> PieceId {
+        PieceId { job: self.job, number: self.piece }
+    }
+}
+
+/// Jobs or pieces whose duty may start, and when the first of the others may.
 #[derive(Debug, Default)]
 pub struct Due {
-    /// Ids by source, oldest due first. Sources without such a job are missing.
-    pub by_source: BTreeMap<String, Vec<Uuid>>,
+    /// By source, oldest due first. Sources without any are missing.
+    pub by_source: BTreeMap<String, Vec<Owed>>,
     /// Milliseconds since the epoch.
     pub next: Option<i64>,
 }
 
 impl Due {
-    /// The ids of all sources.
-    pub fn ids(self) -> impl Iterator<Item = Uuid> {
+    /// Those of all sources.
+    pub fn all(self) -> impl Iterator<Item = Owed> {
         self.by_source.into_values().flatten()
     }
 }
@@ -36,54 +72,68 @@ pub(super) fn at_once(now: Timestamp) -> i64 {
     now.as_millisecond() - AT_ONCE
 }
 
-/// What is owed by a lane at `now`, at most `limit` jobs of each source.
+/// The queries of a lane. Both walk an index that begins with what `owed` compares, then source and due.
+struct Queries {
+    table: &'static str,
+    key: &'static str,
+    owed: &'static str,
+}
+
+const JOBS: Queries =
+    Queries { table: "job INDEXED BY job_by_duty", key: "id, 0", owed: "duty = ?1 AND ?2 IS NULL" };
+const PIECES: Queries = Queries {
+    table: "piece INDEXED BY piece_by_duty",
+    key: "job, number",
+    owed: "duty = ?1 AND recognizer = ?2",
+};
+
+/// What is owed by a lane at `now`, at most `limit` of each source.
 ///
 /// # Errors
 /// When a query fails.
-pub fn due(connection: &Connection, duty: Duty, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
+pub fn due(connection: &Connection, lane: &Lane, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
+    let Queries { table, key, owed } = if lane.recognizer.is_some() { PIECES } else { JOBS };
+    let (duty, recognizer) = (lane.duty.as_str(), lane.recognizer.as_deref());
     let latest = now.saturating_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX).as_millisecond();
     let now = now.as_millisecond();
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let list = format!(
+        "SELECT due, {key} FROM {table} WHERE {owed} AND source = ?3 AND due > ?4 AND due <= ?5 \
+         ORDER BY due, {} LIMIT ?6",
+        key.trim_end_matches(", 0"),
+    );
+    let first =
+        format!("SELECT min(due) FROM {table} WHERE {owed} AND source = ?3 AND due > ?4 AND due <= ?5");
+    let next_source =
+        format!("SELECT source FROM {table} WHERE {owed} AND source > ?3 ORDER BY source LIMIT 1");
     let mut due = Due::default();
-    for source in sources(connection, duty)? {
-        let mut found: Vec<(i64, Uuid)> = Vec::new();
+    let mut last_source = String::new();
+    // One step through the index for each source, however many it has.
+    while let Some(source) = connection
+        .prepare_cached(&next_source)?
+        .query_row(params![duty, recognizer, last_source], |row| row.get::<_, String>(0))
+        .optional()?
+    {
+        let mut found: Vec<(i64, Owed)> = Vec::new();
         for (after, until, shift) in [(i64::MIN, -1, AT_ONCE), (-1, now, 0), (latest, i64::MAX, 0)] {
-            let mut statement = connection.prepare_cached(
-                "SELECT due, id FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4 \
-                 ORDER BY due, id LIMIT ?5",
-            )?;
-            let rows = statement.query_map(params![duty.as_str(), source, after, until, most], |row| {
-                Ok((row.get::<_, i64>(0)? + shift, row.get(1)?))
+            let mut statement = connection.prepare_cached(&list)?;
+            let rows = statement.query_map(params![duty, recognizer, source, after, until, most], |row| {
+                Ok((row.get::<_, i64>(0)? + shift, Owed { job: row.get(1)?, piece: row.get(2)? }))
             })?;
             found.extend(rows.collect::<Result<Vec<_>, _>>()?);
         }
         found.sort_unstable();
         found.truncate(limit);
         let next: Option<i64> = connection
-            .prepare_cached(
-                "SELECT min(due) FROM job WHERE duty = ?1 AND source = ?2 AND due > ?3 AND due <= ?4",
-            )?
-            .query_row(params![duty.as_str(), source, now, latest], |row| row.get(0))?;
+            .prepare_cached(&first)?
+            .query_row(params![duty, recognizer, source, now, latest], |row| row.get(0))?;
         due.next = [due.next, next].into_iter().flatten().min();
         if !found.is_empty() {
-            due.by_source.insert(source, found.into_iter().map(|(_, id)| id).collect());
+            due.by_source.insert(source.clone(), found.into_iter().map(|(_, owed)| owed).collect());
         }
+        last_source = source;
     }
     Ok(due)
-}
-
-/// Sources with jobs of a duty: one step through the index for each, however many jobs they have.
-fn sources(connection: &Connection, duty: Duty) -> Result<Vec<String>, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT source FROM job WHERE duty = ?1 AND source > ?2 ORDER BY source LIMIT 1")?;
-    let mut sources: Vec<String> = Vec::new();
-    loop {
-        let last = sources.last().map_or("", String::as_str);
-        match statement.query_row(params![duty.as_str(), last], |row| row.get(0)).optional()? {
-            Some(source) => sources.push(source),
-            None => return Ok(sources),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -92,13 +142,13 @@ mod tests {
 
     use super::super::jobs::{advance, insert};
     use super::*;
-    use crate::job::machine::{Fact, Policy};
+    use crate::job::job_machine::Fact;
     use crate::job::{Job, Origin};
 
     #[test]
     fn what_is_due_at_once_is_so_under_a_clock_that_was_set_back() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(concat!(include_str!("schema.sql"), include_str!("schema_2.sql"))).unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
         let now = Timestamp::now();
         let mut ids = Vec::new();
         for age in [3, 2, 1] {
@@ -111,15 +161,15 @@ mod tests {
         }
         // The second one is to be looked for once more, five seconds later.
         let fault = Fault { code: "X".into(), blame: Blame::Audio, message: "x".into(), attempts: None };
-        let policy = Policy { ambiguous_retries: 0, price: 0.0 };
-        advance(&connection, ids[1], Fact::Missing { fault }, &policy, now).unwrap();
-        let due_at = |now| due(&connection, Duty::Prepare, now, 10).unwrap();
+        advance(&connection, ids[1], Fact::Missing { fault }, now).unwrap();
+        let due_at = |now, limit| due(&connection, &Lane::of_jobs(Duty::Prepare), now, limit).unwrap();
+        let jobs = |due: Due| due.all().map(|owed| owed.job).collect::<Vec<_>>();
 
-        let back = due_at(now - SignedDuration::from_mins(9));
+        let back = due_at(now - SignedDuration::from_mins(9), 10);
         assert_eq!(back.next, Some((now + SignedDuration::from_secs(5)).as_millisecond()));
-        assert_eq!(back.ids().collect::<Vec<_>>(), [ids[0], ids[2]]);
-        let later = due_at(now + SignedDuration::from_secs(6));
-        assert_eq!(later.ids().collect::<Vec<_>>(), [ids[0], ids[2], ids[1]], "in the order of their times");
-        assert_eq!(due(&connection, Duty::Prepare, now, 1).unwrap().ids().collect::<Vec<_>>(), [ids[0]]);
+        assert_eq!(jobs(back), [ids[0], ids[2]]);
+        let later = due_at(now + SignedDuration::from_secs(6), 10);
+        assert_eq!(jobs(later), [ids[0], ids[2], ids[1]], "in the order of their times");
+        assert_eq!(jobs(due_at(now, 1)), [ids[0]]);
     }
 }

@@ -28,6 +28,11 @@ pub enum LedgerError {
         "the ledger {path} has format {found}, this harkd reads {SCHEMA_VERSION}; use the harkd that wrote it, or a newer one"
     )]
     Version { path: PathBuf, found: i64 },
+    /// A row of a newer version: it is left alone.
+    #[error(
+        "a row of the table {table} has version {found}; a newer harkd wrote it, and only a harkd that reads it goes on with it"
+    )]
+    Newer { table: &'static str, found: u64 },
     /// Another daemon has it.
     #[error(
         "the state directory {path} is in use by another harkd; give each daemon its own state.directory"

@@ -14,8 +14,19 @@ const BACKLOG: usize = 4_096;
 pub struct Change {
     /// Which job.
     pub job: Uuid,
-    /// What is owed to it now; `None`: the ledger has forgotten it.
-    pub duty: Option<Duty>,
+    /// Where it stands.
+    pub now: Now,
+}
+
+/// Where a job stands after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// This is owed to it, or to the piece that changed.
+    Owes(Duty),
+    /// Nothing is owed to what changed.
+    Waits,
+    /// The ledger has forgotten it: another daemon has it.
+    Forgotten,
 }
 
 /// Sends changes; clones share the listeners.

@@ -9,17 +9,22 @@ use tracing::trace;
 use uuid::Uuid;
 
 use super::due::at_once;
-use super::{Ledger, LedgerError, files, outbox, tasks};
-use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Duty, FileIdentity, Job, Origin, State, audio};
+use super::{Ledger, LedgerError, Now, files, form, outbox, pieces};
+use crate::job::job_machine::{self, Fact, Pieces, Totals};
+use crate::job::piece_machine::{self, PieceFact, Policy};
+use crate::job::{Duty, FileIdentity, Job, Origin, Piece, PieceId, SETTLED, Stage, audio};
+
+/// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
+/// twice: five minutes of speech stream in fewer partials than that.
+const REVISION_LEAP: u64 = 10_000;
 
 /// A job after a fact, as the ledger has it.
 #[derive(Debug, Clone)]
 pub struct Advanced {
     /// The job now.
     pub job: Job,
-    /// When its next duty may start.
-    pub due: Timestamp,
+    /// The piece now, where the fact was one of a piece.
+    pub piece: Option<Piece>,
     /// Whether the fact changed anything; a late or repeated one does not.
     pub changed: bool,
 }
@@ -29,41 +34,42 @@ pub struct Advanced {
 /// # Errors
 /// When a statement fails.
 pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError> {
-    let events = [machine::accepted(job)];
+    let events = [job_machine::accepted(job)];
     enqueue(connection, job, &events, job.accepted_at)?;
-    connection
-        .prepare_cached("INSERT INTO job (id, source, duty, due, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-        job.id,
-        job.source,
-        job.state.duty().as_str(),
-        at_once(job.accepted_at),
-        to_json(job)?
-    ])?;
-    Ok(())
+    write_new(connection, job, 0)
 }
 
-/// Writes a job that was another daemon's, as it stands; `stream_seq` of its last event in the stream. What was here of the same job
-/// from an earlier time has to be forgotten before.
+/// Writes a job that was another daemon's, as it stands, with its pieces; `stream_seq` of its last event in the stream. What was here of
+/// the same job from an earlier time has to be forgotten before.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
-    if let State::Submitted { task_id, submitted_at, .. } = &job.state {
-        tasks::remember(connection, task_id, *submitted_at)?;
-    }
+pub fn adopt(
+    connection: &Connection,
+    job: &Job,
+    adopted: &[Piece],
+    stream_seq: u64,
+) -> Result<(), LedgerError> {
+    write_new(connection, job, stream_seq)?;
+    let now = Timestamp::now();
+    adopted.iter().try_for_each(|piece| pieces::insert(connection, job.id, &job.source, piece, now))
+}
+
+fn write_new(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO job (id, source, duty, due, sending, stream_seq, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO job (id, source, stage, duty, due, accepted, stream_seq, about) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             job.id,
             job.source,
-            job.state.duty().as_str(),
-            at_once(Timestamp::now()),
-            matches!(job.state, State::Submitting { .. }),
+            job.stage.as_str(),
+            job.stage.duty().map(Duty::as_str),
+            at_once(job.accepted_at),
+            job.accepted_at.as_millisecond(),
             stream_seq,
-            to_json(job)?
+            form::to_json(job)?
         ])?;
     Ok(())
 }
@@ -73,10 +79,8 @@ pub fn adopt(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), 
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
-    // Should the job come back as one whose submit was not heard of, its task has to be found.
-    if let Some(State::Submitted { task_id, .. }) = find(connection, id)?.map(|job| job.state) {
-        tasks::forget(connection, &task_id)?;
-    }
+    // Its tasks go as well: should the job come back as one whose submit was not heard of, its task has to be found.
+    pieces::remove(connection, id)?;
     connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)
@@ -91,21 +95,13 @@ pub fn at_work_since(
     source: &str,
     since: Timestamp,
 ) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM job WHERE duty = ?1 AND source = ?2")?;
-    let mut open = Vec::new();
-    for duty in Duty::ALL.into_iter().filter(|duty| *duty != Duty::Nothing) {
-        let rows = statement.query_map(params![duty.as_str(), source], |row| row.get(0))?;
-        open.extend(rows.collect::<Result<Vec<Uuid>, _>>()?);
-    }
     let mut statement =
-        connection.prepare_cached("SELECT id FROM job WHERE ended > ?1 AND duty = ?2 AND source = ?3")?;
-    let nothing = Duty::Nothing.as_str();
-    let rows = statement.query_map(params![since.as_millisecond(), nothing, source], |row| row.get(0))?;
-    open.extend(rows.collect::<Result<Vec<Uuid>, _>>()?);
-    Ok(open)
+        connection.prepare_cached("SELECT id FROM job WHERE source = ?1 AND (stage <> ?2 OR ended > ?3)")?;
+    let rows = statement.query_map(params![source, SETTLED, since.as_millisecond()], |row| row.get(0))?;
+    Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
 }
 
-/// Feeds a fact to the machine and stores what comes out. `None`: there is no such job.
+/// Feeds a fact to the job machine and stores what comes out. `None`: there is no such job.
 ///
 /// # Errors
 /// When a statement fails.
@@ -113,45 +109,119 @@ pub fn advance(
     connection: &Connection,
     id: Uuid,
     fact: Fact,
-    policy: &Policy,
     now: Timestamp,
 ) -> Result<Option<Advanced>, LedgerError> {
     let Some(job) = find(connection, id)? else { return Ok(None) };
-    let mut step = machine::advance(&job, fact, policy, now);
-    let changed = step.job != job || !step.events.is_empty() || step.due != now;
-    if changed {
-        if let State::Submitted { task_id, .. } = &step.job.state
-            && !matches!(job.state, State::Submitted { .. })
-        {
-            // One that was looked for was made long before it was found.
-            let made = if let State::Reconciling { sent_at, .. } = job.state { sent_at } else { now };
-            tasks::remember(connection, task_id, made)?;
-        }
-        let never_read =
-            |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
-        if step.events.iter().any(never_read)
-            && let Origin::File { identity, .. } = &step.job.origin
-        {
-            files::forget_unread(connection, &step.job.source, identity, id)?;
-            // Nor is it settled: what is there by now may be another job's already.
-            step.job.origin = Origin::Nothing;
-        }
-        enqueue(connection, &mut step.job, &step.events, now)?;
-        let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
-        connection
-            .prepare_cached(
-                "UPDATE job SET duty = ?2, due = ?3, ended = coalesce(?4, ended), body = ?5, sending = ?6 WHERE id = ?1",
-            )?
-            .execute(params![
-                id,
-                step.job.state.duty().as_str(),
-                if step.due > now { step.due.as_millisecond() } else { at_once(now) },
-                ended,
-                to_json(&step.job)?,
-                matches!(step.job.state, State::Submitting { .. })
-            ])?;
+    // The bill stands in the last event, and nothing is billed after it.
+    let totals = match job.stage.has_ended() {
+        true => Totals::default(),
+        false => pieces::totals(connection, id)?,
+    };
+    let (job, changed) = step(connection, &job, fact, totals, now)?;
+    Ok(Some(Advanced { job, piece: None, changed }))
+}
+
+/// Feeds a fact to the machine of a piece, and what comes out to the job's. `revision`: of the last partial. `None`: there is no such piece.
+///
+/// # Errors
+/// When a statement fails.
+pub fn advance_piece(
+    connection: &Connection,
+    id: PieceId,
+    fact: PieceFact,
+    revision: u64,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = find(connection, id.job)? else { return Ok(None) };
+    let Some(piece) = pieces::find(connection, id)? else { return Ok(None) };
+    let (found, restarted) = match fact {
+        PieceFact::Sending { .. } => (true, false),
+        PieceFact::Restarted => (false, true),
+        _ => (false, false),
+    };
+    let after = piece_machine::advance(&piece, fact, policy, now);
+    if after.piece == piece && after.told.is_empty() && after.due == now {
+        return Ok(Some(Advanced { job, piece: Some(piece), changed: false }));
     }
-    Ok(Some(Advanced { job: step.job, due: step.due, changed }))
+    let due = if after.due > now { after.due.as_millisecond() } else { at_once(now) };
+    pieces::update(connection, id.job, &piece, &after.piece, due)?;
+    let left = pieces::recognized(connection, id.job)?;
+    let totals = pieces::totals(connection, id.job)?;
+    let revision = if restarted { job.revision + REVISION_LEAP } else { revision };
+    let fact = Fact::Piece { number: id.number, found, told: after.told, revision, left };
+    let (job, _) = step(connection, &job, fact, totals, now)?;
+    Ok(Some(Advanced { job, piece: Some(after.piece), changed: true }))
+}
+
+/// A piece's recording is not where it was. At first it is looked for once more, which costs the piece nothing; then the piece fails.
+///
+/// # Errors
+/// When a statement fails.
+pub fn missing(
+    connection: &Connection,
+    id: PieceId,
+    fault: hark_sdk::event::Fault,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = find(connection, id.job)? else { return Ok(None) };
+    if job.missing {
+        let failed = PieceFact::Failed(crate::job::Failure::for_good(fault));
+        return advance_piece(connection, id, failed, 0, policy, now);
+    }
+    pieces::postpone(connection, id, now + job_machine::TIME_TO_FIND)?;
+    advance(connection, id.job, Fact::Missing { fault }, now)
+}
+
+/// Stores a step of the job machine; whether it changed anything.
+fn step(
+    connection: &Connection,
+    job: &Job,
+    fact: Fact,
+    totals: Totals,
+    now: Timestamp,
+) -> Result<(Job, bool), LedgerError> {
+    let is_stored = matches!(fact, Fact::Stored);
+    let mut step = job_machine::advance(job, fact, totals, now);
+    if step.job == *job && step.events.is_empty() && step.due == now {
+        return Ok((step.job, false));
+    }
+    let never_read =
+        |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
+    if step.events.iter().any(never_read)
+        && let Origin::File { identity, .. } = &step.job.origin
+    {
+        files::forget_unread(connection, &step.job.source, identity, job.id)?;
+        // Nor is it settled: what is there by now may be another job's already.
+        step.job.origin = Origin::Nothing;
+    }
+    match &step.pieces {
+        Pieces::Stay => {}
+        Pieces::Gone => pieces::remove(connection, job.id)?,
+        Pieces::Made(made) => {
+            made.iter().try_for_each(|piece| pieces::insert(connection, job.id, &job.source, piece, now))?
+        }
+    }
+    if is_stored {
+        pieces::erase_texts(connection, job.id)?;
+    }
+    enqueue(connection, &mut step.job, &step.events, now)?;
+    let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
+    let due = if step.due > now { step.due.as_millisecond() } else { at_once(now) };
+    connection
+        .prepare_cached(
+            "UPDATE job SET stage = ?2, duty = ?3, due = ?4, ended = coalesce(?5, ended), about = ?6 WHERE id = ?1",
+        )?
+        .execute(params![
+            job.id,
+            step.job.stage.as_str(),
+            step.job.stage.duty().map(Duty::as_str),
+            due,
+            ended,
+            form::to_json(&step.job)?
+        ])?;
+    Ok((step.job, true))
 }
 
 /// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or
@@ -172,34 +242,42 @@ pub fn relocate(
     job.origin = Origin::File { path: path.to_owned(), identity };
     let is_copy = (old.inode, old.size) != (identity.inode, identity.size);
     let mut due = None;
-    match job.state {
+    match job.stage {
         // It stays known as missed: it is counted already, and its bytes have to tell that it is the same file.
-        State::Settled { failed } if job.missing && puts_away && !is_copy => {
-            job.state = State::Stored { failed, bad_input: false };
+        Stage::Settled { failed } if job.missing && puts_away && !is_copy => {
+            job.stage = Stage::Stored { failed, bad_input: false };
             due = Some(at_once(Timestamp::now()));
         }
-        State::Stored { .. } => {}
+        Stage::Stored { .. } => {}
         _ => job.missing = false,
     }
     connection
-        .prepare_cached("UPDATE job SET duty = ?2, due = coalesce(?3, due), body = ?4 WHERE id = ?1")?
-        .execute(params![id, job.state.duty().as_str(), due, to_json(&job)?])?;
+        .prepare_cached(
+            "UPDATE job SET stage = ?2, duty = ?3, due = coalesce(?4, due), about = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            id,
+            job.stage.as_str(),
+            job.stage.duty().map(Duty::as_str),
+            due,
+            form::to_json(&job)?
+        ])?;
     Ok(())
 }
 
 /// A job by its id.
 ///
 /// # Errors
-/// When the row cannot be read.
+/// When the row cannot be read; one of a newer version is [`LedgerError::Newer`].
 pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerError> {
-    let body: Option<String> = connection
-        .prepare_cached("SELECT body FROM job WHERE id = ?1")?
+    let about: Option<String> = connection
+        .prepare_cached("SELECT about FROM job WHERE id = ?1")?
         .query_row([id], |row| row.get(0))
         .optional()?;
-    body.as_deref().map(from_json).transpose()
+    about.as_deref().map(|about| form::from_json("job", about)).transpose()
 }
 
-/// Puts a duty off, without an event: the job is as it was, only later.
+/// Puts a job's duty off, without an event: the job is as it was, only later.
 ///
 /// # Errors
 /// When the statement fails.
@@ -210,25 +288,17 @@ pub fn postpone(connection: &Connection, id: Uuid, until: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Open jobs of each duty.
+/// What is owed, by duty: jobs, and pieces where the duty is one of pieces.
 ///
 /// # Errors
 /// When the query fails.
 pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT duty, count(*) FROM job WHERE duty <> 'nothing' GROUP BY duty")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT duty, count(*) FROM job WHERE duty IS NOT NULL GROUP BY duty \
+         UNION ALL SELECT duty, count(*) FROM piece WHERE duty IS NOT NULL GROUP BY duty",
+    )?;
     let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     Ok(counts)
-}
-
-/// Ids of jobs that were in `Submitting` when the daemon ended.
-///
-/// # Errors
-/// When the query fails.
-pub fn interrupted(connection: &Connection) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare("SELECT id FROM job WHERE sending = 1")?;
-    let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(ids)
 }
 
 /// Gives events their sequence and puts them into the outbox.
@@ -254,44 +324,48 @@ fn enqueue(
     Ok(())
 }
 
-fn to_json(job: &Job) -> Result<String, LedgerError> {
-    serde_json::to_string(job)
-        .map_err(|error| LedgerError::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))
-}
-
-fn from_json(body: &str) -> Result<Job, LedgerError> {
-    serde_json::from_str(body).map_err(|error| {
-        LedgerError::Sqlite(rusqlite::Error::FromSqlConversionFailure(
-            0,
-            rusqlite::types::Type::Text,
-            error.into(),
-        ))
-    })
-}
-
 impl Ledger {
     /// Feeds a fact to a job, durably.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
-    pub async fn advance(
-        &self,
-        id: Uuid,
-        fact: Fact,
-        policy: Policy,
-    ) -> Result<Option<Advanced>, LedgerError> {
+    pub async fn advance(&self, id: Uuid, fact: Fact) -> Result<Option<Advanced>, LedgerError> {
         let now = Timestamp::now();
-        let advanced =
-            self.write(move |connection| advance(connection, id, fact.clone(), &policy, now)).await?;
-        if let Some(advanced) = &advanced
-            && advanced.changed
-        {
-            let duty = advanced.job.state.duty();
-            trace!(job = %id, ?duty, "the job goes on");
-            self.tell(id, Some(duty));
-            self.wake(Duty::Publish);
+        let advanced = self.write(move |connection| advance(connection, id, fact.clone(), now)).await?;
+        Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
+    }
+
+    /// Feeds a fact to a piece, durably; `revision` of its last partial, 0 where it has none.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn advance_piece(
+        &self,
+        id: PieceId,
+        fact: PieceFact,
+        revision: u64,
+        policy: &Policy,
+    ) -> Result<Option<Advanced>, LedgerError> {
+        let (now, policy) = (Timestamp::now(), policy.clone());
+        let write = move |connection: &Connection| {
+            advance_piece(connection, id, fact.clone(), revision, &policy, now)
+        };
+        let advanced = self.write(write).await?;
+        Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
+    }
+
+    /// Tells the feed of a change that is committed.
+    pub fn tell_of(&self, advanced: &Advanced) {
+        if !advanced.changed {
+            return;
         }
-        Ok(advanced)
+        let duty = advanced.piece.as_ref().and_then(|piece| piece.state.duty());
+        let duty = duty.or_else(|| advanced.job.stage.duty());
+        trace!(job = %advanced.job.id, ?duty, "the job goes on");
+        self.tell(advanced.job.id, duty.map_or(Now::Waits, Now::Owes));
+        // New pieces are owed a send, and events a publish.
+        self.wake(Duty::Send);
+        self.wake(Duty::Publish);
     }
 
     /// Puts a job's duty off.
@@ -302,11 +376,43 @@ impl Ledger {
         self.write(move |connection| postpone(connection, id, until)).await
     }
 
+    /// Puts a piece's duty off.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn postpone_piece(&self, id: PieceId, until: Timestamp) -> Result<(), LedgerError> {
+        self.write(move |connection| pieces::postpone(connection, id, until)).await
+    }
+
     /// A job by its id.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn find(&self, id: Uuid) -> Result<Option<Job>, LedgerError> {
         self.read(move |connection| find(connection, id)).await
+    }
+
+    /// A job with its pieces.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn find_whole(&self, id: Uuid) -> Result<Option<(Job, Vec<Piece>)>, LedgerError> {
+        let read = move |connection: &Connection| {
+            let Some(job) = find(connection, id)? else { return Ok(None) };
+            Ok(Some((job, pieces::of_job(connection, id)?)))
+        };
+        self.read(read).await
+    }
+
+    /// A piece with its job.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn find_piece(&self, id: PieceId) -> Result<Option<(Job, Piece)>, LedgerError> {
+        let read = move |connection: &Connection| {
+            let Some(job) = find(connection, id.job)? else { return Ok(None) };
+            Ok(pieces::find(connection, id)?.map(|piece| (job, piece)))
+        };
+        self.read(read).await
     }
 }

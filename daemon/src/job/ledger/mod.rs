@@ -10,14 +10,15 @@ pub mod due;
 mod error;
 mod feed;
 pub mod files;
+mod form;
 pub mod intake;
 pub mod jobs;
 mod log;
 mod open;
 pub mod outbox;
+pub mod pieces;
 mod readers;
 pub mod retention;
-pub mod tasks;
 mod wal;
 mod writer;
 
@@ -29,15 +30,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::error::LedgerError;
 use self::error::is_no_room;
-pub use self::feed::Change;
 use self::feed::Feed;
+pub use self::feed::{Change, Now};
 use self::log::Log;
 use self::readers::Readers;
 use self::writer::{Pending, Write, write_in_groups};
@@ -62,7 +63,7 @@ pub struct Ledger {
     admission: Arc<watch::Sender<bool>>,
     /// Bytes that sources may still write into the state directory, see [`Ledger::admit`].
     left: Arc<AtomicU64>,
-    wakers: Arc<[Notify; Duty::ALL.len()]>,
+    wakers: Arc<[watch::Sender<()>; Duty::ALL.len()]>,
     lock: Arc<std::fs::File>,
     path: PathBuf,
     unchecked: Option<PathBuf>,
@@ -99,7 +100,7 @@ impl Ledger {
             room,
             admission: Arc::new(watch::channel(true).0),
             left: Arc::new(AtomicU64::new(u64::MAX)),
-            wakers: Arc::default(),
+            wakers: Arc::new(Duty::ALL.map(|_| watch::channel(()).0)),
             lock: Arc::new(lock),
             path: directory.join(open::FILE),
             unchecked,
@@ -193,14 +194,19 @@ impl Ledger {
         }
     }
 
-    /// Tells the one who carries out a duty that there may be more of it. Called after the commit.
+    /// Tells the lanes of a duty that there may be more of it. Called after the commit.
     pub fn wake(&self, duty: Duty) {
-        self.wakers[duty as usize].notify_one();
+        self.wakers[duty as usize].send_modify(|()| ());
     }
 
-    /// Waits for [`Ledger::wake`]; a wake before the wait is not lost. One waiter a duty.
-    pub async fn woken(&self, duty: Duty) {
-        self.wakers[duty as usize].notified().await;
+    /// Tells the lanes of every duty: a job has come with pieces of its own.
+    pub fn wake_all(&self) {
+        Duty::ALL.into_iter().for_each(|duty| self.wake(duty));
+    }
+
+    /// Hears of each [`Ledger::wake`] of a duty from now on; wakes that come while the lane works are heard as one.
+    pub fn wakes(&self, duty: Duty) -> watch::Receiver<()> {
+        self.wakers[duty as usize].subscribe()
     }
 
     /// Hears of every change from now on. A receiver that lags has to read the ledger again.
@@ -209,9 +215,9 @@ impl Ledger {
     }
 
     /// Tells the listeners of the feed where a job stands, and the lane of its duty that there is work. Called after the commit.
-    pub fn tell(&self, job: Uuid, duty: Option<Duty>) {
-        self.feed.tell(Change { job, duty });
-        if let Some(duty) = duty {
+    pub fn tell(&self, job: Uuid, now: Now) {
+        self.feed.tell(Change { job, now });
+        if let Now::Owes(duty) = now {
             self.wake(duty);
         }
     }

@@ -19,14 +19,11 @@ use super::writer::NO_ROOM_PAUSE;
 use super::{LedgerError, wal};
 use crate::os;
 
-/// A format of the file that this program reads; another one is refused, never guessed at.
-pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
+/// The format of the file that this program reads; another one is refused, never guessed at.
+pub(super) const SCHEMA_VERSION: i64 = 1;
 
-/// What each version of the format added.
-const SCHEMA: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
-
-/// Indexes that came later. They change nothing of what is in the tables, so they are no version of the format.
-const INDEXES: &str = "CREATE INDEX IF NOT EXISTS outbox_by_job ON outbox (job);";
+/// The tables of that format.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "ledger.sqlite3";
@@ -126,7 +123,7 @@ fn open(
     }
     let connect = || connect(&path).map_err(|error| refusal(&path, error));
     let (writer, reader) = (connect()?, connect()?);
-    let version = check_version(&writer, &path)?;
+    check_version(&writer, &path)?;
     let is_small = std::fs::metadata(&path).map_err(in_directory)?.len() <= checked_at_once;
     if is_small {
         check_pages(&writer, &path)?;
@@ -134,7 +131,6 @@ fn open(
     for connection in [&writer, &reader] {
         prepare(connection, log_pages(directory)).map_err(|error| refusal(&path, error))?;
     }
-    upgrade(&writer, version).map_err(|error| refusal(&path, error))?;
     Ok((writer, reader, (!is_small).then_some(path)))
 }
 
@@ -217,7 +213,7 @@ fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
     }
     Connection::open(&unfinished)
         .and_then(|connection| {
-            upgrade(&connection, 0)?;
+            make_tables(&connection)?;
             connection.close().map_err(|(_, error)| error)
         })
         .map_err(|error| refusal(path, error))?;
@@ -255,23 +251,18 @@ fn prepare(connection: &Connection, log_pages: u64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Brings the format from `version` to today's, at once or not at all, and its indexes.
-fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
-    let steps = SCHEMA.get(usize::try_from(version).unwrap_or(usize::MAX)..).unwrap_or_default().concat();
-    if !steps.is_empty() {
-        connection
-            .execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
-    }
-    connection.execute_batch(INDEXES)
+/// Makes the tables, at once or not at all.
+fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
 }
 
 /// The version of its format, if it is one that this daemon reads.
-fn check_version(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
+fn check_version(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| refusal(path, error))?;
     match found {
-        1..=SCHEMA_VERSION => Ok(found),
+        SCHEMA_VERSION => Ok(()),
         0 => Err(corrupt(path, "there is nothing in it")),
         found => Err(LedgerError::Version { path: path.to_owned(), found }),
     }
@@ -317,7 +308,6 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::job::ledger::outbox;
 
     /// A ledger of some pages, closed, one of which is overwritten.
     fn damaged(directory: &Path) {
@@ -334,22 +324,6 @@ mod tests {
             .unwrap();
         connection.close().unwrap();
         File::options().write(true).open(path).unwrap().write_all_at(&[0xff; 64], (root - 1) * 4096).unwrap();
-    }
-
-    #[test]
-    fn a_ledger_of_an_earlier_format_is_brought_up_to_date() {
-        let folder = tempfile::tempdir().unwrap();
-        let earlier = Connection::open(folder.path().join(FILE)).unwrap();
-        earlier.execute_batch(&format!("{} PRAGMA user_version = 1;", SCHEMA[0])).unwrap();
-        earlier.close().unwrap();
-        for _ in 0..2 {
-            let (writer, ..) = open(folder.path(), u64::MAX).unwrap();
-            let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-            assert_eq!(version, SCHEMA_VERSION);
-            assert_eq!(crate::job::ledger::tasks::known(&writer).unwrap().len(), 0);
-            let of_job = outbox::of_job(&writer, uuid::Uuid::now_v7(), 0, 9, 9, 9);
-            assert_eq!(of_job.unwrap().len(), 0, "read by its index");
-        }
     }
 
     #[test]

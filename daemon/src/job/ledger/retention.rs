@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::LedgerError;
+use super::{LedgerError, jobs};
 
 /// Jobs forgotten in one transaction: others wait for no longer than that takes, some milliseconds.
 const BATCH: i64 = 500;
@@ -20,14 +20,14 @@ pub const PLUGINS: &str = "plugins";
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM job WHERE ended < ?1 AND duty = 'nothing' ORDER BY ended LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM job WHERE ended < ?1 AND stage = 'settled' ORDER BY ended LIMIT ?2",
+    )?;
     let ids: Vec<uuid::Uuid> = statement
         .query_map(params![before.as_millisecond(), BATCH], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for id in &ids {
-        connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
-        connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])?;
+        jobs::forget(connection, *id)?;
     }
     Ok(ids.len())
 }

@@ -1,19 +1,53 @@
 -- The ledger of harkd. Times are milliseconds since the epoch, ids the 16 bytes of a UUIDv7.
 
--- One row a job. `body` is the whole job as JSON; the columns beside it are what is searched by.
+-- One row a job. `about` is the job as JSON with the version of its form; the columns beside it are what is searched by.
 CREATE TABLE job (
     id         BLOB PRIMARY KEY,
     source     TEXT NOT NULL,
-    duty       TEXT NOT NULL,             -- what is owed next
-    due        INTEGER NOT NULL,          -- not before; below zero: at once (see jobs.rs)
-    sending    INTEGER NOT NULL DEFAULT 0,-- a request that costs may have left and its answer is not here
-    stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
+    stage      TEXT NOT NULL,
+    duty       TEXT,                      -- what is owed next; NULL: nothing, or only to its pieces
+    due        INTEGER NOT NULL,          -- not before; below zero: at once (see due.rs)
+    accepted   INTEGER NOT NULL,
     ended      INTEGER,                   -- when the last event was written
-    body       TEXT NOT NULL
+    stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
+    about      TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX job_by_duty ON job (duty, source, due, id);
-CREATE INDEX job_sending ON job (id) WHERE sending = 1;
+CREATE INDEX job_by_duty ON job (duty, source, due, id) WHERE duty IS NOT NULL;
+CREATE INDEX job_by_source ON job (source, stage);
 CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
+
+-- What one request carries: a span of time on some channels of a job's recording.
+CREATE TABLE piece (
+    job        BLOB NOT NULL,
+    number     INTEGER NOT NULL,
+    source     TEXT NOT NULL,
+    recognizer TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    duty       TEXT,
+    due        INTEGER NOT NULL,
+    about      TEXT NOT NULL,
+    heard      TEXT,                      -- the transcript; NULL once the last event is acknowledged
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE INDEX piece_by_duty ON piece (duty, recognizer, source, due, job, number) WHERE duty IS NOT NULL;
+CREATE INDEX piece_sending ON piece (job, number) WHERE state = 'sending';
+
+-- Requests that may cost. Written before they leave; `fate` says what became of them.
+CREATE TABLE attempt (
+    job        BLOB NOT NULL,
+    piece      INTEGER NOT NULL,
+    number     INTEGER NOT NULL,
+    daemon     BLOB NOT NULL,             -- that sends it
+    began      INTEGER NOT NULL,
+    marker     TEXT,                      -- unique name of its upload
+    handle     TEXT,                      -- of its task at the recognizer
+    fate       TEXT NOT NULL,
+    seconds    INTEGER NOT NULL,          -- that were billed
+    cost_micro INTEGER NOT NULL,          -- millionths of a dollar
+    raw        BLOB,                      -- a paid answer that could not be read; NULL once the last event is acknowledged
+    PRIMARY KEY (job, piece, number)
+) WITHOUT ROWID;
+CREATE INDEX attempt_with_handle ON attempt (began) WHERE handle IS NOT NULL;
 
 -- Stored events that JetStream has not acknowledged, in the order in which they were caused.
 CREATE TABLE outbox (
@@ -25,6 +59,7 @@ CREATE TABLE outbox (
     time     TEXT NOT NULL,
     body     BLOB NOT NULL
 );
+CREATE INDEX outbox_by_job ON outbox (job);
 
 -- What was seen in watched folders, for as long as it is there. `job` is NULL for files that were there before the first start.
 CREATE TABLE file (

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::walk::Found;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
-use crate::job::{FileIdentity, Job, Origin, State};
+use crate::job::{FileIdentity, Job, Origin, Stage};
 
 /// A file whose bytes are known.
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ fn with_hash(connection: &Connection, known: &Known) -> Result<Known, LedgerErro
 /// The row of a file that settling has removed goes before its job is settled, so the job's state tells for as long as the row is there.
 fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -> Result<bool, LedgerError> {
     let Some(job) = known.job.filter(|_| to.puts_away) else { return Ok(false) };
-    Ok(jobs::find(connection, job)?.is_some_and(|job| matches!(job.state, State::Stored { .. })))
+    Ok(jobs::find(connection, job)?.is_some_and(|job| matches!(job.stage, Stage::Stored { .. })))
 }
 
 /// Notes a file that was there before the first start: it stays unheard, and unread.
@@ -207,7 +207,8 @@ fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
         ..Recording::default()
     };
     let origin = Origin::File { path: path.clone(), identity: found.stamp.identity };
-    Job::new(Uuid::now_v7(), &to.source, &to.route, origin, recording, Map::new())
+    let job = Job::new(Uuid::now_v7(), &to.source, &to.route, origin, recording, Map::new());
+    Job { owes_source: to.puts_away, ..job }
 }
 
 /// `file:///…`, its bytes percent-encoded.

@@ -123,12 +123,13 @@ mod tests {
         let path = disk.path().join("a.wav");
         std::fs::write(&path, "a").unwrap();
         let ledger = Ledger::open(&disk.path().join("state")).unwrap();
+        let mut woken = [Duty::Prepare, Duty::Publish].map(|duty| (duty, ledger.wakes(duty)));
         let to = Destination { source: "calls".into(), route: "default".into(), puts_away: false };
         let piece = vec![Found::at(path).unwrap()];
         let read = read_piece(piece, to, false, ledger.clone(), CancellationToken::new()).await.unwrap();
         assert_eq!(read.accepted, 1);
-        for duty in [Duty::Prepare, Duty::Publish] {
-            assert!(ledger.woken(duty).now_or_never().is_some(), "{duty:?} sleeps");
+        for (duty, woken) in &mut woken {
+            assert!(woken.changed().now_or_never().is_some(), "{duty:?} sleeps");
         }
     }
 }

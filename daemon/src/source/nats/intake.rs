@@ -14,10 +14,10 @@ use uuid::Uuid;
 use super::message::{Input, Said, bad};
 use super::unacked::Sign;
 use super::{Subject, Watching, spool};
+use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
-use crate::job::ledger::{LedgerError, jobs};
-use crate::job::machine::Fact;
-use crate::job::{Duty, Job, Origin, State, Ticket, spool as job_spool};
+use crate::job::ledger::{LedgerError, Now, jobs, pieces};
+use crate::job::{Duty, Job, Origin, Piece, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
 use crate::share::{Unconfirmed, is_settled};
 use crate::source::url::{vet_resolved, without_query};
@@ -111,11 +111,13 @@ impl Subject {
         let own_turn = self.claims.enter(id);
         let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
-            (Verdict::Mine | Verdict::New, Some(job)) => {
+            (Verdict::Mine | Verdict::New, Some((job, _))) => {
                 debug!(job = %job.id, place, "delivered again");
                 self.join(job.id, delivery.sign).await?;
             }
-            (Verdict::Over, known) => self.acknowledge(&claim, known, delivery.sign).await?,
+            (Verdict::Over, known) => {
+                self.acknowledge(&claim, known.map(|(job, _)| job), delivery.sign).await?;
+            }
             (Verdict::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message of the same id");
                 self.later(&sign.acker).await;
@@ -126,7 +128,7 @@ impl Subject {
             }
             (Verdict::New | Verdict::Mine, None) | (Verdict::TakeOver, _) => {
                 // What is left of it does not tell how far it had come.
-                claim.unsure |= verdict == Verdict::New;
+                claim.maybe_paid |= verdict == Verdict::New;
                 let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "a message of the same id is being taken in");
@@ -135,7 +137,7 @@ impl Subject {
                 };
                 // Another source of ours may have taken it in since we looked.
                 if verdict == Verdict::Mine
-                    && let Some(job) = self.known(&delivery.key).await?
+                    && let Some((job, _)) = self.known(&delivery.key).await?
                 {
                     return Ok(self.join(job.id, delivery.sign).await?);
                 }
@@ -176,7 +178,12 @@ impl Subject {
     }
 
     /// Claims the job of a delivery, for which the ledger has `known`; `id`: of the job that a new message becomes.
-    async fn claim(&self, id: Uuid, delivery: &Delivery, known: Option<&Job>) -> Result<Claimed, NotTaken> {
+    async fn claim(
+        &self,
+        id: Uuid,
+        delivery: &Delivery,
+        known: Option<&(Job, Vec<Piece>)>,
+    ) -> Result<Claimed, NotTaken> {
         let Delivery { sign, place, contents, .. } = delivery;
         let message_id = contents.said.message_id.as_deref();
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
@@ -212,9 +219,8 @@ impl Subject {
         let Delivery { sign, place, key, contents, .. } = delivery;
         let (mut job, refusal) = self.job(id, sign.sequence, contents, watching).await?;
         job.ticket = Some(ticket);
-        // Whoever had it before may have paid.
-        job.unsure = refusal.is_none() && may_be_forgotten;
-        let policy = self.policy;
+        // A daemon that had it before may have paid.
+        job.maybe_paid = refusal.is_none() && may_be_forgotten;
         self.held.hold(job.id, sign);
         let taken = self
             .ledger
@@ -227,7 +233,7 @@ impl Subject {
                             recording: Box::new(job.recording.clone()),
                             fault: fault.clone(),
                         };
-                        jobs::advance(connection, job.id, fact, &policy, Timestamp::now())?;
+                        jobs::advance(connection, job.id, fact, Timestamp::now())?;
                     }
                     Ok(taken)
                 }
@@ -238,7 +244,7 @@ impl Subject {
                 job.sequence = 1;
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
                 self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-                self.ledger.tell(job.id, Some(Duty::Prepare));
+                self.ledger.tell(job.id, Now::Owes(Duty::Prepare));
                 self.ledger.wake(Duty::Publish);
                 Ok(())
             }
@@ -259,12 +265,14 @@ impl Subject {
     }
 
     /// The job of a message that was here before.
-    async fn known(&self, key: &str) -> Result<Option<Job>, LedgerError> {
+    async fn known(&self, key: &str) -> Result<Option<(Job, Vec<Piece>)>, LedgerError> {
         let key = key.to_owned();
-        let job = self.ledger.read(move |connection| {
-            Ok(intake::find(connection, &key)?.map(|id| jobs::find(connection, id)).transpose()?.flatten())
-        });
-        job.await
+        let read = move |connection: &_| {
+            let Some(id) = intake::find(connection, &key)? else { return Ok(None) };
+            let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
+            Ok(Some((job, pieces::of_job(connection, id)?)))
+        };
+        self.ledger.read(read).await
     }
 
     /// A message of a job that is known: waits with it, or is acknowledged if it is over.
@@ -273,11 +281,7 @@ impl Subject {
         self.held.hold(job, sign);
         match self.ledger.find(job).await? {
             Some(known) if is_settled(&known) => self.settle(job, false).await,
-            Some(known) => {
-                if let State::Submitted { .. } = known.state {
-                    self.held.mark(job, true);
-                }
-            }
+            Some(_) => self.held.look_at(job, &self.ledger).await,
             // Another daemon's meanwhile, whose end the message has to wait for; or forgotten for its age: then the next delivery says so.
             None => drop(self.held.release(job)),
         }

@@ -36,7 +36,7 @@ pub use self::unacked::Slots;
 use crate::broker::ServerRefusals;
 use crate::config::{AllowList, Nats, NatsSource};
 use crate::job::ledger::{Ledger, LedgerError};
-use crate::job::machine::Policy;
+use crate::job::piece_machine::Policy;
 use crate::job::spool as job_spool;
 use crate::share::{Claims, Fence};
 use crate::telemetry::metrics::Metrics;

@@ -6,9 +6,10 @@ use tracing::{info, warn};
 
 use super::Subject;
 use super::unacked::Sign;
-use crate::job::ledger::{LedgerError, intake, jobs};
-use crate::job::machine::Fact;
-use crate::job::{Duty, Job, State, spool};
+use crate::job::job_machine::Fact;
+use crate::job::ledger::{LedgerError, Now, intake, jobs};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
 use crate::share::go_on;
 
@@ -22,8 +23,9 @@ impl Subject {
         refusal: Option<Fault>,
         sign: Sign,
     ) -> Result<(), LedgerError> {
-        let job = claim.resume(job);
-        let told = match self.fence.clone().step_in(job.clone()).await {
+        let (job, pieces) = claim.resume(job);
+        let failures = pieces.iter().map(|piece| piece.failures).sum();
+        let told = match self.fence.clone().step_in(job.clone(), failures).await {
             Ok(told) => told,
             Err(reason) => {
                 warn!(job = %job.id, reason, "the job cannot be gone on with now; it is looked at again at the next delivery");
@@ -33,8 +35,8 @@ impl Subject {
         };
         if told.over {
             info!(job = %job.id, "its last event is stored already");
-            let over = Job { state: State::Settled { failed: false }, ..job };
-            if let Err(unconfirmed) = self.claims.write(&over).await {
+            let over = Job { stage: Stage::Settled { failed: false }, ..job };
+            if let Err(unconfirmed) = self.claims.write(&over, &[]).await {
                 warn!(job = %over.id, %unconfirmed, "other daemons do not know that this job is over");
             }
             self.held.hold(over.id, sign);
@@ -42,28 +44,28 @@ impl Subject {
             return Ok(());
         }
         let stream_seq = told.stream_seq;
-        let job = go_on(job, told, claim.plan());
-        info!(job = %job.id, source = job.source, sequence = job.sequence, duty = job.state.duty().as_str(), "taken over");
-        let (id, policy) = (job.id, self.policy);
+        let (job, pieces) = go_on(job, pieces, told, &self.policy.prices);
+        info!(job = %job.id, source = job.source, sequence = job.sequence, stage = job.stage.as_str(), "taken over");
+        let (id, policy) = (job.id, self.policy.clone());
         let adopted = self.ledger.write(move |connection| {
             let now = Timestamp::now();
-            jobs::adopt(connection, &job, stream_seq)?;
+            jobs::adopt(connection, &job, &pieces, stream_seq)?;
             intake::remember(connection, &key, job.id)?;
-            let fact = match (&job.state, &refusal) {
-                (State::Submitting { .. }, _) => Some(Fact::Restarted),
-                (State::Accepted, Some(fault)) => {
-                    Some(Fact::Unusable { recording: Box::new(job.recording.clone()), fault: fault.clone() })
-                }
-                _ => None,
-            };
-            fact.map(|fact| jobs::advance(connection, job.id, fact, &policy, now)).transpose()?;
+            if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
+                let recording = Box::new(job.recording.clone());
+                jobs::advance(connection, job.id, Fact::Unusable { recording, fault: fault.clone() }, now)?;
+            }
+            for piece in pieces.iter().filter(|piece| piece.state == PieceState::Sending) {
+                let id = PieceId { job: job.id, number: piece.number };
+                jobs::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
+            }
             jobs::find(connection, job.id)
         });
-        let duty = adopted.await?.map_or(Duty::Nothing, |job| job.state.duty());
-        info!(job = %id, duty = duty.as_str(), "goes on here");
+        let stage = adopted.await?.map(|job| job.stage);
+        info!(job = %id, stage = stage.as_ref().map(Stage::as_str), "goes on here");
         self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-        self.ledger.tell(id, Some(duty));
-        self.ledger.wake(Duty::Publish);
+        self.ledger.tell(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
+        self.ledger.wake_all();
         // After the row is there: the feed says of jobs that the ledger has let go of, and this id may be one.
         self.join(id, sign).await
     }

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::job::Duty;
-use crate::job::ledger::{Change, Ledger};
+use crate::job::ledger::{Change, Ledger, Now, jobs, pieces};
+use crate::job::{Duty, Piece};
 use crate::share::Claims;
 
 /// Looks side by side after a silence.
@@ -91,24 +91,33 @@ impl Held {
         let mut changes = ledger.changes();
         loop {
             let jobs = match changes.recv().await {
-                Ok(Change { job, duty: Some(duty) }) => {
-                    self.mark(job, duty == Duty::Follow);
+                Ok(Change { job, now: Now::Owes(duty) }) => {
+                    self.mark(job, duty == Duty::Await);
                     continue;
                 }
-                Ok(Change { job, duty: None }) => vec![job],
+                Ok(Change { now: Now::Waits, .. }) => continue,
+                Ok(Change { job, now: Now::Forgotten }) => vec![job],
                 Err(RecvError::Lagged(_)) => self.lock().keys().copied().collect(),
                 Err(RecvError::Closed) => return,
             };
             for job in jobs {
-                match ledger.find(job).await {
-                    Ok(Some(found)) => self.mark(job, found.state.duty() == Duty::Follow),
-                    // Without an answer to the server.
-                    Ok(None) => drop(self.release(job)),
-                    Err(error) => {
-                        debug!(%job, %error, "the ledger does not tell whether the job is still here")
-                    }
-                }
+                self.look_at(job, &ledger).await;
             }
+        }
+    }
+
+    /// Looks into the ledger for where a job stands: at the service, here, or with another daemon.
+    pub(super) async fn look_at(&self, job: Uuid, ledger: &Ledger) {
+        let read = move |connection: &_| {
+            let is_here = jobs::find(connection, job)?.is_some();
+            let awaits = |piece: &Piece| piece.state.duty() == Some(Duty::Await);
+            Ok((is_here, is_here && pieces::of_job(connection, job)?.iter().any(awaits)))
+        };
+        match ledger.read(read).await {
+            Ok((true, is_task)) => self.mark(job, is_task),
+            // Without an answer to the server: the message is the other daemon's to acknowledge.
+            Ok((false, _)) => drop(self.release(job)),
+            Err(error) => debug!(%job, %error, "the ledger does not tell whether the job is still here"),
         }
     }
 

@@ -59,7 +59,7 @@ pub(super) fn ledger(state: &Path) -> LedgerRecord {
     let connection = Connection::open_with_flags(state.join("ledger.sqlite3"), flags).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
     let jobs = connection
-        .prepare("SELECT id, duty, body FROM job")
+        .prepare("SELECT id, coalesce(duty, (SELECT duty FROM piece WHERE job = job.id AND duty IS NOT NULL), 'nothing'), about FROM job")
         .unwrap()
         .query_map([], |row| {
             let (job, body): (Uuid, String) = (row.get(0)?, row.get(2)?);

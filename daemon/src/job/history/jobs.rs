@@ -1,0 +1,194 @@
+//! A job whose pieces do what pieces do, in any order.
+
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Body, Engine, Kind, Recording, TranscriptFinal, Usage};
+use jiff::{Timestamp, ToSpan};
+use serde_json::Map;
+use uuid::Uuid;
+
+use super::dice::Dice;
+use super::fault;
+use crate::job::job_machine::{self, Fact, Pieces, Recognized, Totals};
+use crate::job::piece_machine::Told;
+use crate::job::{Delivery, Duty, Job, Origin, Plan, Span, Stage};
+
+/// A piece, as the job hears of it.
+#[derive(Clone, Copy, PartialEq)]
+enum Life {
+    Open,
+    Heard,
+    Failed,
+}
+
+pub(super) struct World {
+    dice: Dice,
+    job: Job,
+    pieces: Vec<Life>,
+    totals: Totals,
+    events: Vec<Body>,
+    now: Timestamp,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        let mut dice = Dice(seed);
+        let mut job =
+            Job::new(Uuid::nil(), "calls", "default", Origin::Nothing, Recording::default(), Map::new());
+        job.owes_source = dice.one_in(2);
+        job.maybe_paid = dice.one_in(8);
+        let (events, now) = (vec![job_machine::accepted(&job)], job.accepted_at);
+        World { dice, job, pieces: Vec::new(), totals: Totals::default(), events, now }
+    }
+
+    pub(super) fn run(mut self) {
+        for _ in 0..2_000 {
+            self.stray();
+            match self.job.stage.duty() {
+                Some(Duty::Prepare) => self.prepare(),
+                Some(Duty::Pipe) => self.pipe(),
+                Some(Duty::Publish) => self.commit(Fact::Stored),
+                Some(Duty::Settle) => self.commit(Fact::Settled { missed: false }),
+                Some(duty) => panic!("{duty:?} is not owed to a job"),
+                None if self.job.stage == Stage::Recognizing => self.piece(),
+                None => return self.check(),
+            }
+        }
+        panic!("the job does not end: {:?}", self.job.stage);
+    }
+
+    /// One transaction: the stage and its events, or neither. A kill before it leaves all as it was.
+    fn commit(&mut self, fact: Fact) {
+        if self.dice.one_in(9) {
+            return;
+        }
+        self.now += 1.second();
+        let step = job_machine::advance(&self.job, fact, self.totals, self.now);
+        assert!(step.due >= self.now, "a duty in the past");
+        match step.pieces {
+            Pieces::Stay => {}
+            Pieces::Gone => self.pieces.clear(),
+            Pieces::Made(made) => {
+                let inherited = made.iter().filter(|piece| piece.may_have_cost()).count();
+                assert_eq!(inherited, usize::from(self.job.maybe_paid), "what may be paid is an attempt");
+                self.pieces = vec![Life::Open; made.len()];
+            }
+        }
+        self.job = step.job;
+        self.job.sequence += step.events.len() as u64;
+        self.events.extend(step.events);
+    }
+
+    /// A fact that comes too late, or twice, changes nothing.
+    fn stray(&mut self) {
+        let late = match (&self.job.stage, self.dice.roll(3)) {
+            (Stage::Accepted | Stage::Recognizing | Stage::Heard, 0) => Fact::Stored,
+            (Stage::Ended { .. } | Stage::Settled { .. }, 1) => Fact::Missing { fault: fault(Blame::Audio) },
+            (Stage::Heard | Stage::Ended { .. }, 2) => Fact::Replanned,
+            _ => return,
+        };
+        let step = job_machine::advance(&self.job, late, self.totals, self.now);
+        assert_eq!((&step.job, step.events.len()), (&self.job, 0), "a stray fact changed the job");
+    }
+
+    fn prepare(&mut self) {
+        if self.dice.one_in(12) {
+            return self.commit(Fact::Missing { fault: fault(Blame::Audio) });
+        }
+        let recording = Box::new(Recording { duration_ms: Some(7_400), ..Recording::default() });
+        if self.dice.one_in(12) {
+            return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
+        }
+        let (model, reason) = ("model".to_owned(), "dice".to_owned());
+        let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
+        let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
+        self.commit(Fact::Prepared { recording, plan, spans });
+    }
+
+    /// Any of the pieces goes on.
+    fn piece(&mut self) {
+        if self.dice.one_in(30) && self.pieces.iter().all(|life| *life == Life::Open) && !self.job.submitted {
+            return self.commit(Fact::Replanned);
+        }
+        let open: Vec<usize> = (0..self.pieces.len()).filter(|at| self.pieces[*at] == Life::Open).collect();
+        let at = open[self.dice.roll(open.len() as u64) as usize];
+        let mut told = Vec::new();
+        let (pieces, totals) = (self.pieces.clone(), self.totals);
+        match self.dice.roll(6) {
+            0 => {
+                self.totals.failures += 1;
+                let (fault, retry_in) = (fault(Blame::Service), Duration::from_secs(1));
+                told.push(Told::Retrying { attempt: 1, fault, retry_in });
+            }
+            1 => told.push(Told::Submitted { handle: None }),
+            2 => self.pieces[at] = Life::Failed,
+            3 => self.totals.possible_duplicate_charge = true,
+            _ => {
+                self.totals.billed_seconds += 7;
+                self.totals.cost_micro += 245;
+                self.pieces[at] = Life::Heard;
+            }
+        }
+        let count = |wanted: Life| self.pieces.iter().filter(|life| **life == wanted).count() as u32;
+        let failed = (count(Life::Failed) > 0).then(|| fault(Blame::Service));
+        let left = Recognized {
+            open: count(Life::Open),
+            heard: count(Life::Heard),
+            pieces: self.pieces.len() as u32,
+            fault: failed,
+        };
+        let sequence = self.now;
+        let fact = Fact::Piece { number: at as u32 + 1, found: true, told, revision: 3, left };
+        self.commit(fact);
+        if self.now == sequence {
+            // Killed before the transaction: the piece is as it was, too.
+            (self.pieces, self.totals) = (pieces, totals);
+        }
+    }
+
+    fn pipe(&mut self) {
+        if self.dice.one_in(6) {
+            let (told, fault) = (1 + self.dice.roll(2) as u32, fault(Blame::Plugin));
+            return self.commit(Fact::Held { told, fault, retry_in: Duration::ZERO });
+        }
+        let event = TranscriptFinal {
+            engine: Engine::Flash,
+            model: "model".into(),
+            text: String::new(),
+            language: None,
+            emotion: None,
+            truncated: false,
+            segments: Some(Vec::new()),
+            segments_object: None,
+            usage: Usage { seconds: 7 },
+        };
+        self.commit(Fact::Piped { event: Box::new(event), emitted: Vec::new() });
+    }
+
+    fn check(&self) {
+        let kinds: Vec<Kind> = self.events.iter().map(Body::kind).collect();
+        assert_eq!(kinds.first(), Some(&Kind::JobAccepted));
+        assert_eq!(kinds.iter().filter(|kind| kind.is_last()).count(), 1, "one last event: {kinds:?}");
+        assert!(kinds.last().is_some_and(Kind::is_last), "nothing after the last event: {kinds:?}");
+        assert_eq!(self.job.sequence + 1, self.events.len() as u64, "sequences without a gap");
+        let finals = kinds.iter().filter(|kind| **kind == Kind::TranscriptFinal).count();
+        let submitted = kinds.iter().filter(|kind| **kind == Kind::JobSubmitted).count();
+        assert!(self.pieces.len() < 2 || submitted < 2, "several pieces are submitted once: {kinds:?}");
+        let bill = match self.events.last() {
+            Some(Body::JobCompleted(event)) => {
+                assert!(self.pieces.contains(&Life::Heard));
+                &event.bill
+            }
+            Some(Body::JobFailed(event)) => {
+                assert!(!self.pieces.contains(&Life::Heard), "a piece that fails costs only itself");
+                assert!(event.error.attempts.is_some_and(|attempts| attempts > 0));
+                &event.bill
+            }
+            other => panic!("{other:?} is no last event"),
+        };
+        assert_eq!(finals, usize::from(kinds.last() == Some(&Kind::JobCompleted)));
+        assert_eq!(bill.billed_seconds, self.totals.billed_seconds);
+        assert_eq!(bill.cost_usd, self.totals.cost_micro as f64 / 1e6);
+        assert_eq!(bill.possible_duplicate_charge, self.totals.possible_duplicate_charge);
+    }
+}

@@ -1,0 +1,334 @@
+//! A piece between a service and a daemon that is killed at any moment.
+
+use std::time::Duration;
+
+use hark_sdk::event::Blame;
+use jiff::{Timestamp, ToSpan};
+use uuid::Uuid;
+
+use super::dice::Dice;
+use super::fault;
+use crate::job::piece_machine::{self, Listing, PieceFact, Policy};
+use crate::job::{Attempt, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
+
+/// What every recognition is billed.
+const SECONDS: u64 = 7;
+
+const DAEMON: Uuid = Uuid::from_u128(1);
+
+/// What is true of an attempt, whatever the daemon knows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Truth {
+    /// The service charged it.
+    charged: bool,
+    /// The daemon was told, by the one who knows, that it costs nothing.
+    cleared: bool,
+}
+
+/// The daemon's disk, and what the service knows: the reference that the piece is held against.
+pub(super) struct World {
+    dice: Dice,
+    piece: Piece,
+    policy: Policy,
+    now: Timestamp,
+    /// What is true of each attempt that was made.
+    truths: Vec<Truth>,
+    /// Markers and handles of tasks that the service took.
+    tasks: Vec<(Option<String>, String)>,
+    /// Seconds that the service told.
+    told_seconds: u64,
+    list_tells: bool,
+    /// Attempts that were refused in public and handed on in secret.
+    forwarded: usize,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        let mut dice = Dice(seed);
+        let recognizer = if dice.one_in(2) { "flash" } else { "filetrans" };
+        let mut piece = Piece::new(1, Span::whole(None), recognizer, "model");
+        let mut truths = Vec::new();
+        if dice.one_in(8) {
+            // A job that another daemon may have paid for.
+            piece.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), Timestamp::UNIX_EPOCH));
+            truths.push(Truth { charged: dice.one_in(2), cleared: false });
+        }
+        let prices = Prices::new([("model".to_owned(), 35_000)].into(), 0);
+        let policy = Policy { ambiguous_retries: dice.roll(3) as u32, prices, daemon: DAEMON };
+        let list_tells = !dice.one_in(4);
+        World {
+            dice,
+            piece,
+            policy,
+            now: Timestamp::UNIX_EPOCH,
+            truths,
+            tasks: Vec::new(),
+            told_seconds: 0,
+            list_tells,
+            forwarded: 0,
+        }
+    }
+
+    /// Runs to the end; a piece that never ends is the first thing that can be wrong.
+    pub(super) fn run(mut self) {
+        for _ in 0..2_000 {
+            self.stray();
+            if self.dice.one_in(9) {
+                self.crash();
+            }
+            match self.piece.state.duty() {
+                Some(Duty::Send) => self.send(),
+                Some(Duty::Resolve) => self.resolve(),
+                Some(Duty::Await) => self.wait(),
+                Some(duty) => panic!("{duty:?} is not owed to a piece"),
+                None => return self.check(),
+            }
+        }
+        panic!("the piece does not end: {:?}", self.piece.state);
+    }
+
+    fn commit(&mut self, fact: PieceFact) {
+        self.now += 1.second();
+        let step = piece_machine::advance(&self.piece, fact, &self.policy, self.now);
+        assert!(step.due >= self.now, "a duty in the past");
+        self.piece = step.piece;
+    }
+
+    /// The daemon ends and starts: a request that was under way has no sender any more.
+    fn crash(&mut self) -> bool {
+        self.commit(PieceFact::Restarted);
+        true
+    }
+
+    fn crashed(&mut self) -> bool {
+        self.dice.one_in(9) && self.crash()
+    }
+
+    /// A fact that comes too late, or twice, changes nothing.
+    fn stray(&mut self) {
+        let before = self.piece.clone();
+        let late = match (&self.piece.state, self.dice.roll(3)) {
+            (PieceState::Queued | PieceState::Resolving { .. }, 0) => {
+                PieceFact::Heard { transcript: Transcript::default() }
+            }
+            (PieceState::Heard | PieceState::Failed { .. }, 1) => PieceFact::Restarted,
+            (PieceState::Awaiting { .. } | PieceState::Queued, 2) => PieceFact::Listed(Listing::Absent),
+            _ => return,
+        };
+        self.commit(late);
+        assert_eq!(self.piece, before, "a stray fact changed the piece");
+    }
+
+    fn send(&mut self) {
+        if self.dice.one_in(12) {
+            // The upload is refused; nothing that costs has left.
+            return self
+                .commit(PieceFact::Failed(Failure::before_sending(fault(Blame::Service), again(true))));
+        }
+        let marker = (self.piece.recognizer == "filetrans" && !self.dice.one_in(3))
+            .then(|| format!("object-{}", self.truths.len()));
+        self.commit(PieceFact::Sending { marker: marker.clone() });
+        self.truths.push(Truth::default());
+        if self.crashed() {
+            return;
+        }
+        if self.dice.one_in(12) {
+            self.clear();
+            return self.commit(PieceFact::Unsent);
+        }
+        match self.dice.roll(10) {
+            0 => return self.refuse(Fate::NotSent, again(false)),
+            1 => return self.refuse(Fate::Refused, again(true)),
+            2 => {
+                let held = Next::Held { wait: Duration::from_secs(2), announce: true };
+                return self.refuse(Fate::Refused, held);
+            }
+            3 if self.dice.one_in(3) => return self.refuse(Fate::Refused, Next::Never),
+            // A gateway that did not hand it on, and does not say so.
+            4 if self.dice.one_in(3) => return self.fail(Fate::MaybeForwarded, again(true), 0),
+            _ => {}
+        }
+        // The service has taken it. From here on, forgetting costs.
+        self.truth().charged = true;
+        let handle = format!("task-{}", self.tasks.len());
+        if self.piece.recognizer == "filetrans" {
+            self.tasks.push((marker.clone(), handle.clone()));
+        }
+        if self.crashed() {
+            return;
+        }
+        if self.dice.one_in(6) {
+            return self.fail(Fate::Open, again(true), 0);
+        }
+        if self.dice.one_in(12) {
+            self.forwarded += 1;
+            return self.fail(Fate::MaybeForwarded, again(true), 0);
+        }
+        match self.piece.recognizer.as_str() {
+            "flash" => self.stream(),
+            _ => self.commit(PieceFact::Taken { handle: Some(handle) }),
+        }
+    }
+
+    /// The answer has begun.
+    fn stream(&mut self) {
+        if !self.dice.one_in(3) {
+            self.commit(PieceFact::Taken { handle: None });
+        }
+        if self.crashed() {
+            return;
+        }
+        match self.dice.roll(12) {
+            // An error in its middle, after it has told its bill.
+            0 => self.fail(Fate::Taken, again(true), SECONDS),
+            1 => self.fail(Fate::Taken, Next::Never, SECONDS),
+            // The answer breaks off.
+            2 => self.fail(Fate::Open, again(true), 0),
+            _ => self.heard(),
+        }
+    }
+
+    fn resolve(&mut self) {
+        let marker = self.piece.last_attempt().and_then(|attempt| attempt.marker.clone());
+        let found = self.tasks.iter().find(|(known, _)| known.is_some() && *known == marker);
+        let listing = match found {
+            _ if !self.list_tells => Listing::CannotTell,
+            _ if self.dice.one_in(4) => Listing::Undecided,
+            Some((_, handle)) => Listing::Found { handle: handle.clone() },
+            None => Listing::Absent,
+        };
+        let is_absent = listing == Listing::Absent;
+        self.commit(PieceFact::Listed(listing));
+        if is_absent && !matches!(self.piece.state, PieceState::Resolving { .. }) {
+            self.clear();
+        }
+    }
+
+    fn wait(&mut self) {
+        while self.dice.one_in(5) {
+            self.warn();
+        }
+        match self.dice.roll(8) {
+            // The task failed, and costs nothing.
+            0 => {
+                self.truth().charged = false;
+                self.refuse(Fate::Refused, again(true));
+            }
+            // Its result is lost.
+            1 => self.fail(Fate::Open, again(true), 0),
+            2 if self.dice.one_in(3) => self.fail(Fate::Taken, again(true), SECONDS),
+            _ => self.heard(),
+        }
+    }
+
+    /// A warning stands in the events once, however often it is told, and changes nothing of what was paid.
+    fn warn(&mut self) {
+        let PieceState::Awaiting { warned } = self.piece.state else { panic!("warns of a result") };
+        let warnings = self.dice.roll(5) as u32;
+        let before = (self.piece.attempts.clone(), self.piece.failures);
+        let (fault, retry_in) = (fault(Blame::Service), Duration::from_secs(30));
+        let fact = PieceFact::Expiring { warnings, fault: fault.clone(), retry_in };
+        let told = piece_machine::advance(&self.piece, fact.clone(), &self.policy, self.now).told.len();
+        assert_eq!(told, usize::from(warnings > warned));
+        self.commit(fact);
+        self.commit(PieceFact::Hindered { fault, retry_in });
+        assert_eq!(self.piece.state.duty(), Some(Duty::Await));
+        assert_eq!((self.piece.attempts.clone(), self.piece.failures), before);
+    }
+
+    fn heard(&mut self) {
+        self.told_seconds += SECONDS;
+        let transcript = Transcript { billed_seconds: SECONDS, ..Transcript::default() };
+        self.commit(PieceFact::Heard { transcript });
+    }
+
+    /// The service says that it did nothing, or the daemon knows that nothing left.
+    fn refuse(&mut self, fate: Fate, next: Next) {
+        self.clear();
+        self.fail(fate, next, 0);
+    }
+
+    fn fail(&mut self, fate: Fate, next: Next, seconds: u64) {
+        self.told_seconds += seconds;
+        let failure = Failure { fault: fault(Blame::Service), fate, next, seconds, raw: None };
+        self.commit(PieceFact::Failed(failure));
+    }
+
+    fn truth(&mut self) -> &mut Truth {
+        self.truths.last_mut().expect("an attempt was made")
+    }
+
+    fn clear(&mut self) {
+        self.truth().cleared = true;
+    }
+
+    fn check(&self) {
+        let charged = self.truths.iter().filter(|truth| truth.charged).count();
+        let doubtful = self.truths.iter().filter(|truth| !truth.cleared).count();
+        let may_have_cost = self.piece.attempts.iter().filter(|attempt| attempt.fate.may_have_cost()).count();
+        assert_eq!(may_have_cost, doubtful, "what may have cost is known: {:?}", self.piece.attempts);
+        assert!(charged <= doubtful, "an attempt that was charged is never cleared");
+        assert_eq!(self.piece.may_be_charged_twice(), doubtful > 1);
+        let open = self.piece.attempts.iter().filter(|attempt| attempt.fate == Fate::Open).count();
+        assert_eq!(open, 0, "the fate of every attempt is decided at the end");
+        let budget = 1 + self.policy.ambiguous_retries as usize;
+        let inherited = self.piece.attempts.iter().filter(|attempt| attempt.daemon != DAEMON).count();
+        let lost = self.piece.attempts.iter().filter(|attempt| attempt.fate.is_lost()).count();
+        assert!(lost <= budget + inherited, "{lost} attempts may have been paid for in vain or heard");
+        assert!(charged <= budget + self.forwarded + inherited, "{charged} charges");
+        let seconds: u64 = self.piece.attempts.iter().map(|attempt| attempt.seconds).sum();
+        assert_eq!(seconds, self.told_seconds, "seconds told = seconds counted");
+        let cost: u64 = self.piece.attempts.iter().map(|attempt| attempt.cost_micro).sum();
+        assert_eq!(cost, seconds / SECONDS * 245);
+        assert_eq!(self.piece.state == PieceState::Heard, self.piece.heard.is_some());
+    }
+}
+
+/// Another attempt after a second; `counts` against the budget of refusals.
+fn again(counts: bool) -> Next {
+    Next::After { wait: Duration::from_secs(1), counts }
+}
+
+#[test]
+fn a_submit_that_never_arrives_is_tried_ever_more_seldom_and_then_given_up() {
+    let policy = Policy { ambiguous_retries: 1, prices: Prices::default(), daemon: DAEMON };
+    let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
+    let mut now = Timestamp::UNIX_EPOCH;
+    let mut waits = Vec::new();
+    while piece.state == PieceState::Queued {
+        let lost =
+            Failure { fate: Fate::Open, ..Failure::before_sending(fault(Blame::Service), again(true)) };
+        for fact in [
+            PieceFact::Sending { marker: Some("object".into()) },
+            PieceFact::Failed(lost),
+            PieceFact::Listed(Listing::Absent),
+            PieceFact::Listed(Listing::Absent),
+        ] {
+            let step = piece_machine::advance(&piece, fact, &policy, now);
+            (piece, now) = (step.piece, now.max(step.due));
+            waits.push(step.due);
+        }
+    }
+    assert!(matches!(piece.state, PieceState::Failed { .. }), "{:?}", piece.state);
+    assert_eq!((piece.failures, piece.may_have_cost()), (18, false));
+    let longest = waits.windows(2).map(|pair| pair[1].duration_since(pair[0])).max().unwrap();
+    assert_eq!(longest.as_secs(), 300, "the last waits are long");
+}
+
+#[test]
+fn another_daemons_open_attempt_is_never_proved_absent() {
+    let policy = Policy { ambiguous_retries: 1, prices: Prices::default(), daemon: DAEMON };
+    let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
+    let other = Uuid::from_u128(2);
+    piece.attempts.push(Attempt::open(1, other, Timestamp::UNIX_EPOCH, Some("object".into())));
+    piece.state = PieceState::Sending;
+    for fact in [PieceFact::Restarted, PieceFact::Listed(Listing::Absent), PieceFact::Listed(Listing::Absent)]
+    {
+        piece = piece_machine::advance(&piece, fact, &policy, Timestamp::UNIX_EPOCH).piece;
+    }
+    assert_eq!(piece.attempts[0].fate, Fate::Unknown, "its owner may wake up and send it");
+    assert_eq!(piece.state, PieceState::Queued);
+    let sending = PieceFact::Sending { marker: Some("another".into()) };
+    let next = piece_machine::advance(&piece, sending, &policy, Timestamp::UNIX_EPOCH).piece;
+    assert!(next.may_be_charged_twice());
+}

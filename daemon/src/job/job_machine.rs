@@ -1,0 +1,234 @@
+//! The job machine: a pure function from (job, fact) to (job, events). No clock, no socket, no disk.
+//!
+//! What happens to the pieces is the piece machine's; this one turns what they tell into events, and ends the job's recognizing when the
+//! last of them has ended. A fact that does not fit the stage changes nothing: a reporter may report twice.
+
+use std::time::Duration;
+
+use hark_sdk::event::{
+    Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording,
+    TranscriptFinal,
+};
+use jiff::Timestamp;
+
+use uuid::Uuid;
+
+use super::piece_machine::Told;
+use super::{Attempt, Job, Piece, Plan, Span, Stage, annotate};
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The recording was probed and has a plan, and `spans` of it are one piece each.
+    Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
+    /// The input is no recording that can be recognized. What was learned of it stands in `recording`.
+    Unusable { recording: Box<Recording>, fault: Fault },
+    /// The recording is not where it was; it may have been moved, and the source may not have noticed yet.
+    Missing { fault: Fault },
+    /// The config has another plan by now, and no attempt may have cost anything: the job is planned anew.
+    Replanned,
+    /// Something happened to a piece. `found`: its recording was opened; `revision` of its last partial; `left`: what is known of all
+    /// pieces now.
+    Piece { number: u32, found: bool, told: Vec<Told>, revision: u64, left: Recognized },
+    /// A plugin has to look at the transcript and cannot; `told` as [`Job::hold_told`].
+    Held { told: u32, fault: Fault, retry_in: Duration },
+    /// The plugins have had their say.
+    Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
+    /// JetStream has the last event.
+    Stored,
+    /// The source knows. `missed`: the file was not there to be put away.
+    Settled { missed: bool },
+}
+
+/// What the pieces of a job have come to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recognized {
+    /// Pieces that have not ended.
+    pub open: u32,
+    /// Pieces that are heard.
+    pub heard: u32,
+    /// All pieces.
+    pub pieces: u32,
+    /// Why the last piece that failed for good did so.
+    pub fault: Option<Fault>,
+}
+
+/// What the attempts of all pieces have come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Tries that failed.
+    pub failures: u32,
+    /// Seconds that were billed.
+    pub billed_seconds: u64,
+    /// Their price in millionths of a dollar.
+    pub cost_micro: u64,
+    /// A piece has more than one attempt that may have cost something.
+    pub possible_duplicate_charge: bool,
+}
+
+/// What follows from a fact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The job as it is now.
+    pub job: Job,
+    /// To be stored, in this order.
+    pub events: Vec<Body>,
+    /// When the next duty may start.
+    pub due: Timestamp,
+    /// What becomes of the job's pieces.
+    pub pieces: Pieces,
+}
+
+/// What a step does to the pieces of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pieces {
+    /// They stay as they are.
+    Stay,
+    /// These are made.
+    Made(Vec<Piece>),
+    /// All of them go: the job is planned anew.
+    Gone,
+}
+
+/// A file that was renamed is found under its new name by then: a hint of the filesystem takes a fraction of a second, and where there
+/// are none, this is half of a rescan.
+pub const TIME_TO_FIND: Duration = Duration::from_secs(5);
+
+/// The first event of a job.
+pub fn accepted(job: &Job) -> Body {
+    Body::JobAccepted(JobAccepted { route: job.route.clone() })
+}
+
+/// What becomes of a job when `fact` happens at `now`; `totals` over its attempts, the fact's included.
+pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
+    let mut step = Step { job: job.clone(), events: Vec::new(), due: now, pieces: Pieces::Stay };
+    match (job.stage.clone(), fact) {
+        (Stage::Accepted, Fact::Prepared { recording, plan, spans }) => {
+            step.job.missing = false;
+            step.job.recording = *recording;
+            step.job.pieces = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+            step.pieces = Pieces::Made(pieces(job, &plan, spans, now));
+            step.job.plan = Some(plan);
+            step.job.stage = Stage::Recognizing;
+        }
+        (Stage::Accepted, Fact::Unusable { recording, fault }) => {
+            step.job.recording = *recording;
+            step.fail(fault, totals, now);
+        }
+        (Stage::Accepted, Fact::Missing { fault }) => {
+            if std::mem::replace(&mut step.job.missing, true) {
+                step.fail(fault, totals, now);
+            } else {
+                step.due = now + TIME_TO_FIND;
+            }
+        }
+        (Stage::Recognizing, Fact::Missing { .. }) => step.job.missing = true,
+        (Stage::Recognizing, Fact::Replanned) => {
+            step.job.plan = None;
+            step.job.stage = Stage::Accepted;
+            step.pieces = Pieces::Gone;
+        }
+        (Stage::Recognizing, Fact::Piece { number, found, told, revision, left }) => {
+            step.job.missing &= !found;
+            step.job.revision = step.job.revision.max(revision);
+            step.tell(number, told, left.pieces, totals);
+            if left.open == 0 {
+                match left.fault {
+                    Some(fault) if left.heard == 0 => step.fail(fault, totals, now),
+                    _ => step.job.stage = Stage::Heard,
+                }
+            }
+        }
+        (Stage::Heard, Fact::Held { told, fault, retry_in }) if told > job.hold_told => {
+            step.job.hold_told = told;
+            step.retrying(None, totals.failures + 1, fault, retry_in);
+            step.due = now + retry_in;
+        }
+        (Stage::Heard, Fact::Piped { event, emitted }) => {
+            let stored = &job.stored;
+            // A former owner may have heard another answer: what is stored of each kind says nothing of how many there are of it now.
+            if !stored.has_final {
+                let annotations = annotate::annotations(event.segments.as_deref().unwrap_or_default());
+                step.events.extend(annotations.into_iter().skip(stored.annotations));
+                step.events.push(Body::TranscriptFinal(*event));
+            }
+            step.events.extend(stored.emissions.clone().new_ones(emitted));
+            step.events.push(Body::JobCompleted(JobCompleted { bill: step.bill(totals, now) }));
+            step.job.stage = Stage::Ended { failed: false, bad_input: false };
+        }
+        (Stage::Ended { failed, bad_input }, Fact::Stored) => {
+            step.job.missing = false;
+            step.job.stage = match job.owes_source {
+                true => Stage::Stored { failed, bad_input },
+                false => Stage::Settled { failed },
+            };
+        }
+        (Stage::Stored { failed, .. }, Fact::Settled { missed }) => {
+            step.job.missing = missed;
+            step.job.stage = Stage::Settled { failed };
+        }
+        _ => {}
+    }
+    step
+}
+
+/// One piece a span.
+fn pieces(job: &Job, plan: &Plan, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
+    let piece = |(number, span)| Piece::new(number, span, plan.engine.as_str(), &plan.model);
+    let mut pieces: Vec<Piece> = (1..).zip(spans).map(piece).collect();
+    if job.maybe_paid
+        && let Some(first) = pieces.first_mut()
+    {
+        // Which daemon sent it, and when, is lost.
+        first.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), now));
+    }
+    pieces
+}
+
+impl Step {
+    /// Turns what a piece tells into events. A job of several pieces is submitted once, with its first piece.
+    fn tell(&mut self, number: u32, told: Vec<Told>, pieces: u32, totals: Totals) {
+        let piece = (pieces > 1).then_some(number);
+        for told in told {
+            match told {
+                Told::Submitted { .. } if piece.is_some() && self.job.submitted => {}
+                Told::Submitted { handle } => {
+                    let Some(plan) = self.job.plan.clone() else { continue };
+                    self.job.submitted = true;
+                    self.events.push(Body::JobSubmitted(JobSubmitted {
+                        engine: plan.engine,
+                        model: plan.model,
+                        task_id: handle,
+                        pieces: piece.map(|_| pieces),
+                        possible_duplicate_charge: totals.possible_duplicate_charge,
+                    }));
+                }
+                Told::Retrying { attempt, fault, retry_in } => self.retrying(piece, attempt, fault, retry_in),
+            }
+        }
+    }
+
+    fn retrying(&mut self, piece: Option<u32>, attempt: u32, error: Fault, after: Duration) {
+        let retry_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.events.push(Body::JobRetrying(JobRetrying { attempt, error, retry_in_ms, piece }));
+    }
+
+    fn fail(&mut self, fault: Fault, totals: Totals, now: Timestamp) {
+        // An ending always made at least one try, if only at looking inside.
+        let error = Fault { attempts: Some(totals.failures.max(1)), ..fault };
+        let bad_input = error.blame == Blame::Audio;
+        self.events.push(Body::JobFailed(JobFailed { error, bill: self.bill(totals, now) }));
+        self.job.stage = Stage::Ended { failed: true, bad_input };
+    }
+
+    fn bill(&self, totals: Totals, now: Timestamp) -> Bill {
+        let job = &self.job;
+        Bill {
+            audio_seconds: job.recording.duration_ms.map(|ms| ms as f64 / 1000.0),
+            billed_seconds: totals.billed_seconds,
+            cost_usd: totals.cost_micro as f64 / 1e6,
+            elapsed_ms: u64::try_from(now.duration_since(job.accepted_at).as_millis()).unwrap_or(0),
+            possible_duplicate_charge: totals.possible_duplicate_charge,
+        }
+    }
+}

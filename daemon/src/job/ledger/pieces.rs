@@ -1,0 +1,276 @@
+//! Pieces and their attempts in the ledger.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::due::at_once;
+use super::{LedgerError, form};
+use crate::job::job_machine::{Recognized, Totals};
+use crate::job::{Attempt, Fate, Piece, PieceId, PieceState, SENDING};
+
+/// The service forgets a task a day after its end, and ends each within hours.
+const TASKS_KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+/// Writes a piece that is new, with its attempts.
+///
+/// # Errors
+/// When a statement fails.
+pub fn insert(
+    connection: &Connection,
+    job: Uuid,
+    source: &str,
+    piece: &Piece,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO piece (job, number, source, recognizer, state, duty, due, about, heard) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            job,
+            piece.number,
+            source,
+            piece.recognizer,
+            piece.state.as_str(),
+            piece.state.duty().map(|duty| duty.as_str()),
+            at_once(now),
+            form::to_json(piece)?,
+            piece.heard.as_ref().map(form::to_json).transpose()?
+        ])?;
+    for attempt in &piece.attempts {
+        put_attempt(connection, job, piece.number, attempt)?;
+    }
+    Ok(())
+}
+
+/// Writes what has changed of a piece since `before`.
+///
+/// # Errors
+/// When a statement fails.
+pub fn update(
+    connection: &Connection,
+    job: Uuid,
+    before: &Piece,
+    piece: &Piece,
+    due: i64,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE piece SET state = ?3, duty = ?4, due = ?5, about = ?6, heard = ?7 WHERE job = ?1 AND number = ?2",
+        )?
+        .execute(params![
+            job,
+            piece.number,
+            piece.state.as_str(),
+            piece.state.duty().map(|duty| duty.as_str()),
+            due,
+            form::to_json(piece)?,
+            piece.heard.as_ref().map(form::to_json).transpose()?
+        ])?;
+    for attempt in piece.attempts.iter().filter(|attempt| !before.attempts.contains(attempt)) {
+        put_attempt(connection, job, piece.number, attempt)?;
+    }
+    if piece.attempts.len() < before.attempts.len() {
+        let last = piece.last_attempt().map_or(0, |attempt| attempt.number);
+        connection
+            .prepare_cached("DELETE FROM attempt WHERE job = ?1 AND piece = ?2 AND number > ?3")?
+            .execute(params![job, piece.number, last])?;
+    }
+    Ok(())
+}
+
+/// A piece with its attempts.
+///
+/// # Errors
+/// When a row cannot be read; one of a newer version is [`LedgerError::Newer`].
+pub fn find(connection: &Connection, id: PieceId) -> Result<Option<Piece>, LedgerError> {
+    let row = connection
+        .prepare_cached("SELECT about, heard FROM piece WHERE job = ?1 AND number = ?2")?
+        .query_row(params![id.job, id.number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    row.map(|(about, heard)| read(connection, id.job, about, heard)).transpose()
+}
+
+/// All pieces of a job, in order, with their attempts.
+///
+/// # Errors
+/// As of [`find`].
+pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<Piece>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT about, heard FROM piece WHERE job = ?1 ORDER BY number")?;
+    let rows = statement.query_map([job], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = rows.collect::<Result<Vec<(String, Option<String>)>, _>>()?;
+    rows.into_iter().map(|(about, heard)| read(connection, job, about, heard)).collect()
+}
+
+fn read(
+    connection: &Connection,
+    job: Uuid,
+    about: String,
+    heard: Option<String>,
+) -> Result<Piece, LedgerError> {
+    let mut piece: Piece = form::from_json("piece", &about)?;
+    piece.heard = heard.as_deref().map(|heard| form::from_json("piece", heard)).transpose()?;
+    let mut statement = connection.prepare_cached(
+        "SELECT number, daemon, began, marker, handle, fate, seconds, cost_micro, raw FROM attempt \
+         WHERE job = ?1 AND piece = ?2 ORDER BY number",
+    )?;
+    piece.attempts =
+        statement.query_map(params![job, piece.number], attempt)?.collect::<Result<_, rusqlite::Error>>()?;
+    Ok(piece)
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let fate: String = row.get(5)?;
+    let fate = Fate::ALL.into_iter().find(|known| known.as_str() == fate).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            5,
+            rusqlite::types::Type::Text,
+            format!("fate {fate:?}").into(),
+        )
+    })?;
+    Ok(Attempt {
+        number: row.get(0)?,
+        daemon: row.get(1)?,
+        began: Timestamp::from_millisecond(row.get(2)?).unwrap_or(Timestamp::MIN),
+        marker: row.get(3)?,
+        handle: row.get(4)?,
+        fate,
+        seconds: row.get(6)?,
+        cost_micro: row.get(7)?,
+        raw: row.get(8)?,
+    })
+}
+
+fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO attempt \
+             (job, piece, number, daemon, began, marker, handle, fate, seconds, cost_micro, raw) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            job,
+            piece,
+            attempt.number,
+            attempt.daemon,
+            attempt.began.as_millisecond(),
+            attempt.marker,
+            attempt.handle,
+            attempt.fate.as_str(),
+            attempt.seconds,
+            attempt.cost_micro,
+            attempt.raw
+        ])?;
+    Ok(())
+}
+
+/// Puts a piece's duty off, without an event.
+///
+/// # Errors
+/// When the statement fails.
+pub fn postpone(connection: &Connection, id: PieceId, until: Timestamp) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE piece SET due = ?3 WHERE job = ?1 AND number = ?2")?
+        .execute(params![id.job, id.number, until.as_millisecond()])?;
+    Ok(())
+}
+
+/// Removes the pieces of a job and their attempts: the job is planned anew, or forgotten.
+///
+/// # Errors
+/// When a statement fails.
+pub fn remove(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM attempt WHERE job = ?1")?.execute([job])?;
+    connection.prepare_cached("DELETE FROM piece WHERE job = ?1")?.execute([job])?;
+    Ok(())
+}
+
+/// Erases what was heard and the raw answers of a job whose last event is acknowledged.
+///
+/// # Errors
+/// When a statement fails.
+pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE piece SET heard = NULL WHERE job = ?1 AND heard IS NOT NULL")?
+        .execute([job])?;
+    connection
+        .prepare_cached("UPDATE attempt SET raw = NULL WHERE job = ?1 AND raw IS NOT NULL")?
+        .execute([job])?;
+    Ok(())
+}
+
+/// What the pieces of a job have come to.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, LedgerError> {
+    let (pieces, open, heard) = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(duty IS NOT NULL), 0), coalesce(sum(state = 'heard'), 0) \
+             FROM piece WHERE job = ?1",
+        )?
+        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut recognized = Recognized { pieces, open, heard, fault: None };
+    if open == 0 && heard == 0 {
+        recognized.fault = of_job(connection, job)?.into_iter().rev().find_map(|piece| match piece.state {
+            PieceState::Failed { fault } => Some(fault),
+            _ => None,
+        });
+    }
+    Ok(recognized)
+}
+
+/// What the attempts of a job have come to.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError> {
+    let (billed_seconds, cost_micro, most_that_may_have_cost): (u64, u64, u32) = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(seconds), 0), coalesce(sum(cost_micro), 0), coalesce(max(cost), 0) FROM \
+             (SELECT sum(seconds) AS seconds, sum(cost_micro) AS cost_micro, \
+                     sum(fate IN ('open', 'maybe_forwarded', 'taken', 'unknown')) AS cost \
+              FROM attempt WHERE job = ?1 GROUP BY piece)",
+        )?
+        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let failures: Option<u32> = connection
+        .prepare_cached("SELECT sum(json_extract(about, '$.failures')) FROM piece WHERE job = ?1")?
+        .query_row([job], |row| row.get(0))?;
+    Ok(Totals {
+        failures: failures.unwrap_or(0),
+        billed_seconds,
+        cost_micro,
+        possible_duplicate_charge: most_that_may_have_cost > 1,
+    })
+}
+
+/// Pieces whose request was under way when the daemon ended.
+///
+/// # Errors
+/// When the query fails.
+pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError> {
+    let query = format!("SELECT job, number FROM piece WHERE state = '{SENDING}'");
+    let mut statement = connection.prepare(&query)?;
+    let ids = statement.query_map([], |row| Ok(PieceId { job: row.get(0)?, number: row.get(1)? }))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Tasks that the service was given for recordings of this ledger, with the time when their requests left, for as long as its list may
+/// tell of them. A search for a task that was not heard of need not look at these.
+///
+/// # Errors
+/// When the query fails.
+pub fn known_tasks(connection: &Connection) -> Result<HashMap<String, Timestamp>, LedgerError> {
+    let since = Timestamp::now().as_millisecond() - TASKS_KEPT.as_millis() as i64;
+    let mut statement = connection
+        .prepare_cached("SELECT handle, began FROM attempt WHERE handle IS NOT NULL AND began > ?1")?;
+    let rows = statement.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let tasks = rows.collect::<Result<Vec<(String, i64)>, _>>()?;
+    let time = |began| Timestamp::from_millisecond(began).unwrap_or(Timestamp::MIN);
+    Ok(tasks.into_iter().map(|(handle, began)| (handle, time(began))).collect())
+}

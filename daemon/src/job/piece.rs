@@ -1,0 +1,166 @@
+//! A piece: what one request to a recognizer carries, a span of time on some channels of a recording.
+
+use hark_sdk::event::Fault;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Attempt, Duty, Transcript};
+
+/// A piece by its job and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PieceId {
+    pub job: Uuid,
+    /// 1, 2, … in the order of time.
+    pub number: u32,
+}
+
+impl std::fmt::Display for PieceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.job, self.number)
+    }
+}
+
+/// The part of a recording that a piece carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Channels of the recording, from 0; the mixed channels are channel 0.
+    pub channels: Vec<u32>,
+    /// Milliseconds of the recording.
+    pub begin_ms: u64,
+    /// Milliseconds of the recording; `None`: to its end, which is not measured.
+    pub end_ms: Option<u64>,
+}
+
+impl Span {
+    /// The whole recording, its channels mixed.
+    pub fn whole(duration_ms: Option<u64>) -> Span {
+        Span { channels: vec![0], begin_ms: 0, end_ms: duration_ms }
+    }
+}
+
+/// What the ledger holds of a piece. Its attempts and what was heard are stored beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// 1, 2, … within its job.
+    pub number: u32,
+    /// What it carries.
+    pub span: Span,
+    /// Name of the recognizer that it is sent to.
+    pub recognizer: String,
+    /// The recognizer's model.
+    pub model: String,
+    /// Where it stands.
+    pub state: PieceState,
+    /// Tries that failed so far, of any kind: they number the events and stretch the pauses.
+    pub failures: u32,
+    /// Of these, refusals of what comes before a request (an upload). They have a budget, as refused attempts have.
+    #[serde(default)]
+    pub refused_before_sending: u32,
+    /// Every attempt that may have cost something or was refused, oldest first.
+    #[serde(skip)]
+    pub attempts: Vec<Attempt>,
+    /// What was heard; gone once the job's last event is acknowledged.
+    #[serde(skip)]
+    pub heard: Option<Transcript>,
+}
+
+/// Where a piece stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum PieceState {
+    /// It waits for its turn at the recognizer, or for the time of its next attempt.
+    Queued,
+    /// The intent is on disk: the request of its last attempt may have left.
+    Sending,
+    /// It is not known whether the recognizer took the last attempt; the recognizer's list of tasks can tell.
+    Resolving {
+        /// How often the list did not have it.
+        absences: u32,
+        /// When it was given up: a task that was made later is another attempt's. `None`: another daemon may still send it.
+        until: Option<Timestamp>,
+        /// Why its fate is not known.
+        fault: Fault,
+    },
+    /// The recognizer works on it under the last attempt's handle.
+    Awaiting {
+        /// Warnings that the events have of a result that does not come and will be deleted.
+        #[serde(default)]
+        warned: u32,
+    },
+    /// It is heard.
+    Heard,
+    /// It failed for good.
+    Failed { fault: Fault },
+}
+
+impl PieceState {
+    /// What is owed to a piece in this state.
+    pub fn duty(&self) -> Option<Duty> {
+        match self {
+            // A request that a crash cut off is found at the start (`PieceFact::Restarted`); until then its sender owns it.
+            PieceState::Queued | PieceState::Sending => Some(Duty::Send),
+            PieceState::Resolving { .. } => Some(Duty::Resolve),
+            PieceState::Awaiting { .. } => Some(Duty::Await),
+            PieceState::Heard | PieceState::Failed { .. } => None,
+        }
+    }
+
+    /// The word in the ledger's `state` column.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            PieceState::Queued => "queued",
+            PieceState::Sending => SENDING,
+            PieceState::Resolving { .. } => "resolving",
+            PieceState::Awaiting { .. } => "awaiting",
+            PieceState::Heard => "heard",
+            PieceState::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether nothing more happens to the piece.
+    pub fn has_ended(&self) -> bool {
+        self.duty().is_none()
+    }
+}
+
+/// The word of [`PieceState::Sending`].
+pub const SENDING: &str = "sending";
+
+impl Piece {
+    /// A piece that waits for its first attempt.
+    pub fn new(number: u32, span: Span, recognizer: &str, model: &str) -> Piece {
+        Piece {
+            number,
+            span,
+            recognizer: recognizer.to_owned(),
+            model: model.to_owned(),
+            state: PieceState::Queued,
+            failures: 0,
+            refused_before_sending: 0,
+            attempts: Vec::new(),
+            heard: None,
+        }
+    }
+
+    /// The attempt that is under way, or the last one.
+    pub fn last_attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// Attempts that were refused and count against the budget of refusals.
+    pub fn refusals(&self) -> u32 {
+        let refused = self.attempts.iter().filter(|attempt| attempt.fate.is_refusal()).count();
+        self.refused_before_sending + u32::try_from(refused).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an attempt may have cost something: then the piece keeps its plan.
+    pub fn may_have_cost(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.fate.may_have_cost())
+    }
+
+    /// Whether more than one attempt may have cost something.
+    pub fn may_be_charged_twice(&self) -> bool {
+        self.attempts.iter().filter(|attempt| attempt.fate.may_have_cost()).count() > 1
+    }
+}

@@ -1,0 +1,291 @@
+//! The piece machine: a pure function from (piece, fact) to (piece, what the events say). No clock, no socket, no disk.
+//!
+//! The ledger feeds it and stores what comes out in one transaction. A fact that does not fit the state (a late answer, a second
+//! acknowledgement) changes nothing: a reporter may report twice.
+
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Fault};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Attempt, Failure, Fate, Next, Piece, PieceState, Prices, Transcript};
+
+/// Something that happened to a piece.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PieceFact {
+    /// The next thing that leaves may cost. `marker`: unique name of the upload, if there is one.
+    Sending { marker: Option<String> },
+    /// Nothing left after all.
+    Unsent,
+    /// The recognizer has it; one with tasks gave a handle.
+    Taken { handle: Option<String> },
+    /// The transcript is here.
+    Heard { transcript: Transcript },
+    /// A try failed.
+    Failed(Failure),
+    /// The task's result has not come, and the service will delete it. `warnings`: how many this makes.
+    Expiring { warnings: u32, fault: Fault, retry_in: Duration },
+    /// The recognizer does not speak of the work for now (a refused account, a list that does not answer); the work is as it was.
+    Hindered { fault: Fault, retry_in: Duration },
+    /// What the recognizer's list says of an attempt whose fate is not known.
+    Listed(Listing),
+    /// The daemon started, or took the job over, and found the piece like this: no sender owns it.
+    Restarted,
+}
+
+/// What the list of tasks says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listing {
+    /// The task is the attempt's: its result names the attempt's marker.
+    Found { handle: String },
+    /// It is provably not there.
+    Absent,
+    /// Not decided yet (a candidate is still running); ask again later.
+    Undecided,
+    /// The list can never tell.
+    CannotTell,
+}
+
+/// What both machines have to know of the config.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// `dashscope.ambiguous_retries`.
+    pub ambiguous_retries: u32,
+    /// What a second of each model costs.
+    pub prices: Prices,
+    /// This daemon, by the id in its ledger.
+    pub daemon: Uuid,
+}
+
+/// What the events are to say of a piece.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The recognizer has it.
+    Submitted { handle: Option<String> },
+    /// A try failed, or waits, and another follows.
+    Retrying { attempt: u32, fault: Fault, retry_in: Duration },
+}
+
+/// What follows from a fact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PieceStep {
+    /// The piece as it is now.
+    pub piece: Piece,
+    /// For the events, in this order.
+    pub told: Vec<Told>,
+    /// When the next duty may start.
+    pub due: Timestamp,
+}
+
+/// Refusals of one piece that the service may answer for reasons of its own (5xx) before the piece fails: with the backoff of
+/// `recognize::error` (doubling to five minutes) an outage of about an hour.
+pub const REFUSAL_BUDGET: u32 = 18;
+
+/// A task list may lag behind a submit that it has taken; the second look comes this long after the first.
+const LIST_LAG: Duration = Duration::from_secs(5);
+
+/// What becomes of a piece when `fact` happens at `now`.
+pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) -> PieceStep {
+    let mut step = PieceStep { piece: piece.clone(), told: Vec::new(), due: now };
+    match (piece.state.clone(), fact) {
+        (PieceState::Queued, PieceFact::Sending { marker }) => step.begin_attempt(marker, policy.daemon, now),
+        (PieceState::Sending, PieceFact::Unsent) => {
+            step.piece.attempts.pop();
+            step.piece.state = PieceState::Queued;
+        }
+        (PieceState::Sending, PieceFact::Taken { handle }) => step.taken(handle),
+        (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript }) => {
+            let seconds = transcript.billed_seconds;
+            step.settle_attempt(Fate::Taken, seconds, policy);
+            step.piece.heard = Some(transcript);
+            step.piece.state = PieceState::Heard;
+        }
+        (
+            PieceState::Queued | PieceState::Sending | PieceState::Awaiting { .. },
+            PieceFact::Failed(failure),
+        ) => {
+            step.failed(failure, policy, now);
+        }
+        (PieceState::Sending, PieceFact::Restarted) => step.failed(Failure::interrupted(), policy, now),
+        (PieceState::Awaiting { warned }, PieceFact::Expiring { warnings, fault, retry_in })
+            if warnings > warned =>
+        {
+            // The work is as it was: what failed is a download, which costs nothing.
+            step.say_retrying(fault, retry_in);
+            step.piece.state = PieceState::Awaiting { warned: warnings };
+        }
+        (PieceState::Awaiting { .. }, PieceFact::Hindered { fault, retry_in }) => {
+            step.say_retrying(fault, retry_in);
+        }
+        (PieceState::Resolving { .. }, PieceFact::Hindered { fault, retry_in }) => {
+            step.say_retrying(fault, retry_in);
+            step.due = now + LIST_LAG;
+        }
+        (PieceState::Resolving { absences, until, fault }, PieceFact::Listed(listing)) => match listing {
+            Listing::Found { handle } => step.taken(Some(handle)),
+            Listing::Undecided => step.due = now + LIST_LAG,
+            Listing::CannotTell => step.lost(fault, Fate::Unknown, policy, now),
+            Listing::Absent if absences == 0 => {
+                step.piece.state = PieceState::Resolving { absences: 1, until, fault };
+                step.due = now + LIST_LAG;
+            }
+            Listing::Absent => step.absent(fault, policy, now),
+        },
+        _ => {}
+    }
+    step
+}
+
+impl PieceStep {
+    fn begin_attempt(&mut self, marker: Option<String>, daemon: Uuid, now: Timestamp) {
+        let number = self.piece.attempts.last().map_or(1, |last| last.number + 1);
+        let attempt = Attempt::open(number, daemon, now, marker);
+        self.piece.attempts.push(attempt);
+        self.piece.state = PieceState::Sending;
+    }
+
+    /// The recognizer has the attempt. Without a handle the request itself is still under way, and its sender owns it.
+    fn taken(&mut self, handle: Option<String>) {
+        let Some(attempt) = self.piece.attempts.last_mut() else { return };
+        if attempt.fate == Fate::Taken {
+            return;
+        }
+        attempt.fate = Fate::Taken;
+        attempt.handle.clone_from(&handle);
+        if handle.is_some() {
+            self.piece.state = PieceState::Awaiting { warned: 0 };
+        }
+        self.told.push(Told::Submitted { handle });
+    }
+
+    fn settle_attempt(&mut self, fate: Fate, seconds: u64, policy: &Policy) {
+        let model = self.piece.model.clone();
+        let Some(attempt) = self.piece.attempts.last_mut() else { return };
+        attempt.fate = fate;
+        attempt.seconds = seconds;
+        attempt.cost_micro = policy.prices.cost_micro(&model, seconds);
+    }
+
+    fn failed(&mut self, failure: Failure, policy: &Policy, now: Timestamp) {
+        self.piece.failures += 1;
+        let Failure { fault, fate, next, seconds, raw } = failure;
+        let under_way = !matches!(self.piece.state, PieceState::Queued);
+        if !under_way {
+            if let Next::After { counts: true, .. } = next {
+                self.piece.refused_before_sending += 1;
+            }
+            return self.follow(fault, next, now);
+        }
+        // An answer had begun: the recognizer took the request, whatever became of it since.
+        let was_taken = self.piece.last_attempt().is_some_and(|attempt| attempt.fate == Fate::Taken);
+        let is_sending = matches!(self.piece.state, PieceState::Sending);
+        let can_be_found = is_sending && self.piece.last_attempt().is_some_and(|last| last.marker.is_some());
+        self.settle_attempt(fate, seconds, policy);
+        if let Some(attempt) = self.piece.attempts.last_mut() {
+            attempt.raw = raw;
+        }
+        match fate {
+            Fate::Open if can_be_found => self.resolve(fault, policy, now),
+            // A gateway may have handed it on: the list can tell.
+            Fate::MaybeForwarded if can_be_found && next != Next::Never => self.resolve(fault, policy, now),
+            Fate::Open if was_taken => self.lost(fault, Fate::Taken, policy, now),
+            Fate::Open | Fate::Unknown => self.lost(fault, Fate::Unknown, policy, now),
+            Fate::Taken if next == Next::Never => self.give_up(fault),
+            Fate::Taken => self.lost(fault, Fate::Taken, policy, now),
+            Fate::NotSent | Fate::Refused | Fate::MaybeForwarded | Fate::Absent => {
+                if fate != Fate::MaybeForwarded && seconds == 0 && !counts(next) {
+                    // It cost nothing and counts for nothing.
+                    self.piece.attempts.pop();
+                }
+                self.follow(fault, next, now);
+            }
+        }
+    }
+
+    /// Asks the list of tasks what became of the attempt.
+    fn resolve(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
+        let is_own = self.piece.last_attempt().is_some_and(|attempt| attempt.daemon == policy.daemon);
+        // Another daemon may still send its own: whatever the list says of the time before.
+        let until = is_own.then_some(now);
+        self.piece.state = PieceState::Resolving { absences: 0, until, fault };
+        self.due = now + LIST_LAG;
+    }
+
+    /// The service never had the attempt: the next one costs nothing twice. Its upload is not free either, so the pauses grow.
+    fn absent(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
+        let absent_before = self.piece.refusals();
+        if let Some(attempt) = self.piece.attempts.last_mut() {
+            // The daemon that wrote the attempt may wake up and send it.
+            let is_own = attempt.daemon == policy.daemon;
+            attempt.fate = if is_own { Fate::Absent } else { Fate::Unknown };
+        }
+        let next = Next::After { wait: absent_again(absent_before), counts: true };
+        self.follow(fault, next, now);
+    }
+
+    /// What follows an attempt that cost nothing.
+    fn follow(&mut self, fault: Fault, next: Next, now: Timestamp) {
+        match next {
+            Next::Never => self.give_up(fault),
+            Next::After { counts: true, .. } if self.piece.refusals() >= REFUSAL_BUDGET => {
+                self.give_up(fault)
+            }
+            Next::After { wait, .. } => self.retry(fault, wait, now),
+            Next::Held { wait, announce } => {
+                if announce {
+                    self.say_retrying(fault, wait);
+                }
+                self.piece.state = PieceState::Queued;
+                // The queue itself is held; the piece need not wait once it opens.
+                self.due = now;
+            }
+        }
+    }
+
+    /// An attempt that may have been paid for brought nothing: it is repeated within its budget.
+    fn lost(&mut self, fault: Fault, fate: Fate, policy: &Policy, now: Timestamp) {
+        if let Some(attempt) = self.piece.attempts.last_mut() {
+            attempt.fate = fate;
+        }
+        let lost = self.piece.attempts.iter().filter(|attempt| attempt.fate.is_lost()).count();
+        let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+        if lost > policy.ambiguous_retries {
+            // Whatever caused the failure: it cannot be tried again because the service does not tell what became of it.
+            self.give_up(Fault { blame: Blame::Service, ..fault });
+        } else {
+            self.retry(fault, Duration::from_secs(1 << lost.min(6)), now);
+        }
+    }
+
+    fn retry(&mut self, fault: Fault, wait: Duration, now: Timestamp) {
+        self.say_retrying(fault, wait);
+        self.piece.state = PieceState::Queued;
+        self.due = now + wait;
+    }
+
+    fn give_up(&mut self, fault: Fault) {
+        self.piece.state = PieceState::Failed { fault };
+    }
+
+    fn say_retrying(&mut self, fault: Fault, retry_in: Duration) {
+        let under_way = matches!(self.piece.state, PieceState::Awaiting { .. });
+        let attempt = self.piece.failures + u32::from(under_way);
+        self.told.push(Told::Retrying { attempt, fault, retry_in });
+    }
+}
+
+fn counts(next: Next) -> bool {
+    matches!(next, Next::After { counts: true, .. })
+}
+
+/// How long the next attempt waits after so many others were refused: not at all first (a crash fell between, say), then as after a
+/// refusal.
+fn absent_again(refusals: u32) -> Duration {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(300);
+    match refusals {
+        0 => Duration::ZERO,
+        more => (FIRST * (1 << (more - 1).min(10))).min(LONGEST),
+    }
+}

@@ -1,0 +1,80 @@
+//! The intent to send: on disk, and where other daemons see it, before a request leaves that may cost.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{PieceTask, Tools};
+use crate::job::Piece;
+use crate::job::ledger::LedgerError;
+use crate::job::piece_machine::{self, PieceFact};
+use crate::recognize::Turn;
+use crate::share::{Standing, Unconfirmed};
+
+impl Tools {
+    /// Writes the intent to send: first where other daemons see it, then on disk. Nothing may be sent where it returns `None`: then the
+    /// job is another daemon's, or the bucket does not tell and the piece is put off.
+    pub(super) async fn intend(
+        &self,
+        task: &PieceTask,
+        marker: Option<String>,
+        turn: &Turn,
+    ) -> Result<Option<PieceTask>, LedgerError> {
+        let fact = PieceFact::Sending { marker };
+        let writing = self.claims.writing(task.job.id).await;
+        let mut confirmed = Instant::now();
+        let claimed = self.claim_with(task, fact.clone()).await?;
+        if !self.go_on(task, claimed).await? {
+            return Ok(None);
+        }
+        let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.policy).await?;
+        drop(writing);
+        let Some(advanced) = advanced.filter(|advanced| advanced.changed) else { return Ok(None) };
+        let Some(piece) = advanced.piece else { return Ok(None) };
+        let task = PieceTask { job: advanced.job, piece };
+        let leaves = async {
+            turn.depart().await;
+            // The daemon may have been stopped for minutes since, or the disk was: other daemons have drawn their conclusions.
+            while confirmed.elapsed() > self.claims.fresh_for() {
+                let asked = Instant::now();
+                match self.claims.look(&task.job).await? {
+                    Standing::Ours => confirmed = asked,
+                    Standing::Lost => return Ok(Standing::Lost),
+                }
+            }
+            Ok(Standing::Ours)
+        };
+        let standing = tokio::select! {
+            standing = leaves => standing,
+            () = self.stop.cancelled() => {
+                self.advance_piece(&task, PieceFact::Unsent, 0).await?;
+                return Ok(None);
+            }
+        };
+        if standing.is_err() {
+            // It goes back to the end of the queue: its turn is the next request's, which no bucket may keep waiting.
+            self.advance_piece(&task, PieceFact::Unsent, 0).await?;
+        }
+        Ok(self.go_on(&task, standing).await?.then_some(task))
+    }
+
+    /// Writes the claim as it will be after `fact`.
+    async fn claim_with(
+        &self,
+        task: &PieceTask,
+        fact: PieceFact,
+    ) -> Result<Result<Standing, Unconfirmed>, LedgerError> {
+        if task.job.ticket.is_none() {
+            return Ok(Ok(Standing::Ours));
+        }
+        let next = piece_machine::advance(&task.piece, fact, &self.policy, Timestamp::now()).piece;
+        let Some((job, mut pieces)) = self.ledger.find_whole(task.job.id).await? else {
+            return Ok(Ok(Standing::Lost));
+        };
+        let is_next = |piece: &&mut Piece| piece.number == next.number;
+        if let Some(piece) = pieces.iter_mut().find(is_next) {
+            *piece = next;
+        }
+        Ok(self.claims.write(&job, &pieces).await)
+    }
+}
