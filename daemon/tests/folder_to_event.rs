@@ -306,7 +306,7 @@ async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
     };
     for (source, files) in [("source=\"skipped\"", "files=3"), ("source=\"heard\"", "files=2")] {
         told(source, files);
-        told(source, "usd_per_hour=3.6");
+        told(source, "usd_per_hour=0.126");
     }
 }
 

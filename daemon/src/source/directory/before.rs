@@ -32,7 +32,7 @@ impl Scan {
     /// How many there were, and what hearing them costs: the price of an hour, for only a look inside would tell how many hours they are.
     pub(super) fn tell_of_before(&self, first: &First) {
         let (First { files, bytes, .. }, source) = (first, &self.around.destination.source);
-        let usd_per_hour = self.around.price * 3_600.0;
+        let usd_per_hour = (self.around.price * 3.6e9).round() / 1e6;
         match self.around.existing {
             _ if *files == 0 => {}
             Existing::Skip => info!(
