@@ -1,7 +1,5 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
-use std::path::Path;
-
 use hark_sdk::event::{Body, Event};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,7 +9,7 @@ use uuid::Uuid;
 use super::due::at_once;
 use super::{Ledger, LedgerError, files, outbox, tasks};
 use crate::job::machine::{self, Fact, Policy};
-use crate::job::{Duty, FileIdentity, Job, Origin, State, audio};
+use crate::job::{Duty, Job, Origin, State, audio};
 
 /// A job after a fact, as the ledger has it.
 #[derive(Debug, Clone)]
@@ -163,14 +161,16 @@ pub fn advance(
 pub fn relocate(
     connection: &Connection,
     id: Uuid,
-    path: &Path,
-    identity: FileIdentity,
+    origin: Origin,
     puts_away: bool,
 ) -> Result<(), LedgerError> {
     let Some(mut job) = find(connection, id)? else { return Ok(()) };
-    let Origin::File { identity: old, .. } = job.origin else { return Ok(()) };
-    job.origin = Origin::File { path: path.to_owned(), identity };
-    let is_copy = (old.inode, old.size) != (identity.inode, identity.size);
+    let (Origin::File { identity: old, .. }, Origin::File { identity: new, .. }) = (&job.origin, &origin)
+    else {
+        return Ok(());
+    };
+    let is_copy = (old.inode, old.size) != (new.inode, new.size);
+    job.origin = origin;
     let mut due = None;
     match job.state {
         // It stays known as missed: it is counted already, and its bytes have to tell that it is the same file.

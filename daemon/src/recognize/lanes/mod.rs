@@ -28,7 +28,7 @@ use super::{Content, InFlight, Recognizer, Turn};
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
-use crate::job::ledger::{Ledger, LedgerError, files};
+use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::machine::{self, Fact, Policy};
 use crate::job::{Consequence, Failure, Job, Plan, State};
 use crate::logging::Seldom;
@@ -212,10 +212,8 @@ impl Surroundings {
 
     /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
     async fn missing(&self, job: &Job, fault: Fault) -> Result<(), LedgerError> {
-        let source = job.source.clone();
-        let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
         let looked_at = job.clone();
-        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at, &watched)).await;
+        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at)).await;
         if let Ok(false) = away {
             return self.advance(job, Fact::Missing { fault }).await;
         }

@@ -96,7 +96,12 @@ mod tests {
 
     async fn scan_of(root: &Path, ledger: Ledger) -> Scan {
         let around = Surroundings {
-            destination: Destination { source: "calls".into(), route: "default".into(), puts_away: false },
+            destination: Destination {
+                source: "calls".into(),
+                root: root.to_owned(),
+                route: "default".into(),
+                puts_away: false,
+            },
             choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], true).unwrap()),
             existing: Existing::Skip,
             price: 0.0,
