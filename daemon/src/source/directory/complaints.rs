@@ -53,6 +53,12 @@ impl Scan {
                 }
                 return;
             }
+            Trouble::Link(path) => {
+                if self.complaints.is_first("link".into()) {
+                    info!(source, path = %path.display(), "symbolic links are left alone, this one and others; put the file or folder itself there, or give the folder a source of its own");
+                }
+                return;
+            }
             Trouble::Watch(error) => {
                 self.hintless = true;
                 (error.key(), format!("{error}; until then changes are found by rescans alone"))

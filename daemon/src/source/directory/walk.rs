@@ -109,6 +109,7 @@ pub struct Walk {
     troubles: Vec<Trouble>,
     /// Endings of files that `include` does not take.
     passed_over: HashSet<OsString>,
+    links: bool,
 }
 
 /// What the operator may have to hear of: mostly a part of the tree that could not be looked at.
@@ -120,6 +121,8 @@ pub enum Trouble {
     List(PathBuf, io::Error),
     /// The first file with an ending that `include` does not take.
     PassedOver(PathBuf),
+    /// The first symbolic link.
+    Link(PathBuf),
 }
 
 enum Level {
@@ -137,6 +140,7 @@ impl Walk {
             levels: Vec::new(),
             troubles: Vec::new(),
             passed_over: HashSet::new(),
+            links: false,
         };
         walk.enter(folder);
         walk
@@ -159,6 +163,9 @@ impl Walk {
                 found.extend(level.status(&self.root, &path).and_then(|status| Found::of(path, &status)));
             } else if kind.is_file() && self.choice.eligible(&path).is_some() {
                 self.pass_over(path);
+            } else if kind.is_symlink() && !self.links && self.choice.eligible(&path).is_some() {
+                self.links = true;
+                self.troubles.push(Trouble::Link(path));
             }
         }
         found
