@@ -38,6 +38,8 @@
 //!   fate is repeated within its budget only, and the events say so.
 //! - A stored event keeps its id over every retry and names its predecessor; JetStream itself refuses what does not follow.
 //! - A file is not moved or deleted, a message not acknowledged, before the job's last event is in JetStream.
+//! - What is below a watched folder is listed, opened, moved and deleted through the folder's descriptor ([`os::beneath`]), never by a path:
+//!   another user may put a link in the place of a folder.
 //! - Only `pipeline::library`, the plugin ABI of the SDK and [`os`] contain `unsafe`; only `publish::subject` knows subjects; nothing
 //!   after [`recognize`] knows which service made a text; plugins never see audio, keys or the state directory.
 //! - Transcripts, keys and the queries of URLs are in no log line above `trace`.

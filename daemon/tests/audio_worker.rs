@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use hark_sdk::event::Blame;
 use harkd::audio::{ProbeError, Workers};
-use harkd::os::open_recording;
 use harkd::telemetry::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
@@ -29,7 +28,7 @@ async fn a_thousand_files_at_once_are_all_answered_by_two_children() {
     let path = folder.path().join("call.wav");
     std::fs::write(&path, wav(8_000)).unwrap();
     let probes = (0..1_000).map(|_| {
-        let (workers, file) = (workers.clone(), open_recording(&path).unwrap());
+        let (workers, file) = (workers.clone(), File::open(&path).unwrap());
         tokio::spawn(async move { workers.probe(&file, Some("wav")).await })
     });
     for probe in probes.collect::<Vec<_>>() {
@@ -211,7 +210,7 @@ fn harkd() -> PathBuf {
 }
 
 fn fixture(name: &str) -> File {
-    open_recording(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio").join(name)).unwrap()
+    File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio").join(name)).unwrap()
 }
 
 fn aiff_with_a_title_of(length: u32) -> File {
@@ -244,11 +243,11 @@ async fn figures() {
     let frames = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio/cbr.mp3")).unwrap();
     std::fs::write(&long, frames.repeat(40_000)).unwrap();
     for (path, count) in [(&path, 20_000), (&long, 10)] {
-        workers.probe(&open_recording(path).unwrap(), None).await.unwrap();
+        workers.probe(&File::open(path).unwrap(), None).await.unwrap();
         let (begun, cpu) = (Instant::now(), ticks());
         let probes = (0..count).map(|_| {
             let (workers, path) = (workers.clone(), path.clone());
-            tokio::spawn(async move { workers.probe(&open_recording(&path).unwrap(), None).await.unwrap() })
+            tokio::spawn(async move { workers.probe(&File::open(&path).unwrap(), None).await.unwrap() })
         });
         for probe in probes.collect::<Vec<_>>() {
             probe.await.unwrap();

@@ -1,33 +1,50 @@
 //! The bytes of a job's recording, opened so that what is read is what was hashed, or nothing.
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{Blame, Fault};
+use rustix::fs::{Stat, fstat};
+use rustix::io::Errno;
 
 use super::{FileIdentity, Job, Origin};
-use crate::os;
+use crate::os::{self, Folder, NotARecording};
 
 /// Below the state directory: audio that came in messages, one file a job.
 pub const SPOOL: &str = "spool";
 
 impl FileIdentity {
-    /// Identity of an open file.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
+    /// Identity of what `stat` tells of.
+    pub fn of(status: &Stat) -> Self {
         FileIdentity {
-            dev: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            mtime_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+            dev: status.st_dev,
+            inode: status.st_ino,
+            size: u64::try_from(status.st_size).unwrap_or(0),
+            mtime_ns: nanoseconds(status.st_mtime, status.st_mtime_nsec),
         }
     }
+
+    /// Identity of an open file.
+    ///
+    /// # Errors
+    /// When its filesystem does not tell.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        Ok(FileIdentity::of(&fstat(file)?))
+    }
+}
+
+/// A time of `stat`.
+pub fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
+    // Below a thousand million: the cast cannot cut.
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds as i64)
 }
 
 /// Path of a job's bytes on this machine; `None` where the service fetches them itself.
 pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     match &job.origin {
-        Origin::File { path, .. } => Some(path.clone()),
+        Origin::File { root, below, .. } => Some(root.join(below)),
         Origin::Spool { file } => Some(state_directory.join(SPOOL).join(file)),
         Origin::Url { .. } | Origin::Nothing => None,
     }
@@ -41,7 +58,7 @@ pub enum Unopened {
     /// The file is not under its name, or another one is. It may have been moved: then its source will say where it is.
     Missing(Fault),
     /// The machine has no descriptor or memory for it now; the recording is none the worse.
-    NotNow(std::io::Error),
+    NotNow(io::Error),
 }
 
 impl From<Fault> for Unopened {
@@ -61,8 +78,9 @@ pub fn is_unread(code: &str) -> bool {
     code == GONE || code == CHANGED
 }
 
-/// Opens a job's bytes: a regular file, not through a link, never blocking on a FIFO, and by all appearance the one that was taken in.
-/// Whoever sends them compares what was read with the hash: a touch and another number of the filesystem tell nothing of the bytes.
+/// Opens a job's bytes: a regular file, not through a link that its operator has not configured, never blocking on a FIFO, and by all
+/// appearance the one that was taken in. Whoever sends them compares what was read with the hash: a touch and another number of the
+/// filesystem tell nothing of the bytes.
 ///
 /// # Errors
 /// See [`Unopened`].
@@ -71,41 +89,57 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
         let message = "this job's audio is not on this machine".into();
         return Err(fault("NoLocalAudio", Blame::Hark, message).into());
     };
-    let file =
-        File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).map_err(
-            |error| match &job.origin {
-                _ if os::is_shortage(&error) => Unopened::NotNow(error),
-                Origin::File { .. } if is_elsewhere(&error) => Unopened::Missing(unreadable(&path, &error)),
-                _ => unreadable(&path, &error).into(),
-            },
-        )?;
-    if let Origin::File { path, identity } = &job.origin {
-        let found = FileIdentity::of(&file.metadata().map_err(|error| unreadable(path, &error))?);
-        // At the second look another inode may be a copy over it, or a filesystem that numbers its files anew: then the bytes decide.
-        if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
-            return Err(Unopened::Missing(changed(path)));
+    let Origin::File { root, below, identity } = &job.origin else {
+        let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+        return opened.map_err(|error| match error {
+            error if os::is_shortage(&error) => Unopened::NotNow(error),
+            error => unreadable(&path, &error).into(),
+        });
+    };
+    let file = os::open_recording(root, below).map_err(|error| match error {
+        NotARecording::Unreadable(error) if os::is_shortage(&error) => Unopened::NotNow(error),
+        NotARecording::Unreadable(error) if is_unreachable(&error) => {
+            Unopened::Missing(unreadable(&path, &error))
         }
+        NotARecording::Unreadable(error) => unreadable(&path, &error).into(),
+        NotARecording::Forbidden => unreadable(&path, &ErrorKind::PermissionDenied.into()).into(),
+        NotARecording::Gone | NotARecording::Link => Unopened::Missing(gone(&path)),
+        // Something else has its name.
+        _ => Unopened::Missing(changed(&path)),
+    })?;
+    let found = FileIdentity::of_file(&file).map_err(|error| unreadable(&path, &error))?;
+    // At the second look another inode may be a copy over it, or a filesystem that numbers its files anew: then the bytes decide.
+    if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
+        return Err(Unopened::Missing(changed(&path)));
     }
     Ok(file)
 }
 
 /// Whether the whole folder of a job's file is away: not there, or not mounted, which leaves an empty folder of another filesystem. Then
-/// the file is not gone. `watched`: the folders that its source has ever watched.
-pub fn is_away(job: &Job, watched: &[PathBuf]) -> bool {
-    let Origin::File { path, identity } = &job.origin else { return false };
-    let mut roots = watched.iter().filter(|root| path.starts_with(root)).peekable();
-    if roots.peek().is_some() && roots.all(|root| !root.is_dir()) {
-        return true;
-    }
-    let nearest = path.ancestors().skip(1).find_map(|folder| Some((folder, folder.metadata().ok()?)));
-    nearest.is_some_and(|(folder, metadata)| {
-        metadata.dev() != identity.dev && folder.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+/// the file is not gone.
+pub fn is_away(job: &Job) -> bool {
+    let Origin::File { root, below, identity } = &job.origin else { return false };
+    let Ok(root) = Folder::open(root) else { return true };
+    let nearest = below.ancestors().skip(1).find_map(|folder| root.below(folder).ok());
+    nearest.is_some_and(|folder| {
+        let is_other = folder.status(Path::new("")).is_ok_and(|status| status.st_dev != identity.dev);
+        is_other && folder.is_empty()
     })
 }
 
-fn is_elsewhere(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{NotADirectory, NotConnected, NotFound, StaleNetworkFileHandle};
-    matches!(error.kind(), NotFound | NotADirectory | NotConnected | StaleNetworkFileHandle)
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::StaleNetworkFileHandle)
+}
+
+/// Whether an error says that there is no such file below its folder. A path with a NUL in it never is one, and what is behind a link is
+/// none of ours.
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+fn gone(path: &Path) -> Fault {
+    fault(GONE, Blame::Audio, format!("{} was removed before it could be recognized", path.display()))
 }
 
 fn changed(path: &Path) -> Fault {
@@ -114,12 +148,9 @@ fn changed(path: &Path) -> Fault {
     fault(CHANGED, Blame::Audio, message)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
+fn unreadable(path: &Path, error: &io::Error) -> Fault {
     match error.kind() {
-        NotFound | NotADirectory => {
-            fault(GONE, Blame::Audio, format!("{} was removed before it could be recognized", path.display()))
-        }
+        ErrorKind::NotFound | ErrorKind::NotADirectory => gone(path),
         _ => fault(
             "RecordingUnreadable",
             Blame::Hark,
@@ -144,10 +175,10 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let root = disk.path().join("calls");
         std::fs::create_dir(&root).unwrap();
-        let here = std::fs::metadata(&root).unwrap().dev();
+        let here = rustix::fs::stat(&root).unwrap().st_dev;
         let away = |dev: u64| {
             let identity = FileIdentity { dev, inode: 1, size: 1, mtime_ns: 0 };
-            let origin = Origin::File { path: root.join("a.wav"), identity };
+            let origin = Origin::File { root: root.clone(), below: "a.wav".into(), identity };
             let job = Job::new(
                 Uuid::nil(),
                 "calls",
@@ -156,7 +187,7 @@ mod tests {
                 Recording::default(),
                 serde_json::Map::new(),
             );
-            is_away(&job, std::slice::from_ref(&root))
+            is_away(&job)
         };
         assert!(!away(here), "the file alone is gone");
         assert!(away(here + 1), "its filesystem is not mounted");

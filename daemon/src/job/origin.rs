@@ -14,9 +14,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub enum Origin {
     /// A file of the operator's, with the identity that it had when it was hashed.
     File {
-        /// Absolute; bytes, not text.
+        /// The watched folder, absolute: the path that the operator has configured. Bytes, not text.
         #[serde(with = "raw_path")]
-        path: PathBuf,
+        root: PathBuf,
+        /// The path from there, which others may change.
+        #[serde(with = "raw_path")]
+        below: PathBuf,
         /// As `stat` told.
         identity: FileIdentity,
     },

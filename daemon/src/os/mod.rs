@@ -3,6 +3,7 @@
 //! [`spawn`] is the parent's side of a child process, [`child`] is what the child does first, [`sandbox`] what it gives up
 //! before it touches anything untrusted. With `pipeline/library.rs` this is the only place with `unsafe`.
 
+pub mod beneath;
 pub mod child;
 mod clock;
 mod landlock;
@@ -16,6 +17,7 @@ pub mod spawn;
 #[cfg(test)]
 mod tests;
 
+pub use beneath::{Entry, Folder};
 pub use child::{Limits, enter};
 pub use clock::{cautious_now, cpu_time};
 pub use lease::{Lease, has_writers};

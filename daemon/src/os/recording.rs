@@ -1,11 +1,14 @@
 //! Opening what a watched folder holds, without falling for what else may lie there.
 
-use std::fs::{File, FileType};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+
+use super::beneath::{Entry, Folder};
 
 /// Why a path cannot be opened as a recording.
 #[derive(Debug, thiserror::Error)]
@@ -28,35 +31,47 @@ pub enum NotARecording {
     Unreadable(#[source] io::Error),
 }
 
-/// Opens a regular file for reading. Never waits (a pipe without a writer), never follows a link in the last place.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+
+/// Opens a regular file below a folder for reading. Never waits (a pipe without a writer), never follows a link below the folder.
 ///
 /// # Errors
 /// See [`NotARecording`].
-pub fn open_recording(path: &Path) -> Result<File, NotARecording> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(rustix::io::Errno::LOOP) => return Err(NotARecording::Link),
-        // What open() says of a socket, and of a device that has no driver.
-        Err(rustix::io::Errno::NXIO) => return Err(NotARecording::Socket),
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => return Err(NotARecording::Forbidden),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Err(NotARecording::Gone),
-        Err(error) => return Err(NotARecording::Unreadable(error.into())),
-    };
-    let kind = file.metadata().map_err(NotARecording::Unreadable)?.file_type();
-    if kind.is_file() { Ok(file) } else { Err(NotARecording::of(kind)) }
+pub fn open_recording(root: &Path, below: &Path) -> Result<File, NotARecording> {
+    regular(Folder::open(root).and_then(|folder| folder.reach(below, FLAGS)))
+}
+
+impl Entry<'_> {
+    /// As [`open_recording`].
+    ///
+    /// # Errors
+    /// See [`NotARecording`].
+    pub fn open(self) -> Result<File, NotARecording> {
+        regular(self.reach(FLAGS))
+    }
+}
+
+fn regular(opened: io::Result<OwnedFd>) -> Result<File, NotARecording> {
+    let file = opened.map_err(NotARecording::why)?;
+    let status = fstat(&file).map_err(|error| NotARecording::Unreadable(error.into()))?;
+    match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile => Ok(File::from(file)),
+        FileType::Directory => Err(NotARecording::Directory),
+        FileType::Fifo => Err(NotARecording::Pipe),
+        FileType::Socket => Err(NotARecording::Socket),
+        _ => Err(NotARecording::Device),
+    }
 }
 
 impl NotARecording {
-    fn of(kind: FileType) -> NotARecording {
-        if kind.is_dir() {
-            NotARecording::Directory
-        } else if kind.is_fifo() {
-            NotARecording::Pipe
-        } else if kind.is_socket() {
-            NotARecording::Socket
-        } else {
-            NotARecording::Device
+    fn why(error: io::Error) -> NotARecording {
+        match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => NotARecording::Link,
+            // What open() says of a socket, and of a device that has no driver.
+            Some(Errno::NXIO) => NotARecording::Socket,
+            Some(Errno::ACCESS | Errno::PERM) => NotARecording::Forbidden,
+            Some(Errno::NOENT | Errno::NOTDIR) => NotARecording::Gone,
+            _ => NotARecording::Unreadable(error),
         }
     }
 }
@@ -71,19 +86,20 @@ mod tests {
     fn each_kind_of_thing_that_is_not_a_file_has_its_own_sentence_and_none_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
+        let open = |name: &str| open_recording(folder.path(), Path::new(name));
         std::fs::write(at("call.wav"), b"RIFF").unwrap();
         std::fs::create_dir(at("folder.wav")).unwrap();
         std::os::unix::fs::symlink(at("call.wav"), at("link.wav")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe.wav"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
-            .unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe.wav"), FileType::Fifo, mode, 0).unwrap();
         let _listener = UnixListener::bind(at("socket.wav")).unwrap();
 
-        assert!(open_recording(&at("call.wav")).is_ok());
-        assert!(matches!(open_recording(&at("folder.wav")), Err(NotARecording::Directory)));
-        assert!(matches!(open_recording(&at("link.wav")), Err(NotARecording::Link)));
-        assert!(matches!(open_recording(&at("pipe.wav")), Err(NotARecording::Pipe)));
-        assert!(matches!(open_recording(&at("socket.wav")), Err(NotARecording::Socket)));
-        assert!(matches!(open_recording(Path::new("/dev/null")), Err(NotARecording::Device)));
-        assert!(matches!(open_recording(&at("absent.wav")), Err(NotARecording::Gone)));
+        assert!(open("call.wav").is_ok());
+        assert!(matches!(open("folder.wav"), Err(NotARecording::Directory)));
+        assert!(matches!(open("link.wav"), Err(NotARecording::Link)));
+        assert!(matches!(open("pipe.wav"), Err(NotARecording::Pipe)));
+        assert!(matches!(open("socket.wav"), Err(NotARecording::Socket)));
+        assert!(matches!(open_recording(Path::new("/dev"), Path::new("null")), Err(NotARecording::Device)));
+        assert!(matches!(open("absent.wav"), Err(NotARecording::Gone)));
     }
 }

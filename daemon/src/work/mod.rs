@@ -32,7 +32,7 @@ use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{Ledger, LedgerError, files, jobs};
+use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan};
 use crate::pipeline::Pipeline;
@@ -223,10 +223,8 @@ impl Tools {
 
     /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
     async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
-        let source = job.source.clone();
-        let watched = self.ledger.read(move |connection| files::watched(connection, &source)).await?;
         let looked_at = job.clone();
-        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at, &watched)).await;
+        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at)).await;
         if !matches!(away, Ok(false)) {
             return self.wait_for_folder(job, piece, "it is not there").await;
         }

@@ -37,7 +37,7 @@ async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_rea
     fs::remove_file(watched.path("a.wav")).unwrap();
     watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/b.wav'", 1).await;
     let jobs = watched.jobs().await;
-    assert_eq!((jobs.len(), origin(&jobs[0])), (1, watched.path("b.wav").as_path()));
+    assert_eq!((jobs.len(), origin(&jobs[0])), (1, watched.path("b.wav")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +181,7 @@ async fn a_file_whose_job_could_not_find_it_is_heard_when_it_is_found() {
     }
     watched.start().await;
     let mut heard: Vec<_> = watched.jobs_become(5).await.split_off(3);
-    heard.sort_by_key(|job| origin(job).to_owned());
+    heard.sort_by_key(origin);
     assert_eq!(origin(&heard[0]), watched.path("a.1.wav"));
     assert_eq!(origin(&heard[1]), watched.path("b.wav"));
 }

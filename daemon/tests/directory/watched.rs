@@ -179,9 +179,9 @@ pub(crate) fn sha256(text: &[u8]) -> String {
     sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn origin(job: &Job) -> &Path {
+pub(crate) fn origin(job: &Job) -> PathBuf {
     match &job.origin {
-        Origin::File { path, .. } => path,
+        Origin::File { root, below, .. } => root.join(below),
         other => panic!("{other:?}"),
     }
 }

@@ -110,7 +110,7 @@ impl Listener for Heard {
 pub(crate) fn job(folder: &Path, name: &str, audio: &[u8]) -> Job {
     let path = folder.join(name);
     std::fs::write(&path, audio).unwrap();
-    let identity = FileIdentity::of(&std::fs::metadata(&path).unwrap());
+    let identity = FileIdentity::of(&rustix::fs::stat(&path).unwrap());
     let recording = Recording {
         sha256: Some(sha256(audio)),
         bytes: Some(audio.len() as u64),
@@ -119,7 +119,8 @@ pub(crate) fn job(folder: &Path, name: &str, audio: &[u8]) -> Job {
         ..Recording::default()
     };
     let id = uuid::Uuid::now_v7();
-    Job::new(id, "calls", "default", Origin::File { path, identity }, recording, serde_json::Map::new())
+    let origin = Origin::File { root: folder.to_owned(), below: name.into(), identity };
+    Job::new(id, "calls", "default", origin, recording, serde_json::Map::new())
 }
 
 pub(crate) fn sha256(audio: &[u8]) -> String {

@@ -62,16 +62,6 @@ pub fn first_scan_done(connection: &Connection, source: &str, path: &Path) -> Re
     Ok(())
 }
 
-/// The folders that a source has ever watched.
-///
-/// # Errors
-/// When the query fails.
-pub fn watched(connection: &Connection, source: &str) -> Result<Vec<PathBuf>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT path FROM source WHERE name = ?1")?;
-    let paths = statement.query_map([source], |row| row.get(0))?.collect::<Result<Vec<Vec<u8>>, _>>()?;
-    Ok(paths.into_iter().map(|path| PathBuf::from(OsString::from_vec(path))).collect())
-}
-
 /// How many files of a source are known.
 ///
 /// # Errors

@@ -1,7 +1,5 @@
 //! Jobs in the ledger: taken in, advanced, found by what is owed to them.
 
-use std::path::Path;
-
 use hark_sdk::event::{Body, Event};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -12,7 +10,7 @@ use super::due::at_once;
 use super::{Ledger, LedgerError, Now, files, form, outbox, pieces};
 use crate::job::job_machine::{self, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, FileIdentity, Job, Origin, Piece, PieceId, SETTLED, Stage, audio};
+use crate::job::{Duty, Job, Origin, Piece, PieceId, SETTLED, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -233,14 +231,16 @@ fn step(
 pub fn relocate(
     connection: &Connection,
     id: Uuid,
-    path: &Path,
-    identity: FileIdentity,
+    origin: Origin,
     puts_away: bool,
 ) -> Result<(), LedgerError> {
     let Some(mut job) = find(connection, id)? else { return Ok(()) };
-    let Origin::File { identity: old, .. } = job.origin else { return Ok(()) };
-    job.origin = Origin::File { path: path.to_owned(), identity };
-    let is_copy = (old.inode, old.size) != (identity.inode, identity.size);
+    let (Origin::File { identity: old, .. }, Origin::File { identity: new, .. }) = (&job.origin, &origin)
+    else {
+        return Ok(());
+    };
+    let is_copy = (old.inode, old.size) != (new.inode, new.size);
+    job.origin = origin;
     let mut due = None;
     match job.stage {
         // It stays known as missed: it is counted already, and its bytes have to tell that it is the same file.

@@ -53,6 +53,12 @@ impl Scan {
                 }
                 return;
             }
+            Trouble::Link(path) => {
+                if self.complaints.is_first("link".into()) {
+                    info!(source, path = %path.display(), "symbolic links are left alone, this one and others; put the file or folder itself there, or give the folder a source of its own");
+                }
+                return;
+            }
             Trouble::Watch(error) => {
                 self.hintless = true;
                 (error.key(), format!("{error}; until then changes are found by rescans alone"))
@@ -96,7 +102,12 @@ mod tests {
 
     async fn scan_of(root: &Path, ledger: Ledger) -> Scan {
         let around = Surroundings {
-            destination: Destination { source: "calls".into(), route: "default".into(), puts_away: false },
+            destination: Destination {
+                source: "calls".into(),
+                root: root.to_owned(),
+                route: "default".into(),
+                puts_away: false,
+            },
             choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], true).unwrap()),
             existing: Existing::Skip,
             price: 0.0,

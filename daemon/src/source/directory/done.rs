@@ -1,23 +1,24 @@
 //! What becomes of a file after its job's last event is stored: kept, moved or deleted, and only if it still is what was heard.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tracing::info;
 use uuid::Uuid;
 
-use super::intake::is_absence;
+use super::walk::kind;
 use crate::config::{DirectorySource, WhenDone};
 use crate::hex::hex;
+use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::{FileIdentity, Job, Origin};
+use crate::os::{Entry, Folder};
 
 /// Why a file could not be settled. It is where it was.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,7 @@ pub enum SettleError {
 
 enum Fate {
     Keep,
+    /// Into this folder, the tree below it as below the watched one: so equal names from two folders do not meet.
     Move(PathBuf),
     Delete,
 }
@@ -52,13 +54,12 @@ enum Fate {
 /// When the file cannot be moved or deleted.
 pub async fn settle(
     config: &DirectorySource,
-    root: &Path,
     ledger: &Ledger,
     job: &Job,
     failed: bool,
 ) -> Result<bool, SettleError> {
-    let Origin::File { path, identity } = &job.origin else { return Ok(false) };
-    let fate = fate(config, root, path, failed);
+    let Origin::File { root, below, identity } = &job.origin else { return Ok(false) };
+    let fate = fate(config, failed);
     if matches!(fate, Fate::Keep) {
         return Ok(false);
     }
@@ -68,9 +69,10 @@ pub async fn settle(
         sha256: job.recording.sha256.clone().unwrap_or_default(),
         was_missed: job.missing,
     };
-    let from = path.clone();
-    let outcome =
-        spawn_blocking(move || carry_out(&fate, &from, &heard)).await.map_err(|_| LedgerError::Closed)??;
+    let (path, from, below) = (root.join(below), root.clone(), below.clone());
+    let outcome = spawn_blocking(move || carry_out(&fate, &from, &below, &heard))
+        .await
+        .map_err(|_| LedgerError::Closed)??;
     match outcome {
         Outcome::Absent => {
             info!(job = %job.id, "the file is not where it was; should it be found under another name, it is put away then")
@@ -79,7 +81,7 @@ pub async fn settle(
         Outcome::Gone | Outcome::Stays => {}
     }
     if outcome != Outcome::Stays {
-        forget(ledger, config.name.clone(), path.clone(), job.id, outcome).await?;
+        forget(ledger, config.name.clone(), path, job.id, outcome).await?;
     }
     // Where something else is, the file may have another name as well.
     Ok(outcome != Outcome::Gone)
@@ -107,25 +109,33 @@ enum Outcome {
 
 /// A recording that failed is never deleted: it may be the only copy of what could not be heard. It goes to `failed_directory` if there
 /// is one, else it stays.
-fn fate(config: &DirectorySource, root: &Path, path: &Path, failed: bool) -> Fate {
+fn fate(config: &DirectorySource, failed: bool) -> Fate {
     let directory = if failed { &config.failed_directory } else { &config.done_directory };
     match config.when_done {
         WhenDone::Keep => Fate::Keep,
         WhenDone::Delete if !failed => Fate::Delete,
         WhenDone::Move | WhenDone::Delete if !directory.as_os_str().is_empty() => {
-            // The tree below the source is kept, so equal names from two folders do not meet.
-            let name = path.strip_prefix(root).ok().or(path.file_name().map(Path::new));
-            name.map_or(Fate::Keep, |name| Fate::Move(directory.join(name)))
+            Fate::Move(directory.clone())
         }
         WhenDone::Move | WhenDone::Delete => Fate::Keep,
     }
 }
 
-fn carry_out(fate: &Fate, path: &Path, heard: &Heard) -> Result<Outcome, SettleError> {
+fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Outcome, SettleError> {
     let job = heard.job;
-    let refused = |error| SettleError::Delete { path: path.to_owned(), error };
-    let found = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => FileIdentity::of(&metadata),
+    let path = root.join(below);
+    let refused = |error| SettleError::Delete { path: path.clone(), error };
+    let name = below.file_name().unwrap_or_default();
+    let parent = below.parent().unwrap_or(Path::new(""));
+    // From here on the folder is the one that is open, whatever takes its place.
+    let folder = match Folder::open(root).and_then(|root| root.below(parent)) {
+        Ok(folder) => folder,
+        Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
+        Err(error) => return Err(refused(error)),
+    };
+    let from = folder.entry(name);
+    let found = match from.status() {
+        Ok(status) if kind(&status).is_file() => FileIdentity::of(&status),
         Ok(_) => return Ok(stays(job)),
         Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
         Err(error) => return Err(refused(error)),
@@ -134,19 +144,16 @@ fn carry_out(fate: &Fate, path: &Path, heard: &Heard) -> Result<Outcome, SettleE
         |found: FileIdentity| (found.inode, found.size) == (heard.identity.inode, heard.identity.size);
     // Touched, or on a filesystem that was mounted again, or another that was given its inode while it was away: then its bytes tell.
     let is_doubtful = found != heard.identity || heard.was_missed;
-    if is_doubtful && !(is_same(found) && hash(path).map_err(refused)? == heard.sha256) {
+    if is_doubtful && !(is_same(found) && hash(from).map_err(refused)? == heard.sha256) {
         return Ok(stays(job));
     }
     // What is removed after that is this very file, as it was just now.
     let heard = Heard { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
         Fate::Keep => Ok(Outcome::Stays),
-        Fate::Delete => remove(path, &heard).map_err(refused),
-        Fate::Move(to) => move_file(path, to, &heard).map_err(|error| SettleError::Move {
-            from: path.to_owned(),
-            to: to.clone(),
-            error,
-        }),
+        Fate::Delete => remove(&folder, from, &heard).map_err(refused),
+        Fate::Move(done) => move_file(&folder, from, done, below, &heard)
+            .map_err(|error| SettleError::Move { from: path.clone(), to: done.join(below), error }),
     }
 }
 
@@ -156,24 +163,36 @@ fn stays(job: Uuid) -> Outcome {
 }
 
 /// Moves without overwriting: where the name is taken, the job's id is added to it, which is the same on every try.
-fn move_file(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
-    let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    let other = with_suffix(to, heard.job);
-    for to in [to, other.as_path()] {
+fn move_file(
+    folder: &Folder,
+    from: Entry<'_>,
+    done: &Path,
+    below: &Path,
+    heard: &Heard,
+) -> io::Result<Outcome> {
+    // The operator's path; what is below it may be written by others again.
+    fs::create_dir_all(done)?;
+    let target = Folder::open(done)?.make(below.parent().unwrap_or(Path::new("")))?;
+    let name = below.file_name().unwrap_or_default();
+    let other = with_suffix(name, heard.job);
+    let (to, other) = (target.entry(name), target.entry(&other));
+    for to in [to, other] {
         if let Some(outcome) = look_again(from, heard)? {
             return Ok(outcome);
         }
-        match rename_new(from, to) {
+        match from.rename_new(to) {
             Ok(()) => {
                 let outcome = confirm(from, to, heard)?;
-                sync(folder)?;
-                sync_parent(from)?;
+                target.sync()?;
+                folder.sync()?;
                 return Ok(outcome);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                return copy_file(from, to, &other, folder, heard);
+                if let Some(outcome) = copy_file(from, to, other, &target, heard)? {
+                    return Ok(outcome);
+                }
+                return remove(folder, from, heard);
             }
             Err(error) => return Err(error),
         }
@@ -182,50 +201,64 @@ fn move_file(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
 }
 
 /// Looks at what was renamed: another file may have come under the name after the last look at it. It goes back.
-fn confirm(from: &Path, to: &Path, heard: &Heard) -> io::Result<Outcome> {
+fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &Heard) -> io::Result<Outcome> {
     if look_again(to, heard)? != Some(Outcome::Stays) {
         return Ok(Outcome::Gone);
     }
-    rename_new(to, from).map_err(|error| {
+    to.rename_new(from).map_err(|error| {
         let words = "a file that nobody has heard came under the name and was moved instead; moving it back";
         io::Error::new(error.kind(), format!("{words}: {error}"))
     })?;
     Ok(Outcome::Stays)
 }
 
-/// To another filesystem: a copy under a hidden name, on the disk before it gets its own, and only then the original goes.
-fn copy_file(from: &Path, to: &Path, other: &Path, folder: &Path, heard: &Heard) -> io::Result<Outcome> {
+/// To another filesystem: a copy under a hidden name, on the disk before it gets its own, and only then the original may go. `None`: it is
+/// copied.
+fn copy_file(
+    from: Entry<'_>,
+    to: Entry<'_>,
+    other: Entry<'_>,
+    target: &Folder,
+    heard: &Heard,
+) -> io::Result<Option<Outcome>> {
     // A crash may have come between the copy and the removal of the original. Only the name with the job's id says whose copy it is: an
     // equal file under the plain name may be another job's.
-    let is_copied = fs::symlink_metadata(other).is_ok_and(|found| found.is_file())
-        && hash(other).is_ok_and(|it| it == heard.sha256);
-    if !is_copied {
-        let unfinished = folder.join(format!(".{}.part", heard.job));
-        if let Err(error) = copy_bytes(from, &unfinished) {
-            // Half a copy takes the last room of a full disk; what there is to say of its removal is said by the copy's own error.
-            let _ = fs::remove_file(&unfinished);
-            return Err(error);
-        }
-        if hash(&unfinished)? != heard.sha256 {
-            fs::remove_file(&unfinished)?;
-            return Ok(stays(heard.job));
-        }
-        let named = rename_new(&unfinished, to).or_else(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => rename_new(&unfinished, other),
-            _ => Err(error),
-        });
-        if let Err(error) = named {
-            fs::remove_file(&unfinished)?;
-            return Err(error);
-        }
-        sync(folder)?;
+    if hash(other).is_ok_and(|it| it == heard.sha256) {
+        return Ok(None);
     }
-    remove(from, heard)
+    let unfinished = OsString::from(format!(".{}.part", heard.job));
+    let unfinished = target.entry(&unfinished);
+    if let Err(error) = copy_bytes(from, unfinished) {
+        // Half a copy takes the last room of a full disk; what there is to say of its removal is said by the copy's own error.
+        let _ = unfinished.remove();
+        return Err(error);
+    }
+    if hash(unfinished)? != heard.sha256 {
+        unfinished.remove()?;
+        return Ok(Some(stays(heard.job)));
+    }
+    let named = unfinished.rename_new(to).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => unfinished.rename_new(other),
+        _ => Err(error),
+    });
+    if let Err(error) = named {
+        unfinished.remove()?;
+        return Err(error);
+    }
+    target.sync()?;
+    Ok(None)
 }
 
-fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = crate::os::open_recording(from).map_err(io::Error::other)?;
-    let mut target = File::create(to)?;
+fn copy_bytes(from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {
+    let mut source = from.open().map_err(io::Error::other)?;
+    let mut target = match to.create() {
+        // Of a try that a crash ended.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            to.remove()?;
+            to.create()?
+        }
+        created => created?,
+    };
     io::copy(&mut source, &mut target)?;
     let times = source.metadata()?;
     target.set_permissions(times.permissions())?;
@@ -233,68 +266,40 @@ fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
     target.sync_all()
 }
 
-/// Renames, unless the new name is taken.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Filesystems without that flag have hard links, or neither: then the look before is all there is.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::hard_link(from, to) {
-            Ok(()) => fs::remove_file(from),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(_) => fs::rename(from, to),
-        },
-        outcome => outcome.map_err(io::Error::from),
-    }
-}
-
-fn with_suffix(path: &Path, job: Uuid) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{job}"));
+fn with_suffix(name: &OsStr, job: Uuid) -> OsString {
+    let path = Path::new(name);
+    let mut other = path.file_stem().unwrap_or_default().to_owned();
+    other.push(format!("-{job}"));
     if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
+        other.push(".");
+        other.push(extension);
     }
     // A name near the limit of 255 bytes has no room for the id: then the id alone is the name.
-    if name.as_bytes().len() > 255 {
-        return path.with_file_name(job.to_string());
-    }
-    path.with_file_name(name)
+    if other.as_bytes().len() > 255 { job.to_string().into() } else { other }
 }
 
-fn remove(path: &Path, heard: &Heard) -> io::Result<Outcome> {
-    if let Some(outcome) = look_again(path, heard)? {
+fn remove(folder: &Folder, file: Entry<'_>, heard: &Heard) -> io::Result<Outcome> {
+    if let Some(outcome) = look_again(file, heard)? {
         return Ok(outcome);
     }
-    fs::remove_file(path)?;
-    sync_parent(path)?;
+    file.remove()?;
+    folder.sync()?;
     Ok(Outcome::Gone)
 }
 
 /// Looks once more before a file goes: to hash or copy hours of audio takes its time, and what came under the name meanwhile was not
 /// heard. `None`: it is what was heard.
-fn look_again(path: &Path, heard: &Heard) -> io::Result<Option<Outcome>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if FileIdentity::of(&metadata) == heard.identity => Ok(None),
+fn look_again(file: Entry<'_>, heard: &Heard) -> io::Result<Option<Outcome>> {
+    match file.status() {
+        Ok(status) if FileIdentity::of(&status) == heard.identity => Ok(None),
         Ok(_) => Ok(Some(stays(heard.job))),
         Err(error) if is_absence(&error) => Ok(Some(Outcome::Absent)),
         Err(error) => Err(error),
     }
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), sync)
-}
-
-/// A rename or removal is in the folder; some filesystems cannot sync one, and need not.
-fn sync(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        outcome => outcome,
-    }
-}
-
-fn hash(path: &Path) -> io::Result<String> {
-    let mut file = crate::os::open_recording(path).map_err(io::Error::other)?;
+fn hash(file: Entry<'_>) -> io::Result<String> {
+    let mut file: File = file.open().map_err(io::Error::other)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -333,42 +338,75 @@ mod tests {
     use super::*;
 
     /// A folder with a file `a.wav` that was heard, in whose place another one is by now.
-    fn replaced() -> (tempfile::TempDir, PathBuf, Heard) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.wav");
+    fn replaced() -> (tempfile::TempDir, Folder, Heard) {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("a.wav");
         fs::write(&path, "heard").unwrap();
-        let identity = FileIdentity::of(&fs::symlink_metadata(&path).unwrap());
+        let folder = Folder::open(disk.path()).unwrap();
+        let identity = FileIdentity::of(&folder.status(Path::new("a.wav")).unwrap());
         let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
-        fs::write(folder.path().join("new"), "not heard").unwrap();
-        fs::rename(folder.path().join("new"), &path).unwrap();
-        (folder, path, heard)
+        fs::write(disk.path().join("new"), "not heard").unwrap();
+        fs::rename(disk.path().join("new"), &path).unwrap();
+        (disk, folder, heard)
+    }
+
+    fn text(disk: &tempfile::TempDir) -> String {
+        fs::read_to_string(disk.path().join("a.wav")).unwrap()
     }
 
     #[test]
     fn what_came_under_the_name_while_the_copy_was_made_stays() {
-        let (_folder, path, heard) = replaced();
-        assert_eq!(remove(&path, &heard).unwrap(), Outcome::Stays);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
-        fs::remove_file(&path).unwrap();
-        assert_eq!(remove(&path, &heard).unwrap(), Outcome::Absent);
+        let (disk, folder, heard) = replaced();
+        let file = folder.entry(OsStr::new("a.wav"));
+        assert_eq!(remove(&folder, file, &heard).unwrap(), Outcome::Stays);
+        assert_eq!(text(&disk), "not heard");
+        file.remove().unwrap();
+        assert_eq!(remove(&folder, file, &heard).unwrap(), Outcome::Absent);
     }
 
     #[test]
     fn what_came_under_the_name_while_the_hash_was_made_is_not_moved() {
-        let (folder, path, heard) = replaced();
-        let done = folder.path().join("done/a.wav");
-        assert_eq!(move_file(&path, &done, &heard).unwrap(), Outcome::Stays);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
-        assert!(!done.exists());
+        let (disk, folder, heard) = replaced();
+        let done = disk.path().join("done");
+        let moved = move_file(&folder, folder.entry(OsStr::new("a.wav")), &done, Path::new("a.wav"), &heard);
+        assert_eq!(moved.unwrap(), Outcome::Stays);
+        assert_eq!(text(&disk), "not heard");
+        assert!(!done.join("a.wav").exists());
     }
 
     #[test]
     fn what_came_under_the_name_just_before_the_move_goes_back() {
-        let (folder, path, heard) = replaced();
-        let done = folder.path().join("done.wav");
-        fs::rename(&path, &done).unwrap();
-        assert_eq!(confirm(&path, &done, &heard).unwrap(), Outcome::Stays);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "not heard");
-        assert!(!done.exists());
+        let (disk, folder, heard) = replaced();
+        let [from, to] = ["a.wav", "done.wav"].map(|name| folder.entry(OsStr::new(name)));
+        from.rename_new(to).unwrap();
+        assert_eq!(confirm(from, to, &heard).unwrap(), Outcome::Stays);
+        assert_eq!(text(&disk), "not heard");
+        assert!(to.status().is_err());
+    }
+
+    #[test]
+    fn what_lies_behind_a_link_in_the_place_of_a_folder_is_neither_moved_nor_deleted() {
+        let disk = tempfile::tempdir().unwrap();
+        let (root, outside, done) =
+            (disk.path().join("calls"), disk.path().join("outside"), disk.path().join("done"));
+        for folder in [&root, &outside, &done] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(outside.join("a.wav"), "outside").unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("deep")).unwrap();
+        let identity = FileIdentity::of(&rustix::fs::lstat(outside.join("a.wav")).unwrap());
+        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
+        for fate in [Fate::Delete, Fate::Move(done.clone())] {
+            let outcome = carry_out(&fate, &root, Path::new("deep/a.wav"), &heard).unwrap();
+            assert_eq!(outcome, Outcome::Absent);
+        }
+        // Nor is anything put behind one.
+        fs::remove_file(root.join("deep")).unwrap();
+        fs::rename(&outside, root.join("deep")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, done.join("deep")).unwrap();
+        carry_out(&Fate::Move(done), &root, Path::new("deep/a.wav"), &heard).unwrap_err();
+        assert!(root.join("deep/a.wav").exists());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::intake;
+use super::root::Root;
 use super::scan::{PIECE, Scan, ScanError, blocking};
+use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 
 /// Files that were missing at one full scan, to be forgotten at the next.
@@ -27,10 +28,12 @@ impl Scan {
             let known = self.around.ledger.read(move |c| files::page(c, &of, &from, PIECE)).await?;
             let Some(last) = known.last() else { break };
             after = last.path.clone();
+            let path = self.around.choice.root.clone();
             let absent = blocking(move || {
-                let is_absent = |known: &Known| {
-                    std::fs::symlink_metadata(&known.path).is_err_and(|error| intake::is_absence(&error))
-                };
+                // Where the folder itself cannot be opened, nothing is known to be gone.
+                let Ok(root) = Root::open(&path) else { return Vec::new() };
+                let is_absent =
+                    |known: &Known| root.status(&known.path).is_err_and(|error| is_absence(&error));
                 known.into_iter().filter(is_absent).collect::<Vec<_>>()
             })
             .await?;

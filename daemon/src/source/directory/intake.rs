@@ -4,7 +4,6 @@
 //! file becomes one job.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,9 @@ use serde_json::Map;
 use url::Url;
 use uuid::Uuid;
 
+use super::root::Root;
 use super::walk::Found;
+use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
@@ -37,6 +38,8 @@ pub struct Hashed {
 pub struct Destination {
     /// Name of the source.
     pub source: String,
+    /// The watched folder, absolute.
+    pub root: PathBuf,
     /// Name of the route.
     pub route: String,
     /// Files of jobs that are over are moved away or deleted.
@@ -143,18 +146,13 @@ pub fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), 
 }
 
 /// Whether the file known by this row is not there any more; another one may be.
-pub fn is_vacated(known: &Known) -> bool {
-    // An error other than "not found" (a folder that may not be entered, an unreachable server) tells nothing.
-    match fs::symlink_metadata(&known.path) {
-        Ok(metadata) => FileIdentity::of(&metadata) != known.identity,
+pub fn is_vacated(root: &Root, known: &Known) -> bool {
+    // An error other than "not found" (a folder that may not be entered, an unreachable server) tells nothing. A path with a NUL in it
+    // ([`put_aside`]) never is there.
+    match root.status(&known.path) {
+        Ok(status) => FileIdentity::of(&status) != known.identity,
         Err(error) => is_absence(&error),
     }
-}
-
-/// Whether an error says that there is no such file. A path with a NUL in it ([`put_aside`]) never is one.
-pub fn is_absence(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
 }
 
 /// Gives a known file a place and identity, and lets its job follow.
@@ -167,7 +165,7 @@ fn place(
 ) -> Result<(), LedgerError> {
     files::put(connection, &to.source, &Known { path: path.to_owned(), identity, ..known.clone() })?;
     if let Some(job) = known.job {
-        jobs::relocate(connection, job, path, identity, to.puts_away)?;
+        jobs::relocate(connection, job, origin(to, path, identity), to.puts_away)?;
     }
     Ok(())
 }
@@ -206,9 +204,15 @@ fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
         path_b64: path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes())),
         ..Recording::default()
     };
-    let origin = Origin::File { path: path.clone(), identity: found.stamp.identity };
+    let origin = origin(to, path, found.stamp.identity);
     let job = Job::new(Uuid::now_v7(), &to.source, &to.route, origin, recording, Map::new());
     Job { owes_source: to.puts_away, ..job }
+}
+
+/// Where a file of the watched folder is. What is found always is below it.
+fn origin(to: &Destination, path: &Path, identity: FileIdentity) -> Origin {
+    let below = path.strip_prefix(&to.root).unwrap_or(path).to_owned();
+    Origin::File { root: to.root.clone(), below, identity }
 }
 
 /// `file:///…`, its bytes percent-encoded.

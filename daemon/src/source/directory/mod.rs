@@ -7,7 +7,8 @@
 //! What is a recording: a regular file that [`walk::Choice`] wants by its name, that is not empty, has stood still for `settle`
 //! (`settle`) and that nobody has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders
 //! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
-//! one. Hidden files and folders are passed over.
+//! one. Hidden files and folders are passed over. Everything below the watched folder is listed, opened, moved and deleted through
+//! descriptors ([`crate::os::beneath`]): a link that takes the place of a folder in between leads nowhere.
 //!
 //! What is the same recording (`intake`): the same path with the same identity; the same identity or the same bytes at another
 //! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
@@ -138,7 +139,7 @@ impl Directory {
     pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, SettleError> {
         let place = timeout(PATIENCE, self.putting_away.acquire()).await;
         let Ok(_place) = place else { return Err(SettleError::Waits) };
-        done::settle(&self.config, &self.choice.root, &self.ledger, job, failed).await
+        done::settle(&self.config, &self.ledger, job, failed).await
     }
 
     async fn watch(
@@ -204,6 +205,7 @@ impl Directory {
         let around = Surroundings {
             destination: Destination {
                 source: source.to_owned(),
+                root: root.clone(),
                 route: self.config.route.clone(),
                 puts_away: self.config.when_done != WhenDone::Keep,
             },
@@ -334,12 +336,12 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let path = disk.path().join("a.wav");
         std::fs::write(&path, "a").unwrap();
-        let identity = crate::job::FileIdentity::of(&std::fs::symlink_metadata(&path).unwrap());
+        let identity = crate::job::FileIdentity::of(&rustix::fs::lstat(&path).unwrap());
         let config =
             toml::from_str(&format!("name = \"calls\"\npath = {:?}\nwhen_done = \"delete\"", disk.path()));
         let ledger = Ledger::open(&disk.path().join("state")).unwrap();
         let directory = Directory::new(config.unwrap(), ledger, Metrics::new(), 0.0).unwrap();
-        let origin = Origin::File { path: path.clone(), identity };
+        let origin = Origin::File { root: disk.path().to_owned(), below: "a.wav".into(), identity };
         let job = Job::new(Uuid::now_v7(), "calls", "default", origin, Recording::default(), Map::new());
 
         let places = u32::try_from(PUTTING_AWAY).unwrap();

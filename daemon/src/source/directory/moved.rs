@@ -1,6 +1,7 @@
 //! Following files that are under another name now, or on a filesystem that has another number.
 
 use super::intake::{self, Moved};
+use super::root::Root;
 use super::scan::{Scan, ScanError, blocking, now};
 use super::walk::Found;
 use crate::job::Duty;
@@ -17,10 +18,14 @@ impl Scan {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
+        let path = self.around.choice.root.clone();
         let with_old = blocking(move || {
+            let root = Root::open(&path).ok();
+            let is_vacated =
+                |known: &Known| root.as_ref().is_some_and(|root| intake::is_vacated(root, known));
             let old = |(found, twins): (Found, Vec<Known>)| {
                 // At its own place a file is not moved, only its filesystem.
-                let is_old = |known: &Known| known.path == found.path || intake::is_vacated(known);
+                let is_old = |known: &Known| known.path == found.path || is_vacated(known);
                 let old = twins.into_iter().find(is_old);
                 (found, old)
             };

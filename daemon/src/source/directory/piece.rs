@@ -5,6 +5,7 @@ use tracing::debug;
 
 use super::intake::{self, Destination, Hashed};
 use super::ready::{self, Reading};
+use super::root::Root;
 use super::scan::blocking;
 use super::walk::Found;
 use crate::job::Duty;
@@ -37,11 +38,12 @@ pub async fn read_piece(
     stop: CancellationToken,
 ) -> Result<Read, LedgerError> {
     let files = piece.clone();
+    let root = to.root.clone();
     let (mut read, mut hashed) = blocking(move || {
         let mut read = Read::default();
         let mut hashed = Vec::new();
         for found in piece {
-            match ready::read(&found, is_network, &stop) {
+            match ready::read(&root, &found, is_network, &stop) {
                 Reading::Hashed { sha256, leased } => {
                     read.unleased |= !leased;
                     hashed.push(Hashed { found, sha256, vacated: Vec::new() });
@@ -102,8 +104,13 @@ async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) 
     if equal.is_empty() {
         return Ok(());
     }
-    let vacated: Vec<Known> =
-        blocking(move || equal.into_iter().filter(intake::is_vacated).collect()).await?;
+    let path = to.root.clone();
+    let vacated: Vec<Known> = blocking(move || match Root::open(&path) {
+        Ok(root) => equal.into_iter().filter(|known| intake::is_vacated(&root, known)).collect(),
+        // Then nothing is known of their places.
+        Err(_) => Vec::new(),
+    })
+    .await?;
     for file in hashed {
         let same = vacated.iter().filter(|known| known.sha256.as_ref() == Some(&file.sha256));
         file.vacated = same.cloned().collect();
@@ -124,8 +131,13 @@ mod tests {
         std::fs::write(&path, "a").unwrap();
         let ledger = Ledger::open(&disk.path().join("state")).unwrap();
         let mut woken = [Duty::Prepare, Duty::Publish].map(|duty| (duty, ledger.wakes(duty)));
-        let to = Destination { source: "calls".into(), route: "default".into(), puts_away: false };
-        let piece = vec![Found::at(path).unwrap()];
+        let to = Destination {
+            source: "calls".into(),
+            root: disk.path().to_owned(),
+            route: "default".into(),
+            puts_away: false,
+        };
+        let piece = vec![Found::at(&Root::open(disk.path()).unwrap(), path).unwrap()];
         let read = read_piece(piece, to, false, ledger.clone(), CancellationToken::new()).await.unwrap();
         assert_eq!(read.accepted, 1);
         for (duty, woken) in &mut woken {

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
+use rustix::fs::fstat;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,9 @@ const BUFFER: usize = 128 * 1024;
 ///
 /// `is_network`: on a network filesystem a refused lease says nothing of writers, for its server may have refused it (NFS 4 grants none
 /// without a delegation): as on one without leases, the time that the file stood still decides.
-pub fn read(found: &Found, is_network: bool, stop: &CancellationToken) -> Reading {
-    let file = match open_recording(&found.path) {
+pub fn read(root: &Path, found: &Found, is_network: bool, stop: &CancellationToken) -> Reading {
+    let Ok(below) = found.path.strip_prefix(root) else { return Reading::Gone };
+    let file = match open_recording(root, below) {
         Ok(file) => file,
         // Another thing took its place; if it is a file again, a scan finds it.
         Err(
@@ -49,14 +52,14 @@ pub fn read(found: &Found, is_network: bool, stop: &CancellationToken) -> Readin
 }
 
 fn hash(mut file: &File, found: &Found, is_network: bool, stop: &CancellationToken) -> io::Result<Reading> {
-    let before = file.metadata()?;
+    let before = fstat(file)?;
     let lease = has_writers(file)?;
     let is_written = lease == Lease::Busy && !is_network;
     if is_written || stamp(&before) != found.stamp {
         return Ok(Reading::NotYet);
     }
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; BUFFER.min(usize::try_from(before.len()).unwrap_or(BUFFER).max(1))];
+    let mut buffer = vec![0; BUFFER.min(usize::try_from(before.st_size).unwrap_or(BUFFER).max(1))];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
@@ -68,7 +71,7 @@ fn hash(mut file: &File, found: &Found, is_network: bool, stop: &CancellationTok
             return Ok(Reading::NotYet);
         }
     }
-    if stamp(&file.metadata()?) != found.stamp {
+    if stamp(&fstat(file)?) != found.stamp {
         return Ok(Reading::NotYet);
     }
     Ok(Reading::Hashed { sha256: hex(&hasher.finalize()), leased: lease == Lease::Free })

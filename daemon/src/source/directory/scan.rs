@@ -4,7 +4,6 @@
 //! wait in a table of limited size, and what does not fit anywhere is met again by the next scan.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use super::before::First;
 use super::complaints::{Complaints, key_of};
 use super::intake::Destination;
 use super::piece::{Read, read_piece};
-use super::root::{look_into, remedy};
+use super::root::{Root, look_into, remedy};
 use super::settle::{Now, Settling, Verdict};
-use super::walk::{Choice, Found, Walk};
+use super::walk::{Choice, Found, Walk, kind};
 use super::watch::{Hints, Watch};
 use crate::config::Existing;
 use crate::job::Duty;
@@ -151,8 +150,9 @@ impl Scan {
         self.settling.scanned();
         self.seen = Ok(());
         let root = self.around.choice.root.clone();
-        let mut devices = HashSet::from([look_into(&root).await?.dev()]);
-        let met = self.walk(&root, &mut devices).await?;
+        let (opened, status) = look_into(&root).await?;
+        let mut devices = HashSet::from([status.st_dev]);
+        let met = self.walk(opened, &root, &mut devices).await?;
         trace!(source = self.around.destination.source, known = met, "looked at everything");
         self.forget_gone(met, devices).await?;
         if let Some(first) = self.first.take() {
@@ -178,14 +178,13 @@ impl Scan {
         let (found, folders) = blocking(move || {
             let mut folders = Vec::new();
             let mut found = Vec::new();
+            // What is not there any more, the next full scan tells.
+            let Ok(root) = Root::open(&choice.root) else { return (found, folders) };
             for path in hints.paths {
                 // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
-                if !choice.is_below(&path) {
-                    continue;
-                }
-                match std::fs::symlink_metadata(&path) {
-                    Ok(metadata) if metadata.is_dir() && choice.enters(&path) => folders.push(path),
-                    Ok(_) if choice.wants(&path) => found.extend(Found::at(path)),
+                match root.status(&path) {
+                    Ok(status) if kind(&status).is_dir() && choice.enters(&path) => folders.push(path),
+                    Ok(_) if choice.wants(&path) => found.extend(Found::at(&root, path)),
                     _ => {}
                 }
             }
@@ -194,7 +193,10 @@ impl Scan {
         .await?;
         self.look_at(found).await?;
         for folder in folders {
-            self.walk(&folder, &mut HashSet::new()).await?;
+            let path = self.around.choice.root.clone();
+            if let Ok(root) = blocking(move || Root::open(&path)).await? {
+                self.walk(root, &folder, &mut HashSet::new()).await?;
+            }
         }
         self.count();
         Ok(())
@@ -209,10 +211,11 @@ impl Scan {
         let choice = Arc::clone(&self.around.choice);
         let (found, gone) = blocking(move || {
             let mut gone = Vec::new();
+            let root = Root::open(&choice.root).ok();
             let found: Vec<Found> = due
                 .into_iter()
                 .filter_map(|path| {
-                    let found = Found::at(path.clone()).filter(|_| choice.is_below(&path));
+                    let found = root.as_ref().and_then(|root| Found::at(root, path.clone()));
                     if found.is_none() {
                         gone.push(path);
                     }
@@ -253,10 +256,15 @@ impl Scan {
     }
 
     /// Returns how many of the files that it met the ledger knows by path.
-    async fn walk(&mut self, folder: &Path, devices: &mut HashSet<u64>) -> Result<u64, ScanError> {
+    async fn walk(
+        &mut self,
+        root: Root,
+        folder: &Path,
+        devices: &mut HashSet<u64>,
+    ) -> Result<u64, ScanError> {
         let (choice, watch) = (Arc::clone(&self.around.choice), self.around.watch.clone());
         let start = folder.to_owned();
-        let mut walk = blocking(move || Walk::of(&start, choice, watch)).await?;
+        let mut walk = blocking(move || Walk::of(root, &start, choice, watch)).await?;
         let mut met = 0;
         loop {
             let (walked, piece) = blocking(move || {

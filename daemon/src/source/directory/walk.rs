@@ -1,19 +1,20 @@
 //! Listing a folder and what is below it, a piece at a time, with memory for the depth of the tree and not for its size.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, FileType, ReadDir};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 
+use super::root::Root;
 use super::settle::Stamp;
 use super::watch::{Watch, WatchError};
 use crate::job::FileIdentity;
+use crate::job::audio::{is_absence, nanoseconds};
 
 /// Folders that are held open at once; below that depth a folder is read to its end before it is entered.
 const OPEN_FOLDERS: usize = 48;
@@ -60,13 +61,6 @@ impl Choice {
         is_eligible.then_some(relative)
     }
 
-    /// Whether a path leads to its place through folders alone: a link among them may lead anywhere.
-    pub fn is_below(&self, path: &Path) -> bool {
-        let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
-        path.starts_with(&self.root)
-            && folders.map(fs::symlink_metadata).all(|folder| folder.is_ok_and(|folder| folder.is_dir()))
-    }
-
     /// Whether a folder below the root is entered. Hidden ones are not: they hold what tools put aside.
     pub fn enters(&self, folder: &Path) -> bool {
         let Ok(relative) = folder.strip_prefix(&self.root) else { return false };
@@ -84,39 +78,38 @@ pub struct Found {
 }
 
 impl Found {
-    /// The file at a path; `None` where there is none, or something that is no regular file. Links are not followed.
-    pub fn at(path: PathBuf) -> Option<Found> {
-        let metadata = fs::symlink_metadata(&path).ok()?;
-        metadata.is_file().then(|| Found { stamp: stamp(&metadata), path })
+    /// The file at a path; `None` where there is none, or something that is no regular file, or the way to it is a link.
+    pub fn at(root: &Root, path: PathBuf) -> Option<Found> {
+        let status = root.status(&path).ok()?;
+        Found::of(path, &status)
     }
-}
 
-/// Opens a folder to be listed. What is listed has to be looked at, too: without the right to search the folder each of its files would
-/// seem to be gone.
-///
-/// # Errors
-/// When either cannot be done.
-pub fn open(folder: &Path) -> io::Result<ReadDir> {
-    fs::metadata(folder.join("."))?;
-    fs::read_dir(folder)
+    fn of(path: PathBuf, status: &Stat) -> Option<Found> {
+        kind(status).is_file().then(|| Found { path, stamp: stamp(status) })
+    }
 }
 
 /// What `stat` told, as far as it matters here.
-pub fn stamp(metadata: &fs::Metadata) -> Stamp {
-    Stamp {
-        identity: FileIdentity::of(metadata),
-        ctime_ns: metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec(),
-    }
+pub fn stamp(status: &Stat) -> Stamp {
+    let ctime_ns = nanoseconds(status.st_ctime, status.st_ctime_nsec);
+    Stamp { identity: FileIdentity::of(status), ctime_ns }
+}
+
+/// What kind of thing `stat` told of.
+pub fn kind(status: &Stat) -> FileType {
+    FileType::from_raw_mode(status.st_mode)
 }
 
 /// A walk under way. Blocking: driven from a blocking thread.
 pub struct Walk {
+    root: Root,
     choice: Arc<Choice>,
     watch: Option<Arc<Watch>>,
     levels: Vec<Level>,
     troubles: Vec<Trouble>,
     /// Endings of files that `include` does not take.
     passed_over: HashSet<OsString>,
+    links: bool,
 }
 
 /// What the operator may have to hear of: mostly a part of the tree that could not be looked at.
@@ -128,18 +121,27 @@ pub enum Trouble {
     List(PathBuf, io::Error),
     /// The first file with an ending that `include` does not take.
     PassedOver(PathBuf),
+    /// The first symbolic link.
+    Link(PathBuf),
 }
 
 enum Level {
-    Open(PathBuf, ReadDir),
+    Open(PathBuf, Dir),
     Listed(std::vec::IntoIter<(PathBuf, FileType)>),
 }
 
 impl Walk {
     /// Begins at a folder: watch it, then list it, so that what comes in between is seen by one of the two.
-    pub fn of(folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
-        let mut walk =
-            Walk { choice, watch, levels: Vec::new(), troubles: Vec::new(), passed_over: HashSet::new() };
+    pub fn of(root: Root, folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
+        let mut walk = Walk {
+            root,
+            choice,
+            watch,
+            levels: Vec::new(),
+            troubles: Vec::new(),
+            passed_over: HashSet::new(),
+            links: false,
+        };
         walk.enter(folder);
         walk
     }
@@ -158,9 +160,12 @@ impl Walk {
                     self.enter(&path);
                 }
             } else if kind.is_file() && self.choice.wants(&path) {
-                found.extend(Found::at(path));
+                found.extend(level.status(&self.root, &path).and_then(|status| Found::of(path, &status)));
             } else if kind.is_file() && self.choice.eligible(&path).is_some() {
                 self.pass_over(path);
+            } else if kind.is_symlink() && !self.links && self.choice.eligible(&path).is_some() {
+                self.links = true;
+                self.troubles.push(Trouble::Link(path));
             }
         }
         found
@@ -183,7 +188,7 @@ impl Walk {
             Some(watch) => watch.add(folder, *folder == *self.choice.root),
             None => Ok(()),
         };
-        let entries = open(folder);
+        let entries = self.root.folder(folder).and_then(|folder| folder.entries());
         // Where nothing can be listed, it matters little that there are no hints either.
         if let (Err(error), Ok(_)) = (watched, &entries) {
             self.troubles.push(Trouble::Watch(error));
@@ -200,7 +205,7 @@ impl Walk {
                 self.levels.push(Level::Listed(listed.into_iter()));
             }
             // Removed or replaced since it was listed.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) if is_absence(&error) => {}
             Err(error) => self.troubles.push(Trouble::List(folder.to_owned(), error)),
         }
     }
@@ -214,18 +219,41 @@ impl Level {
         };
         loop {
             match entries.next()? {
-                // An entry whose type cannot be told is gone by now.
-                Ok(entry) => match entry.file_type() {
-                    Ok(kind) => return Some((entry.path(), kind)),
-                    Err(_) => continue,
-                },
+                Ok(entry) => {
+                    let name = entry.file_name().to_bytes();
+                    if name == b"." || name == b".." {
+                        continue;
+                    }
+                    let path = folder.join(OsStr::from_bytes(name));
+                    match entry.file_type() {
+                        // Some filesystems do not tell it while they list. One that cannot be told at all is gone by now.
+                        FileType::Unknown => match look(entries, &path) {
+                            Some(status) => return Some((path, kind(&status))),
+                            None => continue,
+                        },
+                        kind => return Some((path, kind)),
+                    }
+                }
                 Err(error) => {
-                    troubles.push(Trouble::List(folder.clone(), error));
+                    troubles.push(Trouble::List(folder.clone(), error.into()));
                     return None;
                 }
             }
         }
     }
+
+    /// What has a path that this level has just told.
+    fn status(&self, root: &Root, path: &Path) -> Option<Stat> {
+        match self {
+            Level::Open(_, entries) => look(entries, path),
+            Level::Listed(_) => root.status(path).ok(),
+        }
+    }
+}
+
+/// What has the last name of a path in an open folder.
+fn look(entries: &Dir, path: &Path) -> Option<Stat> {
+    statat(entries.fd().ok()?, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()
 }
 
 fn ends_with(name: &[u8], ending: &[u8]) -> bool {
@@ -244,7 +272,7 @@ mod tests {
             std::fs::write(root.path().join(name), "x").unwrap();
         }
         let choice = Choice::new(root.path().to_owned(), &["**/*.wav".into()], true).unwrap();
-        let mut walk = Walk::of(root.path(), Arc::new(choice), None);
+        let mut walk = Walk::of(Root::open(root.path()).unwrap(), root.path(), Arc::new(choice), None);
         assert_eq!(walk.next(100).len(), 1);
         let mut endings: Vec<_> = walk
             .take_troubles()
