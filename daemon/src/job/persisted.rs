@@ -53,9 +53,132 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use hark_sdk::event::{Blame, Engine, Fault, PluginEvent, Recording, Segment, Timing};
+    use jiff::Timestamp;
+    use serde_json::{Map, Value, json};
+    use uuid::Uuid;
+
     use super::*;
-    use crate::job::Span;
+    use crate::job::{
+        Attempt, Delivery, Emissions, Fate, FileIdentity, Job, Origin, Piece, PieceState, Plan, Span, Stage,
+        StoredBefore, Ticket, Transcript,
+    };
+
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | number)
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_second(1_790_000_000).unwrap()
+    }
+
+    fn job() -> Job {
+        let identity = FileIdentity { dev: 1, inode: 2, size: 3, mtime_ns: 4 };
+        let origin = Origin::File { root: "/srv/calls".into(), below: "a/b.wav".into(), identity };
+        let recording = Recording {
+            uri: "file:///srv/calls/a/b.wav".into(),
+            name: Some("b.wav".into()),
+            sha256: Some("00ff".into()),
+            bytes: Some(3),
+            format: Some("wav".into()),
+            duration_ms: Some(7_400),
+            channels: Some(1),
+            message_id: Some("call-7".into()),
+            ..Recording::default()
+        };
+        let metadata = Map::from_iter([("agent_id".to_owned(), json!("7"))]);
+        let mut emissions = Emissions::default();
+        emissions.add(&hark_sdk::event::Body::Plugin(PluginEvent {
+            plugin: "keywords".into(),
+            data: Value::Null,
+        }));
+        Job {
+            language: Some("de".into()),
+            context: Some("names".into()),
+            ticket: Some(Ticket { key: "HARK_AUDIO.7".into(), place: "HARK_AUDIO.7@1790".into() }),
+            stored: StoredBefore { annotations: 1, has_final: true, emissions },
+            maybe_paid: true,
+            missing: true,
+            hold_told: 2,
+            submitted: true,
+            accepted_at: time(),
+            stage: Stage::Ended { failed: true, bad_input: false },
+            plan: Some(Plan {
+                engine: Engine::Filetrans,
+                model: "qwen3-asr-flash-filetrans".into(),
+                delivery: Delivery::Upload,
+                reason: "the route asks for filetrans".into(),
+            }),
+            pieces: 1,
+            revision: 3,
+            sequence: 9,
+            ..Job::new(id(1), "calls", "default", origin, recording, metadata)
+        }
+    }
+
+    fn piece() -> Piece {
+        let mut piece = Piece::new(1, Span::whole(Some(7_400)), "filetrans", "qwen3-asr-flash-filetrans");
+        let fault = Fault {
+            code: "TimeOut".into(),
+            blame: Blame::Service,
+            message: "no answer within 60 s".into(),
+            attempts: None,
+        };
+        piece.state = PieceState::Resolving { absences: 1, until: Some(time()), fault };
+        piece.failures = 2;
+        piece.refused_before_sending = 1;
+        piece
+    }
+
+    fn attempt() -> Attempt {
+        Attempt {
+            handle: Some("task-1".into()),
+            fate: Fate::Taken,
+            seconds: 8,
+            cost_micro: 280,
+            ..Attempt::open(1, id(2), time(), Some("object-1".into()))
+        }
+    }
+
+    fn transcript() -> Transcript {
+        let segment = Segment {
+            channel: 0,
+            role: None,
+            begin_ms: Some(0),
+            end_ms: Some(7_400),
+            timing: Timing::Service,
+            text: "guten Tag".into(),
+            language: Some("de".into()),
+            emotion: Some("neutral".into()),
+        };
+        Transcript { text: "guten Tag".into(), segments: vec![segment], truncated: true, billed_seconds: 8 }
+    }
+
+    /// What is persisted is public to the next version of harkd: a change here is one of the form, and may need a new version.
+    /// `HARK_BLESS=1` rewrites the file.
+    pub(crate) fn assert_golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+        form: &T,
+        file: &str,
+    ) {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+        let written: Value = serde_json::from_str(&to_json(form).unwrap()).unwrap();
+        if std::env::var_os("HARK_BLESS").is_some() {
+            std::fs::write(&file, format!("{written:#}\n")).unwrap();
+        }
+        let golden = std::fs::read(&file).unwrap();
+        let kept: Value = serde_json::from_slice(&golden).unwrap();
+        assert_eq!(written, kept, "if the change is meant, run the test again with HARK_BLESS=1");
+        assert_eq!(&from_json::<T>(&golden).unwrap(), form);
+    }
+
+    #[test]
+    fn what_is_persisted_is_as_the_golden_files_have_it() {
+        assert_golden(&job(), "job/golden/job.json");
+        assert_golden(&piece(), "job/golden/piece.json");
+        assert_golden(&attempt(), "job/golden/attempt.json");
+        assert_golden(&transcript(), "job/golden/heard.json");
+    }
 
     #[test]
     fn a_newer_form_is_told_from_damage() {

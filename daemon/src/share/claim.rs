@@ -311,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_as_its_golden_file_has_it() {
+        let id = |number: u128| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | number);
+        let time = Timestamp::from_second(1_790_000_000).unwrap();
+        let mut piece = Piece::new(1, Span::whole(Some(7)), "filetrans", "model");
+        piece.attempts.push(Attempt::open(1, id(2), time, Some("object-1".into())));
+        let job =
+            Job { id: id(1), accepted_at: time, revision: 3, maybe_paid: true, ..job(Stage::Recognizing) };
+        let ticket = Ticket { key: PLACE.into(), place: PLACE.into() };
+        let claim = Claim { delivery: 2, ..Claim::of(&job, &[piece], &ticket, id(2)) };
+        persisted::tests::assert_golden(&claim, "share/golden/claim.json");
+    }
+
+    #[test]
     fn a_key_is_of_the_message_id_or_of_the_place() {
         assert_eq!(key(None, PLACE), "HARK_AUDIO.7");
         let odd = key(None, "calls:in.7@5");
