@@ -5,6 +5,7 @@
 
 mod human;
 mod json;
+mod readable;
 mod seldom;
 
 use std::io::IsTerminal;
@@ -13,6 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::format::JsonFields;
 
+pub use self::readable::{readable, readable_json};
 pub use self::seldom::Seldom;
 use crate::config::{Log, LogFormat};
 
@@ -52,7 +54,7 @@ pub fn init(log: &Log) -> Result<(), LoggingError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match (log.format, terminal) {
         (LogFormat::Human, _) | (LogFormat::Auto, true) => {
-            lines.with_ansi(terminal).event_format(human::Line).try_init()
+            lines.with_ansi(terminal).fmt_fields(human::Fields).event_format(human::Line).try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
             lines.fmt_fields(JsonFields::new()).event_format(json::Line).try_init()
