@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Exit, write_json, write_line};
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
 use crate::logging::readable;
+use crate::os::private;
 use crate::pipeline::{self, Surroundings};
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
             mistakes.add(text);
         }
         warnings = config.warnings();
+        warnings.extend(open_state(&config.state.directory));
     }
     warnings.extend(unheard.into_inner());
     warnings.extend(before_a_transform(&loaded.into_inner()));
@@ -58,6 +60,16 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     }
     let more = if is_readable { "" } else { "; more may show when the file can be read" };
     if mistakes.is_empty() { Ok(()) } else { Err(Exit::Config(format!("{}{more}", mistakes.count()))) }
+}
+
+/// A state directory that others may look into. `run` has its own word for it.
+fn open_state(directory: &Path) -> Option<String> {
+    let mode = private::open_to_others(directory).ok()??;
+    let path = directory.display();
+    Some(format!(
+        "state.directory {path} is open to others (mode {mode:04o}), and texts and audio lie in it; harkd closes it when it starts, and \
+         does not start where it may not: chmod 700 {path}"
+    ))
 }
 
 /// Plugins that see a text before a transform of the same source does: what they emit may quote what it takes out.

@@ -9,6 +9,7 @@ mod landlock;
 pub mod lease;
 pub mod limits;
 pub mod packet;
+pub mod private;
 pub mod recording;
 pub mod sandbox;
 mod seccomp;

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
 use crate::http::metrics::Metrics;
+use crate::os::private;
 
 use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
 use process::Launch;
@@ -110,7 +111,7 @@ impl Pipeline {
         let mut loaded = Vec::new();
         for plugin in plugins {
             let own = surroundings.own_folder(&plugin.name);
-            if let Err(error) = tokio::fs::create_dir_all(&own).await {
+            if let Err(error) = private::create_folder(&own) {
                 tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be made");
             }
             let (ready, is_ready) = oneshot::channel();
