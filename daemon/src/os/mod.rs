@@ -16,6 +16,7 @@ mod seccomp;
 pub mod spawn;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 pub use child::{Limits, enter};
 pub use clock::{cautious_now, cpu_time};

@@ -5,6 +5,7 @@
 //! costs in time is bounded: one event has `timeout`, three deaths in ten minutes end it.
 
 pub mod child;
+mod folder;
 mod host;
 mod inspect;
 pub mod lane;

@@ -65,6 +65,7 @@ impl Surroundings {
                 network: plugin.network,
             },
             memory_limit: plugin.memory_limit,
+            own_folder: own,
         }
     }
 
