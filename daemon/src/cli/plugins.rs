@@ -55,7 +55,7 @@ enum Command {
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     match &args.command {
         None | Some(Command::List) => list::execute(config, args.json),
-        Some(Command::Check { file, with }) => check::execute(file, with, args.json),
+        Some(Command::Check { file, with }) => check::execute(config, file, with, args.json),
         Some(Command::Enable { name }) => enable::execute(config, name, args.json),
         Some(Command::New { name, sdk }) => new::execute(config, name, sdk.as_deref(), args.json),
     }

@@ -8,15 +8,15 @@ use crate::cli::{Exit, write_line, write_pretty_json};
 use crate::config;
 use crate::pipeline::{self, Surroundings, Trial};
 
-/// Tries a library and prints each step.
+/// Tries a library, from which is hidden what the daemon's config hides, and prints each step. `daemon`: that config, which need not be there.
 ///
 /// # Errors
 /// When it does not pass.
-pub(super) fn execute(file: &Path, config: &str, json: bool) -> Result<(), Exit> {
+pub(super) fn execute(daemon: &Path, file: &Path, config: &str, json: bool) -> Result<(), Exit> {
     if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(config) {
         return Err(Exit::Usage(format!("--with must be a JSON object: {error}")));
     }
-    let surroundings = Surroundings::new(&config::State::default().directory);
+    let surroundings = Surroundings::of(&config::inspect(daemon).config, daemon);
     let trial = pipeline::trial(file, config, &surroundings)
         .map_err(|error| Exit::Software(format!("no process can be started for the plugin: {error}")))?;
     print(|out| if json { write_pretty_json(out, &trial) } else { report(out, &trial) })?;
