@@ -81,9 +81,10 @@ pub enum DaemonError {
 impl From<LedgerError> for DaemonError {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::Directory { .. } | LedgerError::InUse { .. } | LedgerError::Open { .. } => {
-                DaemonError::Config(error.to_string())
-            }
+            LedgerError::Directory { .. }
+            | LedgerError::Exposed { .. }
+            | LedgerError::InUse { .. }
+            | LedgerError::Open { .. } => DaemonError::Config(error.to_string()),
             _ => DaemonError::Software(error.to_string()),
         }
     }

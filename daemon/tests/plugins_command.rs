@@ -68,28 +68,60 @@ fn a_plugin_that_misbehaves_is_told_how() {
 fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
     let plugins = Plugins::new().c("opens").c("listens").rust("hello");
     let root = plugins.path().display();
-    std::fs::create_dir(plugins.path().join("calls")).unwrap();
-    for file in ["key", "calls/a.wav"] {
+    for folder in ["calls", "credentials"] {
+        std::fs::create_dir(plugins.path().join(folder)).unwrap();
+    }
+    let secrets = [
+        "key",
+        "nats.creds",
+        "password",
+        "token",
+        "seed",
+        "tls.key",
+        "context",
+        "calls/a.wav",
+        "credentials/other",
+    ];
+    for file in secrets.iter().chain(&["tls.pem"]) {
         std::fs::write(plugins.path().join(file), "secret").unwrap();
     }
     // Relative, as a person would write it who tries things out: the plugin's process has another working directory.
     let daemon = "[dashscope]\napi_key_file = \"key\"\n[state]\ndirectory = \"state\"\n\
-                  [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"calls\"\n";
-    let check = |plugin: &str, config: &str| {
-        let plugin = format!("[[plugin]]\nname = \"it\"\nlibrary = \"{root}/{plugin}.so\"\n{config}");
-        std::fs::write(plugins.path().join("harkd.toml"), format!("{daemon}{plugin}")).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_harkd"))
-            .args(["--config", "harkd.toml", "check"])
-            .current_dir(plugins.path())
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+                  [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"calls\"\n\
+                  [[route]]\nname = \"default\"\ncontext_file = \"context\"\n\
+                  [nats]\ntls_cert = \"tls.pem\"\ntls_key = \"tls.key\"\n";
+    let harkd = |proof: &str, plugin: &str, arguments: &[&str]| {
+        let text = format!("{daemon}{proof}{plugin}");
+        std::fs::write(plugins.path().join("harkd.toml"), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harkd"));
+        command.args(["--config", "harkd.toml"]).args(arguments).current_dir(plugins.path());
+        let output = command.env("CREDENTIALS_DIRECTORY", "credentials").output().unwrap();
+        (output.status.code(), String::from_utf8([output.stderr, output.stdout].concat()).unwrap())
     };
-    for secret in ["key", "harkd.toml", "calls/a.wav"] {
+    let check_with = |proof: &str, plugin: &str, config: &str| {
+        let plugin = format!("[[plugin]]\nname = \"it\"\nlibrary = \"{root}/{plugin}.so\"\n{config}");
+        harkd(proof, &plugin, &["check"])
+    };
+    let check = |plugin: &str, config: &str| check_with("", plugin, config);
+    // How the daemon proves to NATS who it is, one way at a time.
+    let proof_of = |secret: &str| match secret {
+        "nats.creds" => "credentials_file = \"nats.creds\"\n",
+        "password" => "user = \"hark\"\npassword_file = \"password\"\n",
+        "token" => "token_file = \"token\"\n",
+        "seed" => "nkey_file = \"seed\"\n",
+        _ => "",
+    };
+    for secret in secrets.iter().chain(&["harkd.toml"]) {
         let config = format!("[plugin.config]\nread = \"{root}/{secret}\"\n");
-        let (code, said) = check("opens", &config);
+        let (code, said) = check_with(proof_of(secret), "opens", &config);
+        assert!(code == Some(78) && said.contains("it cannot be opened"), "{secret}: {said}");
+        let library = format!("{root}/opens.so");
+        let with = format!("{{\"read\": \"{root}/{secret}\"}}");
+        let (code, said) = harkd(proof_of(secret), "", &["plugins", "check", &library, "--with", &with]);
         assert!(code == Some(78) && said.contains("it cannot be opened"), "{secret}: {said}");
     }
+    let (code, said) = check("opens", &format!("[plugin.config]\nread = \"{root}/tls.pem\"\n"));
+    assert_eq!(code, Some(0), "a certificate is for everybody: {said}");
     assert_eq!(check("hello", "").0, Some(0));
     assert!(!plugins.path().join("state").exists(), "what was made to try it is gone again");
     let (code, said) = check("listens", "");

@@ -9,7 +9,7 @@ mod support;
 use std::path::Path;
 
 use plugins::{Plugins, compile};
-use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, Stage, has_own_mounts, wait_until, wav};
 
 /// A `[[plugin]]` with a library of C.
 fn entry(plugins: &Plugins, name: &str, lines: &str) -> String {
@@ -156,4 +156,30 @@ async fn a_person_ends_a_quarantine() {
     assert!(hark.stop().await.success());
     let (code, _, error) = enable(&hark, "moody").await;
     assert!(code == Some(69) && error.contains("no running harkd"), "{error}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices() {
+    if !has_own_mounts("a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices") {
+        return;
+    }
+    let plugins = Plugins::new().c("hoards");
+    let mut stage = Stage::set(&["--token-delay", "0ms"], |setup| {
+        let own = setup.path("state/plugins/hoards").display().to_string();
+        let lines = format!("[plugin.config]\npath = \"{own}\"\n");
+        setup.small_disk("state", 32 << 20).folder("calls").lines(&entry(&plugins, "hoards", &lines))
+    })
+    .await;
+    let folder = stage.hark.path("state/plugins/hoards");
+    stage.hark.drop_file("calls", "do hoard.wav", &wav(1.0, 1_000));
+    wait_until("the quarantine", CEILING, async || stage.hark.log().contains("plugin quarantined")).await;
+    let log = stage.hark.log();
+    assert!(log.contains(&format!("its folder {} held more than 4194304 bytes", folder.display())), "{log}");
+    wait_until("room", CEILING, async || {
+        stage.hark.log().contains("the newest files of the plugin's own folder were removed")
+    })
+    .await;
+    stage.hark.ready().await;
+    stage.drop_files(5);
+    assert_eq!(stage.hark.ended_jobs(6).await.iter().filter(|end| end.kind() == "job.completed").count(), 6);
 }

@@ -9,7 +9,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -21,6 +20,8 @@ use tokio::net::TcpListener;
 use super::health::{Health, Part};
 use crate::config::listen_address;
 use crate::telemetry::metrics::Metrics;
+
+use crate::telemetry::logging::readable_json;
 
 /// The content type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -74,7 +75,8 @@ async fn readiness(State(health): State<Health>) -> Response {
         [] => (StatusCode::OK, true),
         _ => (StatusCode::SERVICE_UNAVAILABLE, false),
     };
-    (status, Json(json!({ "ready": ready, "not_ready": missing }))).into_response()
+    let body = json!({ "ready": ready, "not_ready": missing }).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], readable_json(&body).into_owned()).into_response()
 }
 
 async fn page(State((metrics, health)): State<(Metrics, Health)>) -> Response {

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::Exit;
+use super::{Exit, write_json, write_line};
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
+use crate::os::private;
 use crate::pipeline::{self, Surroundings};
+use crate::telemetry::logging::readable;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -41,6 +43,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
             mistakes.add(text);
         }
         warnings = config.warnings();
+        warnings.extend(open_state(&config.state.directory));
     }
     warnings.extend(unheard.into_inner());
     warnings.extend(before_a_transform(&loaded.into_inner()));
@@ -56,11 +59,17 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         return Err(Exit::Software(format!("printing: {error}")));
     }
     let more = if is_readable { "" } else { "; more may show when the file can be read" };
-    match mistakes.mistakes.len() {
-        0 => Ok(()),
-        1 => Err(Exit::Config(format!("1 mistake in the configuration{more}"))),
-        count => Err(Exit::Config(format!("{count} mistakes in the configuration{more}"))),
-    }
+    if mistakes.is_empty() { Ok(()) } else { Err(Exit::Config(format!("{}{more}", mistakes.count()))) }
+}
+
+/// A state directory that others may look into. `run` has its own word for it.
+fn open_state(directory: &Path) -> Option<String> {
+    let mode = private::open_to_others(directory).ok()??;
+    let path = directory.display();
+    Some(format!(
+        "state.directory {path} is open to others (mode {mode:04o}), and texts and audio lie in it; harkd closes it when it starts, and \
+         does not start where it may not: chmod 700 {path}"
+    ))
 }
 
 /// Plugins that see a text before a transform of the same source does: what they emit may quote what it takes out.
@@ -81,12 +90,6 @@ fn before_a_transform(loaded: &[(config::Plugin, bool)]) -> Vec<String> {
         }
     }
     warnings
-}
-
-impl From<Mistakes> for Exit {
-    fn from(mistakes: Mistakes) -> Self {
-        Exit::Config(mistakes.to_string())
-    }
 }
 
 fn print_json(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std::io::Result<()> {
@@ -112,7 +115,7 @@ fn print_json(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std:
         "routes": config.route.iter().map(|route| &route.name).collect::<Vec<_>>(),
         "plugins": config.plugin.iter().map(|plugin| &plugin.name).collect::<Vec<_>>(),
     });
-    writeln!(std::io::stdout().lock(), "{summary}")
+    write_json(&mut std::io::stdout().lock(), &summary)
 }
 
 /// Findings go to standard error like a compiler's, the summary to standard output.
@@ -120,13 +123,13 @@ fn print_for_people(config: &Config, mistakes: &Mistakes, warnings: &[String]) -
     let mut findings = std::io::stderr().lock();
     let paint = Paint { on: findings.is_terminal() };
     for (place, text) in mistakes.lines() {
-        writeln!(findings, "{} {text}", paint.bold_red(&format!("{place}:")))?;
+        writeln!(findings, "{} {}", paint.bold_red(&format!("{place}:")), readable(text))?;
     }
     for warning in warnings {
-        writeln!(findings, "{} {warning}", paint.yellow("warning:"))?;
+        writeln!(findings, "{} {}", paint.yellow("warning:"), readable(warning))?;
     }
     if mistakes.is_empty() {
-        writeln!(std::io::stdout().lock(), "{}: ok; {}", mistakes.file, summary(config))?;
+        write_line(&mut std::io::stdout().lock(), &format!("{}: ok; {}", mistakes.file, summary(config)))?;
     }
     Ok(())
 }
@@ -174,7 +177,8 @@ impl Paint {
     }
 
     fn with(&self, code: &str, text: &str) -> String {
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let text = readable(text);
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
     }
 }
 

@@ -12,11 +12,15 @@ mod session;
 mod submit;
 mod tail;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::Mistakes;
+use crate::telemetry::logging::{readable, readable_json};
 
 /// Hark listens: audio from folders and NATS subjects goes in, transcripts come out as NATS events.
 #[derive(Debug, Parser)]
@@ -69,7 +73,7 @@ impl Args {
     }
 }
 
-/// Why a command ended otherwise than well; the numbers are those of `sysexits.h` that systemd and scripts know.
+/// Why a command ended otherwise than well, in one line; the numbers are those of `sysexits.h` that systemd and scripts know.
 #[derive(Debug, thiserror::Error)]
 pub enum Exit {
     /// 1: the work itself ended badly, such as a job that `submit --wait` followed.
@@ -84,7 +88,7 @@ pub enum Exit {
     /// 70: our bug, or a machine that does not do what machines do.
     #[error("{0}")]
     Software(String),
-    /// 78: the configuration, with every mistake on a line of its own.
+    /// 78: the configuration.
     #[error("{0}")]
     Config(String),
 }
@@ -102,9 +106,34 @@ impl Exit {
     }
 }
 
-/// A word to the person who typed the command, on stderr. Nobody reads a closed one, and its exit code has to be the command's own.
+impl From<Mistakes> for Exit {
+    /// Says each mistake; what is left is their number.
+    fn from(mistakes: Mistakes) -> Self {
+        for (place, text) in mistakes.lines() {
+            say(&format!("{place}: {text}"));
+        }
+        Exit::Config(mistakes.count())
+    }
+}
+
+/// A line to the person who typed the command, on stderr. A closed stderr has no reader, and the exit code has to be the command's own.
 fn say(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    let _ = writeln!(std::io::stderr(), "{}", readable(words));
+}
+
+/// A line of a command's output, for a person.
+fn write_line(out: &mut impl Write, words: &str) -> io::Result<()> {
+    writeln!(out, "{}", readable(words))
+}
+
+/// A line of a command's output, for a program.
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", readable_json(&serde_json::to_string(value)?))
+}
+
+/// The same over several lines.
+fn write_pretty_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", readable_json(&serde_json::to_string_pretty(value)?))
 }
 
 /// What clap has to say: help and version are successes, the rest is 64.

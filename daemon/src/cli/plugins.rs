@@ -55,7 +55,7 @@ enum Command {
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     match &args.command {
         None | Some(Command::List) => list::execute(config, args.json),
-        Some(Command::Check { file, with }) => check::execute(file, with, args.json),
+        Some(Command::Check { file, with }) => check::execute(config, file, with, args.json),
         Some(Command::Enable { name }) => enable::execute(config, name, args.json),
         Some(Command::New { name, sdk }) => new::execute(config, name, sdk.as_deref(), args.json),
     }
@@ -79,7 +79,7 @@ fn in_words(description: &Description) -> String {
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Exit> {
+fn print(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<(), Exit> {
     let mut out = io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

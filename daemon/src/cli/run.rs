@@ -19,7 +19,7 @@ pub struct Args {}
 /// 78 where the config has to change, 70 for what is our fault.
 pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     let file = config;
-    let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
+    let config = Config::load(file)?;
     logging::init(config.log.format, &config.log.level).map_err(|error| Exit::Config(error.to_string()))?;
     for warning in config.warnings() {
         warn!("{warning}");

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Stdout, Write};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::telemetry::logging::readable;
+
 /// Where the terminal does not tell.
 const USUAL_WIDTH: usize = 80;
 
@@ -45,10 +47,9 @@ pub struct Span {
 }
 
 impl Span {
-    /// Text from outside may hold control characters that would command the terminal; they become spaces.
+    /// Text from outside is made readable.
     pub fn new(style: Style, text: impl AsRef<str>) -> Span {
-        let text = text.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Span { style, text }
+        Span { style, text: readable(text.as_ref()).into_owned() }
     }
 }
 
@@ -227,6 +228,6 @@ mod tests {
 
     #[test]
     fn nobody_commands_the_terminal_from_outside() {
-        assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a [2J b");
+        assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a\\u{1b}[2J\\nb");
     }
 }

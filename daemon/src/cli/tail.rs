@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::follow::{Follower, Heard, Since};
 use super::screen::Screen;
 use super::session::{self, Written};
-use super::{Exit, event_line, say};
+use super::{Exit, event_line, say, write_json};
 use crate::config::{Config, Source};
 
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,7 @@ impl Output {
         match self {
             Output::Json => {
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "{}", json_line(heard))?;
+                write_json(&mut out, &json_line(heard))?;
                 out.flush()
             }
             Output::Lines(lines) => lines.show(heard),

@@ -17,6 +17,15 @@ impl Config {
     pub fn route(&self, name: &str) -> Option<&Route> {
         self.route.iter().find(|route| route.name == name)
     }
+
+    /// The files that hold keys, as far as they are named or found. Certificates and authorities are public.
+    pub fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
+        let nats = nats_files(&self.nats);
+        let nats = nats.filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
+        let http = [&self.http.token_file, &self.http.tls_key].map(PathBuf::as_path);
+        let named = nats.map(|(_, file)| file).chain(http).filter(|file| !file.as_os_str().is_empty());
+        named.map(Path::to_owned).chain(self.dashscope.api_key_path())
+    }
 }
 
 impl Region {

@@ -51,6 +51,12 @@ impl Mistakes {
         self.mistakes.is_empty()
     }
 
+    /// Their number, in words.
+    pub fn count(&self) -> String {
+        let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
+        format!("{} {plural} in the configuration", self.mistakes.len())
+    }
+
     /// One line each, as compilers write them: `harkd.toml:12:3: …`.
     pub fn lines(&self) -> impl Iterator<Item = (String, &str)> {
         self.mistakes.iter().map(|mistake| {
@@ -66,8 +72,7 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{} {plural} in the configuration", self.mistakes.len())?;
+        f.write_str(&self.count())?;
         for (place, text) in self.lines() {
             write!(f, "\n{place}: {text}")?;
         }

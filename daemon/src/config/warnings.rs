@@ -1,6 +1,6 @@
 //! What is no mistake and yet worth saying.
 
-use super::lookup::{nats_files, readable_by_all};
+use super::lookup::readable_by_all;
 use super::{Config, Source, WhenDone};
 
 /// Languages that the service's manual lists; models learn more than manuals say, so another one is only worth a word.
@@ -60,10 +60,7 @@ impl Config {
                 ));
             }
         }
-        let secrets =
-            nats_files(&self.nats).filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
-        warnings.extend(secrets.filter_map(|(_, path)| readable_by_all(path)));
-        warnings.extend(self.dashscope.api_key_path().and_then(|path| readable_by_all(&path)));
+        warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));
         warnings
     }
 }

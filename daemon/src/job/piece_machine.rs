@@ -78,7 +78,7 @@ pub struct PieceStep {
     pub due: Timestamp,
 }
 
-/// Refusals of one piece that the service may answer for reasons of its own (5xx) before the piece fails: with the backoff of
+/// ServerRefusals of one piece that the service may answer for reasons of its own (5xx) before the piece fails: with the backoff of
 /// `recognize::error` (doubling to five minutes) an outage of about an hour.
 pub const REFUSAL_BUDGET: u32 = 18;
 

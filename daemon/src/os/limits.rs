@@ -43,8 +43,16 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 /// When the path cannot be looked at.
 pub fn reserve_bytes(path: &Path) -> io::Result<u64> {
     const MOST: u64 = 64 << 20;
+    Ok(eighth_of_disk(path)?.min(MOST))
+}
+
+/// Bytes of an eighth of the filesystem of this path.
+///
+/// # Errors
+/// When the path cannot be looked at.
+pub fn eighth_of_disk(path: &Path) -> io::Result<u64> {
     let status = rustix::fs::statvfs(path)?;
-    Ok((status.f_blocks.saturating_mul(status.f_frsize) / 8).min(MOST))
+    Ok(status.f_blocks.saturating_mul(status.f_frsize) / 8)
 }
 
 /// No core dump of ours, and no other process of this user may read our memory or environment: there are keys in them.

@@ -10,12 +10,14 @@ mod landlock;
 pub mod lease;
 pub mod limits;
 pub mod packet;
+pub mod private;
 pub mod recording;
 pub mod sandbox;
 mod seccomp;
 pub mod spawn;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 pub use beneath::{Entry, Folder};
 pub use child::{Limits, enter};

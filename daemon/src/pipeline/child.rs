@@ -221,12 +221,8 @@ fn raw(what: &str, json: &[u8]) -> Result<Box<RawValue>, Rubbish> {
     serde_json::from_slice::<&RawValue>(json).map(ToOwned::to_owned).map_err(shape)
 }
 
-/// Readable, on one line, and not longer than a line.
+/// Not longer than a line. The daemon makes it readable, as it does with whatever it hears from here.
 fn line(text: &[u8]) -> String {
     let text = &text[..text.len().min(4 * LONGEST_LINE)];
-    String::from_utf8_lossy(text)
-        .chars()
-        .take(LONGEST_LINE)
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    String::from_utf8_lossy(text).chars().take(LONGEST_LINE).collect()
 }

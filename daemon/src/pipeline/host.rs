@@ -7,6 +7,7 @@
 mod answer;
 mod enable;
 mod load;
+mod measure;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::folder::OwnFolder;
 use super::log::PluginLog;
 use super::process::{EXIT_LIMIT, Gone, Launch, LoadError, Process};
 use super::status::{PluginState, PluginStatus};
@@ -32,6 +34,7 @@ pub use enable::Done;
 use answer::Words;
 use enable::Enabling;
 use load::{Loading, look};
+use measure::Measure;
 
 /// Events that may wait for one plugin; beyond, whoever hands them over waits.
 pub const QUEUE: usize = 64;
@@ -69,6 +72,7 @@ pub struct Supervisor {
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
     enabling: Enabling,
+    measure: Measure,
     warned_of_missing: bool,
     complaints: OnceAMinute,
 }
@@ -86,6 +90,7 @@ enum Step {
     Queued(Option<Work>),
     Enable(Done),
     Look,
+    Overfull,
     Retry,
 }
 
@@ -101,6 +106,7 @@ impl Supervisor {
         let name = launch.load.name.clone();
         Supervisor {
             log: PluginLog::new(&name),
+            measure: Measure::new(OwnFolder::new(&launch.own_folder, launch.memory_limit)),
             name,
             launch,
             timeout,
@@ -143,7 +149,11 @@ impl Supervisor {
                 }
                 Step::Queued(None) => open = false,
                 Step::Enable(done) => self.enable(done),
-                Step::Look => self.look().await,
+                Step::Look => {
+                    self.measure.begin();
+                    self.look().await;
+                }
+                Step::Overfull => self.over_its_folder().await,
                 Step::Retry => self.begin_loading(),
             }
             self.pump();
@@ -184,6 +194,7 @@ impl Supervisor {
             Some(done) = self.enabling.asked() => Step::Enable(done),
             () = async { sleep_until(self.retry.expect_some().await.1).await } => Step::Retry,
             _ = looks.tick() => Step::Look,
+            true = self.measure.is_over() => Step::Overfull,
         }
     }
 
@@ -326,7 +337,10 @@ impl Supervisor {
         };
         // Before the answer: who hears of the quarantine must find it.
         match (quarantined, self.successor.take()) {
-            (true, _) => self.quarantine(&words),
+            // It goes into the events of other jobs: the plugin's own words may quote this one.
+            (true, _) => {
+                self.quarantine(format!("three failures within ten minutes, the last one: {}", words.ours))
+            }
             (false, Some(successor)) => self.install(successor),
             (false, None) => self.begin_loading(),
         }
@@ -341,14 +355,12 @@ impl Supervisor {
         }
     }
 
-    fn quarantine(&mut self, last: &Words) {
+    fn quarantine(&mut self, reason: String) {
         tracing::error!(
-            plugin = %self.name, library = %self.launch.load.library.display(), error = last.ours,
+            plugin = %self.name, library = %self.launch.load.library.display(), error = reason,
             "plugin quarantined; transcripts flow on without it until its library is replaced, `harkd plugins enable` or a restart"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);
-        // It goes into the events of other jobs: the plugin's own words may quote this one.
-        let reason = format!("three failures within ten minutes, the last one: {}", last.ours);
         self.enter(PluginState::Quarantined, Some(reason));
     }
 

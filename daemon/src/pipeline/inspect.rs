@@ -9,6 +9,7 @@ use super::log::PluginLog;
 use super::process::{LoadError, Process};
 use super::wire::Description;
 use crate::config;
+use crate::os::private;
 
 /// How long one call may take in a trial, and the end of the process.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
@@ -48,7 +49,7 @@ impl Lent {
             .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
             .collect();
         // What cannot be made is not granted: a `create` that needs it says so, as it would to a daemon of this user.
-        let made = missing.iter().rev().take_while(|folder| std::fs::create_dir(folder).is_ok());
+        let made = missing.iter().rev().take_while(|folder| private::create_folder(folder).is_ok());
         let mut made: Vec<PathBuf> = made.map(|folder| folder.to_path_buf()).collect();
         made.reverse();
         Lent { made }

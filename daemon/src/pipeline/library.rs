@@ -129,7 +129,7 @@ impl Library {
         }
         // SAFETY: the header promises text that ends with NUL and lives as long as the library.
         let version = unsafe { CStr::from_ptr(self.table.version) };
-        version.to_string_lossy().chars().filter(|character| !character.is_control()).take(64).collect()
+        version.to_string_lossy().chars().take(64).collect()
     }
 
     /// Makes the instance; `None` when the plugin refuses (it said why through `listener`). The listener hears all that the

@@ -5,6 +5,7 @@
 //! costs in time is bounded: one event has `timeout`, three deaths in ten minutes end it.
 
 pub mod child;
+mod folder;
 mod host;
 mod inspect;
 mod library;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
+use crate::os::private;
 use crate::telemetry::metrics::Metrics;
 
 use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
@@ -109,7 +111,7 @@ impl Pipeline {
         let mut loaded = Vec::new();
         for plugin in plugins {
             let own = surroundings.own_folder(&plugin.name);
-            if let Err(error) = tokio::fs::create_dir_all(&own).await {
+            if let Err(error) = private::create_folder(&own) {
                 tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be made");
             }
             let (ready, is_ready) = oneshot::channel();

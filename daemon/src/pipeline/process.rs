@@ -36,6 +36,8 @@ pub struct Launch {
     pub load: Load,
     /// Bytes.
     pub memory_limit: u64,
+    /// The folder below the state directory that it may write to.
+    pub own_folder: PathBuf,
 }
 
 /// A plugin that cannot be loaded; the words name the library and say what to do.

@@ -17,7 +17,7 @@ pub struct Surroundings {
     pub executable: PathBuf,
     /// Each plugin has `plugins/<name>` in it, and sees nothing else of it.
     pub state_directory: PathBuf,
-    /// What else plugins may not read: key files, the config, recordings.
+    /// What else plugins may not read: key files, the config, routes' contexts, recordings.
     pub hidden: Vec<PathBuf>,
 }
 
@@ -32,20 +32,18 @@ impl Surroundings {
         }
     }
 
-    /// Those of a daemon with this config. Besides, plugins may not read the config, any file of secrets that it names, nor the
-    /// recordings: neither where they come in nor where they go.
+    /// Those of a daemon with this config. Besides, plugins may not read the config, any file of secrets that it names, what a route's
+    /// `context_file` says of customers and products, nor the recordings: neither where they come in nor where they go.
     pub fn of(config: &Config, config_file: &Path) -> Self {
         let mut around = Surroundings::new(&config.state.directory);
-        let nats = &config.nats;
-        let secrets =
-            [&nats.credentials_file, &nats.password_file, &nats.token_file, &nats.nkey_file, &nats.tls_key];
+        let contexts = config.route.iter().map(|route| &route.context_file);
         let recordings = config.source.iter().flat_map(|source| match source {
             Source::Directory(source) => vec![&source.path, &source.done_directory, &source.failed_directory],
             Source::Nats(_) => Vec::new(),
         });
-        around.hidden.extend(config.dashscope.api_key_path());
+        around.hidden.extend(config.secret_files());
         around.hidden.push(config_file.to_owned());
-        around.hidden.extend(secrets.into_iter().chain(recordings).cloned());
+        around.hidden.extend(contexts.chain(recordings).cloned());
         around
     }
 
@@ -65,6 +63,7 @@ impl Surroundings {
                 network: plugin.network,
             },
             memory_limit: plugin.memory_limit,
+            own_folder: own,
         }
     }
 
@@ -75,7 +74,46 @@ impl Surroundings {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::config::Route;
+
+    /// What anybody may read.
+    const PUBLIC: [&str; 3] = ["/nats.tls_ca", "/nats.tls_cert", "/http.tls_cert"];
+
+    /// Has every key that names a file name one of its own, and returns those files.
+    fn name_files(table: &str, keys: &mut Value, named: &mut Vec<String>) {
+        for (key, value) in keys.as_object_mut().unwrap() {
+            match value {
+                Value::Object(_) => name_files(key, value, named),
+                Value::String(file) if key.ends_with("_file") || key.starts_with("tls_") => {
+                    *file = format!("/{table}.{key}");
+                    named.push(file.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_that_the_config_names_is_hidden_unless_it_is_public() {
+        let mut files = Vec::new();
+        let mut config = serde_json::to_value(Config::default()).unwrap();
+        name_files("", &mut config, &mut files);
+        let mut route = serde_json::to_value(Route::named("default")).unwrap();
+        name_files("route", &mut route, &mut files);
+        config["route"] = Value::Array(vec![route]);
+        let config: Config = serde_json::from_value(config).unwrap();
+        let hidden = Surroundings::of(&config, Path::new("harkd.toml")).hidden;
+        for file in ["/dashscope.api_key_file", "/nats.nkey_file", "/nats.tls_key", "/route.context_file"] {
+            assert!(files.contains(&file.to_owned()), "{file} is looked for: {files:?}");
+        }
+        for file in files {
+            let is_public = PUBLIC.contains(&file.as_str());
+            assert_eq!(hidden.contains(&PathBuf::from(&file)), !is_public, "{file}");
+        }
+    }
 
     #[test]
     fn keys_config_and_recordings_are_hidden() {

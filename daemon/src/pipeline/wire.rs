@@ -15,6 +15,8 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::telemetry::logging::readable;
+
 /// Longest frame in bytes: an event of the longest recording (12 hours) is some MiB.
 pub const LONGEST: usize = 32 << 20;
 const HEAD: usize = 4;
@@ -157,8 +159,7 @@ where
 /// What a process says of itself or of an error, fit for logs, terminals and events: one line, bounded.
 pub fn clean(text: &str) -> String {
     const LONGEST: usize = 1024;
-    let characters = text[..text.floor_char_boundary(LONGEST)].chars();
-    characters.map(|character| if character.is_control() { ' ' } else { character }).collect()
+    readable(&text[..text.floor_char_boundary(LONGEST)]).into_owned()
 }
 
 /// The results of the ABI.

@@ -5,6 +5,7 @@
 
 mod human;
 mod json;
+mod readable;
 
 use std::io::IsTerminal;
 
@@ -13,6 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::format::JsonFields;
 
+pub use self::readable::{readable, readable_json};
 /// Libraries whose lines carry what must not be logged, or drown everything else, and the most that is heard of them.
 const CAPPED: [(&str, LevelFilter); 10] = [
     ("async_nats", LevelFilter::WARN),
@@ -60,7 +62,7 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match (format, terminal) {
         (LogFormat::Human, _) | (LogFormat::Auto, true) => {
-            lines.with_ansi(terminal).event_format(human::Line).try_init()
+            lines.with_ansi(terminal).fmt_fields(human::Fields).event_format(human::Line).try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
             lines.fmt_fields(JsonFields::new()).event_format(json::Line).try_init()

@@ -33,7 +33,7 @@ pub struct Metrics {
     pub recognize_results_lost: IntCounter,
     /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
     pub plugin_state: IntGaugeVec,
-    /// Events that a plugin was given and did not master, by plugin and reason (error, crash, timeout, rubbish).
+    /// Events that a plugin was given and did not master, by plugin and reason (error, crash, timeout, rubbish, folder).
     pub plugin_failures: IntCounterVec,
     /// Child processes started, by plugin.
     pub plugin_starts: IntCounterVec,

@@ -1,5 +1,9 @@
 //! What a plugin's process may do, and what it may not.
 
+use std::time::{Duration, Instant};
+
+use harkd::pipeline::PluginState;
+
 use crate::plugins::{Plugins, data};
 use crate::{count_of, error_of, greeted, told};
 
@@ -71,6 +75,44 @@ async fn a_file_grows_to_the_memory_limit_and_no_further() {
     let plugins = plugins.start().await;
     let processed = plugins.process(told("fill")).await;
     assert!(error_of(&processed, "writes").contains("signal 25 (SIGXFSZ"), "{processed:?}");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_holds_what_a_file_may_hold_and_a_plugin_that_fills_it_is_ended() {
+    let plugins = Plugins::new();
+    let own = plugins.path().join("state/plugins/hoards");
+    let plugins = plugins.c("hoards").with(|plugin| {
+        plugin.config.insert("path".into(), own.display().to_string().into());
+        plugin.memory_limit = 16 << 20;
+    });
+    let plugins = plugins.rust("hello").start().await;
+    std::fs::write(own.join("model"), "of an earlier day").unwrap();
+    let processed = plugins.process(told("hoard")).await;
+    assert!(greeted(&processed, "hoards") && greeted(&processed, "hello"));
+    let status = plugins.until("hoards", |status| status.state == PluginState::Quarantined).await;
+    let reason = status.reason.unwrap();
+    assert!(
+        reason.contains(&format!("its folder {} held more than 16777216 bytes", own.display())),
+        "{reason}"
+    );
+    assert_eq!(plugins.failures("hoards", "folder"), 1);
+
+    let held = || {
+        let files = std::fs::read_dir(&own).unwrap().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>()
+    };
+    let began = Instant::now();
+    while held() > 16 << 20 {
+        assert!(began.elapsed() < Duration::from_secs(10), "{} bytes stay", held());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let processed = plugins.process(told("hoard")).await;
+    assert!(error_of(&processed, "hoards").contains("its folder"), "{processed:?}");
+    assert!(greeted(&processed, "hello"));
+    let enabled = plugins.pipeline().enable("hoards").await.unwrap();
+    assert_eq!(enabled.state, PluginState::Running, "what is left is no more than it may keep: {enabled:?}");
+    assert!(own.join("model").exists());
     plugins.stop().await;
 }
 

@@ -48,7 +48,7 @@ impl SmallDisk {
     /// Over a folder, with room for so many bytes. The process must have mounts of its own.
     pub fn over(folder: &Path, bytes: u64) -> SmallDisk {
         std::fs::create_dir_all(folder).unwrap();
-        let size = format!("size={bytes},mode=0755");
+        let size = format!("size={bytes},mode=0700");
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(folder));
         SmallDisk { mount: folder.to_owned() }
     }

@@ -9,9 +9,9 @@ use futures::StreamExt;
 use super::print;
 use crate::api::control::{Answer, EnablePlugin};
 use crate::broker::Subjects;
-use crate::cli::{Exit, session};
+use crate::cli::{Exit, session, write_line, write_pretty_json};
 use crate::config::Config;
-use crate::pipeline::PluginState;
+use crate::pipeline::{Enabled, PluginState};
 
 /// Loading a library that hangs takes a daemon some ten seconds.
 const FIRST: Duration = Duration::from_secs(20);
@@ -38,23 +38,19 @@ async fn enable(config: &Config, name: &str, json: bool) -> Result<(), Exit> {
     let answers = ask(&client, &Subjects::new(&config.nats.subject_prefix), name).await?;
     print(|out| {
         if json {
-            return writeln!(out, "{}", serde_json::to_string_pretty(&answers)?);
+            return write_pretty_json(out, &answers);
         }
         for Answer { daemon, outcome } in &answers {
-            match outcome {
-                None => writeln!(out, "{daemon}: has no plugin {name:?}")?,
-                Some(plugin) if plugin.was == plugin.state => {
-                    writeln!(out, "{daemon}: {name} is {}", plugin.state.as_str())?;
+            let line = match outcome {
+                None => format!("{daemon}: has no plugin {name:?}"),
+                Some(Enabled { was, state, .. }) if was == state => {
+                    format!("{daemon}: {name} is {}", state.as_str())
                 }
-                Some(plugin) => {
-                    writeln!(
-                        out,
-                        "{daemon}: {name} was {}, is {}",
-                        plugin.was.as_str(),
-                        plugin.state.as_str()
-                    )?;
+                Some(Enabled { was, state, .. }) => {
+                    format!("{daemon}: {name} was {}, is {}", was.as_str(), state.as_str())
                 }
-            }
+            };
+            write_line(out, &line)?;
         }
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{in_words, print};
-use crate::cli::Exit;
+use crate::cli::{Exit, write_line, write_pretty_json};
 use crate::config::{self, Config};
 use crate::pipeline::{self, Description, Surroundings};
 
@@ -14,23 +14,29 @@ use crate::pipeline::{self, Description, Surroundings};
 /// # Errors
 /// When the config is mistaken.
 pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
-    let config = Config::load(file).map_err(|mistakes| Exit::Config(mistakes.to_string()))?;
+    let config = Config::load(file)?;
     let around = Surroundings::of(&config, file);
     let rows: Vec<Row> =
         config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &around)).collect();
     if json {
-        return print(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
+        return print(|out| write_pretty_json(out, &rows));
     }
     print(|out| {
         if rows.is_empty() {
-            writeln!(out, "no plugins are configured")?;
+            write_line(out, "no plugins are configured")?;
         }
         let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
         for row in &rows {
-            write!(out, "{:width$}  {:6}  {}", row.name, row.state, row.library.display())?;
+            let line = format!("{:width$}  {:6}  {}", row.name, row.state, row.library.display());
             match &row.description {
-                Some(description) => writeln!(out, "  {}", in_words(description))?,
-                None => writeln!(out, "\n{:width$}  {}", "", row.reason.as_deref().unwrap_or_default())?,
+                Some(description) => write_line(out, &format!("{line}  {}", in_words(description)))?,
+                None => {
+                    write_line(out, &line)?;
+                    write_line(
+                        out,
+                        &format!("{:width$}  {}", "", row.reason.as_deref().unwrap_or_default()),
+                    )?;
+                }
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 
 use super::print;
-use crate::cli::Exit;
+use crate::cli::{Exit, write_line, write_pretty_json};
 
 const MANIFEST: &str = include_str!("new/manifest.toml");
 const PLUGIN: &str = include_str!("new/plugin.rs");
@@ -58,14 +58,14 @@ pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool)
     print(|out| {
         let written = Written { name, library: &library, sdk, files };
         if json {
-            return writeln!(out, "{}", serde_json::to_string_pretty(&written)?);
+            return write_pretty_json(out, &written);
         }
         for file in &written.files {
-            writeln!(out, "wrote {}", file.display())?;
+            write_line(out, &format!("wrote {}", file.display()))?;
         }
         let config = config.display().to_string();
-        let next = NEXT.replace("@config@", &config).replace("@library@", &library).replace("@name@", name);
-        out.write_all(next.as_bytes())
+        let next = NEXT.replace("@library@", &library).replace("@name@", name);
+        next.lines().try_for_each(|line| write_line(out, &line.replace("@config@", &config)))
     })
 }
 

@@ -1,14 +1,13 @@
 //! What became of what was published.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cli::follow::{Follower, Heard};
 use crate::cli::session::{self, Written};
-use crate::cli::{Exit, say};
+use crate::cli::{Exit, say, write_json, write_line};
 
 /// A daemon that runs accepts within moments; after this, a person wants to know what is waited for.
 const TIME_TO_ACCEPT: Duration = Duration::from_secs(5);
@@ -30,13 +29,10 @@ impl Receipt {
             let line = json!({
                 "name": self.name, "message_id": self.id, "stream": self.stream, "sequence": self.sequence,
             });
-            writeln!(out, "{line}")
+            write_json(&mut out, &line)
         } else {
-            writeln!(
-                out,
-                "{}: stored as {}/{}, message id {}",
-                self.name, self.stream, self.sequence, self.id
-            )
+            let Receipt { name, id, stream, sequence } = self;
+            write_line(&mut out, &format!("{name}: stored as {stream}/{sequence}, message id {id}"))
         }
     }
 
@@ -112,10 +108,10 @@ impl Watch {
                 "job": last.body["job"], "outcome": last.kind, "error": last.body["error"], "text": transcript["text"],
                 "language": transcript["language"], "emotion": transcript["emotion"],
             });
-            return writeln!(out, "{line}");
+            return write_json(&mut out, &line);
         }
         match transcript["text"].as_str() {
-            Some(text) => writeln!(out, "{}: {text}", receipt.name),
+            Some(text) => write_line(&mut out, &format!("{}: {text}", receipt.name)),
             None => Ok(()),
         }
     }

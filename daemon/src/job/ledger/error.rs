@@ -17,6 +17,12 @@ pub enum LedgerError {
         "making the state directory {path}: {error}; make it writable by the daemon's user, or set state.directory"
     )]
     Directory { path: PathBuf, error: std::io::Error },
+    /// Other users may look into the directory, and the daemon may not change that.
+    #[error(
+        "the state directory {path} is open to others (mode {mode:04o}), and texts and audio lie in it, but it {reason}; \
+         set state.directory to a folder of harkd's own, which it makes if it is missing, or close this one: chmod 700 {path}"
+    )]
+    Exposed { path: PathBuf, mode: u32, reason: String },
     /// The file is damaged. Nothing in it is trusted.
     #[error(
         "the ledger {path} is damaged ({finding}); stop harkd, move the file and those beside it (-wal, -shm) away and restore a copy, \

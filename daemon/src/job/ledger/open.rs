@@ -12,12 +12,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::error::{is_damage, is_no_room};
+use super::retention::PLUGINS;
 use super::writer::NO_ROOM_PAUSE;
 use super::{LedgerError, wal};
-use crate::os;
+use crate::job::audio::SPOOL;
+use crate::os::{self, private};
 
 /// The format of the file that this program reads; another one is refused, never guessed at.
 pub(super) const SCHEMA_VERSION: i64 = 1;
@@ -167,13 +169,32 @@ fn fold_now(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+/// Makes the state directory, or closes one that others may look into: texts and audio lie in it.
 fn make_private(directory: &Path) -> Result<(), LedgerError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| LedgerError::Directory { path: directory.to_owned(), error })
+    let in_directory = |error| LedgerError::Directory { path: directory.to_owned(), error };
+    private::create_folder(directory).map_err(in_directory)?;
+    let Some(mode) = private::open_to_others(directory).map_err(in_directory)? else { return Ok(()) };
+    let exposed = |reason| LedgerError::Exposed { path: directory.to_owned(), mode, reason };
+    // A mistake in state.directory (/var/lib, a home) must not close a folder that other programs need.
+    if let Some(other) = other_things(directory).map_err(in_directory)? {
+        return Err(exposed(format!("holds other things than harkd's, such as {other:?}")));
+    }
+    private::close(directory).map_err(|error| exposed(format!("cannot be closed: {error}")))?;
+    let (path, mode) = (directory.display(), format!("{mode:04o}"));
+    warn!(%path, mode, "the state directory was open to others; it has mode 0700 now");
+    Ok(())
+}
+
+/// Something in a state directory that no daemon has put there, if the directory has no ledger.
+fn other_things(directory: &Path) -> std::io::Result<Option<String>> {
+    const OURS: [&str; 4] = ["lock", PLUGINS, SPOOL, "lost+found"];
+    let names: Vec<_> = directory
+        .read_dir()?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<_>>()?;
+    let is_ours = |name: &String| OURS.contains(&name.as_str()) || name.starts_with(FILE);
+    let has_ledger = names.iter().any(|name| name == FILE);
+    Ok(names.into_iter().find(|name| !has_ledger && !is_ours(name)))
 }
 
 /// One daemon a state directory: two would both pay. The kernel drops the lock with the process, however it ends. The file's time is
@@ -183,7 +204,7 @@ fn lock(directory: &Path) -> Result<(File, Option<Timestamp>), LedgerError> {
     let path = directory.join("lock");
     let last_sign = std::fs::metadata(&path).and_then(|lock| lock.modified()).ok();
     let last_sign = last_sign.and_then(|time| Timestamp::try_from(time).ok());
-    let file = File::create(&path).map_err(|error| LedgerError::Directory { path, error })?;
+    let file = private::create_file(&path).map_err(|error| LedgerError::Directory { path, error })?;
     match file.try_lock() {
         Ok(()) => Ok((file, last_sign)),
         Err(std::fs::TryLockError::WouldBlock) => Err(LedgerError::InUse { path: directory.to_owned() }),
@@ -211,6 +232,8 @@ fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
             _ => {}
         }
     }
+    // SQLite gives its log and the log's index the mode of this file.
+    private::create_file(&unfinished).map_err(in_directory)?;
     Connection::open(&unfinished)
         .and_then(|connection| {
             make_tables(&connection)?;

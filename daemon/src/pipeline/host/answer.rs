@@ -7,7 +7,7 @@ use hark_sdk::emission::{self, Allowance, Rubbish};
 use hark_sdk::event::{Body, Event};
 use tokio::sync::oneshot;
 
-use crate::pipeline::wire::{Answer, MOST_REASONS, Said};
+use crate::pipeline::wire::{Answer, MOST_REASONS, Said, clean};
 
 /// One event for one plugin.
 #[derive(Debug)]
@@ -104,8 +104,7 @@ pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> R
         }
     }
     if count > 0 {
-        let words: Vec<String> =
-            reasons.iter().take(MOST_REASONS).map(|reason| reason.chars().take(1024).collect()).collect();
+        let words: Vec<String> = reasons.iter().take(MOST_REASONS).map(|reason| clean(reason)).collect();
         let message = format!("{count} of what it said was refused: {}", words.join("; "));
         if replace_refused {
             return Err(Failure { message, quarantined: false });

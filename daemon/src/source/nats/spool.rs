@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::hex::hex;
 use crate::job::audio::SPOOL;
 use crate::job::ledger::LedgerError;
-use crate::os;
+use crate::os::{self, private};
 
 /// Pause before audio is written again for which there was no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -61,12 +61,12 @@ pub(super) async fn write(
 }
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    private::create_folder(folder)?;
     // The last room is the ledger's: without it no job could end, and no file would ever leave the spool.
     if os::free_bytes(folder)? < bytes.len() as u64 + os::reserve_bytes(folder)? {
         return Err(std::io::ErrorKind::StorageFull.into());
     }
-    let mut file = File::create(path)?;
+    let mut file = private::create_file(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
         // Half a file takes the last room, and this daemon may end before it is whole.

@@ -3,26 +3,31 @@
 
 use std::fmt;
 
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The format; fields are written as `N` writes them.
+use super::readable;
+
+const DIM: &str = "2";
+const ITALIC: &str = "3";
+
+/// The format; fields are written as [`Fields`] writes them.
 pub(super) struct Line;
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S> FormatEvent<S, Fields> for Line
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, Fields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        const DIM: &str = "2";
         let about = event.metadata();
         paint(&mut writer, DIM, format_args!("{:.3} ", jiff::Timestamp::now()))?;
         paint(&mut writer, colour(*about.level()), format_args!("{:>5} ", about.level()))?;
@@ -33,11 +38,58 @@ where
             if span.metadata().fields().iter().any(|field| is_told(field.name())) {
                 continue;
             }
-            if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|it| !it.is_empty()) {
+            if let Some(fields) =
+                span.extensions().get::<FormattedFields<Fields>>().filter(|it| !it.is_empty())
+            {
                 write!(writer, " {fields}")?;
             }
         }
         writeln!(writer)
+    }
+}
+
+/// `message name=value name=value`, each value on one line.
+pub(super) struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut writing = Writing { writer, is_first: true, outcome: Ok(()) };
+        fields.record(&mut writing);
+        writing.outcome
+    }
+}
+
+struct Writing<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    outcome: fmt::Result,
+}
+
+impl Writing<'_> {
+    fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
+        if !std::mem::take(&mut self.is_first) {
+            self.writer.write_char(' ')?;
+        }
+        if field.name() != "message" {
+            paint(&mut self.writer, ITALIC, format_args!("{}", field.name()))?;
+            paint(&mut self.writer, DIM, format_args!("="))?;
+        }
+        self.writer.write_str(&readable(value))
+    }
+}
+
+impl Visit for Writing<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.record_debug(field, &format_args!("{value}")),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.outcome.is_ok() {
+            self.outcome = self.write(field, &format!("{value:?}"));
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::readable_json;
+
 /// The format; spans keep their fields as [`JsonFields`].
 pub(super) struct Line;
 
@@ -33,7 +35,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Line
             }
         }
         event.record(&mut Fields(&mut line));
-        writeln!(writer, "{}", Value::Object(line))
+        writeln!(writer, "{}", readable_json(&Value::Object(line).to_string()))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracing::{info, info_span};
 use tracing_subscriber::fmt::format::JsonFields;
 
-use super::{filter, human, json};
+use super::{filter, human, json, readable};
 
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
@@ -54,6 +54,7 @@ fn a_person_reads_each_field_once() {
     let writer = page.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
+        .fmt_fields(human::Fields)
         .event_format(human::Line)
         .with_writer(move || writer.clone())
         .finish();
@@ -66,6 +67,37 @@ fn a_person_reads_each_field_once() {
     let words: Vec<&str> = written.lines().map(|line| line.split_once(": ").unwrap().1).collect();
     assert_eq!(words, ["done job=0192 failed=false", "recognized job=0192 source=\"calls\" lane=\"flash\""]);
     assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: done"), "{written}");
+}
+
+#[test]
+fn text_from_outside_commands_no_terminal_and_begins_no_line() {
+    const NAME: &str =
+        "a\x1b]0;owned\x07\n2026 INFO all is well\u{9b}2J\u{202e}vaw.\u{2066}\u{200b}\u{2028}\u{feff}";
+    let written = |make: &dyn Fn(Page) -> tracing::Dispatch| {
+        let page = Page::default();
+        tracing::dispatcher::with_default(&make(page.clone()), || {
+            let _source = info_span!("source", source = NAME, folder = %NAME).entered();
+            info!(name = NAME, path = %NAME, debugged = ?NAME, "{NAME}");
+        });
+        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    };
+    let human = written(&|page| {
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || page.clone());
+        tracing::Dispatch::new(lines.fmt_fields(human::Fields).event_format(human::Line).finish())
+    });
+    let json = written(&|page| {
+        let lines = tracing_subscriber::fmt().with_writer(move || page.clone());
+        tracing::Dispatch::new(lines.fmt_fields(JsonFields::new()).event_format(json::Line).finish())
+    });
+    for written in [&human, &json] {
+        let line = written.strip_suffix('\n').unwrap();
+        assert_eq!(readable(line), line);
+    }
+    assert_eq!(human.matches("\\u{1b}]0;owned").count(), 6, "{human}");
+    let line: Value = serde_json::from_str(&json).unwrap();
+    for field in ["message", "name", "path", "source", "folder"] {
+        assert_eq!(line[field], NAME);
+    }
 }
 
 #[test]

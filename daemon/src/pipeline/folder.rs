@@ -1,0 +1,128 @@
+//! A plugin's own folder lies on the ledger's disk: how much the plugin may keep in it, and what is done when it keeps more.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::os;
+use crate::os::usage::{self, Entry};
+
+/// The folder of one plugin.
+#[derive(Debug, Clone)]
+pub struct OwnFolder {
+    path: PathBuf,
+    memory_limit: u64,
+    /// What was written before is not removed: seconds and nanoseconds.
+    since: (i64, i64),
+}
+
+impl OwnFolder {
+    /// What is written into it from now on may be removed again.
+    pub fn new(path: &Path, memory_limit: u64) -> OwnFolder {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()));
+        OwnFolder { path: path.to_owned(), memory_limit, since }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that the plugin may keep: as many as of memory, and no more than an eighth of the disk, where the ledger has to grow.
+    pub fn most(&self) -> u64 {
+        // A folder that is not there holds nothing.
+        os::limits::eighth_of_disk(&self.path)
+            .map_or(self.memory_limit, |eighth| eighth.min(self.memory_limit))
+    }
+
+    /// Whether it holds more. Blocking.
+    pub fn is_over(&self) -> bool {
+        let most = self.most();
+        let mut held = 0;
+        usage::below(&self.path).any(|entry| {
+            held += entry.bytes;
+            held > most
+        })
+    }
+
+    /// Removes what was written last, and not before this daemon began, until the folder holds no more than it may; returns how many bytes
+    /// that was. Blocking; the plugin's process must be gone.
+    pub fn cut_back(&self) -> u64 {
+        let most = self.most();
+        let entries: Vec<Entry> = usage::below(&self.path).collect();
+        let mut held: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        let before = held;
+        // A folder can be removed after what lies in it, and below it are entries that follow it.
+        let (folders, mut files): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .filter(|entry| entry.changed >= self.since)
+            .partition(|entry| entry.is_folder);
+        files.sort_by_key(|entry| std::cmp::Reverse(entry.changed));
+        for entry in files.iter().chain(folders.iter().rev()) {
+            if held <= most {
+                break;
+            }
+            let removed = match entry.is_folder {
+                true => std::fs::remove_dir(&entry.path),
+                false => std::fs::remove_file(&entry.path),
+            };
+            // A folder that holds older files stays, and the log says how much was removed in all.
+            if removed.is_ok() {
+                held -= entry.bytes;
+            }
+        }
+        before - held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str, bytes: usize) {
+        std::fs::write(folder.join(name), vec![1; bytes]).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_last_goes_until_the_rest_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "model", 600_000);
+        let own = loop {
+            let own = OwnFolder::new(folder.path(), 1 << 20);
+            let model = usage::below(folder.path()).next().unwrap();
+            // Clocks of filesystems are coarse.
+            if own.since > model.changed {
+                break own;
+            }
+        };
+        assert!(!own.is_over());
+        std::fs::create_dir(folder.path().join("notes")).unwrap();
+        for number in 0..100 {
+            write(folder.path(), &format!("notes/{number:02}"), 10_000);
+        }
+        assert!(own.is_over());
+        assert!(own.cut_back() > 500_000);
+        assert!(!own.is_over());
+        assert!(folder.path().join("model").exists(), "it was there before");
+
+        write(folder.path(), "model", 2_000_000);
+        let later = OwnFolder { since: (i64::MAX, 0), ..own.clone() };
+        assert!(later.is_over());
+        assert_eq!(later.cut_back(), 0, "what a plugin had before the daemon began is its own");
+    }
+
+    #[test]
+    fn files_without_content_and_folders_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnFolder::new(folder.path(), 1 << 20);
+        for number in 0..300 {
+            match number % 2 {
+                0 => write(folder.path(), &number.to_string(), 0),
+                _ => std::fs::create_dir(folder.path().join(number.to_string())).unwrap(),
+            }
+        }
+        assert!(own.is_over());
+        let own = OwnFolder { since: (0, 0), ..own };
+        own.cut_back();
+        assert!(!own.is_over());
+    }
+}
