@@ -97,6 +97,7 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
         (PieceState::Sending, PieceFact::Taken { handle }) => step.taken(handle),
         (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript }) => {
             let seconds = transcript.billed_seconds;
+            step.taken(None);
             step.settle_attempt(Fate::Taken, seconds, policy);
             step.piece.heard = Some(transcript);
             step.piece.state = PieceState::Heard;
@@ -181,6 +182,10 @@ impl PieceStep {
         let was_taken = self.piece.last_attempt().is_some_and(|attempt| attempt.fate == Fate::Taken);
         let is_sending = matches!(self.piece.state, PieceState::Sending);
         let can_be_found = is_sending && self.piece.last_attempt().is_some_and(|last| last.marker.is_some());
+        if fate == Fate::Taken {
+            // It was at work on it, and billed it.
+            self.taken(None);
+        }
         self.settle_attempt(fate, seconds, policy);
         if let Some(attempt) = self.piece.attempts.last_mut() {
             attempt.raw = raw;

@@ -92,3 +92,8 @@ pub(crate) async fn claims(nats: &NatsServer) -> Vec<Value> {
     }
     claims
 }
+
+/// The task that a claim tells of.
+pub(crate) fn task_of(claim: &Value) -> Option<&str> {
+    claim["pieces"][0]["attempts"].as_array()?.last()?["handle"].as_str()
+}

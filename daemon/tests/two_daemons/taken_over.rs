@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, wait_until, wav};
-use crate::{FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, urls};
+use crate::{
+    FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
+};
 
 /// Each waits half a minute for a message to be delivered again: side by side, whatever the number of cores.
 #[tokio::test]
@@ -124,7 +126,7 @@ async fn a_task_that_was_submitted_is_resumed_by_the_other_daemon() {
         one.next_event("job.submitted").await;
     }
     wait_until("the bucket to know the tasks", CEILING, async || {
-        claims(&nats).await.iter().filter(|claim| claim["task_id"].is_string()).count() == 3
+        claims(&nats).await.iter().filter(|claim| task_of(claim).is_some()).count() == 3
     })
     .await;
     let mut two = daemon(&nats, &service).lines(FILETRANS).start().await;

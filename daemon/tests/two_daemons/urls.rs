@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{CEILING, Emulator, FileServer, NatsServer, Setup, wait_until, wav};
-use crate::{claims, daemon, is_marked, jobs, nothing_waits, publish, taken};
+use crate::{claims, daemon, is_marked, jobs, nothing_waits, publish, taken, task_of};
 
 pub(crate) async fn a_task_of_a_url_is_resumed_by_the_other_daemon() {
     let nats = NatsServer::start().await;
@@ -14,7 +14,7 @@ pub(crate) async fn a_task_of_a_url_is_resumed_by_the_other_daemon() {
     refer(&nats, &files).await;
     let submitted = one.next_event("job.submitted").await;
     wait_until("the bucket to know the task", CEILING, async || {
-        claims(&nats).await.iter().any(|claim| claim["task_id"] == submitted.body["task_id"])
+        claims(&nats).await.iter().any(|claim| task_of(claim) == submitted.body["task_id"].as_str())
     })
     .await;
     let mut two = setup().start().await;
@@ -41,7 +41,7 @@ pub(crate) async fn a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other
     wait_until("the answer", CEILING, async || one.log().contains("other daemons do not know")).await;
     nats.restart().await;
     wait_until("the bucket to know the task", CEILING, async || {
-        claims(&nats).await.iter().any(|claim| claim["task_id"].is_string())
+        claims(&nats).await.iter().any(|claim| task_of(claim).is_some())
     })
     .await;
     one.kill();

@@ -163,13 +163,11 @@ impl Ledger {
     {
         let mut said = false;
         loop {
-            let readers = Arc::clone(&self.readers);
-            let tried = tokio::task::spawn_blocking(move || {
-                let outcome = readers
-                    .with(|connection| read(connection).map_err(|error| LedgerError::of(connection, error)));
+            let tried = Arc::clone(&self.readers).with(move |connection| {
+                let outcome = read(connection).map_err(|error| LedgerError::of(connection, error));
                 (read, outcome)
             });
-            let Ok((again, outcome)) = tried.await else { return Err(LedgerError::Closed) };
+            let Some((again, outcome)) = tried.await else { return Err(LedgerError::Closed) };
             match outcome {
                 Err(LedgerError::Sqlite(error)) if is_no_room(&error) => {
                     if !std::mem::replace(&mut said, true) {

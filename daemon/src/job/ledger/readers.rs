@@ -2,20 +2,21 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::sync::Semaphore;
 
-use super::LedgerError;
-use super::open;
+use super::{LedgerError, open};
 
 /// Connections. Lanes read for microseconds; two are left to them while the page and the API read for longer.
-pub(super) const READERS: usize = 4;
+const READERS: usize = 4;
 
-/// Read connections to one ledger. A reader without a connection waits for the next that is free.
+/// Read connections to one ledger. A read waits for a connection before it takes a thread.
 pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
-    freed: Condvar,
+    free: Arc<Semaphore>,
 }
 
 impl Readers {
@@ -24,24 +25,25 @@ impl Readers {
         while idle.len() < READERS {
             idle.push(open::reader(path)?);
         }
-        Ok(Readers { idle: Mutex::new(idle), freed: Condvar::new() })
+        Ok(Readers { free: Arc::new(Semaphore::new(idle.len())), idle: Mutex::new(idle) })
     }
 
-    /// Runs `read` on a connection of the pool. Blocking. A panic in `read` gives the connection back: reads leave no state in it.
-    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> T) -> T {
-        let connection = {
-            let mut idle = self.idle.lock();
-            loop {
-                match idle.pop() {
-                    Some(connection) => break connection,
-                    None => self.freed.wait(&mut idle),
-                }
-            }
-        };
-        // Caught, so that the connection comes back to the pool; the panic goes on.
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| read(&connection)));
-        self.idle.lock().push(connection);
-        self.freed.notify_one();
-        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    /// Runs `read` on a connection of the pool, on a blocking thread. A panic in `read` gives the connection back: reads leave no state
+    /// in it. `None`: the runtime ends.
+    pub(super) async fn with<T: Send + 'static>(
+        self: Arc<Self>,
+        read: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            // There are as many connections as places.
+            let connection = self.idle.lock().pop()?;
+            // Caught, so that the connection comes back to the pool; the panic goes on.
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| read(&connection)));
+            self.idle.lock().push(connection);
+            Some(outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        reading.await.ok().flatten()
     }
 }
