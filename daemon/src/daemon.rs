@@ -33,12 +33,11 @@ use crate::job::{Duty, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Outbox, Outlet, Partials};
-use crate::recognize::route::Offer;
-use crate::recognize::{InFlight, Recognizer};
+use crate::recognize::{Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::{self, Surroundings};
+use crate::work::{self, InFlight, Surroundings};
 
 /// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
 /// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
@@ -172,9 +171,9 @@ impl Daemon {
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());
-        let recognizer =
-            Recognizer::new(&config.dashscope, key, config.dashscope.api_key_path(), metrics.clone())
-                .map_err(|error| configuration(&error))?;
+        let key_file = config.dashscope.api_key_path();
+        let recognizers = Recognizers::build(&config.dashscope, key, key_file, &metrics, Timeouts::default())
+            .map_err(|error| configuration(&error))?;
         let pipeline = Pipeline::start_in(
             &pipeline::Surroundings::of(&config, config_file),
             &config.plugin,
@@ -186,7 +185,7 @@ impl Daemon {
         let recognition = Surroundings {
             ledger: ledger.clone(),
             claims: claims.clone(),
-            recognizer,
+            recognizers: Arc::new(recognizers),
             workers: Workers::start(
                 os::spawn::this_executable(),
                 std::thread::available_parallelism().map_or(2, usize::from).min(4),
@@ -194,13 +193,12 @@ impl Daemon {
             ),
             state_directory: Arc::new(config.state.directory.clone()),
             routes: Arc::new(routes(&config)?),
-            offer: Arc::new(Offer::of(&config.dashscope)),
             policy,
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
-            silence: Arc::default(),
             on_partial: on_partial(&pipeline, partials),
             opening: Arc::default(),
             shortage: OnceAMinute::default(),
+            metrics: metrics.clone(),
             stop: CancellationToken::new(),
         };
 

@@ -13,8 +13,8 @@ use harkd::config::Nats;
 use harkd::job::ledger::{Ledger, intake, jobs, outbox};
 use harkd::job::machine::{Fact, Policy};
 use harkd::job::{Delivery, Job, Origin, Plan, Ticket};
-use harkd::publish::{Fence, Outbox};
-use harkd::source::nats::{Claims, Standing};
+use harkd::publish::Outbox;
+use harkd::share::{Claims, Fence, Standing};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use support::{CEILING, NatsServer, wait_until};
@@ -89,7 +89,7 @@ impl Daemon {
         let mut taken = job.clone();
         self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
         let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
-        let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
+        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, reason };
         for fact in [
             Fact::Prepared { recording, plan },
             Fact::Sending { object: None },

@@ -152,7 +152,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(state.path()).unwrap();
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let plan = Plan { engine: Engine::FILETRANS, model, delivery: Delivery::Upload, reason };
         let id = Uuid::now_v7();
         let job = Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
         let heard = Job { state: State::Heard { plan, transcript: Transcript::default() }, ..job };

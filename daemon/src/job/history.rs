@@ -37,7 +37,7 @@ fn every_history_ends_once_and_pays_once_or_says_so() {
 fn a_submit_that_never_arrives_is_tried_ever_more_seldom_and_then_given_up() {
     let policy = Policy { ambiguous_retries: 1, price: 0.0 };
     let plan = Plan {
-        engine: Engine::Filetrans,
+        engine: Engine::FILETRANS,
         model: "model".into(),
         delivery: Delivery::Upload,
         reason: String::new(),

@@ -258,7 +258,7 @@ impl Step {
     fn submitted(&mut self, plan: Plan, task_id: Option<String>, now: Timestamp) {
         self.job.marks = false;
         self.events.push(Body::JobSubmitted(JobSubmitted {
-            engine: plan.engine,
+            engine: plan.engine.clone(),
             model: plan.model.clone(),
             task_id: task_id.clone(),
             possible_duplicate_charge: self.job.possible_duplicate_charge,

@@ -1,6 +1,6 @@
 //! Where a job stands, and what is owed to it there.
 
-use hark_sdk::event::{Engine, Fault};
+use hark_sdk::event::Fault;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +67,9 @@ impl State {
         match self {
             State::Accepted => Duty::Prepare,
             // A request that was cut off by a crash is told so at start (`Fact::Restarted`); until then its sender owns it.
-            State::Queued { plan } | State::Submitting { plan, .. } => match plan.engine {
-                Engine::Flash => Duty::Flash,
-                Engine::Filetrans => Duty::Submit,
+            State::Queued { plan } | State::Submitting { plan, .. } => match plan.engine.as_str() {
+                "filetrans" => Duty::Submit,
+                _ => Duty::Flash,
             },
             State::Reconciling { .. } => Duty::Reconcile,
             State::Submitted { .. } => Duty::Follow,

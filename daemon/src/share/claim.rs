@@ -239,7 +239,7 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
-            engine: Engine::Filetrans,
+            engine: Engine::FILETRANS,
             model: "model".into(),
             delivery: Delivery::Upload,
             reason: "dice".into(),

@@ -99,7 +99,7 @@ mod tests {
     fn pipe(job: &Job, alerts: usize) -> Vec<Body> {
         let State::Heard { transcript, .. } = &job.state else { panic!("{:?}", job.state) };
         let event = TranscriptFinal {
-            engine: Engine::Flash,
+            engine: Engine::FLASH,
             model: "model".into(),
             text: String::new(),
             language: None,
@@ -145,7 +145,7 @@ mod tests {
             first in languages(), second in languages(), alerts in 0_usize..4, cut: prop::sample::Index,
         ) {
             let plan = || Plan {
-                engine: Engine::Flash,
+                engine: Engine::FLASH,
                 model: "model".into(),
                 delivery: Delivery::Inline,
                 reason: "dice".into(),

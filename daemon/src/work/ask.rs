@@ -3,19 +3,21 @@
 //! Asking costs nothing and another result does: so it is asked for until the service deletes it, unless the service says that it is
 //! gone.
 
-use hark_sdk::event::{Blame, Engine, Fault};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hark_sdk::event::{Blame, Engine, Fault};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::failure::failure;
+use super::{Surroundings, expiry};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
-use crate::job::{Consequence, Failure, Job, State, Transcript};
-use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, expiry};
+use crate::job::{Consequence, Failure, Fate, Job, State, Transcript};
+use crate::recognize::{Error, Next, Polled, Ready, Recognizer, Tasks, Tries};
 
 /// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
 const GONE_AFTER: u32 = 3;
@@ -51,6 +53,8 @@ pub(super) struct SoFar {
     pub(super) first_interval: Duration,
     /// `usage.seconds`, as an answer before told it.
     pub(super) seconds: u64,
+    /// How long its result lives.
+    pub(super) life: Tasks,
 }
 
 /// What came of a question.
@@ -60,18 +64,11 @@ pub(super) enum Asked {
     /// It has not ended.
     Open,
     /// Its result is to be fetched ([`fetch`]).
-    Done(ToFetch),
+    Done(Ready),
     /// It, or its result, is not there; that has to be confirmed.
     Missed(String),
     /// Nobody could tell, or give the result.
     Troubled(String),
-}
-
-/// Where a result is, and what it cost.
-pub(super) struct ToFetch {
-    task_id: String,
-    transcription_url: String,
-    pub(super) seconds: u64,
 }
 
 /// Asks how a task stands, and tells the job.
@@ -85,8 +82,8 @@ pub(super) async fn ask(
         let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.query(&task_id).await {
-            Ok(task) => question.told(task).await,
+        match question.recognizer.poll(&task_id).await {
+            Ok(polled) => question.told(polled).await,
             Err(error) => question.unanswered(error).await,
         }
     };
@@ -97,15 +94,15 @@ pub(super) async fn ask(
 pub(super) async fn fetch(
     around: Surroundings,
     id: Uuid,
-    result: ToFetch,
+    result: Ready,
     so_far: SoFar,
 ) -> (Uuid, Result<Asked, LedgerError>) {
-    let ToFetch { task_id, transcription_url, seconds } = result;
+    let (task_id, seconds) = (result.handle.clone(), result.billed_seconds);
     let fetched = async {
         let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.result(&task_id, &transcription_url, seconds).await {
+        match question.recognizer.fetch(result).await {
             Ok(transcript) => question.recognized(transcript, seconds).await,
             Err(error) => question.unread(error, seconds).await,
         }
@@ -117,6 +114,8 @@ pub(super) async fn fetch(
 struct Question<'a> {
     around: &'a Surroundings,
     job: Job,
+    engine: Engine,
+    recognizer: Arc<dyn Recognizer>,
     task_id: &'a str,
     so_far: SoFar,
 }
@@ -129,60 +128,62 @@ impl<'a> Question<'a> {
         task_id: &'a str,
         so_far: SoFar,
     ) -> Result<Option<Question<'a>>, LedgerError> {
-        let job = waiting_for(task_id, around.ledger.find(id).await?);
-        Ok(job.map(|job| Question { around, job, task_id, so_far }))
+        let Some(job) = waiting_for(task_id, around.ledger.find(id).await?) else { return Ok(None) };
+        let Some(plan) = job.state.plan().cloned() else { return Ok(None) };
+        let recognizer = around.recognizer(&job, &plan).await?;
+        let engine = plan.engine;
+        Ok(recognizer.map(|recognizer| Question { around, job, engine, recognizer, task_id, so_far }))
     }
 
     /// The service says how the task stands.
-    async fn told(self, task: Task) -> Result<Asked, LedgerError> {
-        match task {
-            Task::Pending | Task::Running => Ok(Asked::Open),
-            Task::Succeeded { transcription_url, seconds } => {
-                Ok(Asked::Done(ToFetch { task_id: self.task_id.to_owned(), transcription_url, seconds }))
-            }
-            Task::NothingSaid { seconds } => {
-                let transcript = Transcript { billed_seconds: seconds, ..Transcript::default() };
+    async fn told(self, polled: Polled) -> Result<Asked, LedgerError> {
+        match polled {
+            Polled::Open => Ok(Asked::Open),
+            Polled::Ready(ready) => Ok(Asked::Done(ready)),
+            Polled::Heard(transcript) => {
+                self.around.billed(&self.engine, transcript.billed_seconds);
                 self.over(Fact::Heard { transcript, revision: 0 }).await
             }
-            Task::Failed(error) if error.verdict == Verdict::Unknown => {
-                if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+            Polled::Failed(error) if error.fate == Fate::Unknown => {
+                if let Some(asked) = Patience::after(self.so_far).judge(&error, GONE_AFTER) {
                     warn!(job = %self.job.id, task = self.task_id, %error, "the task is not found; asking again");
                     return Ok(asked);
                 }
                 // One that is forgotten does not say any more what it cost.
                 let seconds = error.billed_seconds.max(self.so_far.seconds);
-                self.lost(error.billed(seconds)).await
+                let failure = failure(error.clone(), &self.job);
+                self.lost(&error, failure, seconds).await
             }
-            Task::Failed(error) => {
+            Polled::Failed(error) => {
                 warn!(job = %self.job.id, task = self.task_id, %error, "the task failed");
                 let billed_seconds = error.billed_seconds;
-                let failure = error.into_failure(Tries::of(&self.job));
-                self.over(failed(failure, billed_seconds)).await
+                self.around.billed(&self.engine, billed_seconds);
+                let fact = failed(failure(error, &self.job), billed_seconds);
+                self.over(fact).await
             }
         }
     }
 
     /// No answer about the task.
     async fn unanswered(self, error: Error) -> Result<Asked, LedgerError> {
-        if let Verdict::Account { after, announce: true } = error.verdict {
-            // Nobody else may be there to say it: tasks are followed while nothing is sent.
-            let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: after };
+        if let Next::Held { wait, announce: true } = error.next(Tries::default()) {
+            // Nothing else may be sent that would say it: tasks are followed while nothing is sent.
+            let fact = Fact::Hindered { fault: error.fault.clone(), retry_in: wait };
             self.around.advance(&self.job, fact).await?;
         }
-        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+        if let Some(asked) = Patience::after(self.so_far).judge(&error, UNREADABLE_AFTER) {
             warn!(job = %self.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
             return Ok(asked);
         }
         let message = format!("the service does not tell of the task: {}", error.told());
-        // The service's words are no more for a log than before.
-        let unknown = Error { answered: error.answered, ..Error::unknown(TASK_UNKNOWN, &message) };
-        let seconds = self.so_far.seconds;
-        self.lost(unknown.billed(seconds)).await
+        let seconds = self.so_far.seconds.max(error.billed_seconds);
+        self.lost(&error, lost("TaskUnknown", message), seconds).await
     }
 
     /// The result is here.
     async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
         info!(job = %self.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
+        self.around.billed(&self.engine, seconds);
         let transcript = Transcript { billed_seconds: seconds, ..transcript };
         self.over(Fact::Heard { transcript, revision: 0 }).await
     }
@@ -190,22 +191,18 @@ impl<'a> Question<'a> {
     /// The result is not, though the task has one.
     async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
         // The next query tells a fresh address.
-        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+        if let Some(asked) = Patience::after(self.so_far).judge_result(&error) {
             warn!(job = %self.job.id, task = self.task_id, %error, "the result could not be read; asking again");
             return Ok(asked);
         }
-        self.around.recognizer.billed(Engine::Filetrans, seconds);
-        self.say_lost(Some(seconds), &error);
-        self.around.advance(&self.job, failed(result_lost(&error), seconds)).await?;
-        Ok(Asked::Over { lost: true })
+        let message = format!("the task succeeded, but its result could not be read: {}", error.told());
+        self.lost(&error, lost("ResultLost", message), seconds).await
     }
 
-    /// The task is one that nobody will hear of any more.
-    async fn lost(self, error: Error) -> Result<Asked, LedgerError> {
-        let seconds = error.billed_seconds;
-        self.around.recognizer.billed(Engine::Filetrans, seconds);
-        self.say_lost((seconds > 0).then_some(seconds), &error);
-        let failure = error.into_failure(Tries::of(&self.job));
+    /// The task is one that nothing more will be heard of. Whether another try is worth its price is the operator's `ambiguous_retries`.
+    async fn lost(self, error: &Error, failure: Failure, seconds: u64) -> Result<Asked, LedgerError> {
+        self.around.billed(&self.engine, seconds);
+        self.say_lost((seconds > 0).then_some(seconds), error);
         self.around.advance(&self.job, failed(failure, seconds)).await?;
         Ok(Asked::Over { lost: true })
     }
@@ -218,7 +215,7 @@ impl<'a> Question<'a> {
 
     /// What was paid for and never came, for the person who has to answer for it.
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
-        self.around.recognizer.result_lost();
+        self.around.metrics.recognize_results_lost.inc();
         error!(
             job = %self.job.id,
             recording = self.job.recording.uri,
@@ -243,35 +240,48 @@ struct Patience {
     /// They have lasted long enough to be believed of a result.
     is_over: bool,
     age: SignedDuration,
+    life: Tasks,
 }
 
 impl Patience {
     fn after(so_far: SoFar) -> Patience {
-        let SoFar { misses, open_at, first_interval, .. } = so_far;
+        let SoFar { misses, open_at, first_interval, life, .. } = so_far;
         Patience {
             misses: misses.count,
             is_over: misses.since.is_some_and(|since| since.elapsed() >= first_interval * UNREADABLE_FOR),
             age: Timestamp::now().duration_since(open_at),
+            life,
         }
     }
 
-    /// What is to be made of an answer that brings no result; `None`: it is lost.
-    fn judge(self, error: &Error) -> Option<Asked> {
-        let is_gone = matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN);
-        let enough = match error.verdict {
+    /// What is to be made of an answer that brings no result; `None`: it is lost. `enough`: misses that are believed.
+    fn judge(self, error: &Error, enough: u32) -> Option<Asked> {
+        let next = error.next(Tries::default());
+        let is_gone = error.fate == Fate::Unknown;
+        let enough = match next {
             // Tasks of another workspace than the key's, say: there is nothing left to be told of.
-            Verdict::Unknown | Verdict::GiveUp | Verdict::Account { .. } if expiry::is_over(self.age) => {
-                return None;
-            }
-            Verdict::Unknown if is_gone && expiry::may_be_over(self.age) => 1,
-            Verdict::Unknown if error.fault.code == TASK_UNKNOWN => GONE_AFTER,
-            // A service that refuses to speak of a task may mean that there is none.
-            Verdict::Unknown | Verdict::GiveUp if self.is_over => UNREADABLE_AFTER,
-            Verdict::Unknown | Verdict::GiveUp => u32::MAX,
+            Next::Held { .. } if expiry::is_over(self.life, self.age) => return None,
             // However old it is: a clock may be wrong, and asking again costs nothing.
-            _ => return Some(Asked::Troubled(error.told())),
+            Next::Held { .. } => return Some(Asked::Troubled(error.told())),
+            Next::After { .. } if error.raw.is_none() && !is_gone => {
+                return Some(Asked::Troubled(error.told()));
+            }
+            _ if expiry::is_over(self.life, self.age) => return None,
+            _ if is_gone && expiry::may_be_over(self.life, self.age) => 1,
+            // A service that refuses to speak of a task may mean that there is none.
+            _ if is_gone || self.is_over => enough,
+            _ => u32::MAX,
         };
         (self.misses + 1 < enough).then(|| Asked::Missed(error.told()))
+    }
+
+    /// The same of a result that was to be fetched.
+    fn judge_result(self, error: &Error) -> Option<Asked> {
+        let is_gone = error.next(Tries::default()) == Next::Never;
+        if is_gone && expiry::may_be_over(self.life, self.age) {
+            return None;
+        }
+        self.judge(error, UNREADABLE_AFTER)
     }
 }
 
@@ -279,11 +289,9 @@ fn failed(failure: Failure, billed_seconds: u64) -> Fact {
     Fact::Failed { failure, billed_seconds, revision: 0 }
 }
 
-/// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
-fn result_lost(error: &Error) -> Failure {
-    let message = format!("the task succeeded, but its result could not be read: {}", error.told());
+fn lost(code: &str, message: String) -> Failure {
     Failure {
-        fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
+        fault: Fault { code: code.into(), blame: Blame::Service, message, attempts: None },
         consequence: Consequence::Unknown,
         unsure: false,
     }
@@ -300,7 +308,7 @@ mod tests {
     #[test]
     fn a_job_that_came_back_with_another_task_does_not_wait_for_the_first() {
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let plan = Plan { engine: Engine::FILETRANS, model, delivery: Delivery::Upload, reason };
         let with_task = |task_id: &str| {
             let (plan, task_id) = (plan.clone(), task_id.to_owned());
             let state = State::Submitted { plan, task_id, submitted_at: Timestamp::now(), warned: 0 };

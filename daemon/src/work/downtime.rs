@@ -7,7 +7,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use super::ask::Asked;
-use crate::recognize::expiry::rough;
+use super::expiry::rough;
 
 /// Tasks that an earlier life of the daemon left at the service, and what became of them while it was down.
 pub(super) struct Downtime {

@@ -1,15 +1,16 @@
 //! One recording through flash: intent, request, partials, answer.
 
-use hark_sdk::event::{Body, Engine, Event, TranscriptPartial};
+use hark_sdk::event::{Body, Event, TranscriptPartial};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
 
+use super::failure::failure;
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, State};
-use crate::recognize::{Audio, FlashRequest, Listener, Tries};
+use crate::recognize::{Audio, Listener, Request, Sent};
 
 /// Carries out `Duty::Flash`.
 ///
@@ -17,8 +18,10 @@ use crate::recognize::{Audio, FlashRequest, Listener, Tries};
 /// When the ledger is closed or damaged.
 pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     let Some(route) = around.planned_route(&job).await? else { return Ok(()) };
-    let turn = tokio::select! {
-        turn = around.recognizer.turn(Engine::Flash) => turn,
+    let State::Queued { plan } = &job.state else { return Ok(()) };
+    let Some(recognizer) = around.recognizer(&job, plan).await? else { return Ok(()) };
+    let permit = tokio::select! {
+        permit = recognizer.permit() => permit,
         () = around.stop.cancelled() => return Ok(()),
     };
     let Some(job) = around.as_it_stands(job).await? else { return Ok(()) };
@@ -32,31 +35,36 @@ pub async fn flash(job: Job, around: Surroundings) -> Result<(), LedgerError> {
             Err(unopened) => return around.not_opened(&job, unopened).await,
         },
     };
-    let request = FlashRequest {
+    let request = Request {
         model: &plan.model,
         audio,
+        channels: &[0],
         language: language(&job, &route),
         context: context(&job, &route),
         itn: route.itn,
         partials: route.partials,
         duration_ms: job.recording.duration_ms,
+        marker: None,
     };
-    let Some(intent) = around.intend(&job, None, &turn).await? else { return Ok(()) };
+    let Some(intent) = around.intend(&job, None, &permit).await? else { return Ok(()) };
     let mut progress = Progress { job: intent, around: around.clone(), taken: None };
-    let outcome = around.recognizer.flash(turn, request, &mut progress).await;
+    let outcome = recognizer.send(permit, request, &mut progress).await;
     if let Some(taken) = progress.taken.take() {
         taken.await.unwrap_or(Err(LedgerError::Closed))?;
     }
     let revision = progress.job.revision;
     match outcome {
-        Ok(transcript) => {
+        Ok(Sent::Accepted { handle }) => around.advance(&job, Fact::Taken { task_id: Some(handle) }).await,
+        Ok(Sent::Heard(transcript)) => {
+            around.billed(&plan.engine, transcript.billed_seconds);
             info!(job = %job.id, billed_seconds = transcript.billed_seconds, "recognized");
             around.advance(&job, Fact::Heard { transcript, revision }).await
         }
         Err(error) => {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the request failed");
             let billed_seconds = error.billed_seconds;
-            let failure = error.into_failure(Tries::of(&job));
+            around.billed(&plan.engine, billed_seconds);
+            let failure = failure(error, &job);
             around.advance(&job, Fact::Failed { failure, billed_seconds, revision }).await
         }
     }

@@ -12,12 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::ask::{Asked, ToFetch, ask, fetch};
+use super::ask::{Asked, ask, fetch};
 use super::round::Round;
 use super::survey::{self, survey};
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
+use crate::recognize::Ready;
 
 /// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
@@ -36,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(60);
 pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<(), LedgerError> {
     let mut round = Round::new(first_interval);
     let mut asking = FuturesUnordered::new();
-    let mut to_fetch: VecDeque<(Uuid, ToFetch)> = VecDeque::new();
+    let mut to_fetch: VecDeque<(Uuid, Ready)> = VecDeque::new();
     let mut fetching = FuturesUnordered::new();
     let mut warning = FuturesUnordered::new();
     let mut surveying = FuturesUnordered::new();
@@ -107,7 +108,7 @@ pub async fn follow(around: Surroundings, first_interval: Duration) -> Result<()
 
 impl Surroundings {
     fn show_expiring(&self, round: &Round) {
-        self.recognizer.results_expiring(round.expiring());
+        self.metrics.recognize_results_expiring.set(i64::try_from(round.expiring()).unwrap_or(i64::MAX));
     }
 
     async fn tell_of(self, (id, fact): (Uuid, Fact)) -> Result<(), LedgerError> {

@@ -2,8 +2,11 @@
 
 mod ask;
 mod downtime;
+mod expiry;
+mod failure;
 pub mod flash;
 pub mod follow;
+mod in_flight;
 pub mod lane;
 mod opening;
 pub mod pipe;
@@ -19,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hark_sdk::event::{Blame, Event, Fault};
+use hark_sdk::event::{Blame, Engine, Event, Fault};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use self::in_flight::InFlight;
 pub use self::opening::Opening;
 use crate::audio::Workers;
 use crate::config::Route;
@@ -31,10 +35,11 @@ use crate::job::audio::{self, Unopened};
 use crate::job::ledger::{Ledger, LedgerError, files};
 use crate::job::machine::{self, Fact, Policy};
 use crate::job::{Consequence, Failure, Job, Plan, State};
-use crate::recognize::route::{Facts, Offer, plan};
-use crate::recognize::{Content, InFlight, Recognizer, Turn};
+use crate::recognize::route::{Facts, plan};
+use crate::recognize::{Content, Permit, Recognizer, Recognizers};
 use crate::share::{Claims, Standing, Unconfirmed};
 use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
 
 /// How soon it is asked again whose job it is, where nobody could tell.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
@@ -53,21 +58,19 @@ pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Surroundings {
     pub ledger: Ledger,
     pub claims: Claims,
-    pub recognizer: Recognizer,
+    pub recognizers: Arc<Recognizers>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
     /// By name; the text of a `context_file` is in `context` already.
     pub routes: Arc<HashMap<String, Route>>,
-    pub offer: Arc<Offer>,
     pub policy: Policy,
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
-    /// Of the task list.
-    pub silence: Arc<reconcile::Silence>,
     pub on_partial: OnPartial,
     pub opening: Arc<Opening>,
     /// What the machine has not is said once a minute.
     pub shortage: OnceAMinute,
+    pub metrics: Metrics,
     /// Cancelled when no new request may leave.
     pub stop: CancellationToken,
 }
@@ -110,15 +113,34 @@ impl Surroundings {
 
     /// Whether the config has another plan for the job by now (the model, the region, the route's engine); then it waits with that one.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
-        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, &self.offer) else {
+        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, self.recognizers.offers()) else {
             return Ok(false);
         };
-        if (plan.engine, &plan.model, &plan.delivery) == (old.engine, &old.model, &old.delivery) {
+        if (&plan.engine, &plan.model, &plan.delivery) == (&old.engine, &old.model, &old.delivery) {
             return Ok(false);
         }
         info!(job = %job.id, engine = %plan.engine, model = plan.model, "the config has another plan for it now");
         self.advance(job, Fact::Replanned { plan }).await?;
         Ok(true)
+    }
+
+    /// The recognizer of a plan. `None`: the config has it no more, and its job ends.
+    async fn recognizer(&self, job: &Job, plan: &Plan) -> Result<Option<Arc<dyn Recognizer>>, LedgerError> {
+        let found = self.recognizers.get(&plan.engine).map(Arc::clone);
+        if found.is_none() {
+            let message = format!(
+                "the recognizer {} is not configured any more; put it back, or send the recording again",
+                plan.engine
+            );
+            let fault =
+                Fault { code: "UnknownRecognizer".into(), blame: Blame::Hark, message, attempts: None };
+            self.give_up(job, fault).await?;
+        }
+        Ok(found)
+    }
+
+    fn billed(&self, engine: &Engine, seconds: u64) {
+        self.metrics.recognize_billed_seconds.with_label_values(&[engine.as_str()]).inc_by(seconds);
     }
 
     /// Whether the job is still ours. If not, it is forgotten here; if nobody can tell, it is put off.
@@ -132,7 +154,7 @@ impl Surroundings {
         &self,
         job: &Job,
         object: Option<String>,
-        turn: &Turn,
+        permit: &Permit,
     ) -> Result<Option<Job>, LedgerError> {
         let fact = Fact::Sending { object };
         let next = machine::advance(job, fact.clone(), &self.policy, Timestamp::now()).job;
@@ -147,7 +169,7 @@ impl Surroundings {
             return Ok(None);
         };
         let leaves = async {
-            turn.depart().await;
+            permit.depart().await;
             // We may have been stopped for minutes since, or the disk was: others have drawn their conclusions.
             while confirmed.elapsed() > self.claims.fresh_for() {
                 let asked = Instant::now();
@@ -166,7 +188,7 @@ impl Surroundings {
             }
         };
         if standing.is_err() {
-            // It goes back to the end of the queue: the turn is another one's, which nobody's bucket may keep waiting.
+            // It goes back to the end of the queue: the permit is another one's, which nobody's bucket may keep waiting.
             self.advance(&job, Fact::Unsent).await?;
         }
         Ok(self.go_on(&job, standing).await?.then_some(job))

@@ -81,7 +81,7 @@ fn fault_of(held: &Held) -> Fault {
 fn final_of(plan: &Plan, transcript: &Transcript) -> TranscriptFinal {
     let value = |of: fn(&Segment) -> Option<&str>| prevailing(&transcript.segments, of);
     TranscriptFinal {
-        engine: plan.engine,
+        engine: plan.engine.clone(),
         model: plan.model.clone(),
         text: transcript.text.clone(),
         language: value(|segment| segment.language.as_deref()),

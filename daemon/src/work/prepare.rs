@@ -27,7 +27,7 @@ pub async fn prepare(job: Job, around: Surroundings) -> Result<(), LedgerError> 
         }
     }
     let facts = Facts::of(&recording, &job.origin);
-    let planned = around.route(&job).and_then(|route| plan(&facts, route, &around.offer));
+    let planned = around.route(&job).and_then(|route| plan(&facts, route, around.recognizers.offers()));
     let recording = Box::new(recording);
     let fact = match planned {
         Ok(plan) => Fact::Prepared { recording, plan },

@@ -1,7 +1,6 @@
-//! What the task list says of a submit of unknown fate.
+//! What became of a submit of unknown fate.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -10,41 +9,11 @@ use super::Surroundings;
 use crate::job::ledger::{LedgerError, tasks};
 use crate::job::machine::{Fact, Listing};
 use crate::job::{Job, State};
-use crate::recognize::{Error, LostSubmit, Verdict};
-
-/// A list that answers nothing but refusals of its own for so long is none: then nobody can tell, as with a message's own URL.
-const LONGEST_SILENCE: Duration = Duration::from_secs(180);
+use crate::recognize::{Lost, Resolution};
 
 /// The first look comes 5 s after the submit was given up, the second 5 s later: that the list does not answer is said once.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 const LIST_AGAIN: Duration = Duration::from_secs(5);
-
-/// Since when the list was reached and did not tell.
-#[derive(Debug, Default)]
-pub struct Silence(Mutex<Option<Instant>>);
-
-impl Silence {
-    /// Takes in what came of a look, and gives how long the silence has lasted. A network that is down, a bad key or a bill, and a queue
-    /// that is full pass, and the list tells then. A right to read it that the account has not may never come, and nothing else may need it.
-    fn after(&self, error: Option<&Error>) -> Duration {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let passes = |error: &Error| match error.verdict {
-            Verdict::Account { .. } => !is_right(&error.fault.code),
-            Verdict::NotSent | Verdict::Throttled { .. } => true,
-            _ => false,
-        };
-        if error.is_none_or(passes) {
-            *since = None;
-            return Duration::ZERO;
-        }
-        since.get_or_insert_with(Instant::now).elapsed()
-    }
-}
-
-/// Whether the account is refused by this code for a right that it has not.
-fn is_right(code: &str) -> bool {
-    code.contains("AccessDenied") || code == "HttpStatus403"
-}
 
 /// Carries out `Duty::Reconcile`.
 ///
@@ -52,55 +21,32 @@ fn is_right(code: &str) -> bool {
 /// When the ledger is closed or damaged.
 pub async fn reconcile(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     let State::Reconciling { plan, object, sent_at, until, .. } = &job.state else { return Ok(()) };
+    let Some(recognizer) = around.recognizer(&job, plan).await? else { return Ok(()) };
     let begun = Timestamp::now();
-    let taken = around.ledger.read(tasks::known).await?;
-    let submit = LostSubmit { model: &plan.model, object, since: *sent_at, until: *until, taken: &taken };
-    let listing = tokio::select! {
-        listing = around.recognizer.reconcile(submit) => listing,
+    let known = around.ledger.read(tasks::known).await?;
+    let lost = Lost { model: &plan.model, marker: object, since: *sent_at, until: *until, known: &known };
+    let resolution = tokio::select! {
+        resolution = recognizer.resolve(lost) => resolution,
         () = around.stop.cancelled() => return Ok(()),
     };
-    let silence = around.silence.after(listing.as_ref().err());
-    match listing {
-        Ok(listing) => {
-            info!(job = %job.id, object, ?listing, "the task list was asked about a submit of unknown fate");
+    match resolution {
+        Ok(resolution) => {
+            info!(job = %job.id, object, ?resolution, "it was asked what became of a submit");
+            let listing = match resolution {
+                Resolution::Found { handle } => Listing::Found { task_id: handle },
+                Resolution::Absent => Listing::Absent,
+                Resolution::Undecided => Listing::Undecided,
+                Resolution::Unknown => Listing::CannotTell,
+            };
             around.advance(&job, Fact::Listed(listing)).await
         }
         Err(error) => {
+            warn!(job = %job.id, %error, "it is not told what became of a submit; asking again");
             let waited = begun.duration_since(until.unwrap_or(*sent_at)).unsigned_abs();
-            if waited.min(silence) > LONGEST_SILENCE {
-                warn!(job = %job.id, %error, "the task list does not answer; the submit counts as one of unknown fate");
-                return around.advance(&job, Fact::Listed(Listing::CannotTell)).await;
-            }
-            warn!(job = %job.id, %error, "the task list does not answer; asking again");
             if waited < FIRST_LOOK {
                 around.advance(&job, Fact::Hindered { fault: error.fault, retry_in: LIST_AGAIN }).await?;
             }
             around.advance(&job, Fact::Listed(Listing::Undecided)).await
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recognize::verdict::Refusal;
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_list_that_was_reached_and_does_not_tell_is_given_up() {
-        let silence = Silence::default();
-        let broken = Error::again("NoAnswer", "");
-        assert!(silence.after(Some(&broken)) < Duration::from_secs(1));
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(silence.after(Some(&broken)) >= Duration::from_millis(20));
-        assert_eq!(silence.after(Some(&Error::not_sent(""))), Duration::ZERO);
-        assert!(silence.after(Some(&broken)) < Duration::from_millis(20), "it begins anew");
-        let refused = |status: u16, code: &str| {
-            Error::refused(&Refusal { status: Some(status), code: Some(code), ..Refusal::default() })
-        };
-        assert_eq!(silence.after(Some(&refused(401, "InvalidApiKey"))), Duration::ZERO);
-        silence.after(Some(&refused(403, "AccessDenied")));
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(silence.after(Some(&refused(403, "AccessDenied"))) >= Duration::from_millis(20));
-        assert_eq!(silence.after(None), Duration::ZERO);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Engine, Fault};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio::time::Instant;
@@ -13,11 +13,12 @@ use uuid::Uuid;
 use super::Surroundings;
 use super::ask::{Asked, Misses, SoFar};
 use super::downtime::Downtime;
+use super::expiry::{self, rough};
 use super::survey::{self, Listing, Survey};
 use crate::job::ledger::{LedgerError, due, jobs};
 use crate::job::machine::Fact;
 use crate::job::{Duty, State};
-use crate::recognize::expiry::{self, rough};
+use crate::recognize::Tasks;
 
 /// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
 /// thousand tasks the account's 20 queries a second take fifty seconds for a round.
@@ -42,7 +43,10 @@ pub(super) struct Round {
 /// A task that has not brought its transcript yet.
 struct Followed {
     task_id: String,
+    engine: Engine,
     model: String,
+    /// How long its result lives.
+    life: Tasks,
     submitted_at: Timestamp,
     since: Instant,
     /// Its place on the agenda; none while it is asked.
@@ -79,7 +83,8 @@ impl Round {
             Downtime::new(around.ledger.last_sign_of_life(), ids)
         });
         for (id, state) in found {
-            if let Some(mut task) = Followed::new(state, self.first_interval) {
+            if let Some(mut task) = Followed::new(state, self.first_interval, |engine| around.life_of(engine))
+            {
                 around.tasks.add(id);
                 task.place(&mut self.agenda, id, self.first_interval);
                 self.followed.insert(id, task);
@@ -121,7 +126,7 @@ impl Round {
         }
         let Some(task) = self.followed.get_mut(&id) else { return };
         if let Asked::Done(result) = asked {
-            task.seconds = result.seconds;
+            task.seconds = result.billed_seconds;
         } else {
             task.heard(asked, self.first_interval);
             task.place(&mut self.agenda, id, task.interval);
@@ -180,6 +185,14 @@ impl Round {
     }
 }
 
+impl Surroundings {
+    /// How long results of this recognizer's tasks live; of one that the config has no more, for ever.
+    fn life_of(&self, engine: &Engine) -> Tasks {
+        let tasks = self.recognizers.get(engine).and_then(|recognizer| recognizer.limits().tasks);
+        tasks.unwrap_or(Tasks { kept: Duration::MAX, longest: Duration::ZERO })
+    }
+}
+
 /// Tasks of the ledger that are not followed yet.
 fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
     let mut found = Vec::new();
@@ -195,10 +208,12 @@ fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, St
 
 impl Followed {
     /// As it stands in the ledger.
-    fn new(state: State, interval: Duration) -> Option<Followed> {
+    fn new(state: State, interval: Duration, life_of: impl FnOnce(&Engine) -> Tasks) -> Option<Followed> {
         let State::Submitted { plan, task_id, submitted_at, warned } = state else { return None };
         Some(Followed {
             task_id,
+            life: life_of(&plan.engine),
+            engine: plan.engine,
             model: plan.model,
             submitted_at,
             since: Instant::now(),
@@ -234,7 +249,12 @@ impl Followed {
     }
 
     fn listing(&self) -> Listing {
-        Listing { task_id: self.task_id.clone(), model: self.model.clone(), since: self.submitted_at }
+        Listing {
+            task_id: self.task_id.clone(),
+            engine: self.engine.clone(),
+            model: self.model.clone(),
+            since: self.submitted_at,
+        }
     }
 
     fn heard(&mut self, asked: &Asked, first_interval: Duration) {
@@ -259,7 +279,13 @@ impl Followed {
     }
 
     fn so_far(&self, first_interval: Duration) -> SoFar {
-        SoFar { misses: self.misses, open_at: self.open_at, first_interval, seconds: self.seconds }
+        SoFar {
+            misses: self.misses,
+            open_at: self.open_at,
+            first_interval,
+            seconds: self.seconds,
+            life: self.life,
+        }
     }
 
     /// Time since it was last known to run.
@@ -269,18 +295,18 @@ impl Followed {
 
     fn is_expiring(&self) -> bool {
         let waits = self.trouble.is_some() || self.since.elapsed() > FIRST_ROUND;
-        waits && expiry::warnings(self.age()) > 0
+        waits && expiry::warnings(self.life, self.age()) > 0
     }
 
     /// Says that its result may be lost, where that is due; gives what the job's events are to say.
     fn warn(&mut self, id: Uuid) -> Option<Fact> {
-        let (age, due) = (self.age(), expiry::warnings(self.age()));
+        let (age, due) = (self.age(), expiry::warnings(self.life, self.age()));
         if !self.is_expiring() || due <= self.warned {
             return None;
         }
         self.warned = due;
         let why = self.trouble.as_deref().unwrap_or("nothing was heard of the task");
-        let left = match (expiry::LIFE - age).max(SignedDuration::ZERO) {
+        let left = match expiry::left(self.life, age).max(SignedDuration::ZERO) {
             left if left.is_zero() => "may have deleted it".to_owned(),
             left => format!("may delete it in {}", rough(left)),
         };
@@ -294,18 +320,20 @@ impl Followed {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::Engine;
-
     use super::*;
     use crate::job::{Delivery, Plan};
+
+    fn day() -> Tasks {
+        Tasks { kept: Duration::from_secs(24 * 3600), longest: Duration::from_secs(3 * 3600) }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_always_says_running_puts_a_question_off_but_once() {
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
+        let plan = Plan { engine: Engine::FILETRANS, model, delivery: Delivery::Upload, reason };
         let state =
             State::Submitted { plan, task_id: "task".into(), submitted_at: Timestamp::now(), warned: 0 };
-        let mut task = Followed::new(state, Duration::from_secs(2)).unwrap();
+        let mut task = Followed::new(state, Duration::from_secs(2), |_| day()).unwrap();
         let (mut agenda, id, begin) = (BTreeSet::new(), Uuid::now_v7(), Instant::now());
         task.place(&mut agenda, id, Duration::from_secs(2));
         for _ in 0..10 {

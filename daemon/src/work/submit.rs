@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use hark_sdk::event::Engine;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::failure::failure;
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
 use crate::job::machine::Fact;
 use crate::job::{Delivery, Job, Origin, Plan, State};
-use crate::recognize::{SubmitRequest, Tries};
+use crate::recognize::{Audio, Listener, Recognizer, Request, Sent};
 
 /// An account may be held for days while a submit waits for its turn. The service keeps an upload for 48 h, and a task whose file is gone
 /// looks like one of bad audio.
@@ -34,10 +34,11 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     }
     let Some(job) = around.as_it_stands(job).await? else { return Ok(()) };
     let State::Queued { plan } = &job.state else { return Ok(()) };
-    let Some((file_url, object)) = file_url(&job, plan, &around).await? else { return Ok(()) };
+    let Some(recognizer) = around.recognizer(&job, plan).await? else { return Ok(()) };
+    let Some((file_url, object)) = file_url(&job, plan, &*recognizer, &around).await? else { return Ok(()) };
     let uploaded = Instant::now();
-    let turn = tokio::select! {
-        turn = around.recognizer.turn(Engine::Filetrans) => turn,
+    let permit = tokio::select! {
+        permit = recognizer.permit() => permit,
         () = around.stop.cancelled() => return Ok(()),
     };
     if object.is_some() && uploaded.elapsed() > FRESH_UPLOAD {
@@ -47,19 +48,23 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
     if let Some(channels) = job.recording.channels.filter(|channels| *channels > 1) {
         warn!(job = %job.id, channels, "filetrans recognizes the first channel only; mix them down if the others say something else");
     }
-    let request = SubmitRequest {
+    let request = Request {
         model: &plan.model,
-        file_url: &file_url,
+        audio: Audio::Url(&file_url),
+        channels: &[0],
         language: language(&job, &route),
         context: context(&job, &route),
         itn: route.itn,
-        channels: &[0],
+        partials: false,
+        duration_ms: job.recording.duration_ms,
+        marker: object.as_deref(),
     };
-    if around.intend(&job, object, &turn).await?.is_none() {
+    if around.intend(&job, object.clone(), &permit).await?.is_none() {
         return Ok(());
     }
-    match around.recognizer.submit(turn, &request).await {
-        Ok(task_id) => {
+    match recognizer.send(permit, request, &mut Unheard).await {
+        Ok(Sent::Heard(transcript)) => around.advance(&job, Fact::Heard { transcript, revision: 0 }).await,
+        Ok(Sent::Accepted { handle: task_id }) => {
             info!(job = %job.id, task = task_id, "submitted");
             // First: once the ledger has the task, it may be heard of, and end, at any time.
             around.tasks.keep(job.id, place);
@@ -73,16 +78,25 @@ pub async fn submit(job: Job, around: Surroundings) -> Result<(), LedgerError> {
         }
         Err(error) => {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the submit failed");
-            let failure = error.into_failure(Tries::of(&job));
+            let failure = failure(error, &job);
             around.advance(&job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await
         }
     }
+}
+
+/// A task tells nothing while it is made.
+struct Unheard;
+
+impl Listener for Unheard {
+    fn on_taken(&mut self) {}
+    fn on_text(&mut self, _text: &str) {}
 }
 
 /// Where the service finds the audio, and the name of the object where it was uploaded for that. `None`: nowhere for now.
 async fn file_url(
     job: &Job,
     plan: &Plan,
+    recognizer: &dyn Recognizer,
     around: &Surroundings,
 ) -> Result<Option<(String, Option<String>)>, LedgerError> {
     if let (Delivery::Url, Origin::Url { url }) = (&plan.delivery, &job.origin) {
@@ -100,7 +114,7 @@ async fn file_url(
         }
     };
     let uploaded = tokio::select! {
-        uploaded = around.recognizer.upload(&plan.model, content, &object) => uploaded,
+        uploaded = recognizer.upload(&plan.model, content, &object) => uploaded,
         // An upload costs nothing; the next start makes another.
         () = around.stop.cancelled() => return Ok(None),
     };
@@ -108,7 +122,7 @@ async fn file_url(
         Ok(url) => Ok(Some((url, Some(object)))),
         Err(error) => {
             warn!(job = %job.id, attempt = job.attempts + 1, %error, "the upload failed");
-            let failure = error.into_failure(Tries::of(job)).unpaid();
+            let failure = failure(error, job).unpaid();
             around.advance(job, Fact::Failed { failure, billed_seconds: 0, revision: 0 }).await?;
             Ok(None)
         }

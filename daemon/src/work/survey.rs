@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use hark_sdk::event::Engine;
 use jiff::Timestamp;
 use tracing::{debug, warn};
 
 use super::Surroundings;
+use crate::recognize::{Next, Tries};
 
 /// Below this, tasks are asked one by one.
 pub(super) const MANY: usize = 64;
@@ -25,6 +27,7 @@ const NO_LIST: Duration = Duration::from_secs(3600);
 /// A task to look for.
 pub(super) struct Listing {
     pub(super) task_id: String,
+    pub(super) engine: Engine,
     pub(super) model: String,
     /// Not after it was made.
     pub(super) since: Timestamp,
@@ -43,14 +46,15 @@ pub(super) struct Survey {
 /// Reads the list once for all of them.
 pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey {
     let mut survey = Survey { ended: HashMap::new(), asked_at: Timestamp::now(), again: INTERVAL };
-    let mut by_model: BTreeMap<String, (Timestamp, HashSet<String>)> = BTreeMap::new();
-    for Listing { task_id, model, since } in tasks {
-        let (first, tasks) = by_model.entry(model).or_insert_with(|| (since, HashSet::new()));
+    let mut by_model: BTreeMap<(Engine, String), (Timestamp, HashSet<String>)> = BTreeMap::new();
+    for Listing { task_id, engine, model, since } in tasks {
+        let (first, tasks) = by_model.entry((engine, model)).or_insert_with(|| (since, HashSet::new()));
         *first = since.min(*first);
         tasks.insert(task_id);
     }
-    for (model, (since, tasks)) in by_model {
-        match around.recognizer.survey(&model, since, &tasks).await {
+    for ((engine, model), (since, tasks)) in by_model {
+        let Some(recognizer) = around.recognizers.get(&engine) else { continue };
+        match recognizer.ended(&model, since, &tasks).await {
             Ok(ended) => {
                 debug!(model, tasks = tasks.len(), listed = ended.len(), "the task list was read");
                 survey.ended.extend(ended);
@@ -58,8 +62,10 @@ pub(super) async fn survey(around: Surroundings, tasks: Vec<Listing>) -> Survey 
             Err(error) => {
                 warn!(model, %error, "the task list does not answer; tasks are asked one by one");
                 // A list that is not understood today will not be in a minute.
-                let passes = error.retry().filter(|_| !error.is_unreadable());
-                survey.again = passes.map_or(NO_LIST, |wait| wait.max(INTERVAL));
+                survey.again = match error.next(Tries::default()) {
+                    Next::After { wait, .. } | Next::Held { wait, .. } => wait.max(INTERVAL),
+                    Next::Never => NO_LIST,
+                };
             }
         }
     }

@@ -84,9 +84,9 @@ impl World {
 
     fn plan(&mut self) -> Plan {
         let (engine, delivery) = match self.dice.roll(3) {
-            0 => (Engine::Flash, Delivery::Inline),
-            1 => (Engine::Filetrans, Delivery::Upload),
-            _ => (Engine::Filetrans, Delivery::Url),
+            0 => (Engine::FLASH, Delivery::Inline),
+            1 => (Engine::FILETRANS, Delivery::Upload),
+            _ => (Engine::FILETRANS, Delivery::Url),
         };
         Plan { engine, model: "model".into(), delivery, reason: "dice".into() }
     }
@@ -120,7 +120,7 @@ impl World {
         // The service has taken it. From here on, forgetting costs.
         self.service.charged += 1;
         let task = format!("task-{}", self.service.tasks.len());
-        if plan.engine == Engine::Filetrans {
+        if plan.engine == Engine::FILETRANS {
             self.service.tasks.push((object.clone(), task.clone()));
         }
         if self.crashed() {
@@ -135,12 +135,11 @@ impl World {
             self.charged_in_vain += u64::from(object.is_none());
             return self.fail_in_doubt(again(true), false);
         }
-        match plan.engine {
-            Engine::Flash => self.stream(),
-            Engine::Filetrans => {
-                self.commit(Fact::Taken { task_id: Some(task) });
-                self.left();
-            }
+        if plan.engine == Engine::FLASH {
+            self.stream();
+        } else {
+            self.commit(Fact::Taken { task_id: Some(task) });
+            self.left();
         }
     }
 
@@ -224,7 +223,7 @@ impl World {
 
     fn pipe(&mut self) {
         let event = TranscriptFinal {
-            engine: Engine::Flash,
+            engine: Engine::FLASH,
             model: "model".into(),
             text: String::new(),
             language: None,
