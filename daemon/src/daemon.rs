@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hark_sdk::event::{Engine, Event};
+use hark_sdk::event::Event;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,13 +36,12 @@ use crate::job::{Duty, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Outbox, Outlet, Partials};
-use crate::recognize::route::Offer;
-use crate::recognize::{InFlight, Recognizer};
+use crate::recognize::{Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 use crate::work::lane::Task;
-use crate::work::{self, PieceTask, Tools};
+use crate::work::{self, InFlight, OpenFiles, PieceTask, Tools};
 
 /// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
 /// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
@@ -177,9 +176,9 @@ impl Daemon {
 
         // recognize
         let (partials, outlet) = publish::partials(metrics.clone());
-        let recognizer =
-            Recognizer::new(&config.dashscope, key, config.dashscope.api_key_path(), metrics.clone())
-                .map_err(|error| configuration(&error))?;
+        let key_file = config.dashscope.api_key_path();
+        let recognizers = Recognizers::build(&config.dashscope, key, key_file, &metrics, Timeouts::default())
+            .map_err(|error| configuration(&error))?;
         let pipeline = Pipeline::start_in(
             &pipeline::Surroundings::of(&config, config_file),
             &config.plugin,
@@ -191,7 +190,7 @@ impl Daemon {
         let recognition = Tools {
             ledger: ledger.clone(),
             claims: claims.clone(),
-            recognizer,
+            recognizers: Arc::new(recognizers),
             workers: Workers::start(
                 os::spawn::this_executable(),
                 std::thread::available_parallelism().map_or(2, usize::from).min(4),
@@ -199,15 +198,14 @@ impl Daemon {
             ),
             state_directory: Arc::new(config.state.directory.clone()),
             routes: Arc::new(routes(&config)?),
-            offer: Arc::new(Offer::of(&config.dashscope)),
             policy: policy.clone(),
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
-            silence: Arc::default(),
             pipeline: Arc::clone(&pipeline),
             on_partial: on_partial(&pipeline, partials),
             revisions: work::Revisions::default(),
-            opening: Arc::default(),
+            files: Arc::<OpenFiles>::default(),
             shortage: OnceAMinute::default(),
+            metrics: metrics.clone(),
             stop: CancellationToken::new(),
         };
 
@@ -336,37 +334,24 @@ impl Daemon {
 
     fn start_lanes(&self, crew: &mut Crew, stages: &Stages) {
         let tools = Tools { stop: stages.requests.clone(), ..self.recognition.clone() };
-        let width = self.config.dashscope.concurrency;
         let poll = self.config.dashscope.poll_interval;
-        let (ledger, flash, filetrans) = (&self.ledger, Engine::Flash.as_str(), Engine::Filetrans.as_str());
+        let ledger = &self.ledger;
 
         let prepare = tools.clone();
         crew.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
             work::prepare::prepare(task.job, prepare.clone())
         });
-        crew.lane(
-            ledger,
-            Lane::of_pieces(Duty::Send, flash),
-            width,
-            &stages.requests,
-            of_pieces(&tools, work::flash::flash),
-        );
-        crew.lane(
-            ledger,
-            Lane::of_pieces(Duty::Send, filetrans),
-            UPLOADING,
-            &stages.requests,
-            of_pieces(&tools, work::submit::submit),
-        );
-        crew.lane(
-            ledger,
-            Lane::of_pieces(Duty::Resolve, filetrans),
-            1,
-            &stages.requests,
-            of_pieces(&tools, work::reconcile::reconcile),
-        );
+        let with_tasks = self.recognition.recognizers.with_tasks();
+        for name in self.recognition.recognizers.names() {
+            let has_tasks = with_tasks.iter().any(|other| other == name);
+            let width = if has_tasks { UPLOADING } else { self.config.dashscope.concurrency };
+            let send = of_pieces(&tools, work::send::send);
+            crew.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
+            let resolve = of_pieces(&tools, work::resolve::resolve);
+            crew.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
+        }
         let pipe = tools.clone();
-        crew.essential("await", async move { Ok(work::follow::follow(tools, poll).await?) });
+        crew.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
         crew.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
             work::pipe::pipe(task.job, pipe.clone())
         });

@@ -26,7 +26,7 @@
 //! | [`source`] | folders ([`source::directory`]: an event is a hint, the scan is the truth), NATS subjects ([`source::nats`]), the gate for URLs in messages ([`source::url`]) |
 //! | [`job`] | the job, its machine, its ledger with the outbox, the lanes |
 //! | [`audio`] | what a recording is; parsed in a child process that can do nothing else |
-//! | [`recognize`] | the service: routing, queues that learn, flash, filetrans, what each error means; its `lanes` do what is owed |
+//! | [`recognize`] | recognizers, one folder each; the trait that they implement, what chooses among them, how requests are paced |
 //! | [`pipeline`] | plugins, each in a supervised process |
 //! | [`publish`] | subjects, headers, the outbox to JetStream, partials |
 //! | [`config`], [`http`], [`cli`], [`logging`], [`os`] | what surrounds the flow |
@@ -48,8 +48,8 @@
 //! # Recipes
 //!
 //! *A source*: a module in [`source`] with `run(watching, stop)` and `settle(job)`, a variant of [`config::Source`], two lines in
-//! `daemon.rs`. *A recognizer*: a variant of the SDK's `Engine`, its limits in [`recognize::route`], a request in [`recognize`] that
-//! returns a `Transcript` or an `Error`, a lane that calls it.
+//! `daemon.rs`. *A recognizer*: a folder in [`recognize`] that implements [`recognize::Recognizer`], and a line in
+//! [`recognize::Recognizers::build`].
 #![allow(unreachable_pub, reason = "one binary and its tests; `pub` in a module means: for its neighbours")]
 
 pub mod api;

@@ -128,7 +128,7 @@ pub fn transcript(texts: &[&str]) -> Event {
         emotion: Some("neutral".to_owned()),
     });
     event(Body::TranscriptFinal(TranscriptFinal {
-        engine: Engine::Flash,
+        engine: Engine::FLASH,
         model: "qwen3-asr-flash".to_owned(),
         text: texts.join(" "),
         language: Some("en".to_owned()),

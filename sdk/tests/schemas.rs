@@ -24,6 +24,15 @@ fn the_schemas_are_those_of_the_types() {
 }
 
 #[test]
+fn an_event_of_an_engine_that_the_sdk_does_not_know_is_read() {
+    let mut event = serde_json::to_value(hark_sdk::testing::transcript(&["hello"])).unwrap();
+    event["engine"] = "gpu".into();
+    let read = hark_sdk::event::Event::from_value(&hark_sdk::event::Kind::TranscriptFinal, event).unwrap();
+    let hark_sdk::event::Body::TranscriptFinal(event) = read.body else { panic!("{read:?}") };
+    assert_eq!(event.engine, hark_sdk::event::Engine::new("gpu"));
+}
+
+#[test]
 fn an_event_has_the_fields_that_its_schema_requires() {
     let schemas = hark_sdk::schema::all();
     let event = serde_json::to_value(hark_sdk::testing::transcript(&["hello"])).unwrap();

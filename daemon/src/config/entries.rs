@@ -108,6 +108,17 @@ pub enum EngineChoice {
     Filetrans,
 }
 
+impl EngineChoice {
+    /// The recognizer that is asked for; `None`: whichever fits.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            EngineChoice::Auto => None,
+            EngineChoice::Flash => Some("flash"),
+            EngineChoice::Filetrans => Some("filetrans"),
+        }
+    }
+}
+
 /// What becomes of several channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

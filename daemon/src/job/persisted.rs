@@ -105,7 +105,7 @@ pub(crate) mod tests {
             accepted_at: time(),
             stage: Stage::Ended { failed: true, bad_input: false },
             plan: Some(Plan {
-                engine: Engine::Filetrans,
+                engine: Engine::FILETRANS,
                 model: "qwen3-asr-flash-filetrans".into(),
                 delivery: Delivery::Upload,
                 reason: "the route asks for filetrans".into(),

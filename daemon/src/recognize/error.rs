@@ -1,95 +1,123 @@
-//! What can go wrong with a request, and what follows from it. The decision is made here, where the code is known; whoever
-//! handles an [`Error`] reads it and never looks at a status.
-//!
-//! Three outcomes of a request that costs (RELIABILITY.md 4): *not sent* (the service cannot have had the whole request) is tried
-//! again freely; *refused* (an answer with a code) is decided by `verdict`; *unknown* may have been taken and charged.
-//! A gateway's 500, 502 or 503 without a code counts as refused, as the service's own SDK does, or an outage of some minutes would use up
-//! every job's `ambiguous_retries`; but for a 503 it may have handed the request on, so a submit asks the task list first and every repeat
-//! is marked. Its 504 counts as unknown: somebody was reached and may be at work. A task that failed and told a bill, and
-//! a stream that fails after it told text or a bill, are unknown as well, whatever their code.
+//! Why a request did not bring what it was made for. An [`Error`] answers two questions, and the loop that sends requests reads
+//! nothing else: what became of this attempt ([`Error::fate`]), and when another one may follow ([`Error::next`]).
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault};
 
-use super::verdict::{Refusal, judge};
-use super::wording::{bounded, presentable};
-use crate::job::{Failure, Fate, Next, Piece};
+use super::message::presentable;
+use crate::job::{Fate, Next};
 
 /// A request that did not bring what it was made for.
+///
+/// The fates, of a request that costs:
+/// - `NotSent`: the service cannot have had the whole request.
+/// - `Refused`: the service refused it and does not bill it.
+/// - `MaybeForwarded`: a gateway refused it and may have handed it on before. [`super::Recognizer::resolve`] may tell.
+/// - `Open`: it left and no usable answer came. [`super::Recognizer::resolve`] may tell.
+/// - `Taken`: the service did the work, bills it, and the text is not here. Another attempt is paid again.
+/// - `Unknown`: what became of it cannot be found out any more.
+///
+/// `Absent` never stands in an error. A poll or a fetch that fails leaves the task as it was.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", self.words())]
 pub struct Error {
-    /// For the event: the code, whose fault, a bounded message without keys, URL queries or transcript.
+    /// For the event: the code, who has to act, a bounded message without keys, URL queries or transcript.
     pub fault: Fault,
-    /// What follows.
-    pub verdict: Verdict,
-    /// `usage.seconds` heard before it failed.
+    /// What became of the attempt.
+    pub fate: Fate,
+    /// `usage.seconds` that the service told before it failed.
     pub billed_seconds: u64,
-    /// The service itself said so.
+    /// The answer that could not be read, as far as it came: it is paid for, and its text may be in it.
+    pub raw: Option<Box<[u8]>>,
+    pub(crate) when: When,
+    /// The fault's words are the service's own.
     pub(crate) answered: bool,
-    /// A gateway said so, after it may have handed the request on.
-    pub(crate) unsure: bool,
 }
 
-/// What follows from a failed request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Another try would fail alike.
-    GiveUp,
-    /// The service cannot have taken it; another try is free and not the job's fault.
-    NotSent,
-    /// Refused for a reason that passes. `hint`: the service's own word on when; `at_most`: tries after which it will not have passed.
-    Again { hint: Option<Duration>, at_most: Option<u32> },
-    /// 429: the whole queue of the model waits. `after` is set by the queue.
-    Throttled { hint: Option<Duration>, after: Duration },
-    /// Key, arrears, rights, quota: the queue of the model is closed. `after` and `announce` are set by the queue.
-    Account { after: Duration, announce: bool },
-    /// It may have been taken and charged.
-    Unknown,
-}
-
-/// Tries of a job that failed so far.
+/// Attempts of a piece that failed so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tries {
-    /// Of any kind; also those that cost nothing and say nothing of the job (429, an account that is held, a network that is down).
+    /// Of any kind; also those that cost nothing and say nothing of the piece (429, an account that is held, a network that is down).
     pub failed: u32,
     /// Of these, those that were refused for a reason that passes.
     pub refused: u32,
 }
 
-impl Tries {
-    /// Of this piece.
-    pub fn of(piece: &Piece) -> Tries {
-        Tries { failed: piece.failures, refused: piece.refusals() }
-    }
+/// What decides when another attempt may follow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum When {
+    Never,
+    /// The network does not reach the service.
+    Reachable,
+    /// The reason passes. `hint`: the service's own word on when; `at_most`: attempts after which it will not have passed.
+    Passed {
+        hint: Option<Duration>,
+        at_most: u32,
+    },
+    /// 429: the whole queue waits. `wait`: the service's own word on how long, until the pacer sets it.
+    Throttled {
+        wait: Option<Duration>,
+    },
+    /// Key, arrears, rights, quota: the queue is closed. The pacer sets `wait` and `announce`.
+    Held {
+        wait: Duration,
+        announce: bool,
+    },
+}
+
+/// A reason passes after any number of attempts.
+pub(crate) const ALWAYS: u32 = u32::MAX;
+
+impl When {
+    pub(crate) const PASSED: When = When::Passed { hint: None, at_most: ALWAYS };
 }
 
 /// The code of an answer that cannot be read.
 const UNREADABLE: &str = "UnreadableAnswer";
 
+/// The most of an unreadable answer that is kept with the attempt.
+pub(crate) const LONGEST_RAW: usize = 256 << 10;
+
 /// A service that refuses for reasons of its own is asked again after this long, doubling …
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// … up to this, so that an outage costs one request in five minutes and job.
+/// … up to this, so that an outage costs one request in five minutes and piece.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-/// Not reaching the service costs nobody anything, so the return is noticed within a minute.
+/// Of a 429 that no pacer has heard of.
+const UNPACED: Duration = Duration::from_secs(2);
+/// Not reaching the service costs nothing, so its return is noticed within a minute.
 const LONGEST_UNSENT_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Error {
-    /// When asking again makes sense, for a call that costs nothing (query, list, result); `None`: never.
-    pub fn retry(&self) -> Option<Duration> {
-        match &self.verdict {
-            Verdict::GiveUp => None,
-            Verdict::Again { hint, .. } => Some(hint.unwrap_or(FIRST_BACKOFF * 4)),
-            Verdict::Throttled { after, .. } | Verdict::Account { after, .. } => Some(*after),
-            Verdict::NotSent | Verdict::Unknown => Some(FIRST_BACKOFF * 4),
+    /// When another attempt may follow. `tries`: those of this piece that failed before this one. Whether one may follow at all that
+    /// is `Open`, `Taken` or `Unknown` is for `ambiguous_retries` to say.
+    pub fn next(&self, tries: Tries) -> Next {
+        match self.when {
+            When::Never => Next::Never,
+            When::Reachable => {
+                let wait = backoff(tries.failed, LONGEST_UNSENT_BACKOFF, chance());
+                Next::After { wait, counts: false }
+            }
+            When::Passed { at_most, .. } if tries.refused.saturating_add(1) >= at_most => Next::Never,
+            When::Passed { hint, .. } => {
+                // A hint that is always short would use up the attempts of an hour's outage within seconds.
+                let wait = backoff(tries.refused, LONGEST_BACKOFF, chance()).max(hint.unwrap_or_default());
+                Next::After { wait, counts: true }
+            }
+            When::Throttled { wait } => Next::After { wait: wait.unwrap_or(UNPACED), counts: false },
+            When::Held { wait, announce } => Next::Held { wait, announce },
         }
     }
 
     /// For an event: code and message.
-    pub(crate) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         format!("{}: {}", self.fault.code, self.fault.message)
+    }
+
+    /// Who has to act.
+    pub fn blame(&self) -> Blame {
+        self.fault.blame
     }
 
     /// For a log: what the service itself says may quote the recording, and stands in the job's events only.
@@ -100,89 +128,33 @@ impl Error {
         }
     }
 
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        self.fault.blame
+    pub(crate) fn new(fault: Fault, fate: Fate, when: When) -> Error {
+        Error { fault, fate, when, billed_seconds: 0, raw: None, answered: false }
     }
 
-    /// What the job machine makes of it. `tries`: those of this job that failed before this one.
-    pub fn into_failure(self, tries: Tries) -> Failure {
-        // What was charged is not repeated as often as what was refused.
-        let error = match self.billed_seconds {
-            0 => self,
-            told => self.after_work(told),
-        };
-        let next = match error.verdict {
-            Verdict::GiveUp => Next::Never,
-            Verdict::Again { at_most: Some(limit), .. } if tries.refused + 1 >= limit => Next::Never,
-            Verdict::Again { hint, .. } => Next::After {
-                // A hint that is always short would use up the budget of an hour's outage within seconds.
-                wait: backoff(tries.refused, LONGEST_BACKOFF, chance()).max(hint.unwrap_or_default()),
-                counts: true,
-            },
-            Verdict::NotSent => {
-                Next::After { wait: backoff(tries.failed, LONGEST_UNSENT_BACKOFF, chance()), counts: false }
-            }
-            Verdict::Throttled { after, .. } => Next::After { wait: after, counts: false },
-            Verdict::Account { after, announce } => Next::Held { wait: after, announce },
-            Verdict::Unknown => Next::After { wait: FIRST_BACKOFF * 4, counts: true },
-        };
-        let fate = match error.verdict {
-            Verdict::NotSent => Fate::NotSent,
-            _ if error.billed_seconds > 0 => Fate::Taken,
-            Verdict::Unknown => Fate::Open,
-            _ if error.unsure => Fate::MaybeForwarded,
-            _ => Fate::Refused,
-        };
-        Failure { fault: error.fault, fate, next, seconds: error.billed_seconds, raw: None }
+    /// Another attempt would fail alike, and this one did not leave.
+    pub(crate) fn give_up(fault: Fault) -> Error {
+        Error::new(fault, Fate::NotSent, When::Never)
     }
 
-    /// The outcome's word in `hark_recognize_requests_total`.
-    pub(crate) fn outcome(&self) -> &'static str {
-        match self.verdict {
-            Verdict::GiveUp if !self.answered => "unsent",
-            Verdict::GiveUp | Verdict::Again { .. } | Verdict::Account { .. } => "refused",
-            Verdict::Throttled { .. } => "throttled",
-            Verdict::NotSent => "unsent",
-            Verdict::Unknown => "unknown",
-        }
-    }
-
-    /// An answer that refuses.
-    pub(crate) fn refused(refusal: &Refusal<'_>) -> Error {
-        let (verdict, blame) = judge(refusal);
-        let code = match (refusal.code, refusal.status) {
-            (Some(code), _) => bounded(code, 64),
-            (None, Some(status)) => format!("HttpStatus{status}"),
-            (None, None) => "NoCode".into(),
-        };
-        let message = match refusal.message.trim() {
-            "" => "the service refused the request and said nothing more".to_owned(),
-            message => presentable(message),
-        };
-        let message = match verdict {
-            Verdict::Account { .. } => format!("{}; {}", message.trim_end_matches('.'), advice(&code)),
-            _ => message,
-        };
-        // A 503 without a code says that nobody was there; any other may come after somebody was.
-        let unsure =
-            refusal.code.is_none() && refusal.status.is_some_and(|status| status >= 500 && status != 503);
-        Error { answered: true, unsure, ..Error::new(fault(code, blame, message), verdict) }
-    }
-
-    /// The service cannot have had the whole request.
+    /// The service was not reached.
     pub(crate) fn not_sent(message: &str) -> Error {
-        Error::new(fault("NotSent".into(), Blame::Service, presentable(message)), Verdict::NotSent)
+        Error::new(service("NotSent", message), Fate::NotSent, When::Reachable)
     }
 
-    /// The request left whole, and nobody knows what became of it.
-    pub(crate) fn unknown(code: &str, message: &str) -> Error {
-        Error::new(fault(code.into(), Blame::Service, presentable(message)), Verdict::Unknown)
+    /// The connection broke before the request was whole. It may be this very request that the network does not let through.
+    pub(crate) fn cut_short(message: &str) -> Error {
+        Error::new(service("NotSent", message), Fate::NotSent, When::PASSED)
+    }
+
+    /// The request left whole, and no usable answer came.
+    pub(crate) fn open(code: &str, message: &str) -> Error {
+        Error::new(service(code, message), Fate::Open, When::PASSED)
     }
 
     /// An answer in which not all is where the protocol has it.
     pub(crate) fn unreadable(message: &str) -> Error {
-        Error::unknown(UNREADABLE, message)
+        Error::open(UNREADABLE, message)
     }
 
     /// Whether it is of [`Error::unreadable`].
@@ -190,44 +162,25 @@ impl Error {
         self.fault.code == UNREADABLE
     }
 
-    /// A refusal that another try may not meet; of calls that cost nothing, or where the connection broke before the request was whole.
-    pub(crate) fn again(code: &str, message: &str) -> Error {
-        Error::new(
-            fault(code.into(), Blame::Service, presentable(message)),
-            Verdict::Again { hint: None, at_most: None },
-        )
-    }
-
-    /// Another try would fail alike.
-    pub(crate) fn give_up(fault: Fault) -> Error {
-        Error::new(fault, Verdict::GiveUp)
-    }
-
-    fn new(fault: Fault, verdict: Verdict) -> Error {
-        Error { fault, verdict, billed_seconds: 0, answered: false, unsure: false }
-    }
-
-    /// For calls that cost nothing: not knowing what became of one is no reason not to repeat it.
-    pub(crate) fn of_a_free_call(mut self) -> Error {
-        if self.verdict == Verdict::Unknown {
-            self.verdict = Verdict::Again { hint: None, at_most: None };
-        }
-        self
-    }
-
-    /// The end of a request that the service was at work on, and told a bill of so many seconds for (or none). It may charge for what it
-    /// told, whatever it says after; so another try is one of a request of unknown fate, for the account's sake too.
+    /// The end of a request that the service was at work on, and told a bill of so many seconds for (or none). It may charge for what
+    /// it told, whatever it says after.
     pub(crate) fn after_work(self, billed_seconds: u64) -> Error {
-        let verdict = match self.verdict {
-            Verdict::GiveUp => Verdict::GiveUp,
-            _ => Verdict::Unknown,
+        let when = match self.when {
+            When::Never => When::Never,
+            _ => When::PASSED,
         };
-        Error { verdict, unsure: true, billed_seconds, ..self }
+        Error { fate: Fate::Taken, when, billed_seconds, ..self }
     }
 
-    /// The same error, with what was heard of the bill before it.
-    pub(crate) fn billed(mut self, seconds: u64) -> Error {
-        self.billed_seconds = seconds;
+    /// The same error, with what was told of the bill before it.
+    pub(crate) fn billed(self, seconds: u64) -> Error {
+        Error { billed_seconds: seconds, ..self }
+    }
+
+    /// The same error, with the answer that could not be read.
+    pub(crate) fn with_raw(mut self, mut raw: Vec<u8>) -> Error {
+        raw.truncate(LONGEST_RAW);
+        self.raw = Some(raw.into());
         self
     }
 
@@ -238,13 +191,29 @@ impl Error {
         }
         self
     }
+
+    /// The outcome's word in `hark_recognize_requests_total`.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.fate {
+            Fate::NotSent => "unsent",
+            Fate::Refused | Fate::MaybeForwarded if matches!(self.when, When::Throttled { .. }) => {
+                "throttled"
+            }
+            Fate::Refused | Fate::MaybeForwarded | Fate::Absent => "refused",
+            Fate::Open | Fate::Taken | Fate::Unknown => "unknown",
+        }
+    }
 }
 
-pub(crate) fn fault(code: String, blame: Blame, message: String) -> Fault {
-    Fault { code, blame, message, attempts: None }
+pub(crate) fn fault(code: &str, blame: Blame, message: String) -> Fault {
+    Fault { code: code.into(), blame, message, attempts: None }
 }
 
-/// 0.5 s · 2^attempt up to `longest`, of which the upper half is left to `chance` (0..1): tries that failed together part ways.
+fn service(code: &str, message: &str) -> Fault {
+    fault(code, Blame::Service, presentable(message))
+}
+
+/// 0.5 s · 2^attempt up to `longest`, of which the upper half is left to `chance` (0..1): attempts that failed together part ways.
 fn backoff(attempt: u32, longest: Duration, chance: f64) -> Duration {
     FIRST_BACKOFF
         .saturating_mul(1 << attempt.min(20))
@@ -252,20 +221,9 @@ fn backoff(attempt: u32, longest: Duration, chance: f64) -> Duration {
         .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
 }
 
-/// A number in 0..1. The seed of a hasher is random enough to spread retries.
+/// A number in 0..1. The seed of a hasher is random enough to spread attempts.
 fn chance() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// What the operator can do about the refusal of an account; the service seldom says.
-fn advice(code: &str) -> &'static str {
-    match code {
-        "InvalidApiKey" | "invalid_api_key" => "put a key of dashscope.region where the config looks for it",
-        "Arrearage" | "PrepaidBillOverdue" | "PostpaidBillOverdue" | "CommodityNotPurchased" => {
-            "settle the account's bills with the provider"
-        }
-        _ => "have the provider grant the account this model",
-    }
 }
 
 #[cfg(test)]
@@ -274,90 +232,70 @@ mod tests {
 
     use super::*;
 
-    fn tried(refusals: u32) -> Tries {
-        Tries { failed: refusals, refused: refusals }
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refused(hint: Option<u64>, at_most: u32) -> Error {
+        let when = When::Passed { hint: hint.map(Duration::from_secs), at_most };
+        Error::new(service("Busy", "busy"), Fate::Refused, when)
     }
 
-    fn refusal<'a>(status: u16, code: &'a str, message: &'a str) -> Refusal<'a> {
-        Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() }
+    fn wait(error: &Error, tries: Tries) -> (Duration, bool) {
+        match error.next(tries) {
+            Next::After { wait, counts } => (wait, counts),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tries(refused: u32) -> Tries {
+        Tries { failed: refused, refused }
     }
 
     #[test]
     fn an_echoed_key_is_masked_whatever_it_looks_like() {
-        let error =
-            Error::refused(&refusal(400, "InvalidParameter", "no such key: canary")).without("canary");
+        let error = Error::unreadable("no such key: canary").without("canary");
         assert_eq!(error.fault.message, "no such key: ***");
     }
 
     #[test]
-    fn a_refused_account_is_told_what_to_do() {
-        let error = Error::refused(&refusal(401, "InvalidApiKey", "Invalid API-key provided."));
-        assert_eq!(
-            error.fault.message,
-            "Invalid API-key provided; put a key of dashscope.region where the config looks for it"
-        );
+    fn a_reason_that_passes_is_waited_for_and_a_hint_is_obeyed() {
+        let (after, counts) = wait(&refused(None, ALWAYS), tries(3));
+        assert!(counts && (2 * SECOND..=4 * SECOND).contains(&after), "{after:?}");
+        assert_eq!(wait(&refused(Some(7), ALWAYS), tries(3)), (7 * SECOND, true));
     }
 
     #[test]
-    fn a_refusal_that_passes_is_retried_within_its_budget_and_a_hint_is_obeyed() {
-        let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
-        let Next::After { wait: after, counts: true } = busy.clone().into_failure(tried(3)).next else {
-            panic!("not a counted retry")
-        };
-        assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&after), "{after:?}");
-        let hinted =
-            Refusal { hint: Some(Duration::from_secs(7)), ..refusal(503, "ModelUnavailable", "busy") };
-        assert_eq!(
-            Error::refused(&hinted).into_failure(tried(3)).next,
-            Next::After { wait: Duration::from_secs(7), counts: true }
-        );
+    fn a_short_hint_does_not_use_up_the_attempts_of_an_outage() {
+        let (after, _) = wait(&refused(Some(1), ALWAYS), tries(9));
+        assert!(after >= 120 * SECOND, "{after:?}");
     }
 
     #[test]
-    fn a_short_hint_does_not_use_up_the_budget_of_an_outage() {
-        let hinted =
-            Refusal { hint: Some(Duration::from_secs(1)), ..refusal(503, "ModelUnavailable", "busy") };
-        let Next::After { wait, .. } = Error::refused(&hinted).into_failure(tried(9)).next else {
-            panic!("not a retry")
-        };
-        assert!(wait >= Duration::from_secs(120), "{wait:?}");
-    }
-
-    #[test]
-    fn tries_that_say_nothing_of_the_job_use_up_nothing() {
+    fn attempts_that_say_nothing_of_the_piece_use_up_nothing() {
         let throttled_often = Tries { failed: 20, refused: 0 };
-        let busy = Error::refused(&refusal(503, "ModelUnavailable", "busy"));
-        let Next::After { wait: after, .. } = busy.into_failure(throttled_often).next else {
-            panic!("not a retry")
-        };
-        assert!(after <= FIRST_BACKOFF, "{after:?}");
-        let slow = Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
-        assert!(matches!(slow.into_failure(throttled_often).next, Next::After { .. }));
+        assert!(wait(&refused(None, ALWAYS), throttled_often).0 <= FIRST_BACKOFF);
+        assert!(wait(&refused(None, 4), throttled_often).1);
     }
 
     #[test]
-    fn what_was_not_sent_is_retried_for_ever_and_at_least_every_minute() {
-        let Next::After { wait: after, counts: false } =
-            Error::not_sent("connection refused").into_failure(tried(1_000)).next
-        else {
-            panic!("not a free retry")
-        };
-        assert!((Duration::from_secs(30)..=Duration::from_secs(60)).contains(&after), "{after:?}");
+    fn what_was_not_sent_is_repeated_for_ever_and_at_least_every_minute() {
+        let (after, counts) = wait(&Error::not_sent("connection refused"), tries(1_000));
+        assert!(!counts && (30 * SECOND..=60 * SECOND).contains(&after), "{after:?}");
     }
 
     #[test]
-    fn a_download_time_out_is_tried_a_few_times_only() {
-        let error =
-            Error::refused(&refusal(400, "InvalidParameter", "Download the media resource timed out"));
-        assert!(matches!(error.clone().into_failure(tried(0)).next, Next::After { counts: true, .. }));
-        assert_eq!(error.into_failure(tried(4)).next, Next::Never);
+    fn a_reason_that_passes_a_few_times_only_is_none_after_that() {
+        assert!(wait(&refused(None, 4), tries(2)).1);
+        assert_eq!(refused(None, 4).next(tries(3)), Next::Never);
     }
 
     #[test]
-    fn an_unknown_fate_is_no_reason_to_give_up_a_call_that_costs_nothing() {
-        let error = Error::unknown("TimeOut", "no answer");
-        assert_eq!(error.clone().into_failure(tried(0)).fate, Fate::Open);
-        assert!(matches!(error.of_a_free_call().into_failure(tried(0)).next, Next::After { .. }));
+    fn what_fails_after_the_work_was_begun_is_taken() {
+        let throttled = When::Throttled { wait: Some(SECOND) };
+        let error = Error::new(service("Throttling", ""), Fate::Refused, throttled).after_work(7);
+        assert_eq!((error.fate, error.billed_seconds), (Fate::Taken, 7));
+        assert!(wait(&error, tries(0)).1);
+        let moderated = Error::new(service("DataInspectionFailed", ""), Fate::Refused, When::Never);
+        assert_eq!(moderated.after_work(0).next(tries(0)), Next::Never);
     }
 
     proptest! {

@@ -1,269 +1,267 @@
-//! Recognition: what the service is asked, what it answers, and what each answer means.
+//! Recognition: what a recognizer is asked, what it answers, and what each answer means.
 //!
-//! Delivery promise: a request that costs leaves exactly when it is called for, once, and never again by itself. What became of it
-//! is one of three: a transcript (or task), an [`Error`] that says whether another try is free, or [`error::Verdict::Unknown`].
-//! Nothing here knows of the ledger, the outbox or NATS; nothing after this module knows which service made a text.
+//! A recognizer is a folder here, with one implementation of [`Recognizer`] for each kind of request that it takes. Nothing outside
+//! its folder knows which one made a text: [`route`] chooses by [`Limits`], and the lanes of `work` read an [`Error`]'s fate and next.
 //!
-//! A turn at a model's queue ([`Recognizer::turn`]) comes before everything that costs; the queue learns from what the turn was used for.
+//! Delivery promise: a request that costs leaves exactly when it is called for, once, and never again by itself. A [`Permit`] comes
+//! before everything that costs; the pacer of the recognizer learns from what became of it.
 
-mod answer;
-mod body;
-mod choice;
-mod client;
-pub mod error;
-pub mod expiry;
-mod filetrans;
-mod flash;
-mod form;
-mod gate;
-mod heard;
-mod in_flight;
-mod json;
-mod list;
-mod queue;
-mod rate;
-mod result;
+pub mod dashscope;
+mod error;
+pub mod http;
+mod limits;
+mod message;
+mod pacer;
 pub mod route;
 pub mod sse;
-mod tasks;
-mod text;
-mod upload;
-pub mod verdict;
-mod wording;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
-use hark_sdk::event::Engine;
+use futures::future::BoxFuture;
+use hark_sdk::event::{Blame, Engine};
 use jiff::Timestamp;
 
-pub use body::Content;
-pub use client::{BuildError, Timeouts};
-pub use error::{Error, Tries, Verdict};
-pub use filetrans::{RESULT_GONE, SubmitRequest, TASK_UNKNOWN, Task};
-pub use flash::{Audio, FlashRequest, Listener};
-pub use in_flight::InFlight;
-pub use queue::Turn;
-pub use tasks::LostSubmit;
+pub use self::error::{Error, Tries};
+pub use self::http::{BuildError, Content, Timeouts};
+pub use self::limits::{Delivers, Limits, Tasks};
+pub use self::pacer::Permit;
+pub use crate::job::Next;
 
+use self::route::Offer;
 use crate::config::{Dashscope, Secret};
 use crate::job::Transcript;
-use crate::job::piece_machine::Listing;
 use crate::telemetry::metrics::Metrics;
-use client::Client;
-use queue::{Pace, Queue};
-use rate::Pacer;
-use tasks::{Known, Search};
 
-/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
-const POLICIES_PER_SECOND: u32 = 100;
+/// What makes text of audio.
+pub trait Recognizer: Send + Sync + fmt::Debug {
+    /// The word for it in config, events and metrics.
+    fn name(&self) -> &str;
 
-/// The service, as seen from here: its connection and its queues. Clones share both.
-#[derive(Debug, Clone)]
-pub struct Recognizer {
-    inner: Arc<Inner>,
+    /// The service's name of the model.
+    fn model(&self) -> &str;
+
+    /// What it takes.
+    fn limits(&self) -> &Limits;
+
+    /// Waits for leave to send one request that costs: for the rate, for the end of a 429's hold, for an account that is refused (one
+    /// request at a time goes through to find out whether it still is). In order of asking. Dropping the future gives the place up.
+    fn permit(&self) -> BoxFuture<'_, Permit>;
+
+    /// Sends one request, once. `listener` hears of progress. Not cancel-safe: what became of a request that is dropped on its way is
+    /// not known.
+    fn send<'a>(
+        &'a self,
+        permit: Permit,
+        request: Request<'a>,
+        listener: &'a mut dyn Listener,
+    ) -> BoxFuture<'a, Result<Sent, Error>>;
+
+    /// Streams a recording to the service's storage under a name that was never used before, and gives the URL for
+    /// [`Request::audio`]. Costs nothing and needs no permit; while the account is refused it waits like one. Whatever the error's
+    /// fate, another attempt is free; it needs another name.
+    fn upload<'a>(
+        &'a self,
+        _model: &'a str,
+        _content: Content,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        let message = format!("{} takes no uploads", self.name());
+        Box::pin(async { Err(Error::give_up(error::fault("UploadNotAllowed", Blame::Hark, message))) })
+    }
+
+    /// How a task stands. An error: the question failed, and the task is as it was; [`Error::raw`] is there where the answer came and
+    /// could not be read.
+    fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
+        let error = no_task(self.name(), handle);
+        Box::pin(async { Ok(Polled::Failed(error)) })
+    }
+
+    /// Fetches the result of a task that is [`Polled::Ready`]. An error: the task is paid all the same. [`Next::Never`]: the result is
+    /// gone; [`Error::raw`]: it came and could not be read; else it could not be had now. A poll gives a fresh [`Ready`].
+    fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
+        let error = no_task(self.name(), &ready.handle);
+        Box::pin(async { Err(error) })
+    }
+
+    /// What became of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
+    fn resolve<'a>(&'a self, _lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
+        Box::pin(async { Ok(Resolution::Unknown) })
+    }
+
+    /// Which of these tasks have ended, as far as one cheap question tells: a hint, for [`Recognizer::poll`] to confirm. Tasks that
+    /// are missing in the answer are asked for one by one. `since`: not after the first was made.
+    fn ended<'a>(
+        &'a self,
+        _model: &'a str,
+        _since: Timestamp,
+        _handles: &'a HashSet<String>,
+    ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
+        Box::pin(async { Ok(HashMap::new()) })
+    }
 }
 
+fn no_task(name: &str, handle: &str) -> Error {
+    let message = format!("{name} has no tasks, and was asked for {handle}");
+    Error::give_up(error::fault("TaskUnknown", Blame::Hark, message))
+}
+
+/// What to recognize, and how.
 #[derive(Debug)]
-struct Inner {
-    client: Client,
-    flash: Arc<Queue>,
-    filetrans: Arc<Queue>,
-    queries: Pace,
-    policies: Pace,
-    known: Known,
-    metrics: Metrics,
+pub struct Request<'a> {
+    /// The service's model name.
+    pub model: &'a str,
+    /// The audio.
+    pub audio: Audio<'a>,
+    /// Channels to recognize, from 0; each is billed by itself where the recognizer tells them apart.
+    pub channels: &'a [u32],
+    /// The service's language code; `None`: detect.
+    pub language: Option<&'a str>,
+    /// Names, terms, prose that bias the vocabulary.
+    pub context: Option<&'a str>,
+    /// Numbers as digits.
+    pub itn: bool,
+    /// Whether the text is to stream back.
+    pub partials: bool,
+    /// Length of the audio, for the segment's times.
+    pub duration_ms: Option<u64>,
+    /// The unique name of the uploaded object, by which [`Recognizer::resolve`] can tell the task from all others.
+    pub marker: Option<&'a str>,
 }
 
-impl Recognizer {
-    /// Connects to nothing yet. `key_file`: where `key` came from, read again while the account is refused.
-    ///
-    /// # Errors
-    /// `dashscope.base_url` is no address, or there are no root certificates.
-    pub fn new(
-        config: &Dashscope,
-        key: Secret,
-        key_file: Option<PathBuf>,
-        metrics: Metrics,
-    ) -> Result<Recognizer, BuildError> {
-        Recognizer::with_timeouts(config, key, key_file, metrics, Timeouts::default())
-    }
+/// Where the audio of a request is.
+#[derive(Debug)]
+pub enum Audio<'a> {
+    /// Sent along, read from disk while it leaves.
+    Inline {
+        /// The bytes.
+        content: Content,
+        /// Container: `wav`, `mp3`, …
+        format: &'a str,
+    },
+    /// Fetched by the service. What [`Recognizer::upload`] gave, too.
+    Url(&'a str),
+}
 
-    /// As [`Recognizer::new`], with other time limits: for tests.
+/// Hears of a request while it is under way. Called between two reads of the answer: must not block.
+pub trait Listener: Send {
+    /// The service has the request: it answered 200, and the first of its answer is in.
+    fn on_taken(&mut self);
+    /// The whole text of the request so far.
+    fn on_text(&mut self, text: &str);
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Sent {
+    /// The text.
+    Heard(Transcript),
+    /// A task, to be polled by this handle.
+    Accepted { handle: String },
+}
+
+/// How a task stands.
+#[derive(Debug)]
+pub enum Polled {
+    /// It has not ended.
+    Open,
+    /// It succeeded; its result is to be fetched.
+    Ready(Ready),
+    /// It succeeded, and this is all of it.
+    Heard(Transcript),
+    /// It ended without a result, and polling again changes nothing. The fates: `Refused` (not billed), `Taken` (billed), `Unknown`
+    /// (the service does not know the task; it may lag behind, so a second and a third poll have to say the same).
+    Failed(Error),
+}
+
+/// A task that succeeded.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The task.
+    pub handle: String,
+    /// Where the result is: a secret, for the URL may be the right to read it.
+    pub result_url: Secret,
+    /// What the service charged.
+    pub billed_seconds: u64,
+}
+
+/// A request of which it is not known whether the service took it.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost<'a> {
+    /// The service's model name.
+    pub model: &'a str,
+    /// [`Request::marker`].
+    pub marker: &'a str,
+    /// Not after it may have left: a later time would find nothing and have it paid again.
+    pub since: Timestamp,
+    /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
+    pub until: Option<Timestamp>,
+    /// Handles that other recordings of this daemon's have, or had, and when they were made.
+    pub known: &'a HashMap<String, Timestamp>,
+}
+
+/// What became of a request whose answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// The service took it, and this is its task.
+    Found { handle: String },
+    /// The service provably does not have it. It may lag behind a request that it took: a second look some seconds later confirms it.
+    Absent,
+    /// Not decided yet; ask again later.
+    Undecided,
+    /// It can never be told.
+    Unknown,
+}
+
+/// Every recognizer of the config.
+#[derive(Debug, Default)]
+pub struct Recognizers {
+    by_name: HashMap<String, Arc<dyn Recognizer>>,
+    offers: Vec<Offer>,
+}
+
+impl Recognizers {
+    /// Builds all of them; connects to nothing yet. `key_file`: where `key` came from, read again while the account is refused.
     ///
     /// # Errors
-    /// As [`Recognizer::new`].
-    pub fn with_timeouts(
+    /// An address is none, or there are no root certificates.
+    pub fn build(
         config: &Dashscope,
         key: Secret,
         key_file: Option<PathBuf>,
-        metrics: Metrics,
+        metrics: &Metrics,
         timeouts: Timeouts,
-    ) -> Result<Recognizer, BuildError> {
-        let queue =
-            |engine| Queue::new(engine, Pacer::per_minute(config.requests_per_minute), metrics.clone());
-        Ok(Recognizer {
-            inner: Arc::new(Inner {
-                client: Client::new(config.base_url(), key, key_file, timeouts)?,
-                flash: queue(Engine::Flash),
-                filetrans: queue(Engine::Filetrans),
-                queries: Pace::new(Pacer::per_second(config.task_queries_per_second)),
-                policies: Pace::new(match config.requests_per_minute {
-                    0 => Pacer::per_second(POLICIES_PER_SECOND),
-                    submits => Pacer::per_minute(submits),
-                }),
-                known: Known::default(),
-                metrics,
-            }),
-        })
+    ) -> Result<Recognizers, BuildError> {
+        let mut recognizers = Recognizers::default();
+        dashscope::add_to(&mut recognizers, config, key, key_file, metrics, timeouts)?;
+        Ok(recognizers)
     }
 
-    /// Waits for leave to send one request that costs: for the pacer, for the end of a 429's hold, for an account that is held (one
-    /// turn at a time goes through to probe it). In order of asking; dropping the future gives the place up.
-    pub async fn turn(&self, engine: Engine) -> Turn {
-        let turn = self.queue(engine).turn().await;
-        if turn.is_probe() {
-            self.inner.client.reread_key().await;
-        }
-        turn
+    fn add(&mut self, recognizer: impl Recognizer + 'static, offer: Offer) {
+        self.by_name.insert(recognizer.name().to_owned(), Arc::new(recognizer));
+        self.offers.push(offer);
     }
 
-    /// Recognizes one recording of up to five minutes. The listener hears of progress. Not cancel-safe: a request that is dropped
-    /// on its way has an unknown fate.
-    ///
-    /// # Errors
-    /// See [`Error::into_failure`]; `billed_seconds` is what was heard of the bill all the same.
-    pub async fn flash(
-        &self,
-        turn: Turn,
-        request: FlashRequest<'_>,
-        listener: &mut dyn Listener,
-    ) -> Result<Transcript, Error> {
-        let outcome = flash::recognize(&self.inner.client, turn, request, listener).await;
-        let billed = match &outcome {
-            Ok(transcript) => transcript.billed_seconds,
-            Err(error) => error.billed_seconds,
-        };
-        self.billed(Engine::Flash, billed);
-        outcome
+    /// The recognizer that a plan names; `None`: the config has it no more.
+    pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
+        self.by_name.get(engine.as_str())
     }
 
-    /// Streams a recording to the service's temporary storage, for the model named, under a name that nobody used before. Costs
-    /// nothing, so it needs no turn; while the account is refused it waits like one. Gives the `oss://` URL.
-    ///
-    /// # Errors
-    /// Another try is free, and needs another name; or the recording changed, or is too large.
-    pub async fn upload(&self, model: &str, content: Content, name: &str) -> Result<String, Error> {
-        let turn = self.inner.filetrans.admission().await;
-        if turn.is_probe() {
-            self.inner.client.reread_key().await;
-        }
-        // As often as submits, which it comes before: a service that is away is not asked for one by every recording at once.
-        let policy = self.inner.policies.free(upload::policy(&self.inner.client, model)).await;
-        let policy = turn.settle_free(policy)?;
-        upload::store(&self.inner.client, policy, content, name).await
+    /// The names of those whose requests become tasks.
+    pub fn with_tasks(&self) -> Vec<String> {
+        let with_tasks = self.by_name.iter().filter(|(_, recognizer)| recognizer.limits().tasks.is_some());
+        with_tasks.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Submits a task. Gives its id. Not cancel-safe: a submit that is dropped on its way has an unknown fate.
-    ///
-    /// # Errors
-    /// See [`Error::into_failure`].
-    pub async fn submit(&self, turn: Turn, request: &SubmitRequest<'_>) -> Result<String, Error> {
-        turn.settle(filetrans::submit(&self.inner.client, request).await)
+    /// The names of all of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
     }
 
-    /// How a task stands. Waits for its place among all queries and lists of the account.
-    ///
-    /// # Errors
-    /// The question failed, which says nothing about the task: it is untouched, and is to be asked again after [`Error::retry`].
-    pub async fn query(&self, task_id: &str) -> Result<Task, Error> {
-        let inner = &*self.inner;
-        let sent = Instant::now();
-        let mut answer = inner.queries.free(filetrans::query(&inner.client, task_id)).await;
-        inner.filetrans.learn(sent, &mut answer);
-        let mut task = self.reread_if_refused(answer).await?;
-        match &mut task {
-            Task::NothingSaid { seconds } => self.billed(Engine::Filetrans, *seconds),
-            Task::Failed(error) => {
-                // One that is not found, or not understood, is asked for again.
-                if error.verdict != Verdict::Unknown {
-                    self.billed(Engine::Filetrans, error.billed_seconds);
-                }
-                inner.filetrans.learn_from_task(error);
-            }
-            _ => {}
-        }
-        Ok(task)
-    }
-
-    /// Fetches the result of a task that succeeded, and was charged with so many `seconds`; and remembers what it was for, so that no
-    /// search for another task has to.
-    ///
-    /// # Errors
-    /// The task is paid for all the same. [`Verdict::Unknown`] (gone, unreadable): a query gives a fresh URL; if that does not help
-    /// either, the transcript is lost and only another submit brings it. Else ask again after [`Error::retry`].
-    pub async fn result(&self, task_id: &str, url: &str, seconds: u64) -> Result<Transcript, Error> {
-        let file = filetrans::result(&self.inner.client, url).await?;
-        if !file.file_url.is_empty() {
-            self.inner.known.learn(task_id, &file.file_url);
-        }
-        self.billed(Engine::Filetrans, seconds);
-        Ok(file.into_transcript(seconds))
-    }
-
-    /// What became of a submit of unknown fate: looks for a task whose result names the uploaded object.
-    ///
-    /// # Errors
-    /// As of [`Recognizer::query`]; nothing is decided.
-    pub async fn reconcile(&self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
-        let Inner { client, queries, known, .. } = &*self.inner;
-        let listing = Search { client, pace: queries, known }.reconcile(submit).await;
-        self.reread_if_refused(listing).await
-    }
-
-    /// Which of these tasks have ended, as far as the task list tells: a hint, and a hundred of them for the price of one query.
-    /// `since`: not after the first was made.
-    ///
-    /// # Errors
-    /// As of [`Recognizer::query`]; [`Error::retry`] is `None` where the service has no list.
-    pub async fn survey(
-        &self,
-        model: &str,
-        since: Timestamp,
-        tasks: &HashSet<String>,
-    ) -> Result<HashMap<String, bool>, Error> {
-        let ended = list::survey(&self.inner.client, &self.inner.queries, model, since, tasks).await;
-        self.reread_if_refused(ended).await
-    }
-
-    /// Whoever follows tasks sends no request that could probe: a new key is looked for as soon as the old one is refused.
-    async fn reread_if_refused<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if outcome.as_ref().is_err_and(|error| matches!(error.verdict, Verdict::Account { .. })) {
-            self.inner.client.reread_key().await;
-        }
-        outcome
-    }
-
-    pub fn billed(&self, engine: Engine, seconds: u64) {
-        self.inner.metrics.recognize_billed_seconds.with_label_values(&[engine.as_str()]).inc_by(seconds);
-    }
-
-    /// A paid result is gone at the service.
-    pub fn result_lost(&self) {
-        self.inner.metrics.recognize_results_lost.inc();
-    }
-
-    /// So many results may be deleted soon.
-    pub fn results_expiring(&self, count: usize) {
-        self.inner.metrics.recognize_results_expiring.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    fn queue(&self, engine: Engine) -> &Arc<Queue> {
-        match engine {
-            Engine::Flash => &self.inner.flash,
-            Engine::Filetrans => &self.inner.filetrans,
-        }
+    /// What they offer, for [`route::plan`].
+    pub fn offers(&self) -> &[Offer] {
+        &self.offers
     }
 }

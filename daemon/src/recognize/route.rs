@@ -2,9 +2,9 @@
 
 use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
-use super::body::encoded_length;
 use super::error::fault;
-use crate::config::{Dashscope, EngineChoice, Route};
+use super::limits::{Delivers, Limits, data_url_length};
+use crate::config::Route;
 use crate::job::{Delivery, Origin, Plan};
 
 /// What is known of a recording. `None`: nobody measured it.
@@ -32,164 +32,122 @@ impl Facts {
     }
 }
 
-/// What the service offers in the configured region.
+/// What one recognizer offers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
-    /// Model for recordings of up to five minutes.
-    pub flash_model: String,
-    /// Model for longer ones; `None`: the region has none.
-    pub filetrans_model: Option<String>,
-    /// `dashscope.allow_temporary_upload`.
-    pub temporary_upload: bool,
+    /// Its name.
+    pub engine: Engine,
+    /// The service's name of the model.
+    pub model: String,
+    /// What it takes; or why it is not to be had, and what to change.
+    pub limits: Result<Limits, Fault>,
 }
 
-impl Offer {
-    /// What the config says.
-    pub fn of(config: &Dashscope) -> Offer {
-        Offer {
-            flash_model: config.flash_model().to_owned(),
-            filetrans_model: config.filetrans_model().map(str::to_owned),
-            temporary_upload: config.allow_temporary_upload,
-        }
-    }
-}
+const FORMAT: &str = "FormatNotSupported";
 
-/// The service's limits (dashscope-protocol.md 2, 3, 6).
-pub const FLASH_MILLISECONDS: u64 = 300_000;
-/// Of the data URL, prefix and base64 included.
-pub const FLASH_ENCODED_BYTES: u64 = 10_485_760;
-/// Of a recording for filetrans.
-pub const FILETRANS_MILLISECONDS: u64 = 12 * 3_600_000;
-/// Of a recording for filetrans.
-pub const FILETRANS_BYTES: u64 = 2 << 30;
-/// Of a file in the temporary storage.
-pub const UPLOAD_BYTES: u64 = 1 << 30;
-
-const FLASH_FORMATS: [&str; 16] = [
-    "aac", "aiff", "amr", "avi", "flac", "flv", "m4a", "mkv", "mp3", "mpeg", "ogg", "opus", "wav", "webm",
-    "wma", "wmv",
-];
-const FILETRANS_FORMATS: [&str; 17] = [
-    "aac", "amr", "avi", "flac", "flv", "m4a", "mkv", "mov", "mp3", "mp4", "mpeg", "ogg", "opus", "wav",
-    "webm", "wma", "wmv",
-];
-
-/// The plan for a recording on a route.
+/// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than the one
+/// before.
 ///
 /// # Errors
 /// The fault for the job's last event, before anything is spent: which limit is in the way, and what to change.
-pub fn plan(facts: &Facts, route: &Route, offer: &Offer) -> Result<Plan, Fault> {
-    let flash = || flash(facts, offer);
-    let filetrans = || filetrans(facts, offer);
-    match route.engine {
-        EngineChoice::Flash => flash().map(|plan| because(plan, "the route asks for flash")),
-        EngineChoice::Filetrans => filetrans().map(|plan| because(plan, "the route asks for filetrans")),
-        EngineChoice::Auto if facts.duration_ms.is_none() => filetrans()
-            .map(|plan| because(plan, "nobody knows how long it is, and filetrans takes up to 12 hours"))
-            .or_else(|filetrans| match flash() {
-                Ok(plan) => Ok(because(plan, "nobody knows how long it is, and filetrans cannot take it")),
-                Err(flash) => Err(neither(flash, filetrans)),
-            }),
-        EngineChoice::Auto => flash()
-            .map(|plan| because(plan, "it fits into flash: up to 5 minutes, and 10 MB encoded"))
-            .or_else(|flash| match filetrans() {
-                Ok(plan) => Ok(because(plan, &format!("flash cannot take it: {}", flash.message))),
-                Err(filetrans) => Err(neither(flash, filetrans)),
-            }),
+pub fn plan(facts: &Facts, route: &Route, offers: &[Offer]) -> Result<Plan, Fault> {
+    if let Some(name) = route.engine.name() {
+        let Some(offer) = offers.iter().find(|offer| offer.engine.as_str() == name) else {
+            let message = format!("the route asks for {name}, and no recognizer of that name is configured");
+            return Err(fault("UnknownRecognizer", Blame::Hark, message));
+        };
+        return fit(facts, offer).map(|plan| because(plan, &format!("the route asks for {name}")));
     }
-}
-
-/// The media type of a container, as the service expects it in a data URL.
-pub(crate) fn mime(format: &str) -> &'static str {
-    match format {
-        "aac" => "audio/aac",
-        "aiff" => "audio/aiff",
-        "amr" => "audio/amr",
-        "avi" => "video/x-msvideo",
-        "flac" => "audio/flac",
-        "flv" => "video/x-flv",
-        "m4a" => "audio/mp4",
-        "mkv" => "video/x-matroska",
-        "mp3" => "audio/mpeg",
-        "mpeg" => "video/mpeg",
-        "ogg" | "opus" => "audio/ogg",
-        "wav" => "audio/wav",
-        "webm" => "audio/webm",
-        "wma" => "audio/x-ms-wma",
-        "wmv" => "video/x-ms-wmv",
-        _ => "application/octet-stream",
-    }
-}
-
-fn flash(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
-    let format = facts.format.as_deref();
-    if let Some(format) = format.filter(|format| !FLASH_FORMATS.contains(format)) {
-        return Err(misfit("FormatNotSupported", format!("flash does not read {format}")));
-    }
-    if let Some(length) = facts.duration_ms.filter(|length| *length > FLASH_MILLISECONDS) {
-        let message = format!("flash takes up to 5 minutes, this has {}", minutes(length));
-        return Err(misfit("TooLongForFlash", message));
-    }
-    let delivery = if facts.is_url { Delivery::Url } else { Delivery::Inline };
-    let encoded = facts.bytes.map(|bytes| match delivery {
-        Delivery::Url => bytes,
-        _ => {
-            encoded_length(bytes)
-                + "data:;base64,".len() as u64
-                + mime(format.unwrap_or_default()).len() as u64
+    let is_unknown = facts.duration_ms.is_none();
+    // What takes the longest recordings takes one of unknown length most likely.
+    let in_order: Vec<&Offer> =
+        if is_unknown { offers.iter().rev().collect() } else { offers.iter().collect() };
+    let mut misfits: Vec<Fault> = Vec::new();
+    for offer in in_order {
+        let engine = &offer.engine;
+        match fit(facts, offer) {
+            Ok(plan) => {
+                let reason = match misfits.first() {
+                    _ if is_unknown => format!("its length is not known, and {engine} takes it"),
+                    None => format!("it fits into {engine}"),
+                    Some(misfit) => format!("another engine cannot take it: {}", misfit.message),
+                };
+                return Ok(because(plan, &reason));
+            }
+            Err(misfit) => misfits.push(misfit),
         }
-    });
-    if let Some(encoded) = encoded.filter(|encoded| *encoded > FLASH_ENCODED_BYTES) {
-        let message = format!("flash takes up to 10 MB (base64 counted), this has {}", megabytes(encoded));
-        return Err(misfit("TooLargeForFlash", message));
     }
-    Ok(Plan { engine: Engine::Flash, model: offer.flash_model.clone(), delivery, reason: String::new() })
+    if is_unknown {
+        misfits.reverse();
+    }
+    Err(none(&misfits))
 }
 
-fn filetrans(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
-    let Some(model) = offer.filetrans_model.clone() else {
-        let message =
-            "the region has no filetrans model; use another region, or name one in dashscope.filetrans_model";
-        return Err(fault("FiletransNotInRegion".into(), Blame::Hark, message.into()));
-    };
-    if let Some(format) = facts.format.as_deref().filter(|format| !FILETRANS_FORMATS.contains(format)) {
-        return Err(misfit("FormatNotSupported", format!("filetrans does not read {format}")));
+/// The plan for a recording with this recognizer, or what is in the way.
+fn fit(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
+    let Offer { engine, model, limits } = offer;
+    let limits = limits.as_ref().map_err(Fault::clone)?;
+    let format = facts.format.as_deref();
+    if let Some(format) = format.filter(|name| !limits.formats.is_empty() && !limits.formats.contains(name)) {
+        return Err(misfit(FORMAT, format!("{engine} does not read {format}")));
     }
-    if let Some(length) = facts.duration_ms.filter(|length| *length > FILETRANS_MILLISECONDS) {
-        let message = format!("filetrans takes up to 12 hours, this has {}", minutes(length));
-        return Err(misfit("TooLongForFiletrans", message));
+    let longest = limits.longest.map_or(u64::MAX, |longest| longest.as_millis() as u64);
+    if let Some(length) = facts.duration_ms.filter(|length| *length > longest) {
+        let message = format!("{engine} takes up to {}, this has {}", time(longest), time(length));
+        return Err(misfit("TooLong", message));
     }
-    if let Some(bytes) = facts.bytes.filter(|bytes| *bytes > FILETRANS_BYTES) {
-        let message = format!("filetrans takes up to 2 GB, this has {}", megabytes(bytes));
-        return Err(misfit("TooLargeForFiletrans", message));
-    }
-    if facts.is_url {
-        return Ok(Plan { engine: Engine::Filetrans, model, delivery: Delivery::Url, reason: String::new() });
-    }
-    if !offer.temporary_upload {
-        let message = "filetrans fetches from a URL, and dashscope.allow_temporary_upload is false; set it to true, or send a URL";
-        return Err(fault("UploadNotAllowed".into(), Blame::Hark, message.into()));
-    }
-    if let Some(bytes) = facts.bytes.filter(|bytes| *bytes > UPLOAD_BYTES) {
-        let message = format!(
-            "the service's temporary storage takes up to 1 GB, this has {}; put it where a URL reaches it and send that",
-            megabytes(bytes)
-        );
-        return Err(misfit("TooLargeForUpload", message));
-    }
-    Ok(Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason: String::new() })
+    let delivery = delivery(facts, engine, limits)?;
+    Ok(Plan { engine: engine.clone(), model: model.clone(), delivery, reason: String::new() })
 }
 
-/// Neither engine takes it: the fault that an operator can do something about comes first.
-fn neither(flash: Fault, filetrans: Fault) -> Fault {
-    let first =
-        if filetrans.blame == Blame::Hark || flash.code == filetrans.code { &flash } else { &filetrans };
-    let message = if flash.code == "FormatNotSupported" && filetrans.code == "FormatNotSupported" {
-        format!("{} and neither does filetrans; convert it to wav, flac or mp3", flash.message)
-    } else {
-        format!("{}; {}", flash.message, filetrans.message)
+/// How the audio gets there.
+fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery, Fault> {
+    let ways = match facts.is_url {
+        true => &[(Delivery::Url, &limits.url)][..],
+        false => &[(Delivery::Inline, &limits.inline), (Delivery::Upload, &limits.upload)],
     };
-    fault(first.code.clone(), first.blame, message)
+    let possible = ways.iter().find(|(_, delivers)| **delivers != Delivers::No);
+    let (bytes, limit, counted) = match possible {
+        None => {
+            let message =
+                format!("{engine} cannot be given {}", if facts.is_url { "a URL" } else { "bytes" });
+            return Err(fault("UploadNotAllowed", Blame::Hark, message));
+        }
+        Some((_, Delivers::Forbidden(advice))) => {
+            let message = format!("{engine} fetches from a URL, and {advice}");
+            return Err(fault("UploadNotAllowed", Blame::Hark, message));
+        }
+        Some((_, Delivers::UpToEncoded(limit))) => {
+            let format = facts.format.as_deref().unwrap_or_default();
+            (facts.bytes.map(|bytes| data_url_length(bytes, format)), *limit, " (base64 counted)")
+        }
+        Some((_, Delivers::UpTo(limit))) => (facts.bytes, *limit, ""),
+        Some((_, Delivers::No)) => (None, 0, ""),
+    };
+    let way = possible.map_or(Delivery::Url, |(way, _)| *way);
+    let Some(bytes) = bytes.filter(|bytes| *bytes > limit) else { return Ok(way) };
+    let advice = match way {
+        Delivery::Upload => "; put it where a URL reaches it and send that",
+        _ => "",
+    };
+    let (limit, bytes) = (size(limit), size(bytes));
+    Err(misfit(
+        "TooLarge",
+        format!("{engine} takes up to {limit}{counted} this way, this has {bytes}{advice}"),
+    ))
+}
+
+/// No engine takes it: the fault of the last one that is to be had, which takes the most.
+fn none(misfits: &[Fault]) -> Fault {
+    let of_audio = misfits.iter().rfind(|misfit| misfit.blame == Blame::Audio);
+    let Some(first) = of_audio.or(misfits.last()) else {
+        return fault("UnknownRecognizer", Blame::Hark, "no recognizer is configured".into());
+    };
+    let mut messages: Vec<&str> = misfits.iter().map(|misfit| misfit.message.as_str()).collect();
+    if misfits.iter().all(|misfit| misfit.code == FORMAT) {
+        messages.push("convert it to wav, flac or mp3");
+    }
+    fault(&first.code, first.blame, messages.join("; "))
 }
 
 fn because(plan: Plan, reason: &str) -> Plan {
@@ -197,24 +155,36 @@ fn because(plan: Plan, reason: &str) -> Plan {
 }
 
 fn misfit(code: &str, message: String) -> Fault {
-    fault(code.into(), Blame::Audio, message)
+    fault(code, Blame::Audio, message)
 }
 
-fn minutes(milliseconds: u64) -> String {
+fn time(milliseconds: u64) -> String {
     let seconds = milliseconds.div_ceil(1000);
     format!("{}:{:02}:{:02} h", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-fn megabytes(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Dashscope, EngineChoice, Region};
+    use crate::recognize::dashscope::offers;
 
-    fn offer() -> Offer {
-        Offer { flash_model: "f".into(), filetrans_model: Some("t".into()), temporary_upload: true }
+    const FLASH_BYTES: u64 = 10_485_760;
+
+    fn all() -> Dashscope {
+        Dashscope::default()
+    }
+
+    fn us() -> Dashscope {
+        Dashscope { region: Region::Us, ..all() }
+    }
+
+    fn no_upload() -> Dashscope {
+        Dashscope { allow_temporary_upload: false, ..all() }
     }
 
     fn facts(format: &str, seconds: u64, bytes: u64) -> Facts {
@@ -226,12 +196,12 @@ mod tests {
         }
     }
 
-    fn on(engine: EngineChoice) -> Route {
-        Route { engine, ..Route::named("default") }
+    fn planned(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> Result<Plan, Fault> {
+        plan(facts, &Route { engine, ..Route::named("default") }, &offers(config))
     }
 
-    fn shown(facts: &Facts, route: &Route, offer: &Offer) -> String {
-        match plan(facts, route, offer) {
+    fn shown(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> String {
+        match planned(facts, engine, config) {
             Ok(plan) => format!("{} {:?}", plan.engine, plan.delivery),
             Err(fault) => fault.code,
         }
@@ -241,80 +211,67 @@ mod tests {
     fn auto_takes_flash_where_it_fits_and_else_filetrans() {
         let url = |facts: Facts| Facts { is_url: true, ..facts };
         let unknown_length = |facts: Facts| Facts { duration_ms: None, ..facts };
-        let us = Offer { filetrans_model: None, ..offer() };
-        let no_upload = Offer { temporary_upload: false, ..offer() };
         let prefix = "data:audio/wav;base64,".len() as u64;
-        let largest = (FLASH_ENCODED_BYTES - prefix) / 4 * 3;
+        let largest = (FLASH_BYTES - prefix) / 4 * 3;
         let table = [
-            (facts("wav", 10, 320_000), offer(), "flash Inline"),
-            (facts("wav", 300, largest), offer(), "flash Inline"),
-            (facts("wav", 300, largest + 1), offer(), "filetrans Upload"),
-            (Facts { duration_ms: Some(300_001), ..facts("mp3", 0, 1000) }, offer(), "filetrans Upload"),
-            (facts("mp4", 10, 1000), offer(), "filetrans Upload"),
-            (facts("aiff", 10, 1000), offer(), "flash Inline"),
-            (facts("aiff", 301, 1000), offer(), "FormatNotSupported"),
-            (facts("caf", 10, 1000), offer(), "FormatNotSupported"),
-            (facts("mp3", 301, 1000), us.clone(), "TooLongForFlash"),
-            (facts("mp3", 301, 1000), no_upload.clone(), "TooLongForFlash"),
-            (facts("mp3", 10, 1000), us.clone(), "flash Inline"),
-            (url(facts("mp3", 301, 1000)), no_upload, "filetrans Url"),
-            (url(facts("mp3", 10, 1000)), offer(), "flash Url"),
-            (facts("wav", 3600, UPLOAD_BYTES), offer(), "filetrans Upload"),
-            (facts("wav", 3600, UPLOAD_BYTES + 1), offer(), "TooLargeForUpload"),
-            (url(facts("wav", 3600, UPLOAD_BYTES + 1)), offer(), "filetrans Url"),
-            (url(facts("wav", 3600, FILETRANS_BYTES + 1)), offer(), "TooLargeForFiletrans"),
-            (facts("mp3", 12 * 3600, 1000), offer(), "filetrans Upload"),
-            (facts("mp3", 12 * 3600 + 1, 1000), offer(), "TooLongForFiletrans"),
-            (unknown_length(facts("amr", 0, 1000)), offer(), "filetrans Upload"),
-            (unknown_length(facts("amr", 0, 1000)), us.clone(), "flash Inline"),
-            (unknown_length(facts("wma", 0, 11_000_000)), us.clone(), "TooLargeForFlash"),
-            (Facts { is_url: true, ..Facts::default() }, offer(), "filetrans Url"),
-            (Facts { is_url: true, ..Facts::default() }, us, "flash Url"),
+            (facts("wav", 10, 320_000), all(), "flash Inline"),
+            (facts("wav", 300, largest), all(), "flash Inline"),
+            (facts("wav", 300, largest + 1), all(), "filetrans Upload"),
+            (Facts { duration_ms: Some(300_001), ..facts("mp3", 0, 1000) }, all(), "filetrans Upload"),
+            (facts("mp4", 10, 1000), all(), "filetrans Upload"),
+            (facts("aiff", 10, 1000), all(), "flash Inline"),
+            (facts("aiff", 301, 1000), all(), "FormatNotSupported"),
+            (facts("caf", 10, 1000), all(), "FormatNotSupported"),
+            (facts("mp3", 301, 1000), us(), "TooLong"),
+            (facts("mp3", 301, 1000), no_upload(), "TooLong"),
+            (facts("mp3", 10, 1000), us(), "flash Inline"),
+            (url(facts("mp3", 301, 1000)), no_upload(), "filetrans Url"),
+            (url(facts("mp3", 10, 1000)), all(), "flash Url"),
+            (facts("wav", 3600, 1 << 30), all(), "filetrans Upload"),
+            (facts("wav", 3600, (1 << 30) + 1), all(), "TooLarge"),
+            (url(facts("wav", 3600, (1 << 30) + 1)), all(), "filetrans Url"),
+            (url(facts("wav", 3600, (2 << 30) + 1)), all(), "TooLarge"),
+            (facts("mp3", 12 * 3600, 1000), all(), "filetrans Upload"),
+            (facts("mp3", 12 * 3600 + 1, 1000), all(), "TooLong"),
+            (unknown_length(facts("amr", 0, 1000)), all(), "filetrans Upload"),
+            (unknown_length(facts("amr", 0, 1000)), us(), "flash Inline"),
+            (unknown_length(facts("wma", 0, 11_000_000)), us(), "TooLarge"),
+            (Facts { is_url: true, ..Facts::default() }, all(), "filetrans Url"),
+            (Facts { is_url: true, ..Facts::default() }, us(), "flash Url"),
         ];
-        for (facts, offer, expected) in table {
-            assert_eq!(shown(&facts, &on(EngineChoice::Auto), &offer), expected, "{facts:?}");
+        for (facts, config, expected) in table {
+            assert_eq!(shown(&facts, EngineChoice::Auto, &config), expected, "{facts:?}");
         }
     }
 
     #[test]
     fn a_route_that_names_an_engine_gets_it_or_a_fault_before_anything_is_spent() {
-        let (flash, filetrans) = (on(EngineChoice::Flash), on(EngineChoice::Filetrans));
-        assert_eq!(shown(&facts("wav", 10, 1000), &filetrans, &offer()), "filetrans Upload");
-        assert_eq!(shown(&facts("wav", 301, 1000), &flash, &offer()), "TooLongForFlash");
-        assert_eq!(shown(&facts("wav", 10, 8 << 20), &flash, &offer()), "TooLargeForFlash");
-        assert_eq!(shown(&facts("mov", 10, 1000), &flash, &offer()), "FormatNotSupported");
-        assert_eq!(shown(&facts("aiff", 10, 1000), &filetrans, &offer()), "FormatNotSupported");
-        let us = Offer { filetrans_model: None, ..offer() };
-        assert_eq!(shown(&facts("wav", 10, 1000), &filetrans, &us), "FiletransNotInRegion");
-        let no_upload = Offer { temporary_upload: false, ..offer() };
-        assert_eq!(shown(&facts("wav", 10, 1000), &filetrans, &no_upload), "UploadNotAllowed");
+        use EngineChoice::{Filetrans, Flash};
+        assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &all()), "filetrans Upload");
+        assert_eq!(shown(&facts("wav", 301, 1000), Flash, &all()), "TooLong");
+        assert_eq!(shown(&facts("wav", 10, 8 << 20), Flash, &all()), "TooLarge");
+        assert_eq!(shown(&facts("mov", 10, 1000), Flash, &all()), "FormatNotSupported");
+        assert_eq!(shown(&facts("aiff", 10, 1000), Filetrans, &all()), "FormatNotSupported");
+        assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &us()), "FiletransNotInRegion");
+        assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &no_upload()), "UploadNotAllowed");
     }
 
     #[test]
     fn every_plan_says_why_and_every_fault_what_is_in_the_way() {
-        let plan_of = |facts: &Facts| plan(facts, &on(EngineChoice::Auto), &offer());
+        let of = |facts: &Facts, config: &Dashscope| planned(facts, EngineChoice::Auto, config);
         assert_eq!(
-            plan_of(&facts("mp3", 600, 1000)).unwrap().reason,
-            "flash cannot take it: flash takes up to 5 minutes, this has 0:10:00 h"
+            of(&facts("mp3", 600, 1000), &all()).unwrap().reason,
+            "another engine cannot take it: flash takes up to 0:05:00 h, this has 0:10:00 h"
         );
-        let fault = plan(
-            &facts("wav", 400, 1000),
-            &on(EngineChoice::Auto),
-            &Offer { filetrans_model: None, ..offer() },
-        )
-        .unwrap_err();
+        let fault = of(&facts("wav", 400, 1000), &us()).unwrap_err();
         assert_eq!(fault.blame, Blame::Audio);
         assert!(
-            fault.message.contains("up to 5 minutes") && fault.message.contains("region"),
+            fault.message.contains("up to 0:05:00 h") && fault.message.contains("region"),
             "{}",
             fault.message
         );
-    }
-
-    #[test]
-    fn every_format_of_flash_has_a_media_type() {
-        for format in FLASH_FORMATS {
-            assert!(mime(format).contains('/') && mime(format) != "application/octet-stream", "{format}");
-        }
+        let fault = of(&facts("caf", 400, 1000), &all()).unwrap_err();
+        let expected = "flash does not read caf; filetrans does not read caf; convert it to wav, flac or mp3";
+        assert_eq!(fault.message, expected);
     }
 }

@@ -236,7 +236,7 @@ mod tests {
         let metadata = Map::from_iter([("agent".to_owned(), "secret-agent".into())]);
         let job = Job::new(Uuid::now_v7(), "inbox", "default", Origin::Nothing, recording, metadata);
         let plan = Plan {
-            engine: Engine::Filetrans,
+            engine: Engine::FILETRANS,
             model: "model".into(),
             delivery: Delivery::Upload,
             reason: "test".into(),

@@ -138,7 +138,7 @@ mod tests {
     /// What a daemon tells of a job that it has heard, with what its plugins say.
     fn pipe(job: &Job, segments: Vec<Segment>, plugins: &[&str]) -> Vec<Body> {
         let event = TranscriptFinal {
-            engine: Engine::Flash,
+            engine: Engine::FLASH,
             model: "model".into(),
             text: String::new(),
             language: None,

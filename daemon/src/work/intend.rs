@@ -8,7 +8,7 @@ use super::{PieceTask, Tools};
 use crate::job::Piece;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::{self, PieceFact};
-use crate::recognize::Turn;
+use crate::recognize::Permit;
 use crate::share::{Standing, Unconfirmed};
 
 impl Tools {
@@ -18,7 +18,7 @@ impl Tools {
         &self,
         task: &PieceTask,
         marker: Option<String>,
-        turn: &Turn,
+        permit: &Permit,
     ) -> Result<Option<PieceTask>, LedgerError> {
         let fact = PieceFact::Sending { marker };
         let writing = self.claims.writing(task.job.id).await;
@@ -33,7 +33,7 @@ impl Tools {
         let Some(piece) = advanced.piece else { return Ok(None) };
         let task = PieceTask { job: advanced.job, piece };
         let leaves = async {
-            turn.depart().await;
+            permit.depart().await;
             // The daemon may have been stopped for minutes since, or the disk was: other daemons have drawn their conclusions.
             while confirmed.elapsed() > self.claims.fresh_for() {
                 let asked = Instant::now();
@@ -52,7 +52,7 @@ impl Tools {
             }
         };
         if standing.is_err() {
-            // It goes back to the end of the queue: its turn is the next request's, which no bucket may keep waiting.
+            // It goes back to the end of the queue: its permit is the next request's, which no bucket may keep waiting.
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
         }
         Ok(self.go_on(&task, standing).await?.then_some(task))

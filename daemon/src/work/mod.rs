@@ -1,19 +1,14 @@
 //! What is done to jobs and pieces between the ledger and the outbox, one file a duty.
 
-mod ask;
-mod downtime;
-pub mod flash;
-pub mod follow;
 mod intend;
 pub mod lane;
-mod opening;
+mod open_files;
 pub mod pipe;
 pub mod prepare;
-pub mod reconcile;
+pub mod resolve;
 mod revisions;
-mod round;
-pub mod submit;
-mod survey;
+pub mod send;
+pub mod tasks;
 
 use std::collections::HashMap;
 use std::io;
@@ -21,13 +16,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Event, Fault};
+use hark_sdk::event::{Blame, Engine, Event, Fault};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::opening::Opening;
+pub use self::open_files::OpenFiles;
 pub use self::revisions::Revisions;
+pub use self::tasks::InFlight;
 use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
@@ -36,10 +32,11 @@ use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan};
 use crate::pipeline::Pipeline;
-use crate::recognize::route::{Facts, Offer, plan};
-use crate::recognize::{Content, InFlight, Recognizer};
+use crate::recognize::route::{Facts, plan};
+use crate::recognize::{Content, Error, Recognizer, Recognizers, Tries};
 use crate::share::{Claims, Standing, Unconfirmed};
 use crate::telemetry::OnceAMinute;
+use crate::telemetry::metrics::Metrics;
 
 /// How soon it is asked again whose job it is, where the bucket did not tell.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
@@ -58,24 +55,22 @@ pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Tools {
     pub ledger: Ledger,
     pub claims: Claims,
-    pub recognizer: Recognizer,
+    pub recognizers: Arc<Recognizers>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
     /// By name; the text of a `context_file` is in `context` already.
     pub routes: Arc<HashMap<String, Route>>,
-    pub offer: Arc<Offer>,
     pub policy: Policy,
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
-    /// Of the task list.
-    pub silence: Arc<reconcile::Silence>,
     pub pipeline: Arc<Pipeline>,
     pub on_partial: OnPartial,
     /// Of partials, by job.
     pub revisions: Revisions,
-    pub opening: Arc<Opening>,
+    pub files: Arc<OpenFiles>,
     /// What the machine has not is said once a minute.
     pub shortage: OnceAMinute,
+    pub metrics: Metrics,
     /// Cancelled when no new request may leave.
     pub stop: CancellationToken,
 }
@@ -149,7 +144,7 @@ impl Tools {
     /// Whether the config has another plan for the job by now (the model, the region, the route's engine) and no attempt may have cost
     /// anything; then the job is planned anew. Any other job keeps its plan.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
-        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, &self.offer) else {
+        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, self.recognizers.offers()) else {
             return Ok(false);
         };
         if (&plan.engine, &plan.model, &plan.delivery) == (&old.engine, &old.model, &old.delivery) {
@@ -191,7 +186,7 @@ impl Tools {
     /// The bytes of a job's recording.
     async fn content(&self, job: &Job) -> Result<Content, Unopened> {
         let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
-        let content = self.opening.of(&job.source, move || Content::of(&opened, &folder)).await;
+        let content = self.files.of(&job.source, move || Content::of(&opened, &folder)).await;
         content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 
@@ -224,7 +219,7 @@ impl Tools {
     /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
     async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
         let looked_at = job.clone();
-        let away = self.opening.of(&job.source, move || audio::is_away(&looked_at)).await;
+        let away = self.files.of(&job.source, move || audio::is_away(&looked_at)).await;
         if !matches!(away, Ok(false)) {
             return self.wait_for_folder(job, piece, "it is not there").await;
         }
@@ -273,6 +268,26 @@ impl Tools {
         }
     }
 
+    /// The recognizer of a piece. `None`: the config has it no more, and the piece fails.
+    async fn recognizer(&self, task: &PieceTask) -> Result<Option<Arc<dyn Recognizer>>, LedgerError> {
+        let name = &task.piece.recognizer;
+        let found = self.recognizers.get(&Engine::new(name)).map(Arc::clone);
+        if found.is_none() {
+            let message = format!(
+                "the recognizer {name} is not configured any more; put it back, or send the recording again"
+            );
+            let fault =
+                Fault { code: "UnknownRecognizer".into(), blame: Blame::Hark, message, attempts: None };
+            self.fail_for_good(task, fault).await?;
+        }
+        Ok(found)
+    }
+
+    /// Counts seconds that a recognizer billed.
+    fn billed(&self, recognizer: &str, seconds: u64) {
+        self.metrics.recognize_billed_seconds.with_label_values(&[recognizer]).inc_by(seconds);
+    }
+
     async fn fail_for_good(&self, task: &PieceTask, fault: Fault) -> Result<(), LedgerError> {
         self.advance_piece(task, PieceFact::Failed(Failure::for_good(fault)), 0).await
     }
@@ -289,6 +304,13 @@ impl Tools {
             attempts: None,
         })
     }
+}
+
+/// What the piece machine makes of a recognizer's error.
+fn failure(error: Error, piece: &Piece) -> Failure {
+    let next = error.next(Tries { failed: piece.failures, refused: piece.refusals() });
+    let (fate, seconds) = (error.fate, error.billed_seconds);
+    Failure { fault: error.fault, fate, next, seconds, raw: error.raw.map(Vec::from) }
 }
 
 /// What a request says besides the audio: the message's own words over the route's.

@@ -31,7 +31,7 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
         }
     }
     let facts = Facts::of(&recording, &job.origin);
-    let planned = tools.route(&job).and_then(|route| plan(&facts, route, &tools.offer));
+    let planned = tools.route(&job).and_then(|route| plan(&facts, route, tools.recognizers.offers()));
     let recording = Box::new(recording);
     let fact = match planned {
         Ok(plan) => {
@@ -53,7 +53,7 @@ enum Look {
 async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Look {
     let Some(path) = audio::path(job, &tools.state_directory) else { return Look::Done };
     let (opened, folder) = (job.clone(), tools.state_directory.clone());
-    let file = match tools.opening.of(&job.source, move || audio::open(&opened, &folder)).await {
+    let file = match tools.files.of(&job.source, move || audio::open(&opened, &folder)).await {
         Ok(Ok(file)) => file,
         Ok(Err(Unopened::Fault(fault))) => return Look::Unusable(fault),
         Ok(Err(unopened)) => return Look::Unopened(unopened),

@@ -1,13 +1,12 @@
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Engine};
+use hark_sdk::event::Blame;
 use harkd::config::{Dashscope, Secret};
-use harkd::job::Consequence;
-use harkd::recognize::{Content, Recognizer, Tries};
+use harkd::recognize::{Content, Recognizers, Timeouts};
 use harkd::telemetry::metrics::Metrics;
 
 use crate::support::{Emulator, wav};
-use crate::{FILETRANS, flash, job};
+use crate::{FILETRANS, Leads, both, flash, job, leads};
 
 #[tokio::test]
 async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
@@ -17,37 +16,36 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     std::fs::write(&key_file, "sk-bad-0123456789\n").unwrap();
     let metrics = Metrics::new();
     let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
-    let recognizer =
-        Recognizer::new(&config, Secret::new("sk-bad-0123456789"), Some(key_file.clone()), metrics.clone())
-            .unwrap();
+    let key = Secret::new("sk-bad-0123456789");
+    let built =
+        Recognizers::build(&config, key, Some(key_file.clone()), &metrics, Timeouts::default()).unwrap();
+    let [recognizer, _] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["flash"]).get();
 
     let (a, b) = (job(folder.path(), "a.wav", &wav(1.0, 1)), job(folder.path(), "b.wav", &wav(1.0, 2)));
     let (first, second) = tokio::join!(
-        flash(&recognizer, &a, folder.path(), true),
-        flash(&recognizer, &b, folder.path(), true)
+        flash(&*recognizer, &a, folder.path(), true),
+        flash(&*recognizer, &b, folder.path(), true)
     );
     let mut announced = 0;
     for (outcome, _) in [first, second] {
         let error = outcome.unwrap_err();
         assert_eq!((error.fault.code.as_str(), error.blame()), ("InvalidApiKey", Blame::Account));
         assert!(!error.fault.message.contains("0123456789"), "{}", error.fault.message);
-        let Consequence::Hold { announce, .. } = error.into_failure(Tries::default()).consequence else {
-            panic!("not held")
-        };
+        let Leads::Hold { announce } = leads(&error) else { panic!("not held") };
         announced += u32::from(announce);
     }
     assert_eq!(announced, 1, "it is said once");
     assert_eq!(held(), 1);
 
-    // Nobody gets a turn now; the one that waits is the probe, and reads the key again.
-    let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.turn(Engine::Flash)).await;
-    assert!(waited.is_err(), "a turn at a closed queue");
+    // No permit is given now; the request that waits finds out, and reads the key again.
+    let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.permit()).await;
+    assert!(waited.is_err(), "a permit of a closed queue");
     std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
-    let (outcome, _) = flash(&recognizer, &a, folder.path(), true).await;
+    let (outcome, _) = flash(&*recognizer, &a, folder.path(), true).await;
     outcome.unwrap();
     assert_eq!(held(), 0);
-    let (outcome, _) = flash(&recognizer, &b, folder.path(), true).await;
+    let (outcome, _) = flash(&*recognizer, &b, folder.path(), true).await;
     outcome.unwrap();
 }
 
@@ -55,23 +53,20 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
 async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     let service = Emulator::start(&["--fault", "bad_key,on=policy,next=1"]).await;
     let folder = tempfile::tempdir().unwrap();
-    let recognizer = crate::recognizer(service.api(), 0);
+    let [recognizer, filetrans] = crate::recognizers(service.api(), 0);
     let job = job(folder.path(), "a.wav", &wav(1.0, 3));
     let content = || Content::of(&job, folder.path()).unwrap();
-    let error = recognizer.upload(FILETRANS, content(), "one.wav").await.unwrap_err();
-    assert!(matches!(
-        error.into_failure(Tries::default()).consequence,
-        Consequence::Hold { announce: true, .. }
-    ));
-    flash(&recognizer, &job, folder.path(), true).await.0.unwrap();
+    let error = filetrans.upload(FILETRANS, content(), "one.wav").await.unwrap_err();
+    assert_eq!(leads(&error), Leads::Hold { announce: true });
+    flash(&*recognizer, &job, folder.path(), true).await.0.unwrap();
     // The next upload waits for its probe, and is it.
     let begin = std::time::Instant::now();
-    recognizer.upload(FILETRANS, content(), "two.wav").await.unwrap();
+    filetrans.upload(FILETRANS, content(), "two.wav").await.unwrap();
     assert!(begin.elapsed() > Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn whoever_only_asks_for_tasks_finds_the_new_key_and_opens_what_the_old_one_closed() {
+async fn a_daemon_that_only_polls_tasks_finds_the_new_key_and_opens_what_the_old_one_closed() {
     let service = Emulator::start(&["--api-key", "sk-good-0123456789", "--task-delay", "10s"]).await;
     let folder = tempfile::tempdir().unwrap();
     let key_file = folder.path().join("key");
@@ -79,13 +74,13 @@ async fn whoever_only_asks_for_tasks_finds_the_new_key_and_opens_what_the_old_on
     let metrics = Metrics::new();
     let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
     let key = Secret::new("sk-old-0123456789");
-    let recognizer = Recognizer::new(&config, key, Some(key_file), metrics.clone()).unwrap();
+    let built = Recognizers::build(&config, key, Some(key_file), &metrics, Timeouts::default()).unwrap();
+    let [_, recognizer] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["filetrans"]).get();
 
-    let refused = recognizer.query("a-task").await.unwrap_err();
+    let refused = recognizer.poll("a-task").await.unwrap_err();
     assert_eq!((refused.fault.code.as_str(), held()), ("InvalidApiKey", 1));
-    let consequence = refused.into_failure(Tries::default()).consequence;
-    assert!(matches!(consequence, Consequence::Hold { announce: true, .. }), "{consequence:?}");
-    recognizer.query("a-task").await.unwrap();
+    assert_eq!(leads(&refused), Leads::Hold { announce: true });
+    recognizer.poll("a-task").await.unwrap();
     assert_eq!(held(), 0, "nobody has anything to submit, and yet it is known to be good again");
 }

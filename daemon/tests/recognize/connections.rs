@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use harkd::recognize::Content;
 
 use crate::support::wav;
-use crate::{FILETRANS, flash, job, recognizer};
+use crate::{FILETRANS, flash, job, recognizers};
 
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
 
@@ -33,7 +33,7 @@ async fn says(socket: &mut TcpStream, status: &str, body: &str) {
 async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let [recognizer, _] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
     let job = job(folder.path(), "a.wav", &wav(0.1, 1));
     // One answer a connection, as from a server whose patience with idle ones ends at that very moment.
     let serve = async {
@@ -49,7 +49,7 @@ async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
     };
     let twice = async {
         for _ in 0..2 {
-            assert_eq!(flash(&recognizer, &job, folder.path(), true).await.0.unwrap().text, "so");
+            assert_eq!(flash(&*recognizer, &job, folder.path(), true).await.0.unwrap().text, "so");
         }
     };
     tokio::select! {
@@ -63,7 +63,7 @@ async fn an_upload_leaves_on_no_connection_that_may_be_closing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let recognizer = recognizer(&format!("{host}/api/v1"), 0);
+    let [_, recognizer] = recognizers(&format!("{host}/api/v1"), 0);
     let job = job(folder.path(), "a.wav", &wav(0.1, 1));
     let policy = serde_json::json!({"data": {
         "upload_host": host, "upload_dir": "dir", "oss_access_key_id": "id", "signature": "s", "policy": "p",

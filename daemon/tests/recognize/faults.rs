@@ -1,52 +1,41 @@
 use std::time::Duration;
 
-use harkd::job::Consequence;
-use harkd::recognize::Tries;
+use harkd::recognize::{Next, Tries};
 
 use crate::support::wav;
-use crate::{Bench, flash, job, text_of};
-
-#[derive(Debug, PartialEq)]
-enum Leads {
-    Heard,
-    GiveUp,
-    Retry,
-    FreeRetry,
-    Hold,
-    Unknown,
-}
+use crate::{Bench, Leads, flash, job, leads, text_of};
 
 /// Every fault of the stand-in, what it leads to, and whether the journal may show a charge.
 #[tokio::test]
 async fn every_fault_of_the_service_leads_where_the_contract_says() {
     let table = [
-        ("throttle", Leads::FreeRetry),
-        ("throttle,code=PostpaidBillOverdue", Leads::Hold),
-        ("status,status=500,code=InternalError", Leads::Retry),
-        ("status,status=503,html", Leads::Retry),
-        ("status,status=502,html", Leads::Retry),
-        ("status,status=504,html", Leads::Unknown),
-        ("status,status=400,code=DataInspectionFailed", Leads::GiveUp),
-        ("status,status=418,code=Teapot", Leads::GiveUp),
-        ("status,status=404,code=ModelNotFound", Leads::GiveUp),
-        ("arrearage", Leads::Hold),
-        ("bad_key", Leads::Hold),
-        ("drop_answer", Leads::Unknown),
-        ("cut_answer,after_bytes=200", Leads::Unknown),
-        ("stall,ms=60000,after_events=2", Leads::Unknown),
-        ("split_bytes", Leads::Heard),
-        ("garbage", Leads::Unknown),
-        ("slow_tokens,ms=50", Leads::Heard),
-        ("no_stop,after_events=3", Leads::Unknown),
-        ("no_stop", Leads::Unknown),
-        ("stream_error,after_events=2,status=500,code=InternalError", Leads::Unknown),
-        ("stream_error,after_events=2,status=400,code=DataInspectionFailed", Leads::GiveUp),
-        ("stream_error,status=429,code=Throttling.RateQuota", Leads::Unknown),
-        ("stream_error,status=400,code=Arrearage", Leads::Unknown),
-        ("stream_error,after_events=0,status=500,code=InternalError", Leads::Retry),
-        ("stream_error,after_events=0,status=429,code=Throttling.RateQuota", Leads::FreeRetry),
-        ("length", Leads::Heard),
-        ("empty_text", Leads::Heard),
+        ("throttle", Some(Leads::FreeRetry)),
+        ("throttle,code=PostpaidBillOverdue", Some(Leads::Hold { announce: true })),
+        ("status,status=500,code=InternalError", Some(Leads::Retry)),
+        ("status,status=503,html", Some(Leads::Retry)),
+        ("status,status=502,html", Some(Leads::Retry)),
+        ("status,status=504,html", Some(Leads::Unknown)),
+        ("status,status=400,code=DataInspectionFailed", Some(Leads::GiveUp)),
+        ("status,status=418,code=Teapot", Some(Leads::GiveUp)),
+        ("status,status=404,code=ModelNotFound", Some(Leads::GiveUp)),
+        ("arrearage", Some(Leads::Hold { announce: true })),
+        ("bad_key", Some(Leads::Hold { announce: true })),
+        ("drop_answer", Some(Leads::Unknown)),
+        ("cut_answer,after_bytes=200", Some(Leads::Unknown)),
+        ("stall,ms=60000,after_events=2", Some(Leads::Unknown)),
+        ("split_bytes", None),
+        ("garbage", Some(Leads::Unknown)),
+        ("slow_tokens,ms=50", None),
+        ("no_stop,after_events=3", Some(Leads::Unknown)),
+        ("no_stop", Some(Leads::Unknown)),
+        ("stream_error,after_events=2,status=500,code=InternalError", Some(Leads::Unknown)),
+        ("stream_error,after_events=2,status=400,code=DataInspectionFailed", Some(Leads::GiveUp)),
+        ("stream_error,status=429,code=Throttling.RateQuota", Some(Leads::Unknown)),
+        ("stream_error,status=400,code=Arrearage", Some(Leads::Unknown)),
+        ("stream_error,after_events=0,status=500,code=InternalError", Some(Leads::Retry)),
+        ("stream_error,after_events=0,status=429,code=Throttling.RateQuota", Some(Leads::FreeRetry)),
+        ("length", None),
+        ("empty_text", None),
     ];
     for (seed, (fault, expected)) in (100..).zip(table) {
         let bench = Bench::start(&["--fault", &format!("{fault},on=flash,next=1")]).await;
@@ -59,33 +48,18 @@ async fn every_fault_of_the_service_leads_where_the_contract_says() {
                     "empty_text" => assert!(transcript.text.is_empty() && transcript.segments.is_empty()),
                     _ => assert_eq!(transcript.text, text_of(&audio), "{fault}"),
                 }
-                Leads::Heard
+                None
             }
             Err(error) => {
                 assert!(!error.fault.message.contains("unrecognized audio"), "a transcript in {error}");
-                match error.into_failure(Tries::default()).consequence {
-                    Consequence::GiveUp => Leads::GiveUp,
-                    Consequence::Retry { counts: true, .. } => Leads::Retry,
-                    Consequence::Retry { counts: false, .. } => Leads::FreeRetry,
-                    Consequence::Hold { .. } => Leads::Hold,
-                    Consequence::Unknown => Leads::Unknown,
-                }
+                Some(leads(&error))
             }
         };
         assert_eq!(leads, expected, "{fault}");
         let requests = bench.entries("flash");
         assert_eq!(requests.len(), 1, "{fault}: nothing is resent by itself");
         let charged = requests.iter().any(|request| !request["charged_seconds"].is_null());
-        if charged {
-            assert!(
-                matches!(
-                    leads,
-                    Leads::Heard | Leads::Unknown | Leads::Retry | Leads::GiveUp | Leads::FreeRetry
-                ),
-                "{fault}"
-            );
-        }
-        if matches!(leads, Leads::Hold) {
+        if matches!(leads, Some(Leads::Hold { .. })) {
             assert!(!charged, "{fault}");
         }
     }
@@ -107,8 +81,8 @@ async fn a_hint_of_429_holds_the_whole_queue_of_the_model() {
     let bench = Bench::start(&["--fault", "throttle,on=flash,next=1,retry_after=1"]).await;
     let first = job(bench.folder.path(), "a.wav", &wav(1.0, 8));
     let (outcome, _) = bench.flash(&first).await;
-    let consequence = outcome.unwrap_err().into_failure(Tries::default()).consequence;
-    let Consequence::Retry { after, counts: false } = consequence else { panic!("{consequence:?}") };
+    let next = outcome.unwrap_err().next(Tries::default());
+    let Next::After { wait: after, counts: false } = next else { panic!("{next:?}") };
     assert!(after <= Duration::from_secs(1) && after > Duration::from_millis(900), "{after:?}");
     let begin = std::time::Instant::now();
     let second = job(bench.folder.path(), "b.wav", &wav(1.0, 9));
@@ -119,12 +93,12 @@ async fn a_hint_of_429_holds_the_whole_queue_of_the_model() {
 #[tokio::test]
 async fn requests_are_spread_as_configured() {
     let bench = Bench::start(&[]).await;
-    let recognizer = crate::recognizer(bench.service.api(), 600);
+    let [recognizer, _] = crate::recognizers(bench.service.api(), 600);
     let begin = std::time::Instant::now();
     let jobs: Vec<_> =
         (0..6).map(|seed| job(bench.folder.path(), &format!("{seed}.wav"), &wav(0.5, 20 + seed))).collect();
     let folder = bench.folder.path();
-    let all = jobs.iter().map(|job| flash(&recognizer, job, folder, true));
+    let all = jobs.iter().map(|job| flash(&*recognizer, job, folder, true));
     for (outcome, _) in futures::future::join_all(all).await {
         outcome.unwrap();
     }
@@ -140,8 +114,6 @@ async fn a_reset_before_the_whole_request_left_is_free_and_a_later_one_is_of_unk
     let bench = Bench::start(&["--fault", "reset,on=flash,next=1"]).await;
     let (outcome, _) = bench.flash(&job(bench.folder.path(), "a.wav", &wav(1.0, 40))).await;
     // Which of the two it is depends on how far the body had come.
-    match outcome.unwrap_err().into_failure(Tries::default()).consequence {
-        Consequence::Retry { counts: true, .. } | Consequence::Unknown => {}
-        other => panic!("{other:?}"),
-    }
+    let leads = leads(&outcome.unwrap_err());
+    assert!(matches!(leads, Leads::Retry | Leads::Unknown), "{leads:?}");
 }

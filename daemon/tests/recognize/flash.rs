@@ -1,13 +1,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hark_sdk::event::{Engine, Timing};
-use harkd::job::Consequence;
-use harkd::recognize::{Audio, FlashRequest, Tries};
+use hark_sdk::event::Timing;
+use harkd::recognize::{Audio, Request};
 use tokio::io::AsyncReadExt;
 
 use crate::support::{FileServer, wav};
-use crate::{Bench, FLASH, Heard, flash, job, recognizer, sha256, text_of};
+use crate::{Bench, FLASH, Heard, Leads, flash, heard, job, leads, recognizers, request, sha256, text_of};
 
 #[tokio::test]
 async fn the_text_grows_while_the_service_speaks() {
@@ -35,7 +34,7 @@ async fn without_partials_the_answer_comes_whole() {
     let bench = Bench::start(&[]).await;
     let audio = wav(1.0, 2);
     let job = job(bench.folder.path(), "a.wav", &audio);
-    let (outcome, heard) = flash(&bench.recognizer, &job, bench.folder.path(), false).await;
+    let (outcome, heard) = flash(&*bench.flash, &job, bench.folder.path(), false).await;
     assert_eq!(outcome.unwrap().text, text_of(&audio));
     assert_eq!((heard.taken, heard.texts.len()), (1, 0));
 }
@@ -57,17 +56,9 @@ async fn the_service_fetches_a_url_itself() {
     let audio = wav(1.0, 4);
     let files = FileServer::start(vec![("/a.wav", audio.clone())]).await;
     let url = files.url("/a.wav");
-    let request = FlashRequest {
-        model: FLASH,
-        audio: Audio::Url(&url),
-        language: Some("en"),
-        context: None,
-        itn: false,
-        partials: true,
-        duration_ms: None,
-    };
-    let turn = bench.recognizer.turn(Engine::Flash).await;
-    let transcript = bench.recognizer.flash(turn, request, &mut Heard::default()).await.unwrap();
+    let request = Request { language: Some("en"), ..request(FLASH, Audio::Url(&url)) };
+    let permit = bench.flash.permit().await;
+    let transcript = heard(bench.flash.send(permit, request, &mut Heard::default()).await).unwrap();
     assert_eq!(transcript.text, text_of(&audio));
     let segment = &transcript.segments[0];
     assert_eq!((segment.begin_ms, segment.end_ms, segment.timing), (None, None, Timing::None));
@@ -89,7 +80,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
     let audio = wav(20.0, 5);
     for name in ["another hash", "grown after it was opened"] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+        let [recognizer, _] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
         let swallowed = tokio::spawn(swallow(listener));
         let mut job = job(folder.path(), "a.wav", &audio);
         if name == "another hash" {
@@ -100,19 +91,11 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
             let mut file = std::fs::File::options().append(true).open(folder.path().join("a.wav")).unwrap();
             file.write_all(b"more").unwrap();
         }
-        let request = FlashRequest {
-            model: FLASH,
-            audio: Audio::Inline { content, format: "wav" },
-            language: None,
-            context: None,
-            itn: false,
-            partials: true,
-            duration_ms: None,
-        };
-        let turn = recognizer.turn(Engine::Flash).await;
-        let error = recognizer.flash(turn, request, &mut Heard::default()).await.unwrap_err();
+        let request = request(FLASH, Audio::Inline { content, format: "wav" });
+        let permit = recognizer.permit().await;
+        let error = recognizer.send(permit, request, &mut Heard::default()).await.unwrap_err();
         assert_eq!(error.fault.code, "RecordingChanged", "{name}");
-        assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::GiveUp);
+        assert_eq!(leads(&error), Leads::GiveUp);
         let bytes = tokio::time::timeout(Duration::from_secs(10), swallowed).await.unwrap().unwrap();
         let text = String::from_utf8_lossy(&bytes);
         // The abort may even come before the head has left.
@@ -129,15 +112,12 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
 async fn a_service_that_is_not_there_costs_nothing() {
     // Bound and dropped: nobody listens.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let recognizer = recognizer(&format!("http://{address}/api/v1"), 0);
+    let [recognizer, _] = recognizers(&format!("http://{address}/api/v1"), 0);
     let folder = tempfile::tempdir().unwrap();
     let (outcome, _) =
-        flash(&recognizer, &job(folder.path(), "a.wav", &wav(1.0, 6)), folder.path(), true).await;
+        flash(&*recognizer, &job(folder.path(), "a.wav", &wav(1.0, 6)), folder.path(), true).await;
     let error = outcome.unwrap_err();
     assert_eq!(error.fault.code, "NotSent");
     assert!(!error.fault.message.contains("http://"), "{}", error.fault.message);
-    assert!(matches!(
-        error.into_failure(Tries::default()).consequence,
-        Consequence::Retry { counts: false, .. }
-    ));
+    assert_eq!(leads(&error), Leads::FreeRetry);
 }

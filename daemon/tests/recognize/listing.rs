@@ -7,13 +7,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use axum::{Json, response::IntoResponse};
-use harkd::job::machine::Listing;
-use harkd::recognize::LostSubmit;
+use harkd::recognize::{Lost, Resolution};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{FILETRANS, recognizer};
+use crate::{FILETRANS, recognizers};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -29,13 +28,13 @@ struct Habit {
 }
 
 /// What is found of the upload `ours.wav`, which is that of every task that succeeded.
-async fn found(habit: Habit) -> Listing {
+async fn found(habit: Habit) -> Resolution {
     let result = json!({"file_url": "oss://dir/ours.wav", "transcripts": []}).to_string();
     found_later(habit, 0, StatusCode::OK, result).await
 }
 
 /// The same, so many minutes after the submit, with another answer in the place of the results.
-async fn found_later(habit: Habit, minutes: i64, status: StatusCode, result: String) -> Listing {
+async fn found_later(habit: Habit, minutes: i64, status: StatusCode, result: String) -> Resolution {
     let list = |State(habit): State<Habit>, Query(asked): Query<Asked>| async move {
         let refused = json!({"code": "InvalidParameter", "message": "no such page"});
         (habit.list)(&asked).map(Json).ok_or((StatusCode::BAD_REQUEST, Json(refused)))
@@ -53,17 +52,17 @@ async fn found_later(habit: Habit, minutes: i64, status: StatusCode, result: Str
         .route("/result", result)
         .with_state(habit);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
-    let taken = HashMap::new();
-    let submit = LostSubmit {
+    let [_, recognizer] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let known = HashMap::new();
+    let lost = Lost {
         model: FILETRANS,
-        object: "ours.wav",
+        marker: "ours.wav",
         since: Timestamp::now() - SignedDuration::from_mins(minutes),
         until: None,
-        taken: &taken,
+        known: &known,
     };
     tokio::select! {
-        listing = recognizer.reconcile(submit) => listing.unwrap(),
+        listing = recognizer.resolve(lost) => listing.unwrap(),
         ended = axum::serve(listener, router).into_future() => panic!("{ended:?}"),
     }
 }
@@ -79,13 +78,13 @@ fn one_row(status: &str) -> Value {
 #[tokio::test]
 async fn a_list_that_has_no_page_behind_its_last_one_is_searched_all_the_same() {
     let list = |asked: &Asked| (asked.page_no == 1).then(|| one_row("SUCCEEDED"));
-    let ours = Listing::Found { task_id: "ended".into() };
+    let ours = Resolution::Found { handle: "ended".into() };
     assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
     // That ours is not on the pages that were read proves nothing.
     let list = |asked: &Asked| (asked.page_no == 1).then(|| one_row("CANCELED"));
-    assert_eq!(found(Habit { list, ended: succeeded }).await, Listing::CannotTell);
+    assert_eq!(found(Habit { list, ended: succeeded }).await, Resolution::Unknown);
     let list = |_: &Asked| Some(one_row("CANCELED"));
-    assert_eq!(found(Habit { list, ended: succeeded }).await, Listing::Absent);
+    assert_eq!(found(Habit { list, ended: succeeded }).await, Resolution::Absent);
 }
 
 #[tokio::test]
@@ -95,7 +94,7 @@ async fn a_list_that_knows_models_by_their_dates_does_not_hide_a_task() {
             asked.model_name.as_ref().is_none_or(|model| *model == format!("{FILETRANS}-2025-11-17"));
         Some(if is_ours { one_row("SUCCEEDED") } else { json!({"tasks": []}) })
     };
-    let ours = Listing::Found { task_id: "ended".into() };
+    let ours = Resolution::Found { handle: "ended".into() };
     assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
 }
 
@@ -104,34 +103,34 @@ async fn a_task_that_failed_proves_nothing_only_where_it_was_charged() {
     let list = |_: &Asked| Some(one_row("FAILED"));
     let charged =
         || json!({"output": {"task_status": "FAILED", "code": "FILE_SERVER_ERROR"}, "usage": {"seconds": 5}});
-    assert_eq!(found(Habit { list, ended: charged }).await, Listing::CannotTell);
+    assert_eq!(found(Habit { list, ended: charged }).await, Resolution::Unknown);
     let free = || json!({"output": {"task_status": "FAILED", "code": "FILE_SERVER_ERROR"}});
-    assert_eq!(found(Habit { list, ended: free }).await, Listing::Absent);
+    assert_eq!(found(Habit { list, ended: free }).await, Resolution::Absent);
 }
 
 #[tokio::test]
 async fn a_list_may_write_null_for_a_page_that_is_empty() {
     let list =
         |asked: &Asked| Some(if asked.page_no == 1 { one_row("SUCCEEDED") } else { json!({"tasks": null}) });
-    let ours = Listing::Found { task_id: "ended".into() };
+    let ours = Resolution::Found { handle: "ended".into() };
     assert_eq!(found(Habit { list, ended: succeeded }).await, ours);
     // It may be no list at all.
     assert_eq!(
         found(Habit { list: |_| Some(json!({"tasks": null})), ended: succeeded }).await,
-        Listing::CannotTell
+        Resolution::Unknown
     );
 }
 
 #[tokio::test]
 async fn a_row_that_is_not_understood_proves_nothing() {
     let nameless = |_: &Asked| Some(json!({"tasks": [{"id": "ended", "status": "SUCCEEDED"}]}));
-    assert_eq!(found(Habit { list: nameless, ended: succeeded }).await, Listing::CannotTell);
+    assert_eq!(found(Habit { list: nameless, ended: succeeded }).await, Resolution::Unknown);
     let in_seconds = |_: &Asked| {
         let mut page = one_row("SUCCEEDED");
         page["tasks"][0]["gmt_create"] = json!(Timestamp::now().as_second());
         Some(page)
     };
-    let ours = Listing::Found { task_id: "ended".into() };
+    let ours = Resolution::Found { handle: "ended".into() };
     assert_eq!(found(Habit { list: in_seconds, ended: succeeded }).await, ours);
 }
 
@@ -142,9 +141,9 @@ async fn a_result_that_is_not_there_yet_is_waited_for() {
         [(StatusCode::NOT_FOUND, ""), (StatusCode::FORBIDDEN, "<Error/>"), (StatusCode::OK, "<html>")]
     {
         let after = async |minutes| found_later(habit, minutes, status, result.into()).await;
-        assert_eq!(after(0).await, Listing::Undecided, "{status} {result}");
-        assert_eq!(after(4).await, Listing::Undecided, "{status} {result}");
-        assert_eq!(after(6).await, Listing::CannotTell, "{status} {result}");
+        assert_eq!(after(0).await, Resolution::Undecided, "{status} {result}");
+        assert_eq!(after(4).await, Resolution::Undecided, "{status} {result}");
+        assert_eq!(after(6).await, Resolution::Unknown, "{status} {result}");
     }
 }
 
@@ -154,7 +153,7 @@ async fn a_task_that_has_ended_by_the_list_only_is_waited_for() {
         [|| json!({"output": {"task_status": "RUNNING"}}), || json!({"output": {"task_status": "UNKNOWN"}})]
     {
         for list in [|_: &Asked| Some(one_row("SUCCEEDED")), |_: &Asked| Some(one_row("FAILED"))] {
-            assert_eq!(found(Habit { list, ended }).await, Listing::Undecided);
+            assert_eq!(found(Habit { list, ended }).await, Resolution::Undecided);
         }
     }
 }

@@ -19,10 +19,13 @@ use std::path::Path;
 use dashscope_emulator::text_for;
 use hark_sdk::event::{Engine, Recording};
 use harkd::config::{Dashscope, Secret};
-use harkd::job::{FileIdentity, Job, Origin};
-use harkd::recognize::{Audio, Content, Error, FlashRequest, Listener, Recognizer, Timeouts};
+use harkd::job::{Fate, FileIdentity, Job, Origin, Transcript};
+use harkd::recognize::{
+    Audio, Content, Error, Listener, Next, Recognizer, Recognizers, Request, Sent, Timeouts, Tries,
+};
 use harkd::telemetry::metrics::Metrics;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use std::time::Duration;
 use support::Emulator;
 use tempfile::TempDir;
@@ -30,23 +33,24 @@ use tempfile::TempDir;
 pub(crate) const FLASH: &str = "qwen3-asr-flash";
 pub(crate) const FILETRANS: &str = "qwen3-asr-flash-filetrans";
 
-/// A recognizer before an emulator with these flags.
+/// The recognizers before an emulator with these flags.
 pub(crate) struct Bench {
     pub(crate) service: Emulator,
-    pub(crate) recognizer: Recognizer,
+    pub(crate) flash: Arc<dyn Recognizer>,
+    pub(crate) filetrans: Arc<dyn Recognizer>,
     pub(crate) folder: TempDir,
 }
 
 impl Bench {
     pub(crate) async fn start(flags: &[&str]) -> Bench {
         let service = Emulator::start(flags).await;
-        let recognizer = recognizer(service.api(), 0);
-        Bench { service, recognizer, folder: tempfile::tempdir().unwrap() }
+        let [flash, filetrans] = recognizers(service.api(), 0);
+        Bench { service, flash, filetrans, folder: tempfile::tempdir().unwrap() }
     }
 
     /// One flash request for a file, and what the listener heard.
-    pub(crate) async fn flash(&self, job: &Job) -> (Result<harkd::job::Transcript, Error>, Heard) {
-        flash(&self.recognizer, job, self.folder.path(), true).await
+    pub(crate) async fn flash(&self, job: &Job) -> (Result<Transcript, Error>, Heard) {
+        flash(&*self.flash, job, self.folder.path(), true).await
     }
 
     pub(crate) fn entries(&self, kind: &str) -> Vec<serde_json::Value> {
@@ -55,7 +59,7 @@ impl Bench {
 }
 
 /// No patience at all: what stands still for a second is gone.
-pub(crate) fn recognizer(api: &str, requests_per_minute: u32) -> Recognizer {
+pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recognizer>; 2] {
     let config = Dashscope {
         base_url: api.to_owned(),
         requests_per_minute,
@@ -64,29 +68,79 @@ pub(crate) fn recognizer(api: &str, requests_per_minute: u32) -> Recognizer {
     };
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { idle: second, silence: second, ..Timeouts::default() };
-    Recognizer::with_timeouts(&config, Secret::new("sk-test-0123456789"), None, Metrics::new(), timeouts)
-        .unwrap()
+    let key = Secret::new("sk-test-0123456789");
+    both(&Recognizers::build(&config, key, None, &Metrics::new(), timeouts).unwrap())
+}
+
+/// Flash and filetrans.
+pub(crate) fn both(recognizers: &Recognizers) -> [Arc<dyn Recognizer>; 2] {
+    [Engine::FLASH, Engine::FILETRANS].map(|engine| Arc::clone(recognizers.get(&engine).unwrap()))
+}
+
+/// A request for this audio, everything else as little as it may be.
+pub(crate) fn request<'a>(model: &'static str, audio: Audio<'a>) -> Request<'a> {
+    Request {
+        model,
+        audio,
+        channels: &[0],
+        language: None,
+        context: None,
+        itn: false,
+        partials: true,
+        duration_ms: None,
+        marker: None,
+    }
+}
+
+/// What a request of flash brought.
+pub(crate) fn heard(sent: Result<Sent, Error>) -> Result<Transcript, Error> {
+    sent.map(|sent| match sent {
+        Sent::Heard(transcript) => transcript,
+        Sent::Accepted { handle } => panic!("a task: {handle}"),
+    })
+}
+
+/// What an error leads to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Leads {
+    GiveUp,
+    Retry,
+    FreeRetry,
+    Hold {
+        announce: bool,
+    },
+    /// It may have been taken, or was, and `ambiguous_retries` says whether it is repeated.
+    Unknown,
+}
+
+pub(crate) fn leads(error: &Error) -> Leads {
+    match (error.fate, error.next(Tries::default())) {
+        (_, Next::Never) => Leads::GiveUp,
+        (Fate::Open | Fate::Taken | Fate::Unknown, _) => Leads::Unknown,
+        (_, Next::After { counts: true, .. }) => Leads::Retry,
+        (_, Next::After { counts: false, .. }) => Leads::FreeRetry,
+        (_, Next::Held { announce, .. }) => Leads::Hold { announce },
+    }
 }
 
 pub(crate) async fn flash(
-    recognizer: &Recognizer,
+    recognizer: &dyn Recognizer,
     job: &Job,
     folder: &Path,
     partials: bool,
-) -> (Result<harkd::job::Transcript, Error>, Heard) {
-    let request = FlashRequest {
-        model: FLASH,
-        audio: Audio::Inline { content: Content::of(job, folder).unwrap(), format: "wav" },
-        language: None,
+) -> (Result<Transcript, Error>, Heard) {
+    let audio = Audio::Inline { content: Content::of(job, folder).unwrap(), format: "wav" };
+    let request = Request {
         context: Some("names: \"Ada\", \\ 你好"),
         itn: true,
         partials,
         duration_ms: job.recording.duration_ms,
+        ..request(FLASH, audio)
     };
-    let mut heard = Heard::default();
-    let turn = recognizer.turn(Engine::Flash).await;
-    let outcome = recognizer.flash(turn, request, &mut heard).await;
-    (outcome, heard)
+    let mut listener = Heard::default();
+    let permit = recognizer.permit().await;
+    let outcome = recognizer.send(permit, request, &mut listener).await;
+    (heard(outcome), listener)
 }
 
 #[derive(Debug, Default)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hark_sdk::event::Engine;
+use harkd::config::Secret;
 use harkd::job::Transcript;
-use harkd::recognize::{Audio, Error, FlashRequest, Listener};
+use harkd::recognize::{Audio, Error, Listener, Ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::support::{CEILING, python};
-use crate::{FLASH, recognizer};
+use crate::{FLASH, heard, recognizers, request};
 
 const PIECE: &str = "data:{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"so\"}]}}]},\"usage\":{\"seconds\":7}}\n\n";
 const STOP: &str =
@@ -34,7 +34,7 @@ print(base64.b64encode(packer.flush()).decode())";
 }
 
 /// Answers one request in these pieces: the second goes out when the first was heard.
-async fn serve(listener: TcpListener, content_type: &str, body: Vec<Vec<u8>>, heard: Arc<Notify>) {
+async fn serve(listener: TcpListener, content_type: &str, body: Vec<Vec<u8>>, ear: Arc<Notify>) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
     // The end of a body, or of a head that no body follows.
@@ -47,7 +47,7 @@ async fn serve(listener: TcpListener, content_type: &str, body: Vec<Vec<u8>>, he
     socket.write_all(head.as_bytes()).await.unwrap();
     for (index, piece) in body.iter().enumerate() {
         if index == 1 {
-            tokio::time::timeout(CEILING, heard.notified()).await.expect("the first piece was not heard");
+            tokio::time::timeout(CEILING, ear.notified()).await.expect("the first piece was not heard");
         }
         // Who has heard enough need not hear the rest.
         let _ = socket.write_all(piece).await;
@@ -65,22 +65,14 @@ impl Listener for Ear {
     }
 }
 
-async fn flash(content_type: &str, body: Vec<Vec<u8>>, heard: Arc<Notify>) -> Result<Transcript, Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
-    let request = FlashRequest {
-        model: FLASH,
-        audio: Audio::Url("https://media.example/a.wav"),
-        language: None,
-        context: None,
-        itn: false,
-        partials: true,
-        duration_ms: None,
-    };
-    let turn = recognizer.turn(Engine::Flash).await;
-    let mut ear = Ear(heard.clone());
-    let answered = recognizer.flash(turn, request, &mut ear);
-    tokio::join!(answered, serve(listener, content_type, body, heard)).0
+async fn flash(content_type: &str, body: Vec<Vec<u8>>, ear: Arc<Notify>) -> Result<Transcript, Error> {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [recognizer, _] = recognizers(&format!("http://{}/api/v1", socket.local_addr().unwrap()), 0);
+    let request = request(FLASH, Audio::Url("https://media.example/a.wav"));
+    let permit = recognizer.permit().await;
+    let mut listener = Ear(ear.clone());
+    let answered = recognizer.send(permit, request, &mut listener);
+    heard(tokio::join!(answered, serve(socket, content_type, body, ear)).0)
 }
 
 #[tokio::test]
@@ -97,10 +89,11 @@ async fn a_packed_stream_is_heard_piece_by_piece() {
 async fn a_packed_result_is_read() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
-    let recognizer = recognizer(&format!("{host}/api/v1"), 0);
+    let [_, recognizer] = recognizers(&format!("{host}/api/v1"), 0);
     let body = vec![packed(&serde_json::to_string(&[RESULT]).unwrap()).concat()];
     let url = format!("{host}/result.json");
-    let fetched = recognizer.result("task", &url, 1);
+    let ready = Ready { handle: "task".into(), result_url: Secret::new(&url), billed_seconds: 1 };
+    let fetched = recognizer.fetch(ready);
     let (transcript, ()) = tokio::join!(fetched, serve(listener, "application/json", body, Arc::default()));
     assert_eq!(transcript.unwrap().text, "so");
 }

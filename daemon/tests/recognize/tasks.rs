@@ -1,67 +1,68 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hark_sdk::event::{Engine, Timing};
-use harkd::job::Consequence;
-use harkd::job::machine::Listing;
-use harkd::recognize::{Content, Error, LostSubmit, RESULT_GONE, SubmitRequest, Task, Tries, Verdict};
+use hark_sdk::event::Timing;
+use harkd::job::Fate;
+use harkd::recognize::{Audio, Content, Error, Lost, Next, Polled, Request, Resolution, Sent, Tries};
 use jiff::Timestamp;
 
 use crate::support::{CEILING, wav};
-use crate::{Bench, FILETRANS, job, sha256, text_of};
+use crate::{Bench, FILETRANS, Heard, Leads, job, leads, request, sha256, text_of};
 
 impl Bench {
     async fn upload(&self, audio: &[u8], object: &str) -> String {
         let job = job(self.folder.path(), object, audio);
         let content = Content::of(&job, self.folder.path()).unwrap();
-        self.recognizer.upload(FILETRANS, content, object).await.unwrap()
+        self.filetrans.upload(FILETRANS, content, object).await.unwrap()
     }
 
     async fn submit(&self, file_url: &str) -> Result<String, Error> {
-        let request = SubmitRequest {
-            model: FILETRANS,
-            file_url,
+        let request = Request {
             language: Some("en"),
             context: Some("terms"),
-            itn: false,
-            channels: &[0],
+            partials: false,
+            ..request(FILETRANS, Audio::Url(file_url))
         };
-        let turn = self.recognizer.turn(Engine::Filetrans).await;
-        self.recognizer.submit(turn, &request).await
+        let permit = self.filetrans.permit().await;
+        match self.filetrans.send(permit, request, &mut Heard::default()).await? {
+            Sent::Accepted { handle } => Ok(handle),
+            other => panic!("{other:?}"),
+        }
     }
 
-    async fn end_of(&self, task_id: &str) -> Task {
+    async fn end_of(&self, task_id: &str) -> Polled {
         let begin = std::time::Instant::now();
         loop {
-            match self.recognizer.query(task_id).await {
-                Ok(Task::Pending | Task::Running) => {}
-                Ok(task) => return task,
-                Err(error) => assert!(error.retry().is_some(), "{error}"),
+            match self.filetrans.poll(task_id).await {
+                Ok(Polled::Open) => {}
+                Ok(polled) => return polled,
+                Err(error) => assert_ne!(error.next(Tries::default()), Next::Never, "{error}"),
             }
             assert!(begin.elapsed() < CEILING, "the task does not end");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn reconcile(&self, object: &str, since: Timestamp) -> Result<Listing, Error> {
+    async fn reconcile(&self, object: &str, since: Timestamp) -> Result<Resolution, Error> {
         self.reconcile_beside(&HashMap::new(), object, since).await
     }
 
     async fn reconcile_beside(
         &self,
-        taken: &HashMap<String, Timestamp>,
+        known: &HashMap<String, Timestamp>,
         object: &str,
         since: Timestamp,
-    ) -> Result<Listing, Error> {
-        self.recognizer.reconcile(LostSubmit { model: FILETRANS, object, since, until: None, taken }).await
+    ) -> Result<Resolution, Error> {
+        let lost = Lost { model: FILETRANS, marker: object, since, until: None, known };
+        self.filetrans.resolve(lost).await
     }
 
     /// Asks the list until it is decided.
-    async fn listing(&self, object: &str, sent_at: Timestamp) -> Listing {
+    async fn listing(&self, object: &str, sent_at: Timestamp) -> Resolution {
         let begin = std::time::Instant::now();
         loop {
             let listing = self.reconcile(object, sent_at).await.unwrap();
-            if listing != Listing::Undecided {
+            if listing != Resolution::Undecided {
                 return listing;
             }
             assert!(begin.elapsed() < CEILING, "never decided");
@@ -76,10 +77,9 @@ async fn a_long_recording_goes_up_and_comes_back_with_times() {
     let audio = wav(400.0, 1);
     let url = bench.upload(&audio, "a.wav").await;
     let task_id = bench.submit(&url).await.unwrap();
-    let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
-        panic!("no result")
-    };
-    let transcript = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap();
+    let Polled::Ready(ready) = bench.end_of(&task_id).await else { panic!("no result") };
+    let seconds = ready.billed_seconds;
+    let transcript = bench.filetrans.fetch(ready).await.unwrap();
     assert_eq!(transcript.text, text_of(&audio));
     assert_eq!(transcript.billed_seconds, seconds);
     assert!(seconds >= 399);
@@ -108,12 +108,15 @@ async fn every_end_of_a_task_is_told_apart() {
         let url = bench.upload(&wav(1.0, seed), "a.wav").await;
         let task_id = bench.submit(&url).await.unwrap();
         let end = match bench.end_of(&task_id).await {
-            Task::NothingSaid { .. } => "nothing said",
-            Task::Failed(error) => match error.into_failure(Tries::default()).consequence {
-                Consequence::GiveUp => "give up",
-                Consequence::Retry { .. } => "retry",
-                Consequence::Unknown => "unknown",
-                Consequence::Hold { .. } => "hold",
+            Polled::Heard(transcript) => {
+                assert!(transcript.text.is_empty());
+                "nothing said"
+            }
+            Polled::Failed(error) => match leads(&error) {
+                Leads::GiveUp => "give up",
+                Leads::Retry => "retry",
+                Leads::Unknown => "unknown",
+                other => panic!("{fault}: {other:?}"),
             },
             other => panic!("{fault}: {other:?}"),
         };
@@ -133,11 +136,11 @@ async fn a_question_that_fails_says_nothing_about_the_task() {
     let url = bench.upload(&wav(1.0, 20), "a.wav").await;
     let task_id = bench.submit(&url).await.unwrap();
     for _ in 0..4 {
-        let error = bench.recognizer.query(&task_id).await.unwrap_err();
-        assert!(error.retry().is_some(), "{error}");
-        assert_ne!(error.verdict, Verdict::Unknown);
+        let error = bench.filetrans.poll(&task_id).await.unwrap_err();
+        assert_ne!(error.next(Tries::default()), Next::Never, "{error}");
+        assert!(error.raw.is_none(), "{error}");
     }
-    assert!(matches!(bench.end_of(&task_id).await, Task::Succeeded { .. }));
+    assert!(matches!(bench.end_of(&task_id).await, Polled::Ready(_)));
     assert_eq!(bench.entries("submit").len(), 1);
 }
 
@@ -147,13 +150,12 @@ async fn a_result_that_is_gone_is_told_from_one_that_is_late() {
         Bench::start(&["--fault", "status,on=result,next=1,status=500", "--fault", "result_expired"]).await;
     let url = bench.upload(&wav(1.0, 21), "a.wav").await;
     let task_id = bench.submit(&url).await.unwrap();
-    let Task::Succeeded { transcription_url, seconds } = bench.end_of(&task_id).await else {
-        panic!("no result")
-    };
-    let late = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap_err();
-    assert!(matches!(late.verdict, Verdict::Again { .. }), "{late:?}");
-    let gone = bench.recognizer.result(&task_id, &transcription_url, seconds).await.unwrap_err();
-    assert_eq!((gone.fault.code.as_str(), &gone.verdict), (RESULT_GONE, &Verdict::Unknown));
+    let Polled::Ready(ready) = bench.end_of(&task_id).await else { panic!("no result") };
+    let late = bench.filetrans.fetch(ready.clone()).await.unwrap_err();
+    assert_ne!(late.next(Tries::default()), Next::Never, "{late:?}");
+    let gone = bench.filetrans.fetch(ready.clone()).await.unwrap_err();
+    assert_eq!((gone.fault.code.as_str(), gone.fate), ("ResultGone", Fate::Taken));
+    assert_eq!((gone.next(Tries::default()), gone.billed_seconds), (Next::Never, ready.billed_seconds));
     assert!(!gone.fault.message.contains("Signature"), "{gone}");
 }
 
@@ -167,15 +169,15 @@ async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_noth
         bench.submit(&stranger).await.unwrap();
         let url = bench.upload(&wav(1.0, 31), "ours.wav").await;
         let error = bench.submit(&url).await.unwrap_err();
-        assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::Unknown);
-        let Listing::Found { task_id } = bench.listing("ours.wav", sent_at).await else {
+        assert_eq!((error.fate, leads(&error)), (Fate::Open, Leads::Unknown));
+        let Resolution::Found { handle: task_id } = bench.listing("ours.wav", sent_at).await else {
             panic!("not found")
         };
-        assert!(matches!(bench.end_of(&task_id).await, Task::Succeeded { .. }));
-        assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+        assert!(matches!(bench.end_of(&task_id).await, Polled::Ready(_)));
+        assert_eq!(bench.listing("nobodys.wav", sent_at).await, Resolution::Absent);
         assert_eq!(
             bench.listing("s.wav", sent_at).await,
-            Listing::Absent,
+            Resolution::Absent,
             "the end of a name is not the name"
         );
         assert_eq!(bench.entries("submit").len(), 2);
@@ -193,8 +195,8 @@ async fn a_short_page_is_not_taken_for_the_end_of_the_list() {
         bench.submit(&url).await.unwrap();
     }
     let listing = bench.listing("ours.wav", sent_at).await;
-    assert!(matches!(listing, Listing::Found { .. }), "{listing:?}");
-    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+    assert!(matches!(listing, Resolution::Found { .. }), "{listing:?}");
+    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Resolution::Absent);
 }
 
 #[tokio::test]
@@ -218,16 +220,19 @@ async fn what_a_list_says_of_its_length_is_not_believed() {
     let bench = Bench::start(&[capped.as_slice(), &lost].concat()).await;
     let sent_at = submit(&bench).await;
     let listing = bench.listing("ours.wav", sent_at).await;
-    assert!(matches!(listing, Listing::Found { .. }), "the first page says that it is the last: {listing:?}");
-    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Listing::Absent);
+    assert!(
+        matches!(listing, Resolution::Found { .. }),
+        "the first page says that it is the last: {listing:?}"
+    );
+    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Resolution::Absent);
 
     // It counts five and shows four: ours is not there, and that proves nothing.
     let bench = Bench::start(&[["--list-hides", "1"].as_slice(), &lost].concat()).await;
     let sent_at = submit(&bench).await;
-    assert_eq!(bench.reconcile("ours.wav", sent_at).await.unwrap(), Listing::Undecided);
+    assert_eq!(bench.reconcile("ours.wav", sent_at).await.unwrap(), Resolution::Undecided);
     // In the end it has to be said that nobody can tell.
     let long_ago = sent_at - jiff::SignedDuration::from_mins(5);
-    assert_eq!(bench.listing("ours.wav", long_ago).await, Listing::CannotTell);
+    assert_eq!(bench.listing("ours.wav", long_ago).await, Resolution::Unknown);
 }
 
 #[tokio::test]
@@ -240,10 +245,11 @@ async fn a_list_that_cannot_be_had_decides_nothing() {
     ])
     .await;
     let now = Timestamp::now();
-    assert!(bench.reconcile("a.wav", now).await.unwrap_err().retry().is_some());
-    assert_eq!(bench.listing("a.wav", now).await, Listing::CannotTell, "a service without a list");
+    let error = bench.reconcile("a.wav", now).await.unwrap_err();
+    assert_ne!(error.next(Tries::default()), Next::Never);
+    assert_eq!(bench.listing("a.wav", now).await, Resolution::Unknown, "a service without a list");
     let yesterday = now - jiff::SignedDuration::from_hours(24);
-    assert_eq!(bench.listing("a.wav", yesterday).await, Listing::CannotTell);
+    assert_eq!(bench.listing("a.wav", yesterday).await, Resolution::Unknown);
 }
 
 #[tokio::test]
@@ -252,10 +258,10 @@ async fn a_task_that_still_runs_may_be_ours() {
     let url = bench.upload(&wav(1.0, 32), "a.wav").await;
     let task_id = bench.submit(&url).await.unwrap();
     let listing = bench.reconcile("b.wav", Timestamp::now()).await.unwrap();
-    assert_eq!(listing, Listing::Undecided);
+    assert_eq!(listing, Resolution::Undecided);
     let others = HashMap::from([(task_id, Timestamp::now())]);
     let listing = bench.reconcile_beside(&others, "b.wav", Timestamp::now()).await.unwrap();
-    assert_eq!(listing, Listing::Absent, "the task of another recording is none to wait for");
+    assert_eq!(listing, Resolution::Absent, "the task of another recording is none to wait for");
 }
 
 #[tokio::test]
@@ -263,15 +269,15 @@ async fn a_list_without_a_task_that_is_known_proves_nothing() {
     let bench = Bench::start(&[]).await;
     let ago = |seconds: i64| Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
     let known = |made: Timestamp| HashMap::from([("another-accounts".to_owned(), made)]);
-    let listing = async |taken: &HashMap<String, Timestamp>, sent_at: Timestamp| {
-        bench.reconcile_beside(taken, "a.wav", sent_at).await.unwrap()
+    let listing = async |known: &HashMap<String, Timestamp>, sent_at: Timestamp| {
+        bench.reconcile_beside(known, "a.wav", sent_at).await.unwrap()
     };
     // The list may lag.
-    assert_eq!(listing(&known(ago(10)), ago(20)).await, Listing::Undecided);
+    assert_eq!(listing(&known(ago(10)), ago(20)).await, Resolution::Undecided);
     // In the end it has to be said that nobody can tell.
-    assert_eq!(listing(&known(ago(10)), ago(60)).await, Listing::CannotTell);
+    assert_eq!(listing(&known(ago(10)), ago(60)).await, Resolution::Unknown);
     for made in [ago(1), ago(3600)] {
         let listing = listing(&known(made), ago(60)).await;
-        assert_eq!(listing, Listing::Absent, "one that need not be listed, or not yet");
+        assert_eq!(listing, Resolution::Absent, "one that need not be listed, or not yet");
     }
 }

@@ -1,10 +1,9 @@
 use std::io::Write;
 
-use harkd::job::Consequence;
-use harkd::recognize::{Content, Tries};
+use harkd::recognize::{Content, Next, Tries};
 
 use crate::support::wav;
-use crate::{Bench, FILETRANS, job, sha256};
+use crate::{Bench, FILETRANS, Leads, job, leads, sha256};
 
 #[tokio::test]
 async fn a_large_file_is_streamed_and_arrives_as_it_is() {
@@ -16,7 +15,7 @@ async fn a_large_file_is_streamed_and_arrives_as_it_is() {
     drop(audio);
     let before = resident_bytes();
     let content = Content::of(&job, bench.folder.path()).unwrap();
-    let upload = bench.recognizer.upload(FILETRANS, content, "unique-name.wav");
+    let upload = bench.filetrans.upload(FILETRANS, content, "unique-name.wav");
     let (url, most) = tokio::join!(upload, async {
         let mut most = 0;
         for _ in 0..200 {
@@ -42,9 +41,9 @@ async fn an_upload_of_a_file_that_changed_never_becomes_whole() {
     let content = Content::of(&job, bench.folder.path()).unwrap();
     let mut file = std::fs::File::options().append(true).open(bench.folder.path().join("a.wav")).unwrap();
     file.write_all(b"more").unwrap();
-    let error = bench.recognizer.upload(FILETRANS, content, "x.wav").await.unwrap_err();
+    let error = bench.filetrans.upload(FILETRANS, content, "x.wav").await.unwrap_err();
     assert_eq!(error.fault.code, "RecordingChanged");
-    assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::GiveUp);
+    assert_eq!(leads(&error), Leads::GiveUp);
     assert!(bench.entries("upload").iter().all(|entry| entry["outcome"] != "ok"));
 }
 
@@ -53,7 +52,7 @@ async fn a_file_over_the_storages_limit_is_refused_before_it_leaves() {
     let bench = Bench::start(&["--upload-limit-mb", "1"]).await;
     let job = job(bench.folder.path(), "a.wav", &wav(120.0, 3));
     let content = Content::of(&job, bench.folder.path()).unwrap();
-    let error = bench.recognizer.upload(FILETRANS, content, "x.wav").await.unwrap_err();
+    let error = bench.filetrans.upload(FILETRANS, content, "x.wav").await.unwrap_err();
     assert_eq!(error.fault.code, "TooLargeForUpload");
     assert!(bench.entries("upload").is_empty());
 }
@@ -63,12 +62,12 @@ async fn an_upload_whose_answer_is_lost_is_tried_again_for_nothing() {
     let bench = Bench::start(&["--fault", "drop_answer,on=upload,next=1"]).await;
     let job = job(bench.folder.path(), "a.wav", &wav(1.0, 4));
     let content = || Content::of(&job, bench.folder.path()).unwrap();
-    let error = bench.recognizer.upload(FILETRANS, content(), "x.wav").await.unwrap_err();
-    assert!(matches!(error.into_failure(Tries::default()).consequence, Consequence::Retry { .. }));
+    let error = bench.filetrans.upload(FILETRANS, content(), "x.wav").await.unwrap_err();
+    assert_ne!(error.next(Tries::default()), Next::Never);
     // The same name would be refused: the first one is there.
-    let error = bench.recognizer.upload(FILETRANS, content(), "x.wav").await;
+    let error = bench.filetrans.upload(FILETRANS, content(), "x.wav").await;
     assert!(error.is_ok() || error.is_err_and(|error| error.fault.code == "UploadRefused"));
-    bench.recognizer.upload(FILETRANS, content(), "y.wav").await.unwrap();
+    bench.filetrans.upload(FILETRANS, content(), "y.wav").await.unwrap();
 }
 
 fn resident_bytes() -> u64 {

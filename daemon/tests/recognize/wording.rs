@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use harkd::job::{Consequence, Transcript};
-use harkd::recognize::{Error, Task, Tries};
+use harkd::config::Secret;
+use harkd::job::Transcript;
+use harkd::recognize::{Error, Polled, Ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{FileServer, wav};
-use crate::{flash, job, recognizer};
+use crate::{Leads, flash, job, leads, recognizers};
 
 #[tokio::test]
 async fn a_stream_that_brings_signs_of_life_and_no_text_is_given_up() {
@@ -25,7 +26,7 @@ async fn a_stream_that_brings_signs_of_life_and_no_text_is_given_up() {
 async fn answered(head: &str, pieces: &[&str]) -> Result<Transcript, Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let recognizer = recognizer(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
+    let [recognizer, _] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
     let job = job(folder.path(), "a.wav", &wav(0.1, 1));
     let serve = async {
         let (mut socket, _) = listener.accept().await.unwrap();
@@ -45,7 +46,7 @@ async fn answered(head: &str, pieces: &[&str]) -> Result<Transcript, Error> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let ((outcome, _), ()) = tokio::join!(flash(&recognizer, &job, folder.path(), true), serve);
+    let ((outcome, _), ()) = tokio::join!(flash(&*recognizer, &job, folder.path(), true), serve);
     outcome
 }
 
@@ -91,12 +92,11 @@ async fn a_price_that_comes_after_the_text_is_heard() {
 async fn an_error_event_without_a_code_is_judged_by_its_status() {
     let of_status = async |status: u16, data: &str| {
         let event = format!("event:error\n:HTTP_STATUS/{status}\ndata:{data}\n\n");
-        answered(STREAM, &[&event]).await.unwrap_err().into_failure(Tries::default()).consequence
+        leads(&answered(STREAM, &[&event]).await.unwrap_err())
     };
     for data in ["{\"message\":\"slower\"}", "{\"error\":{\"message\":\"slower\",\"code\":null}}", "slower"] {
-        let consequence = of_status(429, data).await;
-        assert!(matches!(consequence, Consequence::Retry { counts: false, .. }), "{data}: {consequence:?}");
-        assert!(matches!(of_status(401, data).await, Consequence::Hold { .. }), "{data}");
+        assert_eq!(of_status(429, data).await, Leads::FreeRetry, "{data}");
+        assert_eq!(of_status(401, data).await, Leads::Hold { announce: true }, "{data}");
     }
 }
 
@@ -139,21 +139,22 @@ async fn a_refusal_in_an_answer_of_200_tells_its_price_too() {
     let refused = "{\"code\":\"InternalError\",\"message\":\"x\",\"usage\":{\"seconds\":5}}";
     let error = answered("content-type: application/json\r\n", &[refused]).await.unwrap_err();
     assert_eq!(error.billed_seconds, 5);
-    assert_eq!(error.into_failure(Tries::default()).consequence, Consequence::Unknown);
+    assert_eq!(leads(&error), Leads::Unknown);
 }
 
 /// How a task stands of which the service says this.
-async fn told(answer: &str) -> Task {
+async fn told(answer: &str) -> Polled {
     let service = FileServer::start(vec![("/api/v1/tasks/a", answer.into())]).await;
-    recognizer(&service.url("/api/v1"), 0).query("a").await.unwrap()
+    let [_, recognizer] = recognizers(&service.url("/api/v1"), 0);
+    recognizer.poll("a").await.unwrap()
 }
 
 #[tokio::test]
 async fn a_status_is_known_in_any_case() {
     let failed = "{\"output\":{\"task_status\":\"Failed\",\"code\":\"DECODE_ERROR\"}}";
-    assert!(matches!(told(failed).await, Task::Failed(_)));
+    assert!(matches!(told(failed).await, Polled::Failed(_)));
     let succeeded = "{\"output\":{\"task_status\":\"succeeded\",\"result\":{\"transcription_url\":\"u\"}}}";
-    assert!(matches!(told(succeeded).await, Task::Succeeded { .. }));
+    assert!(matches!(told(succeeded).await, Polled::Ready(_)));
 }
 
 #[tokio::test]
@@ -162,15 +163,14 @@ async fn a_task_that_failed_and_was_charged_is_not_repeated_as_one_that_was_refu
         let answer = format!(
             "{{\"output\":{{\"task_status\":\"{status}\",\"code\":\"{code}\"}},\"usage\":{{\"seconds\":{seconds}}}}}"
         );
-        let Task::Failed(error) = told(&answer).await else { panic!("{answer}") };
+        let Polled::Failed(error) = told(&answer).await else { panic!("{answer}") };
         assert_eq!(error.billed_seconds, seconds, "{answer}");
-        error.into_failure(Tries::default()).consequence
+        leads(&error)
     };
-    assert_eq!(ended("FAILED", "FILE_SERVER_ERROR", 5).await, Consequence::Unknown);
-    let free = ended("FAILED", "FILE_SERVER_ERROR", 0).await;
-    assert!(matches!(free, Consequence::Retry { counts: true, .. }), "{free:?}");
-    assert_eq!(ended("FAILED", "DECODE_ERROR", 5).await, Consequence::GiveUp);
-    assert_eq!(ended("CANCELED", "", 5).await, Consequence::GiveUp);
+    assert_eq!(ended("FAILED", "FILE_SERVER_ERROR", 5).await, Leads::Unknown);
+    assert_eq!(ended("FAILED", "FILE_SERVER_ERROR", 0).await, Leads::Retry);
+    assert_eq!(ended("FAILED", "DECODE_ERROR", 5).await, Leads::GiveUp);
+    assert_eq!(ended("CANCELED", "", 5).await, Leads::GiveUp);
 }
 
 const RESULT: &str =
@@ -179,8 +179,9 @@ const RESULT: &str =
 /// The text that is made of a result file with this content.
 async fn result(content: impl Into<Vec<u8>>) -> String {
     let files = FileServer::start(vec![("/result.json", content.into())]).await;
-    let recognizer = recognizer(&files.url("/api/v1"), 0);
-    recognizer.result("task", &files.url("/result.json"), 1).await.unwrap().text
+    let [_, recognizer] = recognizers(&files.url("/api/v1"), 0);
+    let result_url = Secret::new(&files.url("/result.json"));
+    recognizer.fetch(Ready { handle: "task".into(), result_url, billed_seconds: 1 }).await.unwrap().text
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The family `job`: what became of a recording.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -12,23 +13,26 @@ pub struct JobAccepted {
     pub route: String,
 }
 
-/// Which of the service's two models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Engine {
-    /// Up to 5 minutes, answers at once, text streams back.
-    Flash,
-    /// Up to 12 hours, an asynchronous task.
-    Filetrans,
-}
+/// Which recognizer: `flash`, `filetrans`, or the name of another one. An open set: a reader passes over names that it does not know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["flash", "filetrans"]))]
+pub struct Engine(Cow<'static, str>);
 
 impl Engine {
+    /// Up to 5 minutes, answers at once, text streams back.
+    pub const FLASH: Engine = Engine(Cow::Borrowed("flash"));
+    /// Up to 12 hours, an asynchronous task.
+    pub const FILETRANS: Engine = Engine(Cow::Borrowed("filetrans"));
+
+    /// The recognizer of this name.
+    pub fn new(name: impl Into<String>) -> Engine {
+        Engine(Cow::Owned(name.into()))
+    }
+
     /// The word in config, events and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Engine::Flash => "flash",
-            Engine::Filetrans => "filetrans",
-        }
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -41,7 +45,7 @@ impl fmt::Display for Engine {
 /// `job.submitted`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSubmitted {
-    /// Which engine was asked.
+    /// Which recognizer was asked.
     pub engine: Engine,
     /// The service's model name.
     pub model: String,

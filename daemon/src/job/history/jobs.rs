@@ -100,7 +100,7 @@ impl World {
             return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::Flash, model, delivery: Delivery::Inline, reason };
+        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, reason };
         let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
         self.commit(Fact::Prepared { recording, plan, spans });
     }
@@ -152,7 +152,7 @@ impl World {
             return self.commit(Fact::Held { told, fault, retry_in: Duration::ZERO });
         }
         let event = TranscriptFinal {
-            engine: Engine::Flash,
+            engine: Engine::FLASH,
             model: "model".into(),
             text: String::new(),
             language: None,

@@ -4,10 +4,9 @@ use hark_sdk::event::Blame;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use super::answer::missing;
-use super::body::{Content, Outgoing};
-use super::client::{Client, unanswered};
-use super::error::{Error, Verdict, fault};
+use super::client::{Client, missing};
+use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::recognize::http::{Content, Outgoing};
 
 /// Leave to upload one file for one model; good for some minutes.
 #[derive(Debug)]
@@ -24,16 +23,15 @@ const TRIES: u32 = 4;
 
 pub(crate) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
     let call = client.get(&["uploads"]).query(&[("action", "getPolicy"), ("model", model)]);
-    let answer = client.json(call.send().await.map_err(unanswered)?).await.map_err(Error::of_a_free_call)?;
+    let answer = client.free(call).await?;
     let data = if answer["data"].is_object() { &answer["data"] } else { &answer["output"] };
     let text = |name: &'static str| match &data[name] {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Bool(flag) => Some(flag.to_string()),
         _ => None,
     };
-    let needed = |name: &'static str| {
-        text(name).ok_or_else(|| missing(&format!("{name} in the upload policy")).of_a_free_call())
-    };
+    let needed =
+        |name: &'static str| text(name).ok_or_else(|| missing(&format!("{name} in the upload policy")));
     Ok(Policy {
         host: needed("upload_host")?,
         directory: needed("upload_dir")?,
@@ -62,7 +60,7 @@ pub(crate) async fn store(
             "the service's temporary storage takes up to {limit} MB, this has {}; put it where a URL reaches it and send that",
             bytes >> 20
         );
-        return Err(Error::give_up(fault("TooLargeForUpload".into(), Blame::Audio, message)));
+        return Err(Error::give_up(fault("TooLargeForUpload", Blame::Audio, message)));
     }
     let key = format!("{}/{name}", policy.directory.trim_end_matches('/'));
     let mut form = Form::new().text("key", key.clone());
@@ -71,14 +69,14 @@ pub(crate) async fn store(
     }
     let (body, mut departure) = Outgoing::raw(content);
     let file = Part::stream_with_length(reqwest::Body::wrap(body), bytes).file_name(name.to_owned());
-    let call = client.uploads().post(&policy.host).multipart(form.part("file", file));
-    let response = client.watch(call, &mut departure).await.map_err(Error::of_a_free_call)?;
+    let call = client.http.fresh.post(&policy.host).multipart(form.part("file", file));
+    let mut response = client.http.watch(call, &mut departure).await?;
     let status = response.status();
     if status.is_success() {
         return Ok(format!("oss://{key}"));
     }
-    let body = client.refusal_text(response).await;
-    Err(refused(status.as_u16(), &body))
+    let refused_with = client.http.refusal(&mut response).await.body;
+    Err(refused(status.as_u16(), &String::from_utf8_lossy(&refused_with)))
 }
 
 /// The storage is not the API: its 403 is about the form, not about the account.
@@ -87,13 +85,11 @@ fn refused(status: u16, body: &str) -> Error {
     let message = element(body, "Message").unwrap_or_default();
     let said = format!("the temporary storage refused the file with HTTP status {status}, {code}: {message}");
     if code == "EntityTooLarge" || status == 413 {
-        return Error::give_up(fault("TooLargeForUpload".into(), Blame::Audio, said));
+        return Error::give_up(fault("TooLargeForUpload", Blame::Audio, said));
     }
-    let mut error = Error::again("UploadRefused", &said);
-    if status < 500 && !message.to_ascii_lowercase().contains("expired") {
-        error.verdict = Verdict::Again { hint: None, at_most: Some(TRIES) };
-    }
-    error
+    let passes = status >= 500 || message.to_ascii_lowercase().contains("expired");
+    let when = When::Passed { hint: None, at_most: if passes { ALWAYS } else { TRIES } };
+    Error { when, ..Error::open("UploadRefused", &said) }
 }
 
 /// The text of the first element of this name; the storage's errors are flat.
@@ -105,8 +101,7 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Next;
-    use crate::recognize::error::Tries;
+    use crate::recognize::{Next, Tries};
 
     #[test]
     fn an_expired_policy_leads_to_a_new_one_and_other_refusals_to_an_end() {
@@ -115,11 +110,11 @@ mod tests {
             format!("<Error>\n  <Code>{code}</Code>\n <Message>{message}</Message></Error>")
         };
         let expired = refused(403, &xml("AccessDenied", "Invalid according to Policy: Policy expired."));
-        assert!(matches!(expired.into_failure(after(100)).next, Next::After { counts: true, .. }));
+        assert!(matches!(expired.next(after(100)), Next::After { counts: true, .. }));
         let denied = refused(403, &xml("AccessDenied", "by bucket policy"));
-        assert!(matches!(denied.clone().into_failure(after(0)).next, Next::After { .. }));
-        assert_eq!(denied.into_failure(after(3)).next, Next::Never);
-        assert_eq!(refused(400, &xml("EntityTooLarge", "")).into_failure(after(0)).next, Next::Never);
-        assert!(matches!(refused(500, "").into_failure(after(9)).next, Next::After { .. }));
+        assert!(matches!(denied.next(after(0)), Next::After { .. }));
+        assert_eq!(denied.next(after(3)), Next::Never);
+        assert_eq!(refused(400, &xml("EntityTooLarge", "")).next(after(0)), Next::Never);
+        assert!(matches!(refused(500, "").next(after(9)), Next::After { .. }));
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use hark_sdk::event::Blame;
 
-use super::error::Verdict;
+use crate::job::Fate;
+use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::recognize::http::RetryAfter;
+use crate::recognize::message::{bounded, presentable};
 
 /// An answer that refuses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,36 +20,91 @@ pub(crate) struct Refusal<'a> {
     pub code: Option<&'a str>,
     /// The service's message.
     pub message: &'a str,
-    /// `Retry-After` and its kin.
-    pub hint: Option<Duration>,
-    /// `x-should-retry`.
-    pub should_retry: Option<bool>,
+    /// When, and whether, it wants to be asked again.
+    pub retry: RetryAfter,
 }
 
-/// Tries after which a URL that could not be downloaded in time never will be.
+/// What a code or a status leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leads {
+    /// Another attempt would fail alike.
+    GiveUp,
+    /// Refused for a reason that passes.
+    Again,
+    /// The same, and it passes within a few attempts or never.
+    Few,
+    Throttled,
+    /// Key, arrears, rights, quota.
+    Account,
+    /// It may have been taken and charged.
+    Unknown,
+}
+
+/// Attempts after which a URL that could not be downloaded in time never will be.
 const DOWNLOAD_TRIES: u32 = 4;
 
-/// Until the queue says how long it is held.
+/// Until the pacer says how long the queue is held.
 const UNSET: Duration = Duration::from_secs(2);
 
-/// What follows, and whose fault it is.
-pub(crate) fn judge(refusal: &Refusal<'_>) -> (Verdict, Blame) {
-    let by_code = refusal.code.and_then(|code| by_code(code, &refusal.message.to_ascii_lowercase()));
-    let (verdict, blame) = by_code.unwrap_or_else(|| by_status(refusal));
-    let verdict = match (verdict, refusal.should_retry) {
-        (account @ Verdict::Account { .. }, _) => account,
-        (Verdict::Again { .. } | Verdict::Throttled { .. }, Some(false)) => Verdict::GiveUp,
-        (Verdict::GiveUp, Some(true)) => again(),
-        (verdict, _) => verdict,
-    };
-    let verdict = match verdict {
-        Verdict::Again { at_most, .. } => Verdict::Again { hint: refusal.hint, at_most },
-        Verdict::Throttled { after, .. } => {
-            Verdict::Throttled { hint: refusal.hint, after: refusal.hint.unwrap_or(after) }
+impl Refusal<'_> {
+    /// What it means.
+    pub fn into_error(self) -> Error {
+        let (leads, blame) = self.judge();
+        let code = match (self.code, self.status) {
+            (Some(code), _) => bounded(code, 64),
+            (None, Some(status)) => format!("HttpStatus{status}"),
+            (None, None) => "NoCode".into(),
+        };
+        let message = match self.message.trim() {
+            "" => "the service refused the request and said nothing more".to_owned(),
+            message => presentable(message),
+        };
+        let message = match leads {
+            Leads::Account => format!("{}; {}", message.trim_end_matches('.'), advice(&code)),
+            _ => message,
+        };
+        let hint = self.retry.hint;
+        let when = match leads {
+            Leads::GiveUp => When::Never,
+            Leads::Again => When::Passed { hint, at_most: ALWAYS },
+            Leads::Few => When::Passed { hint, at_most: DOWNLOAD_TRIES },
+            Leads::Throttled => When::Throttled { wait: hint },
+            Leads::Account => When::Held { wait: UNSET, announce: false },
+            Leads::Unknown => When::PASSED,
+        };
+        // A 503 without a code says that no service was there; any other may come after one was reached.
+        let by_gateway =
+            self.code.is_none() && self.status.is_some_and(|status| status >= 500 && status != 503);
+        let fate = match leads {
+            Leads::Unknown => Fate::Open,
+            _ if by_gateway => Fate::MaybeForwarded,
+            _ => Fate::Refused,
+        };
+        Error { answered: true, ..Error::new(fault(&code, blame, message), fate, when) }
+    }
+
+    /// What follows, and who has to act.
+    fn judge(&self) -> (Leads, Blame) {
+        let by_code = self.code.and_then(|code| by_code(code, &self.message.to_ascii_lowercase()));
+        let (leads, blame) = by_code.unwrap_or_else(|| by_status(self));
+        let leads = match (leads, self.retry.should_retry) {
+            (Leads::Again | Leads::Few | Leads::Throttled, Some(false)) => Leads::GiveUp,
+            (Leads::GiveUp, Some(true)) => Leads::Again,
+            (leads, _) => leads,
+        };
+        (leads, blame)
+    }
+}
+
+/// What the operator can do about the refusal of an account; the service seldom says.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "InvalidApiKey" | "invalid_api_key" => "put a key of dashscope.region where the config looks for it",
+        "Arrearage" | "PrepaidBillOverdue" | "PostpaidBillOverdue" | "CommodityNotPurchased" => {
+            "settle the account's bills with the provider"
         }
-        verdict => verdict,
-    };
-    (verdict, blame)
+        _ => "have the provider grant the account this model",
+    }
 }
 
 /// Codes of a FAILED task that mean: nothing was said.
@@ -59,18 +117,18 @@ pub(crate) fn means_success(code: &str) -> bool {
     ["", "0", "200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
 }
 
-fn by_code(code: &str, message: &str) -> Option<(Verdict, Blame)> {
-    let give_up = |blame| Some((Verdict::GiveUp, blame));
+fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
+    let give_up = |blame| Some((Leads::GiveUp, blame));
     match code {
         "InvalidApiKey" | "invalid_api_key" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
         | "Workspace.AccessDenied" | "WorkSpace.AccessDenied" | "AllocationQuota.FreeTierOnly"
         // Billing, although their status is 429.
-        | "CommodityNotPurchased" | "PrepaidBillOverdue" | "PostpaidBillOverdue" => Some((account(), Blame::Account)),
+        | "CommodityNotPurchased" | "PrepaidBillOverdue" | "PostpaidBillOverdue" => Some((Leads::Account, Blame::Account)),
 
         // The same code says three things; only the first is about the account.
-        "AccessDenied" if message.contains("policy expired") => Some((again(), Blame::Service)),
+        "AccessDenied" if message.contains("policy expired") => Some((Leads::Again, Blame::Service)),
         "AccessDenied" if message.contains("does not support") => give_up(Blame::Hark),
-        "AccessDenied" => Some((account(), Blame::Account)),
+        "AccessDenied" => Some((Leads::Account, Blame::Account)),
 
         "InvalidParameter" | "invalid_parameter_error" | "InvalidParameter.DataInspection" => invalid(message),
         "BadRequest.TooLarge" | "InvalidURL" | "DataInspectionFailed" | "data_inspection_failed" => give_up(Blame::Audio),
@@ -82,86 +140,54 @@ fn by_code(code: &str, message: &str) -> Option<(Verdict, Blame)> {
         "InternalError" | "InternalError.Algo" | "InternalError.Timeout" | "SystemError" | "ModelServiceFailed"
         | "RequestTimeOut" | "ModelServingError" | "ModelUnavailable"
         // Inside a task: a new task may fare better.
-        | "FILE_SERVER_ERROR" | "FILE_DOWNLOAD_FAILED" | "FILE_TRANS_TASK_EXPIRED" => Some((again(), Blame::Service)),
+        | "FILE_SERVER_ERROR" | "FILE_DOWNLOAD_FAILED" | "FILE_TRANS_TASK_EXPIRED" => Some((Leads::Again, Blame::Service)),
 
         "FILE_404_NOT_FOUND" | "FILE_403_FORBIDDEN" | "CONTENT_LENGTH_CHECK_FAILED" | "REQUEST_INVALID_FILE_URL_VALUE"
         | "FILE_CHECK_FAILED" | "FILE_PARSE_FAILED" | "FILE_NORMALIZE_FAILED" | "MKV_PARSE_FAILED" | "DECODE_ERROR"
         | "NO_VALID_AUDIO_ERROR" | "FILE_TOO_LARGE" | "AUDIO_DURATION_TOO_LONG" => give_up(Blame::Audio),
 
         _ if code == "Throttling" || code.starts_with("Throttling.") || code == "limit_requests" => {
-            Some((throttled(), Blame::Service))
+            Some((Leads::Throttled, Blame::Service))
         }
         _ => None,
     }
 }
 
 /// `InvalidParameter` is the service's word for nearly everything; its message tells the audio's faults from ours.
-fn invalid(message: &str) -> Option<(Verdict, Blame)> {
+fn invalid(message: &str) -> Option<(Leads, Blame)> {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["download"]) && says(&["time out", "timed out", "timeout", "time-out"]) {
-        let verdict = Verdict::Again { hint: None, at_most: Some(DOWNLOAD_TRIES) };
-        return Some((verdict, Blame::Audio));
+        return Some((Leads::Few, Blame::Audio));
     }
     // "url error" is how it names a model on the wrong endpoint.
     let ours = says(&["url error", "language", "model", "parameters"]);
     let audios =
         says(&["audio", "file", "media", "format", "decod", "duration", "download", "url", "inspection"]);
-    Some((Verdict::GiveUp, if audios && !ours { Blame::Audio } else { Blame::Hark }))
+    Some((Leads::GiveUp, if audios && !ours { Blame::Audio } else { Blame::Hark }))
 }
 
-fn by_status(refusal: &Refusal<'_>) -> (Verdict, Blame) {
+fn by_status(refusal: &Refusal<'_>) -> (Leads, Blame) {
     match refusal.status {
-        Some(401..=403) => (account(), Blame::Account),
-        Some(429) => (throttled(), Blame::Service),
-        Some(413 | 415) => (Verdict::GiveUp, Blame::Audio),
-        Some(408 | 409 | 425) => (again(), Blame::Service),
+        Some(401..=403) => (Leads::Account, Blame::Account),
+        Some(429) => (Leads::Throttled, Blame::Service),
+        Some(413 | 415) => (Leads::GiveUp, Blame::Audio),
+        Some(408 | 409 | 425) => (Leads::Again, Blame::Service),
         // Somebody behind the gateway was reached and may be at work.
-        Some(504) if refusal.code.is_none() => (Verdict::Unknown, Blame::Service),
-        Some(500..) => (again(), Blame::Service),
+        Some(504) if refusal.code.is_none() => (Leads::Unknown, Blame::Service),
+        Some(500..) => (Leads::Again, Blame::Service),
         // A code that nobody has heard of: the service means something by it, and it is not "again".
-        _ if refusal.code.is_some() => (Verdict::GiveUp, Blame::Service),
+        _ if refusal.code.is_some() => (Leads::GiveUp, Blame::Service),
         // No code, no service: most likely something else listens at `dashscope.base_url`.
-        _ => (Verdict::GiveUp, Blame::Hark),
+        _ => (Leads::GiveUp, Blame::Hark),
     }
-}
-
-fn again() -> Verdict {
-    Verdict::Again { hint: None, at_most: None }
-}
-
-fn throttled() -> Verdict {
-    Verdict::Throttled { hint: None, after: UNSET }
-}
-
-fn account() -> Verdict {
-    Verdict::Account { after: UNSET, announce: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq)]
-    enum Leads {
-        GiveUp,
-        Again,
-        Few,
-        Throttled,
-        Account,
-        Unknown,
-    }
-
     fn leads(refusal: &Refusal<'_>) -> (Leads, Blame) {
-        let (verdict, blame) = judge(refusal);
-        let leads = match verdict {
-            Verdict::GiveUp => Leads::GiveUp,
-            Verdict::Again { at_most: None, .. } => Leads::Again,
-            Verdict::Again { at_most: Some(_), .. } => Leads::Few,
-            Verdict::Throttled { .. } => Leads::Throttled,
-            Verdict::Account { .. } => Leads::Account,
-            Verdict::Unknown | Verdict::NotSent => Leads::Unknown,
-        };
-        (leads, blame)
+        refusal.judge()
     }
 
     #[test]
@@ -275,11 +301,32 @@ mod tests {
 
     #[test]
     fn the_services_own_word_on_retrying_is_obeyed_except_about_the_account() {
-        let busy = Refusal { status: Some(503), code: Some("ModelUnavailable"), ..Refusal::default() };
-        assert_eq!(leads(&Refusal { should_retry: Some(false), ..busy }).0, Leads::GiveUp);
-        let odd = Refusal { status: Some(400), code: Some("Teapot"), ..Refusal::default() };
-        assert_eq!(leads(&Refusal { should_retry: Some(true), ..odd }).0, Leads::Again);
-        let key = Refusal { status: Some(401), code: Some("InvalidApiKey"), ..Refusal::default() };
-        assert_eq!(leads(&Refusal { should_retry: Some(true), ..key }).0, Leads::Account);
+        let told = |status: u16, code, should_retry: bool| {
+            let retry = RetryAfter { should_retry: Some(should_retry), ..RetryAfter::default() };
+            leads(&Refusal { status: Some(status), code: Some(code), retry, ..Refusal::default() }).0
+        };
+        assert_eq!(told(503, "ModelUnavailable", false), Leads::GiveUp);
+        assert_eq!(told(400, "Teapot", true), Leads::Again);
+        assert_eq!(told(401, "InvalidApiKey", true), Leads::Account);
+    }
+
+    #[test]
+    fn a_refused_account_is_told_what_to_do() {
+        let message = "Invalid API-key provided.";
+        let refusal =
+            Refusal { status: Some(401), code: Some("InvalidApiKey"), message, ..Refusal::default() };
+        assert_eq!(
+            refusal.into_error().fault.message,
+            "Invalid API-key provided; put a key of dashscope.region where the config looks for it"
+        );
+    }
+
+    #[test]
+    fn only_a_gateway_may_have_handed_on_what_it_refused() {
+        let fate =
+            |status, code| Refusal { status: Some(status), code, ..Refusal::default() }.into_error().fate;
+        assert_eq!([502, 500].map(|status| fate(status, None)), [Fate::MaybeForwarded; 2]);
+        assert_eq!(fate(504, None), Fate::Open);
+        assert_eq!([fate(503, None), fate(429, None), fate(500, Some("InternalError"))], [Fate::Refused; 3]);
     }
 }

@@ -17,15 +17,17 @@ use http_body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::error::{Error, fault};
 use crate::hex::hex;
 use crate::job::Job;
 use crate::job::audio::{self, CHANGED, Unopened};
+use crate::recognize::error::{Error, fault};
+use crate::recognize::limits::encoded_length;
 
 /// Read at once; a multiple of three, so that base64 needs no padding before the end.
 const CHUNK: usize = 192 * 1024;
 
 /// A recording's bytes on this machine, and how to tell that they are still the ones that were taken in.
+#[derive(Debug)]
 pub struct Content {
     file: File,
     bytes: u64,
@@ -154,11 +156,6 @@ impl Outgoing {
     }
 }
 
-/// Length of the base64 of so many bytes.
-pub(crate) fn encoded_length(bytes: u64) -> u64 {
-    bytes.div_ceil(3) * 4
-}
-
 impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = io::Error;
@@ -256,10 +253,10 @@ fn append_base64(bytes: &[u8], text: &mut Vec<u8>, more: usize) {
 }
 
 fn unreadable(error: &io::Error) -> Fault {
-    fault("RecordingUnreadable".into(), Blame::Hark, format!("reading the recording: {error}"))
+    fault("RecordingUnreadable", Blame::Hark, format!("reading the recording: {error}"))
 }
 
 fn changed() -> Fault {
     let message = "the recording changed after it was taken in; its new content is a new recording";
-    fault(CHANGED.into(), Blame::Audio, message.into())
+    fault(CHANGED, Blame::Audio, message.into())
 }

@@ -16,7 +16,7 @@ pub struct InFlight {
 
 #[derive(Debug, Default)]
 struct Taken {
-    jobs: HashSet<PieceId>,
+    pieces: HashSet<PieceId>,
     /// Those of them that are too many.
     surplus: usize,
 }
@@ -36,16 +36,16 @@ impl InFlight {
     }
 
     /// The task that the place was for is at the service. A job that has a place already needs no second one.
-    pub fn keep(&self, job: PieceId, place: SemaphorePermit<'_>) {
-        if self.taken().jobs.insert(job) {
+    pub fn keep(&self, piece: PieceId, place: SemaphorePermit<'_>) {
+        if self.taken().pieces.insert(piece) {
             place.forget();
         }
     }
 
     /// A job has a task at the service, whether a place was waited for or not.
-    pub fn add(&self, job: PieceId) {
+    pub fn add(&self, piece: PieceId) {
         let mut taken = self.taken();
-        if !taken.jobs.insert(job) {
+        if !taken.pieces.insert(piece) {
             return;
         }
         match self.places.try_acquire() {
@@ -55,9 +55,9 @@ impl InFlight {
     }
 
     /// A job has no task there any more.
-    pub fn ended(&self, job: PieceId) {
+    pub fn ended(&self, piece: PieceId) {
         let mut taken = self.taken();
-        if !taken.jobs.remove(&job) {
+        if !taken.pieces.remove(&piece) {
             return;
         }
         match taken.surplus.checked_sub(1) {
@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn tasks_beyond_the_limit_give_no_place_back() {
         let tasks = InFlight::new(2);
-        let jobs: [PieceId; 5] = std::array::from_fn(|_| PieceId { job: uuid::Uuid::now_v7(), number: 1 });
+        let pieces: [PieceId; 5] = std::array::from_fn(|_| PieceId {
+            job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 },
+            number: 1,
+        });
         jobs.iter().for_each(|job| tasks.add(*job));
         for (ended, job) in jobs.into_iter().enumerate() {
             assert_eq!(tasks.places.available_permits(), ended.saturating_sub(3), "{ended}");
@@ -91,8 +94,8 @@ mod tests {
     async fn a_job_that_goes_and_comes_back_with_its_task_has_one_place() {
         let tasks = InFlight::new(2);
         let (job, other) = (
-            PieceId { job: uuid::Uuid::now_v7(), number: 1 },
-            PieceId { job: uuid::Uuid::now_v7(), number: 1 },
+            PieceId { job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 }, number: 1 },
+            PieceId { job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 }, number: 1 },
         );
         tasks.keep(job, tasks.place().await.unwrap());
         // Found by the first look of those who follow; let go, and taken over again before its end elsewhere was noticed.

@@ -7,17 +7,16 @@ use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
 use serde_json::Value;
 
-use super::answer::{missing, refusal_in, seconds};
 use super::choice::Choice;
-use super::client::Client;
-use super::error::Error;
-use super::flash::Listener;
+use super::client::{Client, missing, refusal_in, seconds};
+use super::codes::Refusal;
 use super::form::{self, Begun};
 use super::json;
-use super::sse::{Event, Parser};
 use super::text::{Piece, Text};
-use super::verdict::Refusal;
 use crate::job::Transcript;
+use crate::recognize::Listener;
+use crate::recognize::error::Error;
+use crate::recognize::sse::{Event, Parser};
 
 /// Bytes of a text; every partial repeats it. The quickest speakers come to some twenty thousand in five minutes.
 const LONGEST_TEXT: usize = 256 << 10;
@@ -80,7 +79,7 @@ impl Heard {
         let (answer, headers) = client.whole(response, begun).await?;
         self.bill(&answer);
         if let Some(error) = refusal_in(&answer, Some(&headers), None) {
-            return Err(client.masked(error));
+            return Err(client.key.masked(error));
         }
         listener.on_taken();
         self.take(&answer);
@@ -102,7 +101,7 @@ impl Heard {
         let broken = loop {
             let next = match begun.take() {
                 Some(begun) => Ok(Some(begun)),
-                None => client.chunk(&mut response).await,
+                None => client.http.chunk(&mut response).await,
             };
             let bytes = match next {
                 Ok(Some(bytes)) => bytes,
@@ -124,10 +123,10 @@ impl Heard {
                 let _ = tokio::time::timeout(patience, self.hear_the_rest(&mut response, parser)).await;
                 return self.complete();
             }
-            let silence = client.timeouts().silence;
+            let silence = client.http.timeouts.silence;
             if heard.elapsed() > silence {
                 let seconds = silence.as_secs();
-                return Err(Error::unknown(
+                return Err(Error::open(
                     "TimeOut",
                     &format!("no text came for {seconds} s, only signs of life"),
                 ));
@@ -183,11 +182,11 @@ impl Heard {
         if let Ok(answer) = &answer {
             self.bill(answer);
             if let Some(error) = refusal_in(answer, None, event.status) {
-                return Err(client.masked(error));
+                return Err(client.key.masked(error));
             }
         }
         if event.name == "error" {
-            return Err(client.masked(error_event(event, answer.ok())));
+            return Err(client.key.masked(error_event(event, answer.ok())));
         }
         // The parser's own words could quote the transcript.
         let answer = answer.map_err(|_| Error::unreadable("an event of the stream is not JSON"))?;
@@ -242,7 +241,7 @@ impl Heard {
                 Err(missing("text in its content, which is of an unknown shape"))
             }
             Some(_) => Ok(()),
-            None => Err(Error::unknown(
+            None => Err(Error::open(
                 "EndedWithoutStop",
                 "the answer ended before the service said that it was done",
             )),
@@ -284,7 +283,7 @@ fn error_event(event: &Event, answer: Option<Value>) -> Error {
     let answer = answer.unwrap_or_default();
     let message = [&answer["message"], &answer["error"]["message"]].into_iter().find_map(Value::as_str);
     let message = message.unwrap_or_default();
-    Error::refused(&Refusal { status: Some(status), message, ..Refusal::default() })
+    Refusal { status: Some(status), message, ..Refusal::default() }.into_error()
 }
 
 #[cfg(test)]
@@ -292,7 +291,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::recognize::Verdict;
+    use crate::job::Fate;
 
     /// What is made of the choices of one stream.
     fn told(choices: &[Value]) -> Result<String, Error> {
@@ -311,7 +310,7 @@ mod tests {
             [vec![stop(strange["message"]["content"].clone())], vec![strange.clone(), stop(json!([]))]]
         {
             let error = told(&choices).unwrap_err();
-            assert!(error.is_unreadable() && error.verdict == Verdict::Unknown, "{error}");
+            assert_eq!((&*error.fault.code, error.fate), ("UnreadableAnswer", Fate::Open), "{error}");
             assert!(!error.fault.message.contains("so"));
         }
         assert_eq!(told(&[strange, stop(json!("yes"))]).unwrap(), "yes");

@@ -1,21 +1,28 @@
-//! The connection to the service: addresses, the key, time limits, and requests on their way. `answer` reads what comes back.
+//! What every recognizer that speaks HTTP needs: connections that resend nothing by themselves, bodies that are read from disk while
+//! they leave, answers of bounded length, and errors that know whether a request may have been taken.
 //!
-//! Three HTTP clients. Two follow no redirects: one for the API's free calls, and one for what costs and for uploads, which leave on
-//! connections of their own. The third fetches results on hosts that the service names: it never sees the key. None resends anything by
-//! itself, and an environment proxy (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
+//! Three clients. Two follow no redirects: one for an API's free calls, and one for what costs and for uploads, which leave on
+//! connections of their own. The third fetches from hosts that the service names: it never sees a key. An environment proxy
+//! (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
 
-use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
+mod body;
+mod key;
+mod retry_after;
+
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client as Http, ClientBuilder, RequestBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url};
 use tracing::trace;
 
-use super::body::{Departure, Left, Outgoing};
+pub use self::body::Content;
+pub(crate) use self::body::{Departure, Outgoing};
+pub(crate) use self::key::Key;
+pub(crate) use self::retry_after::{RetryAfter, retry_after};
+
+use self::body::Left;
 use super::error::Error;
-use crate::config::Secret;
 
 /// How long the network may take.
 #[derive(Debug, Clone, Copy)]
@@ -69,33 +76,34 @@ pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 /// Redirects that a result's host may answer with.
 const RESULT_REDIRECTS: usize = 3;
 
+/// How much of a refusal is read for its code.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+/// The connections of one service.
 #[derive(Debug)]
-pub(crate) struct Client {
-    fresh: Http,
-    api: Http,
-    storage: Http,
-    base: Url,
-    key: RwLock<Secret>,
-    key_file: Option<PathBuf>,
-    timeouts: Timeouts,
+pub(crate) struct Http {
+    /// For what costs, and for uploads.
+    pub(crate) fresh: Client,
+    /// For the API's free calls.
+    pub(crate) api: Client,
+    /// For hosts that must not see the key.
+    pub(crate) storage: Client,
+    pub(crate) timeouts: Timeouts,
 }
 
-impl Client {
-    pub(crate) fn new(
-        base_url: &str,
-        key: Secret,
-        key_file: Option<PathBuf>,
-        timeouts: Timeouts,
-    ) -> Result<Client, BuildError> {
-        let base = base_url.trim_end_matches('/').to_owned();
-        let url = Url::parse(&base).map_err(|_| BuildError::Address(base.clone()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(BuildError::Address(base));
-        }
+/// The body of an answer, and why it is not all of it.
+pub(crate) struct Partial {
+    pub(crate) body: Vec<u8>,
+    pub(crate) broken: Option<Error>,
+}
+
+impl Http {
+    /// `base`: the API's address.
+    pub(crate) fn new(base: &Url, timeouts: Timeouts) -> Result<Http, BuildError> {
         // Already installed by another part of the daemon: the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = |redirects: Policy| {
-            let builder = Http::builder()
+            let builder = Client::builder()
                 .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
                 // Saying nothing allows every coding, and one that packs a stream may hold its pieces back.
                 .default_headers(HeaderMap::from_iter([(
@@ -107,54 +115,21 @@ impl Client {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .redirect(redirects);
-            if is_loopback(&url) { builder.no_proxy() } else { builder }
+            if is_loopback(base) { builder.no_proxy() } else { builder }
         };
         let build = |builder: &dyn Fn() -> ClientBuilder| {
-            builder().build().or_else(|error| {
+            let built = builder().build().or_else(|error| {
                 // Where the API is plain http (a stand-in), missing root certificates are no reason not to start.
-                if url.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
-            })
+                if base.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
+            });
+            built.map_err(|error| BuildError::Tls(causes(error)))
         };
-        let tls = |error: reqwest::Error| BuildError::Tls(causes(error));
-        Ok(Client {
-            fresh: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN)).map_err(tls)?,
-            api: build(&|| builder(Policy::none())).map_err(tls)?,
-            storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS))).map_err(tls)?,
-            base: url,
-            key: RwLock::new(key),
-            key_file,
+        Ok(Http {
+            fresh: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN))?,
+            api: build(&|| builder(Policy::none()))?,
+            storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS)))?,
             timeouts,
         })
-    }
-
-    /// A POST of the API that costs, body to come; `accept` is the form of answer that is wanted.
-    pub(crate) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
-        self.with_key(self.fresh.post(format!("{}{path}", self.base)))
-            .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
-            .header(ACCEPT, HeaderValue::from_static(accept))
-    }
-
-    /// A GET of the API, with its own time limit. What a segment of the path contains stays in that segment.
-    pub(crate) fn get(&self, segments: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
-        }
-        self.with_key(self.api.get(url)).timeout(self.timeouts.call)
-    }
-
-    /// The client for uploads: follows no redirects, uses no connection twice, and adds no key, which their host must not see.
-    pub(crate) fn uploads(&self) -> &Http {
-        &self.fresh
-    }
-
-    /// The client for hosts that must not see the key.
-    pub(crate) fn storage(&self) -> &Http {
-        &self.storage
-    }
-
-    pub(crate) fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
     }
 
     /// Sends a request whose body may be long: as long as it moves there is time.
@@ -172,7 +147,7 @@ impl Client {
         self.watch(request, &mut departure).await
     }
 
-    /// As [`Client::send`], for a request that has its body already.
+    /// As [`Http::send`], for a request that has its body already.
     pub(crate) async fn watch(
         &self,
         request: RequestBuilder,
@@ -199,37 +174,64 @@ impl Client {
         }
     }
 
-    /// An error that does not show the key, should the service have echoed it.
-    pub(crate) fn masked(&self, error: Error) -> Error {
-        error.without(self.key.read().unwrap_or_else(PoisonError::into_inner).reveal())
-    }
-
-    /// Reads the key's file again, if it came from one: somebody may have put a good one there. What cannot be read changes nothing.
-    pub(crate) async fn reread_key(&self) {
-        let Some(path) = &self.key_file else { return };
-        match tokio::fs::read_to_string(path).await {
-            Ok(text) => {
-                let key = Secret::new(&text);
-                if !key.reveal().is_empty() {
-                    *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the API key's file cannot be read; keeping the old key")
+    /// The next piece of an answer's body; `None` at its end.
+    pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Error> {
+        tokio::select! {
+            biased;
+            chunk = response.chunk() => chunk.map_err(|error| {
+                Error::open("ConnectionLost", &format!("the answer broke off: {}", causes(error)))
+            }),
+            () = patience(self.timeouts.idle) => {
+                let seconds = self.timeouts.idle.as_secs();
+                Err(Error::open("TimeOut", &format!("the answer stood still for {seconds} s")))
             }
         }
     }
 
-    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        match HeaderValue::from_str(&format!("Bearer {}", key.reveal())) {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                request.header(AUTHORIZATION, value)
+    /// Reads the rest of an answer into `body`, which becomes no longer than `limit`.
+    ///
+    /// # Errors
+    /// It broke off, or is longer. What came of it is in `body`.
+    pub(crate) async fn body(
+        &self,
+        response: &mut Response,
+        body: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), Error> {
+        while let Some(chunk) = self.chunk(response).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(Error::unreadable(&format!("the service's answer is longer than {limit} bytes")));
             }
-            // The service will say that there is no key, and that closes the queue as a bad one does.
-            Err(_) => request,
+            body.extend_from_slice(&chunk);
         }
+        Ok(())
+    }
+
+    /// As much of a refusal as comes, and as is read of one.
+    pub(crate) async fn refusal(&self, response: &mut Response) -> Partial {
+        let mut body = Vec::new();
+        while body.len() < MAX_REFUSAL_BYTES {
+            match self.chunk(response).await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return Partial { body, broken: Some(error) },
+            }
+        }
+        body.truncate(MAX_REFUSAL_BYTES);
+        Partial { body, broken: None }
+    }
+}
+
+/// An address of an API: `http` or `https`, without a slash at its end.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn address(text: &str) -> Result<Url, BuildError> {
+    let text = text.trim_end_matches('/');
+    let url = Url::parse(text).map_err(|_| BuildError::Address(text.to_owned()))?;
+    match matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
+        true => Ok(url),
+        false => Err(BuildError::Address(text.to_owned())),
     }
 }
 
@@ -246,7 +248,7 @@ pub(crate) fn unanswered(error: reqwest::Error) -> Error {
     if error.is_connect() {
         Error::not_sent(&format!("the service was not reached: {}", causes(error)))
     } else {
-        Error::again("NoAnswer", &format!("the service did not answer: {}", causes(error)))
+        Error::open("NoAnswer", &format!("the service did not answer: {}", causes(error)))
     }
 }
 
@@ -258,14 +260,11 @@ fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     }
     match departure.left() {
         _ if connecting => Error::not_sent(&format!("the service was not reached: {causes}")),
-        Left::Nothing => {
-            Error::again("NotSent", &format!("the connection broke before the request: {causes}"))
+        Left::Nothing => Error::cut_short(&format!("the connection broke before the request: {causes}")),
+        Left::Some(bytes) => {
+            Error::cut_short(&format!("the connection broke after {bytes} bytes of the request: {causes}"))
         }
-        Left::Some(bytes) => Error::again(
-            "NotSent",
-            &format!("the connection broke after {bytes} bytes of the request: {causes}"),
-        ),
-        Left::All => Error::unknown("NoAnswer", &format!("the request left and no answer came: {causes}")),
+        Left::All => Error::open("NoAnswer", &format!("the request left and no answer came: {causes}")),
     }
 }
 

@@ -4,7 +4,7 @@
 const MESSAGE_CHARS: usize = 300;
 
 /// What a service or a library said, fit for an event: one line, bounded, without URL queries and without anything like a key.
-pub(super) fn presentable(message: &str) -> String {
+pub(crate) fn presentable(message: &str) -> String {
     let words: Vec<String> = message.split_whitespace().map(presentable_word).collect();
     bounded(&words.join(" "), MESSAGE_CHARS)
 }
@@ -30,7 +30,7 @@ fn presentable_word(word: &str) -> String {
     word
 }
 
-pub(super) fn bounded(text: &str, chars: usize) -> String {
+pub(crate) fn bounded(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),

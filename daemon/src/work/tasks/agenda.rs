@@ -9,15 +9,16 @@ use rusqlite::Connection;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::Tools;
-use super::ask::{Asked, Misses, SoFar};
 use super::downtime::Downtime;
-use super::survey::{self, Listing, Survey};
-use crate::job::ledger::due::{self, Lane};
+use super::expiry::{self, rough};
+use super::hints::{self, Hints, Listing};
+use super::poll::{Asked, Misses, SoFar};
+use crate::job::ledger::due::{self, Lane, Owed};
 use crate::job::ledger::{LedgerError, pieces};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Duty, Piece, PieceId, PieceState};
-use crate::recognize::expiry::{self, rough};
+use crate::recognize::Tasks;
+use crate::work::Tools;
 
 /// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
 /// thousand tasks the account's 20 queries a second take fifty seconds for a round.
@@ -31,7 +32,7 @@ const LISTED_INTERVAL: Duration = Duration::from_secs(90);
 const FIRST_ROUND: Duration = Duration::from_secs(300);
 
 /// Everything that is followed.
-pub(super) struct Round {
+pub(super) struct Agenda {
     followed: HashMap<PieceId, Followed>,
     agenda: BTreeSet<(Instant, PieceId)>,
     first_interval: Duration,
@@ -42,7 +43,10 @@ pub(super) struct Round {
 /// A task that has not brought its transcript yet.
 struct Followed {
     task_id: String,
+    recognizer: String,
     model: String,
+    /// How long its result lives.
+    life: Tasks,
     submitted_at: Timestamp,
     since: Instant,
     /// Its place on the agenda; none while it is asked.
@@ -63,23 +67,25 @@ struct Followed {
     trouble: Option<String>,
 }
 
-impl Round {
+impl Agenda {
     /// Follows nothing yet.
-    pub(super) fn new(first_interval: Duration) -> Round {
-        Round { followed: HashMap::new(), agenda: BTreeSet::new(), first_interval, downtime: None }
+    pub(super) fn new(first_interval: Duration) -> Agenda {
+        Agenda { followed: HashMap::new(), agenda: BTreeSet::new(), first_interval, downtime: None }
     }
 
     /// Takes in the tasks of the ledger that are not followed yet: whether they were submitted, found in the list, taken over, or are of
     /// an earlier life.
     pub(super) async fn look(&mut self, tools: &Tools) -> Result<(), LedgerError> {
         let known: HashSet<PieceId> = self.followed.keys().copied().collect();
-        let found = tools.ledger.read(move |connection| found(connection, &known)).await?;
+        let recognizers = tools.recognizers.with_tasks();
+        let found = tools.ledger.read(move |connection| found(connection, &recognizers, &known)).await?;
         self.downtime.get_or_insert_with(|| {
             let ids = found.iter().map(|(id, _)| *id).collect();
             Downtime::new(tools.ledger.last_sign_of_life(), ids)
         });
         for (id, piece) in found {
-            if let Some(mut task) = Followed::new(&piece, self.first_interval) {
+            let life = tools.life_of(&piece.recognizer);
+            if let Some(mut task) = Followed::new(&piece, self.first_interval, life) {
                 tools.tasks.add(id);
                 task.place(&mut self.agenda, id, self.first_interval);
                 self.followed.insert(id, task);
@@ -121,7 +127,7 @@ impl Round {
         }
         let Some(task) = self.followed.get_mut(&id) else { return };
         if let Asked::Done(result) = asked {
-            task.seconds = result.seconds;
+            task.seconds = result.billed_seconds;
         } else {
             task.heard(asked, self.first_interval);
             task.place(&mut self.agenda, id, task.interval);
@@ -130,20 +136,20 @@ impl Round {
 
     /// Whether the list is to be asked: there are many, or a list has put some of them off.
     pub(super) fn is_by_list(&self) -> bool {
-        self.followed.len() >= survey::MANY || self.followed.values().any(|task| task.listed)
+        self.followed.len() >= hints::MANY || self.followed.values().any(|task| task.listed)
     }
 
     /// What to look for in the list; `None` while enough of them have ended by the one before.
-    pub(super) fn to_survey(&self) -> Option<Vec<Listing>> {
+    pub(super) fn to_hint(&self) -> Option<Vec<Listing>> {
         let ended = self.followed.values().filter(|task| task.ended).count();
-        (ended < survey::ENOUGH).then(|| self.followed.values().map(Followed::listing).collect())
+        (ended < hints::ENOUGH).then(|| self.followed.values().map(Followed::listing).collect())
     }
 
     /// What the list says.
-    pub(super) fn surveyed(&mut self, survey: &Survey) {
+    pub(super) fn hinted(&mut self, hints: &Hints) {
         let agenda = &mut self.agenda;
         for (id, task) in &mut self.followed {
-            match survey.ended.get(&task.task_id) {
+            match hints.ended.get(&task.task_id) {
                 // What is troubled, or asked just now, keeps its rhythm.
                 Some(_) if task.trouble.is_some() || task.at.is_none() => {}
                 Some(true) if task.ended => {}
@@ -152,7 +158,7 @@ impl Round {
                     task.ended = true;
                 }
                 Some(false) => {
-                    task.open_at = task.open_at.max(survey.asked_at);
+                    task.open_at = task.open_at.max(hints.asked_at);
                     task.runs_by_list(agenda, *id);
                     if let Some(downtime) = &mut self.downtime {
                         downtime.heard(*id, &Asked::Open);
@@ -169,7 +175,7 @@ impl Round {
         self.followed.iter_mut().filter_map(|(id, task)| Some((*id, task.warn(*id)?))).collect()
     }
 
-    /// As [`Round::warn`], of one task.
+    /// As [`Agenda::warn`], of one task.
     pub(super) fn warn_of(&mut self, id: PieceId) -> Option<(PieceId, PieceFact)> {
         Some((id, self.followed.get_mut(&id)?.warn(id)?))
     }
@@ -180,12 +186,28 @@ impl Round {
     }
 }
 
+impl Tools {
+    /// How long results of this recognizer's tasks live; of one that the config has no more, for ever.
+    fn life_of(&self, recognizer: &str) -> Tasks {
+        let recognizer = self.recognizers.get(&Engine::new(recognizer));
+        let tasks = recognizer.and_then(|recognizer| recognizer.limits().tasks);
+        tasks.unwrap_or(Tasks { kept: Duration::MAX, longest: Duration::ZERO })
+    }
+}
+
 /// Tasks of the ledger that are not followed yet. Pieces of a newer version are left alone.
-fn found(connection: &Connection, known: &HashSet<PieceId>) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
-    let lane = Lane::of_pieces(Duty::Await, Engine::Filetrans.as_str());
+fn found(
+    connection: &Connection,
+    recognizers: &[String],
+    known: &HashSet<PieceId>,
+) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
+    let mut owed = Vec::new();
+    for recognizer in recognizers {
+        let lane = Lane::of_pieces(Duty::Await, recognizer);
+        owed.extend(due::due(connection, &lane, Timestamp::MAX, usize::MAX)?.all());
+    }
     let mut found = Vec::new();
-    for owed in due::due(connection, &lane, Timestamp::MAX, usize::MAX)?.all() {
-        let id = owed.piece_id();
+    for id in owed.into_iter().map(Owed::piece_id) {
         if known.contains(&id) {
             continue;
         }
@@ -200,13 +222,15 @@ fn found(connection: &Connection, known: &HashSet<PieceId>) -> Result<Vec<(Piece
 
 impl Followed {
     /// As it stands in the ledger.
-    fn new(piece: &Piece, interval: Duration) -> Option<Followed> {
+    fn new(piece: &Piece, interval: Duration, life: Tasks) -> Option<Followed> {
         let PieceState::Awaiting { warned } = piece.state else { return None };
         let attempt = piece.last_attempt()?;
         let submitted_at = attempt.began;
         Some(Followed {
             task_id: attempt.handle.clone()?,
+            recognizer: piece.recognizer.clone(),
             model: piece.model.clone(),
+            life,
             submitted_at,
             since: Instant::now(),
             at: None,
@@ -241,7 +265,12 @@ impl Followed {
     }
 
     fn listing(&self) -> Listing {
-        Listing { task_id: self.task_id.clone(), model: self.model.clone(), since: self.submitted_at }
+        Listing {
+            task_id: self.task_id.clone(),
+            recognizer: self.recognizer.clone(),
+            model: self.model.clone(),
+            since: self.submitted_at,
+        }
     }
 
     fn heard(&mut self, asked: &Asked, first_interval: Duration) {
@@ -266,7 +295,13 @@ impl Followed {
     }
 
     fn so_far(&self, first_interval: Duration) -> SoFar {
-        SoFar { misses: self.misses, open_at: self.open_at, first_interval, seconds: self.seconds }
+        SoFar {
+            misses: self.misses,
+            open_at: self.open_at,
+            first_interval,
+            seconds: self.seconds,
+            life: self.life,
+        }
     }
 
     /// Time since it was last known to run.
@@ -276,18 +311,18 @@ impl Followed {
 
     fn is_expiring(&self) -> bool {
         let waits = self.trouble.is_some() || self.since.elapsed() > FIRST_ROUND;
-        waits && expiry::warnings(self.age()) > 0
+        waits && expiry::warnings(self.life, self.age()) > 0
     }
 
     /// Says that its result may be lost, where that is due; gives what the job's events are to say.
     fn warn(&mut self, id: PieceId) -> Option<PieceFact> {
-        let (age, due) = (self.age(), expiry::warnings(self.age()));
+        let (age, due) = (self.age(), expiry::warnings(self.life, self.age()));
         if !self.is_expiring() || due <= self.warned {
             return None;
         }
         self.warned = due;
         let why = self.trouble.as_deref().unwrap_or("nothing was heard of the task");
-        let left = match (expiry::LIFE - age).max(SignedDuration::ZERO) {
+        let left = match expiry::left(self.life, age).max(SignedDuration::ZERO) {
             left if left.is_zero() => "may have deleted it".to_owned(),
             left => format!("may delete it in {}", rough(left)),
         };
@@ -308,11 +343,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_always_says_running_puts_a_question_off_but_once() {
+        let day = Tasks { kept: Duration::from_secs(24 * 3600), longest: Duration::from_secs(3 * 3600) };
         let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
         let attempt = Attempt::open(1, Uuid::nil(), Timestamp::now(), None);
         piece.attempts.push(Attempt { fate: Fate::Taken, handle: Some("task".into()), ..attempt });
         piece.state = PieceState::Awaiting { warned: 0 };
-        let mut task = Followed::new(&piece, Duration::from_secs(2)).unwrap();
+        let mut task = Followed::new(&piece, Duration::from_secs(2), day).unwrap();
         let (mut agenda, id, begin) =
             (BTreeSet::new(), PieceId { job: Uuid::now_v7(), number: 1 }, Instant::now());
         task.place(&mut agenda, id, Duration::from_secs(2));

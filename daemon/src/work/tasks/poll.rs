@@ -1,20 +1,22 @@
-//! One question about a task, or one download of its result, and what is made of the answer.
+//! One poll of a task, or one download of its result, and what is made of the answer.
 //!
 //! Asking costs nothing and another result does: so it is asked for until the service deletes it, unless the service says that it is
 //! gone.
 
-use hark_sdk::event::{Blame, Engine, Fault};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hark_sdk::event::{Blame, Fault};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{PieceTask, Tools};
+use super::expiry;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Piece, PieceId, PieceState, Transcript};
-use crate::recognize::{Error, RESULT_GONE, TASK_UNKNOWN, Task, Tries, Verdict, expiry};
+use crate::recognize::{Error, Polled, Ready, Recognizer, Tasks, Tries};
+use crate::work::{PieceTask, Tools, failure};
 
 /// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
 const GONE_AFTER: u32 = 3;
@@ -50,6 +52,8 @@ pub(super) struct SoFar {
     pub(super) first_interval: Duration,
     /// `usage.seconds`, as an answer before told it.
     pub(super) seconds: u64,
+    /// How long its result lives.
+    pub(super) life: Tasks,
 }
 
 /// What came of a question.
@@ -59,22 +63,15 @@ pub(super) enum Asked {
     /// It has not ended.
     Open,
     /// Its result is to be fetched ([`fetch`]).
-    Done(ToFetch),
+    Done(Ready),
     /// It, or its result, is not there; that has to be confirmed.
     Missed(String),
     /// Nobody could tell, or give the result.
     Troubled(String),
 }
 
-/// Where a result is, and what it cost.
-pub(super) struct ToFetch {
-    task_id: String,
-    transcription_url: String,
-    pub(super) seconds: u64,
-}
-
 /// Asks how a task stands, and tells the job.
-pub(super) async fn ask(
+pub(super) async fn poll(
     tools: Tools,
     id: PieceId,
     task_id: String,
@@ -84,8 +81,8 @@ pub(super) async fn ask(
         let Some(question) = Question::of(&tools, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match tools.recognizer.query(&task_id).await {
-            Ok(task) => question.told(task).await,
+        match question.recognizer.poll(&task_id).await {
+            Ok(polled) => question.told(polled).await,
             Err(error) => question.unanswered(error).await,
         }
     };
@@ -96,15 +93,15 @@ pub(super) async fn ask(
 pub(super) async fn fetch(
     tools: Tools,
     id: PieceId,
-    result: ToFetch,
+    result: Ready,
     so_far: SoFar,
 ) -> (PieceId, Result<Asked, LedgerError>) {
-    let ToFetch { task_id, transcription_url, seconds } = result;
+    let (task_id, seconds) = (result.handle.clone(), result.billed_seconds);
     let fetched = async {
         let Some(question) = Question::of(&tools, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match tools.recognizer.result(&task_id, &transcription_url, seconds).await {
+        match question.recognizer.fetch(result).await {
             Ok(transcript) => question.recognized(transcript, seconds).await,
             Err(error) => question.unread(error, seconds).await,
         }
@@ -116,6 +113,7 @@ pub(super) async fn fetch(
 struct Question<'a> {
     tools: &'a Tools,
     task: PieceTask,
+    recognizer: Arc<dyn Recognizer>,
     task_id: &'a str,
     so_far: SoFar,
 }
@@ -129,33 +127,37 @@ impl<'a> Question<'a> {
         so_far: SoFar,
     ) -> Result<Option<Question<'a>>, LedgerError> {
         let found = tools.ledger.find_piece(id).await?.filter(|(_, piece)| waits_for(piece, task_id));
-        Ok(found.map(|(job, piece)| Question { tools, task: PieceTask { job, piece }, task_id, so_far }))
+        let Some((job, piece)) = found else { return Ok(None) };
+        let task = PieceTask { job, piece };
+        let recognizer = tools.recognizer(&task).await?;
+        Ok(recognizer.map(|recognizer| Question { tools, task, recognizer, task_id, so_far }))
     }
 
     /// The service says how the task stands.
-    async fn told(self, task: Task) -> Result<Asked, LedgerError> {
-        match task {
-            Task::Pending | Task::Running => Ok(Asked::Open),
-            Task::Succeeded { transcription_url, seconds } => {
-                Ok(Asked::Done(ToFetch { task_id: self.task_id.to_owned(), transcription_url, seconds }))
-            }
-            Task::NothingSaid { seconds } => {
-                let transcript = Transcript { billed_seconds: seconds, ..Transcript::default() };
+    async fn told(self, polled: Polled) -> Result<Asked, LedgerError> {
+        match polled {
+            Polled::Open => Ok(Asked::Open),
+            Polled::Ready(ready) => Ok(Asked::Done(ready)),
+            Polled::Heard(transcript) => {
+                self.tools.billed(&self.task.piece.recognizer, transcript.billed_seconds);
                 self.heard(transcript).await
             }
-            Task::Failed(error) if error.verdict == Verdict::Unknown => {
-                if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+            Polled::Failed(error) if error.fate == Fate::Unknown => {
+                if let Some(asked) = Patience::after(self.so_far).judge(&error, GONE_AFTER) {
                     warn!(job = %self.task.job.id, task = self.task_id, %error, "the task is not found; asking again");
                     return Ok(asked);
                 }
                 // One that is forgotten does not say any more what it cost.
                 let seconds = error.billed_seconds.max(self.so_far.seconds);
-                self.lost(error.billed(seconds)).await
+                let failure = failure(error.clone(), &self.task.piece);
+                self.lost(&error, failure, seconds).await
             }
-            Task::Failed(error) => {
+            Polled::Failed(error) => {
                 warn!(job = %self.task.job.id, task = self.task_id, %error, "the task failed");
-                let failure = error.into_failure(Tries::of(&self.task.piece));
-                self.tools.advance_piece(&self.task, PieceFact::Failed(failure), 0).await?;
+                let billed_seconds = error.billed_seconds;
+                self.tools.billed(&self.task.piece.recognizer, billed_seconds);
+                let failed = PieceFact::Failed(failure(error, &self.task.piece));
+                self.tools.advance_piece(&self.task, failed, 0).await?;
                 Ok(Asked::Over { lost: false })
             }
         }
@@ -163,25 +165,24 @@ impl<'a> Question<'a> {
 
     /// No answer about the task.
     async fn unanswered(self, error: Error) -> Result<Asked, LedgerError> {
-        if let Verdict::Account { after, announce: true } = error.verdict {
-            // Nobody else may be there to say it: tasks are followed while nothing is sent.
-            let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: after };
+        if let Next::Held { wait, announce: true } = error.next(Tries::default()) {
+            // Nothing else may be sent that would say it: tasks are followed while nothing is sent.
+            let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: wait };
             self.tools.advance_piece(&self.task, fact, 0).await?;
         }
-        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+        if let Some(asked) = Patience::after(self.so_far).judge(&error, UNREADABLE_AFTER) {
             warn!(job = %self.task.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
             return Ok(asked);
         }
         let message = format!("the service does not tell of the task: {}", error.told());
-        // The service's words are no more for a log than before.
-        let unknown = Error { answered: error.answered, ..Error::unknown(TASK_UNKNOWN, &message) };
-        let seconds = self.so_far.seconds;
-        self.lost(unknown.billed(seconds)).await
+        let seconds = self.so_far.seconds.max(error.billed_seconds);
+        self.lost(&error, lost("TaskUnknown", message), seconds).await
     }
 
     /// The result is here.
     async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
         info!(job = %self.task.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
+        self.tools.billed(&self.task.piece.recognizer, seconds);
         let transcript = Transcript { billed_seconds: seconds, ..transcript };
         self.heard(transcript).await
     }
@@ -189,23 +190,21 @@ impl<'a> Question<'a> {
     /// The result is not, though the task has one.
     async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
         // The next query tells a fresh address.
-        if let Some(asked) = Patience::after(self.so_far).judge(&error) {
+        if let Some(asked) = Patience::after(self.so_far).judge_result(&error) {
             warn!(job = %self.task.job.id, task = self.task_id, %error, "the result could not be read; asking again");
             return Ok(asked);
         }
-        self.tools.recognizer.billed(Engine::Filetrans, seconds);
-        self.say_lost(Some(seconds), &error);
-        self.tools.advance_piece(&self.task, PieceFact::Failed(result_lost(&error, seconds)), 0).await?;
-        Ok(Asked::Over { lost: true })
+        let message = format!("the task succeeded, but its result could not be read: {}", error.told());
+        let raw = error.raw.clone().map(Vec::from);
+        self.lost(&error, Failure { raw, ..lost("ResultLost", message) }, seconds).await
     }
 
-    /// The task is one that nobody will hear of any more.
-    async fn lost(self, error: Error) -> Result<Asked, LedgerError> {
-        let seconds = error.billed_seconds;
-        self.tools.recognizer.billed(Engine::Filetrans, seconds);
-        self.say_lost((seconds > 0).then_some(seconds), &error);
-        let failure = error.into_failure(Tries::of(&self.task.piece));
-        self.tools.advance_piece(&self.task, PieceFact::Failed(failure), 0).await?;
+    /// The task is one that nothing more will be heard of. Whether another try is worth its price is the operator's `ambiguous_retries`.
+    async fn lost(self, error: &Error, failure: Failure, seconds: u64) -> Result<Asked, LedgerError> {
+        self.tools.billed(&self.task.piece.recognizer, seconds);
+        self.say_lost((seconds > 0).then_some(seconds), error);
+        let failed = PieceFact::Failed(Failure { seconds, ..failure });
+        self.tools.advance_piece(&self.task, failed, 0).await?;
         Ok(Asked::Over { lost: true })
     }
 
@@ -216,7 +215,7 @@ impl<'a> Question<'a> {
 
     /// What was paid for and never came, for the person who has to answer for it.
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
-        self.tools.recognizer.result_lost();
+        self.tools.metrics.recognize_results_lost.inc();
         error!(
             job = %self.task.job.id,
             recording = self.task.job.recording.uri,
@@ -242,46 +241,58 @@ struct Patience {
     /// They have lasted long enough to be believed of a result.
     is_over: bool,
     age: SignedDuration,
+    life: Tasks,
 }
 
 impl Patience {
     fn after(so_far: SoFar) -> Patience {
-        let SoFar { misses, open_at, first_interval, .. } = so_far;
+        let SoFar { misses, open_at, first_interval, life, .. } = so_far;
         Patience {
             misses: misses.count,
             is_over: misses.since.is_some_and(|since| since.elapsed() >= first_interval * UNREADABLE_FOR),
             age: Timestamp::now().duration_since(open_at),
+            life,
         }
     }
 
-    /// What is to be made of an answer that brings no result; `None`: it is lost.
-    fn judge(self, error: &Error) -> Option<Asked> {
-        let is_gone = matches!(error.fault.code.as_str(), RESULT_GONE | TASK_UNKNOWN);
-        let enough = match error.verdict {
+    /// What is to be made of an answer that brings no result; `None`: it is lost. `enough`: misses that are believed.
+    fn judge(self, error: &Error, enough: u32) -> Option<Asked> {
+        let next = error.next(Tries::default());
+        let is_gone = error.fate == Fate::Unknown;
+        let enough = match next {
             // Tasks of another workspace than the key's, say: there is nothing left to be told of.
-            Verdict::Unknown | Verdict::GiveUp | Verdict::Account { .. } if expiry::is_over(self.age) => {
-                return None;
-            }
-            Verdict::Unknown if is_gone && expiry::may_be_over(self.age) => 1,
-            Verdict::Unknown if error.fault.code == TASK_UNKNOWN => GONE_AFTER,
-            // A service that refuses to speak of a task may mean that there is none.
-            Verdict::Unknown | Verdict::GiveUp if self.is_over => UNREADABLE_AFTER,
-            Verdict::Unknown | Verdict::GiveUp => u32::MAX,
+            Next::Held { .. } if expiry::is_over(self.life, self.age) => return None,
             // However old it is: a clock may be wrong, and asking again costs nothing.
-            _ => return Some(Asked::Troubled(error.told())),
+            Next::Held { .. } => return Some(Asked::Troubled(error.told())),
+            Next::After { .. } if error.raw.is_none() && !is_gone => {
+                return Some(Asked::Troubled(error.told()));
+            }
+            _ if expiry::is_over(self.life, self.age) => return None,
+            _ if is_gone && expiry::may_be_over(self.life, self.age) => 1,
+            // A service that refuses to speak of a task may mean that there is none.
+            _ if is_gone || self.is_over => enough,
+            _ => u32::MAX,
         };
         (self.misses + 1 < enough).then(|| Asked::Missed(error.told()))
     }
+
+    /// The same of a result that was to be fetched.
+    fn judge_result(self, error: &Error) -> Option<Asked> {
+        let is_gone = error.next(Tries::default()) == Next::Never;
+        if is_gone && expiry::may_be_over(self.life, self.age) {
+            return None;
+        }
+        self.judge(error, UNREADABLE_AFTER)
+    }
 }
 
-/// The task was paid and its result cannot be had: whether another try is worth its price is the operator's `ambiguous_retries`.
-fn result_lost(error: &Error, seconds: u64) -> Failure {
-    let message = format!("the task succeeded, but its result could not be read: {}", error.told());
+/// The service did the work, and its result cannot be had.
+fn lost(code: &str, message: String) -> Failure {
     Failure {
-        fault: Fault { code: "ResultLost".into(), blame: Blame::Service, message, attempts: None },
+        fault: Fault { code: code.into(), blame: Blame::Service, message, attempts: None },
         fate: Fate::Taken,
         next: Next::After { wait: Duration::ZERO, counts: true },
-        seconds,
+        seconds: 0,
         raw: None,
     }
 }

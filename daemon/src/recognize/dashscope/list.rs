@@ -8,10 +8,10 @@ use reqwest::header::{DATE, HeaderMap};
 use serde_json::Value;
 use tracing::debug;
 
-use super::answer::missing;
-use super::client::{Client, unanswered};
-use super::error::{Error, Verdict};
-use super::queue::Pace;
+use super::client::{Client, missing};
+use crate::recognize::error::{Error, When};
+use crate::recognize::http::unanswered;
+use crate::recognize::pacer::Calls;
 
 /// A row of the task list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,17 +75,17 @@ pub(super) struct Listed {
 
 /// All rows of a span. Of all models: a service that lists a task under the dated name of its model might leave ours out, and what is not
 /// there is paid again in silence.
-pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) -> Result<Listed, Error> {
+pub(super) async fn everything(client: &Client, queries: &Calls, span: &Span<'_>) -> Result<Listed, Error> {
     let (mut rows, mut shown, mut clocks_differ) = (Vec::new(), HashSet::new(), false);
     let (mut total, mut said_last, mut unread) = (None, false, false);
     for number in 1..=PAGES {
         let mut tries = 1;
         let page = loop {
-            match page(client, pace, span, number, None).await {
+            match page(client, queries, span, number, None).await {
                 // A service that has no page behind its last one. What is looked for may stand on those before.
-                Err(error) if number > 1 && error.verdict == Verdict::GiveUp => break None,
+                Err(error) if number > 1 && error.when == When::Never => break None,
                 // One page that does not come is no reason to begin anew.
-                Err(error) if tries < PAGE_TRIES && error.verdict != Verdict::GiveUp => {
+                Err(error) if tries < PAGE_TRIES && error.when != When::Never => {
                     debug!(number, %error, "a page of the task list does not come");
                     tries += 1;
                 }
@@ -115,9 +115,9 @@ pub(super) async fn everything(client: &Client, pace: &Pace, span: &Span<'_>) ->
 }
 
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
-pub(crate) async fn survey(
+pub(super) async fn ended(
     client: &Client,
-    pace: &Pace,
+    queries: &Calls,
     model: &str,
     since: Timestamp,
     tasks: &HashSet<String>,
@@ -126,7 +126,11 @@ pub(crate) async fn survey(
     let mut ended = HashMap::new();
     for number in 1..=SURVEY_PAGES {
         // By this name or by none, and then they are asked one by one.
-        let page = page(client, pace, &span, number, Some(model)).await?;
+        let page = page(client, queries, &span, number, Some(model)).await.map_err(|error| {
+            // A list that is not understood today will not be in a minute.
+            let when = if error.is_unreadable() { When::Never } else { error.when.clone() };
+            Error { when, ..error }
+        })?;
         let is_last = page.is_last.unwrap_or(page.listed.len() < PAGE);
         let ours = page.rows.into_iter().filter(|row| tasks.contains(&row.task_id));
         ended.extend(ours.map(|row| (row.has_ended(), row.task_id)).map(|(ended, task)| (task, ended)));
@@ -155,7 +159,7 @@ struct Page {
 /// `only`: let the service leave out tasks of other models, by a name that it may know in another form.
 async fn page(
     client: &Client,
-    pace: &Pace,
+    queries: &Calls,
     span: &Span<'_>,
     number: usize,
     only: Option<&str>,
@@ -165,15 +169,15 @@ async fn page(
     let start = (span.since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
     let query = [("page_no", number.to_string()), ("page_size", PAGE.to_string()), ("start_time", start)];
     let call = client.get(&["tasks"]).query(&query).query(&[("model_name", only)]);
-    let answer = pace
+    let answer = queries
         .free(async {
             let response = call.send().await.map_err(unanswered)?;
             let clocks_differ = differ(response.headers(), Timestamp::now());
-            Ok((client.json(response).await.map_err(Error::of_a_free_call)?, clocks_differ))
+            Ok((client.json(response).await.map_err(|error| Error { raw: None, ..error })?, clocks_differ))
         })
         .await?;
     let (answer, clocks_differ) = answer;
-    let listed = rows_of(&answer, number).ok_or_else(|| missing("list of tasks").of_a_free_call())?;
+    let listed = rows_of(&answer, number).ok_or_else(|| missing("list of tasks"))?;
     let ids: Vec<String> =
         listed.iter().filter_map(|row| Some(text_of(row, &["task_id"])?.to_owned())).collect();
     Ok(Page {

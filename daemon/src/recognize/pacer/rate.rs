@@ -1,4 +1,4 @@
-//! When the next request may leave: a pure pacer, driven by whoever has a clock (see `queue`).
+//! When the next request may leave: pure, the pacer has the clock.
 //!
 //! The service counts per minute *and* per second, so requests are spread evenly; time that nobody used is not saved up. A 429
 //! holds the whole queue and widens the spacing; successes narrow it again, slowly.
@@ -23,7 +23,7 @@ const LEARNING_SPACING: Duration = Duration::from_millis(100);
 
 /// Spreads the requests of one model.
 #[derive(Debug, Clone)]
-pub(crate) struct Pacer {
+pub(crate) struct Rate {
     spacing: Duration,
     factor: f64,
     next: Option<Instant>,
@@ -35,10 +35,10 @@ pub(crate) struct Pacer {
     told: Duration,
 }
 
-impl Pacer {
+impl Rate {
     /// `spacing` between two requests; zero: no limit of ours.
     pub(crate) fn new(spacing: Duration) -> Self {
-        Pacer {
+        Rate {
             spacing,
             factor: 1.0,
             next: None,
@@ -50,13 +50,13 @@ impl Pacer {
     }
 
     pub(crate) fn per_minute(requests: u32) -> Self {
-        Pacer::new(if requests == 0 { Duration::ZERO } else { Duration::from_secs(60) / requests })
+        Rate::new(if requests == 0 { Duration::ZERO } else { Duration::from_secs(60) / requests })
     }
 
     /// A little slower than that: what left evenly arrives less evenly, and no second of the service's may see more.
     pub(crate) fn per_second(requests: u32) -> Self {
         const EVEN: Duration = Duration::from_millis(1_060);
-        Pacer::new(if requests == 0 { Duration::ZERO } else { EVEN / requests })
+        Rate::new(if requests == 0 { Duration::ZERO } else { EVEN / requests })
     }
 
     /// How long the next request has to wait; zero: it may leave.
@@ -135,34 +135,34 @@ mod tests {
     #[test]
     fn requests_are_spread_evenly_and_unused_time_is_not_saved_up() {
         let start = Instant::now();
-        let mut pacer = Pacer::per_minute(60);
-        assert_eq!(pacer.wait(start), Duration::ZERO);
-        pacer.take(start);
-        assert_eq!(pacer.wait(start), SECOND);
+        let mut rate = Rate::per_minute(60);
+        assert_eq!(rate.wait(start), Duration::ZERO);
+        rate.take(start);
+        assert_eq!(rate.wait(start), SECOND);
         let later = start + 100 * SECOND;
-        assert_eq!(pacer.wait(later), Duration::ZERO);
-        pacer.take(later);
-        assert_eq!(pacer.wait(later), SECOND, "no burst after a pause");
+        assert_eq!(rate.wait(later), Duration::ZERO);
+        rate.take(later);
+        assert_eq!(rate.wait(later), SECOND, "no burst after a pause");
     }
 
     #[test]
     fn without_a_limit_nothing_waits() {
         let now = Instant::now();
-        let mut pacer = Pacer::per_minute(0);
-        pacer.take(now);
-        assert_eq!(pacer.wait(now), Duration::ZERO);
+        let mut rate = Rate::per_minute(0);
+        rate.take(now);
+        assert_eq!(rate.wait(now), Duration::ZERO);
     }
 
     #[test]
     fn a_hint_holds_the_queue_and_without_one_holds_double_up_to_half_a_minute() {
         let mut now = Instant::now();
-        let mut pacer = Pacer::per_minute(0);
-        assert_eq!(pacer.throttled(now, now, Some(7 * SECOND)), 7 * SECOND);
-        assert_eq!(pacer.wait(now), 7 * SECOND);
+        let mut rate = Rate::per_minute(0);
+        assert_eq!(rate.throttled(now, now, Some(7 * SECOND)), 7 * SECOND);
+        assert_eq!(rate.wait(now), 7 * SECOND);
         let mut holds = Vec::new();
         for _ in 0..8 {
-            now += pacer.wait(now) + SECOND;
-            holds.push(pacer.throttled(now, now, None).as_secs());
+            now += rate.wait(now) + SECOND;
+            holds.push(rate.throttled(now, now, None).as_secs());
         }
         assert_eq!(holds, [2, 4, 8, 16, 30, 30, 30, 30]);
     }
@@ -171,10 +171,10 @@ mod tests {
     fn a_long_hold_is_told_of_once() {
         let start = Instant::now();
         let at = |seconds: u32| start + seconds * SECOND;
-        let mut pacer = Pacer::per_minute(0);
+        let mut rate = Rate::per_minute(0);
         let mut tell = |now: Instant, hint: Option<u32>| {
-            let hold = pacer.throttled(now, now, hint.map(|seconds| seconds * SECOND));
-            let news = pacer.is_news(hold);
+            let hold = rate.throttled(now, now, hint.map(|seconds| seconds * SECOND));
+            let news = rate.is_news(hold);
             (hold.as_secs(), news)
         };
         assert_eq!(tell(at(0), Some(29)), (29, false));
@@ -183,46 +183,46 @@ mod tests {
         assert_eq!(tell(at(70), Some(30)), (30, false), "the same storm");
         assert_eq!(tell(at(110), Some(600)), (600, true));
         assert_eq!(tell(at(120), None), (590, false));
-        pacer.succeeded(at(720));
-        let hold = pacer.throttled(at(721), at(721), Some(30 * SECOND));
-        assert!(pacer.is_news(hold), "another storm");
+        rate.succeeded(at(720));
+        let hold = rate.throttled(at(721), at(721), Some(30 * SECOND));
+        assert!(rate.is_news(hold), "another storm");
     }
 
     #[test]
     fn an_old_request_may_be_refused_after_a_newer_one_succeeded() {
         let start = Instant::now();
         let at = |seconds: u32| start + seconds * SECOND;
-        let mut pacer = Pacer::per_minute(0);
-        pacer.throttled(at(1), at(1), None);
-        pacer.succeeded(at(2));
-        assert_eq!(pacer.throttled(at(3), at(0), None), SECOND);
+        let mut rate = Rate::per_minute(0);
+        rate.throttled(at(1), at(1), None);
+        rate.succeeded(at(2));
+        assert_eq!(rate.throttled(at(3), at(0), None), SECOND);
     }
 
     #[test]
     fn answers_to_requests_in_flight_together_are_one_lesson() {
         let sent = Instant::now();
-        let mut pacer = Pacer::per_minute(60);
+        let mut rate = Rate::per_minute(60);
         for answer in 1..=30 {
             let now = sent + answer * Duration::from_millis(10);
-            assert!(pacer.throttled(now, sent, None) <= SECOND);
+            assert!(rate.throttled(now, sent, None) <= SECOND);
         }
-        assert_eq!(pacer.lessons, 1);
-        assert!((pacer.factor - WIDEN).abs() < 1e-9);
+        assert_eq!(rate.lessons, 1);
+        assert!((rate.factor - WIDEN).abs() < 1e-9);
     }
 
     #[test]
     fn the_spacing_widens_with_429_and_recovers_with_successes() {
         let mut now = Instant::now();
-        let mut pacer = Pacer::per_minute(60);
+        let mut rate = Rate::per_minute(60);
         for _ in 0..10 {
             now += 100 * SECOND;
-            pacer.throttled(now, now, None);
+            rate.throttled(now, now, None);
         }
-        assert_eq!(pacer.current_spacing(), 8 * SECOND);
+        assert_eq!(rate.current_spacing(), 8 * SECOND);
         let mut successes = 0;
-        while pacer.current_spacing() > SECOND {
+        while rate.current_spacing() > SECOND {
             now += SECOND;
-            pacer.succeeded(now);
+            rate.succeeded(now);
             successes += 1;
         }
         assert!((50..200).contains(&successes), "{successes}");
@@ -237,24 +237,24 @@ mod tests {
             steps in prop::collection::vec((0_u64..3_000, 0_u8..4, 0_u64..90), 1..200),
         ) {
             let spacing = Duration::from_secs(60) / per_minute;
-            let mut pacer = Pacer::per_minute(per_minute);
+            let mut rate = Rate::per_minute(per_minute);
             let mut now = Instant::now();
             let mut last: Option<Instant> = None;
             for (pause, answer, hint) in steps {
                 now += Duration::from_millis(pause);
-                let wait = pacer.wait(now);
+                let wait = rate.wait(now);
                 prop_assert!(wait <= Duration::from_secs(90).max(spacing.max(LEARNING_SPACING).mul_f64(WIDEST)));
                 now += wait;
-                prop_assert_eq!(pacer.wait(now), Duration::ZERO);
-                pacer.take(now);
+                prop_assert_eq!(rate.wait(now), Duration::ZERO);
+                rate.take(now);
                 if let Some(last) = last {
                     prop_assert!(now - last >= spacing);
                 }
                 last = Some(now);
                 match answer {
-                    0 => { pacer.throttled(now, now, None); }
-                    1 => { pacer.throttled(now, now, Some(Duration::from_secs(hint))); }
-                    _ => pacer.succeeded(now),
+                    0 => { rate.throttled(now, now, None); }
+                    1 => { rate.throttled(now, now, Some(Duration::from_secs(hint))); }
+                    _ => rate.succeeded(now),
                 }
             }
         }

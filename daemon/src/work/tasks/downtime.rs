@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info};
 
-use super::ask::Asked;
+use super::expiry::rough;
+use super::poll::Asked;
 use crate::job::PieceId;
-use crate::recognize::expiry::rough;
 
 /// Tasks that an earlier life of the daemon left at the service, and what became of them while it was down.
 pub(super) struct Downtime {

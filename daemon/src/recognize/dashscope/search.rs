@@ -10,28 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::answer::missing;
-use super::client::Client;
-use super::error::{Error, Verdict};
-use super::filetrans::{self, Task};
+use super::client::{Client, missing};
+use super::filetrans;
 use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
-use super::queue::Pace;
-use crate::job::piece_machine::Listing;
-
-/// A submit of which nobody knows whether the service took it.
-#[derive(Debug, Clone, Copy)]
-pub struct LostSubmit<'a> {
-    /// The service's model name.
-    pub model: &'a str,
-    /// Unique name of its upload.
-    pub object: &'a str,
-    /// Not after it may have left: a later time would find nothing and have it paid again.
-    pub since: Timestamp,
-    /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
-    pub until: Option<Timestamp>,
-    /// Tasks that other recordings of this daemon's have, or had, and when they were made.
-    pub taken: &'a HashMap<String, Timestamp>,
-}
+use crate::job::Fate;
+use crate::recognize::error::{Error, When};
+use crate::recognize::pacer::Calls;
+use crate::recognize::{Lost, Polled, Resolution};
 
 /// Of a task that brought nothing and cost nothing.
 const FOR_NOTHING: &str = "";
@@ -76,7 +61,7 @@ const LONGEST_LIST: Duration = Duration::from_secs(12 * 3600);
 
 impl List {
     /// Whether it tells of a submit what another one would: a look that comes after a lag has to find what was made before.
-    fn serves(&self, submit: &LostSubmit<'_>, now: Timestamp) -> bool {
+    fn serves(&self, submit: &Lost<'_>, now: Timestamp) -> bool {
         let is_fresh = now.duration_since(self.asked_at).unsigned_abs() < FRESH;
         let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
         let later = submit.since.duration_since(self.since);
@@ -86,11 +71,11 @@ impl List {
 
     /// Whether a task that was certainly made in its time is not in it: nobody documents what the service lists, and to whom. A list that is
     /// empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in silence.
-    fn lacks_known(&self, submit: &LostSubmit<'_>) -> bool {
+    fn lacks_known(&self, submit: &Lost<'_>) -> bool {
         let begin = submit.since - MARGIN / 2;
         let end = (self.asked_at - LAG).min(self.since + LONGEST_LIST);
         let is_due = |made: Timestamp| (begin..end).contains(&made);
-        submit.taken.iter().any(|(task, made)| is_due(*made) && !self.listed.shown.contains(task))
+        submit.known.iter().any(|(task, made)| is_due(*made) && !self.listed.shown.contains(task))
     }
 }
 
@@ -121,26 +106,26 @@ impl Known {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) pace: &'a Pace,
+    pub(crate) queries: &'a Calls,
     pub(crate) known: &'a Known,
 }
 
 impl Search<'_> {
     /// Looks for the task of a submit: first at those that were made when it was sent.
-    pub(crate) async fn reconcile(self, submit: LostSubmit<'_>) -> Result<Listing, Error> {
+    pub(crate) async fn resolve(self, submit: Lost<'_>) -> Result<Resolution, Error> {
         let age = Timestamp::now().duration_since(submit.since);
         // A time that is still to come was told by a clock that has been set since.
         if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
-            return Ok(Listing::CannotTell);
+            return Ok(Resolution::Unknown);
         }
-        if let Some(task_id) = self.known.task_of(submit.object) {
-            return Ok(Listing::Found { handle: task_id });
+        if let Some(task_id) = self.known.task_of(submit.marker) {
+            return Ok(Resolution::Found { handle: task_id });
         }
         let list = match self.list(&submit).await {
             Ok(list) => list,
             // A service without a list will not have one tomorrow.
-            Err(error) if error.verdict == Verdict::GiveUp || error.is_unreadable() => {
-                return Ok(Listing::CannotTell);
+            Err(error) if error.when == When::Never || error.is_unreadable() => {
+                return Ok(Resolution::Unknown);
             }
             Err(error) => return Err(error),
         };
@@ -151,32 +136,27 @@ impl Search<'_> {
             ..Doubts::default()
         };
         if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
-            return Ok(Listing::Found { handle: task_id });
+            return Ok(Resolution::Found { handle: task_id });
         }
         let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
         Ok(doubts.judge(waited))
     }
 
     /// The task of a submit among those of a list; or why it may be there all the same.
-    async fn look_through(
-        self,
-        listed: &Listed,
-        submit: &LostSubmit<'_>,
-        doubts: &mut Doubts,
-    ) -> Option<String> {
+    async fn look_through(self, listed: &Listed, submit: &Lost<'_>, doubts: &mut Doubts) -> Option<String> {
         let span = Span { model: submit.model, since: submit.since, until: submit.until };
         let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(|row| span.takes(row.created)).collect();
         rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
         let mut untold = 0;
-        for row in rows.into_iter().filter(|row| !submit.taken.contains_key(&row.task_id)) {
+        for row in rows.into_iter().filter(|row| !submit.known.contains_key(&row.task_id)) {
             match row.status.as_str() {
                 SUCCEEDED | FAILED => match self.file_of(&row.task_id).await {
-                    Ok(Some(file_url)) if names(&file_url, submit.object) => {
+                    Ok(Some(file_url)) if names(&file_url, submit.marker) => {
                         return Some(row.task_id.clone());
                     }
                     Ok(Some(_)) => {}
                     Ok(None) => doubts.cannot_tell = true,
-                    Err(error) if error.verdict == Verdict::Unknown => {
+                    Err(error) if is_hidden(&error) => {
                         debug!(task = row.task_id, %error, "this task, or its result, is not there");
                         doubts.hidden = true;
                     }
@@ -199,43 +179,50 @@ impl Search<'_> {
     }
 
     /// The list from the submit's time on, as it was read last or as it is now.
-    async fn list(self, submit: &LostSubmit<'_>) -> Result<Arc<List>, Error> {
+    async fn list(self, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
         let last = self.known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
             return Ok(last);
         }
         let asked_at = Timestamp::now();
         let span = Span { model: submit.model, since: submit.since, until: None };
-        let listed = everything(self.client, self.pace, &span).await?;
+        let listed = everything(self.client, self.queries, &span).await?;
         let (model, since) = (submit.model.to_owned(), submit.since);
         let list = Arc::new(List { model, since, asked_at, listed });
         *self.known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
         Ok(list)
     }
 
-    /// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told. [`Verdict::Unknown`]: the
-    /// task, its end or its result is not there.
+    /// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told.
     async fn file_of(self, task_id: &str) -> Result<Option<String>, Error> {
         if let Some(file_url) = self.known.get(task_id) {
             return Ok(Some(file_url));
         }
-        let file_url = match self.pace.free(filetrans::query(self.client, task_id)).await? {
-            Task::Succeeded { transcription_url, .. } => {
-                match filetrans::result(self.client, &transcription_url).await?.file_url {
-                    file_url if file_url.is_empty() => return Ok(None),
-                    file_url => file_url,
-                }
-            }
-            Task::NothingSaid { .. } => return Ok(None),
-            Task::Failed(error) if error.verdict == Verdict::Unknown => return Err(error),
-            Task::Failed(error) if error.billed_seconds > 0 => return Ok(None),
-            Task::Failed(_) => FOR_NOTHING.to_owned(),
+        let file_url = match self.queries.free(filetrans::query(self.client, task_id)).await? {
+            Polled::Ready(ready) => match filetrans::result(self.client, &ready).await?.file_url {
+                file_url if file_url.is_empty() => return Ok(None),
+                file_url => file_url,
+            },
+            Polled::Heard(_) => return Ok(None),
+            Polled::Failed(error) => match error.fate {
+                Fate::Unknown => return Err(error),
+                Fate::Taken => return Ok(None),
+                _ => FOR_NOTHING.to_owned(),
+            },
             // The list is ahead of it.
-            Task::Pending | Task::Running => return Err(missing("end of a task that has ended by the list")),
+            Polled::Open => {
+                let error = missing("end of a task that has ended by the list");
+                return Err(Error { fate: Fate::Unknown, ..error });
+            }
         };
         self.known.learn(task_id, &file_url);
         Ok(Some(file_url))
     }
+}
+
+/// Whether a task, its end or its result is not there, or is a gateway's page, though the list has it as ended.
+fn is_hidden(error: &Error) -> bool {
+    matches!(error.fate, Fate::Unknown | Fate::Taken)
 }
 
 /// What keeps a search that found nothing from saying that there is no task.
@@ -254,13 +241,13 @@ struct Doubts {
 impl Doubts {
     /// What they come to, so long after the submit was given up. A repeat costs money, waiting does not; and no task of the service's
     /// runs for ever.
-    fn judge(self, waited: Duration) -> Listing {
+    fn judge(self, waited: Duration) -> Resolution {
         let is_open = self.is_short || self.undecided || (self.hidden && waited < LONGEST_HIDDEN);
         match () {
-            () if self.is_short && waited > LONGEST_SHORT => Listing::CannotTell,
-            () if is_open && waited < LONGEST_DOUBT => Listing::Undecided,
-            () if is_open || self.hidden || self.cannot_tell => Listing::CannotTell,
-            () => Listing::Absent,
+            () if self.is_short && waited > LONGEST_SHORT => Resolution::Unknown,
+            () if is_open && waited < LONGEST_DOUBT => Resolution::Undecided,
+            () if is_open || self.hidden || self.cannot_tell => Resolution::Unknown,
+            () => Resolution::Absent,
         }
     }
 }
@@ -295,12 +282,12 @@ mod tests {
             },
         };
         let taken = HashMap::new();
-        let submit = |since: i64, until: Option<i64>| LostSubmit {
+        let submit = |since: i64, until: Option<i64>| Lost {
             model: "m",
-            object: "o",
+            marker: "o",
             since: time(since),
             until: until.map(time),
-            taken: &taken,
+            known: &taken,
         };
         assert!(list.serves(&submit(100, Some(195)), time(203)));
         assert!(!list.serves(&submit(99, Some(195)), time(203)), "it begins later");
@@ -313,7 +300,7 @@ mod tests {
             "the service need not have told of it"
         );
         let list = List { since: time(100), ..half_a_day };
-        assert!(!list.serves(&LostSubmit { model: "n", ..submit(100, Some(195)) }, time(203)));
+        assert!(!list.serves(&Lost { model: "n", ..submit(100, Some(195)) }, time(203)));
     }
 
     #[test]

@@ -1,79 +1,100 @@
 //! `flash`: one request, one transcript; the text streams back while it is made.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use reqwest::Response;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use super::body::{Content, Departure, Outgoing};
-use super::client::{Client, EVENT_STREAM, JSON};
-use super::error::Error;
+use super::Account;
+use super::client::Client;
 use super::heard::Heard;
-use super::queue::Turn;
-use super::route::mime;
-use crate::job::Transcript;
+use crate::recognize::error::Error;
+use crate::recognize::http::{Departure, EVENT_STREAM, JSON, Outgoing};
+use crate::recognize::limits::mime;
+use crate::recognize::pacer::Pacer;
+use crate::recognize::{Audio, Delivers, Limits, Listener, Permit, Recognizer, Request, Sent};
 
-/// What to recognize, and how.
-pub struct FlashRequest<'a> {
-    /// The service's model name.
-    pub model: &'a str,
-    /// The audio.
-    pub audio: Audio<'a>,
-    /// The service's language code; `None`: detect.
-    pub language: Option<&'a str>,
-    /// Names, terms, prose that bias the vocabulary.
-    pub context: Option<&'a str>,
-    /// Numbers as digits.
-    pub itn: bool,
-    /// Whether the text is to stream back.
-    pub partials: bool,
-    /// Length of the recording, for the segment's times.
-    pub duration_ms: Option<u64>,
+/// The synchronous endpoint.
+#[derive(Debug)]
+pub(super) struct Flash {
+    pub(super) account: Arc<Account>,
+    pub(super) pacer: Arc<Pacer>,
+    pub(super) model: String,
+    pub(super) limits: Limits,
 }
 
-/// Where the audio of a request is.
-pub enum Audio<'a> {
-    /// Sent along, read from disk while it leaves.
-    Inline {
-        /// The bytes.
-        content: Content,
-        /// Container: `wav`, `mp3`, …
-        format: &'a str,
-    },
-    /// Fetched by the service.
-    Url(&'a str),
+/// The service's limits (dashscope-protocol.md 2).
+pub(super) fn limits() -> Limits {
+    const ENCODED_BYTES: u64 = 10_485_760;
+    Limits {
+        formats: FORMATS.as_slice().into(),
+        longest: Some(Duration::from_secs(300)),
+        inline: Delivers::UpToEncoded(ENCODED_BYTES),
+        upload: Delivers::No,
+        url: Delivers::UpTo(ENCODED_BYTES),
+        streams: true,
+        tasks: None,
+    }
 }
 
-/// Who hears of a request while it is under way. Called between two reads of the answer: must not block.
-pub trait Listener: Send {
-    /// The service has the request: it answered 200, and the first of its answer is in.
-    fn on_taken(&mut self);
-    /// The whole text of the piece so far.
-    fn on_text(&mut self, text: &str);
+const FORMATS: [&str; 16] = [
+    "aac", "aiff", "amr", "avi", "flac", "flv", "m4a", "mkv", "mp3", "mpeg", "ogg", "opus", "wav", "webm",
+    "wma", "wmv",
+];
+
+impl Recognizer for Flash {
+    fn name(&self) -> &str {
+        "flash"
+    }
+
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn permit(&self) -> BoxFuture<'_, Permit> {
+        Box::pin(self.account.permit(&self.pacer))
+    }
+
+    fn send<'a>(
+        &'a self,
+        permit: Permit,
+        request: Request<'a>,
+        listener: &'a mut dyn Listener,
+    ) -> BoxFuture<'a, Result<Sent, Error>> {
+        Box::pin(recognize(&self.account.client, permit, request, listener))
+    }
 }
 
 const PATH: &str = "/services/aigc/multimodal-generation/generation";
 
-pub(crate) async fn recognize(
+async fn recognize(
     client: &Client,
-    turn: Turn,
-    request: FlashRequest<'_>,
+    permit: Permit,
+    request: Request<'_>,
     listener: &mut dyn Listener,
-) -> Result<Transcript, Error> {
+) -> Result<Sent, Error> {
     let (duration_ms, streamed) = (request.duration_ms, request.partials);
     let mut heard = Heard::default();
     let outcome = match ask(client, request).await {
         Ok(response) => heard.hear_all(client, response, streamed, listener).await,
         Err(error) => Err(error),
     };
-    // The queue learns what the service says of the rate and the account, whatever it means for this recording.
-    match turn.settle(outcome) {
-        Ok(()) => Ok(heard.into_transcript(duration_ms)),
+    // The pacer learns what the service says of the rate and the account, whatever it means for this recording.
+    match permit.settle(outcome) {
+        Ok(()) => Ok(Sent::Heard(heard.into_transcript(duration_ms))),
         Err(error) if heard.has_begun() => Err(error.after_work(heard.billed_seconds)),
         Err(error) => Err(error),
     }
 }
 
-async fn ask(client: &Client, request: FlashRequest<'_>) -> Result<Response, Error> {
+async fn ask(client: &Client, request: Request<'_>) -> Result<Response, Error> {
     let mut call = client.post(PATH, if request.partials { EVENT_STREAM } else { JSON });
     if request.partials {
         call = call.header("X-DashScope-SSE", HeaderValue::from_static("enable"));
@@ -82,7 +103,7 @@ async fn ask(client: &Client, request: FlashRequest<'_>) -> Result<Response, Err
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
     let (body, departure) = body(request);
-    let response = client.send(call, body, departure).await?;
+    let response = client.http.send(call, body, departure).await?;
     match response.status().is_success() {
         true => Ok(response),
         false => Err(client.refusal(response).await),
@@ -90,7 +111,7 @@ async fn ask(client: &Client, request: FlashRequest<'_>) -> Result<Response, Err
 }
 
 /// The JSON by hand around the audio, so that the audio need not be in memory.
-fn body(request: FlashRequest<'_>) -> (Outgoing, Departure) {
+fn body(request: Request<'_>) -> (Outgoing, Departure) {
     let mut system = String::new();
     if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {
         system = json!({"role": "system", "content": [{"text": context}]}).to_string();
@@ -115,5 +136,17 @@ fn body(request: FlashRequest<'_>) -> (Outgoing, Departure) {
             content,
             format!("\"{after}"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_a_media_type() {
+        for format in FORMATS {
+            assert!(mime(format).contains('/') && mime(format) != "application/octet-stream", "{format}");
+        }
     }
 }

@@ -1,8 +1,15 @@
 //! Follows tasks at the service until they end, within the account's queries a second.
 //!
-//! Hundreds of tasks are heard of through the task list (`survey`), others one by one. The task ids are in the ledger; how soon each is
+//! Hundreds of tasks are heard of through the task list (`hints`), others one by one. The task ids are in the ledger; how soon each is
 //! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be
 //! fetched is warned of long before (`expiry`), and is asked for until it is sure that it is gone, for another one has to be paid.
+
+mod agenda;
+mod downtime;
+mod expiry;
+mod hints;
+mod in_flight;
+mod poll;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,15 +17,18 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::agenda::Agenda;
+use self::hints::hints;
+use self::poll::{Asked, fetch, poll};
 use super::Tools;
-use super::ask::{Asked, ToFetch, ask, fetch};
-use super::round::Round;
-use super::survey::{self, survey};
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
+use crate::recognize::Ready;
+
+pub use self::in_flight::InFlight;
 use crate::job::{Duty, PieceId};
 
-/// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
+/// Queries under way at a time; each takes a agenda trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
 
 /// Downloads of results under way at a time, each with up to 64 MiB in memory. They have places of their own: a host of results that
@@ -32,37 +42,37 @@ const LOOK: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn follow(tools: Tools, first_interval: Duration) -> Result<(), LedgerError> {
-    let mut round = Round::new(first_interval);
+pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), LedgerError> {
+    let mut agenda = Agenda::new(first_interval);
     let mut asking = FuturesUnordered::new();
-    let mut to_fetch: VecDeque<(PieceId, ToFetch)> = VecDeque::new();
+    let mut to_fetch: VecDeque<(PieceId, Ready)> = VecDeque::new();
     let mut fetching = FuturesUnordered::new();
     let mut warning = FuturesUnordered::new();
-    let mut surveying = FuturesUnordered::new();
-    let mut next_survey = Instant::now();
+    let mut hinting = FuturesUnordered::new();
+    let mut next_hints = Instant::now();
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut woken = tools.ledger.wakes(Duty::Await);
     let mut look = true;
     loop {
         if std::mem::take(&mut look) {
-            round.look(&tools).await?;
+            agenda.look(&tools).await?;
         }
         while asking.len() < WIDTH {
-            let Some((id, task_id, so_far)) = round.due() else { break };
-            asking.push(ask(tools.clone(), id, task_id, so_far));
+            let Some((id, task_id, so_far)) = agenda.due() else { break };
+            asking.push(poll(tools.clone(), id, task_id, so_far));
         }
         while fetching.len() < DOWNLOADS {
             let Some((id, result)) = to_fetch.pop_front() else { break };
-            let Some(so_far) = round.so_far(id) else { continue };
+            let Some(so_far) = agenda.so_far(id) else { continue };
             fetching.push(fetch(tools.clone(), id, result, so_far));
         }
-        let by_list = round.is_by_list();
-        if surveying.is_empty() && by_list && next_survey <= Instant::now() {
-            next_survey = Instant::now() + survey::INTERVAL;
-            surveying.extend(round.to_survey().map(|tasks| survey(tools.clone(), tasks)));
+        let by_list = agenda.is_by_list();
+        if hinting.is_empty() && by_list && next_hints <= Instant::now() {
+            next_hints = Instant::now() + hints::INTERVAL;
+            hinting.extend(agenda.to_hint().map(|tasks| hints(tools.clone(), tasks)));
         }
-        let next = round.next();
+        let next = agenda.next();
         let has_room = asking.len() < WIDTH;
         let asked = async {
             tokio::select! {
@@ -74,7 +84,7 @@ pub async fn follow(tools: Tools, first_interval: Duration) -> Result<(), Ledger
         tokio::select! {
             (id, asked) = asked => {
                 let asked = asked?;
-                round.heard(id, &asked);
+                agenda.heard(id, &asked);
                 match asked {
                     Asked::Done(result) => to_fetch.push_back((id, result)),
                     Asked::Over { .. } => {
@@ -83,20 +93,20 @@ pub async fn follow(tools: Tools, first_interval: Duration) -> Result<(), Ledger
                         look = true;
                     }
                     Asked::Open | Asked::Missed(_) | Asked::Troubled(_) => {
-                        warning.extend(round.warn_of(id).map(|due| tools.clone().tell_of(due)));
+                        warning.extend(agenda.warn_of(id).map(|due| tools.clone().tell_of(due)));
                     }
                 }
-                tools.show_expiring(&round);
+                tools.show_expiring(&agenda);
             }
-            Some(survey) = surveying.next(), if !surveying.is_empty() => {
-                next_survey = Instant::now() + survey.again;
-                round.surveyed(&survey);
+            Some(hints) = hinting.next(), if !hinting.is_empty() => {
+                next_hints = Instant::now() + hints.again;
+                agenda.hinted(&hints);
             }
-            () = tokio::time::sleep_until(next_survey), if surveying.is_empty() && by_list => {}
+            () = tokio::time::sleep_until(next_hints), if hinting.is_empty() && by_list => {}
             Some(told) = warning.next(), if !warning.is_empty() => told?,
             _ = ticks.tick() => {
-                warning.extend(round.warn().into_iter().map(|due| tools.clone().tell_of(due)));
-                tools.show_expiring(&round);
+                warning.extend(agenda.warn().into_iter().map(|due| tools.clone().tell_of(due)));
+                tools.show_expiring(&agenda);
             }
             () = sleep_until(next), if has_room => {}
             Ok(()) = woken.changed() => look = true,
@@ -106,8 +116,8 @@ pub async fn follow(tools: Tools, first_interval: Duration) -> Result<(), Ledger
 }
 
 impl Tools {
-    fn show_expiring(&self, round: &Round) {
-        self.recognizer.results_expiring(round.expiring());
+    fn show_expiring(&self, agenda: &Agenda) {
+        self.metrics.recognize_results_expiring.set(i64::try_from(agenda.expiring()).unwrap_or(i64::MAX));
     }
 
     async fn tell_of(self, (id, fact): (PieceId, PieceFact)) -> Result<(), LedgerError> {

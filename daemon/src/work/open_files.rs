@@ -1,4 +1,4 @@
-//! Opening recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
+//! OpenFiles recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
 //! threads waiting and no more, and its jobs come again later.
 
 use std::collections::HashMap;
@@ -16,18 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What opens the recordings of all sources.
 #[derive(Debug)]
-pub struct Opening {
+pub struct OpenFiles {
     threads: Mutex<HashMap<String, Arc<Semaphore>>>,
     patience: Duration,
 }
 
-impl Default for Opening {
+impl Default for OpenFiles {
     fn default() -> Self {
-        Opening { threads: Mutex::default(), patience: PATIENCE }
+        OpenFiles { threads: Mutex::default(), patience: PATIENCE }
     }
 }
 
-impl Opening {
+impl OpenFiles {
     /// Does `work` on a file of a source. What hangs keeps its thread, and its share of the source's, until it is done.
     ///
     /// # Errors
@@ -74,20 +74,20 @@ mod tests {
 
     #[tokio::test]
     async fn files_that_do_not_answer_keep_some_threads_and_no_other_source_waiting() {
-        let opening = Opening { patience: Duration::from_millis(200), ..Opening::default() };
+        let files = OpenFiles { patience: Duration::from_millis(200), ..OpenFiles::default() };
         let (answer, hang) = mpsc::channel::<()>();
         let hang = Arc::new(Mutex::new(hang));
         let hanging = (0..2 * AT_A_TIME).map(|_| {
             let hang = Arc::clone(&hang);
-            opening.of("server", move || drop(hang.lock().map(|hang| hang.recv())))
+            files.of("server", move || drop(hang.lock().map(|hang| hang.recv())))
         });
         for outcome in futures::future::join_all(hanging).await {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         }
-        assert_eq!(opening.threads("server").available_permits(), 0);
-        assert_eq!(opening.of("disk", || 7).await.unwrap(), 7);
+        assert_eq!(files.threads("server").available_permits(), 0);
+        assert_eq!(files.of("disk", || 7).await.unwrap(), 7);
         drop(answer);
-        assert_eq!(opening.of("server", || 8).await.unwrap(), 8, "it is back");
+        assert_eq!(files.of("server", || 8).await.unwrap(), 8, "it is back");
     }
 }

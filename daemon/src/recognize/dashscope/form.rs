@@ -3,8 +3,9 @@
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 
-use super::client::{Client, EVENT_STREAM, JSON};
-use super::error::Error;
+use super::client::Client;
+use crate::recognize::error::Error;
+use crate::recognize::http::{EVENT_STREAM, JSON};
 
 /// Blank bytes before a body, after which its label tells what it is.
 const LONGEST_BLANK: usize = 64;
@@ -20,7 +21,7 @@ pub(super) async fn begin(client: &Client, response: &mut Response, streamed: bo
     let labelled = says_stream(response, streamed);
     let mut bytes = Vec::new();
     while bytes.len() < LONGEST_BLANK && first(&bytes).is_none() {
-        match client.chunk(response).await? {
+        match client.http.chunk(response).await? {
             Some(chunk) => bytes.extend_from_slice(&chunk),
             None => break,
         }

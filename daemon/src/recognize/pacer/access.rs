@@ -1,4 +1,4 @@
-//! Whether requests may leave at all: a pure gate, driven by whoever has a clock (see `queue`).
+//! Whether the account lets requests in: pure, the pacer has the clock.
 //!
 //! An account that is refused (key, arrears, rights, quota) closes it; one request at a time probes it, at growing intervals, until one
 //! succeeds.
@@ -12,7 +12,7 @@ const LONGEST_PROBE: Duration = Duration::from_secs(60);
 
 /// Whether the account's requests may leave at all.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct Access {
     closed: Option<Closed>,
     /// When it was opened last.
     opened: Option<Instant>,
@@ -43,11 +43,11 @@ pub(crate) enum Call {
     Paid,
     /// It would have cost nothing: a query, a list.
     Free,
-    /// The gate had let it through to find out.
+    /// The queue had let it through to find out.
     Probe,
 }
 
-/// What the gate says to a request that wants to leave.
+/// What the queue says to a request that wants to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
     /// It may.
@@ -58,8 +58,8 @@ pub(crate) enum Leave {
     Wait(Option<Duration>),
 }
 
-impl Gate {
-    /// Asks for leave. After [`Leave::Probe`] the gate waits for a report of that request.
+impl Access {
+    /// Asks for leave. After [`Leave::Probe`] the queue waits for a report of that request.
     pub(crate) fn ask(&mut self, now: Instant) -> Leave {
         match &mut self.closed {
             None => Leave::Go,
@@ -89,7 +89,7 @@ impl Gate {
                 (FIRST_PROBE, true)
             }
             Some(closed) => {
-                // What was in flight when the gate closed has nothing new to say; only a probe has.
+                // What was in flight when the queue closed has nothing new to say; only a probe has.
                 let news = kind == Call::Probe && closed.code != code;
                 if kind == Call::Probe {
                     closed.backoff = (closed.backoff * 2).min(LONGEST_PROBE);
@@ -103,8 +103,8 @@ impl Gate {
         }
     }
 
-    /// A call was answered, so the account was good enough for it. Requests that were under way when the gate closed say nothing of
-    /// what came since. Gives whether the gate was closed until now.
+    /// A call was answered, so the account was good enough for it. Requests that were under way when the queue closed say nothing of
+    /// what came since. Gives whether the queue was closed until now.
     pub(crate) fn answered(&mut self, now: Instant, kind: Call) -> bool {
         let proves = |closed: &mut Closed| match kind {
             Call::Paid => false,
@@ -150,67 +150,67 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_account_closes_the_gate_and_one_request_at_a_time_probes_it() {
+    fn a_refused_account_closes_the_queue_and_one_request_at_a_time_probes_it() {
         let mut now = Instant::now();
-        let mut gate = Gate::default();
-        assert_eq!(gate.ask(now), Leave::Go);
-        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, true));
+        let mut access = Access::default();
+        assert_eq!(access.ask(now), Leave::Go);
+        assert_eq!(access.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, true));
         // The other requests that were in flight are no news.
-        assert_eq!(gate.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, false));
-        assert_eq!(gate.ask(now), Leave::Wait(Some(2 * SECOND)));
+        assert_eq!(access.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, false));
+        assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
         let mut waits = Vec::new();
         for _ in 0..6 {
-            while let Leave::Wait(Some(wait)) = gate.ask(now) {
+            while let Leave::Wait(Some(wait)) = access.ask(now) {
                 now += wait;
             }
-            assert_eq!(gate.ask(now), Leave::Wait(None), "a second probe");
-            waits.push(gate.refused(now, refused(now, "InvalidApiKey", Call::Probe)).0.as_secs());
+            assert_eq!(access.ask(now), Leave::Wait(None), "a second probe");
+            waits.push(access.refused(now, refused(now, "InvalidApiKey", Call::Probe)).0.as_secs());
         }
         assert_eq!(waits, [4, 8, 16, 32, 60, 60]);
-        let another = gate.refused(now, refused(now, "Arrearage", Call::Probe));
+        let another = access.refused(now, refused(now, "Arrearage", Call::Probe));
         assert_eq!(another, (60 * SECOND, true), "another reason is news");
-        assert!(gate.answered(now, Call::Probe));
-        assert!(!gate.answered(now, Call::Probe));
-        assert_eq!(gate.ask(now), Leave::Go);
+        assert!(access.answered(now, Call::Probe));
+        assert!(!access.answered(now, Call::Probe));
+        assert_eq!(access.ask(now), Leave::Go);
     }
 
     #[test]
-    fn what_was_in_flight_when_the_gate_moved_does_not_move_it_back() {
+    fn what_was_in_flight_when_the_queue_closed_does_not_move_it_back() {
         let start = Instant::now();
-        let mut gate = Gate::default();
-        gate.refused(start, refused(start, "Arrearage", Call::Paid));
-        assert!(!gate.answered(start + SECOND, Call::Paid), "an old stream that ends well");
-        assert!(!gate.answered(start + SECOND, Call::Free), "a query needs no money");
-        assert!(gate.is_closed());
+        let mut access = Access::default();
+        access.refused(start, refused(start, "Arrearage", Call::Paid));
+        assert!(!access.answered(start + SECOND, Call::Paid), "an old stream that ends well");
+        assert!(!access.answered(start + SECOND, Call::Free), "a query needs no money");
+        assert!(access.is_closed());
         let later = start + 2 * SECOND;
-        assert_eq!(gate.ask(later), Leave::Probe);
-        assert!(gate.answered(later, Call::Probe));
-        let late = gate.refused(later + SECOND, refused(start, "Arrearage", Call::Paid));
-        assert_eq!((late, gate.is_closed()), ((Duration::ZERO, false), false), "an old refusal");
+        assert_eq!(access.ask(later), Leave::Probe);
+        assert!(access.answered(later, Call::Probe));
+        let late = access.refused(later + SECOND, refused(start, "Arrearage", Call::Paid));
+        assert_eq!((late, access.is_closed()), ((Duration::ZERO, false), false), "an old refusal");
     }
 
     #[test]
-    fn a_gate_that_a_query_closed_is_opened_by_one_that_is_answered() {
+    fn a_queue_that_a_query_closed_is_opened_by_one_that_is_answered() {
         let now = Instant::now();
-        let mut gate = Gate::default();
-        assert!(gate.refused(now, refused(now, "InvalidApiKey", Call::Free)).1);
-        assert!(gate.answered(now + SECOND, Call::Free));
-        assert_eq!(gate.ask(now + SECOND), Leave::Go);
+        let mut access = Access::default();
+        assert!(access.refused(now, refused(now, "InvalidApiKey", Call::Free)).1);
+        assert!(access.answered(now + SECOND, Call::Free));
+        assert_eq!(access.ask(now + SECOND), Leave::Go);
         // A probe that is refused as well is about more than the query's right.
-        gate.refused(now + 2 * SECOND, refused(now + 2 * SECOND, "InvalidApiKey", Call::Free));
-        gate.refused(now + 4 * SECOND, refused(now + 4 * SECOND, "Arrearage", Call::Probe));
-        assert!(!gate.answered(now + 5 * SECOND, Call::Free));
+        access.refused(now + 2 * SECOND, refused(now + 2 * SECOND, "InvalidApiKey", Call::Free));
+        access.refused(now + 4 * SECOND, refused(now + 4 * SECOND, "Arrearage", Call::Probe));
+        assert!(!access.answered(now + 5 * SECOND, Call::Free));
     }
 
     #[test]
-    fn a_probe_that_tells_nothing_leaves_the_gate_closed_and_lets_another_try() {
+    fn a_probe_that_tells_nothing_leaves_the_queue_closed_and_lets_another_try() {
         let mut now = Instant::now();
-        let mut gate = Gate::default();
-        gate.refused(now, refused(now, "Arrearage", Call::Paid));
+        let mut access = Access::default();
+        access.refused(now, refused(now, "Arrearage", Call::Paid));
         now += 2 * SECOND;
-        assert_eq!(gate.ask(now), Leave::Probe);
-        gate.told_nothing(now);
-        assert_eq!(gate.ask(now), Leave::Wait(Some(2 * SECOND)));
-        assert_eq!(gate.ask(now + 2 * SECOND), Leave::Probe);
+        assert_eq!(access.ask(now), Leave::Probe);
+        access.told_nothing(now);
+        assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
+        assert_eq!(access.ask(now + 2 * SECOND), Leave::Probe);
     }
 }

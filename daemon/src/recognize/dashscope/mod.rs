@@ -1,0 +1,127 @@
+//! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. Everything that is this provider's is here;
+//! dashscope-protocol.md is the source of what is read and sent.
+
+mod choice;
+mod client;
+mod codes;
+mod filetrans;
+mod flash;
+mod form;
+mod heard;
+mod json;
+mod list;
+mod result;
+mod search;
+mod silence;
+mod text;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hark_sdk::event::{Blame, Engine};
+
+use self::client::Client;
+use self::filetrans::Filetrans;
+use self::flash::Flash;
+use self::search::Known;
+use self::silence::Silence;
+use super::Recognizers;
+use super::error::{Error, When, fault};
+use super::http::{BuildError, Key, Timeouts};
+use super::pacer::{Calls, Pacer, Permit, Rate};
+use super::route::Offer;
+use crate::config::{Dashscope, Secret};
+use crate::telemetry::metrics::Metrics;
+
+/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
+const POLICIES_PER_SECOND: u32 = 100;
+
+/// What the recognizers of one account share.
+#[derive(Debug)]
+struct Account {
+    client: Client,
+    /// Task queries and lists.
+    queries: Calls,
+    /// Upload policies.
+    policies: Calls,
+    known: Known,
+    silence: Silence,
+}
+
+/// Adds the recognizers of the config, in the order in which `auto` prefers them. `key_file`: where `key` came from.
+///
+/// # Errors
+/// `dashscope.base_url` is no address, or there are no root certificates.
+pub(super) fn add_to(
+    recognizers: &mut Recognizers,
+    config: &Dashscope,
+    key: Secret,
+    key_file: Option<PathBuf>,
+    metrics: &Metrics,
+    timeouts: Timeouts,
+) -> Result<(), BuildError> {
+    let account = Arc::new(Account {
+        client: Client::new(config.base_url(), Key::new(key, key_file), timeouts)?,
+        queries: Calls::new(Rate::per_second(config.task_queries_per_second)),
+        policies: Calls::new(match config.requests_per_minute {
+            0 => Rate::per_second(POLICIES_PER_SECOND),
+            submits => Rate::per_minute(submits),
+        }),
+        known: Known::default(),
+        silence: Silence::default(),
+    });
+    let pacer = |name| Pacer::new(name, Rate::per_minute(config.requests_per_minute), metrics.clone());
+    let [flash, filetrans] = offers(config);
+    let (account_of_flash, model) = (Arc::clone(&account), flash.model.clone());
+    let limits = flash::limits();
+    recognizers.add(Flash { account: account_of_flash, pacer: pacer("flash"), model, limits }, flash);
+    let (limits, model) = (filetrans::limits(config.allow_temporary_upload), filetrans.model.clone());
+    recognizers.add(Filetrans { account, pacer: pacer("filetrans"), model, limits }, filetrans);
+    Ok(())
+}
+
+/// What they offer; filetrans says why it offers nothing in a region that has no model for it. It is there all the same, for the tasks
+/// that were made before the region was changed.
+pub(super) fn offers(config: &Dashscope) -> [Offer; 2] {
+    const NOT_IN_REGION: &str =
+        "the region has no filetrans model; use another region, or name one in dashscope.filetrans_model";
+    let flash =
+        Offer { engine: Engine::FLASH, model: config.flash_model().to_owned(), limits: Ok(flash::limits()) };
+    let filetrans = Offer {
+        engine: Engine::FILETRANS,
+        model: config.filetrans_model().unwrap_or_default().to_owned(),
+        limits: match config.filetrans_model() {
+            Some(_) => Ok(filetrans::limits(config.allow_temporary_upload)),
+            None => Err(fault("FiletransNotInRegion", Blame::Hark, NOT_IN_REGION.into())),
+        },
+    };
+    [flash, filetrans]
+}
+
+impl Account {
+    /// A permit of one of its recognizers. A request that finds out whether the account is accepted again does so with the newest key.
+    async fn permit(&self, pacer: &Arc<Pacer>) -> Permit {
+        self.with_newest_key(pacer.permit().await).await
+    }
+
+    /// The same for a free call that comes before what costs.
+    async fn admission(&self, pacer: &Arc<Pacer>) -> Permit {
+        self.with_newest_key(pacer.admission().await).await
+    }
+
+    async fn with_newest_key(&self, permit: Permit) -> Permit {
+        if permit.is_probe() {
+            self.client.key.reread().await;
+        }
+        permit
+    }
+
+    /// A daemon that only polls tasks sends no request that could probe: a new key is looked for as soon as the old one is refused.
+    async fn reread_if_refused<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if outcome.as_ref().is_err_and(|error| matches!(error.when, When::Held { .. })) {
+            self.client.key.reread().await;
+        }
+        outcome
+    }
+}

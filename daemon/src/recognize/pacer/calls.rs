@@ -1,0 +1,52 @@
+//! Spaces what has a rate of its own: free calls (task queries and lists, upload policies), departures.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::rate::Rate;
+use crate::recognize::error::{Error, When};
+
+/// Calls that share a rate.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    rate: Mutex<Rate>,
+    front: tokio::sync::Mutex<()>,
+}
+
+impl Calls {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Calls { rate: Mutex::new(rate), front: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Waits for room.
+    pub(super) async fn pass(&self) {
+        let _front = self.front.lock().await;
+        loop {
+            let wait = self.rate().wait(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.rate().take(Instant::now());
+    }
+
+    /// Makes a call when there is room for it. A 429 holds the next ones.
+    pub(crate) async fn free<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.pass().await;
+        let sent = Instant::now();
+        let mut outcome = call.await;
+        match &mut outcome {
+            Ok(_) => self.rate().succeeded(sent),
+            Err(Error { when: When::Throttled { wait }, .. }) => {
+                *wait = Some(self.rate().throttled(Instant::now(), sent, *wait));
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

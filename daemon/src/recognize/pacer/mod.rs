@@ -1,0 +1,254 @@
+//! The pacing of one recognizer: its queue, its rate, and whether the account lets requests in. A request that costs waits here for a
+//! [`Permit`], in order of asking; the pacer learns from what became of it.
+
+mod access;
+mod calls;
+mod rate;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+pub(crate) use self::calls::Calls;
+pub(crate) use self::rate::Rate;
+
+use self::access::{Access, Call, Leave, RefusedCall};
+use super::error::{Error, When};
+use crate::job::Fate;
+use crate::telemetry::metrics::Metrics;
+
+/// The pacing of one recognizer.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    /// The recognizer's name.
+    engine: String,
+    state: Mutex<State>,
+    /// A report may let the front of the queue go earlier than it thought.
+    changed: Notify,
+    /// The front of the queue: fair, and a waiter that goes away hands it on.
+    front: tokio::sync::Mutex<()>,
+    /// The same spacing once more, where requests leave: permits that were held up together (by the disk, by the bucket) do not leave
+    /// together.
+    departures: Calls,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct State {
+    rate: Rate,
+    access: Access,
+}
+
+/// Leave to send one request. The pacer learns from its outcome; a permit that is dropped unused tells nothing and harms nothing.
+#[derive(Debug)]
+#[must_use = "a permit that is not used delays the next request"]
+pub struct Permit {
+    pacer: Arc<Pacer>,
+    taken: Instant,
+    probe: bool,
+    settled: bool,
+}
+
+impl Pacer {
+    pub(crate) fn new(engine: &str, rate: Rate, metrics: Metrics) -> Arc<Self> {
+        metrics.recognize_held.with_label_values(&[engine]).set(0);
+        Arc::new(Pacer {
+            engine: engine.to_owned(),
+            departures: Calls::new(rate.clone()),
+            state: Mutex::new(State { rate, access: Access::default() }),
+            changed: Notify::new(),
+            front: tokio::sync::Mutex::new(()),
+            metrics,
+        })
+    }
+
+    /// Waits until a request may leave.
+    pub(crate) async fn permit(self: &Arc<Self>) -> Permit {
+        let _front = self.front.lock().await;
+        self.pass(true).await
+    }
+
+    /// Leave for a free call that must come before the paid one: waits for the account, not for the rate.
+    pub(crate) async fn admission(self: &Arc<Self>) -> Permit {
+        self.pass(false).await
+    }
+
+    async fn pass(self: &Arc<Self>, paced: bool) -> Permit {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let now = Instant::now();
+                let mut state = self.state();
+                let pause = if paced { state.rate.wait(now) } else { Duration::ZERO };
+                let leave = if pause.is_zero() { state.access.ask(now) } else { Leave::Wait(Some(pause)) };
+                match leave {
+                    Leave::Go | Leave::Probe => {
+                        if paced {
+                            state.rate.take(now);
+                        }
+                        let probe = leave == Leave::Probe;
+                        return Permit { pacer: Arc::clone(self), taken: now, probe, settled: false };
+                    }
+                    Leave::Wait(wait) => wait,
+                }
+            };
+            match wait {
+                Some(wait) => tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// What a free call outside the queue that left at `sent` heard of the account.
+    pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
+        match outcome {
+            Ok(_) => self.answered(Call::Free),
+            Err(error) => self.learn_from(sent, error, Call::Free),
+        }
+    }
+
+    /// What a task says for which the account was refused: no free call can tell that it is good again.
+    pub(crate) fn learn_from_task(&self, error: &mut Error) {
+        self.learn_from(Instant::now(), error, Call::Paid);
+    }
+
+    fn learn_from(&self, sent: Instant, error: &mut Error, kind: Call) {
+        if let When::Held { wait, announce } = &mut error.when {
+            (*wait, *announce) = self.refused(sent, &error.fault.code, kind);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before the lock goes; a panic elsewhere leaves it usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, sent: Instant, code: &str, kind: Call) -> (Duration, bool) {
+        let call = RefusedCall { sent, code, kind };
+        let (after, announce) = self.state().access.refused(Instant::now(), call);
+        if announce {
+            warn!(
+                engine = self.engine,
+                code, "the account is refused; the recognizer's queue is held and probed"
+            );
+        }
+        self.show_access();
+        (after, announce)
+    }
+
+    fn throttled(&self, sent: Instant, hint: Option<Duration>) -> Duration {
+        let mut state = self.state();
+        let hold = state.rate.throttled(Instant::now(), sent, hint);
+        if state.rate.is_news(hold) {
+            drop(state);
+            let (engine, seconds, hinted) = (&self.engine, hold.as_secs(), hint.is_some());
+            warn!(
+                engine,
+                seconds, hinted, "the service refuses the rate of requests; the recognizer's queue is held"
+            );
+        }
+        hold
+    }
+
+    fn answered(&self, kind: Call) {
+        if self.state().access.answered(Instant::now(), kind) {
+            info!(engine = self.engine, "the account is accepted again; the recognizer's queue goes on");
+            self.show_access();
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn show_access(&self) {
+        let held = i64::from(self.state().access.is_closed());
+        self.metrics.recognize_held.with_label_values(&[&self.engine]).set(held);
+    }
+}
+
+impl Permit {
+    /// Whether this request finds out if the account is good again.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Waits until the request may leave, now that everything else is done. Steady permits do not wait here.
+    pub async fn depart(&self) {
+        loop {
+            // A 429 that was heard since the permit was given holds it as well.
+            let held = self.pacer.state().rate.held(Instant::now());
+            if held.is_zero() {
+                break;
+            }
+            tokio::time::sleep(held).await;
+        }
+        self.pacer.departures.pass().await;
+    }
+
+    fn kind(&self) -> Call {
+        if self.probe { Call::Probe } else { Call::Paid }
+    }
+
+    /// Lets the pacer learn from the outcome, and the error from the pacer: how long it is held, whether that is news.
+    pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
+        self.settled = true;
+        let pacer = Arc::clone(&self.pacer);
+        let word = outcome.as_ref().map_or_else(Error::outcome, |_| "ok");
+        pacer.metrics.recognize_requests.with_label_values(&[&pacer.engine, word]).inc();
+        match &mut outcome {
+            Ok(_) => {
+                pacer.state().rate.succeeded(self.taken);
+                pacer.answered(self.kind());
+            }
+            Err(error) => match &mut error.when {
+                When::Held { wait, announce } => {
+                    (*wait, *announce) = pacer.refused(self.taken, &error.fault.code, self.kind())
+                }
+                When::Throttled { wait } => {
+                    *wait = Some(pacer.throttled(self.taken, *wait));
+                    self.tell_nothing();
+                }
+                // A request that was refused for the audio's sake was let in.
+                When::Never if error.fate == Fate::Refused => pacer.answered(self.kind()),
+                _ => self.tell_nothing(),
+            },
+        }
+        pacer.changed.notify_waiters();
+        outcome
+    }
+
+    /// As [`Permit::settle`], for a free call: it proves that the key is good, not that the account is.
+    pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
+        self.settled = true;
+        match &mut outcome {
+            Ok(_) if self.probe => self.pacer.state().access.pass_on(Instant::now()),
+            Ok(_) => {}
+            Err(error) => match &mut error.when {
+                When::Held { wait, announce } => {
+                    (*wait, *announce) = self.pacer.refused(self.taken, &error.fault.code, self.kind())
+                }
+                _ => self.tell_nothing(),
+            },
+        }
+        self.pacer.changed.notify_waiters();
+        outcome
+    }
+
+    fn tell_nothing(&self) {
+        if self.probe {
+            self.pacer.state().access.told_nothing(Instant::now());
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.tell_nothing();
+            self.pacer.changed.notify_waiters();
+        }
+    }
+}

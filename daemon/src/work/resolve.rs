@@ -1,0 +1,58 @@
+//! What became of an attempt whose answer was lost.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::{PieceTask, Tools};
+use crate::job::PieceState;
+use crate::job::ledger::{LedgerError, pieces};
+use crate::job::piece_machine::{Listing, PieceFact};
+use crate::recognize::{Lost, Resolution};
+
+/// The first look comes 5 s after the attempt was given up, the second 5 s later: that the list does not answer is said once.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+
+/// Carries out `Duty::Resolve`.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
+    let PieceState::Resolving { until, .. } = &task.piece.state else { return Ok(()) };
+    let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
+    let Some((attempt, marker)) =
+        task.piece.last_attempt().and_then(|attempt| Some((attempt, attempt.marker.as_deref()?)))
+    else {
+        return tools.advance_piece(&task, PieceFact::Listed(Listing::CannotTell), 0).await;
+    };
+    let begun = Timestamp::now();
+    let known = tools.ledger.read(pieces::known_tasks).await?;
+    let lost = Lost { model: &task.piece.model, marker, since: attempt.began, until: *until, known: &known };
+    let resolution = tokio::select! {
+        resolution = recognizer.resolve(lost) => resolution,
+        () = tools.stop.cancelled() => return Ok(()),
+    };
+    match resolution {
+        Ok(resolution) => {
+            info!(marker, ?resolution, "the recognizer was asked what became of a lost request");
+            let listing = match resolution {
+                Resolution::Found { handle } => Listing::Found { handle },
+                Resolution::Absent => Listing::Absent,
+                Resolution::Undecided => Listing::Undecided,
+                Resolution::Unknown => Listing::CannotTell,
+            };
+            tools.advance_piece(&task, PieceFact::Listed(listing), 0).await
+        }
+        Err(error) => {
+            warn!(marker, %error, "the recognizer does not tell what became of a lost request; asking again");
+            let waited = begun.duration_since(until.unwrap_or(attempt.began)).unsigned_abs();
+            if waited < FIRST_LOOK {
+                let fact = PieceFact::Hindered { fault: error.fault, retry_in: LIST_AGAIN };
+                tools.advance_piece(&task, fact, 0).await?;
+            }
+            tools.advance_piece(&task, PieceFact::Listed(Listing::Undecided), 0).await
+        }
+    }
+}

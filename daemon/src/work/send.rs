@@ -1,0 +1,263 @@
+//! A piece to its recognizer: upload where it has to be fetched, intent, request, partials, answer.
+
+use std::time::{Duration, Instant};
+
+use hark_sdk::event::{Body, Event, TranscriptPartial};
+use jiff::Timestamp;
+use tokio::sync::SemaphorePermit;
+use tokio::task::JoinHandle;
+use tracing::{info, trace, warn};
+use uuid::Uuid;
+
+use super::revisions::Revision;
+use super::{PieceTask, Tools, context, failure, language};
+use crate::config::Route;
+use crate::job::ledger::LedgerError;
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Delivery, Origin, PieceState, Plan};
+use crate::recognize::{Audio, Error, Listener, Recognizer, Request, Sent};
+
+/// How long the ledger waits to hear that the recognizer has a piece: most answers are whole by then, and one transaction tells of both.
+const TAKEN_AFTER: Duration = Duration::from_millis(300);
+
+/// An account may be held for days while a request waits for its turn. The service keeps an upload for 48 h, and a task whose file is gone
+/// looks like one of bad audio.
+const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Carries out `Duty::Send`.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
+    let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
+    let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
+    let place = if recognizer.limits().tasks.is_some() {
+        // The service's account has room for so many tasks; the place goes back when the task has ended.
+        tokio::select! {
+            place = tools.tasks.place() => place.ok(),
+            () = tools.stop.cancelled() => return Ok(()),
+        }
+    } else {
+        None
+    };
+    match plan.delivery {
+        Delivery::Inline | Delivery::Url => {
+            send_as_it_is(task, &tools, &*recognizer, place, &route, &plan).await
+        }
+        Delivery::Upload => upload_and_send(task, &tools, &*recognizer, place, &route, &plan).await,
+    }
+}
+
+async fn send_as_it_is(
+    task: PieceTask,
+    tools: &Tools,
+    recognizer: &dyn Recognizer,
+    place: Option<SemaphorePermit<'_>>,
+    route: &Route,
+    plan: &Plan,
+) -> Result<(), LedgerError> {
+    let permit = tokio::select! {
+        permit = recognizer.permit() => permit,
+        () = tools.stop.cancelled() => return Ok(()),
+    };
+    let Some(task) = tools.as_it_stands(task).await?.filter(PieceTask::is_queued) else { return Ok(()) };
+    let job = &task.job;
+    let audio = match &job.origin {
+        Origin::Url { url } => Audio::Url(url),
+        _ => match tools.content(job).await {
+            Ok(content) => {
+                Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
+            }
+            Err(unopened) => return tools.not_opened(job, Some(&task), unopened).await,
+        },
+    };
+    let Some(intent) = tools.intend(&task, None, &permit).await? else { return Ok(()) };
+    let request = request(&task, route, plan, audio, None);
+    let mut progress = Progress::new(&intent, tools);
+    let outcome = recognizer.send(permit, request, &mut progress).await;
+    tools.sent(&intent, outcome, progress, place).await
+}
+
+async fn upload_and_send(
+    task: PieceTask,
+    tools: &Tools,
+    recognizer: &dyn Recognizer,
+    place: Option<SemaphorePermit<'_>>,
+    route: &Route,
+    plan: &Plan,
+) -> Result<(), LedgerError> {
+    // Before the upload, which may be long.
+    if !tools.is_ours(&task).await? {
+        return Ok(());
+    }
+    let Some(task) = tools.as_it_stands(task).await?.filter(PieceTask::is_queued) else { return Ok(()) };
+    let Some((file_url, marker)) = upload(&task, plan, recognizer, tools).await? else { return Ok(()) };
+    let uploaded = Instant::now();
+    let permit = tokio::select! {
+        permit = recognizer.permit() => permit,
+        () = tools.stop.cancelled() => return Ok(()),
+    };
+    if uploaded.elapsed() > FRESH_UPLOAD {
+        info!("the upload is too old to be submitted; it is made again");
+        return Ok(());
+    }
+    let Some(intent) = tools.intend(&task, Some(marker.clone()), &permit).await? else { return Ok(()) };
+    let request = request(&task, route, plan, Audio::Url(&file_url), Some(&marker));
+    let mut progress = Progress::new(&intent, tools);
+    let outcome = recognizer.send(permit, request, &mut progress).await;
+    tools.sent(&intent, outcome, progress, place).await
+}
+
+fn request<'a>(
+    task: &'a PieceTask,
+    route: &'a Route,
+    plan: &'a Plan,
+    audio: Audio<'a>,
+    marker: Option<&'a str>,
+) -> Request<'a> {
+    let PieceTask { job, piece } = task;
+    Request {
+        model: &plan.model,
+        audio,
+        channels: &piece.span.channels,
+        language: language(job, route),
+        context: context(job, route),
+        itn: route.itn,
+        partials: route.partials,
+        duration_ms: job.recording.duration_ms,
+        marker,
+    }
+}
+
+/// Uploads the recording; gives where the service finds it, and the name of the object. `None`: not for now.
+async fn upload(
+    task: &PieceTask,
+    plan: &Plan,
+    recognizer: &dyn Recognizer,
+    tools: &Tools,
+) -> Result<Option<(String, String)>, LedgerError> {
+    let job = &task.job;
+    // Unique over attempts, those that a kill cut short included: a task of the list can be told to be this one's, and the storage refuses
+    // a name that it has.
+    let extension = job.recording.format.as_deref().unwrap_or("bin");
+    let marker = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
+    let content = match tools.content(job).await {
+        Ok(content) => content,
+        Err(unopened) => {
+            tools.not_opened(job, Some(task), unopened).await?;
+            return Ok(None);
+        }
+    };
+    let uploaded = tokio::select! {
+        uploaded = recognizer.upload(&plan.model, content, &marker) => uploaded,
+        // An upload costs nothing; the next start makes another.
+        () = tools.stop.cancelled() => return Ok(None),
+    };
+    match uploaded {
+        Ok(url) => Ok(Some((url, marker))),
+        Err(error) => {
+            warn!(attempt = task.piece.failures + 1, %error, "the upload failed");
+            tools.advance_piece(task, PieceFact::Failed(failure(error, &task.piece)), 0).await?;
+            Ok(None)
+        }
+    }
+}
+
+impl Tools {
+    /// What came of a request, for the piece.
+    async fn sent(
+        &self,
+        task: &PieceTask,
+        outcome: Result<Sent, Error>,
+        mut progress: Progress,
+        place: Option<SemaphorePermit<'_>>,
+    ) -> Result<(), LedgerError> {
+        let revision = progress.revision.last();
+        // An answer that is whole says more than that it began.
+        if let Some(taken) = progress.taken.take() {
+            taken.abort();
+            // Cancelled before it wrote, or done: either way the ledger is not written beside what follows.
+            let _ = taken.await;
+        }
+        match outcome {
+            Ok(Sent::Heard(transcript)) => {
+                self.billed(&task.piece.recognizer, transcript.billed_seconds);
+                info!(billed_seconds = transcript.billed_seconds, "recognized");
+                self.heard(task, transcript, revision).await
+            }
+            Ok(Sent::Accepted { handle }) => {
+                info!(task = handle, "submitted");
+                // First: once the ledger has the task, it may be heard of, and end, at any time.
+                if let Some(place) = place {
+                    self.tasks.keep(task.id(), place);
+                }
+                self.advance_piece(task, PieceFact::Taken { handle: Some(handle) }, 0).await?;
+                // A job that went to another daemon meanwhile has its task there, and its end is not heard of here.
+                let found = self.ledger.find_piece(task.id()).await?;
+                if !found.is_some_and(|(_, piece)| matches!(piece.state, PieceState::Awaiting { .. })) {
+                    self.tasks.ended(task.id());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                warn!(attempt = task.piece.failures + 1, %error, "the request failed");
+                self.billed(&task.piece.recognizer, error.billed_seconds);
+                let failed = PieceFact::Failed(failure(error, &task.piece));
+                self.advance_piece(task, failed, revision).await
+            }
+        }
+    }
+}
+
+/// Hears the answer grow.
+struct Progress {
+    task: PieceTask,
+    tools: Tools,
+    revision: Revision,
+    taken: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    fn new(task: &PieceTask, tools: &Tools) -> Self {
+        let revision = tools.revisions.of(task.job.id, task.job.revision);
+        Progress { task: task.clone(), tools: tools.clone(), revision, taken: None }
+    }
+}
+
+impl Listener for Progress {
+    fn on_taken(&mut self) {
+        let (tools, task) = (self.tools.clone(), self.task.id());
+        // Beside the stream: its text need not wait for our disk.
+        self.taken.get_or_insert_with(|| {
+            tokio::spawn(async move {
+                tokio::time::sleep(TAKEN_AFTER).await;
+                let fact = PieceFact::Taken { handle: None };
+                if let Err(error) = tools.ledger.advance_piece(task, fact, 0, &tools.policy).await {
+                    warn!(%error, "the ledger does not know yet that the recognizer has the piece");
+                }
+            })
+        });
+    }
+
+    fn on_text(&mut self, text: &str) {
+        let (job, piece) = (&self.task.job, &self.task.piece);
+        let revision = self.revision.next();
+        trace!(job = %job.id, revision, bytes = text.len(), "the text grows");
+        (self.tools.on_partial)(Event {
+            job: job.id,
+            source: job.source.clone(),
+            sequence: None,
+            time: Timestamp::now(),
+            recording: job.recording.clone(),
+            metadata: job.metadata.clone(),
+            body: Body::TranscriptPartial(TranscriptPartial {
+                revision,
+                channel: piece.span.channels.first().copied().unwrap_or(0),
+                role: None,
+                piece: self.task.number_in_events(),
+                begin_ms: piece.span.begin_ms,
+                text: text.to_owned(),
+            }),
+        });
+    }
+}
