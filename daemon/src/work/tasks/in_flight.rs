@@ -35,14 +35,14 @@ impl InFlight {
         self.places.acquire().await
     }
 
-    /// The task that the place was for is at the service. A job that has a place already needs no second one.
+    /// The task that the place was for is at the service. A piece that has a place already needs no second one.
     pub fn keep(&self, piece: PieceId, place: SemaphorePermit<'_>) {
         if self.taken().pieces.insert(piece) {
             place.forget();
         }
     }
 
-    /// A job has a task at the service, whether a place was waited for or not.
+    /// A piece has a task at the service, whether a place was waited for or not.
     pub fn add(&self, piece: PieceId) {
         let mut taken = self.taken();
         if !taken.pieces.insert(piece) {
@@ -54,7 +54,7 @@ impl InFlight {
         }
     }
 
-    /// A job has no task there any more.
+    /// A piece has no task there any more.
     pub fn ended(&self, piece: PieceId) {
         let mut taken = self.taken();
         if !taken.pieces.remove(&piece) {
@@ -73,19 +73,22 @@ impl InFlight {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    fn piece() -> PieceId {
+        PieceId { job: Uuid::now_v7(), number: 1 }
+    }
 
     #[test]
     fn tasks_beyond_the_limit_give_no_place_back() {
         let tasks = InFlight::new(2);
-        let pieces: [PieceId; 5] = std::array::from_fn(|_| PieceId {
-            job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 },
-            number: 1,
-        });
-        jobs.iter().for_each(|job| tasks.add(*job));
-        for (ended, job) in jobs.into_iter().enumerate() {
+        let pieces: [PieceId; 5] = std::array::from_fn(|_| piece());
+        pieces.iter().for_each(|piece| tasks.add(*piece));
+        for (ended, first) in pieces.into_iter().enumerate() {
             assert_eq!(tasks.places.available_permits(), ended.saturating_sub(3), "{ended}");
-            tasks.ended(job);
+            tasks.ended(first);
         }
         assert_eq!(tasks.places.available_permits(), 2);
     }
@@ -93,22 +96,19 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_goes_and_comes_back_with_its_task_has_one_place() {
         let tasks = InFlight::new(2);
-        let (job, other) = (
-            PieceId { job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 }, number: 1 },
-            PieceId { job: uuid::PieceId { job: uuid::Uuid::now_v7(), number: 1 }, number: 1 },
-        );
-        tasks.keep(job, tasks.place().await.unwrap());
+        let (first, other) = (piece(), piece());
+        tasks.keep(first, tasks.place().await.unwrap());
         // Found by the first look of those who follow; let go, and taken over again before its end elsewhere was noticed.
         for _ in 0..3 {
-            tasks.add(job);
+            tasks.add(first);
         }
         assert_eq!(tasks.places.available_permits(), 1);
         // Submitted anew, too.
-        tasks.keep(job, tasks.place().await.unwrap());
+        tasks.keep(first, tasks.place().await.unwrap());
         tasks.keep(other, tasks.place().await.unwrap());
         assert_eq!(tasks.places.available_permits(), 0);
         for _ in 0..2 {
-            tasks.ended(job);
+            tasks.ended(first);
         }
         assert_eq!(tasks.places.available_permits(), 1, "the other one's is its own");
         tasks.ended(other);
