@@ -1,6 +1,7 @@
 //! What is ready, as each part last said.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -71,7 +72,7 @@ impl Health {
 
     /// A list is whole after every statement above, so a panic elsewhere under the lock spoils nothing.
     fn lock(&self) -> MutexGuard<'_, Vec<Missing>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.missing.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Partials: published without waiting; where the connection is behind, the newest of a job replaces the others.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State as Connection;
 use hark_sdk::event::{Body, Event};
@@ -73,7 +74,7 @@ pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
 impl Partials {
     /// Hands a `transcript.partial` over. Never blocks.
     pub fn offer(&self, event: Event) {
-        let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.behind.newest.lock();
         // Once a piece is behind, its order is kept by staying there until it is taken.
         if let Some(waiting) = newest.get_mut(&piece_of(&event)) {
             *waiting = event;
@@ -137,7 +138,7 @@ impl Outlet {
     }
 
     fn take_behind(&self) -> Option<Event> {
-        let mut newest = self.behind.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.behind.newest.lock();
         let piece = *newest.keys().next()?;
         let event = newest.remove(&piece);
         if !newest.is_empty() {

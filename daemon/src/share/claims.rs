@@ -4,9 +4,10 @@
 //! costs, and whoever takes a job over puts an event of its own behind those of the former owner, so that the server refuses what that
 //! one may still send. Jobs of folders have no ticket and cause no traffic here.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -313,7 +314,7 @@ impl Claims {
     }
 
     fn untold(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.untold.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.untold.lock()
     }
 
     /// This daemon, by the id in its ledger.

@@ -1,7 +1,8 @@
 //! One at a time per job.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
@@ -40,8 +41,8 @@ impl Turns {
         Arc::clone(self.jobs().entry(job).or_default())
     }
 
-    fn jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn jobs(&self) -> parking_lot::MutexGuard<'_, Jobs> {
+        self.0.lock()
     }
 }
 

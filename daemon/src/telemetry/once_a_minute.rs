@@ -1,6 +1,7 @@
 //! For what would be said at every try.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Often enough that the newest lines of a log say why nothing moves.
@@ -13,7 +14,7 @@ pub struct OnceAMinute(Arc<Mutex<Option<Instant>>>);
 impl OnceAMinute {
     /// Whether it is time.
     pub fn is_time(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let is_time = last.is_none_or(|last| last.elapsed() >= REMINDER);
         if is_time {
             *last = Some(Instant::now());

@@ -186,7 +186,12 @@ impl Tools {
     /// The bytes of a job's recording.
     async fn content(&self, job: &Job) -> Result<Content, Unopened> {
         let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
-        let content = self.files.of(&job.source, move || Content::of(&opened, &folder)).await;
+        let kept = self.files.take(job.id);
+        let open = move || match kept {
+            Some(file) => Content::from_open(&opened, file),
+            None => Content::of(&opened, &folder),
+        };
+        let content = self.files.of(&job.source, open).await;
         content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 

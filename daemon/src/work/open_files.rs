@@ -1,29 +1,38 @@
-//! OpenFiles recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
+//! Opens recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
 //! threads waiting and no more, and its jobs come again later.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Threads of one source; an open takes microseconds, and the thread pool has hundreds.
 const AT_A_TIME: usize = 16;
 /// A disk that spins up takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Recordings that stay open between two lanes: what the lane of requests does not take soon is opened again then.
+const KEPT: usize = 32;
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
 /// What opens the recordings of all sources.
 #[derive(Debug)]
 pub struct OpenFiles {
     threads: Mutex<HashMap<String, Arc<Semaphore>>>,
     patience: Duration,
+    /// By job.
+    kept: Arc<Mutex<HashMap<Uuid, File>>>,
 }
 
 impl Default for OpenFiles {
     fn default() -> Self {
-        OpenFiles { threads: Mutex::default(), patience: PATIENCE }
+        OpenFiles { threads: Mutex::default(), patience: PATIENCE, kept: Arc::default() }
     }
 }
 
@@ -57,8 +66,29 @@ impl OpenFiles {
         }
     }
 
+    /// Keeps a job's recording open for the lane that needs it next, for a moment and where there is room.
+    pub(super) fn keep(&self, job: Uuid, file: File) {
+        {
+            let mut kept = self.kept.lock();
+            if kept.len() >= KEPT {
+                return;
+            }
+            kept.insert(job, file);
+        }
+        let kept = Arc::clone(&self.kept);
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT_FOR).await;
+            kept.lock().remove(&job);
+        });
+    }
+
+    /// The recording of a job, if it was kept open.
+    pub(super) fn take(&self, job: Uuid) -> Option<File> {
+        self.kept.lock().remove(&job)
+    }
+
     fn threads(&self, source: &str) -> Arc<Semaphore> {
-        let mut sources = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.threads.lock();
         if let Some(threads) = sources.get(source) {
             return Arc::clone(threads);
         }
@@ -79,7 +109,7 @@ mod tests {
         let hang = Arc::new(Mutex::new(hang));
         let hanging = (0..2 * AT_A_TIME).map(|_| {
             let hang = Arc::clone(&hang);
-            files.of("server", move || drop(hang.lock().map(|hang| hang.recv())))
+            files.of("server", move || hang.lock().recv().is_ok())
         });
         for outcome in futures::future::join_all(hanging).await {
             let error = outcome.unwrap_err();

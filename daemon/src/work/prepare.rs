@@ -70,6 +70,7 @@ async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Loo
             recording.format = Some(probe.format);
             recording.duration_ms = probe.duration_ms;
             recording.channels = probe.channels;
+            tools.files.keep(job.id, file);
             Look::Done
         }
         // Our own trouble is none of the recording's.

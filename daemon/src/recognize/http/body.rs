@@ -40,7 +40,14 @@ impl Content {
     /// # Errors
     /// See [`Unopened`].
     pub fn of(job: &Job, state_directory: &Path) -> Result<Content, Unopened> {
-        let file = audio::open(job, state_directory)?;
+        Content::from_open(job, audio::open(job, state_directory)?)
+    }
+
+    /// The bytes of a job whose recording is open already.
+    ///
+    /// # Errors
+    /// See [`Unopened`].
+    pub fn from_open(job: &Job, file: File) -> Result<Content, Unopened> {
         let bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
         if job.recording.bytes.is_some_and(|expected| expected != bytes) {
             return Err(Unopened::Missing(changed()));

@@ -1,6 +1,5 @@
 //! The stream that a source listens to, and its durable consumer there.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -56,8 +55,7 @@ impl Subject {
             .get_or_create_consumer(&durable, config.clone())
             .await
             .map_err(|error| refused(error.to_string()))?;
-        *self.heard_since.lock().unwrap_or_else(PoisonError::into_inner) =
-            consumer.cached_info().created.unix_timestamp_nanos();
+        *self.heard_since.lock() = consumer.cached_info().created.unix_timestamp_nanos();
         let Some(difference) = difference(&consumer.cached_info().config, &config) else {
             return Ok(consumer);
         };

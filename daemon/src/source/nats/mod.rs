@@ -17,9 +17,10 @@ mod takeover;
 mod unacked;
 mod unreadable;
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
@@ -184,6 +185,6 @@ impl Subject {
     }
 
     fn heard_since(&self) -> i128 {
-        *self.heard_since.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.heard_since.lock()
     }
 }

@@ -1,7 +1,8 @@
 //! Messages that wait for their job's last event: kept from redelivery by a sign of progress, acknowledged at the end.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
@@ -133,7 +134,7 @@ impl Held {
     /// Says when the stream was made. A stream that was deleted and made again counts from one: an acknowledgement or a sign of progress
     /// of before would hit a message of another recording.
     pub(super) fn in_stream_of(&self, made: i128) {
-        let before = self.stream.lock().unwrap_or_else(PoisonError::into_inner).replace(made);
+        let before = self.stream.lock().replace(made);
         if before.is_some_and(|before| before != made) {
             self.lock().values_mut().for_each(|holding| holding.signs.clear());
         }
@@ -161,12 +162,12 @@ impl Held {
             Err(_) if sign.delivery <= 1 => return,
             Err(reason) => Some((Instant::now(), reason)),
         };
-        *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = unconfirmed;
+        *self.unconfirmed.lock() = unconfirmed;
     }
 
     /// Whether acknowledgements are confirmed. A message whose own was lost comes again within `ack_wait`: if none has, all is well.
     pub(super) fn state(&self) -> Result<(), String> {
-        let unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let unconfirmed = self.unconfirmed.lock();
         match unconfirmed.as_ref().filter(|(at, _)| at.elapsed() < 2 * self.ack_wait) {
             Some((_, reason)) => Err(format!(
                 "acknowledgements of messages are not confirmed ({reason}); see whether the user may publish to $JS.ACK.>"
@@ -233,8 +234,8 @@ impl Held {
         None
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Holding>> {
-        self.by_job.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Uuid, Holding>> {
+        self.by_job.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How many tasks the service has of ours.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::job::PieceId;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
@@ -67,7 +67,7 @@ impl InFlight {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 
