@@ -298,7 +298,7 @@ async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mend
         let state = stage.hark.path("state");
         wait_until("all of them to wait", CEILING, async || {
             let jobs = support::LedgerRecord::read(&state).jobs;
-            jobs.len() == 20 && jobs.iter().all(|job| job.duty == "flash")
+            jobs.len() == 20 && jobs.iter().all(|job| job.duty == "send")
         })
         .await;
         // Over a restart too: what is held is in the ledger.
