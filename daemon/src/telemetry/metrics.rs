@@ -87,8 +87,8 @@ impl Metrics {
             job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),
             job_open: gauges(
                 "hark_job_open",
-                "Jobs that have not ended, by what is next: prepare (look at it), flash, submit (to filetrans), reconcile (find a lost \
-                 submit), follow (its task), pipe (plugins), publish (last events), settle (put away)",
+                "What is owed to jobs and their pieces, by duty: prepare (probe and plan), send (a request), resolve (find a lost request), await \
+                 (a task at the service), pipe (plugins), publish (the last event), settle (tell the source)",
                 &["state"],
             ),
             recognize_requests: counters(

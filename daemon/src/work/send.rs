@@ -40,70 +40,37 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     } else {
         None
     };
-    match plan.delivery {
-        Delivery::Inline | Delivery::Url => {
-            send_as_it_is(task, &tools, &*recognizer, place, &route, &plan).await
-        }
-        Delivery::Upload => upload_and_send(task, &tools, &*recognizer, place, &route, &plan).await,
-    }
-}
-
-async fn send_as_it_is(
-    task: PieceTask,
-    tools: &Tools,
-    recognizer: &dyn Recognizer,
-    place: Option<SemaphorePermit<'_>>,
-    route: &Route,
-    plan: &Plan,
-) -> Result<(), LedgerError> {
+    let upload = match plan.delivery {
+        Delivery::Inline | Delivery::Url => None,
+        Delivery::Upload => match upload(&task, &plan, &*recognizer, &tools).await? {
+            Some(upload) => Some(upload),
+            None => return Ok(()),
+        },
+    };
     let permit = tokio::select! {
         permit = recognizer.permit() => permit,
         () = tools.stop.cancelled() => return Ok(()),
     };
+    if upload.as_ref().is_some_and(|upload| upload.made.elapsed() > FRESH_UPLOAD) {
+        info!("the upload is too old to be submitted; it is made again");
+        return Ok(());
+    }
     let Some(task) = tools.as_it_stands(task).await?.filter(PieceTask::is_queued) else { return Ok(()) };
     let job = &task.job;
-    let audio = match &job.origin {
-        Origin::Url { url } => Audio::Url(url),
-        _ => match tools.content(job).await {
+    let audio = match (&upload, &job.origin) {
+        (Some(upload), _) => Audio::Url(&upload.url),
+        (None, Origin::Url { url }) => Audio::Url(url),
+        (None, _) => match tools.content(job).await {
             Ok(content) => {
                 Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
             }
             Err(unopened) => return tools.not_opened(job, Some(&task), unopened).await,
         },
     };
-    let Some(intent) = tools.intend(&task, None, &permit).await? else { return Ok(()) };
-    let request = request(&task, route, plan, audio, None);
-    let mut progress = Progress::new(&intent, tools);
-    let outcome = recognizer.send(permit, request, &mut progress).await;
-    tools.sent(&intent, outcome, progress, place).await
-}
-
-async fn upload_and_send(
-    task: PieceTask,
-    tools: &Tools,
-    recognizer: &dyn Recognizer,
-    place: Option<SemaphorePermit<'_>>,
-    route: &Route,
-    plan: &Plan,
-) -> Result<(), LedgerError> {
-    // Before the upload, which may be long.
-    if !tools.is_ours(&task).await? {
-        return Ok(());
-    }
-    let Some(task) = tools.as_it_stands(task).await?.filter(PieceTask::is_queued) else { return Ok(()) };
-    let Some((file_url, marker)) = upload(&task, plan, recognizer, tools).await? else { return Ok(()) };
-    let uploaded = Instant::now();
-    let permit = tokio::select! {
-        permit = recognizer.permit() => permit,
-        () = tools.stop.cancelled() => return Ok(()),
-    };
-    if uploaded.elapsed() > FRESH_UPLOAD {
-        info!("the upload is too old to be submitted; it is made again");
-        return Ok(());
-    }
-    let Some(intent) = tools.intend(&task, Some(marker.clone()), &permit).await? else { return Ok(()) };
-    let request = request(&task, route, plan, Audio::Url(&file_url), Some(&marker));
-    let mut progress = Progress::new(&intent, tools);
+    let marker = upload.as_ref().map(|upload| upload.marker.clone());
+    let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
+    let request = request(&task, &route, &plan, audio, marker.as_deref());
+    let mut progress = Progress::new(&intent, &tools);
     let outcome = recognizer.send(permit, request, &mut progress).await;
     tools.sent(&intent, outcome, progress, place).await
 }
@@ -129,13 +96,28 @@ fn request<'a>(
     }
 }
 
-/// Uploads the recording; gives where the service finds it, and the name of the object. `None`: not for now.
+/// A recording at the service's own storage.
+struct Upload {
+    url: String,
+    /// The object's unique name.
+    marker: String,
+    made: Instant,
+}
+
+/// Uploads the recording of a piece. `None`: not for now.
 async fn upload(
     task: &PieceTask,
     plan: &Plan,
     recognizer: &dyn Recognizer,
     tools: &Tools,
-) -> Result<Option<(String, String)>, LedgerError> {
+) -> Result<Option<Upload>, LedgerError> {
+    // Before the upload, which may be long.
+    if !tools.is_ours(task).await? {
+        return Ok(None);
+    }
+    let Some(task) = tools.as_it_stands(task.clone()).await?.filter(PieceTask::is_queued) else {
+        return Ok(None);
+    };
     let job = &task.job;
     // Unique over attempts, those that a kill cut short included: a task of the list can be told to be this one's, and the storage refuses
     // a name that it has.
@@ -144,7 +126,7 @@ async fn upload(
     let content = match tools.content(job).await {
         Ok(content) => content,
         Err(unopened) => {
-            tools.not_opened(job, Some(task), unopened).await?;
+            tools.not_opened(job, Some(&task), unopened).await?;
             return Ok(None);
         }
     };
@@ -154,10 +136,10 @@ async fn upload(
         () = tools.stop.cancelled() => return Ok(None),
     };
     match uploaded {
-        Ok(url) => Ok(Some((url, marker))),
+        Ok(url) => Ok(Some(Upload { url, marker, made: Instant::now() })),
         Err(error) => {
             warn!(attempt = task.piece.failures + 1, %error, "the upload failed");
-            tools.advance_piece(task, PieceFact::Failed(failure(error, &task.piece)), 0).await?;
+            tools.advance_piece(&task, PieceFact::Failed(failure(error, &task.piece)), 0).await?;
             Ok(None)
         }
     }

@@ -34,7 +34,7 @@ use uuid::Uuid;
 pub use self::consumer::SourceError;
 use self::unacked::Held;
 pub use self::unacked::Slots;
-use crate::broker::ServerRefusals;
+use crate::broker::{ServerRefusals, Subjects};
 use crate::config::{AllowList, Nats, NatsSource};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
@@ -99,7 +99,7 @@ impl Subject {
         let stream = stream::Config {
             name,
             description: Some("Audio for Hark; a message goes when its recording is recognized".into()),
-            subjects: vec![format!("{}.audio.>", around.nats.subject_prefix)],
+            subjects: vec![Subjects::new(&around.nats.subject_prefix).audio()],
             retention: RetentionPolicy::WorkQueue,
             storage: StorageType::File,
             num_replicas: around.nats.replicas,
