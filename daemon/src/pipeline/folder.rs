@@ -1,10 +1,13 @@
 //! A plugin's own folder lies on the ledger's disk: how much the plugin may keep in it, and what is done when it keeps more.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::os;
 use crate::os::usage::{self, Entry};
+
+/// Filesystems write times by a coarse clock, which may be behind by this much.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The folder of one plugin.
 #[derive(Debug, Clone)]
@@ -18,7 +21,7 @@ pub struct OwnFolder {
 impl OwnFolder {
     /// What is written into it from now on may be removed again.
     pub fn new(path: &Path, memory_limit: u64) -> OwnFolder {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
         let since = (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()));
         OwnFolder { path: path.to_owned(), memory_limit, since }
     }
