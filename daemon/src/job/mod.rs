@@ -9,6 +9,7 @@
 pub mod annotate;
 mod attempt;
 pub mod audio;
+pub mod codes;
 mod emissions;
 mod fate;
 #[cfg(test)]
