@@ -87,8 +87,8 @@ impl Metrics {
             job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),
             job_open: gauges(
                 "hark_job_open",
-                "Jobs that have not ended, by what is next: prepare (look at it), flash, submit (to filetrans), reconcile (find a lost \
-                 submit), follow (its task), pipe (plugins), publish (last events), settle (put away)",
+                "Jobs that have not ended, by what is owed next: prepare (look inside), send (to its recognizer), resolve (find a lost request), \
+                 await (a task), pipe (plugins), publish (last events), settle (acknowledge, move or delete)",
                 &["state"],
             ),
             recognize_requests: counters(
