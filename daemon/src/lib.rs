@@ -4,52 +4,93 @@
 //!
 //! ```text
 //! source  ->  job  ->  recognize  ->  pipeline  ->  publish
-//! folder      ledger   route          plugin hosts  outbox
-//! NATS        lanes    flash          (a process    JetStream
-//!                      filetrans       per plugin)
+//! folder      pieces   a folder       plugin hosts  outbox
+//! NATS        attempts a recognizer   (a process    JetStream
+//!             (SQLite)                 per plugin)
 //! ```
 //!
-//! A recording enters at the left and leaves at the right as events. A module may use the types of modules to its left; [`daemon`]
-//! alone knows all of them and wires them in that order. `source` and `job` know each other: a source's last act is to write a job.
-//! Backpressure runs the other way: every hand-over is a bounded channel or a row in the ledger, so a stalled consumer ends as a
-//! slower source, not as memory.
+//! A recording enters at the left and leaves at the right as events. Its row in the ledger moves it: rooms do not call each other, they do
+//! what is owed and report a fact. The state of a row names the next duty ([`job::Duty`]); for each duty the room [`work`] has one lane,
+//! which takes rows as they fall due. A crash loses only the work at hand, and a restart has no plan of its own: it looks at what is owed.
 //!
-//! What moves a job is its row. [`job::machine`] is a pure function from a job and a fact to the job's next state and the events that
-//! this causes; [`job::ledger`] stores both in one SQLite transaction; the state says what is owed next ([`job::Duty`]), and for each
-//! duty one lane ([`job::lane`]) takes jobs from the ledger as they fall due. So a crash loses nothing but the work at hand, and a
-//! restart needs no plan of its own: it looks at what is owed.
+//! Backpressure runs the other way: every hand-over is a bounded channel or a row in the ledger, so a stalled consumer makes its source
+//! slower and does not fill the memory.
+//!
+//! # Job, piece, attempt, fate
+//!
+//! - A *recording* is audio with an identity (sha256) and an origin. A *job* is one recording on one route.
+//! - A *piece* is what one request carries: a span of time on some channels of the recording. Today each job has one piece, the whole.
+//! - An *attempt* is one request that may cost. The daemon writes it before the request leaves, and its *fate* ([`job::Fate`]) after: open,
+//!   not sent, refused, maybe forwarded, absent, taken, unknown. The fate is stored, not inferred from counters.
+//! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. Refusals, retries and billed
+//!   seconds are counts over attempts.
+//!
+//! Two pure machines move them: [`job::job_machine`] from (job, fact) to (job, events), [`job::piece_machine`] from (piece, fact) to
+//! (piece, what the events say). The ledger stores the new state and the events that it causes in one SQLite transaction. From that one rule
+//! follow the order of events, their gap-free numbers and what a restart does.
 //!
 //! # The rooms
 //!
-//! | module | what it is |
+//! | room | what it is |
 //! |---|---|
-//! | [`source`] | folders ([`source::directory`]: an event is a hint, the scan is the truth), NATS subjects ([`source::nats`]), the gate for URLs in messages ([`source::url`]) |
-//! | [`job`] | the job, its machine, its ledger with the outbox, the lanes |
-//! | [`audio`] | what a recording is; parsed in a child process that can do nothing else |
-//! | [`recognize`] | recognizers, one folder each; the trait that they implement, what chooses among them, how requests are paced |
+//! | [`api`] | what the daemon tells and takes while it runs: `/metrics`, `/healthz`, `/readyz`, requests over NATS |
+//! | [`audio`] | what a recording is: format, length, channels. A child process that can do nothing else parses it. |
+//! | [`broker`] | everything that knows NATS as such: connection, streams, appending in order, large events. Only this room knows subjects. |
+//! | [`cli`] | one file for each subcommand |
+//! | [`config`] | types, layers, one `validate()` |
+//! | [`daemon`] | `build()` wires all rooms in the order of the flow; `run()` starts them and drains them from the front |
+//! | [`job`] | job, piece, attempt, their two machines, |
+//! | [`job::ledger`] | one writer that commits in groups, a pool of readers, a change feed; tables, outbox, retention |
+//! | [`os`] | leases, folders through descriptors, sandboxes, children, limits; with `pipeline::library` the only `unsafe` |
 //! | [`pipeline`] | plugins, each in a supervised process |
-//! | [`publish`] | subjects, headers, the outbox to JetStream, partials |
-//! | [`config`], [`http`], [`cli`], [`logging`], [`os`] | what surrounds the flow |
+//! | [`publish`] | the outbox to JetStream, and partials |
+//! | [`recognize`] | recognizers: limits, the choice among them, pacing, requests, what each answer means |
+//! | [`share`] | which daemon has which job: bucket, claims, takeover, the fence against a daemon that wakes up |
+//! | [`source`] | folders ([`source::directory`]: an event is a hint, the scan is the truth), NATS subjects ([`source::nats`]), the gate for URLs ([`source::url`]) |
+//! | [`telemetry`] | metrics, log lines, what is said once a minute |
+//! | [`work`] | the lanes: prepare, send, resolve, await, pipe |
+//!
+//! # The permitted arrows
+//!
+//! A room uses the rooms of the lines above its own, and no others. Rooms of one line do not know each other. A test reads the sources and
+//! fails on any other arrow (`tests/architecture.rs`).
+//!
+//! ```text
+//! os, telemetry
+//! config
+//! broker
+//! job
+//! share
+//! audio, source, recognize, pipeline, publish
+//! work, api
+//! daemon
+//! cli
+//! ```
 //!
 //! # Invariants
 //!
 //! - Every accepted recording gets exactly one of `job.completed` and `job.failed`.
-//! - Intent is on disk before a request that costs. Only [`recognize`] decides whether a try may be repeated; a request of unknown
-//!   fate is repeated within its budget only, and the events say so.
+//! - Intent is on disk before a request that costs. Only [`recognize`] decides what became of a request and when another may follow; a
+//!   request of unknown fate is repeated within its budget only, and the events say so.
 //! - A stored event keeps its id over every retry and names its predecessor; JetStream itself refuses what does not follow.
 //! - A file is not moved or deleted, a message not acknowledged, before the job's last event is in JetStream.
-//! - What is below a watched folder is listed, opened, moved and deleted through the folder's descriptor ([`os::beneath`]), never by a path:
-//!   another user may put a link in the place of a folder.
-//! - Only `pipeline::library`, the plugin ABI of the SDK and [`os`] contain `unsafe`; only `publish::subject` knows subjects; nothing
-//!   after [`recognize`] knows which service made a text; plugins never see audio, keys or the state directory.
-//! - Transcripts, keys and the queries of URLs are in no log line above `trace`.
-//! - Memory is bounded by the config: queues by their length, the outbox by a window over rows on disk, recordings by streaming.
+//! - Everything below a watched folder is listed, opened, moved and deleted through the folder's descriptor ([`os::beneath`]), never by a
+//!   path: another user may put a link in the place of a folder.
+//! - Only `pipeline::library`, the plugin ABI of the SDK and [`os`] contain `unsafe`. Only [`broker`] knows subjects. Nothing after
+//!   [`recognize`] knows which service made a text. Plugins never see audio, keys or the state directory.
+//! - No transcript, key or query of a URL is in a log line above `trace`.
+//! - No failure of a plugin delays other plugins or the transcript beyond that plugin's time limit, unless the operator chose `hold`.
+//! - The config bounds the memory, not the input: queues have a length, the outbox is a window over rows on disk, recordings are streamed.
+//! - An unreadable row of a newer version is left alone and named as such, never as damage. Persisted forms have golden files.
 //!
-//! # Recipes
+//! # Two recipes
 //!
-//! *A source*: a module in [`source`] with `run(watching, stop)` and `settle(job)`, a variant of [`config::Source`], two lines in
-//! `daemon.rs`. *A recognizer*: a folder in [`recognize`] that implements [`recognize::Recognizer`], and a line in
-//! [`recognize::Recognizers::build`].
+//! *Add a source.* Write a module in [`source`] with `run(watching, stop)`, which writes jobs into the ledger, and `settle(job)`, which
+//! acknowledges or puts away. Add a variant of [`config::Source`] with its rules in `config/validate/`. Add both to `daemon/sources.rs`.
+//!
+//! *Add a recognizer.* Write one folder under `recognize/` that implements the trait `Recognizer`: name, model, limits, permit, `send`,
+//! and where it has tasks `poll`, `fetch` and `resolve`. Its errors answer two questions: the fate of this attempt, and when another may
+//! follow. Add it where [`recognize`] builds its recognizers, its codes to `hark_sdk::codes`, and its key to the config. No other room changes.
 #![allow(unreachable_pub, reason = "one binary and its tests; `pub` in a module means: for its neighbours")]
 
 pub mod api;

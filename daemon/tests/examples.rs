@@ -1,4 +1,4 @@
-//! The programs that the README shows to those who consume events do what it says of them.
+//! The programs that docs/events.md shows to authors of consumers do what the page says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;

@@ -25,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+pub mod codes;
 pub mod emission;
 pub mod event;
 pub mod export;

@@ -106,7 +106,7 @@ impl Blame {
 /// An error in an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
-    /// The service's code, or one of Hark's own (README, "Errors").
+    /// The service's code, or one of Hark's own (docs/errors.md).
     pub code: String,
     /// Who has to act.
     pub blame: Blame,

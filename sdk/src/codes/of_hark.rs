@@ -1,0 +1,285 @@
+//! The codes that Hark makes itself.
+
+use crate::event::Blame::{Account, Audio, Hark, Plugin, Service};
+
+use super::{AGAIN, BUG, CONVERT, Group, OTHER_ENGINE, code};
+
+const UNKNOWN_FATE: &str = "No action: the fate is unknown, and the daemon repeats within [`ambiguous_retries`](#how-often-the-daemon-retries).";
+
+/// Every code that Hark makes.
+pub const OF_HARK: &[Group] = &[
+    Group {
+        title: "The recording",
+        codes: &[
+            code("EmptyFile", &[Audio], "The recording has no bytes.", "Send it again with its audio."),
+            code(
+                "NotAudio",
+                &[Audio],
+                "The content is no audio container that Hark knows, whatever the name says.",
+                CONVERT,
+            ),
+            code(
+                "TruncatedAudio",
+                &[Audio],
+                "The file ends before any audio, or its structure is damaged.",
+                "Copy it again from where it was recorded.",
+            ),
+            code(
+                "ParserFailed",
+                &[Audio],
+                "The process that parses audio ran out of memory over the file, or crashed or hung twice.",
+                CONVERT,
+            ),
+            code(
+                "UnreadableFile",
+                &[Audio],
+                "Reading the file failed while the daemon looked inside.",
+                "Check the disk or file server that holds the recording.",
+            ),
+            code(
+                "RecordingGone",
+                &[Audio],
+                "The file was removed before it could be recognized.",
+                "Leave files in the folder until their job has ended.",
+            ),
+            code(
+                "RecordingChanged",
+                &[Audio],
+                "The file changed after the daemon took it in. Its new content is a new recording with a job of its own.",
+                "Write recordings under another name and rename them, or raise `settle`.",
+            ),
+            code(
+                "RecordingUnreadable",
+                &[Hark],
+                "The daemon may not open the file, or reading it failed while it was sent.",
+                "Give the daemon's user read permission on the file and its folders; check the disk.",
+            ),
+            code(
+                "NoLocalAudio",
+                &[Hark],
+                "The plan needs the audio's bytes, and this job has none here.",
+                BUG,
+            ),
+        ],
+    },
+    Group {
+        title: "The message",
+        codes: &[
+            code(
+                "BadReference",
+                &[Audio],
+                "The JSON message is no reference: it is not JSON, has no `url` or too much in it, or is larger than 1 MiB.",
+                "Send `{\"url\": \"https://…\"}`, or audio with an audio Content-Type.",
+            ),
+            code(
+                "ForbiddenURL",
+                &[Audio],
+                "The URL is not public https, and `security.allow_urls` does not name its host.",
+                "Send a public https URL, or list the host in `security.allow_urls`.",
+            ),
+            code(
+                "ObjectNotSupported",
+                &[Audio],
+                "The message refers to a JetStream object, which this version does not read.",
+                "Send the audio itself, or a `url`.",
+            ),
+            code(
+                "UnknownRoute",
+                &[Audio, Hark],
+                "The message asks for a route that the config does not have (`audio`), or the job's route was removed from the config \
+                 (`hark`).",
+                "Name a configured route, or put the route back, and send the recording again.",
+            ),
+            code("NameTooLong", &[Audio], "The name has more than 1 KiB.", "Shorten the name."),
+            code("MessageIdTooLong", &[Audio], "`Nats-Msg-Id` has more than 1 KiB.", "Shorten the id."),
+            code("ContextTooLong", &[Audio], "The context has more than 64 KiB.", "Shorten the context."),
+            code(
+                "LanguageTooLong",
+                &[Audio],
+                "The language has more than 64 bytes.",
+                "Send a code such as `en`.",
+            ),
+            code(
+                "MetadataTooLarge",
+                &[Audio],
+                "The metadata has more than 32 KiB as JSON.",
+                "Send less metadata.",
+            ),
+            code(
+                "UnreadableHeaders",
+                &[Audio],
+                "A header's name has a space in it, or its value is not UTF-8.",
+                "Send header names of printable ASCII without spaces, and values in UTF-8 on one line.",
+            ),
+        ],
+    },
+    Group {
+        title: "The route",
+        codes: &[
+            code("FormatNotSupported", &[Audio], "The engine does not read this container.", CONVERT),
+            code(
+                "TooLong",
+                &[Audio],
+                "The recording is longer than the engine takes; the message names the limit (flash 5 minutes, filetrans 12 hours).",
+                OTHER_ENGINE,
+            ),
+            code(
+                "TooLarge",
+                &[Audio],
+                "The recording is larger than the engine takes; the message names the limit (flash 10 MB as base64, filetrans 2 GB).",
+                OTHER_ENGINE,
+            ),
+            code(
+                "UnknownRecognizer",
+                &[Hark],
+                "The route names an engine that the config does not have.",
+                "Correct `engine` of the route.",
+            ),
+            code(
+                "TooLargeForUpload",
+                &[Audio],
+                "The service's temporary storage takes up to 1 GB, or less where it says so.",
+                "Put the recording where a URL reaches it, and send the URL.",
+            ),
+            code(
+                "UploadNotAllowed",
+                &[Hark],
+                "Filetrans fetches the audio from a URL, and `dashscope.allow_temporary_upload` is false.",
+                "Set it to true, or send a URL.",
+            ),
+            code(
+                "FiletransNotInRegion",
+                &[Hark],
+                "The region has no filetrans model (`us` has none).",
+                "Use another region, or name a model in `dashscope.filetrans_model`.",
+            ),
+        ],
+    },
+    Group {
+        title: "The request",
+        codes: &[
+            code(
+                "NotSent",
+                &[Service],
+                "The service cannot have had the whole request: no connection, or it broke on the way.",
+                "Check the network where it lasts. The daemon tries again, at least once a minute.",
+            ),
+            code(
+                "NoAnswer",
+                &[Service],
+                "The request left and no answer came, or a free call (an upload policy, a task query, a result) was not answered.",
+                UNKNOWN_FATE,
+            ),
+            code("ConnectionLost", &[Service], "The answer broke off.", UNKNOWN_FATE),
+            code(
+                "TimeOut",
+                &[Service],
+                "The answer stood still for too long, or brought no text for five minutes.",
+                UNKNOWN_FATE,
+            ),
+            code(
+                "EndedWithoutStop",
+                &[Service],
+                "The stream ended before the service said that it was done.",
+                UNKNOWN_FATE,
+            ),
+            code(
+                "UnreadableAnswer",
+                &[Service],
+                "The service answered with success, and the answer is not what it documents.",
+                UNKNOWN_FATE,
+            ),
+            code(
+                "Interrupted",
+                &[Service],
+                "The daemon ended between sending a request and hearing its answer. A filetrans request is looked for in the task list \
+                 first.",
+                UNKNOWN_FATE,
+            ),
+            code(
+                "UploadRefused",
+                &[Service],
+                "The service's temporary storage refused the file.",
+                "No action at first: the daemon tries again with a new upload policy. Where it lasts, read the message.",
+            ),
+            code(
+                "HttpStatus…",
+                &[Account, Audio, Service, Hark],
+                "The answer had this status and no code: a gateway refused the request. 401 to 403 are read as `account`, 413 and 415 as \
+                 `audio`, 408, 409, 425, 429 and 5xx as `service`, others as `hark`.",
+                "Check what listens at `dashscope.base_url`, the proxy and the key. The daemon tries again what may pass.",
+            ),
+            code(
+                "NoCode",
+                &[Hark, Service],
+                "The answer refused the request without a code and without a status.",
+                "Check what listens at `dashscope.base_url`.",
+            ),
+        ],
+    },
+    Group {
+        title: "The task (filetrans)",
+        codes: &[
+            code(
+                "TaskFailed",
+                &[Service],
+                "A task failed and the service told no code.",
+                "Send the recording again; read the message.",
+            ),
+            code(
+                "TaskCanceled",
+                &[Account],
+                "The task was canceled at the service, by a person or program with access to the account.",
+                "Send the recording again.",
+            ),
+            code(
+                "TaskUnknown",
+                &[Service],
+                "The service does not know the task any more, or does not tell of it. Results are kept for 24 hours.",
+                UNKNOWN_FATE,
+            ),
+            code("NoResult", &[Service], "The host of the result answered with an error.", AGAIN),
+            code(
+                "ResultGone",
+                &[Service],
+                "The host of the result answered that it is not there (403, 404, 410). The message of `ResultLost` quotes it.",
+                "No action: the daemon asks again for five minutes before it believes it.",
+            ),
+            code(
+                "UnreadableResult",
+                &[Service],
+                "The result is not the JSON that the service documents. The message of `ResultLost` quotes it.",
+                "No action: the daemon asks again for five minutes before it believes it.",
+            ),
+            code(
+                "ResultExpiring",
+                &[Service],
+                "The result of a finished task could not be fetched for 12, 18, 21, 22 or 23 hours. The service deletes it after 24.",
+                "Repair the way to the service (network, DNS, proxy, key). Else the recording has to be paid for again.",
+            ),
+            code(
+                "ResultLost",
+                &[Service],
+                "The task succeeded and was paid for, and its result cannot be had.",
+                UNKNOWN_FATE,
+            ),
+        ],
+    },
+    Group {
+        title: "Daemons and plugins",
+        codes: &[
+            code(
+                "TakenOver",
+                &[Hark],
+                "The daemon that had the job gave no sign of life for `nats.ack_wait`. This daemon goes on with it.",
+                "No action for this job. Look at the other daemon.",
+            ),
+            code(
+                "PluginHolds",
+                &[Plugin],
+                "A plugin with `on_failure = \"hold\"` could not look at the transcript. The job waits.",
+                "Read the daemon's log and the events `plugin.<name>`; replace the library, or run `harkd plugins enable NAME`.",
+            ),
+        ],
+    },
+];
