@@ -109,7 +109,8 @@ impl Process {
                     Err(Gone::Ended) => {
                         let end = process.exit(EXIT_LIMIT).await;
                         return Err(LoadError(format!(
-                            "library {library}: its process {end} while loading it"
+                            "library {library}: its process {end} while loading it; if it needs more memory than {} bytes, raise `memory_limit`",
+                            launch.memory_limit
                         )));
                     }
                 }
@@ -257,7 +258,7 @@ fn in_words(status: ExitStatus) -> String {
     };
     let name = match signal {
         libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGABRT => " (SIGABRT, as on a failed assertion or allocation)",
+        libc::SIGABRT => " (SIGABRT, as on a failed assertion, or where `memory_limit` refuses memory)",
         libc::SIGBUS => " (SIGBUS)",
         libc::SIGILL => " (SIGILL)",
         libc::SIGFPE => " (SIGFPE)",
