@@ -41,7 +41,10 @@ pub struct Limits {
 pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let entry = Entry::read()?;
     // SAFETY: this process has one thread, so nobody reads the environment meanwhile. What is loaded later finds it empty.
-    unsafe { std::env::remove_var(Entry::VARIABLE) };
+    unsafe {
+        std::env::remove_var(Entry::VARIABLE);
+        std::env::remove_var(Entry::LIBRARY_PATH);
+    }
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The daemon may have died before that line took effect; then the signal never comes.
     if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(entry.parent) {
@@ -61,8 +64,8 @@ pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What the parent tells the child before the child can listen: in its one environment variable, as other
-/// users must not read it in the command line.
+/// What the parent tells the child before the child can listen: in a variable of its environment, as other users must not read it in the
+/// command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) parent: u32,
@@ -71,6 +74,8 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) const VARIABLE: &str = "HARK_CHILD";
+    /// Read by the loader as the program starts, for as long as it runs.
+    pub(super) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
     pub(super) fn to_text(&self) -> io::Result<String> {
         Ok(serde_json::to_string(self)?)

@@ -11,6 +11,7 @@ mod inspect;
 pub mod lane;
 mod library;
 mod log;
+mod machine;
 mod process;
 mod status;
 mod strikes;

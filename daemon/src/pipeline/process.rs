@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use super::log::PluginLog;
+use super::verify::library_path;
 use super::wire::{self, Description, FromChild, Load, ToChild};
 use crate::os::{ChildCommand, Limits};
 
@@ -80,8 +81,8 @@ impl Process {
             ..Limits::default()
         });
         let start = async {
-            let (child, socket) = command.spawn_stream().await?;
             let load = absolute(&launch.load)?;
+            let (child, socket) = command.library_path(library_path(&load.library)).spawn_stream().await?;
             let unsent = wire::frame(&ToChild::Load(load))?.as_slice().into();
             Ok(Process {
                 child,
