@@ -12,6 +12,9 @@ use super::DaemonError;
 use crate::job::ledger::{Ledger, due};
 use crate::job::{Duty, Job, lane};
 
+/// For tasks that were told to end where they stand.
+const ABORT: Duration = Duration::from_millis(500);
+
 /// What is stopped together, from the front.
 #[derive(Default)]
 pub(super) struct Stages {
@@ -92,8 +95,9 @@ impl Crew {
         self.names.values().map(String::as_str).collect()
     }
 
-    pub fn abort(&mut self) {
-        self.tasks.abort_all();
+    /// Ends what is left of them where it stands. A part that does not let itself be ended is not waited for.
+    pub async fn abort(&mut self) {
+        let _ = tokio::time::timeout(ABORT, self.tasks.shutdown()).await;
     }
 }
 
