@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::subject::{Subjects, headers};
 use crate::http::metrics::Metrics;
+use crate::logging::Seldom;
 
 /// Partials on their way to the connection, and the bytes of their texts together; beyond it they are merged. At a few hundred bytes each
 /// it is their number that counts.
@@ -43,6 +44,7 @@ pub struct Outlet {
     queued_bytes: Arc<AtomicUsize>,
     behind: Arc<Behind>,
     metrics: Metrics,
+    unsent: Seldom,
 }
 
 /// Both ends.
@@ -56,7 +58,7 @@ pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
             behind: Arc::clone(&behind),
             metrics: metrics.clone(),
         },
-        Outlet { queue: receiver, queued_bytes, behind, metrics },
+        Outlet { queue: receiver, queued_bytes, behind, metrics, unsent: Seldom::default() },
     )
 }
 
@@ -155,13 +157,17 @@ impl Outlet {
         let body = match serde_json::to_vec(event) {
             Ok(body) => body,
             Err(error) => {
-                warn!(job = %event.job, %error, "a partial cannot be written as JSON");
+                warn!(job = %event.job, source = event.source, %error, "a partial cannot be written as JSON");
                 return;
             }
         };
         match client.publish_with_headers(subject, headers, body.into()).await {
             Ok(()) => self.metrics.publish_partials.inc(),
-            Err(error) => warn!(job = %event.job, %error, "a partial did not leave"),
+            Err(error) => {
+                if let Some(times) = self.unsent.count() {
+                    warn!(job = %event.job, source = event.source, %error, times, "partials did not leave");
+                }
+            }
         }
     }
 }

@@ -1,0 +1,29 @@
+//! What an operator finds in the log: each thing once, with what it takes to act on it.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use support::{Emulator, Hark, NatsServer, wav};
+
+#[tokio::test]
+async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
+    let nats = NatsServer::configured(
+        "authorization { users = [{ user: u, password: p, permissions: { publish: { deny: [\"hark.event.transcript.partial.>\"] } } }] }\n\
+         no_auth_user: u",
+    )
+    .await;
+    let service = Emulator::start(&["--token-delay", "10ms"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    for seed in 1..=3 {
+        hark.drop_file("calls", &format!("{seed}.wav"), &wav(3.0, seed));
+    }
+    hark.ended_jobs(3).await;
+    assert!(hark.stop().await.success());
+    let log = hark.log();
+    let refusals: Vec<&str> = log.lines().filter(|line| line.contains("ermissions")).collect();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert!(
+        refusals[0].contains("hark.event.transcript.partial.calls.") && refusals[0].contains("times=1"),
+        "{log}"
+    );
+}
