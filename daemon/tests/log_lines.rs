@@ -27,3 +27,15 @@ async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn the_version_is_in_the_first_line_and_in_the_metrics() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let hark = Hark::new().nats(&nats).asr(&service).start().await;
+    let log = hark.log();
+    let first = log.lines().next().unwrap();
+    assert!(first.contains("harkd starts version=\"0.1.0\"") && first.starts_with("20"), "{log}");
+    let page = hark.get("/metrics").await.unwrap().1;
+    assert!(page.contains("hark_build_info{version=\"0.1.0\"} 1"), "{page}");
+}
