@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
 use support::{Emulator, Hark, NatsServer, wav};
 
 #[tokio::test]
@@ -26,6 +28,33 @@ async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
         refusals[0].contains("hark.event.transcript.partial.calls.") && refusals[0].contains("times=1"),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn in_the_journal_each_line_has_its_priority() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    for format in ["human", "json"] {
+        let setup =
+            Hark::new().nats(&nats).asr(&service).folder("calls").set("log.format", &format!("\"{format}\""));
+        // The file that standard error is led to.
+        let stream = std::fs::File::create(setup.path("harkd.log")).unwrap().metadata().unwrap();
+        let name = format!("{}:{}", stream.dev(), stream.ino());
+        let broken = setup.path("key");
+        std::fs::write(&broken, "sk-1").unwrap();
+        let setup = setup.set("dashscope.api_key_file", &format!("\"{}\"", broken.display()));
+        std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut hark = setup.environment("JOURNAL_STREAM", &name).start().await;
+        assert!(hark.stop().await.success());
+        let log = hark.log();
+        let first = log.lines().next().unwrap();
+        assert!(first.starts_with("<6>") && first.contains(env!("CARGO_PKG_VERSION")), "{log}");
+        assert!(
+            log.lines().any(|line| line.starts_with("<4>") && line.contains("is open to everybody")),
+            "{log}"
+        );
+        assert!(log.lines().all(|line| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3])), "{log}");
+    }
 }
 
 #[tokio::test]
