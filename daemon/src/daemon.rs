@@ -259,8 +259,7 @@ impl Daemon {
                 self.recover().await
             } => recovered?,
             () = &mut stop => {
-                drop(self.recognition);
-                end(self.pipeline).await;
+                end(&self.pipeline).await;
                 return Ok(());
             }
         }
@@ -303,11 +302,9 @@ impl Daemon {
         let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut crew, &self.ledger)).await;
         if drained.is_err() {
             warn!(unfinished = ?crew.names(), "not everything ended in time; the next start goes on with it");
-            crew.abort();
+            crew.abort().await;
         }
-        // It shows partials to the plugins, as the lanes did that are gone with the crew.
-        drop(self.recognition);
-        end(self.pipeline).await;
+        end(&self.pipeline).await;
         // A server that is away or stands still takes nothing, for ever.
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -387,11 +384,7 @@ fn start_http(listener: TcpListener, health: Health, metrics: Metrics, crew: &mu
 }
 
 /// Lets plugins end in good order, if they are quick.
-async fn end(pipeline: Arc<Pipeline>) {
-    let Some(pipeline) = Arc::into_inner(pipeline) else {
-        warn!("a task that did not end in time is still at the plugins; they are killed");
-        return;
-    };
+async fn end(pipeline: &Pipeline) {
     if tokio::time::timeout(PARTING, pipeline.stop()).await.is_err() {
         warn!("a plugin did not end in time and is killed");
     }

@@ -22,7 +22,7 @@
 //! - A *piece* is what one request carries: a span of time on some channels of the recording. Today each job has one piece, the whole.
 //! - An *attempt* is one request that may cost. The daemon writes it before the request leaves, and its *fate* ([`job::Fate`]) after: open,
 //!   not sent, refused, maybe forwarded, absent, taken, unknown. The fate is stored, not inferred from counters.
-//! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. Refusals, retries and billed
+//! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. ServerRefusals, retries and billed
 //!   seconds are counts over attempts.
 //!
 //! Two pure machines move them: [`job::job_machine`] from (job, fact) to (job, events), [`job::piece_machine`] from (piece, fact) to

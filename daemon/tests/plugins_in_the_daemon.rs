@@ -183,3 +183,33 @@ async fn a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices(
     stage.drop_files(5);
     assert_eq!(stage.hark.ended_jobs(6).await.iter().filter(|end| end.kind() == "job.completed").count(), 6);
 }
+
+/// A daemon that is stopped while the service sends a text so slowly that the drain does not see its end; returns its log.
+async fn stopped_in_the_middle_of_a_stream(lines: &str) -> String {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "60s"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").lines(lines).start().await;
+    hark.drop_file("calls", "a.wav", &wav(3.0, 1));
+    hark.next_event("job.submitted").await;
+    assert!(hark.stop().await.success());
+    let log = hark.log();
+    assert!(log.contains("not everything ended in time"), "{log}");
+    log
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_stream_lets_plugins_end_and_speaks_of_none_where_there_are_none() {
+    let plugins = Plugins::new().c("opens");
+    let notes = plugins.path().join("notes");
+    let lines = format!(
+        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
+        plugins.path().display(),
+        notes.display()
+    );
+    let with_plugin = entry(&plugins, "opens", &lines);
+    let (with, without) =
+        tokio::join!(stopped_in_the_middle_of_a_stream(&with_plugin), stopped_in_the_middle_of_a_stream(""),);
+    assert!(!with.contains("killed"), "{with}");
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "the end\n");
+    assert!(!without.contains("plugin"), "{without}");
+}

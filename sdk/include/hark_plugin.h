@@ -12,11 +12,13 @@
  *          They must not touch `hark_host`: it belongs to the call, and to the thread that makes it.
  * Time     One event has `timeout` (2 s unless configured). Over it the process is killed, another takes over, and the event is
  *          reported as failed. Three deaths in ten minutes and the plugin is quarantined; transcripts flow on without it.
- * Trust    The process may use `memory_limit` of memory, and as much for each file; it may write below $STATE/plugins/<name> and the folders of `write`. It may
- *          not start processes, nor open connections unless `network = true`; it sees no credentials, no audio and no environment. Its
+ * Trust    The process may use `memory_limit` of memory (reserved addresses do not count), and as much for each file and for all below
+ *          $STATE/plugins/<name>; it may write there and below the folders of `write`. It may not start processes, nor open connections unless `network = true`; it sees no credentials, no audio and no environment. Its
  *          working directory is /, its stdout and stderr lead nowhere. The library and its folder must belong to root or the
  *          daemon's user and be writable by nobody else.
- * Install  Put a new version beside the old one and rename it over; it takes over between two events.
+ * Install  Put a new version beside the old one and rename it over; it takes over between two events. Libraries that it needs are found
+ *          in its folder and where the system has them. It is opened from memory: $ORIGIN and dladdr() do not lead to its folder, so
+ *          files that it reads are named in its config, by absolute paths.
  */
 #ifndef HARK_PLUGIN_H
 #define HARK_PLUGIN_H

@@ -1,8 +1,9 @@
 //! The one way to a NATS connection: servers, credentials and TLS as the config says.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 
 use super::ServerRefusals;
 use crate::config::{Nats, Secret};
+use crate::telemetry::OnceAMinute;
 
 /// Notices a server that stopped answering within half a minute; the client's own minute is long for a daemon.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -171,6 +173,7 @@ fn reporter(
     refusals: ServerRefusals,
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     let failed_rounds = Arc::new(AtomicU32::new(0));
+    let refused = Mutex::new(HashMap::new());
     move |event| {
         match event {
             Event::Connected => {
@@ -184,8 +187,11 @@ fn reporter(
                 }
             }
             Event::ServerError(error) => {
-                refusals.heard(&error.to_string());
-                warn!(%servers, %error, "NATS server refused something");
+                let words = error.to_string();
+                refusals.heard(&words);
+                if let Some(times) = times_refused(&refused, &words) {
+                    warn!(%servers, error = words, times, "NATS server refused something");
+                }
             }
             Event::SlowConsumer(subscription) => {
                 warn!(subscription, "messages from NATS arrive faster than they are read")
@@ -197,9 +203,37 @@ fn reporter(
     }
 }
 
+/// How often the server has refused this since that was said last; `None`: not yet time to say it again. What differs in the last token of
+/// a subject, a job's id, is the same: partials come by the second.
+fn times_refused(refused: &Mutex<HashMap<String, OnceAMinute>>, words: &str) -> Option<u64> {
+    const KINDS: usize = 64;
+    let kind = words.rsplit_once('.').map_or(words, |(kind, _)| kind);
+    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    // Subjects are not ours to bound.
+    if refused.len() >= KINDS && !refused.contains_key(kind) {
+        refused.clear();
+    }
+    refused.entry(kind.to_owned()).or_default().count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_for_each_job_is_said_once() {
+        let refused = Mutex::default();
+        let of = |subject: &str| {
+            times_refused(&refused, &format!("Permissions Violation for Publish to \"{subject}\""))
+        };
+        assert_eq!(of("hark.event.transcript.partial.calls.0192"), Some(1));
+        assert_eq!(of("hark.event.transcript.partial.calls.0193"), None);
+        assert_eq!(of("hark.event.job.accepted.calls.0192"), Some(1));
+        for subject in 0..1_000 {
+            assert_eq!(of(&format!("{subject}.x")), Some(1));
+        }
+        assert!(refused.lock().unwrap().len() <= 64);
+    }
 
     #[test]
     fn an_address_is_shown_without_its_password() {

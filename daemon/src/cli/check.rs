@@ -5,12 +5,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use serde_json::json;
+use tracing::Level;
 
 use super::{Exit, write_json, write_line};
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
 use crate::os::private;
 use crate::pipeline::{self, Surroundings};
-use crate::telemetry::logging::readable;
+use crate::telemetry::logging::{priority, readable};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -123,10 +124,12 @@ fn print_for_people(config: &Config, mistakes: &Mistakes, warnings: &[String]) -
     let mut findings = std::io::stderr().lock();
     let paint = Paint { on: findings.is_terminal() };
     for (place, text) in mistakes.lines() {
-        writeln!(findings, "{} {}", paint.bold_red(&format!("{place}:")), readable(text))?;
+        let place = paint.bold_red(&format!("{place}:"));
+        writeln!(findings, "{}{place} {}", priority(Level::ERROR), readable(text))?;
     }
     for warning in warnings {
-        writeln!(findings, "{} {}", paint.yellow("warning:"), readable(warning))?;
+        let word = paint.yellow("warning:");
+        writeln!(findings, "{}{word} {}", priority(Level::WARN), readable(warning))?;
     }
     if mistakes.is_empty() {
         write_line(&mut std::io::stdout().lock(), &format!("{}: ok; {}", mistakes.file, summary(config)))?;

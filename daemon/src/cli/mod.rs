@@ -18,9 +18,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use tracing::Level;
 
 use crate::config::Mistakes;
-use crate::telemetry::logging::{readable, readable_json};
+use crate::telemetry::logging::{priority, readable, readable_json};
 
 /// Hark listens: audio from folders and NATS subjects goes in, transcripts come out as NATS events.
 #[derive(Debug, Parser)]
@@ -95,7 +96,7 @@ pub enum Exit {
 
 impl Exit {
     fn report(self) -> ExitCode {
-        say(&format!("harkd: {self}"));
+        complain(&format!("harkd: {self}"));
         ExitCode::from(match self {
             Exit::Failed(_) => 1,
             Exit::Usage(_) => 64,
@@ -110,7 +111,7 @@ impl From<Mistakes> for Exit {
     /// Says each mistake; what is left is their number.
     fn from(mistakes: Mistakes) -> Self {
         for (place, text) in mistakes.lines() {
-            say(&format!("{place}: {text}"));
+            complain(&format!("{place}: {text}"));
         }
         Exit::Config(mistakes.count())
     }
@@ -119,6 +120,11 @@ impl From<Mistakes> for Exit {
 /// A line to the person who typed the command, on stderr. A closed stderr has no reader, and the exit code has to be the command's own.
 fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{}", readable(words));
+}
+
+/// The same of what has to be mended; under systemd the journal has it as an error.
+fn complain(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{}{}", priority(Level::ERROR), readable(words));
 }
 
 /// A line of a command's output, for a person.

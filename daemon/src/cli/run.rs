@@ -21,10 +21,10 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     let file = config;
     let config = Config::load(file)?;
     logging::init(config.log.format, &config.log.level).map_err(|error| Exit::Config(error.to_string()))?;
+    info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
     for warning in config.warnings() {
         warn!("{warning}");
     }
-    info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

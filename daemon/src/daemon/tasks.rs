@@ -14,6 +14,9 @@ use crate::job::ledger::Ledger;
 use crate::job::ledger::due::{self, Lane};
 use crate::work::lane::{self, Task};
 
+/// For tasks that were told to end where they stand.
+const ABORT: Duration = Duration::from_millis(500);
+
 /// What is stopped together, from the front.
 #[derive(Default)]
 pub(super) struct Stages {
@@ -98,8 +101,9 @@ impl Crew {
         self.names.values().map(String::as_str).collect()
     }
 
-    pub fn abort(&mut self) {
-        self.tasks.abort_all();
+    /// Ends what is left of them where it stands. A part that does not let itself be ended is not waited for.
+    pub async fn abort(&mut self) {
+        let _ = tokio::time::timeout(ABORT, self.tasks.shutdown()).await;
     }
 }
 

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 /// What a child may use. `None` leaves the daemon's own limit in force.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of memory over what the child has mapped when it enters. Held as RLIMIT_DATA (what it can write to), with RLIMIT_AS
-    /// [`RESERVATION_ALLOWANCE`] above it: threads and allocators reserve addresses that they never use.
+    /// Bytes of memory over what the child has mapped when it enters. Held as RLIMIT_DATA: what the child can write to counts, addresses
+    /// that it only reserves do not. Runtimes with a garbage collector reserve far more than a machine has.
     pub memory: Option<u64>,
     /// Seconds of CPU over its whole life; at the limit SIGXCPU ends it.
     pub cpu_seconds: Option<u64>,
@@ -29,9 +29,6 @@ pub struct Limits {
     /// Threads and processes that its user may have in all for it to start another thread. The kernel holds no root to it.
     pub tasks: Option<u64>,
 }
-
-/// Address space that may be reserved beyond [`Limits::memory`], bytes.
-pub const RESERVATION_ALLOWANCE: u64 = 512 << 20;
 
 /// Makes this process the child that [`super::ChildCommand`] promised, and returns its end of the socket (descriptor 3).
 ///
@@ -44,7 +41,10 @@ pub const RESERVATION_ALLOWANCE: u64 = 512 << 20;
 pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let entry = Entry::read()?;
     // SAFETY: this process has one thread, so nobody reads the environment meanwhile. What is loaded later finds it empty.
-    unsafe { std::env::remove_var(Entry::VARIABLE) };
+    unsafe {
+        std::env::remove_var(Entry::VARIABLE);
+        std::env::remove_var(Entry::LIBRARY_PATH);
+    }
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The daemon may have died before that line took effect; then the signal never comes.
     if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(entry.parent) {
@@ -64,8 +64,8 @@ pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What the parent tells the child before the child can listen: in its one environment variable, as other
-/// users must not read it in the command line.
+/// What the parent tells the child before the child can listen: in a variable of its environment, as other users must not read it in the
+/// command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) parent: u32,
@@ -74,6 +74,8 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) const VARIABLE: &str = "HARK_CHILD";
+    /// Read by the loader as the program starts, for as long as it runs.
+    pub(super) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
     pub(super) fn to_text(&self) -> io::Result<String> {
         Ok(serde_json::to_string(self)?)
@@ -102,14 +104,37 @@ impl Limits {
             limit(Resource::Nproc, count)?;
         }
         if let Some(bytes) = self.memory {
-            let mapped = Mapped::now()?;
-            limit(Resource::Data, mapped.data.saturating_add(bytes))?;
-            let addresses = mapped.total.saturating_add(bytes).saturating_add(RESERVATION_ALLOWANCE);
-            limit(Resource::As, addresses)?;
+            small_thread_stacks();
+            limit(Resource::Data, mapped_data()?.saturating_add(bytes))?;
         }
         Ok(())
     }
 }
+
+/// A thread's stack counts in full, though little of it is touched, and glibc gives it as much as the first thread's may grow to: 8 MiB.
+/// A runtime that starts a thread for each processor would have no memory left. Threads that ask for a size get it.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+fn small_thread_stacks() {
+    const STACK: usize = 1 << 20;
+    unsafe extern "C" {
+        fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> libc::c_int;
+    }
+    let mut attributes = std::mem::MaybeUninit::uninit();
+    // SAFETY: the attributes are initialized before they are used and destroyed once; glibc copies what it is given. Where one of the calls
+    // refuses, stacks stay as they were.
+    unsafe {
+        if libc::pthread_attr_init(attributes.as_mut_ptr()) == 0 {
+            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+            pthread_setattr_default_np(attributes.as_ptr());
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+}
+
+/// Others give threads less than that anyway.
+#[cfg(not(target_env = "gnu"))]
+fn small_thread_stacks() {}
 
 /// Sets the soft and the hard limit, never above the hard limit that is in force.
 fn limit(resource: Resource, value: u64) -> io::Result<()> {
@@ -118,22 +143,12 @@ fn limit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(setrlimit(resource, Rlimit { current: value, maximum: value })?)
 }
 
-/// Bytes of address space in use.
-struct Mapped {
-    total: u64,
-    data: u64,
-}
-
-impl Mapped {
-    fn now() -> io::Result<Mapped> {
-        let text = std::fs::read_to_string("/proc/self/statm")?;
-        let pages: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let [total, _, _, _, _, data, ..] = pages[..] else {
-            return Err(io::Error::other("/proc/self/statm is not what Linux writes there"));
-        };
-        let page = rustix::param::page_size() as u64;
-        Ok(Mapped { total: total * page, data: data * page })
-    }
+/// Bytes that this process can write to now, stacks included.
+fn mapped_data() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_whitespace().nth(5).and_then(|word| word.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm is not what Linux writes there"))?;
+    Ok(pages * rustix::param::page_size() as u64)
 }
 
 /// When memory runs out it is the child that goes, not the daemon.

@@ -50,6 +50,7 @@ pub struct ChildCommand {
     stdout: Output,
     stderr: Output,
     limits: Limits,
+    library_path: OsString,
 }
 
 impl ChildCommand {
@@ -61,6 +62,7 @@ impl ChildCommand {
             stdout: Output::Null,
             stderr: Output::Null,
             limits: Limits::default(),
+            library_path: OsString::new(),
         }
     }
 
@@ -90,6 +92,13 @@ impl ChildCommand {
     /// What it may use; see [`Limits`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Folders, separated by `:`, that the loader looks into for what libraries need, before its own. They must be trusted: they are looked
+    /// into for what `harkd` itself needs as well.
+    pub fn library_path(mut self, folders: OsString) -> Self {
+        self.library_path = folders;
         self
     }
 
@@ -127,6 +136,9 @@ impl ChildCommand {
             .stderr(self.stderr.stdio())
             .process_group(0)
             .kill_on_drop(true);
+        if !self.library_path.is_empty() {
+            command.env(Entry::LIBRARY_PATH, &self.library_path);
+        }
         let (answer, answered) = oneshot::channel();
         let request = Request { command, runtime: Handle::current(), answer };
         let gone = || io::Error::other("the thread that starts child processes is gone");

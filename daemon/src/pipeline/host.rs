@@ -17,6 +17,7 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::folder::OwnFolder;
 use super::log::PluginLog;
@@ -47,7 +48,7 @@ const SHORTEST_EXIT: Duration = Duration::from_millis(25);
 /// Messages that are still heard when the time is up: an answer behind a few lines of log, while it was us who were not looking.
 const LAST_WORDS: usize = 16;
 
-/// The supervisor, to be run until the queue's senders are gone.
+/// The supervisor of one plugin.
 pub struct Supervisor {
     name: String,
     launch: Launch,
@@ -91,6 +92,7 @@ enum Step {
     Enable(Done),
     Look,
     Overfull,
+    Stopping,
     Retry,
 }
 
@@ -129,9 +131,9 @@ impl Supervisor {
         }
     }
 
-    /// Runs until the queue's senders are gone and what was in it is answered; then ends the process in good order. `ready` hears when
-    /// the plugin has been loaded, or could not be.
-    pub async fn run(mut self, ready: oneshot::Sender<()>) {
+    /// Runs until `stopping` and until what was in the queue is answered; then ends the process in good order. `ready` hears when the plugin
+    /// has been loaded, or could not be.
+    pub async fn run(mut self, ready: oneshot::Sender<()>, stopping: CancellationToken) {
         let mut ready = Some(ready);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,7 +141,12 @@ impl Supervisor {
         self.known = look(&self.launch.load.library).await;
         self.begin_loading();
         while open || !self.pending.is_empty() {
-            match self.step(open, &mut looks).await {
+            // What is in the queue by then is still received, and after it the end.
+            if stopping.is_cancelled() {
+                self.queue.close();
+            }
+            match self.step(open, &mut looks, &stopping).await {
+                Step::Stopping => {}
                 Step::Heard(Ok(message)) => self.hear(message).await,
                 Step::Heard(Err(gone)) => self.bury(gone).await,
                 Step::Loaded(outcome) => self.take_over(*outcome),
@@ -168,7 +175,7 @@ impl Supervisor {
         }
     }
 
-    async fn step(&mut self, open: bool, looks: &mut Interval) -> Step {
+    async fn step(&mut self, open: bool, looks: &mut Interval, stopping: &CancellationToken) -> Step {
         let room = open && self.pending.len() < BATCH;
         let deadline = self.deadline();
         // By the clock, not only by the timer below: that one is made anew in each step, and a process that never stops talking lets no
@@ -191,6 +198,7 @@ impl Supervisor {
             outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
             () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
             work = self.queue.recv(), if room => Step::Queued(work),
+            () = stopping.cancelled(), if !self.queue.is_closed() => Step::Stopping,
             Some(done) = self.enabling.asked() => Step::Enable(done),
             () = async { sleep_until(self.retry.expect_some().await.1).await } => Step::Retry,
             _ = looks.tick() => Step::Look,

@@ -4,6 +4,7 @@
 //! breaks this process, and the daemon starts another.
 #![allow(unsafe_code, reason = "dlopen, and calls through a C table")]
 
+use std::error::Error;
 use std::ffi::{CStr, c_char, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -16,7 +17,9 @@ use super::wire::Outcome;
 /// Why a library that was opened is no plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPlugin {
-    #[error("it cannot be opened: {0}")]
+    #[error(
+        "it cannot be opened: {0}; `ldd -r` lists what it lacks: install that, or put it beside the library"
+    )]
     Open(String),
     #[error(
         "it exports no symbol \"hark_plugin\"; in Rust write hark_sdk::export!(…), in C define the constant of hark_plugin.h"
@@ -78,9 +81,9 @@ impl Library {
         let path = format!("/proc/self/fd/{}", bytes.as_raw_fd());
         // SAFETY: constructors of the library run here; that they are sound is what the operator vouches for by installing it, and a
         // sandboxed process of its own is all that they can break.
-        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
+        let handle = unsafe { Handle::open(Some(&path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
         let handle: &'static Handle =
-            Box::leak(Box::new(handle.map_err(|error| NoPlugin::Open(error.to_string()))?));
+            Box::leak(Box::new(handle.map_err(|error| NoPlugin::Open(reason(&error, &path)))?));
         // SAFETY: only the address is used; what is there is checked below.
         let symbol = unsafe { handle.get::<*const u32>(abi::SYMBOL) }.map_err(|_| NoPlugin::NoSymbol)?;
         let address: *const u32 = symbol.as_raw_ptr().cast();
@@ -169,6 +172,13 @@ impl Instance {
         // SAFETY: `this` came from this library's create, and `self` is gone after this.
         unsafe { (self.library.destroy)(self.this.as_ptr(), self.host) }
     }
+}
+
+/// What the loader says, without the name that it knows the library by.
+fn reason(error: &libloading::Error, path: &str) -> String {
+    let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let said = said.strip_prefix(&format!("{path}: ")).unwrap_or(&said);
+    said.replace(path, "it")
 }
 
 fn host_for<L: Listener>(listener: &'static L) -> abi::Host {

@@ -10,6 +10,7 @@ mod host;
 mod inspect;
 mod library;
 mod log;
+mod machine;
 mod process;
 mod status;
 mod strikes;
@@ -25,6 +26,7 @@ use hark_sdk::event::{Body, Event, Kind, PluginEvent};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
@@ -51,6 +53,7 @@ pub struct Pipeline {
     observations: mpsc::Sender<Observation>,
     taken: Mutex<Option<mpsc::Receiver<Observation>>>,
     loading: Mutex<Vec<oneshot::Receiver<()>>>,
+    stopping: CancellationToken,
 }
 
 /// What became of an event.
@@ -95,7 +98,7 @@ struct Plugin {
     /// The turn of the one partial that it may be looking at.
     observing: Arc<Semaphore>,
     status: Arc<Mutex<PluginStatus>>,
-    supervisor: JoinHandle<()>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pipeline {
@@ -109,13 +112,15 @@ impl Pipeline {
     ) -> Pipeline {
         let mut started = Vec::new();
         let mut loaded = Vec::new();
+        let stopping = CancellationToken::new();
         for plugin in plugins {
             let own = surroundings.own_folder(&plugin.name);
             if let Err(error) = private::create_folder(&own) {
                 tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be made");
             }
             let (ready, is_ready) = oneshot::channel();
-            started.push(Plugin::start(surroundings.launch(plugin, folders), plugin, metrics.clone(), ready));
+            let launch = surroundings.launch(plugin, folders);
+            started.push(Plugin::start(launch, plugin, metrics.clone(), ready, stopping.clone()));
             loaded.push(is_ready);
         }
         let (observations, taken) = mpsc::channel(OBSERVATIONS);
@@ -124,6 +129,7 @@ impl Pipeline {
             observations,
             taken: Mutex::new(Some(taken)),
             loading: Mutex::new(loaded),
+            stopping,
         }
     }
 
@@ -239,14 +245,15 @@ impl Pipeline {
         Some(Enabled { was, state, reason })
     }
 
-    /// Lets every plugin answer what it has and end in good order, for at most two of its `timeout`s.
-    pub async fn stop(self) {
-        drop(self.observations);
-        let supervisors: Vec<_> =
-            self.plugins.into_iter().map(|plugin| (plugin.name, plugin.supervisor)).collect();
-        for (plugin, supervisor) in supervisors {
-            if let Err(error) = supervisor.await {
-                tracing::error!(%plugin, %error, "plugin's supervisor ended badly");
+    /// Lets every plugin answer what it has and end in good order, for at most two of its `timeout`s. Events that come later find no plugin.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        for Plugin { name, supervisor, .. } in &self.plugins {
+            let supervisor = supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(supervisor) = supervisor
+                && let Err(error) = supervisor.await
+            {
+                tracing::error!(plugin = %name, %error, "plugin's supervisor ended badly");
             }
         }
     }
@@ -258,6 +265,7 @@ impl Plugin {
         plugin: &config::Plugin,
         metrics: Metrics,
         ready: oneshot::Sender<()>,
+        stopping: CancellationToken,
     ) -> Plugin {
         let (queue, received) = mpsc::channel(QUEUE);
         let (enable, enabled) = mpsc::channel(1);
@@ -278,7 +286,7 @@ impl Plugin {
             enable,
             observing: Arc::new(Semaphore::new(1)),
             status,
-            supervisor: tokio::spawn(supervisor.run(ready)),
+            supervisor: Mutex::new(Some(tokio::spawn(supervisor.run(ready, stopping)))),
         }
     }
 

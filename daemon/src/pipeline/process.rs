@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use super::log::PluginLog;
+use super::verify::library_path;
 use super::wire::{self, Description, FromChild, Load, ToChild};
 use crate::os::{ChildCommand, Limits};
 
@@ -80,8 +81,8 @@ impl Process {
             ..Limits::default()
         });
         let start = async {
-            let (child, socket) = command.spawn_stream().await?;
             let load = absolute(&launch.load)?;
+            let (child, socket) = command.library_path(library_path(&load.library)).spawn_stream().await?;
             let unsent = wire::frame(&ToChild::Load(load))?.as_slice().into();
             Ok(Process {
                 child,
@@ -109,7 +110,8 @@ impl Process {
                     Err(Gone::Ended) => {
                         let end = process.exit(EXIT_LIMIT).await;
                         return Err(LoadError(format!(
-                            "library {library}: its process {end} while loading it"
+                            "library {library}: its process {end} while loading it; if it needs more memory than {} bytes, raise `memory_limit`",
+                            launch.memory_limit
                         )));
                     }
                 }
@@ -257,7 +259,7 @@ fn in_words(status: ExitStatus) -> String {
     };
     let name = match signal {
         libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGABRT => " (SIGABRT, as on a failed assertion or allocation)",
+        libc::SIGABRT => " (SIGABRT, as on a failed assertion, or where `memory_limit` refuses memory)",
         libc::SIGBUS => " (SIGBUS)",
         libc::SIGILL => " (SIGILL)",
         libc::SIGFPE => " (SIGFPE)",

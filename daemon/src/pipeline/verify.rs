@@ -1,5 +1,6 @@
 //! Before a library is opened: does it belong to the right people, is it the one that was meant, and do its bytes stand still?
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
+
+use super::machine::Machine;
 
 /// The bytes of a library that was verified, where nobody can change them any more.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub enum Refusal {
         "library {path} is not a shared library (ELF); it must be built for Linux as a cdylib, or with cc -shared"
     )]
     NotElf { path: PathBuf },
+    #[error("library {path} was built for {found}, and this harkd for {own}; build it for this machine")]
+    Machine { path: PathBuf, found: Machine, own: Machine },
     #[error(
         "{path} belongs to user {owner}; a library and its folder must belong to root or to user {daemon}, who runs the daemon (chown)"
     )]
@@ -61,11 +66,8 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
     };
     // Through links: a link of today's version to a file beside it is how libraries are installed.
     let real = path.canonicalize().map_err(unreadable)?;
-    for file in [path, &real] {
-        if let Some(folder) = file.parent() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            trusted(folder, &folder.metadata().map_err(unreadable)?)?;
-        }
+    for folder in folders(path, &real) {
+        trusted(folder, &folder.metadata().map_err(unreadable)?)?;
     }
     if !real.metadata().map_err(unreadable)?.is_file() {
         return Err(Refusal::NoFile { path: real });
@@ -86,8 +88,14 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
     let mut first = true;
     loop {
         let count = file.read(&mut buffer).map_err(unreadable)?;
-        if std::mem::take(&mut first) && !buffer[..count].starts_with(b"\x7fELF") {
-            return Err(Refusal::NotElf { path: real });
+        if std::mem::take(&mut first) {
+            let Some(found) = Machine::of(&buffer[..count]) else {
+                return Err(Refusal::NotElf { path: real });
+            };
+            let own = Machine::own().map_err(unreadable)?;
+            if found != own {
+                return Err(Refusal::Machine { path: real, found, own });
+            }
         }
         if count == 0 {
             break;
@@ -106,6 +114,29 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
         return Err(Refusal::Pin { path: real, found, pinned: pinned.to_owned() });
     }
     Ok(Verified { bytes: memory.into(), sha256: found })
+}
+
+/// The folders of a library, separated by `:`, where the loader may look for what the library needs: opened from memory, it has no `$ORIGIN`.
+/// Empty where one of them is not fit for it, which [`verify`] names.
+pub fn library_path(path: &Path) -> OsString {
+    let is_fit = |folder: &Path| {
+        let is_trusted = folder.metadata().is_ok_and(|metadata| trusted(folder, &metadata).is_ok());
+        is_trusted && !folder.as_os_str().as_encoded_bytes().iter().any(|byte| b":;$".contains(byte))
+    };
+    let Ok(real) = path.canonicalize() else { return OsString::new() };
+    let [folder, of_real] = folders(path, &real);
+    match is_fit(folder) && is_fit(of_real) {
+        true => [folder, of_real].map(Path::as_os_str).join(OsStr::new(":")),
+        false => OsString::new(),
+    }
+}
+
+/// Where the library is looked for, and where it lies.
+fn folders<'p>(path: &'p Path, real: &'p Path) -> [&'p Path; 2] {
+    [path, real].map(|file| match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    })
 }
 
 /// By which a new library at the same path is noticed.
@@ -152,9 +183,16 @@ mod tests {
     fn library() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libx.so");
-        write(&path, b"\x7fELF and so on").unwrap();
+        write(&path, elf()).unwrap();
         set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         (folder, path)
+    }
+
+    /// The head of a program of this machine.
+    fn elf() -> Vec<u8> {
+        let mut head = vec![0; Machine::HEAD];
+        File::open("/proc/self/exe").unwrap().read_exact(&mut head).unwrap();
+        head
     }
 
     fn refusal(path: &Path, pinned: &str) -> String {
@@ -166,11 +204,11 @@ mod tests {
         let (_folder, path) = library();
         let Verified { bytes, sha256 } = verify(&path, "").unwrap();
         write(&path, b"something else").unwrap();
-        let mut kept = String::new();
+        let mut kept = Vec::new();
         let mut file =
             File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&bytes))).unwrap();
-        file.read_to_string(&mut kept).unwrap();
-        assert_eq!(kept, "\x7fELF and so on");
+        file.read_to_end(&mut kept).unwrap();
+        assert_eq!(kept, elf());
         assert!(File::from(bytes).write_all(b"x").is_err(), "sealed");
         assert_eq!(sha256.len(), 64);
     }
@@ -209,6 +247,20 @@ mod tests {
         write(&text, "").unwrap();
         assert!(refusal(&text, "").contains("not a shared library (ELF)"));
         assert!(refusal(&path, "00ff").contains("but the config pins 00ff"));
+    }
+
+    #[test]
+    fn a_library_of_another_machine_is_named() {
+        let (_folder, path) = library();
+        let mut head = elf();
+        (head[18], head[19]) = if head[18] == 183 { (62, 0) } else { (183, 0) };
+        let name = if head[18] == 183 { "aarch64 of 64 bits" } else { "x86_64 of 64 bits" };
+        write(&path, &head).unwrap();
+        assert!(refusal(&path, "").contains(&format!("was built for {name}, and this harkd for ")));
+        let mut head = elf();
+        head[4] = 1;
+        write(&path, &head).unwrap();
+        assert!(refusal(&path, "").contains(" of 32 bits, and this harkd for "));
     }
 
     #[test]

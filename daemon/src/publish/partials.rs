@@ -13,6 +13,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::broker::subject::{Subjects, headers};
+use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
 /// Partials on their way to the connection, and the bytes of their texts together; beyond it they are merged. At a few hundred bytes each
@@ -54,6 +55,7 @@ pub struct Outlet {
     queued_bytes: Arc<AtomicUsize>,
     behind: Arc<Behind>,
     metrics: Metrics,
+    unsent: OnceAMinute,
 }
 
 /// Both ends.
@@ -67,7 +69,7 @@ pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
             behind: Arc::clone(&behind),
             metrics: metrics.clone(),
         },
-        Outlet { queue: receiver, queued_bytes, behind, metrics },
+        Outlet { queue: receiver, queued_bytes, behind, metrics, unsent: OnceAMinute::default() },
     )
 }
 
@@ -166,13 +168,17 @@ impl Outlet {
         let body = match serde_json::to_vec(event) {
             Ok(body) => body,
             Err(error) => {
-                warn!(job = %event.job, %error, "a partial cannot be written as JSON");
+                warn!(job = %event.job, source = event.source, %error, "a partial cannot be written as JSON");
                 return;
             }
         };
         match client.publish_with_headers(subject, headers, body.into()).await {
             Ok(()) => self.metrics.publish_partials.inc(),
-            Err(error) => warn!(job = %event.job, %error, "a partial did not leave"),
+            Err(error) => {
+                if let Some(times) = self.unsent.count() {
+                    warn!(job = %event.job, source = event.source, %error, times, "partials did not leave");
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! queries, and keys are in both. What the NATS client says at `info` we say ourselves, and more seldom.
 
 mod human;
+mod journal;
 mod json;
 mod readable;
 
@@ -14,6 +15,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::format::JsonFields;
 
+use self::journal::Prioritized;
+pub use self::journal::priority;
 pub use self::readable::{readable, readable_json};
 /// Libraries whose lines carry what must not be logged, or drown everything else, and the most that is heard of them.
 const CAPPED: [(&str, LevelFilter); 10] = [
@@ -61,11 +64,13 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match (format, terminal) {
-        (LogFormat::Human, _) | (LogFormat::Auto, true) => {
-            lines.with_ansi(terminal).fmt_fields(human::Fields).event_format(human::Line).try_init()
-        }
+        (LogFormat::Human, _) | (LogFormat::Auto, true) => lines
+            .with_ansi(terminal)
+            .fmt_fields(human::Fields)
+            .event_format(Prioritized(human::Line))
+            .try_init(),
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            lines.fmt_fields(JsonFields::new()).event_format(json::Line).try_init()
+            lines.fmt_fields(JsonFields::new()).event_format(Prioritized(json::Line)).try_init()
         }
     };
     outcome.map_err(|error| LoggingError::Twice(error.to_string()))

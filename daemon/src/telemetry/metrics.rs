@@ -9,6 +9,8 @@ use prometheus::{
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// 1, by version of harkd.
+    pub build_info: IntGaugeVec,
     /// What `/readyz` says, by part (sources, nats, ledger).
     pub ready: IntGaugeVec,
     /// Recordings taken into the ledger, by source.
@@ -67,7 +69,10 @@ impl Metrics {
         let elapsed =
             HistogramOpts::new("hark_job_elapsed_seconds", "Seconds from acceptance to the last event")
                 .buckets(vec![0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 300.0, 900.0, 2_700.0, 10_800.0]);
+        let build_info = gauges("hark_build_info", "1 for the version of harkd that runs", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Metrics {
+            build_info,
             ready: gauges("hark_ready", "1 while this part is ready; else /readyz says why not", &["part"]),
             source_accepted: counters(
                 "hark_source_accepted_total",

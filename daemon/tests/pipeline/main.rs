@@ -8,6 +8,7 @@ mod plugins;
 mod deaths;
 mod events;
 mod library;
+mod loader;
 mod sandbox;
 mod talk;
 

@@ -146,3 +146,21 @@ async fn noise_leaks_bombs_and_scribbles_stay_inside() {
     assert!(greeted(&plugins.process(told("nothing")).await, "moody"));
     plugins.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_counts_when_it_is_used_and_addresses_do_not() {
+    let plugins = Plugins::new().c("reserves").start().await;
+    let status = plugins.status("reserves");
+    assert_eq!(status.state, PluginState::Running, "{:?}", status.reason);
+    let processed = plugins.process(told("nothing")).await;
+    assert_eq!(data(&processed, "reserves").next().unwrap()["memory"], "refused");
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_for_want_of_memory_is_told_of_the_limit() {
+    let plugins = Plugins::new().c("create_aborts").start().await;
+    let reason = plugins.status("create_aborts").reason.unwrap();
+    assert!(reason.contains("signal 6 (SIGABRT") && reason.contains("raise `memory_limit`"), "{reason}");
+    plugins.stop().await;
+}

@@ -160,6 +160,11 @@ pub fn data<'a>(processed: &'a Processed, plugin: &'a str) -> impl Iterator<Item
 
 /// Compiles a file of C, by its path from the daemon's crate, into `library`.
 pub fn compile(file: &Path, library: &Path, version: u32) {
+    compile_with(file, library, &[&format!("-DVERSION={version}")]);
+}
+
+/// The same with more arguments for the compiler; libraries that it links with come last.
+pub fn compile_with(file: &Path, library: &Path, more: &[&str]) {
     let daemon = Path::new(env!("CARGO_MANIFEST_DIR"));
     let compiled = Command::new("cc")
         .args([
@@ -172,12 +177,12 @@ pub fn compile(file: &Path, library: &Path, version: u32) {
             "-fPIC",
             "-pthread",
         ])
-        .arg(format!("-DVERSION={version}"))
         .arg("-I")
         .arg(daemon.join("../sdk/include"))
         .arg("-o")
         .arg(library)
         .arg(daemon.join(file))
+        .args(more)
         .output()
         .unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));

@@ -1,0 +1,73 @@
+//! Where standard error leads to the journal, each line begins with its priority, as `sd-daemon(3)` has it: `journalctl -p warning` finds
+//! what the line itself says as JSON or words.
+
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::{fmt, io};
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What a line of this level begins with on standard error; nothing where that does not lead to the journal.
+pub fn priority(level: Level) -> &'static str {
+    static LEADS_TO_JOURNAL: OnceLock<bool> = OnceLock::new();
+    match *LEADS_TO_JOURNAL
+        .get_or_init(|| leads_to_journal(io::stderr(), std::env::var("JOURNAL_STREAM").ok()))
+    {
+        true => prefix(level),
+        false => "",
+    }
+}
+
+fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        Level::DEBUG | Level::TRACE => "<7>",
+    }
+}
+
+/// Whether a stream is the one that systemd names, by device and inode: a descriptor may have been led elsewhere since.
+fn leads_to_journal(stream: impl AsFd, named: Option<String>) -> bool {
+    rustix::fs::fstat(stream).is_ok_and(|found| named == Some(format!("{}:{}", found.st_dev, found.st_ino)))
+}
+
+/// A format whose lines begin with their priority.
+pub(super) struct Prioritized<L>(pub L);
+
+impl<S, N, L> FormatEvent<S, N> for Prioritized<L>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'w> FormatFields<'w> + 'static,
+    L: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        writer.write_str(priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_stream_that_systemd_names_leads_to_the_journal() {
+        let file = tempfile::tempfile().unwrap();
+        let found = file.metadata().unwrap();
+        let name = |inode: u64| Some(format!("{}:{inode}", found.dev()));
+        assert!(leads_to_journal(&file, name(found.ino())));
+        assert!(!leads_to_journal(&file, name(found.ino() + 1)));
+        assert!(!leads_to_journal(&file, None));
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator finds in the log: each thing once, with what it takes to act on it.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
+
+mod support;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use support::{Emulator, Hark, NatsServer, wav};
+
+#[tokio::test]
+async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
+    let nats = NatsServer::configured(
+        "authorization { users = [{ user: u, password: p, permissions: { publish: { deny: [\"hark.event.transcript.partial.>\"] } } }] }\n\
+         no_auth_user: u",
+    )
+    .await;
+    let service = Emulator::start(&["--token-delay", "10ms"]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    for seed in 1..=3 {
+        hark.drop_file("calls", &format!("{seed}.wav"), &wav(3.0, seed));
+    }
+    hark.ended_jobs(3).await;
+    assert!(hark.stop().await.success());
+    let log = hark.log();
+    let refusals: Vec<&str> = log.lines().filter(|line| line.contains("ermissions")).collect();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert!(
+        refusals[0].contains("hark.event.transcript.partial.calls.") && refusals[0].contains("times=1"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn in_the_journal_each_line_has_its_priority() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    for format in ["human", "json"] {
+        let setup =
+            Hark::new().nats(&nats).asr(&service).folder("calls").set("log.format", &format!("\"{format}\""));
+        // The file that standard error is led to.
+        let stream = std::fs::File::create(setup.path("harkd.log")).unwrap().metadata().unwrap();
+        let name = format!("{}:{}", stream.dev(), stream.ino());
+        let broken = setup.path("key");
+        std::fs::write(&broken, "sk-1").unwrap();
+        let setup = setup.set("dashscope.api_key_file", &format!("\"{}\"", broken.display()));
+        std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut hark = setup.environment("JOURNAL_STREAM", &name).start().await;
+        assert!(hark.stop().await.success());
+        let log = hark.log();
+        let first = log.lines().next().unwrap();
+        assert!(first.starts_with("<6>") && first.contains(env!("CARGO_PKG_VERSION")), "{log}");
+        assert!(
+            log.lines().any(|line| line.starts_with("<4>") && line.contains("is open to everybody")),
+            "{log}"
+        );
+        assert!(log.lines().all(|line| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3])), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_in_the_first_line_and_in_the_metrics() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let hark = Hark::new().nats(&nats).asr(&service).start().await;
+    let log = hark.log();
+    let first = log.lines().next().unwrap();
+    assert!(first.contains("harkd starts version=\"0.1.0\"") && first.starts_with("20"), "{log}");
+    let page = hark.get("/metrics").await.unwrap().1;
+    assert!(page.contains("hark_build_info{version=\"0.1.0\"} 1"), "{page}");
+}

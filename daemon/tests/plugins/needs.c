@@ -1,0 +1,11 @@
+/* Needs a library that is not the system's: `needed.c`. */
+#include "base.h"
+
+extern const char *needed(void);
+
+ON_EVENT {
+    UNUSED;
+    return emit(host, "plugin", needed());
+}
+
+PLUGIN(HARK_WANTS_FINALS, 0, make, on_event);
