@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Stat;
 use tokio::sync::{self, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -163,11 +164,11 @@ impl Directory {
     async fn wait_for_folder(
         &self,
         watching: &sync::watch::Sender<Result<(), String>>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Stat, LedgerError> {
         let mut tries = 0;
         loop {
             let trouble = match root::look_into(&self.choice.root).await {
-                Ok(_) => return Ok(()),
+                Ok((_, status)) => return Ok(status),
                 Err(ScanError::Ledger(error)) => return Err(error),
                 Err(trouble) => trouble.to_string(),
             };
@@ -188,7 +189,7 @@ impl Directory {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
         // Before the folder need be there: what comes with it is new.
         scan::first_scan(&self.ledger, source, root).await?;
-        self.wait_for_folder(watching).await?;
+        let status = self.wait_for_folder(watching).await?;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {
@@ -196,10 +197,13 @@ impl Directory {
                 None
             }
         };
-        if let Some(watch) = &watch
-            && let Err(error) = watch.add(root, true)
-        {
-            warn!(source, "{error}; until then changes are found by rescans alone");
+        if let Some(watch) = watch.clone() {
+            let folder = root.clone();
+            if let Err(error) =
+                scan::blocking(move || watch.add(&folder, status.st_dev, status.st_ino)).await?
+            {
+                warn!(source, "{error}; until then changes are found by rescans alone");
+            }
         }
         let is_network = is_network(root);
         let around = Surroundings {
@@ -221,13 +225,7 @@ impl Directory {
         scan.hintless |= watch.is_none();
         info!(source, path = %root.display(), is_network, "watching");
         tell(watching, Ok(()));
-        match watch {
-            None => self.look(&mut scan, None, watching).await,
-            Some(watch) => tokio::select! {
-                error = watch.follow() => Err(ScanError::Folder { path: root.clone(), error }),
-                ended = self.look(&mut scan, Some(&watch), watching) => ended,
-            },
-        }
+        self.look(&mut scan, watch.as_deref(), watching).await
     }
 
     /// Looks whenever there is a reason to, until it cannot.

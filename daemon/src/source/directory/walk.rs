@@ -184,15 +184,17 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: &Path) {
-        let watched = match &self.watch {
-            Some(watch) => watch.add(folder, *folder == *self.choice.root),
-            None => Ok(()),
-        };
-        let entries = self.root.folder(folder).and_then(|folder| folder.entries());
-        // Where nothing can be listed, it matters little that there are no hints either.
-        if let (Err(error), Ok(_)) = (watched, &entries) {
-            self.troubles.push(Trouble::Watch(error));
-        }
+        let entries = self.root.folder(folder).and_then(|open| {
+            let status = open.status(Path::new(""))?;
+            let entries = open.entries()?;
+            // Where nothing can be listed, it matters little that there are no hints either.
+            if let Some(watch) = &self.watch
+                && let Err(error) = watch.add(folder, status.st_dev, status.st_ino)
+            {
+                self.troubles.push(Trouble::Watch(error));
+            }
+            Ok(entries)
+        });
         let open = |entries| Level::Open(folder.to_owned(), entries);
         match entries {
             Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(open(entries)),
