@@ -14,6 +14,7 @@ pub mod jobs;
 mod log;
 mod open;
 pub mod outbox;
+pub mod places;
 pub mod retention;
 pub mod tasks;
 mod wal;

@@ -116,7 +116,7 @@ mod tests {
             watch: None,
             stop: CancellationToken::new(),
         };
-        Scan::begin(around, Duration::ZERO, false).await.unwrap()
+        Scan::begin(around, Duration::ZERO)
     }
 
     #[tokio::test]

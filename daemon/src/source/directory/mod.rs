@@ -10,14 +10,16 @@
 //! one. Hidden files and folders are passed over. Everything below the watched folder is listed, opened, moved and deleted through
 //! descriptors ([`crate::os::beneath`]): a link that takes the place of a folder in between leads nowhere.
 //!
-//! What is the same recording (`intake`): the same path with the same identity; the same identity or the same bytes at another
-//! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
-//! copy beside the original, is a new one.
+//! What is the same recording (`identity`, `intake`): a file with the same inode, size and mtime, under whatever name (a move, a second
+//! hard link); one with the same path, size and mtime (a copy of the folder, a filesystem that does not keep inodes); the same bytes
+//! at another path once the old one is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself).
+//! A copy beside the original is a new one.
 
 mod before;
 mod complaints;
 pub mod done;
 mod gone;
+mod identity;
 mod intake;
 mod moved;
 mod piece;
@@ -29,7 +31,7 @@ pub mod walk;
 mod watch;
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,7 +190,7 @@ impl Directory {
     ) -> Result<Infallible, ScanError> {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
         // Before the folder need be there: what comes with it is new.
-        scan::first_scan(&self.ledger, source, root).await?;
+        before::want(&self.ledger, source, root).await?;
         let status = self.wait_for_folder(watching).await?;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
@@ -205,7 +207,6 @@ impl Directory {
                 warn!(source, "{error}; until then changes are found by rescans alone");
             }
         }
-        let is_network = is_network(root);
         let around = Surroundings {
             destination: Destination {
                 source: source.to_owned(),
@@ -221,9 +222,8 @@ impl Directory {
             watch: watch.clone(),
             stop: stop.clone(),
         };
-        let mut scan = Scan::begin(around, self.config.settle, is_network).await?;
-        scan.hintless |= watch.is_none();
-        info!(source, path = %root.display(), is_network, "watching");
+        let mut scan = Scan::begin(around, self.config.settle);
+        info!(source, path = %root.display(), "watching");
         tell(watching, Ok(()));
         self.look(&mut scan, watch.as_deref(), watching).await
     }
@@ -298,26 +298,6 @@ async fn hints(watch: Option<&Watch>) -> watch::Hints {
     watch.hinted().await;
     sleep(AFTER_HINT).await;
     watch.take()
-}
-
-/// Whether changes may be made by other machines: they raise no events here, and carry another clock's ctime.
-fn is_network(path: &Path) -> bool {
-    const NETWORK: [u32; 9] = [
-        0x6969,      // NFS
-        0x517b,      // SMB
-        0xff53_4d42, // CIFS
-        0xfe53_4d42, // SMB2
-        0x6573_5546, // FUSE
-        0x0102_1997, // 9p
-        0x00c3_6400, // Ceph
-        0x5346_414f, // AFS
-        0x0bd0_0bd0, // Lustre
-    ];
-    // Where it cannot be told, the local rules hold, and the rescans are there.
-    rustix::fs::statfs(path).is_ok_and(|found| {
-        let kind = u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default();
-        NETWORK.contains(&kind)
-    })
 }
 
 #[cfg(test)]
