@@ -4,10 +4,10 @@
 //! a restart makes no second job. Events of the kernel only say where to look sooner (`watch`); the `scan`, compared with the
 //! ledger, is the truth: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
-//! What is a recording: a regular file that [`walk::Choice`] wants by its name, that is not empty, has stood still for `settle`
+//! What is a recording: a regular file that [`choice::Choice`] wants by its name, that is not empty, has stood still for `settle`
 //! (`settle`) and that nobody has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders
 //! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
-//! one. Hidden files and folders are passed over. Everything below the watched folder is listed, opened, moved and deleted through
+//! one. Hidden files and folders are passed over, and so are folders of NAS systems and desktops. Everything below the watched folder is listed, opened, moved and deleted through
 //! descriptors ([`crate::os::beneath`]): a link that takes the place of a folder in between leads nowhere.
 //!
 //! What is the same recording (`identity`, `intake`): a file with the same inode, size and mtime, under whatever name (a move, a second
@@ -16,6 +16,7 @@
 //! A copy beside the original is a new one.
 
 mod before;
+mod choice;
 mod complaints;
 pub mod done;
 mod gone;
@@ -41,10 +42,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::choice::Choice;
 use self::done::SettleError;
 use self::intake::Destination;
 use self::scan::{Scan, ScanError, Surroundings};
-use self::walk::Choice;
 use self::watch::Watch;
 use crate::config::{DirectorySource, WhenDone};
 use crate::http::metrics::Metrics;
@@ -85,9 +86,9 @@ pub enum DirectoryError {
     /// The path cannot be made absolute.
     #[error("path {path}: {error}; give an absolute path")]
     Path { path: PathBuf, error: std::io::Error },
-    /// A glob of `include`.
-    #[error("include: {0}")]
-    Include(#[from] globset::Error),
+    /// A glob of `include` or `exclude`.
+    #[error("include or exclude: {0}")]
+    Glob(#[from] globset::Error),
 }
 
 /// A folder as a source.
@@ -113,7 +114,7 @@ impl Directory {
     ) -> Result<Directory, DirectoryError> {
         let root = std::path::absolute(&config.path)
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
-        let choice = Choice::new(root, &config.include, config.recursive)?;
+        let choice = Choice::new(root, &config.include, &config.exclude, config.recursive)?;
         let putting_away = Semaphore::new(PUTTING_AWAY);
         Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
     }

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, trace, warn};
 
 use super::before::Met;
+use super::choice::{Choice, Entered};
 use super::complaints::{Complaints, key_of};
 use super::identity::compare;
 use super::intake::Destination;
 use super::piece::{Read, read_piece};
 use super::root::{Root, look_into, remedy};
 use super::settle::{Now, Settling, Verdict};
-use super::walk::{Choice, Found, Walk, kind};
+use super::walk::{Found, Walk, kind};
 use super::watch::{Hints, Watch};
 use crate::config::Existing;
 use crate::http::metrics::Metrics;
@@ -159,7 +160,11 @@ impl Scan {
             for path in hints.paths {
                 // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
                 match root.status(&path) {
-                    Ok(status) if kind(&status).is_dir() && choice.enters(&path) => folders.push(path),
+                    Ok(status) if kind(&status).is_dir() => {
+                        if choice.enters(&path) == Entered::Yes {
+                            folders.push(path);
+                        }
+                    }
                     Ok(_) if choice.wants(&path) => found.extend(Found::at(&root, path)),
                     _ => {}
                 }
