@@ -34,3 +34,37 @@ async fn links_to_files_and_folders_are_passed_over_and_that_is_said_once() {
     assert_eq!(hark.ended_jobs(3).await.len(), 3);
     assert_eq!(lines(&hark.log(), "symbolic links are left alone"), 1, "{}", hark.log());
 }
+
+#[tokio::test]
+async fn folders_of_systems_and_what_is_excluded_are_not_entered_and_the_first_are_named_once() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service);
+    let keys = "rescan = \"1s\"\nexisting = \"process\"\nexclude = [\"archive\", \"**/*-draft.wav\"]\n";
+    let setup = setup.folder_with("calls", keys);
+    let calls = setup.path("calls");
+    for (seed, folder) in
+        (0..).zip(["#snapshot/2026", "deep/@Recycle", "other/@Recycle", "archive", "deep/archive"])
+    {
+        std::fs::create_dir_all(calls.join(folder)).unwrap();
+        std::fs::write(calls.join(folder).join("a.wav"), wav(0.1, seed)).unwrap();
+    }
+    std::fs::write(calls.join("a-draft.wav"), wav(0.1, 9)).unwrap();
+    let mut hark = setup.start().await;
+    let done = hark.next_event("job.completed").await;
+    let uri = done.body["recording"]["uri"].as_str().unwrap();
+    assert!(
+        uri.ends_with("/deep/archive/a.wav"),
+        "only what lies in `archive` at the top is excluded: {uri}"
+    );
+    for seed in 20..23 {
+        hark.drop_file("calls", &format!("{seed}.wav"), &wav(0.1, seed));
+        hark.next_event("job.completed").await;
+    }
+    assert_eq!(hark.ended_jobs(4).await.len(), 4);
+    let log = hark.log();
+    for (name, times) in [("#snapshot", 1), ("@Recycle", 1), ("archive", 0), ("draft", 0)] {
+        let named = log.lines().filter(|line| line.contains("is not entered") && line.contains(name)).count();
+        assert_eq!(named, times, "{name}: {log}");
+    }
+}

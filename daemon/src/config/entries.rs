@@ -66,6 +66,9 @@ pub struct DirectorySource {
     /// Globs against the path below `path`.
     #[serde(default = "default_include")]
     pub include: Vec<String>,
+    /// Globs against the path below `path`, of files and folders.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     #[serde(default)]
     pub existing: Existing,
     /// Size, mtime and ctime must stand still this long.

@@ -50,6 +50,13 @@ pub struct FileIdentity {
     pub mtime_ns: i64,
 }
 
+impl FileIdentity {
+    /// Whether another one has the same size and time: at one path, or under one inode number, that is the same file.
+    pub fn is_unchanged(&self, other: &FileIdentity) -> bool {
+        (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+    }
+}
+
 /// A path's bytes in JSON: a string where they are UTF-8, else `{"b64": …}`.
 mod raw_path {
     use super::*;

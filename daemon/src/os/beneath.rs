@@ -93,6 +93,15 @@ impl Folder {
         }
     }
 
+    /// The magic number of its filesystem.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub fn filesystem(&self) -> io::Result<u32> {
+        let kind = fs::fstatfs(&self.0)?.f_type & 0xffff_ffff;
+        Ok(u32::try_from(kind).unwrap_or_default())
+    }
+
     /// A name in this folder.
     pub fn entry<'f>(&'f self, name: &'f OsStr) -> Entry<'f> {
         Entry { folder: self, name }

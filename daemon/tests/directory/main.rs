@@ -3,6 +3,7 @@
 
 mod done;
 mod folder;
+mod known;
 mod moved;
 mod restarted;
 mod taken;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use harkd::config::Existing;
 
@@ -130,6 +131,22 @@ async fn a_burst_into_fresh_nested_folders_is_found_whole() {
         write(&path, &format!("call {number}"));
     }
     watched.jobs_become(4_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_into_a_folder_that_was_moved_or_made_anew_is_found_by_its_event() {
+    let watched = Watched::started(|config| config.rescan = Some(Duration::from_secs(3_600))).await;
+    write(&watched.path("a/deep/1.wav"), "1");
+    watched.jobs_become(1).await;
+    fs::rename(watched.path("a"), watched.path("b")).unwrap();
+    watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/b/deep/1.wav'", 1).await;
+    write(&watched.path("b/deep/2.wav"), "2");
+    watched.jobs_become(2).await;
+    fs::remove_dir_all(watched.path("b/deep")).unwrap();
+    write(&watched.path("b/deep/3.wav"), "3");
+    watched.jobs_become(3).await;
+    write(&watched.path("b/deep/4.wav"), "4");
+    watched.jobs_become(4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The rules that types cannot say. Each names its key, and both keys where two do not go together.
 
+mod excludes;
 mod folders;
 mod later;
 mod limits;
@@ -25,6 +26,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     subjects::subjects(config, report);
     folders::folders(config, report);
     folders::globs(config, report);
+    excludes::excludes(config, report);
 }
 
 /// The directory sources, with the path of each in the file.

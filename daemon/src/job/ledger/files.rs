@@ -1,10 +1,10 @@
-//! Files seen in watched folders, by path and identity, for as long as they are there.
+//! Files seen in watched folders, by identity and path, for as long as they are there.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -13,6 +13,8 @@ use crate::job::FileIdentity;
 /// A file as the ledger knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
+    /// The row's.
+    pub id: i64,
     /// Absolute path; bytes.
     pub path: PathBuf,
     /// As it was when it was hashed, or skipped.
@@ -28,39 +30,14 @@ impl Known {
     pub fn was_missed(&self) -> bool {
         self.job.is_some() && self.sha256.is_none()
     }
+
+    /// It was there before the first start, and its bytes are not known.
+    pub fn was_skipped_unread(&self) -> bool {
+        self.job.is_none() && self.sha256.is_none()
+    }
 }
 
-/// Begins a source's first scan of a folder, or goes on with it. `None`: it was finished long ago; else when the folder was first
-/// watched, in nanoseconds since the epoch, which is `now_ns` unless a crash came between.
-///
-/// # Errors
-/// When a statement fails.
-pub fn first_scan(
-    connection: &Connection,
-    source: &str,
-    path: &Path,
-    now_ns: i64,
-) -> Result<Option<i64>, LedgerError> {
-    let path = path.as_os_str().as_bytes();
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO source (name, path, since) VALUES (?1, ?2, ?3)")?
-        .execute(params![source, path, now_ns])?;
-    Ok(connection
-        .prepare_cached("SELECT since FROM source WHERE name = ?1 AND path = ?2 AND scanned = 0")?
-        .query_row(params![source, path], |row| row.get(0))
-        .optional()?)
-}
-
-/// Notes that the source has finished its first scan of a folder.
-///
-/// # Errors
-/// When the statement fails.
-pub fn first_scan_done(connection: &Connection, source: &str, path: &Path) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE source SET scanned = 1 WHERE name = ?1 AND path = ?2")?
-        .execute(params![source, path.as_os_str().as_bytes()])?;
-    Ok(())
-}
+const COLUMNS: &str = "id, path, dev, inode, size, mtime_ns, sha256, job";
 
 /// How many files of a source are known.
 ///
@@ -72,17 +49,24 @@ pub fn count(connection: &Connection, source: &str) -> Result<u64, LedgerError> 
         .query_row([source], |row| row.get(0))?)
 }
 
-/// The file at a path.
+/// A file by its row.
 ///
 /// # Errors
 /// When the query fails.
-pub fn at_path(connection: &Connection, source: &str, path: &Path) -> Result<Option<Known>, LedgerError> {
+pub fn by_id(connection: &Connection, id: i64) -> Result<Option<Known>, LedgerError> {
     Ok(connection
-        .prepare_cached(
-            "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND path = ?2",
-        )?
-        .query_row(params![source, path.as_os_str().as_bytes()], known)
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM file WHERE id = ?1"))?
+        .query_row([id], known)
         .optional()?)
+}
+
+/// The files of a path: the file that is there, and those that were there before it and are not found elsewhere yet.
+///
+/// # Errors
+/// When the query fails.
+pub fn at_path(connection: &Connection, source: &str, path: &Path) -> Result<Vec<Known>, LedgerError> {
+    let path = path.as_os_str().as_bytes();
+    select(connection, "INDEXED BY file_by_path WHERE source = ?1 AND path = ?2", params![source, path])
 }
 
 /// Files of a source with these bytes, wherever they are, in order of path, at most `limit`.
@@ -95,67 +79,94 @@ pub fn with_sha256(
     sha256: &str,
     limit: usize,
 ) -> Result<Vec<Known>, LedgerError> {
-    // Left to itself, SQLite reads every row of the source: it thinks that the primary key, whose first column is equal, is as good.
-    let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file INDEXED BY file_by_sha256 WHERE source = ?1 AND sha256 = ?2 ORDER BY path LIMIT ?3",
-    )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = statement.query_map(params![source, sha256, limit], known)?.collect::<Result<_, _>>()?;
-    Ok(found)
+    select(
+        connection,
+        "INDEXED BY file_by_sha256 WHERE source = ?1 AND sha256 = ?2 ORDER BY path LIMIT ?3",
+        params![source, sha256, limit],
+    )
 }
 
-/// Files of a source with this identity: the file's own row, and those of other names that it has or had.
+/// Files of a source with this inode, size and time, on whatever device: a filesystem may have another number since it was mounted again.
 ///
 /// # Errors
 /// When the query fails.
-pub fn with_identity(
+pub fn with_inode(
     connection: &Connection,
     source: &str,
     identity: &FileIdentity,
 ) -> Result<Vec<Known>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2",
+    let mut found = select(
+        connection,
+        "INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2",
+        params![source, identity.inode.cast_signed()],
     )?;
-    let mut found: Vec<Known> = statement
-        .query_map(params![source, identity.inode.cast_signed()], known)?
-        .collect::<Result<_, _>>()?;
-    found.retain(|file| file.identity == *identity);
+    found.retain(|file| file.identity.is_unchanged(identity));
     Ok(found)
 }
 
-/// Files of a source whose path comes after `after`, in order of path, at most `limit`.
+/// Files of a source that come after another one, in order of path, at most `limit`.
 ///
 /// # Errors
 /// When the query fails.
 pub fn page(
     connection: &Connection,
     source: &str,
-    after: &Path,
+    after: Option<&Known>,
     limit: usize,
 ) -> Result<Vec<Known>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT path, dev, inode, size, mtime_ns, sha256, job FROM file WHERE source = ?1 AND path > ?2 ORDER BY path LIMIT ?3",
-    )?;
+    let (path, id) = after.map_or((&[][..], 0), |after| (after.path.as_os_str().as_bytes(), after.id));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = statement
-        .query_map(params![source, after.as_os_str().as_bytes(), limit], known)?
-        .collect::<Result<_, _>>()?;
-    Ok(found)
+    select(
+        connection,
+        "WHERE source = ?1 AND (path, id) > (?2, ?3) ORDER BY path, id LIMIT ?4",
+        params![source, path, id, limit],
+    )
 }
 
-/// Writes a file, over what was known of its path.
+/// Enters a file.
 ///
 /// # Errors
 /// When the statement fails.
-pub fn put(connection: &Connection, source: &str, file: &Known) -> Result<(), LedgerError> {
-    let FileIdentity { dev, inode, size, mtime_ns } = file.identity;
+pub fn insert(
+    connection: &Connection,
+    source: &str,
+    path: &Path,
+    identity: FileIdentity,
+    sha256: Option<&str>,
+    job: Option<Uuid>,
+) -> Result<(), LedgerError> {
+    let FileIdentity { dev, inode, size, mtime_ns } = identity;
     // SQLite's integers are signed; dev and inode are only compared, so their bits may be read as such.
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO file (source, path, dev, inode, size, mtime_ns, sha256, job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO file (source, path, dev, inode, size, mtime_ns, sha256, job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             source,
+            path.as_os_str().as_bytes(),
+            dev.cast_signed(),
+            inode.cast_signed(),
+            size.cast_signed(),
+            mtime_ns,
+            sha256,
+            job
+        ])?;
+    Ok(())
+}
+
+/// Writes what is known of a file by now over its row.
+///
+/// # Errors
+/// When the statement fails.
+pub fn update(connection: &Connection, file: &Known) -> Result<(), LedgerError> {
+    let FileIdentity { dev, inode, size, mtime_ns } = file.identity;
+    connection
+        .prepare_cached(
+            "UPDATE file SET path = ?2, dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, sha256 = ?7, job = ?8 WHERE id = ?1",
+        )?
+        .execute(params![
+            file.id,
             file.path.as_os_str().as_bytes(),
             dev.cast_signed(),
             inode.cast_signed(),
@@ -167,14 +178,12 @@ pub fn put(connection: &Connection, source: &str, file: &Known) -> Result<(), Le
     Ok(())
 }
 
-/// Forgets the file at a path: it is gone.
+/// Forgets a file: it is gone.
 ///
 /// # Errors
 /// When the statement fails.
-pub fn remove(connection: &Connection, source: &str, path: &Path) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("DELETE FROM file WHERE source = ?1 AND path = ?2")?
-        .execute(params![source, path.as_os_str().as_bytes()])?;
+pub fn remove(connection: &Connection, id: i64) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM file WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
@@ -196,17 +205,25 @@ pub(super) fn forget_unread(
     Ok(())
 }
 
+/// `rest`: an index by name, where SQLite left to itself would read every row of the source; the condition, the order.
+fn select(connection: &Connection, rest: &str, values: &[&dyn ToSql]) -> Result<Vec<Known>, LedgerError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM file {rest}"))?;
+    let found = statement.query_map(values, known)?.collect::<Result<_, _>>()?;
+    Ok(found)
+}
+
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     let unsigned = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
     Ok(Known {
-        path: PathBuf::from(OsString::from_vec(row.get(0)?)),
+        id: row.get(0)?,
+        path: PathBuf::from(OsString::from_vec(row.get(1)?)),
         identity: FileIdentity {
-            dev: unsigned(1)?,
-            inode: unsigned(2)?,
-            size: unsigned(3)?,
-            mtime_ns: row.get(4)?,
+            dev: unsigned(2)?,
+            inode: unsigned(3)?,
+            size: unsigned(4)?,
+            mtime_ns: row.get(5)?,
         },
-        sha256: row.get(5)?,
-        job: row.get(6)?,
+        sha256: row.get(6)?,
+        job: row.get(7)?,
     })
 }

@@ -17,6 +17,7 @@ mod log;
 mod open;
 pub mod outbox;
 pub mod pieces;
+pub mod places;
 mod readers;
 pub mod retention;
 mod wal;

@@ -61,19 +61,23 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_by_job ON outbox (job);
 
--- What was seen in watched folders, for as long as it is there. `job` is NULL for files that were there before the first start.
+-- What was seen in watched folders, for as long as it is there. A file is known by its device and inode; its path is a column, so a rename is
+-- an update. Neither is unique: a filesystem that makes inode numbers up (FAT, FUSE) may give one file's to another, and a new file may
+-- have the path of one that was moved. `job` is NULL for files that were there before the first start; the hash of such a file, only once it
+-- was touched.
 CREATE TABLE file (
+    id       INTEGER PRIMARY KEY,
     source   TEXT NOT NULL,
-    path     BLOB NOT NULL,
     dev      INTEGER NOT NULL,
     inode    INTEGER NOT NULL,
+    path     BLOB NOT NULL,
     size     INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     sha256   TEXT,
-    job      BLOB,
-    PRIMARY KEY (source, path)
-) WITHOUT ROWID;
-CREATE INDEX file_by_inode ON file (source, inode);
+    job      BLOB
+);
+CREATE INDEX file_by_inode ON file (source, inode, dev);
+CREATE INDEX file_by_path ON file (source, path);
 CREATE INDEX file_by_sha256 ON file (source, sha256) WHERE sha256 IS NOT NULL;
 
 -- Messages taken in, by their id or place, for as long as their job is kept.
@@ -83,13 +87,17 @@ CREATE TABLE intake (
 ) WITHOUT ROWID;
 CREATE INDEX intake_by_job ON intake (job);
 
--- Folders that were ever watched. Files that were there before `since` are old; once `scanned`, all of them are in `file`.
+-- What was ever watched: a folder (dev and inode 0) since it was first to be watched, and each place that was found at its path: a folder
+-- (its dev and inode), or a filesystem below it (its dev, inode 0). What is older than `since` in a place that is met for the first time was
+-- there before; once `scanned`, all of it is in `file`.
 CREATE TABLE source (
     name    TEXT NOT NULL,
     path    BLOB NOT NULL,
+    dev     INTEGER NOT NULL,
+    inode   INTEGER NOT NULL,
     since   INTEGER NOT NULL,             -- nanoseconds, comparable with a ctime
     scanned INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (name, path)
+    PRIMARY KEY (name, path, dev, inode)
 ) WITHOUT ROWID;
 
 -- The id by which other daemons on the same stream know this one, over restarts. One row.

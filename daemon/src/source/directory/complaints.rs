@@ -53,6 +53,13 @@ impl Scan {
                 }
                 return;
             }
+            Trouble::Apart(path) => {
+                let name = path.file_name().unwrap_or_default().display();
+                if self.complaints.is_first(format!("apart {name}")) {
+                    info!(source, path = %path.display(), "the folder is not entered, and others of its name: a NAS system or a desktop keeps it for itself");
+                }
+                return;
+            }
             Trouble::Link(path) => {
                 if self.complaints.is_first("link".into()) {
                     info!(source, path = %path.display(), "symbolic links are left alone, this one and others; put the file or folder itself there, or give the folder a source of its own");
@@ -95,9 +102,9 @@ mod tests {
     use super::*;
     use crate::config::Existing;
     use crate::job::ledger::Ledger;
+    use crate::source::directory::choice::Choice;
     use crate::source::directory::intake::Destination;
     use crate::source::directory::scan::Surroundings;
-    use crate::source::directory::walk::Choice;
     use crate::telemetry::metrics::Metrics;
 
     async fn scan_of(root: &Path, ledger: Ledger) -> Scan {
@@ -108,7 +115,7 @@ mod tests {
                 route: "default".into(),
                 puts_away: false,
             },
-            choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], true).unwrap()),
+            choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], &[], true).unwrap()),
             existing: Existing::Skip,
             price: 0.0,
             ledger,
@@ -116,7 +123,7 @@ mod tests {
             watch: None,
             stop: CancellationToken::new(),
         };
-        Scan::begin(around, Duration::ZERO, false).await.unwrap()
+        Scan::begin(around, Duration::ZERO)
     }
 
     #[tokio::test]

@@ -321,13 +321,11 @@ async fn forget(
     outcome: Outcome,
 ) -> Result<(), SettleError> {
     let forget = ledger.write(move |connection| {
-        let Some(known) = files::at_path(connection, &source, &path)?.filter(|known| known.job == Some(job))
-        else {
-            return Ok(());
-        };
+        let at = files::at_path(connection, &source, &path)?;
+        let Some(known) = at.into_iter().find(|known| known.job == Some(job)) else { return Ok(()) };
         match outcome {
-            Outcome::Absent => files::put(connection, &source, &Known { sha256: None, ..known }),
-            _ => files::remove(connection, &source, &path),
+            Outcome::Absent => files::update(connection, &Known { sha256: None, ..known }),
+            _ => files::remove(connection, known.id),
         }
     });
     Ok(forget.await?)

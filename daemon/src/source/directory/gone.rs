@@ -1,10 +1,12 @@
 //! Forgetting the files that are not there any more.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+
+use rusqlite::Connection;
 
 use super::root::Root;
 use super::scan::{PIECE, Scan, ScanError, blocking};
+use crate::job::FileIdentity;
 use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 
@@ -22,19 +24,18 @@ impl Scan {
             return Ok(());
         }
         let mut missing = HashSet::new();
-        let mut after = PathBuf::new();
+        let mut after = None;
         loop {
             let (from, of) = (after.clone(), source.clone());
-            let known = self.around.ledger.read(move |c| files::page(c, &of, &from, PIECE)).await?;
+            let page = move |c: &Connection| files::page(c, &of, from.as_ref(), PIECE);
+            let known = self.around.ledger.read(page).await?;
             let Some(last) = known.last() else { break };
-            after = last.path.clone();
+            after = Some(last.clone());
             let path = self.around.choice.root.clone();
             let absent = blocking(move || {
                 // Where the folder itself cannot be opened, nothing is known to be gone.
                 let Ok(root) = Root::open(&path) else { return Vec::new() };
-                let is_absent =
-                    |known: &Known| root.status(&known.path).is_err_and(|error| is_absence(&error));
-                known.into_iter().filter(is_absent).collect::<Vec<_>>()
+                known.into_iter().filter(|known| is_gone(&root, known)).collect::<Vec<_>>()
             })
             .await?;
             let mut gone = Vec::new();
@@ -43,23 +44,29 @@ impl Scan {
                 if !devices.contains(&known.identity.dev) {
                     continue;
                 }
-                if self.missing.contains(&known.path) && !self.awaits_size(known.identity.size) {
-                    gone.push(known);
+                if self.missing.contains(&known.id) && !self.awaits_size(known.identity.size) {
+                    gone.push(known.id);
                 } else if missing.len() < MOST_MISSING {
-                    missing.insert(known.path);
+                    missing.insert(known.id);
                 }
             }
             if !gone.is_empty() {
-                let of = source.clone();
-                self.around
-                    .ledger
-                    .write(move |connection| {
-                        gone.iter().try_for_each(|known| files::remove(connection, &of, &known.path))
-                    })
-                    .await?;
+                let forget = move |c: &Connection| gone.iter().try_for_each(|known| files::remove(c, *known));
+                self.around.ledger.write(forget).await?;
             }
         }
         self.missing = missing;
         Ok(())
+    }
+}
+
+/// Whether a file is not at its path: nothing is, or another file.
+fn is_gone(root: &Root, known: &Known) -> bool {
+    match root.status(&known.path) {
+        Ok(status) => {
+            let there = FileIdentity::of(&status);
+            there.inode != known.identity.inode && !there.is_unchanged(&known.identity)
+        }
+        Err(error) => is_absence(&error),
     }
 }

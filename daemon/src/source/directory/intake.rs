@@ -3,8 +3,7 @@
 //! A job and its file are one transaction, which compares with the ledger once more: whatever two scans found at the same time, a
 //! file becomes one job.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -15,9 +14,7 @@ use serde_json::Map;
 use url::Url;
 use uuid::Uuid;
 
-use super::root::Root;
 use super::walk::Found;
-use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
@@ -57,17 +54,16 @@ pub fn take_in(
 ) -> Result<Option<Uuid>, LedgerError> {
     let Hashed { found, sha256, vacated } = file;
     let identity = found.stamp.identity;
-    let known = files::at_path(connection, &to.source, &found.path)?;
-    if known.as_ref().is_some_and(|known| known.identity == identity) {
+    let at = files::at_path(connection, &to.source, &found.path)?;
+    if at.iter().any(|known| known.identity == identity) {
         return Ok(None);
     }
     // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
-    if let Some(known) = &known
-        && known.sha256.as_ref() == Some(sha256)
-        && (known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)?)
-    {
-        place(connection, to, known, &found.path, identity)?;
-        return Ok(None);
+    for known in at.iter().filter(|known| known.sha256.as_ref() == Some(sha256)) {
+        if known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)? {
+            place(connection, to, known, &found.path, identity)?;
+            return Ok(None);
+        }
     }
     for old in vacated {
         if old.path != found.path && take_from(connection, to, old, found)? == Moved::Here {
@@ -76,11 +72,17 @@ pub fn take_in(
     }
     let mut job = job(to, found, sha256);
     jobs::insert(connection, &mut job)?;
-    put_aside(connection, &to.source, &found.path, identity)?;
-    let path = found.path.clone();
-    let file = Known { path, identity, sha256: Some(sha256.clone()), job: Some(job.id) };
-    files::put(connection, &to.source, &file)?;
-    Ok(Some(job.id))
+    let (sha256, job) = (Some(sha256.clone()), Some(job.id));
+    let is_same_file =
+        |known: &&Known| (known.identity.dev, known.identity.inode) == (identity.dev, identity.inode);
+    match at.iter().find(is_same_file) {
+        // Written over: its bytes are nowhere.
+        Some(known) => files::update(connection, &Known { identity, sha256, job, ..known.clone() })?,
+        None => {
+            files::insert(connection, &to.source, &found.path, identity, sha256.as_deref(), job)?;
+        }
+    }
+    Ok(job)
 }
 
 /// Whether a known file is where another was found.
@@ -94,7 +96,7 @@ pub enum Moved {
     Elsewhere,
 }
 
-/// Notes that the file known as `old` is where `found` is; `old` may have been put aside since, by a file that moved to its place.
+/// Notes that the file known as `old` is where `found` is.
 ///
 /// # Errors
 /// When a statement fails.
@@ -104,18 +106,12 @@ pub fn take_from(
     old: &Known,
     found: &Found,
 ) -> Result<Moved, LedgerError> {
-    let is_at = |row: &Known| {
-        Ok::<_, LedgerError>(files::at_path(connection, &to.source, &row.path)?.as_ref() == Some(row))
-    };
-    let aside = Known { path: aside(old), ..old.clone() };
-    let Some(old) = (if is_at(old)? { Some(old) } else { is_at(&aside)?.then_some(&aside) }) else {
+    if files::by_id(connection, old.id)?.as_ref() != Some(old) {
         return Ok(Moved::Elsewhere);
-    };
+    }
     if is_being_put_away(connection, to, old)? {
         return Ok(Moved::PerhapsHere);
     }
-    files::remove(connection, &to.source, &old.path)?;
-    put_aside(connection, &to.source, &found.path, found.stamp.identity)?;
     place(connection, to, &with_hash(connection, old)?, &found.path, found.stamp.identity)?;
     Ok(Moved::Here)
 }
@@ -141,18 +137,7 @@ fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -
 /// # Errors
 /// When the statement fails.
 pub fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), LedgerError> {
-    let file = Known { path: found.path.clone(), identity: found.stamp.identity, sha256: None, job: None };
-    files::put(connection, source, &file)
-}
-
-/// Whether the file known by this row is not there any more; another one may be.
-pub fn is_vacated(root: &Root, known: &Known) -> bool {
-    // An error other than "not found" (a folder that may not be entered, an unreachable server) tells nothing. A path with a NUL in it
-    // ([`put_aside`]) never is there.
-    match root.status(&known.path) {
-        Ok(status) => FileIdentity::of(&status) != known.identity,
-        Err(error) => is_absence(&error),
-    }
+    files::insert(connection, source, &found.path, found.stamp.identity, None, None)
 }
 
 /// Gives a known file a place and identity, and lets its job follow.
@@ -163,35 +148,11 @@ fn place(
     path: &Path,
     identity: FileIdentity,
 ) -> Result<(), LedgerError> {
-    files::put(connection, &to.source, &Known { path: path.to_owned(), identity, ..known.clone() })?;
+    files::update(connection, &Known { path: path.to_owned(), identity, ..known.clone() })?;
     if let Some(job) = known.job {
         jobs::relocate(connection, job, origin(to, path, identity), to.puts_away)?;
     }
     Ok(())
-}
-
-/// Keeps what is known of the file that was at `path`, under a name that no file can have, when another file takes its place: names
-/// may rotate (a.1 to a.2, a to a.1), and what was heard must be found again under its next name. It goes the way of all files
-/// that are gone.
-fn put_aside(
-    connection: &Connection,
-    source: &str,
-    path: &Path,
-    newcomer: FileIdentity,
-) -> Result<(), LedgerError> {
-    let Some(old) = files::at_path(connection, source, path)? else { return Ok(()) };
-    if (old.identity.dev, old.identity.inode) == (newcomer.dev, newcomer.inode) {
-        // Written over: its bytes are nowhere.
-        return Ok(());
-    }
-    files::put(connection, source, &Known { path: aside(&old), ..old })
-}
-
-/// The name under which a file is put aside.
-fn aside(known: &Known) -> PathBuf {
-    let mut name = known.path.as_os_str().as_bytes().to_vec();
-    name.extend_from_slice(format!("\0{}", known.identity.inode).as_bytes());
-    PathBuf::from(OsString::from_vec(name))
 }
 
 fn job(to: &Destination, found: &Found, sha256: &str) -> Job {

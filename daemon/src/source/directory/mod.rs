@@ -4,20 +4,23 @@
 //! a restart makes no second job. Events of the kernel only say where to look sooner (`watch`); the `scan`, compared with the
 //! ledger, is the truth: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
-//! What is a recording: a regular file that [`walk::Choice`] wants by its name, that is not empty, has stood still for `settle`
+//! What is a recording: a regular file that [`choice::Choice`] wants by its name, that is not empty, has stood still for `settle`
 //! (`settle`) and that nobody has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders
 //! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
-//! one. Hidden files and folders are passed over. Everything below the watched folder is listed, opened, moved and deleted through
+//! one. Hidden files and folders are passed over, and so are folders of NAS systems and desktops. Everything below the watched folder is listed, opened, moved and deleted through
 //! descriptors ([`crate::os::beneath`]): a link that takes the place of a folder in between leads nowhere.
 //!
-//! What is the same recording (`intake`): the same path with the same identity; the same identity or the same bytes at another
-//! path once the old one is empty (a move); the same bytes at the same path (a `touch`, a copy over itself). Another hard link, or a
-//! copy beside the original, is a new one.
+//! What is the same recording (`identity`, `intake`): a file with the same inode, size and mtime, under whatever name (a move, a second
+//! hard link); one with the same path, size and mtime (a copy of the folder, a filesystem that does not keep inodes); the same bytes
+//! at another path once the old one is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself).
+//! A copy beside the original is a new one.
 
 mod before;
+mod choice;
 mod complaints;
 pub mod done;
 mod gone;
+mod identity;
 mod intake;
 mod moved;
 mod piece;
@@ -29,19 +32,20 @@ pub mod walk;
 mod watch;
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Stat;
 use tokio::sync::{self, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::choice::Choice;
 use self::done::SettleError;
 use self::intake::Destination;
 use self::scan::{Scan, ScanError, Surroundings};
-use self::walk::Choice;
 use self::watch::Watch;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::Job;
@@ -82,9 +86,9 @@ pub enum DirectoryError {
     /// The path cannot be made absolute.
     #[error("path {path}: {error}; give an absolute path")]
     Path { path: PathBuf, error: std::io::Error },
-    /// A glob of `include`.
-    #[error("include: {0}")]
-    Include(#[from] globset::Error),
+    /// A glob of `include` or `exclude`.
+    #[error("include or exclude: {0}")]
+    Glob(#[from] globset::Error),
 }
 
 /// A folder as a source.
@@ -110,7 +114,7 @@ impl Directory {
     ) -> Result<Directory, DirectoryError> {
         let root = std::path::absolute(&config.path)
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
-        let choice = Choice::new(root, &config.include, config.recursive)?;
+        let choice = Choice::new(root, &config.include, &config.exclude, config.recursive)?;
         let putting_away = Semaphore::new(PUTTING_AWAY);
         Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
     }
@@ -163,11 +167,11 @@ impl Directory {
     async fn wait_for_folder(
         &self,
         watching: &sync::watch::Sender<Result<(), String>>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Stat, LedgerError> {
         let mut tries = 0;
         loop {
             let trouble = match root::look_into(&self.choice.root).await {
-                Ok(_) => return Ok(()),
+                Ok((_, status)) => return Ok(status),
                 Err(ScanError::Ledger(error)) => return Err(error),
                 Err(trouble) => trouble.to_string(),
             };
@@ -187,8 +191,8 @@ impl Directory {
     ) -> Result<Infallible, ScanError> {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
         // Before the folder need be there: what comes with it is new.
-        scan::first_scan(&self.ledger, source, root).await?;
-        self.wait_for_folder(watching).await?;
+        before::want(&self.ledger, source, root).await?;
+        let status = self.wait_for_folder(watching).await?;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {
@@ -196,12 +200,14 @@ impl Directory {
                 None
             }
         };
-        if let Some(watch) = &watch
-            && let Err(error) = watch.add(root, true)
-        {
-            warn!(source, "{error}; until then changes are found by rescans alone");
+        if let Some(watch) = watch.clone() {
+            let folder = root.clone();
+            if let Err(error) =
+                scan::blocking(move || watch.add(&folder, status.st_dev, status.st_ino)).await?
+            {
+                warn!(source, "{error}; until then changes are found by rescans alone");
+            }
         }
-        let is_network = is_network(root);
         let around = Surroundings {
             destination: Destination {
                 source: source.to_owned(),
@@ -217,17 +223,10 @@ impl Directory {
             watch: watch.clone(),
             stop: stop.clone(),
         };
-        let mut scan = Scan::begin(around, self.config.settle, is_network).await?;
-        scan.hintless |= watch.is_none();
-        info!(source, path = %root.display(), is_network, "watching");
+        let mut scan = Scan::begin(around, self.config.settle);
+        info!(source, path = %root.display(), "watching");
         tell(watching, Ok(()));
-        match watch {
-            None => self.look(&mut scan, None, watching).await,
-            Some(watch) => tokio::select! {
-                error = watch.follow() => Err(ScanError::Folder { path: root.clone(), error }),
-                ended = self.look(&mut scan, Some(&watch), watching) => ended,
-            },
-        }
+        self.look(&mut scan, watch.as_deref(), watching).await
     }
 
     /// Looks whenever there is a reason to, until it cannot.
@@ -300,26 +299,6 @@ async fn hints(watch: Option<&Watch>) -> watch::Hints {
     watch.hinted().await;
     sleep(AFTER_HINT).await;
     watch.take()
-}
-
-/// Whether changes may be made by other machines: they raise no events here, and carry another clock's ctime.
-fn is_network(path: &Path) -> bool {
-    const NETWORK: [u32; 9] = [
-        0x6969,      // NFS
-        0x517b,      // SMB
-        0xff53_4d42, // CIFS
-        0xfe53_4d42, // SMB2
-        0x6573_5546, // FUSE
-        0x0102_1997, // 9p
-        0x00c3_6400, // Ceph
-        0x5346_414f, // AFS
-        0x0bd0_0bd0, // Lustre
-    ];
-    // Where it cannot be told, the local rules hold, and the rescans are there.
-    rustix::fs::statfs(path).is_ok_and(|found| {
-        let kind = u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default();
-        NETWORK.contains(&kind)
-    })
 }
 
 #[cfg(test)]

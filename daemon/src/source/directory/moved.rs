@@ -1,5 +1,6 @@
 //! Following files that are under another name now, or on a filesystem that has another number.
 
+use super::identity::{Which, which};
 use super::intake::{self, Moved};
 use super::root::Root;
 use super::scan::{Scan, ScanError, blocking, now};
@@ -19,31 +20,26 @@ impl Scan {
             return Ok(Vec::new());
         }
         let path = self.around.choice.root.clone();
-        let with_old = blocking(move || {
+        let known = blocking(move || {
             let root = Root::open(&path).ok();
-            let is_vacated =
-                |known: &Known| root.as_ref().is_some_and(|root| intake::is_vacated(root, known));
-            let old = |(found, twins): (Found, Vec<Known>)| {
-                // At its own place a file is not moved, only its filesystem.
-                let is_old = |known: &Known| known.path == found.path || is_vacated(known);
-                let old = twins.into_iter().find(is_old);
-                (found, old)
+            let which = |(found, candidates): (Found, Vec<Known>)| {
+                let which = root.as_ref().map_or(Which::New, |root| which(root, &found, candidates));
+                (found, which)
             };
-            candidates.into_iter().map(old).collect::<Vec<_>>()
+            candidates.into_iter().map(which).collect::<Vec<_>>()
         })
         .await?;
         let to = self.around.destination.clone();
         let follow = self.around.ledger.write(move |connection| {
-            with_old
-                .iter()
-                .map(|(found, old)| {
-                    let moved = match old {
-                        Some(old) => intake::take_from(connection, &to, old, found)?,
-                        None => Moved::Elsewhere,
-                    };
-                    Ok((found.clone(), moved))
-                })
-                .collect::<Result<Vec<_>, LedgerError>>()
+            let follow = |(found, which): &(Found, Which)| {
+                let moved = match which {
+                    Which::Row(old) => intake::take_from(connection, &to, old, found)?,
+                    Which::SecondName => Moved::Here,
+                    Which::New => Moved::Elsewhere,
+                };
+                Ok((found.clone(), moved))
+            };
+            known.iter().map(follow).collect::<Result<Vec<_>, LedgerError>>()
         });
         let followed = follow.await?;
         if self.around.destination.puts_away {

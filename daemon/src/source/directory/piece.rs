@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::identity::is_vacated;
 use super::intake::{self, Destination, Hashed};
 use super::ready::{self, Reading};
 use super::root::Root;
@@ -106,7 +107,7 @@ async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) 
     }
     let path = to.root.clone();
     let vacated: Vec<Known> = blocking(move || match Root::open(&path) {
-        Ok(root) => equal.into_iter().filter(|known| intake::is_vacated(&root, known)).collect(),
+        Ok(root) => equal.into_iter().filter(|known| is_vacated(&root, known)).collect(),
         // Then nothing is known of their places.
         Err(_) => Vec::new(),
     })

@@ -34,6 +34,23 @@ impl Root {
         }
     }
 
+    /// Whether changes may be made by other machines: they raise no events here, and carry another clock's ctime.
+    pub fn is_network(&self) -> bool {
+        const NETWORK: [u32; 9] = [
+            0x6969,      // NFS
+            0x517b,      // SMB
+            0xff53_4d42, // CIFS
+            0xfe53_4d42, // SMB2
+            0x6573_5546, // FUSE
+            0x0102_1997, // 9p
+            0x00c3_6400, // Ceph
+            0x5346_414f, // AFS
+            0x0bd0_0bd0, // Lustre
+        ];
+        // Where it cannot be told, the local rules hold, and the rescans are there.
+        self.folder.filesystem().is_ok_and(|kind| NETWORK.contains(&kind))
+    }
+
     /// A folder below this one, or this one.
     ///
     /// # Errors

@@ -12,17 +12,19 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, trace, warn};
 
-use super::before::First;
+use super::before::Met;
+use super::choice::{Choice, Entered};
 use super::complaints::{Complaints, key_of};
+use super::identity::compare;
 use super::intake::Destination;
 use super::piece::{Read, read_piece};
 use super::root::{Root, look_into, remedy};
 use super::settle::{Now, Settling, Verdict};
-use super::walk::{Choice, Found, Walk, kind};
+use super::walk::{Found, Walk, kind};
 use super::watch::{Hints, Watch};
 use crate::config::Existing;
 use crate::job::Duty;
-use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::places::Place;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::os;
 use crate::telemetry::metrics::Metrics;
@@ -41,10 +43,6 @@ const READERS: usize = 4;
 const READ_FILES: usize = 64;
 const READ_BYTES: u64 = 16 << 20;
 
-/// A file's ctime comes from the kernel's coarse clock, which lags behind the one read here by a timer tick (10 ms at most; more on a
-/// virtual machine that was not let run). What came this shortly before the first start counts as new: it is heard, not lost.
-const CTIME_LAG: Duration = Duration::from_millis(100);
-
 /// Why looking ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -54,17 +52,6 @@ pub enum ScanError {
     /// Nothing can be taken in.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// Begins the first scan of a folder, before the folder need be there, or goes on with it: when it was first to be watched, if the
-/// scan has not ended since.
-///
-/// # Errors
-/// When the ledger cannot be written.
-pub async fn first_scan(ledger: &Ledger, source: &str, root: &Path) -> Result<Option<i64>, LedgerError> {
-    let (source, root) = (source.to_owned(), root.to_owned());
-    let now_ns = now().wall_ns - i64::try_from(CTIME_LAG.as_nanos()).unwrap_or(0);
-    ledger.write(move |connection| files::first_scan(connection, &source, &root, now_ns)).await
 }
 
 /// What does not change while a folder is looked at.
@@ -84,12 +71,12 @@ pub struct Surroundings {
 pub struct Scan {
     pub(super) around: Surroundings,
     pub settling: Settling,
-    /// While the first scan goes on: when the folder was first watched.
-    pub(super) first: Option<First>,
+    /// By device.
+    pub(super) places: HashMap<u64, Met>,
     reading: JoinSet<Result<Read, LedgerError>>,
     /// Being read, with their sizes.
     in_flight: HashMap<PathBuf, u64>,
-    pub(super) missing: HashSet<PathBuf>,
+    pub(super) missing: HashSet<i64>,
     pub(super) complaints: Complaints,
     said_no_lease: bool,
     is_network: bool,
@@ -101,45 +88,26 @@ pub struct Scan {
     pub seen: Result<(), String>,
 }
 
-/// What the ledger says about a file.
-enum Compared {
-    /// It is as it was.
-    Known,
-    /// It is as it was, and was away: it is on a filesystem that has another number since it was mounted again, or was missed when it was
-    /// to be put away.
-    Back(Known),
-    /// It is new or has changed; perhaps it is one of these, moved.
-    Fresh(Vec<Known>),
-}
-
 impl Scan {
     /// Begins. Nothing is looked at yet.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub async fn begin(
-        around: Surroundings,
-        settle: Duration,
-        is_network: bool,
-    ) -> Result<Scan, LedgerError> {
-        let since = first_scan(&around.ledger, &around.destination.source, &around.choice.root).await?;
+    pub fn begin(around: Surroundings, settle: Duration) -> Scan {
         // Of a piece that was being read when the last scan ended, the jobs may be in the ledger and nobody was told.
         around.ledger.wake(Duty::Prepare);
         around.ledger.wake(Duty::Publish);
-        Ok(Scan {
+        Scan {
             around,
-            settling: Settling::new(settle, !is_network, MOST_WAITING),
-            first: since.map(|since_ns| First { since_ns, files: 0, bytes: 0 }),
+            settling: Settling::new(settle, MOST_WAITING),
+            places: HashMap::new(),
             reading: JoinSet::new(),
             in_flight: HashMap::new(),
             missing: HashSet::new(),
             complaints: Complaints::default(),
             said_no_lease: false,
-            is_network,
+            is_network: false,
             turned_away: false,
-            hintless: is_network,
+            hintless: false,
             seen: Ok(()),
-        })
+        }
     }
 
     /// Looks at everything.
@@ -151,15 +119,24 @@ impl Scan {
         self.seen = Ok(());
         let root = self.around.choice.root.clone();
         let (opened, status) = look_into(&root).await?;
+        // Another filesystem may be mounted there since the last look.
+        let is_network = opened.is_network();
+        if is_network && !self.is_network {
+            let source = &self.around.destination.source;
+            info!(
+                source,
+                "the folder is on a network filesystem, whose changes raise no events here; it is looked at more often"
+            );
+        }
+        self.is_network = is_network;
+        self.settling.trust_ctime(!self.is_network);
+        self.hintless = self.is_network || self.around.watch.is_none();
+        self.meet(Place { dev: status.st_dev, inode: status.st_ino }).await?;
         let mut devices = HashSet::from([status.st_dev]);
         let met = self.walk(opened, &root, &mut devices).await?;
         trace!(source = self.around.destination.source, known = met, "looked at everything");
+        self.places_are_scanned(&devices).await?;
         self.forget_gone(met, devices).await?;
-        if let Some(first) = self.first.take() {
-            let source = self.around.destination.source.clone();
-            self.around.ledger.write(move |c| files::first_scan_done(c, &source, &root)).await?;
-            self.tell_of_before(&first);
-        }
         self.count();
         Ok(())
     }
@@ -183,7 +160,11 @@ impl Scan {
             for path in hints.paths {
                 // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
                 match root.status(&path) {
-                    Ok(status) if kind(&status).is_dir() && choice.enters(&path) => folders.push(path),
+                    Ok(status) if kind(&status).is_dir() => {
+                        if choice.enters(&path) == Entered::Yes {
+                            folders.push(path);
+                        }
+                    }
                     Ok(_) if choice.wants(&path) => found.extend(Found::at(&root, path)),
                     _ => {}
                 }
@@ -295,34 +276,33 @@ impl Scan {
     }
 
     async fn look_at_piece(&mut self, found: Vec<Found>) -> Result<u64, ScanError> {
+        for found in &found {
+            self.meet(Place { dev: found.stamp.identity.dev, inode: 0 }).await?;
+        }
         let source = self.around.destination.source.clone();
-        let (compared, met) = self
+        let compared = self
             .around
             .ledger
             .read(move |connection| {
-                let mut met = 0;
-                let mut compared = Vec::with_capacity(found.len());
-                for found in &found {
-                    let known = files::at_path(connection, &source, &found.path)?;
-                    met += u64::from(known.is_some());
-                    let verdict = compare(connection, &source, known, found)?;
-                    compared.push((found.clone(), verdict));
-                }
-                Ok((compared, met))
+                let compare = |found: Found| Ok((compare(connection, &source, &found)?, found));
+                found.iter().cloned().map(compare).collect::<Result<Vec<_>, LedgerError>>()
             })
             .await?;
+        let mut met = 0;
         let mut fresh = Vec::new();
-        let mut perhaps_moved = Vec::new();
-        for (found, compared) in compared {
-            match compared {
-                Compared::Known => self.settling.forget(&found.path),
-                Compared::Fresh(_) if self.in_flight.contains_key(&found.path) => {}
-                Compared::Fresh(twins) if twins.is_empty() => fresh.push(found),
-                Compared::Back(known) => perhaps_moved.push((found, vec![known])),
-                Compared::Fresh(twins) => perhaps_moved.push((found, twins)),
+        let mut perhaps_known = Vec::new();
+        for (compared, found) in compared {
+            met += compared.met;
+            if compared.is_known {
+                self.settling.forget(&found.path);
+            } else if self.in_flight.contains_key(&found.path) {
+            } else if compared.candidates.is_empty() {
+                fresh.push(found);
+            } else {
+                perhaps_known.push((found, compared.candidates));
             }
         }
-        fresh.extend(self.follow(perhaps_moved).await?);
+        fresh.extend(self.follow(perhaps_known).await?);
         let mut ready = Vec::new();
         let mut old = Vec::new();
         for found in fresh {
@@ -407,25 +387,6 @@ impl Scan {
         let source = &self.around.destination.source;
         self.around.metrics.source_unsettled.with_label_values(&[source]).set(waiting);
     }
-}
-
-fn compare(
-    connection: &rusqlite::Connection,
-    source: &str,
-    known: Option<Known>,
-    found: &Found,
-) -> Result<Compared, LedgerError> {
-    let identity = found.stamp.identity;
-    match known {
-        Some(known) if known.identity == identity && !known.was_missed() => return Ok(Compared::Known),
-        Some(known) if (crate::job::FileIdentity { dev: identity.dev, ..known.identity }) == identity => {
-            return Ok(Compared::Back(known));
-        }
-        _ => {}
-    }
-    let mut twins = files::with_identity(connection, source, &identity)?;
-    twins.retain(|twin| twin.path != found.path);
-    Ok(Compared::Fresh(twins))
 }
 
 /// Both clocks at this moment. The wall's never steps forward: a file written just before a step would seem to have stood still for long.

@@ -55,10 +55,15 @@ struct Waiting {
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Settling {
-    /// `trusts_ctime`: the files' ctime is told by this machine's clock, so that a file that was left alone before it was first seen
-    /// need not be watched. False on network filesystems, whose clock is another machine's.
-    pub fn new(settle: Duration, trusts_ctime: bool, limit: usize) -> Self {
-        Settling { settle, trusts_ctime, limit, files: HashMap::new(), crowded: None }
+    /// Nothing waits.
+    pub fn new(settle: Duration, limit: usize) -> Self {
+        Settling { settle, trusts_ctime: false, limit, files: HashMap::new(), crowded: None }
+    }
+
+    /// Whether the files' ctime is told by this machine's clock, so that a file that was left alone before it was first seen need not be
+    /// watched. Not on network filesystems, whose clock is another machine's.
+    pub fn trust_ctime(&mut self, trusts: bool) {
+        self.trusts_ctime = trusts;
     }
 
     /// Judges a file by its stamp of this moment.
@@ -158,10 +163,16 @@ mod tests {
         Now { monotonic: start + Duration::from_millis(ms), wall_ns }
     }
 
+    fn settling(trusts_ctime: bool, limit: usize) -> Settling {
+        let mut settling = Settling::new(SETTLE, limit);
+        settling.trust_ctime(trusts_ctime);
+        settling
+    }
+
     #[test]
     fn a_file_that_was_left_alone_before_it_was_seen_is_still_at_once() {
         let start = Instant::now();
-        let mut settling = Settling::new(SETTLE, true, 10);
+        let mut settling = settling(true, 10);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000)), Verdict::Still);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999)), Verdict::Moving);
         assert_eq!(settling.next_due(), Some(start + SETTLE));
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn another_machines_clock_is_not_believed() {
         let start = Instant::now();
-        let mut settling = Settling::new(SETTLE, false, 10);
+        let mut settling = settling(false, 10);
         assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0)), Verdict::Moving);
         assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000)), Verdict::Still);
     }
@@ -178,7 +189,7 @@ mod tests {
     #[test]
     fn a_file_from_the_future_is_watched_instead() {
         let start = Instant::now();
-        let mut settling = Settling::new(SETTLE, true, 10);
+        let mut settling = settling(true, 10);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0)), Verdict::Moving);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000)), Verdict::Still);
     }
@@ -186,7 +197,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_asks_for_a_scan() {
         let start = Instant::now();
-        let mut settling = Settling::new(SETTLE, true, 1);
+        let mut settling = settling(true, 1);
         settling.look(Path::new("a"), stamp(1, 0), at(start, 0));
         assert_eq!(settling.crowded(), None);
         settling.look(Path::new("b"), stamp(1, 0), at(start, 500));
@@ -206,7 +217,7 @@ mod tests {
             writes.sort_unstable();
             looks.sort_unstable();
             let start = Instant::now();
-            let mut settling = Settling::new(SETTLE, trusts_ctime, 10);
+            let mut settling = settling(trusts_ctime, 10);
             for look in looks {
                 let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
                 let Some(last) = written.last() else { continue };

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 
+use super::choice::{Choice, Entered};
 use super::root::Root;
 use super::settle::Stamp;
 use super::watch::{Watch, WatchError};
@@ -21,52 +21,6 @@ const OPEN_FOLDERS: usize = 48;
 
 /// Endings that are mentioned; where there are more, they are no endings.
 const MOST_ENDINGS: usize = 32;
-
-/// Names of uploads under way (RELIABILITY 2).
-const UNFINISHED: [&[u8]; 5] = [b".part", b".tmp", b".filepart", b".crdownload", b"~"];
-
-/// Which names below a folder are recordings.
-#[derive(Debug)]
-pub struct Choice {
-    /// The watched folder, absolute.
-    pub root: PathBuf,
-    include: GlobSet,
-    recursive: bool,
-}
-
-impl Choice {
-    /// # Errors
-    /// A glob that cannot be read.
-    pub fn new(root: PathBuf, include: &[String], recursive: bool) -> Result<Choice, globset::Error> {
-        let mut globs = GlobSetBuilder::new();
-        for glob in include {
-            // Recorders write CALL.WAV as well; `*` stays within a folder.
-            globs.add(GlobBuilder::new(glob).case_insensitive(true).literal_separator(true).build()?);
-        }
-        Ok(Choice { root, include: globs.build()?, recursive })
-    }
-
-    /// Whether a path below the root may be a recording, by its name alone.
-    pub fn wants(&self, path: &Path) -> bool {
-        self.eligible(path).is_some_and(|relative| self.include.is_match(relative))
-    }
-
-    /// The path from the root, if nothing but `include` can speak against it.
-    fn eligible<'p>(&self, path: &'p Path) -> Option<&'p Path> {
-        let relative = path.strip_prefix(&self.root).ok()?;
-        let name = path.file_name()?.as_bytes();
-        let is_eligible = !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
-            && !UNFINISHED.iter().any(|ending| ends_with(name, ending))
-            && (self.recursive || relative.components().nth(1).is_none());
-        is_eligible.then_some(relative)
-    }
-
-    /// Whether a folder below the root is entered. Hidden ones are not: they hold what tools put aside.
-    pub fn enters(&self, folder: &Path) -> bool {
-        let Ok(relative) = folder.strip_prefix(&self.root) else { return false };
-        self.recursive && !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
-    }
-}
 
 /// A regular file that may be a recording.
 #[derive(Debug, Clone)]
@@ -121,6 +75,8 @@ pub enum Trouble {
     List(PathBuf, io::Error),
     /// The first file with an ending that `include` does not take.
     PassedOver(PathBuf),
+    /// A folder that a system keeps for itself.
+    Apart(PathBuf),
     /// The first symbolic link.
     Link(PathBuf),
 }
@@ -156,8 +112,10 @@ impl Walk {
                 continue;
             };
             if kind.is_dir() {
-                if self.choice.enters(&path) {
-                    self.enter(&path);
+                match self.choice.enters(&path) {
+                    Entered::Yes => self.enter(&path),
+                    Entered::Apart => self.troubles.push(Trouble::Apart(path)),
+                    Entered::No => {}
                 }
             } else if kind.is_file() && self.choice.wants(&path) {
                 found.extend(level.status(&self.root, &path).and_then(|status| Found::of(path, &status)));
@@ -184,15 +142,17 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: &Path) {
-        let watched = match &self.watch {
-            Some(watch) => watch.add(folder, *folder == *self.choice.root),
-            None => Ok(()),
-        };
-        let entries = self.root.folder(folder).and_then(|folder| folder.entries());
-        // Where nothing can be listed, it matters little that there are no hints either.
-        if let (Err(error), Ok(_)) = (watched, &entries) {
-            self.troubles.push(Trouble::Watch(error));
-        }
+        let entries = self.root.folder(folder).and_then(|open| {
+            let status = open.status(Path::new(""))?;
+            let entries = open.entries()?;
+            // Where nothing can be listed, it matters little that there are no hints either.
+            if let Some(watch) = &self.watch
+                && let Err(error) = watch.add(folder, status.st_dev, status.st_ino)
+            {
+                self.troubles.push(Trouble::Watch(error));
+            }
+            Ok(entries)
+        });
         let open = |entries| Level::Open(folder.to_owned(), entries);
         match entries {
             Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(open(entries)),
@@ -256,10 +216,6 @@ fn look(entries: &Dir, path: &Path) -> Option<Stat> {
     statat(entries.fd().ok()?, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()
 }
 
-fn ends_with(name: &[u8], ending: &[u8]) -> bool {
-    name.len() >= ending.len() && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +227,7 @@ mod tests {
         for name in ["a.WAV", "b.aac", "below/c.aac", "d.json", ".e.txt", "f.txt.part", "g"] {
             std::fs::write(root.path().join(name), "x").unwrap();
         }
-        let choice = Choice::new(root.path().to_owned(), &["**/*.wav".into()], true).unwrap();
+        let choice = Choice::new(root.path().to_owned(), &["**/*.wav".into()], &[], true).unwrap();
         let mut walk = Walk::of(Root::open(root.path()).unwrap(), root.path(), Arc::new(choice), None);
         assert_eq!(walk.next(100).len(), 1);
         let mut endings: Vec<_> = walk

@@ -1,32 +1,25 @@
-//! Hints from the kernel: which paths may have changed.
+//! Hints from the kernel, through `notify`: which places may have changed.
 //!
 //! A hint only says where to look; what is there, the scan says (RELIABILITY 2). So hints may be merged, and when there are too many
-//! of them (here, or in the kernel's queue) they become one: look everywhere.
+//! of them (here, or in the kernel's queue), or the watcher has failed in any way, they become one: look everywhere.
 //!
-//! This speaks inotify itself, through rustix: with 100,000 folders one table of paths is what the memory allows, only three of the
-//! kinds of event matter, and asking again for a folder that is watched already is how a replaced folder is noticed.
+//! Each folder has a watch of its own. `notify` could watch a tree, and misses most of what is dropped into fresh folders.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 /// Hints kept apart before they become "look everywhere": beyond this a full scan is as quick.
 const MOST_HINTS: usize = 4_096;
 
-/// Room for some hundred events a read.
-const BUFFER: usize = 16 * 1024;
-
 /// Why the kernel gives no hints; rescans go on, so it is a delay and no loss.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// `fs.inotify.max_user_watches`.
     #[error("the limit of watched folders is reached at {0}; raise fs.inotify.max_user_watches (sysctl)")]
@@ -35,10 +28,10 @@ pub enum WatchError {
     #[error(
         "no further inotify instance can be made ({0}); raise fs.inotify.max_user_instances (sysctl) or the limit of open files"
     )]
-    TooManyInstances(Errno),
+    TooManyInstances(notify::Error),
     /// Anything else, such as a folder without read permission.
     #[error("watching {0}: {1}; give harkd's user read and execute permission on the folder")]
-    Folder(PathBuf, Errno),
+    Folder(PathBuf, notify::Error),
 }
 
 impl WatchError {
@@ -64,74 +57,64 @@ pub struct Hints {
 /// The watched folders and the hints that came of them.
 #[derive(Debug)]
 pub struct Watch {
-    inotify: AsyncFd<OwnedFd>,
-    folders: Mutex<HashMap<i32, Box<Path>>>,
-    hints: Mutex<Hints>,
-    changed: Notify,
+    watcher: Mutex<RecommendedWatcher>,
+    heard: Arc<Heard>,
 }
 
+/// What the watcher's thread tells.
+#[derive(Debug, Default)]
+struct Heard {
+    hints: Mutex<Hints>,
+    changed: Notify,
+    watched: Mutex<Watched>,
+}
+
+/// The folders that are watched: hashes of their paths, with those of their device and inode. The watcher has the paths themselves; to ask
+/// it takes a hundred times longer than to look here, and each scan would ask for each folder.
+type Watched = HashMap<u64, u64>;
+
 impl Watch {
-    /// Watches nothing yet. Called on a runtime.
+    /// Watches nothing yet.
     ///
     /// # Errors
     /// When the user has too many inotify instances.
     pub fn new() -> Result<Watch, WatchError> {
-        let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+        let heard = Arc::new(Heard::default());
+        let hears = Arc::clone(&heard);
+        let watcher = notify::recommended_watcher(move |event| hears.hear(event))
             .map_err(WatchError::TooManyInstances)?;
-        #[allow(
-            deprecated,
-            reason = "unsound only for types whose descriptor may change or close under it; an OwnedFd's does not"
-        )]
-        let inotify = AsyncFd::new(descriptor).map_err(|_| WatchError::TooManyInstances(Errno::MFILE))?;
-        Ok(Watch { inotify, folders: Mutex::default(), hints: Mutex::default(), changed: Notify::new() })
+        Ok(Watch { watcher: Mutex::new(watcher), heard })
     }
 
-    /// Watches a folder, not what is below it. Cheap, and right, to be called again.
+    /// Watches a folder, not what is below it. Cheap, and right, to be called again: another folder may have its path by now. Blocking.
     ///
     /// # Errors
     /// When a limit is reached or the folder may not be read; one that is gone by now is no error.
-    pub fn add(&self, folder: &Path, follow_link: bool) -> Result<(), WatchError> {
-        let mut flags =
-            WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::ONLYDIR;
-        if !follow_link {
-            flags |= WatchFlags::DONT_FOLLOW;
+    pub fn add(&self, folder: &Path, device: u64, inode: u64) -> Result<(), WatchError> {
+        let (path, identity) = (hash(folder), hash((device, inode)));
+        if lock(&self.heard.watched).get(&path) == Some(&identity) {
+            return Ok(());
         }
-        // Held over the call: the first event of a watch may be read before its folder is in the table.
-        let mut folders = lock(&self.folders);
-        match inotify::add_watch(self.inotify.get_ref(), folder, flags) {
-            Ok(watch) => {
-                if folders.get(&watch).is_none_or(|known| &**known != folder) {
-                    folders.insert(watch, folder.into());
-                }
+        match lock(&self.watcher).watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                lock(&self.heard.watched).insert(path, identity);
                 Ok(())
             }
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
-            Err(Errno::NOSPC) => Err(WatchError::TooManyFolders(folder.to_owned())),
-            Err(error) => Err(WatchError::Folder(folder.to_owned(), error)),
-        }
-    }
-
-    /// Turns events into hints, for ever. Must be polled beside whatever looks: the kernel's queue is finite.
-    pub async fn follow(&self) -> std::io::Error {
-        loop {
-            match self.inotify.readable().await {
-                Ok(mut ready) => {
-                    if let Err(error) = self.read() {
-                        return error.into();
-                    }
-                    ready.clear_ready();
-                }
-                Err(error) => return error,
-            }
+            Err(error) => match &error.kind {
+                ErrorKind::PathNotFound => Ok(()),
+                ErrorKind::Io(error) if is_gone(error) => Ok(()),
+                ErrorKind::MaxFilesWatch => Err(WatchError::TooManyFolders(folder.to_owned())),
+                _ => Err(WatchError::Folder(folder.to_owned(), error)),
+            },
         }
     }
 
     /// Waits until there is a hint.
     pub async fn hinted(&self) {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.heard.changed.notified();
             {
-                let hints = lock(&self.hints);
+                let hints = lock(&self.heard.hints);
                 if hints.everything || !hints.paths.is_empty() {
                     return;
                 }
@@ -142,28 +125,38 @@ impl Watch {
 
     /// Takes the hints that have come.
     pub fn take(&self) -> Hints {
-        std::mem::take(&mut *lock(&self.hints))
+        std::mem::take(&mut *lock(&self.heard.hints))
     }
+}
 
-    fn read(&self) -> Result<(), Errno> {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); BUFFER];
-        let mut reader = Reader::new(self.inotify.get_ref(), &mut buffer);
-        let mut folders = lock(&self.folders);
-        loop {
-            let event = match reader.next() {
-                Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error),
-            };
-            let kind = event.events();
-            if kind.contains(ReadFlags::QUEUE_OVERFLOW) {
-                self.hint(None);
-            } else if kind.contains(ReadFlags::IGNORED) {
-                folders.remove(&event.wd());
-            } else if let (Some(folder), Some(name)) = (folders.get(&event.wd()), event.file_name()) {
-                self.hint(Some(folder.join(OsStr::from_bytes(name.to_bytes()))));
+impl Heard {
+    fn hear(&self, event: notify::Result<Event>) {
+        let event = match event {
+            Ok(event) if !event.need_rescan() => event,
+            _ => return self.hint(None),
+        };
+        match event.kind {
+            EventKind::Create(_) | EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                let mut watched = lock(&self.watched);
+                // With a folder that is moved the watcher forgets all that it watches below.
+                if event.paths.iter().any(|path| watched.contains_key(&hash(path))) {
+                    watched.clear();
+                }
             }
+            EventKind::Modify(ModifyKind::Name(_)) => {}
+            EventKind::Remove(_) => {
+                let mut watched = lock(&self.watched);
+                for path in &event.paths {
+                    watched.remove(&hash(path));
+                }
+            }
+            // What is written is told when it is closed; what is read is mostly ours.
+            EventKind::Access(_) | EventKind::Modify(_) => return,
+            EventKind::Any | EventKind::Other => return self.hint(None),
+        }
+        for path in event.paths {
+            self.hint(Some(path));
         }
     }
 
@@ -181,7 +174,59 @@ impl Watch {
     }
 }
 
-/// A panic elsewhere leaves both tables whole: every change to them is one call.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A panic elsewhere leaves these whole: every change to them is one call.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag, RemoveKind};
+
+    use super::*;
+
+    fn hints(events: Vec<notify::Result<Event>>) -> Hints {
+        let heard = Heard::default();
+        events.into_iter().for_each(|event| heard.hear(event));
+        std::mem::take(&mut *lock(&heard.hints))
+    }
+
+    fn at(kind: EventKind, path: &str) -> notify::Result<Event> {
+        Ok(Event::new(kind).add_path(path.into()))
+    }
+
+    #[test]
+    fn what_is_made_renamed_removed_or_written_is_a_hint_and_what_is_read_is_none() {
+        let paths = hints(vec![
+            at(EventKind::Create(CreateKind::Folder), "made"),
+            at(EventKind::Remove(RemoveKind::File), "removed"),
+            at(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "renamed"),
+            at(EventKind::Access(AccessKind::Close(AccessMode::Write)), "written"),
+            at(EventKind::Access(AccessKind::Close(AccessMode::Read)), "read"),
+            at(EventKind::Access(AccessKind::Open(AccessMode::Any)), "opened"),
+        ]);
+        let wanted = ["made", "removed", "renamed", "written"].map(PathBuf::from);
+        assert_eq!(paths, Hints { paths: HashSet::from(wanted), everything: false });
+    }
+
+    #[test]
+    fn an_overflow_an_error_and_too_many_hints_mean_look_everywhere() {
+        let everything = Hints { paths: HashSet::new(), everything: true };
+        let known = || at(EventKind::Create(CreateKind::File), "a");
+        let overflow = Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
+        assert_eq!(hints(vec![known(), overflow, known()]), everything);
+        assert_eq!(hints(vec![known(), Err(notify::Error::generic("broken"))]), everything);
+        let many = (0..=MOST_HINTS).map(|n| at(EventKind::Create(CreateKind::File), &n.to_string()));
+        assert_eq!(hints(many.collect()), everything);
+    }
 }
