@@ -5,7 +5,7 @@
  * process of its own and opens the library there.
  *
  * Data     Events and configuration are UTF-8 JSON, given as pointer and length; never NUL-terminated. The bodies are those of the
- *          README ("Events out") and sdk/schemas. Ignore fields you do not know: new ones are added without a new version.
+ *          README ("Events out") and sdk/schemas. Ignore fields and kinds you do not know: new ones are added without a new version.
  * Memory   Every pointer is borrowed for the length of the call and not a moment longer, in both directions. The host copies what it
  *          is given. Neither side ever frees what the other allocated.
  * Threads  Calls never overlap and stay in order within a job; which thread makes them is not promised. A plugin may start threads.

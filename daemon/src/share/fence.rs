@@ -6,6 +6,7 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{Claims, Standing, StoredEvents};
 use crate::broker::append::{Place, append};
@@ -120,13 +121,26 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(told),
             Err(error) => return Err(error.to_string()),
         };
-        let not_ours =
-            |error: &dyn std::fmt::Display| format!("a stored event on {of_job} is not ours: {error}");
-        let kind = message.headers.get("ce-type").map_or("", |kind| kind.as_str());
-        let kind: Kind = kind.parse().map_err(|error| not_ours(&error))?;
-        let event = Event::parse(&kind, &message.payload).map_err(|error| not_ours(&error))?;
-        told.hear(event, message.sequence);
+        let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
+        // Of other events their place is all that counts: a later daemon's kinds and fields are passed over.
+        let transcript = match kind {
+            Some(Kind::TranscriptFinal) => {
+                let read = serde_json::from_slice(&message.payload);
+                Some(read.map_err(|error| format!("the stored final on {of_job} cannot be read: {error}"))?)
+            }
+            _ => None,
+        };
+        told.hear(kind.as_ref(), sequence_of(&message.payload), transcript, message.sequence);
     }
+}
+
+/// The sequence in a body; partials have none, nor has what no daemon wrote.
+pub fn sequence_of(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        sequence: Option<u64>,
+    }
+    serde_json::from_slice::<Numbered>(body).ok()?.sequence
 }
 
 fn taken_over(job: &Job) -> Body {

@@ -1,6 +1,6 @@
 //! The job that a daemon takes over: what its claim tells, behind what the stream has stored of it.
 
-use hark_sdk::event::{Body, Event, TranscriptFinal};
+use hark_sdk::event::{Kind, TranscriptFinal};
 
 use crate::job::{Delivery, Job, Plan, State, Transcript};
 
@@ -22,11 +22,17 @@ pub struct StoredEvents {
 }
 
 impl StoredEvents {
-    /// The next event of the job, from this place in the stream.
-    pub fn hear(&mut self, event: Event, stream_seq: u64) {
-        let kind = event.kind();
-        self.sequence = event.sequence.unwrap_or(self.sequence);
+    /// The next event of the job, from this place in the stream. Without a kind: of one that this version does not know.
+    pub fn hear(
+        &mut self,
+        kind: Option<&Kind>,
+        sequence: Option<u64>,
+        transcript: Option<TranscriptFinal>,
+        stream_seq: u64,
+    ) {
+        self.sequence = sequence.unwrap_or(self.sequence);
         self.stream_seq = stream_seq;
+        let Some(kind) = kind else { return };
         self.over |= kind.is_last();
         // What plugins say before the final is about partials; after it they may annotate as well.
         let is_after = self.transcript.is_some();
@@ -35,9 +41,7 @@ impl StoredEvents {
             "annotation" => self.annotations += 1,
             _ => {}
         }
-        if let Body::TranscriptFinal(transcript) = event.body {
-            self.transcript = Some(transcript);
-        }
+        self.transcript = transcript.or(self.transcript.take());
     }
 }
 
@@ -70,7 +74,7 @@ pub fn go_on(mut job: Job, told: StoredEvents, plan: Option<&Plan>) -> Job {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Engine, Kind, Recording, Segment, Timing, Usage};
+    use hark_sdk::event::{Body, Engine, Recording, Segment, Timing, Usage};
     use proptest::prelude::*;
     use serde_json::{Map, json};
     use uuid::Uuid;
@@ -120,16 +124,11 @@ mod tests {
     fn after(events: &[Body]) -> StoredEvents {
         let mut told = StoredEvents::default();
         for (body, sequence) in events.iter().zip(1..) {
-            let event = Event {
-                job: Uuid::nil(),
-                source: "inbox".into(),
-                sequence: Some(sequence),
-                time: Timestamp::now(),
-                recording: Recording::default(),
-                metadata: Map::new(),
-                body: body.clone(),
+            let transcript = match body {
+                Body::TranscriptFinal(transcript) => Some(transcript.clone()),
+                _ => None,
             };
-            told.hear(event, sequence);
+            told.hear(Some(&body.kind()), Some(sequence), transcript, sequence);
         }
         told
     }
