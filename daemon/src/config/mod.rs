@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 pub use allow_list::{AllowList, is_in, plain};
 pub use entries::{
-    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source, WhenDone,
+    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source,
+    UNFINISHED_ENDINGS, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
 pub use listen::listen_address;

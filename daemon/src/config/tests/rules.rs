@@ -191,6 +191,9 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
         "[[route]]\nname = \"r\"\nlanguage = \"English\"\n".into(),
         folder("calls", "/srv/calls", "include = [\"**/*.{wav\"]"),
         folder("calls", "/srv/calls", "include = []"),
+        folder("calls", "/srv/calls", "include = [\"/srv/calls/*.wav\"]"),
+        folder("calls", "/srv/calls", "include = [\"*.wav\", \"~/calls/*.wav\"]"),
+        folder("calls", "/srv/calls", "include = [\"sub/*.wav\"]\nrecursive = false"),
         "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsha256 = \"abc\"\n".into(),
         "[nats]\nsubject_prefix = \"hark.*\"\n".into(),
         "[nats]\nevents_stream = \"a.b\"\n".into(),
@@ -200,6 +203,16 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
     valid("[log]\nlevel = \"info,harkd::recognize=debug,hyper=trace\"\n");
     valid("[dashscope]\nbase_url = \"http://127.0.0.1:8700/api/v1/\"\n");
     valid("[security]\nallow_urls = [\"127.0.0.1/32\", \"media.example.com\", \"::1/128\", \"10.0.0.1\"]\n");
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_named_with_its_line() {
+    let text = mistake(&folder("calls", "/srv/calls", "include = [\"*.wav\", \"/srv/calls/*.mp3\"]"));
+    assert_eq!(
+        text,
+        "harkd.toml:5:21: include has \"/srv/calls/*.mp3\", which matches nothing: patterns are compared with the path below \
+         /srv/calls; write \"*.mp3\""
+    );
 }
 
 #[test]

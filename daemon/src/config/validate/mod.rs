@@ -1,6 +1,7 @@
 //! The rules that types cannot say. Each names its key, and both keys where two do not go together.
 
 mod folders;
+mod globs;
 mod later;
 mod limits;
 mod names;
@@ -24,7 +25,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     routes::routes(config, report);
     subjects::subjects(config, report);
     folders::folders(config, report);
-    folders::globs(config, report);
+    globs::globs(config, report);
 }
 
 /// The directory sources, with the path of each in the file.

@@ -13,6 +13,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::settle::Stamp;
 use super::watch::{Watch, WatchError};
+use crate::config::UNFINISHED_ENDINGS;
 use crate::job::FileIdentity;
 
 /// Folders that are held open at once; below that depth a folder is read to its end before it is entered.
@@ -20,9 +21,6 @@ const OPEN_FOLDERS: usize = 48;
 
 /// Endings that are mentioned; where there are more, they are no endings.
 const MOST_ENDINGS: usize = 32;
-
-/// Names of uploads under way (RELIABILITY 2).
-const UNFINISHED: [&[u8]; 5] = [b".part", b".tmp", b".filepart", b".crdownload", b"~"];
 
 /// Which names below a folder are recordings.
 #[derive(Debug)]
@@ -55,7 +53,7 @@ impl Choice {
         let relative = path.strip_prefix(&self.root).ok()?;
         let name = path.file_name()?.as_bytes();
         let is_eligible = !relative.iter().any(|part| part.as_bytes().starts_with(b"."))
-            && !UNFINISHED.iter().any(|ending| ends_with(name, ending))
+            && !UNFINISHED_ENDINGS.iter().any(|ending| ends_with(name, ending.as_bytes()))
             && (self.recursive || relative.components().nth(1).is_none());
         is_eligible.then_some(relative)
     }
