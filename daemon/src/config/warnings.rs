@@ -1,5 +1,7 @@
 //! What is no mistake and yet worth saying.
 
+use url::Url;
+
 use super::lookup::{nats_files, readable_by_all};
 use super::{Config, Source, WhenDone};
 
@@ -8,6 +10,21 @@ const LANGUAGES: [&str; 27] = [
     "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th", "tr", "uk",
     "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
 ];
+
+/// The addresses of requests are made by adding to this one; a proxy may have another path, so it is only worth a word.
+fn strange_address(base_url: &str) -> Option<String> {
+    let path = Url::parse(base_url).ok()?.path().trim_end_matches('/').to_owned();
+    let what = match path {
+        _ if path.ends_with("/api/v1") => return None,
+        _ if path.contains("compatible-mode") => {
+            "is that of the OpenAI-compatible mode, which Hark does not speak"
+        }
+        _ => "does not end with /api/v1",
+    };
+    Some(format!(
+        "dashscope.base_url {base_url:?} {what}; write the service's address up to and including /api/v1, or requests are answered by 404"
+    ))
+}
 
 impl Config {
     /// Looks at the machine as it is now: folders that are not there yet, secrets that lie open. `check` prints these, `run` logs
@@ -60,6 +77,7 @@ impl Config {
                 ));
             }
         }
+        warnings.extend(strange_address(&self.dashscope.base_url));
         let secrets =
             nats_files(&self.nats).filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
         warnings.extend(secrets.filter_map(|(_, path)| readable_by_all(path)));

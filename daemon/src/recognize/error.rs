@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault};
 
-use super::verdict::{Refusal, judge};
+use super::verdict::{Refusal, account, judge, misdirected};
 use super::wording::{bounded, presentable};
 use crate::job::{Consequence, Failure, Job};
 
@@ -44,7 +44,8 @@ pub enum Verdict {
     Again { hint: Option<Duration>, at_most: Option<u32> },
     /// 429: the whole queue of the model waits. `after` is set by the queue.
     Throttled { hint: Option<Duration>, after: Duration },
-    /// Key, arrears, rights, quota: the queue of the model is closed. `after` and `announce` are set by the queue.
+    /// Key, arrears, rights, quota, or an address or model that is none: the queue of the model is closed. `after` and `announce` are set by
+    /// the queue.
     Account { after: Duration, announce: bool },
     /// It may have been taken and charged.
     Unknown,
@@ -217,6 +218,17 @@ impl Error {
             _ => Verdict::Unknown,
         };
         Error { verdict, unsure: true, billed_seconds, ..self }
+    }
+
+    /// A call of the queue whose address or model the service does not have: the queue is held, or every recording would fail for it. Free
+    /// calls outside the queue may be refused so for themselves alone: not every service has a list of tasks.
+    pub(crate) fn hold_if_misdirected(&mut self) {
+        if self.verdict == Verdict::GiveUp
+            && let Some(advice) = misdirected(&self.fault.code)
+        {
+            self.verdict = account();
+            self.fault.message = format!("{}; {advice}", self.fault.message.trim_end_matches(['.', '?']));
+        }
     }
 
     /// The same error, with what was heard of the bill before it.

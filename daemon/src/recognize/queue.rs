@@ -124,7 +124,7 @@ impl Queue {
         let call = RefusedCall { sent, code, kind };
         let (after, announce) = self.state().gate.refused(Instant::now(), call);
         if announce {
-            warn!(engine = %self.engine, code, "the account is refused; this model's queue is held and probed");
+            warn!(engine = %self.engine, code, "the service refuses every request for this reason; this model's queue is held and probed");
         }
         self.show_gate();
         (after, announce)
@@ -143,7 +143,7 @@ impl Queue {
 
     fn answered(&self, kind: Call) {
         if self.state().gate.answered(Instant::now(), kind) {
-            info!(engine = %self.engine, "the account is accepted again; this model's queue goes on");
+            info!(engine = %self.engine, "the service takes requests again; this model's queue goes on");
             self.show_gate();
             self.changed.notify_waiters();
         }
@@ -231,6 +231,9 @@ impl Turn {
     /// Lets the queue learn from the outcome, and the error from the queue: how long it is held, whether that is news.
     pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         self.settled = true;
+        if let Err(error) = &mut outcome {
+            error.hold_if_misdirected();
+        }
         let queue = Arc::clone(&self.queue);
         let word = outcome.as_ref().map_or_else(Error::outcome, |_| "ok");
         queue.metrics.recognize_requests.with_label_values(&[queue.engine.as_str(), word]).inc();
@@ -259,6 +262,9 @@ impl Turn {
     /// As [`Turn::settle`], for a free call: it proves that the key is good, not that the account is.
     pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         self.settled = true;
+        if let Err(error) = &mut outcome {
+            error.hold_if_misdirected();
+        }
         match &mut outcome {
             Ok(_) if self.probe => self.queue.state().gate.pass_on(Instant::now()),
             Ok(_) => {}

@@ -206,6 +206,22 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
 }
 
 #[test]
+fn an_address_of_another_interface_is_warned_of() {
+    let warned = |address: &str| {
+        let config = valid(&format!("[dashscope]\nbase_url = {address:?}\n{}", intake("a", "hark.audio.a")));
+        config.warnings().into_iter().find(|text| text.contains("dashscope.base_url")).unwrap_or_default()
+    };
+    let openai = warned("https://dashscope-intl.aliyuncs.com/compatible-mode/v1");
+    assert!(openai.contains("OpenAI-compatible") && openai.contains("/api/v1"), "{openai}");
+    for address in ["https://dashscope.aliyuncs.com", "https://dashscope.aliyuncs.com/api/v1/services/"] {
+        assert!(warned(address).contains("does not end with /api/v1"), "{address}");
+    }
+    for address in ["http://127.0.0.1:8700/api/v1/", "https://proxy.example.com/model-studio/api/v1"] {
+        assert_eq!(warned(address), "");
+    }
+}
+
+#[test]
 fn a_pattern_that_matches_nothing_is_named_with_its_line() {
     let text = mistake(&folder("calls", "/srv/calls", "include = [\"*.wav\", \"/srv/calls/*.mp3\"]"));
     assert_eq!(
