@@ -9,6 +9,7 @@ mod document;
 mod entries;
 mod environment;
 mod inspect;
+mod language;
 mod listen;
 mod lookup;
 mod mistakes;
@@ -32,6 +33,7 @@ pub use entries::{
     UNFINISHED_ENDINGS, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
+pub use language::{language_code, language_codes};
 pub use listen::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;

@@ -3,13 +3,7 @@
 use url::Url;
 
 use super::lookup::{nats_files, readable_by_all};
-use super::{Config, Source, WhenDone};
-
-/// Languages that the service's manual lists; models learn more than manuals say, so another one is only worth a word.
-const LANGUAGES: [&str; 27] = [
-    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th", "tr", "uk",
-    "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
-];
+use super::{Config, Source, WhenDone, language_codes};
 
 /// The addresses of requests are made by adding to this one; a proxy may have another path, so it is only worth a word.
 fn strange_address(base_url: &str) -> Option<String> {
@@ -70,7 +64,8 @@ impl Config {
             }
         }
         for route in self.route.iter().filter(|route| !route.language.is_empty()) {
-            if !LANGUAGES.contains(&route.language.as_str()) {
+            // Models learn more languages than manuals list, so another one is only worth a word.
+            if !language_codes().any(|code| code == route.language) {
                 warnings.push(format!(
                     "route {:?}: language {:?} is not among those that the service lists; it may refuse it",
                     route.name, route.language

@@ -206,6 +206,14 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
 }
 
 #[test]
+fn a_language_that_is_no_code_is_told_its_code() {
+    let of_route = |language: &str| mistake(&format!("[[route]]\nname = \"r\"\nlanguage = {language:?}\n"));
+    assert!(of_route("en-US").ends_with("write \"en\""), "{}", of_route("en-US"));
+    assert!(of_route("auto").ends_with("write \"\""), "{}", of_route("auto"));
+    assert!(of_route("Klingon").ends_with("empty detects it"), "{}", of_route("Klingon"));
+}
+
+#[test]
 fn an_address_of_another_interface_is_warned_of() {
     let warned = |address: &str| {
         let config = valid(&format!("[dashscope]\nbase_url = {address:?}\n{}", intake("a", "hark.audio.a")));

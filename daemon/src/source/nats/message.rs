@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use crate::config::{language_code, language_codes};
+
 /// Metadata travels in every event of the job; more than this would crowd out the transcript.
 const METADATA_LIMIT: usize = 32 << 10;
 
@@ -33,7 +35,7 @@ const REFERENCE_LIMIT: usize = 1 << 20;
 pub struct Said {
     /// The recording's name.
     pub name: Option<String>,
-    /// Language code.
+    /// The service's language code; empty: detect it, whatever the route says.
     pub language: Option<String>,
     /// Context that biases the vocabulary.
     pub context: Option<String>,
@@ -80,8 +82,8 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
         None => is_object(payload),
     };
     let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
-    let within_limits = within_limits(&mut said);
-    let input = input.and_then(|input| within_limits.map(|()| input));
+    let fits = within_limits(&mut said).and_then(|()| known_language(&mut said));
+    let input = input.and_then(|input| fits.map(|()| input));
     (said, input.unwrap_or_else(Input::Bad))
 }
 
@@ -181,6 +183,23 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
     fits
 }
 
+/// Puts the service's code in the place of what the sender wrote. The service would refuse another one.
+fn known_language(said: &mut Said) -> Result<(), Fault> {
+    let Some(written) = said.language.take() else { return Ok(()) };
+    let code = language_code(&written).ok_or_else(|| {
+        let known: Vec<&str> = language_codes().collect();
+        bad(
+            "UnknownLanguage",
+            format!(
+                "the language {written:?} is none that the service takes; send one of {}, or none to have it detected",
+                known.join(", ")
+            ),
+        )
+    })?;
+    said.language = Some(code.to_owned());
+    Ok(())
+}
+
 fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
@@ -250,6 +269,21 @@ mod tests {
         assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("call"), Some("en")));
         assert_eq!((said.context.as_deref(), said.route.as_deref()), (Some("Hark"), Some("fast")));
         assert_eq!(said.metadata["n"], 1);
+    }
+
+    #[test]
+    fn a_language_is_the_services_code_or_bad_input() {
+        let language = |written: &str| read(Some(&headers(&[("Hark-Language", written)])), b"RIFF");
+        for (written, code) in [("en-US", Some("en")), ("zh-CN", Some("zh")), ("auto", Some("")), ("", None)]
+        {
+            let (said, input) = language(written);
+            assert_eq!((said.language.as_deref(), input), (code, Input::Audio), "{written}");
+        }
+        let (said, input) = language("klingon");
+        assert_eq!(said.language, None);
+        let Input::Bad(fault) = input else { panic!("it was taken") };
+        assert_eq!((fault.code.as_str(), fault.blame), ("UnknownLanguage", Blame::Audio));
+        assert!(fault.message.contains("klingon") && fault.message.contains("yue"), "{}", fault.message);
     }
 
     #[test]
