@@ -171,6 +171,11 @@ fn credentials_of_nats_are_one_way_and_whole() {
     mistake("[nats]\ntoken_file = \"/dev/null\"\nnkey_file = \"/dev/null\"\n");
     assert!(mistake("[nats]\ntoken_file = \"/nowhere/token\"\n").contains("/nowhere/token cannot be read"));
     mistake("[nats]\nservers = []\n");
+    for address in ["ws://host:8080", "wss://me:canary@host"] {
+        let text = mistake(&format!("[nats]\nservers = [\"nats://127.0.0.1:4222\", {address:?}]\n"));
+        assert!(text.starts_with("harkd.toml:2:37: ") && text.contains("WebSocket"), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
     assert!(!mistake("[nats]\nservers = [\"nats://u:canary@ho st\"]\n").contains("canary"));
 }
 
