@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::lookup::{nats_files, readable_by_all};
+use super::lookup::{nats_files, odd_secret, readable_by_all};
 use super::{Config, Source, WhenDone, language_codes};
 
 /// The addresses of requests are made by adding to this one; a proxy may have another path, so it is only worth a word.
@@ -76,6 +76,7 @@ impl Config {
         let secrets =
             nats_files(&self.nats).filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
         warnings.extend(secrets.filter_map(|(_, path)| readable_by_all(path)));
+        warnings.extend(nats_files(&self.nats).filter_map(|(key, path)| odd_secret(key, path)));
         warnings.extend(self.dashscope.api_key_path().and_then(|path| readable_by_all(&path)));
         warnings
     }
