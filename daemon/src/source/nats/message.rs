@@ -27,6 +27,9 @@ const CONTEXT_LIMIT: usize = 64 << 10;
 /// A code has a handful of bytes.
 const LANGUAGE_LIMIT: usize = 64;
 
+/// At the beginning of a UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A JSON message as a whole, however it writes all that. The values of a larger one would take twenty times its bytes in memory.
 const REFERENCE_LIMIT: usize = 1 << 20;
 
@@ -77,11 +80,15 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
             }
         }
     }
-    let is_reference = match content_type.as_deref().map(media_type) {
-        Some(media) => media == "application/json",
-        None => is_object(payload),
+    // As editors save it.
+    let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
+    let input = match content_type.as_deref().map(media_type).unwrap_or_default() {
+        media if is_audio(media) => Ok(Input::Audio),
+        media if is_json(media) => reference(payload, &mut said),
+        // Clients that name a type of their own choice; audio is no JSON object.
+        _ if is_object(payload) => reference(payload, &mut said),
+        _ => Ok(Input::Audio),
     };
-    let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
     let fits = within_limits(&mut said).and_then(|()| known_language(&mut said));
     let input = input.and_then(|input| fits.map(|()| input));
     (said, input.unwrap_or_else(Input::Bad))
@@ -103,9 +110,30 @@ struct Reference {
     route: Option<String>,
 }
 
+/// The types of audio, and of the containers that have a picture as well.
+fn is_audio(media: &str) -> bool {
+    media.starts_with("audio/") || media.starts_with("video/")
+}
+
+/// `application/json` and its kin: `text/json`, `application/cloudevents+json`.
+fn is_json(media: &str) -> bool {
+    media.ends_with("/json") || media.ends_with("+json")
+}
+
 /// Whether this is a JSON object. Costs no memory.
 fn is_object(payload: &[u8]) -> bool {
     payload.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
+/// An event of CloudEvents' structured mode.
+#[derive(Deserialize)]
+struct Envelope {
+    data: Reference,
+}
+
+/// By its byte order mark.
+fn is_utf16(payload: &[u8]) -> bool {
+    payload.starts_with(b"\xff\xfe") || payload.starts_with(b"\xfe\xff")
 }
 
 fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
@@ -118,11 +146,22 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
             ),
         ));
     }
-    let reference: Reference = serde_json::from_slice(payload).map_err(|error| {
+    let mut reference: Reference = serde_json::from_slice(payload).map_err(|error| {
         // serde's text names the place and the expectation, never the content.
         let place = format!("line {}, column {}", error.line(), error.column());
-        bad("BadReference", format!("the message is no JSON reference ({place}); send {{\"url\": \"https://…\"}}, or audio with an audio content type"))
+        let advice = if is_utf16(payload) {
+            "it is UTF-16 by its byte order mark; send UTF-8"
+        } else {
+            "send {\"url\": \"https://…\"}, or audio with an audio Content-Type"
+        };
+        bad("BadReference", format!("the message is no JSON reference ({place}); {advice}"))
     })?;
+    if reference.url.is_none()
+        && reference.object.is_none()
+        && let Ok(Envelope { data }) = serde_json::from_slice(payload)
+    {
+        reference = data;
+    }
     match reference.metadata {
         None => {}
         Some(Plain(Value::Object(fields))) => said.metadata.extend(fields),
@@ -239,6 +278,42 @@ mod tests {
         for audio in [&b"RIFF...."[..], b"[1, 2]", b"7", b""] {
             assert_eq!(read(None, audio).1, Input::Audio);
         }
+    }
+
+    #[test]
+    fn a_reference_is_read_whatever_its_sender_calls_json() {
+        let body = r#"{"url": "https://h/a", "name": "call"}"#;
+        let event =
+            format!(r#"{{"specversion": "1.0", "type": "t", "source": "/s", "id": "1", "data": {body}}}"#);
+        for (content_type, payload) in [
+            (None, format!("\u{feff}{body}")),
+            (Some("application/json"), format!("\u{feff}{body}")),
+            (Some("text/json"), body.to_owned()),
+            (Some("Application/JSON; charset=UTF-8"), body.to_owned()),
+            (Some("application/vnd.acme.call+json"), body.to_owned()),
+            (Some("application/cloudevents+json; charset=utf-8"), event.clone()),
+            (Some("application/cloudevents+json"), body.to_owned()),
+            (None, body.replace('{', r#"{"data": 7, "#)),
+            (Some("text/plain"), body.to_owned()),
+            (Some("application/x-www-form-urlencoded"), body.to_owned()),
+            (Some(""), body.to_owned()),
+        ] {
+            let headers = content_type.map(|value| headers(&[("Content-Type", value)]));
+            let (said, input) = read(headers.as_ref(), payload.as_bytes());
+            assert_eq!(input, Input::Url("https://h/a".into()), "{content_type:?} {payload}");
+            assert_eq!(said.name.as_deref(), Some("call"));
+        }
+        for content_type in ["application/octet-stream", "text/plain", "video/mp4"] {
+            assert_eq!(read(Some(&headers(&[("Content-Type", content_type)])), b"RIFF").1, Input::Audio);
+        }
+        let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let json = headers(&[("Content-Type", "application/json")]);
+        let (_, Input::Bad(fault)) = read(Some(&json), &utf16) else { panic!("it was taken") };
+        assert!(
+            fault.message.contains("byte order mark") && fault.message.contains("UTF-8"),
+            "{}",
+            fault.message
+        );
     }
 
     #[test]
