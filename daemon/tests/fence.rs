@@ -147,6 +147,31 @@ async fn a_daemon_that_stands_still_while_it_looks_does_not_go_on_behind_the_new
     assert_eq!(stream.cached_info().state.messages, 2, "the new owner's event is the last one");
 }
 
+/// Stores what no daemon of this version writes on a subject of the job's.
+async fn store_foreign(nats: &NatsServer, job: &Job, kind: &str, body: &str) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("ce-type", format!("hark.{kind}"));
+    let subject = format!("hark.event.{kind}.inbox.{}", job.id);
+    let context = jetstream::new(nats.client().await);
+    let sent = context.publish_with_headers(subject, headers, body.to_owned().into()).await.unwrap();
+    sent.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_takeover_goes_on_behind_events_of_a_later_daemon() {
+    let nats = NatsServer::start().await;
+    let owner = daemon(&nats).await;
+    let mut job = job();
+    assert_eq!(owner.claims.write(&job).await.unwrap(), Standing::Ours);
+    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
+    store_foreign(&nats, &job, "job.future", r#"{"sequence": 2, "time": "later"}"#).await;
+    // Of a known kind, with a word that this version does not know.
+    store_foreign(&nats, &job, "job.submitted", r#"{"sequence": 3, "engine": "future"}"#).await;
+    store_foreign(&nats, &job, "job.strange", "no JSON").await;
+    let told = owner.fence.step_in(job, 0).await.unwrap();
+    assert_eq!((told.sequence, told.stream_seq, told.over), (4, 5, false));
+}
+
 #[tokio::test]
 async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
     let nats = NatsServer::start().await;

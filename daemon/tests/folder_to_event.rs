@@ -22,6 +22,7 @@ fn assert_sound(events: &[Heard]) {
         assert_eq!(header("ce-subject"), event.job());
         assert_eq!(header("ce-source"), format!("/hark/{}", event.body["source"].as_str().unwrap()));
         assert_eq!(header("ce-datacontenttype"), "application/json");
+        assert_eq!(header("ce-dataschema"), format!("urn:hark:{}:1", event.kind()));
         assert_eq!(header("ce-time"), event.body["time"].as_str().unwrap());
         let source = event.body["source"].as_str().unwrap();
         assert_eq!(event.subject, format!("hark.event.{}.{source}.{}", event.kind(), event.job()));

@@ -25,6 +25,8 @@ async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
     let pairs = [
         ("Content-Type", "audio/wav"),
         ("Hark-Name", "call.wav"),
+        // The service takes its own codes only.
+        ("Hark-Language", "en-US"),
         ("Hark-Meta-Agent-Id", "7"),
         ("Nats-Msg-Id", "call-1"),
     ];

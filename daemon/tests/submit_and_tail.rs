@@ -46,6 +46,25 @@ async fn submit_sends_an_address_as_a_reference() {
 }
 
 #[tokio::test]
+async fn submit_takes_standard_input_odd_names_and_schemes_in_capitals() {
+    use std::os::unix::ffi::OsStrExt;
+    let stage = Stage::with_streams().await;
+    let odd = stage.setup.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"));
+    std::fs::write(&odd, wav(1.0, 1)).unwrap();
+    let mut command = stage.command(&["submit", "-", "HTTPS://example.com/A.wav"]);
+    let piped = std::fs::File::open(stage.file("piped.wav", &wav(1.0, 2))).unwrap();
+    let output = command.arg(&odd).stdin(piped).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (piped, address, odd) =
+        (stage.stored_audio(1).await, stage.stored_audio(2).await, stage.stored_audio(3).await);
+    assert_eq!(piped.payload, wav(1.0, 2));
+    assert_eq!(piped.headers.get("Hark-Name"), None);
+    assert_eq!(address.payload, br#"{"url":"HTTPS://example.com/A.wav"}"#.as_slice());
+    assert_eq!(odd.payload, wav(1.0, 1));
+    assert_eq!(odd.headers.get("Hark-Name").unwrap().as_str(), "caf\u{fffd}.wav");
+}
+
+#[tokio::test]
 async fn submit_says_what_to_do_when_a_file_is_larger_than_a_message() {
     let nats = NatsServer::configured("max_payload: 65536").await;
     let stage = Stage::on(nats).await;

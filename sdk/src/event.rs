@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub use self::job::{
     Bill, Blame, Engine, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted,
 };
-pub use self::kind::{Kind, UnknownKind};
+pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};
 pub use self::transcript::{
     Annotation, ObjectRef, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,

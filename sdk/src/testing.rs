@@ -88,8 +88,19 @@ impl<P: Plugin> Bench<P> {
         }
         let body = serde_json::to_string(event)
             .map_err(|error| Failure { message: error.to_string(), fatal: false })?;
-        let kind = event.kind().to_string();
-        let notes = Notes::new(Some(event), P::TRANSFORM);
+        self.call(&event.kind().to_string(), &body, Some(event))
+    }
+
+    /// Hands over a kind and a body as they are, such as those of a daemon that is newer than this crate.
+    ///
+    /// # Errors
+    /// As of [`Bench::hand`].
+    pub fn hand_raw(&mut self, kind: &str, body: &str) -> Result<Heard, Failure> {
+        self.call(kind, body, None)
+    }
+
+    fn call(&mut self, kind: &str, body: &str, event: Option<&Event>) -> Result<Heard, Failure> {
+        let notes = Notes::new(event, P::TRANSFORM);
         let host = notes.host();
         let on_event =
             self.table.on_event.unwrap_or_else(|| unreachable!("the table of this crate is complete"));

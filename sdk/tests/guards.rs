@@ -127,6 +127,17 @@ fn only_what_is_wanted_arrives() {
 }
 
 #[test]
+fn kinds_and_fields_of_a_later_daemon_are_passed_over() {
+    let mut bench = puppet();
+    let heard = bench.hand_raw("job.future", "{\"job\": 7}").unwrap();
+    assert!(heard.emitted.is_empty() && heard.log.is_empty(), "{heard:?}");
+    let mut body = serde_json::to_value(transcript(&["hello"])).unwrap();
+    body["of_the_future"] = 1.into();
+    body["segments"][0]["of_the_future"] = 1.into();
+    assert_eq!(bench.hand_raw("transcript.final", &body.to_string()).unwrap().emitted.len(), 1);
+}
+
+#[test]
 fn a_transform_replaces_every_text_and_nothing_else() {
     let mut bench = Bench::<Shout>::create("{}").unwrap();
     let event = transcript(&["good morning", "hello"]);

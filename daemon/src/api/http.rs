@@ -3,7 +3,7 @@
 //! Nothing here waits for the rest of the daemon: a probe is answered from what was last reported, so it answers while NATS, the
 //! disk or the service hang.
 
-mod connections;
+pub mod connections;
 
 use std::future::Future;
 use std::io;
@@ -17,6 +17,7 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::connections::{ConnectionHandle, ConnectionLimit};
 use super::health::{Health, Part};
 use crate::config::listen_address;
 use crate::telemetry::metrics::Metrics;
@@ -51,7 +52,7 @@ pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
     })
 }
 
-/// Answers until `stop`, then sends what is answered already; who has not asked by then is not waited for.
+/// Answers until `stop`, then sends what is answered already; a client that has not asked by then is not waited for.
 ///
 /// # Errors
 /// When the listener breaks; the daemon can live on without it.
@@ -66,7 +67,17 @@ pub async fn serve(
         .route("/readyz", get(readiness))
         .with_state(health.clone())
         .route("/metrics", get(page).with_state((metrics, health)));
-    axum::serve(connections::Door::new(listener), pages).with_graceful_shutdown(stop).await
+    serve_pages(listener, pages, stop).await
+}
+
+/// Handlers know their connection as [`ConnectionHandle`].
+async fn serve_pages(
+    listener: TcpListener,
+    pages: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let pages = pages.into_make_service_with_connect_info::<ConnectionHandle>();
+    axum::serve(ConnectionLimit::new(listener), pages).with_graceful_shutdown(stop).await
 }
 
 async fn readiness(State(health): State<Health>) -> Response {

@@ -1,7 +1,9 @@
 //! The streams of events, as the config asks for them.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, RetentionPolicy, StorageType, Stream, SubjectTransform,
+};
 
 use super::subject::Subjects;
 use crate::broker::stream::{StreamError, captures, check_server, covers, ensure};
@@ -10,8 +12,8 @@ use crate::config::Nats;
 /// Checks the server and makes what is absent: the stream of events, and the stream of partials if it is wanted.
 ///
 /// # Errors
-/// A server that is too old, a stream that is absent and cannot be made, or one that takes other subjects than the contract has: without some
-/// events a job would never end, and with partials none could name its predecessor.
+/// A server that is too old, a stream that is absent and cannot be made, one that does not keep every event, or one that takes other subjects
+/// than the contract has: without some events a job would never end, and with partials none could name its predecessor.
 pub async fn ensure_event_streams(
     context: &Context,
     nats: &Nats,
@@ -33,6 +35,9 @@ pub async fn ensure_event_streams(
     };
     let stream = ensure(context, events.clone()).await?;
     let found = &stream.cached_info().config;
+    if let Some(why) = loses_events(found, &subjects.stored()) {
+        return Err(StreamError::LosesEvents { name: found.name.clone(), why });
+    }
     subjects.stored().iter().try_for_each(|subject| captures(found, subject))?;
     if found.subjects.iter().any(|pattern| covers(pattern, &subjects.partials())) {
         return Err(StreamError::TakesPartials { name: found.name.clone(), subject: subjects.partials() });
@@ -44,4 +49,67 @@ pub async fn ensure_event_streams(
         captures(&stream.cached_info().config, &subjects.partials())?;
     }
     Ok(stream)
+}
+
+/// What about a stream that exists would have it lose an event, or a daemon send one twice.
+fn loses_events(config: &Config, stored: &[String]) -> Option<String> {
+    match config.retention {
+        RetentionPolicy::Limits => {}
+        RetentionPolicy::Interest => {
+            return Some("has interest retention, which keeps no event that its consumers have acknowledged, and none without a consumer".into());
+        }
+        RetentionPolicy::WorkQueue => {
+            return Some(
+                "has workqueue retention, which keeps no event that a consumer has acknowledged".into(),
+            );
+        }
+    }
+    if config.no_ack {
+        return Some("has no_ack = true, so it confirms no event".into());
+    }
+    let touches = |transform: &&SubjectTransform| {
+        let source = if transform.source.is_empty() { ">" } else { &transform.source };
+        stored.iter().any(|subject| covers(source, subject) || covers(subject, source))
+    };
+    if let Some(transform) = config.subject_transform.as_ref().filter(touches) {
+        return Some(format!(
+            "has a subject_transform from {:?} to {:?}, under which events are not found again",
+            transform.source, transform.destination
+        ));
+    }
+    let most = config.max_messages_per_subject;
+    (most > 0).then(|| {
+        format!("keeps {most} messages of a subject (max_msgs_per_subject), and several events of a job may have the same")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_does_not_keep_every_event_is_named() {
+        let stored = Subjects::new("hark").stored();
+        let transform =
+            |source: &str| Some(SubjectTransform { source: source.into(), destination: "kept.>".into() });
+        for config in [
+            Config::default(),
+            Config { max_messages_per_subject: -1, ..Config::default() },
+            Config { subject_transform: transform("calls.>"), ..Config::default() },
+        ] {
+            assert_eq!(loses_events(&config, &stored), None);
+        }
+        for (config, word) in [
+            (Config { retention: RetentionPolicy::Interest, ..Config::default() }, "interest retention"),
+            (Config { retention: RetentionPolicy::WorkQueue, ..Config::default() }, "workqueue retention"),
+            (Config { no_ack: true, ..Config::default() }, "no_ack"),
+            (
+                Config { subject_transform: transform("hark.event.job.accepted.>"), ..Config::default() },
+                "subject_transform",
+            ),
+            (Config { max_messages_per_subject: 1, ..Config::default() }, "max_msgs_per_subject"),
+        ] {
+            assert!(loses_events(&config, &stored).unwrap().contains(word), "{word}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{self, Stream};
+use async_nats::jetstream::stream::{self, Stream, SubjectTransform};
 use async_nats::jetstream::{Context, ErrorCode};
 use tracing::{info, warn};
 
@@ -28,6 +28,11 @@ pub enum StreamError {
         "the stream {name} does not capture {subject}; add the subject to the stream, or name another stream"
     )]
     DoesNotCapture { name: String, subject: String },
+    #[error(
+        "the stream {name} {why}, so events would be lost or stored twice; make it without that, as the manual has it, or name another stream \
+         in nats.events_stream"
+    )]
+    LosesEvents { name: String, why: String },
     #[error(
         "the stream {name} captures partials as well ({subject}), which stand between the events that it has to keep in order; give it the \
          subjects of the manual, or name another stream"
@@ -63,15 +68,48 @@ pub async fn ensure(context: &Context, wanted: stream::Config) -> Result<Stream,
     }
 }
 
-/// Whether some subject of the stream covers `subject`, wildcards included.
+/// Whether messages may stand in the stream under `subject`, wildcards included. What a stream takes from other streams is theirs to say.
 ///
 /// # Errors
 /// [`StreamError::DoesNotCapture`].
 pub fn captures(config: &stream::Config, subject: &str) -> Result<(), StreamError> {
-    if config.subjects.iter().any(|pattern| covers(pattern, subject)) {
+    let is_fed =
+        config.mirror.is_some() || config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    if is_fed || stored_under(config).iter().any(|pattern| covers(pattern, subject)) {
         return Ok(());
     }
     Err(StreamError::DoesNotCapture { name: config.name.clone(), subject: subject.to_owned() })
+}
+
+/// The subjects under which a stream stores what is published to it: its own, and those of its transform in the place of what that takes.
+fn stored_under(config: &stream::Config) -> Vec<String> {
+    let Some(SubjectTransform { source, destination }) = &config.subject_transform else {
+        return config.subjects.clone();
+    };
+    let source = if source.is_empty() { ">" } else { source };
+    let mut patterns = Vec::new();
+    for subject in &config.subjects {
+        let is_whole = covers(source, subject);
+        if is_whole || covers(subject, source) {
+            patterns.push(pattern_of(destination));
+        }
+        if !is_whole {
+            patterns.push(subject.clone());
+        }
+    }
+    patterns
+}
+
+/// A transform's destination with wildcards in the place of its functions, some of which make several tokens of one.
+fn pattern_of(destination: &str) -> String {
+    if ["split", "slice"].iter().any(|function| destination.to_lowercase().contains(function)) {
+        return ">".to_owned();
+    }
+    // A function may have spaces, and no dots: `{{partition(3, 1)}}`.
+    let is_made = |token: &str| token.contains("{{") || token.starts_with('$');
+    let tokens: Vec<&str> =
+        destination.split('.').map(|token| if is_made(token) { "*" } else { token }).collect();
+    tokens.join(".")
 }
 
 /// Whether every subject that matches `subject` matches `pattern` as well.
@@ -206,6 +244,36 @@ mod tests {
             let bucket = CreateKeyValueError::with_source(CreateKeyValueErrorKind::BucketCreate, refused());
             assert!(remedy(&bucket).contains(remedied), "{code} of a bucket");
         }
+    }
+
+    #[test]
+    fn a_stream_captures_what_stands_in_it_after_its_transform_and_may_hold_what_others_feed_it() {
+        let of = |subjects: &[&str], transform: Option<(&str, &str)>| stream::Config {
+            subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+            subject_transform: transform.map(|(source, destination)| SubjectTransform {
+                source: source.into(),
+                destination: destination.into(),
+            }),
+            ..stream::Config::default()
+        };
+        let captured = |config: &stream::Config| captures(config, "hark.audio.inbox").is_ok();
+        for (config, expected) in [
+            (of(&["hark.audio.>"], None), true),
+            (of(&["calls.>"], None), false),
+            (of(&["calls.>"], Some(("calls.>", "hark.audio.>"))), true),
+            (of(&["calls.*"], Some(("calls.*", "hark.audio.{{wildcard(1)}}"))), true),
+            (of(&["calls.*"], Some(("calls.*", "hark.$1.inbox"))), true),
+            (of(&["calls.*"], Some(("", "hark.audio.inbox"))), true),
+            (of(&["calls.*"], Some(("calls.*", "{{split(1,-)}}"))), true),
+            (of(&["hark.audio.>"], Some(("hark.audio.>", "other.>"))), false),
+            (of(&["hark.audio.>", "calls.>"], Some(("calls.>", "other.>"))), true),
+        ] {
+            assert_eq!(captured(&config), expected, "{config:?}");
+        }
+        let source = stream::Source { name: "CALLS".into(), ..stream::Source::default() };
+        assert!(captured(&stream::Config { sources: Some(vec![source.clone()]), ..of(&[], None) }));
+        assert!(captured(&stream::Config { mirror: Some(source), ..of(&[], None) }));
+        assert!(!captured(&stream::Config { sources: Some(Vec::new()), ..of(&[], None) }));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Subjects and headers of events. No other module knows them.
 
 use async_nats::HeaderMap;
-use hark_sdk::event::Kind;
+use hark_sdk::event::{Kind, data_schema};
 use uuid::Uuid;
 
 /// Knows the configured prefix.
@@ -66,6 +66,44 @@ pub fn headers(kind: &str, source: &str, job: Uuid, tail: &str, time: &str) -> H
     headers.insert("ce-subject", job.to_string());
     headers.insert("ce-time", time);
     headers.insert("ce-datacontenttype", "application/json");
+    headers.insert("ce-dataschema", data_schema(kind));
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_and_a_partial_have_these_headers() {
+        let written = |kind: &str, tail: &str| {
+            let headers = headers(kind, "calls", Uuid::nil(), tail, "2026-11-23T08:15:04.114Z");
+            let mut lines: Vec<String> = headers
+                .iter()
+                .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}: {value}\n")))
+                .collect();
+            lines.sort();
+            lines.concat()
+        };
+        // A change of it is one that consumers see.
+        let golden = |kind: &str, tail: &str| {
+            format!(
+                "Nats-Msg-Id: 00000000-0000-0000-0000-000000000000:{tail}\n\
+                 ce-datacontenttype: application/json\n\
+                 ce-dataschema: urn:hark:{kind}:1\n\
+                 ce-id: 00000000-0000-0000-0000-000000000000:{tail}\n\
+                 ce-source: /hark/calls\n\
+                 ce-specversion: 1.0\n\
+                 ce-subject: 00000000-0000-0000-0000-000000000000\n\
+                 ce-time: 2026-11-23T08:15:04.114Z\n\
+                 ce-type: hark.{kind}\n"
+            )
+        };
+        for (kind, tail) in
+            [("transcript.final", "3"), ("plugin.keywords", "4"), ("transcript.partial", "p7")]
+        {
+            assert_eq!(written(kind, tail), golden(kind, tail));
+        }
+    }
 }

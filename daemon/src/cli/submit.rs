@@ -3,6 +3,7 @@
 mod message;
 mod outcome;
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use async_nats::Client;
@@ -17,9 +18,9 @@ use crate::config::{Config, NatsSource, Source};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Audio files, or http(s) addresses that the service fetches
+    /// Audio files, - for standard input, or http(s) addresses that the service fetches
     #[arg(required = true, value_name = "FILE|URL")]
-    audio: Vec<String>,
+    audio: Vec<OsString>,
     /// The NATS source of the config that takes it; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
     source: Option<String>,

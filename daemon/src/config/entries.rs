@@ -53,6 +53,9 @@ pub enum WhenDone {
     Delete,
 }
 
+/// Names of uploads under way (RELIABILITY 2), which are no recordings yet, in small letters.
+pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
+
 /// A watched folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -94,12 +94,13 @@ impl Dashscope {
                 }
             },
         };
-        match key.reveal() {
-            "" => Err(format!(
+        match key.oddity() {
+            _ if key.reveal().is_empty() => Err(format!(
                 "the API key in {place} is empty; the service's console shows it once, when it is made"
             )),
-            text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key),
-            _ => Err(format!(
+            Some(oddity) => Err(format!("the API key in {place} {oddity}")),
+            None if key.is_token() => Ok(key),
+            None => Err(format!(
                 "the API key in {place} has characters that no key has; it is one line of plain letters"
             )),
         }
@@ -156,6 +157,20 @@ pub(super) fn readable_by_all(path: &Path) -> Option<String> {
         let path = path.display();
         format!("{path} holds a secret and is open to everybody (mode {:o}); chmod o= {path}", mode & 0o777)
     })
+}
+
+/// What to say of a file of `[nats]` that holds one secret and looks as if it held more; `None` also where it cannot be read, which is a
+/// mistake of its own.
+pub(super) fn odd_secret(key: &str, path: &Path) -> Option<String> {
+    let secret = Secret::new(&std::fs::read_to_string(path).ok()?);
+    let oddity = match key {
+        "nats.nkey_file" if !secret.reveal().starts_with("SU") => {
+            secret.oddity().or(Some("holds no seed of a user, which begins with SU"))?
+        }
+        "nats.nkey_file" | "nats.password_file" | "nats.token_file" => secret.oddity()?,
+        _ => return None,
+    };
+    Some(format!("{key} {} {oddity}", path.display()))
 }
 
 /// The files of `[nats]` that are named, with their keys.

@@ -9,6 +9,7 @@ mod document;
 mod entries;
 mod environment;
 mod inspect;
+mod language;
 mod listen;
 mod lookup;
 mod mistakes;
@@ -28,9 +29,11 @@ use serde::{Deserialize, Serialize};
 
 pub use allow_list::{AllowList, is_in, plain};
 pub use entries::{
-    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source, WhenDone,
+    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source,
+    UNFINISHED_ENDINGS, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
+pub use language::{language_code, language_codes};
 pub use listen::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;

@@ -14,6 +14,40 @@ impl Secret {
         Secret(text.trim().to_owned())
     }
 
+    /// What of the text belongs to the file that it was copied from, if it looks so: a sentence about the file.
+    pub fn oddity(&self) -> Option<&'static str> {
+        let text = self.0.strip_prefix("export ").unwrap_or(&self.0).trim_start();
+        let assigned = text.split_once('=').is_some_and(|(name, value)| {
+            // A password may have an equals sign in it; so the name has to be that of a secret.
+            let name = name.trim_end().to_ascii_lowercase();
+            let is_secrets =
+                ["key", "token", "password", "secret", "seed"].iter().any(|word| name.ends_with(word));
+            is_secrets && !value.trim_start_matches('=').is_empty()
+        });
+        if ['"', '\'', '`']
+            .iter()
+            .any(|&quote| self.0.len() > 1 && self.0.starts_with(quote) && self.0.ends_with(quote))
+        {
+            Some("has quotation marks around it; the file holds the bare text")
+        } else if self.0.contains('\n') {
+            Some("has several lines; the file holds one")
+        } else if self.0.starts_with('\u{feff}') {
+            Some("begins with a byte order mark; save it as UTF-8 without one")
+        } else if assigned {
+            Some("is an assignment, NAME=value; the file holds the value alone")
+        } else if self.0.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer ")) {
+            Some("begins with the word Bearer; the file holds the key alone")
+        } else {
+            None
+        }
+    }
+
+    /// Whether it may be sent as a key: what HTTP takes for a token.
+    pub fn is_token(&self) -> bool {
+        let body = self.0.trim_end_matches('=');
+        !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    }
+
     /// The text itself, for the one header or handshake that needs it.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,13 +1,24 @@
 //! What is no mistake and yet worth saying.
 
-use super::lookup::readable_by_all;
-use super::{Config, Source, WhenDone};
+use url::Url;
 
-/// Languages that the service's manual lists; models learn more than manuals say, so another one is only worth a word.
-const LANGUAGES: [&str; 27] = [
-    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th", "tr", "uk",
-    "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
-];
+use super::lookup::{nats_files, odd_secret, readable_by_all};
+use super::{Config, Source, WhenDone, language_codes};
+
+/// The addresses of requests are made by adding to this one; a proxy may have another path, so it is only worth a word.
+fn strange_address(base_url: &str) -> Option<String> {
+    let path = Url::parse(base_url).ok()?.path().trim_end_matches('/').to_owned();
+    let what = match path {
+        _ if path.ends_with("/api/v1") => return None,
+        _ if path.contains("compatible-mode") => {
+            "is that of the OpenAI-compatible mode, which Hark does not speak"
+        }
+        _ => "does not end with /api/v1",
+    };
+    Some(format!(
+        "dashscope.base_url {base_url:?} {what}; write the service's address up to and including /api/v1, or requests are answered by 404"
+    ))
+}
 
 impl Config {
     /// Looks at the machine as it is now: folders that are not there yet, secrets that lie open. `check` prints these, `run` logs
@@ -53,14 +64,17 @@ impl Config {
             }
         }
         for route in self.route.iter().filter(|route| !route.language.is_empty()) {
-            if !LANGUAGES.contains(&route.language.as_str()) {
+            // Models learn more languages than manuals list, so another one is only worth a word.
+            if !language_codes().any(|code| code == route.language) {
                 warnings.push(format!(
                     "route {:?}: language {:?} is not among those that the service lists; it may refuse it",
                     route.name, route.language
                 ));
             }
         }
+        warnings.extend(strange_address(&self.dashscope.base_url));
         warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));
+        warnings.extend(nats_files(&self.nats).filter_map(|(key, path)| odd_secret(key, path)));
         warnings
     }
 }

@@ -6,6 +6,7 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{Claims, Standing, StoredEvents};
 use crate::broker::append::{Place, append};
@@ -121,13 +122,26 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(told),
             Err(error) => return Err(error.to_string()),
         };
-        let not_ours =
-            |error: &dyn std::fmt::Display| format!("a stored event on {of_job} is not ours: {error}");
-        let kind = message.headers.get("ce-type").map_or("", |kind| kind.as_str());
-        let kind: Kind = kind.parse().map_err(|error| not_ours(&error))?;
-        let event = Event::parse(&kind, &message.payload).map_err(|error| not_ours(&error))?;
-        told.hear(event, message.sequence);
+        let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
+        // A later daemon's kinds and fields are passed over: of such an event its place is all that counts.
+        let body = kind.as_ref().map(|kind| Event::parse(kind, &message.payload));
+        let body = match (body, &kind) {
+            (Some(Err(error)), Some(Kind::TranscriptFinal)) => {
+                return Err(format!("the stored final on {of_job} cannot be read: {error}"));
+            }
+            (body, _) => body.and_then(Result::ok).map(|event| event.body),
+        };
+        told.hear(kind.as_ref(), sequence_of(&message.payload), body, message.sequence);
     }
+}
+
+/// The sequence in a body; partials have none, nor has what no daemon wrote.
+pub fn sequence_of(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        sequence: Option<u64>,
+    }
+    serde_json::from_slice::<Numbered>(body).ok()?.sequence
 }
 
 fn taken_over(failures: u32) -> Body {

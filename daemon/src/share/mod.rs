@@ -10,6 +10,6 @@ mod takeover;
 
 pub use self::bucket::Unconfirmed;
 pub use self::claims::{Claims, Standing, is_settled};
-pub use self::fence::{Fence, stored_events};
+pub use self::fence::{Fence, sequence_of, stored_events};
 pub use self::find_job::Sought;
 pub use self::takeover::{StoredEvents, go_on};

@@ -1,6 +1,6 @@
 //! The job that a daemon takes over: what its claim tells, behind what the stream has stored of it.
 
-use hark_sdk::event::{Body, Event, TranscriptFinal};
+use hark_sdk::event::{Body, Kind, TranscriptFinal};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -29,22 +29,24 @@ pub struct StoredEvents {
 }
 
 impl StoredEvents {
-    /// The next event of the job, from this place in the stream.
-    pub fn hear(&mut self, event: Event, stream_seq: u64) {
-        let kind = event.kind();
-        self.sequence = event.sequence.unwrap_or(self.sequence);
+    /// The next event of the job, from this place in the stream. Without a kind, or without a body: one that this version does not know.
+    pub fn hear(&mut self, kind: Option<&Kind>, sequence: Option<u64>, body: Option<Body>, stream_seq: u64) {
+        self.sequence = sequence.unwrap_or(self.sequence);
         self.stream_seq = stream_seq;
+        let Some(kind) = kind else { return };
         self.over |= kind.is_last();
         // What plugins say before the final is about partials; after it they may annotate as well.
         let is_after = self.transcript.is_some();
         match kind.family() {
-            "annotation" | "alert" | "plugin" if is_after => self.emissions.add(&event.body),
+            "annotation" | "alert" | "plugin" if is_after => {
+                body.iter().for_each(|body| self.emissions.add(body));
+            }
             "annotation" => self.annotations += 1,
             _ => {}
         }
-        match event.body {
-            Body::TranscriptFinal(transcript) => self.transcript = Some(transcript),
-            Body::JobSubmitted(_) => self.submitted = true,
+        match body {
+            Some(Body::TranscriptFinal(transcript)) => self.transcript = Some(transcript),
+            Some(Body::JobSubmitted(_)) => self.submitted = true,
             _ => {}
         }
     }
@@ -159,16 +161,7 @@ mod tests {
     fn after(events: &[Body]) -> StoredEvents {
         let mut stored = StoredEvents::default();
         for (body, sequence) in events.iter().zip(1..) {
-            let event = Event {
-                job: Uuid::nil(),
-                source: "inbox".into(),
-                sequence: Some(sequence),
-                time: Timestamp::now(),
-                recording: Recording::default(),
-                metadata: Map::new(),
-                body: body.clone(),
-            };
-            stored.hear(event, sequence);
+            stored.hear(Some(&body.kind()), Some(sequence), Some(body.clone()), sequence);
         }
         stored
     }

@@ -50,6 +50,23 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
 }
 
 #[tokio::test]
+async fn an_address_that_the_service_does_not_have_holds_the_queues_and_is_named() {
+    let service = Emulator::start(&[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [recognizer, filetrans] =
+        crate::recognizers(&service.api().replace("/api/v1", "/compatible-mode/v1"), 0);
+    let job = job(folder.path(), "a.wav", &wav(1.0, 4));
+    let flash = flash(&*recognizer, &job, folder.path(), true).await.0.unwrap_err();
+    let upload =
+        filetrans.upload(FILETRANS, Content::of(&job, folder.path()).unwrap(), "one.wav").await.unwrap_err();
+    for error in [flash, upload] {
+        assert_eq!((error.fault.code.as_str(), error.blame()), ("NotFound", Blame::Hark));
+        assert!(error.fault.message.contains("dashscope.base_url"), "{}", error.fault.message);
+        assert_eq!(leads(&error), Leads::Hold { announce: true });
+    }
+}
+
+#[tokio::test]
 async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     let service = Emulator::start(&["--fault", "bad_key,on=policy,next=1"]).await;
     let folder = tempfile::tempdir().unwrap();

@@ -100,6 +100,12 @@ pub const OF_HARK: &[Group] = &[
                 "Send a code such as `en`.",
             ),
             code(
+                "UnknownLanguage",
+                &[Audio],
+                "The language is none that the service takes.",
+                "Send one of the codes that the message lists, or none to have the language detected.",
+            ),
+            code(
                 "MetadataTooLarge",
                 &[Audio],
                 "The metadata has more than 32 KiB as JSON.",

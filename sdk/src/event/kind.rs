@@ -5,6 +5,14 @@ use std::str::FromStr;
 
 use super::is_token;
 
+/// Version of the events' bodies. A change that breaks readers raises it; new kinds and new fields do not.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// `ce-dataschema` of a kind, `family.name`: the name of its body's schema.
+pub fn data_schema(kind: &str) -> String {
+    format!("urn:hark:{kind}:{SCHEMA_VERSION}")
+}
+
 /// What an event is about: `family.name`, the middle of its NATS subject and the tail of its `ce-type`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

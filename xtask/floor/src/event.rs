@@ -31,6 +31,7 @@ pub(crate) fn headers(kind: &str, job: Uuid, tail: &str) -> HeaderMap {
     headers.insert("ce-subject", job.to_string());
     headers.insert("ce-time", jiff::Timestamp::now().to_string());
     headers.insert("ce-datacontenttype", "application/json");
+    headers.insert("ce-dataschema", format!("urn:hark:{kind}:1"));
     headers.insert("Nats-Msg-Id", id.as_str());
     headers
 }

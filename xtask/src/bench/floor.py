@@ -67,6 +67,7 @@ class Job:
             "ce-subject": self.id,
             "ce-time": time,
             "ce-datacontenttype": "application/json",
+            "ce-dataschema": f"urn:hark:{kind}:1",
             "Nats-Msg-Id": event_id,
         }
         body = {"job": self.id, "source": "bench", "time": time, "recording": self.recording, "metadata": {}, **own}

@@ -1,68 +1,107 @@
-//! Who may keep a connection open, and for how long: as long as nobody needs its place.
+//! The limit of open connections.
 //!
-//! Each connection is a descriptor, which recordings need too, and nothing in HTTP makes a client finish what it began. So there are places
-//! for [`MOST`]; whoever comes then takes that of the one who has been inside longest, [`GRACE`] at least, and at the end of the daemon all
-//! go. What is asked is answered at once, so this meets only those who keep us waiting.
+//! Each connection is a descriptor, which recordings need too, and nothing in HTTP makes a client finish what it began. So at most [`MOST`]
+//! are open: a further connection closes the oldest one that is no stream, which has had [`GRACE`] at least, and the end of the daemon closes
+//! all. Requests are answered at once, so this meets clients that keep the daemon waiting. A response that lasts declares itself a stream
+//! ([`ConnectionHandle::keep`]) and is not closed for others; streams have half of the places, so that probes always find one.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// More than probes, scrapers and people with a browser need; few among the descriptors of a daemon.
 pub const MOST: usize = 64;
 
+/// Half of the places.
+pub const MOST_STREAMS: usize = MOST / 2;
+
 /// What a client has to ask in, and to leave in, when many come at once. Those behind it wait in the kernel's queue.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Lets in, and shows out.
+/// A listener whose connections are limited.
 #[derive(Debug)]
-pub struct Door {
+pub struct ConnectionLimit {
     listener: TcpListener,
-    /// By age, with the time of coming. One that is dropped sends its guest away; one whose guest has left is closed.
-    inside: VecDeque<(oneshot::Sender<()>, Instant)>,
+    /// By age.
+    open: VecDeque<Open>,
+    streams: Arc<Semaphore>,
 }
 
-/// A connection.
+/// An open connection, as the limit knows it.
 #[derive(Debug)]
-pub struct Guest {
-    stream: TcpStream,
-    place: oneshot::Receiver<()>,
-    sent_away: bool,
+struct Open {
+    /// Dropped, it closes the connection; closed, the connection has gone.
+    closer: oneshot::Sender<()>,
+    since: Instant,
+    is_stream: Arc<AtomicBool>,
 }
 
-impl Door {
+/// A connection that the limit may close.
+#[derive(Debug)]
+pub struct LimitedConnection {
+    stream: TcpStream,
+    closing: oneshot::Receiver<()>,
+    is_closed: bool,
+    handle: ConnectionHandle,
+}
+
+/// What a handler knows of its connection, through [`axum::extract::ConnectInfo`].
+#[derive(Debug, Clone)]
+pub struct ConnectionHandle {
+    is_stream: Arc<AtomicBool>,
+    streams: Arc<Semaphore>,
+}
+
+/// A connection is a stream for as long as its response holds this.
+#[derive(Debug)]
+pub struct Stream {
+    is_stream: Arc<AtomicBool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl ConnectionLimit {
     pub fn new(listener: TcpListener) -> Self {
-        Door { listener, inside: VecDeque::new() }
+        ConnectionLimit { listener, open: VecDeque::new(), streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
+    }
+
+    /// Closes the oldest connection that is no stream. There is one: streams have half of the places.
+    async fn make_room(&mut self) {
+        let oldest = self.open.iter().position(|open| !open.is_stream.load(Ordering::Relaxed));
+        if let Some(mut oldest) = oldest.and_then(|position| self.open.remove(position)) {
+            // Gone, or open for too long: the place is free either way.
+            let _ = timeout_at(oldest.since + GRACE, oldest.closer.closed()).await;
+        }
     }
 }
 
-impl Listener for Door {
-    type Io = Guest;
+impl Listener for ConnectionLimit {
+    type Io = LimitedConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Guest, SocketAddr) {
+    async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
         // Waits a second where there is no descriptor for it.
         let (stream, from) = Listener::accept(&mut self.listener).await;
-        self.inside.retain(|(guest, _)| !guest.is_closed());
-        if self.inside.len() == MOST
-            && let Some((mut oldest, since)) = self.inside.pop_front()
-        {
-            // Gone, or for too long inside: the place is free either way.
-            let _ = timeout_at(since + GRACE, oldest.closed()).await;
+        self.open.retain(|open| !open.closer.is_closed());
+        if self.open.len() >= MOST {
+            self.make_room().await;
         }
-        let (inside, place) = oneshot::channel();
-        self.inside.push_back((inside, Instant::now()));
-        (Guest { stream, place, sent_away: false }, from)
+        let (closer, closing) = oneshot::channel();
+        let handle = ConnectionHandle { is_stream: Arc::default(), streams: Arc::clone(&self.streams) };
+        self.open.push_back(Open { closer, since: Instant::now(), is_stream: Arc::clone(&handle.is_stream) });
+        (LimitedConnection { stream, closing, is_closed: false, handle }, from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -70,19 +109,40 @@ impl Listener for Door {
     }
 }
 
-impl Guest {
-    /// For a client that is waited for: until it is sent away.
+impl ConnectionHandle {
+    /// Declares the response a stream. `None`: there are [`MOST_STREAMS`] already, and the request is to be refused.
+    pub fn keep(&self) -> Option<Stream> {
+        let place = Arc::clone(&self.streams).try_acquire_owned().ok()?;
+        self.is_stream.store(true, Ordering::Relaxed);
+        Some(Stream { is_stream: Arc::clone(&self.is_stream), _place: place })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.is_stream.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, ConnectionLimit>> for ConnectionHandle {
+    fn connect_info(connection: IncomingStream<'_, ConnectionLimit>) -> Self {
+        connection.io().handle.clone()
+    }
+}
+
+impl LimitedConnection {
+    /// For a client that is waited for: until the limit closes the connection.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if !self.sent_away {
+        if !self.is_closed {
             // Nothing is ever sent; the sender's end is the message.
-            let _ = ready!(Pin::new(&mut self.place).poll(context));
-            self.sent_away = true;
+            let _ = ready!(Pin::new(&mut self.closing).poll(context));
+            self.is_closed = true;
         }
         Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 }
 
-impl AsyncRead for Guest {
+impl AsyncRead for LimitedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -95,7 +155,7 @@ impl AsyncRead for Guest {
     }
 }
 
-impl AsyncWrite for Guest {
+impl AsyncWrite for LimitedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

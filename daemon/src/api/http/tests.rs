@@ -1,11 +1,20 @@
+use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use futures::stream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::{Health, Part, bind, connections, serve};
+use super::connections::{ConnectionHandle, MOST, MOST_STREAMS};
+use super::{Health, Part, bind, serve, serve_pages};
 use crate::telemetry::metrics::Metrics;
 
 struct Server {
@@ -45,23 +54,107 @@ async fn idler(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn who_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_end() {
+async fn a_client_that_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_end() {
     let server = server().await;
     let mut first = idler(&server).await;
     let mut others = Vec::new();
-    for _ in 1..3 * connections::MOST {
+    for _ in 1..3 * MOST {
         others.push(idler(&server).await);
     }
-    let sent_away = tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await;
-    assert!(matches!(sent_away, Ok(Ok(0) | Err(_))), "{sent_away:?}");
+    let closed = tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
     assert_eq!(get(&format!("{}/healthz", server.url)).await.2, "ok");
 
     server.stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
 }
 
+/// A response that goes on until its client leaves: a line for each tick.
+async fn streaming(
+    ConnectInfo(connection): ConnectInfo<ConnectionHandle>,
+    State(tick): State<watch::Receiver<u32>>,
+) -> Response {
+    let Some(kept) = connection.keep() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let lines = stream::unfold((tick, kept), async |(mut tick, kept)| {
+        tick.changed().await.ok()?;
+        let line = format!("{}\n", *tick.borrow_and_update());
+        Some((Ok::<_, Infallible>(line), (tick, kept)))
+    });
+    Body::from_stream(lines).into_response()
+}
+
+/// Asks for the stream; the head of the answer, and the connection.
+async fn listener(address: &str) -> (String, TcpStream) {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /stream HTTP/1.1\r\nHost: hark\r\n\r\n").await.unwrap();
+    let mut head = vec![0; 12];
+    client.read_exact(&mut head).await.unwrap();
+    (String::from_utf8(head).unwrap(), client)
+}
+
+/// Reads on until the text comes.
+async fn hears(client: &mut TcpStream, text: &str) -> bool {
+    let mut heard = String::new();
+    let reading = async {
+        let mut buffer = [0; 1024];
+        while !heard.contains(text) {
+            match client.read(&mut buffer).await {
+                Ok(read @ 1..) => heard.push_str(&String::from_utf8_lossy(&buffer[..read])),
+                _ => return false,
+            }
+        }
+        true
+    };
+    tokio::time::timeout(Duration::from_secs(10), reading).await.unwrap_or(false)
+}
+
 #[tokio::test]
-async fn many_who_come_at_once_are_all_answered() {
+async fn a_stream_is_not_closed_for_others_and_streams_leave_room_for_probes() {
+    let (ticks, tick) = watch::channel(0);
+    let pages = Router::new()
+        .route("/stream", routing::get(streaming).with_state(tick))
+        .route("/healthz", routing::get(|| async { "ok" }));
+    let sockets = bind("127.0.0.1:0").await.unwrap();
+    let address = sockets.local_addr().unwrap().to_string();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve_pages(sockets, pages, async {
+        let _ = stopped.await;
+    }));
+
+    let mut streams = Vec::new();
+    for _ in 0..MOST_STREAMS {
+        let (head, stream) = listener(&address).await;
+        assert_eq!(head, "HTTP/1.1 200");
+        streams.push(stream);
+    }
+    assert_eq!(listener(&address).await.0, "HTTP/1.1 503", "half of the places");
+    let mut idlers = Vec::new();
+    for _ in 0..2 * MOST {
+        let mut idler = TcpStream::connect(&address).await.unwrap();
+        idler.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+        idlers.push(idler);
+    }
+    assert_eq!(get(&format!("http://{address}/healthz")).await.2, "ok");
+    ticks.send(4711).unwrap();
+    for stream in &mut streams {
+        assert!(hears(stream, "4711").await, "a stream was closed for others");
+    }
+
+    // A stream that has ended gives its place back.
+    drop(streams.pop());
+    let again = async {
+        while listener(&address).await.0 != "HTTP/1.1 200" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("its place is free");
+
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_clients_that_come_at_once_are_all_answered() {
     let server = server().await;
     let address = server.url.strip_prefix("http://").unwrap();
     let ask = async || {
@@ -70,7 +163,7 @@ async fn many_who_come_at_once_are_all_answered() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.map(|_| answer)
     };
-    let answers = futures::future::join_all((0..5 * connections::MOST).map(|_| ask())).await;
+    let answers = futures::future::join_all((0..5 * MOST).map(|_| ask())).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200"))));
 }
 

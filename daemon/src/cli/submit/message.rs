@@ -1,5 +1,8 @@
 //! What is published: the bytes of a file, or a reference to an address.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -27,55 +30,49 @@ pub struct Message {
 }
 
 impl Message {
-    /// Of a file's bytes, or of an http(s) address.
+    /// Of a file's bytes, of those of standard input (`-`), or of an http(s) address.
     ///
     /// # Errors
-    /// 64 when the file cannot be read, or the address is of another kind.
-    pub fn of(audio: &str, meta: &[Meta]) -> Result<Message, Exit> {
+    /// 64 when the audio cannot be read, or the address is of another kind.
+    pub fn of(audio: &OsStr, meta: &[Meta]) -> Result<Message, Exit> {
         let id = Uuid::now_v7().to_string();
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
         for Meta { header, value } in meta {
             headers.insert(header.as_str(), value.as_str());
         }
-        match audio.split_once("://") {
-            Some(("http" | "https", _)) => {
-                headers.insert("Content-Type", "application/json");
-                let payload = Bytes::from(json!({ "url": audio }).to_string());
-                let shown = audio.split(['?', '#']).next().unwrap_or_default().to_owned();
-                Ok(Message { name: shown, id, headers, payload })
-            }
-            Some((scheme, _)) if !Path::new(audio).exists() => Err(Exit::Usage(format!(
-                "{scheme}:// is no address that can be submitted; http and https are"
-            ))),
-            _ => {
-                let path = Path::new(audio);
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                // A header is one line.
-                let name: String = name.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-                headers.insert("Hark-Name", name.as_str());
-                if let Some(content_type) = content_type(path) {
-                    headers.insert("Content-Type", content_type);
-                }
-                let reading = |error| Exit::Usage(format!("reading audio file {audio}: {error}"));
-                let metadata = path.metadata().map_err(reading)?;
-                if !metadata.is_file() {
-                    return Err(Exit::Usage(format!("{audio} is no file")));
-                }
-                if metadata.len() > LARGEST_MESSAGE {
-                    return Err(Exit::Usage(format!(
-                        "{audio} has {} bytes, and no NATS server takes messages over 64 MB; put it into a watched folder, or submit an \
-                         address of it",
-                        metadata.len()
-                    )));
-                }
-                let payload = std::fs::read(path).map_err(reading)?;
-                if payload.is_empty() {
-                    return Err(Exit::Usage(format!("audio file {audio} is empty")));
-                }
-                Ok(Message { name, id, headers, payload: payload.into() })
-            }
+        let path = Path::new(audio);
+        if let Some((scheme, _)) = audio.to_str().and_then(|text| text.split_once("://"))
+            && !path.exists()
+        {
+            return Message::reference(&audio.to_string_lossy(), scheme, id, headers);
         }
+        let (name, payload) = if audio == "-" {
+            ("standard input".to_owned(), read_whole(std::io::stdin().lock(), "standard input")?)
+        } else {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            // A header is one line.
+            let name: String = name.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+            headers.insert("Hark-Name", name.as_str());
+            if let Some(content_type) = content_type(path) {
+                headers.insert("Content-Type", content_type);
+            }
+            (name, read_file(path)?)
+        };
+        Ok(Message { name, id, headers, payload: payload.into() })
+    }
+
+    /// Of an address: the service fetches it.
+    fn reference(audio: &str, scheme: &str, id: String, mut headers: HeaderMap) -> Result<Message, Exit> {
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(Exit::Usage(format!(
+                "{scheme}:// is no address that can be submitted; http and https are"
+            )));
+        }
+        headers.insert("Content-Type", "application/json");
+        let payload = Bytes::from(json!({ "url": audio }).to_string());
+        let shown = audio.split(['?', '#']).next().unwrap_or_default().to_owned();
+        Ok(Message { name: shown, id, headers, payload })
     }
 
     /// Whether the server takes a message of this size.
@@ -93,6 +90,33 @@ impl Message {
             self.name,
             self.payload.len()
         )))
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
+    let audio = path.display();
+    let reading = |error| Exit::Usage(format!("reading audio file {audio}: {error}"));
+    let file = File::open(path).map_err(reading)?;
+    if file.metadata().map_err(reading)?.is_dir() {
+        return Err(Exit::Usage(format!("{audio} is a folder; name the files in it")));
+    }
+    read_whole(file, &format!("audio file {audio}"))
+}
+
+/// All of it, if a message can hold it; `audio` as errors name it.
+fn read_whole(from: impl Read, audio: &str) -> Result<Vec<u8>, Exit> {
+    let mut payload = Vec::new();
+    from.take(LARGEST_MESSAGE + 1)
+        .read_to_end(&mut payload)
+        .map_err(|error| Exit::Usage(format!("reading {audio}: {error}")))?;
+    match payload.len() as u64 {
+        0 => Err(Exit::Usage(format!("{audio} is empty"))),
+        size if size > LARGEST_MESSAGE => Err(Exit::Usage(format!(
+            "{audio} has more than {} MB, and no NATS server takes larger messages; put it into a watched folder, or submit an address \
+             of it",
+            LARGEST_MESSAGE >> 20
+        ))),
+        _ => Ok(payload),
     }
 }
 
@@ -169,7 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("call.wav");
         std::fs::write(&path, b"RIFF").unwrap();
-        let message = Message::of(path.to_str().unwrap(), &["a=b".parse().unwrap()]).unwrap();
+        let message = Message::of(path.as_os_str(), &["a=b".parse().unwrap()]).unwrap();
         assert_eq!(message.payload, b"RIFF".as_slice());
         assert_eq!(header(&message, "Hark-Name"), Some("call.wav"));
         assert_eq!(header(&message, "Content-Type"), Some("audio/wav"));
@@ -178,17 +202,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_no_text_is_a_name_and_the_case_of_a_scheme_does_not_matter() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(OsStr::from_bytes(b"caf\xe9.wav"));
+        std::fs::write(&path, b"RIFF").unwrap();
+        let message = Message::of(path.as_os_str(), &[]).unwrap();
+        assert_eq!(header(&message, "Hark-Name"), Some("caf\u{fffd}.wav"));
+        assert_eq!(header(&message, "Content-Type"), Some("audio/wav"));
+        let message = Message::of(OsStr::new("HTTP://example.com/A.wav"), &[]).unwrap();
+        assert_eq!(message.payload, br#"{"url":"HTTP://example.com/A.wav"}"#.as_slice());
+    }
+
+    #[test]
     fn an_address_travels_as_a_reference_and_is_shown_without_its_query() {
-        let message = Message::of("https://example.com/a.wav?signature=secret", &[]).unwrap();
+        let message = Message::of(OsStr::new("https://example.com/a.wav?signature=secret"), &[]).unwrap();
         assert_eq!(message.payload, br#"{"url":"https://example.com/a.wav?signature=secret"}"#.as_slice());
         assert_eq!(header(&message, "Content-Type"), Some("application/json"));
         assert_eq!(message.name, "https://example.com/a.wav");
-        assert!(Message::of("ftp://example.com/a.wav", &[]).is_err());
+        assert!(Message::of(OsStr::new("ftp://example.com/a.wav"), &[]).is_err());
     }
 
     #[test]
     fn a_file_that_the_server_would_refuse_is_refused_before() {
-        let message = Message::of("https://example.com/a.wav", &[]).unwrap();
+        let message = Message::of(OsStr::new("https://example.com/a.wav"), &[]).unwrap();
         assert!(message.fits(1 << 20).is_ok());
         let error = message.fits(100).unwrap_err().to_string();
         assert!(error.contains("max_payload") && error.contains("watched folder"), "{error}");

@@ -171,6 +171,11 @@ fn credentials_of_nats_are_one_way_and_whole() {
     mistake("[nats]\ntoken_file = \"/dev/null\"\nnkey_file = \"/dev/null\"\n");
     assert!(mistake("[nats]\ntoken_file = \"/nowhere/token\"\n").contains("/nowhere/token cannot be read"));
     mistake("[nats]\nservers = []\n");
+    for address in ["ws://host:8080", "wss://me:canary@host"] {
+        let text = mistake(&format!("[nats]\nservers = [\"nats://127.0.0.1:4222\", {address:?}]\n"));
+        assert!(text.starts_with("harkd.toml:2:37: ") && text.contains("WebSocket"), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
     assert!(!mistake("[nats]\nservers = [\"nats://u:canary@ho st\"]\n").contains("canary"));
 }
 
@@ -194,6 +199,9 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
         folder("calls", "/srv/calls", "exclude = [\"**/*.{wav\"]"),
         folder("calls", "/srv/calls", "exclude = [\"/srv/calls/old\"]"),
         folder("calls", "/srv/calls", "exclude = [\"~/calls/old\"]"),
+        folder("calls", "/srv/calls", "include = [\"/srv/calls/*.wav\"]"),
+        folder("calls", "/srv/calls", "include = [\"*.wav\", \"~/calls/*.wav\"]"),
+        folder("calls", "/srv/calls", "include = [\"sub/*.wav\"]\nrecursive = false"),
         "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsha256 = \"abc\"\n".into(),
         "[nats]\nsubject_prefix = \"hark.*\"\n".into(),
         "[nats]\nevents_stream = \"a.b\"\n".into(),
@@ -203,6 +211,40 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
     valid("[log]\nlevel = \"info,harkd::recognize=debug,hyper=trace\"\n");
     valid("[dashscope]\nbase_url = \"http://127.0.0.1:8700/api/v1/\"\n");
     valid("[security]\nallow_urls = [\"127.0.0.1/32\", \"media.example.com\", \"::1/128\", \"10.0.0.1\"]\n");
+}
+
+#[test]
+fn a_language_that_is_no_code_is_told_its_code() {
+    let of_route = |language: &str| mistake(&format!("[[route]]\nname = \"r\"\nlanguage = {language:?}\n"));
+    assert!(of_route("en-US").ends_with("write \"en\""), "{}", of_route("en-US"));
+    assert!(of_route("auto").ends_with("write \"\""), "{}", of_route("auto"));
+    assert!(of_route("Klingon").ends_with("empty detects it"), "{}", of_route("Klingon"));
+}
+
+#[test]
+fn an_address_of_another_interface_is_warned_of() {
+    let warned = |address: &str| {
+        let config = valid(&format!("[dashscope]\nbase_url = {address:?}\n{}", intake("a", "hark.audio.a")));
+        config.warnings().into_iter().find(|text| text.contains("dashscope.base_url")).unwrap_or_default()
+    };
+    let openai = warned("https://dashscope-intl.aliyuncs.com/compatible-mode/v1");
+    assert!(openai.contains("OpenAI-compatible") && openai.contains("/api/v1"), "{openai}");
+    for address in ["https://dashscope.aliyuncs.com", "https://dashscope.aliyuncs.com/api/v1/services/"] {
+        assert!(warned(address).contains("does not end with /api/v1"), "{address}");
+    }
+    for address in ["http://127.0.0.1:8700/api/v1/", "https://proxy.example.com/model-studio/api/v1"] {
+        assert_eq!(warned(address), "");
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_named_with_its_line() {
+    let text = mistake(&folder("calls", "/srv/calls", "include = [\"*.wav\", \"/srv/calls/*.mp3\"]"));
+    assert_eq!(
+        text,
+        "harkd.toml:5:21: include has \"/srv/calls/*.mp3\", which matches nothing: patterns are compared with the path below \
+         /srv/calls; write \"*.mp3\""
+    );
 }
 
 #[test]

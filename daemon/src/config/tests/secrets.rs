@@ -79,6 +79,50 @@ fn the_key_comes_from_the_file_then_the_credential_then_the_environment() {
 }
 
 #[test]
+fn a_key_that_was_copied_with_its_surroundings_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    let mut config = Config::default();
+    config.dashscope.api_key_file = file.clone();
+    for (text, words) in [
+        (format!("\"{CANARY}\"\n"), "quotation marks"),
+        (format!("'{CANARY}'"), "quotation marks"),
+        (format!("DASHSCOPE_API_KEY={CANARY}\n"), "NAME=value"),
+        (format!("export DASHSCOPE_API_KEY = \"{CANARY}\"\n"), "NAME=value"),
+        (format!("Bearer {CANARY}"), "Bearer"),
+        (format!("# the key\n{CANARY}\n"), "several lines"),
+        (format!("\u{feff}{CANARY}"), "byte order mark"),
+        (format!("<{CANARY}>"), "no key has"),
+        (format!("{CANARY}, old"), "no key has"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let said = config.dashscope.api_key_from(|_| None).unwrap_err();
+        assert!(said.contains(words) && !said.contains("canary"), "{said}");
+    }
+    for good in [CANARY, "st-eyJ0.eyJ1_Q-x.c2ln==", "sk-0123"] {
+        fs::write(&file, format!("{good}\n")).unwrap();
+        assert_eq!(config.dashscope.api_key_from(|_| None).unwrap().reveal(), good);
+    }
+}
+
+#[test]
+fn a_secret_of_nats_with_its_surroundings_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let warned = |key: &str, text: &str| {
+        fs::write(&file, text).unwrap();
+        let user = if key == "password_file" { "user = \"hark\"\n" } else { "" };
+        let config = valid(&format!("[nats]\n{user}{key} = {file:?}\n"));
+        config.warnings().into_iter().find(|text| text.contains(&format!("nats.{key}"))).unwrap_or_default()
+    };
+    assert!(warned("password_file", "\"canary\"\n").contains("quotation marks"));
+    assert!(warned("token_file", "NATS_TOKEN=canary").contains("NAME=value"));
+    assert!(warned("nkey_file", "canary").contains("begins with SU"));
+    assert_eq!(warned("nkey_file", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"), "");
+    assert_eq!(warned("password_file", "a=b \"c\" d"), "");
+}
+
+#[test]
 fn a_secret_that_lies_open_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");

@@ -2,8 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use globset::{Glob, GlobBuilder};
-
 use crate::config::inspect::Report;
 use crate::config::{Config, DirectorySource, WhenDone};
 
@@ -56,23 +54,6 @@ pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
-    for (path, source) in super::directories(config) {
-        if source.include.is_empty() {
-            report.mistake(
-                &format!("{path}.include"),
-                format!("include of source {:?} is empty, so nothing is", source.name),
-            );
-        }
-        for (position, pattern) in source.include.iter().enumerate() {
-            if let Err(error) = glob(pattern) {
-                let text = format!("include has {pattern:?}, which is not a glob: {}", error.kind());
-                report.mistake(&format!("{path}.include.{position}"), text);
-            }
-        }
-    }
-}
-
 /// What is written to, with the key that says so.
 fn outputs(config: &Config) -> Vec<(String, &'static str, String, &Path)> {
     let mut outputs = vec![(
@@ -119,11 +100,6 @@ fn done(path: &str, source: &DirectorySource, report: &mut Report<'_>) {
         );
         report.mistake(&format!("{path}.done_directory"), text);
     }
-}
-
-/// As the source compiles it: `*` stays within a folder.
-fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).build()
 }
 
 /// Links followed as far as the folder exists, `.` and `..` resolved by name beyond.

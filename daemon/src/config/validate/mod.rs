@@ -2,6 +2,7 @@
 
 mod excludes;
 mod folders;
+mod globs;
 mod later;
 mod limits;
 mod names;
@@ -25,7 +26,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     routes::routes(config, report);
     subjects::subjects(config, report);
     folders::folders(config, report);
-    folders::globs(config, report);
+    globs::globs(config, report);
     excludes::excludes(config, report);
 }
 

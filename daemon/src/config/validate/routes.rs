@@ -1,7 +1,7 @@
 //! How recordings are recognized: what the region and the service can do.
 
 use crate::config::inspect::Report;
-use crate::config::{Config, EngineChoice, Route, Source};
+use crate::config::{Config, EngineChoice, Route, Source, language_code};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     for (index, route) in config.route.iter().enumerate() {
@@ -12,8 +12,12 @@ pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
             report.mistake(&path("context_file"), text);
         }
         if !is_language(&route.language) {
+            let advice = match language_code(&route.language) {
+                Some(code) => format!("write {code:?}"),
+                None => "empty detects it".to_owned(),
+            };
             let text = format!(
-                "language = {:?} is not a code such as \"en\", \"zh\" or \"yue\"; empty detects it",
+                "language = {:?} is not a code such as \"en\", \"zh\" or \"yue\"; {advice}",
                 route.language
             );
             report.mistake(&path("language"), text);

@@ -50,11 +50,16 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
         );
     }
     for (position, server) in nats.servers.iter().enumerate() {
-        if server.trim().is_empty() || server.parse::<ServerAddr>().is_err() {
-            // An address may carry a password, so it is not repeated here.
-            let text = "an address in nats.servers cannot be read; write it as \"nats://host:4222\"";
-            report.mistake(&format!("nats.servers.{position}"), text);
-        }
+        // An address may carry a password, so it is not repeated here.
+        let text = match server.parse::<ServerAddr>() {
+            Ok(address) if address.is_websocket() => {
+                "an address in nats.servers is of a WebSocket, which Hark does not speak with NATS; write the server's own, as in \
+                 \"nats://host:4222\" or \"tls://host:4222\""
+            }
+            Ok(_) if !server.trim().is_empty() => continue,
+            _ => "an address in nats.servers cannot be read; write it as \"nats://host:4222\"",
+        };
+        report.mistake(&format!("nats.servers.{position}"), text);
     }
     if nats.user.is_empty() != nats.password_file.as_os_str().is_empty() {
         let (path, other) = if nats.user.is_empty() {

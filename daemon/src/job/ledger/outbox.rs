@@ -171,3 +171,48 @@ pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Opti
 pub fn count(connection: &Connection) -> Result<i64, LedgerError> {
     Ok(connection.prepare_cached("SELECT count(*) FROM outbox")?.query_row([], |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hark_sdk::event::Kind;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::job::ledger::Ledger;
+
+    /// The golden files are the SDK's, so that a change of what is written here shows in their diff.
+    #[tokio::test]
+    async fn a_row_has_the_body_of_the_golden_file_of_its_kind() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(state.path()).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/tests/events");
+        let mut kinds = 0;
+        for file in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            let kind: Kind = if name == "plugin" { "plugin.keywords" } else { name }.parse().unwrap();
+            if !kind.is_stored() {
+                continue;
+            }
+            kinds += 1;
+            let golden = std::fs::read(&file).unwrap();
+            let event = Event::parse(&kind, &golden).unwrap();
+            let rows = ledger
+                .write(move |connection| {
+                    connection.execute("DELETE FROM outbox", [])?;
+                    insert(connection, &event)?;
+                    after(connection, 0, 10, usize::MAX)
+                })
+                .await
+                .unwrap();
+            let [row] = &rows[..] else { panic!("{} rows of {kind}", rows.len()) };
+            let golden: Value = serde_json::from_slice(&golden).unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&row.body).unwrap(), golden, "{kind}");
+            assert!(row.body.starts_with(br#"{"job":"#), "{kind}: a body begins with its job");
+            assert_eq!((row.kind.as_str(), row.sequence), (kind.to_string().as_str(), 3));
+            assert_eq!((row.source.as_str(), row.time.as_str()), ("calls", "2026-11-23T08:15:04.114Z"));
+        }
+        assert!(kinds > 10, "{kinds}");
+    }
+}

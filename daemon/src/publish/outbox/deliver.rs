@@ -8,7 +8,6 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use hark_sdk::event::Kind;
-use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
@@ -19,7 +18,7 @@ use crate::broker::large::{self, Unfit};
 use crate::broker::subject::headers;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
-use crate::share::{Standing, stored_events};
+use crate::share::{Standing, sequence_of, stored_events};
 
 /// How long the stream's limit is believed where an event does not fit.
 const BELIEVED: Duration = Duration::from_secs(2);
@@ -255,15 +254,9 @@ impl Outbox {
 
     /// The job's last event in the stream, whosever the job is.
     async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
-        #[derive(Deserialize)]
-        struct Numbered {
-            sequence: Option<u64>,
-        }
         match stream.get_last_raw_message_by_subject(of_job).await {
             Ok(message) => {
-                let body: Numbered = serde_json::from_slice(&message.payload)
-                    .map_err(|error| format!("a stored event on {of_job} is not ours: {error}"))?;
-                if let Some(sequence) = body.sequence {
+                if let Some(sequence) = sequence_of(&message.payload) {
                     let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
                     let kind = header("ce-type").and_then(|kind| kind.parse::<Kind>().ok());
                     return Ok(Stored {
@@ -273,7 +266,8 @@ impl Outbox {
                         is_end: kind.is_some_and(|kind| kind.is_last()),
                     });
                 }
-                // The stream took partials once: what is stored in order stands among them, and the next event after them.
+                // The stream took partials once, or what no daemon wrote: what is stored in order stands among them, and the next event
+                // after them.
                 let told = stored_events(stream, of_job).await?;
                 Ok(Stored { sequence: told.sequence, stream_seq: told.stream_seq, ..Stored::default() })
             }

@@ -112,6 +112,35 @@ pub(crate) fn means_silence(code: &str) -> bool {
     matches!(code, "SUCCESS_WITH_NO_VALID_FRAGMENT" | "ASR_RESPONSE_HAVE_NO_WORDS")
 }
 
+/// The outcome of a call whose address or model the service does not have: the queue is held, or every recording would fail for it. Free
+/// calls outside the queue may be refused so for themselves alone: not every service has a list of tasks.
+pub(super) fn hold_if_misdirected<T>(outcome: Result<T, Error>) -> Result<T, Error> {
+    outcome.map_err(|mut error| {
+        if error.when == When::Never
+            && let Some(advice) = misdirected(&error.fault.code)
+        {
+            error.when = When::Held { wait: Duration::ZERO, announce: false };
+            error.fault.message = format!("{}; {advice}", error.fault.message.trim_end_matches(['.', '?']));
+        }
+        error
+    })
+}
+
+/// What to do about a code that says that the service has no such address or model: every other recording would be refused alike.
+fn misdirected(code: &str) -> Option<&'static str> {
+    match code {
+        "ModelNotFound" | "Model.NotExist" | "model_not_found" => {
+            Some("set dashscope.flash_model or dashscope.filetrans_model to a model of dashscope.region")
+        }
+        // A redirect as well: the key is not sent after it.
+        "NotFound" | "WorkSpaceNotFound" | "HttpStatus301" | "HttpStatus302" | "HttpStatus307"
+        | "HttpStatus308" | "HttpStatus404" | "HttpStatus405" | "HttpStatus410" | "HttpStatus421" => {
+            Some("set dashscope.base_url to the service's address up to and including /api/v1")
+        }
+        _ => None,
+    }
+}
+
 /// Words that services put where a refusal has its code, though nothing is refused.
 pub(crate) fn means_success(code: &str) -> bool {
     ["", "0", "200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))

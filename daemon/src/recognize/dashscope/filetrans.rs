@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Account;
 use super::client::{Client, missing, refusal_in, seconds};
-use super::codes::{Refusal, means_silence, means_success};
+use super::codes::{Refusal, hold_if_misdirected, means_silence, means_success};
 use super::result::ResultFile;
 use super::search::Search;
 use super::{list, silence, upload};
@@ -82,7 +82,7 @@ impl Recognizer for Filetrans {
         _listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>> {
         Box::pin(async move {
-            let submitted = permit.settle(submit(&self.account.client, &request).await);
+            let submitted = permit.settle(hold_if_misdirected(submit(&self.account.client, &request).await));
             submitted.map(|handle| Sent::Accepted { handle })
         })
     }
@@ -98,7 +98,7 @@ impl Recognizer for Filetrans {
             let permit = self.account.admission(&self.pacer).await;
             // As often as submits, which it comes before: a service that is away is not asked for one by every recording at once.
             let policy = policies.free(upload::policy(client, model)).await;
-            let policy = permit.settle_free(policy)?;
+            let policy = permit.settle_free(hold_if_misdirected(policy))?;
             upload::store(client, policy, content, name).await
         })
     }

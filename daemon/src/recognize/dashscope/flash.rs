@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Account;
 use super::client::Client;
+use super::codes::hold_if_misdirected;
 use super::heard::Heard;
 use crate::recognize::error::Error;
 use crate::recognize::http::{Departure, EVENT_STREAM, JSON, Outgoing};
@@ -87,7 +88,7 @@ async fn recognize(
         Err(error) => Err(error),
     };
     // The pacer learns what the service says of the rate and the account, whatever it means for this recording.
-    match permit.settle(outcome) {
+    match permit.settle(hold_if_misdirected(outcome)) {
         Ok(()) => Ok(Sent::Heard(heard.into_transcript(duration_ms))),
         Err(error) if heard.has_begun() => Err(error.after_work(heard.billed_seconds)),
         Err(error) => Err(error),

@@ -39,15 +39,17 @@ impl Key {
         error.without(self.key.read().unwrap_or_else(PoisonError::into_inner).reveal())
     }
 
-    /// Reads the key's file again, if it came from one: the operator may have put a good one there. What cannot be read changes
-    /// nothing.
+    /// Reads the key's file again, if it came from one: the operator may have put a good one there. What is no key changes nothing.
     pub(crate) async fn reread(&self) {
         let Some(path) = &self.file else { return };
         match tokio::fs::read_to_string(path).await {
             Ok(text) => {
                 let key = Secret::new(&text);
-                if !key.reveal().is_empty() {
+                if key.is_token() {
                     *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+                } else {
+                    let reason = key.oddity().unwrap_or("is none");
+                    tracing::warn!(path = %path.display(), reason, "the API key's file holds no key; keeping the old key");
                 }
             }
             Err(error) => {

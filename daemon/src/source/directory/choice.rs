@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Names of uploads under way (RELIABILITY 2).
-const UNFINISHED: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
+use crate::config::UNFINISHED_ENDINGS;
 
 /// Folders in which NAS systems, desktops and filesystems keep snapshots, what was deleted, and previews: copies of recordings. Others of
 /// their kind are hidden (.snapshot, .Trash-1000, .zfs).
@@ -77,7 +76,7 @@ impl Choice {
         let name = path.file_name()?.as_bytes();
         let folder = relative.parent()?;
         let is_eligible = !name.starts_with(b".")
-            && !UNFINISHED.iter().any(|ending| ends_with(name, ending.as_bytes()))
+            && !UNFINISHED_ENDINGS.iter().any(|ending| ends_with(name, ending.as_bytes()))
             && (self.recursive || folder.as_os_str().is_empty())
             && self.enters_below(folder) == Entered::Yes
             && !self.exclude.is_match(relative);

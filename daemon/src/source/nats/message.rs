@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use crate::config::{language_code, language_codes};
+
 /// Metadata travels in every event of the job; more than this would crowd out the transcript.
 const METADATA_LIMIT: usize = 32 << 10;
 
@@ -25,6 +27,9 @@ const CONTEXT_LIMIT: usize = 64 << 10;
 /// A code has a handful of bytes.
 const LANGUAGE_LIMIT: usize = 64;
 
+/// At the beginning of a UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A JSON message as a whole, however it writes all that. The values of a larger one would take twenty times its bytes in memory.
 const REFERENCE_LIMIT: usize = 1 << 20;
 
@@ -33,7 +38,7 @@ const REFERENCE_LIMIT: usize = 1 << 20;
 pub struct Said {
     /// The recording's name.
     pub name: Option<String>,
-    /// Language code.
+    /// The service's language code; empty: detect it, whatever the route says.
     pub language: Option<String>,
     /// Context that biases the vocabulary.
     pub context: Option<String>,
@@ -75,13 +80,17 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
             }
         }
     }
-    let is_reference = match content_type.as_deref().map(media_type) {
-        Some(media) => media == "application/json",
-        None => is_object(payload),
+    // As editors save it.
+    let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
+    let input = match content_type.as_deref().map(media_type).unwrap_or_default() {
+        media if is_audio(media) => Ok(Input::Audio),
+        media if is_json(media) => reference(payload, &mut said),
+        // Clients that name a type of their own choice; audio is no JSON object.
+        _ if is_object(payload) => reference(payload, &mut said),
+        _ => Ok(Input::Audio),
     };
-    let input = if is_reference { reference(payload, &mut said) } else { Ok(Input::Audio) };
-    let within_limits = within_limits(&mut said);
-    let input = input.and_then(|input| within_limits.map(|()| input));
+    let fits = within_limits(&mut said).and_then(|()| known_language(&mut said));
+    let input = input.and_then(|input| fits.map(|()| input));
     (said, input.unwrap_or_else(Input::Bad))
 }
 
@@ -101,9 +110,30 @@ struct Reference {
     route: Option<String>,
 }
 
+/// The types of audio, and of the containers that have a picture as well.
+fn is_audio(media: &str) -> bool {
+    media.starts_with("audio/") || media.starts_with("video/")
+}
+
+/// `application/json` and its kin: `text/json`, `application/cloudevents+json`.
+fn is_json(media: &str) -> bool {
+    media.ends_with("/json") || media.ends_with("+json")
+}
+
 /// Whether this is a JSON object. Costs no memory.
 fn is_object(payload: &[u8]) -> bool {
     payload.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
+/// An event of CloudEvents' structured mode.
+#[derive(Deserialize)]
+struct Envelope {
+    data: Reference,
+}
+
+/// By its byte order mark.
+fn is_utf16(payload: &[u8]) -> bool {
+    payload.starts_with(b"\xff\xfe") || payload.starts_with(b"\xfe\xff")
 }
 
 fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
@@ -116,11 +146,22 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
             ),
         ));
     }
-    let reference: Reference = serde_json::from_slice(payload).map_err(|error| {
+    let mut reference: Reference = serde_json::from_slice(payload).map_err(|error| {
         // serde's text names the place and the expectation, never the content.
         let place = format!("line {}, column {}", error.line(), error.column());
-        bad("BadReference", format!("the message is no JSON reference ({place}); send {{\"url\": \"https://…\"}}, or audio with an audio content type"))
+        let advice = if is_utf16(payload) {
+            "it is UTF-16 by its byte order mark; send UTF-8"
+        } else {
+            "send {\"url\": \"https://…\"}, or audio with an audio Content-Type"
+        };
+        bad("BadReference", format!("the message is no JSON reference ({place}); {advice}"))
     })?;
+    if reference.url.is_none()
+        && reference.object.is_none()
+        && let Ok(Envelope { data }) = serde_json::from_slice(payload)
+    {
+        reference = data;
+    }
     match reference.metadata {
         None => {}
         Some(Plain(Value::Object(fields))) => said.metadata.extend(fields),
@@ -181,6 +222,23 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
     fits
 }
 
+/// Puts the service's code in the place of what the sender wrote. The service would refuse another one.
+fn known_language(said: &mut Said) -> Result<(), Fault> {
+    let Some(written) = said.language.take() else { return Ok(()) };
+    let code = language_code(&written).ok_or_else(|| {
+        let known: Vec<&str> = language_codes().collect();
+        bad(
+            "UnknownLanguage",
+            format!(
+                "the language {written:?} is none that the service takes; send one of {}, or none to have it detected",
+                known.join(", ")
+            ),
+        )
+    })?;
+    said.language = Some(code.to_owned());
+    Ok(())
+}
+
 fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
@@ -223,6 +281,42 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_is_read_whatever_its_sender_calls_json() {
+        let body = r#"{"url": "https://h/a", "name": "call"}"#;
+        let event =
+            format!(r#"{{"specversion": "1.0", "type": "t", "source": "/s", "id": "1", "data": {body}}}"#);
+        for (content_type, payload) in [
+            (None, format!("\u{feff}{body}")),
+            (Some("application/json"), format!("\u{feff}{body}")),
+            (Some("text/json"), body.to_owned()),
+            (Some("Application/JSON; charset=UTF-8"), body.to_owned()),
+            (Some("application/vnd.acme.call+json"), body.to_owned()),
+            (Some("application/cloudevents+json; charset=utf-8"), event.clone()),
+            (Some("application/cloudevents+json"), body.to_owned()),
+            (None, body.replace('{', r#"{"data": 7, "#)),
+            (Some("text/plain"), body.to_owned()),
+            (Some("application/x-www-form-urlencoded"), body.to_owned()),
+            (Some(""), body.to_owned()),
+        ] {
+            let headers = content_type.map(|value| headers(&[("Content-Type", value)]));
+            let (said, input) = read(headers.as_ref(), payload.as_bytes());
+            assert_eq!(input, Input::Url("https://h/a".into()), "{content_type:?} {payload}");
+            assert_eq!(said.name.as_deref(), Some("call"));
+        }
+        for content_type in ["application/octet-stream", "text/plain", "video/mp4"] {
+            assert_eq!(read(Some(&headers(&[("Content-Type", content_type)])), b"RIFF").1, Input::Audio);
+        }
+        let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let json = headers(&[("Content-Type", "application/json")]);
+        let (_, Input::Bad(fault)) = read(Some(&json), &utf16) else { panic!("it was taken") };
+        assert!(
+            fault.message.contains("byte order mark") && fault.message.contains("UTF-8"),
+            "{}",
+            fault.message
+        );
+    }
+
+    #[test]
     fn a_reference_larger_than_all_that_it_may_say_is_refused_unread() {
         let numbers = "0,".repeat(REFERENCE_LIMIT / 2);
         let large = format!(r#" {{"url": "https://h/a", "metadata": {{"n": [{numbers}0]}}}}"#);
@@ -250,6 +344,21 @@ mod tests {
         assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("call"), Some("en")));
         assert_eq!((said.context.as_deref(), said.route.as_deref()), (Some("Hark"), Some("fast")));
         assert_eq!(said.metadata["n"], 1);
+    }
+
+    #[test]
+    fn a_language_is_the_services_code_or_bad_input() {
+        let language = |written: &str| read(Some(&headers(&[("Hark-Language", written)])), b"RIFF");
+        for (written, code) in [("en-US", Some("en")), ("zh-CN", Some("zh")), ("auto", Some("")), ("", None)]
+        {
+            let (said, input) = language(written);
+            assert_eq!((said.language.as_deref(), input), (code, Input::Audio), "{written}");
+        }
+        let (said, input) = language("klingon");
+        assert_eq!(said.language, None);
+        let Input::Bad(fault) = input else { panic!("it was taken") };
+        assert_eq!((fault.code.as_str(), fault.blame), ("UnknownLanguage", Blame::Audio));
+        assert!(fault.message.contains("klingon") && fault.message.contains("yue"), "{}", fault.message);
     }
 
     #[test]
