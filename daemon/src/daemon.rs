@@ -316,8 +316,9 @@ impl Daemon {
         // Before the sources start: what they spool has no job for a moment.
         nats::spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
-            warn!(job = %id, "a request was under way when the daemon ended");
-            self.ledger.advance(id, Fact::Restarted, self.policy).await?;
+            let advanced = self.ledger.advance(id, Fact::Restarted, self.policy).await?;
+            let source = advanced.map(|advanced| advanced.job.source);
+            warn!(job = %id, source, "a request was under way when the daemon ended");
         }
         Ok(())
     }

@@ -130,9 +130,9 @@ impl Lane {
                 worked
             }
             Err(error) => {
-                let job = self.at_hand.remove(&error.id()).map(|(id, _)| id);
+                let (job, source) = self.at_hand.remove(&error.id()).unzip();
                 if error.is_panic() {
-                    error!(?job, lane = self.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
+                    error!(?job, source, lane = self.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
                     self.resting.extend(job);
                 }
                 Ok(())

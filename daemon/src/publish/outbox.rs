@@ -12,13 +12,13 @@ use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
-use hark_sdk::event::Kind;
+use hark_sdk::event::{Fault, Kind};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{Instrument, error, info, info_span, warn};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
@@ -27,10 +27,10 @@ use super::stream::ensure_event_streams;
 use super::subject::Subjects;
 use crate::config::Nats;
 use crate::http::metrics::Metrics;
-use crate::job::Duty;
 use crate::job::ledger::outbox::{self, Acknowledged};
 use crate::job::ledger::{Ledger, LedgerError, jobs};
 use crate::job::machine::{Fact, Policy};
+use crate::job::{Duty, Job};
 use crate::logging::Seldom;
 use crate::source::jetstream::until_it_works;
 use crate::source::nats::Claims;
@@ -126,7 +126,8 @@ impl Outbox {
             }
             while running.len() < CHAINS {
                 let Some((row, last)) = window.start() else { break };
-                running.push(self.deliver(&stream, row, last));
+                let span = info_span!("job", job = %row.job, source = row.source);
+                running.push(self.deliver(&stream, row, last).instrument(span));
             }
             if committing.is_none() && !acknowledged.is_empty() {
                 committing = Some(tokio::spawn(commit(
@@ -207,21 +208,40 @@ async fn commit(
 ) -> Result<Vec<Acknowledged>, LedgerError> {
     let batch = acknowledged.clone();
     let now = Timestamp::now();
-    ledger
+    let ended = ledger
         .write(move |connection| {
+            let mut ended = Vec::new();
             for one in &batch {
+                let fault = if one.last { outbox::fault(connection, one)? } else { None };
                 outbox::remove(connection, one)?;
                 if one.last {
-                    jobs::advance(connection, one.job, Fact::Stored, &policy, now)?;
+                    let advanced = jobs::advance(connection, one.job, Fact::Stored, &policy, now)?;
+                    ended.extend(
+                        advanced.filter(|advanced| advanced.changed).map(|advanced| (advanced.job, fault)),
+                    );
                 }
             }
-            Ok(())
+            Ok(ended)
         })
         .await?;
+    for (job, fault) in ended {
+        report_end(&job, fault);
+    }
     if acknowledged.iter().any(|one| one.last) {
         ledger.wake(Duty::Settle);
     }
     Ok(acknowledged)
+}
+
+/// A job has ended for every consumer: its last event is stored.
+fn report_end(job: &Job, fault: Option<Fault>) {
+    let (job, source) = (job.id, &job.source);
+    match fault {
+        None => info!(%job, source, failed = false, "done"),
+        Some(Fault { code, blame, message, .. }) => {
+            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = message, "done");
+        }
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Instrument, Span, error, info, info_span, warn};
 use uuid::Uuid;
 
 use super::Surroundings;
@@ -85,10 +85,14 @@ pub(super) async fn ask(
         let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.query(&task_id).await {
-            Ok(task) => question.told(task).await,
-            Err(error) => question.unanswered(error).await,
-        }
+        let span = question.span();
+        let answered = async {
+            match around.recognizer.query(&task_id).await {
+                Ok(task) => question.told(task).await,
+                Err(error) => question.unanswered(error).await,
+            }
+        };
+        answered.instrument(span).await
     };
     (id, asked.await)
 }
@@ -105,10 +109,14 @@ pub(super) async fn fetch(
         let Some(question) = Question::of(&around, id, &task_id, so_far).await? else {
             return Ok(Asked::Over { lost: false });
         };
-        match around.recognizer.result(&task_id, &transcription_url, seconds).await {
-            Ok(transcript) => question.recognized(transcript, seconds).await,
-            Err(error) => question.unread(error, seconds).await,
-        }
+        let span = question.span();
+        let fetched = async {
+            match around.recognizer.result(&task_id, &transcription_url, seconds).await {
+                Ok(transcript) => question.recognized(transcript, seconds).await,
+                Err(error) => question.unread(error, seconds).await,
+            }
+        };
+        fetched.instrument(span).await
     };
     (id, fetched.await)
 }
@@ -131,6 +139,11 @@ impl<'a> Question<'a> {
     ) -> Result<Option<Question<'a>>, LedgerError> {
         let job = waiting_for(task_id, around.ledger.find(id).await?);
         Ok(job.map(|job| Question { around, job, task_id, so_far }))
+    }
+
+    /// For the log, as a lane has it.
+    fn span(&self) -> Span {
+        info_span!("job", job = %self.job.id, source = self.job.source, lane = "follow")
     }
 
     /// The service says how the task stands.

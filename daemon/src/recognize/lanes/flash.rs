@@ -3,7 +3,7 @@
 use hark_sdk::event::{Body, Engine, Event, TranscriptPartial};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use tracing::{info, trace, warn};
+use tracing::{Instrument, info, trace, warn};
 
 use super::{Surroundings, context, language};
 use crate::job::ledger::LedgerError;
@@ -74,9 +74,10 @@ impl Listener for Progress {
         let (around, job) = (self.around.clone(), self.job.id);
         // Beside the stream: its text need not wait for our disk.
         self.taken.get_or_insert_with(|| {
-            tokio::spawn(async move {
+            let taken = async move {
                 around.ledger.advance(job, Fact::Taken { task_id: None }, around.policy).await.map(drop)
-            })
+            };
+            tokio::spawn(taken.in_current_span())
         });
     }
 

@@ -41,6 +41,7 @@ pub(super) struct Round {
 
 /// A task that has not brought its transcript yet.
 struct Followed {
+    source: String,
     task_id: String,
     model: String,
     submitted_at: Timestamp,
@@ -75,11 +76,11 @@ impl Round {
         let known: HashSet<Uuid> = self.followed.keys().copied().collect();
         let found = around.ledger.read(move |connection| found(connection, &known)).await?;
         self.downtime.get_or_insert_with(|| {
-            let ids = found.iter().map(|(id, _)| *id).collect();
+            let ids = found.iter().map(|(id, ..)| *id).collect();
             Downtime::new(around.ledger.last_sign_of_life(), ids)
         });
-        for (id, state) in found {
-            if let Some(mut task) = Followed::new(state, self.first_interval) {
+        for (id, source, state) in found {
+            if let Some(mut task) = Followed::new(source, state, self.first_interval) {
                 around.tasks.add(id);
                 task.place(&mut self.agenda, id, self.first_interval);
                 self.followed.insert(id, task);
@@ -181,13 +182,13 @@ impl Round {
 }
 
 /// Tasks of the ledger that are not followed yet.
-fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, State)>, LedgerError> {
+fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, String, State)>, LedgerError> {
     let mut found = Vec::new();
     for id in due::due(connection, Duty::Follow, Timestamp::MAX, usize::MAX)?.ids() {
         if !known.contains(&id)
             && let Some(job) = jobs::find(connection, id)?
         {
-            found.push((id, job.state));
+            found.push((id, job.source, job.state));
         }
     }
     Ok(found)
@@ -195,9 +196,10 @@ fn found(connection: &Connection, known: &HashSet<Uuid>) -> Result<Vec<(Uuid, St
 
 impl Followed {
     /// As it stands in the ledger.
-    fn new(state: State, interval: Duration) -> Option<Followed> {
+    fn new(source: String, state: State, interval: Duration) -> Option<Followed> {
         let State::Submitted { plan, task_id, submitted_at, warned } = state else { return None };
         Some(Followed {
+            source,
             task_id,
             model: plan.model,
             submitted_at,
@@ -285,7 +287,7 @@ impl Followed {
             left => format!("may delete it in {}", rough(left)),
         };
         let waited = rough(age);
-        error!(job = %id, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
+        error!(job = %id, source = self.source, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
         let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
         let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
         Some(Fact::Expiring { warnings: due, fault, retry_in: self.interval })
@@ -305,7 +307,7 @@ mod tests {
         let plan = Plan { engine: Engine::Filetrans, model, delivery: Delivery::Upload, reason };
         let state =
             State::Submitted { plan, task_id: "task".into(), submitted_at: Timestamp::now(), warned: 0 };
-        let mut task = Followed::new(state, Duration::from_secs(2)).unwrap();
+        let mut task = Followed::new("calls".to_owned(), state, Duration::from_secs(2)).unwrap();
         let (mut agenda, id, begin) = (BTreeSet::new(), Uuid::now_v7(), Instant::now());
         task.place(&mut agenda, id, Duration::from_secs(2));
         for _ in 0..10 {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, trace, warn};
+use tracing::{Instrument, info, trace, warn};
 
 use super::before::First;
 use super::complaints::{Complaints, key_of};
@@ -356,7 +356,7 @@ impl Scan {
             }
             let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
             let stop = self.around.stop.clone();
-            self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop));
+            self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop).in_current_span());
         }
         Ok(())
     }
