@@ -11,7 +11,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use async_nats::jetstream;
 use plugins::Plugins;
 use serde_json::Value;
-use support::{Emulator, Hark, NatsServer, publish, wav};
+use support::{
+    CEILING, Emulator, Hark, NatsServer, Process, harkd, has_own_mounts, publish, wait_until, wav,
+};
 
 #[tokio::test]
 async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
@@ -121,4 +123,26 @@ async fn each_line_of_a_job_has_job_and_source_and_a_failed_job_says_why() {
         assert_eq!((&told["error"], &told["level"]), (&error["message"], &"warn".into()), "{told}");
         assert_eq!(told["source"], event.body["source"]);
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_called_a_full_disk() {
+    if !has_own_mounts("a_full_disk_is_called_a_full_disk") {
+        return;
+    }
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").small_disk("state", 8 << 20);
+    let mut hark = setup.start().await;
+    hark.disk("state").fill();
+    hark.not_ready("the disk of state.directory is nearly full and sources wait; make room on it").await;
+    wait_until("the log to say so", CEILING, async || {
+        hark.log().contains("the disk of state.directory is nearly full and sources wait; make room on it")
+    })
+    .await;
+    hark.disk("state").empty();
+    hark.ready().await;
+    let log = hark.log();
+    assert!(!log.contains("state.max_size"), "{log}");
+    assert!(log.contains("the state directory has room again"), "{log}");
 }

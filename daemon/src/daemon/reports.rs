@@ -17,8 +17,6 @@ const GAUGES: Duration = Duration::from_secs(5);
 
 /// How often the connection to the broker is looked at; a look costs nothing.
 const CONNECTION: Duration = Duration::from_millis(500);
-const FULL: &str =
-    "the state directory has reached state.max_size, or its disk is nearly full, and sources wait";
 const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
 
 /// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.
@@ -94,8 +92,7 @@ pub(super) async fn gauges(
             metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
         }
         metrics.publish_outbox_rows.set(rows);
-        let is_open = *admission.borrow_and_update();
-        let takes_more = is_open.then_some(()).ok_or_else(|| FULL.to_owned());
+        let takes_more = admission.borrow_and_update().reason().map_err(str::to_owned);
         health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::select! {

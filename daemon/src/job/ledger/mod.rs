@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub use self::admission::Door;
 pub use self::error::LedgerError;
 use self::error::is_no_room;
 use self::log::Log;
@@ -52,7 +53,7 @@ pub struct Ledger {
     writes: mpsc::Sender<Box<dyn Write>>,
     reader: Arc<Mutex<Connection>>,
     room: watch::Receiver<Result<(), String>>,
-    admission: Arc<watch::Sender<bool>>,
+    admission: Arc<watch::Sender<Door>>,
     /// Bytes that sources may still write into the state directory, see [`Ledger::admit`].
     left: Arc<AtomicU64>,
     wakers: Arc<[Notify; Duty::ALL.len()]>,
@@ -89,7 +90,7 @@ impl Ledger {
             writes,
             reader: Arc::new(Mutex::new(reader)),
             room,
-            admission: Arc::new(watch::channel(true).0),
+            admission: Arc::new(watch::channel(Door::Open).0),
             left: Arc::new(AtomicU64::new(u64::MAX)),
             wakers: Arc::default(),
             lock: Arc::new(lock),

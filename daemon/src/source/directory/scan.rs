@@ -25,7 +25,7 @@ use crate::config::Existing;
 use crate::http::metrics::Metrics;
 use crate::job::Duty;
 use crate::job::ledger::files::{self, Known};
-use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::ledger::{Door, Ledger, LedgerError};
 use crate::os;
 
 /// Files listed and compared at once.
@@ -337,7 +337,7 @@ impl Scan {
     async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
-            if !*self.around.ledger.admission().borrow() {
+            if *self.around.ledger.admission().borrow() != Door::Open {
                 self.turned_away = true;
                 return Ok(());
             }
