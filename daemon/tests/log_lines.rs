@@ -7,6 +7,7 @@ mod plugins;
 mod support;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
 use async_nats::jetstream;
 use plugins::Plugins;
@@ -145,4 +146,31 @@ async fn a_full_disk_is_called_a_full_disk() {
     let log = hark.log();
     assert!(!log.contains("state.max_size"), "{log}");
     assert!(log.contains("the state directory has room again"), "{log}");
+}
+
+#[tokio::test]
+async fn the_log_says_ready_when_it_is_and_how_long_it_was_not() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    nats.kill();
+    let mut command = Command::new(harkd());
+    command.arg("--config").arg(setup.write_config()).arg("run").env("DASHSCOPE_API_KEY", "sk-of-the-tests");
+    let mut daemon = Process::start("harkd", &mut command, &setup.path(""));
+    let said =
+        |daemon: &Process, words: &str| daemon.log().lines().filter(|line| line.contains(words)).count();
+    wait_until("it to have started", CEILING, async || said(&daemon, "reports: started") == 1).await;
+    assert_eq!(said(&daemon, "reports: ready"), 0, "{}", daemon.log());
+    nats.restart().await;
+    wait_until("it to be ready", CEILING, async || said(&daemon, "reports: ready after_seconds=") == 1).await;
+    nats.kill();
+    wait_until("the outage", CEILING, async || said(&daemon, "reports: not ready reasons=\"nats: ") == 1)
+        .await;
+    nats.restart().await;
+    wait_until("the end of the outage", CEILING, async || {
+        said(&daemon, "reports: ready outage_seconds=") == 1
+    })
+    .await;
+    assert!(daemon.terminate(CEILING).await.success());
+    assert_eq!(said(&daemon, "reports: not ready"), 1, "a stop is no outage: {}", daemon.log());
 }

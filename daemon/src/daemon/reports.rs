@@ -1,12 +1,13 @@
 //! What the daemon tells of itself: to the service manager, to `/readyz`, to `/metrics`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{DaemonError, sources::Watching};
+use crate::http::health::Missing;
 use crate::http::metrics::Metrics;
 use crate::http::{Health, Part};
 use crate::job::Duty;
@@ -37,7 +38,7 @@ pub(super) async fn tell_ready(
         if !told && !waiting.iter().any(|reason| reason.ends_with(": starting")) {
             told = true;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-            info!("ready");
+            info!("started");
         }
         health.set(Part::Sources, if waiting.is_empty() { Ok(()) } else { Err(waiting.join("; ")) });
         if watching.is_empty() {
@@ -52,13 +53,14 @@ pub(super) async fn tell_ready(
 }
 
 /// Keeps `/readyz` informed of the broker: what the outbox last heard from it, and whether the connection stands. With nothing to
-/// publish the outbox hears nothing.
+/// publish the outbox hears nothing. Says in the log what `/readyz` says, when that changes.
 pub(super) async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
     client: async_nats::Client,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
+    let mut readiness = Readiness { is_ready: false, was_ready: false, since: Instant::now() };
     loop {
         let heard = state.borrow_and_update().clone();
         let is_connected = client.connection_state() == async_nats::connection::State::Connected;
@@ -66,11 +68,43 @@ pub(super) async fn tell_broker(
             Part::Nats,
             heard.and_then(|()| is_connected.then_some(()).ok_or_else(|| DISCONNECTED.to_owned())),
         );
+        readiness.look(&health);
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return Ok(()) },
             () = tokio::time::sleep(CONNECTION) => {}
             () = stop.cancelled() => return Ok(()),
         }
+    }
+}
+
+/// What the log last said of `/readyz`.
+struct Readiness {
+    is_ready: bool,
+    was_ready: bool,
+    since: Instant,
+}
+
+impl Readiness {
+    fn look(&mut self, health: &Health) {
+        let missing = health.missing();
+        if self.is_ready == missing.is_empty() {
+            return;
+        }
+        let seconds = self.since.elapsed().as_secs_f64();
+        match missing.as_slice() {
+            [] if self.was_ready => info!(outage_seconds = format!("{seconds:.1}"), "ready"),
+            [] => info!(after_seconds = format!("{seconds:.1}"), "ready"),
+            missing => {
+                let reasons: Vec<String> = missing
+                    .iter()
+                    .map(|Missing { part, reason }| format!("{}: {reason}", part.as_str()))
+                    .collect();
+                warn!(reasons = reasons.join("; "), "not ready");
+            }
+        }
+        self.is_ready = missing.is_empty();
+        self.was_ready |= self.is_ready;
+        self.since = Instant::now();
     }
 }
 
