@@ -323,8 +323,9 @@ impl Daemon {
         // Before the sources start: what they spool has no job for a moment.
         spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
-            warn!(job = %id.job, piece = id.number, "a request was under way when the daemon ended");
-            self.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.policy).await?;
+            let advanced = self.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.policy).await?;
+            let source = advanced.map(|advanced| advanced.job.source);
+            warn!(job = %id.job, source, piece = id.number, "a request was under way when the daemon ended");
         }
         Ok(())
     }

@@ -161,8 +161,8 @@ async fn store_foreign(nats: &NatsServer, job: &Job, kind: &str, body: &str) {
 async fn a_takeover_goes_on_behind_events_of_a_later_daemon() {
     let nats = NatsServer::start().await;
     let owner = daemon(&nats).await;
-    let mut job = job();
-    assert_eq!(owner.claims.write(&job).await.unwrap(), Standing::Ours);
+    let job = job();
+    assert_eq!(owner.claims.write(&job, &[]).await.unwrap(), Standing::Ours);
     assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
     store_foreign(&nats, &job, "job.future", r#"{"sequence": 2, "time": "later"}"#).await;
     // Of a known kind, with a word that this version does not know.

@@ -1,11 +1,20 @@
 //! What an operator finds in the log: each thing once, with what it takes to act on it.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
+#[path = "plugins/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
+mod plugins;
 mod support;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
-use support::{Emulator, Hark, NatsServer, wav};
+use async_nats::jetstream;
+use plugins::Plugins;
+use serde_json::Value;
+use support::{
+    CEILING, Emulator, Hark, NatsServer, Process, harkd, has_own_mounts, publish, wait_until, wav,
+};
 
 #[tokio::test]
 async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
@@ -67,4 +76,101 @@ async fn the_version_is_in_the_first_line_and_in_the_metrics() {
     assert!(first.contains("harkd starts version=\"0.1.0\"") && first.starts_with("20"), "{log}");
     let page = hark.get("/metrics").await.unwrap().1;
     assert!(page.contains("hark_build_info{version=\"0.1.0\"} 1"), "{page}");
+}
+
+/// What a line of JSON says, if it is of a job.
+fn of_a_job(line: &str) -> Option<Value> {
+    let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    line.get("job").is_some().then_some(line)
+}
+
+#[tokio::test]
+async fn each_line_of_a_job_has_job_and_source_and_a_failed_job_says_why() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "300ms", "--token-delay", "5ms"]).await;
+    let plugins = Plugins::new().c("moody");
+    let library = plugins.path().join("moody.so");
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").folder_with("long", "route = \"long\"");
+    let setup = setup.inbox("inbox", "hark.audio.inbox").lines(&format!(
+        "[[route]]\nname = \"long\"\nengine = \"filetrans\"\n[[plugin]]\nname = \"moody\"\nlibrary = {library:?}\n"
+    ));
+    let setup = setup.set("log.format", "\"json\"").set("log.level", "\"info,harkd=trace\"");
+    let mut hark = setup.start().await;
+    hark.drop_file("calls", "do abort.wav", &wav(1.0, 1));
+    hark.drop_file("calls", "broken.wav", b"no audio at all");
+    hark.drop_file("long", "a.wav", &wav(1.0, 2));
+    let context = jetstream::new(nats.client().await);
+    publish(&context, "hark.audio.inbox", &[("Content-Type", "audio/wav")], wav(1.0, 3)).await;
+    publish(&context, "hark.audio.inbox", &[("Content-Type", "application/json")], b"{}".to_vec()).await;
+    let ended = hark.ended_jobs(5).await;
+    assert!(hark.stop().await.success());
+
+    let log = hark.log();
+    let lines: Vec<Value> = log.lines().filter_map(of_a_job).collect();
+    assert!(lines.len() > 20, "{log}");
+    for line in &lines {
+        assert!(line["source"].is_string(), "{line}");
+    }
+    for source in ["calls", "long", "inbox"] {
+        assert!(lines.iter().any(|line| line["source"] == source), "{source}: {log}");
+    }
+    assert!(lines.iter().any(|line| line["message"] == "plugin process replaced"), "{log}");
+    let failed: Vec<_> = ended.iter().filter(|event| event.kind() == "job.failed").collect();
+    assert_eq!(failed.len(), 2);
+    for event in failed {
+        let told = lines.iter().find(|line| line["job"] == event.job() && line["failed"] == true).unwrap();
+        let error = &event.body["error"];
+        assert_eq!((&told["code"], &told["blame"]), (&error["code"], &error["blame"]), "{told}");
+        assert_eq!((&told["error"], &told["level"]), (&error["message"], &"warn".into()), "{told}");
+        assert_eq!(told["source"], event.body["source"]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_called_a_full_disk() {
+    if !has_own_mounts("a_full_disk_is_called_a_full_disk") {
+        return;
+    }
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").small_disk("state", 8 << 20);
+    let mut hark = setup.start().await;
+    hark.disk("state").fill();
+    hark.not_ready("the disk of state.directory is nearly full and sources wait; make room on it").await;
+    wait_until("the log to say so", CEILING, async || {
+        hark.log().contains("the disk of state.directory is nearly full and sources wait; make room on it")
+    })
+    .await;
+    hark.disk("state").empty();
+    hark.ready().await;
+    let log = hark.log();
+    assert!(!log.contains("state.max_size"), "{log}");
+    assert!(log.contains("the state directory has room again"), "{log}");
+}
+
+#[tokio::test]
+async fn the_log_says_ready_when_it_is_and_how_long_it_was_not() {
+    let mut nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    nats.kill();
+    let mut command = Command::new(harkd());
+    command.arg("--config").arg(setup.write_config()).arg("run").env("DASHSCOPE_API_KEY", "sk-of-the-tests");
+    let mut daemon = Process::start("harkd", &mut command, &setup.path(""));
+    let said =
+        |daemon: &Process, words: &str| daemon.log().lines().filter(|line| line.contains(words)).count();
+    wait_until("it to have started", CEILING, async || said(&daemon, "reports: started") == 1).await;
+    assert_eq!(said(&daemon, "reports: ready"), 0, "{}", daemon.log());
+    nats.restart().await;
+    wait_until("it to be ready", CEILING, async || said(&daemon, "reports: ready after_seconds=") == 1).await;
+    nats.kill();
+    wait_until("the outage", CEILING, async || said(&daemon, "reports: not ready reasons=\"nats: ") == 1)
+        .await;
+    nats.restart().await;
+    wait_until("the end of the outage", CEILING, async || {
+        said(&daemon, "reports: ready outage_seconds=") == 1
+    })
+    .await;
+    assert!(daemon.terminate(CEILING).await.success());
+    assert_eq!(said(&daemon, "reports: not ready"), 1, "a stop is no outage: {}", daemon.log());
 }

@@ -29,8 +29,10 @@ pub(super) async fn housekeeping(
         });
         let (size, is_nearly_full) = size.await.unwrap_or((0, false));
         let room_inside = ledger.read(retention::room_inside).await?;
-        let left = state.max_size.saturating_sub(size.saturating_sub(room_inside));
-        ledger.admit(if is_nearly_full { 0 } else { left });
+        match is_nearly_full {
+            true => ledger.keep_rest_of_disk(),
+            false => ledger.admit(state.max_size.saturating_sub(size.saturating_sub(room_inside))),
+        }
         // Longer than time goes back is: for ever.
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}

@@ -1,13 +1,13 @@
 //! What the daemon tells of itself: to the service manager, to `/readyz`, to `/metrics`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{DaemonError, sources::Watching};
-use crate::api::health::{Health, Part};
+use crate::api::health::{Health, Missing, Part};
 use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
 use crate::telemetry::metrics::Metrics;
@@ -17,8 +17,6 @@ const GAUGES: Duration = Duration::from_secs(5);
 
 /// How often the connection to the broker is looked at; a look costs nothing.
 const CONNECTION: Duration = Duration::from_millis(500);
-const FULL: &str =
-    "the state directory has reached state.max_size, or its disk is nearly full, and sources wait";
 const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
 
 /// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.
@@ -39,7 +37,7 @@ pub(super) async fn tell_ready(
         if !told && !waiting.iter().any(|reason| reason.ends_with(": starting")) {
             told = true;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-            info!("ready");
+            info!("started");
         }
         health.set(Part::Sources, if waiting.is_empty() { Ok(()) } else { Err(waiting.join("; ")) });
         if watching.is_empty() {
@@ -54,13 +52,14 @@ pub(super) async fn tell_ready(
 }
 
 /// Keeps `/readyz` informed of the broker: what the outbox last heard from it, and whether the connection stands. With nothing to
-/// publish the outbox hears nothing.
+/// publish the outbox hears nothing. Says in the log what `/readyz` says, when that changes.
 pub(super) async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
     client: async_nats::Client,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
+    let mut readiness = Readiness { is_ready: false, was_ready: false, since: Instant::now() };
     loop {
         let heard = state.borrow_and_update().clone();
         let is_connected = client.connection_state() == async_nats::connection::State::Connected;
@@ -68,11 +67,43 @@ pub(super) async fn tell_broker(
             Part::Nats,
             heard.and_then(|()| is_connected.then_some(()).ok_or_else(|| DISCONNECTED.to_owned())),
         );
+        readiness.look(&health);
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return Ok(()) },
             () = tokio::time::sleep(CONNECTION) => {}
             () = stop.cancelled() => return Ok(()),
         }
+    }
+}
+
+/// What the log last said of `/readyz`.
+struct Readiness {
+    is_ready: bool,
+    was_ready: bool,
+    since: Instant,
+}
+
+impl Readiness {
+    fn look(&mut self, health: &Health) {
+        let missing = health.missing();
+        if self.is_ready == missing.is_empty() {
+            return;
+        }
+        let seconds = self.since.elapsed().as_secs_f64();
+        match missing.as_slice() {
+            [] if self.was_ready => info!(outage_seconds = format!("{seconds:.1}"), "ready"),
+            [] => info!(after_seconds = format!("{seconds:.1}"), "ready"),
+            missing => {
+                let reasons: Vec<String> = missing
+                    .iter()
+                    .map(|Missing { part, reason }| format!("{}: {reason}", part.as_str()))
+                    .collect();
+                warn!(reasons = reasons.join("; "), "not ready");
+            }
+        }
+        self.is_ready = missing.is_empty();
+        self.was_ready |= self.is_ready;
+        self.since = Instant::now();
     }
 }
 
@@ -94,8 +125,7 @@ pub(super) async fn gauges(
             metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
         }
         metrics.publish_outbox_rows.set(rows);
-        let is_open = *admission.borrow_and_update();
-        let takes_more = is_open.then_some(()).ok_or_else(|| FULL.to_owned());
+        let takes_more = admission.borrow_and_update().reason().map_err(str::to_owned);
         health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::select! {

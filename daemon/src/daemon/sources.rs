@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{Instrument, info_span, warn};
 
 use super::DaemonError;
 use super::tasks::{Crew, Stages};
@@ -103,13 +103,15 @@ impl Sources {
         };
         for (name, directory) in self.directories.iter() {
             let (directory, sender, stop) = (Arc::clone(directory), report(name), stages.sources.clone());
-            crew.essential(&format!("source {name}"), async move { Ok(directory.run(sender, stop).await?) });
+            let run = async move { Ok(directory.run(sender, stop).await?) };
+            crew.essential(&format!("source {name}"), run.instrument(info_span!("source", source = name)));
         }
         for (name, subject) in self.subjects.iter() {
             let (subject, sender, stop) = (Arc::clone(subject), report(name), stages.sources.clone());
-            let name = name.clone();
+            let (span, name) = (info_span!("source", source = name), name.clone());
             crew.essential(&format!("source {name}"), async move {
-                subject.run(sender, stop).await.map_err(|error| match error {
+                let outcome = subject.run(sender, stop).instrument(span).await;
+                outcome.map_err(|error| match error {
                     nats::SourceError::Ledger(error) => error.into(),
                     error => DaemonError::Config(format!("source {name}: {error}")),
                 })

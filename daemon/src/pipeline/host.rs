@@ -275,7 +275,8 @@ impl Supervisor {
     /// In our words: its own may quote the transcript, and are for its event only. OnceAMinute, for a job that is held comes back every two seconds.
     fn complain(&self, words: &str) {
         if self.complaints.is_time() {
-            tracing::warn!(plugin = %self.name, job = %self.job(), "{words}");
+            let (job, source) = self.job();
+            tracing::warn!(plugin = %self.name, job, source, "{words}");
         }
     }
 
@@ -336,7 +337,8 @@ impl Supervisor {
         }
         let busy = std::mem::take(&mut self.sent) > 0;
         let repeated = busy && self.pending.front().is_some_and(|first| first.survived_a_crash);
-        tracing::error!(plugin = %self.name, job = busy.then(|| self.job()), reason, error = words.ours, "plugin process replaced");
+        let (job, source) = busy.then(|| self.job()).unzip();
+        tracing::error!(plugin = %self.name, job, source, reason, error = words.ours, "plugin process replaced");
         // One event, one strike: its second crash says nothing new about the plugin.
         let quarantined = !repeated && self.strikes.strike(std::time::Instant::now());
         let may_repeat = may_repeat && !repeated && !quarantined && {
@@ -399,9 +401,10 @@ impl Supervisor {
         self.metrics.plugin_failures.with_label_values(&[self.name.as_str(), reason]).inc();
     }
 
-    /// The job of the first event, for the log.
-    fn job(&self) -> String {
-        self.pending.front().map(|first| first.work.event.job.to_string()).unwrap_or_default()
+    /// The job of the first event, and its source, for the log.
+    fn job(&self) -> (String, String) {
+        let event = self.pending.front().map(|first| &first.work.event);
+        event.map(|event| (event.job.to_string(), event.source.clone())).unwrap_or_default()
     }
 }
 

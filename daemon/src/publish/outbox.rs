@@ -12,13 +12,13 @@ use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
-use hark_sdk::event::Kind;
+use hark_sdk::event::{Fault, Kind};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
@@ -125,7 +125,8 @@ impl Outbox {
             }
             while running.len() < CHAINS {
                 let Some((row, last)) = window.start() else { break };
-                running.push(self.deliver(&stream, row, last));
+                let span = info_span!("job", job = %row.job, source = row.source);
+                running.push(self.deliver(&stream, row, last).instrument(span));
             }
             if committing.is_none() && !acknowledged.is_empty() {
                 committing = Some(tokio::spawn(commit(
@@ -210,30 +211,39 @@ async fn commit(
         .write(move |connection| {
             let mut ended = Vec::new();
             for one in &batch {
+                let fault = if one.last { outbox::fault(connection, one)? } else { None };
                 outbox::remove(connection, one)?;
                 if one.last {
-                    ended.extend(jobs::advance(connection, one.job, Fact::Stored, now)?);
+                    let advanced = jobs::advance(connection, one.job, Fact::Stored, now)?;
+                    ended.extend(
+                        advanced.filter(|advanced| advanced.changed).map(|advanced| (advanced, fault)),
+                    );
                 }
             }
             Ok(ended)
         })
         .await?;
-    for advanced in advanced.iter().filter(|advanced| advanced.changed) {
-        ledger.tell_of(advanced);
-        report_end(&advanced.job, now, &metrics);
+    for (advanced, fault) in advanced {
+        ledger.tell_of(&advanced);
+        report_end(&advanced.job, fault, now, &metrics);
     }
     Ok(acknowledged)
 }
 
 /// A job has ended for every consumer: its last event is stored.
-fn report_end(job: &Job, now: Timestamp, metrics: &Metrics) {
-    let failed = job.stage.has_failed();
-    let outcome = if failed { "failed" } else { "completed" };
+fn report_end(job: &Job, fault: Option<Fault>, now: Timestamp, metrics: &Metrics) {
+    let outcome = if fault.is_some() { "failed" } else { "completed" };
     metrics.job_ended.with_label_values(&[job.source.as_str(), outcome]).inc();
     // A clock that was set back meanwhile has nothing to say.
     let elapsed = now.duration_since(job.accepted_at).as_secs_f64().max(0.0);
     metrics.job_elapsed_seconds.observe(elapsed);
-    info!(job = %job.id, source = job.source, failed, "done");
+    let (job, source) = (job.id, &job.source);
+    match fault {
+        None => info!(%job, source, failed = false, "done"),
+        Some(Fault { code, blame, message, .. }) => {
+            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = message, "done");
+        }
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
+use rusqlite::Connection;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -126,7 +127,7 @@ impl Claims {
             Ok(Standing::Lost) => self.let_go(id).await?,
             Err(unconfirmed) => {
                 if self.untold().insert(id) {
-                    warn!(job = %id, %unconfirmed, "other daemons do not know where this job stands; they are told later");
+                    warn!(job = %id, source = job.source, %unconfirmed, "other daemons do not know where this job stands; they are told later");
                 }
             }
         }
@@ -198,12 +199,16 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn let_go(&self, job: Uuid) -> Result<(), LedgerError> {
-        let known = self.0.ledger.write(move |connection| jobs::forget(connection, job)).await?;
+        let forget = move |connection: &Connection| {
+            let source = jobs::find(connection, job)?.map(|job| job.source);
+            jobs::forget(connection, job).map(|_| source)
+        };
+        let source = self.0.ledger.write(forget).await?;
         self.0.ledger.tell(job, Now::Forgotten);
         self.untold().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
-        if known {
-            warn!(%job, "another daemon has taken this job over; it goes on there");
+        if let Some(source) = source {
+            warn!(%job, source, "another daemon has taken this job over; it goes on there");
         }
         Ok(())
     }

@@ -157,9 +157,9 @@ impl Desk {
                 worked
             }
             Err(error) => {
-                let owed = self.at_hand.remove(&error.id()).map(|(owed, _)| owed);
+                let (owed, source) = self.at_hand.remove(&error.id()).unzip();
                 if error.is_panic() {
-                    error!(job = ?owed.map(|owed| owed.job), lane = self.lane.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
+                    error!(job = ?owed.map(|owed| owed.job), source, lane = self.lane.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
                     self.resting.extend(owed);
                 }
                 Ok(())

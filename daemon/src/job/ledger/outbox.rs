@@ -1,8 +1,9 @@
 //! The outbox: stored events that JetStream has not acknowledged.
 
 use bytes::Bytes;
-use hark_sdk::event::Event;
+use hark_sdk::event::{Event, Fault};
 use rusqlite::{Connection, OptionalExtension, Params, params};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -131,6 +132,22 @@ fn select(
         });
     }
     Ok(taken)
+}
+
+/// Why the job failed, if that is what an acknowledged event says.
+///
+/// # Errors
+/// When the query fails.
+pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Option<Fault>, LedgerError> {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<Fault>,
+    }
+    let query = "SELECT body FROM outbox WHERE id = ?1";
+    let body: Option<Vec<u8>> =
+        connection.prepare_cached(query)?.query_row([acknowledged.id], |row| row.get(0)).optional()?;
+    // A body that cannot be read was published all the same, and consumers have its words.
+    Ok(body.and_then(|body| serde_json::from_slice::<Failed>(&body).ok()?.error))
 }
 
 /// Takes an acknowledged event out.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, trace, warn};
+use tracing::{Instrument, info, trace, warn};
 
 use super::before::Met;
 use super::choice::{Choice, Entered};
@@ -25,7 +25,7 @@ use super::watch::{Hints, Watch};
 use crate::config::Existing;
 use crate::job::Duty;
 use crate::job::ledger::places::Place;
-use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::ledger::{Door, Ledger, LedgerError};
 use crate::os;
 use crate::telemetry::metrics::Metrics;
 
@@ -325,7 +325,7 @@ impl Scan {
     async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
-            if !*self.around.ledger.admission().borrow() {
+            if *self.around.ledger.admission().borrow() != Door::Open {
                 self.turned_away = true;
                 return Ok(());
             }
@@ -344,7 +344,7 @@ impl Scan {
             }
             let (to, ledger) = (self.around.destination.clone(), self.around.ledger.clone());
             let stop = self.around.stop.clone();
-            self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop));
+            self.reading.spawn(read_piece(piece, to, self.is_network, ledger, stop).in_current_span());
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use async_nats::jetstream::{AckKind, Context};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
 pub use self::consumer::SourceError;
@@ -135,7 +135,7 @@ impl Subject {
     pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), SourceError> {
         let keep_alive = tokio::spawn({
             let (held, claims, stop) = (Arc::clone(&self.held), self.claims.clone(), stop.clone());
-            async move { held.keep_alive(claims, stop).await }
+            async move { held.keep_alive(claims, stop).await }.in_current_span()
         });
         let follow_jobs = tokio::spawn(Arc::clone(&self.held).follow(self.ledger.clone()));
         let outcome = tokio::select! {

@@ -32,43 +32,62 @@ where
         paint(&mut writer, DIM, format_args!("{:.3} ", jiff::Timestamp::now()))?;
         paint(&mut writer, colour(*about.level()), format_args!("{:>5} ", about.level()))?;
         paint(&mut writer, DIM, format_args!("{}: ", about.target()))?;
-        context.format_fields(writer.by_ref(), event)?;
+        let mut writing = Writing::new(writer.by_ref(), false);
+        event.record(&mut writing);
+        writing.outcome?;
+        let mut around: Vec<(String, String)> = Vec::new();
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
-            let is_told = |name: &str| about.fields().iter().any(|field| field.name() == name);
-            if span.metadata().fields().iter().any(|field| is_told(field.name())) {
-                continue;
+            let extensions = span.extensions();
+            let Some(fields) = extensions.get::<FormattedFields<Fields>>() else { continue };
+            for (name, written) in fields.split(END).filter_map(|field| field.split_once(END_OF_NAME)) {
+                // An inner span says it anew.
+                around.retain(|(other, _)| other != name);
+                if !about.fields().iter().any(|field| field.name() == name) {
+                    around.push((name.to_owned(), written.to_owned()));
+                }
             }
-            if let Some(fields) =
-                span.extensions().get::<FormattedFields<Fields>>().filter(|it| !it.is_empty())
-            {
-                write!(writer, " {fields}")?;
-            }
+        }
+        for (_, written) in around {
+            write!(writer, " {written}")?;
         }
         writeln!(writer)
     }
 }
 
-/// `message name=value name=value`, each value on one line.
+/// The fields of a span, kept so that a line can leave some of them out. What is written has no such characters: it is readable.
 pub(super) struct Fields;
+
+const END_OF_NAME: char = '\u{1e}';
+const END: char = '\u{1f}';
 
 impl<'w> FormatFields<'w> for Fields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut writing = Writing { writer, is_first: true, outcome: Ok(()) };
+        let mut writing = Writing::new(writer, true);
         fields.record(&mut writing);
         writing.outcome
     }
 }
 
+/// Writes `message name=value name=value`, each value on one line.
 struct Writing<'w> {
     writer: Writer<'w>,
+    /// For a span.
+    is_kept: bool,
     is_first: bool,
     outcome: fmt::Result,
 }
 
-impl Writing<'_> {
+impl<'w> Writing<'w> {
+    fn new(writer: Writer<'w>, is_kept: bool) -> Self {
+        Writing { writer, is_kept, is_first: true, outcome: Ok(()) }
+    }
+
     fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
-        if !std::mem::take(&mut self.is_first) {
-            self.writer.write_char(' ')?;
+        let is_first = std::mem::take(&mut self.is_first);
+        match self.is_kept {
+            true => write!(self.writer, "{END}{}{END_OF_NAME}", field.name())?,
+            false if !is_first => self.writer.write_char(' ')?,
+            false => {}
         }
         if field.name() != "message" {
             paint(&mut self.writer, ITALIC, format_args!("{}", field.name()))?;

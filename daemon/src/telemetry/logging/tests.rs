@@ -59,13 +59,20 @@ fn a_person_reads_each_field_once() {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
+        let _source = info_span!("source", source = "calls", path = "/srv").entered();
         let _job = info_span!("job", job = %"0192", source = "calls", lane = "flash").entered();
         info!(job = %"0192", failed = false, "done");
         info!("recognized");
     });
     let written = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let words: Vec<&str> = written.lines().map(|line| line.split_once(": ").unwrap().1).collect();
-    assert_eq!(words, ["done job=0192 failed=false", "recognized job=0192 source=\"calls\" lane=\"flash\""]);
+    assert_eq!(
+        words,
+        [
+            "done job=0192 failed=false path=\"/srv\" source=\"calls\" lane=\"flash\"",
+            "recognized path=\"/srv\" job=0192 source=\"calls\" lane=\"flash\""
+        ]
+    );
     assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: done"), "{written}");
 }
 

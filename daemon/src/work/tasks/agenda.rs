@@ -14,7 +14,7 @@ use super::expiry::{self, rough};
 use super::hints::{self, Hints, Listing};
 use super::poll::{Asked, Misses, SoFar};
 use crate::job::ledger::due::{self, Lane, Owed};
-use crate::job::ledger::{LedgerError, pieces};
+use crate::job::ledger::{LedgerError, jobs, pieces};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Duty, Piece, PieceId, PieceState};
 use crate::recognize::Tasks;
@@ -42,6 +42,7 @@ pub(super) struct Agenda {
 
 /// A task that has not brought its transcript yet.
 struct Followed {
+    source: String,
     task_id: String,
     recognizer: String,
     model: String,
@@ -80,12 +81,12 @@ impl Agenda {
         let recognizers = tools.recognizers.with_tasks();
         let found = tools.ledger.read(move |connection| found(connection, &recognizers, &known)).await?;
         self.downtime.get_or_insert_with(|| {
-            let ids = found.iter().map(|(id, _)| *id).collect();
+            let ids = found.iter().map(|(id, ..)| *id).collect();
             Downtime::new(tools.ledger.last_sign_of_life(), ids)
         });
-        for (id, piece) in found {
+        for (id, source, piece) in found {
             let life = tools.life_of(&piece.recognizer);
-            if let Some(mut task) = Followed::new(&piece, self.first_interval, life) {
+            if let Some(mut task) = Followed::new(source, &piece, self.first_interval, life) {
                 tools.tasks.add(id);
                 task.place(&mut self.agenda, id, self.first_interval);
                 self.followed.insert(id, task);
@@ -200,7 +201,7 @@ fn found(
     connection: &Connection,
     recognizers: &[String],
     known: &HashSet<PieceId>,
-) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
+) -> Result<Vec<(PieceId, String, Piece)>, LedgerError> {
     let mut owed = Vec::new();
     for recognizer in recognizers {
         let lane = Lane::of_pieces(Duty::Await, recognizer);
@@ -212,7 +213,10 @@ fn found(
             continue;
         }
         match pieces::find(connection, id) {
-            Ok(piece) => found.extend(piece.map(|piece| (id, piece))),
+            Ok(piece) => {
+                let source = jobs::find(connection, id.job)?.map(|job| job.source).unwrap_or_default();
+                found.extend(piece.map(|piece| (id, source, piece)));
+            }
             Err(LedgerError::Newer { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -222,11 +226,12 @@ fn found(
 
 impl Followed {
     /// As it stands in the ledger.
-    fn new(piece: &Piece, interval: Duration, life: Tasks) -> Option<Followed> {
+    fn new(source: String, piece: &Piece, interval: Duration, life: Tasks) -> Option<Followed> {
         let PieceState::Awaiting { warned } = piece.state else { return None };
         let attempt = piece.last_attempt()?;
         let submitted_at = attempt.began;
         Some(Followed {
+            source,
             task_id: attempt.handle.clone()?,
             recognizer: piece.recognizer.clone(),
             model: piece.model.clone(),
@@ -327,7 +332,7 @@ impl Followed {
             left => format!("may delete it in {}", rough(left)),
         };
         let waited = rough(age);
-        error!(job = %id, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
+        error!(job = %id, source = self.source, waited, "a task's result has not come; the service {left}, and then the recording has to be paid again");
         let message = format!("the task's result has not come for {waited}; the service {left}: {why}");
         let fault = Fault { code: "ResultExpiring".into(), blame: Blame::Service, message, attempts: None };
         Some(PieceFact::Expiring { warnings: due, fault, retry_in: self.interval })
@@ -348,7 +353,7 @@ mod tests {
         let attempt = Attempt::open(1, Uuid::nil(), Timestamp::now(), None);
         piece.attempts.push(Attempt { fate: Fate::Taken, handle: Some("task".into()), ..attempt });
         piece.state = PieceState::Awaiting { warned: 0 };
-        let mut task = Followed::new(&piece, Duration::from_secs(2), day).unwrap();
+        let mut task = Followed::new("calls".to_owned(), &piece, Duration::from_secs(2), day).unwrap();
         let (mut agenda, id, begin) =
             (BTreeSet::new(), PieceId { job: Uuid::now_v7(), number: 1 }, Instant::now());
         task.place(&mut agenda, id, Duration::from_secs(2));
