@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::bucket::{Bucket, Unconfirmed, within};
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::job_lock::{Turn, Turns};
+use crate::broker::Connection;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, intake, jobs};
 use crate::job::{Job, State, Ticket, spool};
@@ -61,14 +62,14 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn new(
-        client: async_nats::Client,
+        connection: impl Into<Connection>,
         nats: &Nats,
         keep: Duration,
         ledger: Ledger,
         state_directory: &Path,
     ) -> Result<Self, LedgerError> {
         Ok(Claims(Arc::new(Shared {
-            bucket: Bucket::new(client, nats, keep),
+            bucket: Bucket::new(&connection.into(), nats, keep),
             me: ledger.write(intake::own_id).await?,
             ledger,
             state_directory: state_directory.to_owned(),
