@@ -27,7 +27,7 @@ use self::tasks::{Crew, Stages, drain};
 use crate::api::health::Health;
 use crate::api::{control, http};
 use crate::audio::Workers;
-use crate::broker::{self, ConnectError, Patience, Subjects};
+use crate::broker::{self, Connection, Patience, Subjects};
 use crate::config::{Config, Route};
 use crate::job::ledger::due::Lane;
 use crate::job::ledger::{Ledger, LedgerError, pieces};
@@ -98,7 +98,7 @@ pub struct Daemon {
     crew: Crew,
     ledger: Ledger,
     claims: Claims,
-    client: async_nats::Client,
+    connection: Connection,
     sources: Sources,
     recognition: Tools,
     pipeline: Arc<Pipeline>,
@@ -155,12 +155,11 @@ impl Daemon {
         // source
         let connected = broker::connect(&config.nats, Patience::Forever).await;
         let connection = connected.map_err(|error| match error {
-            ConnectError::Unreachable { .. } => DaemonError::Software(error.to_string()),
-            _ => configuration(&error),
+            error if error.is_configuration() => configuration(&error),
+            error => DaemonError::Software(error.to_string()),
         })?;
-        let client = connection.client.clone();
         let claims = Claims::new(
-            client.clone(),
+            connection.clone(),
             &config.nats,
             config.state.keep,
             ledger.clone(),
@@ -214,7 +213,7 @@ impl Daemon {
         let outbox = Outbox::new(
             ledger.clone(),
             claims.clone(),
-            client.clone(),
+            connection.clone(),
             config.nats.clone(),
             metrics.clone(),
             ready,
@@ -227,7 +226,7 @@ impl Daemon {
             crew,
             ledger,
             claims,
-            client,
+            connection,
             sources,
             recognition,
             pipeline,
@@ -273,18 +272,18 @@ impl Daemon {
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
         let (plugins, heard) = (Arc::clone(&self.pipeline), stages.publish.clone());
-        let requests = control::control(self.client.clone(), subjects.clone(), plugins, heard);
+        let requests = control::control(self.connection.client.clone(), subjects.clone(), plugins, heard);
         crew.essential("control", async {
             requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
         });
-        let outlet = self.outlet.run(self.client.clone(), subjects, stages.publish.clone());
+        let outlet = self.outlet.run(self.connection.client.clone(), subjects, stages.publish.clone());
         crew.essential("partials", async {
             outlet.await;
             Ok(())
         });
         crew.essential(
             "broker",
-            tell_broker(self.broker, self.client.clone(), self.health.clone(), stages.publish.clone()),
+            tell_broker(self.broker, self.connection.clone(), self.health.clone(), stages.publish.clone()),
         );
         let (outbox, ending) = (self.outbox, stages.outbox.clone());
         crew.essential("outbox", async move { Ok(outbox.run(ending).await?) });
@@ -306,7 +305,7 @@ impl Daemon {
         }
         end(&self.pipeline).await;
         // A server that is away or stands still takes nothing, for ever.
-        let flushed = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+        let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             warn!("the last words to NATS may be lost; what is stored is in the outbox");
         }

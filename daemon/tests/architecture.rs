@@ -1,4 +1,5 @@
 //! The permitted arrows between the rooms of the daemon (DESIGN.md): a room uses only what this list names.
+#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

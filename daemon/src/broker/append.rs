@@ -2,10 +2,11 @@
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
-use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
+
+use super::{JetStream, Refused};
 
 /// Where an event belongs.
 #[derive(Debug, Clone, Copy)]
@@ -18,17 +19,31 @@ pub struct Place<'a> {
     pub expected: u64,
 }
 
+/// Why an event was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
 /// Stores an event, and gives its stream sequence. The server refuses it where the job's last event is another than expected.
+///
+/// # Errors
+/// What the stream answers, and the server's refusal of a user without the right.
 pub async fn append(
-    context: &Context,
+    jetstream: &JetStream,
     place: Place<'_>,
-    subject: String,
+    subject: &str,
     mut headers: HeaderMap,
     body: Bytes,
-) -> Result<u64, PublishError> {
+) -> Result<u64, AppendError> {
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, place.expected.to_string());
     headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", place.of_job);
     headers.insert(NATS_EXPECTED_STREAM, place.stream);
     let message = PublishMessage::build().headers(headers).payload(body);
-    Ok(context.send_publish(subject, message).await?.await?.sequence)
+    let named = format!("\"{subject}\"");
+    let publish = async { jetstream.send_publish(subject.to_owned(), message).await?.await };
+    Ok(jetstream.unless_refused(&[&named], publish).await??.sequence)
 }

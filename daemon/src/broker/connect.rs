@@ -1,18 +1,18 @@
 //! The one way to a NATS connection: servers, credentials and TLS as the config says.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::connection::State;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Server, ServerAddr};
 use percent_encoding::percent_decode_str;
 use tracing::{info, warn};
 
-use super::ServerRefusals;
+use super::server_refusals::News;
+use super::{JetStream, ServerRefusals};
 use crate::config::{Nats, Secret};
-use crate::telemetry::OnceAMinute;
 
 /// Notices a server that stopped answering within half a minute; the client's own minute is long for a daemon.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -20,6 +20,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// While no server answers, every so many failed rounds say so again: with [`LONGEST_WAIT`], about once a minute.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 15;
+
+/// The server's words where it does not let this user in.
+const UNAUTHORIZED: &str = "Authorization Violation";
+/// What to do then.
+const WAYS_IN: &str = "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that it has";
 
 /// What to do while no server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +46,14 @@ pub enum ConnectError {
     Password,
     #[error("no NATS server at {servers}: {reason}; start one, or set nats.servers")]
     Unreachable { servers: String, reason: String },
+    #[error("the NATS server at {servers} refuses the connection: {reason}; {WAYS_IN}")]
+    Refused { servers: String, reason: String },
 }
 
 impl ConnectError {
     /// Whether the config has to change; else a server is missing or refuses.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, ConnectError::Unreachable { .. })
+        !matches!(self, ConnectError::Unreachable { .. } | ConnectError::Refused { .. })
     }
 }
 
@@ -55,6 +62,27 @@ impl ConnectError {
 pub struct Connection {
     pub client: Client,
     pub refusals: ServerRefusals,
+    /// `nats.jetstream_domain`.
+    pub domain: String,
+}
+
+impl Connection {
+    /// JetStream over it.
+    pub fn jetstream(&self) -> JetStream {
+        JetStream::of(self)
+    }
+
+    /// Whether there is one, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+}
+
+/// A client of a test's own, of which no refusal is heard.
+impl From<Client> for Connection {
+    fn from(client: Client) -> Self {
+        Connection { client, refusals: ServerRefusals::new("hark"), domain: String::new() }
+    }
 }
 
 /// Connects as `[nats]` says. A connection that breaks later mends itself, for as long as the client lives; what happens to it is
@@ -63,23 +91,46 @@ pub struct Connection {
 /// # Errors
 /// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or lets us in.
 pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, ConnectError> {
-    let refusals = ServerRefusals::default();
+    let refusals = ServerRefusals::new(&nats.subject_prefix);
     let servers = addresses(&nats.servers)?;
     let names = names(&servers);
+    let rounds = Rounds { servers: names.clone(), refusals: refusals.clone(), begun: AtomicU32::new(0) };
+    let rounds = Arc::new(rounds);
     let mut options = with_credentials(with_user_of(ConnectOptions::new(), &servers), nats)
         .await?
         .name("harkd")
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(wait_before_round)
-        .event_callback(reporter(names.clone(), refusals.clone()));
+        .reconnect_to_server_callback({
+            let rounds = Arc::clone(&rounds);
+            move |servers, _| {
+                rounds.begins(&servers);
+                // As the client chooses.
+                std::future::ready(None)
+            }
+        })
+        .event_callback(reporter(rounds));
     if patience == Patience::Forever {
         options = options.retry_on_initial_connect();
     }
-    options
-        .connect(servers)
-        .await
-        .map(|client| Connection { client, refusals })
-        .map_err(|error| ConnectError::Unreachable { servers: names, reason: error.to_string() })
+    match options.connect(servers).await {
+        Ok(client) => Ok(Connection { client, refusals, domain: nats.jetstream_domain.clone() }),
+        Err(error) => {
+            let reason = told(&error.to_string());
+            Err(match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    ConnectError::Refused { servers: names, reason }
+                }
+                _ => ConnectError::Unreachable { servers: names, reason },
+            })
+        }
+    }
+}
+
+/// The server's own words, where the client has put them in small letters and behind others.
+fn told(error: &str) -> String {
+    let error = error.strip_prefix("nats: ").unwrap_or(error);
+    if error.contains("authorization violation") { UNAUTHORIZED.to_owned() } else { error.to_owned() }
 }
 
 fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
@@ -167,30 +218,56 @@ fn wait_before_round(round: usize) -> Duration {
     Duration::from_millis(100 << doublings).min(LONGEST_WAIT)
 }
 
-/// Logs what happens to the connection. The client reports every failed round; a log wants the first, and a reminder.
-fn reporter(
+/// Rounds over the servers since there was a connection.
+struct Rounds {
     servers: String,
     refusals: ServerRefusals,
-) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
-    let failed_rounds = Arc::new(AtomicU32::new(0));
-    let refused = Mutex::new(HashMap::new());
+    begun: AtomicU32,
+}
+
+impl Rounds {
+    /// A round is about to begin. Why the one before it failed is told nowhere else; every failed round is known, and a log wants the first,
+    /// and a reminder.
+    fn begins(&self, tried: &[Server]) {
+        let failed = self.begun.fetch_add(1, Ordering::Relaxed);
+        if failed == 0 {
+            return;
+        }
+        let mut reasons: Vec<String> =
+            tried.iter().filter_map(|server| server.last_error.as_deref().map(told)).collect();
+        reasons.dedup();
+        let servers = &self.servers;
+        // The client keeps no error of a name that has no address.
+        let reason =
+            if reasons.is_empty() { "the name has no address".to_owned() } else { reasons.join("; ") };
+        let remedy = if reason.contains(UNAUTHORIZED) {
+            WAYS_IN
+        } else {
+            "see that nats-server runs there, or set nats.servers"
+        };
+        if (failed - 1).is_multiple_of(ROUNDS_BETWEEN_WARNINGS) {
+            warn!(%servers, reason, remedy, "NATS cannot be connected to, trying on");
+        }
+        self.refusals.failed(&format!("{servers}: {reason}; {remedy}"));
+    }
+}
+
+/// Logs what happens to the connection.
+fn reporter(rounds: Arc<Rounds>) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     move |event| {
+        let Rounds { servers, refusals, begun } = &*rounds;
         match event {
             Event::Connected => {
-                failed_rounds.store(0, Ordering::Relaxed);
+                begun.store(0, Ordering::Relaxed);
+                refusals.connected();
                 info!(%servers, "NATS connected");
             }
             Event::Disconnected => warn!(%servers, "NATS disconnected, reconnecting"),
-            Event::ClientError(error) => {
-                if failed_rounds.fetch_add(1, Ordering::Relaxed).is_multiple_of(ROUNDS_BETWEEN_WARNINGS) {
-                    warn!(%servers, %error, "NATS does not answer, trying on");
-                }
-            }
+            // Why is told before the next round.
+            Event::ClientError(_) => {}
             Event::ServerError(error) => {
-                let words = error.to_string();
-                refusals.heard(&words);
-                if let Some(times) = times_refused(&refused, &words) {
-                    warn!(%servers, error = words, times, "NATS server refused something");
+                if let Some(News { right, repeats }) = refusals.heard(&error.to_string()) {
+                    warn!(%servers, %error, right, repeats, "NATS server refused something");
                 }
             }
             Event::SlowConsumer(subscription) => {
@@ -203,37 +280,9 @@ fn reporter(
     }
 }
 
-/// How often the server has refused this since that was said last; `None`: not yet time to say it again. What differs in the last token of
-/// a subject, a job's id, is the same: partials come by the second.
-fn times_refused(refused: &Mutex<HashMap<String, OnceAMinute>>, words: &str) -> Option<u64> {
-    const KINDS: usize = 64;
-    let kind = words.rsplit_once('.').map_or(words, |(kind, _)| kind);
-    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-    // Subjects are not ours to bound.
-    if refused.len() >= KINDS && !refused.contains_key(kind) {
-        refused.clear();
-    }
-    refused.entry(kind.to_owned()).or_default().count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_refused_for_each_job_is_said_once() {
-        let refused = Mutex::default();
-        let of = |subject: &str| {
-            times_refused(&refused, &format!("Permissions Violation for Publish to \"{subject}\""))
-        };
-        assert_eq!(of("hark.event.transcript.partial.calls.0192"), Some(1));
-        assert_eq!(of("hark.event.transcript.partial.calls.0193"), None);
-        assert_eq!(of("hark.event.job.accepted.calls.0192"), Some(1));
-        for subject in 0..1_000 {
-            assert_eq!(of(&format!("{subject}.x")), Some(1));
-        }
-        assert!(refused.lock().unwrap().len() <= 64);
-    }
 
     #[test]
     fn an_address_is_shown_without_its_password() {

@@ -1,12 +1,12 @@
 //! The streams of events, as the config asks for them.
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RetentionPolicy, StorageType, Stream, SubjectTransform,
 };
 
 use super::subject::Subjects;
-use crate::broker::stream::{StreamError, captures, check_server, covers, ensure};
+use crate::broker::JetStream;
+use crate::broker::stream::{StreamError, captures, covers, ensure};
 use crate::config::Nats;
 
 /// Checks the server and makes what is absent: the stream of events, and the stream of partials if it is wanted.
@@ -15,11 +15,11 @@ use crate::config::Nats;
 /// A server that is too old, a stream that is absent and cannot be made, one that does not keep every event, or one that takes other subjects
 /// than the contract has: without some events a job would never end, and with partials none could name its predecessor.
 pub async fn ensure_event_streams(
-    context: &Context,
+    jetstream: &JetStream,
     nats: &Nats,
     subjects: &Subjects,
 ) -> Result<Stream, StreamError> {
-    check_server(&context.client())?;
+    jetstream.check_server()?;
     let events = Config {
         name: nats.events_stream.clone(),
         description: Some("What Hark heard: jobs, finals, annotations, alerts".into()),
@@ -33,7 +33,7 @@ pub async fn ensure_event_streams(
         allow_direct: true,
         ..Config::default()
     };
-    let stream = ensure(context, events.clone()).await?;
+    let stream = ensure(jetstream, events.clone()).await?;
     let found = &stream.cached_info().config;
     if let Some(why) = loses_events(found, &subjects.stored()) {
         return Err(StreamError::LosesEvents { name: found.name.clone(), why });
@@ -45,7 +45,7 @@ pub async fn ensure_event_streams(
     if nats.store_partials {
         let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
         let stream =
-            ensure(context, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
+            ensure(jetstream, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
         captures(&stream.cached_info().config, &subjects.partials())?;
     }
     Ok(stream)

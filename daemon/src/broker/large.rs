@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::{self, GetErrorKind};
-use async_nats::jetstream::{Context, stream};
+use async_nats::jetstream::stream;
 use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Kind, ObjectRef, TranscriptFinal};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::JetStream;
 use crate::config::Nats;
 
 /// Where segments go that are too large for a message.
@@ -45,8 +46,8 @@ impl Largest {
     }
 
     /// Bytes; 0 for a client that has not connected yet. It does not publish either.
-    pub fn message(&self, context: &Context) -> usize {
-        let of_server = context.client().server_info().max_payload;
+    pub fn message(&self, jetstream: &JetStream) -> usize {
+        let of_server = jetstream.client().server_info().max_payload;
         match self.of_stream.load(Ordering::Relaxed) {
             0 => of_server,
             of_stream => of_server.min(of_stream),
@@ -81,7 +82,7 @@ pub fn fits(body: &Bytes, largest: usize) -> bool {
 /// # Errors
 /// When the object store does not take the segments now, or no event fits.
 pub async fn fit(
-    context: &Context,
+    jetstream: &JetStream,
     nats: &Nats,
     job: Uuid,
     kind: &str,
@@ -99,7 +100,7 @@ pub async fn fit(
         && let Some(segments) = last.segments.take()
     {
         let name = job.to_string();
-        put(context, nats, &name, &serialized(&segments)?).await?;
+        put(jetstream, nats, &name, &serialized(&segments)?).await?;
         info!(job = name, bytes = body.len(), bucket = BUCKET, "the final's segments are in an object");
         last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
     }
@@ -126,15 +127,19 @@ fn limit(largest: usize) -> usize {
 ///
 /// # Errors
 /// A sentence, when the object store does not give the segments now.
-pub async fn restore(context: &Context, last: &mut TranscriptFinal) -> Result<(), String> {
+pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Result<(), String> {
     let Some(place) = last.segments_object.take() else { return Ok(()) };
     let say = |error: &dyn std::fmt::Display| {
         format!("reading segments from the object bucket {}: {error}", place.bucket)
     };
-    let store = context.get_object_store(&place.bucket).await.map_err(|error| say(&error))?;
-    let mut object = match store.get(&place.name).await {
+    let read = async {
+        let store = jetstream.get_object_store(&place.bucket).await.map_err(|error| say(&error))?;
+        Ok::<_, String>(store.get(&place.name).await)
+    };
+    let read = jetstream.unless_refused(&[&place.bucket], read).await.map_err(|refused| say(&refused))?;
+    let mut object = match read? {
         Ok(object) => object,
-        // Somebody deleted it: the job has to end all the same.
+        // The object was deleted: the job has to end all the same.
         Err(error) if error.kind() == GetErrorKind::NotFound => {
             warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
             return Ok(());
@@ -148,22 +153,24 @@ pub async fn restore(context: &Context, last: &mut TranscriptFinal) -> Result<()
 }
 
 /// The same name on every retry: an object that was put before a crash is put again over itself.
-async fn put(context: &Context, nats: &Nats, name: &str, mut segments: &[u8]) -> Result<(), String> {
+async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]) -> Result<(), String> {
     let say =
         |error: &dyn std::fmt::Display| format!("storing segments in the object bucket {BUCKET}: {error}");
-    let store = match context.get_object_store(BUCKET).await {
-        Ok(store) => store,
-        Err(_) => context.create_object_store(bucket(nats)).await.map_err(|error| say(&error))?,
-    };
     // A chunk is a message too.
-    let chunk_size = limit(context.client().server_info().max_payload).min(LARGEST_CHUNK);
+    let chunk_size = limit(jetstream.client().server_info().max_payload).min(LARGEST_CHUNK);
     let object = object_store::ObjectMetadata {
         name: name.to_owned(),
         chunk_size: Some(chunk_size),
         ..Default::default()
     };
-    store.put(object, &mut segments).await.map_err(|error| say(&error))?;
-    Ok(())
+    let put = async {
+        let store = match jetstream.get_object_store(BUCKET).await {
+            Ok(store) => store,
+            Err(_) => jetstream.create_object_store(bucket(nats)).await.map_err(|error| say(&error))?,
+        };
+        store.put(object, &mut segments).await.map_err(|error| say(&error))
+    };
+    jetstream.unless_refused(&[BUCKET], put).await.map_err(|refused| say(&refused))?.map(|_| ())
 }
 
 /// The event in at most `limit` bytes, or nothing where that is less than its frame takes. First the field that is made to be long is

@@ -3,11 +3,14 @@
 pub mod append;
 mod connect;
 pub mod event_streams;
+mod jetstream;
 pub mod large;
+mod right;
 mod server_refusals;
 pub mod stream;
 pub mod subject;
 
 pub use connect::{ConnectError, Connection, Patience, connect};
-pub use server_refusals::ServerRefusals;
+pub use jetstream::JetStream;
+pub use server_refusals::{Refusals, Refused, ServerRefusals};
 pub use subject::Subjects;

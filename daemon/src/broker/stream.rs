@@ -2,13 +2,12 @@
 
 use std::future::Future;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, Stream, SubjectTransform};
-use async_nats::jetstream::{Context, ErrorCode};
 use tracing::{info, warn};
 
-/// The oldest nats-server that knows `Nats-Expected-Last-Subject-Sequence-Subject`.
-const NEEDED: (u64, u64) = (2, 11);
+use super::{JetStream, Refused};
 
 /// Below this a reservation is not worth asking for: an hour of events of a busy source.
 const SMALLEST_RESERVATION: i64 = 64 << 20;
@@ -16,12 +15,14 @@ const SMALLEST_RESERVATION: i64 = 64 << 20;
 /// Why a stream cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("the nats-server is {found}, Hark needs {}.{} or newer", NEEDED.0, NEEDED.1)]
-    TooOld { found: String },
-    #[error(
-        "JetStream is not answering ({reason}); start nats-server with JetStream (-js) and give this user its rights"
-    )]
-    NoJetStream { reason: String },
+    #[error("NATS is not connected: {reason}")]
+    NotConnected { reason: String },
+    #[error("the nats-server is {found}, Hark needs {needed} or newer")]
+    TooOld { found: String, needed: String },
+    #[error("JetStream is not answering ({reason}); {remedy}")]
+    NoJetStream { reason: String, remedy: String },
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error("creating the stream {name}: {reason}; {remedy}")]
     Create { name: String, reason: String, remedy: &'static str },
     #[error(
@@ -40,30 +41,30 @@ pub enum StreamError {
     TakesPartials { name: String, subject: String },
 }
 
-/// Checks that the server is new enough. A client that has not connected yet has nothing to tell.
-///
-/// # Errors
-/// [`StreamError::TooOld`].
-pub fn check_server(client: &async_nats::Client) -> Result<(), StreamError> {
-    let found = client.server_info().version;
-    let mut parts = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    // A version that is no number is a server built by hand; it is believed to be current.
-    if version != (0, 0) && version < NEEDED { Err(StreamError::TooOld { found }) } else { Ok(()) }
-}
-
 /// The stream of this name; made as `wanted` says where it is absent. `subjects` must be captured, or a warning says which are not.
 ///
 /// # Errors
 /// When JetStream does not answer, or the stream is absent and cannot be made.
-pub async fn ensure(context: &Context, wanted: stream::Config) -> Result<Stream, StreamError> {
-    match context.get_stream(&wanted.name).await {
-        Ok(stream) => Ok(stream),
+pub async fn ensure(jetstream: &JetStream, wanted: stream::Config) -> Result<Stream, StreamError> {
+    match find(jetstream, &wanted.name).await? {
+        Some(stream) => Ok(stream),
+        None => create(jetstream, wanted).await,
+    }
+}
+
+/// The stream of this name, if there is one.
+///
+/// # Errors
+/// When JetStream does not answer.
+pub async fn find(jetstream: &JetStream, name: &str) -> Result<Option<Stream>, StreamError> {
+    let named = format!(".STREAM.INFO.{name}\"");
+    match jetstream.unless_refused(&[&named], jetstream.get_stream(name)).await? {
+        Ok(stream) => Ok(Some(stream)),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                create(context, wanted).await
+                Ok(None)
             }
-            _ => Err(StreamError::NoJetStream { reason: error.to_string() }),
+            _ => Err(jetstream.silent(error)),
         },
     }
 }
@@ -126,10 +127,11 @@ pub fn covers(pattern: &str, subject: &str) -> bool {
     subject.next().is_none()
 }
 
-async fn create(context: &Context, mut wanted: stream::Config) -> Result<Stream, StreamError> {
+async fn create(jetstream: &JetStream, mut wanted: stream::Config) -> Result<Stream, StreamError> {
     let asked = wanted.max_bytes;
+    let named = format!(".STREAM.CREATE.{}\"", wanted.name);
     loop {
-        match context.create_stream(wanted.clone()).await {
+        match jetstream.unless_refused(&[&named], jetstream.create_stream(wanted.clone())).await? {
             Ok(stream) => {
                 info!(stream = wanted.name, max_bytes = wanted.max_bytes, "stream created");
                 if wanted.max_bytes != asked {
@@ -147,7 +149,7 @@ async fn create(context: &Context, mut wanted: stream::Config) -> Result<Stream,
             }
             // Another daemon was quicker: what it made stands.
             Err(error) => {
-                return context.get_stream(&wanted.name).await.map_err(|_| StreamError::Create {
+                return jetstream.get_stream(&wanted.name).await.map_err(|_| StreamError::Create {
                     name: wanted.name.clone(),
                     reason: error.to_string(),
                     remedy: remedy(&error),

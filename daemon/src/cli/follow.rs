@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::time::{Instant, Interval};
 
 use super::Exit;
+use crate::broker::stream::{StreamError, find};
+use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 
 /// Between two tries to reach the stream: while it is not there yet, or after the server was away.
@@ -50,7 +52,7 @@ pub struct Follower {
     connects: u64,
     connection_check: Interval,
     stream_check: Interval,
-    jetstream: jetstream::Context,
+    jetstream: JetStream,
     stream: String,
     partials: Subscriber,
     stored: Option<pull::Ordered>,
@@ -66,7 +68,8 @@ impl Follower {
     ///
     /// # Errors
     /// 69 when the server refuses the subscription.
-    pub async fn open(client: &Client, nats: &Nats, since: Since) -> Result<Follower, Exit> {
+    pub async fn open(connection: &Connection, nats: &Nats, since: Since) -> Result<Follower, Exit> {
+        let client = &connection.client;
         let subject = format!("{}.event.transcript.partial.>", nats.subject_prefix);
         let refused = |error: String| Exit::Unavailable(format!("subscribing to {subject}: {error}"));
         let partials = client.subscribe(subject.clone()).await.map_err(|error| refused(error.to_string()))?;
@@ -77,7 +80,7 @@ impl Follower {
             connects: connects(client),
             connection_check: tokio::time::interval(LOOK_AT_CONNECTION),
             stream_check: tokio::time::interval(LOOK_AT_STREAM),
-            jetstream: jetstream::new(client.clone()),
+            jetstream: connection.jetstream(),
             stream: nats.events_stream.clone(),
             partials,
             stored: None,
@@ -90,7 +93,7 @@ impl Follower {
                 follower.next_sequence = stream.cached_info().state.last_sequence + 1;
             }
             follower.made = Some(made(&stream));
-            follower.stored = follower.consume(&stream).await;
+            follower.stored = follower.consume(&stream).await?;
         }
         Ok(follower)
     }
@@ -127,7 +130,7 @@ impl Follower {
                     if let Some(stream) = self.find_stream().await?
                         && self.made != Some(made(&stream))
                     {
-                        self.follow(&stream).await;
+                        self.follow(&stream).await?;
                     }
                     None
                 }
@@ -140,37 +143,40 @@ impl Follower {
 
     async fn reopen(&mut self) -> Result<(), Exit> {
         if let Some(stream) = self.find_stream().await? {
-            self.follow(&stream).await;
+            self.follow(&stream).await?;
         }
         Ok(())
     }
 
     /// Goes on where the stream was left; of another one than before nothing is known yet.
-    async fn follow(&mut self, stream: &stream::Stream) {
+    async fn follow(&mut self, stream: &stream::Stream) -> Result<(), Exit> {
         if self.made.replace(made(stream)).is_some_and(|before| before != made(stream)) {
             self.next_sequence = 1;
         }
-        self.stored = self.consume(stream).await;
+        self.stored = self.consume(stream).await?;
+        Ok(())
     }
 
-    /// `None` while it does not exist or nobody answers.
+    /// `None` while it does not exist or JetStream does not answer.
     async fn find_stream(&self) -> Result<Option<stream::Stream>, Exit> {
-        use jetstream::context::GetStreamErrorKind as Kind;
-        match self.jetstream.get_stream(&self.stream).await {
-            Ok(stream) => Ok(Some(stream)),
-            Err(error) if error.kind() == Kind::InvalidStreamName => {
-                Err(Exit::Config(format!("nats.events_stream: {:?} is not a stream's name", self.stream)))
-            }
+        match find(&self.jetstream, &self.stream).await {
+            Ok(found) => Ok(found),
+            Err(StreamError::Refused(refused)) => Err(Exit::Unavailable(refused.to_string())),
             Err(_) => Ok(None),
         }
     }
 
-    async fn consume(&self, stream: &stream::Stream) -> Option<pull::Ordered> {
+    async fn consume(&self, stream: &stream::Stream) -> Result<Option<pull::Ordered>, Exit> {
         let config = pull::OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next_sequence },
             ..Default::default()
         };
-        stream.create_consumer(config).await.ok()?.messages().await.ok()
+        let named = format!(".CONSUMER.CREATE.{}\"", self.stream);
+        let consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
+        let Ok(consumer) = consumer.map_err(|refused| Exit::Unavailable(refused.to_string()))? else {
+            return Ok(None);
+        };
+        Ok(consumer.messages().await.ok())
     }
 }
 

@@ -3,10 +3,8 @@
 use std::future::Future;
 use std::path::Path;
 
-use async_nats::Client;
-
 use super::Exit;
-use crate::broker::{ConnectError, Patience, connect};
+use crate::broker::{ConnectError, Connection, Patience, connect};
 use crate::config::Config;
 
 /// Reads the config.
@@ -32,10 +30,9 @@ pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
 /// Connects once.
 ///
 /// # Errors
-/// 69 when no server answers, 78 when the config names what cannot be read.
-pub async fn open(config: &Config) -> Result<Client, Exit> {
-    let connected = connect(&config.nats, Patience::Once).await;
-    connected.map(|connection| connection.client).map_err(|error: ConnectError| {
+/// 69 when no server answers or lets us in, 78 when the config names what cannot be read.
+pub async fn open(config: &Config) -> Result<Connection, Exit> {
+    connect(&config.nats, Patience::Once).await.map_err(|error: ConnectError| {
         if error.is_configuration() {
             Exit::Config(error.to_string())
         } else {

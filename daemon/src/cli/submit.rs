@@ -6,7 +6,6 @@ mod outcome;
 use std::ffi::OsString;
 use std::path::Path;
 
-use async_nats::Client;
 use async_nats::jetstream;
 
 use self::message::{Message, Meta};
@@ -14,6 +13,7 @@ use self::outcome::{Receipt, Watch};
 use super::Exit;
 use super::follow::{Follower, Since};
 use super::session::{self, Written};
+use crate::broker::JetStream;
 use crate::config::{Config, NatsSource, Source};
 
 #[derive(Debug, clap::Args)]
@@ -50,19 +50,19 @@ async fn submit(
     messages: Vec<Message>,
     args: &Args,
 ) -> Result<(), Exit> {
-    let client = session::open(config).await?;
-    let max_payload = client.server_info().max_payload;
+    let connection = session::open(config).await?;
+    let max_payload = connection.client.server_info().max_payload;
     for message in &messages {
         message.fits(max_payload)?;
     }
     // Before the first message goes out, so that no event of its job is missed.
     let mut watch = match args.wait {
-        true => Some(Watch::new(Follower::open(&client, &config.nats, Since::Now).await?, args.json)),
+        true => Some(Watch::new(Follower::open(&connection, &config.nats, Since::Now).await?, args.json)),
         false => None,
     };
     let mut receipts = Vec::new();
     for message in messages {
-        let receipt = publish(&client, source, message).await?;
+        let receipt = publish(&connection.jetstream(), source, message).await?;
         if watch.is_none() && session::written(receipt.print(args.json))? == Written::ReaderGone {
             return Ok(());
         }
@@ -75,7 +75,7 @@ async fn submit(
 }
 
 /// Returns when the stream has stored it.
-async fn publish(client: &Client, source: &NatsSource, message: Message) -> Result<Receipt, Exit> {
+async fn publish(jetstream: &JetStream, source: &NatsSource, message: Message) -> Result<Receipt, Exit> {
     use jetstream::context::PublishErrorKind as Kind;
     let subject = a_subject_of(&source.subject);
     let (name, id) = (message.name.clone(), message.id.clone());
@@ -91,12 +91,14 @@ async fn publish(client: &Client, source: &NatsSource, message: Message) -> Resu
             _ => format!("{name}: JetStream refused it: {error}"),
         })
     };
-    let jetstream = jetstream::new(client.clone());
+    let named = format!("\"{subject}\"");
+    let publish = async {
+        jetstream.publish_with_headers(subject.clone(), message.headers, message.payload).await?.await
+    };
     let acknowledgement = jetstream
-        .publish_with_headers(subject.clone(), message.headers, message.payload)
+        .unless_refused(&[&named], publish)
         .await
-        .map_err(refused)?
-        .await
+        .map_err(|refused| Exit::Unavailable(refused.to_string()))?
         .map_err(refused)?;
     Ok(Receipt { name, id, stream: acknowledgement.stream, sequence: acknowledgement.sequence })
 }

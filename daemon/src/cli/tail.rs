@@ -46,7 +46,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
 }
 
 async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
-    let client = session::open(config).await?;
+    let connection = session::open(config).await?;
     let sources: Vec<&str> = config.source.iter().map(Source::name).collect();
     for name in args.source.iter().filter(|name| !sources.contains(&name.as_str())) {
         // Another daemon on the same stream may have it.
@@ -56,7 +56,7 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
         ));
     }
     let since = if args.all { Since::Beginning } else { Since::Now };
-    let mut follower = Follower::open(&client, &config.nats, since).await?;
+    let mut follower = Follower::open(&connection, &config.nats, since).await?;
     say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
     let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
     loop {

@@ -99,6 +99,8 @@ pub struct Nats {
     pub audio_stream: String,
     pub replicas: usize,
     pub store_partials: bool,
+    /// Of the JetStream that is used; empty: that of the server.
+    pub jetstream_domain: String,
     /// How long a silent daemon keeps a message before the server delivers it to another one.
     #[serde(with = "units::duration")]
     pub ack_wait: Duration,
@@ -123,6 +125,7 @@ impl Default for Nats {
             audio_stream: "HARK_AUDIO".into(),
             replicas: 1,
             store_partials: false,
+            jetstream_domain: String::new(),
             ack_wait: Duration::from_secs(30),
         }
     }

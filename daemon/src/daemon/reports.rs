@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{DaemonError, sources::Watching};
 use crate::api::health::{Health, Missing, Part};
+use crate::broker::Connection;
 use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
 use crate::telemetry::metrics::Metrics;
@@ -17,7 +18,9 @@ const GAUGES: Duration = Duration::from_secs(5);
 
 /// How often the connection to the broker is looked at; a look costs nothing.
 const CONNECTION: Duration = Duration::from_millis(500);
-const DISCONNECTED: &str = "the connection is lost, reconnecting; see that nats-server runs";
+
+/// After this long a connection without the right to hear answers is made anew: the operator may have granted it.
+const ANEW: Duration = Duration::from_secs(10);
 
 /// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.
 pub(super) async fn tell_ready(
@@ -55,18 +58,23 @@ pub(super) async fn tell_ready(
 /// publish the outbox hears nothing. Says in the log what `/readyz` says, when that changes.
 pub(super) async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
-    client: async_nats::Client,
+    connection: Connection,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     let mut readiness = Readiness { is_ready: false, was_ready: false, since: Instant::now() };
     loop {
         let heard = state.borrow_and_update().clone();
-        let is_connected = client.connection_state() == async_nats::connection::State::Connected;
-        health.set(
-            Part::Nats,
-            heard.and_then(|()| is_connected.then_some(()).ok_or_else(|| DISCONNECTED.to_owned())),
-        );
+        let connected = match connection.is_connected() {
+            true => Ok(()),
+            false => Err(connection.jetstream().no_connection()),
+        };
+        health.set(Part::Nats, connected.and(heard));
+        if connection.refusals.unanswerable_for().is_some_and(|time| time > ANEW)
+            && let Err(error) = connection.client.force_reconnect().await
+        {
+            debug!(%error, "the connection cannot be made anew");
+        }
         readiness.look(&health);
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return Ok(()) },

@@ -62,11 +62,10 @@ impl Sources {
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {
-                    let fence = Fence::new(connection.client.clone(), &config.nats, claims.clone());
+                    let fence = Fence::new(connection.clone(), &config.nats, claims.clone());
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
-                        context: async_nats::jetstream::new(connection.client.clone()),
-                        refusals: connection.refusals.clone(),
+                        jetstream: connection.jetstream(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
                         fence,

@@ -8,8 +8,6 @@ mod window;
 
 use std::time::Duration;
 
-use async_nats::connection::State as Connection;
-use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::{Fault, Kind};
@@ -22,10 +20,10 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
-use crate::broker::Subjects;
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::Largest;
 use crate::broker::stream::until_it_works;
+use crate::broker::{Connection, JetStream, Subjects};
 use crate::config::Nats;
 use crate::job::Duty;
 use crate::job::Job;
@@ -49,7 +47,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Outbox {
     ledger: Ledger,
     claims: Claims,
-    context: Context,
+    jetstream: JetStream,
     nats: Nats,
     subjects: Subjects,
     metrics: Metrics,
@@ -67,18 +65,17 @@ impl Outbox {
     pub fn new(
         ledger: Ledger,
         claims: Claims,
-        client: async_nats::Client,
+        connection: impl Into<Connection>,
         nats: Nats,
         metrics: Metrics,
         ready: watch::Sender<Result<(), String>>,
     ) -> Self {
-        let mut context = async_nats::jetstream::new(client);
-        context.set_timeout(ACK_TIMEOUT);
+        let jetstream = connection.into().jetstream().within(ACK_TIMEOUT);
         let subjects = Subjects::new(&nats.subject_prefix);
         Outbox {
             ledger,
             claims,
-            context,
+            jetstream,
             nats,
             subjects,
             metrics,
@@ -180,7 +177,7 @@ impl Outbox {
             self.ready.send_modify(|now| *now = state);
         };
         let stream = until_it_works("the events' stream", report, || {
-            ensure_event_streams(&self.context, &self.nats, &self.subjects)
+            ensure_event_streams(&self.jetstream, &self.nats, &self.subjects)
         })
         .await;
         self.largest.learn(&stream.cached_info().config);
@@ -196,7 +193,7 @@ impl Outbox {
     }
 
     fn is_connected(&self) -> bool {
-        self.context.client().connection_state() == Connection::Connected
+        self.jetstream.is_connected()
     }
 }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, Unconfirmed, within};
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::job_lock::{Turn, Turns};
+use crate::broker::Connection;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
 use crate::job::{Job, Piece, Stage, Ticket, spool};
@@ -63,14 +63,14 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn new(
-        client: async_nats::Client,
+        connection: impl Into<Connection>,
         nats: &Nats,
         keep: Duration,
         ledger: Ledger,
         state_directory: &Path,
     ) -> Result<Self, LedgerError> {
         Ok(Claims(Arc::new(Shared {
-            bucket: Bucket::new(client, nats, keep),
+            bucket: Bucket::new(&connection.into(), nats, keep),
             me: ledger.write(intake::own_id).await?,
             ledger,
             state_directory: state_directory.to_owned(),
@@ -199,7 +199,7 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn let_go(&self, job: Uuid) -> Result<(), LedgerError> {
-        let forget = move |connection: &Connection| {
+        let forget = move |connection: &rusqlite::Connection| {
             let source = jobs::find(connection, job)?.map(|job| job.source);
             jobs::forget(connection, job).map(|_| source)
         };

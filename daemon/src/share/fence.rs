@@ -1,7 +1,6 @@
 //! A daemon steps into a job that another one had: its first event takes the next place in the stream, so that the server refuses
 //! whatever the other one may still send (its events name another predecessor).
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
@@ -9,10 +8,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Claims, Standing, StoredEvents};
-use crate::broker::append::{Place, append};
+use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::subject::{Subjects, headers};
+use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 use crate::job::{Job, job_machine};
 
@@ -22,7 +22,7 @@ const TRIES: usize = 64;
 /// Reads and continues what the stream has of a job.
 #[derive(Clone)]
 pub struct Fence {
-    pub context: Context,
+    pub jetstream: JetStream,
     pub nats: Nats,
     pub subjects: Subjects,
     claims: Claims,
@@ -30,10 +30,10 @@ pub struct Fence {
 
 impl Fence {
     /// Connects nothing yet. `claims` say whose a job is.
-    pub fn new(client: async_nats::Client, nats: &Nats, claims: Claims) -> Self {
+    pub fn new(connection: impl Into<Connection>, nats: &Nats, claims: Claims) -> Self {
         Fence {
             claims,
-            context: async_nats::jetstream::new(client),
+            jetstream: connection.into().jetstream(),
             nats: nats.clone(),
             subjects: Subjects::new(&nats.subject_prefix),
         }
@@ -47,19 +47,21 @@ impl Fence {
     /// When the stream does not answer; the event may be stored all the same: then the next try comes after it. When the job is another
     /// daemon's by now, or nobody can tell.
     pub async fn step_in(self, job: Job, failures: u32) -> Result<StoredEvents, String> {
-        let stream = ensure_event_streams(&self.context, &self.nats, &self.subjects)
+        let stream = ensure_event_streams(&self.jetstream, &self.nats, &self.subjects)
             .await
             .map_err(|error| error.to_string())?;
         let largest = Largest::default();
         largest.learn(&stream.cached_info().config);
         let of_job = self.subjects.of_job(&job.source, job.id);
         for _ in 0..TRIES {
-            let mut told = stored_events(&stream, &of_job).await?;
+            let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
+            let told = self.jetstream.unless_refused(&[&named], stored_events(&stream, &of_job)).await;
+            let mut told = told.map_err(|refused| refused.to_string())??;
             if told.over {
                 return Ok(told);
             }
             if let Some(transcript) = &mut told.transcript {
-                large::restore(&self.context, transcript).await?;
+                large::restore(&self.jetstream, transcript).await?;
             }
             // After the look at the stream: who has claimed the job since has not stepped in yet, and steps in behind us; who had done so
             // before is seen here. Without it, a daemon that was stopped in between would take the place of the new owner's next event.
@@ -79,7 +81,7 @@ impl Fence {
                 body,
             };
             if let Some(stream_seq) =
-                self.publish(&event, &of_job, told.stream_seq, largest.message(&self.context)).await?
+                self.publish(&event, &of_job, told.stream_seq, largest.message(&self.jetstream)).await?
             {
                 told.sequence += 1;
                 told.stream_seq = stream_seq;
@@ -101,13 +103,16 @@ impl Fence {
         let sequence = event.sequence.unwrap_or_default().to_string();
         let headers = headers(&kind, &event.source, event.job, &sequence, &event.time.to_string());
         let body = serde_json::to_vec(event).map_err(|error| error.to_string())?.into();
-        let fitted = large::fit(&self.context, &self.nats, event.job, &kind, &body, largest).await;
+        let fitted = large::fit(&self.jetstream, &self.nats, event.job, &kind, &body, largest).await;
         let body = fitted.map_err(|unfit| unfit.to_string())?;
         let subject = self.subjects.event(&kind, &event.source, event.job);
         let place = Place { stream: &self.nats.events_stream, of_job, expected };
-        match append(&self.context, place, subject, headers, body).await {
+        let append = append(&self.jetstream, place, &subject, headers, body);
+        match append.await {
             Ok(stream_seq) => Ok(Some(stream_seq)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(AppendError::Publish(error)) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(None)
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -44,7 +44,7 @@ impl Fence {
     /// # Errors
     /// When nobody can tell: the stream does not answer, its user may not read it, or there is too much to read.
     pub async fn find_again(self, sought: Sought) -> Result<Option<Uuid>, String> {
-        let stream = self.context.get_stream_no_info(&self.nats.events_stream).await;
+        let stream = self.jetstream.get_stream_no_info(&self.nats.events_stream).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let start_time = async_nats::datetime::from_nanos(sought.published_ns - MARGIN_NS);
         let config = pull::OrderedConfig {
@@ -54,7 +54,10 @@ impl Fence {
             },
             ..pull::OrderedConfig::default()
         };
-        let mut consumer = stream.create_consumer(config).await.map_err(|error| error.to_string())?;
+        let named = format!(".CONSUMER.CREATE.{}\"", self.nats.events_stream);
+        let consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
+        let mut consumer =
+            consumer.map_err(|refused| refused.to_string())?.map_err(|error| error.to_string())?;
         let mut left = consumer.info().await.map_err(|error| error.to_string())?.num_pending;
         if left > MOST {
             return Err(format!("{left} jobs were accepted since"));

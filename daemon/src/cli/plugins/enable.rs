@@ -34,8 +34,8 @@ pub(super) fn execute(config: &Path, name: &str, json: bool) -> Result<(), Exit>
 }
 
 async fn enable(config: &Config, name: &str, json: bool) -> Result<(), Exit> {
-    let client = session::open(config).await?;
-    let answers = ask(&client, &Subjects::new(&config.nats.subject_prefix), name).await?;
+    let connection = session::open(config).await?;
+    let answers = ask(&connection.client, &Subjects::new(&config.nats.subject_prefix), name).await?;
     print(|out| {
         if json {
             return write_pretty_json(out, &answers);

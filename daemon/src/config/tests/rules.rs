@@ -205,6 +205,7 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
         "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nsha256 = \"abc\"\n".into(),
         "[nats]\nsubject_prefix = \"hark.*\"\n".into(),
         "[nats]\nevents_stream = \"a.b\"\n".into(),
+        "[nats]\njetstream_domain = \"$JS.hub.API\"\n".into(),
     ] {
         mistake(&text);
     }

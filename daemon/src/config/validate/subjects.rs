@@ -47,6 +47,13 @@ pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
             );
         }
     }
+    let domain = &config.nats.jetstream_domain;
+    if !domain.is_empty() && !is_stream(domain) {
+        report.mistake(
+            "nats.jetstream_domain",
+            format!("nats.jetstream_domain = {domain:?} is not a domain's name, such as \"hub\": it has no dots, spaces or wildcards"),
+        );
+    }
     if config.nats.events_stream == config.nats.audio_stream {
         report.mistake(
             "nats.audio_stream",

@@ -12,13 +12,16 @@ use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
 use super::{ACK_TIMEOUT, Outbox};
-use crate::broker::append::{Place, append};
+use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Unfit};
 use crate::broker::subject::headers;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
 use crate::share::{Standing, sequence_of, stored_events};
+
+/// Between two tries of an event that the server does not let this user publish: a person has to grant the right, and the server logs each.
+const DENIED_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the stream's limit is believed where an event does not fit.
 const BELIEVED: Duration = Duration::from_secs(2);
@@ -96,6 +99,10 @@ impl Outbox {
                     return Ok((row, Delivered::Unfit));
                 }
                 Err(Refusal::NotNow(reason)) => reason,
+                Err(Refusal::Denied(reason)) => {
+                    pause = pause.max(DENIED_PAUSE);
+                    reason
+                }
             };
             self.say_waiting(&failure);
             tokio::time::sleep(pause).await;
@@ -105,7 +112,7 @@ impl Outbox {
 
     /// Makes the stream again if it is gone; says why nobody took an event on this subject.
     async fn make_again(&self, subject: &str) -> String {
-        match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
+        match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
             Ok(stream) => {
                 self.largest.learn(&stream.cached_info().config);
                 format!("the stream {} did not take {subject} for a moment", self.nats.events_stream)
@@ -124,23 +131,24 @@ impl Outbox {
     ) -> Result<u64, Refusal> {
         // The client would keep each try, body and all, until it is connected again.
         if !self.is_connected() {
-            return Err(Refusal::NotNow("NATS is not connected".into()));
+            return Err(Refusal::NotNow(self.jetstream.no_connection()));
         }
-        let mut largest = self.largest.message(&self.context);
+        let mut largest = self.largest.message(&self.jetstream);
         if fitted.largest != largest || fitted.body.is_empty() {
             // While nothing fits, nobody else would find out that the limit was raised; and what is cut stays so.
             if !large::fits(&row.body, largest) {
                 self.learn_largest().await;
-                largest = self.largest.message(&self.context);
+                largest = self.largest.message(&self.jetstream);
             }
-            let body = large::fit(&self.context, &self.nats, row.job, &row.kind, &row.body, largest);
+            let body = large::fit(&self.jetstream, &self.nats, row.job, &row.kind, &row.body, largest);
             *fitted = Fitted { largest, body: body.await.map_err(Refusal::Unfit)? };
         }
         let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         let place = Place { stream: &self.nats.events_stream, of_job, expected };
-        match append(&self.context, place, subject.to_owned(), headers, fitted.body.clone()).await {
+        match append(&self.jetstream, place, subject, headers, fitted.body.clone()).await {
             Ok(stream_seq) => Ok(stream_seq),
-            Err(error) => Err(self.refused(&error).await),
+            Err(AppendError::Publish(error)) => Err(self.refused(&error).await),
+            Err(AppendError::Refused(refused)) => Err(Refusal::Denied(refused.to_string())),
         }
     }
 
@@ -169,7 +177,7 @@ impl Outbox {
         if looked.is_some_and(|looked| looked.elapsed() < BELIEVED) {
             return;
         }
-        match ensure_event_streams(&self.context, &self.nats, &self.subjects).await {
+        match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
             Ok(stream) => self.largest.learn(&stream.cached_info().config),
             Err(error) => self.say_waiting(&error.to_string()),
         }
@@ -177,7 +185,7 @@ impl Outbox {
     }
 
     async fn stream_is_gone(&self) -> bool {
-        let asked = self.context.get_stream(&self.nats.events_stream).await;
+        let asked = self.jetstream.get_stream(&self.nats.events_stream).await;
         asked.is_err_and(|error| match error.kind() {
             GetStreamErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::STREAM_NOT_FOUND,
             _ => false,
@@ -254,7 +262,10 @@ impl Outbox {
 
     /// The job's last event in the stream, whosever the job is.
     async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
-        match stream.get_last_raw_message_by_subject(of_job).await {
+        let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
+        let last = stream.get_last_raw_message_by_subject(of_job);
+        let last = self.jetstream.unless_refused(&[&named], last).await;
+        match last.map_err(|refused| refused.to_string())? {
             Ok(message) => {
                 if let Some(sequence) = sequence_of(&message.payload) {
                     let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
@@ -312,6 +323,8 @@ enum Refusal {
     NoStream,
     /// It does not fit into a message.
     Unfit(Unfit),
+    /// This user has not the right to.
+    Denied(String),
     /// Anything that may pass.
     NotNow(String),
 }

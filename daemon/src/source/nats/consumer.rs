@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
 use tracing::{debug, info};
 
 use super::Subject;
-use crate::broker::stream::{StreamError, captures, check_server, ensure};
+use crate::broker::stream::{StreamError, captures, ensure, find};
 use crate::job::ledger::LedgerError;
 
 /// Why a source cannot listen.
@@ -30,7 +28,7 @@ pub enum SourceError {
 impl Subject {
     /// The source's durable consumer, as the contract has it: made where it is absent, changed where it was made for another config.
     pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
-        check_server(&self.context.client())?;
+        self.jetstream.check_server()?;
         let stream = self.stream().await?;
         captures(&stream.cached_info().config, &self.config.subject)?;
         // Before a new consumer makes numbers of an old one mean something again.
@@ -51,9 +49,13 @@ impl Subject {
         };
         let refused =
             |reason: String| SourceError::Consumer { name: format!("hark_{}", self.config.name), reason };
-        let consumer: PullConsumer = stream
-            .get_or_create_consumer(&durable, config.clone())
+        let named = format!(".{}.{durable}", self.stream.name);
+        let consumer = stream.get_or_create_consumer(&durable, config.clone());
+        let consumer: PullConsumer = self
+            .jetstream
+            .unless_refused(&[&named], consumer)
             .await
+            .map_err(StreamError::from)?
             .map_err(|error| refused(error.to_string()))?;
         *self.heard_since.lock() = consumer.cached_info().created.unix_timestamp_nanos();
         let Some(difference) = difference(&consumer.cached_info().config, &config) else {
@@ -68,14 +70,10 @@ impl Subject {
 
     async fn stream(&self) -> Result<Stream, SourceError> {
         if self.own_stream {
-            return Ok(ensure(&self.context, self.stream.clone()).await?);
+            return Ok(ensure(&self.jetstream, self.stream.clone()).await?);
         }
-        self.context.get_stream(&self.stream.name).await.map_err(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                SourceError::NoStream { name: self.stream.name.clone() }
-            }
-            _ => SourceError::Stream(StreamError::NoJetStream { reason: error.to_string() }),
-        })
+        let found = find(&self.jetstream, &self.stream.name).await?;
+        found.ok_or_else(|| SourceError::NoStream { name: self.stream.name.clone() })
     }
 }
 

@@ -32,7 +32,7 @@ impl Subject {
 
     /// Whether a message is not in the stream any more. Where nobody can tell, it is there.
     pub(super) async fn is_gone(&self, sequence: u64, place: &str) -> bool {
-        let Ok(stream) = self.context.get_stream_no_info(&self.stream.name).await else { return false };
+        let Ok(stream) = self.jetstream.get_stream_no_info(&self.stream.name).await else { return false };
         match stream.get_raw_message(sequence).await {
             Ok(message) => self.place(sequence, message.time.unix_timestamp_nanos()) != place,
             Err(error) => error.kind() == RawMessageErrorKind::NoMessageFound,

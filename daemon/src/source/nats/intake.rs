@@ -22,8 +22,9 @@ use crate::share::claim::{self, Claim, Verdict};
 use crate::share::{Unconfirmed, is_settled};
 use crate::source::url::{vet_resolved, without_query};
 
-/// Pause before a claim is tried again where the server did not answer; it may just have started.
+/// Pause before a claim is tried again where the server did not answer, for it may just have started; doubles up to two seconds.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
+const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why nothing was made of a message.
 #[derive(Debug)]
@@ -187,10 +188,13 @@ impl Subject {
         let Delivery { sign, place, contents, .. } = delivery;
         let message_id = contents.said.message_id.as_deref();
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
-        let received = Instant::now();
+        let (received, mut pause) = (Instant::now(), CLAIM_AGAIN);
         let claimed = loop {
             match self.claims.claim(id, &mut ticket, message_id, sign.delivery, known).await {
-                Err(_) if received.elapsed() < self.ack_wait / 3 => tokio::time::sleep(CLAIM_AGAIN).await,
+                Err(_) if received.elapsed() < self.ack_wait / 3 => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
+                }
                 outcome => break outcome,
             }
         };

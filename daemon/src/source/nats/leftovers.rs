@@ -42,7 +42,7 @@ impl Subject {
         let broker = |error: &dyn std::fmt::Display| Postponed::Broker(error.to_string());
         let seen = consumer.get_info().await.map_err(|error| broker(&error))?;
         let acknowledged = seen.ack_floor.stream_sequence;
-        let stream = self.context.get_stream(&self.stream.name).await.map_err(|error| broker(&error))?;
+        let stream = self.jetstream.get_stream(&self.stream.name).await.map_err(|error| broker(&error))?;
         // In other streams messages stay after their acknowledgement, as their owner wants it.
         if stream.cached_info().config.retention != RetentionPolicy::WorkQueue {
             return Ok(true);

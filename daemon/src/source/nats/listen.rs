@@ -99,10 +99,10 @@ impl Subject {
             let free = self.held.free(self.slots).await;
             let room = usize::try_from(self.ledger.left()).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
             // A message over the limit of its request would be refused at every delivery.
-            let largest = self.context.client().server_info().max_payload + MESSAGE_OVERHEAD;
+            let largest = self.jetstream.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let asked = Asked { bytes: flow.bytes(room.max(largest)), connection: self.connection() };
             let messages = free.min(flow.at_a_time());
-            let pull = Pull::ask(consumer, self.context.clone(), &self.refusals, messages, asked.bytes);
+            let pull = Pull::ask(consumer, &self.jetstream, messages, asked.bytes);
             let pull = match pull.await {
                 Ok(pull) => pull,
                 Err(reason) => return Ok(reason),
@@ -187,7 +187,7 @@ impl Subject {
 
     /// Counts the connections there have been.
     fn connection(&self) -> u64 {
-        self.context.client().statistics().connects.load(Ordering::Relaxed)
+        self.jetstream.client().statistics().connects.load(Ordering::Relaxed)
     }
 }
 

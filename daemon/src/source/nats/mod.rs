@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
-use async_nats::jetstream::{AckKind, Context};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ use uuid::Uuid;
 pub use self::consumer::SourceError;
 use self::unacked::Held;
 pub use self::unacked::Slots;
-use crate::broker::{ServerRefusals, Subjects};
+use crate::broker::{JetStream, Subjects};
 use crate::config::{AllowList, Nats, NatsSource};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
@@ -54,8 +54,7 @@ pub struct Subject {
     stream: stream::Config,
     /// The daemon's own stream of audio is made where it is absent; another one has to exist.
     own_stream: bool,
-    context: Context,
-    refusals: ServerRefusals,
+    jetstream: JetStream,
     ledger: Ledger,
     claims: Claims,
     fence: Fence,
@@ -74,9 +73,7 @@ pub struct Subject {
 /// What the daemon knows that a source needs.
 pub struct Surroundings {
     pub nats: Nats,
-    pub context: Context,
-    /// What is refused on its connection.
-    pub refusals: ServerRefusals,
+    pub jetstream: JetStream,
     pub ledger: Ledger,
     pub claims: Claims,
     /// Continues, and finds, jobs in the stream of events.
@@ -111,8 +108,7 @@ impl Subject {
             config,
             stream,
             own_stream,
-            context: around.context,
-            refusals: around.refusals,
+            jetstream: around.jetstream,
             ledger: around.ledger,
             claims: around.claims,
             fence: around.fence,
@@ -153,7 +149,12 @@ impl Subject {
     pub async fn settle(&self, job: Uuid, bad_input: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
-            let confirmed = sign.acker.double_ack_with(kind).await.map_err(|error| error.to_string());
+            let named = ["\"$JS.ACK."];
+            let confirmed = self.jetstream.unless_refused(&named, sign.acker.double_ack_with(kind)).await;
+            let confirmed = match confirmed {
+                Ok(confirmed) => confirmed.map_err(|error| error.to_string()),
+                Err(refused) => Err(refused.to_string()),
+            };
             if let Err(error) = &confirmed {
                 warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
             }

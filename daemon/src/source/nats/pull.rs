@@ -5,17 +5,15 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::ServerRefusals;
+use crate::broker::{JetStream, Refusals};
 
 /// How long a request stays open at the server. No heartbeats: what the server says at its end is enough.
 const EXPIRES: Duration = Duration::from_secs(10);
@@ -29,11 +27,11 @@ const LATEST: Duration = Duration::from_secs(60);
 /// Messages that were asked for.
 pub(super) struct Pull<'a> {
     consumer: &'a PullConsumer,
-    context: Context,
+    jetstream: &'a JetStream,
     messages: Subscriber,
     left: usize,
     asked_at: Instant,
-    refusals: Receiver<String>,
+    refusals: Refusals,
     /// How the subject of the request ends in the server's words.
     named: String,
 }
@@ -45,12 +43,11 @@ impl<'a> Pull<'a> {
     /// A sentence, when the connection is gone for good.
     pub(super) async fn ask(
         consumer: &'a PullConsumer,
-        context: Context,
-        refusals: &ServerRefusals,
+        jetstream: &'a JetStream,
         messages: usize,
         bytes: usize,
     ) -> Result<Self, String> {
-        let client = context.client();
+        let client = jetstream.client();
         let inbox = Subject::from(client.new_inbox());
         let subscriber = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
         let request = BatchConfig {
@@ -59,12 +56,12 @@ impl<'a> Pull<'a> {
             expires: Some(EXPIRES),
             ..BatchConfig::default()
         };
-        let refusals = refusals.listen();
+        let refusals = jetstream.refusals().listen();
         let info = consumer.cached_info();
         let named = format!(".CONSUMER.MSG.NEXT.{}.{}\"", info.stream_name, info.name);
         let asked_at = Instant::now();
         consumer.request_batch(request, inbox).await.map_err(|error| error.to_string())?;
-        Ok(Pull { consumer, context, messages: subscriber, left: messages, asked_at, refusals, named })
+        Ok(Pull { consumer, jetstream, messages: subscriber, left: messages, asked_at, refusals, named })
     }
 
     /// No message of it was sent before.
@@ -77,31 +74,21 @@ impl<'a> Pull<'a> {
         if self.left == 0 {
             return None;
         }
+        let named = [self.named.as_str()];
         let message = tokio::select! {
             // What has come is taken first.
             biased;
             message = self.messages.next() => message?,
-            refusal = named(&self.named, &mut self.refusals) => return Some(Err(refusal)),
+            refused = self.refusals.naming(&named) => return Some(Err(refused.to_string())),
             () = nothing_is_on_its_way(self.consumer, self.asked_at + EXPIRES + LATE) => return None,
         };
         match message.status {
             None | Some(StatusCode::OK) => {
                 self.left -= 1;
-                Some(Ok(Message { message, context: self.context.clone() }))
+                Some(Ok(Message { message, context: (**self.jetstream).clone() }))
             }
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => None,
             Some(status) => Some(Err(format!("{status} {}", message.description.unwrap_or_default()))),
-        }
-    }
-}
-
-/// Waits for a refusal that names this subject.
-async fn named(subject: &str, refusals: &mut Receiver<String>) -> String {
-    loop {
-        match refusals.recv().await {
-            Ok(words) if words.contains(subject) => return words,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

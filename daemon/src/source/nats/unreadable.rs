@@ -85,7 +85,7 @@ impl Subject {
     /// The first message of the subject at or behind a place in the stream, as it is stored.
     async fn stored(&self, from: u64) -> Result<Option<RawMessage>, String> {
         let asked: Result<Response<Stored>, _> = self
-            .context
+            .jetstream
             .request(
                 format!("STREAM.MSG.GET.{}", self.stream.name),
                 &json!({"seq": from, "next_by_subj": self.config.subject}),
@@ -116,7 +116,7 @@ impl Subject {
             description: None,
             length: 0,
         };
-        jetstream::Message { message, context: self.context.clone() }
+        jetstream::Message { message, context: (*self.jetstream).clone() }
     }
 }
 

@@ -1,0 +1,116 @@
+//! JetStream over the daemon's connection.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::connection::State;
+use async_nats::jetstream::{self, Context};
+
+use super::stream::StreamError;
+use super::{Connection, Refused, ServerRefusals};
+
+/// The oldest nats-server that knows `Nats-Expected-Last-Subject-Sequence-Subject`.
+const NEEDED: (u64, u64) = (2, 11);
+
+/// JetStream in the configured domain, and what the server refuses of it.
+#[derive(Debug, Clone)]
+pub struct JetStream {
+    context: Context,
+    refusals: ServerRefusals,
+    domain: String,
+}
+
+impl JetStream {
+    pub(super) fn of(connection: &Connection) -> Self {
+        let client = connection.client.clone();
+        let context = match connection.domain.as_str() {
+            "" => jetstream::new(client),
+            domain => jetstream::with_domain(client, domain),
+        };
+        JetStream { context, refusals: connection.refusals.clone(), domain: connection.domain.clone() }
+    }
+
+    /// Waits so long for each answer.
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.context.set_timeout(timeout);
+        self
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.client().connection_state() == State::Connected
+    }
+
+    /// Whether there is a connection, to a server that is new enough.
+    ///
+    /// # Errors
+    /// [`StreamError::NotConnected`], [`StreamError::TooOld`].
+    pub fn check_server(&self) -> Result<(), StreamError> {
+        if !self.is_connected() {
+            return Err(StreamError::NotConnected { reason: self.refusals.failure() });
+        }
+        let found = self.client().server_info().version;
+        let mut parts = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
+        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        // A version that is no number is a server built by hand; it is believed to be current.
+        if version != (0, 0) && version < NEEDED {
+            return Err(StreamError::TooOld { found, needed: format!("{}.{}", NEEDED.0, NEEDED.1) });
+        }
+        Ok(())
+    }
+
+    /// As [`ServerRefusals::unless_refused`].
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn unless_refused<T>(
+        &self,
+        named: &[&str],
+        request: impl Future<Output = T>,
+    ) -> Result<T, Refused> {
+        self.refusals.unless_refused(named, request).await
+    }
+
+    /// What the server refuses on the connection.
+    pub fn refusals(&self) -> &ServerRefusals {
+        &self.refusals
+    }
+
+    /// Why there is no connection.
+    pub fn no_connection(&self) -> String {
+        format!("NATS is not connected: {}", self.refusals.failure())
+    }
+
+    /// A request of JetStream's that was not answered, or not well.
+    pub(super) fn silent(&self, reason: impl ToString) -> StreamError {
+        StreamError::NoJetStream { reason: reason.to_string(), remedy: remedy(&self.domain) }
+    }
+}
+
+/// What the operator can do where JetStream does not answer.
+fn remedy(domain: &str) -> String {
+    match domain {
+        "" => "start nats-server with JetStream (-js), or, where JetStream is that of a hub behind a leaf node, set nats.jetstream_domain".into(),
+        domain => format!(
+            "see whether a nats-server with JetStream has the domain {domain:?} (nats.jetstream_domain), and whether the leaf node is connected \
+             to it"
+        ),
+    }
+}
+
+impl Deref for JetStream {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+/// A client of a test's own.
+impl From<Client> for JetStream {
+    fn from(client: Client) -> Self {
+        JetStream::of(&Connection::from(client))
+    }
+}
