@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Emulator, Hark, NatsServer, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 /// Lines of a log with these words.
 fn lines(log: &str, words: &str) -> usize {
@@ -67,4 +67,46 @@ async fn folders_of_systems_and_what_is_excluded_are_not_entered_and_the_first_a
         let named = log.lines().filter(|line| line.contains("is not entered") && line.contains(name)).count();
         assert_eq!(named, times, "{name}: {log}");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder_with("calls", "rescan = \"1s\"\n");
+    let calls = setup.path("calls");
+    for seed in 0..200 {
+        std::fs::write(calls.join(format!("{seed}.wav")), wav(0.1, seed)).unwrap();
+    }
+    // What is as old as the first start counts as new.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut hark = setup.start().await;
+    let heard = hark.drop_file("calls", "heard.wav", &wav(0.1, 1_000));
+    hark.ended_jobs(1).await;
+
+    std::fs::rename(&heard, calls.join("renamed.wav")).unwrap();
+    wait_until("the new name to be told", CEILING, async || {
+        lines(&hark.log(), "have other names, or are back, and are not heard again") == 1
+    })
+    .await;
+    std::fs::write(calls.join("renamed.wav"), wav(0.1, 1_000)).unwrap();
+    wait_until("the same bytes to be told", CEILING, async || {
+        lines(&hark.log(), "have the bytes of recordings that were heard in their place") == 1
+    })
+    .await;
+    for seed in 0..200 {
+        let file = std::fs::File::options().write(true).open(calls.join(format!("{seed}.wav"))).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let touched = || {
+        let log = hark.log();
+        let told =
+            log.lines().filter(|line| line.contains("were written or touched and have their size still"));
+        let files = |line: &str| line.split("files=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        (told.clone().count(), told.filter_map(files).sum::<u64>())
+    };
+    wait_until("all that was touched to be told", CEILING, async || touched().1 == 200).await;
+    assert!(touched().0 < 20, "{:?}", touched());
+    hark.drop_file("calls", "fresh.wav", &wav(0.1, 1_001));
+    assert_eq!(hark.ended_jobs(2).await.len(), 2);
 }

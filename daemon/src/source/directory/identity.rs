@@ -14,8 +14,8 @@ use crate::job::ledger::files::{self, Known};
 /// What the ledger says of a file.
 #[derive(Debug)]
 pub struct Compared {
-    /// It is as it was.
-    pub is_known: bool,
+    /// The row of the file that it is, as it was.
+    pub known: Option<i64>,
     /// Else the files that it may be, the likeliest first.
     pub candidates: Vec<Known>,
     /// Files of its path that are seen in it: it is one of them, or has been written over it.
@@ -44,15 +44,15 @@ pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<C
         |known: &Known| known.identity.inode == identity.inode || known.identity.is_unchanged(&identity);
     let met = at.iter().filter(|known| is_seen(known)).count() as u64;
     // Known as missed, it is back.
-    let is_known = at.iter().any(|known| known.identity == identity && !known.was_missed());
-    if is_known {
-        return Ok(Compared { is_known, candidates: Vec::new(), met });
+    let known = at.iter().find(|known| known.identity == identity && !known.was_missed());
+    if let Some(known) = known {
+        return Ok(Compared { known: Some(known.id), candidates: Vec::new(), met });
     }
     let mut candidates = files::with_inode(connection, source, &identity)?;
     candidates.sort_by_key(|known| known.path != found.path);
     at.retain(|known| known.identity.is_unchanged(&identity) && known.identity.inode != identity.inode);
     candidates.extend(at);
-    Ok(Compared { is_known, candidates, met })
+    Ok(Compared { known: None, candidates, met })
 }
 
 /// Looks at the places of the candidates. Blocking.

@@ -15,15 +15,18 @@
 //! at another path once the old one is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself).
 //! A copy beside the original is a new one.
 
+mod absent;
 mod before;
 mod choice;
 mod complaints;
 pub mod done;
-mod gone;
 mod identity;
 mod intake;
+mod kept;
+mod looks;
 mod moved;
 mod piece;
+mod reading;
 mod ready;
 mod root;
 mod scan;
