@@ -110,3 +110,22 @@ async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
     hark.drop_file("calls", "fresh.wav", &wav(0.1, 1_001));
     assert_eq!(hark.ended_jobs(2).await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let audio = wav(0.3, 1);
+    for (part, end) in (1..).zip([audio.len() / 3, audio.len() / 2, audio.len()]) {
+        let path = hark.path("calls").join("call.wav");
+        let mut file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        let begin = file.metadata().unwrap().len() as usize;
+        std::io::Write::write_all(&mut file, &audio[begin..end]).unwrap();
+        drop(file);
+        hark.ended_jobs(part).await;
+    }
+    let log = hark.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a file that was heard grows")).collect();
+    assert!(told.len() == 1 && told[0].contains("call.wav") && told[0].contains("settle=100ms"), "{log}");
+}

@@ -43,6 +43,19 @@ impl Scan {
         }
     }
 
+    /// A recorder that closes its file and opens it again makes a recording of each part, if `settle` is shorter than its pauses.
+    pub(super) fn mention_grown(&mut self, found: &Found) {
+        if self.grown.is_time() {
+            let (source, settle) = (&self.around.destination.source, self.settling.settle());
+            warn!(
+                source,
+                path = %found.path.display(),
+                ?settle,
+                "a file that was heard grows, and is heard and paid for again when it stands still; if its recorder pauses while it records, set `settle` to more than the pause"
+            );
+        }
+    }
+
     pub(super) fn complain_of(&mut self, trouble: &Trouble) {
         let source = &self.around.destination.source;
         let (key, message) = match trouble {

@@ -66,10 +66,8 @@ impl Scan {
             for path in hints.paths {
                 // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
                 match root.status(&path) {
-                    Ok(status) if kind(&status).is_dir() => {
-                        if choice.enters(&path) == Entered::Yes {
-                            folders.push(path);
-                        }
+                    Ok(status) if kind(&status).is_dir() && choice.enters(&path) == Entered::Yes => {
+                        folders.push(path);
                     }
                     Ok(_) if choice.wants(&path) => found.extend(Found::at(&root, path)),
                     Err(error) if is_absence(&error) && choice.wants(&path) => absent.push(path),

@@ -28,6 +28,7 @@ use crate::http::metrics::Metrics;
 use crate::job::Duty;
 use crate::job::ledger::places::Place;
 use crate::job::ledger::{Ledger, LedgerError};
+use crate::logging::Seldom;
 use crate::os;
 
 /// Files listed and compared at once.
@@ -74,6 +75,7 @@ pub struct Scan {
     pub(super) absences: Absences,
     pub(super) kept: Kept,
     pub(super) complaints: Complaints,
+    pub(super) grown: Seldom,
     pub(super) said_no_lease: bool,
     pub(super) is_network: bool,
     /// Files wait for the door to open, see [`Scan::admitted`].
@@ -100,6 +102,7 @@ impl Scan {
             absences: Absences::default(),
             kept: Kept::default(),
             complaints: Complaints::default(),
+            grown: Seldom::default(),
             said_no_lease: false,
             is_network: false,
             turned_away: false,
@@ -136,6 +139,9 @@ impl Scan {
         let mut perhaps_known = Vec::new();
         for (compared, found) in compared {
             met += compared.met;
+            if compared.has_grown {
+                self.mention_grown(&found);
+            }
             if let Some(row) = compared.known {
                 self.settling.forget(&found.path);
                 self.absences.is_back(row);

@@ -99,6 +99,11 @@ impl Settling {
         self.wait(path, Waiting { seen, stamp, since: now.monotonic, due });
     }
 
+    /// How long a file must stand still.
+    pub fn settle(&self) -> Duration {
+        self.settle
+    }
+
     /// The file is gone, or no candidate any more.
     pub fn forget(&mut self, path: &Path) {
         self.files.remove(path);
