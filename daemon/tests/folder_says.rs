@@ -129,3 +129,35 @@ async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
     let told: Vec<&str> = log.lines().filter(|line| line.contains("a file that was heard grows")).collect();
     assert!(told.len() == 1 && told[0].contains("call.wav") && told[0].contains("settle=100ms"), "{log}");
 }
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_recording_that_is_to_be_put_away_is_named_and_counted() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service);
+    let done = setup.path("done");
+    std::fs::create_dir(&done).unwrap();
+    std::fs::write(done.join("x.wav"), "a file of the operator's").unwrap();
+    let keys = format!("when_done = \"move\"\ndone_directory = '{}'\n", done.display());
+    let mut hark = setup.folder_with("calls", &keys).start().await;
+    std::fs::create_dir(hark.path("calls/x.wav")).unwrap();
+    let stuck = hark.drop_file("calls/x.wav", "y.wav", &wav(0.1, 1));
+    let other = hark.drop_file("calls", "other.wav", &wav(0.1, 2));
+    hark.ended_jobs(2).await;
+    wait_until("the other to be moved", CEILING, async || !other.exists()).await;
+    wait_until("the reason to be said", CEILING, async || {
+        let taken = format!(
+            "{} is a file, and would have to be a folder; move it away",
+            done.join("x.wav").display()
+        );
+        let (_, page) = hark.get("/metrics").await.unwrap();
+        let line =
+            page.lines().find(|line| line.starts_with("hark_source_not_put_away_total{source=\"calls\"}"));
+        let is_counted = line.is_some_and(|line| !line.ends_with(" 0"));
+        lines(&hark.log(), &taken) == 1 && is_counted
+    })
+    .await;
+    assert!(stuck.exists());
+    std::fs::remove_file(done.join("x.wav")).unwrap();
+    wait_until("the recording to be moved", CEILING, async || done.join("x.wav/y.wav").exists()).await;
+}
