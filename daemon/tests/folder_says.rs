@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Emulator, Hark, NatsServer, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 /// Lines of a log with these words.
 fn lines(log: &str, words: &str) -> usize {
@@ -67,4 +67,97 @@ async fn folders_of_systems_and_what_is_excluded_are_not_entered_and_the_first_a
         let named = log.lines().filter(|line| line.contains("is not entered") && line.contains(name)).count();
         assert_eq!(named, times, "{name}: {log}");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder_with("calls", "rescan = \"1s\"\n");
+    let calls = setup.path("calls");
+    for seed in 0..200 {
+        std::fs::write(calls.join(format!("{seed}.wav")), wav(0.1, seed)).unwrap();
+    }
+    // What is as old as the first start counts as new.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut hark = setup.start().await;
+    let heard = hark.drop_file("calls", "heard.wav", &wav(0.1, 1_000));
+    hark.ended_jobs(1).await;
+
+    std::fs::rename(&heard, calls.join("renamed.wav")).unwrap();
+    wait_until("the new name to be told", CEILING, async || {
+        lines(&hark.log(), "have other names, or are back, and are not heard again") == 1
+    })
+    .await;
+    std::fs::write(calls.join("renamed.wav"), wav(0.1, 1_000)).unwrap();
+    wait_until("the same bytes to be told", CEILING, async || {
+        lines(&hark.log(), "have the bytes of recordings that were heard in their place") == 1
+    })
+    .await;
+    for seed in 0..200 {
+        let file = std::fs::File::options().write(true).open(calls.join(format!("{seed}.wav"))).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let touched = || {
+        let log = hark.log();
+        let told =
+            log.lines().filter(|line| line.contains("were written or touched and have their size still"));
+        let files = |line: &str| line.split("files=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        (told.clone().count(), told.filter_map(files).sum::<u64>())
+    };
+    wait_until("all that was touched to be told", CEILING, async || touched().1 == 200).await;
+    assert!(touched().0 < 20, "{:?}", touched());
+    hark.drop_file("calls", "fresh.wav", &wav(0.1, 1_001));
+    assert_eq!(hark.ended_jobs(2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let audio = wav(0.3, 1);
+    for (part, end) in (1..).zip([audio.len() / 3, audio.len() / 2, audio.len()]) {
+        let path = hark.path("calls").join("call.wav");
+        let mut file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        let begin = file.metadata().unwrap().len() as usize;
+        std::io::Write::write_all(&mut file, &audio[begin..end]).unwrap();
+        drop(file);
+        hark.ended_jobs(part).await;
+    }
+    let log = hark.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a file that was heard grows")).collect();
+    assert!(told.len() == 1 && told[0].contains("call.wav") && told[0].contains("settle=100ms"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_recording_that_is_to_be_put_away_is_named_and_counted() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service);
+    let done = setup.path("done");
+    std::fs::create_dir(&done).unwrap();
+    std::fs::write(done.join("x.wav"), "a file of the operator's").unwrap();
+    let keys = format!("when_done = \"move\"\ndone_directory = '{}'\n", done.display());
+    let mut hark = setup.folder_with("calls", &keys).start().await;
+    std::fs::create_dir(hark.path("calls/x.wav")).unwrap();
+    let stuck = hark.drop_file("calls/x.wav", "y.wav", &wav(0.1, 1));
+    let other = hark.drop_file("calls", "other.wav", &wav(0.1, 2));
+    hark.ended_jobs(2).await;
+    wait_until("the other to be moved", CEILING, async || !other.exists()).await;
+    wait_until("the reason to be said", CEILING, async || {
+        let taken = format!(
+            "{} is a file, and would have to be a folder; move it away",
+            done.join("x.wav").display()
+        );
+        let (_, page) = hark.get("/metrics").await.unwrap();
+        let line =
+            page.lines().find(|line| line.starts_with("hark_source_not_put_away_total{source=\"calls\"}"));
+        let is_counted = line.is_some_and(|line| !line.ends_with(" 0"));
+        lines(&hark.log(), &taken) == 1 && is_counted
+    })
+    .await;
+    assert!(stuck.exists());
+    std::fs::remove_file(done.join("x.wav")).unwrap();
+    wait_until("the recording to be moved", CEILING, async || done.join("x.wav/y.wav").exists()).await;
 }

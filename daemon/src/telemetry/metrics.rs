@@ -19,6 +19,8 @@ pub struct Metrics {
     pub source_unsettled: IntGaugeVec,
     /// Times that a file could not be read, by source; it is tried again.
     pub source_unreadable: IntCounterVec,
+    /// Times that a recording could not be moved or deleted when its job was over, by source; it is tried again.
+    pub source_not_put_away: IntCounterVec,
     /// Jobs that ended, by source and outcome (completed, failed).
     pub job_ended: IntCounterVec,
     /// Jobs in the ledger that have not ended, by state.
@@ -87,6 +89,11 @@ impl Metrics {
             source_unreadable: counters(
                 "hark_source_unreadable_total",
                 "Times that a file could not be read",
+                &["source"],
+            ),
+            source_not_put_away: counters(
+                "hark_source_not_put_away_total",
+                "Times that a recording could not be moved or deleted when its job was over",
                 &["source"],
             ),
             job_ended: counters("hark_job_ended_total", "Jobs that ended", &["source", "outcome"]),

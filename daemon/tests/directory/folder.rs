@@ -8,7 +8,7 @@ use std::time::Duration;
 use harkd::config::Existing;
 use rustix::thread::CapabilitySet;
 
-use crate::watched::{Watched, write};
+use crate::watched::{BEFORE, Watched, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_does_not_exist_yet_is_waited_for() {
@@ -71,19 +71,54 @@ async fn a_folder_that_may_not_be_read_is_said_and_heard_as_soon_as_it_may() {
 }
 
 #[tokio::test]
-async fn a_folder_below_that_may_not_be_read_keeps_nobody_else_waiting() {
+async fn a_folder_below_that_may_not_be_read_is_said_and_the_others_are_heard() {
     obey_modes();
     let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
-    write(&watched.path("shut/a.wav"), "behind a door");
-    chmod(&watched.path("shut"), 0o000);
+    let shut = watched.path("shut");
+    write(&shut.join("a.wav"), "behind a door");
+    chmod(&shut, 0o000);
     watched.config.existing = Existing::Process;
     let mut state = watched.launch();
-    state.wait_for(Result::is_ok).await.unwrap();
+    let is_said = |state: &Result<(), String>| {
+        let reason = state.as_ref().err();
+        reason.is_some_and(|reason| {
+            [shut.to_str().unwrap(), "Permission denied", "`exclude`"]
+                .iter()
+                .all(|word| reason.contains(word))
+        })
+    };
+    state.wait_for(is_said).await.unwrap();
     write(&watched.path("b.wav"), "beside it");
     watched.jobs_become(1).await;
-    assert!(!state.has_changed().unwrap(), "{:?}", state.borrow());
-    chmod(&watched.path("shut"), 0o700);
+    assert!(is_said(&state.borrow()), "{:?}", state.borrow());
+    chmod(&shut, 0o700);
+    state.wait_for(Result::is_ok).await.unwrap();
     watched.jobs_become(2).await;
+
+    chmod(&shut, 0o000);
+    state.wait_for(is_said).await.unwrap();
+    watched.stop().await;
+    watched.config.exclude = vec!["shut".into()];
+    watched.start().await;
+    watched.jobs_become(2).await;
+    chmod(&shut, 0o700);
+}
+
+#[tokio::test]
+async fn what_a_folder_held_that_could_not_be_read_at_the_first_start_was_there_before() {
+    obey_modes();
+    let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
+    let shut = watched.path("shut");
+    write(&shut.join("old.wav"), "behind a door");
+    tokio::time::sleep(BEFORE).await;
+    chmod(&shut, 0o000);
+    let mut state = watched.launch();
+    state.wait_for(|state| state.as_ref().is_err_and(|reason| reason.contains("shut"))).await.unwrap();
+    chmod(&shut, 0o700);
+    state.wait_for(Result::is_ok).await.unwrap();
+    write(&shut.join("new.wav"), "after that");
+    let jobs = watched.jobs_become(1).await;
+    assert_eq!(jobs[0].recording.name.as_deref(), Some("new.wav"));
 }
 
 /// Gives away what lets root read everything. Of this thread, and of those that it begins from now on.

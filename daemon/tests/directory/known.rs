@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harkd::config::Existing;
 
-use crate::watched::{BEFORE, Watched, write};
+use crate::watched::{BEFORE, SETTLE, Watched, write};
 
 /// As `cp -a` does: other inodes, the same names, sizes and times.
 fn copy(from: &Path, to: &Path) {
@@ -102,6 +102,70 @@ async fn old_files_under_a_new_name_stay_unheard_and_so_do_second_names() {
     watched.start().await;
     watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/linked.wav'", 1).await;
     watched.jobs_become(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_was_removed_and_put_there_again_is_a_new_one_under_any_name() {
+    // Found by its event alone: the next full scan would forget the removed one in any case.
+    let watched = Watched::started(|config| config.rescan = Some(Duration::from_secs(3_600))).await;
+    write(&watched.path("a.wav"), "said once");
+    watched.jobs_become(1).await;
+    for (jobs, name) in (2..).zip(["a.wav", "b.wav", "deep/c.wav"]) {
+        for name in ["a.wav", "b.wav"] {
+            if watched.path(name).exists() {
+                fs::remove_file(watched.path(name)).unwrap();
+            }
+        }
+        // A person takes that long; the event of the witness comes after that of the removal.
+        watched.after_a_while().await;
+        write(&watched.path(name), "said once");
+        watched.jobs_become(jobs).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_by_copy_and_removal_is_none_however_often_it_is_looked_at_in_between() {
+    let watched = Watched::started(|config| config.rescan = Some(Duration::from_millis(20))).await;
+    write(&watched.path("a.wav"), "moved to another disk");
+    watched.jobs_become(1).await;
+    // As `mv` to another filesystem does: the copy grows, then the original goes, then the copy settles.
+    fs::write(watched.path("b.wav"), "moved to").unwrap();
+    tokio::time::sleep(SETTLE / 3).await;
+    fs::write(watched.path("b.wav"), "moved to another disk").unwrap();
+    fs::remove_file(watched.path("a.wav")).unwrap();
+    watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/b.wav'", 1).await;
+    watched.jobs_become(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skipped_file_is_heard_when_its_size_or_a_second_time_its_bytes_change() {
+    let mut watched = Watched::new(|_| {});
+    for name in ["touched.wav", "written.wav", "replaced.wav", "longer.wav"] {
+        write(&watched.path(name), "there before");
+    }
+    tokio::time::sleep(BEFORE).await;
+    watched.start().await;
+    watched.becomes("SELECT count(*) FROM file", 4).await;
+    let hashed = "SELECT count(*) FROM file WHERE job IS NULL AND sha256 IS NOT NULL";
+    File::options()
+        .write(true)
+        .open(watched.path("touched.wav"))
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    write(&watched.path("written.wav"), "THERE BEFORE");
+    fs::write(watched.path(".new"), "There before").unwrap();
+    fs::rename(watched.path(".new"), watched.path("replaced.wav")).unwrap();
+    write(&watched.path("longer.wav"), "not there before");
+    watched.becomes(hashed, 3).await;
+    let jobs = watched.jobs_become(1).await;
+    assert_eq!(jobs[0].recording.name.as_deref(), Some("longer.wav"));
+
+    let hour = std::time::UNIX_EPOCH + Duration::from_secs(3_600);
+    File::options().write(true).open(watched.path("touched.wav")).unwrap().set_modified(hour).unwrap();
+    write(&watched.path("written.wav"), "other bytes!");
+    let jobs = watched.jobs_become(2).await;
+    assert_eq!(jobs[1].recording.name.as_deref(), Some("written.wav"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ async fn files_of_before_the_first_start_stay_unheard_until_they_change() {
     watched.jobs_become(2).await;
     fs::rename(watched.path("deep/old.wav"), watched.path("deep/moved.wav")).unwrap();
     watched.jobs_become(2).await;
-    write(&watched.path("old.wav"), "new");
+    write(&watched.path("old.wav"), "and new");
     watched.jobs_become(3).await;
 }
 

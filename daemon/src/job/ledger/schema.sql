@@ -66,7 +66,7 @@ CREATE INDEX outbox_by_job ON outbox (job);
 -- have the path of one that was moved. `job` is NULL for files that were there before the first start; the hash of such a file, only once it
 -- was touched.
 CREATE TABLE file (
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: the daemon notes which files are missing by it
     source   TEXT NOT NULL,
     dev      INTEGER NOT NULL,
     inode    INTEGER NOT NULL,

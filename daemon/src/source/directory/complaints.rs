@@ -1,7 +1,6 @@
 //! What a scan has to say to the operator, once each.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -43,6 +42,19 @@ impl Scan {
         }
     }
 
+    /// A recorder that closes its file and opens it again makes a recording of each part, if `settle` is shorter than its pauses.
+    pub(super) fn mention_grown(&mut self, found: &Found) {
+        if self.grown.is_time() {
+            let (source, settle) = (&self.around.destination.source, self.settling.settle());
+            warn!(
+                source,
+                path = %found.path.display(),
+                ?settle,
+                "a file that was heard grows, and is heard and paid for again when it stands still; if its recorder pauses while it records, set `settle` to more than the pause"
+            );
+        }
+    }
+
     pub(super) fn complain_of(&mut self, trouble: &Trouble) {
         let source = &self.around.destination.source;
         let (key, message) = match trouble {
@@ -73,13 +85,11 @@ impl Scan {
             Trouble::List(folder, error) => {
                 self.hintless = true;
                 let (name, remedy) = (folder.display().to_string(), remedy(error));
+                let or = if *folder == self.around.choice.root { "" } else { ", or name it in `exclude`" };
                 let message = format!(
-                    "listing {name}: {error}; {remedy}; until then nothing that comes into it is heard"
+                    "listing {name}: {error}; {remedy}{or}; until then nothing that comes into it is heard"
                 );
-                // A folder below that we may not read (lost+found), or that lies too deep, is somebody's choice; a broken filesystem is nobody's.
-                let is_chosen =
-                    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidFilename);
-                if !is_chosen || *folder == self.around.choice.root {
+                if self.seen.is_ok() {
                     self.seen = Err(message.clone());
                 }
                 (name, message)
@@ -134,10 +144,9 @@ mod tests {
         let root = disk.path().join("calls");
         std::fs::create_dir(&root).unwrap();
         let mut scan = scan_of(&root, Ledger::open(&disk.path().join("state")).unwrap()).await;
-        let below = root.join("lost+found");
-        scan.complain_of(&Trouble::List(below.clone(), Error::from_raw_os_error(EACCES)));
-        assert_eq!(scan.seen, Ok(()));
+        let below = root.join("shut");
         for trouble in [
+            Trouble::List(below.clone(), Error::from_raw_os_error(EACCES)),
             Trouble::List(below, Error::from_raw_os_error(EIO)),
             Trouble::List(root.clone(), Error::from_raw_os_error(EIO)),
             Trouble::List(root, Error::from_raw_os_error(EACCES)),

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 use uuid::Uuid;
 
+use super::not_put_away::SettleError;
 use super::walk::kind;
 use crate::config::{DirectorySource, WhenDone};
 use crate::hex::hex;
@@ -19,27 +20,6 @@ use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::{FileIdentity, Job, Origin};
 use crate::os::{Entry, Folder};
-
-/// Why a file could not be settled. It is where it was.
-#[derive(Debug, thiserror::Error)]
-pub enum SettleError {
-    /// Moving it failed.
-    #[error(
-        "moving {from} to {to}: {error}; its disk must have room and the folder be writable by harkd's user"
-    )]
-    Move { from: PathBuf, to: PathBuf, error: io::Error },
-    /// Deleting it failed.
-    #[error("deleting {path}: {error}; its folder must be writable by harkd's user")]
-    Delete { path: PathBuf, error: io::Error },
-    /// Others of the folder come first.
-    #[error(
-        "other recordings of this folder are being put away and take their time; see its filesystem and done_directory's"
-    )]
-    Waits,
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
 
 enum Fate {
     Keep,
@@ -153,7 +133,7 @@ fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Ou
         Fate::Keep => Ok(Outcome::Stays),
         Fate::Delete => remove(&folder, from, &heard).map_err(refused),
         Fate::Move(done) => move_file(&folder, from, done, below, &heard)
-            .map_err(|error| SettleError::Move { from: path.clone(), to: done.join(below), error }),
+            .map_err(|error| SettleError::of_move(path.clone(), done, below, error)),
     }
 }
 
@@ -206,7 +186,7 @@ fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &Heard) -> io::Result<Outcome>
         return Ok(Outcome::Gone);
     }
     to.rename_new(from).map_err(|error| {
-        let words = "a file that nobody has heard came under the name and was moved instead; moving it back";
+        let words = "a file that was not heard came under the name and was moved instead; moving it back";
         io::Error::new(error.kind(), format!("{words}: {error}"))
     })?;
     Ok(Outcome::Stays)

@@ -14,10 +14,12 @@ use crate::job::ledger::files::{self, Known};
 /// What the ledger says of a file.
 #[derive(Debug)]
 pub struct Compared {
-    /// It is as it was.
-    pub is_known: bool,
+    /// The row of the file that it is, as it was.
+    pub known: Option<i64>,
     /// Else the files that it may be, the likeliest first.
     pub candidates: Vec<Known>,
+    /// It was heard, and has become longer.
+    pub has_grown: bool,
     /// Files of its path that are seen in it: it is one of them, or has been written over it.
     pub met: u64,
 }
@@ -44,15 +46,18 @@ pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<C
         |known: &Known| known.identity.inode == identity.inode || known.identity.is_unchanged(&identity);
     let met = at.iter().filter(|known| is_seen(known)).count() as u64;
     // Known as missed, it is back.
-    let is_known = at.iter().any(|known| known.identity == identity && !known.was_missed());
-    if is_known {
-        return Ok(Compared { is_known, candidates: Vec::new(), met });
+    let known = at.iter().find(|known| known.identity == identity && !known.was_missed());
+    if let Some(known) = known {
+        return Ok(Compared { known: Some(known.id), candidates: Vec::new(), has_grown: false, met });
     }
+    let has_grown = at.iter().any(|known| {
+        known.job.is_some() && known.identity.inode == identity.inode && known.identity.size < identity.size
+    });
     let mut candidates = files::with_inode(connection, source, &identity)?;
     candidates.sort_by_key(|known| known.path != found.path);
     at.retain(|known| known.identity.is_unchanged(&identity) && known.identity.inode != identity.inode);
     candidates.extend(at);
-    Ok(Compared { is_known, candidates, met })
+    Ok(Compared { known: None, candidates, has_grown, met })
 }
 
 /// Looks at the places of the candidates. Blocking.

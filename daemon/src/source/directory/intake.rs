@@ -14,6 +14,8 @@ use serde_json::Map;
 use url::Url;
 use uuid::Uuid;
 
+use super::absent::Absences;
+use super::kept::Reason;
 use super::walk::Found;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
@@ -43,7 +45,18 @@ pub struct Destination {
     pub puts_away: bool,
 }
 
-/// Takes a read file in. Returns the job if it is a new recording.
+/// What a read file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A new recording.
+    Job(Uuid),
+    /// A known file.
+    Kept(Reason),
+    /// Another look has entered it.
+    Raced,
+}
+
+/// Takes a read file in.
 ///
 /// # Errors
 /// When a statement fails.
@@ -51,28 +64,38 @@ pub fn take_in(
     connection: &Connection,
     to: &Destination,
     file: &Hashed,
-) -> Result<Option<Uuid>, LedgerError> {
+    absences: &Absences,
+) -> Result<Taken, LedgerError> {
     let Hashed { found, sha256, vacated } = file;
     let identity = found.stamp.identity;
     let at = files::at_path(connection, &to.source, &found.path)?;
     if at.iter().any(|known| known.identity == identity) {
-        return Ok(None);
+        return Ok(Taken::Raced);
     }
-    // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
-    for known in at.iter().filter(|known| known.sha256.as_ref() == Some(sha256)) {
-        if known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)? {
-            place(connection, to, known, &found.path, identity)?;
-            return Ok(None);
+    for known in at.iter().filter(|known| !absences.is_before(known.id, found.seen)) {
+        if known.sha256.as_ref() == Some(sha256) {
+            // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
+            if known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)? {
+                place(connection, to, known, &found.path, identity)?;
+                let is_heard = known.job.is_some();
+                return Ok(Taken::Kept(if is_heard { Reason::Same } else { Reason::Skipped }));
+            }
+        } else if known.was_skipped_unread() && known.identity.size == identity.size {
+            // Touched, as far as can be told without its bytes of old; from now on they can be compared.
+            let known = Known { identity, sha256: Some(sha256.clone()), ..known.clone() };
+            files::update(connection, &known)?;
+            return Ok(Taken::Kept(Reason::Skipped));
         }
     }
     for old in vacated {
         if old.path != found.path && take_from(connection, to, old, found)? == Moved::Here {
-            return Ok(None);
+            return Ok(Taken::Kept(Reason::Same));
         }
     }
     let mut job = job(to, found, sha256);
     jobs::insert(connection, &mut job)?;
-    let (sha256, job) = (Some(sha256.clone()), Some(job.id));
+    let id = job.id;
+    let (sha256, job) = (Some(sha256.clone()), Some(id));
     let is_same_file =
         |known: &&Known| (known.identity.dev, known.identity.inode) == (identity.dev, identity.inode);
     match at.iter().find(is_same_file) {
@@ -82,7 +105,7 @@ pub fn take_in(
             files::insert(connection, &to.source, &found.path, identity, sha256.as_deref(), job)?;
         }
     }
-    Ok(job)
+    Ok(Taken::Job(id))
 }
 
 /// Whether a known file is where another was found.

@@ -15,15 +15,19 @@
 //! at another path once the old one is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself).
 //! A copy beside the original is a new one.
 
+mod absent;
 mod before;
 mod choice;
 mod complaints;
 pub mod done;
-mod gone;
 mod identity;
 mod intake;
+mod kept;
+mod looks;
 mod moved;
+pub mod not_put_away;
 mod piece;
+mod reading;
 mod ready;
 mod root;
 mod scan;
@@ -43,8 +47,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::choice::Choice;
-use self::done::SettleError;
 use self::intake::Destination;
+use self::not_put_away::SettleError;
 use self::scan::{Scan, ScanError, Surroundings};
 use self::watch::Watch;
 use crate::config::{DirectorySource, WhenDone};
@@ -116,6 +120,8 @@ impl Directory {
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
         let choice = Choice::new(root, &config.include, &config.exclude, config.recursive)?;
         let putting_away = Semaphore::new(PUTTING_AWAY);
+        // A counter that appears with its first failure shows no rise from nothing to one.
+        metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
         Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
     }
 
@@ -143,7 +149,11 @@ impl Directory {
     pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, SettleError> {
         let place = timeout(PATIENCE, self.putting_away.acquire()).await;
         let Ok(_place) = place else { return Err(SettleError::Waits) };
-        done::settle(&self.config, &self.ledger, job, failed).await
+        let settled = done::settle(&self.config, &self.ledger, job, failed).await;
+        if settled.is_err() {
+            self.metrics.source_not_put_away.with_label_values(&[&self.config.name]).inc();
+        }
+        settled
     }
 
     async fn watch(

@@ -2,6 +2,7 @@
 
 use super::identity::{Which, which};
 use super::intake::{self, Moved};
+use super::kept::Reason;
 use super::root::Root;
 use super::scan::{Scan, ScanError, blocking, now};
 use super::walk::Found;
@@ -37,7 +38,8 @@ impl Scan {
                     Which::SecondName => Moved::Here,
                     Which::New => Moved::Elsewhere,
                 };
-                Ok((found.clone(), moved))
+                let row = if let Which::Row(old) = which { Some(old.id) } else { None };
+                Ok((found.clone(), moved, row))
             };
             known.iter().map(follow).collect::<Result<Vec<_>, LedgerError>>()
         });
@@ -47,10 +49,16 @@ impl Scan {
             self.around.ledger.wake(Duty::Settle);
         }
         let mut others = Vec::new();
-        for (found, moved) in followed {
+        for (found, moved, row) in followed {
             match moved {
-                Moved::Here => self.settling.forget(&found.path),
-                Moved::PerhapsHere => self.settling.postpone(&found.path, found.stamp, now()),
+                Moved::Here => {
+                    self.settling.forget(&found.path);
+                    if let Some(row) = row {
+                        self.absences.is_back(row);
+                        self.kept.add(Reason::Moved, &found.path);
+                    }
+                }
+                Moved::PerhapsHere => self.settling.postpone(&found.path, found.stamp, now(), self.look),
                 Moved::Elsewhere => others.push(found),
             }
         }

@@ -1,10 +1,14 @@
 //! Reading a piece of the files that are ready, and taking them in together.
 
+use std::path::PathBuf;
+
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::absent::Absences;
 use super::identity::is_vacated;
-use super::intake::{self, Destination, Hashed};
+use super::intake::{self, Destination, Hashed, Taken};
+use super::kept::Reason;
 use super::ready::{self, Reading};
 use super::root::Root;
 use super::scan::blocking;
@@ -24,6 +28,7 @@ pub struct Read {
     pub again: Vec<Found>,
     pub unreadable: Vec<(Found, NotARecording)>,
     pub unleased: bool,
+    pub kept: Vec<(Reason, PathBuf)>,
     pub accepted: u64,
 }
 
@@ -35,6 +40,7 @@ pub async fn read_piece(
     piece: Vec<Found>,
     to: Destination,
     is_network: bool,
+    absences: Absences,
     ledger: Ledger,
     stop: CancellationToken,
 ) -> Result<Read, LedgerError> {
@@ -61,16 +67,25 @@ pub async fn read_piece(
     if hashed.is_empty() {
         return Ok(read);
     }
-    find_vacated(&mut hashed, &to, &ledger).await?;
+    find_vacated(&mut hashed, &to, &absences, &ledger).await?;
     let puts_away = to.puts_away;
-    let jobs = ledger
+    let taken = ledger
         .write(move |connection| {
-            hashed
-                .iter()
-                .filter_map(|file| intake::take_in(connection, &to, file).transpose())
-                .collect::<Result<Vec<_>, _>>()
+            let take_in = |file: &Hashed| {
+                let taken = intake::take_in(connection, &to, file, &absences)?;
+                Ok((taken, file.found.path.clone()))
+            };
+            hashed.iter().map(take_in).collect::<Result<Vec<_>, LedgerError>>()
         })
         .await?;
+    let mut jobs = Vec::new();
+    for (taken, path) in taken {
+        match taken {
+            Taken::Job(job) => jobs.push(job),
+            Taken::Kept(reason) => read.kept.push((reason, path)),
+            Taken::Raced => {}
+        }
+    }
     for job in &jobs {
         debug!(%job, "taken in");
     }
@@ -88,7 +103,12 @@ pub async fn read_piece(
 }
 
 /// Finds files of the same bytes that are not where they were.
-async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) -> Result<(), LedgerError> {
+async fn find_vacated(
+    hashed: &mut [Hashed],
+    to: &Destination,
+    absences: &Absences,
+    ledger: &Ledger,
+) -> Result<(), LedgerError> {
     let mut hashes: Vec<String> = hashed.iter().map(|file| file.sha256.clone()).collect();
     hashes.sort_unstable();
     hashes.dedup();
@@ -113,7 +133,9 @@ async fn find_vacated(hashed: &mut [Hashed], to: &Destination, ledger: &Ledger) 
     })
     .await?;
     for file in hashed {
-        let same = vacated.iter().filter(|known| known.sha256.as_ref() == Some(&file.sha256));
+        let same = vacated.iter().filter(|known| {
+            known.sha256.as_ref() == Some(&file.sha256) && !absences.is_before(known.id, file.found.seen)
+        });
         file.vacated = same.cloned().collect();
     }
     Ok(())
@@ -139,7 +161,10 @@ mod tests {
             puts_away: false,
         };
         let piece = vec![Found::at(&Root::open(disk.path()).unwrap(), path).unwrap()];
-        let read = read_piece(piece, to, false, ledger.clone(), CancellationToken::new()).await.unwrap();
+        let read =
+            read_piece(piece, to, false, Absences::default(), ledger.clone(), CancellationToken::new())
+                .await
+                .unwrap();
         assert_eq!(read.accepted, 1);
         for (duty, woken) in &mut woken {
             assert!(woken.changed().now_or_never().is_some(), "{duty:?} sleeps");

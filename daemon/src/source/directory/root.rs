@@ -84,6 +84,7 @@ pub fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "give harkd's user read and execute permission on it, and execute permission on the folders above it"
         }
+        io::ErrorKind::InvalidFilename => "it lies too deep, move it up",
         _ => "see to its filesystem",
     }
 }

@@ -27,8 +27,8 @@ pub struct Now {
 /// What is to be done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has stood still.
-    Still,
+    /// It has stood still. `seen`: the look in which it was first seen, 0 where that is not known.
+    Still { seen: u64 },
     /// It is looked at again by itself ([`Settling::take_due`]).
     Moving,
 }
@@ -42,10 +42,13 @@ pub struct Settling {
     limit: usize,
     files: HashMap<PathBuf, Waiting>,
     crowded: Option<Instant>,
+    /// Some that are waiting may have been seen before they were entered.
+    was_crowded: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
+    seen: u64,
     stamp: Stamp,
     since: Instant,
     due: Instant,
@@ -57,7 +60,14 @@ const LEAST_PAUSE: Duration = Duration::from_millis(200);
 impl Settling {
     /// Nothing waits.
     pub fn new(settle: Duration, limit: usize) -> Self {
-        Settling { settle, trusts_ctime: false, limit, files: HashMap::new(), crowded: None }
+        Settling {
+            settle,
+            trusts_ctime: false,
+            limit,
+            files: HashMap::new(),
+            crowded: None,
+            was_crowded: false,
+        }
     }
 
     /// Whether the files' ctime is told by this machine's clock, so that a file that was left alone before it was first seen need not be
@@ -66,26 +76,32 @@ impl Settling {
         self.trusts_ctime = trusts;
     }
 
-    /// Judges a file by its stamp of this moment.
-    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now) -> Verdict {
-        let since = match self.files.get(path) {
-            Some(waiting) if waiting.stamp == stamp => waiting.since,
-            _ => now.monotonic,
+    /// Judges a file by its stamp of this moment, in the look of this number.
+    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now, look: u64) -> Verdict {
+        let (since, seen) = match self.files.get(path) {
+            Some(waiting) if waiting.stamp == stamp => (waiting.since, waiting.seen),
+            Some(waiting) => (now.monotonic, waiting.seen),
+            None => (now.monotonic, if self.was_crowded { 0 } else { look }),
         };
         let watched = now.monotonic.saturating_duration_since(since);
         let still_for = watched.max(self.age(&stamp, now));
         if still_for >= self.settle {
             self.files.remove(path);
-            return Verdict::Still;
+            return Verdict::Still { seen };
         }
-        self.wait(path, Waiting { stamp, since, due: now.monotonic + (self.settle - still_for) });
+        self.wait(path, Waiting { seen, stamp, since, due: now.monotonic + (self.settle - still_for) });
         Verdict::Moving
     }
 
     /// Looks at a file again after a pause, though it stands still: somebody has it open, or it cannot be read.
-    pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now) {
+    pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
         let due = now.monotonic + self.settle.max(LEAST_PAUSE);
-        self.wait(path, Waiting { stamp, since: now.monotonic, due });
+        self.wait(path, Waiting { seen, stamp, since: now.monotonic, due });
+    }
+
+    /// How long a file must stand still.
+    pub fn settle(&self) -> Duration {
+        self.settle
     }
 
     /// The file is gone, or no candidate any more.
@@ -112,6 +128,7 @@ impl Settling {
     /// A full scan begins: it meets everything that did not fit.
     pub fn scanned(&mut self) {
         self.crowded = None;
+        self.was_crowded &= !self.files.is_empty();
     }
 
     /// Whether a file of this size is waiting; it may be a copy of one that has just gone.
@@ -139,6 +156,7 @@ impl Settling {
         } else if self.files.len() < self.limit {
             self.files.insert(path.to_owned(), waiting);
         } else {
+            self.was_crowded = true;
             self.crowded = Some(self.crowded.map_or(waiting.due, |due| due.min(waiting.due)));
         }
     }
@@ -151,6 +169,7 @@ mod tests {
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(2);
+    const STILL: Verdict = Verdict::Still { seen: 1 };
 
     fn stamp(size: u64, ctime_ms: i64) -> Stamp {
         let identity = FileIdentity { dev: 1, inode: 7, size, mtime_ns: 0 };
@@ -173,8 +192,8 @@ mod tests {
     fn a_file_that_was_left_alone_before_it_was_seen_is_still_at_once() {
         let start = Instant::now();
         let mut settling = settling(true, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000)), Verdict::Still);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999)), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000), 1), STILL);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999), 1), Verdict::Moving);
         assert_eq!(settling.next_due(), Some(start + SETTLE));
     }
 
@@ -182,27 +201,43 @@ mod tests {
     fn another_machines_clock_is_not_believed() {
         let start = Instant::now();
         let mut settling = settling(false, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0)), Verdict::Moving);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000)), Verdict::Still);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0), 1), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000), 1), STILL);
     }
 
     #[test]
     fn a_file_from_the_future_is_watched_instead() {
         let start = Instant::now();
         let mut settling = settling(true, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0)), Verdict::Moving);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000)), Verdict::Still);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0), 1), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000), 1), STILL);
     }
 
     #[test]
     fn what_does_not_fit_asks_for_a_scan() {
         let start = Instant::now();
         let mut settling = settling(true, 1);
-        settling.look(Path::new("a"), stamp(1, 0), at(start, 0));
+        settling.look(Path::new("a"), stamp(1, 0), at(start, 0), 1);
         assert_eq!(settling.crowded(), None);
-        settling.look(Path::new("b"), stamp(1, 0), at(start, 500));
+        settling.look(Path::new("b"), stamp(1, 0), at(start, 500), 1);
         assert_eq!(settling.crowded(), Some(start + SETTLE));
         assert_eq!(settling.waiting(), 1);
+    }
+
+    #[test]
+    fn the_look_in_which_a_file_was_first_seen_stays_with_it() {
+        let start = Instant::now();
+        let mut settling = settling(false, 1);
+        settling.look(Path::new("a"), stamp(1, 0), at(start, 0), 7);
+        settling.look(Path::new("a"), stamp(2, 0), at(start, 1_000), 8);
+        settling.postpone(Path::new("a"), stamp(2, 0), at(start, 1_500), 7);
+        // It does not fit beside the other; when it does, it may have been seen long before.
+        settling.look(Path::new("b"), stamp(1, 0), at(start, 1_500), 8);
+        let still = Verdict::Still { seen: 7 };
+        assert_eq!(settling.look(Path::new("a"), stamp(2, 0), at(start, 3_500), 9), still);
+        settling.look(Path::new("b"), stamp(1, 0), at(start, 3_500), 9);
+        let still = Verdict::Still { seen: 0 };
+        assert_eq!(settling.look(Path::new("b"), stamp(1, 0), at(start, 5_500), 10), still);
     }
 
     proptest! {
@@ -222,17 +257,17 @@ mod tests {
                 let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
                 let Some(last) = written.last() else { continue };
                 let now = stamp(written.len() as u64, i64::try_from(*last).unwrap());
-                if settling.look(Path::new("a"), now, at(start, look)) == Verdict::Still {
+                if settling.look(Path::new("a"), now, at(start, look), 1) == STILL {
                     prop_assert!(look - last >= 2_000, "written at {last}, taken at {look}");
                 }
             }
             let last = *writes.last().unwrap();
             let stands = stamp(writes.len() as u64, i64::try_from(last).unwrap());
             let first = last.max(30_000);
-            if settling.look(Path::new("a"), stands, at(start, first)) == Verdict::Moving {
+            if settling.look(Path::new("a"), stands, at(start, first), 1) == Verdict::Moving {
                 let due = settling.next_due().unwrap();
                 let at_due = at(start, u64::try_from((due - start).as_millis()).unwrap());
-                prop_assert_eq!(settling.look(Path::new("a"), stands, at_due), Verdict::Still);
+                prop_assert_eq!(settling.look(Path::new("a"), stands, at_due, 1), STILL);
             }
         }
     }

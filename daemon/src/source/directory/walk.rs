@@ -29,6 +29,8 @@ pub struct Found {
     pub path: PathBuf,
     /// As `lstat` told.
     pub stamp: Stamp,
+    /// The look in which it was first seen, once it has stood still; see [`super::settle::Verdict`].
+    pub seen: u64,
 }
 
 impl Found {
@@ -39,7 +41,7 @@ impl Found {
     }
 
     fn of(path: PathBuf, status: &Stat) -> Option<Found> {
-        kind(status).is_file().then(|| Found { path, stamp: stamp(status) })
+        kind(status).is_file().then(|| Found { path, stamp: stamp(status), seen: 0 })
     }
 }
 
