@@ -1,6 +1,6 @@
 //! The error table: what an answer with a code leads to (CONTRACT.md 4, "What faults lead to").
 //!
-//! The code decides; where there is none, or one that nobody has heard of, the HTTP status does. Some codes come in two spellings.
+//! The code decides; where there is none, or one that nobody has heard of, the HTTP status does.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::recognize::message::{bounded, presentable};
 
 /// An answer that refuses.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Refusal<'a> {
+pub(super) struct Refusal<'a> {
     /// HTTP status, or the one that an SSE comment named; `None` inside a task or a stream that did not say.
     pub status: Option<u16>,
     /// The service's code; `None` where a gateway answered in its place.
@@ -99,7 +99,7 @@ impl Refusal<'_> {
 /// What the operator can do about the refusal of an account; the service seldom says.
 fn advice(code: &str) -> &'static str {
     match code {
-        "InvalidApiKey" | "invalid_api_key" => "put a key of dashscope.region where the config looks for it",
+        "InvalidApiKey" => "put a key of dashscope.region where the config looks for it",
         "Arrearage" | "PrepaidBillOverdue" | "PostpaidBillOverdue" | "CommodityNotPurchased" => {
             "settle the account's bills with the provider"
         }
@@ -108,20 +108,15 @@ fn advice(code: &str) -> &'static str {
 }
 
 /// Codes of a FAILED task that mean: nothing was said.
-pub(crate) fn means_silence(code: &str) -> bool {
+pub(super) fn means_silence(code: &str) -> bool {
     matches!(code, "SUCCESS_WITH_NO_VALID_FRAGMENT" | "ASR_RESPONSE_HAVE_NO_WORDS")
-}
-
-/// Words that services put where a refusal has its code, though nothing is refused.
-pub(crate) fn means_success(code: &str) -> bool {
-    ["", "0", "200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
 }
 
 fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
     let give_up = |blame| Some((Leads::GiveUp, blame));
     match code {
-        "InvalidApiKey" | "invalid_api_key" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
-        | "Workspace.AccessDenied" | "WorkSpace.AccessDenied" | "AllocationQuota.FreeTierOnly"
+        "InvalidApiKey" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
+        | "Workspace.AccessDenied" | "AllocationQuota.FreeTierOnly"
         // Billing, although their status is 429.
         | "CommodityNotPurchased" | "PrepaidBillOverdue" | "PostpaidBillOverdue" => Some((Leads::Account, Blame::Account)),
 
@@ -130,10 +125,10 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
         "AccessDenied" if message.contains("does not support") => give_up(Blame::Hark),
         "AccessDenied" => Some((Leads::Account, Blame::Account)),
 
-        "InvalidParameter" | "invalid_parameter_error" | "InvalidParameter.DataInspection" => invalid(message),
-        "BadRequest.TooLarge" | "InvalidURL" | "DataInspectionFailed" | "data_inspection_failed" => give_up(Blame::Audio),
+        "InvalidParameter" => invalid(message),
+        "BadRequest.TooLarge" | "InvalidURL" | "DataInspectionFailed" => give_up(Blame::Audio),
         "BadRequest.EmptyInput" | "BadRequest.EmptyModel" | "BadRequest.EmptyParameters" | "UnsupportedOperation"
-        | "ModelNotFound" | "Model.NotExist" | "model_not_found" | "WorkSpaceNotFound" | "NotFound" => give_up(Blame::Hark),
+        | "ModelNotFound" | "Model.NotExist" | "WorkSpaceNotFound" | "NotFound" => give_up(Blame::Hark),
 
         // The file server behind the URL will not grow a Content-Length by itself.
         "InternalError.Algo" if message.contains("content-length") => give_up(Blame::Audio),
@@ -146,7 +141,7 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
         | "FILE_CHECK_FAILED" | "FILE_PARSE_FAILED" | "FILE_NORMALIZE_FAILED" | "MKV_PARSE_FAILED" | "DECODE_ERROR"
         | "NO_VALID_AUDIO_ERROR" | "FILE_TOO_LARGE" | "AUDIO_DURATION_TOO_LONG" => give_up(Blame::Audio),
 
-        _ if code == "Throttling" || code.starts_with("Throttling.") || code == "limit_requests" => {
+        _ if code == "Throttling" || code.starts_with("Throttling.") => {
             Some((Leads::Throttled, Blame::Service))
         }
         _ => None,

@@ -1,19 +1,18 @@
 //! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. Everything that is this provider's is here;
 //! dashscope-protocol.md is the source of what is read and sent.
 
-mod choice;
+mod answers;
 mod client;
 mod codes;
+mod family;
 mod filetrans;
 mod flash;
-mod form;
-mod heard;
-mod json;
+mod lenient;
 mod list;
 mod result;
 mod search;
 mod silence;
-mod text;
+mod transcript;
 mod upload;
 
 use std::path::PathBuf;

@@ -3,16 +3,17 @@
 //! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
 //! never because it is the only one left: a stranger's transcript would be published.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::debug;
 
+use super::answers::{Status, TaskRow};
 use super::client::{Client, missing};
 use super::filetrans;
-use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
+use super::list::{Listed, MARGIN, everything};
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 use crate::recognize::pacer::Calls;
@@ -31,14 +32,14 @@ const LAG: Duration = Duration::from_secs(5);
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
 /// As long may a task that has ended by the list not be there, or its result: one of them lags behind, or a gateway's page is in its place.
 const LONGEST_HIDDEN: Duration = Duration::from_secs(300);
-/// As long may a list tell fewer rows than it says that there are.
+/// As long may a list not show a task that is known.
 const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
 /// What searches found out, for those that follow.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(super) struct Known {
     /// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
     uploads: Mutex<HashMap<String, String>>,
     /// The list as it was read last: it takes many pages, and after a bad minute of the network many jobs look for theirs.
@@ -48,7 +49,6 @@ pub(crate) struct Known {
 /// The list from some time on.
 #[derive(Debug)]
 struct List {
-    model: String,
     since: Timestamp,
     /// Not after it was written.
     asked_at: Timestamp,
@@ -66,16 +66,18 @@ impl List {
         let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
         let later = submit.since.duration_since(self.since);
         let is_in_it = !later.is_negative() && later.unsigned_abs() < LONGEST_LIST;
-        is_fresh && is_later && self.model == submit.model && is_in_it
+        is_fresh && is_later && is_in_it
     }
 
-    /// Whether a task that was certainly made in its time is not in it: nobody documents what the service lists, and to whom. A list that is
-    /// empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in silence.
+    /// Whether a task that was certainly made in its time is not in it: it is not documented whose tasks the service lists, and how
+    /// soon. A list that is empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in
+    /// silence.
     fn lacks_known(&self, submit: &Lost<'_>) -> bool {
         let begin = submit.since - MARGIN / 2;
         let end = (self.asked_at - LAG).min(self.since + LONGEST_LIST);
         let is_due = |made: Timestamp| (begin..end).contains(&made);
-        submit.known.iter().any(|(task, made)| is_due(*made) && !self.listed.shown.contains(task))
+        let shown: HashSet<&str> = self.listed.rows.iter().map(|row| row.task_id.as_str()).collect();
+        submit.known.iter().any(|(task, made)| is_due(*made) && !shown.contains(task.as_str()))
     }
 }
 
@@ -93,7 +95,7 @@ impl Known {
         known.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
     }
 
-    pub(crate) fn learn(&self, task_id: &str, file_url: &str) {
+    pub(super) fn learn(&self, task_id: &str, file_url: &str) {
         let mut known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Known::MOST {
             known.clear();
@@ -104,15 +106,15 @@ impl Known {
 
 /// Who looks for a task: over this connection, at this pace, with what searches found out before.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Search<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) queries: &'a Calls,
-    pub(crate) known: &'a Known,
+pub(super) struct Search<'a> {
+    pub(super) client: &'a Client,
+    pub(super) queries: &'a Calls,
+    pub(super) known: &'a Known,
 }
 
 impl Search<'_> {
     /// Looks for the task of a submit: first at those that were made when it was sent.
-    pub(crate) async fn resolve(self, submit: Lost<'_>) -> Result<Resolution, Error> {
+    pub(super) async fn resolve(self, submit: Lost<'_>) -> Result<Resolution, Error> {
         let age = Timestamp::now().duration_since(submit.since);
         // A time that is still to come was told by a clock that has been set since.
         if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
@@ -131,8 +133,8 @@ impl Search<'_> {
         };
         let mut doubts = Doubts {
             // It may have been read while it changed; one that stays short is none that tells.
-            is_short: list.listed.is_short || list.lacks_known(&submit),
-            cannot_tell: !list.listed.is_complete || list.listed.clocks_differ,
+            is_short: list.lacks_known(&submit),
+            cannot_tell: !list.listed.is_complete,
             ..Doubts::default()
         };
         if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
@@ -144,13 +146,13 @@ impl Search<'_> {
 
     /// The task of a submit among those of a list; or why it may be there all the same.
     async fn look_through(self, listed: &Listed, submit: &Lost<'_>, doubts: &mut Doubts) -> Option<String> {
-        let span = Span { model: submit.model, since: submit.since, until: submit.until };
-        let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(|row| span.takes(row.created)).collect();
-        rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
+        let may_be = |row: &&TaskRow| row.may_be(submit.model, submit.since, submit.until);
+        let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(may_be).collect();
+        rows.sort_by_key(|row| row.created().map(|created| created.duration_since(submit.since).abs()));
         let mut untold = 0;
         for row in rows.into_iter().filter(|row| !submit.known.contains_key(&row.task_id)) {
-            match row.status.as_str() {
-                SUCCEEDED | FAILED => match self.file_of(&row.task_id).await {
+            match row.status {
+                Status::Succeeded | Status::Failed => match self.file_of(&row.task_id).await {
                     Ok(Some(file_url)) if names(&file_url, submit.marker) => {
                         return Some(row.task_id.clone());
                     }
@@ -185,10 +187,9 @@ impl Search<'_> {
             return Ok(last);
         }
         let asked_at = Timestamp::now();
-        let span = Span { model: submit.model, since: submit.since, until: None };
-        let listed = everything(self.client, self.queries, &span).await?;
-        let (model, since) = (submit.model.to_owned(), submit.since);
-        let list = Arc::new(List { model, since, asked_at, listed });
+        let since = submit.since;
+        let listed = everything(self.client, self.queries, since).await?;
+        let list = Arc::new(List { since, asked_at, listed });
         *self.known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
         Ok(list)
     }
@@ -199,10 +200,7 @@ impl Search<'_> {
             return Ok(Some(file_url));
         }
         let file_url = match self.queries.free(filetrans::query(self.client, task_id)).await? {
-            Polled::Ready(ready) => match filetrans::result(self.client, &ready).await?.file_url {
-                file_url if file_url.is_empty() => return Ok(None),
-                file_url => file_url,
-            },
+            Polled::Ready(ready) => filetrans::result(self.client, &ready).await?.file_url,
             Polled::Heard(_) => return Ok(None),
             Polled::Failed(error) => match error.fate {
                 Fate::Unknown => return Err(error),
@@ -228,7 +226,7 @@ fn is_hidden(error: &Error) -> bool {
 /// What keeps a search that found nothing from saying that there is no task.
 #[derive(Debug, Default)]
 struct Doubts {
-    /// The list tells fewer rows than there must be.
+    /// The list does not show a task that it must have.
     is_short: bool,
     /// A task runs, or it is not told now what it was for.
     undecided: bool,
@@ -262,25 +260,13 @@ fn names(file_url: &str, object: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]
     fn a_list_serves_searches_that_another_one_would_tell_no_more() {
         let time = |seconds: i64| Timestamp::from_second(seconds).unwrap();
-        let list = List {
-            model: "m".into(),
-            since: time(100),
-            asked_at: time(200),
-            listed: Listed {
-                rows: Vec::new(),
-                shown: HashSet::new(),
-                is_complete: true,
-                is_short: false,
-                clocks_differ: false,
-            },
-        };
+        let listed = Listed { rows: Vec::new(), is_complete: true };
+        let list = List { since: time(100), asked_at: time(200), listed };
         let taken = HashMap::new();
         let submit = |since: i64, until: Option<i64>| Lost {
             model: "m",
@@ -299,8 +285,6 @@ mod tests {
             !half_a_day.serves(&submit(100, Some(195)), time(203)),
             "the service need not have told of it"
         );
-        let list = List { since: time(100), ..half_a_day };
-        assert!(!list.serves(&Lost { model: "n", ..submit(100, Some(195)) }, time(203)));
     }
 
     #[test]
