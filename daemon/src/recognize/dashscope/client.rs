@@ -7,10 +7,15 @@ use serde::de::DeserializeOwned;
 use super::answers::Refused;
 use super::codes::Refusal;
 use super::lenient;
+use crate::config::Dashscope;
 use crate::recognize::error::{Error, When};
 use crate::recognize::http::{
     self, BuildError, Http, JSON, Key, RetryAfter, Timeouts, retry_after, unanswered,
 };
+use crate::recognize::pacer::{Calls, Rate};
+
+/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
+const POLICIES_PER_SECOND: u32 = 100;
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -19,13 +24,28 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 pub(super) struct Client {
     pub(super) http: Http,
     pub(super) key: Key,
+    /// The pace of task queries and lists.
+    pub(super) queries: Calls,
+    /// The pace of upload policies.
+    pub(super) policies: Calls,
     base: Url,
 }
 
 impl Client {
-    pub(super) fn new(base_url: &str, key: Key, timeouts: Timeouts) -> Result<Client, BuildError> {
-        let base = http::address(base_url)?;
-        Ok(Client { http: Http::new(&base, timeouts)?, key, base })
+    pub(super) fn new(config: &Dashscope, key: Key, timeouts: Timeouts) -> Result<Client, BuildError> {
+        let base = http::address(config.base_url())?;
+        let policies = match config.requests_per_minute {
+            0 => Rate::per_second(POLICIES_PER_SECOND),
+            // As often as submits, which they come before: a service that is away is not asked for one by every recording at once.
+            submits => Rate::per_minute(submits),
+        };
+        Ok(Client {
+            http: Http::new(&base, timeouts)?,
+            key,
+            queries: Calls::new(Rate::per_second(config.task_queries_per_second)),
+            policies: Calls::new(policies),
+            base,
+        })
     }
 
     /// A POST of the API that costs, body to come; `accept` is the form of answer that is wanted.

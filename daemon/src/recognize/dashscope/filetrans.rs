@@ -9,15 +9,13 @@ use hark_sdk::event::{Blame, Fault};
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 use serde_json::json;
-use tracing::warn;
 
 use super::Account;
 use super::answers::{Refused, Status, Submitted, Task, Usage};
 use super::client::{Client, missing};
 use super::codes::{Refusal, means_silence};
 use super::result::ResultFile;
-use super::search::Search;
-use super::{list, silence, upload};
+use super::{list, upload};
 use crate::config::Secret;
 use crate::job::{Fate, Transcript};
 use crate::recognize::error::{ALWAYS, Error, When, fault};
@@ -95,20 +93,17 @@ impl Recognizer for Filetrans {
         name: &'a str,
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(async move {
-            let Account { client, policies, .. } = &*self.account;
+            let client = &self.account.client;
             let permit = self.account.admission(&self.pacer).await;
-            // As often as submits, which it comes before: a service that is away is not asked for one by every recording at once.
-            let policy = policies.free(upload::policy(client, model)).await;
-            let policy = permit.settle_free(policy)?;
+            let policy = permit.settle_free(upload::policy(client, model).await)?;
             upload::store(client, policy, content, name).await
         })
     }
 
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
         Box::pin(async move {
-            let Account { client, queries, .. } = &*self.account;
             let sent = Instant::now();
-            let mut answer = queries.free(query(client, handle)).await;
+            let mut answer = query(&self.account.client, handle).await;
             self.pacer.learn(sent, &mut answer);
             let mut polled = self.account.reread_if_refused(answer).await?;
             if let Polled::Failed(error) = &mut polled {
@@ -123,26 +118,15 @@ impl Recognizer for Filetrans {
             let file = result(&self.account.client, &ready).await;
             let file = file.map_err(|error| error.billed(ready.billed_seconds))?;
             // No search for another task has to fetch it again.
-            self.account.known.learn(&ready.handle, &file.file_url);
+            self.account.search.learn(&ready.handle, &file.file_url);
             Ok(file.into_transcript(ready.billed_seconds))
         })
     }
 
     fn resolve<'a>(&'a self, lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async move {
-            let Account { client, queries, known, silence, .. } = &*self.account;
-            let begun = Timestamp::now();
-            let found = Search { client, queries, known }.resolve(lost).await;
-            let found = self.account.reread_if_refused(found).await;
-            let silent = silence.after(found.as_ref().err());
-            let waited = begun.duration_since(lost.until.unwrap_or(lost.since)).unsigned_abs();
-            match found {
-                Err(error) if waited.min(silent) > silence::LONGEST => {
-                    warn!(%error, "the task list does not answer; what became of a submit cannot be told");
-                    Ok(Resolution::Unknown)
-                }
-                found => found,
-            }
+            let found = self.account.search.resolve(&self.account.client, lost).await;
+            self.account.reread_if_refused(found).await
         })
     }
 
@@ -153,8 +137,7 @@ impl Recognizer for Filetrans {
         handles: &'a HashSet<String>,
     ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
         Box::pin(async move {
-            let Account { client, queries, .. } = &*self.account;
-            let ended = list::ended(client, queries, model, since, handles).await;
+            let ended = list::ended(&self.account.client, model, since, handles).await;
             self.account.reread_if_refused(ended).await
         })
     }
@@ -193,7 +176,7 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
 
 /// Asks how a task stands.
 pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Error> {
-    let task: Task = client.free(client.get(&["tasks", task_id])).await?;
+    let task: Task = client.queries.free(client.free(client.get(&["tasks", task_id]))).await?;
     Ok(match stands(task_id, task)? {
         Polled::Failed(error) => Polled::Failed(client.key.masked(error)),
         polled => polled,

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::answers::{Status, TaskList, TaskRow};
 use super::client::{Client, missing};
 use crate::recognize::error::{Error, When};
-use crate::recognize::pacer::Calls;
 
 /// Most rows that the service gives at once.
 const PAGE: usize = 100;
@@ -49,10 +48,10 @@ impl TaskRow {
 
 /// All rows since then. Of all models: a service that lists a task under the dated name of its model might leave ours out, and what is
 /// not there is paid again in silence.
-pub(super) async fn everything(client: &Client, queries: &Calls, since: Timestamp) -> Result<Listed, Error> {
+pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<Listed, Error> {
     let mut rows = Vec::new();
     for number in 1..=PAGES {
-        let page = page(client, queries, since, number, None).await?;
+        let page = page(client, since, number, None).await?;
         rows.extend(page.rows);
         if page.is_last {
             return Ok(Listed { rows, is_complete: true });
@@ -64,7 +63,6 @@ pub(super) async fn everything(client: &Client, queries: &Calls, since: Timestam
 /// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
 pub(super) async fn ended(
     client: &Client,
-    queries: &Calls,
     model: &str,
     since: Timestamp,
     tasks: &HashSet<String>,
@@ -72,7 +70,7 @@ pub(super) async fn ended(
     let mut ended = HashMap::new();
     for number in 1..=ENDED_PAGES {
         // By this name or by none, and then they are polled one by one.
-        let page = page(client, queries, since, number, Some(model)).await.map_err(|error| {
+        let page = page(client, since, number, Some(model)).await.map_err(|error| {
             // A list that is not understood today will not be in a minute.
             let when = if error.is_unreadable() { When::Never } else { error.when.clone() };
             Error { when, ..error }
@@ -92,19 +90,13 @@ struct Page {
 }
 
 /// `model`: let the service leave out tasks of other models.
-async fn page(
-    client: &Client,
-    queries: &Calls,
-    since: Timestamp,
-    number: usize,
-    model: Option<&str>,
-) -> Result<Page, Error> {
+async fn page(client: &Client, since: Timestamp, number: usize, model: Option<&str>) -> Result<Page, Error> {
     // The zone is not documented. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then
     // more is listed. An end written so would leave ours out.
     let start = (since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
     let query = [("page_no", number.to_string()), ("page_size", PAGE.to_string()), ("start_time", start)];
     let call = client.get(&["tasks"]).query(&query).query(&[("model_name", model)]);
-    let list: TaskList = queries.free(client.free(call)).await?;
+    let list: TaskList = client.queries.free(client.free(call)).await?;
     let is_last = number >= list.total_page;
     let rows = list.rows().ok_or_else(|| missing("list of tasks"))?;
     Ok(Page { rows, is_last })

@@ -8,19 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::answers::{Status, TaskRow};
 use super::client::{Client, missing};
-use super::filetrans;
 use super::list::{Listed, MARGIN, everything};
+use super::silence::Silence;
+use super::{filetrans, silence};
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
-use crate::recognize::pacer::Calls;
 use crate::recognize::{Lost, Polled, Resolution};
 
-/// Of a task that brought nothing and cost nothing.
-const FOR_NOTHING: &str = "";
 /// Answers that do not come in one look; with hosts that are away each takes its time.
 const UNTOLD: u32 = 3;
 /// A list is read again after this long; two looks of one search are further apart.
@@ -37,13 +35,24 @@ const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
-/// What searches found out, for those that follow.
+/// Looks for lost tasks, and remembers what it found out.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
+pub(super) struct Search {
+    /// Which upload each task was for, as its result told. Results do not change, and every search looks at the same tasks.
     uploads: Mutex<HashMap<String, String>>,
-    /// The list as it was read last: it takes many pages, and after a bad minute of the network many jobs look for theirs.
+    /// The list as it was read last: it takes many pages, and after a bad minute of the network many searches follow each other.
     list: Mutex<Option<Arc<List>>>,
+    silence: Silence,
+}
+
+/// What a task was for.
+enum Upload {
+    /// This file, by the service's URL.
+    Of(String),
+    /// The task brought nothing and cost nothing.
+    Nothing,
+    /// The task may have been paid, and what it was for can never be told.
+    Untold,
 }
 
 /// The list from some time on.
@@ -81,49 +90,51 @@ impl List {
     }
 }
 
-impl Known {
+impl Search {
     /// Above this the oldest are not worth finding; they are looked up again.
     const MOST: usize = 20_000;
 
-    fn get(&self, task_id: &str) -> Option<String> {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned()
-    }
-
-    /// The task of an upload, where some other job's search has met it.
+    /// The task of an upload, where another search, or a fetched result, has told it.
     fn task_of(&self, object: &str) -> Option<String> {
-        let known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
+        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
     }
 
+    /// A result told what its task was for.
     pub(super) fn learn(&self, task_id: &str, file_url: &str) {
-        let mut known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Known::MOST {
-            known.clear();
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if uploads.len() >= Search::MOST {
+            uploads.clear();
         }
-        known.insert(task_id.to_owned(), file_url.to_owned());
+        uploads.insert(task_id.to_owned(), file_url.to_owned());
     }
-}
 
-/// Who looks for a task: over this connection, at this pace, with what searches found out before.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Search<'a> {
-    pub(super) client: &'a Client,
-    pub(super) queries: &'a Calls,
-    pub(super) known: &'a Known,
-}
+    /// What became of a submit whose answer was lost.
+    pub(super) async fn resolve(&self, client: &Client, submit: Lost<'_>) -> Result<Resolution, Error> {
+        let begun = Timestamp::now();
+        let found = self.look(client, submit).await;
+        let silent = self.silence.after(found.as_ref().err());
+        let waited = begun.duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
+        match found {
+            Err(error) if waited.min(silent) > silence::LONGEST => {
+                warn!(%error, "the task list does not answer; what became of a submit cannot be told");
+                Ok(Resolution::Unknown)
+            }
+            found => found,
+        }
+    }
 
-impl Search<'_> {
     /// Looks for the task of a submit: first at those that were made when it was sent.
-    pub(super) async fn resolve(self, submit: Lost<'_>) -> Result<Resolution, Error> {
+    async fn look(&self, client: &Client, submit: Lost<'_>) -> Result<Resolution, Error> {
         let age = Timestamp::now().duration_since(submit.since);
         // A time that is still to come was told by a clock that has been set since.
         if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
             return Ok(Resolution::Unknown);
         }
-        if let Some(task_id) = self.known.task_of(submit.marker) {
+        if let Some(task_id) = self.task_of(submit.marker) {
             return Ok(Resolution::Found { handle: task_id });
         }
-        let list = match self.list(&submit).await {
+        let list = match self.list(client, &submit).await {
             Ok(list) => list,
             // A service without a list will not have one tomorrow.
             Err(error) if error.when == When::Never || error.is_unreadable() => {
@@ -137,7 +148,7 @@ impl Search<'_> {
             cannot_tell: !list.listed.is_complete,
             ..Doubts::default()
         };
-        if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
+        if let Some(task_id) = self.look_through(client, &list.listed, &submit, &mut doubts).await {
             return Ok(Resolution::Found { handle: task_id });
         }
         let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
@@ -145,19 +156,25 @@ impl Search<'_> {
     }
 
     /// The task of a submit among those of a list; or why it may be there all the same.
-    async fn look_through(self, listed: &Listed, submit: &Lost<'_>, doubts: &mut Doubts) -> Option<String> {
+    async fn look_through(
+        &self,
+        client: &Client,
+        listed: &Listed,
+        submit: &Lost<'_>,
+        doubts: &mut Doubts,
+    ) -> Option<String> {
         let may_be = |row: &&TaskRow| row.may_be(submit.model, submit.since, submit.until);
         let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(may_be).collect();
         rows.sort_by_key(|row| row.created().map(|created| created.duration_since(submit.since).abs()));
         let mut untold = 0;
         for row in rows.into_iter().filter(|row| !submit.known.contains_key(&row.task_id)) {
             match row.status {
-                Status::Succeeded | Status::Failed => match self.file_of(&row.task_id).await {
-                    Ok(Some(file_url)) if names(&file_url, submit.marker) => {
+                Status::Succeeded | Status::Failed => match self.upload_of(client, &row.task_id).await {
+                    Ok(Upload::Of(file_url)) if names(&file_url, submit.marker) => {
                         return Some(row.task_id.clone());
                     }
-                    Ok(Some(_)) => {}
-                    Ok(None) => doubts.cannot_tell = true,
+                    Ok(Upload::Of(_) | Upload::Nothing) => {}
+                    Ok(Upload::Untold) => doubts.cannot_tell = true,
                     Err(error) if is_hidden(&error) => {
                         debug!(task = row.task_id, %error, "this task, or its result, is not there");
                         doubts.hidden = true;
@@ -181,40 +198,42 @@ impl Search<'_> {
     }
 
     /// The list from the submit's time on, as it was read last or as it is now.
-    async fn list(self, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
-        let last = self.known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    async fn list(&self, client: &Client, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
+        let last = self.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
             return Ok(last);
         }
         let asked_at = Timestamp::now();
         let since = submit.since;
-        let listed = everything(self.client, self.queries, since).await?;
+        let listed = everything(client, since).await?;
         let list = Arc::new(List { since, asked_at, listed });
-        *self.known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
+        *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
         Ok(list)
     }
 
-    /// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told.
-    async fn file_of(self, task_id: &str) -> Result<Option<String>, Error> {
-        if let Some(file_url) = self.known.get(task_id) {
-            return Ok(Some(file_url));
+    async fn upload_of(&self, client: &Client, task_id: &str) -> Result<Upload, Error> {
+        let known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned();
+        if let Some(file_url) = known {
+            return Ok(Upload::Of(file_url));
         }
-        let file_url = match self.queries.free(filetrans::query(self.client, task_id)).await? {
-            Polled::Ready(ready) => filetrans::result(self.client, &ready).await?.file_url,
-            Polled::Heard(_) => return Ok(None),
+        match filetrans::query(client, task_id).await? {
+            Polled::Ready(ready) => {
+                let file_url = filetrans::result(client, &ready).await?.file_url;
+                self.learn(task_id, &file_url);
+                Ok(Upload::Of(file_url))
+            }
+            Polled::Heard(_) => Ok(Upload::Untold),
             Polled::Failed(error) => match error.fate {
-                Fate::Unknown => return Err(error),
-                Fate::Taken => return Ok(None),
-                _ => FOR_NOTHING.to_owned(),
+                Fate::Unknown => Err(error),
+                Fate::Taken => Ok(Upload::Untold),
+                _ => Ok(Upload::Nothing),
             },
             // The list is ahead of it.
             Polled::Open => {
                 let error = missing("end of a task that has ended by the list");
-                return Err(Error { fate: Fate::Unknown, ..error });
+                Err(Error { fate: Fate::Unknown, ..error })
             }
-        };
-        self.known.learn(task_id, &file_url);
-        Ok(Some(file_url))
+        }
     }
 }
 
@@ -289,10 +308,10 @@ mod tests {
 
     #[test]
     fn what_one_search_met_another_need_not_look_for() {
-        let known = Known::default();
-        known.learn("task-1", "https://host/dir/a.wav?Signature=x");
-        assert_eq!(known.task_of("a.wav").as_deref(), Some("task-1"));
-        assert_eq!(known.task_of("b.wav"), None);
+        let search = Search::default();
+        search.learn("task-1", "https://host/dir/a.wav?Signature=x");
+        assert_eq!(search.task_of("a.wav").as_deref(), Some("task-1"));
+        assert_eq!(search.task_of("b.wav"), None);
     }
 
     #[test]

@@ -161,14 +161,14 @@ fn read_event(client: &Client, event: &Event) -> Result<Option<FlashAnswer>, Err
     if event.name == "done" || event.data == "[DONE]" {
         return Ok(None);
     }
-    let read = client.read(event.data.as_bytes(), event.status, RetryAfter::default());
-    match read {
-        Err(error) if event.name == "error" && error.is_unreadable() => match event.status {
-            // The comment beside it is the only place of its status.
-            status @ Some(400..) => Err(Refusal { status, ..Refusal::default() }.into_error()),
+    // The comment beside it is the only place of its status.
+    let status = event.comment.strip_prefix("HTTP_STATUS/").and_then(|status| status.parse().ok());
+    match client.read(event.data.as_bytes(), status, RetryAfter::default()) {
+        Err(error) if event.name == "error" && error.is_unreadable() => match status {
+            Some(400..) => Err(Refusal { status, ..Refusal::default() }.into_error()),
             _ => Err(error),
         },
-        read => read.map(Some),
+        answer => answer.map(Some),
     }
 }
 

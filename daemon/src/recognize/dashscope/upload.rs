@@ -13,7 +13,7 @@ const TRIES: u32 = 4;
 
 pub(super) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
     let call = client.get(&["uploads"]).query(&[("action", "getPolicy"), ("model", model)]);
-    client.free(call).await.map(|PolicyAnswer { data }| data)
+    client.policies.free(client.free(call)).await.map(|PolicyAnswer { data }| data)
 }
 
 /// Streams a file to the storage. Gives its `oss://` URL once the storage has all of it, and it was what it should be.
