@@ -170,7 +170,7 @@ async fn a_submit_whose_answer_was_lost_is_found_again_by_its_upload_and_by_noth
     assert_eq!((error.fate, leads(&error)), (Fate::Open, Leads::Unknown));
     let Resolution::Found { handle } = bench.listing("ours.wav", sent_at).await else { panic!("not found") };
     assert!(matches!(bench.end_of(&handle).await, Polled::Ready(_)));
-    assert_eq!(bench.listing("nobodys.wav", sent_at).await, Resolution::Absent);
+    assert_eq!(bench.listing("nowhere.wav", sent_at).await, Resolution::Absent);
     assert_eq!(
         bench.listing("s.wav", sent_at).await,
         Resolution::Absent,
@@ -218,7 +218,7 @@ async fn a_list_without_a_task_that_is_known_proves_nothing() {
     };
     // The list may lag.
     assert_eq!(listing(&known(ago(10)), ago(20)).await, Resolution::Undecided);
-    // In the end it has to be said that nobody can tell.
+    // In the end it cannot be told.
     assert_eq!(listing(&known(ago(10)), ago(60)).await, Resolution::Unknown);
     for made in [ago(1), ago(3600)] {
         let listing = listing(&known(made), ago(60)).await;

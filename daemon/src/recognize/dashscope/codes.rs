@@ -1,6 +1,6 @@
 //! The error table: what an answer with a code leads to (CONTRACT.md 4, "What faults lead to").
 //!
-//! The code decides; where there is none, or one that nobody has heard of, the HTTP status does.
+//! The code decides; where there is none, or an unknown one, the HTTP status does.
 
 use std::time::Duration;
 
@@ -170,7 +170,7 @@ fn by_status(refusal: &Refusal<'_>) -> (Leads, Blame) {
         // Somebody behind the gateway was reached and may be at work.
         Some(504) if refusal.code.is_none() => (Leads::Unknown, Blame::Service),
         Some(500..) => (Leads::Again, Blame::Service),
-        // A code that nobody has heard of: the service means something by it, and it is not "again".
+        // An unknown code: the service means something by it, and it is not "again".
         _ if refusal.code.is_some() => (Leads::GiveUp, Blame::Service),
         // No code, no service: most likely something else listens at `dashscope.base_url`.
         _ => (Leads::GiveUp, Blame::Hark),

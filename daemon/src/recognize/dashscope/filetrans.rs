@@ -195,7 +195,7 @@ fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
         }
         Status::Failed => failed(&output.failure, seconds),
         Status::Canceled => {
-            let message = "the task was canceled at the service by somebody with access to the account";
+            let message = "the task was canceled at the service by a user of the account";
             Polled::Failed(ended(fault("TaskCanceled", Blame::Account, message.into()), When::Never, seconds))
         }
         Status::Unknown => {

@@ -1,7 +1,7 @@
-//! The search in the task list: the one way to find a task again whose submit was not heard of.
+//! The search in the task list: the only way to find a task again whose submit was not heard of.
 //!
 //! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
-//! never because it is the only one left: a stranger's transcript would be published.
+//! never because no other is left: a stranger's transcript would be published.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ const UNTOLD: u32 = 3;
 const FRESH: Duration = Duration::from_secs(4);
 /// A task may be listed this long after its submit was given up.
 const LAG: Duration = Duration::from_secs(5);
-/// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
+/// A task that never ends must not keep a recording waiting for as long as the service remembers. The service
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
 /// As long may a task that has ended by the list not be there, or its result: one of them lags behind, or a gateway's page is in its place.

@@ -44,7 +44,7 @@ pub(super) enum Call {
 pub(super) enum Leave {
     /// It may.
     Go,
-    /// It may, as the one that finds out.
+    /// It may, and finds out whether the account is accepted again.
     Probe,
     /// Not before this time has passed; `None`: not before the probe has reported.
     Wait(Option<Duration>),

@@ -1,6 +1,6 @@
 //! When the next request may leave: pure, the pacer has the clock.
 //!
-//! The service counts per minute *and* per second, so requests are spread evenly; time that nobody used is not saved up. A 429
+//! The service counts per minute *and* per second, so requests are spread evenly; time that is not used is not saved up. A 429
 //! holds the whole queue and widens the spacing; successes narrow it again, slowly.
 
 use std::time::{Duration, Instant};
