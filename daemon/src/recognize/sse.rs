@@ -30,7 +30,6 @@ pub struct Parser {
     filled: bool,
     has_data: bool,
     after_carriage_return: bool,
-    begun: bool,
 }
 
 impl Parser {
@@ -71,10 +70,7 @@ impl Parser {
     }
 
     fn end_of_line(&mut self) -> Option<Event> {
-        let mut line = std::mem::take(&mut self.line);
-        if !std::mem::replace(&mut self.begun, true) && line.starts_with(b"\xef\xbb\xbf") {
-            line.drain(..3);
-        }
+        let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             return self.end_of_event();
         }
@@ -149,12 +145,6 @@ mod tests {
         }
         assert_eq!(events, expected());
         assert_eq!(parser.finish(), None);
-    }
-
-    #[test]
-    fn skips_a_byte_order_mark_at_the_start_only() {
-        assert_eq!(whole(b"\xef\xbb\xbfdata:a\n\n"), [event("", "", "a")]);
-        assert_eq!(whole(b"data:a\n\n\xef\xbb\xbfdata:b\n\n"), [event("", "", "a")]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
 use harkd::recognize::{Lost, Resolution};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{FILETRANS, recognizers};
@@ -33,8 +33,8 @@ impl Service {
         }
     }
 
-    /// What is found of `ours.wav` so many minutes after its submit.
-    async fn found_after(self, minutes: i64) -> Resolution {
+    /// What is found of `ours.wav`.
+    async fn found(self) -> Resolution {
         let task = |State(service): State<Service>, Path(_): Path<String>, headers: HeaderMap| async move {
             let mut task = service.ended;
             let host = headers["host"].to_str().unwrap();
@@ -49,16 +49,12 @@ impl Service {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let [_, recognizer] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
         let known = HashMap::new();
-        let since = Timestamp::now() - SignedDuration::from_mins(minutes);
+        let since = Timestamp::now();
         let lost = Lost { model: FILETRANS, marker: "ours.wav", since, until: None, known: &known };
         tokio::select! {
             found = recognizer.resolve(lost) => found.unwrap(),
             ended = axum::serve(listener, router).into_future() => panic!("{ended:?}"),
         }
-    }
-
-    async fn found(self) -> Resolution {
-        self.found_after(0).await
     }
 }
 
@@ -86,24 +82,19 @@ async fn a_list_that_cannot_be_read_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_not_there_yet_is_waited_for() {
-    for (status, result) in
-        [(StatusCode::NOT_FOUND, ""), (StatusCode::FORBIDDEN, "<Error/>"), (StatusCode::OK, "<html>")]
-    {
+async fn a_result_that_is_gone_or_cannot_be_read_proves_nothing() {
+    for (status, result) in [(StatusCode::NOT_FOUND, ""), (StatusCode::OK, "<html>")] {
         let service = Service { result: (status, result.into()), ..Service::with("SUCCEEDED") };
-        for (minutes, expected) in
-            [(0, Resolution::Undecided), (4, Resolution::Undecided), (6, Resolution::Unknown)]
-        {
-            assert_eq!(service.clone().found_after(minutes).await, expected, "{status} {result} {minutes}");
-        }
+        assert_eq!(service.found().await, Resolution::Unknown, "{status} {result}");
     }
 }
 
 #[tokio::test]
-async fn a_task_that_has_ended_by_the_list_only_is_waited_for() {
-    for status in ["RUNNING", "UNKNOWN"] {
+async fn a_task_that_runs_though_the_list_says_otherwise_is_waited_for() {
+    let of = async |status: &str| {
         let ended = json!({"output": {"task_status": status}});
-        let service = Service { ended, ..Service::with("SUCCEEDED") };
-        assert_eq!(service.found().await, Resolution::Undecided);
-    }
+        Service { ended, ..Service::with("SUCCEEDED") }.found().await
+    };
+    assert_eq!(of("RUNNING").await, Resolution::Undecided);
+    assert_eq!(of("UNKNOWN").await, Resolution::Unknown);
 }

@@ -8,6 +8,7 @@ use super::answers::Refused;
 use super::codes::Refusal;
 use super::lenient;
 use crate::config::Dashscope;
+use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 use crate::recognize::http::{
     self, BuildError, Http, JSON, Key, RetryAfter, Timeouts, retry_after, unanswered,
@@ -69,19 +70,9 @@ impl Client {
     ///
     /// # Errors
     /// The refusal that it is; or an answer of 2xx that broke off or cannot be read, with [`Error::raw`].
-    pub(super) async fn answer<T: DeserializeOwned>(&self, mut response: Response) -> Result<T, Error> {
-        if !response.status().is_success() {
-            return Err(self.refusal(response).await);
-        }
-        let retry = retry_after(response.headers());
-        let mut body = Vec::new();
-        match self.http.body(&mut response, &mut body, MAX_ANSWER_BYTES).await {
-            Ok(()) => self.read(&body, None, retry).map_err(|error| match error.is_unreadable() {
-                true => error.with_raw(body),
-                false => error,
-            }),
-            Err(error) => Err(error.with_raw(body)),
-        }
+    pub(super) async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
+        let (raw, read) = self.whole(response).await;
+        read.map_err(|error| if error.fate == Fate::Open { error.with_raw(raw) } else { error })
     }
 
     /// The answer to a call that costs nothing; what of it cannot be read is not kept.
@@ -89,14 +80,19 @@ impl Client {
     /// # Errors
     /// As of [`Client::answer`], or there was none.
     pub(super) async fn free<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<T, Error> {
-        let mut response = call.send().await.map_err(unanswered)?;
+        self.whole(call.send().await.map_err(unanswered)?).await.1
+    }
+
+    /// An answer, and the bytes of it if it was of 2xx.
+    async fn whole<T: DeserializeOwned>(&self, mut response: Response) -> (Vec<u8>, Result<T, Error>) {
+        let mut body = Vec::new();
         if !response.status().is_success() {
-            return Err(self.refusal(response).await);
+            return (body, Err(self.refusal(response).await));
         }
         let retry = retry_after(response.headers());
-        let mut body = Vec::new();
-        self.http.body(&mut response, &mut body, MAX_ANSWER_BYTES).await?;
-        self.read(&body, None, retry)
+        let whole = self.http.body(&mut response, &mut body, MAX_ANSWER_BYTES).await;
+        let read = whole.and_then(|()| self.read(&body, None, retry));
+        (body, read)
     }
 
     /// Reads JSON of the API; a `code` in it refuses.

@@ -28,8 +28,6 @@ const LAG: Duration = Duration::from_secs(5);
 /// A task that never ends must not keep a recording waiting for as long as the service remembers. The service
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
-/// As long may a task that has ended by the list not be there, or its result: one of them lags behind, or a gateway's page is in its place.
-const LONGEST_HIDDEN: Duration = Duration::from_secs(300);
 /// As long may a list not show a task that is known.
 const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
@@ -175,9 +173,9 @@ impl Search {
                     }
                     Ok(Upload::Of(_) | Upload::Nothing) => {}
                     Ok(Upload::Untold) => doubts.cannot_tell = true,
-                    Err(error) if is_hidden(&error) => {
-                        debug!(task = row.task_id, %error, "this task, or its result, is not there");
-                        doubts.hidden = true;
+                    Err(error) if error.fate == Fate::Taken => {
+                        debug!(task = row.task_id, %error, "the result of this task is not to be had");
+                        doubts.cannot_tell = true;
                     }
                     // One that is not told now is told the next time; the others are known by then.
                     Err(error) => {
@@ -224,22 +222,13 @@ impl Search {
             }
             Polled::Heard(_) => Ok(Upload::Untold),
             Polled::Failed(error) => match error.fate {
-                Fate::Unknown => Err(error),
-                Fate::Taken => Ok(Upload::Untold),
+                Fate::Taken | Fate::Unknown => Ok(Upload::Untold),
                 _ => Ok(Upload::Nothing),
             },
             // The list is ahead of it.
-            Polled::Open => {
-                let error = missing("end of a task that has ended by the list");
-                Err(Error { fate: Fate::Unknown, ..error })
-            }
+            Polled::Open => Err(missing("end of a task that has ended by the list")),
         }
     }
-}
-
-/// Whether a task, its end or its result is not there, or is a gateway's page, though the list has it as ended.
-fn is_hidden(error: &Error) -> bool {
-    matches!(error.fate, Fate::Unknown | Fate::Taken)
 }
 
 /// What keeps a search that found nothing from saying that there is no task.
@@ -249,8 +238,6 @@ struct Doubts {
     is_short: bool,
     /// A task runs, or it is not told now what it was for.
     undecided: bool,
-    /// A task has ended by the list, and it or its result is not there.
-    hidden: bool,
     /// It will never be told.
     cannot_tell: bool,
 }
@@ -259,11 +246,11 @@ impl Doubts {
     /// What they come to, so long after the submit was given up. A repeat costs money, waiting does not; and no task of the service's
     /// runs for ever.
     fn judge(self, waited: Duration) -> Resolution {
-        let is_open = self.is_short || self.undecided || (self.hidden && waited < LONGEST_HIDDEN);
+        let is_open = self.is_short || self.undecided;
         match () {
             () if self.is_short && waited > LONGEST_SHORT => Resolution::Unknown,
             () if is_open && waited < LONGEST_DOUBT => Resolution::Undecided,
-            () if is_open || self.hidden || self.cannot_tell => Resolution::Unknown,
+            () if is_open || self.cannot_tell => Resolution::Unknown,
             () => Resolution::Absent,
         }
     }
