@@ -65,22 +65,6 @@ pub struct Options {
     #[arg(long, default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
     pub result_ttl: Duration,
 
-    /// Where the rows of a task list stand: pages name "data", an SDK reads "tasks"
-    #[arg(long, value_enum, default_value_t = ListRows::Both)]
-    pub list_rows: ListRows,
-
-    /// Rows on a page of a task list at most, whatever was asked for, which the page does not say. 0: as documented
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
-    pub list_page: usize,
-
-    /// What a task list says of itself, where its pages are capped by --list-page
-    #[arg(long, value_enum, default_value_t = ListNumbers::None)]
-    pub list_numbers: ListNumbers,
-
-    /// Tasks that the list counts and does not show: the oldest
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
-    pub list_hides: usize,
-
     /// How long an upload policy is valid
     #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "DURATION")]
     pub policy_ttl: Duration,
@@ -120,23 +104,6 @@ pub enum Region {
     Singapore,
     Us,
     Beijing,
-}
-
-/// The field or fields of a task list that hold its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ListRows {
-    Both,
-    Tasks,
-    Data,
-}
-
-/// The paging numbers of a task list whose pages are shorter than it was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ListNumbers {
-    /// There are none.
-    None,
-    /// As if its pages were as long as asked for: the last one is said too early.
-    AsAsked,
 }
 
 const MORE_HELP: &str = "\

@@ -177,10 +177,13 @@ impl Error {
         Error { billed_seconds: seconds, ..self }
     }
 
-    /// The same error, with the answer that could not be read.
+    /// The same error, with the answer that could not be read, as far as it came.
     pub(crate) fn with_raw(mut self, mut raw: Vec<u8>) -> Error {
-        raw.truncate(LONGEST_RAW);
-        self.raw = Some(raw.into());
+        if !raw.is_empty() {
+            raw.truncate(LONGEST_RAW);
+            self.raw = Some(raw.into());
+            self.fault.message.push_str("; what came of the answer is kept with the attempt");
+        }
         self
     }
 

@@ -7,7 +7,7 @@ use super::limits::{Delivers, Limits, data_url_length};
 use crate::config::Route;
 use crate::job::{Delivery, Origin, Plan};
 
-/// What is known of a recording. `None`: nobody measured it.
+/// What is known of a recording. `None`: it was not measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// Container: `wav`, `mp3`, … as the service names them.
@@ -45,8 +45,8 @@ pub struct Offer {
 
 const FORMAT: &str = "FormatNotSupported";
 
-/// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than the one
-/// before.
+/// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than its
+/// predecessor.
 ///
 /// # Errors
 /// The fault for the job's last event, before anything is spent: which limit is in the way, and what to change.

@@ -1,16 +1,14 @@
 //! Server-sent events, read as they come: a pure parser over bytes that may be cut anywhere.
 //!
-//! What a plain parser drops is kept here: the service tells the status of an error inside a stream in a comment, `:HTTP_STATUS/nnn`.
+//! What a plain parser drops is kept here: a service may tell something in a comment.
 
 /// One event of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
-    /// `id`, empty if there was none.
-    pub id: String,
     /// `event`, empty if there was none.
     pub name: String,
-    /// The status in the comment `:HTTP_STATUS/nnn`.
-    pub status: Option<u16>,
+    /// The last comment before its end, empty if there was none.
+    pub comment: String,
     /// The `data` lines, joined by line feeds.
     pub data: String,
 }
@@ -32,7 +30,6 @@ pub struct Parser {
     filled: bool,
     has_data: bool,
     after_carriage_return: bool,
-    begun: bool,
 }
 
 impl Parser {
@@ -73,10 +70,7 @@ impl Parser {
     }
 
     fn end_of_line(&mut self) -> Option<Event> {
-        let mut line = std::mem::take(&mut self.line);
-        if !std::mem::replace(&mut self.begun, true) && line.starts_with(b"\xef\xbb\xbf") {
-            line.drain(..3);
-        }
+        let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             return self.end_of_event();
         }
@@ -97,13 +91,7 @@ impl Parser {
                 self.event.name = value.to_owned();
                 self.filled = true;
             }
-            "id" => self.event.id = value.to_owned(),
-            // A comment.
-            "" => {
-                if let Some(status) = value.trim().strip_prefix("HTTP_STATUS/") {
-                    self.event.status = status.trim().parse().ok();
-                }
-            }
+            "" => self.event.comment = value.to_owned(),
             _ => {}
         }
         None
@@ -129,17 +117,17 @@ mod tests {
         events
     }
 
-    fn event(id: &str, name: &str, status: Option<u16>, data: &str) -> Event {
-        Event { id: id.into(), name: name.into(), status, data: data.into() }
+    fn event(name: &str, comment: &str, data: &str) -> Event {
+        Event { name: name.into(), comment: comment.into(), data: data.into() }
     }
 
     const STREAM: &str = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"text\":\"你好 🌍\"}\n\n: keep-alive\n\nid: 2\r\nevent: error\r\n:HTTP_STATUS/429\r\ndata: a\r\ndata:b\r\ndata\r\n\r\nid:3\rdata:last\rretry:5\r\r";
 
     fn expected() -> Vec<Event> {
         vec![
-            event("1", "result", Some(200), "{\"text\":\"你好 🌍\"}"),
-            event("2", "error", Some(429), "a\nb\n"),
-            event("3", "", None, "last"),
+            event("result", "HTTP_STATUS/200", "{\"text\":\"你好 🌍\"}"),
+            event("error", "HTTP_STATUS/429", "a\nb\n"),
+            event("", "", "last"),
         ]
     }
 
@@ -160,14 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn skips_a_byte_order_mark_at_the_start_only() {
-        assert_eq!(whole(b"\xef\xbb\xbfdata:a\n\n"), [event("", "", None, "a")]);
-        assert_eq!(whole(b"data:a\n\n\xef\xbb\xbfdata:b\n\n"), [event("", "", None, "a")]);
-    }
-
-    #[test]
     fn gives_the_last_event_though_its_empty_line_is_missing() {
-        assert_eq!(whole(b"data:a\n\ndata:b"), [event("", "", None, "a"), event("", "", None, "b")]);
+        assert_eq!(whole(b"data:a\n\ndata:b"), [event("", "", "a"), event("", "", "b")]);
     }
 
     #[test]

@@ -99,5 +99,5 @@ async fn a_daemon_that_only_polls_tasks_finds_the_new_key_and_opens_what_the_old
     assert_eq!((refused.fault.code.as_str(), held()), ("InvalidApiKey", 1));
     assert_eq!(leads(&refused), Leads::Hold { announce: true });
     recognizer.poll("a-task").await.unwrap();
-    assert_eq!(held(), 0, "nobody has anything to submit, and yet it is known to be good again");
+    assert_eq!(held(), 0, "no submit was needed to find out");
 }

@@ -67,6 +67,7 @@ async fn an_upload_leaves_on_no_connection_that_may_be_closing() {
     let job = job(folder.path(), "a.wav", &wav(0.1, 1));
     let policy = serde_json::json!({"data": {
         "upload_host": host, "upload_dir": "dir", "oss_access_key_id": "id", "signature": "s", "policy": "p",
+        "x_oss_object_acl": "private", "x_oss_forbid_overwrite": "true",
     }});
     // The API and the storage are one server, whose patience with idle connections ends as above.
     let serve = async {

@@ -110,7 +110,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
 
 #[tokio::test]
 async fn a_service_that_is_not_there_costs_nothing() {
-    // Bound and dropped: nobody listens.
+    // Bound and dropped: nothing listens there.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let [recognizer, _] = recognizers(&format!("http://{address}/api/v1"), 0);
     let folder = tempfile::tempdir().unwrap();

@@ -5,14 +5,13 @@
 mod support;
 
 mod account;
+mod answers;
 mod connections;
 mod faults;
 mod flash;
 mod listing;
-mod packed;
 mod tasks;
 mod upload;
-mod wording;
 
 use std::path::Path;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::journal::Kind;
-use crate::options::{ListNumbers, ListRows, Region};
+use crate::options::Region;
 use crate::refusal::Refusal;
 use crate::service::Service;
 
@@ -50,10 +50,6 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
     if page_no < 1 || !(1..=LARGEST_PAGE).contains(&page_size) {
         return Err(Refusal::invalid("page_no must be at least 1 and page_size in [1, 100]"));
     }
-    let options = &service.options;
-    let silent = options.list_page > 0 && options.list_numbers == ListNumbers::None;
-    let asked = page_size;
-    let page_size = if options.list_page > 0 { page_size.min(options.list_page) } else { page_size };
     let (from, to) = span(parameters)?;
     let region = region_name(service.options.region);
     service.tasks.sweep(service.options.result_ttl);
@@ -66,26 +62,18 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
         .filter(|task| parameters.status.as_ref().is_none_or(|status| status == task.state.word()))
         .filter(|_| parameters.region.as_ref().is_none_or(|asked| asked == region))
         .collect();
-    let shown = tasks.len().saturating_sub(options.list_hides);
-    let rows: Vec<Value> = tasks[..shown]
-        .iter()
-        .skip((page_no - 1) * page_size)
-        .take(page_size)
-        .map(|task| row(task, region))
-        .collect();
-    let mut body = json!({"request_id": call.entry.request_id});
-    if !silent {
-        body["page_no"] = json!(page_no);
-        body["page_size"] = json!(asked);
-        body["total"] = json!(tasks.len());
-        body["total_page"] = json!(tasks.len().div_ceil(asked));
-    }
-    if service.options.list_rows != ListRows::Data {
-        body["tasks"] = json!(rows);
-    }
-    if service.options.list_rows != ListRows::Tasks {
-        body["data"] = json!(rows);
-    }
+    let shown = tasks.iter().skip((page_no - 1) * page_size).take(page_size);
+    let rows: Vec<Value> = shown.map(|task| row(task, region)).collect();
+    // The service's pages name `data`, its SDK reads `tasks`.
+    let body = json!({
+        "request_id": call.entry.request_id,
+        "page_no": page_no,
+        "page_size": page_size,
+        "total": tasks.len(),
+        "total_page": tasks.len().div_ceil(page_size),
+        "tasks": rows,
+        "data": rows,
+    });
     Ok(Json(body).into_response())
 }
 

@@ -1,6 +1,6 @@
 //! The error table: what an answer with a code leads to (CONTRACT.md 4, "What faults lead to").
 //!
-//! The code decides; where there is none, or one that nobody has heard of, the HTTP status does. Some codes come in two spellings.
+//! The code decides; where there is none, or an unknown one, the HTTP status does.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::recognize::message::{bounded, presentable};
 
 /// An answer that refuses.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Refusal<'a> {
+pub(super) struct Refusal<'a> {
     /// HTTP status, or the one that an SSE comment named; `None` inside a task or a stream that did not say.
     pub status: Option<u16>,
     /// The service's code; `None` where a gateway answered in its place.
@@ -99,7 +99,7 @@ impl Refusal<'_> {
 /// What the operator can do about the refusal of an account; the service seldom says.
 fn advice(code: &str) -> &'static str {
     match code {
-        "InvalidApiKey" | "invalid_api_key" => "put a key of dashscope.region where the config looks for it",
+        "InvalidApiKey" => "put a key of dashscope.region where the config looks for it",
         "Arrearage" | "PrepaidBillOverdue" | "PostpaidBillOverdue" | "CommodityNotPurchased" => {
             "settle the account's bills with the provider"
         }
@@ -108,7 +108,7 @@ fn advice(code: &str) -> &'static str {
 }
 
 /// Codes of a FAILED task that mean: nothing was said.
-pub(crate) fn means_silence(code: &str) -> bool {
+pub(super) fn means_silence(code: &str) -> bool {
     matches!(code, "SUCCESS_WITH_NO_VALID_FRAGMENT" | "ASR_RESPONSE_HAVE_NO_WORDS")
 }
 
@@ -141,16 +141,11 @@ fn misdirected(code: &str) -> Option<&'static str> {
     }
 }
 
-/// Words that services put where a refusal has its code, though nothing is refused.
-pub(crate) fn means_success(code: &str) -> bool {
-    ["", "0", "200", "ok", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
-}
-
 fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
     let give_up = |blame| Some((Leads::GiveUp, blame));
     match code {
-        "InvalidApiKey" | "invalid_api_key" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
-        | "Workspace.AccessDenied" | "WorkSpace.AccessDenied" | "AllocationQuota.FreeTierOnly"
+        "InvalidApiKey" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
+        | "Workspace.AccessDenied" | "AllocationQuota.FreeTierOnly"
         // Billing, although their status is 429.
         | "CommodityNotPurchased" | "PrepaidBillOverdue" | "PostpaidBillOverdue" => Some((Leads::Account, Blame::Account)),
 
@@ -159,10 +154,10 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
         "AccessDenied" if message.contains("does not support") => give_up(Blame::Hark),
         "AccessDenied" => Some((Leads::Account, Blame::Account)),
 
-        "InvalidParameter" | "invalid_parameter_error" | "InvalidParameter.DataInspection" => invalid(message),
-        "BadRequest.TooLarge" | "InvalidURL" | "DataInspectionFailed" | "data_inspection_failed" => give_up(Blame::Audio),
+        "InvalidParameter" => invalid(message),
+        "BadRequest.TooLarge" | "InvalidURL" | "DataInspectionFailed" => give_up(Blame::Audio),
         "BadRequest.EmptyInput" | "BadRequest.EmptyModel" | "BadRequest.EmptyParameters" | "UnsupportedOperation"
-        | "ModelNotFound" | "Model.NotExist" | "model_not_found" | "WorkSpaceNotFound" | "NotFound" => give_up(Blame::Hark),
+        | "ModelNotFound" | "Model.NotExist" | "WorkSpaceNotFound" | "NotFound" => give_up(Blame::Hark),
 
         // The file server behind the URL will not grow a Content-Length by itself.
         "InternalError.Algo" if message.contains("content-length") => give_up(Blame::Audio),
@@ -175,7 +170,7 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
         | "FILE_CHECK_FAILED" | "FILE_PARSE_FAILED" | "FILE_NORMALIZE_FAILED" | "MKV_PARSE_FAILED" | "DECODE_ERROR"
         | "NO_VALID_AUDIO_ERROR" | "FILE_TOO_LARGE" | "AUDIO_DURATION_TOO_LONG" => give_up(Blame::Audio),
 
-        _ if code == "Throttling" || code.starts_with("Throttling.") || code == "limit_requests" => {
+        _ if code == "Throttling" || code.starts_with("Throttling.") => {
             Some((Leads::Throttled, Blame::Service))
         }
         _ => None,
@@ -204,7 +199,7 @@ fn by_status(refusal: &Refusal<'_>) -> (Leads, Blame) {
         // Somebody behind the gateway was reached and may be at work.
         Some(504) if refusal.code.is_none() => (Leads::Unknown, Blame::Service),
         Some(500..) => (Leads::Again, Blame::Service),
-        // A code that nobody has heard of: the service means something by it, and it is not "again".
+        // An unknown code: the service means something by it, and it is not "again".
         _ if refusal.code.is_some() => (Leads::GiveUp, Blame::Service),
         // No code, no service: most likely something else listens at `dashscope.base_url`.
         _ => (Leads::GiveUp, Blame::Hark),
@@ -215,116 +210,69 @@ fn by_status(refusal: &Refusal<'_>) -> (Leads, Blame) {
 mod tests {
     use super::*;
 
-    fn leads(refusal: &Refusal<'_>) -> (Leads, Blame) {
-        refusal.judge()
+    fn leads(status: &str, code: &str, message: &str) -> String {
+        let code = Some(code).filter(|code| *code != "-");
+        let (leads, blame) =
+            Refusal { status: status.parse().ok(), code, message, ..Refusal::default() }.judge();
+        format!("{leads:?} {blame:?}")
     }
+
+    /// Status (`-`: in a task), what it leads to, who has to act: codes (`-`: a gateway's page).
+    const TABLE: &str = "
+        400 GiveUp Hark: BadRequest.EmptyInput BadRequest.EmptyModel BadRequest.EmptyParameters UnsupportedOperation
+        404 GiveUp Hark: ModelNotFound Model.NotExist WorkSpaceNotFound NotFound
+        400 GiveUp Audio: BadRequest.TooLarge InvalidURL DataInspectionFailed
+        400 Account Account: Arrearage
+        401 Account Account: InvalidApiKey Teapot
+        402 Account Account: Teapot -
+        403 Account Account: AccessDenied AccessDenied.Unpurchased Model.AccessDenied Workspace.AccessDenied -
+        403 Account Account: AllocationQuota.FreeTierOnly
+        429 Account Account: CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue
+        429 Throttled Service: Throttling.RateQuota Throttling.BurstRate Throttling.AllocationQuota Throttling Teapot -
+        500 Again Service: InternalError InternalError.Algo SystemError ModelServiceFailed RequestTimeOut Teapot -
+        500 Again Service: InternalError.Timeout ModelServingError
+        502 Again Service: -
+        503 Again Service: ModelServingError ModelUnavailable -
+        504 Again Service: Teapot
+        504 Unknown Service: -
+        408 Again Service: Teapot
+        418 GiveUp Service: Teapot
+        404 GiveUp Hark: -
+        302 GiveUp Hark: -
+        - Again Service: FILE_SERVER_ERROR FILE_DOWNLOAD_FAILED FILE_TRANS_TASK_EXPIRED
+        - GiveUp Audio: FILE_404_NOT_FOUND FILE_403_FORBIDDEN CONTENT_LENGTH_CHECK_FAILED FILE_CHECK_FAILED
+        - GiveUp Audio: REQUEST_INVALID_FILE_URL_VALUE FILE_PARSE_FAILED FILE_NORMALIZE_FAILED MKV_PARSE_FAILED
+        - GiveUp Audio: DECODE_ERROR NO_VALID_AUDIO_ERROR FILE_TOO_LARGE AUDIO_DURATION_TOO_LONG
+        - GiveUp Service: SOMETHING_NEW
+    ";
 
     #[test]
     fn every_row_of_the_services_table_leads_where_it_should() {
-        use Blame::{Account as A, Audio, Hark, Service};
-        let table = [
-            (400, "InvalidParameter", "language is not supported", Leads::GiveUp, Hark),
-            (400, "InvalidParameter", "url error, please check url!", Leads::GiveUp, Hark),
-            (400, "InvalidParameter", "The audio is too long", Leads::GiveUp, Audio),
-            (400, "InvalidParameter", "Failed to decode the media", Leads::GiveUp, Audio),
-            (400, "InvalidParameter", "Download the media resource timed out", Leads::Few, Audio),
-            (400, "BadRequest.EmptyInput", "", Leads::GiveUp, Hark),
-            (400, "BadRequest.EmptyModel", "", Leads::GiveUp, Hark),
-            (400, "BadRequest.EmptyParameters", "", Leads::GiveUp, Hark),
-            (400, "BadRequest.TooLarge", "", Leads::GiveUp, Audio),
-            (400, "InvalidURL", "", Leads::GiveUp, Audio),
-            (400, "DataInspectionFailed", "", Leads::GiveUp, Audio),
-            (400, "Arrearage", "", Leads::Account, A),
-            (400, "UnsupportedOperation", "", Leads::GiveUp, Hark),
-            (401, "InvalidApiKey", "", Leads::Account, A),
-            (403, "AccessDenied", "no rights", Leads::Account, A),
-            (403, "AccessDenied", "current user api does not support synchronous calls", Leads::GiveUp, Hark),
-            (403, "AccessDenied", "Invalid according to Policy: Policy expired.", Leads::Again, Service),
-            (403, "AccessDenied.Unpurchased", "", Leads::Account, A),
-            (403, "Model.AccessDenied", "", Leads::Account, A),
-            (403, "Workspace.AccessDenied", "", Leads::Account, A),
-            (403, "AllocationQuota.FreeTierOnly", "", Leads::Account, A),
-            (404, "ModelNotFound", "", Leads::GiveUp, Hark),
-            (404, "Model.NotExist", "", Leads::GiveUp, Hark),
-            (404, "WorkSpaceNotFound", "", Leads::GiveUp, Hark),
-            (404, "NotFound", "", Leads::GiveUp, Hark),
-            (429, "Throttling.RateQuota", "", Leads::Throttled, Service),
-            (429, "Throttling.BurstRate", "", Leads::Throttled, Service),
-            (429, "Throttling.AllocationQuota", "", Leads::Throttled, Service),
-            (429, "Throttling", "", Leads::Throttled, Service),
-            (429, "CommodityNotPurchased", "", Leads::Account, A),
-            (429, "PrepaidBillOverdue", "", Leads::Account, A),
-            (429, "PostpaidBillOverdue", "", Leads::Account, A),
-            (500, "InternalError", "", Leads::Again, Service),
-            (500, "InternalError.Algo", "", Leads::Again, Service),
-            (500, "InternalError.Algo", "Missing Content-Length of multimodal url", Leads::GiveUp, Audio),
-            (500, "SystemError", "", Leads::Again, Service),
-            (500, "ModelServiceFailed", "", Leads::Again, Service),
-            (500, "RequestTimeOut", "", Leads::Again, Service),
-            (500, "InternalError.Timeout", "", Leads::Again, Service),
-            (500, "ModelServingError", "", Leads::Again, Service),
-            (503, "ModelServingError", "", Leads::Again, Service),
-            (503, "ModelUnavailable", "", Leads::Again, Service),
-            // Codes and statuses that nobody has heard of.
-            (418, "Teapot", "", Leads::GiveUp, Service),
-            (429, "Teapot", "", Leads::Throttled, Service),
-            (500, "Teapot", "", Leads::Again, Service),
-            (504, "Teapot", "", Leads::Again, Service),
-            (408, "Teapot", "", Leads::Again, Service),
-            (401, "Teapot", "", Leads::Account, A),
-            (402, "Teapot", "", Leads::Account, A),
-        ];
-        for (status, code, message, expected, blame) in table {
-            let refusal = Refusal { status: Some(status), code: Some(code), message, ..Refusal::default() };
-            assert_eq!(leads(&refusal), (expected, blame), "{status} {code} {message:?}");
+        for row in TABLE.trim().lines() {
+            let (head, codes) = row.trim().split_once(": ").unwrap();
+            let (status, expected) = head.split_once(' ').unwrap();
+            for code in codes.split(' ') {
+                assert_eq!(leads(status, code, ""), expected, "{status} {code}");
+            }
         }
-    }
-
-    #[test]
-    fn every_code_inside_a_failed_task_leads_where_it_should() {
-        let again = ["FILE_SERVER_ERROR", "FILE_DOWNLOAD_FAILED", "FILE_TRANS_TASK_EXPIRED"];
-        let never = [
-            "FILE_404_NOT_FOUND",
-            "FILE_403_FORBIDDEN",
-            "CONTENT_LENGTH_CHECK_FAILED",
-            "REQUEST_INVALID_FILE_URL_VALUE",
-            "FILE_CHECK_FAILED",
-            "FILE_PARSE_FAILED",
-            "FILE_NORMALIZE_FAILED",
-            "MKV_PARSE_FAILED",
-            "DECODE_ERROR",
-            "NO_VALID_AUDIO_ERROR",
-            "FILE_TOO_LARGE",
-            "AUDIO_DURATION_TOO_LONG",
-        ];
-        let of_task = |code| leads(&Refusal { code: Some(code), ..Refusal::default() });
-        for code in again {
-            assert_eq!(of_task(code), (Leads::Again, Blame::Service), "{code}");
-        }
-        for code in never {
-            assert_eq!(of_task(code), (Leads::GiveUp, Blame::Audio), "{code}");
-        }
-        assert_eq!(of_task("SOMETHING_NEW"), (Leads::GiveUp, Blame::Service));
         assert!(
-            means_silence("SUCCESS_WITH_NO_VALID_FRAGMENT") && means_silence("ASR_RESPONSE_HAVE_NO_WORDS")
+            ["SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HAVE_NO_WORDS"].into_iter().all(means_silence)
         );
     }
 
     #[test]
-    fn a_gateway_without_a_code_is_judged_by_its_status() {
-        for (status, expected) in [
-            (500, Leads::Again),
-            (502, Leads::Again),
-            (503, Leads::Again),
-            (504, Leads::Unknown),
-            (429, Leads::Throttled),
-            (402, Leads::Account),
-            (403, Leads::Account),
-            (404, Leads::GiveUp),
-            (302, Leads::GiveUp),
+    fn a_message_tells_apart_what_has_one_code() {
+        for (code, message, expected) in [
+            ("InvalidParameter", "language is not supported", "GiveUp Hark"),
+            ("InvalidParameter", "url error, please check url!", "GiveUp Hark"),
+            ("InvalidParameter", "The audio is too long", "GiveUp Audio"),
+            ("InvalidParameter", "Failed to decode the media", "GiveUp Audio"),
+            ("InvalidParameter", "Download the media resource timed out", "Few Audio"),
+            ("AccessDenied", "current user api does not support synchronous calls", "GiveUp Hark"),
+            ("AccessDenied", "Invalid according to Policy: Policy expired.", "Again Service"),
+            ("InternalError.Algo", "Missing Content-Length of multimodal url", "GiveUp Audio"),
         ] {
-            let refusal = Refusal { status: Some(status), message: "<html>", ..Refusal::default() };
-            assert_eq!(leads(&refusal).0, expected, "{status}");
+            assert_eq!(leads("400", code, message), expected, "{code} {message:?}");
         }
     }
 
@@ -332,7 +280,7 @@ mod tests {
     fn the_services_own_word_on_retrying_is_obeyed_except_about_the_account() {
         let told = |status: u16, code, should_retry: bool| {
             let retry = RetryAfter { should_retry: Some(should_retry), ..RetryAfter::default() };
-            leads(&Refusal { status: Some(status), code: Some(code), retry, ..Refusal::default() }).0
+            Refusal { status: Some(status), code: Some(code), retry, ..Refusal::default() }.judge().0
         };
         assert_eq!(told(503, "ModelUnavailable", false), Leads::GiveUp);
         assert_eq!(told(400, "Teapot", true), Leads::Again);

@@ -8,15 +8,14 @@ use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Fault};
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
-use serde_json::{Value, json};
-use tracing::warn;
+use serde_json::json;
 
 use super::Account;
-use super::client::{Client, missing, refusal_in, seconds};
-use super::codes::{Refusal, hold_if_misdirected, means_silence, means_success};
+use super::answers::{Refused, Status, Submitted, Task, Usage};
+use super::client::{Client, missing};
+use super::codes::{Refusal, hold_if_misdirected, means_silence};
 use super::result::ResultFile;
-use super::search::Search;
-use super::{list, silence, upload};
+use super::{list, upload};
 use crate::config::Secret;
 use crate::job::{Fate, Transcript};
 use crate::recognize::error::{ALWAYS, Error, When, fault};
@@ -94,20 +93,18 @@ impl Recognizer for Filetrans {
         name: &'a str,
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(async move {
-            let Account { client, policies, .. } = &*self.account;
+            let client = &self.account.client;
             let permit = self.account.admission(&self.pacer).await;
-            // As often as submits, which it comes before: a service that is away is not asked for one by every recording at once.
-            let policy = policies.free(upload::policy(client, model)).await;
-            let policy = permit.settle_free(hold_if_misdirected(policy))?;
+            let policy = hold_if_misdirected(upload::policy(client, model).await);
+            let policy = permit.settle_free(policy)?;
             upload::store(client, policy, content, name).await
         })
     }
 
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
         Box::pin(async move {
-            let Account { client, queries, .. } = &*self.account;
             let sent = Instant::now();
-            let mut answer = queries.free(query(client, handle)).await;
+            let mut answer = query(&self.account.client, handle).await;
             self.pacer.learn(sent, &mut answer);
             let mut polled = self.account.reread_if_refused(answer).await?;
             if let Polled::Failed(error) = &mut polled {
@@ -122,28 +119,15 @@ impl Recognizer for Filetrans {
             let file = result(&self.account.client, &ready).await;
             let file = file.map_err(|error| error.billed(ready.billed_seconds))?;
             // No search for another task has to fetch it again.
-            if !file.file_url.is_empty() {
-                self.account.known.learn(&ready.handle, &file.file_url);
-            }
+            self.account.search.learn(&ready.handle, &file.file_url);
             Ok(file.into_transcript(ready.billed_seconds))
         })
     }
 
     fn resolve<'a>(&'a self, lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async move {
-            let Account { client, queries, known, silence, .. } = &*self.account;
-            let begun = Timestamp::now();
-            let found = Search { client, queries, known }.resolve(lost).await;
-            let found = self.account.reread_if_refused(found).await;
-            let silent = silence.after(found.as_ref().err());
-            let waited = begun.duration_since(lost.until.unwrap_or(lost.since)).unsigned_abs();
-            match found {
-                Err(error) if waited.min(silent) > silence::LONGEST => {
-                    warn!(%error, "the task list does not answer; what became of a submit cannot be told");
-                    Ok(Resolution::Unknown)
-                }
-                found => found,
-            }
+            let found = self.account.search.resolve(&self.account.client, lost).await;
+            self.account.reread_if_refused(found).await
         })
     }
 
@@ -154,8 +138,7 @@ impl Recognizer for Filetrans {
         handles: &'a HashSet<String>,
     ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
         Box::pin(async move {
-            let Account { client, queries, .. } = &*self.account;
-            let ended = list::ended(client, queries, model, since, handles).await;
+            let ended = list::ended(&self.account.client, model, since, handles).await;
             self.account.reread_if_refused(ended).await
         })
     }
@@ -188,57 +171,38 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
         call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
     }
     let (body, departure) = Outgoing::bytes(body.to_string().into_bytes());
-    let answer = client.json(client.http.send(call, body, departure).await?).await?;
-    let task_id = answer["output"]["task_id"].as_str().filter(|id| !id.is_empty());
-    task_id.map(str::to_owned).ok_or_else(|| missing("task id"))
+    let answer: Submitted = client.answer(client.http.send(call, body, departure).await?).await?;
+    Ok(answer.output.task_id)
 }
 
+/// Asks how a task stands.
 pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Error> {
-    let response = client.get(&["tasks", task_id]).send().await.map_err(unanswered)?;
-    let (answer, headers) = client.value(response).await.map_err(|error| Error { raw: None, ..error })?;
-    // A code beside a status is the task's.
-    if answer["output"]["task_status"].as_str().is_none()
-        && let Some(error) = refusal_in(&answer, Some(&headers), None)
-    {
-        return Err(client.key.masked(error));
-    }
-    match task(task_id, &answer) {
-        Ok(Polled::Failed(error)) => Ok(Polled::Failed(client.key.masked(error))),
-        outcome => outcome,
-    }
+    let task: Task = client.queries.free(client.free(client.get(&["tasks", task_id]))).await?;
+    Ok(match stands(task_id, task)? {
+        Polled::Failed(error) => Polled::Failed(client.key.masked(error)),
+        polled => polled,
+    })
 }
 
 /// How a task stands by the answer to a query.
-fn task(task_id: &str, answer: &Value) -> Result<Polled, Error> {
-    let output = &answer["output"];
-    let seconds = seconds(&answer["usage"]["seconds"]).unwrap_or(0);
-    // The provider's samples compare it in any case; and one that was not understood would be followed for ever.
-    let status = output["task_status"].as_str().ok_or_else(|| missing("task_status"))?.to_ascii_uppercase();
-    Ok(match status.as_str() {
-        "SUCCEEDED" => match transcription_url(output) {
-            Some(url) => Polled::Ready(Ready {
-                handle: task_id.to_owned(),
-                result_url: Secret::new(url),
-                billed_seconds: seconds,
-            }),
-            // The siblings' tasks succeed where what they were made of has failed.
-            None if code(answer).is_some() => failed(answer, seconds),
-            None => {
-                let error = missing("transcription_url in a task that succeeded").billed(seconds);
-                return Err(Error { fate: Fate::Taken, ..error }.with_raw(answer.to_string().into_bytes()));
-            }
-        },
-        "FAILED" => failed(answer, seconds),
-        "CANCELED" | "CANCELLED" => {
-            let message = "the task was canceled at the service by somebody with access to the account";
+fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
+    let Task { output, usage: Usage { seconds } } = task;
+    Ok(match output.task_status {
+        Status::Open => Polled::Open,
+        Status::Succeeded => {
+            let result = output.result.ok_or_else(|| missing("result in a task that succeeded"))?;
+            let result_url = Secret::new(&result.transcription_url);
+            Polled::Ready(Ready { handle: task_id.to_owned(), result_url, billed_seconds: seconds })
+        }
+        Status::Failed => failed(&output.failure, seconds),
+        Status::Canceled => {
+            let message = "the task was canceled at the service by a user of the account";
             Polled::Failed(ended(fault("TaskCanceled", Blame::Account, message.into()), When::Never, seconds))
         }
-        "UNKNOWN" => {
+        Status::Unknown => {
             let message = "the service does not know the task any more: expired, or of another account's key";
             Polled::Failed(Error { fate: Fate::Unknown, ..Error::open("TaskUnknown", message) })
         }
-        // PENDING, RUNNING, SUSPENDED, and whatever is added: anything but an end.
-        _ => Polled::Open,
     })
 }
 
@@ -277,9 +241,8 @@ pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile,
     })?;
     // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
     let read = tokio::task::spawn_blocking(move || {
-        ResultFile::read(&body).map_err(|_| {
-            let message =
-                "the result is not the JSON that the service documents; it is kept with the attempt";
+        serde_json::from_slice(&body).map_err(|_| {
+            let message = "the result is not as the service documents it";
             Error { fate: Fate::Taken, ..Error::open("UnreadableResult", message) }.with_raw(body)
         })
     });
@@ -293,14 +256,13 @@ fn ended(fault: Fault, when: When, seconds: u64) -> Error {
     if seconds == 0 { error } else { error.after_work(seconds) }
 }
 
-fn failed(answer: &Value, seconds: u64) -> Polled {
-    let code = code(answer);
-    let message = told(answer, "message").next().unwrap_or_default();
-    if code.is_some_and(means_silence) {
+fn failed(failure: &Refused, seconds: u64) -> Polled {
+    let code = failure.code.as_deref().filter(|code| !code.is_empty()).unwrap_or("TaskFailed");
+    if means_silence(code) {
         return Polled::Heard(Transcript { billed_seconds: seconds, ..Transcript::default() });
     }
-    let refusal = Refusal { code: Some(code.unwrap_or("TaskFailed")), message, ..Refusal::default() };
-    let error = refusal.into_error();
+    let message = failure.message.as_deref().unwrap_or_default();
+    let error = Refusal { code: Some(code), message, ..Refusal::default() }.into_error();
     let when = match error.when {
         // The task met a limit inside the service; no queue of ours learns from that, and another task is counted.
         When::Throttled { wait } => When::Passed { hint: wait, at_most: ALWAYS },
@@ -309,81 +271,53 @@ fn failed(answer: &Value, seconds: u64) -> Polled {
     Polled::Failed(Error { answered: true, ..ended(error.fault, when, seconds) })
 }
 
-/// The code of a failure that an answer tells.
-fn code(answer: &Value) -> Option<&str> {
-    told(answer, "code").find(|code| !means_success(code))
-}
-
-/// What an answer tells of a failure under this name. The siblings' shape has it one floor down, other answers one floor up.
-fn told<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
-    let output = &answer["output"];
-    let (result, results) = (&output["result"], &output["results"]);
-    let places = [output, result, &result[0], &results[0], answer];
-    places.map(|place| place[name].as_str()).into_iter().flatten().filter(|text| !text.is_empty())
-}
-
-/// Where the result is: `output` has it in an object, in a list of one, as it is, or has the URL itself.
-fn transcription_url(output: &Value) -> Option<&str> {
-    let (result, results) = (&output["result"], &output["results"]);
-    [result, &result[0], results, &results[0], output].into_iter().find_map(url_in)
-}
-
-fn url_in(place: &Value) -> Option<&str> {
-    let bare = place.as_str().filter(|text| text.starts_with("https://") || text.starts_with("http://"));
-    place["transcription_url"].as_str().or(bare).filter(|url| !url.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn a_result_is_found_wherever_it_is() {
-        const URL: &str = "https://host/x.json?Signature=a%2Bb";
-        let place = json!({"transcription_url": URL});
-        for (name, value) in [
-            ("result", place.clone()),
-            ("result", json!([place])),
-            ("result", json!(URL)),
-            ("result", json!([URL])),
-            ("results", json!([place])),
-            ("results", place),
-            ("transcription_url", json!(URL)),
-        ] {
-            for code in [json!(null), json!(""), json!("Success"), json!("200")] {
-                let output = json!({"task_status": "SUCCEEDED", name: value, "code": code});
-                let answer = json!({"code": code, "output": output, "usage": {"seconds": 3}});
-                let Ok(Polled::Ready(ready)) = task("t", &answer) else { panic!("{answer}") };
-                assert_eq!((ready.result_url.reveal(), ready.billed_seconds), (URL, 3));
-            }
-        }
-        for nowhere in [json!(null), json!([]), json!(""), json!("done"), json!({"transcription_url": ""})] {
-            let answer =
-                json!({"code": "Success", "output": {"task_status": "SUCCEEDED", "result": nowhere}});
-            let error = task("t", &answer).unwrap_err();
-            assert!(error.is_unreadable() && error.raw.is_some(), "{answer}");
-        }
+    fn told(answer: Value) -> Result<Polled, Error> {
+        stands("t", serde_json::from_value(answer).unwrap())
+    }
+
+    fn failure(code: &str, seconds: u64) -> Error {
+        let answer = json!({"output": {"task_id": "t", "task_status": "FAILED", "code": code, "message": code}, "usage": {"seconds": seconds}});
+        let Ok(Polled::Failed(error)) = told(answer) else { panic!("{code} is no failure") };
+        error
     }
 
     #[test]
-    fn a_word_of_success_is_no_reason_of_a_failure() {
-        let answer = json!({"code": "Success", "output": {"task_status": "FAILED", "code": "Success", "result": {"code": "DECODE_ERROR"}}});
-        let Ok(Polled::Failed(error)) = task("t", &answer) else { panic!("{answer}") };
-        assert_eq!(error.fault.code, "DECODE_ERROR");
+    fn a_task_that_succeeded_says_where_its_result_is_and_what_it_cost() {
+        let url = "http://host/x.json?Expires=1&Signature=a%2Bb";
+        let answer = json!({"request_id": "r", "output": {"task_id": "t", "task_status": "SUCCEEDED", "result": {"transcription_url": url}}, "usage": {"seconds": 3}});
+        let Ok(Polled::Ready(ready)) = told(answer) else { panic!("not ready") };
+        assert_eq!((ready.result_url.reveal(), ready.billed_seconds), (url, 3));
+        assert!(told(json!({"output": {"task_status": "SUCCEEDED"}})).unwrap_err().is_unreadable());
     }
 
     #[test]
-    fn a_task_that_succeeded_may_tell_why_there_is_no_result() {
-        let of = |result: Value| {
-            let answer =
-                json!({"output": {"task_status": "SUCCEEDED", "results": [result]}, "usage": {"seconds": 0}});
-            task("t", &answer)
-        };
-        let silence = of(json!({"subtask_status": "FAILED", "code": "SUCCESS_WITH_NO_VALID_FRAGMENT"}));
-        assert!(matches!(silence, Ok(Polled::Heard(_))), "{silence:?}");
-        let broken = of(json!({"subtask_status": "FAILED", "code": "DECODE_ERROR", "message": "x"}));
-        let Ok(Polled::Failed(broken)) = broken else { panic!("{broken:?}") };
-        assert_eq!((&*broken.fault.code, broken.when), ("DECODE_ERROR", When::Never));
-        assert!(of(json!({"subtask_status": "SUCCEEDED"})).unwrap_err().is_unreadable());
+    fn a_task_that_failed_says_why_and_one_in_which_nothing_was_said_is_heard() {
+        let error = failure("DECODE_ERROR", 0);
+        assert_eq!(
+            (&*error.fault.code, error.fate, error.when),
+            ("DECODE_ERROR", Fate::Refused, When::Never)
+        );
+        let silent = json!({"output": {"task_status": "FAILED", "code": "SUCCESS_WITH_NO_VALID_FRAGMENT"}});
+        assert!(matches!(told(silent), Ok(Polled::Heard(_))));
+    }
+
+    #[test]
+    fn a_task_that_failed_and_was_charged_is_not_repeated_as_one_that_was_refused() {
+        assert_eq!(failure("FILE_SERVER_ERROR", 0).fate, Fate::Refused);
+        let charged = failure("FILE_SERVER_ERROR", 5);
+        assert_eq!((charged.fate, charged.billed_seconds), (Fate::Taken, 5));
+        assert_eq!(failure("DECODE_ERROR", 5).when, When::Never);
+    }
+
+    #[test]
+    fn a_task_that_the_service_does_not_know_is_of_unknown_fate() {
+        let Ok(Polled::Failed(error)) = told(json!({"output": {"task_status": "UNKNOWN"}})) else { panic!() };
+        assert_eq!(error.fate, Fate::Unknown);
     }
 }

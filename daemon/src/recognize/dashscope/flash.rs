@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Account;
 use super::client::Client;
 use super::codes::hold_if_misdirected;
-use super::heard::Heard;
+use super::family::{Family, Tells};
+use super::transcript::Incoming;
 use crate::recognize::error::Error;
 use crate::recognize::http::{Departure, EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::limits::mime;
@@ -81,17 +82,17 @@ async fn recognize(
     request: Request<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Sent, Error> {
-    let (duration_ms, streamed) = (request.duration_ms, request.partials);
-    let mut heard = Heard::default();
+    let duration_ms = request.duration_ms;
+    let stream = request.partials.then(|| Family::of(request.model).stream);
+    let mut incoming = Incoming::default();
     let outcome = match ask(client, request).await {
-        Ok(response) => heard.hear_all(client, response, streamed, listener).await,
+        Ok(response) => incoming.read(client, response, stream, listener).await,
         Err(error) => Err(error),
     };
     // The pacer learns what the service says of the rate and the account, whatever it means for this recording.
     match permit.settle(hold_if_misdirected(outcome)) {
-        Ok(()) => Ok(Sent::Heard(heard.into_transcript(duration_ms))),
-        Err(error) if heard.has_begun() => Err(error.after_work(heard.billed_seconds)),
-        Err(error) => Err(error),
+        Ok(()) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
+        Err(error) => Err(incoming.failed(error)),
     }
 }
 
@@ -124,7 +125,7 @@ fn body(request: Request<'_>) -> (Outgoing, Departure) {
     }
     let mut parameters = json!({"result_format": "message", "asr_options": options});
     if request.partials {
-        parameters["incremental_output"] = true.into();
+        parameters["incremental_output"] = (Family::of(request.model).stream == Tells::News).into();
     }
     let model = Value::from(request.model);
     let before =

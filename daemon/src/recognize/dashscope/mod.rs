@@ -1,19 +1,18 @@
 //! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. Everything that is this provider's is here;
 //! dashscope-protocol.md is the source of what is read and sent.
 
-mod choice;
+mod answers;
 mod client;
 mod codes;
+mod family;
 mod filetrans;
 mod flash;
-mod form;
-mod heard;
-mod json;
+mod lenient;
 mod list;
 mod result;
 mod search;
 mod silence;
-mod text;
+mod transcript;
 mod upload;
 
 use std::path::PathBuf;
@@ -24,29 +23,20 @@ use hark_sdk::event::{Blame, Engine};
 use self::client::Client;
 use self::filetrans::Filetrans;
 use self::flash::Flash;
-use self::search::Known;
-use self::silence::Silence;
+use self::search::Search;
 use super::Recognizers;
 use super::error::{Error, When, fault};
 use super::http::{BuildError, Key, Timeouts};
-use super::pacer::{Calls, Pacer, Permit, Rate};
+use super::pacer::{Pacer, Permit, Rate};
 use super::route::Offer;
 use crate::config::{Dashscope, Secret};
 use crate::telemetry::metrics::Metrics;
-
-/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
-const POLICIES_PER_SECOND: u32 = 100;
 
 /// What the recognizers of one account share.
 #[derive(Debug)]
 struct Account {
     client: Client,
-    /// Task queries and lists.
-    queries: Calls,
-    /// Upload policies.
-    policies: Calls,
-    known: Known,
-    silence: Silence,
+    search: Search,
 }
 
 /// Adds the recognizers of the config, in the order in which `auto` prefers them. `key_file`: where `key` came from.
@@ -61,16 +51,8 @@ pub(super) fn add_to(
     metrics: &Metrics,
     timeouts: Timeouts,
 ) -> Result<(), BuildError> {
-    let account = Arc::new(Account {
-        client: Client::new(config.base_url(), Key::new(key, key_file), timeouts)?,
-        queries: Calls::new(Rate::per_second(config.task_queries_per_second)),
-        policies: Calls::new(match config.requests_per_minute {
-            0 => Rate::per_second(POLICIES_PER_SECOND),
-            submits => Rate::per_minute(submits),
-        }),
-        known: Known::default(),
-        silence: Silence::default(),
-    });
+    let client = Client::new(config, Key::new(key, key_file), timeouts)?;
+    let account = Arc::new(Account { client, search: Search::default() });
     let pacer = |name| Pacer::new(name, Rate::per_minute(config.requests_per_minute), metrics.clone());
     let [flash, filetrans] = offers(config);
     let (account_of_flash, model) = (Arc::clone(&account), flash.model.clone());

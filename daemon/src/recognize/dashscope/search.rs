@@ -1,54 +1,61 @@
-//! The search in the task list: the one way to find a task again whose submit was not heard of.
+//! The search in the task list: the only way to find a task again whose submit was not heard of.
 //!
 //! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
-//! never because it is the only one left: a stranger's transcript would be published.
+//! never because no other is left: a stranger's transcript would be published.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::answers::{Status, TaskRow};
 use super::client::{Client, missing};
-use super::filetrans;
-use super::list::{FAILED, Listed, MARGIN, SUCCEEDED, Span, TaskRow, everything};
+use super::list::{Listed, MARGIN, everything};
+use super::silence::Silence;
+use super::{filetrans, silence};
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
-use crate::recognize::pacer::Calls;
 use crate::recognize::{Lost, Polled, Resolution};
 
-/// Of a task that brought nothing and cost nothing.
-const FOR_NOTHING: &str = "";
 /// Answers that do not come in one look; with hosts that are away each takes its time.
 const UNTOLD: u32 = 3;
 /// A list is read again after this long; two looks of one search are further apart.
 const FRESH: Duration = Duration::from_secs(4);
 /// A task may be listed this long after its submit was given up.
 const LAG: Duration = Duration::from_secs(5);
-/// A task that somebody else's program never lets end must not keep a recording waiting for as long as the service remembers. The service
+/// A task that never ends must not keep a recording waiting for as long as the service remembers. The service
 /// ends a task of its own after three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
-/// As long may a task that has ended by the list not be there, or its result: one of them lags behind, or a gateway's page is in its place.
-const LONGEST_HIDDEN: Duration = Duration::from_secs(300);
-/// As long may a list tell fewer rows than it says that there are.
+/// As long may a list not show a task that is known.
 const LONGEST_SHORT: Duration = Duration::from_secs(30);
 /// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
-/// What searches found out, for those that follow.
+/// Looks for lost tasks, and remembers what it found out.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    /// Which upload each task was for, as its result told. Results do not change, and every ambiguous job looks at the same ones.
+pub(super) struct Search {
+    /// Which upload each task was for, as its result told. Results do not change, and every search looks at the same tasks.
     uploads: Mutex<HashMap<String, String>>,
-    /// The list as it was read last: it takes many pages, and after a bad minute of the network many jobs look for theirs.
+    /// The list as it was read last: it takes many pages, and after a bad minute of the network many searches follow each other.
     list: Mutex<Option<Arc<List>>>,
+    silence: Silence,
+}
+
+/// What a task was for.
+enum Upload {
+    /// This file, by the service's URL.
+    Of(String),
+    /// The task brought nothing and cost nothing.
+    Nothing,
+    /// The task may have been paid, and what it was for can never be told.
+    Untold,
 }
 
 /// The list from some time on.
 #[derive(Debug)]
 struct List {
-    model: String,
     since: Timestamp,
     /// Not after it was written.
     asked_at: Timestamp,
@@ -66,62 +73,66 @@ impl List {
         let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
         let later = submit.since.duration_since(self.since);
         let is_in_it = !later.is_negative() && later.unsigned_abs() < LONGEST_LIST;
-        is_fresh && is_later && self.model == submit.model && is_in_it
+        is_fresh && is_later && is_in_it
     }
 
-    /// Whether a task that was certainly made in its time is not in it: nobody documents what the service lists, and to whom. A list that is
-    /// empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in silence.
+    /// Whether a task that was certainly made in its time is not in it: it is not documented whose tasks the service lists, and how
+    /// soon. A list that is empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in
+    /// silence.
     fn lacks_known(&self, submit: &Lost<'_>) -> bool {
         let begin = submit.since - MARGIN / 2;
         let end = (self.asked_at - LAG).min(self.since + LONGEST_LIST);
         let is_due = |made: Timestamp| (begin..end).contains(&made);
-        submit.known.iter().any(|(task, made)| is_due(*made) && !self.listed.shown.contains(task))
+        let shown: HashSet<&str> = self.listed.rows.iter().map(|row| row.task_id.as_str()).collect();
+        submit.known.iter().any(|(task, made)| is_due(*made) && !shown.contains(task.as_str()))
     }
 }
 
-impl Known {
+impl Search {
     /// Above this the oldest are not worth finding; they are looked up again.
     const MOST: usize = 20_000;
 
-    fn get(&self, task_id: &str) -> Option<String> {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned()
-    }
-
-    /// The task of an upload, where some other job's search has met it.
+    /// The task of an upload, where another search, or a fetched result, has told it.
     fn task_of(&self, object: &str) -> Option<String> {
-        let known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
+        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
     }
 
-    pub(crate) fn learn(&self, task_id: &str, file_url: &str) {
-        let mut known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Known::MOST {
-            known.clear();
+    /// A result told what its task was for.
+    pub(super) fn learn(&self, task_id: &str, file_url: &str) {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if uploads.len() >= Search::MOST {
+            uploads.clear();
         }
-        known.insert(task_id.to_owned(), file_url.to_owned());
+        uploads.insert(task_id.to_owned(), file_url.to_owned());
     }
-}
 
-/// Who looks for a task: over this connection, at this pace, with what searches found out before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Search<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) queries: &'a Calls,
-    pub(crate) known: &'a Known,
-}
+    /// What became of a submit whose answer was lost.
+    pub(super) async fn resolve(&self, client: &Client, submit: Lost<'_>) -> Result<Resolution, Error> {
+        let begun = Timestamp::now();
+        let found = self.look(client, submit).await;
+        let silent = self.silence.after(found.as_ref().err());
+        let waited = begun.duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
+        match found {
+            Err(error) if waited.min(silent) > silence::LONGEST => {
+                warn!(%error, "the task list does not answer; what became of a submit cannot be told");
+                Ok(Resolution::Unknown)
+            }
+            found => found,
+        }
+    }
 
-impl Search<'_> {
     /// Looks for the task of a submit: first at those that were made when it was sent.
-    pub(crate) async fn resolve(self, submit: Lost<'_>) -> Result<Resolution, Error> {
+    async fn look(&self, client: &Client, submit: Lost<'_>) -> Result<Resolution, Error> {
         let age = Timestamp::now().duration_since(submit.since);
         // A time that is still to come was told by a clock that has been set since.
         if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
             return Ok(Resolution::Unknown);
         }
-        if let Some(task_id) = self.known.task_of(submit.marker) {
+        if let Some(task_id) = self.task_of(submit.marker) {
             return Ok(Resolution::Found { handle: task_id });
         }
-        let list = match self.list(&submit).await {
+        let list = match self.list(client, &submit).await {
             Ok(list) => list,
             // A service without a list will not have one tomorrow.
             Err(error) if error.when == When::Never || error.is_unreadable() => {
@@ -131,11 +142,11 @@ impl Search<'_> {
         };
         let mut doubts = Doubts {
             // It may have been read while it changed; one that stays short is none that tells.
-            is_short: list.listed.is_short || list.lacks_known(&submit),
-            cannot_tell: !list.listed.is_complete || list.listed.clocks_differ,
+            is_short: list.lacks_known(&submit),
+            cannot_tell: !list.listed.is_complete,
             ..Doubts::default()
         };
-        if let Some(task_id) = self.look_through(&list.listed, &submit, &mut doubts).await {
+        if let Some(task_id) = self.look_through(client, &list.listed, &submit, &mut doubts).await {
             return Ok(Resolution::Found { handle: task_id });
         }
         let waited = Timestamp::now().duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
@@ -143,22 +154,28 @@ impl Search<'_> {
     }
 
     /// The task of a submit among those of a list; or why it may be there all the same.
-    async fn look_through(self, listed: &Listed, submit: &Lost<'_>, doubts: &mut Doubts) -> Option<String> {
-        let span = Span { model: submit.model, since: submit.since, until: submit.until };
-        let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(|row| span.takes(row.created)).collect();
-        rows.sort_by_key(|row| row.created.map(|created| created.duration_since(submit.since).abs()));
+    async fn look_through(
+        &self,
+        client: &Client,
+        listed: &Listed,
+        submit: &Lost<'_>,
+        doubts: &mut Doubts,
+    ) -> Option<String> {
+        let may_be = |row: &&TaskRow| row.may_be(submit.model, submit.since, submit.until);
+        let mut rows: Vec<&TaskRow> = listed.rows.iter().filter(may_be).collect();
+        rows.sort_by_key(|row| row.created().map(|created| created.duration_since(submit.since).abs()));
         let mut untold = 0;
         for row in rows.into_iter().filter(|row| !submit.known.contains_key(&row.task_id)) {
-            match row.status.as_str() {
-                SUCCEEDED | FAILED => match self.file_of(&row.task_id).await {
-                    Ok(Some(file_url)) if names(&file_url, submit.marker) => {
+            match row.status {
+                Status::Succeeded | Status::Failed => match self.upload_of(client, &row.task_id).await {
+                    Ok(Upload::Of(file_url)) if names(&file_url, submit.marker) => {
                         return Some(row.task_id.clone());
                     }
-                    Ok(Some(_)) => {}
-                    Ok(None) => doubts.cannot_tell = true,
-                    Err(error) if is_hidden(&error) => {
-                        debug!(task = row.task_id, %error, "this task, or its result, is not there");
-                        doubts.hidden = true;
+                    Ok(Upload::Of(_) | Upload::Nothing) => {}
+                    Ok(Upload::Untold) => doubts.cannot_tell = true,
+                    Err(error) if error.fate == Fate::Taken => {
+                        debug!(task = row.task_id, %error, "the result of this task is not to be had");
+                        doubts.cannot_tell = true;
                     }
                     // One that is not told now is told the next time; the others are known by then.
                     Err(error) => {
@@ -179,61 +196,48 @@ impl Search<'_> {
     }
 
     /// The list from the submit's time on, as it was read last or as it is now.
-    async fn list(self, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
-        let last = self.known.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    async fn list(&self, client: &Client, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
+        let last = self.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
             return Ok(last);
         }
         let asked_at = Timestamp::now();
-        let span = Span { model: submit.model, since: submit.since, until: None };
-        let listed = everything(self.client, self.queries, &span).await?;
-        let (model, since) = (submit.model.to_owned(), submit.since);
-        let list = Arc::new(List { model, since, asked_at, listed });
-        *self.known.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
+        let since = submit.since;
+        let listed = everything(client, since).await?;
+        let list = Arc::new(List { since, asked_at, listed });
+        *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&list));
         Ok(list)
     }
 
-    /// The file that a task was for, or [`FOR_NOTHING`]; `None` if it may have been paid and can never be told.
-    async fn file_of(self, task_id: &str) -> Result<Option<String>, Error> {
-        if let Some(file_url) = self.known.get(task_id) {
-            return Ok(Some(file_url));
+    async fn upload_of(&self, client: &Client, task_id: &str) -> Result<Upload, Error> {
+        let known = self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(task_id).cloned();
+        if let Some(file_url) = known {
+            return Ok(Upload::Of(file_url));
         }
-        let file_url = match self.queries.free(filetrans::query(self.client, task_id)).await? {
-            Polled::Ready(ready) => match filetrans::result(self.client, &ready).await?.file_url {
-                file_url if file_url.is_empty() => return Ok(None),
-                file_url => file_url,
-            },
-            Polled::Heard(_) => return Ok(None),
+        match filetrans::query(client, task_id).await? {
+            Polled::Ready(ready) => {
+                let file_url = filetrans::result(client, &ready).await?.file_url;
+                self.learn(task_id, &file_url);
+                Ok(Upload::Of(file_url))
+            }
+            Polled::Heard(_) => Ok(Upload::Untold),
             Polled::Failed(error) => match error.fate {
-                Fate::Unknown => return Err(error),
-                Fate::Taken => return Ok(None),
-                _ => FOR_NOTHING.to_owned(),
+                Fate::Taken | Fate::Unknown => Ok(Upload::Untold),
+                _ => Ok(Upload::Nothing),
             },
             // The list is ahead of it.
-            Polled::Open => {
-                let error = missing("end of a task that has ended by the list");
-                return Err(Error { fate: Fate::Unknown, ..error });
-            }
-        };
-        self.known.learn(task_id, &file_url);
-        Ok(Some(file_url))
+            Polled::Open => Err(missing("end of a task that has ended by the list")),
+        }
     }
-}
-
-/// Whether a task, its end or its result is not there, or is a gateway's page, though the list has it as ended.
-fn is_hidden(error: &Error) -> bool {
-    matches!(error.fate, Fate::Unknown | Fate::Taken)
 }
 
 /// What keeps a search that found nothing from saying that there is no task.
 #[derive(Debug, Default)]
 struct Doubts {
-    /// The list tells fewer rows than there must be.
+    /// The list does not show a task that it must have.
     is_short: bool,
     /// A task runs, or it is not told now what it was for.
     undecided: bool,
-    /// A task has ended by the list, and it or its result is not there.
-    hidden: bool,
     /// It will never be told.
     cannot_tell: bool,
 }
@@ -242,11 +246,11 @@ impl Doubts {
     /// What they come to, so long after the submit was given up. A repeat costs money, waiting does not; and no task of the service's
     /// runs for ever.
     fn judge(self, waited: Duration) -> Resolution {
-        let is_open = self.is_short || self.undecided || (self.hidden && waited < LONGEST_HIDDEN);
+        let is_open = self.is_short || self.undecided;
         match () {
             () if self.is_short && waited > LONGEST_SHORT => Resolution::Unknown,
             () if is_open && waited < LONGEST_DOUBT => Resolution::Undecided,
-            () if is_open || self.hidden || self.cannot_tell => Resolution::Unknown,
+            () if is_open || self.cannot_tell => Resolution::Unknown,
             () => Resolution::Absent,
         }
     }
@@ -262,25 +266,13 @@ fn names(file_url: &str, object: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]
     fn a_list_serves_searches_that_another_one_would_tell_no_more() {
         let time = |seconds: i64| Timestamp::from_second(seconds).unwrap();
-        let list = List {
-            model: "m".into(),
-            since: time(100),
-            asked_at: time(200),
-            listed: Listed {
-                rows: Vec::new(),
-                shown: HashSet::new(),
-                is_complete: true,
-                is_short: false,
-                clocks_differ: false,
-            },
-        };
+        let listed = Listed { rows: Vec::new(), is_complete: true };
+        let list = List { since: time(100), asked_at: time(200), listed };
         let taken = HashMap::new();
         let submit = |since: i64, until: Option<i64>| Lost {
             model: "m",
@@ -299,16 +291,14 @@ mod tests {
             !half_a_day.serves(&submit(100, Some(195)), time(203)),
             "the service need not have told of it"
         );
-        let list = List { since: time(100), ..half_a_day };
-        assert!(!list.serves(&Lost { model: "n", ..submit(100, Some(195)) }, time(203)));
     }
 
     #[test]
     fn what_one_search_met_another_need_not_look_for() {
-        let known = Known::default();
-        known.learn("task-1", "https://host/dir/a.wav?Signature=x");
-        assert_eq!(known.task_of("a.wav").as_deref(), Some("task-1"));
-        assert_eq!(known.task_of("b.wav"), None);
+        let search = Search::default();
+        search.learn("task-1", "https://host/dir/a.wav?Signature=x");
+        assert_eq!(search.task_of("a.wav").as_deref(), Some("task-1"));
+        assert_eq!(search.task_of("b.wav"), None);
     }
 
     #[test]

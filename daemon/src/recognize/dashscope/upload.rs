@@ -2,74 +2,47 @@
 
 use hark_sdk::event::Blame;
 use reqwest::multipart::{Form, Part};
-use serde_json::Value;
 
-use super::client::{Client, missing};
+use super::answers::{Policy, PolicyAnswer};
+use super::client::Client;
 use crate::recognize::error::{ALWAYS, Error, When, fault};
 use crate::recognize::http::{Content, Outgoing};
-
-/// Leave to upload one file for one model; good for some minutes.
-#[derive(Debug)]
-pub(crate) struct Policy {
-    host: String,
-    directory: String,
-    /// In the order in which they go into the form.
-    fields: Vec<(&'static str, String)>,
-    max_file_mb: Option<u64>,
-}
 
 /// A storage that refuses a form for no known reason is asked this often.
 const TRIES: u32 = 4;
 
-pub(crate) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
+pub(super) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
     let call = client.get(&["uploads"]).query(&[("action", "getPolicy"), ("model", model)]);
-    let answer = client.free(call).await?;
-    let data = if answer["data"].is_object() { &answer["data"] } else { &answer["output"] };
-    let text = |name: &'static str| match &data[name] {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
-    };
-    let needed =
-        |name: &'static str| text(name).ok_or_else(|| missing(&format!("{name} in the upload policy")));
-    Ok(Policy {
-        host: needed("upload_host")?,
-        directory: needed("upload_dir")?,
-        fields: vec![
-            ("OSSAccessKeyId", needed("oss_access_key_id")?),
-            ("Signature", needed("signature")?),
-            ("policy", needed("policy")?),
-            ("x-oss-object-acl", text("x_oss_object_acl").unwrap_or_else(|| "private".into())),
-            ("x-oss-forbid-overwrite", text("x_oss_forbid_overwrite").unwrap_or_else(|| "true".into())),
-            ("success_action_status", "200".into()),
-        ],
-        max_file_mb: data["max_file_size_mb"].as_u64(),
-    })
+    client.policies.free(client.free(call)).await.map(|PolicyAnswer { data }| data)
 }
 
 /// Streams a file to the storage. Gives its `oss://` URL once the storage has all of it, and it was what it should be.
-pub(crate) async fn store(
+pub(super) async fn store(
     client: &Client,
     policy: Policy,
     content: Content,
     name: &str,
 ) -> Result<String, Error> {
     let bytes = content.bytes();
-    if let Some(limit) = policy.max_file_mb.filter(|limit| *limit > 0 && bytes > limit << 20) {
+    if let Some(limit) = policy.max_file_size_mb.filter(|limit| *limit > 0 && bytes > limit << 20) {
         let message = format!(
             "the service's temporary storage takes up to {limit} MB, this has {}; put it where a URL reaches it and send that",
             bytes >> 20
         );
         return Err(Error::give_up(fault("TooLargeForUpload", Blame::Audio, message)));
     }
-    let key = format!("{}/{name}", policy.directory.trim_end_matches('/'));
-    let mut form = Form::new().text("key", key.clone());
-    for (field, value) in policy.fields {
-        form = form.text(field, value);
-    }
+    let key = format!("{}/{name}", policy.upload_dir.trim_end_matches('/'));
+    let form = Form::new()
+        .text("OSSAccessKeyId", policy.oss_access_key_id)
+        .text("Signature", policy.signature)
+        .text("policy", policy.policy)
+        .text("key", key.clone())
+        .text("x-oss-object-acl", policy.x_oss_object_acl)
+        .text("x-oss-forbid-overwrite", policy.x_oss_forbid_overwrite)
+        .text("success_action_status", "200");
     let (body, mut departure) = Outgoing::raw(content);
     let file = Part::stream_with_length(reqwest::Body::wrap(body), bytes).file_name(name.to_owned());
-    let call = client.http.fresh.post(&policy.host).multipart(form.part("file", file));
+    let call = client.http.fresh.post(&policy.upload_host).multipart(form.part("file", file));
     let mut response = client.http.watch(call, &mut departure).await?;
     let status = response.status();
     if status.is_success() {

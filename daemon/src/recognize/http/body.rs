@@ -61,25 +61,23 @@ impl Content {
     }
 }
 
-/// How much of a body was handed to the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    Nothing,
-    Some(u64),
-    /// The service may have the whole request.
-    All,
-}
-
-/// Looks after a body on its way.
+/// Watches a body on its way.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    left: watch::Receiver<Left>,
+    sent: watch::Receiver<u64>,
+    length: u64,
     fault: Arc<OnceLock<Fault>>,
 }
 
 impl Departure {
-    pub(crate) fn left(&self) -> Left {
-        *self.left.borrow()
+    /// Bytes that were handed to the connection.
+    pub(crate) fn sent(&self) -> u64 {
+        *self.sent.borrow()
+    }
+
+    /// Whether the service may have the whole request.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sent() >= self.length
     }
 
     /// Why the body was cut off on our side, if it was.
@@ -87,18 +85,17 @@ impl Departure {
         self.fault.get().cloned().map(Error::give_up)
     }
 
-    /// Waits until more of the body left; false: nothing more will.
+    /// Waits until more of the body was sent; false: nothing more will be.
     pub(crate) async fn moved(&mut self) -> bool {
-        self.left.changed().await.is_ok()
+        self.sent.changed().await.is_ok()
     }
 }
 
 /// A body of a known length.
 pub(crate) struct Outgoing {
     stream: Mutex<BoxStream<'static, io::Result<Bytes>>>,
-    remaining: u64,
-    gone: u64,
-    left: watch::Sender<Left>,
+    length: u64,
+    sent: watch::Sender<u64>,
 }
 
 impl Outgoing {
@@ -121,7 +118,11 @@ impl Outgoing {
     }
 
     pub(crate) fn length(&self) -> u64 {
-        self.remaining
+        self.length
+    }
+
+    fn remaining(&self) -> u64 {
+        self.length.saturating_sub(*self.sent.borrow())
     }
 
     fn read(reader: Reader, length: u64) -> (Outgoing, Departure) {
@@ -140,7 +141,7 @@ impl Outgoing {
                     }
                     Err(fault) => {
                         let message = fault.code.clone();
-                        // The first fault is the one that counts; there is no second, since the stream ends here.
+                        // The stream ends here, so no second fault can be refused its place.
                         let _ = told.set(fault);
                         Err(io::Error::other(message))
                     }
@@ -155,11 +156,9 @@ impl Outgoing {
         length: u64,
         fault: Arc<OnceLock<Fault>>,
     ) -> (Outgoing, Departure) {
-        let (sender, left) = watch::channel(Left::Nothing);
-        (
-            Outgoing { stream: Mutex::new(stream), remaining: length, gone: 0, left: sender },
-            Departure { left, fault },
-        )
+        let (sender, sent) = watch::channel(0);
+        let outgoing = Outgoing { stream: Mutex::new(stream), length, sent: sender };
+        (outgoing, Departure { sent, length, fault })
     }
 }
 
@@ -175,20 +174,17 @@ impl http_body::Body for Outgoing {
         let chunk = std::task::ready!(Pin::new(stream).poll_next(context));
         Poll::Ready(chunk.map(|chunk| {
             let chunk = chunk?;
-            self.gone += chunk.len() as u64;
-            self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
-            let left = if self.remaining == 0 { Left::All } else { Left::Some(self.gone) };
-            self.left.send_replace(left);
+            self.sent.send_modify(|sent| *sent += chunk.len() as u64);
             Ok(Frame::data(chunk))
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining == 0
+        self.remaining() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining)
+        SizeHint::with_exact(self.remaining())
     }
 }
 

@@ -21,7 +21,6 @@ pub(crate) use self::body::{Departure, Outgoing};
 pub(crate) use self::key::Key;
 pub(crate) use self::retry_after::{RetryAfter, retry_after};
 
-use self::body::Left;
 use super::error::Error;
 
 /// How long the network may take.
@@ -258,14 +257,14 @@ fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     if let Some(error) = departure.fault() {
         return error;
     }
-    match departure.left() {
-        _ if connecting => Error::not_sent(&format!("the service was not reached: {causes}")),
-        Left::Nothing => Error::cut_short(&format!("the connection broke before the request: {causes}")),
-        Left::Some(bytes) => {
-            Error::cut_short(&format!("the connection broke after {bytes} bytes of the request: {causes}"))
-        }
-        Left::All => Error::open("NoAnswer", &format!("the request left and no answer came: {causes}")),
+    if connecting {
+        return Error::not_sent(&format!("the service was not reached: {causes}"));
     }
+    if departure.is_whole() {
+        return Error::open("NoAnswer", &format!("the request left and no answer came: {causes}"));
+    }
+    let sent = departure.sent();
+    Error::cut_short(&format!("the connection broke after {sent} bytes of the request: {causes}"))
 }
 
 /// An HTTP library's error in one line, without the URL: its query may be a signature.

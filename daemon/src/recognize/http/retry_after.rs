@@ -30,7 +30,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> RetryAfter {
         let date = jiff::fmt::rfc2822::parse(text("retry-after")?).ok()?.timestamp();
         Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
     };
-    // "At once" is no hint: a queue that believed it would be at the service's door without a pause.
+    // "At once" is no hint: a queue that believed it would ask without a pause.
     let hint = millis.or_else(seconds).or_else(date).filter(|hint| !hint.is_zero());
     let hint = hint.map(|hint| hint.min(LONGEST_HINT));
     let should_retry = match text("x-should-retry") {

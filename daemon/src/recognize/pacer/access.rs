@@ -12,7 +12,7 @@ const LONGEST_PROBE: Duration = Duration::from_secs(60);
 
 /// Whether the account's requests may leave at all.
 #[derive(Debug, Default)]
-pub(crate) struct Access {
+pub(super) struct Access {
     closed: Option<Closed>,
     /// When it was opened last.
     opened: Option<Instant>,
@@ -28,17 +28,9 @@ struct Closed {
     by_free_call: bool,
 }
 
-/// A call that was refused for the account's sake.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RefusedCall<'a> {
-    /// When it left.
-    pub sent: Instant,
-    pub code: &'a str,
-    pub kind: Call,
-}
-
+/// A call of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(super) enum Call {
     /// It would have cost something.
     Paid,
     /// It would have cost nothing: a query, a list.
@@ -49,10 +41,10 @@ pub(crate) enum Call {
 
 /// What the queue says to a request that wants to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
+pub(super) enum Leave {
     /// It may.
     Go,
-    /// It may, as the one that finds out.
+    /// It may, and finds out whether the account is accepted again.
     Probe,
     /// Not before this time has passed; `None`: not before the probe has reported.
     Wait(Option<Duration>),
@@ -60,7 +52,7 @@ pub(crate) enum Leave {
 
 impl Access {
     /// Asks for leave. After [`Leave::Probe`] the queue waits for a report of that request.
-    pub(crate) fn ask(&mut self, now: Instant) -> Leave {
+    pub(super) fn ask(&mut self, now: Instant) -> Leave {
         match &mut self.closed {
             None => Leave::Go,
             Some(closed) if closed.probing => Leave::Wait(None),
@@ -72,9 +64,14 @@ impl Access {
         }
     }
 
-    /// A call was refused for the account's sake. Gives the time to the next probe, and whether this is news.
-    pub(crate) fn refused(&mut self, now: Instant, call: RefusedCall<'_>) -> (Duration, bool) {
-        let RefusedCall { sent, code, kind } = call;
+    /// A call that left at `sent` was refused for the account's sake. Gives the time to the next probe, and whether this is news.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        code: &str,
+        call: Call,
+    ) -> (Duration, bool) {
         match &mut self.closed {
             // It left before the account was good again.
             None if self.opened.is_some_and(|opened| sent < opened) => (Duration::ZERO, false),
@@ -84,14 +81,14 @@ impl Access {
                     backoff: FIRST_PROBE,
                     next_probe: now + FIRST_PROBE,
                     probing: false,
-                    by_free_call: kind == Call::Free,
+                    by_free_call: call == Call::Free,
                 });
                 (FIRST_PROBE, true)
             }
             Some(closed) => {
                 // What was in flight when the queue closed has nothing new to say; only a probe has.
-                let news = kind == Call::Probe && closed.code != code;
-                if kind == Call::Probe {
+                let news = call == Call::Probe && closed.code != code;
+                if call == Call::Probe {
                     closed.backoff = (closed.backoff * 2).min(LONGEST_PROBE);
                     closed.next_probe = now + closed.backoff;
                     closed.probing = false;
@@ -105,8 +102,8 @@ impl Access {
 
     /// A call was answered, so the account was good enough for it. Requests that were under way when the queue closed say nothing of
     /// what came since. Gives whether the queue was closed until now.
-    pub(crate) fn answered(&mut self, now: Instant, kind: Call) -> bool {
-        let proves = |closed: &mut Closed| match kind {
+    pub(super) fn answered(&mut self, now: Instant, call: Call) -> bool {
+        let proves = |closed: &mut Closed| match call {
             Call::Paid => false,
             Call::Free => closed.by_free_call,
             Call::Probe => true,
@@ -119,7 +116,7 @@ impl Access {
     }
 
     /// A probe ended without telling anything about the account (never sent, throttled, a service out of order, dropped).
-    pub(crate) fn told_nothing(&mut self, now: Instant) {
+    pub(super) fn told_nothing(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
             closed.next_probe = now + closed.backoff;
@@ -127,14 +124,14 @@ impl Access {
     }
 
     /// A probe got as far as it could without paying; the next request finds out the rest.
-    pub(crate) fn pass_on(&mut self, now: Instant) {
+    pub(super) fn pass_on(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
             closed.next_probe = now;
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.closed.is_some()
     }
 }
@@ -145,18 +142,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn refused(sent: Instant, code: &str, kind: Call) -> RefusedCall<'_> {
-        RefusedCall { sent, code, kind }
-    }
-
     #[test]
     fn a_refused_account_closes_the_queue_and_one_request_at_a_time_probes_it() {
         let mut now = Instant::now();
         let mut access = Access::default();
         assert_eq!(access.ask(now), Leave::Go);
-        assert_eq!(access.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, true));
+        assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, true));
         // The other requests that were in flight are no news.
-        assert_eq!(access.refused(now, refused(now, "InvalidApiKey", Call::Paid)), (2 * SECOND, false));
+        assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, false));
         assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
         let mut waits = Vec::new();
         for _ in 0..6 {
@@ -164,10 +157,10 @@ mod tests {
                 now += wait;
             }
             assert_eq!(access.ask(now), Leave::Wait(None), "a second probe");
-            waits.push(access.refused(now, refused(now, "InvalidApiKey", Call::Probe)).0.as_secs());
+            waits.push(access.refused(now, now, "InvalidApiKey", Call::Probe).0.as_secs());
         }
         assert_eq!(waits, [4, 8, 16, 32, 60, 60]);
-        let another = access.refused(now, refused(now, "Arrearage", Call::Probe));
+        let another = access.refused(now, now, "Arrearage", Call::Probe);
         assert_eq!(another, (60 * SECOND, true), "another reason is news");
         assert!(access.answered(now, Call::Probe));
         assert!(!access.answered(now, Call::Probe));
@@ -178,14 +171,14 @@ mod tests {
     fn what_was_in_flight_when_the_queue_closed_does_not_move_it_back() {
         let start = Instant::now();
         let mut access = Access::default();
-        access.refused(start, refused(start, "Arrearage", Call::Paid));
+        access.refused(start, start, "Arrearage", Call::Paid);
         assert!(!access.answered(start + SECOND, Call::Paid), "an old stream that ends well");
         assert!(!access.answered(start + SECOND, Call::Free), "a query needs no money");
         assert!(access.is_closed());
         let later = start + 2 * SECOND;
         assert_eq!(access.ask(later), Leave::Probe);
         assert!(access.answered(later, Call::Probe));
-        let late = access.refused(later + SECOND, refused(start, "Arrearage", Call::Paid));
+        let late = access.refused(later + SECOND, start, "Arrearage", Call::Paid);
         assert_eq!((late, access.is_closed()), ((Duration::ZERO, false), false), "an old refusal");
     }
 
@@ -193,12 +186,12 @@ mod tests {
     fn a_queue_that_a_query_closed_is_opened_by_one_that_is_answered() {
         let now = Instant::now();
         let mut access = Access::default();
-        assert!(access.refused(now, refused(now, "InvalidApiKey", Call::Free)).1);
+        assert!(access.refused(now, now, "InvalidApiKey", Call::Free).1);
         assert!(access.answered(now + SECOND, Call::Free));
         assert_eq!(access.ask(now + SECOND), Leave::Go);
         // A probe that is refused as well is about more than the query's right.
-        access.refused(now + 2 * SECOND, refused(now + 2 * SECOND, "InvalidApiKey", Call::Free));
-        access.refused(now + 4 * SECOND, refused(now + 4 * SECOND, "Arrearage", Call::Probe));
+        access.refused(now + 2 * SECOND, now + 2 * SECOND, "InvalidApiKey", Call::Free);
+        access.refused(now + 4 * SECOND, now + 4 * SECOND, "Arrearage", Call::Probe);
         assert!(!access.answered(now + 5 * SECOND, Call::Free));
     }
 
@@ -206,7 +199,7 @@ mod tests {
     fn a_probe_that_tells_nothing_leaves_the_queue_closed_and_lets_another_try() {
         let mut now = Instant::now();
         let mut access = Access::default();
-        access.refused(now, refused(now, "Arrearage", Call::Paid));
+        access.refused(now, now, "Arrearage", Call::Paid);
         now += 2 * SECOND;
         assert_eq!(access.ask(now), Leave::Probe);
         access.told_nothing(now);

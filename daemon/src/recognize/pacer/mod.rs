@@ -14,10 +14,14 @@ use tracing::{info, warn};
 pub(crate) use self::calls::Calls;
 pub(crate) use self::rate::Rate;
 
-use self::access::{Access, Call, Leave, RefusedCall};
+use self::access::{Access, Call, Leave};
 use super::error::{Error, When};
 use crate::job::Fate;
+use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
+
+/// A hold of this length may make an operator wonder.
+const WORTH_TELLING: Duration = Duration::from_secs(30);
 
 /// The pacing of one recognizer.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct Pacer {
     /// The same spacing once more, where requests leave: permits that were held up together (by the disk, by the bucket) do not leave
     /// together.
     departures: Calls,
+    /// A long hold is told of once a minute.
+    told: OnceAMinute,
     metrics: Metrics,
 }
 
@@ -60,6 +66,7 @@ impl Pacer {
             state: Mutex::new(State { rate, access: Access::default() }),
             changed: Notify::new(),
             front: tokio::sync::Mutex::new(()),
+            told: OnceAMinute::default(),
             metrics,
         })
     }
@@ -108,19 +115,13 @@ impl Pacer {
     pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
         match outcome {
             Ok(_) => self.answered(Call::Free),
-            Err(error) => self.learn_from(sent, error, Call::Free),
+            Err(error) => self.refused(sent, error, Call::Free),
         }
     }
 
     /// What a task says for which the account was refused: no free call can tell that it is good again.
     pub(crate) fn learn_from_task(&self, error: &mut Error) {
-        self.learn_from(Instant::now(), error, Call::Paid);
-    }
-
-    fn learn_from(&self, sent: Instant, error: &mut Error, kind: Call) {
-        if let When::Held { wait, announce } = &mut error.when {
-            (*wait, *announce) = self.refused(sent, &error.fault.code, kind);
-        }
+        self.refused(Instant::now(), error, Call::Paid);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,24 +129,23 @@ impl Pacer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refused(&self, sent: Instant, code: &str, kind: Call) -> (Duration, bool) {
-        let call = RefusedCall { sent, code, kind };
-        let (after, announce) = self.state().access.refused(Instant::now(), call);
-        if announce {
+    /// Takes in an error that may be the account's, and tells it how long the queue is held and whether that is news.
+    fn refused(&self, sent: Instant, error: &mut Error, call: Call) {
+        let When::Held { wait, announce } = &mut error.when else { return };
+        let code = &error.fault.code;
+        (*wait, *announce) = self.state().access.refused(Instant::now(), sent, code, call);
+        if *announce {
             warn!(
                 engine = self.engine,
                 code, "the account is refused; the recognizer's queue is held and probed"
             );
         }
         self.show_access();
-        (after, announce)
     }
 
     fn throttled(&self, sent: Instant, hint: Option<Duration>) -> Duration {
-        let mut state = self.state();
-        let hold = state.rate.throttled(Instant::now(), sent, hint);
-        if state.rate.is_news(hold) {
-            drop(state);
+        let hold = self.state().rate.throttled(Instant::now(), sent, hint);
+        if hold >= WORTH_TELLING && self.told.is_time() {
             let (engine, seconds, hinted) = (&self.engine, hold.as_secs(), hint.is_some());
             warn!(
                 engine,
@@ -155,8 +155,8 @@ impl Pacer {
         hold
     }
 
-    fn answered(&self, kind: Call) {
-        if self.state().access.answered(Instant::now(), kind) {
+    fn answered(&self, call: Call) {
+        if self.state().access.answered(Instant::now(), call) {
             info!(engine = self.engine, "the account is accepted again; the recognizer's queue goes on");
             self.show_access();
             self.changed.notify_waiters();
@@ -188,7 +188,7 @@ impl Permit {
         self.pacer.departures.pass().await;
     }
 
-    fn kind(&self) -> Call {
+    fn call(&self) -> Call {
         if self.probe { Call::Probe } else { Call::Paid }
     }
 
@@ -201,20 +201,21 @@ impl Permit {
         match &mut outcome {
             Ok(_) => {
                 pacer.state().rate.succeeded(self.taken);
-                pacer.answered(self.kind());
+                pacer.answered(self.call());
             }
-            Err(error) => match &mut error.when {
-                When::Held { wait, announce } => {
-                    (*wait, *announce) = pacer.refused(self.taken, &error.fault.code, self.kind())
+            Err(error) => {
+                pacer.refused(self.taken, error, self.call());
+                match &mut error.when {
+                    When::Held { .. } => {}
+                    When::Throttled { wait } => {
+                        *wait = Some(pacer.throttled(self.taken, *wait));
+                        self.tell_nothing();
+                    }
+                    // A request that was refused for the audio's sake was let in.
+                    When::Never if error.fate == Fate::Refused => pacer.answered(self.call()),
+                    _ => self.tell_nothing(),
                 }
-                When::Throttled { wait } => {
-                    *wait = Some(pacer.throttled(self.taken, *wait));
-                    self.tell_nothing();
-                }
-                // A request that was refused for the audio's sake was let in.
-                When::Never if error.fate == Fate::Refused => pacer.answered(self.kind()),
-                _ => self.tell_nothing(),
-            },
+            }
         }
         pacer.changed.notify_waiters();
         outcome
@@ -226,12 +227,10 @@ impl Permit {
         match &mut outcome {
             Ok(_) if self.probe => self.pacer.state().access.pass_on(Instant::now()),
             Ok(_) => {}
-            Err(error) => match &mut error.when {
-                When::Held { wait, announce } => {
-                    (*wait, *announce) = self.pacer.refused(self.taken, &error.fault.code, self.kind())
-                }
-                _ => self.tell_nothing(),
-            },
+            Err(error @ Error { when: When::Held { .. }, .. }) => {
+                self.pacer.refused(self.taken, error, self.call());
+            }
+            Err(_) => self.tell_nothing(),
         }
         self.pacer.changed.notify_waiters();
         outcome

@@ -1,6 +1,6 @@
 //! When the next request may leave: pure, the pacer has the clock.
 //!
-//! The service counts per minute *and* per second, so requests are spread evenly; time that nobody used is not saved up. A 429
+//! The service counts per minute *and* per second, so requests are spread evenly; time that is not used is not saved up. A 429
 //! holds the whole queue and widens the spacing; successes narrow it again, slowly.
 
 use std::time::{Duration, Instant};
@@ -10,8 +10,6 @@ const FIRST_HOLD: Duration = Duration::from_secs(1);
 /// … up to this. The service's own limits recover within about a minute, of which a hold that began late would miss as much again as it
 /// is long; and to ask once in half a minute costs the service nothing.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
-/// A hold from which on an operator may wonder.
-const WORTH_TELLING: Duration = Duration::from_secs(30);
 /// A 429 widens the spacing by this factor …
 const WIDEN: f64 = 1.5;
 /// … up to this one in all: slower than that, the limit is not the spacing's to find.
@@ -31,22 +29,12 @@ pub(crate) struct Rate {
     /// When the last 429 that taught something came, and how many of those came in a row.
     lesson: Option<Instant>,
     lessons: u32,
-    /// The longest hold that was told of since a request was taken.
-    told: Duration,
 }
 
 impl Rate {
     /// `spacing` between two requests; zero: no limit of ours.
     pub(crate) fn new(spacing: Duration) -> Self {
-        Rate {
-            spacing,
-            factor: 1.0,
-            next: None,
-            held_until: None,
-            lesson: None,
-            lessons: 0,
-            told: Duration::ZERO,
-        }
+        Rate { spacing, factor: 1.0, next: None, held_until: None, lesson: None, lessons: 0 }
     }
 
     pub(crate) fn per_minute(requests: u32) -> Self {
@@ -97,20 +85,10 @@ impl Rate {
         until - now
     }
 
-    /// Whether a hold is to be told of: one that is long, and longer than what was told of since a request was taken.
-    pub(crate) fn is_news(&mut self, hold: Duration) -> bool {
-        let news = hold >= WORTH_TELLING && hold > self.told;
-        if news {
-            self.told = hold;
-        }
-        news
-    }
-
     /// A request that left at `sent` was taken.
     pub(crate) fn succeeded(&mut self, sent: Instant) {
         if self.lesson.is_none_or(|lesson| sent >= lesson) {
             self.lessons = 0;
-            self.told = Duration::ZERO;
             self.factor = (self.factor * NARROW).max(1.0);
         }
     }
@@ -143,14 +121,9 @@ mod tests {
         assert_eq!(rate.wait(later), Duration::ZERO);
         rate.take(later);
         assert_eq!(rate.wait(later), SECOND, "no burst after a pause");
-    }
-
-    #[test]
-    fn without_a_limit_nothing_waits() {
-        let now = Instant::now();
-        let mut rate = Rate::per_minute(0);
-        rate.take(now);
-        assert_eq!(rate.wait(now), Duration::ZERO);
+        let mut unlimited = Rate::per_minute(0);
+        unlimited.take(start);
+        assert_eq!(unlimited.wait(start), Duration::ZERO);
     }
 
     #[test]
@@ -165,27 +138,6 @@ mod tests {
             holds.push(rate.throttled(now, now, None).as_secs());
         }
         assert_eq!(holds, [2, 4, 8, 16, 30, 30, 30, 30]);
-    }
-
-    #[test]
-    fn a_long_hold_is_told_of_once() {
-        let start = Instant::now();
-        let at = |seconds: u32| start + seconds * SECOND;
-        let mut rate = Rate::per_minute(0);
-        let mut tell = |now: Instant, hint: Option<u32>| {
-            let hold = rate.throttled(now, now, hint.map(|seconds| seconds * SECOND));
-            let news = rate.is_news(hold);
-            (hold.as_secs(), news)
-        };
-        assert_eq!(tell(at(0), Some(29)), (29, false));
-        assert_eq!(tell(at(30), Some(30)), (30, true));
-        assert_eq!(tell(at(31), Some(30)), (30, false), "of a request that was in flight with the other");
-        assert_eq!(tell(at(70), Some(30)), (30, false), "the same storm");
-        assert_eq!(tell(at(110), Some(600)), (600, true));
-        assert_eq!(tell(at(120), None), (590, false));
-        rate.succeeded(at(720));
-        let hold = rate.throttled(at(721), at(721), Some(30 * SECOND));
-        assert!(rate.is_news(hold), "another storm");
     }
 
     #[test]

@@ -1,0 +1,241 @@
+//! What the service answers, as types. Fields that are not read are passed over; an answer that lacks one of these is unreadable.
+
+use serde::Deserialize;
+
+/// An answer that refuses: any answer with a `code` that is not empty, whatever its status.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Refused {
+    #[serde(default)]
+    pub(super) code: Option<String>,
+    /// Some services write `msg`.
+    #[serde(default, alias = "msg")]
+    pub(super) message: Option<String>,
+}
+
+/// What was charged.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Usage {
+    /// Billed seconds of audio.
+    #[serde(default)]
+    pub(super) seconds: u64,
+}
+
+/// A whole answer of flash, or one event of its stream.
+#[derive(Debug, Deserialize)]
+pub(super) struct FlashAnswer {
+    pub(super) output: FlashOutput,
+    #[serde(default)]
+    pub(super) usage: Usage,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FlashOutput {
+    pub(super) choices: [Choice; 1],
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice {
+    /// While the service is at work it is null, or the word "null".
+    #[serde(default)]
+    pub(super) finish_reason: Option<FinishReason>,
+    pub(super) message: Message,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FinishReason {
+    /// The text is whole.
+    Stop,
+    /// The service cut the text.
+    Length,
+    /// Anything else is no end.
+    #[serde(other)]
+    Null,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    /// Empty where nothing was said, and in the last event of a stream.
+    pub(super) content: Vec<Text>,
+    #[serde(default)]
+    pub(super) annotations: Vec<Annotation>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Text {
+    pub(super) text: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Annotation {
+    #[serde(default)]
+    pub(super) language: Option<String>,
+    #[serde(default)]
+    pub(super) emotion: Option<String>,
+}
+
+/// The answer to a submit.
+#[derive(Debug, Deserialize)]
+pub(super) struct Submitted {
+    pub(super) output: SubmittedTask,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SubmittedTask {
+    pub(super) task_id: String,
+}
+
+/// The answer to a query.
+#[derive(Debug, Deserialize)]
+pub(super) struct Task {
+    pub(super) output: TaskOutput,
+    #[serde(default)]
+    pub(super) usage: Usage,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskOutput {
+    pub(super) task_status: Status,
+    /// Of a task that succeeded.
+    #[serde(default)]
+    pub(super) result: Option<TaskResult>,
+    /// Of a task that failed.
+    #[serde(flatten)]
+    pub(super) failure: Refused,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskResult {
+    pub(super) transcription_url: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Status {
+    Succeeded,
+    Failed,
+    Canceled,
+    /// The service does not know the task.
+    Unknown,
+    /// `PENDING`, `RUNNING`, `SUSPENDED`: anything but an end.
+    #[serde(other)]
+    Open,
+}
+
+/// A page of the list of tasks.
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskList {
+    pub(super) total_page: usize,
+    /// Where the service's SDK finds the rows …
+    #[serde(default)]
+    tasks: Option<Vec<TaskRow>>,
+    /// … and where its pages have them.
+    #[serde(default)]
+    data: Option<Vec<TaskRow>>,
+}
+
+impl TaskList {
+    /// The rows; `None`: the answer has none, not even an empty list.
+    pub(super) fn rows(self) -> Option<Vec<TaskRow>> {
+        self.tasks.or(self.data)
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct TaskRow {
+    pub(super) task_id: String,
+    pub(super) status: Status,
+    /// A name without a date stands for one with a date, and either may be listed.
+    #[serde(default)]
+    pub(super) model_name: Option<String>,
+    /// Milliseconds since the epoch.
+    #[serde(default)]
+    pub(super) gmt_create: Option<i64>,
+}
+
+/// Leave to upload one file for one model; good for some minutes.
+#[derive(Debug, Deserialize)]
+pub(super) struct PolicyAnswer {
+    pub(super) data: Policy,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Policy {
+    pub(super) upload_host: String,
+    pub(super) upload_dir: String,
+    pub(super) oss_access_key_id: String,
+    pub(super) signature: String,
+    pub(super) policy: String,
+    pub(super) x_oss_object_acl: String,
+    pub(super) x_oss_forbid_overwrite: String,
+    #[serde(default)]
+    pub(super) max_file_size_mb: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<'de, T: Deserialize<'de>>(answer: &'de Value) -> T {
+        T::deserialize(answer).unwrap()
+    }
+
+    #[test]
+    fn a_flash_answer_is_read_as_documented() {
+        let answer = json!({"request_id": "r", "output": {"choices": [{"finish_reason": "stop", "message": {
+            "role": "assistant",
+            "annotations": [{"type": "audio_info", "language": "en", "emotion": "neutral"}],
+            "content": [{"text": "the transcript"}],
+        }}]}, "usage": {"seconds": 1, "input_tokens_details": {"text_tokens": 0}}});
+        let FlashAnswer { output: FlashOutput { choices: [choice] }, usage } = read(&answer);
+        assert_eq!((choice.finish_reason, usage.seconds), (Some(FinishReason::Stop), 1));
+        assert_eq!(choice.message.content[0].text, "the transcript");
+        assert_eq!(choice.message.annotations[0].language.as_deref(), Some("en"));
+    }
+
+    #[test]
+    fn a_text_of_another_shape_is_no_silence() {
+        let of = |content: Value| {
+            let answer = json!({"output": {"choices": [{"message": {"content": content}}]}});
+            FlashAnswer::deserialize(&answer).map(|answer| {
+                let [choice] = answer.output.choices;
+                (choice.finish_reason, choice.message.content.len())
+            })
+        };
+        assert_eq!(of(json!([])).unwrap(), (None, 0));
+        assert!(of(json!([{"words": "so"}])).is_err() && of(json!("so")).is_err());
+    }
+
+    #[test]
+    fn while_it_runs_the_reason_is_null_or_its_word() {
+        let reason = |reason: Value| {
+            read::<Choice>(&json!({"finish_reason": reason, "message": {"content": []}})).finish_reason
+        };
+        assert_eq!(reason(json!(null)), None);
+        assert_eq!(reason(json!("null")), Some(FinishReason::Null));
+        assert_eq!(reason(json!("length")), Some(FinishReason::Length));
+    }
+
+    #[test]
+    fn every_status_of_a_task_is_known() {
+        let status = |word: &str| read::<Status>(&json!(word));
+        assert_eq!(["PENDING", "RUNNING", "SUSPENDED"].map(status), [Status::Open; 3]);
+        assert_eq!(
+            ["SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"].map(status),
+            [Status::Succeeded, Status::Failed, Status::Canceled, Status::Unknown]
+        );
+    }
+
+    #[test]
+    fn the_rows_of_a_list_are_found_under_either_name() {
+        let rows = json!([{"task_id": "a", "status": "SUCCEEDED", "gmt_create": 1_800_000_000_000_i64}]);
+        for name in ["tasks", "data"] {
+            let rows = read::<TaskList>(&json!({"total_page": 1, "total": 1, name: rows})).rows().unwrap();
+            assert_eq!((&*rows[0].task_id, rows[0].status), ("a", Status::Succeeded));
+        }
+        assert!(read::<TaskList>(&json!({"total_page": 1})).rows().is_none());
+        assert!(TaskList::deserialize(json!({"total_page": 1, "tasks": [{"id": "a"}]})).is_err());
+    }
+}
