@@ -26,12 +26,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
                 "The service does not take the key. A key belongs to one region.",
                 "Put a key of `dashscope.region` where the config looks for it; the daemon reads its file again.",
             ),
-            code(
-                "invalid_api_key",
-                &[Account],
-                "The same, in the spelling of another endpoint.",
-                "As for `InvalidApiKey`.",
-            ),
             code("Arrearage", &[Account], "The account is in arrears.", PAY),
             code("PrepaidBillOverdue", &[Account], "A prepaid bill is overdue.", PAY),
             code("PostpaidBillOverdue", &[Account], "A postpaid bill is overdue.", PAY),
@@ -46,7 +40,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
             code("AccessDenied.Unpurchased", &[Account], "The account has not bought the model.", GRANT),
             code("Model.AccessDenied", &[Account], "The key's workspace may not use the model.", GRANT),
             code("Workspace.AccessDenied", &[Account], "The key has no access to the workspace.", GRANT),
-            code("WorkSpace.AccessDenied", &[Account], "The same, in another spelling.", GRANT),
             code(
                 "AllocationQuota.FreeTierOnly",
                 &[Account],
@@ -55,7 +48,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
             ),
             code("ModelNotFound", &[Hark], "The service has no such model.", SET_THE_MODEL),
             code("Model.NotExist", &[Hark], "The service has no such model.", SET_THE_MODEL),
-            code("model_not_found", &[Hark], "The service has no such model.", SET_THE_MODEL),
             code("WorkSpaceNotFound", &[Hark], "The service has no such workspace.", SET_THE_ADDRESS),
             code("NotFound", &[Hark], "The service has no such address.", SET_THE_ADDRESS),
         ],
@@ -70,7 +62,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
                 "Too many requests, a burst, or too much audio a minute.",
                 SLOWER,
             ),
-            code("limit_requests", &[Service], "The same, in the spelling of another endpoint.", SLOWER),
         ],
     },
     Group {
@@ -105,18 +96,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
                 "Read the message: correct the recording or its URL (`audio`), or `[[route]]` and the models (`hark`).",
             ),
             code(
-                "invalid_parameter_error",
-                &[Audio, Hark],
-                "The same, in the spelling of another endpoint.",
-                "As for `InvalidParameter`.",
-            ),
-            code(
-                "InvalidParameter.DataInspection",
-                &[Audio, Hark],
-                "The service could not fetch or inspect the media.",
-                "As for `InvalidParameter`.",
-            ),
-            code(
                 "BadRequest.TooLarge",
                 &[Audio],
                 "The request is larger than the service takes.",
@@ -128,12 +107,6 @@ pub const OF_THE_SERVICE: &[Group] = &[
                 &[Audio],
                 "The service's content inspection refused the recording.",
                 "No action: another try would be refused as well.",
-            ),
-            code(
-                "data_inspection_failed",
-                &[Audio],
-                "The same, in the spelling of another endpoint.",
-                "As for `DataInspectionFailed`.",
             ),
             code("BadRequest.EmptyInput", &[Hark], "The service found no input in the request.", BUG),
             code("BadRequest.EmptyModel", &[Hark], "The service found no model in the request.", BUG),
