@@ -205,6 +205,38 @@ async fn tail_says_that_a_source_is_not_in_the_config() {
 }
 
 #[tokio::test]
+async fn tail_says_of_a_job_that_is_over_or_not_there_that_it_waits() {
+    const OTHER: &str = "01936f4e-5f0a-7c3e-8c1d-000000000000";
+    let stage = Stage::with_streams().await;
+    stage.publish("job.completed", 1, completed("m")).await;
+    let tail = stage.start(&["tail", "--job", JOB, "--job", OTHER]);
+    wait_until("both to be said", CEILING, async || {
+        let log = tail.log();
+        log.contains(&format!("job {JOB} ended with job.completed at "))
+            && log.contains("--all shows its events")
+            && log.contains(&format!("job {OTHER}: the stream HARK_EVENTS has no event of it"))
+    })
+    .await;
+    let output = stage.run(&["tail", "--job", "call.wav"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a job's id looks like"), "{output:?}");
+}
+
+#[tokio::test]
+async fn tail_shows_what_a_later_daemon_says() {
+    let stage = Stage::with_streams().await;
+    let tail = stage.start(&["tail", "--all"]);
+    stage.publish("job.future", 1, with(common("m"), json!({"of_the_future": 1}))).await;
+    stage
+        .publish("transcript.final", 2, with(transcript("m", "hello there"), json!({"of_the_future": 1})))
+        .await;
+    wait_until("both events", CEILING, async || {
+        tail.log().contains("job.future {") && tail.log().contains("hello there")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn tail_goes_on_where_it_stopped_when_the_server_comes_back() {
     let mut stage = Stage::with_streams().await;
     let tail = stage.start(&["tail", "--json"]);
