@@ -100,7 +100,7 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
             &folded,
             Box::new(|| {
                 let ledger = Connection::open(&ledger).unwrap();
-                ledger.execute("UPDATE job SET duty = 'prepare', body = substr(body, 1, 40)", []).unwrap();
+                ledger.execute("UPDATE job SET duty = 'prepare', about = substr(about, 1, 40)", []).unwrap();
             }),
         ),
     ];
@@ -140,7 +140,7 @@ async fn damage_that_shows_while_running_ends_the_daemon_with_its_name() {
     let ledger = hark.path("state").join("ledger.sqlite3");
     let connection = Connection::open(&ledger).unwrap();
     connection.busy_timeout(CEILING).unwrap();
-    connection.execute("UPDATE job SET body = substr(body, 1, 40)", []).unwrap();
+    connection.execute("UPDATE job SET about = substr(about, 1, 40)", []).unwrap();
     let status = hark.process().ended(CEILING).await;
     let said = hark.log();
     assert_eq!(status.code(), Some(70), "{said}");

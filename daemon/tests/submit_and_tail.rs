@@ -121,14 +121,38 @@ async fn submit_waits_for_its_job_and_prints_the_transcript() {
     let file = stage.file("call.wav", &wav(1.0, 1));
     let waiting = stage.start(&["submit", "--wait", file.to_str().unwrap()]);
     let id = stage.message_id_of_audio(1).await;
-    // Another's job, which ends first, and then ours.
+    // Another's job, which ends first, and then ours, with an event of a later daemon.
     stage.publish("job.failed", 1, failed("somebody-elses", "01936f4e-5f0a-7c3e-8c1d-000000000000")).await;
-    stage.publish("transcript.final", 2, transcript(&id, "hello there")).await;
-    stage.publish("job.completed", 3, completed(&id)).await;
+    stage.publish("job.future", 2, with(common(&id), json!({"of_the_future": 1}))).await;
+    stage.publish("transcript.final", 3, transcript(&id, "hello there")).await;
+    stage.publish("job.completed", 4, completed(&id)).await;
     let mut waiting = waiting;
     let status = waiting.ended(CEILING).await;
     assert!(status.success(), "{}", waiting.log());
     assert_eq!(waiting.log(), "call.wav: hello there\n");
+}
+
+#[tokio::test]
+async fn submit_that_waits_says_why_each_time() {
+    let stage = Stage::with_streams().await;
+    let file = stage.file("call.wav", &wav(1.0, 1));
+    let mut waiting = stage.start(&["submit", "--wait", file.to_str().unwrap()]);
+    let id = stage.message_id_of_audio(1).await;
+    let retrying = |attempt: u32, code: &str| {
+        let error = json!({"code": code, "blame": "account", "message": "put a key there"});
+        with(common(&id), json!({"attempt": attempt, "error": error, "retry_in_ms": 2500}))
+    };
+    stage.publish("job.retrying", 1, retrying(1, "InvalidApiKey")).await;
+    stage.publish("job.retrying", 2, retrying(2, "Arrearage")).await;
+    let said = |code: &str| format!("call.wav: {code} (account): put a key there; again in 2.5 s\n");
+    wait_until("both to be said", CEILING, async || {
+        waiting.log().contains(&said("InvalidApiKey")) && waiting.log().contains(&said("Arrearage"))
+    })
+    .await;
+    assert!(waiting.is_running());
+    stage.publish("transcript.final", 3, transcript(&id, "hello there")).await;
+    stage.publish("job.completed", 4, completed(&id)).await;
+    assert!(waiting.ended(CEILING).await.success());
 }
 
 #[tokio::test]
@@ -178,6 +202,38 @@ async fn tail_says_that_a_source_is_not_in_the_config() {
     wait_until("tail to follow", CEILING, async || tail.log().contains("following")).await;
     assert!(tail.log().contains("no source \"inbax\", it has inbox"), "{}", tail.log());
     assert!(!tail.log().contains("no source \"inbox\""), "{}", tail.log());
+}
+
+#[tokio::test]
+async fn tail_says_of_a_job_that_is_over_or_not_there_that_it_waits() {
+    const OTHER: &str = "01936f4e-5f0a-7c3e-8c1d-000000000000";
+    let stage = Stage::with_streams().await;
+    stage.publish("job.completed", 1, completed("m")).await;
+    let tail = stage.start(&["tail", "--job", JOB, "--job", OTHER]);
+    wait_until("both to be said", CEILING, async || {
+        let log = tail.log();
+        log.contains(&format!("job {JOB} ended with job.completed at "))
+            && log.contains("--all shows its events")
+            && log.contains(&format!("job {OTHER}: the stream HARK_EVENTS has no event of it"))
+    })
+    .await;
+    let output = stage.run(&["tail", "--job", "call.wav"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a job's id looks like"), "{output:?}");
+}
+
+#[tokio::test]
+async fn tail_shows_what_a_later_daemon_says() {
+    let stage = Stage::with_streams().await;
+    let tail = stage.start(&["tail", "--all"]);
+    stage.publish("job.future", 1, with(common("m"), json!({"of_the_future": 1}))).await;
+    stage
+        .publish("transcript.final", 2, with(transcript("m", "hello there"), json!({"of_the_future": 1})))
+        .await;
+    wait_until("both events", CEILING, async || {
+        tail.log().contains("job.future {") && tail.log().contains("hello there")
+    })
+    .await;
 }
 
 #[tokio::test]

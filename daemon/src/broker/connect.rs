@@ -24,7 +24,7 @@ const ROUNDS_BETWEEN_WARNINGS: u32 = 15;
 /// The server's words where it does not let this user in.
 const UNAUTHORIZED: &str = "Authorization Violation";
 /// What to do then.
-const WAYS_IN: &str = "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that it has";
+const WAYS_IN: &str = "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that the server has";
 
 /// What to do while no server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,7 +63,7 @@ impl ServerRefusals {
     /// With `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {
         // A listener that misses some finds out by waiting in vain.
-        let shared = Shared { prefix: prefix.to_owned(), heard: Sender::new(256), state: Mutex::default() };
+        let shared = Shared { prefix: prefix.to_owned(), heard: Sender::new(1024), state: Mutex::default() };
         ServerRefusals(Arc::new(shared))
     }
 

@@ -8,31 +8,61 @@ use jiff::tz::TimeZone;
 use super::follow::Heard;
 use super::screen::{Span, Style, column};
 
-/// Room for a recording's name: most fit, and half of an 80 column terminal is left for the text.
-const NAME_COLUMNS: usize = 18;
 /// The longest label is `submitted`.
 const LABEL_COLUMNS: usize = 9;
+/// The end of a job's id, which tells jobs with one name apart.
+const ID_COLUMNS: usize = 4;
 /// A final longer than some lines would push everything else out of sight; `--json` has all of it.
 const LONGEST_TEXT: usize = 600;
 
+/// What stands before an event's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    has_time: bool,
+    /// Of the recording's name; most have no more than 18.
+    name_columns: usize,
+    label_columns: usize,
+}
+
+impl Layout {
+    /// For a terminal that is so wide: the words have two fifths of it at least.
+    pub fn of(columns: usize) -> Layout {
+        let (has_time, name_columns, label_columns) = match columns {
+            0..30 => (false, 0, 0),
+            30..60 => (false, 8, 0),
+            60..80 => (true, 10, LABEL_COLUMNS),
+            80.. => (true, 18, LABEL_COLUMNS),
+        };
+        Layout { has_time, name_columns, label_columns }
+    }
+}
+
 /// An event of this version's kinds, or in its raw form one that this version does not know.
-pub fn line(heard: &Heard, zone: &TimeZone) -> Vec<Span> {
+pub fn line(heard: &Heard, zone: &TimeZone, layout: Layout) -> Vec<Span> {
     let event =
         heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
     let Some(event) = event else {
         return vec![Span::new(Style::Dim, format!("{} {}", heard.kind, heard.body))];
     };
     let name = event.recording.name.as_deref().unwrap_or(&event.recording.uri);
-    let time = event.time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
-    let mut line = vec![
-        Span::new(Style::Dim, time),
-        Span::new(Style::Plain, format!(" {} ", column(&Span::new(Style::Plain, name).text, NAME_COLUMNS))),
-    ];
-    line.extend(details(&event));
+    let mut line = Vec::new();
+    if layout.has_time {
+        let time = event.time.to_zoned(zone.clone()).strftime("%H:%M:%S ");
+        line.push(Span::new(Style::Dim, time.to_string()));
+    }
+    if layout.name_columns > 0 {
+        let name = column(&Span::new(Style::Plain, name).text, layout.name_columns);
+        line.push(Span::new(Style::Plain, format!("{name} ")));
+    }
+    let job = event.job.simple().to_string();
+    line.push(Span::new(Style::Dim, format!("{} ", &job[job.len() - ID_COLUMNS..])));
+    line.extend(details(&event, layout));
     line
 }
 
-fn details(event: &Event) -> Vec<Span> {
+fn details(event: &Event, layout: Layout) -> Vec<Span> {
+    let label =
+        |label_style, text: &str, style, words: String| label(layout, label_style, text, style, words);
     match &event.body {
         Body::JobAccepted(_) => {
             let recording = &event.recording;
@@ -63,10 +93,10 @@ fn details(event: &Event) -> Vec<Span> {
             Style::Plain,
             format!("{}{}", speaker(fields.role.as_deref()), fields.text),
         ),
-        Body::TranscriptFinal(fields) => transcript(fields),
+        Body::TranscriptFinal(fields) => transcript(fields, layout),
         Body::AnnotationLanguage(fields) => label(Style::Dim, "language", Style::Plain, annotation(fields)),
         Body::AnnotationEmotion(fields) => label(Style::Dim, "emotion", Style::Plain, annotation(fields)),
-        Body::AlertRaised(fields) => alert(fields),
+        Body::AlertRaised(fields) => alert(fields, layout),
         Body::AlertRetracted(fields) => label(
             Style::Dim,
             "retracted",
@@ -79,15 +109,13 @@ fn details(event: &Event) -> Vec<Span> {
     }
 }
 
-fn label(label_style: Style, text: &str, style: Style, words: String) -> Vec<Span> {
-    vec![
-        Span::new(label_style, column(&Span::new(label_style, text).text, LABEL_COLUMNS)),
-        Span::new(Style::Plain, " "),
-        Span::new(style, words),
-    ]
+fn label(layout: Layout, label_style: Style, text: &str, style: Style, words: String) -> Vec<Span> {
+    let text = Span::new(label_style, text).text;
+    let text = if layout.label_columns == 0 { text } else { column(&text, layout.label_columns) };
+    vec![Span::new(label_style, text), Span::new(Style::Plain, " "), Span::new(style, words)]
 }
 
-fn transcript(fields: &TranscriptFinal) -> Vec<Span> {
+fn transcript(fields: &TranscriptFinal, layout: Layout) -> Vec<Span> {
     let about: Vec<&str> =
         [&fields.language, &fields.emotion].into_iter().flatten().map(String::as_str).collect();
     let text = match fields.text.char_indices().nth(LONGEST_TEXT) {
@@ -98,7 +126,7 @@ fn transcript(fields: &TranscriptFinal) -> Vec<Span> {
             format!("{}… (and {more} characters more)", &fields.text[..end])
         }
     };
-    let mut line = label(Style::Bold, "final", Style::Bold, text);
+    let mut line = label(layout, Style::Bold, "final", Style::Bold, text);
     if !about.is_empty() {
         line.push(Span::new(Style::Dim, format!(" ({})", about.join(", "))));
     }
@@ -108,7 +136,7 @@ fn transcript(fields: &TranscriptFinal) -> Vec<Span> {
     line
 }
 
-fn alert(fields: &Alert) -> Vec<Span> {
+fn alert(fields: &Alert, layout: Layout) -> Vec<Span> {
     let (style, word) = match fields.severity {
         Severity::Info => (Style::Cyan, "INFO"),
         Severity::Warning => (Style::BlackOnYellow, "WARNING"),
@@ -116,7 +144,7 @@ fn alert(fields: &Alert) -> Vec<Span> {
     };
     let tentative = if fields.state == AlertState::Tentative { ", tentative" } else { "" };
     let place = place(fields.role.as_deref(), fields.begin_ms, fields.end_ms);
-    let mut line = label(style, word, Style::Bold, format!("{}: {:?}", fields.rule, fields.quote));
+    let mut line = label(layout, style, word, Style::Bold, format!("{}: {:?}", fields.rule, fields.quote));
     line.push(Span::new(Style::Dim, format!(" ({}{tentative}){place}", fields.plugin)));
     line
 }
@@ -170,8 +198,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cli::screen::fit;
 
     fn shown(kind: &str, fields: Value) -> String {
+        line(&heard(kind, fields), &TimeZone::UTC, Layout::of(120))
+            .iter()
+            .map(|span| span.text.as_str())
+            .collect()
+    }
+
+    fn heard(kind: &str, fields: Value) -> Heard {
         let mut body = json!({
             "job": "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c", "source": "calls", "sequence": 1, "time": "2026-11-23T08:15:02Z",
             "recording": {"uri": "file:///srv/calls/a.wav", "name": "a.wav", "sha256": null, "bytes": 1, "format": "wav",
@@ -179,8 +215,7 @@ mod tests {
             "metadata": {},
         });
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        let heard = Heard { subject: String::new(), id: String::new(), kind: kind.into(), body };
-        line(&heard, &TimeZone::UTC).iter().map(|span| span.text.as_str()).collect()
+        Heard { subject: String::new(), id: String::new(), kind: kind.into(), body }
     }
 
     #[test]
@@ -188,7 +223,36 @@ mod tests {
         let accepted = shown("job.accepted", json!({"route": "default"}));
         assert_eq!(
             accepted,
-            "08:15:02 a.wav              accepted  from calls, 3.2 s, wav, job 01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c"
+            "08:15:02 a.wav              1b2c accepted  from calls, 3.2 s, wav, job 01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c"
+        );
+    }
+
+    #[test]
+    fn jobs_of_one_name_are_told_apart_and_the_newest_words_stay_in_sight() {
+        let text = "one two three four five six seven eight nine ten eleven twelve";
+        let fields = json!({"revision": 1, "channel": 0, "begin_ms": 0, "text": text});
+        for (columns, expected) in [
+            (20, "1b2c … …even twelve"),
+            (40, "a.wav    1b2c … …nine ten eleven twelve"),
+            (60, "08:15:02 a.wav      1b2c …         … nine ten eleven twelve"),
+            (80, "08:15:02 a.wav              1b2c …         … seven eight nine ten eleven twelve"),
+        ] {
+            let line =
+                line(&heard("transcript.partial", fields.clone()), &TimeZone::UTC, Layout::of(columns));
+            let shown: String = fit(&line, columns - 1).into_iter().map(|span| span.text).collect();
+            assert_eq!(shown, expected);
+        }
+        let of = |job: &str| {
+            let mut heard = heard("job.accepted", json!({"route": "default"}));
+            heard.body["job"] = job.into();
+            let line = line(&heard, &TimeZone::UTC, Layout::of(40));
+            line.iter().map(|span| span.text.as_str()).collect::<String>()
+        };
+        let (one, other) =
+            (of("01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c"), of("01936f4e-5f0a-7c3e-8c1d-2f9f6f0a77aa"));
+        assert!(
+            one.starts_with("a.wav    1b2c accepted") && other.starts_with("a.wav    77aa accepted"),
+            "{one} {other}"
         );
     }
 

@@ -72,6 +72,11 @@ impl Screen {
         Screen { out, is_terminal, has_colours: is_terminal && !plain, live: None }
     }
 
+    /// How wide it is.
+    pub fn columns(&self) -> usize {
+        if self.is_terminal { width() } else { usize::MAX }
+    }
+
     /// Writes a line; the live line stays below it.
     ///
     /// # Errors

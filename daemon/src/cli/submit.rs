@@ -27,7 +27,7 @@ pub struct Args {
     /// Metadata that comes back with every event, e.g. agent_id=7 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<Meta>,
-    /// Follow each job to its end and print the transcript; ends with 1 if one failed
+    /// Follow each job to its end, say why it waits, and print the transcript; ends with 1 if one failed
     #[arg(long)]
     wait: bool,
     /// One line of JSON per recording

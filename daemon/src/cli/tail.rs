@@ -3,15 +3,20 @@
 use std::io::Write;
 use std::path::Path;
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use hark_sdk::event::Kind;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
+use super::event_line::{self, Layout};
 use super::follow::{Follower, Heard, Since};
 use super::screen::Screen;
 use super::session::{self, Written};
-use super::{Exit, event_line, say, write_json};
-use crate::config::{Config, Source};
+use super::{Exit, say, write_json};
+use crate::broker::stream::find;
+use crate::broker::{JetStream, Subjects};
+use crate::config::{Config, Nats, Source};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,8 +27,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     source: Vec<String>,
     /// Only this job (may be repeated)
-    #[arg(long, value_name = "ID")]
-    job: Vec<String>,
+    #[arg(long, value_name = "ID", value_parser = parse_job)]
+    job: Vec<Uuid>,
     /// Begin with the oldest event that is stored, not with the next one
     #[arg(long)]
     all: bool,
@@ -58,6 +63,11 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let since = if args.all { Since::Beginning } else { Since::Now };
     let mut follower = Follower::open(&connection, &config.nats, since).await?;
     say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
+    for job in &args.job {
+        if let Some(words) = standing(&connection.jetstream(), &config.nats, *job, args.all).await {
+            say(&words);
+        }
+    }
     let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
     loop {
         let heard = follower.next().await?;
@@ -67,16 +77,44 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     }
 }
 
+/// What to say of a job of which nothing may be heard any more.
+async fn standing(jetstream: &JetStream, nats: &Nats, job: Uuid, shows_all: bool) -> Option<String> {
+    let unseen = |why: String| Some(format!("job {job}: {why}; waiting for its next event"));
+    let of_job = Subjects::new(&nats.subject_prefix).of_job("*", job);
+    let name = &nats.events_stream;
+    let named = format!(".STREAM.MSG.GET.{name}\"");
+    let last = async {
+        let stream = find(jetstream, name).await.map_err(|error| error.to_string())?;
+        let Some(stream) = stream else { return Ok(None) };
+        let last = stream.get_last_raw_message_by_subject(&of_job);
+        match jetstream.unless_refused(&[&named], last).await.map_err(|refused| refused.to_string())? {
+            Ok(last) => Ok(Some(last)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    match last.await {
+        Ok(None) => unseen(format!("the stream {name} has no event of it; is the id right?")),
+        Err(reason) => unseen(format!("its events cannot be looked up: {reason}")),
+        Ok(Some(last)) => {
+            let header = |name: &str| last.headers.get(name).map_or("", |value| value.as_str());
+            let kind = header("ce-type").parse::<Kind>().ok().filter(Kind::is_last)?;
+            let ended = format!("job {job} ended with {kind} at {}", header("ce-time"));
+            (!shows_all).then(|| format!("{ended}; --all shows its events"))
+        }
+    }
+}
+
 impl Args {
     fn wants(&self, heard: &Heard) -> bool {
         let (family, _) = heard.kind.split_once('.').unwrap_or((&heard.kind, ""));
-        let is = |wanted: &[String], field: &str| {
-            wanted.is_empty()
-                || heard.body[field].as_str().is_some_and(|value| wanted.iter().any(|w| w == value))
-        };
+        let is_source = self.source.is_empty()
+            || self.source.iter().any(|source| heard.body["source"] == source.as_str());
+        let is_job =
+            self.job.is_empty() || self.job.iter().any(|job| heard.body["job"] == job.to_string().as_str());
         let is_kind =
             self.kind.is_empty() || self.kind.iter().any(|kind| *kind == heard.kind || kind == family);
-        is_kind && is(&self.source, "source") && is(&self.job, "job")
+        is_kind && is_source && is_job
     }
 }
 
@@ -110,7 +148,7 @@ impl Lines {
 
     fn show(&mut self, heard: &Heard) -> std::io::Result<()> {
         let job = heard.body["job"].as_str().unwrap_or_default();
-        let line = event_line::line(heard, &self.zone);
+        let line = event_line::line(heard, &self.zone, Layout::of(self.screen.columns()));
         if heard.kind == "transcript.partial" {
             return self.screen.grow(job, line);
         }
@@ -142,6 +180,10 @@ fn json_line(heard: &Heard) -> Value {
     Value::Object(line)
 }
 
+fn parse_job(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "a job's id looks like 01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c".to_owned())
+}
+
 fn parse_kind(text: &str) -> Result<String, String> {
     const FAMILIES: [&str; 5] = ["job", "transcript", "annotation", "alert", "plugin"];
     let text = text.strip_suffix(".*").unwrap_or(text);
@@ -161,6 +203,8 @@ mod tests {
 
     use super::*;
 
+    const JOB: &str = "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c";
+
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
@@ -172,7 +216,7 @@ mod tests {
     }
 
     fn heard(kind: &str) -> Heard {
-        let body = json!({"job": "j1", "source": "calls"});
+        let body = json!({"job": JOB, "source": "calls"});
         Heard { subject: "s".into(), id: "j1:1".into(), kind: kind.into(), body }
     }
 
@@ -186,8 +230,10 @@ mod tests {
 
     #[test]
     fn source_and_job_have_to_match_both() {
-        assert!(args(&["--source", "calls", "--job", "j1"]).wants(&heard("job.accepted")));
-        assert!(!args(&["--source", "calls", "--job", "j2"]).wants(&heard("job.accepted")));
+        let another = JOB.replace('0', "1");
+        assert!(args(&["--source", "calls", "--job", &JOB.to_uppercase()]).wants(&heard("job.accepted")));
+        assert!(!args(&["--source", "calls", "--job", &another]).wants(&heard("job.accepted")));
+        assert!(Line::try_parse_from(["tail", "--job", "7"]).is_err());
         assert!(!args(&["--source", "inbox"]).wants(&heard("job.accepted")));
     }
 
@@ -195,7 +241,7 @@ mod tests {
     fn json_is_the_body_and_what_the_headers_say() {
         assert_eq!(
             json_line(&heard("job.accepted")),
-            json!({"subject": "s", "id": "j1:1", "type": "hark.job.accepted", "job": "j1", "source": "calls"})
+            json!({"subject": "s", "id": "j1:1", "type": "hark.job.accepted", "job": JOB, "source": "calls"})
         );
     }
 }

@@ -182,7 +182,7 @@ async fn a_file_that_was_away_when_it_was_settled_is_put_away_when_it_is_back_an
     watched.last_events_are_stored().await;
     let failed_job = jobs.iter().find(|job| job.recording.name.as_deref() == Some(failed)).unwrap().id;
     let fails = move |connection: &rusqlite::Connection| {
-        let sql = "UPDATE job SET body = json_set(body, '$.state.failed', json('true')) WHERE id = ?1";
+        let sql = "UPDATE job SET about = json_set(about, '$.stage.failed', json('true')) WHERE id = ?1";
         Ok(connection.execute(sql, [failed_job])?)
     };
     watched.ledger.write(fails).await.unwrap();

@@ -92,7 +92,7 @@ impl Watched {
 
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let read = |connection: &rusqlite::Connection| {
-            let mut statement = connection.prepare("SELECT body FROM job ORDER BY id")?;
+            let mut statement = connection.prepare("SELECT about FROM job ORDER BY id")?;
             let bodies = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
             Ok(bodies)
         };

@@ -56,7 +56,7 @@ impl Watch {
         Watch { follower, as_json, transcripts: HashMap::new() }
     }
 
-    /// Prints each recording's transcript when its job has ended. Waits for as long as it takes.
+    /// Prints each recording's transcript when its job has ended, and says of each try that failed. Waits for as long as it takes.
     ///
     /// # Errors
     /// 1 when a job failed, after all have ended.
@@ -81,6 +81,13 @@ impl Watch {
             is_accepted = true;
             let job = heard.body["job"].as_str().unwrap_or_default().to_owned();
             match heard.kind.as_str() {
+                "job.retrying" => {
+                    let again = heard.body["retry_in_ms"].as_f64().unwrap_or_default() / 1000.0;
+                    say(&format!(
+                        "{}; again in {again:.1} s",
+                        failure(&open[position], &heard.body["error"])
+                    ));
+                }
                 "transcript.final" => {
                     self.transcripts.insert(job, heard.body);
                 }

@@ -7,7 +7,7 @@ use globset::{Glob, GlobBuilder};
 use crate::config::inspect::Report;
 use crate::config::{Config, UNFINISHED_ENDINGS};
 
-/// A pattern with more alternatives is believed: nobody writes so many by mistake.
+/// A pattern with more alternatives is taken as it is: so many are no slip of the hand.
 const MOST_ALTERNATIVES: usize = 1_000;
 
 pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
