@@ -116,7 +116,9 @@ async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
-    let audio = wav(0.3, 1);
+    let mut audio = wav(0.3, 1);
+    // As a recorder does that cannot know yet; else the header would say that more comes.
+    audio[40..44].fill(0);
     for (part, end) in (1..).zip([audio.len() / 3, audio.len() / 2, audio.len()]) {
         let path = hark.path("calls").join("call.wav");
         let mut file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
@@ -160,4 +162,33 @@ async fn what_is_in_the_way_of_a_recording_that_is_to_be_put_away_is_named_and_c
     assert!(stuck.exists());
     std::fs::remove_file(done.join("x.wav")).unwrap();
     wait_until("the recording to be moved", CEILING, async || done.join("x.wav/y.wav").exists()).await;
+}
+
+#[tokio::test]
+async fn a_wav_that_is_shorter_than_its_header_says_is_waited_for_and_then_heard_with_a_mark() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let (stalled, broken) = (wav(1.0, 1), wav(1.0, 2));
+    let path = hark.drop_file("calls", "stalled.wav", &stalled[..9_000]);
+    let began = std::time::Instant::now();
+    hark.drop_file("calls", "broken.wav", &broken[..9_000]);
+    hark.drop_file("calls", "whole.wav", &wav(1.0, 3));
+    let done = hark.next_event("job.completed").await;
+    assert_eq!(done.body["recording"]["name"], "whole.wav", "{}", done.body);
+    assert!(done.body["recording"].get("truncated").is_none(), "{}", done.body);
+    std::fs::write(path, &stalled).unwrap();
+    let done = hark.next_event("job.completed").await;
+    assert_eq!(done.body["recording"]["name"], "stalled.wav", "{}", done.body);
+    assert_eq!(done.body["recording"]["duration_ms"], 1_000, "{}", done.body);
+
+    let done = hark.next_event("job.completed").await;
+    assert!(began.elapsed() > std::time::Duration::from_secs(3), "thirty times `settle`");
+    assert_eq!(done.body["recording"]["name"], "broken.wav", "{}", done.body);
+    for event in hark.events_of(done.job()).await.iter().skip(1) {
+        assert_eq!(event.body["recording"]["truncated"], true, "{}", event.body);
+    }
+    let log = hark.log();
+    assert_eq!(lines(&log, "the recording ends before its audio does"), 1, "{log}");
+    assert_eq!(hark.ended_jobs(3).await.len(), 3);
 }

@@ -108,6 +108,9 @@ pub struct Recording {
     pub duration_ms: Option<u64>,
     /// Number of channels.
     pub channels: Option<u32>,
+    /// Present and true where the file ends before its audio does: it is heard as far as it goes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
     /// The incoming message's `Nats-Msg-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,

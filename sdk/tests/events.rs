@@ -31,6 +31,7 @@ fn event(body: Body) -> Event {
             format: Some("wav".into()),
             duration_ms: Some(3_194),
             channels: Some(1),
+            truncated: true,
             message_id: Some("call-1".into()),
             path_b64: Some("L3Nydi9jYWxscy/pLndhdg==".into()),
         },

@@ -266,8 +266,8 @@ fn reporter(rounds: Arc<Rounds>) -> impl Fn(Event) -> std::future::Ready<()> + S
             // Why is told before the next round.
             Event::ClientError(_) => {}
             Event::ServerError(error) => {
-                if let Some(News { right, repeats }) = refusals.heard(&error.to_string()) {
-                    warn!(%servers, %error, right, repeats, "NATS server refused something");
+                if let Some(News { right, times }) = refusals.heard(&error.to_string()) {
+                    warn!(%servers, %error, right, times, "NATS server refused something");
                 }
             }
             Event::SlowConsumer(subscription) => {

@@ -42,7 +42,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Logged {
     at: Option<Instant>,
-    repeats: u32,
+    times: u32,
 }
 
 /// The server's refusal of a request, and what to do about it.
@@ -56,7 +56,7 @@ pub(super) struct News {
     /// The right that is missing, if that is why.
     pub right: Option<String>,
     /// How often it came since it was logged last.
-    pub repeats: u32,
+    pub times: u32,
 }
 
 impl ServerRefusals {
@@ -102,12 +102,12 @@ impl ServerRefusals {
             state.logged.clear();
         }
         let logged = state.logged.entry(right.clone().unwrap_or_else(|| words.to_owned())).or_default();
-        logged.repeats += 1;
+        logged.times += 1;
         if logged.at.is_some_and(|at| at.elapsed() < REMINDER) {
             return None;
         }
         logged.at = Some(Instant::now());
-        Some(News { right, repeats: std::mem::take(&mut logged.repeats) })
+        Some(News { right, times: std::mem::take(&mut logged.times) })
     }
 
     /// The server's refusals from now on.
@@ -215,7 +215,7 @@ mod tests {
             format!("nats: Permissions Violation for Publish to \"hark.event.job.failed.calls.{job}\"")
         };
         let right = Some("publish to hark.event.>".to_owned());
-        assert_eq!(refusals.heard(&of(1)), Some(News { right, repeats: 1 }));
+        assert_eq!(refusals.heard(&of(1)), Some(News { right, times: 1 }));
         assert_eq!((2..100).filter_map(|job| refusals.heard(&of(job))).count(), 0);
         assert!(refusals.heard(WORDS).is_some());
     }

@@ -1,6 +1,7 @@
 //! Looks inside a recording and makes its plan. Costs nothing at the service.
 
 use hark_sdk::event::{Blame, Fault, Recording};
+use tracing::warn;
 
 use super::Tools;
 use crate::job::audio::{self, Unopened};
@@ -70,6 +71,15 @@ async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Loo
             recording.format = Some(probe.format);
             recording.duration_ms = probe.duration_ms;
             recording.channels = probe.channels;
+            recording.truncated = probe.truncated;
+            if probe.truncated {
+                warn!(
+                    job = %job.id,
+                    source = job.source,
+                    name = recording.name,
+                    "the recording ends before its audio does and is heard as far as it goes; see that it was copied whole"
+                );
+            }
             tools.files.keep(job.id, file);
             Look::Done
         }

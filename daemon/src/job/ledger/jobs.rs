@@ -361,7 +361,7 @@ impl Ledger {
         }
         let duty = advanced.piece.as_ref().and_then(|piece| piece.state.duty());
         let duty = duty.or_else(|| advanced.job.stage.duty());
-        trace!(job = %advanced.job.id, ?duty, "the job goes on");
+        trace!(job = %advanced.job.id, source = advanced.job.source, ?duty, "job advanced");
         self.tell(advanced.job.id, duty.map_or(Now::Waits, Now::Owes));
         // New pieces are owed a send, and events a publish.
         self.wake(Duty::Send);

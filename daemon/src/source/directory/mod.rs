@@ -34,6 +34,7 @@ mod scan;
 pub mod settle;
 pub mod walk;
 mod watch;
+mod wav_header;
 
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ const MOST_EQUAL: usize = 256;
 pub struct Read {
     pub files: Vec<Found>,
     pub again: Vec<Found>,
+    pub short: Vec<Found>,
     pub unreadable: Vec<(Found, NotARecording)>,
     pub unleased: bool,
     pub kept: Vec<(Reason, PathBuf)>,
@@ -56,6 +57,7 @@ pub async fn read_piece(
                     hashed.push(Hashed { found, sha256, vacated: Vec::new() });
                 }
                 Reading::NotYet => read.again.push(found),
+                Reading::Short => read.short.push(found),
                 Reading::Gone => {}
                 Reading::Unreadable(error) => read.unreadable.push((found, error)),
             }

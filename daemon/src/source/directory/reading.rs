@@ -1,6 +1,6 @@
 //! Files that are ready are read and taken in beside the scan, a few pieces at a time.
 
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::complaints::key_of;
 use super::piece::{Read, read_piece};
@@ -83,6 +83,10 @@ impl Scan {
         }
         for found in read.again {
             self.settling.postpone(&found.path, found.stamp, now(), found.seen);
+        }
+        for found in read.short {
+            debug!(source, path = %found.path.display(), "a WAV file is shorter than its header says; the rest is waited for");
+            self.settling.wait_longer(&found.path, found.stamp, now(), found.seen);
         }
         for (found, error) in read.unreadable {
             self.settling.postpone(&found.path, found.stamp, now(), found.seen);

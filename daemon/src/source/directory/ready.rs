@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::walk::{Found, stamp};
+use super::wav_header::is_short;
 use crate::hex::hex;
 use crate::os::{Lease, NotARecording, has_writers, open_recording};
 
@@ -19,6 +20,8 @@ pub enum Reading {
     Hashed { sha256: String, leased: bool },
     /// Somebody has it open for writing, or it changed while it was read: not yet.
     NotYet,
+    /// Its own header says that more comes: it waits longer.
+    Short,
     /// It is gone, or it is no regular file any more.
     Gone,
     /// It cannot be read.
@@ -57,6 +60,9 @@ fn hash(mut file: &File, found: &Found, is_network: bool, stop: &CancellationTok
     let is_written = lease == Lease::Busy && !is_network;
     if is_written || stamp(&before) != found.stamp {
         return Ok(Reading::NotYet);
+    }
+    if !found.long && is_short(file, found.stamp.identity.size)? {
+        return Ok(Reading::Short);
     }
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BUFFER.min(usize::try_from(before.st_size).unwrap_or(BUFFER).max(1))];

@@ -162,10 +162,10 @@ impl Scan {
                 old.push(found);
             } else if found.stamp.identity.size == 0 {
                 self.mention_empty(&found);
-            } else if let Verdict::Still { seen } =
+            } else if let Verdict::Still { seen, long } =
                 self.settling.look(&found.path, found.stamp, now(), self.look)
             {
-                ready.push(Found { seen, ..found });
+                ready.push(Found { seen, long, ..found });
             }
         }
         self.skip(old).await?;

@@ -27,8 +27,9 @@ pub struct Now {
 /// What is to be done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has stood still. `seen`: the look in which it was first seen, 0 where that is not known.
-    Still { seen: u64 },
+    /// It has stood still. `seen`: the look in which it was first seen, 0 where that is not known. `long`: for as long as a file waits that is
+    /// not all there.
+    Still { seen: u64, long: bool },
     /// It is looked at again by itself ([`Settling::take_due`]).
     Moving,
 }
@@ -49,6 +50,8 @@ pub struct Settling {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     seen: u64,
+    /// How long it has to stand still.
+    settle: Duration,
     stamp: Stamp,
     since: Instant,
     due: Instant,
@@ -56,6 +59,9 @@ struct Waiting {
 
 /// A file that is open for writing, or unreadable, is looked at no more often than this, however short `settle` is.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A file that is not all there has to stand still for so many times `settle`: a minute, by default.
+const LONG: u32 = 30;
 
 impl Settling {
     /// Nothing waits.
@@ -78,25 +84,32 @@ impl Settling {
 
     /// Judges a file by its stamp of this moment, in the look of this number.
     pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now, look: u64) -> Verdict {
-        let (since, seen) = match self.files.get(path) {
-            Some(waiting) if waiting.stamp == stamp => (waiting.since, waiting.seen),
-            Some(waiting) => (now.monotonic, waiting.seen),
-            None => (now.monotonic, if self.was_crowded { 0 } else { look }),
+        let (since, seen, settle) = match self.files.get(path) {
+            Some(waiting) if waiting.stamp == stamp => (waiting.since, waiting.seen, waiting.settle),
+            Some(waiting) => (now.monotonic, waiting.seen, self.settle),
+            None => (now.monotonic, if self.was_crowded { 0 } else { look }, self.settle),
         };
         let watched = now.monotonic.saturating_duration_since(since);
         let still_for = watched.max(self.age(&stamp, now));
-        if still_for >= self.settle {
+        if still_for >= settle {
             self.files.remove(path);
-            return Verdict::Still { seen };
+            return Verdict::Still { seen, long: still_for >= self.settle * LONG };
         }
-        self.wait(path, Waiting { seen, stamp, since, due: now.monotonic + (self.settle - still_for) });
+        self.wait(path, Waiting { seen, settle, stamp, since, due: now.monotonic + (settle - still_for) });
         Verdict::Moving
     }
 
     /// Looks at a file again after a pause, though it stands still: somebody has it open, or it cannot be read.
     pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
         let due = now.monotonic + self.settle.max(LEAST_PAUSE);
-        self.wait(path, Waiting { seen, stamp, since: now.monotonic, due });
+        self.wait(path, Waiting { seen, settle: self.settle, stamp, since: now.monotonic, due });
+    }
+
+    /// Lets a file stand still for longer: it is not all there.
+    pub fn wait_longer(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
+        let settle = self.settle * LONG;
+        let due = now.monotonic + settle.max(LEAST_PAUSE);
+        self.wait(path, Waiting { seen, settle, stamp, since: now.monotonic, due });
     }
 
     /// How long a file must stand still.
@@ -169,7 +182,7 @@ mod tests {
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(2);
-    const STILL: Verdict = Verdict::Still { seen: 1 };
+    const STILL: Verdict = Verdict::Still { seen: 1, long: false };
 
     fn stamp(size: u64, ctime_ms: i64) -> Stamp {
         let identity = FileIdentity { dev: 1, inode: 7, size, mtime_ns: 0 };
@@ -225,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_all_there_stands_still_for_longer_unless_it_grows() {
+        let start = Instant::now();
+        for trusts_ctime in [false, true] {
+            let mut settling = settling(trusts_ctime, 10);
+            let (a, short) = (Path::new("a"), stamp(1, 0));
+            settling.look(a, short, at(start, 0), 1);
+            assert_eq!(settling.look(a, short, at(start, 2_000), 1), STILL);
+            settling.wait_longer(a, short, at(start, 2_000), 1);
+            assert_eq!(settling.look(a, short, at(start, 50_000), 2), Verdict::Moving);
+            assert_eq!(settling.look(a, short, at(start, 62_000), 2), Verdict::Still { seen: 1, long: true });
+            settling.wait_longer(a, short, at(start, 2_000), 1);
+            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 10_000), 2), Verdict::Moving);
+            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 12_000), 2), STILL);
+        }
+    }
+
+    #[test]
     fn the_look_in_which_a_file_was_first_seen_stays_with_it() {
         let start = Instant::now();
         let mut settling = settling(false, 1);
@@ -233,10 +263,10 @@ mod tests {
         settling.postpone(Path::new("a"), stamp(2, 0), at(start, 1_500), 7);
         // It does not fit beside the other; when it does, it may have been seen long before.
         settling.look(Path::new("b"), stamp(1, 0), at(start, 1_500), 8);
-        let still = Verdict::Still { seen: 7 };
+        let still = Verdict::Still { seen: 7, long: false };
         assert_eq!(settling.look(Path::new("a"), stamp(2, 0), at(start, 3_500), 9), still);
         settling.look(Path::new("b"), stamp(1, 0), at(start, 3_500), 9);
-        let still = Verdict::Still { seen: 0 };
+        let still = Verdict::Still { seen: 0, long: false };
         assert_eq!(settling.look(Path::new("b"), stamp(1, 0), at(start, 5_500), 10), still);
     }
 
@@ -257,7 +287,7 @@ mod tests {
                 let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
                 let Some(last) = written.last() else { continue };
                 let now = stamp(written.len() as u64, i64::try_from(*last).unwrap());
-                if settling.look(Path::new("a"), now, at(start, look), 1) == STILL {
+                if settling.look(Path::new("a"), now, at(start, look), 1) != Verdict::Moving {
                     prop_assert!(look - last >= 2_000, "written at {last}, taken at {look}");
                 }
             }
@@ -267,7 +297,7 @@ mod tests {
             if settling.look(Path::new("a"), stands, at(start, first), 1) == Verdict::Moving {
                 let due = settling.next_due().unwrap();
                 let at_due = at(start, u64::try_from((due - start).as_millis()).unwrap());
-                prop_assert_eq!(settling.look(Path::new("a"), stands, at_due, 1), STILL);
+                prop_assert_ne!(settling.look(Path::new("a"), stands, at_due, 1), Verdict::Moving);
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Found {
     pub stamp: Stamp,
     /// The look in which it was first seen, once it has stood still; see [`super::settle::Verdict`].
     pub seen: u64,
+    /// It has stood still for as long as a file waits that is not all there.
+    pub long: bool,
 }
 
 impl Found {
@@ -41,7 +43,7 @@ impl Found {
     }
 
     fn of(path: PathBuf, status: &Stat) -> Option<Found> {
-        kind(status).is_file().then(|| Found { path, stamp: stamp(status), seen: 0 })
+        kind(status).is_file().then(|| Found { path, stamp: stamp(status), seen: 0, long: false })
     }
 }
 
