@@ -1,5 +1,5 @@
-//! Out of the house: events to NATS. Delivery promise: a stored event stays in the outbox until JetStream has acknowledged it, and is
-//! sent again under the same id; partials are lossy.
+//! Publishes events to NATS. Delivery promise: a stored event stays in the outbox until JetStream has acknowledged it; the daemon sends
+//! it again under the same id until then. Partials may be lost.
 
 mod outbox;
 mod partials;

@@ -1,7 +1,8 @@
-//! Drains the outbox: every stored event to JetStream, in order within its job, until the server has acknowledged it.
+//! Drains the outbox: publishes every stored event to JetStream, in order within its job, until the server has acknowledged it.
 //!
-//! Each event names its predecessor, so the server itself refuses a second, a missing or a late one. Jobs go side by side, the
-//! events of one job one after the other. What was acknowledged is taken out of the ledger in batches while others are under way.
+//! Each event names its predecessor, so the server itself refuses an event that is a duplicate, comes late, or follows a missing one. The
+//! events of different jobs are published concurrently, the events of one job one after the other. Acknowledged events are removed from
+//! the ledger in batches while other events are under way.
 
 mod deliver;
 mod window;
@@ -34,13 +35,14 @@ use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-/// Jobs whose events are under way at a time: enough to fill a round trip at 20,000 events a second.
+/// How many jobs have an event under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
 
-/// Looks into the ledger at a time: after a kill hundreds of jobs are refused at once, and each look is a blocking thread.
+/// How many refused events may read the ledger at a time: after a kill the server refuses events of hundreds of jobs at once, and each
+/// read takes a blocking thread.
 const LOOKS: usize = 2;
 
-/// How long the server has to acknowledge. Longer than an fsync of a busy disk, shorter than a person's patience.
+/// How long the daemon waits for the server's acknowledgement. Longer than an fsync of a busy disk, shorter than a person's patience.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Drains the outbox.
@@ -55,13 +57,13 @@ pub struct Outbox {
     looks: Semaphore,
     gone: OnceAMinute,
     largest: Largest,
-    /// When [`Self::learn_largest`] looked.
+    /// When [`Self::learn_largest`] last asked for the stream's limit.
     looked: Mutex<Option<Instant>>,
     unfit: OnceAMinute,
 }
 
 impl Outbox {
-    /// `ready` tells whether the broker takes events, and why not.
+    /// `ready` receives whether the broker takes events, and why not.
     pub fn new(
         ledger: Ledger,
         claims: Claims,
@@ -88,15 +90,15 @@ impl Outbox {
         }
     }
 
-    /// Publishes until `stop`, and then until nothing is left that can leave: what is aside, or finds no connection, leaves after the next
-    /// start.
+    /// Publishes until `stop`, and then until every event that can be published is acknowledged. Events that are set aside, or for which
+    /// there is no connection, are published after the next start.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn run(self, stop: CancellationToken) -> Result<(), LedgerError> {
         let stream = tokio::select! {
             stream = self.ensure_streams() => stream,
-            // No broker was ever there: what is owed is on disk and leaves after the next start.
+            // The broker never answered: the events are on disk and are published after the next start.
             () = stop.cancelled() => return Ok(()),
         };
         let mut woken = self.ledger.wakes(Duty::Publish);
@@ -137,7 +139,7 @@ impl Outbox {
                 if looked_last {
                     return Ok(());
                 }
-                // What was written before the stop, and nobody came to say so.
+                // One more read, for rows that were written before the stop and whose wake has not arrived.
                 (more, looked_last) = (true, true);
                 continue;
             }
@@ -164,8 +166,8 @@ impl Outbox {
                 () = until(window.next_try()), if tries => {}
                 Ok(()) = woken.changed() => more = true,
                 () = stop.cancelled(), if idle => {}
-                // All that was acknowledged is in the ledger.
-                () = self.until_nobody_takes(&stop), if committing.is_none() => return Ok(()),
+                // Without a running commit, every acknowledgement is in the ledger.
+                () = self.until_disconnected(&stop), if committing.is_none() => return Ok(()),
             }
         }
     }
@@ -184,8 +186,8 @@ impl Outbox {
         stream
     }
 
-    /// Until `stop`, and then until there is no connection.
-    async fn until_nobody_takes(&self, stop: &CancellationToken) {
+    /// Waits for `stop`, and then until there is no connection.
+    async fn until_disconnected(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         while self.is_connected() {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -231,7 +233,7 @@ async fn commit(
 fn report_end(job: &Job, fault: Option<Fault>, now: Timestamp, metrics: &Metrics) {
     let outcome = if fault.is_some() { "failed" } else { "completed" };
     metrics.job_ended.with_label_values(&[job.source.as_str(), outcome]).inc();
-    // A clock that was set back meanwhile has nothing to say.
+    // If the clock was set back meanwhile, the difference is negative and counts as 0.
     let elapsed = now.duration_since(job.accepted_at).as_secs_f64().max(0.0);
     metrics.job_elapsed_seconds.observe(elapsed);
     let (job, source) = (job.id, &job.source);

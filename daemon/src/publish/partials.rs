@@ -1,4 +1,4 @@
-//! Partials: published without waiting; where the connection is behind, the newest of a job replaces the others.
+//! Partials: offered without waiting. If the connection is slow, the newest partial of a piece replaces the unsent ones before it.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use crate::broker::subject::{Subjects, headers};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-/// Partials on their way to the connection, and the bytes of their texts together; beyond it they are merged. At a few hundred bytes each
-/// it is their number that counts.
+/// How many partials are queued for the connection, and the bytes of all their texts; beyond either limit, partials are merged. At a few
+/// hundred bytes each, the number is reached first.
 const QUEUE: usize = 1_024;
 const QUEUED_BYTES: usize = 8 << 20;
 
@@ -30,15 +30,15 @@ pub struct Partials {
     metrics: Metrics,
 }
 
-/// The newest partial of each piece whose predecessors did not get through. While nothing leaves, jobs come and go: beyond [`QUEUE`] of
-/// them partials are dropped, for their finals come by another way.
+/// The newest partial of each piece whose earlier partials found the queue full. While nothing leaves, new jobs add pieces here: beyond
+/// [`QUEUE`] pieces, partials are dropped; the finals are published through the outbox.
 #[derive(Debug, Default)]
 struct Behind {
     newest: Mutex<HashMap<Piece, Event>>,
     some: Notify,
 }
 
-/// Partials are replaced within one piece of a job only.
+/// A partial replaces only partials of the same piece of the same job.
 type Piece = (Uuid, Option<u32>);
 
 fn piece_of(event: &Event) -> Piece {
@@ -48,7 +48,7 @@ fn piece_of(event: &Event) -> Piece {
     }
 }
 
-/// The other end; [`Outlet::run`] publishes.
+/// The receiving end of the queue; [`Outlet::run`] publishes.
 #[derive(Debug)]
 pub struct Outlet {
     queue: mpsc::Receiver<Event>,
@@ -58,7 +58,7 @@ pub struct Outlet {
     unsent: OnceAMinute,
 }
 
-/// Both ends.
+/// Makes both ends of the queue.
 pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (behind, queued_bytes) = (Arc::<Behind>::default(), Arc::<AtomicUsize>::default());
@@ -74,10 +74,10 @@ pub fn partials(metrics: Metrics) -> (Partials, Outlet) {
 }
 
 impl Partials {
-    /// Hands a `transcript.partial` over. Never blocks.
+    /// Hands a `transcript.partial` over to be published. Never blocks; may drop or merge it.
     pub fn offer(&self, event: Event) {
         let mut newest = self.behind.newest.lock();
-        // Once a piece is behind, its order is kept by staying there until it is taken.
+        // Once a piece is in `newest`, its later partials go there too until the newest is taken: this keeps their order.
         if let Some(waiting) = newest.get_mut(&piece_of(&event)) {
             *waiting = event;
             self.metrics.publish_partials_merged.inc();
@@ -86,7 +86,7 @@ impl Partials {
         let bytes = text_bytes(&event);
         let place = match self.queue.try_reserve() {
             Ok(place) if self.queued_bytes.load(Ordering::Relaxed) + bytes <= QUEUED_BYTES => place,
-            // The other end is gone with the daemon.
+            // The daemon is ending and has dropped the outlet.
             Err(mpsc::error::TrySendError::Closed(())) => return,
             _ if newest.len() >= QUEUE => {
                 self.metrics.publish_partials_merged.inc();
@@ -111,11 +111,11 @@ fn text_bytes(event: &Event) -> usize {
 }
 
 impl Outlet {
-    /// Publishes until `stop`. A partial that is lost with a connection is lost; the final comes by another way.
+    /// Publishes until `stop`. A partial that is lost with a connection is not sent again; the final is published through the outbox.
     pub async fn run(mut self, client: async_nats::Client, subjects: Subjects, stop: CancellationToken) {
         loop {
             let event = tokio::select! {
-                // In this order: what is behind is newer than what is queued.
+                // The queue first: the partials in `behind` are newer than those in the queue.
                 biased;
                 event = self.queue.recv() => match event {
                     Some(event) => {
@@ -133,7 +133,7 @@ impl Outlet {
             tokio::select! {
                 biased;
                 () = self.publish(&client, &subjects, &event) => {}
-                // The server takes nothing, for ever perhaps.
+                // The server may take nothing for ever.
                 () = stop.cancelled() => return,
             }
         }
@@ -151,7 +151,7 @@ impl Outlet {
 
     async fn publish(&self, client: &async_nats::Client, subjects: &Subjects, event: &Event) {
         let Body::TranscriptPartial(partial) = &event.body else { return };
-        // The client would keep them until it is connected again, and everybody else's requests behind them.
+        // Without a connection the client would keep partials until it is connected again, and all other requests would wait behind them.
         if client.connection_state() != Connection::Connected {
             self.metrics.publish_partials_merged.inc();
             return;
@@ -176,7 +176,7 @@ impl Outlet {
             Ok(()) => self.metrics.publish_partials.inc(),
             Err(error) => {
                 if let Some(times) = self.unsent.count() {
-                    warn!(job = %event.job, source = event.source, %error, times, "partials did not leave");
+                    warn!(job = %event.job, source = event.source, %error, times, "partials were not published");
                 }
             }
         }

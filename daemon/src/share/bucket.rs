@@ -1,4 +1,4 @@
-//! The key-value bucket `HARK_JOBS`: a claim for each key, changed only by who knows its revision.
+//! The key-value bucket `HARK_JOBS`: one claim for each key. A daemon can change a claim only if it knows the claim's revision.
 
 use std::time::Duration;
 
@@ -15,20 +15,22 @@ use crate::job::persisted::{self, Unreadable};
 
 const BUCKET: &str = "HARK_JOBS";
 
-/// Claims are kept at least this long, however little the ledger keeps: a result lives for a day at the service.
+/// Claims are kept at least this long, even if the ledger keeps jobs for less: the service keeps a task's result for a day.
 const SHORTEST_KEEP: Duration = Duration::from_secs(48 * 3600);
 
-/// Nobody could say whose job it is: nothing that costs may be sent now.
+/// The bucket did not tell which daemon owns the job: this daemon may send no request that costs now.
 #[derive(Debug, thiserror::Error)]
 #[error("the bucket {BUCKET} does not answer: {0}")]
 pub struct Unconfirmed(pub String);
 
-/// How long an answer of the bucket is waited for, and is believed: well below `ack_wait`, after which another daemon may have the job.
+/// How long the daemon waits for an answer of the bucket, and how long it relies on an answer: well below `ack_wait`, after which another
+/// daemon may own the job.
 pub fn within(ack_wait: Duration) -> Duration {
     (ack_wait / 6).min(Duration::from_secs(5))
 }
 
-/// Made when it is first needed and absent; looked for again after each trouble, for it may have been deleted under us.
+/// The bucket. It is created when it is first needed and does not exist, and looked up again after each failed request, because it may have
+/// been deleted while the daemon ran.
 pub struct Bucket {
     jetstream: JetStream,
     config: kv::Config,
@@ -36,7 +38,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Connects nothing yet.
+    /// Opens no connection yet. `keep`: how long the ledger keeps jobs.
     pub fn new(connection: &Connection, nats: &Nats, keep: Duration) -> Self {
         let config = kv::Config {
             bucket: BUCKET.into(),
@@ -50,12 +52,12 @@ impl Bucket {
         Bucket { jetstream, config, store: Mutex::default() }
     }
 
-    /// Whether there is a connection, as far as is known.
+    /// Whether there is a connection, as far as the client knows.
     pub fn is_connected(&self) -> bool {
         self.jetstream.is_connected()
     }
 
-    /// The revision of a key, 0 for none, and its claim. Asked of the stream's leader: a copy may be behind.
+    /// The revision of a key, 0 if the key does not exist, and its claim. The stream's leader answers: a replica may be behind.
     pub async fn read(&self, key: &str) -> Result<(u64, Option<Claim>), Unconfirmed> {
         let store = self.store().await?;
         let subject = format!("{}{key}", store.prefix);
@@ -65,7 +67,7 @@ impl Bucket {
             Ok(message) => match persisted::from_json(&message.payload) {
                 Ok(claim) => Ok((message.sequence, Some(claim))),
                 Err(newer @ Unreadable::Newer { .. }) => Err(Unconfirmed(format!(
-                    "the claim {key} is a newer daemon's and is left alone: {newer}"
+                    "a newer daemon wrote the claim {key}, and this daemon leaves it alone: {newer}"
                 ))),
                 Err(error) => Err(Unconfirmed(format!(
                     "the key {key} holds something else than a claim ({error}); delete it if no harkd wrote it"
@@ -76,7 +78,7 @@ impl Bucket {
         }
     }
 
-    /// `false`: somebody has changed the key since `revision`.
+    /// Writes a claim; `false`: the key has changed since `revision`.
     pub async fn update(&self, key: &str, claim: &Claim, revision: u64) -> Result<bool, Unconfirmed> {
         let store = self.store().await?;
         let value = persisted::to_json(claim).map_err(|error| Unconfirmed(error.to_string()))?;
@@ -87,7 +89,7 @@ impl Bucket {
         }
     }
 
-    /// When the bucket was made, ns since the epoch; one that was lost is made anew.
+    /// When the bucket was created, ns since the epoch. A lost bucket is created anew.
     pub async fn made(&self) -> Result<i128, Unconfirmed> {
         let store = self.store().await?;
         match self.asked(store.stream.get_info()).await? {
@@ -97,7 +99,7 @@ impl Bucket {
     }
 
     async fn store(&self) -> Result<Store, Unconfirmed> {
-        // The client would wait for its connection, and the lanes with it: jobs of folders can go on.
+        // Without a connection the client would wait, and the lanes with it, although jobs of folders can go on.
         if !self.is_connected() {
             return Err(Unconfirmed(self.jetstream.no_connection()));
         }
@@ -118,7 +120,7 @@ impl Bucket {
                     Err(refused) if refused.kind() == CreateKeyValueErrorKind::TimedOut => {
                         Err(Unconfirmed("no answer in time".into()))
                     }
-                    // Another daemon was quicker, or neither may.
+                    // Another daemon has created the bucket meanwhile, or this user may not create it.
                     Err(refused) => self.jetstream.get_key_value(BUCKET).await.map_err(|_| {
                         Unconfirmed(format!("it cannot be made ({refused}); {}", remedy(&refused)))
                     }),
@@ -128,9 +130,9 @@ impl Bucket {
         }
     }
 
-    /// What a request about the bucket comes to, or the server's refusal of it.
+    /// The outcome of a request about the bucket, or the server's refusal of the request.
     async fn asked<T>(&self, request: impl Future<Output = T>) -> Result<T, Unconfirmed> {
-        // A bucket is made after a look at the account.
+        // The client requests the account's information before it creates a bucket.
         let named = [BUCKET, ".API.INFO\""];
         self.jetstream
             .unless_refused(&named, request)
@@ -138,6 +140,7 @@ impl Bucket {
             .map_err(|refused| Unconfirmed(refused.to_string()))
     }
 
+    /// Drops the bucket's handle, so that the next request looks the bucket up again.
     async fn away(&self, error: impl std::fmt::Display) -> Unconfirmed {
         *self.store.lock().await = None;
         Unconfirmed(error.to_string())

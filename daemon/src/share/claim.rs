@@ -1,4 +1,4 @@
-//! What the daemons that share a stream tell each other about a message's job. Pure.
+//! The claim: what the daemons that share a stream tell each other about a message's job. Pure.
 
 use hark_sdk::event::Recording;
 use jiff::Timestamp;
@@ -9,36 +9,37 @@ use uuid::Uuid;
 use crate::hex::hex;
 use crate::job::{Attempt, Fate, Job, Piece, PieceState, Plan, Span, Stage, Ticket};
 
-/// The value of a key in `HARK_JOBS`: which daemon works on a message's job, and what another daemon needs in order to go on with it
-/// without paying again. It holds no text, no names and no metadata: the daemon that takes over reads the message.
+/// The value of a key in `HARK_JOBS`: which daemon works on a message's job, and what another daemon needs in order to continue the job
+/// without paying again. A claim holds no text, no names and no metadata: the daemon that takes over reads the message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     pub job: Uuid,
-    /// The daemon, by the id in its ledger.
+    /// The daemon that owns the job, by the id in its ledger.
     pub owner: Uuid,
-    /// `<stream>.<sequence>@<time>` of the message that it was made for.
+    /// `<stream>.<sequence>@<time>` of the message that the claim was made for.
     pub place: String,
-    /// The delivery of that message under which the owner has it: a later one means that the owner was silent for `ack_wait`.
+    /// The delivery count of that message when the owner received it. A higher count means that the owner sent no acknowledgement and no
+    /// sign of progress for `ack_wait`.
     pub delivery: i64,
     accepted_at: Timestamp,
-    /// The last event is stored.
+    /// The job's last event is stored in JetStream.
     pub ended: bool,
-    /// Highest revision that a partial may have had, when the claim was written.
+    /// Highest revision that a partial may have had when the claim was written.
     revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
-    /// What was measured of the recording.
+    /// What the probe found out about the recording.
     #[serde(default)]
     measured: Measured,
-    /// Pieces with an attempt that may have cost something.
+    /// The pieces with an attempt that may have cost something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pieces: Vec<ClaimedPiece>,
-    /// As of [`Job::maybe_paid`].
+    /// See [`Job::maybe_paid`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maybe_paid: bool,
 }
 
-/// What a probe told of a recording.
+/// What a probe found out about a recording.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Measured {
     format: Option<String>,
@@ -46,7 +47,7 @@ struct Measured {
     channels: Option<u32>,
 }
 
-/// A piece, as far as money is concerned.
+/// The part of a piece that another daemon needs in order not to pay twice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct ClaimedPiece {
     number: u32,
@@ -57,54 +58,56 @@ struct ClaimedPiece {
     attempts: Vec<Attempt>,
 }
 
-/// What a delivery is to the daemon that got it.
+/// What a delivery of a message means to the daemon that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nobody has it.
+    /// No daemon has claimed the message's job.
     New,
-    /// Its last event is stored: it wants an acknowledgement and nothing else.
+    /// The job's last event is stored: the daemon acknowledges the message and does nothing else.
     Over,
-    /// This daemon has it.
+    /// This daemon owns the job.
     Mine,
-    /// Another message of the same id, which another daemon works on: it waits for that one's end.
+    /// The message is a duplicate: another message with the same id has the claim, and another daemon works on that message's job. The
+    /// duplicate waits until that job ends.
     Wait,
-    /// An old delivery; whoever has a newer one has the job.
+    /// An outdated delivery: the message was redelivered since, and the daemon that received the later delivery owns the job.
     Stale,
-    /// Its owner was silent for `ack_wait`.
+    /// The message was redelivered: the owner was silent for `ack_wait`.
     TakeOver,
 }
 
-/// Judges the `delivery`-th delivery of the message at `place` by what the bucket says of it.
+/// Judges the `delivery`-th delivery of the message at `place` by the claim that the bucket has for the message.
 pub fn judge(claim: Option<&Claim>, me: Uuid, place: &str, delivery: i64) -> Verdict {
     match claim {
         None => Verdict::New,
         Some(claim) if claim.ended => Verdict::Over,
         Some(claim) if claim.owner == me => Verdict::Mine,
         Some(claim) if claim.place != place => Verdict::Wait,
-        // A daemon that was stopped finds deliveries in its buffers that were made to others since.
+        // A daemon that was stopped for a while finds deliveries in its buffers whose messages were redelivered to other daemons since.
         Some(claim) if delivery <= claim.delivery => Verdict::Stale,
         Some(_) => Verdict::TakeOver,
     }
 }
 
-/// The key of a message: of its id, so that a repeat elsewhere in the stream finds it; else `<stream>.<sequence>`.
+/// The key of a message: the hash of its id, so that a duplicate message elsewhere in the stream has the same key. A message without an
+/// id has the key `<stream>.<sequence>`.
 pub fn key(message_id: Option<&str>, place: &str) -> String {
     let counted = place.split('@').next().unwrap_or(place);
-    // A stream's name may have characters that a key may not.
+    // The name of a stream may contain characters that a key may not contain.
     let is_plain =
         |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=/.".contains(&byte));
     let name = message_id.map(str::to_owned).or_else(|| (!is_plain(counted)).then(|| counted.to_owned()));
     name.map_or_else(|| counted.to_owned(), |name| hex(&Sha256::digest(name)))
 }
 
-/// The key where that one is taken by a message that is none of ours ([`Claim::is_foreign`]).
+/// The message's second key: it is used where another message's claim has the first key ([`Claim::is_foreign`]).
 pub fn second_key(message_id: Option<&str>, place: &str) -> String {
     let name = message_id.map_or_else(|| place.to_owned(), |id| format!("{}\n{id}", stream_of(place)));
     hex(&Sha256::digest(name))
 }
 
 impl Claim {
-    /// Of a job that is about to be taken in.
+    /// The claim of a job that the daemon is about to accept.
     pub fn new(job: Uuid, owner: Uuid, place: &str, delivery: i64) -> Self {
         Claim {
             job,
@@ -121,14 +124,15 @@ impl Claim {
         }
     }
 
-    /// Of a job that the ledger knows and the bucket does not (any more).
+    /// The claim of a job that the ledger has and the bucket does not have (any more).
     pub fn of(job: &Job, pieces: &[Piece], ticket: &Ticket, owner: Uuid) -> Self {
         let mut claim = Claim::new(job.id, owner, &ticket.place, 0);
         claim.follow(job, pieces);
         claim
     }
 
-    /// Says what the job and its pieces say. What was heard is not told: until its event is stored, another daemon has to ask again.
+    /// Copies the state of the job and its pieces into the claim, but not the transcript: until the final is stored, a daemon that takes
+    /// over has to ask the recognizer again.
     pub fn follow(&mut self, job: &Job, pieces: &[Piece]) {
         self.job = job.id;
         self.accepted_at = job.accepted_at;
@@ -146,14 +150,14 @@ impl Claim {
         self.pieces = may_have_cost.map(ClaimedPiece::of).collect();
     }
 
-    /// Makes of the message's job the one that the claim tells of, where it stands, with its pieces. The caller adopts both and then tells
-    /// the machine that they were restarted: an attempt that is open here may still be sent by its owner.
+    /// Brings `job`, made anew from the message, to the state that the claim describes; returns the job and its pieces. The caller writes
+    /// both to the ledger and then reports `Restarted` to the piece machine: the former owner may still send an attempt that is open here.
     pub fn resume(&self, mut job: Job) -> (Job, Vec<Piece>) {
         job.accepted_at = self.accepted_at;
         job.revision = self.revision;
         job.maybe_paid = self.maybe_paid;
         let Some(plan) = self.plan.clone().filter(|_| !self.pieces.is_empty()) else {
-            // Nothing was paid for: it is planned anew.
+            // No attempt may have cost anything: the job is planned anew.
             return (job, Vec::new());
         };
         let Measured { format, duration_ms, channels } = self.measured.clone();
@@ -166,13 +170,13 @@ impl Claim {
         (job, self.pieces.iter().map(ClaimedPiece::resume).collect())
     }
 
-    /// Of the message that it was made for.
+    /// Stream sequence of the message that the claim was made for.
     pub fn sequence(&self) -> Option<u64> {
         self.place.split_once('.')?.1.split('@').next()?.parse().ok()
     }
 
-    /// It is another message's that came to the same key: one with the same id in another stream (ids are their senders', and two
-    /// streams have two senders), or one of a stream that was deleted and counts from one again.
+    /// Whether the claim belongs to an unrelated message that has the same key: a message with the same id in another stream (senders
+    /// choose the ids, and two streams have two senders), or a message of a stream that was deleted and counts from one again.
     pub fn is_foreign(&self, message_id: Option<&str>, place: &str) -> bool {
         match message_id {
             Some(_) => stream_of(&self.place) != stream_of(place),
@@ -181,7 +185,7 @@ impl Claim {
     }
 }
 
-/// Names of streams have no dots.
+/// The stream's name in a place. Names of streams contain no dots.
 fn stream_of(place: &str) -> &str {
     place.split('.').next().unwrap_or_default()
 }
@@ -203,11 +207,11 @@ impl ClaimedPiece {
         piece.failures = self.failures;
         piece.attempts.clone_from(&self.attempts);
         piece.state = match piece.last_attempt() {
-            // Its result can be had again for nothing.
+            // Fetching the task's result again costs nothing.
             Some(last) if last.fate == Fate::Taken && last.handle.is_some() => {
                 PieceState::Awaiting { warned: 0 }
             }
-            // What its owner has heard of it, if anything, is not told.
+            // A claim does not tell what answer the former owner has received, if any.
             Some(last) if matches!(last.fate, Fate::Open | Fate::Taken) => PieceState::Sending,
             _ => PieceState::Queued,
         };

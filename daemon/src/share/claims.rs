@@ -1,8 +1,8 @@
-//! Several daemons, one stream: each job of a message has one owner, told to all in the key-value bucket `HARK_JOBS`.
+//! Several daemons, one stream: each job of a message has one owner, and the key-value bucket `HARK_JOBS` tells all daemons which.
 //!
-//! Every change is a revision-checked update, so of two daemons that want a job one gets it. An owner asks before each request that
-//! costs, and whoever takes a job over puts an event of its own behind those of the former owner, so that the server refuses what that
-//! one may still send. Jobs of folders have no ticket and cause no traffic here.
+//! Every change of a claim is a revision-checked update, so if two daemons claim a job, one of them gets it. The owner reads its claim
+//! before each request that may cost. A daemon that takes a job over appends an event of its own behind the events of the former owner,
+//! so that the server refuses the events that the former owner may still send. Jobs of folders have no ticket and cause no traffic here.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
@@ -23,19 +23,19 @@ use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
 use crate::job::{Job, Piece, Stage, Ticket, spool};
 
-/// Jobs of which a new bucket is told side by side.
+/// How many claims are written to a new bucket at the same time.
 const AT_A_TIME: usize = 32;
 
-/// Whose job it is.
+/// Which daemon owns a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// This daemon's: also every job that did not come in a message.
+    /// This daemon owns the job. This includes every job that did not come in a message.
     Ours,
-    /// Another daemon has taken it over. What is left of it here has to go, without an event.
+    /// Another daemon has taken the job over. This daemon deletes its rows and its audio, without an event.
     Lost,
 }
 
-/// The claims of all daemons, seen from this one. Clones share the same connection.
+/// The claims of all daemons, as this daemon reads and writes them. Clones share the same connection.
 #[derive(Clone)]
 pub struct Claims(Arc<Shared>);
 
@@ -45,20 +45,20 @@ struct Shared {
     ledger: Ledger,
     state_directory: PathBuf,
     ack_wait: Duration,
-    /// Of jobs that are being taken in or over.
+    /// Locks of the jobs that this daemon is accepting or taking over.
     entering: Turns,
-    /// Of jobs whose claim is being written.
+    /// Locks of the jobs whose claim this daemon is writing.
     writing: Turns,
-    /// Jobs of which the bucket has not heard the latest: the broker was away when there was something to tell.
+    /// Jobs whose claim in the bucket is out of date: the broker did not answer when the claim was to be written.
     untold: Mutex<HashSet<Uuid>>,
 }
 
-/// Nobody else tells the other daemons anything of the job meanwhile.
+/// Permission to write the job's claim: no other task of this daemon writes the claim while this exists.
 #[derive(Debug)]
 pub struct Writing(#[expect(dead_code, reason = "it is held")] Turn);
 
 impl Claims {
-    /// Connects nothing yet; the bucket is made when it is first needed and absent.
+    /// Opens no connection yet. The bucket is created when it is first needed and does not exist.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -81,32 +81,32 @@ impl Claims {
         })))
     }
 
-    /// How long an answer about whose job it is holds.
+    /// How long this daemon relies on an answer about a job's owner.
     pub fn fresh_for(&self) -> Duration {
         within(self.0.ack_wait)
     }
 
-    /// Whose job it is, as the bucket's leader has it.
+    /// Which daemon owns the job, read from the leader of the bucket's stream.
     ///
     /// # Errors
-    /// When nobody can tell now.
+    /// When the bucket does not answer.
     pub async fn look(&self, job: &Job) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
         Ok(match self.find(job, ticket).await?.2 {
             Some(claim) => self.standing(&claim, job),
-            // The bucket was lost; the next write claims the job again, if nobody was quicker.
+            // The bucket was lost. The next write claims the job again, unless another daemon claims it first.
             None => Standing::Ours,
         })
     }
 
-    /// Waits until nobody else writes the job's claim. A claim and the ledger are two places: what changes both in order holds this
-    /// over both, so that [`Claims::tell`] never writes what was true before over what is true.
+    /// Waits until no other task writes the job's claim. The claim and the ledger are two stores: a task that changes first one and then
+    /// the other holds this over both changes, so that [`Claims::tell`] never overwrites a newer state with an older one.
     pub async fn writing(&self, job: Uuid) -> Writing {
         Writing(self.0.writing.wait_for(job).await)
     }
 
-    /// Tells the others where the job stands by now, and lets go of it where it is another daemon's. What nobody could be told is told
-    /// with the next sign of progress: whoever took the job over before that would have to guess what became of a request.
+    /// Writes the job's present state into its claim; deletes the job here if another daemon owns it. If the bucket does not answer, the
+    /// claim is written with the next sign of progress: a daemon that took the job over before that would not know the fate of a request.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -134,7 +134,8 @@ impl Claims {
         Ok(())
     }
 
-    /// [`Claims::tell`], where the others could not be told before. Waits for nobody who writes the claim: that one tells more.
+    /// [`Claims::tell`], if the claim is out of date because the bucket did not answer before. Does not wait for a task that is writing
+    /// the claim: that task writes a newer state.
     pub async fn tell_if_untold(&self, id: Uuid) -> Result<(), LedgerError> {
         let is_untold = self.untold().contains(&id);
         match is_untold.then(|| self.0.writing.take(id)).flatten() {
@@ -143,18 +144,19 @@ impl Claims {
         }
     }
 
-    /// When the bucket was made, ns since the epoch.
+    /// When the bucket was created, ns since the epoch.
     pub async fn bucket_made(&self) -> Result<i128, Unconfirmed> {
         self.0.bucket.made().await
     }
 
-    /// Whether the bucket was made after this time, as far as is known: of what daemons did before, it need not tell.
+    /// Whether the bucket was created after this time; `true` if that is not known. Such a bucket need not have the claims of jobs from
+    /// before this time.
     pub async fn is_bucket_after(&self, time_ns: i128) -> bool {
         self.bucket_made().await.map_or(true, |made| made > time_ns)
     }
 
-    /// Tells a bucket that knows nothing of them where a source's jobs stand: the open ones, and those whose message may come once more
-    /// because its acknowledgement was lost. `false`: it has not heard of all of them.
+    /// Writes the claims of a source's jobs into a new bucket: of the open jobs, and of the jobs whose message may be redelivered because
+    /// its acknowledgement was lost. `false`: some claims could not be written.
     pub async fn tell_all(&self, source: &str) -> Result<bool, LedgerError> {
         let (source, since) = (source.to_owned(), Timestamp::now() - 4 * self.0.ack_wait);
         let jobs =
@@ -167,16 +169,17 @@ impl Claims {
         told.into_iter().try_fold(true, |all, told| Ok(all & told?))
     }
 
-    /// The turn to make something of a message of this job; `None` while somebody else has it: two sources of one daemon may have messages
-    /// of the same id in hand, and both are this daemon's.
+    /// The lock that a task needs to handle a message of this job; `None` while another task holds the lock: two sources of one daemon
+    /// may handle messages with the same id at the same time, and the claim of both names this daemon.
     pub fn enter(&self, job: Uuid) -> Option<Turn> {
         self.0.entering.take(job)
     }
 
-    /// Says where the job stands in its claim, if it is still ours. For whoever has [`Claims::writing`], or the job to itself.
+    /// Writes the job's state into its claim, if this daemon still owns the job. The caller must hold [`Claims::writing`], or be the only
+    /// task that has the job.
     ///
     /// # Errors
-    /// When nobody can tell now. The claim may have been written all the same; it says no less than is true.
+    /// When the bucket does not answer. The claim may have been written all the same; then it tells no less than what is true.
     pub async fn write(&self, job: &Job, pieces: &[Piece]) -> Result<Standing, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
         loop {
@@ -193,8 +196,8 @@ impl Claims {
         }
     }
 
-    /// Forgets a job that is another daemon's now: its rows, its audio, its hold on the message. What was under way for it finds
-    /// nothing to report to.
+    /// Deletes a job that another daemon owns now: its rows and its audio; the source stops extending the message's `ack_wait`. A task
+    /// that still works on the job finds no row to report to.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -213,7 +216,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Looks whose a job is and lets go of a lost one.
+    /// Reads which daemon owns a job, and deletes the job here if another daemon owns it.
     pub async fn look_over(&self, id: Uuid) -> Result<(), Unconfirmed> {
         let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
         if let Some(job) = job
@@ -224,8 +227,8 @@ impl Claims {
         Ok(())
     }
 
-    /// Claims the job of a delivery, or says why not; and the claim as it stands now. `known`: the ledger has this job for it. The
-    /// ticket's key is changed where a message that is none of ours has it. `id`: of the job that a new message becomes.
+    /// Claims the job of a delivery; returns the verdict, and the claim as it is now. `known`: the job that the ledger has for the message.
+    /// `id`: of the job to be made if the message is new. The ticket gets its second key if an unrelated message has the first one.
     pub async fn claim(
         &self,
         id: Uuid,
@@ -239,7 +242,7 @@ impl Claims {
             Some((job, pieces)) => Claim::of(job, pieces, ticket, me),
             None => Claim::new(id, me, &ticket.place, delivery),
         };
-        // Most messages are new: their claim takes one round trip.
+        // Most messages are new: a write without a read before it claims them in one round trip.
         if known.is_none() && self.0.bucket.update(&ticket.key, &fresh, 0).await? {
             return Ok((Verdict::New, fresh));
         }
@@ -259,7 +262,7 @@ impl Claims {
                 Verdict::Mine if claim.place != ticket.place || claim.delivery >= delivery => true,
                 Verdict::Mine | Verdict::New => false,
                 Verdict::TakeOver => {
-                    info!(job = %claim.job, place = ticket.place, former = %claim.owner, "its owner is silent; taking the job over");
+                    info!(job = %claim.job, place = ticket.place, former = %claim.owner, "the job's owner is silent; this daemon takes the job over");
                     claim.owner = me;
                     false
                 }
@@ -273,7 +276,8 @@ impl Claims {
         }
     }
 
-    /// Makes a claim the message's that waited for it, with us as its owner. `None`: it is not as it was, so somebody is at work on it.
+    /// Moves a claim to the duplicate message that waited for it, with this daemon as the owner. `None`: the claim has changed since it
+    /// was read, so a daemon is at work on the job.
     pub async fn inherit(
         &self,
         ticket: &Ticket,
@@ -289,19 +293,20 @@ impl Claims {
         Ok(self.0.bucket.update(&ticket.key, &mine, revision).await?.then_some(mine))
     }
 
-    /// Whether the last event of a message's job is stored, whoever worked on it.
+    /// Whether the last event of a message's job is stored, whichever daemon worked on the job.
     pub async fn is_over(&self, ticket: &Ticket, message_id: Option<&str>) -> Result<bool, Unconfirmed> {
         let found = self.find_claim(ticket, message_id).await?.2;
         Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
     }
 
-    /// The claim of a job that is known here, with its key and revision.
+    /// The claim of a job that this daemon's ledger has, with the claim's key and revision.
     async fn find(&self, job: &Job, ticket: &Ticket) -> Result<(String, u64, Option<Claim>), Unconfirmed> {
         self.find_claim(ticket, job.recording.message_id.as_deref()).await
     }
 
-    /// The claim of a message, with its key and revision. Where streams and bucket are lost, the next stream counts from one again, and a
-    /// message that came since may have the key of one that a job is at work on: that claim says nothing of the job.
+    /// The claim of a message, with the claim's key and revision. If streams and bucket are lost, the next stream counts from one again,
+    /// and a later message may have the key of a message whose job is still open: the claim of the later message tells nothing about that
+    /// job, which has its claim at the second key.
     async fn find_claim(
         &self,
         ticket: &Ticket,
@@ -322,7 +327,7 @@ impl Claims {
         self.0.untold.lock()
     }
 
-    /// This daemon, by the id in its ledger.
+    /// The id of this daemon, from its ledger.
     pub fn daemon(&self) -> Uuid {
         self.0.me
     }
@@ -331,7 +336,7 @@ impl Claims {
         claim.owner == self.0.me
     }
 
-    /// Whether signs of progress reach the server, as far as is known.
+    /// Whether the connection is up, as far as the client knows: only then do signs of progress reach the server.
     pub fn is_connected(&self) -> bool {
         self.0.bucket.is_connected()
     }
@@ -341,7 +346,7 @@ impl Claims {
     }
 }
 
-/// Whether nothing is owed to a job that is known here.
+/// Whether nothing is left to do for a job of the ledger.
 pub fn is_settled(job: &Job) -> bool {
     matches!(job.stage, Stage::Settled { .. })
 }

@@ -1,5 +1,5 @@
-//! A daemon steps into a job that another one had: its first event takes the next place in the stream, so that the server refuses
-//! whatever the other one may still send (its events name another predecessor).
+//! The fence: a daemon that takes a job over stores an event at the job's next place in the stream. From then on the server refuses every
+//! event that the former owner may still send, because those events name another predecessor.
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
@@ -16,10 +16,11 @@ use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 use crate::job::{Job, job_machine};
 
-/// The former owner may store an event between our look and our event; it has no more than this many left.
+/// The former owner may store an event after this daemon has read the stream; then this daemon reads again. The former owner has no more
+/// than this many events left.
 const TRIES: usize = 64;
 
-/// Reads and continues what the stream has of a job.
+/// Reads the events that the stream has of a job, and appends to them.
 #[derive(Clone)]
 pub struct Fence {
     pub jetstream: JetStream,
@@ -29,7 +30,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// Connects nothing yet. `claims` say whose a job is.
+    /// Opens no connection yet. `claims` tells which daemon owns a job.
     pub fn new(connection: impl Into<Connection>, nats: &Nats, claims: Claims) -> Self {
         Fence {
             claims,
@@ -39,13 +40,12 @@ impl Fence {
         }
     }
 
-    /// `failures`: tries that failed so far.
-    /// Stores `job.accepted` where the stream has nothing of the job, else a `job.retrying`, and says what the stream has with it. A
-    /// job that is over gets nothing.
+    /// Stores a `job.accepted` if the stream has no event of the job, else a `job.retrying`. Returns what the stream then has of the job.
+    /// For a job whose last event is stored, nothing is added. `failures`: tries of the job that failed so far.
     ///
     /// # Errors
-    /// When the stream does not answer; the event may be stored all the same: then the next try comes after it. When the job is another
-    /// daemon's by now, or nobody can tell.
+    /// When the stream does not answer; the event may be stored all the same, and then the next try appends behind it. When another daemon
+    /// owns the job by now, or the bucket does not tell which daemon does.
     pub async fn step_in(self, job: Job, failures: u32) -> Result<StoredEvents, String> {
         let stream = ensure_event_streams(&self.jetstream, &self.nats, &self.subjects)
             .await
@@ -63,8 +63,9 @@ impl Fence {
             if let Some(transcript) = &mut told.transcript {
                 large::restore(&self.jetstream, transcript).await?;
             }
-            // After the look at the stream: who has claimed the job since has not stepped in yet, and steps in behind us; who had done so
-            // before is seen here. Without it, a daemon that was stopped in between would take the place of the new owner's next event.
+            // The claim is read after the stream. A daemon that claims the job later than this has not stored its event yet, and appends it
+            // behind ours. A daemon that claimed the job earlier is seen here. Without this check, a daemon that was stopped between the two
+            // reads would take the place of the new owner's next event.
             match self.claims.look(&job).await {
                 Ok(Standing::Ours) => {}
                 Ok(Standing::Lost) => return Err("another daemon has claimed the job meanwhile".into()),
@@ -91,7 +92,7 @@ impl Fence {
         Err("its events do not come to rest".into())
     }
 
-    /// `None`: another event was quicker.
+    /// Appends an event behind stream sequence `expected`; returns its own stream sequence. `None`: another event took the place first.
     async fn publish(
         &self,
         event: &Event,
@@ -118,7 +119,7 @@ impl Fence {
     }
 }
 
-/// Everything that the stream has of a job; a handful of events.
+/// Reads all events that the stream has of a job; a handful.
 pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<StoredEvents, String> {
     let mut told = StoredEvents::default();
     loop {
@@ -128,7 +129,7 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
             Err(error) => return Err(error.to_string()),
         };
         let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
-        // A later daemon's kinds and fields are passed over: of such an event its place is all that counts.
+        // An event of a newer daemon may have an unknown kind or unknown fields. Its content is passed over; only its place counts.
         let body = kind.as_ref().map(|kind| Event::parse(kind, &message.payload));
         let body = match (body, &kind) {
             (Some(Err(error)), Some(Kind::TranscriptFinal)) => {
@@ -140,7 +141,7 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
     }
 }
 
-/// The sequence in a body; partials have none, nor has what no daemon wrote.
+/// The sequence in an event's body. Partials have none, nor has a message that no daemon wrote.
 pub fn sequence_of(body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -155,7 +156,8 @@ fn taken_over(failures: u32) -> Body {
         error: Fault {
             code: "TakenOver".into(),
             blame: Blame::Hark,
-            message: "the daemon that had this job gave no sign of life; another one goes on with it".into(),
+            message: "the daemon that had this job gave no sign of life; another daemon goes on with it"
+                .into(),
             attempts: None,
         },
         retry_in_ms: 0,

@@ -1,4 +1,4 @@
-//! A message's job in the stream of events, where the bucket that told of it was lost: its `job.accepted` names the message.
+//! Finds a message's job in the stream of events after the bucket with the job's claim was lost: the job's `job.accepted` names the message.
 
 use std::time::Duration;
 
@@ -12,37 +12,37 @@ use super::fence::Fence;
 /// The servers of two streams may have different clocks.
 const MARGIN_NS: i128 = 60_000_000_000;
 
-/// How many jobs may have been accepted since: a message that waited behind more is not worth reading them all, one message after the
-/// other.
+/// How many `job.accepted` events are read at most: they are read one after the other, and for a message that waited behind more jobs
+/// than this, reading all of them would take too long.
 const MOST: u64 = 20_000;
 
-/// For the next event.
+/// Longest wait for the next event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A message whose job is looked for.
+/// A message, as the daemon looks for its job.
 #[derive(Debug, Clone)]
 pub struct Sought {
-    /// The source that has it.
+    /// Name of the source that received the message.
     pub source: String,
-    /// What its audio is called in events; a reference's is its URL, which others may name as well.
+    /// The `uri` of its audio in events. For a reference this is the URL, which other messages may name as well.
     pub uri: String,
     pub message_id: Option<String>,
-    /// Its job is younger.
+    /// When the message was published, ns since the epoch. Its job was accepted later.
     pub published_ns: i128,
 }
 
 impl Sought {
-    /// Whether a recording is the message's.
+    /// Whether the recording came in this message.
     pub fn is_of(&self, recording: &Recording) -> bool {
         recording.message_id == self.message_id && (self.message_id.is_some() || recording.uri == self.uri)
     }
 }
 
 impl Fence {
-    /// The job that was made of a message last; `None`: the stream has none.
+    /// The job that was made of a message last; `None`: the stream has no such job.
     ///
     /// # Errors
-    /// When nobody can tell: the stream does not answer, its user may not read it, or there is too much to read.
+    /// When the job cannot be looked for: the stream does not answer, the daemon's user may not read it, or there is too much to read.
     pub async fn find_again(self, sought: Sought) -> Result<Option<Uuid>, String> {
         let stream = self.jetstream.get_stream_no_info(&self.nats.events_stream).await;
         let stream = stream.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! One at a time per job.
+//! One lock per job: one task at a time.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
-/// Who has the turn of which job. Clones share it; a job that nobody is at takes no memory.
+/// The locks of all jobs. Clones share them. A job whose lock no task holds or waits for takes no memory.
 #[derive(Debug, Clone, Default)]
 pub struct Turns(Arc<Mutex<Jobs>>);
 
 type Jobs = HashMap<Uuid, Arc<AsyncMutex<()>>>;
 
-/// The turn of one job, given back when it is dropped.
+/// The lock of one job, held until this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     job: Uuid,
@@ -22,16 +22,16 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// Waits for the turn, behind those that wait already.
+    /// Waits for the job's lock, behind the tasks that wait already.
     pub async fn wait_for(&self, job: Uuid) -> Turn {
         let lock = self.lock_of(job);
-        // Before the wait: a waiter that is cancelled leaves nothing either.
+        // Made before the wait, so that a cancelled waiter removes the lock's entry as well.
         let mut turn = Turn { job, turns: self.clone(), held: None };
         turn.held = Some(lock.lock_owned().await);
         turn
     }
 
-    /// The turn, unless somebody has it.
+    /// The job's lock, unless another task holds it.
     pub fn take(&self, job: Uuid) -> Option<Turn> {
         let held = self.lock_of(job).try_lock_owned().ok()?;
         Some(Turn { job, turns: self.clone(), held: Some(held) })
@@ -50,7 +50,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut jobs = self.turns.jobs();
         self.held = None;
-        // Nobody else has it or waits for it, and nobody can begin to while the map is locked.
+        // A count of 1 is the map's own: no task holds the lock or waits for it, and none can begin to while the map is locked.
         if jobs.get(&self.job).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             jobs.remove(&self.job);
         }
@@ -64,11 +64,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_has_the_turn_and_what_is_given_back_leaves_nothing() {
+    async fn one_task_holds_a_jobs_lock_and_a_released_lock_takes_no_memory() {
         let (turns, job, other) = (Turns::default(), Uuid::now_v7(), Uuid::now_v7());
         let first = turns.take(job).unwrap();
         assert!(turns.take(job).is_none());
-        assert!(turns.take(other).is_some(), "each job has a turn of its own");
+        assert!(turns.take(other).is_some(), "each job has a lock of its own");
         let waiter = tokio::spawn({
             let turns = turns.clone();
             async move { turns.wait_for(job).await }

@@ -1,4 +1,4 @@
-//! Which daemon owns a job, among those that share a stream; and how a daemon goes on with a job that another daemon had.
+//! Ownership of jobs among the daemons that share a stream, and takeover: how a daemon continues a job that another daemon owned.
 
 mod bucket;
 pub mod claim;

@@ -1,4 +1,4 @@
-//! The job that a daemon takes over: what its claim tells, behind what the stream has stored of it.
+//! The job that a daemon takes over: the state from its claim, joined with the events that the stream already has of it.
 
 use hark_sdk::event::{Body, Kind, TranscriptFinal};
 use jiff::Timestamp;
@@ -12,30 +12,31 @@ use crate::job::{
 /// What the stream of events has of a job.
 #[derive(Debug, Clone, Default)]
 pub struct StoredEvents {
-    /// Of the last event; 0 for none.
+    /// The `sequence` of the newest stored event; 0 if there is none.
     pub sequence: u64,
-    /// Of that event in the stream.
+    /// Stream sequence of that event; 0 if there is none.
     pub stream_seq: u64,
-    /// It was the job's last.
+    /// The job's last event (`job.completed` or `job.failed`) is stored.
     pub over: bool,
-    /// A recognizer had the job.
+    /// A `job.submitted` is stored.
     pub submitted: bool,
-    /// Annotations before the final.
+    /// How many annotations are stored before the final.
     pub annotations: usize,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
-    /// What plugins said after it.
+    /// What plugins emitted after the final.
     pub emissions: Emissions,
 }
 
 impl StoredEvents {
-    /// The next event of the job, from this place in the stream. Without a kind, or without a body: one that this version does not know.
+    /// Adds the job's next event, at stream sequence `stream_seq`. An event without a kind, or without a body, is one that this version
+    /// does not know.
     pub fn hear(&mut self, kind: Option<&Kind>, sequence: Option<u64>, body: Option<Body>, stream_seq: u64) {
         self.sequence = sequence.unwrap_or(self.sequence);
         self.stream_seq = stream_seq;
         let Some(kind) = kind else { return };
         self.over |= kind.is_last();
-        // What plugins say before the final is about partials; after it they may annotate as well.
+        // Plugin events before the final are about partials. After the final, annotations too may come from plugins.
         let is_after = self.transcript.is_some();
         match kind.family() {
             "annotation" | "alert" | "plugin" if is_after => {
@@ -52,7 +53,7 @@ impl StoredEvents {
     }
 }
 
-/// The job and its pieces behind what is stored of it. A stored final is the transcript: no recognizer is asked again.
+/// Continues a job and its pieces behind its stored events. If the final is stored, it is the transcript: no recognizer is asked again.
 pub fn go_on(
     mut job: Job,
     mut pieces: Vec<Piece>,
@@ -66,7 +67,7 @@ pub fn go_on(
         has_final: stored.transcript.is_some(),
         emissions: stored.emissions,
     };
-    // The event that took the place says so of a try, unless it was the first of all.
+    // The event that took the place is a `job.retrying`, which counts a failed try, unless it was the job's first event (`job.accepted`).
     if stored.sequence > 1
         && let Some(first) = pieces.first_mut()
     {
@@ -80,7 +81,7 @@ pub fn go_on(
             reason: "another daemon has heard it".into(),
         });
         if pieces.is_empty() {
-            // The claim that told of its attempts is lost.
+            // The claim that described the job's attempts is lost.
             let mut piece =
                 Piece::new(1, Span::whole(job.recording.duration_ms), plan.engine.as_str(), &plan.model);
             piece.attempts.push(Attempt::open(1, Uuid::nil(), Timestamp::now(), None));
@@ -98,12 +99,12 @@ pub fn go_on(
     (job, pieces)
 }
 
-/// The first piece holds what is stored, and the others are done: the final has their words in it.
+/// Gives the stored transcript to the first piece and ends the others without text: the final contains the text of all pieces.
 fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
-    let mut words = Some(transcript);
+    let mut stored = Some(transcript);
     for piece in pieces {
         piece.state = PieceState::Heard;
-        let heard = words.take().unwrap_or_default();
+        let heard = stored.take().unwrap_or_default();
         if let Some(last) = piece.attempts.last_mut() {
             last.fate = Fate::Taken;
             last.seconds = last.seconds.max(heard.billed_seconds);
@@ -137,7 +138,7 @@ mod tests {
         languages.iter().map(segment).collect()
     }
 
-    /// What a daemon tells of a job that it has heard, with what its plugins say.
+    /// The events that a daemon publishes of a recognized job, with those of its plugins.
     fn pipe(job: &Job, segments: Vec<Segment>, plugins: &[&str]) -> Vec<Body> {
         let event = TranscriptFinal {
             engine: Engine::FLASH,
@@ -171,10 +172,10 @@ mod tests {
     }
 
     proptest! {
-        /// A second request may bring another answer than the first, of which any part is told; and the daemon that takes over may have
-        /// other plugins.
+        /// A second request may bring another answer than the first, and any part of the first answer's events may be stored; and the
+        /// daemon that takes over may have other plugins.
         #[test]
-        fn a_final_and_each_word_of_a_plugin_is_told_once_whatever_two_daemons_heard(
+        fn a_final_and_each_event_of_a_plugin_is_published_once_whatever_two_daemons_received(
             first in languages(), second in languages(), cut: prop::sample::Index,
         ) {
             let job = Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());

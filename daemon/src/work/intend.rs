@@ -1,4 +1,4 @@
-//! The intent to send: on disk, and where other daemons see it, before a request leaves that may cost.
+//! The intent to send: it is written into the claim and to disk before a request leaves that may cost.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::recognize::Permit;
 use crate::share::{Standing, Unconfirmed};
 
 impl Tools {
-    /// Writes the intent to send: first where other daemons see it, then on disk. Nothing may be sent where it returns `None`: then the
-    /// job is another daemon's, or the bucket does not tell and the piece is put off.
+    /// Writes the intent to send, first into the claim, where other daemons see it, then to disk. If it returns `None`, nothing may be sent:
+    /// another daemon owns the job, the bucket did not answer and the piece is put off, or the daemon is stopping.
     pub(super) async fn intend(
         &self,
         task: &PieceTask,
@@ -34,7 +34,8 @@ impl Tools {
         let task = PieceTask { job: advanced.job, piece };
         let leaves = async {
             permit.depart().await;
-            // The daemon may have been stopped for minutes since, or the disk was: other daemons have drawn their conclusions.
+            // The process or its disk may have been stopped for minutes since the claim was confirmed, and another daemon may have taken
+            // the job over.
             while confirmed.elapsed() > self.claims.fresh_for() {
                 let asked = Instant::now();
                 match self.claims.look(&task.job).await? {
@@ -52,13 +53,13 @@ impl Tools {
             }
         };
         if standing.is_err() {
-            // It goes back to the end of the queue: its permit is the next request's, which no bucket may keep waiting.
+            // The piece goes back to the end of the queue and its permit to the next request, which must not wait for the bucket.
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
         }
         Ok(self.go_on(&task, standing).await?.then_some(task))
     }
 
-    /// Writes the claim as it will be after `fact`.
+    /// Writes the claim as it will be once `fact` is in the ledger.
     async fn claim_with(
         &self,
         task: &PieceTask,

@@ -1,10 +1,9 @@
 //! A lane carries out one duty: it takes jobs from the ledger as they fall due and works on a bounded number of them at a time.
 //!
-//! The free places are shared among the sources: a folder into which 100,000 files are dropped leaves places to a message that comes
-//! after them.
+//! The sources share the free places: a folder that receives 100,000 files leaves places for a message that comes after them.
 //!
-//! The ledger is the queue. A lane holds the jobs it works on and none to come, so 100,000 open jobs cost no memory; a job that no
-//! lane holds is found again by the next look.
+//! The ledger is the queue. A lane holds in memory only the jobs that it works on, so 100,000 open jobs cost no memory; the next look into
+//! the ledger finds every other job that is due.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -20,23 +19,23 @@ use crate::job::ledger::due::{self, Lane, Owed};
 use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
 use crate::job::{Job, Piece};
 
-/// What a worker says at its end.
+/// The outcome of a worker.
 pub type Worked = Result<(), LedgerError>;
 
-/// What a worker is given: a job, and the piece where the duty is owed to one, as the ledger has them.
+/// The input of a worker: a job as the ledger has it, and the piece if the duty is owed to a piece.
 #[derive(Debug, Clone)]
 pub struct Task {
     pub job: Job,
     pub piece: Option<Piece>,
 }
 
-/// Works on what `lane` owes, `width` at a time, until `stop`; then the work at hand is finished and it returns.
+/// Works on what `lane` owes, `width` tasks at a time, until `stop`; then finishes the tasks that are running and returns.
 ///
-/// `work` must advance the job or the piece (or set a later due time), else it comes again at once. Dropping the returned future drops the
-/// work at hand.
+/// `work` must advance the job or the piece, or set a later due time; else the lane starts the same task again at once. Dropping the
+/// returned future cancels the running tasks.
 ///
 /// # Errors
-/// When the ledger is closed or damaged: then nothing that the daemon does can be trusted to be remembered.
+/// When the ledger is closed or damaged: then the daemon cannot rely on what it writes being remembered.
 pub async fn run<W, F>(
     ledger: Ledger,
     lane: Lane,
@@ -74,11 +73,11 @@ where
         tokio::select! {
             Some(done) = tasks.join_next_with_id(), if !tasks.is_empty() => {
                 desk.finished(done)?;
-                // One look serves all that have finished.
+                // One look into the ledger serves all tasks that have finished.
                 while let Some(done) = tasks.try_join_next_with_id() {
                     desk.finished(done)?;
                 }
-                // What it did may have left the piece in this same lane (a retry that is due already).
+                // The piece may owe the same duty again (a retry that is due already).
                 look = true;
             }
             Ok(()) = woken.changed(), if !stop.is_cancelled() => look = true,
@@ -91,30 +90,31 @@ where
     }
 }
 
-/// What a lane has at hand.
+/// The running tasks of a lane.
 struct Desk {
     ledger: Ledger,
     lane: Lane,
-    /// With their sources.
+    /// The running tasks, with what they work on and its source.
     at_hand: HashMap<Id, (Owed, String)>,
-    /// Those whose work panicked, and those of a newer version; the lane leaves them alone until the next start.
+    /// Jobs and pieces whose work panicked, or that a newer harkd wrote; the lane leaves them alone until the next start.
     resting: HashSet<Owed>,
 }
 
 /// What a look into the ledger found.
 struct Found {
-    /// As many as there was room for.
+    /// Due tasks, as many as the lane had free places.
     tasks: Vec<(Owed, Task)>,
     /// Rows that a newer harkd wrote.
     newer: Vec<(Owed, LedgerError)>,
-    /// There may be others that are due.
+    /// There may be more tasks that are due.
     more: bool,
-    /// When the first of those will be that are not due yet.
+    /// When the next task that is not due yet falls due.
     next: Option<Timestamp>,
 }
 
 impl Desk {
-    /// What is owed and not at hand, as it stands now. One trip to the ledger's thread: a recording comes by here four times.
+    /// Reads from the ledger what is due and not running yet, at most `room` tasks. One read does all of it, because each recording passes
+    /// through here four times.
     async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
         let at_hand = self.at_hand.values().map(|(owed, _)| owed);
         let busy: HashSet<Owed> = at_hand.chain(&self.resting).copied().collect();
@@ -168,7 +168,7 @@ impl Desk {
     }
 }
 
-/// The job and the piece, if they still owe the lane's duty: between the look for ids and this one another task may have advanced them.
+/// The job and the piece, if they still owe the lane's duty: another task may have advanced them after their ids were read.
 fn task(connection: &Connection, lane: &Lane, owed: Owed) -> Result<Option<Task>, LedgerError> {
     let Some(job) = jobs::find(connection, owed.job)? else { return Ok(None) };
     if lane.recognizer.is_none() {
@@ -179,7 +179,8 @@ fn task(connection: &Connection, lane: &Lane, owed: Owed) -> Result<Option<Task>
     Ok(piece.map(|piece| Task { job, piece: Some(piece) }))
 }
 
-/// What gets `room` free places: each place goes to the source that has the fewest, `places` counting those it has already.
+/// Chooses what gets the `room` free places: each place goes to the source that has the fewest places. `places`: how many each source has
+/// already.
 fn share(
     due: BTreeMap<String, Vec<Owed>>,
     busy: &HashSet<Owed>,

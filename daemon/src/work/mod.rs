@@ -1,4 +1,4 @@
-//! What is done to jobs and pieces between the ledger and the outbox, one file a duty.
+//! The lanes' work on jobs and pieces between the ledger and the outbox, one file per duty.
 
 mod intend;
 pub mod lane;
@@ -38,16 +38,16 @@ use crate::share::{Claims, Standing, Unconfirmed};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-/// How soon it is asked again whose job it is, where the bucket did not tell.
+/// How soon the daemon asks again which daemon owns a job, after the bucket did not answer.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
 
-/// How soon a job is tried again for which the machine had no descriptor or process.
+/// How soon a job is tried again after the machine lacked a file descriptor or a process for it.
 const SHORTAGE: Duration = Duration::from_secs(2);
 
-/// How soon a recording is looked for again whose whole folder is away.
+/// How soon a recording is looked for again after its whole folder was unreachable.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// Takes a partial on its way out; never blocks.
+/// Hands a partial over to be published; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// What every lane between the ledger and the recognizers needs. Cheap to clone.
@@ -58,17 +58,17 @@ pub struct Tools {
     pub recognizers: Arc<Recognizers>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
-    /// By name; the text of a `context_file` is in `context` already.
+    /// By name. Each route's `context` already contains the text of its `context_file`.
     pub routes: Arc<HashMap<String, Route>>,
     pub policy: Policy,
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
     pub pipeline: Arc<Pipeline>,
     pub on_partial: OnPartial,
-    /// Of partials, by job.
+    /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
-    /// What the machine has not is said once a minute.
+    /// Limits the warnings about missing descriptors, memory, processes and folders to one a minute.
     pub shortage: OnceAMinute,
     pub metrics: Metrics,
     /// Cancelled when no new request may leave.
@@ -83,7 +83,7 @@ pub struct PieceTask {
 }
 
 impl PieceTask {
-    /// The piece.
+    /// The piece's id.
     pub fn id(&self) -> PieceId {
         PieceId { job: self.job.id, number: self.piece.number }
     }
@@ -93,7 +93,7 @@ impl PieceTask {
         self.piece.state == PieceState::Queued
     }
 
-    /// The number for events: a short recording is one piece, and its events need none.
+    /// The piece's number for events; `None` if the job has one piece, because its events need no number.
     fn number_in_events(&self) -> Option<u32> {
         (self.job.pieces > 1).then_some(self.piece.number)
     }
@@ -111,14 +111,14 @@ impl Tools {
         else {
             return Ok(());
         };
-        // What came of a request: a daemon that takes the job over need not guess.
+        // The outcome of a request is written into the claim at once, so that a daemon that takes the job over knows it.
         match advanced.piece.map(|piece| piece.state) {
             Some(PieceState::Queued | PieceState::Awaiting { .. }) => self.claims.tell(task.job.id).await,
             _ => Ok(()),
         }
     }
 
-    /// The piece as it stands now, if it owes the same as before: while its turn was waited for, its file may have been moved.
+    /// Reads the piece again; `None` if its duty has changed: while this task waited for a permit, the piece's file may have been moved.
     async fn as_it_stands(&self, task: PieceTask) -> Result<Option<PieceTask>, LedgerError> {
         let duty = task.piece.state.duty();
         let found = self.ledger.find_piece(task.id()).await?;
@@ -126,8 +126,8 @@ impl Tools {
         Ok(same.map(|(job, piece)| PieceTask { job, piece }))
     }
 
-    /// The route and the plan of a piece that is to be sent as it was planned. `None`: it is not, by now; its state says what it owes
-    /// instead.
+    /// The route and the plan of a piece that is to be sent as planned. `None`: the piece is not to be sent now; its new state names its
+    /// next duty.
     async fn planned_route(&self, task: &PieceTask) -> Result<Option<(Route, Plan)>, LedgerError> {
         let (true, Some(plan)) = (task.is_queued(), &task.job.plan) else { return Ok(None) };
         let route = match self.route(&task.job) {
@@ -141,8 +141,8 @@ impl Tools {
         Ok((!is_replanned).then(|| (route.clone(), plan.clone())))
     }
 
-    /// Whether the config has another plan for the job by now (the model, the region, the route's engine) and no attempt may have cost
-    /// anything; then the job is planned anew. Any other job keeps its plan.
+    /// Makes the job be planned anew if the present config gives it another plan (the model, the region, the route's engine) and no attempt
+    /// may have cost anything; returns whether it did. Any other job keeps its plan.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
         let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, self.recognizers.offers()) else {
             return Ok(false);
@@ -159,7 +159,8 @@ impl Tools {
         Ok(true)
     }
 
-    /// Whether the job is still this daemon's. If not, it is forgotten here; if the bucket does not tell, the piece is put off.
+    /// Whether this daemon still owns the job. If another daemon does, the job is deleted here; if the bucket does not answer, the piece is
+    /// put off.
     async fn is_ours(&self, task: &PieceTask) -> Result<bool, LedgerError> {
         self.go_on(task, self.claims.look(&task.job).await).await
     }
@@ -176,14 +177,14 @@ impl Tools {
                 Ok(false)
             }
             Err(unconfirmed) => {
-                tracing::debug!(job = %task.job.id, %unconfirmed, "nothing that costs is sent until it is sure whose job this is");
+                tracing::debug!(job = %task.job.id, %unconfirmed, "no request that costs is sent until the bucket tells which daemon owns the job");
                 self.ledger.postpone_piece(task.id(), Timestamp::now() + UNCONFIRMED).await?;
                 Ok(false)
             }
         }
     }
 
-    /// The bytes of a job's recording.
+    /// Opens a job's recording.
     async fn content(&self, job: &Job) -> Result<Content, Unopened> {
         let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
         let kept = self.files.take(job.id);
@@ -195,7 +196,8 @@ impl Tools {
         content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 
-    /// A recording that cannot be opened ends its job, or its piece; a machine that cannot open it is waited for, with the job where it is.
+    /// Handles a recording that could not be opened: a fault of the recording ends its job, or its piece; if the machine lacks a resource,
+    /// the job keeps its state and the daemon waits.
     async fn not_opened(
         &self,
         job: &Job,
@@ -221,7 +223,8 @@ impl Tools {
         }
     }
 
-    /// A recording that is not where it was is looked for once more; with its whole folder away it waits until that is back.
+    /// Handles a recording that is not at its path: it is looked for once more. If its whole folder is unreachable, the job waits until the
+    /// folder is back.
     async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
         let looked_at = job.clone();
         let away = self.files.of(&job.source, move || audio::is_away(&looked_at)).await;
@@ -239,7 +242,7 @@ impl Tools {
         Ok(())
     }
 
-    /// Puts off a job whose folder is not there, or does not answer.
+    /// Puts off a job, or a piece, whose folder is not there or does not answer.
     async fn wait_for_folder(
         &self,
         job: &Job,
@@ -259,12 +262,12 @@ impl Tools {
         }
     }
 
-    /// Keeps this place in the lane, so that no more is tried than the lane is wide.
+    /// Waits before the next try. The job keeps its place in the lane meanwhile, so that the lane does not start more work.
     async fn wait_for_machine(&self, shortage: String) {
         if self.shortage.is_time() {
             warn!(
                 shortage,
-                "the machine has not what the work needs and jobs wait; see the limit of open files (LimitNOFILE=), memory, processes"
+                "the machine lacks a resource that the work needs, and jobs wait; see the limit of open files (LimitNOFILE=), memory, processes"
             );
         }
         tokio::select! {
@@ -273,7 +276,7 @@ impl Tools {
         }
     }
 
-    /// The recognizer of a piece. `None`: the config has it no more, and the piece fails.
+    /// The recognizer of a piece. `None`: the config no longer has it, and the piece has failed.
     async fn recognizer(&self, task: &PieceTask) -> Result<Option<Arc<dyn Recognizer>>, LedgerError> {
         let name = &task.piece.recognizer;
         let found = self.recognizers.get(&Engine::new(name)).map(Arc::clone);
@@ -297,7 +300,10 @@ impl Tools {
         self.advance_piece(task, PieceFact::Failed(Failure::for_good(fault)), 0).await
     }
 
-    /// The job's route; a config without it (it was there when the job was accepted) is told as such.
+    /// The job's route.
+    ///
+    /// # Errors
+    /// When the config no longer has the route, which it had when the job was accepted.
     fn route(&self, job: &Job) -> Result<&Route, Fault> {
         self.routes.get(&job.route).ok_or_else(|| Fault {
             code: "UnknownRoute".into(),
@@ -311,18 +317,19 @@ impl Tools {
     }
 }
 
-/// What the piece machine makes of a recognizer's error.
+/// A recognizer's error as the piece machine takes it.
 fn failure(error: Error, piece: &Piece) -> Failure {
     let next = error.next(Tries { failed: piece.failures, refused: piece.refusals() });
     let (fate, seconds) = (error.fate, error.billed_seconds);
     Failure { fault: error.fault, fate, next, seconds, raw: error.raw.map(Vec::from) }
 }
 
-/// What a request says besides the audio: the message's own words over the route's.
+/// The language hint of a request: the message's own, else the route's.
 fn language<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
     job.language.as_deref().or(Some(route.language.as_str())).filter(|text| !text.is_empty())
 }
 
+/// The context of a request: the message's own, else the route's.
 fn context<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
     job.context.as_deref().or(Some(route.context.as_str())).filter(|text| !text.is_empty())
 }

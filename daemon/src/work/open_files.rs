@@ -1,5 +1,5 @@
-//! Opens recordings off the runtime. It takes moments, or for ever where a file server does not answer: then a source may keep some
-//! threads waiting and no more, and its jobs come again later.
+//! Opens recordings on blocking threads. An open takes moments, or for ever if a file server does not answer: then the source's files may
+//! block a bounded number of threads, and its jobs are tried again later.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,21 +12,22 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Threads of one source; an open takes microseconds, and the thread pool has hundreds.
+/// How many threads one source may use; an open takes microseconds, and the thread pool has hundreds.
 const AT_A_TIME: usize = 16;
-/// A disk that spins up takes some seconds.
+/// How long a file may take to be opened: a disk that spins up takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Recordings that stay open between two lanes: what the lane of requests does not take soon is opened again then.
+/// How many recordings stay open between two lanes, and for how long. A recording that the send lane does not take in that time is opened
+/// again later.
 const KEPT: usize = 32;
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
-/// What opens the recordings of all sources.
+/// Opens the recordings of all sources.
 #[derive(Debug)]
 pub struct OpenFiles {
     threads: Mutex<HashMap<String, Arc<Semaphore>>>,
     patience: Duration,
-    /// By job.
+    /// Open recordings, by job.
     kept: Arc<Mutex<HashMap<Uuid, File>>>,
 }
 
@@ -37,7 +38,8 @@ impl Default for OpenFiles {
 }
 
 impl OpenFiles {
-    /// Does `work` on a file of a source. What hangs keeps its thread, and its share of the source's, until it is done.
+    /// Runs `work` on a file of a source, on a blocking thread. Work that hangs keeps its thread, one of the source's `AT_A_TIME`, until
+    /// it returns.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`]: the source's files do not answer.
@@ -61,12 +63,12 @@ impl OpenFiles {
             Err(_) => Err(hangs()),
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime ends, and this with it.
+            // The runtime is ending and drops this future.
             Ok(Err(_)) => std::future::pending().await,
         }
     }
 
-    /// Keeps a job's recording open for the lane that needs it next, for a moment and where there is room.
+    /// Keeps a job's recording open for the next lane, for `KEPT_FOR`, if fewer than `KEPT` are open.
     pub(super) fn keep(&self, job: Uuid, file: File) {
         {
             let mut kept = self.kept.lock();

@@ -1,4 +1,4 @@
-//! A job's transcript through the plugins, and its last events into the outbox.
+//! Passes a job's transcript through the plugins and writes the job's last events into the outbox.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, Piece, Plan, Stage, Transcript};
 use crate::pipeline::Held;
 
-/// How soon a job that a plugin holds is shown to it again: a new process is there within a second.
+/// How soon a job that a plugin holds is given to the plugin again: a new plugin process starts within a second.
 const HELD: Duration = Duration::from_secs(2);
 
 impl Tools {
-    /// A piece is heard. Where no plugin is configured for the source, the job's last events follow in the same transaction.
+    /// Stores a piece's transcript. If no plugin is configured for the source, the same transaction writes the job's last events.
     pub(super) async fn heard(
         &self,
         task: &PieceTask,
@@ -78,9 +78,10 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
     tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
-/// Each thing is told once: an event and a line of log, then the job is shown to the plugin in silence.
+/// Puts off a job that a plugin holds. The hold and the quarantine are reported once each, by an event and a log line; later tries report
+/// nothing.
 async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
-    // It may quote the transcript.
+    // At `trace` only: the reason may quote the transcript.
     trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
     let told = if held.quarantined { 2 } else { 1 };
     if told <= job.hold_told {
@@ -95,7 +96,7 @@ async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
     tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
-/// In our own words: what the plugin was to hide may stand in its reason, and this is published.
+/// The fault for the event. It does not contain the plugin's own reason: the reason may quote text that the plugin was to hide.
 fn fault_of(held: &Held) -> Fault {
     let plugin = &held.plugin;
     let message = match held.quarantined {
@@ -104,14 +105,14 @@ fn fault_of(held: &Held) -> Fault {
              is enabled (`harkd plugins enable`), or the daemon is restarted"
         ),
         false => format!(
-            "plugin {plugin:?} could not look at the transcript; the job waits (on_failure = \"hold\") until it has, and is shown to it \
-             again and again"
+            "plugin {plugin:?} could not look at the transcript; the job waits (on_failure = \"hold\") and is given to the plugin again \
+             until the plugin has looked at it"
         ),
     };
     Fault { code: "PluginHolds".into(), blame: Blame::Plugin, message, attempts: None }
 }
 
-/// The final of a job whose pieces have ended; `None` for a job without a plan, which none of this stage is.
+/// The final of a job whose pieces have ended. `None` only for a job without a plan; at this stage every job has one.
 fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
     let Plan { engine, model, .. } = job.plan.clone()?;
     let heard: Vec<&Transcript> = pieces.iter().filter_map(|piece| piece.heard.as_ref()).collect();

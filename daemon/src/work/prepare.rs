@@ -1,4 +1,4 @@
-//! Looks inside a recording and makes its plan. Costs nothing at the service.
+//! Probes a recording and makes its plan. Costs nothing at the service.
 
 use hark_sdk::event::{Blame, Fault, Recording};
 use tracing::warn;
@@ -83,7 +83,7 @@ async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Loo
             tools.files.keep(job.id, file);
             Look::Done
         }
-        // Our own trouble is none of the recording's.
+        // The fault is the daemon's, not the recording's: the job waits instead of failing.
         Err(error) if error.blame() == Blame::Hark => Look::NotNow(error.to_string()),
         Err(error) => {
             let name = recording.name.as_deref().unwrap_or("the recording");

@@ -1,4 +1,4 @@
-//! What became of an attempt whose answer was lost.
+//! Finds out, from the recognizer's list of tasks, the fate of an attempt whose answer was lost.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::job::ledger::{LedgerError, pieces};
 use crate::job::piece_machine::{Listing, PieceFact};
 use crate::recognize::{Lost, Resolution};
 
-/// The first look comes 5 s after the attempt was given up, the second 5 s later: that the list does not answer is said once.
+/// The daemon first asks the list 5 s after it gave the attempt up, and again 5 s later. Only within this time after giving up is an event
+/// published that the list does not answer, so that there is one such event.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 const LIST_AGAIN: Duration = Duration::from_secs(5);
 
@@ -46,7 +47,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
             tools.advance_piece(&task, PieceFact::Listed(listing), 0).await
         }
         Err(error) => {
-            warn!(marker, %error, "the recognizer does not tell what became of a lost request; asking again");
+            warn!(marker, %error, "the recognizer cannot tell what became of a lost request now; asking again");
             let waited = begun.duration_since(until.unwrap_or(attempt.began)).unsigned_abs();
             if waited < FIRST_LOOK {
                 let fact = PieceFact::Hindered { fault: error.fault, retry_in: LIST_AGAIN };

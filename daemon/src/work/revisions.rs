@@ -1,4 +1,4 @@
-//! The revisions of partials: one sequence a job, whichever of its pieces streams.
+//! The revisions of partials: one sequence per job, shared by all of its pieces.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,12 +30,12 @@ impl Revisions {
 }
 
 impl Revision {
-    /// The next one.
+    /// Takes the next revision.
     pub(super) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The last one that was given.
+    /// The revision that was taken last.
     pub(super) fn last(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

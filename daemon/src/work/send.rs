@@ -1,4 +1,4 @@
-//! A piece to its recognizer: upload where it has to be fetched, intent, request, partials, answer.
+//! Sends a piece to its recognizer: upload (if the recognizer fetches the audio), intent, request, partials, answer.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ use crate::job::piece_machine::PieceFact;
 use crate::job::{Delivery, Origin, PieceState, Plan};
 use crate::recognize::{Audio, Error, Listener, Recognizer, Request, Sent};
 
-/// How long the ledger waits to hear that the recognizer has a piece: most answers are whole by then, and one transaction tells of both.
+/// How long after the recognizer took a piece the ledger is told so: most answers are complete by then, and one transaction writes both.
 const TAKEN_AFTER: Duration = Duration::from_millis(300);
 
-/// An account may be held for days while a request waits for its turn. The service keeps an upload for 48 h, and a task whose file is gone
-/// looks like one of bad audio.
+/// How old an upload may be when it is submitted. While an account is held, a request may wait for days. The service keeps an upload for
+/// 48 h, and a task whose file is gone fails like a task with bad audio.
 const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
 /// Carries out `Duty::Send`.
@@ -32,7 +32,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
     let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
     let place = if recognizer.limits().tasks.is_some() {
-        // The service's account has room for so many tasks; the place goes back when the task has ended.
+        // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {
             place = tools.tasks.place() => place.ok(),
             () = tools.stop.cancelled() => return Ok(()),
@@ -104,14 +104,14 @@ struct Upload {
     made: Instant,
 }
 
-/// Uploads the recording of a piece. `None`: not for now.
+/// Uploads the recording of a piece. `None`: nothing is to be sent now; the ledger has the reason, or the daemon is stopping.
 async fn upload(
     task: &PieceTask,
     plan: &Plan,
     recognizer: &dyn Recognizer,
     tools: &Tools,
 ) -> Result<Option<Upload>, LedgerError> {
-    // Before the upload, which may be long.
+    // Asked before the upload, which may take long.
     if !tools.is_ours(task).await? {
         return Ok(None);
     }
@@ -119,8 +119,8 @@ async fn upload(
         return Ok(None);
     };
     let job = &task.job;
-    // Unique over attempts, those that a kill cut short included: a task of the list can be told to be this one's, and the storage refuses
-    // a name that it has.
+    // Unique for every attempt, including attempts that a kill cut short: the name identifies this attempt's task in the list, and the
+    // storage refuses a name that it already has.
     let extension = job.recording.format.as_deref().unwrap_or("bin");
     let marker = format!("{}-{}.{extension}", job.id, Uuid::now_v7().simple());
     let content = match tools.content(job).await {
@@ -132,7 +132,7 @@ async fn upload(
     };
     let uploaded = tokio::select! {
         uploaded = recognizer.upload(&plan.model, content, &marker) => uploaded,
-        // An upload costs nothing; the next start makes another.
+        // An upload costs nothing, and the next start makes a new one.
         () = tools.stop.cancelled() => return Ok(None),
     };
     match uploaded {
@@ -146,7 +146,7 @@ async fn upload(
 }
 
 impl Tools {
-    /// What came of a request, for the piece.
+    /// Writes the outcome of a request to the ledger.
     async fn sent(
         &self,
         task: &PieceTask,
@@ -155,10 +155,10 @@ impl Tools {
         place: Option<SemaphorePermit<'_>>,
     ) -> Result<(), LedgerError> {
         let revision = progress.revision.last();
-        // An answer that is whole says more than that it began.
+        // The complete answer makes the report that the answer began unnecessary.
         if let Some(taken) = progress.taken.take() {
             taken.abort();
-            // Cancelled before it wrote, or done: either way the ledger is not written beside what follows.
+            // The task is now cancelled before its write or has finished it, so it does not write to the ledger concurrently with the below.
             let _ = taken.await;
         }
         match outcome {
@@ -169,12 +169,12 @@ impl Tools {
             }
             Ok(Sent::Accepted { handle }) => {
                 info!(task = handle, "submitted");
-                // First: once the ledger has the task, it may be heard of, and end, at any time.
+                // The place is kept first: once the ledger has the task, the task may be polled, and end, at any time.
                 if let Some(place) = place {
                     self.tasks.keep(task.id(), place);
                 }
                 self.advance_piece(task, PieceFact::Taken { handle: Some(handle) }, 0).await?;
-                // A job that went to another daemon meanwhile has its task there, and its end is not heard of here.
+                // If another daemon has taken the job over meanwhile, that daemon follows the task, and this one does not learn of its end.
                 let found = self.ledger.find_piece(task.id()).await?;
                 if !found.is_some_and(|(_, piece)| matches!(piece.state, PieceState::Awaiting { .. })) {
                     self.tasks.ended(task.id());
@@ -191,7 +191,7 @@ impl Tools {
     }
 }
 
-/// Hears the answer grow.
+/// Reports the progress of an answer: that the recognizer took the piece, and each partial.
 struct Progress {
     task: PieceTask,
     tools: Tools,
@@ -209,13 +209,13 @@ impl Progress {
 impl Listener for Progress {
     fn on_taken(&mut self) {
         let (tools, task) = (self.tools.clone(), self.task.id());
-        // Beside the stream: its text need not wait for our disk.
+        // In a task of its own, so that the streamed text does not wait for the disk.
         self.taken.get_or_insert_with(|| {
             tokio::spawn(async move {
                 tokio::time::sleep(TAKEN_AFTER).await;
                 let fact = PieceFact::Taken { handle: None };
                 if let Err(error) = tools.ledger.advance_piece(task, fact, 0, &tools.policy).await {
-                    warn!(%error, "the ledger does not know yet that the recognizer has the piece");
+                    warn!(%error, "could not write to the ledger that the recognizer has the piece");
                 }
             })
         });

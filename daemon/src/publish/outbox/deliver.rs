@@ -1,4 +1,4 @@
-//! One event on its way: until the stream has it, or it turns out to be none that leaves now.
+//! Publishes one event: until the stream has it, or it is clear that the event cannot or need not be published now.
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,20 +20,21 @@ use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
 use crate::share::{Standing, sequence_of, stored_events};
 
-/// Between two tries of an event that the server does not let this user publish: a person has to grant the right, and the server logs each.
+/// Pause between two tries of an event that the server does not let this user publish: a person has to grant the permission, and the server
+/// logs each try.
 const DENIED_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the stream's limit is believed where an event does not fit.
+/// How long the stream's known limit is relied on before an event that does not fit makes the daemon ask for the limit again.
 const BELIEVED: Duration = Duration::from_secs(2);
 
 /// What became of an event.
 pub(super) enum Delivered {
-    /// The stream has it, at this place.
+    /// The stream has it, at this stream sequence.
     Stored(u64),
-    /// The job is no longer ours, and the row is gone.
+    /// Another daemon owns the job now, and the row is deleted.
     Gone,
-    /// It is too large to be stored as it is for now. It cannot wait here: some of them would take
-    /// all the room, and nobody's events would leave.
+    /// It is too large to be stored for now. It is set aside instead of being retried in place: a few such events would take all the room
+    /// in memory, and the events of all other jobs would wait behind them.
     Unfit,
 }
 
@@ -56,7 +57,7 @@ impl Outbox {
                     self.say_ready();
                     return Ok((row, Delivered::Stored(stream_seq)));
                 }
-                // The stream answers: whatever kept it from doing so is over, and nothing else may come to say so.
+                // The stream answers again, so each arm that returns reports ready: perhaps no later publish does.
                 Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
                     Last::Lost => {
                         self.say_ready();
@@ -67,7 +68,7 @@ impl Outbox {
                         return Ok((row, Delivered::Stored(last.stream_seq)));
                     }
                     Last::Event(Stored { stream_seq: found, .. }) => {
-                        // The same place again: the server is not done with what it told us; asking at once would spin.
+                        // The same predecessor again: the server has not yet applied what it told us, and a retry at once would spin.
                         if found != expected {
                             debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
                             expected = found;
@@ -78,7 +79,7 @@ impl Outbox {
                     Last::Untold(reason) => reason,
                 },
                 Err(Refusal::NoStream) => {
-                    // Every event under way finds out for itself.
+                    // Every event under way comes here by itself, so the daemon logs once a minute.
                     let failure = self.make_again(&subject).await;
                     if self.gone.is_time() {
                         warn!(reason = failure, "events cannot be stored now; they wait in the outbox");
@@ -92,7 +93,7 @@ impl Outbox {
                     match unfit {
                         Unfit::NoFrame(reason) => self.say_waiting(&reason),
                         Unfit::NoPlace(reason) if self.unfit.is_time() => {
-                            warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox, the others go on");
+                            warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox while events of other jobs are published");
                         }
                         Unfit::NoPlace(_) => {}
                     }
@@ -110,7 +111,7 @@ impl Outbox {
         }
     }
 
-    /// Makes the stream again if it is gone; says why nobody took an event on this subject.
+    /// Creates the stream again if it is gone; returns why no stream took an event on this subject.
     async fn make_again(&self, subject: &str) -> String {
         match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
             Ok(stream) => {
@@ -129,13 +130,14 @@ impl Outbox {
         expected: u64,
         fitted: &mut Fitted,
     ) -> Result<u64, Refusal> {
-        // The client would keep each try, body and all, until it is connected again.
+        // Without a connection the client would keep each try in memory, with its body, until it is connected again.
         if !self.is_connected() {
             return Err(Refusal::NotNow(self.jetstream.no_connection()));
         }
         let mut largest = self.largest.message(&self.jetstream);
         if fitted.largest != largest || fitted.body.is_empty() {
-            // While nothing fits, nobody else would find out that the limit was raised; and what is cut stays so.
+            // Asked here, because while nothing fits there is no publish whose answer would show that the limit was raised; and an event
+            // whose segments were moved into an object is stored like that for good.
             if !large::fits(&row.body, largest) {
                 self.learn_largest().await;
                 largest = self.largest.message(&self.jetstream);
@@ -156,7 +158,7 @@ impl Outbox {
         match error.kind() {
             PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
             PublishErrorKind::StreamNotFound => Refusal::NoStream,
-            // Where somebody listens to the subject, the server does not say that no stream does.
+            // If another client subscribes to the subject, the server does not report that no stream captures it.
             PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
             _ => {
                 let is_too_large = |refusal: &jetstream::Error| {
@@ -170,8 +172,8 @@ impl Outbox {
         }
     }
 
-    /// The stream's limit may have changed since it was looked at, or the stream be gone or another by now. Many events find out at the
-    /// same time, and one look serves them all.
+    /// Asks for the stream's limit again: it may have changed, or the stream may be gone or replaced. Many events need the answer at the
+    /// same time, and one request serves all of them.
     async fn learn_largest(&self) {
         let mut looked = self.looked.lock().await;
         if looked.is_some_and(|looked| looked.elapsed() < BELIEVED) {
@@ -192,7 +194,7 @@ impl Outbox {
         })
     }
 
-    /// The server's own words, and where it has no room, what its operator can do.
+    /// The server's own message, and if the server has no room, what its operator can do.
     fn reason(&self, error: &PublishError) -> String {
         const NO_ROOM: [ErrorCode; 5] = [
             ErrorCode::STREAM_STORE_FAILED,
@@ -202,7 +204,7 @@ impl Outbox {
             ErrorCode::MEMORY_RESOURCES_EXCEEDED,
         ];
         if error.kind() == PublishErrorKind::TimedOut {
-            // nats-server 2.15.1 answers a full disk with silence, also when there is room again.
+            // With a full disk, nats-server 2.15.1 does not answer at all, even when there is room again.
             return format!(
                 "the stream {} acknowledges nothing within {} s; see the nats-server's log: a stream whose disk was full stands still until \
                  the server is restarted",
@@ -219,10 +221,11 @@ impl Outbox {
         }
     }
 
-    /// The job's last event in the stream, if the job is still ours.
+    /// The job's newest event in the stream, if this daemon still owns the job.
     async fn last_if_ours(&self, stream: &Stream, of_job: &str, row: &Row) -> Result<Last, LedgerError> {
-        // Before it is asked whose the job is: who has claimed it since steps in behind what was read here, and the server refuses what
-        // follows on that. The other way round, a daemon that was stopped in between would follow on the new owner's event.
+        // The stream is read before the claim. A daemon that claims the job later than this appends its event behind the event read here,
+        // and the server then refuses ours. The other way round, a daemon that was stopped between the two reads would append its event
+        // behind the new owner's.
         let last = match self.last_stored(stream, of_job).await {
             Ok(last) => last,
             Err(reason) => return Ok(Last::Untold(reason)),
@@ -248,11 +251,12 @@ impl Outbox {
             })
             .await?;
         drop(look);
-        // Ours again, after another daemon had it: the rows of the first time are gone.
+        // The row is gone: another daemon owned the job meanwhile and this daemon took it back, with new rows.
         if !waits {
             return Ok(Last::Lost);
         }
-        // A bucket that was lost, or is told by us again, does not know of another daemon that went on with a message's job. The stream does.
+        // After the bucket was lost, or this daemon wrote its claims into a new one, the claim does not show that another daemon has
+        // continued a message's job. The stream shows it.
         if job.ticket.is_some() && last.is_anothers(row, time.as_deref()) {
             self.claims.let_go(job.id).await?;
             return Ok(Last::Lost);
@@ -260,7 +264,7 @@ impl Outbox {
         Ok(Last::Event(last))
     }
 
-    /// The job's last event in the stream, whosever the job is.
+    /// The job's newest event in the stream, whichever daemon owns the job.
     async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
         let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
         let last = stream.get_last_raw_message_by_subject(of_job);
@@ -277,8 +281,8 @@ impl Outbox {
                         is_end: kind.is_some_and(|kind| kind.is_last()),
                     });
                 }
-                // The stream took partials once, or what no daemon wrote: what is stored in order stands among them, and the next event
-                // after them.
+                // The newest message has no sequence: the stream once captured partials, or messages that no daemon wrote. The newest
+                // numbered event is somewhere before them; the next event is appended behind all of them.
                 let told = stored_events(stream, of_job).await?;
                 Ok(Stored { sequence: told.sequence, stream_seq: told.stream_seq, ..Stored::default() })
             }
@@ -302,10 +306,10 @@ impl Outbox {
     }
 }
 
-/// The event as it is published: made once, for putting segments into an object costs more than the publish itself.
+/// The event's body as it is published. It is made once, because putting segments into an object costs more than the publish itself.
 #[derive(Default)]
 struct Fitted {
-    /// What it was made to fit, see [`Largest`].
+    /// The size in bytes that the body was made to fit, see [`Largest`].
     largest: usize,
     body: Bytes,
 }
@@ -317,42 +321,43 @@ fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
 
 /// Why an event was not stored.
 enum Refusal {
-    /// Error 10071: the predecessor is another.
+    /// Error 10071: the job's newest event in the stream is not the predecessor that the event names.
     OutOfOrder,
-    /// Nobody answers on its subject.
+    /// No stream captures its subject.
     NoStream,
     /// It does not fit into a message.
     Unfit(Unfit),
-    /// This user has not the right to.
+    /// The daemon's user has no permission to publish it.
     Denied(String),
-    /// Anything that may pass.
+    /// Any other failure; a retry may succeed.
     NotNow(String),
 }
 
-/// The last event that the stream has of a job.
+/// The newest event that the stream has of a job.
 enum Last {
     Event(Stored),
-    /// The job is no longer ours: the events may be another daemon's, and the row is gone.
+    /// Another daemon owns the job: it may have stored the events, and the row is deleted.
     Lost,
-    /// Nobody could tell now.
+    /// The stream or the bucket did not answer, for this reason.
     Untold(String),
 }
 
-/// The last event of a job in the stream; all of it is nothing where there is none.
+/// The newest event of a job in the stream; the default value if there is none.
 #[derive(Default)]
 struct Stored {
     sequence: u64,
     stream_seq: u64,
-    /// As its header tells it.
+    /// The value of its header `ce-time`.
     time: Option<String>,
-    /// Nothing follows it.
+    /// It is the job's last event.
     is_end: bool,
 }
 
 impl Stored {
-    /// Whether another daemon has stored it, as seen by `row`, which is not stored yet; `time`: of our own event of this number, if it
-    /// waits as well. What we have stored of a job waits until the ledger knows of it, and its events go one after the other: so with the
-    /// number of `row`, or a higher one, ours would wait.
+    /// Whether another daemon has stored this event. `row`: an event of ours that is not acknowledged yet. `time`: of our own event with
+    /// the same number as this one, if that is in the outbox. An event of ours stays in the outbox until its acknowledgement is in the
+    /// ledger, and the events of a job are published one after the other. So an event of ours with the number of `row` or a higher one
+    /// would still be in the outbox.
     fn is_anothers(&self, row: &Row, time: Option<&str>) -> bool {
         match (&self.time, time) {
             (Some(theirs), Some(ours)) => theirs != ours,

@@ -1,9 +1,9 @@
-//! The part of the outbox that is in memory: a bounded number of rows, those of each job in their order. Pure.
+//! The part of the outbox that is in memory: a bounded number of rows, the rows of each job in order. Pure.
 //!
-//! An event that cannot be stored now while others can is set aside, and its job with it: nothing of that job is in memory any more but
-//! where it stands, and what the ledger brings of it is passed over. The event is tried again by itself; once it has left, what came
-//! behind it is read. A job aside costs some hundred bytes here, and in the ledger an event that is larger than a message: how many there
-//! can be is bounded by `state.max_size`.
+//! An event that cannot be stored now, while other events can, is set aside, and its job with it: of that job only its position stays in
+//! memory, and its rows are skipped when the ledger is read. The event is tried again alone; once it has left, the rows behind it are
+//! read. A job that is set aside costs some hundred bytes here, and in the ledger an event that is larger than a message: `state.max_size`
+//! bounds the number of such jobs.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -13,14 +13,15 @@ use uuid::Uuid;
 
 use crate::job::ledger::outbox::Row;
 
-/// Rows in memory at a time, and their bodies. Beyond it they stay on disk: a broker that is away costs no memory.
+/// Rows in memory at a time, and the bytes of their bodies. Beyond that, rows stay on disk: an unreachable broker costs no memory.
 pub(super) const ROWS: usize = 2_048;
 pub(super) const BYTES: usize = 16 << 20;
 
-/// Events that were set aside are tried so many at a time; they do not count among the rows, for they would keep the others' place.
+/// How many events that were set aside are tried at a time. They do not count towards `ROWS` and `BYTES`: they would take room from
+/// the events of other jobs.
 const TRIES: usize = 2;
 
-/// Until an event that was set aside is tried again.
+/// How long after it was set aside an event is tried again.
 const ASIDE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -28,17 +29,17 @@ pub(super) struct Window {
     chains: HashMap<Uuid, Chain>,
     startable: VecDeque<Uuid>,
     rows: usize,
-    /// Of bodies.
+    /// Bytes of the rows' bodies.
     bytes: usize,
-    /// The last row that was read, but for those of jobs aside.
+    /// Id of the last row that was read. Of jobs set aside, rows before the cursor may be unread.
     cursor: i64,
-    /// Jobs that the cursor passes over, and the last row of each that was read.
+    /// The jobs set aside, whose rows the cursor skips, each with the id of its last row that was taken in.
     aside: HashMap<Uuid, i64>,
-    /// Those whose next event could not be stored, in the order in which they are tried again.
+    /// Jobs set aside whose next event could not be stored, in the order in which they are tried again.
     stuck: VecDeque<(Instant, Uuid)>,
-    /// Those of which one event is being tried.
+    /// Jobs set aside of which one event is being tried.
     tried: HashSet<Uuid>,
-    /// Those whose events leave again.
+    /// Jobs set aside whose event has left, and whose following rows are to be read.
     behind: VecDeque<Uuid>,
 }
 
@@ -46,22 +47,22 @@ pub(super) struct Window {
 #[derive(Default)]
 struct Chain {
     waiting: VecDeque<Row>,
-    /// Stream sequence of its last acknowledged event.
+    /// Stream sequence of the job's last acknowledged event.
     last: u64,
     busy: bool,
-    /// Acknowledgements that are not in the ledger yet; until they are, `last` is known here only.
+    /// Acknowledgements that are not in the ledger yet. Until they are, only this chain knows `last`.
     uncommitted: usize,
 }
 
-/// Rows of a job that is aside, to be read for [`Window::found`].
+/// Rows of a job set aside, to be read from the ledger and passed to [`Window::found`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) job: Uuid,
-    /// Those after this row …
+    /// Only rows with a higher id.
     pub(super) after: i64,
-    /// … up to this one,
+    /// Only rows with this id or a lower one.
     pub(super) until: i64,
-    /// the first so many.
+    /// How many rows at most, lowest ids first.
     pub(super) limit: usize,
 }
 
@@ -71,12 +72,12 @@ impl Window {
         self.rows < ROWS / 2 && self.bytes < BYTES / 2
     }
 
-    /// Rows behind this one were not read yet.
+    /// Id of the last row that was read.
     pub(super) fn cursor(&self) -> i64 {
         self.cursor
     }
 
-    /// Takes in what comes after the cursor.
+    /// Takes in rows that were read from behind the cursor.
     pub(super) fn read(&mut self, rows: Vec<Row>) {
         for row in rows {
             self.cursor = row.id;
@@ -86,8 +87,8 @@ impl Window {
         }
     }
 
-    /// Rows of a job aside that are to be read: those behind an event that has left, where there is room; or, with `tries`, an event that
-    /// is to be tried again by `now`.
+    /// The next rows to be read of a job set aside: if there is room, the rows behind an event that has left; or, with `tries`, an event
+    /// that is due to be tried again at `now`.
     pub(super) fn wanted(&mut self, tries: bool, now: Instant) -> Option<Wanted> {
         if self.has_room()
             && let Some(job) = self.behind.pop_front()
@@ -100,7 +101,7 @@ impl Window {
         self.rows_of(job, 1)
     }
 
-    /// When there will be one to be tried again.
+    /// When the next event that was set aside is to be tried again; `None` if there is none, or [`TRIES`] of them are being tried.
     pub(super) fn next_try(&self) -> Option<Instant> {
         let (at, _) = self.stuck.front()?;
         (self.tried.len() < TRIES).then_some(*at)
@@ -111,7 +112,8 @@ impl Window {
         Some(Wanted { job, after, until: self.cursor, limit })
     }
 
-    /// Takes in rows that were wanted. Where there are none, the job is where the cursor is, and as every other again.
+    /// Takes in rows that [`Window::wanted`] asked for. If there are none, the job has caught up with the cursor and is no longer set
+    /// aside.
     pub(super) fn found(&mut self, job: Uuid, rows: Vec<Row>) {
         match rows.last() {
             Some(last) => self.aside.insert(job, last.id),
@@ -137,7 +139,7 @@ impl Window {
         }
     }
 
-    /// An event that may leave now, and the stream sequence of the one before it.
+    /// An event that may be published now, and the stream sequence of its predecessor.
     pub(super) fn start(&mut self) -> Option<(Row, u64)> {
         loop {
             let job = self.startable.pop_front()?;
@@ -148,7 +150,7 @@ impl Window {
         }
     }
 
-    /// The event is in the stream; or, without a place there, need not go there any more.
+    /// The event is in the stream, at `stream_seq`; or, if that is `None`, need not be published any more.
     pub(super) fn left(&mut self, row: &Row, stream_seq: Option<u64>) {
         let job = row.job;
         if !self.tried.remove(&job) {
@@ -169,7 +171,7 @@ impl Window {
         self.tidy(job);
     }
 
-    /// The event cannot be stored now: it goes aside, and its job with it.
+    /// The event cannot be stored now: the event and its job are set aside.
     pub(super) fn set_aside(&mut self, row: &Row, now: Instant) {
         let job = row.job;
         let is_counted = !self.tried.remove(&job);
@@ -208,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// What the ledger has, and the stream.
+    /// A window with a ledger to read from and a stream to publish to.
     #[derive(Default)]
     struct Around {
         ledger: Vec<Row>,
@@ -224,7 +226,7 @@ mod tests {
             self.ledger.push(Row { id, job, source, kind, sequence: 1, time, body, stream_seq: 0 });
         }
 
-        /// As far as it goes without waiting, some rows at each reading; `fits`: what can be stored now.
+        /// Publishes as far as possible without waiting, reading `some` rows at a time; `fits`: whether an event can be stored now.
         fn go_on(&mut self, some: usize, now: Instant, fits: impl Fn(&Row) -> bool) {
             loop {
                 let window = &mut self.window;
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_events_set_aside_takes_nobodys_room() {
+    fn rows_behind_events_set_aside_take_no_room_from_other_jobs() {
         let (mut around, now) = (Around::default(), Instant::now());
         for _ in 0..ROWS {
             let job = Uuid::now_v7();
@@ -271,11 +273,11 @@ mod tests {
         assert_eq!(around.stream, [(last, 3 * ROWS as i64 + 1)]);
         assert!(around.is_empty());
         assert_eq!(around.window.aside.len(), ROWS);
-        // Tried again in vain.
+        // The retry fails.
         around.go_on(100, now + ASIDE, |row| row.body.len() < 3);
         assert!(around.is_empty());
         assert_eq!(around.window.next_try(), Some(now + 2 * ASIDE));
-        // And not in vain.
+        // The next retry succeeds.
         around.go_on(100, now + 2 * ASIDE, |_| true);
         assert_eq!(around.stream.len(), around.ledger.len());
         assert!(around.is_empty() && around.window.aside.is_empty());
@@ -288,7 +290,7 @@ mod tests {
         ) {
             let jobs: [Uuid; 4] = std::array::from_fn(|_| Uuid::now_v7());
             let (mut around, mut now) = (Around::default(), Instant::now());
-            // In each part of the time other sizes can be stored.
+            // In each part of the run, events of another size cannot be stored.
             for (part, rows) in rows.chunks(rows.len().div_ceil(parts).max(1)).enumerate() {
                 for (job, bytes) in rows {
                     around.write(jobs[*job], *bytes);

@@ -1,4 +1,4 @@
-//! The tasks that are followed, and when each is asked next.
+//! The tasks that the daemon follows, and when it polls each of them next.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -20,51 +20,54 @@ use crate::job::{Duty, Piece, PieceId, PieceState};
 use crate::recognize::Tasks;
 use crate::work::Tools;
 
-/// Longest wait between two queries of a task: a goal is to notice an end within a minute (RELIABILITY 7, row 10), and with a
-/// thousand tasks the account's 20 queries a second take fifty seconds for a round.
+/// Longest pause between two polls of a task: the goal is to notice a task's end within a minute (RELIABILITY 7, row 10), and at the
+/// account's 20 queries a second, polling a thousand tasks once takes fifty seconds.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a task of which the list says that it runs is not asked for itself. The list is a hint, and its rows are not documented: one
-/// that lags or is misread may make an end late by this much, no more. A thousand tasks take 11 of the account's 20 queries a second.
+/// How long the daemon does not poll a task that is running according to the list. The list is a hint, and its rows are not documented: a
+/// list that lags or is misread delays the notice of an end by this much at most. A thousand tasks take 11 of the account's 20 queries a
+/// second.
 const LISTED_INTERVAL: Duration = Duration::from_secs(90);
 
-/// A task that was not heard of since the start is none of whose result cannot be fetched, until everybody had his turn.
+/// How long after it began to follow a task the daemon does not warn of it only because no answer has come: by then every task has been
+/// polled once.
 const FIRST_ROUND: Duration = Duration::from_secs(300);
 
-/// Everything that is followed.
+/// All tasks that the daemon follows.
 pub(super) struct Agenda {
     followed: HashMap<PieceId, Followed>,
     agenda: BTreeSet<(Instant, PieceId)>,
     first_interval: Duration,
-    /// None before the first look.
+    /// `None` before the first look into the ledger.
     downtime: Option<Downtime>,
 }
 
-/// A task that has not brought its transcript yet.
+/// A task whose result has not been fetched yet.
 struct Followed {
     source: String,
     task_id: String,
     recognizer: String,
     model: String,
-    /// How long its result lives.
+    /// How long the service keeps its result.
     life: Tasks,
     submitted_at: Timestamp,
+    /// When this daemon began to follow it.
     since: Instant,
-    /// Its place on the agenda; none while it is asked.
+    /// When it is polled next, its key in the agenda; `None` while a poll or a download is under way.
     at: Option<Instant>,
-    /// It has that place because the list says that it runs, and the list will say when it does not.
+    /// `at` was put off because the list shows the task as running; the list will show its end.
     listed: bool,
-    /// It has that place because the list says that it has ended.
+    /// `at` was brought forward because the list shows the task as ended.
     ended: bool,
     interval: Duration,
     misses: Misses,
-    /// `usage.seconds`, as it was told last.
+    /// `usage.seconds` from the latest answer that told it.
     seconds: u64,
-    /// It had not ended then.
+    /// The last time at which the task is known not to have ended.
     open_at: Timestamp,
-    /// Warnings that its events have.
+    /// How many warnings its job's events contain.
     warned: u32,
-    /// Why its result is not here, though it may have ended.
+    /// Why its result could not be fetched, though the task may have ended.
     trouble: Option<String>,
 }
 
@@ -74,8 +77,8 @@ impl Agenda {
         Agenda { followed: HashMap::new(), agenda: BTreeSet::new(), first_interval, downtime: None }
     }
 
-    /// Takes in the tasks of the ledger that are not followed yet: whether they were submitted, found in the list, taken over, or are of
-    /// an earlier life.
+    /// Begins to follow the tasks of the ledger that are not followed yet: tasks that were submitted, found in the list, taken over from
+    /// another daemon, or left by an earlier run of this one.
     pub(super) async fn look(&mut self, tools: &Tools) -> Result<(), LedgerError> {
         let known: HashSet<PieceId> = self.followed.keys().copied().collect();
         let recognizers = tools.recognizers.with_tasks();
@@ -95,12 +98,12 @@ impl Agenda {
         Ok(())
     }
 
-    /// When the next task is to be asked.
+    /// When the next task is to be polled.
     pub(super) fn next(&self) -> Option<Instant> {
         self.agenda.first().map(|(at, _)| *at)
     }
 
-    /// The next task whose time has come. It has no place on the agenda until it is heard of.
+    /// Takes the next task that is due off the agenda. [`Agenda::heard`] puts it back.
     pub(super) fn due(&mut self) -> Option<(PieceId, String, SoFar)> {
         loop {
             let &(at, id) = self.agenda.first().filter(|(at, _)| *at <= Instant::now())?;
@@ -112,12 +115,12 @@ impl Agenda {
         }
     }
 
-    /// How a task was followed so far, if it still is.
+    /// What earlier answers told of a task, if it is still followed.
     pub(super) fn so_far(&self, id: PieceId) -> Option<SoFar> {
         Some(self.followed.get(&id)?.so_far(self.first_interval))
     }
 
-    /// What came of a question about a task.
+    /// Takes in the outcome of a poll or a download.
     pub(super) fn heard(&mut self, id: PieceId, asked: &Asked) {
         if let Some(downtime) = &mut self.downtime {
             downtime.heard(id, asked);
@@ -135,23 +138,23 @@ impl Agenda {
         }
     }
 
-    /// Whether the list is to be asked: there are many, or a list has put some of them off.
+    /// Whether the list is to be read: there are many tasks, or the polls of some were put off because of an earlier list.
     pub(super) fn is_by_list(&self) -> bool {
         self.followed.len() >= hints::MANY || self.followed.values().any(|task| task.listed)
     }
 
-    /// What to look for in the list; `None` while enough of them have ended by the one before.
+    /// The tasks to look for in the list; `None` while enough tasks that an earlier list showed as ended wait to be polled.
     pub(super) fn to_hint(&self) -> Option<Vec<Listing>> {
         let ended = self.followed.values().filter(|task| task.ended).count();
         (ended < hints::ENOUGH).then(|| self.followed.values().map(Followed::listing).collect())
     }
 
-    /// What the list says.
+    /// Takes in what the list shows.
     pub(super) fn hinted(&mut self, hints: &Hints) {
         let agenda = &mut self.agenda;
         for (id, task) in &mut self.followed {
             match hints.ended.get(&task.task_id) {
-                // What is troubled, or asked just now, keeps its rhythm.
+                // A task with trouble keeps its interval, and a task whose poll is under way gets its next time from the answer.
                 Some(_) if task.trouble.is_some() || task.at.is_none() => {}
                 Some(true) if task.ended => {}
                 Some(true) => {
@@ -171,24 +174,24 @@ impl Agenda {
         }
     }
 
-    /// Says of tasks that their results may be lost, where that is due; gives what their jobs' events are to say.
+    /// Logs of each task that its result may be lost, if a warning is due; returns the facts for the jobs' events.
     pub(super) fn warn(&mut self) -> Vec<(PieceId, PieceFact)> {
         self.followed.iter_mut().filter_map(|(id, task)| Some((*id, task.warn(*id)?))).collect()
     }
 
-    /// As [`Agenda::warn`], of one task.
+    /// As [`Agenda::warn`], for one task.
     pub(super) fn warn_of(&mut self, id: PieceId) -> Option<(PieceId, PieceFact)> {
         Some((id, self.followed.get_mut(&id)?.warn(id)?))
     }
 
-    /// Tasks whose results may be lost soon.
+    /// How many tasks have a result that may be lost soon.
     pub(super) fn expiring(&self) -> usize {
         self.followed.values().filter(|task| task.is_expiring()).count()
     }
 }
 
 impl Tools {
-    /// How long results of this recognizer's tasks live; of one that the config has no more, for ever.
+    /// How long the service keeps results of this recognizer's tasks; for ever if the config no longer has the recognizer.
     fn life_of(&self, recognizer: &str) -> Tasks {
         let recognizer = self.recognizers.get(&Engine::new(recognizer));
         let tasks = recognizer.and_then(|recognizer| recognizer.limits().tasks);
@@ -196,7 +199,7 @@ impl Tools {
     }
 }
 
-/// Tasks of the ledger that are not followed yet. Pieces of a newer version are left alone.
+/// The pieces of the ledger that wait for a task and are not in `known`. Rows that a newer harkd wrote are left alone.
 fn found(
     connection: &Connection,
     recognizers: &[String],
@@ -225,7 +228,7 @@ fn found(
 }
 
 impl Followed {
-    /// As it stands in the ledger.
+    /// The task of a piece, as the ledger has it; `None` if the piece waits for none.
     fn new(source: String, piece: &Piece, interval: Duration, life: Tasks) -> Option<Followed> {
         let PieceState::Awaiting { warned } = piece.state else { return None };
         let attempt = piece.last_attempt()?;
@@ -250,7 +253,7 @@ impl Followed {
         })
     }
 
-    /// Gives it its place on the agenda.
+    /// Puts it on the agenda to be polled `after` this time from now, in place of its former time.
     fn place(&mut self, agenda: &mut BTreeSet<(Instant, PieceId)>, id: PieceId, after: Duration) {
         if let Some(at) = self.at.take() {
             agenda.remove(&(at, id));
@@ -260,8 +263,8 @@ impl Followed {
         (self.at, self.listed, self.ended) = (Some(at), false, false);
     }
 
-    /// Puts off the next question, once: the next list that says the same does not put it off again, or a list that is wrong would do
-    /// so for ever.
+    /// Puts the next poll off because the list shows the task as running. Later lists do not put it off again before it was polled: else a
+    /// wrong list would put it off for ever.
     fn runs_by_list(&mut self, agenda: &mut BTreeSet<(Instant, PieceId)>, id: PieceId) {
         if !self.listed {
             self.place(agenda, id, LISTED_INTERVAL);
@@ -286,7 +289,7 @@ impl Followed {
                 (self.misses, self.open_at, self.trouble) = (Misses::default(), Timestamp::now(), None);
             }
             Asked::Missed(why) => {
-                // Soon: what is gone is not worth a place in the queue for long.
+                // Polled again soon, so that a task that is gone is given up soon.
                 let growths = self.misses.count.min(9);
                 self.interval = (first_interval * 3u32.pow(growths) / 2u32.pow(growths)).min(self.interval);
                 self.misses.add();
@@ -309,7 +312,7 @@ impl Followed {
         }
     }
 
-    /// Time since it was last known to run.
+    /// Time since it was last known to be running.
     fn age(&self) -> SignedDuration {
         Timestamp::now().duration_since(self.open_at)
     }
@@ -319,14 +322,14 @@ impl Followed {
         waits && expiry::warnings(self.life, self.age()) > 0
     }
 
-    /// Says that its result may be lost, where that is due; gives what the job's events are to say.
+    /// Logs that its result may be lost, if a warning is due; returns the fact for the job's events.
     fn warn(&mut self, id: PieceId) -> Option<PieceFact> {
         let (age, due) = (self.age(), expiry::warnings(self.life, self.age()));
         if !self.is_expiring() || due <= self.warned {
             return None;
         }
         self.warned = due;
-        let why = self.trouble.as_deref().unwrap_or("nothing was heard of the task");
+        let why = self.trouble.as_deref().unwrap_or("the service has not answered about the task");
         let left = match expiry::left(self.life, age).max(SignedDuration::ZERO) {
             left if left.is_zero() => "may have deleted it".to_owned(),
             left => format!("may delete it in {}", rough(left)),

@@ -1,4 +1,4 @@
-//! What became of the tasks at the service while the daemon was down: said once, when the last of them was heard of.
+//! What became of the tasks at the service while the daemon was down: logged once, when every such task has been answered for.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::expiry::rough;
 use super::poll::Asked;
 use crate::job::PieceId;
 
-/// Tasks that an earlier life of the daemon left at the service, and what became of them while it was down.
+/// The tasks that an earlier run of the daemon left at the service, and what became of them while it was down.
 pub(super) struct Downtime {
     down: Option<SignedDuration>,
     tasks: usize,
@@ -24,7 +24,7 @@ impl Downtime {
         Downtime { down, tasks: unheard.len(), unheard, ended: 0, lost: 0 }
     }
 
-    /// Once the last of them was heard of, says what became of all.
+    /// Counts the answer about a task; after the answer about the last such task, logs the outcome of all.
     pub(super) fn heard(&mut self, id: PieceId, asked: &Asked) {
         let is_told = matches!(asked, Asked::Over { .. } | Asked::Open);
         if !is_told || !self.unheard.remove(&id) {

@@ -1,7 +1,7 @@
-//! How long a result is there to be fetched, and when it is said that it may be lost. Pure.
+//! How long a result can be fetched, and when the daemon warns that it may be lost. Pure.
 //!
-//! The service deletes a task and its result some time after the task's end. When a task has ended is known only to be after the last
-//! answer that it had not.
+//! The service deletes a task and its result some time after the task's end. Of the time of a task's end the daemon knows only that it is
+//! later than the last answer that the task was running.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use jiff::SignedDuration;
 
 use crate::recognize::Tasks;
 
-/// When a result that could not be fetched is warned of, in hours before the service may delete it: when half of a day is over, and more
-/// often towards the end.
+/// When the daemon warns of a result that could not be fetched, in hours before the service may delete the result: after half a day, and
+/// more often towards the end.
 const WARNINGS: [i64; 5] = [12, 6, 3, 2, 1];
 
-/// How many warnings there should have been of a task that was last known to run so long ago.
+/// How many warnings are due for a task that was last known to be running `since` ago.
 pub(super) fn warnings(tasks: Tasks, since: SignedDuration) -> u32 {
     let left = left(tasks, since);
     WARNINGS.iter().map(|hours| u32::from(left <= SignedDuration::from_hours(*hours))).sum()
 }
 
-/// Time until the result may be gone.
+/// Time until the service may delete the result.
 pub(super) fn left(tasks: Tasks, since: SignedDuration) -> SignedDuration {
     signed(tasks.kept) - since
 }
 
-/// Whether the result may be gone by now.
+/// Whether the service may have deleted the result by now.
 pub(super) fn may_be_over(tasks: Tasks, since: SignedDuration) -> bool {
     since >= signed(tasks.kept)
 }
 
-/// Whether the result of a task that has ended cannot be there any more.
+/// Whether the service must have deleted the result by now, even if the task ran for the longest time.
 pub(super) fn is_over(tasks: Tasks, since: SignedDuration) -> bool {
     since >= signed(tasks.kept) + signed(tasks.longest)
 }
@@ -38,7 +38,7 @@ fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
-/// A time for people: whole hours, or minutes below one.
+/// A time as text for people: whole hours, or minutes below one hour.
 pub(super) fn rough(time: SignedDuration) -> String {
     match time.as_hours() {
         0 => format!("{} min", time.as_mins()),

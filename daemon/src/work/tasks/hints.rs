@@ -1,5 +1,5 @@
-//! How hundreds of tasks stand, heard from the task list: a page of it tells of a hundred, which one by one would take five seconds of
-//! the account's queries. What has ended by the list is asked for itself at once; what runs, less often.
+//! The state of many tasks, read from the task list: one page shows a hundred tasks, and polling these one by one would take five seconds
+//! of the account's queries. A task that the list shows as ended is polled at once; a task that the list shows as running, less often.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -11,17 +11,18 @@ use tracing::{debug, warn};
 use crate::recognize::{Next, Tries};
 use crate::work::Tools;
 
-/// Below this, tasks are asked one by one.
+/// Below this number, tasks are polled one by one, without the list.
 pub(super) const MANY: usize = 64;
 
-/// From one look into the list to the next. A thousand tasks that end together take fifty-three seconds to be asked for themselves, and a goal is to
-/// notice each end within a minute; ten pages in so long are a tenth of the account's queries.
+/// Pause between two reads of the list. Polling a thousand tasks that end together takes fifty-three seconds, and the goal is to notice each
+/// end within a minute; ten pages per interval are a tenth of the account's queries.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// With so many tasks that have ended by the list and wait to be asked there is nothing that another look would add: they take five seconds.
+/// While this many tasks that the list shows as ended wait to be polled, the list is not read again: polling them takes five seconds, so
+/// another read would gain nothing.
 pub(super) const ENOUGH: usize = 100;
 
-/// Where the service has no list, it is not asked for one more often than this.
+/// How long the list is not read again after the service answered that it has none.
 const NO_LIST: Duration = Duration::from_secs(3600);
 
 /// A task to look for.
@@ -29,21 +30,21 @@ pub(super) struct Listing {
     pub(super) task_id: String,
     pub(super) recognizer: String,
     pub(super) model: String,
-    /// Not after it was made.
+    /// A time at or before the task's creation.
     pub(super) since: Timestamp,
 }
 
-/// What the list says.
+/// What the list shows.
 pub(super) struct Hints {
-    /// Whether they have ended, by task; those that the list did not show are missing.
+    /// Whether a task has ended, by task id. Tasks that the list did not show are absent.
     pub(super) ended: HashMap<String, bool>,
-    /// Not after the list was written.
+    /// When the list was requested, so no later than its contents.
     pub(super) asked_at: Timestamp,
-    /// When to ask next.
+    /// After what pause to read the list next.
     pub(super) again: Duration,
 }
 
-/// Reads the list once for all of them.
+/// Reads the list once for all of these tasks.
 pub(super) async fn hints(tools: Tools, tasks: Vec<Listing>) -> Hints {
     let mut hints = Hints { ended: HashMap::new(), asked_at: Timestamp::now(), again: INTERVAL };
     let mut by_model: BTreeMap<(String, String), (Timestamp, HashSet<String>)> = BTreeMap::new();
@@ -61,7 +62,7 @@ pub(super) async fn hints(tools: Tools, tasks: Vec<Listing>) -> Hints {
             }
             Err(error) => {
                 warn!(model, %error, "the task list does not answer; tasks are asked one by one");
-                // A list that is not understood today will not be in a minute.
+                // A list that cannot be parsed now cannot be parsed in a minute either.
                 hints.again = match error.next(Tries::default()) {
                     Next::After { wait, .. } | Next::Held { wait, .. } => wait.max(INTERVAL),
                     Next::Never => NO_LIST,

@@ -1,4 +1,4 @@
-//! How many tasks the service has of ours.
+//! Limits how many tasks this daemon has at the service.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use crate::job::PieceId;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
-/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one a piece however often it is heard of. A task that is found,
-/// inherited, or of an earlier life takes one whether there is one or not; so many ends give none back.
+/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one per piece, however often the piece is added. A task that was
+/// found in the list, taken over, or left by an earlier run is counted even if no place is free; then as many ends give no place back.
 #[derive(Debug)]
 pub struct InFlight {
     places: Semaphore,
@@ -17,32 +17,32 @@ pub struct InFlight {
 #[derive(Debug, Default)]
 struct Taken {
     pieces: HashSet<PieceId>,
-    /// Those of them that are too many.
+    /// How many of them have no place.
     surplus: usize,
 }
 
 impl InFlight {
-    /// With room for so many.
+    /// Makes `places` places.
     pub fn new(places: usize) -> InFlight {
         InFlight { places: Semaphore::new(places), taken: Mutex::default() }
     }
 
-    /// Waits for a place; it goes back when the permit is dropped, unless the task keeps it ([`InFlight::keep`]).
+    /// Waits for a place. Dropping the permit gives the place back, unless the task keeps it ([`InFlight::keep`]).
     ///
     /// # Errors
-    /// Never: nobody closes it.
+    /// Never: the semaphore is never closed.
     pub async fn place(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.places.acquire().await
     }
 
-    /// The task that the place was for is at the service. A piece that has a place already needs no second one.
+    /// The task that the place was for is at the service. If the piece has a place already, this one is given back.
     pub fn keep(&self, piece: PieceId, place: SemaphorePermit<'_>) {
         if self.taken().pieces.insert(piece) {
             place.forget();
         }
     }
 
-    /// A piece has a task at the service, whether a place was waited for or not.
+    /// A piece has a task at the service, even if it did not wait for a place.
     pub fn add(&self, piece: PieceId) {
         let mut taken = self.taken();
         if !taken.pieces.insert(piece) {
@@ -54,7 +54,7 @@ impl InFlight {
         }
     }
 
-    /// A piece has no task there any more.
+    /// A piece has no task at the service any more.
     pub fn ended(&self, piece: PieceId) {
         let mut taken = self.taken();
         if !taken.pieces.remove(&piece) {
@@ -98,19 +98,19 @@ mod tests {
         let tasks = InFlight::new(2);
         let (first, other) = (piece(), piece());
         tasks.keep(first, tasks.place().await.unwrap());
-        // Found by the first look of those who follow; let go, and taken over again before its end elsewhere was noticed.
+        // Added by the first look of `await_tasks`; lost to another daemon, and taken over again before its end there was noticed.
         for _ in 0..3 {
             tasks.add(first);
         }
         assert_eq!(tasks.places.available_permits(), 1);
-        // Submitted anew, too.
+        // The piece is submitted anew.
         tasks.keep(first, tasks.place().await.unwrap());
         tasks.keep(other, tasks.place().await.unwrap());
         assert_eq!(tasks.places.available_permits(), 0);
         for _ in 0..2 {
             tasks.ended(first);
         }
-        assert_eq!(tasks.places.available_permits(), 1, "the other one's is its own");
+        assert_eq!(tasks.places.available_permits(), 1, "the other piece keeps its place");
         tasks.ended(other);
         assert_eq!(tasks.places.available_permits(), 2);
     }

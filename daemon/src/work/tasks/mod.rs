@@ -1,8 +1,9 @@
-//! Follows tasks at the service until they end, within the account's queries a second.
+//! Follows tasks at the service until they end, within the account's limit of queries a second.
 //!
-//! Hundreds of tasks are heard of through the task list (`hints`), others one by one. The task ids are in the ledger; how soon each is
-//! asked again is in memory only, so a restart asks all of them at once, spread by the pacer. A result lives for a day: one that cannot be
-//! fetched is warned of long before (`expiry`), and is asked for until it is sure that it is gone, for another one has to be paid.
+//! Many tasks are followed through the task list (`hints`), few tasks one by one. The task ids are in the ledger; when each task is polled
+//! next is in memory only, so after a restart all tasks are due at once and the pacer spreads the queries. The service keeps a result for
+//! a day: the daemon warns of a result that it cannot fetch long before that (`expiry`), and asks for the result until it is certainly
+//! gone, because another result has to be paid.
 
 mod agenda;
 mod downtime;
@@ -28,14 +29,14 @@ use crate::recognize::Ready;
 pub use self::in_flight::InFlight;
 use crate::job::{Duty, PieceId};
 
-/// Queries under way at a time; each takes a agenda trip, and the pacer bounds their rate.
+/// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
 const WIDTH: usize = 16;
 
-/// Downloads of results under way at a time, each with up to 64 MiB in memory. They have places of their own: a host of results that
-/// stands still keeps nobody from hearing how other tasks stand.
+/// Downloads of results under way at a time, each with up to 64 MiB in memory. They are counted apart from queries, so that a storage host
+/// that does not answer does not stop the polling of other tasks.
 const DOWNLOADS: usize = 8;
 
-/// How often the tasks' ages are looked at.
+/// How often the tasks' ages are checked for warnings.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Carries out `Duty::Await` for all tasks until `tools.stop`.
@@ -89,7 +90,7 @@ pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), L
                     Asked::Done(result) => to_fetch.push_back((id, result)),
                     Asked::Over { .. } => {
                         tools.tasks.ended(id);
-                        // The job may have another task already.
+                        // The job may have a new task already.
                         look = true;
                     }
                     Asked::Open | Asked::Missed(_) | Asked::Troubled(_) => {

@@ -1,7 +1,7 @@
-//! One poll of a task, or one download of its result, and what is made of the answer.
+//! One poll of a task, or one download of its result, and what follows from the answer.
 //!
-//! Asking costs nothing and another result does: so it is asked for until the service deletes it, unless the service says that it is
-//! gone.
+//! A poll costs nothing and another result does: so the daemon asks for a result until the service has deleted it, unless the service
+//! answers that it is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,17 @@ use crate::job::{Failure, Fate, Next, Piece, PieceId, PieceState, Transcript};
 use crate::recognize::{Error, Polled, Ready, Recognizer, Tasks, Tries};
 use crate::work::{PieceTask, Tools, failure};
 
-/// Answers in a row that the task is gone, before that is believed: one may come from a server that lags behind.
+/// How many answers in a row that the task is gone are needed to believe it: one may come from a server of the service that lags behind.
 const GONE_AFTER: u32 = 3;
 
-/// Results in a row that are not there or not what is documented, though the task says that it has one, before that is believed …
+/// How many failed downloads in a row (the result is missing or not as documented, though the task has succeeded) are needed to give the
+/// result up; [`UNREADABLE_FOR`] must have passed as well.
 const UNREADABLE_AFTER: u32 = 8;
-/// … and the time that they have to fill, in first intervals (five minutes at the default of 2 s): a storage that lags behind, or a
-/// gateway's page in its place, may last some minutes.
+/// The time that these failures must last, in first intervals (five minutes at the default of 2 s): a storage that lags behind, or a
+/// gateway that answers with a page of its own, may last some minutes.
 const UNREADABLE_FOR: u32 = 150;
 
-/// Answers in a row that a task, or its result, is not there.
+/// Counts answers in a row that a task, or its result, is not there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Misses {
     pub(super) count: u32,
@@ -35,42 +36,42 @@ pub(super) struct Misses {
 }
 
 impl Misses {
-    /// One more.
+    /// Counts one more.
     pub(super) fn add(&mut self) {
         self.count += 1;
         self.since.get_or_insert_with(Instant::now);
     }
 }
 
-/// How a task was followed so far.
+/// What earlier answers told of a task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SoFar {
     pub(super) misses: Misses,
-    /// It had not ended then.
+    /// The last time at which the task is known not to have ended.
     pub(super) open_at: Timestamp,
     /// `dashscope.poll_interval`.
     pub(super) first_interval: Duration,
-    /// `usage.seconds`, as an answer before told it.
+    /// `usage.seconds`, from an earlier answer; 0 if none told it.
     pub(super) seconds: u64,
-    /// How long its result lives.
+    /// How long the service keeps the task's result.
     pub(super) life: Tasks,
 }
 
-/// What came of a question.
+/// The outcome of a poll or a download.
 pub(super) enum Asked {
-    /// There is nothing more to ask of this task.
+    /// The task need not be followed any more. `lost`: its result was paid for and cannot be fetched.
     Over { lost: bool },
-    /// It has not ended.
+    /// The task has not ended.
     Open,
-    /// Its result is to be fetched ([`fetch`]).
+    /// The task's result is ready to be fetched ([`fetch`]).
     Done(Ready),
-    /// It, or its result, is not there; that has to be confirmed.
+    /// The service answered that the task, or its result, is not there, for this reason; more such answers have to confirm that.
     Missed(String),
-    /// Nobody could tell, or give the result.
+    /// The service could not tell the task's state or give the result, for this reason.
     Troubled(String),
 }
 
-/// Asks how a task stands, and tells the job.
+/// Polls a task, and reports the answer to its piece.
 pub(super) async fn poll(
     tools: Tools,
     id: PieceId,
@@ -89,7 +90,7 @@ pub(super) async fn poll(
     (id, asked.await)
 }
 
-/// Fetches a result, and tells the job.
+/// Fetches a result, and reports it to its piece.
 pub(super) async fn fetch(
     tools: Tools,
     id: PieceId,
@@ -109,7 +110,7 @@ pub(super) async fn fetch(
     (id, fetched.await)
 }
 
-/// A job that waits for a task, and how that was followed so far.
+/// A piece that waits for a task, and what earlier answers told of the task.
 struct Question<'a> {
     tools: &'a Tools,
     task: PieceTask,
@@ -119,7 +120,7 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// `None`: nobody waits for the task any more.
+    /// `None`: the piece does not wait for this task any more, or its recognizer is no longer configured.
     async fn of(
         tools: &'a Tools,
         id: PieceId,
@@ -133,7 +134,7 @@ impl<'a> Question<'a> {
         Ok(recognizer.map(|recognizer| Question { tools, task, recognizer, task_id, so_far }))
     }
 
-    /// The service says how the task stands.
+    /// The service told the task's state.
     async fn told(self, polled: Polled) -> Result<Asked, LedgerError> {
         match polled {
             Polled::Open => Ok(Asked::Open),
@@ -147,7 +148,7 @@ impl<'a> Question<'a> {
                     warn!(job = %self.task.job.id, task = self.task_id, %error, "the task is not found; asking again");
                     return Ok(asked);
                 }
-                // One that is forgotten does not say any more what it cost.
+                // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
                 let seconds = error.billed_seconds.max(self.so_far.seconds);
                 let failure = failure(error.clone(), &self.task.piece);
                 self.lost(&error, failure, seconds).await
@@ -163,15 +164,15 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// No answer about the task.
+    /// The poll failed: the task's state is not known.
     async fn unanswered(self, error: Error) -> Result<Asked, LedgerError> {
         if let Next::Held { wait, announce: true } = error.next(Tries::default()) {
-            // Nothing else may be sent that would say it: tasks are followed while nothing is sent.
+            // The event is published here, because tasks are followed even while no request is sent that would report it.
             let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: wait };
             self.tools.advance_piece(&self.task, fact, 0).await?;
         }
         if let Some(asked) = Patience::after(self.so_far).judge(&error, UNREADABLE_AFTER) {
-            warn!(job = %self.task.job.id, task = self.task_id, %error, "the task's state is not told; asking again");
+            warn!(job = %self.task.job.id, task = self.task_id, %error, "the service does not tell the task's state; asking again");
             return Ok(asked);
         }
         let message = format!("the service does not tell of the task: {}", error.told());
@@ -179,7 +180,7 @@ impl<'a> Question<'a> {
         self.lost(&error, lost("TaskUnknown", message), seconds).await
     }
 
-    /// The result is here.
+    /// The result was fetched.
     async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
         info!(job = %self.task.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
         self.tools.billed(&self.task.piece.recognizer, seconds);
@@ -187,9 +188,9 @@ impl<'a> Question<'a> {
         self.heard(transcript).await
     }
 
-    /// The result is not, though the task has one.
+    /// The result could not be fetched or read, though the task has one.
     async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
-        // The next query tells a fresh address.
+        // The next poll of the task gives a fresh URL.
         if let Some(asked) = Patience::after(self.so_far).judge_result(&error) {
             warn!(job = %self.task.job.id, task = self.task_id, %error, "the result could not be read; asking again");
             return Ok(asked);
@@ -199,7 +200,7 @@ impl<'a> Question<'a> {
         self.lost(&error, Failure { raw, ..lost("ResultLost", message) }, seconds).await
     }
 
-    /// The task is one that nothing more will be heard of. Whether another try is worth its price is the operator's `ambiguous_retries`.
+    /// Gives the task up. Whether the piece is sent, and paid, once more is decided by the operator's `ambiguous_retries`.
     async fn lost(self, error: &Error, failure: Failure, seconds: u64) -> Result<Asked, LedgerError> {
         self.tools.billed(&self.task.piece.recognizer, seconds);
         self.say_lost((seconds > 0).then_some(seconds), error);
@@ -213,7 +214,7 @@ impl<'a> Question<'a> {
         Ok(Asked::Over { lost: false })
     }
 
-    /// What was paid for and never came, for the person who has to answer for it.
+    /// Logs a result that was paid for and is lost, for the operator.
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
         self.tools.metrics.recognize_results_lost.inc();
         error!(
@@ -227,18 +228,18 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Whether the piece still waits for this task. It may be another daemon's by now, or have come back from one with another task, of which
-/// the answers about this one say nothing.
+/// Whether the piece still waits for this task. Another daemon may own its job by now, or this daemon may have taken the job back with
+/// another task; then answers about this task do not concern the piece.
 fn waits_for(piece: &Piece, handle: &str) -> bool {
     let current = piece.last_attempt().and_then(|attempt| attempt.handle.as_deref());
     matches!(piece.state, PieceState::Awaiting { .. }) && current == Some(handle)
 }
 
-/// How long it is worth to ask for a task's result: it costs nothing, and another result does.
+/// Decides how long the daemon keeps asking for a task's result: asking costs nothing, and another result does.
 #[derive(Clone, Copy)]
 struct Patience {
     misses: u32,
-    /// They have lasted long enough to be believed of a result.
+    /// The misses have lasted for [`UNREADABLE_FOR`].
     is_over: bool,
     age: SignedDuration,
     life: Tasks,
@@ -255,28 +256,29 @@ impl Patience {
         }
     }
 
-    /// What is to be made of an answer that brings no result; `None`: it is lost. `enough`: misses that are believed.
+    /// What follows from an answer without a result; `None`: the result is lost. `enough`: how many misses in a row are believed.
     fn judge(self, error: &Error, enough: u32) -> Option<Asked> {
         let next = error.next(Tries::default());
         let is_gone = error.fate == Fate::Unknown;
         let enough = match next {
-            // Tasks of another workspace than the key's, say: there is nothing left to be told of.
+            // For example, the task is in another workspace than the key's. The result is deleted by now, so an answer would not help.
             Next::Held { .. } if expiry::is_over(self.life, self.age) => return None,
-            // However old it is: a clock may be wrong, and asking again costs nothing.
+            // Otherwise the daemon asks again. It does so without an answer as well, however old the task is: a clock may be wrong, and
+            // asking again costs nothing.
             Next::Held { .. } => return Some(Asked::Troubled(error.told())),
             Next::After { .. } if error.raw.is_none() && !is_gone => {
                 return Some(Asked::Troubled(error.told()));
             }
             _ if expiry::is_over(self.life, self.age) => return None,
             _ if is_gone && expiry::may_be_over(self.life, self.age) => 1,
-            // A service that refuses to speak of a task may mean that there is none.
+            // A service that refuses to answer about a task may mean that the task does not exist.
             _ if is_gone || self.is_over => enough,
             _ => u32::MAX,
         };
         (self.misses + 1 < enough).then(|| Asked::Missed(error.told()))
     }
 
-    /// The same of a result that was to be fetched.
+    /// As [`Patience::judge`], for a failed download of the result.
     fn judge_result(self, error: &Error) -> Option<Asked> {
         let is_gone = error.next(Tries::default()) == Next::Never;
         if is_gone && expiry::may_be_over(self.life, self.age) {
@@ -286,7 +288,7 @@ impl Patience {
     }
 }
 
-/// The service did the work, and its result cannot be had.
+/// The failure of a task that the service has carried out and whose result cannot be fetched.
 fn lost(code: &str, message: String) -> Failure {
     Failure {
         fault: Fault { code: code.into(), blame: Blame::Service, message, attempts: None },
