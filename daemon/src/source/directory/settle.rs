@@ -92,7 +92,7 @@ impl Settling {
         Verdict::Moving
     }
 
-    /// Looks at a file again after a pause, though it stands still: somebody has it open, or it cannot be read.
+    /// Has a file looked at again after a pause although it stands still: a process has it open for writing, or it cannot be read.
     pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
         let due = now.monotonic + self.settle.max(LEAST_PAUSE);
         self.wait(path, Waiting { seen, stamp, since: now.monotonic, due });
