@@ -203,7 +203,7 @@ async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
     }
     hark.restart().await;
     assert_eq!(hark.ended_jobs(6).await.len(), 6);
-    assert!(!hark.log().contains("built again"), "a full batch is taken for trouble");
+    assert!(!hark.log().contains("consumer is looked up again"), "a full batch is taken for trouble");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_ch
     let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
     put(&nats, wav(1.0, 1)).await;
     hark.not_ready("refuses requests").await;
-    let built = hark.log().matches("built again").count();
+    let built = hark.log().matches("consumer is looked up again").count();
     assert!(built < 4, "said {built} times");
 
     stream.delete_consumer("hark_inbox").await.unwrap();
@@ -103,7 +103,7 @@ async fn a_message_larger_than_any_could_be_when_the_daemon_connected_is_taken_i
     .await;
     put(&nats, vec![b'x'; 8 << 20]).await;
     assert_eq!(hark.ended_jobs(1).await[0].body["error"]["code"], "NotAudio");
-    assert!(!hark.log().contains("built again"));
+    assert!(!hark.log().contains("consumer is looked up again"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What symphonia demuxes for us: ISO media, Ogg, Matroska, AIFF, CAF.
+//! Formats that symphonia demuxes: ISO media, Ogg, Matroska, AIFF, CAF.
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -12,7 +12,7 @@ use symphonia::default::formats::{AiffReader, CafReader, IsoMp4Reader, MkvReader
 use super::source::Source;
 use super::{Probe, ProbeError};
 
-/// Reads the container's own account of its first audio track.
+/// Reads what the container states about its first audio track.
 ///
 /// # Errors
 /// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks.
@@ -22,7 +22,7 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
     let mut reader = match open(stream, format) {
         Ok(reader) => reader,
-        // It is one, of a kind that the service may know better: QuickTime of old, several descriptions of a track.
+        // The file is ISO media that symphonia does not support and the service may: old QuickTime, several descriptions of a track.
         Err(Error::Unsupported(_)) if is_iso(format) && !truncated => {
             return Ok(Probe { format: format.into(), bytes, truncated, ..Probe::default() });
         }
@@ -38,9 +38,9 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
     let codec = parameters.and_then(codec_name);
     let has_pictures = reader.first_track(TrackType::Video).is_some();
     let format = match (format, codec) {
-        // Opus has a name of its own for the same pages.
+        // Ogg with the Opus codec counts as a format of its own, `opus`.
         ("ogg", Some("opus")) => "opus",
-        // Recorders write many a brand into the head of what everybody calls m4a.
+        // Recorders write various brands into the header of files that are commonly called m4a.
         ("mp4" | "3gp", Some("aac" | "alac")) if !has_pictures => "m4a",
         _ => format,
     };
@@ -56,14 +56,14 @@ pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, P
     if found.duration_ms.is_some() {
         return Ok(found);
     }
-    // Written to a pipe, in fragments, or cut off: nobody wrote the length down.
+    // The container states no length: the file was written to a pipe or in fragments, or is cut off.
     let (id, base) = (track.id, track.time_base);
     let walked = base.and_then(|base| walk(reader.as_mut(), id, base));
     Ok(Probe { duration_ms: walked, ..found })
 }
 
-/// The time from the track's first packet to the end of its last, reading the file to its end. What stops the reader early
-/// is the end as far as anybody can hear.
+/// The time from the track's first packet to the end of its last one. Reads the file to its end; an error of the reader counts as the end,
+/// because no decoder gets further.
 fn walk(reader: &mut dyn FormatReader, track: u32, base: TimeBase) -> Option<u64> {
     let (mut first, mut end): (Option<Timestamp>, Option<Timestamp>) = (None, None);
     while let Ok(Some(packet)) = reader.next_packet() {

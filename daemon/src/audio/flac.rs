@@ -1,16 +1,16 @@
-//! FLAC: the header says how long it should be, the last frame how long it is.
+//! FLAC: the header states the length that the file should have, the last frame the length that it has.
 
 use super::source::Source;
 use super::wav::milliseconds;
 use super::{Probe, ProbeError};
 
-/// Metadata blocks of a crafted file could go on for ever.
+/// The most metadata blocks that are read: a crafted file could have any number.
 const MOST_BLOCKS: usize = 1_000;
 
 /// The tail that is searched for the last frame, in growing steps; the largest holds the largest frame there can be.
 const TAILS: [usize; 3] = [64 << 10, 512 << 10, 4 << 20];
 
-/// `start` is where `fLaC` stands.
+/// Measures a FLAC file. `start` is the offset of `fLaC`.
 ///
 /// # Errors
 /// [`ProbeError::Truncated`] when the header is broken or no frame is complete.
@@ -43,12 +43,12 @@ struct StreamInfo {
     largest_block: u64,
     rate: u32,
     channels: u32,
-    /// `None`: the encoder did not know.
+    /// The stated number of samples; `None` if the encoder did not know it.
     samples: Option<u64>,
 }
 
 impl StreamInfo {
-    /// And where the frames begin.
+    /// Reads the metadata; returns it with the offset of the first frame.
     fn read(source: &mut Source, start: u64) -> Result<(StreamInfo, u64), ProbeError> {
         let head = source.peek(start + 8, 18)?;
         let &[_, _, large, small, _, _, _, _, _, _, r, s, t, a, b, c, d, e] = head else {
@@ -62,7 +62,7 @@ impl StreamInfo {
                 .filter(|samples| *samples > 0),
         };
         if info.rate == 0 {
-            return Err(truncated_error("its header speaks of 0 Hz"));
+            return Err(truncated_error("its header states 0 Hz"));
         }
         let mut offset = start + 4;
         for _ in 0..MOST_BLOCKS {
@@ -79,9 +79,9 @@ impl StreamInfo {
 enum Measured {
     /// The last frame is complete and ends at this sample.
     UpTo(u64),
-    /// The last frame is not; the last complete one ends at this sample.
+    /// The last frame is incomplete; the last complete one ends at this sample.
     CutAfter(u64),
-    /// No frame in the tail that was searched.
+    /// The searched tail has no frame.
     Unknown,
 }
 
@@ -108,7 +108,7 @@ fn measure_tail(bytes: &[u8], info: &StreamInfo) -> Option<Measured> {
         .filter(|&at| bytes[at] == 0xff)
         .filter_map(|at| Some((at, FrameHeader::parse(&bytes[at..], info)?)))
         .collect();
-    // What looks like a header inside a frame is rare; the checksum of the whole frame decides.
+    // Bytes inside a frame rarely look like a header; the checksum of the whole frame decides.
     let complete = |(at, header): &(usize, FrameHeader), end: usize| {
         (crc16(&bytes[*at..end]) == 0).then_some(header.end)
     };
@@ -126,7 +126,7 @@ fn measure_tail(bytes: &[u8], info: &StreamInfo) -> Option<Measured> {
 }
 
 struct FrameHeader {
-    /// The sample after its last.
+    /// The number of the sample after the frame's last one.
     end: u64,
 }
 
@@ -174,7 +174,7 @@ impl FrameHeader {
     }
 }
 
-/// A number in FLAC's stretched UTF-8, and where the next field begins.
+/// A number in FLAC's extended UTF-8 coding (up to seven bytes), and the offset of the next field.
 fn coded_number(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let first = *bytes.get(at)?;
     let (mut number, more) = match first.leading_ones() {
@@ -210,7 +210,7 @@ fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc, byte| TABLE[usize::from(crc ^ byte)])
 }
 
-/// Over a frame with its own checksum at the end: 0.
+/// The result is 0 over a complete frame, which ends with its own checksum.
 fn crc16(bytes: &[u8]) -> u16 {
     const TABLE: [u16; 256] = {
         let mut table = [0; 256];

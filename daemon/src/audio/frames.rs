@@ -1,23 +1,24 @@
-//! Streams that are nothing but frames: MPEG audio (MP3) and AAC in ADTS. Frames are counted, never decoded.
+//! Streams of frames without a container: MPEG audio (MP3) and AAC in ADTS. Frames are counted, never decoded.
 
 use super::source::Source;
 use super::wav::milliseconds;
 use super::{Probe, ProbeError};
 
-/// Which frames are looked for.
+/// The kind of frames that is searched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Mpeg,
     Adts,
 }
 
-/// Beyond it the length is projected from what was counted: nine hours at 64 kbit/s.
+/// After this many bytes (nine hours at 64 kbit/s) counting stops, and the length is projected from the frames that were counted.
 const MOST_COUNTED: u64 = 256 << 20;
 
-/// How far counting looks for the next frame after something that is none.
+/// How far counting searches for the next frame after bytes that are not a frame.
 const RESYNC: u64 = 64 << 10;
 
-/// The place of the first frame within `search` bytes of `start`: one that is followed by two of its kind, or by the end of the file.
+/// The offset of the first frame within `search` bytes of `start`. A frame counts if two frames of the same kind, or the end of the file,
+/// follow.
 pub(super) fn find(
     source: &mut Source,
     stream: Stream,
@@ -50,7 +51,7 @@ fn is_followed(source: &mut Source, stream: Stream, offset: u64) -> Result<bool,
         }
         match Frame::at(source, stream, next)? {
             Some(frame) if frame.kind == first.kind => next += frame.bytes,
-            // The last one may be cut off.
+            // The last frame may be cut off.
             None if next > source.length() && next > offset + first.bytes => return Ok(true),
             _ => return Ok(false),
         }
@@ -58,7 +59,7 @@ fn is_followed(source: &mut Source, stream: Stream, offset: u64) -> Result<bool,
     Ok(true)
 }
 
-/// Counts the frames from the first on.
+/// Counts the frames from offset `first` on.
 ///
 /// # Errors
 /// [`ProbeError::Truncated`] when not one frame is complete.
@@ -157,7 +158,7 @@ struct Frame {
     channels: u32,
     /// The bits of the header that stay the same in one stream.
     kind: u32,
-    /// Where an encoder's tag lies in the first frame of an MP3.
+    /// Offset of the encoder's tag within the first frame of an MP3.
     tag_offset: usize,
 }
 
@@ -176,7 +177,7 @@ impl Frame {
         }
         let (version, layer) = (header >> 19 & 3, 4 - (header >> 17 & 3));
         let (bit_rate, sample_rate) = ((header >> 12 & 15) as usize, (header >> 10 & 3) as usize);
-        // Reserved values; and a free bit rate, which nobody writes.
+        // Reserved values, and the free bit rate, which encoders do not use.
         if version == 1 || layer == 4 || bit_rate == 0 || bit_rate == 15 || sample_rate == 3 {
             return None;
         }
@@ -248,10 +249,10 @@ const BIT_RATES: [[u32; 14]; 5] = [
 const ADTS_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
-/// What an encoder wrote into the first frame, which then holds no audio: Xing, Info or VBRI.
+/// A tag that an encoder wrote into the first frame, which then holds no audio: Xing, Info or VBRI.
 struct Tag {
     frames: Option<u64>,
-    /// Bytes from that frame to the last.
+    /// Bytes from the tag's frame to the end of the last frame.
     bytes: Option<u64>,
     /// Samples of silence that the encoder added before and after.
     padding: u64,
@@ -294,7 +295,7 @@ impl Tag {
         Ok(Some(Tag { frames, bytes, padding }))
     }
 
-    /// The tag's count, if the file is as long as the tag says: no shorter, and no second stream behind.
+    /// The tag's count of frames, if the file is as long as the tag states: not shorter, and without a second stream after it.
     fn trusted_frames(
         &self,
         source: &mut Source,
@@ -304,7 +305,7 @@ impl Tag {
     ) -> Result<Option<u64>, ProbeError> {
         let (Some(frames), Some(bytes)) = (self.frames, self.bytes) else { return Ok(None) };
         let stated_end = first + bytes;
-        // No frame is shorter than this; a count that needs more bytes than there are is no count.
+        // No frame is shorter than 24 bytes, so a count of more than a frame per 24 bytes is false.
         if stated_end > end || frames == 0 || frames > bytes / 24 {
             return Ok(None);
         }

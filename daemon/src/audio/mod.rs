@@ -1,8 +1,8 @@
-//! What a recording is, before anybody pays for it: format, length, channels.
+//! Determines format, length and channels of a recording before the service charges for it.
 //!
-//! Audio files are hostile until proven otherwise (parsers have panicked, looped and asked for gigabytes), so the daemon never
-//! parses one: [`Workers`] hands the open file to a child process that can do nothing but read it (`worker`), and
-//! takes no more than a small JSON answer. Everything below `probe` runs in that child.
+//! Audio files are treated as hostile (parsers have panicked, looped and asked for gigabytes), so the daemon never parses one: [`Workers`]
+//! passes the open file to a child process that can do nothing but read the file (`worker`), and accepts only a small JSON answer.
+//! Everything that `probe` calls runs in that child.
 
 mod containers;
 mod flac;
@@ -24,26 +24,26 @@ pub use probe::probe;
 /// What a file turned out to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// The container by its content, whatever the name says: `wav flac mp3 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and known
-    /// by their first bytes only: `amr wma avi flv au ape wv`.
+    /// The container by its content, whatever the file's name: `wav flac mp3 mp1 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and
+    /// recognized by their first bytes only: `amr wma avi flv au ape wv`.
     pub format: String,
     /// The codec of the audio track, as in `pcm mp3 aac opus vorbis flac alac alaw mulaw adpcm`; `None`: unknown.
     pub codec: Option<String>,
-    /// Length of what is really there, in milliseconds. Exact for WAV, FLAC and MP3; what the container says for the others; `None`
-    /// where only the first bytes are known.
+    /// Length of the audio that the file really holds, in milliseconds. Exact for WAV, FLAC and MP3; as the container states it for the
+    /// others; `None` if the format is recognized by its first bytes only.
     pub duration_ms: Option<u64>,
     pub channels: Option<u32>,
     /// In hertz.
     pub sample_rate: Option<u32>,
     /// Size of the file when it was probed.
     pub bytes: u64,
-    /// The file ends before its audio does (WAV, FLAC, MP3, ISO media). `duration_ms` counts what is there, except in ISO media,
-    /// whose index speaks of the whole.
+    /// The file ends before its audio does (WAV, FLAC, MP3, ISO media). `duration_ms` counts the audio in the file, except in ISO media,
+    /// whose index states the length of the whole recording.
     #[serde(default)]
     pub truncated: bool,
 }
 
-/// Why a file has no [`Probe`]. The sentence is for the person who put the file there.
+/// Why a file has no [`Probe`]. The text is written for the person who provided the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ProbeError {
     #[error("the file is empty")]
@@ -56,12 +56,12 @@ pub enum ProbeError {
     Truncated(String),
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
-    /// The child ran into its memory limit, or crashed or hung twice (once may be an accident).
+    /// The child reached its memory limit, or crashed or hung twice (once may be an accident).
     #[error(
         "the file makes the audio parser fail ({0}); it is damaged or made to do so, convert it with another program"
     )]
     ParserFailed(String),
-    /// Nothing is known about the file; try again.
+    /// Nothing was found out about the file; a retry may succeed.
     #[error(
         "no process could look at the file: {0}; check memory, descriptors and process limits, and the disk that the file is on"
     )]
@@ -81,7 +81,7 @@ impl ProbeError {
         }
     }
 
-    /// Whose fault it is. Only [`Blame::Hark`] is worth another try.
+    /// Whether the file or Hark is the cause. Only [`Blame::Hark`] is worth a retry.
     pub fn blame(&self) -> Blame {
         match self {
             ProbeError::NoWorker(_) => Blame::Hark,

@@ -1,4 +1,4 @@
-//! The workers: a few children, each with one file at a time.
+//! The pool of audio workers: a few child processes, each of which parses one file at a time.
 
 use std::fs::File;
 use std::io;
@@ -18,26 +18,26 @@ use super::{Probe, ProbeError};
 use crate::os::{ChildCommand, Limits, PacketSocket, cpu_time};
 use crate::telemetry::metrics::Metrics;
 
-/// A worker's time for one file; a gigabyte of frames from a slow disk needs some.
+/// Deadline of a worker for one file: long enough for a gigabyte of frames from a slow disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// After so many files a worker is replaced, whatever it may have leaked.
+/// After this many files a worker is replaced, in case the parsers leak memory.
 const FILES_PER_WORKER: u32 = 1_000;
 
-/// What a worker may use. Parsing takes a few megabytes; the CPU seconds are for its whole life.
+/// Resource limits of a worker. Parsing takes a few megabytes; the CPU seconds are for the worker's whole life.
 const LIMITS: Limits = Limits {
     memory: Some(256 << 20),
     cpu_seconds: Some(600),
-    // Three of its own, the socket, a file, and one to spare.
+    // The standard three, the socket, a file, and some to spare.
     descriptors: Some(16),
     file_bytes: Some(0),
     tasks: None,
 };
 
-/// Looks at audio files in child processes, `count` at a time. Clones share the children.
+/// Probes audio files in child processes, `count` at a time. Clones share the children.
 ///
-/// A child is started when it is first needed, and replaced when it crashes, hangs or has done its share. Any number
-/// of callers may wait; a waiting caller costs its future and the file that it holds open, nothing else.
+/// A child is started when it is first needed, and replaced when it crashes, hangs or has probed 1,000 files. Any number of callers
+/// may wait; a waiting caller costs only its future and the file that it holds open.
 #[derive(Debug, Clone)]
 pub struct Workers {
     shared: Arc<Shared>,
@@ -64,17 +64,18 @@ impl Workers {
         Workers { shared: Arc::new(Shared { executable, metrics, free, idle, patience }) }
     }
 
-    /// What the file holds. It must be a regular file open for reading; its position is not touched. `hint_extension` is the name's.
+    /// Probes a file, which must be a regular file open for reading; its position is not changed. `hint_extension` is the extension of its
+    /// name.
     ///
-    /// Waits for a free child, then at most 20 s (40 s where a child crashed or hung and another tries again). Dropping the
-    /// future ends the child that was busy with it.
+    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries). Dropping the future ends the child
+    /// that was busy with the file.
     ///
     /// # Errors
     /// See [`ProbeError`].
     pub async fn probe(&self, file: &File, hint_extension: Option<&str>) -> Result<Probe, ProbeError> {
         let closed = |_| ProbeError::NoWorker("the pool is closed".into());
         let _turn = self.shared.free.acquire().await.map_err(closed)?;
-        // A worker may die of something else than the file in its hands: somebody's kill, the machine out of memory.
+        // A worker may die for another reason than the file: another process killed it, or the machine ran out of memory.
         for last_try in [false, true] {
             let mut worker = self.shared.worker().await?;
             let before = worker.cpu_time();
@@ -87,7 +88,7 @@ impl Workers {
                     let (fate, was_killed) = worker.fate().await;
                     warn!(%error, fate, last_try, "an audio worker died and is replaced");
                     match last_try {
-                        // Parsers do not end by this signal, and limits of ours do not use it: somebody else has.
+                        // Neither a crash of the parser nor the worker's limits cause a SIGKILL, so the file is not the reason.
                         true if was_killed => return Err(ProbeError::NoWorker(fate)),
                         true => return Err(ProbeError::ParserFailed(fate)),
                         false => {}
@@ -104,7 +105,8 @@ impl Workers {
                         "an audio worker hangs and is replaced"
                     );
                     let reason = format!("no answer within {} s", limit.as_secs_f32());
-                    // A parser that loops works all the time; one that was stopped, or waits for a disk, says nothing of the file.
+                    // A parser that loops uses CPU time throughout. A worker that used little was stopped or waited for a disk, which
+                    // proves nothing about the file.
                     match worked {
                         Some(worked) if last_try && worked < limit / 4 => {
                             return Err(ProbeError::NoWorker(reason));
@@ -164,7 +166,8 @@ impl Worker {
         Ok(worker)
     }
 
-    /// The error is the worker's death, or an answer that it would not give if it were itself.
+    /// Has the worker probe a file. The error means that the worker died, or gave an answer that the parser cannot give: then a hostile
+    /// file may control the worker.
     async fn ask(&mut self, file: &File, extension: Option<&str>) -> io::Result<Answer> {
         let extension = extension.filter(|it| it.len() <= 16).map(str::to_owned);
         let request = serde_json::to_vec(&Request { extension })?;
@@ -180,23 +183,24 @@ impl Worker {
         Ok(answer)
     }
 
-    /// What it has worked so far.
+    /// CPU time that the worker has used so far.
     fn cpu_time(&self) -> Option<Duration> {
         self.child.id().and_then(cpu_time)
     }
 
-    /// How it died, in a few words, and whether somebody's SIGKILL ended it; ends it if it has not.
+    /// How the worker ended, in a few words, and whether a SIGKILL ended it. Waits at most a second for its end.
     async fn fate(&mut self) -> (String, bool) {
         // The socket closes a moment before the process is gone.
         let status = timeout(Duration::from_secs(1), self.child.wait()).await;
         match status.ok().and_then(Result::ok) {
             Some(status) => (status.to_string(), status.signal() == Some(libc::SIGKILL)),
-            None => ("it stopped talking".into(), false),
+            None => ("it gave no valid answer and did not exit".into(), false),
         }
     }
 }
 
-/// It goes into subjects' neighbours, events and logs; a worker that was taken over must not choose it freely.
+/// Whether a text has the form of a format's or codec's name. The names go into events and logs, so a worker under a hostile file's
+/// control must not be able to choose any text.
 fn is_a_name(text: impl AsRef<str>) -> bool {
     let text = text.as_ref();
     (1..=16).contains(&text.len())

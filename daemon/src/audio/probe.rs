@@ -1,4 +1,4 @@
-//! What is this file? By its first bytes, never by its name.
+//! Determines the format of a file by its first bytes, never by its name.
 
 use std::fs::File;
 
@@ -6,11 +6,11 @@ use super::frames::{self, Stream};
 use super::source::Source;
 use super::{Probe, ProbeError, containers, flac, wav};
 
-/// Looks at a regular file that is open for reading. Memory is bounded whatever the file; time is not: parsers loop and crash on
-/// crafted files, so outside tests this runs in the audio worker only.
+/// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
+/// outside tests this runs in the audio worker only.
 ///
-/// `hint_extension` (of the name, without the dot) is used for nothing but how far to search in files whose format has no
-/// beginning of its own (`mp3`, `aac`).
+/// `hint_extension` (of the file's name, without the dot) only decides how far to search for frames in files whose format has no signature
+/// (`mp3`, `aac`).
 ///
 /// # Errors
 /// See [`ProbeError`]; never [`ProbeError::ParserFailed`] or [`ProbeError::NoWorker`].
@@ -36,9 +36,9 @@ pub fn probe(file: File, hint_extension: Option<&str>) -> Result<Probe, ProbeErr
 /// Enough for every signature below, and for the document type of a Matroska file.
 const HEAD: usize = 256;
 
-/// Where frames are looked for when nothing says that there are any.
+/// How many bytes are searched for frames if the file's name does not suggest any.
 const SEARCH: u64 = 64 << 10;
-/// And when the name says so: some recorders put pages of their own in front.
+/// How many bytes are searched if the name does: some recorders write data of their own before the frames.
 const SEARCH_WHEN_NAMED: u64 = 1 << 20;
 
 enum Kind {
@@ -59,7 +59,7 @@ impl Kind {
         if at(4, b"ftyp") {
             return Kind::Container(brand(head.get(8..12).unwrap_or_default()));
         }
-        // QuickTime of old begins with whatever atom it likes.
+        // Old QuickTime files have no `ftyp` and begin with any of these atoms.
         if [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"].iter().any(|&atom| at(4, atom)) {
             return Kind::Container("mov");
         }
@@ -70,7 +70,7 @@ impl Kind {
             let webm = head.windows(4).any(|word| word == b"webm");
             return Kind::Container(if webm { "webm" } else { "mkv" });
         }
-        // Old telephony; symphonia does not know it.
+        // Speex, from old telephony systems; symphonia does not support it.
         if at(0, b"OggS") && at(28, b"Speex   ") {
             return Kind::FirstBytesOnly("ogg");
         }
@@ -135,10 +135,10 @@ fn looks_like(head: &[u8]) -> &'static str {
     }
 }
 
-/// Where the content starts after any ID3v2 tags; programs put them before FLAC and even WAV.
+/// The offset of the content after any ID3v2 tags; some programs put tags even before FLAC and WAV.
 fn after_id3(source: &mut Source) -> Result<u64, ProbeError> {
     let mut start = 0;
-    // Some taggers add a second; more is somebody's game.
+    // Some taggers add a second tag; a file with more than four was crafted.
     for _ in 0..4 {
         let &[b'I', b'D', b'3', major, _, flags, a, b, c, d] = source.peek(start, 10)? else { break };
         let digits = [a, b, c, d];

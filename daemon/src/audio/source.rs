@@ -1,4 +1,4 @@
-//! The file as parsers see it.
+//! The file as the parsers read it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use symphonia::core::io::MediaSource;
 
-/// A file read by position: the descriptor shares its offset with the daemon's, which may be reading too.
+/// A file that is read by position: the worker's descriptor shares its offset with the daemon's, and the daemon may be reading as well.
 #[derive(Debug)]
 pub(super) struct Source {
     file: File,
@@ -16,11 +16,11 @@ pub(super) struct Source {
     window_start: u64,
 }
 
-/// As much as is read at once, and all that is held of a file.
+/// How many bytes are read at once, and the most that is kept in memory of a file.
 const WINDOW: usize = 128 << 10;
 
 impl Source {
-    /// The length is the file's as it is now; what is appended later does not count.
+    /// The length is the file's present length; bytes that are appended later are not read.
     pub(super) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Source { file, length, position: 0, window: Vec::new(), window_start: 0 })
@@ -42,7 +42,7 @@ impl Source {
         Ok(&self.window[start..end])
     }
 
-    /// Up to `count` bytes from `offset` in memory of their own, for the one place that needs more than [`Self::peek`] gives.
+    /// Up to `count` bytes from `offset`, copied, for the one caller that needs more than [`Self::peek`] returns.
     pub(super) fn copy(&self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
         let wanted = self.length.saturating_sub(offset).min(count as u64) as usize;
         let mut bytes = vec![0; wanted];

@@ -93,7 +93,7 @@ fn ten_gigabytes_of_zeros_are_answered_from_the_first_bytes() {
     file.set_len(10 << 30).unwrap();
     let begun = std::time::Instant::now();
     assert_eq!(probe(file.try_clone().unwrap(), Some("mp3")).unwrap_err().code(), "NotAudio");
-    // And a WAV of that size is one, measured without reading it.
+    // A WAV file of that size is accepted, and measured without being read.
     file.write_all(&wav(1, 8_000, 16, 0xffff_ffff, &[])).unwrap();
     let found = probe(file, None).unwrap();
     assert_eq!(found.duration_ms, Some(((10 << 30) - 44) / 16));
@@ -122,7 +122,7 @@ fn a_wav_is_as_long_as_its_bytes_whatever_its_header_says() {
 fn a_wav_of_more_than_four_gigabytes_has_its_size_in_ds64() {
     let mut bytes = wav(1, 8_000, 16, 0xffff_ffff, &[0; 16_000]);
     bytes[..4].copy_from_slice(b"RF64");
-    // 0: written to a pipe, or by a recorder that ended before it came back to the head.
+    // 0: written to a pipe, or by a recorder that ended before it filled in the header.
     for size in [16_000u64, 0, u64::MAX] {
         let ds64 =
             [b"ds64".as_slice(), &28u32.to_le_bytes(), &[0; 8], &size.to_le_bytes(), &[0; 12]].concat();
@@ -135,7 +135,7 @@ fn a_wav_of_more_than_four_gigabytes_has_its_size_in_ds64() {
 
 #[test]
 fn quicktime_of_old_is_left_to_the_service() {
-    // No `ftyp`, which symphonia insists on.
+    // No `ftyp`, which symphonia requires.
     let mut movie = read("talk.mov");
     let head = u32::from_be_bytes(movie[..4].try_into().unwrap()) as usize;
     movie.drain(..head);
@@ -179,7 +179,7 @@ fn a_flac_without_a_count_is_measured_by_its_last_frame() {
     forget_total(&mut bytes);
     let found = probe_bytes(&bytes).unwrap();
     assert_eq!((found.duration_ms, found.truncated), (Some(1500), false));
-    // Behind a tag in front and one at the end as well.
+    // With a tag at the beginning and one at the end too.
     let tagged = [b"ID3\x04\0\0\0\0\0\x05abcde".to_vec(), bytes, b"TAG".to_vec(), vec![0; 125]].concat();
     assert_eq!(probe_bytes(&tagged).unwrap().duration_ms, Some(1500));
 }
@@ -240,7 +240,7 @@ fn a_recording_that_the_daemon_reads_meanwhile_keeps_its_place() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Our own parsers never panic on what is nearly right. (Symphonia may: that is what the child is for.)
+    /// Hark's own parsers never panic on a nearly correct file. (Symphonia may: therefore it runs in the child.)
     #[test]
     fn damaged_headers_end_in_an_answer(
         which in 0..FIXTURES.len(),
@@ -280,7 +280,7 @@ fn probe_bytes(bytes: &[u8]) -> Result<Probe, ProbeError> {
     probe(file, None)
 }
 
-/// The 44 bytes of a plain header with any size of data declared, and the data.
+/// A WAV file: the 44 bytes of a plain header that declares the given size of data, and the data.
 fn wav(channels: u16, rate: u32, bits: u16, declared: u32, data: &[u8]) -> Vec<u8> {
     let block = channels * bits.div_ceil(8);
     [

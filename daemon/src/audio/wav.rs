@@ -1,9 +1,9 @@
-//! WAV, RF64 and BW64: lengths by what is in the file, not by what its header hopes.
+//! WAV, RF64 and BW64: lengths by the bytes that are in the file, not by those that its header states.
 
 use super::source::Source;
 use super::{Probe, ProbeError};
 
-/// Files have a handful; a crafted one could have a chunk every eight bytes.
+/// The most chunks that are read. Files have a few; a crafted one could have a chunk every eight bytes.
 const MOST_CHUNKS: usize = 1_000;
 
 /// Sizes that mean "I could not know": of a recorder that wrote to a pipe, or died before it went back to fill the size in.
@@ -11,7 +11,7 @@ fn is_placeholder(size: u64) -> bool {
     matches!(size, 0 | 0x7fff_0000..=0x8000_0000 | 0xffff_0000..=0xffff_ffff)
 }
 
-/// Reads the chunks up to the audio. `start` is where `RIFF` stands.
+/// Reads the chunks up to the audio. `start` is the offset of `RIFF`.
 ///
 /// # Errors
 /// [`ProbeError::Truncated`] when there is not one frame of audio, or a header that makes no sense.
@@ -47,7 +47,7 @@ fn truncated(why: &str) -> ProbeError {
 #[derive(Default)]
 struct Chunks {
     format: Option<Format>,
-    /// Frames by channel, of formats whose blocks do not say.
+    /// The number of frames by the `fact` chunk, for formats whose blocks do not determine it.
     fact: Option<u64>,
     data: Option<Data>,
 }
@@ -70,7 +70,7 @@ impl Chunks {
             offset += 8;
             match &[a, b, c, d] {
                 b"fmt " => chunks.format = Some(Format::parse(source.peek(offset, 40.min(size as usize))?)?),
-                // Nobody came back to fill it in: as open-ended as a size of 0 elsewhere.
+                // A recorder that did not fill the size in left 0 or all ones: open-ended, like a size of 0 in a plain WAV file.
                 b"ds64" => {
                     let told = source.peek(offset, 16)?.get(8..16).map(little_endian);
                     long_size = told.filter(|size| !matches!(*size, 0 | u64::MAX));
@@ -115,7 +115,7 @@ impl Format {
         let long = |at: usize| bytes.get(at..at + 4).map(|four| little_endian(four) as u32);
         let parse = || {
             let tag = short(0)?;
-            // "Extensible": the first two bytes of its GUID are the tag of old.
+            // WAVE_FORMAT_EXTENSIBLE: the first two bytes of its GUID are the plain format tag.
             let tag = if tag == 0xfffe { short(24)? } else { tag };
             Some(Format {
                 tag,
@@ -129,7 +129,7 @@ impl Format {
         };
         let format = parse().ok_or_else(|| truncated("its fmt chunk is too short"))?;
         if format.channels == 0 || format.rate == 0 {
-            return Err(truncated("its header speaks of 0 channels or 0 Hz"));
+            return Err(truncated("its header states 0 channels or 0 Hz"));
         }
         Ok(format)
     }
@@ -148,12 +148,12 @@ impl Format {
         })
     }
 
-    /// Audio frames in so many bytes.
+    /// Number of audio frames in `bytes` bytes.
     fn frames(&self, bytes: u64, fact: Option<u64>) -> Result<u64, ProbeError> {
         if matches!(self.tag, 0x01 | 0x03 | 0x06 | 0x07) {
             let computed = u64::from(self.channels) * u64::from(self.bits.div_ceil(8));
             let block = if self.block > 0 { u64::from(self.block) } else { computed };
-            return bytes.checked_div(block).ok_or_else(|| truncated("its header speaks of 0 bytes a frame"));
+            return bytes.checked_div(block).ok_or_else(|| truncated("its header states 0 bytes a frame"));
         }
         let by_rate = match self.bytes_per_second {
             0 => None,
@@ -166,7 +166,7 @@ impl Format {
             _ => None,
         };
         match (by_block.or(by_rate), fact) {
-            // The exact count, if it is not a lie: a tenth off, and we believe the bytes.
+            // The `fact` chunk is exact, unless it is wrong: if it differs from the bytes by more than a tenth, the bytes decide.
             (Some(measured), Some(fact)) if fact.abs_diff(measured) <= measured / 10 => Ok(fact),
             (Some(measured), _) => Ok(measured),
             (None, Some(fact)) => Ok(fact),

@@ -1,4 +1,4 @@
-//! The child that parses: one file after another, until the socket closes.
+//! The child process that parses audio files, one after another, until the daemon closes the socket.
 
 use std::fs::File;
 use std::io;
@@ -9,29 +9,29 @@ use serde::{Deserialize, Serialize};
 use super::{Probe, ProbeError, probe};
 use crate::os::{packet, sandbox};
 
-/// What the daemon asks; the file comes along as a descriptor.
+/// The daemon's request; the file's descriptor comes with the packet.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) extension: Option<String>,
 }
 
-/// The first packet of a worker.
+/// The first packet that a worker sends.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ready {
-    /// What the kernel could not take away, for the log.
+    /// Parts of the sandbox that the kernel does not provide, for the log.
     pub(super) missing: Vec<String>,
 }
 
-/// What it answers.
+/// The worker's answer to a request.
 pub(super) type Answer = Result<Probe, ProbeError>;
 
-/// The longest packet either way, bytes; names of containers and a sentence are all there is to say.
+/// The longest packet in either direction, in bytes: names of formats and a sentence fit.
 pub(super) const PACKET: usize = 4 << 10;
 
-/// Serves the daemon at the other end of `socket` until it hangs up.
+/// Serves the daemon at the other end of `socket` until the daemon closes it.
 ///
 /// # Errors
-/// When the socket fails. A file that makes us fail ends the process, and the daemon starts another.
+/// When the socket fails. A file that makes the parser crash ends the process, and the daemon starts another.
 pub fn serve(socket: &OwnedFd) -> io::Result<()> {
     let missing = sandbox::confine_audio_worker();
     send(socket.as_fd(), &Ready { missing })?;

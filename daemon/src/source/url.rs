@@ -1,9 +1,9 @@
-//! The gate for audio URLs that come in messages.
+//! Decides whether an audio URL that a sender put into a message may be used.
 //!
-//! The service fetches them, not Hark; still a message must not turn either of us into a probe of somebody's inside. Public https
-//! passes, and what the operator's `security.allow_urls` names. Everything is decided on the URL as it was parsed, never on the
-//! text: `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name the host and never the query, which is where
-//! presigned URLs carry their secret.
+//! The service fetches the URLs, not Hark; still no sender may use Hark or the service to reach hosts of a private network (SSRF). Public
+//! https URLs are allowed, and hosts that the operator lists in `security.allow_urls`. Every check uses the parsed URL, never the text:
+//! `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name the host and never the query, because presigned URLs carry their
+//! secret there.
 
 mod address;
 #[cfg(test)]
@@ -18,42 +18,42 @@ use self::address::{is_inside, is_public};
 use crate::config::AllowList;
 use crate::config::plain;
 
-/// How long a name may take to resolve.
+/// How long a host name may take to resolve.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why a URL is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlRefused {
-    /// It is no URL.
+    /// The text is not a URL.
     #[error("the audio URL cannot be read ({0}); give an absolute https URL")]
     Invalid(String),
-    /// Another scheme.
+    /// The scheme is neither http nor https.
     #[error("the audio URL has the scheme {0:?}; give an https URL")]
     Scheme(String),
-    /// http to a host that the operator did not name.
+    /// The scheme is http, and the operator has not listed the host.
     #[error(
         "the audio URL of {0} is not https; give an https URL, or have the host listed in security.allow_urls"
     )]
     NotHttps(String),
-    /// A user name or password in it.
+    /// The URL has a user name or password.
     #[error("the audio URL of {0} carries a user name or password; give a presigned URL instead")]
     Credentials(String),
-    /// It points to an address or name that is not public.
+    /// The host is an address or name that is not public.
     #[error(
         "the audio URL points to {0}, which is not public; give a public URL, or have the host listed in security.allow_urls"
     )]
     NotPublic(String),
-    /// The name's address is not public.
+    /// The host name resolves to an address that is not public.
     #[error(
         "the audio URL points to {host}, which is at {address} and so not public; give a public URL, or have the host listed in security.allow_urls"
     )]
     ResolvesInside { host: String, address: IpAddr },
 }
 
-/// Decides on a URL without asking anybody. Use the URL that comes back, not the text.
+/// Decides on a URL without resolving its host name. Callers use the returned URL, not the text.
 ///
 /// # Errors
-/// Why it is refused; the text is fit for an event.
+/// Why the URL is refused; the error's text has no secrets and may go into an event.
 pub fn vet(url: &str, allow: &AllowList) -> Result<Url, UrlRefused> {
     let url = Url::parse(url).map_err(|error| UrlRefused::Invalid(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -81,8 +81,8 @@ pub fn vet(url: &str, allow: &AllowList) -> Result<Url, UrlRefused> {
     }
 }
 
-/// Decides as [`vet`] does, and also refuses a name of which any address is not public. A name that cannot be resolved here within two
-/// seconds passes: the service may know it.
+/// Decides as [`vet`] does, and also refuses a host name if any of its addresses is not public. A name that this machine cannot resolve
+/// within two seconds is allowed: the service may be able to resolve it.
 ///
 /// # Errors
 /// As of [`vet`].
@@ -104,7 +104,8 @@ pub async fn vet_resolved(url: &str, allow: &AllowList) -> Result<Url, UrlRefuse
     }
 }
 
-/// The URL without query, fragment, user and password: what may be shown. Of a text that is no URL, what stands before them.
+/// The URL without query, fragment, user name and password, for logs and events. If the text is not a URL, the same parts are cut off by
+/// their delimiters (`?`, `#`, `@`).
 pub fn without_query(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         let front = url.split(['?', '#']).next().unwrap_or_default();
@@ -112,7 +113,7 @@ pub fn without_query(url: &str) -> String {
     };
     parsed.set_query(None);
     parsed.set_fragment(None);
-    // Refused only for URLs that cannot have either.
+    // The setters fail only for URLs that cannot have a user name or password.
     let _ = parsed.set_username("");
     let _ = parsed.set_password(None);
     parsed.into()

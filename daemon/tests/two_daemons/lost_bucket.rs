@@ -75,7 +75,7 @@ pub(crate) async fn a_message_that_was_done_while_a_daemon_stood_still_is_not_he
     context.delete_stream("KV_HARK_JOBS").await.unwrap();
     one.process().resume();
     wait_until("it to look at the message", CEILING, async || {
-        one.log().contains("done by another daemon meanwhile")
+        one.log().contains("another daemon has finished this old delivery's message")
     })
     .await;
     assert_eq!(jobs(&mut one).await.len(), 1);

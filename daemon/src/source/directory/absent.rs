@@ -1,4 +1,4 @@
-//! Files that are not there any more: noted when they are first missed, and forgotten when they still are.
+//! Known files that are absent: noted when a scan first misses them, and removed from the ledger when the next full scan misses them too.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,29 +12,29 @@ use crate::job::FileIdentity;
 use crate::job::audio::is_absence;
 use crate::job::ledger::files::{self, Known};
 
-/// Files that were missing at one full scan, to be forgotten at the next.
+/// The most absent files that are noted at one full scan, to be removed at the next.
 const MOST_MISSING: usize = 10_000;
 
-/// Files of the ledger that are missing, by row. A file of the same bytes that comes after one was missed is another recording, and not
-/// that one, moved. Clones share the notes.
+/// Files of the ledger that are absent, by row. A file with the same bytes that appears after the absence was noted counts as another
+/// recording, and not as the absent file, moved. Clones share the notes.
 #[derive(Debug, Clone, Default)]
 pub struct Absences(Arc<Mutex<HashMap<i64, Absence>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Absence {
-    /// Files that were first seen in a look before this one may be it.
+    /// The number of a look. A file that was first seen in this look or an earlier one may be the absent one.
     since: u64,
-    /// A full scan has missed it as well.
+    /// A full scan has missed the file as well.
     at_full_scan: bool,
 }
 
 impl Absences {
-    /// Whether a file was missed before the look in which another one was first seen.
+    /// Whether the file of row `id` was missed before the look `seen`, in which another file was first seen.
     pub fn is_before(&self, id: i64, seen: u64) -> bool {
         self.lock().get(&id).is_some_and(|absence| absence.since < seen)
     }
 
-    /// The file is there.
+    /// Notes that the file is present.
     pub fn is_back(&self, id: i64) {
         self.lock().remove(&id);
     }
@@ -46,14 +46,14 @@ impl Absences {
         }
     }
 
-    /// A panic elsewhere leaves the table whole: every change to it is one call.
+    /// A poisoned lock is ignored: every change to the table is one call, so a panic cannot leave it half changed.
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Absence>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Scan {
-    /// Notes files of which a hint says that they have gone.
+    /// Notes files that are absent according to a hint.
     pub(super) async fn note_absent(&mut self, paths: Vec<PathBuf>) -> Result<(), ScanError> {
         if paths.is_empty() {
             return Ok(());
@@ -69,8 +69,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Forgets files that were missing at the last full scan and still are. In between, whoever moved one has had the time to be
-    /// found; so a row stays while a file of its size is not taken in.
+    /// Removes files from the ledger that were absent at the last full scan and still are. The time between the scans lets the daemon find
+    /// a moved file under its new name; therefore a row also stays while a file of the same size waits to be taken in.
     pub(super) async fn forget_gone(&mut self, met: u64, devices: HashSet<u64>) -> Result<(), ScanError> {
         let source = self.around.destination.source.clone();
         let counted = source.clone();
@@ -88,14 +88,14 @@ impl Scan {
             after = Some(last.clone());
             let path = self.around.choice.root.clone();
             let absent = blocking(move || {
-                // Where the folder itself cannot be opened, nothing is known to be gone.
+                // If the watched folder itself cannot be opened, no file is known to be absent.
                 let Ok(root) = Root::open(&path) else { return Vec::new() };
                 known.into_iter().filter(|known| is_gone(&root, known)).collect::<Vec<_>>()
             })
             .await?;
             let mut gone = Vec::new();
             for known in absent {
-                // Nothing of this filesystem was met: it is not mounted now, and its files are not gone.
+                // The scan met no file of this filesystem: it is not mounted now, which does not make its files absent.
                 if !devices.contains(&known.identity.dev) {
                     continue;
                 }
@@ -103,7 +103,7 @@ impl Scan {
                 if noted.is_some_and(|noted| noted.at_full_scan) && !self.awaits_size(known.identity.size) {
                     gone.push(known.id);
                 } else if absences.len() < MOST_MISSING {
-                    // A scan takes its time: what is first seen in the next look may have come before this one was missed.
+                    // A scan takes time: a file that is first seen in the next look may have appeared before this file was missed.
                     let since = noted.map_or(self.look + 1, |noted| noted.since);
                     absences.insert(known.id, Absence { since, at_full_scan: true });
                 }
@@ -118,7 +118,7 @@ impl Scan {
     }
 }
 
-/// Whether a file is not at its path: nothing is, or another file.
+/// Whether a file is no longer at its path: the path is absent, or another file has it.
 fn is_gone(root: &Root, known: &Known) -> bool {
     match root.status(&known.path) {
         Ok(status) => {

@@ -1,7 +1,7 @@
-//! Files that were there before the folder was first watched: what they are, and what hearing them costs.
+//! Files that were there before the folder was first watched: which these are, and what their recognition costs.
 //!
-//! A disk may be mounted at the folder, or below it, long after the first start. So each place is scanned for the first time when it is
-//! first met: the folder itself, by its device and inode, and each filesystem below it.
+//! A disk may be mounted at the folder, or below it, long after the first start. Therefore each place (the folder itself, by its device and
+//! inode, and each filesystem below it) has a first scan of its own when the daemon first meets it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,21 +19,22 @@ use crate::job::FileIdentity;
 use crate::job::ledger::places::{self, Place};
 use crate::job::ledger::{Ledger, LedgerError, files};
 
-/// A file's ctime comes from the kernel's coarse clock, which lags behind the one read here by a timer tick (10 ms at most; more on a
-/// virtual machine that was not let run). What came this shortly before the first start counts as new: it is heard, not lost.
+/// A file's ctime comes from the kernel's coarse clock, which lags behind the clock read here by a timer tick (10 ms at most; more on a
+/// virtual machine that was paused). A file that appeared within this time before the first start counts as new: it is recognized, not
+/// lost.
 const CTIME_LAG: Duration = Duration::from_millis(100);
 
-/// A place, and what was met there that is older than the source.
+/// A place, and the files met there that are older than the source.
 #[derive(Debug)]
 pub(super) struct Met {
     place: Place,
-    /// While the first scan of the place goes on: when the folder was first to be watched.
+    /// When the folder was to be watched for the first time; `None` once the first scan of the place has ended.
     since_ns: Option<i64>,
     files: u64,
     bytes: u64,
 }
 
-/// Notes when a folder is first to be watched, before it need be there: what comes with it is new.
+/// Notes when a folder is to be watched for the first time. The folder need not exist yet: files that appear with it are new.
 ///
 /// # Errors
 /// When the ledger cannot be written.
@@ -44,7 +45,8 @@ pub async fn want(ledger: &Ledger, source: &str, root: &Path) -> Result<(), Ledg
 }
 
 impl Scan {
-    /// Meets a place. One that has other numbers than it had, since it was mounted again or copied, has files that are known by name.
+    /// Meets a place. A known place may have a new device or inode number, because it was mounted again or copied; it is recognized by
+    /// files that the ledger knows by path.
     pub(super) async fn meet(&mut self, place: Place) -> Result<(), LedgerError> {
         let is_met = |met: &Met| place.inode == 0 || met.place == place;
         if self.places.get(&place.dev).is_some_and(is_met) {
@@ -79,21 +81,21 @@ impl Scan {
         Ok(())
     }
 
-    /// Whether a file was there before the folder was first watched. Its ctime tells, so that a crash in the middle of the first scan
-    /// changes nothing: with `existing = "skip"` what was there before stays unheard, what came since is heard. Counts
-    /// it.
+    /// Whether a file was there before the folder was first watched; if so, counts it. The file's ctime decides, so a crash during the first
+    /// scan changes nothing: with `existing = "skip"` older files stay unheard, and newer ones are recognized.
     pub(super) fn was_before(&mut self, found: &Found) -> bool {
         let Some(met) = self.places.get_mut(&found.stamp.identity.dev) else { return false };
         if met.since_ns.is_none_or(|since| found.stamp.ctime_ns >= since) {
             return false;
         }
-        // Only the full scan goes on while it is the first: each file is met once.
+        // During the first scan no other look runs, so each file is counted once.
         met.files += 1;
         met.bytes += found.stamp.identity.size;
         true
     }
 
-    /// Ends the first scan of each place that was met. While a folder could not be listed, what is in it may be older than the source.
+    /// Ends the first scan of each place that was met. Does not end it if a folder could not be listed, because files in that folder may be
+    /// older than the source.
     pub(super) async fn places_are_scanned(&mut self, devices: &HashSet<u64>) -> Result<(), LedgerError> {
         if self.seen.is_err() {
             return Ok(());
@@ -122,7 +124,8 @@ impl Scan {
         Ok(())
     }
 
-    /// How many there were, and what hearing them costs: the price of an hour, for only a look inside would tell how many hours they are.
+    /// Logs the number of older files and the price of an hour of audio. The total price would need each file's duration, which only a
+    /// probe of the file finds out.
     fn tell_of_before(&self, files: u64, bytes: u64) {
         let source = &self.around.destination.source;
         let usd_per_hour = (self.around.price * 3.6e9).round() / 1e6;

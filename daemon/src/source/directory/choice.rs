@@ -7,8 +7,8 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::config::UNFINISHED_ENDINGS;
 
-/// Folders in which NAS systems, desktops and filesystems keep snapshots, what was deleted, and previews: copies of recordings. Others of
-/// their kind are hidden (.snapshot, .Trash-1000, .zfs).
+/// Folders in which NAS systems, desktops and filesystems keep snapshots, deleted files and previews: copies of recordings. Further folders
+/// of this kind are hidden (.snapshot, .Trash-1000, .zfs).
 const APART: [&str; 18] = [
     "#recycle",
     "#snapshot",
@@ -30,7 +30,7 @@ const APART: [&str; 18] = [
     "~snapshot",
 ];
 
-/// Snapshots as Samba shows them: @GMT-2026.11.30-00.00.00.
+/// Prefix of the names under which Samba shows snapshots: @GMT-2026.11.30-00.00.00.
 const SHADOW_COPY: &str = "@GMT-";
 
 /// Which names below a folder are recordings.
@@ -47,9 +47,9 @@ pub struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
     Yes,
-    /// It is hidden, excluded, or none but the watched folder itself is.
+    /// The folder is hidden or excluded, or the source is not recursive.
     No,
-    /// A system keeps it for itself.
+    /// A NAS system, a desktop or a filesystem uses the folder for itself.
     Apart,
 }
 
@@ -70,7 +70,7 @@ impl Choice {
         self.eligible(path).is_some_and(|relative| self.include.is_match(relative))
     }
 
-    /// The path from the root, if nothing but `include` can speak against it.
+    /// The path relative to the root, if only `include` may still rule the file out.
     pub fn eligible<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         let relative = path.strip_prefix(&self.root).ok()?;
         let name = path.file_name()?.as_bytes();
@@ -108,7 +108,7 @@ impl Choice {
 fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     let mut globs = GlobSetBuilder::new();
     for pattern in patterns {
-        // Recorders write CALL.WAV as well; `*` stays within a folder.
+        // Case-insensitive, because some recorders write CALL.WAV; `*` does not match a `/`.
         globs.add(GlobBuilder::new(pattern).case_insensitive(true).literal_separator(true).build()?);
     }
     globs.build()

@@ -1,4 +1,4 @@
-//! What a scan has to say to the operator, once each.
+//! What a scan logs for the operator, each cause once.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::root::remedy;
 use super::scan::{Scan, now};
 use super::walk::{Found, Trouble};
 
-/// An empty file is mentioned when it has been one for so long.
+/// An empty file is logged after it has been empty for this long.
 const EMPTY_FOR: Duration = Duration::from_secs(60);
 
-/// Things that were complained about, so as not to do it again at each scan.
+/// The most causes that are remembered, so that each is logged once and not at every scan.
 const MOST_COMPLAINTS: usize = 1_000;
 
-/// What was complained about already.
+/// The causes that have been logged.
 #[derive(Default)]
 pub struct Complaints(HashSet<String>);
 
 impl Complaints {
-    /// Whether this was not said yet; after [`MOST_COMPLAINTS`] nothing new is said.
+    /// Whether this cause has not been logged yet; after [`MOST_COMPLAINTS`] no new cause is logged.
     pub fn is_first(&mut self, key: String) -> bool {
         self.0.len() < MOST_COMPLAINTS && self.0.insert(key)
     }
 }
 
-/// A file as it is now: when it has changed, it may be complained about again.
+/// The key of a file in its present state: after a change the file may be logged again.
 pub fn key_of(found: &Found) -> String {
     format!("{:?}{:?}", found.path, found.stamp)
 }
@@ -42,7 +42,7 @@ impl Scan {
         }
     }
 
-    /// A recorder that closes its file and opens it again makes a recording of each part, if `settle` is shorter than its pauses.
+    /// If a recorder closes its file and opens it again, and `settle` is shorter than that pause, each part becomes a recording.
     pub(super) fn mention_grown(&mut self, found: &Found) {
         if self.grown.is_time() {
             let (source, settle) = (&self.around.destination.source, self.settling.settle());

@@ -1,4 +1,5 @@
-//! What becomes of a file after its job's last event is stored: kept, moved or deleted, and only if it still is what was heard.
+//! Keeps, moves or deletes a file after its job's last event is stored. A file is moved or deleted only if it is still the file that was
+//! heard.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -23,7 +24,7 @@ use crate::os::{Entry, Folder};
 
 enum Fate {
     Keep,
-    /// Into this folder, the tree below it as below the watched one: so equal names from two folders do not meet.
+    /// Into this folder, with the same path below it as below the watched folder: so equal names from two folders do not collide.
     Move(PathBuf),
     Delete,
 }
@@ -63,32 +64,32 @@ pub async fn settle(
     if outcome != Outcome::Stays {
         forget(ledger, config.name.clone(), path, job.id, outcome).await?;
     }
-    // Where something else is, the file may have another name as well.
+    // If another file is at the path, the file that was heard may have moved to another name as well.
     Ok(outcome != Outcome::Gone)
 }
 
-/// What was heard: the file that may go, and no other.
+/// The file that was heard: only this file may be moved or deleted.
 struct Heard {
     job: Uuid,
     identity: FileIdentity,
     sha256: String,
-    /// It was not where it was when it was to go first.
+    /// The file was absent at an earlier attempt to move or delete it.
     was_missed: bool,
 }
 
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It has left the folder.
+    /// The daemon has moved or deleted the file.
     Gone,
-    /// It was not there: it left before a crash, or somebody has moved it.
+    /// The file was not at its path: the daemon moved or deleted it before a crash, or another program has moved it.
     Absent,
-    /// What is there is something else.
+    /// Another file is at the path, and stays; or the file is to be kept.
     Stays,
 }
 
-/// A recording that failed is never deleted: it may be the only copy of what could not be heard. It goes to `failed_directory` if there
-/// is one, else it stays.
+/// What to do with a file. A recording whose job failed is never deleted, because it may be the only copy: it is moved to
+/// `failed_directory` if that is configured, and else it stays.
 fn fate(config: &DirectorySource, failed: bool) -> Fate {
     let directory = if failed { &config.failed_directory } else { &config.done_directory };
     match config.when_done {
@@ -107,7 +108,7 @@ fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Ou
     let refused = |error| SettleError::Delete { path: path.clone(), error };
     let name = below.file_name().unwrap_or_default();
     let parent = below.parent().unwrap_or(Path::new(""));
-    // From here on the folder is the one that is open, whatever takes its place.
+    // The open descriptor names this folder from here on, even if another folder replaces it at its path.
     let folder = match Folder::open(root).and_then(|root| root.below(parent)) {
         Ok(folder) => folder,
         Err(error) if is_absence(&error) => return Ok(Outcome::Absent),
@@ -122,12 +123,13 @@ fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Ou
     };
     let is_same =
         |found: FileIdentity| (found.inode, found.size) == (heard.identity.inode, heard.identity.size);
-    // Touched, or on a filesystem that was mounted again, or another that was given its inode while it was away: then its bytes tell.
+    // The file was touched, or its filesystem was mounted again, or another file was given its inode number while it was absent: then its
+    // hash decides.
     let is_doubtful = found != heard.identity || heard.was_missed;
     if is_doubtful && !(is_same(found) && hash(from).map_err(refused)? == heard.sha256) {
         return Ok(stays(job));
     }
-    // What is removed after that is this very file, as it was just now.
+    // From here on only the file with the identity just read may be removed.
     let heard = Heard { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
         Fate::Keep => Ok(Outcome::Stays),
@@ -142,7 +144,7 @@ fn stays(job: Uuid) -> Outcome {
     Outcome::Stays
 }
 
-/// Moves without overwriting: where the name is taken, the job's id is added to it, which is the same on every try.
+/// Moves without overwriting: if the name is taken, the job's id is added to it, so every retry uses the same second name.
 fn move_file(
     folder: &Folder,
     from: Entry<'_>,
@@ -150,7 +152,7 @@ fn move_file(
     below: &Path,
     heard: &Heard,
 ) -> io::Result<Outcome> {
-    // The operator's path; what is below it may be written by others again.
+    // The operator chose this path; below it other users may write, so the rest goes through descriptors.
     fs::create_dir_all(done)?;
     let target = Folder::open(done)?.make(below.parent().unwrap_or(Path::new("")))?;
     let name = below.file_name().unwrap_or_default();
@@ -180,7 +182,7 @@ fn move_file(
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Looks at what was renamed: another file may have come under the name after the last look at it. It goes back.
+/// Checks the file that was renamed: another file may have taken the name after the last check. Such a file is renamed back.
 fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &Heard) -> io::Result<Outcome> {
     if look_again(to, heard)? != Some(Outcome::Stays) {
         return Ok(Outcome::Gone);
@@ -192,8 +194,8 @@ fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &Heard) -> io::Result<Outcome>
     Ok(Outcome::Stays)
 }
 
-/// To another filesystem: a copy under a hidden name, on the disk before it gets its own, and only then the original may go. `None`: it is
-/// copied.
+/// Copies to another filesystem: under a hidden name, synced to disk, then renamed to its own name; only after that may the original be
+/// removed. `None`: the file is copied.
 fn copy_file(
     from: Entry<'_>,
     to: Entry<'_>,
@@ -201,15 +203,15 @@ fn copy_file(
     target: &Folder,
     heard: &Heard,
 ) -> io::Result<Option<Outcome>> {
-    // A crash may have come between the copy and the removal of the original. Only the name with the job's id says whose copy it is: an
-    // equal file under the plain name may be another job's.
+    // The daemon may have crashed between the copy and the removal of the original. Only the name with the job's id proves that a copy is
+    // this job's: an equal file under the plain name may be another job's.
     if hash(other).is_ok_and(|it| it == heard.sha256) {
         return Ok(None);
     }
     let unfinished = OsString::from(format!(".{}.part", heard.job));
     let unfinished = target.entry(&unfinished);
     if let Err(error) = copy_bytes(from, unfinished) {
-        // Half a copy takes the last room of a full disk; what there is to say of its removal is said by the copy's own error.
+        // An incomplete copy takes up the last space of a full disk. An error of its removal is ignored: the copy's own error is reported.
         let _ = unfinished.remove();
         return Err(error);
     }
@@ -232,7 +234,7 @@ fn copy_file(
 fn copy_bytes(from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {
     let mut source = from.open().map_err(io::Error::other)?;
     let mut target = match to.create() {
-        // Of a try that a crash ended.
+        // Left by an attempt that a crash ended.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             to.remove()?;
             to.create()?
@@ -254,7 +256,7 @@ fn with_suffix(name: &OsStr, job: Uuid) -> OsString {
         other.push(".");
         other.push(extension);
     }
-    // A name near the limit of 255 bytes has no room for the id: then the id alone is the name.
+    // If the name with the id would exceed the limit of 255 bytes, the id alone is the name.
     if other.as_bytes().len() > 255 { job.to_string().into() } else { other }
 }
 
@@ -267,8 +269,8 @@ fn remove(folder: &Folder, file: Entry<'_>, heard: &Heard) -> io::Result<Outcome
     Ok(Outcome::Gone)
 }
 
-/// Looks once more before a file goes: to hash or copy hours of audio takes its time, and what came under the name meanwhile was not
-/// heard. `None`: it is what was heard.
+/// Checks a file once more before it is moved or deleted: hashing or copying hours of audio takes time, and a file that has taken the name
+/// meanwhile was not heard. `None`: the file is the one that was heard.
 fn look_again(file: Entry<'_>, heard: &Heard) -> io::Result<Option<Outcome>> {
     match file.status() {
         Ok(status) if FileIdentity::of(&status) == heard.identity => Ok(None),
@@ -290,9 +292,9 @@ fn hash(file: Entry<'_>) -> io::Result<String> {
     }
 }
 
-/// Forgets a file that has left the folder; what is there by now, if anything, is another one's row. Of one that was only absent its
-/// identity is kept: if somebody has moved it, it is found by that under its next name, and another file with the same bytes is not
-/// taken for it.
+/// Removes the row of a file that was moved or deleted; a file that has its path by now has a row of its own. The row of a file that was
+/// only absent stays without its hash: if the file was moved, its identity finds it under its new name, and another file with the same
+/// bytes is not taken for it.
 async fn forget(
     ledger: &Ledger,
     source: String,
@@ -315,7 +317,7 @@ async fn forget(
 mod tests {
     use super::*;
 
-    /// A folder with a file `a.wav` that was heard, in whose place another one is by now.
+    /// A folder with a file `a.wav` that was heard, and that another file has replaced.
     fn replaced() -> (tempfile::TempDir, Folder, Heard) {
         let disk = tempfile::tempdir().unwrap();
         let path = disk.path().join("a.wav");
@@ -378,7 +380,7 @@ mod tests {
             let outcome = carry_out(&fate, &root, Path::new("deep/a.wav"), &heard).unwrap();
             assert_eq!(outcome, Outcome::Absent);
         }
-        // Nor is anything put behind one.
+        // Nor is a file moved to a folder behind a link.
         fs::remove_file(root.join("deep")).unwrap();
         fs::rename(&outside, root.join("deep")).unwrap();
         fs::create_dir(&outside).unwrap();

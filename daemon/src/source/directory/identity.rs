@@ -1,6 +1,6 @@
-//! Which file of the ledger a file is that was found: the file with its inode, size and time, wherever that was; else the file with its path,
-//! size and time, for copies, restores and some filesystems (FUSE, FAT) do not keep inodes. The same for files that were heard and for
-//! files that were skipped.
+//! Finds the ledger's row of a file that a scan met: the row with the same inode, size and mtime, at any path; else the row with the same
+//! path, size and mtime, because copies, restores and some filesystems (FUSE, FAT) do not keep inodes. The rules are the same for files
+//! that were heard and for files that were skipped.
 
 use rusqlite::Connection;
 
@@ -11,27 +11,27 @@ use crate::job::audio::is_absence;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
 
-/// What the ledger says of a file.
+/// What the ledger has on a file.
 #[derive(Debug)]
 pub struct Compared {
-    /// The row of the file that it is, as it was.
+    /// The row of the file, if it is unchanged at its path.
     pub known: Option<i64>,
-    /// Else the files that it may be, the likeliest first.
+    /// Otherwise the rows of files that it may be, the likeliest first.
     pub candidates: Vec<Known>,
-    /// It was heard, and has become longer.
+    /// The file was heard, and has become longer.
     pub has_grown: bool,
-    /// Files of its path that are seen in it: it is one of them, or has been written over it.
+    /// Number of rows with its path that this file accounts for: by the same inode, or by unchanged size and mtime.
     pub met: u64,
 }
 
-/// What became of the candidates.
+/// Which of the candidates a file is.
 #[derive(Debug)]
 pub enum Which {
-    /// It is this one.
+    /// The file is this one.
     Row(Known),
-    /// It is a file that is under its other name as well.
+    /// The file is a second hard link of a known file, which is still at its own path.
     SecondName,
-    /// It is new, or has changed.
+    /// The file is new, or has changed.
     New,
 }
 
@@ -45,7 +45,7 @@ pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<C
     let is_seen =
         |known: &Known| known.identity.inode == identity.inode || known.identity.is_unchanged(&identity);
     let met = at.iter().filter(|known| is_seen(known)).count() as u64;
-    // Known as missed, it is back.
+    // A row that was noted as missed is not taken here: the file is back, and `Scan::follow` has to note that.
     let known = at.iter().find(|known| known.identity == identity && !known.was_missed());
     if let Some(known) = known {
         return Ok(Compared { known: Some(known.id), candidates: Vec::new(), has_grown: false, met });
@@ -60,7 +60,7 @@ pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<C
     Ok(Compared { known: None, candidates, has_grown, met })
 }
 
-/// Looks at the places of the candidates. Blocking.
+/// Decides which candidate a file is, by what is at the candidates' paths now. Blocking.
 pub fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
     let FileIdentity { dev, inode, .. } = found.stamp.identity;
     for known in candidates {
@@ -69,19 +69,19 @@ pub fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
         }
         match root.status(&known.path) {
             Ok(status) if (status.st_dev, status.st_ino) == (dev, inode) => return Which::SecondName,
-            // It is where it was; on another filesystem another file may have its numbers.
+            // The candidate is at its path; the file, on another filesystem, has the same inode number by chance.
             Ok(status) if (status.st_dev, status.st_ino) == (known.identity.dev, inode) => {}
-            // Another file is there by now.
+            // Another file has the candidate's path by now.
             Ok(_) => return Which::Row(known),
             Err(error) if is_absence(&error) => return Which::Row(known),
-            // A folder that may not be entered, a server that does not answer: nothing is known of its place.
+            // The folder may not be entered, or a file server does not answer: whether the candidate is at its path is unknown.
             Err(_) => {}
         }
     }
     Which::New
 }
 
-/// Whether the bytes of a known file are not at its place any more; others may be. Blocking.
+/// Whether a known file is no longer at its path, or has changed there. Blocking.
 pub fn is_vacated(root: &Root, known: &Known) -> bool {
     match root.status(&known.path) {
         Ok(status) => !FileIdentity::of(&status).is_unchanged(&known.identity),

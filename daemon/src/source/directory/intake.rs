@@ -1,7 +1,8 @@
-//! Writing what was found into the ledger: new recordings as jobs, and what has only moved or was only touched as what it is.
+//! Writes what a scan found into the ledger: new recordings as jobs; for files that have only moved or were only touched, their new path
+//! and identity.
 //!
-//! A job and its file are one transaction, which compares with the ledger once more: whatever two scans found at the same time, a
-//! file becomes one job.
+//! A job and its file are written in one transaction, which compares with the ledger once more: so a file becomes one job even if two
+//! looks find it at the same time.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub struct Hashed {
     pub found: Found,
     /// Lower-case hex of its bytes.
     pub sha256: String,
-    /// Files with the same bytes whose place is empty: it may be one of them.
+    /// Known files with the same bytes that are no longer at their paths: the file may be one of these, moved.
     pub vacated: Vec<Known>,
 }
 
@@ -41,18 +42,18 @@ pub struct Destination {
     pub root: PathBuf,
     /// Name of the route.
     pub route: String,
-    /// Files of jobs that are over are moved away or deleted.
+    /// Whether files of settled jobs are moved or deleted.
     pub puts_away: bool,
 }
 
-/// What a read file turned out to be.
+/// What a file turned out to be after it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// A new recording.
     Job(Uuid),
     /// A known file.
     Kept(Reason),
-    /// Another look has entered it.
+    /// Another look has written the file into the ledger already.
     Raced,
 }
 
@@ -74,14 +75,14 @@ pub fn take_in(
     }
     for known in at.iter().filter(|known| !absences.is_before(known.id, found.seen)) {
         if known.sha256.as_ref() == Some(sha256) {
-            // Touched, or replaced by a copy of itself: the same bytes at the same place are paid for once.
+            // The file was touched, or replaced by a copy of itself: the same bytes at the same path are paid for once.
             if known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)? {
                 place(connection, to, known, &found.path, identity)?;
                 let is_heard = known.job.is_some();
                 return Ok(Taken::Kept(if is_heard { Reason::Same } else { Reason::Skipped }));
             }
         } else if known.was_skipped_unread() && known.identity.size == identity.size {
-            // Touched, as far as can be told without its bytes of old; from now on they can be compared.
+            // The file was touched, as far as its size shows: its former bytes were never read. From now on its hash can be compared.
             let known = Known { identity, sha256: Some(sha256.clone()), ..known.clone() };
             files::update(connection, &known)?;
             return Ok(Taken::Kept(Reason::Skipped));
@@ -99,7 +100,7 @@ pub fn take_in(
     let is_same_file =
         |known: &&Known| (known.identity.dev, known.identity.inode) == (identity.dev, identity.inode);
     match at.iter().find(is_same_file) {
-        // Written over: its bytes are nowhere.
+        // The known file was overwritten, so its former bytes no longer exist and its row is reused.
         Some(known) => files::update(connection, &Known { identity, sha256, job, ..known.clone() })?,
         None => {
             files::insert(connection, &to.source, &found.path, identity, sha256.as_deref(), job)?;
@@ -108,14 +109,15 @@ pub fn take_in(
     Ok(Taken::Job(id))
 }
 
-/// Whether a known file is where another was found.
+/// Whether a known file is the file that was found elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
-    /// It is, and that is noted.
+    /// The known file was moved to the found path, and the ledger has that.
     Here,
-    /// Its place may be empty because we have just emptied it. Once its job is settled, its row is gone, or says that it was missed.
+    /// The known file may be absent because the daemon is moving or deleting it now. Once its job is settled, its row is removed, or marked
+    /// as missed.
     PerhapsHere,
-    /// Somebody else has noted something about it.
+    /// Another look or job has changed the row meanwhile.
     Elsewhere,
 }
 
@@ -139,8 +141,8 @@ pub fn take_from(
     Ok(Moved::Here)
 }
 
-/// A file that was not there when its job was settled has lost its hash; now that it is there, its job gives it back. Where the job is not
-/// kept any more, nothing is owed to the file, and it stays.
+/// Restores the hash of a row that lost it because the file was absent when its job was settled: the job still has the hash. If the ledger
+/// no longer has the job, no settling is due, and the file stays where it is.
 fn with_hash(connection: &Connection, known: &Known) -> Result<Known, LedgerError> {
     let Some(id) = known.job.filter(|_| known.was_missed()) else { return Ok(known.clone()) };
     let job = jobs::find(connection, id)?;
@@ -148,14 +150,15 @@ fn with_hash(connection: &Connection, known: &Known) -> Result<Known, LedgerErro
     Ok(Known { sha256, job: job.map(|job| job.id), ..known.clone() })
 }
 
-/// Whether settling removes this file now, or has just done so: then an equal one is not it, moved, but another that nobody has heard.
-/// The row of a file that settling has removed goes before its job is settled, so the job's state tells for as long as the row is there.
+/// Whether the daemon is moving or deleting this file now, or has just done so: then an equal file is not this one, moved, but another
+/// recording that was not heard. The row of such a file is removed before its job counts as settled, so the job's state decides for as long
+/// as the row exists.
 fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -> Result<bool, LedgerError> {
     let Some(job) = known.job.filter(|_| to.puts_away) else { return Ok(false) };
     Ok(jobs::find(connection, job)?.is_some_and(|job| matches!(job.stage, Stage::Stored { .. })))
 }
 
-/// Notes a file that was there before the first start: it stays unheard, and unread.
+/// Notes a file that is older than the first start: it is neither read nor heard.
 ///
 /// # Errors
 /// When the statement fails.
@@ -163,7 +166,7 @@ pub fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), 
     files::insert(connection, source, &found.path, found.stamp.identity, None, None)
 }
 
-/// Gives a known file a place and identity, and lets its job follow.
+/// Writes the new path and identity of a known file into its row and its job.
 fn place(
     connection: &Connection,
     to: &Destination,
@@ -193,7 +196,7 @@ fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
     Job { owes_source: to.puts_away, ..job }
 }
 
-/// Where a file of the watched folder is. What is found always is below it.
+/// The origin of a file of the watched folder. Every path that a scan finds is below that folder.
 fn origin(to: &Destination, path: &Path, identity: FileIdentity) -> Origin {
     let below = path.strip_prefix(&to.root).unwrap_or(path).to_owned();
     Origin::File { root: to.root.clone(), below, identity }

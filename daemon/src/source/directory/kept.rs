@@ -1,4 +1,4 @@
-//! What is not heard though it came: said in one line for all files of a look, so that an operator who waits for a recording finds out why.
+//! Logs which files of a look are not heard and why, in one line per reason, for an operator who waits for a recording.
 
 use std::path::{Path, PathBuf};
 
@@ -23,11 +23,11 @@ struct Files {
 /// Why a file is not heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It is known by its identity, under another name or after it was away.
+    /// The ledger knows the file by its identity; it has another path now, or was absent for a while.
     Moved,
-    /// It has the bytes of one that was heard, in its place or in a place that is empty since.
+    /// The file has the bytes of a file that was heard, at the same path or at a path that is empty now.
     Same,
-    /// It was there before the first start, and has its size still.
+    /// The file is older than the first start, and its size has not changed.
     Skipped,
 }
 
@@ -47,7 +47,7 @@ impl Kept {
 }
 
 impl Scan {
-    /// Says what was counted since the last time.
+    /// Logs the files that were counted since the last call.
     pub(super) fn tell_of_kept(&mut self) {
         let Kept { moved, same, skipped } = std::mem::take(&mut self.kept);
         let source = &self.around.destination.source;

@@ -1,4 +1,4 @@
-//! The ways of looking at a folder: at everything, where hints point, at what should have stood still by now.
+//! The three kinds of look at a folder: a full scan, a look at hinted paths, and a look at files that should have stood still by now.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,17 +15,17 @@ use crate::job::audio::is_absence;
 use crate::job::ledger::places::Place;
 
 impl Scan {
-    /// Looks at everything.
+    /// A full scan.
     ///
     /// # Errors
-    /// When the folder itself is not there or cannot be read, or the ledger is closed.
+    /// When the folder itself is absent or cannot be read, or the ledger is closed.
     pub async fn everything(&mut self) -> Result<(), ScanError> {
         self.look += 1;
         self.settling.scanned();
         self.seen = Ok(());
         let root = self.around.choice.root.clone();
         let (opened, status) = look_into(&root).await?;
-        // Another filesystem may be mounted there since the last look.
+        // Another filesystem may have been mounted at the folder since the last look.
         let is_network = opened.is_network();
         if is_network && !self.is_network {
             let source = &self.around.destination.source;
@@ -47,7 +47,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Looks where hints point.
+    /// Looks at the paths of hints.
     ///
     /// # Errors
     /// When the ledger is closed.
@@ -61,10 +61,10 @@ impl Scan {
         let choice = Arc::clone(&self.around.choice);
         let (found, folders, absent) = blocking(move || {
             let (mut folders, mut found, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-            // Then all is absent, and the next full scan tells.
+            // If the folder is absent, the next full scan reports that.
             let Ok(root) = Root::open(&choice.root) else { return (found, folders, absent) };
             for path in hints.paths {
-                // A watch stays with its folder, wherever that is moved, and tells of it under the name that it had.
+                // A watch stays with its folder when the folder is moved, and reports events under the folder's former path.
                 match root.status(&path) {
                     Ok(status) if kind(&status).is_dir() && choice.enters(&path) == Entered::Yes => {
                         folders.push(path);

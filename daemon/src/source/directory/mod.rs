@@ -1,19 +1,20 @@
 //! A watched folder.
 //!
-//! Delivery promise: every file that has stood still becomes one job, and its job and its row in the ledger are one transaction; so
-//! a restart makes no second job. Events of the kernel only say where to look sooner (`watch`); the `scan`, compared with the
-//! ledger, is the truth: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
+//! Delivery promise: every file that has stood still becomes one job. The job and the file's row in the ledger are written in one
+//! transaction, so a restart makes no second job. Events of the kernel are only hints where to look sooner (`watch`); the daemon decides by
+//! the `scan`, compared with the ledger: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
-//! What is a recording: a regular file that [`choice::Choice`] wants by its name, that is not empty, has stood still for `settle`
-//! (`settle`) and that nobody has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders
-//! (a link to a file of the folder is a second name of it, and one that leads out is none of ours); the watched folder itself may be
-//! one. Hidden files and folders are passed over, and so are folders of NAS systems and desktops. Everything below the watched folder is listed, opened, moved and deleted through
-//! descriptors ([`crate::os::beneath`]): a link that takes the place of a folder in between leads nowhere.
+//! What is a recording: a regular file that [`choice::Choice`] wants by its name, that is not empty, that has stood still for `settle`
+//! (`settle`), and that no process has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders (a
+//! link to a file of the folder is a second name of that file, and a link that leads out does not belong to the source); only the watched
+//! folder itself may be a link. Hidden files and folders are ignored, and so are folders of NAS systems and desktops. Everything below the
+//! watched folder is listed, opened, moved and deleted through descriptors ([`crate::os::beneath`]), so a link that replaces a folder
+//! meanwhile is not followed.
 //!
-//! What is the same recording (`identity`, `intake`): a file with the same inode, size and mtime, under whatever name (a move, a second
-//! hard link); one with the same path, size and mtime (a copy of the folder, a filesystem that does not keep inodes); the same bytes
-//! at another path once the old one is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself).
-//! A copy beside the original is a new one.
+//! What is the same recording (`identity`, `intake`): a file with the same inode, size and mtime, under any name (a move, a second hard
+//! link); a file with the same path, size and mtime (a copy of the folder, a filesystem that does not keep inodes); a file with the same
+//! bytes at another path once the old path is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself). A
+//! copy beside the original is a new recording.
 
 mod absent;
 mod before;
@@ -60,29 +61,31 @@ use crate::telemetry::metrics::Metrics;
 /// Time for the rest of a burst to arrive after its first hint.
 const AFTER_HINT: Duration = Duration::from_millis(200);
 
-/// Files of a burst stand still one after the other; those of this time are read and written into the ledger together.
+/// The files of a burst become ready one after the other; those that become ready within this time are read and written into the ledger
+/// together.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// A full scan is followed by a rest twice as long, but no longer than this: while files are taken in, a scan goes at their pace.
+/// A full scan is followed by a pause twice as long as the scan, and no longer than this: a scan that also takes files in is as slow as
+/// these.
 const MOST_REST: Duration = Duration::from_secs(5);
 
-/// A full scan regardless of hints.
+/// Interval of full scans regardless of hints.
 const RESCAN: Duration = Duration::from_secs(30);
 
-/// The same where some or all changes raise no hints.
+/// Interval of full scans if some or all changes raise no hints.
 const RESCAN_WITHOUT_HINTS: Duration = Duration::from_secs(10);
 
-/// How often a folder that is absent or cannot be read is looked for, and one in trouble tried again.
+/// Pause before a folder that is absent, cannot be read, or had an error is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often waiting for it is mentioned, in pauses.
+/// How often an absent folder is logged, in pauses.
 const ABSENT_MENTION: u32 = 60;
 
-/// Recordings of a folder that are put away at a time. Where a file server does not answer they are so for ever, and the daemon has some
-/// places for all sources together.
+/// How many recordings of a folder are put away (moved or deleted) at the same time. If a file server does not answer, they hang, and the
+/// daemon has only a limited number of such tasks for all sources together.
 const PUTTING_AWAY: usize = 8;
 
-/// How long a recording waits for such a place before it gives its own to those of other sources.
+/// How long a recording waits for its turn before it gives up its task to recordings of other sources.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a source cannot be built.
@@ -107,7 +110,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens nothing that can block; a folder that does not exist yet, or cannot be read, is waited for. `price`: USD per second of audio, to be told.
+    /// Makes the source without any file access that can block; [`Self::run`] waits for a folder that does not exist yet or cannot be read.
+    /// `price`: USD per second of audio, for the log.
     ///
     /// # Errors
     /// A path or glob that cannot be used.
@@ -121,16 +125,16 @@ impl Directory {
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
         let choice = Choice::new(root, &config.include, &config.exclude, config.recursive)?;
         let putting_away = Semaphore::new(PUTTING_AWAY);
-        // A counter that appears with its first failure shows no rise from nothing to one.
+        // Created with 0: a counter that first appears with the value 1 shows no increase in a metrics system.
         metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
         Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
     }
 
-    /// Watches and scans until `stop`. `watching` hears `Ok` as soon as the folder itself is watched, before the first scan, and why
-    /// not whenever it is not.
+    /// Watches and scans until `stop`. `watching` receives `Ok` as soon as the folder itself is watched, before the first scan, and `Err`
+    /// with the reason whenever the folder is not watched.
     ///
     /// # Errors
-    /// When the ledger is closed or damaged: looking again mends neither.
+    /// When the ledger is closed or damaged: a retry would not help.
     pub async fn run(
         &self,
         watching: sync::watch::Sender<Result<(), String>>,
@@ -142,11 +146,11 @@ impl Directory {
         }
     }
 
-    /// Does with a job's file what `when_done` says, after the job's last event is stored. May be called again. True: the file was not
-    /// there, but may be found under another name.
+    /// Keeps, moves or deletes a job's file as `when_done` configures, after the job's last event is stored. May be called again. `true`:
+    /// the file was not at its path, but may be found under another name.
     ///
     /// # Errors
-    /// When the file cannot be moved or deleted, or not yet; the file is where it was, and another try may succeed.
+    /// When the file cannot be moved or deleted, or not yet; the file is where it was, and a retry may succeed.
     pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, SettleError> {
         let place = timeout(PATIENCE, self.putting_away.acquire()).await;
         let Ok(_place) = place else { return Err(SettleError::Waits) };
@@ -201,7 +205,7 @@ impl Directory {
         stop: &CancellationToken,
     ) -> Result<Infallible, ScanError> {
         let (source, root) = (self.config.name.as_str(), &self.choice.root);
-        // Before the folder need be there: what comes with it is new.
+        // Before the folder exists: files that appear with it are new.
         before::want(&self.ledger, source, root).await?;
         let status = self.wait_for_folder(watching).await?;
         let watch = match Watch::new() {
@@ -240,14 +244,15 @@ impl Directory {
         self.look(&mut scan, watch.as_deref(), watching).await
     }
 
-    /// Looks whenever there is a reason to, until it cannot.
+    /// Runs the looks (full scans, hints, due files) whenever there is a reason to, until one fails.
     async fn look(
         &self,
         scan: &mut Scan,
         watch: Option<&Watch>,
         watching: &sync::watch::Sender<Result<(), String>>,
     ) -> Result<Infallible, ScanError> {
-        // When the next full scan is wanted, and not before when it may begin: hints that never end leave the machine some rest.
+        // `next`: when the next full scan is due. `rested`: when it may begin at the earliest, so that endless hints do not keep the machine
+        // busy.
         let mut next = Instant::now();
         let mut rested = next;
         let mut gathered = next;
@@ -295,7 +300,7 @@ impl Directory {
     }
 }
 
-/// Wakes whoever listens only when there is news.
+/// Sets the source's state; wakes receivers only if the state has changed.
 fn tell(watching: &sync::watch::Sender<Result<(), String>>, state: Result<(), String>) {
     watching.send_if_modified(|known| {
         let is_news = *known != state;
@@ -304,7 +309,7 @@ fn tell(watching: &sync::watch::Sender<Result<(), String>>, state: Result<(), St
     });
 }
 
-/// The hints of a burst.
+/// Waits for a hint, and returns the hints of its burst.
 async fn hints(watch: Option<&Watch>) -> watch::Hints {
     let Some(watch) = watch else { return std::future::pending().await };
     watch.hinted().await;

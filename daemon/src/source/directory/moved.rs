@@ -1,4 +1,4 @@
-//! Following files that are under another name now, or on a filesystem that has another number.
+//! Follows known files that have another path now, or whose filesystem has another device number.
 
 use super::identity::{Which, which};
 use super::intake::{self, Moved};
@@ -11,8 +11,8 @@ use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::Known;
 
 impl Scan {
-    /// Notes where moved files are now, all of them at once: a folder that was renamed, or mounted again, may hold a hundred thousand.
-    /// Returns those that were not moved. One that may be another, renamed just when it was to be put away, is looked at again.
+    /// Notes the new paths of moved files, all in one transaction: a folder that was renamed, or mounted again, may hold a hundred
+    /// thousand files. Returns the files that were not moved. A file whose candidate is being put away now is looked at again later.
     pub(super) async fn follow(
         &mut self,
         candidates: Vec<(Found, Vec<Known>)>,
@@ -45,7 +45,7 @@ impl Scan {
         });
         let followed = follow.await?;
         if self.around.destination.puts_away {
-            // Some may have been missed when they were to be put away.
+            // Some of these files may have been absent when they were to be put away.
             self.around.ledger.wake(Duty::Settle);
         }
         let mut others = Vec::new();

@@ -9,19 +9,19 @@ use super::walk::kind;
 use crate::job::ledger::LedgerError;
 use crate::os::Folder;
 
-/// Why a file could not be settled. It is where it was.
+/// Why a file could not be settled. The file is where it was.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
     /// Moving it failed.
     #[error("moving {from} to {to}: {error}; {}", remedy(.error))]
     Move { from: PathBuf, to: PathBuf, error: io::Error },
-    /// Something that is no folder has the name of a folder on the way.
+    /// A folder of the target path exists as something other than a folder.
     #[error("moving {from} to {to}: {taken} is {kind}, and would have to be a folder; move it away")]
     InTheWay { from: PathBuf, to: PathBuf, taken: PathBuf, kind: &'static str },
     /// Deleting it failed.
     #[error("deleting {path}: {error}; {}", remedy(.error))]
     Delete { path: PathBuf, error: io::Error },
-    /// Others of the folder come first.
+    /// Too many other recordings of the folder are being put away.
     #[error(
         "other recordings of this folder are being put away and take their time; see its filesystem and done_directory's"
     )]
@@ -32,14 +32,14 @@ pub enum SettleError {
 }
 
 impl SettleError {
-    /// Why a file cannot be moved: below `done` the first thing that is in its way, else what the system says.
+    /// Why a file cannot be moved: the first component of the target path from `done` on that is not a folder, else the system's error.
     pub fn of_move(from: PathBuf, done: &Path, below: &Path, error: io::Error) -> SettleError {
         let to = done.join(below);
         let is_taken = |folder: PathBuf, status: Stat| {
             let kind = kind(&status);
             (kind != FileType::Directory).then_some((folder, kind))
         };
-        // The operator's path, which may be a link; what is below it may not.
+        // The operator's path itself may be a link; folders below it may not.
         let taken = match Folder::open(done) {
             Err(_) => stat(done).ok().and_then(|status| is_taken(done.to_owned(), status)),
             Ok(root) => {

@@ -1,4 +1,4 @@
-//! Reading a piece of the files that are ready, and taking them in together.
+//! Reads a piece (a small batch) of the files that are ready, and takes them in together.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::os::NotARecording;
 
-/// Equal files that are asked whether they have gone, when another of the same bytes comes.
+/// The most known files with equal bytes that are checked for absence when another file with these bytes appears.
 const MOST_EQUAL: usize = 256;
 
 /// What came of a piece that was read.
@@ -33,7 +33,8 @@ pub struct Read {
     pub accepted: u64,
 }
 
-/// Hashes the files and enters those that are whole into the ledger, in one transaction; whoever goes on with them hears of it at once.
+/// Hashes the files and writes those that were read completely into the ledger, in one transaction; the tasks that process the new jobs
+/// are woken at once.
 ///
 /// # Errors
 /// When the ledger is closed.
@@ -92,11 +93,11 @@ pub async fn read_piece(
         debug!(%job, "taken in");
     }
     if puts_away {
-        // What was taken for a known file may have been missed when it was to be put away.
+        // A file that was found to be a known one may have been absent when it was to be put away.
         ledger.wake(Duty::Settle);
     }
     if !jobs.is_empty() {
-        // Here, and not when the scan comes to it: it may be standing before the door, and what is inside goes on.
+        // Woken here, and not by the scan, which may be waiting for admission while jobs that are in the ledger can go on.
         ledger.wake(Duty::Prepare);
         ledger.wake(Duty::Publish);
     }
@@ -104,7 +105,7 @@ pub async fn read_piece(
     Ok(read)
 }
 
-/// Finds files of the same bytes that are not where they were.
+/// Finds known files with the same bytes that are no longer at their paths.
 async fn find_vacated(
     hashed: &mut [Hashed],
     to: &Destination,
@@ -130,7 +131,7 @@ async fn find_vacated(
     let path = to.root.clone();
     let vacated: Vec<Known> = blocking(move || match Root::open(&path) {
         Ok(root) => equal.into_iter().filter(|known| is_vacated(&root, known)).collect(),
-        // Then nothing is known of their places.
+        // If the watched folder cannot be opened, it is unknown whether the files are at their paths.
         Err(_) => Vec::new(),
     })
     .await?;

@@ -1,4 +1,4 @@
-//! Files that are ready are read and taken in beside the scan, a few pieces at a time.
+//! Reads files that are ready and takes them in, concurrently with the scan, a few pieces at a time.
 
 use tracing::{Instrument, debug, info, warn};
 
@@ -8,16 +8,16 @@ use super::scan::{Scan, ScanError, now};
 use super::walk::Found;
 use crate::job::ledger::{Door, LedgerError};
 
-/// Pieces of files that are read at once; the disk and two cores want no more.
+/// Pieces that are read at the same time; more would not be faster with one disk and two cores.
 const READERS: usize = 4;
 
-/// A piece that is read and written into the ledger together: few enough that the first is not kept waiting. A larger file is a piece
-/// by itself.
+/// Limits of a piece, which is read and written into the ledger together: small, so that its first file does not wait for long. A file that
+/// is larger is a piece by itself.
 const READ_FILES: usize = 64;
 const READ_BYTES: u64 = 16 << 20;
 
 impl Scan {
-    /// Waits for a piece that is being read; for ever, if there is none.
+    /// Waits until a piece has been read; for ever, if none is being read.
     ///
     /// # Errors
     /// When the ledger is closed.
@@ -30,7 +30,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Waits until files may come in that were turned away; for ever, if there are none. The next full scan meets them.
+    /// Waits until the ledger admits jobs again, if files were turned away; for ever, if none were. The next full scan meets these files.
     pub fn admitted(&self) -> impl Future<Output = ()> + use<> {
         let ledger = self.turned_away.then(|| self.around.ledger.clone());
         async move {
@@ -41,8 +41,8 @@ impl Scan {
         }
     }
 
-    /// Reads files and takes them in, a few pieces at a time; waits while too many are being read. Where nothing more may come in they wait
-    /// where they lie, and the scan goes on: what was moved has to be followed all the same.
+    /// Reads files and takes them in, a few pieces at a time; waits while too many are being read. If the ledger admits no more jobs, the
+    /// files stay where they are, and the scan goes on, because it also has to follow moved files.
     pub(super) async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
@@ -71,7 +71,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Whether a file of this size may be a copy of one that has just gone: it has not stood still, may not come in, or is being read.
+    /// Whether a file of this size is still to be taken in, which may be a copy of a file that is absent since: it has not stood still yet,
+    /// was turned away, or is being read.
     pub(super) fn awaits_size(&self, size: u64) -> bool {
         self.turned_away || self.settling.has_size(size) || self.in_flight.values().any(|of| *of == size)
     }

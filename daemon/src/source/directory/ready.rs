@@ -1,4 +1,4 @@
-//! Opening a file that stands still, and reading it once for its hash: what is taken in is what was read, or nothing.
+//! Opens a file that stands still, and reads it once for its hash. The file is taken in only if it did not change while it was read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use super::wav_header::is_short;
 use crate::hex::hex;
 use crate::os::{Lease, NotARecording, has_writers, open_recording};
 
-/// What came of reading a file.
+/// The outcome of reading a file.
 #[derive(Debug)]
 pub enum Reading {
-    /// These are its bytes. `leased`: the kernel itself said that nobody is writing.
+    /// The file was read. `leased`: the kernel granted a lease, so no process had the file open for writing.
     Hashed { sha256: String, leased: bool },
     /// Somebody has it open for writing, or it changed while it was read: not yet.
     NotYet,
@@ -24,22 +24,22 @@ pub enum Reading {
     Short,
     /// It is gone, or it is no regular file any more.
     Gone,
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(NotARecording),
 }
 
-/// Large enough that the hash is the cost and not the calls.
+/// Large enough that hashing takes most of the time, and not the system calls.
 const BUFFER: usize = 128 * 1024;
 
 /// Reads a file that has stood still. Blocking; memory is one buffer. A long read ends early, as [`Reading::NotYet`], on `stop`.
 ///
-/// `is_network`: on a network filesystem a refused lease says nothing of writers, for its server may have refused it (NFS 4 grants none
-/// without a delegation): as on one without leases, the time that the file stood still decides.
+/// `is_network`: on a network filesystem a refused lease does not prove a writer, because the server may have refused it (NFS 4 grants no
+/// lease without a delegation). As on a filesystem without leases, only the time that the file stood still decides.
 pub fn read(root: &Path, found: &Found, is_network: bool, stop: &CancellationToken) -> Reading {
     let Ok(below) = found.path.strip_prefix(root) else { return Reading::Gone };
     let file = match open_recording(root, below) {
         Ok(file) => file,
-        // Another thing took its place; if it is a file again, a scan finds it.
+        // Something other than a file has its path now; if that becomes a file again, a scan finds it.
         Err(
             NotARecording::Gone
             | NotARecording::Link

@@ -1,4 +1,4 @@
-//! The watched folder itself: without it nothing of its source is seen.
+//! The watched folder itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use rustix::fs::{Stat, lstat};
 use super::scan::{ScanError, blocking};
 use crate::os::Folder;
 
-/// The watched folder, open for as long as one piece of work takes: its path is the operator's, who may unmount or replace it in between.
+/// The watched folder, held open only for one piece of work, so that the operator can unmount or replace the folder in between.
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
@@ -17,24 +17,24 @@ pub struct Root {
 
 impl Root {
     /// # Errors
-    /// When it is not there, or a folder above it may not be searched.
+    /// When the folder is absent, or a folder above it may not be searched.
     pub fn open(path: &Path) -> io::Result<Root> {
         Ok(Root { path: path.to_owned(), folder: Folder::open(path)? })
     }
 
-    /// What lies at a path of the ledger or of a hint.
+    /// The status of a path that comes from the ledger or a hint.
     ///
     /// # Errors
-    /// When nothing does, or a folder on the way is a link or may not be searched.
+    /// When the path is absent, or a folder on the way is a link or may not be searched.
     pub fn status(&self, path: &Path) -> io::Result<Stat> {
         match path.strip_prefix(&self.path) {
             Ok(below) => self.folder.status(below),
-            // A file of a folder that the source has watched before. It is looked at, and never opened.
+            // The file belongs to a folder that the source watched before. Only its status is read; it is never opened.
             Err(_) => Ok(lstat(path)?),
         }
     }
 
-    /// Whether changes may be made by other machines: they raise no events here, and carry another clock's ctime.
+    /// Whether other machines may change the folder: their changes raise no events here, and have a ctime of another machine's clock.
     pub fn is_network(&self) -> bool {
         const NETWORK: [u32; 9] = [
             0x6969,      // NFS
@@ -47,24 +47,24 @@ impl Root {
             0x5346_414f, // AFS
             0x0bd0_0bd0, // Lustre
         ];
-        // Where it cannot be told, the local rules hold, and the rescans are there.
+        // If the kind cannot be determined, the folder counts as local; rescans still find all changes.
         self.folder.filesystem().is_ok_and(|kind| NETWORK.contains(&kind))
     }
 
-    /// A folder below this one, or this one.
+    /// Opens a folder below the watched one, or the watched one itself.
     ///
     /// # Errors
-    /// When it is not there, or a folder on the way is a link or may not be searched.
+    /// When the folder is absent, or a folder on the way is a link or may not be searched.
     pub fn folder(&self, path: &Path) -> io::Result<Folder> {
         let below = path.strip_prefix(&self.path).map_err(|_| io::ErrorKind::NotFound)?;
         self.folder.below(below)
     }
 }
 
-/// Looks into the folder, as every scan is about to; what a file server says of it may come with the first entry only.
+/// Opens the folder and reads its first entry, as a scan does: a file server may report an error only with the first entry.
 ///
 /// # Errors
-/// When it is not there, or what is in it cannot be listed and looked at.
+/// When the folder is absent, or cannot be listed or its status not be read.
 pub async fn look_into(root: &Path) -> Result<(Root, Stat), ScanError> {
     let path = root.to_owned();
     let looked = blocking(move || {
@@ -76,7 +76,7 @@ pub async fn look_into(root: &Path) -> Result<(Root, Stat), ScanError> {
     looked.await?.map_err(|error| ScanError::Folder { path: root.to_owned(), error })
 }
 
-/// What to do about a folder that cannot be looked into.
+/// What the operator can do about a folder that cannot be opened or listed.
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "create it, or mend source.path",

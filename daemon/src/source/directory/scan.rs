@@ -1,7 +1,7 @@
-//! Comparing a folder with the ledger, and doing what follows.
+//! Compares a folder with the ledger, and acts on the differences.
 //!
-//! Everything here is bounded: files are listed and compared a piece at a time, a few are read at once, those that have not stood still
-//! wait in a table of limited size, and what does not fit anywhere is met again by the next scan.
+//! All memory here is bounded: files are listed and compared a piece at a time, a few are read at once, files that have not stood still yet
+//! wait in a table of limited size, and the next scan meets the files that did not fit.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -34,21 +34,21 @@ use crate::telemetry::metrics::Metrics;
 /// Files listed and compared at once.
 pub(super) const PIECE: usize = 512;
 
-/// Files that may wait for standing still: one that waits is looked at by itself, the others cost a full scan.
+/// The most files that may wait until they have stood still. Each of these is looked at by itself; further files need a full scan.
 const MOST_WAITING: usize = 10_000;
 
-/// Why looking ends.
+/// Why a look at the folder failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The folder cannot be listed (any more).
+    /// The folder cannot be opened or listed.
     #[error("{path}: {error}; {}", remedy(.error))]
     Folder { path: PathBuf, error: std::io::Error },
-    /// Nothing can be taken in.
+    /// The ledger is closed or damaged, so no file can be taken in.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// What does not change while a folder is looked at.
+/// What stays the same for all looks at a folder.
 pub struct Surroundings {
     pub destination: Destination,
     pub choice: Arc<Choice>,
@@ -68,9 +68,9 @@ pub struct Scan {
     /// By device.
     pub(super) places: HashMap<u64, Met>,
     pub(super) reading: JoinSet<Result<Read, LedgerError>>,
-    /// Being read, with their sizes.
+    /// Files that are being read, with their sizes.
     pub(super) in_flight: HashMap<PathBuf, u64>,
-    /// The number of the look that goes on, or was the last one.
+    /// The number of the present or last look.
     pub(super) look: u64,
     pub(super) absences: Absences,
     pub(super) kept: Kept,
@@ -78,18 +78,18 @@ pub struct Scan {
     pub(super) grown: OnceAMinute,
     pub(super) said_no_lease: bool,
     pub(super) is_network: bool,
-    /// Files wait for the door to open, see [`Scan::admitted`].
+    /// Files were turned away because the ledger admitted no more jobs, see [`Scan::admitted`].
     pub turned_away: bool,
-    /// Some folder gives no hints.
+    /// Changes in some folder raise no hints.
     pub hintless: bool,
-    /// Whether the last full scan has seen all that is there; else why not.
+    /// Whether the last full scan could list every folder; else why not.
     pub seen: Result<(), String>,
 }
 
 impl Scan {
-    /// Begins. Nothing is looked at yet.
+    /// A scan that has not looked at the folder yet.
     pub fn begin(around: Surroundings, settle: Duration) -> Scan {
-        // Of a piece that was being read when the last scan ended, the jobs may be in the ledger and nobody was told.
+        // A piece that was being read when the last scan ended may have put jobs into the ledger without waking the tasks that process them.
         around.ledger.wake(Duty::Prepare);
         around.ledger.wake(Duty::Publish);
         Scan {
@@ -111,7 +111,7 @@ impl Scan {
         }
     }
 
-    /// Compares files with the ledger and does what follows. Returns how many the ledger knew by path.
+    /// Compares files with the ledger and acts on the differences. Returns how many the ledger knew by path.
     pub(super) async fn look_at(&mut self, mut found: Vec<Found>) -> Result<u64, ScanError> {
         let mut met = 0;
         while !found.is_empty() {
@@ -146,7 +146,7 @@ impl Scan {
                 self.settling.forget(&found.path);
                 self.absences.is_back(row);
             } else if self.in_flight.contains_key(&found.path) {
-                // What comes of it, the reading tells.
+                // The task that reads the file reports the outcome.
             } else if compared.candidates.is_empty() {
                 fresh.push(found);
             } else {
@@ -173,7 +173,7 @@ impl Scan {
         Ok(met)
     }
 
-    /// After each look, and each piece that was read.
+    /// Logs and sets metrics after each look, and after each piece that was read.
     pub(super) fn ended(&mut self) {
         self.tell_of_kept();
 
@@ -183,13 +183,14 @@ impl Scan {
     }
 }
 
-/// Both clocks at this moment. The wall's never steps forward: a file written just before a step would seem to have stood still for long.
+/// The present time on both clocks. The wall clock used here does not follow forward steps: otherwise a file that was written just before a
+/// step would seem to have stood still for long.
 pub fn now() -> Now {
     let wall_ns = os::cautious_now().as_nanosecond();
     Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall_ns).unwrap_or(i64::MAX) }
 }
 
-/// A blocking thread ends without an answer only when the runtime does, and the ledger with it.
+/// Runs blocking work. Its thread ends without a result only when the runtime ends, and the ledger with it.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, LedgerError> {

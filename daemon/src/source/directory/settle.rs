@@ -1,4 +1,4 @@
-//! When a file has stood still for long enough. Pure: the caller brings what `lstat` told and what the clocks say.
+//! Decides when a file has stood still for long enough. No input or output: the caller passes the result of `lstat` and the time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::job::FileIdentity;
 
-/// What must stand still: any write moves at least one of these.
+/// What must stay the same while a file stands still: any write changes at least one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Device, inode, size and mtime.
     pub identity: FileIdentity,
-    /// Nanoseconds since the epoch. Unlike mtime nobody can set it.
+    /// Nanoseconds since the epoch. Unlike mtime, programs cannot set it.
     pub ctime_ns: i64,
 }
 
@@ -34,8 +34,7 @@ pub enum Verdict {
     Moving,
 }
 
-/// Files that have not stood still yet. Holds at most `limit` of them; the others are found again by a scan, which
-/// [`Settling::crowded`] asks for.
+/// Files that have not stood still yet, at most `limit`; a scan, which [`Settling::crowded`] asks for, finds the others again.
 #[derive(Debug)]
 pub struct Settling {
     settle: Duration,
@@ -43,7 +42,7 @@ pub struct Settling {
     limit: usize,
     files: HashMap<PathBuf, Waiting>,
     crowded: Option<Instant>,
-    /// Some that are waiting may have been seen before they were entered.
+    /// Some waiting files may have been seen before they fitted into the table.
     was_crowded: bool,
 }
 
@@ -76,8 +75,8 @@ impl Settling {
         }
     }
 
-    /// Whether the files' ctime is told by this machine's clock, so that a file that was left alone before it was first seen need not be
-    /// watched. Not on network filesystems, whose clock is another machine's.
+    /// Sets whether this machine's clock sets the files' ctime. If so, a file that had stood still before it was first seen need not be
+    /// watched. Not so on network filesystems, where the ctime may come from another machine's clock.
     pub fn trust_ctime(&mut self, trusts: bool) {
         self.trusts_ctime = trusts;
     }
@@ -99,7 +98,7 @@ impl Settling {
         Verdict::Moving
     }
 
-    /// Looks at a file again after a pause, though it stands still: somebody has it open, or it cannot be read.
+    /// Has a file looked at again after a pause although it stands still: a process has it open for writing, or it cannot be read.
     pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
         let due = now.monotonic + self.settle.max(LEAST_PAUSE);
         self.wait(path, Waiting { seen, settle: self.settle, stamp, since: now.monotonic, due });
@@ -117,45 +116,45 @@ impl Settling {
         self.settle
     }
 
-    /// The file is gone, or no candidate any more.
+    /// Removes a file that is absent, or does not wait any more.
     pub fn forget(&mut self, path: &Path) {
         self.files.remove(path);
     }
 
-    /// Files that want to be looked at now. Each is looked at or forgotten by the caller.
+    /// Files that are due to be looked at now. The caller looks at each of them, or forgets it.
     pub fn take_due(&self, now: Now) -> Vec<PathBuf> {
         let due = self.files.iter().filter(|(_, waiting)| waiting.due <= now.monotonic);
         due.map(|(path, _)| path.clone()).collect()
     }
 
-    /// When [`Settling::take_due`] has the next one.
+    /// When [`Settling::take_due`] returns the next file.
     pub fn next_due(&self) -> Option<Instant> {
         self.files.values().map(|waiting| waiting.due).min()
     }
 
-    /// When a scan has to find those that did not fit; the caller answers with [`Settling::scanned`].
+    /// When a scan has to find the files that did not fit; that scan calls [`Settling::scanned`].
     pub fn crowded(&self) -> Option<Instant> {
         self.crowded
     }
 
-    /// A full scan begins: it meets everything that did not fit.
+    /// Notes that a full scan begins, which meets all files that did not fit.
     pub fn scanned(&mut self) {
         self.crowded = None;
         self.was_crowded &= !self.files.is_empty();
     }
 
-    /// Whether a file of this size is waiting; it may be a copy of one that has just gone.
+    /// Whether a file of this size is waiting, or may be among the files that did not fit; it may be a copy of a file that is absent since.
     pub fn has_size(&self, size: u64) -> bool {
         self.crowded.is_some() || self.files.values().any(|waiting| waiting.stamp.identity.size == size)
     }
 
-    /// How many wait.
+    /// How many files wait.
     pub fn waiting(&self) -> usize {
         self.files.len()
     }
 
-    /// Every write, rename and link sets ctime, so its age says how long the file has been left alone. A ctime in the future (the
-    /// clock was set back) says nothing.
+    /// How long a file has stood still by its ctime, which every write, rename and link sets. Zero for a ctime in the future, after the
+    /// clock was set back.
     fn age(&self, stamp: &Stamp, now: Now) -> Duration {
         if !self.trusts_ctime {
             return Duration::ZERO;
@@ -189,7 +188,7 @@ mod tests {
         Stamp { identity, ctime_ns: ctime_ms * 1_000_000 }
     }
 
-    /// A clock that both run on.
+    /// A time on one clock that serves as both.
     fn at(start: Instant, ms: u64) -> Now {
         let wall_ns = i64::try_from(ms).unwrap() * 1_000_000;
         Now { monotonic: start + Duration::from_millis(ms), wall_ns }

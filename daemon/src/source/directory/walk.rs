@@ -1,4 +1,4 @@
-//! Listing a folder and what is below it, a piece at a time, with memory for the depth of the tree and not for its size.
+//! Lists a folder and everything below it, a piece at a time, with memory in proportion to the depth of the tree and not to its size.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -16,10 +16,10 @@ use super::watch::{Watch, WatchError};
 use crate::job::FileIdentity;
 use crate::job::audio::{is_absence, nanoseconds};
 
-/// Folders that are held open at once; below that depth a folder is read to its end before it is entered.
+/// The most folders that are held open at once; below that depth a folder is listed completely before its entries are visited.
 const OPEN_FOLDERS: usize = 48;
 
-/// Endings that are mentioned; where there are more, they are no endings.
+/// The most endings that are logged. If there are more, the names have no real endings.
 const MOST_ENDINGS: usize = 32;
 
 /// A regular file that may be a recording.
@@ -27,7 +27,7 @@ const MOST_ENDINGS: usize = 32;
 pub struct Found {
     /// Absolute.
     pub path: PathBuf,
-    /// As `lstat` told.
+    /// From `lstat`.
     pub stamp: Stamp,
     /// The look in which it was first seen, once it has stood still; see [`super::settle::Verdict`].
     pub seen: u64,
@@ -36,7 +36,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// The file at a path; `None` where there is none, or something that is no regular file, or the way to it is a link.
+    /// The file at a path; `None` if the path is absent or not a regular file, or a folder on the way is a link.
     pub fn at(root: &Root, path: PathBuf) -> Option<Found> {
         let status = root.status(&path).ok()?;
         Found::of(path, &status)
@@ -47,18 +47,18 @@ impl Found {
     }
 }
 
-/// What `stat` told, as far as it matters here.
+/// The part of a `stat` result that shows whether a file has changed.
 pub fn stamp(status: &Stat) -> Stamp {
     let ctime_ns = nanoseconds(status.st_ctime, status.st_ctime_nsec);
     Stamp { identity: FileIdentity::of(status), ctime_ns }
 }
 
-/// What kind of thing `stat` told of.
+/// The file type in a `stat` result.
 pub fn kind(status: &Stat) -> FileType {
     FileType::from_raw_mode(status.st_mode)
 }
 
-/// A walk under way. Blocking: driven from a blocking thread.
+/// A walk in progress. Its calls block, so a blocking thread has to make them.
 pub struct Walk {
     root: Root,
     choice: Arc<Choice>,
@@ -70,16 +70,16 @@ pub struct Walk {
     links: bool,
 }
 
-/// What the operator may have to hear of: mostly a part of the tree that could not be looked at.
+/// What the operator may have to know: mostly that a part of the tree could not be listed.
 #[derive(Debug)]
 pub enum Trouble {
-    /// No hints from there.
+    /// A folder is not watched, so its changes raise no hints.
     Watch(WatchError),
-    /// It cannot be listed.
+    /// A folder cannot be listed.
     List(PathBuf, io::Error),
     /// The first file with an ending that `include` does not take.
     PassedOver(PathBuf),
-    /// A folder that a system keeps for itself.
+    /// A folder that a NAS system, a desktop or a filesystem uses for itself.
     Apart(PathBuf),
     /// The first symbolic link.
     Link(PathBuf),
@@ -91,7 +91,7 @@ enum Level {
 }
 
 impl Walk {
-    /// Begins at a folder: watch it, then list it, so that what comes in between is seen by one of the two.
+    /// Begins at a folder. Each folder is watched first and listed then, so that a file that appears in between is seen by one of the two.
     pub fn of(root: Root, folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
         let mut walk = Walk {
             root,
@@ -106,7 +106,7 @@ impl Walk {
         walk
     }
 
-    /// The next files, at most `limit`; none when the walk is over.
+    /// The next files, at most `limit`; empty when the walk is over.
     pub fn next(&mut self, limit: usize) -> Vec<Found> {
         let mut found = Vec::new();
         while found.len() < limit {
@@ -133,7 +133,7 @@ impl Walk {
         found
     }
 
-    /// What could not be looked at since the last call.
+    /// The troubles since the last call.
     pub fn take_troubles(&mut self) -> Vec<Trouble> {
         std::mem::take(&mut self.troubles)
     }
@@ -149,7 +149,7 @@ impl Walk {
         let entries = self.root.folder(folder).and_then(|open| {
             let status = open.status(Path::new(""))?;
             let entries = open.entries()?;
-            // Where nothing can be listed, it matters little that there are no hints either.
+            // Watched only if it can be listed: without a listing, missing hints do not matter.
             if let Some(watch) = &self.watch
                 && let Err(error) = watch.add(folder, status.st_dev, status.st_ino)
             {
@@ -168,7 +168,7 @@ impl Walk {
                 }
                 self.levels.push(Level::Listed(listed.into_iter()));
             }
-            // Removed or replaced since it was listed.
+            // The folder was removed or replaced after its parent was listed.
             Err(error) if is_absence(&error) => {}
             Err(error) => self.troubles.push(Trouble::List(folder.to_owned(), error)),
         }
@@ -190,7 +190,7 @@ impl Level {
                     }
                     let path = folder.join(OsStr::from_bytes(name));
                     match entry.file_type() {
-                        // Some filesystems do not tell it while they list. One that cannot be told at all is gone by now.
+                        // Some filesystems do not report the type in a listing. If `stat` fails too, the entry is absent by now.
                         FileType::Unknown => match look(entries, &path) {
                             Some(status) => return Some((path, kind(&status))),
                             None => continue,
@@ -206,7 +206,7 @@ impl Level {
         }
     }
 
-    /// What has a path that this level has just told.
+    /// The status of a path that this level has just returned.
     fn status(&self, root: &Root, path: &Path) -> Option<Stat> {
         match self {
             Level::Open(_, entries) => look(entries, path),
@@ -215,7 +215,7 @@ impl Level {
     }
 }
 
-/// What has the last name of a path in an open folder.
+/// The status of the entry of an open folder that has the last name of a path.
 fn look(entries: &Dir, path: &Path) -> Option<Stat> {
     statat(entries.fd().ok()?, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()
 }

@@ -1,9 +1,9 @@
-//! Hints from the kernel, through `notify`: which places may have changed.
+//! Hints from the kernel, through the `notify` crate: which paths may have changed.
 //!
-//! A hint only says where to look; what is there, the scan says (RELIABILITY 2). So hints may be merged, and when there are too many
-//! of them (here, or in the kernel's queue), or the watcher has failed in any way, they become one: look everywhere.
+//! A hint is only a path to look at; the scan finds out what is there (RELIABILITY 2). So hints may be merged, and if there are too many of
+//! them (here, or in the kernel's queue), or the watcher has failed in any way, one hint replaces them: look everywhere.
 //!
-//! Each folder has a watch of its own. `notify` could watch a tree, and misses most of what is dropped into fresh folders.
+//! Each folder has a watch of its own. `notify` can watch a tree as well, but then misses most files that are put into new folders.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,10 +15,10 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-/// Hints kept apart before they become "look everywhere": beyond this a full scan is as quick.
+/// The most separate hints; more become "look everywhere", because a full scan is as quick.
 const MOST_HINTS: usize = 4_096;
 
-/// Why the kernel gives no hints; rescans go on, so it is a delay and no loss.
+/// Why the kernel gives no hints. Rescans go on, so changes are found later, and not lost.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// `fs.inotify.max_user_watches`.
@@ -35,7 +35,7 @@ pub enum WatchError {
 }
 
 impl WatchError {
-    /// Equal for what one remedy mends: a limit is reached at every further folder.
+    /// Equal for errors that have one remedy: once a limit is reached, every further folder fails.
     pub fn key(&self) -> String {
         match self {
             WatchError::TooManyFolders(_) => "max_user_watches".into(),
@@ -48,20 +48,20 @@ impl WatchError {
 /// What may have changed since the last look.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// Files and folders.
+    /// Files and folders that may have changed.
     pub paths: HashSet<PathBuf>,
-    /// Anything, anywhere.
+    /// Any path may have changed.
     pub everything: bool,
 }
 
-/// The watched folders and the hints that came of them.
+/// The watched folders and their hints.
 #[derive(Debug)]
 pub struct Watch {
     watcher: Mutex<RecommendedWatcher>,
     heard: Arc<Heard>,
 }
 
-/// What the watcher's thread tells.
+/// State that is shared with the watcher's thread.
 #[derive(Debug, Default)]
 struct Heard {
     hints: Mutex<Hints>,
@@ -69,8 +69,8 @@ struct Heard {
     watched: Mutex<Watched>,
 }
 
-/// The folders that are watched: hashes of their paths, with those of their device and inode. The watcher has the paths themselves; to ask
-/// it takes a hundred times longer than to look here, and each scan would ask for each folder.
+/// The folders that are watched: hash of the path to hash of device and inode. The watcher has the paths themselves, but a query to it takes
+/// a hundred times longer than a look-up here, and each scan would make one for each folder.
 type Watched = HashMap<u64, u64>;
 
 impl Watch {
@@ -86,10 +86,11 @@ impl Watch {
         Ok(Watch { watcher: Mutex::new(watcher), heard })
     }
 
-    /// Watches a folder, not what is below it. Cheap, and right, to be called again: another folder may have its path by now. Blocking.
+    /// Watches a folder without the folders below it. May be called again at little cost, and should be, because another folder may have its
+    /// path by now. Blocking.
     ///
     /// # Errors
-    /// When a limit is reached or the folder may not be read; one that is gone by now is no error.
+    /// When a limit is reached or the folder may not be read. A folder that is absent by now is no error.
     pub fn add(&self, folder: &Path, device: u64, inode: u64) -> Result<(), WatchError> {
         let (path, identity) = (hash(folder), hash((device, inode)));
         if lock(&self.heard.watched).get(&path) == Some(&identity) {
@@ -123,7 +124,7 @@ impl Watch {
         }
     }
 
-    /// Takes the hints that have come.
+    /// Takes the hints so far.
     pub fn take(&self) -> Hints {
         std::mem::take(&mut *lock(&self.heard.hints))
     }
@@ -139,7 +140,7 @@ impl Heard {
             EventKind::Create(_) | EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                 let mut watched = lock(&self.watched);
-                // With a folder that is moved the watcher forgets all that it watches below.
+                // When a folder is moved, the watcher drops all watches below it.
                 if event.paths.iter().any(|path| watched.contains_key(&hash(path))) {
                     watched.clear();
                 }
@@ -151,7 +152,7 @@ impl Heard {
                     watched.remove(&hash(path));
                 }
             }
-            // What is written is told when it is closed; what is read is mostly ours.
+            // A written file raises an event when it is closed; reads are mostly the daemon's own.
             EventKind::Access(_) | EventKind::Modify(_) => return,
             EventKind::Any | EventKind::Other => return self.hint(None),
         }
@@ -184,7 +185,7 @@ fn hash(what: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A panic elsewhere leaves these whole: every change to them is one call.
+/// A poisoned lock is ignored: every change is one call, so a panic cannot leave the data half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

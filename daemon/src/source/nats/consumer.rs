@@ -1,4 +1,4 @@
-//! The stream that a source listens to, and its durable consumer there.
+//! The stream that a source reads, and the source's durable consumer on it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::Subject;
 use crate::broker::stream::{StreamError, captures, ensure, find};
 use crate::job::ledger::LedgerError;
 
-/// Why a source cannot listen.
+/// Why a source cannot receive messages.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]
@@ -26,16 +26,17 @@ pub enum SourceError {
 }
 
 impl Subject {
-    /// The source's durable consumer, as the contract has it: made where it is absent, changed where it was made for another config.
+    /// The source's durable consumer, as the contract describes it: created if absent, updated if it was created for another config.
     pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
         self.jetstream.check_server()?;
         let stream = self.stream().await?;
         captures(&stream.cached_info().config, &self.config.subject)?;
-        // Before a new consumer makes numbers of an old one mean something again.
+        // Before the consumer is created: in a stream that was created again, a held message's sequence number means another message.
         self.held.in_stream_of(stream.cached_info().created.unix_timestamp_nanos());
-        // And the bucket before the consumer: one that is younger than it was lost once. Without it nothing is taken in anyway.
+        // The bucket is created before the consumer, so a bucket that is younger than the consumer was lost once. Without the bucket
+        // nothing is taken in, so a failure here needs no answer.
         if let Err(unconfirmed) = self.claims.bucket_made().await {
-            debug!(source = self.config.name, %unconfirmed, "the bucket is made with the first claim");
+            debug!(source = self.config.name, %unconfirmed, "the bucket did not answer; it is created with the first claim");
         }
         let durable = format!("hark_{}", self.config.name);
         let config = pull::Config {
@@ -43,7 +44,7 @@ impl Subject {
             filter_subject: self.config.subject.clone(),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
-            // 1,000 unless set: as many long tasks would stop everything else.
+            // The server's default is 1,000: as many messages whose tasks take long would stop all other deliveries.
             max_ack_pending: -1,
             ..pull::Config::default()
         };
@@ -77,7 +78,7 @@ impl Subject {
     }
 }
 
-/// What an existing consumer has that would have it deliver other messages than `wanted`, or at other times.
+/// The settings by which an existing consumer would deliver other messages than `wanted`, or deliver them at other times.
 fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String> {
     let mut differences = Vec::new();
     if found.filter_subject != wanted.filter_subject || !found.filter_subjects.is_empty() {
@@ -93,14 +94,14 @@ fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String>
     if found.max_ack_pending != wanted.max_ack_pending {
         differences.push(format!("max_ack_pending {}", found.max_ack_pending));
     }
-    // These would have a message lost after some deliveries, delivered at other times, or without its audio.
+    // With `max_deliver` a message is lost after some deliveries; with `backoff` it is redelivered at other times than `ack_wait`.
     if found.max_deliver > 0 {
         differences.push(format!("max_deliver {}", found.max_deliver));
     }
     if !found.backoff.is_empty() {
         differences.push(format!("backoff {:?}", found.backoff));
     }
-    // By these it would refuse requests.
+    // With these three the consumer refuses requests that exceed them.
     if found.max_batch > 0 {
         differences.push(format!("max_batch {}", found.max_batch));
     }
@@ -110,6 +111,7 @@ fn difference(found: &consumer::Config, wanted: &pull::Config) -> Option<String>
     if found.max_expires > Duration::ZERO {
         differences.push(format!("max_expires {:?}", found.max_expires));
     }
+    // With `headers_only` messages are delivered without their audio.
     if found.headers_only {
         differences.push("headers_only".to_owned());
     }

@@ -1,5 +1,6 @@
-//! A repeat waits for the end of the message that was there first, and its job for a daemon. Where that message is gone it is delivered
-//! to nobody again, so nobody would stand in for an owner that is gone too: then the repeat inherits the job.
+//! Duplicates: messages with the `Nats-Msg-Id` of an earlier message. A duplicate waits until the original's job ends. If the daemon that
+//! owns the job dies, another daemon takes the job over when the server redelivers the original. If the original is no longer in the
+//! stream, the server never redelivers it; then the duplicate inherits the job.
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use tracing::{debug, info};
@@ -8,11 +9,11 @@ use super::Subject;
 use crate::job::Ticket;
 use crate::share::claim::Claim;
 
-/// Deliveries after which a repeat has waited for `ack_wait`: an owner that lives has had as long as any other to end its job.
+/// Number of deliveries after which a duplicate has waited for `ack_wait`: a live owner had as much time as for any other job.
 const PATIENT: i64 = 2;
 
 impl Subject {
-    /// The claim as the message's that waits for it, if the one that it was made for is not in the stream any more.
+    /// Moves the claim of the original to the waiting duplicate `ticket`, and returns it, if the original is no longer in the stream.
     pub(super) async fn inherit(&self, ticket: &Ticket, delivery: i64, claim: &Claim) -> Option<Claim> {
         if delivery <= PATIENT || !self.is_gone(claim.sequence()?, &claim.place).await {
             return None;
@@ -20,17 +21,17 @@ impl Subject {
         match self.claims.inherit(ticket, delivery, claim).await {
             Ok(inherited) => {
                 let inherited = inherited?;
-                info!(job = %claim.job, gone = claim.place, place = ticket.place, former = %claim.owner, "the message of its job is gone; a repeat takes its place");
+                info!(job = %claim.job, gone = claim.place, place = ticket.place, former = %claim.owner, "the job's original message is gone; a duplicate takes its place");
                 Some(inherited)
             }
             Err(unconfirmed) => {
-                debug!(job = %claim.job, %unconfirmed, "a repeat goes on waiting");
+                debug!(job = %claim.job, %unconfirmed, "a duplicate goes on waiting for the original's job");
                 None
             }
         }
     }
 
-    /// Whether a message is not in the stream any more. Where nobody can tell, it is there.
+    /// Whether a message is no longer in the stream. `false` if the server does not answer.
     pub(super) async fn is_gone(&self, sequence: u64, place: &str) -> bool {
         let Ok(stream) = self.jetstream.get_stream_no_info(&self.stream.name).await else { return false };
         match stream.get_raw_message(sequence).await {

@@ -1,49 +1,53 @@
-//! How messages come in: how many to ask for at a time, and whether they come at all.
+//! Decides how many messages to ask for at a time, and whether the server delivers messages at all.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::OnceAMinute;
 
-/// Messages asked for at a time at most: their payloads are in memory until they are spooled.
+/// The most messages asked for at a time: their payloads are in memory until they are spooled.
 const MOST: usize = 16;
 
-/// A message that took longer to take in stood behind the payloads of the ones after it on a slow link, or before a slow disk. Well below
-/// the time that the bucket has to answer, and far below `ack_wait`, after which all of them would be sent again, for ever.
+/// A message that takes longer than this to take in shows a slow link, on which the bucket's answer waits behind the payloads of the next
+/// messages, or a slow disk. Well below the time that the bucket has to answer, and far below `ack_wait`, after which the server would
+/// redeliver all messages of the request, again and again.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Requests in a row that brought nothing while something waited: a message may come just when one has ended.
+/// This many requests in a row without a message, while messages wait in the stream, are reported. One alone may be an accident: a message
+/// may arrive just after the request has ended.
 const STARVED: u32 = 2;
 
-/// Requests in a row that the server refused: a consumer that is made again, or has another leader, refuses one.
+/// This many refused requests in a row are reported. One alone may be an accident: a consumer that is created again, or gets another
+/// leader, refuses one.
 const REFUSED: u32 = 3;
 
-/// Before the consumer is built again after the first refusal, and after many.
+/// Backoff before the consumer is looked up again after the first refusal, and its limit after many.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is known of one source's consumer.
+/// What the recent requests to one source's consumer have shown.
 #[derive(Debug)]
 pub(super) struct Flow {
     at_a_time: usize,
-    /// Of the messages since the last request.
+    /// The longest time that a message has taken to be taken in since the last request.
     slowest: Option<Duration>,
-    /// When a message was left for later, and why.
+    /// When a message was left for redelivery, and why.
     left: Option<(Instant, String)>,
+    /// Requests in a row that brought nothing while messages waited.
     starved: u32,
-    /// Requests that were refused since one was not, and why the last one was.
+    /// Requests in a row that the server refused, and its reason for the last of them.
     refused: u32,
     refusal: String,
     said: OnceAMinute,
-    /// Bytes to ask for at least: a message was larger than what was asked for.
+    /// The least bytes to ask for, raised after a message was larger than the bytes of its request.
     least_bytes: usize,
-    /// Something was on its way here and may not have come.
+    /// Whether messages may have been lost on the way to this daemon.
     suspicion: bool,
     ack_wait: Duration,
 }
 
 impl Flow {
     pub(super) fn new(ack_wait: Duration) -> Self {
-        // The link may be slow: the first one tells.
+        // Begins with one message: the link may be slow.
         Flow {
             at_a_time: 1,
             slowest: None,
@@ -58,7 +62,7 @@ impl Flow {
         }
     }
 
-    /// How many messages to ask for now: twice as many as before while each is taken in promptly, half as many when not.
+    /// How many messages to ask for now: twice as many as before if each was taken in promptly, half as many if one was slow.
     pub(super) fn at_a_time(&mut self) -> usize {
         match self.slowest.take() {
             Some(slowest) if slowest > SLOW => self.at_a_time = (self.at_a_time / 2).max(1),
@@ -68,68 +72,70 @@ impl Flow {
         self.at_a_time
     }
 
-    /// A message was taken in, or left, after so long.
+    /// Notes that a message was taken in, or left for redelivery, within `elapsed`.
     pub(super) fn took(&mut self, elapsed: Duration) {
         self.slowest = Some(self.slowest.unwrap_or_default().max(elapsed));
         (self.starved, self.refused, self.least_bytes) = (0, 0, 0);
     }
 
-    /// How many bytes to ask for where there is room for so many.
+    /// How many bytes to ask for if there is room for `room` bytes.
     pub(super) fn bytes(&self, room: usize) -> usize {
         room.max(self.least_bytes)
     }
 
-    /// The first message of a request was larger than these bytes: the server takes larger ones than it told when the connection was made.
+    /// Notes that the first message of a request was larger than `bytes`, the request's limit: the server accepts larger messages than the
+    /// `max_payload` that it announced when the connection was made.
     pub(super) fn too_few(&mut self, bytes: usize) {
         self.least_bytes = bytes.saturating_mul(2);
     }
 
-    /// The server refused a request. Whether that is worth saying: the first time, and then once a minute.
+    /// Notes that the server refused a request. Returns whether to log the refusal: the first one, and then one a minute.
     pub(super) fn refused(&mut self, reason: &str) -> bool {
         self.refused = self.refused.saturating_add(1);
         reason.clone_into(&mut self.refusal);
         self.refused == 1 || self.said.is_time()
     }
 
-    /// How long to leave the server alone after that.
+    /// The backoff after a refusal.
     pub(super) fn pause(&self) -> Duration {
         let doublings = self.refused.saturating_sub(1).min(10);
         (PAUSE * (1 << doublings)).min(LONGEST_PAUSE)
     }
 
-    /// Whether the last request was not refused.
+    /// Whether the server accepted the last request.
     pub(super) fn is_heard(&self) -> bool {
         self.refused == 0
     }
 
-    /// A request ended while something may have been on its way.
+    /// Notes that a request ended while messages may have been on their way.
     pub(super) fn suspect(&mut self) {
         self.suspicion = true;
     }
 
-    /// Whether that is so since it was asked last.
+    /// Whether [`Self::suspect`] was called since the last call of this function.
     pub(super) fn suspicion(&mut self) -> bool {
         std::mem::take(&mut self.suspicion)
     }
 
-    /// A message is left for its next delivery.
+    /// Notes that a message is left for redelivery.
     pub(super) fn left(&mut self, reason: &impl ToString) {
         self.left = Some((Instant::now(), reason.to_string()));
     }
 
-    /// A request brought nothing while so many messages were waiting.
+    /// Notes that a request brought nothing while `waiting` messages were in the stream.
     pub(super) fn quiet(&mut self, waiting: u64) {
         self.starved = if waiting > 0 { self.starved + 1 } else { 0 };
         self.refused = 0;
     }
 
-    /// Whether messages come and are taken in. One that was left comes again within `ack_wait`: until it has, nobody knows better.
+    /// Whether messages arrive and are taken in. The server redelivers a message that was left within `ack_wait`; until a message is taken
+    /// in, or twice that time has passed, the source reports the reason.
     pub(super) fn state(&mut self) -> Result<(), String> {
         if self.left.as_ref().is_some_and(|(at, _)| at.elapsed() > 2 * self.ack_wait) {
             self.left = None;
         }
         match &self.left {
-            Some((_, reason)) => Err(format!("messages are left for later: {reason}")),
+            Some((_, reason)) => Err(format!("messages are left for redelivery: {reason}")),
             None if self.refused >= REFUSED => {
                 Err(format!("the server refuses requests for messages ({}); see its consumer and the user's rights", self.refusal))
             }
@@ -142,7 +148,7 @@ impl Flow {
         }
     }
 
-    /// A message was taken in after all.
+    /// Notes that a message was taken in, after one may have been left for redelivery.
     pub(super) fn taken(&mut self) {
         self.left = None;
     }
@@ -207,7 +213,7 @@ mod tests {
 
         flow.left(&"the bucket does not answer");
         flow.quiet(0);
-        assert!(flow.state().unwrap_err().ends_with("later: the bucket does not answer"));
+        assert!(flow.state().unwrap_err().ends_with("redelivery: the bucket does not answer"));
         flow.taken();
         assert_eq!(flow.state(), Ok(()));
         flow.left = Some((Instant::now() - 3 * ACK_WAIT, "long ago".into()));

@@ -1,4 +1,4 @@
-//! Messages that others may have had, and of which a bucket told that was lost since: their jobs are looked for among the events.
+//! Messages that another daemon may have claimed in a bucket that was lost since: their jobs are looked for among the stored events.
 
 use tracing::warn;
 use uuid::Uuid;
@@ -8,13 +8,14 @@ use super::intake::Delivery;
 use crate::share::Sought;
 
 impl Subject {
-    /// Whether others may have had a message, and have said what became of it in a bucket that was lost since.
+    /// Whether another daemon may have received a message before, and may have claimed its job in a bucket that was lost since.
     pub(super) async fn may_be_forgotten(&self, delivery: &Delivery) -> bool {
         (delivery.sign.delivery > 1 || self.is_old(delivery))
             && self.claims.is_bucket_after(self.heard_since().max(delivery.published_ns)).await
     }
 
-    /// The job that others made of a message, by its events; where nobody can tell it is made another one.
+    /// The job that another daemon made of a message, found by its events. `None` if there is none, or if the events cannot be searched:
+    /// then the message becomes a new job.
     pub(super) async fn former(&self, delivery: &Delivery) -> Option<Uuid> {
         let found = self.fence.clone().find_again(Sought {
             source: self.config.name.clone(),
@@ -27,7 +28,7 @@ impl Subject {
                 source = self.config.name,
                 place = delivery.place,
                 reason,
-                "a job that a lost bucket told of is not found in the events"
+                "the events cannot be searched for a job whose claim was lost with the bucket; the message becomes a new job"
             );
             None
         })

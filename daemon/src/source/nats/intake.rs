@@ -1,4 +1,4 @@
-//! What becomes of a message: a job of its own, a sign of life for one that is known, or an answer.
+//! Takes a delivered message in: as a new job, as a further message of a known job, or by answering it at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,14 +22,14 @@ use crate::share::claim::{self, Claim, Verdict};
 use crate::share::{Unconfirmed, is_settled};
 use crate::source::url::{vet_resolved, without_query};
 
-/// Pause before a claim is tried again where the server did not answer, for it may just have started; doubles up to two seconds.
+/// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
 const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
-/// Why nothing was made of a message.
+/// Why a message was not taken in.
 #[derive(Debug)]
 pub(super) enum NotTaken {
-    /// Nobody could tell whose it is; it is delivered again.
+    /// The bucket did not confirm which daemon owns the job; the server redelivers the message.
     Later(Unconfirmed),
     /// The ledger is closed or damaged.
     Ledger(LedgerError),
@@ -41,11 +41,11 @@ impl From<LedgerError> for NotTaken {
     }
 }
 
-/// A delivery of a message.
+/// One delivery of a message.
 pub(super) struct Delivery {
     pub(super) sign: Sign,
     pub(super) published_ns: i128,
-    /// It was not sent before.
+    /// When the daemon sent the request for it: the server did not send the message before.
     asked_at: Instant,
     /// See [`Subject::place`].
     pub(super) place: String,
@@ -54,14 +54,14 @@ pub(super) struct Delivery {
     pub(super) contents: Contents,
 }
 
-/// What a message brings.
+/// What a message contains.
 pub(super) struct Contents {
     pub(super) said: Said,
     input: Input,
     payload: Bytes,
 }
 
-/// What a delivery is, and what the bucket says of its job.
+/// The verdict on a delivery, with the claim on its job as the bucket has it.
 struct Claimed {
     verdict: Verdict,
     claim: Claim,
@@ -69,18 +69,20 @@ struct Claimed {
 }
 
 impl Subject {
-    /// Whether a delivery may have lain in this process, or before it, for so long that the server gave it to others: a daemon that was
-    /// stopped finds it when it wakes.
+    /// Whether a delivery may have been in this process's buffers, or in the kernel's, for `ack_wait`, so that the server may have
+    /// redelivered the message to another daemon. A daemon that was stopped (SIGSTOP, a suspended machine) finds such deliveries when it
+    /// continues.
     pub(super) fn is_old(&self, delivery: &Delivery) -> bool {
         delivery.asked_at.elapsed() >= self.ack_wait
     }
 
-    /// A stream that was deleted and made again counts from one: only with its time is a place one message's for ever.
+    /// Identifies a message for ever. The sequence number alone does not: a stream that was deleted and created again counts from one, so
+    /// the time of publication is part of the place.
     pub(super) fn place(&self, sequence: u64, published_ns: i128) -> String {
         format!("{}.{sequence}@{published_ns}", self.stream.name)
     }
 
-    /// What the ledger knows a message by. Ids are the sender's: they live in a name space of their own beside the places.
+    /// The key of a message in the ledger. Senders choose the message ids, so the prefix `id:` keeps them apart from the places.
     pub(super) fn intake_key(&self, message_id: Option<&str>, place: &str) -> String {
         message_id.map_or_else(|| place.to_owned(), |id| format!("id:{}:{id}", self.stream.name))
     }
@@ -102,7 +104,7 @@ impl Subject {
             if self.is_old(&delivery) && self.is_gone(sign.sequence, place).await {
                 debug!(
                     source = self.config.name,
-                    place, "a message that lay here was done by another daemon meanwhile"
+                    place, "another daemon has finished this old delivery's message"
                 );
                 return Ok(());
             }
@@ -113,14 +115,14 @@ impl Subject {
         let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some((job, _))) => {
-                debug!(job = %job.id, place, "delivered again");
+                debug!(job = %job.id, place, "message redelivered");
                 self.join(job.id, delivery.sign).await?;
             }
             (Verdict::Over, known) => {
                 self.acknowledge(&claim, known.map(|(job, _)| job), delivery.sign).await?;
             }
             (Verdict::Wait, _) => {
-                debug!(job = %claim.job, place, "another daemon works on a message of the same id");
+                debug!(job = %claim.job, place, "another daemon works on a message with the same id");
                 self.later(&sign.acker).await;
             }
             (Verdict::Stale, _) => {}
@@ -128,15 +130,15 @@ impl Subject {
                 self.accept(claim.job, ticket, delivery, watching).await?;
             }
             (Verdict::New | Verdict::Mine, None) | (Verdict::TakeOver, _) => {
-                // What is left of it does not tell how far it had come.
+                // The job's former events do not show whether its audio had already been sent to the service.
                 claim.maybe_paid |= verdict == Verdict::New;
                 let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
-                    debug!(job = %claim.job, place, "a message of the same id is being taken in");
+                    debug!(job = %claim.job, place, "another source is taking in a message of the same job");
                     self.later(&sign.acker).await;
                     return Ok(());
                 };
-                // Another source of ours may have taken it in since we looked.
+                // Another source of this daemon may have taken the job in since the ledger was read.
                 if verdict == Verdict::Mine
                     && let Some((job, _)) = self.known(&delivery.key).await?
                 {
@@ -152,7 +154,7 @@ impl Subject {
         Ok(())
     }
 
-    /// `None` for a message of no stream.
+    /// `None` if the message does not come from a stream.
     fn delivery(
         &self,
         message: Message,
@@ -162,7 +164,7 @@ impl Subject {
         let (sequence, delivery, published_ns) = match message.info() {
             Ok(info) => (info.stream_sequence, info.delivered, info.published.unix_timestamp_nanos()),
             Err(error) => {
-                error!(source = self.config.name, %error, "a message without a place in a stream cannot be acknowledged; it is left");
+                error!(source = self.config.name, %error, "a message without JetStream metadata cannot be acknowledged; it is ignored");
                 return None;
             }
         };
@@ -178,7 +180,7 @@ impl Subject {
         })
     }
 
-    /// Claims the job of a delivery, for which the ledger has `known`; `id`: of the job that a new message becomes.
+    /// Claims the job of a delivery. `known` is the job that the ledger has for the message; `id` is the id for a new job.
     async fn claim(
         &self,
         id: Uuid,
@@ -199,8 +201,9 @@ impl Subject {
             }
         };
         let (verdict, claim) = claimed.map_err(|unconfirmed| {
-            // Left alone, it is delivered again; held, it might be another daemon's meanwhile.
-            warn!(source = self.config.name, place, %unconfirmed, "a message is left for later");
+            // The daemon neither acknowledges nor holds the message, so the server redelivers it. Progress acknowledgements for a held
+            // message could be wrong: another daemon may own its job by now.
+            warn!(source = self.config.name, place, %unconfirmed, "a message is left for redelivery");
             NotTaken::Later(unconfirmed)
         })?;
         if verdict == Verdict::Wait
@@ -211,7 +214,7 @@ impl Subject {
         Ok(Claimed { verdict, claim, ticket })
     }
 
-    /// Makes a job of a message that nobody had before.
+    /// Makes a job of a message that no daemon has claimed before.
     async fn accept(
         &self,
         id: Uuid,
@@ -223,7 +226,7 @@ impl Subject {
         let Delivery { sign, place, key, contents, .. } = delivery;
         let (mut job, refusal) = self.job(id, sign.sequence, contents, watching).await?;
         job.ticket = Some(ticket);
-        // A daemon that had it before may have paid.
+        // A daemon whose claim was lost with the bucket may have paid the service already.
         job.maybe_paid = refusal.is_none() && may_be_forgotten;
         self.held.hold(job.id, sign);
         let taken = self
@@ -252,7 +255,7 @@ impl Subject {
                 self.ledger.wake(Duty::Publish);
                 Ok(())
             }
-            // Two deliveries side by side: the other one was quicker.
+            // Two deliveries were taken in at the same time, and the other was written to the ledger first.
             Taken::Known(known) => {
                 job_spool::remove(&self.state_directory, job.id).await;
                 for sign in self.held.release(job.id) {
@@ -263,12 +266,12 @@ impl Subject {
         }
     }
 
-    /// What a message's audio is called.
+    /// The URI of a message's audio in events.
     pub(super) fn uri(&self, sequence: u64) -> String {
         format!("nats:{}/{sequence}", self.stream.name)
     }
 
-    /// The job of a message that was here before.
+    /// The job and the pieces that the ledger has for a message's key.
     async fn known(&self, key: &str) -> Result<Option<(Job, Vec<Piece>)>, LedgerError> {
         let key = key.to_owned();
         let read = move |connection: &_| {
@@ -279,20 +282,22 @@ impl Subject {
         self.ledger.read(read).await
     }
 
-    /// A message of a job that is known: waits with it, or is acknowledged if it is over.
+    /// Adds a message to a known job: the message is held until the job ends, or acknowledged now if the job is settled.
     pub(super) async fn join(&self, job: Uuid, sign: Sign) -> Result<(), LedgerError> {
-        // Held first, then looked at: a job that settles in between finds the message, or is found settled.
+        // The message is held before the job is read: if the job settles in between, settling releases the message, or the job is
+        // read as settled.
         self.held.hold(job, sign);
         match self.ledger.find(job).await? {
             Some(known) if is_settled(&known) => self.settle(job, false).await,
             Some(_) => self.held.look_at(job, &self.ledger).await,
-            // Another daemon's meanwhile, whose end the message has to wait for; or forgotten for its age: then the next delivery says so.
+            // Either another daemon has taken the job over, and the message waits until the job ends there; or the ledger has deleted the
+            // job because of its age, which the next delivery of the message finds out.
             None => drop(self.held.release(job)),
         }
         Ok(())
     }
 
-    /// A message whose job is over: waits for our own settling of it, or is acknowledged.
+    /// Handles a message whose job is over: if this daemon owns the job, the message joins it; otherwise it is acknowledged now.
     async fn acknowledge(&self, claim: &Claim, known: Option<Job>, sign: Sign) -> Result<(), LedgerError> {
         match known {
             Some(job) if self.claims.is_mine(claim) => return self.join(job.id, sign).await,
@@ -304,7 +309,7 @@ impl Subject {
         Ok(())
     }
 
-    /// The job that a message becomes, its audio on disk; with a fault where it cannot be used.
+    /// Makes the job of a message, with its audio spooled to disk; with a fault if the message cannot be used.
     async fn job(
         &self,
         id: Uuid,
@@ -331,7 +336,7 @@ impl Subject {
                 match vet_resolved(&url, &self.allow).await {
                     Ok(vetted) => {
                         recording.name = recording.name.or_else(|| last_segment(&vetted));
-                        // Not the sender's text: another reader may find another host in it.
+                        // The URL as parsed, not the sender's text: another parser may find another host in the text.
                         Origin::Url { url: vetted.into() }
                     }
                     Err(refused) => {
@@ -363,10 +368,10 @@ impl Subject {
         Ok((job, refusal))
     }
 
-    /// Has the message delivered again after a while. Lost, it comes after `ack_wait`.
+    /// Asks the server to redeliver the message after half of `ack_wait`. If this request is lost, the server does so after `ack_wait`.
     async fn later(&self, acker: &Acker) {
         if let Err(error) = acker.ack_with(AckKind::Nak(Some(self.ack_wait / 2))).await {
-            debug!(%error, "a message could not be put off");
+            debug!(%error, "the request to redeliver a message later was not sent");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Messages that are done and still lie in the stream.
+//! Messages whose jobs are over and which are still in the stream.
 //!
-//! A server that is killed can remember that its consumer has had an acknowledgement, and forget that it had removed the message
-//! (seen with nats-server 2.15: SIGKILL under load left 5 of 400). Nobody delivers such a message again, and nobody would remove it.
+//! After a server was killed, its consumer may have the acknowledgement of a message while its stream still has the message (seen with
+//! nats-server 2.15: SIGKILL under load left 5 of 400). The server neither redelivers nor removes such a message, so the daemon removes it.
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{RawMessageErrorKind, RetentionPolicy};
@@ -12,7 +12,7 @@ use crate::job::Ticket;
 use crate::job::ledger::{LedgerError, intake, jobs};
 use crate::share::{self, claim};
 
-/// Why the stream could not be looked through; it is done again later.
+/// Why the stream could not be searched; the search is retried later.
 #[derive(Debug, thiserror::Error)]
 enum Postponed {
     #[error("{0}")]
@@ -22,8 +22,9 @@ enum Postponed {
 }
 
 impl Subject {
-    /// Removes what the consumer says is acknowledged and the ledger or the bucket says is over; anything else stays and is named.
-    /// `true`: nothing is left to look for on this connection. Costs one request for each message that lies there.
+    /// Removes messages that the consumer has as acknowledged and whose job is over by the ledger or the bucket. Other messages that the
+    /// consumer has as acknowledged stay and are logged. `true`: the search is complete for this connection. Costs one request for each
+    /// message that is found.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -32,7 +33,10 @@ impl Subject {
             Ok(is_all) => Ok(is_all),
             Err(Postponed::Ledger(error)) => Err(error),
             Err(Postponed::Broker(reason)) => {
-                debug!(source = self.config.name, reason, "the stream is looked through later");
+                debug!(
+                    source = self.config.name,
+                    reason, "the search for acknowledged messages in the stream is retried later"
+                );
                 Ok(false)
             }
         }
@@ -43,7 +47,7 @@ impl Subject {
         let seen = consumer.get_info().await.map_err(|error| broker(&error))?;
         let acknowledged = seen.ack_floor.stream_sequence;
         let stream = self.jetstream.get_stream(&self.stream.name).await.map_err(|error| broker(&error))?;
-        // In other streams messages stay after their acknowledgement, as their owner wants it.
+        // With any other retention the stream keeps acknowledged messages, as its operator configured.
         if stream.cached_info().config.retention != RetentionPolicy::WorkQueue {
             return Ok(true);
         }
@@ -66,7 +70,7 @@ impl Subject {
                 warn!(
                     source = self.config.name,
                     place,
-                    "a message counts as acknowledged and no daemon knows it; publish it again, it will not be delivered"
+                    "the server counts a message as acknowledged, and no daemon knows it; publish it again, it will not be delivered"
                 );
                 continue;
             }
@@ -74,7 +78,10 @@ impl Subject {
             removed += 1;
         }
         if removed > 0 {
-            info!(source = self.config.name, removed, "messages that were done had been left in the stream");
+            info!(
+                source = self.config.name,
+                removed, "removed messages whose jobs were over from the stream"
+            );
         }
         Ok(acknowledged >= seen.delivered.stream_sequence)
     }

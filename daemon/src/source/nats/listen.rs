@@ -1,4 +1,4 @@
-//! Asks for messages and takes in what comes, for as long as the source runs.
+//! Requests messages and takes them in, for as long as the source runs.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,17 +14,18 @@ use super::{SourceError, Subject, Watching};
 use crate::broker::stream::{StreamError, until_it_works};
 use crate::job::ledger::LedgerError;
 
-/// Bytes asked for at a time: payloads are in memory until they are spooled. Or one message, where the server takes larger ones.
+/// Bytes asked for at a time: payloads are in memory until they are spooled. A request asks for more if the server accepts a message that
+/// is larger than this.
 const BATCH_BYTES: usize = 32 << 20;
 
 /// How the server ends a batch whose bytes are used up.
 const BATCH_IS_FULL: &str = "Message Size Exceeds MaxBytes";
 
-/// What the server counts besides the payload: subject, reply and headers. Ours are far smaller.
+/// Allowance for what the server counts besides the payload: subject, reply subject and headers. Hark's are far smaller.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
-/// How often it is looked whether the connection is still the one over which messages were asked for.
-const RECONNECTED: Duration = Duration::from_millis(200);
+/// Interval of the check whether the connection is still the one over which the messages were requested.
+const RECONNECT_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a request asked for, and over which connection.
 #[derive(Debug, Clone, Copy)]
@@ -36,22 +37,24 @@ struct Asked {
 /// What a request brought.
 enum Brought {
     Nothing,
-    /// Messages, or the end of its connection, with which some may have gone.
+    /// Messages; or the connection ended, and messages may have been lost with it.
     Something,
-    /// The server's words, after which the consumer is built again.
+    /// The server's error text. The consumer is looked up again.
     Trouble(String),
 }
 
 impl Subject {
-    /// Takes messages in, building the consumer again after every kind of trouble.
+    /// Takes messages in. After any error the consumer is looked up again, and created again if it is absent.
     pub(super) async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
-        // A stream that never captured the subject is a mistake in the config; one that does not any more is waited for.
+        // If the stream does not capture the subject at first, the config is wrong, and the source ends. If the stream did before, the
+        // source waits until it does again.
         let mut has_listened = false;
         let mut flow = Flow::new(self.ack_wait);
         loop {
-            // A consumer that is there and refuses every request is no better than none.
+            // The source reports an error as well if the consumer exists and refuses every request.
             let state = self.state(&mut flow);
-            let report = |outcome: Result<(), String>| say(watching, outcome.and_then(|()| state.clone()));
+            let report =
+                |outcome: Result<(), String>| set_state(watching, outcome.and_then(|()| state.clone()));
             let what = format!("source {}", self.config.name);
             let consumer = until_it_works(&what, report, || async {
                 match self.consumer().await {
@@ -74,16 +77,20 @@ impl Subject {
                 );
             }
             has_listened = true;
-            // Every kind of trouble ends here, and the consumer is built again (RELIABILITY 1).
+            // After any error the consumer is looked up again (RELIABILITY 1).
             let trouble = self.drain(&consumer, watching, &mut flow).await?;
             if flow.refused(&trouble) {
-                warn!(source = self.config.name, reason = trouble, "the consumer is built again");
+                warn!(
+                    source = self.config.name,
+                    reason = trouble,
+                    "requesting messages failed; the consumer is looked up again"
+                );
             }
             tokio::time::sleep(flow.pause()).await;
         }
     }
 
-    /// Takes messages until something goes wrong; returns what.
+    /// Takes messages in until a request fails; returns the reason.
     async fn drain(
         &self,
         consumer: &PullConsumer,
@@ -98,7 +105,7 @@ impl Subject {
             }
             let free = self.held.free(self.slots).await;
             let room = usize::try_from(self.ledger.left()).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
-            // A message over the limit of its request would be refused at every delivery.
+            // The server would never deliver a message that is larger than the byte limit of its request.
             let largest = self.jetstream.client().server_info().max_payload + MESSAGE_OVERHEAD;
             let asked = Asked { bytes: flow.bytes(room.max(largest)), connection: self.connection() };
             let messages = free.min(flow.at_a_time());
@@ -121,16 +128,16 @@ impl Subject {
             }
             if is_quiet {
                 flow.quiet(waiting(consumer).await);
-                say(watching, self.state(flow));
+                set_state(watching, self.state(flow));
             }
-            // Once a connection: only a server that was started again can have left something.
+            // Once for each connection: only a restart of the server leaves such messages.
             if is_quiet && looked_through != now && self.remove_remains(consumer).await? {
                 looked_through = now;
             }
         }
     }
 
-    /// Takes in what a request brings, until it is over or its connection is.
+    /// Takes in the messages of a request, until the request or its connection ends.
     async fn take_all(
         &self,
         mut pull: Pull<'_>,
@@ -159,9 +166,9 @@ impl Subject {
                         Err(NotTaken::Later(unconfirmed)) => flow.left(&unconfirmed),
                         Err(NotTaken::Ledger(error)) => return Err(error),
                     }
-                    say(watching, self.state(flow));
+                    set_state(watching, self.state(flow));
                 }
-                // The next one would go over the bytes asked for: the batch is full.
+                // The next message would exceed the bytes asked for.
                 Err(reason) if reason.contains(BATCH_IS_FULL) => {
                     if !took_any {
                         flow.too_few(asked.bytes);
@@ -173,30 +180,30 @@ impl Subject {
         }
     }
 
-    /// Whether messages come, are taken in, and go.
+    /// Whether messages arrive, are taken in, and their acknowledgements are confirmed.
     fn state(&self, flow: &mut Flow) -> Result<(), String> {
         flow.state().and_then(|()| self.held.state())
     }
 
-    /// Waits until there is another connection than this one: the request went with the old one.
+    /// Waits until the client has another connection than `connection`: the request ended with the old connection.
     async fn connected_anew(&self, connection: u64) {
         while self.connection() == connection {
-            tokio::time::sleep(RECONNECTED).await;
+            tokio::time::sleep(RECONNECT_CHECK_INTERVAL).await;
         }
     }
 
-    /// Counts the connections there have been.
+    /// The number of connections that the client has made: identifies the current one.
     fn connection(&self) -> u64 {
         self.jetstream.client().statistics().connects.load(Ordering::Relaxed)
     }
 }
 
-/// Messages that wait for a request; none where nobody can tell.
+/// Number of messages that wait in the stream for a request; 0 if the server does not answer.
 async fn waiting(consumer: &PullConsumer) -> u64 {
     consumer.get_info().await.map_or(0, |info| info.num_pending)
 }
 
-fn say(watching: &Watching, state: Result<(), String>) {
+fn set_state(watching: &Watching, state: Result<(), String>) {
     watching.send_if_modified(|now| {
         let changed = *now != state;
         *now = state;

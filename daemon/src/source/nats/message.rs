@@ -1,4 +1,4 @@
-//! What a message says: audio itself, or a reference to it. Pure.
+//! Reads a message: the audio itself, or a JSON reference to it. No input or output.
 
 use async_nats::HeaderMap;
 use hark_sdk::event::{Blame, Fault};
@@ -9,28 +9,29 @@ use serde_json::{Map, Value};
 
 use crate::config::{language_code, language_codes};
 
-/// Metadata travels in every event of the job; more than this would crowd out the transcript.
+/// The most bytes of metadata as JSON. Every event of the job carries the metadata, and more would leave too little room for the
+/// transcript.
 const METADATA_LIMIT: usize = 32 << 10;
 
-/// So does the name; a file's has 255 bytes at most.
+/// The most bytes of the recording's name, which every event carries too. A file's name has at most 255 bytes.
 const NAME_LIMIT: usize = 1 << 10;
 
-/// And the URL, without its query. Presigned ones have some 2 KiB.
+/// The most bytes of the URL, which every event carries without its query. Presigned URLs have about 2 KiB.
 const URL_LIMIT: usize = 8 << 10;
 
-/// The sender's id travels in every event as well, and in what daemons tell each other.
+/// The most bytes of the sender's message id, which every event and every claim carries.
 const MESSAGE_ID_LIMIT: usize = 1 << 10;
 
-/// Ten thousand tokens, which the service takes, have fewer bytes.
+/// The most bytes of the context. The service takes ten thousand tokens, which have fewer bytes than this.
 const CONTEXT_LIMIT: usize = 64 << 10;
 
-/// A code has a handful of bytes.
+/// The most bytes of the language; a code has a few.
 const LANGUAGE_LIMIT: usize = 64;
 
 /// At the beginning of a UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A JSON message as a whole, however it writes all that. The values of a larger one would take twenty times its bytes in memory.
+/// The most bytes of a whole JSON message. The parsed values of a larger one would take twenty times its bytes in memory.
 const REFERENCE_LIMIT: usize = 1 << 20;
 
 /// What a sender put into a message.
@@ -38,13 +39,13 @@ const REFERENCE_LIMIT: usize = 1 << 20;
 pub struct Said {
     /// The recording's name.
     pub name: Option<String>,
-    /// The service's language code; empty: detect it, whatever the route says.
+    /// The service's language code; empty: the service detects the language, whatever the route configures.
     pub language: Option<String>,
     /// Context that biases the vocabulary.
     pub context: Option<String>,
-    /// Another route than the source's.
+    /// A route to use instead of the source's.
     pub route: Option<String>,
-    /// Free.
+    /// The sender's own fields, which events repeat.
     pub metadata: Map<String, Value>,
     /// `Nats-Msg-Id`.
     pub message_id: Option<String>,
@@ -55,13 +56,13 @@ pub struct Said {
 pub enum Input {
     /// The payload.
     Audio,
-    /// Behind a URL, not yet vetted.
+    /// At a URL that is not vetted yet.
     Url(String),
-    /// Nowhere: the message cannot be understood.
+    /// Nowhere: the message cannot be used, for this reason.
     Bad(Fault),
 }
 
-/// Reads a message. Never fails: a bad message is an input too, and gets an answer.
+/// Reads a message. Never fails: a bad message becomes a job as well, whose last event has the fault.
 pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
     let mut said = Said::default();
     let mut content_type = None;
@@ -80,12 +81,12 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
             }
         }
     }
-    // As editors save it.
+    // Some editors save JSON with a byte order mark.
     let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
     let input = match content_type.as_deref().map(media_type).unwrap_or_default() {
         media if is_audio(media) => Ok(Input::Audio),
         media if is_json(media) => reference(payload, &mut said),
-        // Clients that name a type of their own choice; audio is no JSON object.
+        // Some clients send JSON with another content type, or with none; audio never parses as a JSON object.
         _ if is_object(payload) => reference(payload, &mut said),
         _ => Ok(Input::Audio),
     };
@@ -94,7 +95,7 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
     (said, input.unwrap_or_else(Input::Bad))
 }
 
-/// An input that cannot be used, for the job's last event.
+/// The fault of an input that cannot be used, for the job's last event.
 pub fn bad(code: &str, message: impl Into<String>) -> Fault {
     Fault { code: code.into(), blame: Blame::Audio, message: message.into(), attempts: None }
 }
@@ -110,17 +111,17 @@ struct Reference {
     route: Option<String>,
 }
 
-/// The types of audio, and of the containers that have a picture as well.
+/// Whether a media type is audio, or video: a container with pictures has audio as well.
 fn is_audio(media: &str) -> bool {
     media.starts_with("audio/") || media.starts_with("video/")
 }
 
-/// `application/json` and its kin: `text/json`, `application/cloudevents+json`.
+/// Whether a media type is JSON: `application/json`, `text/json`, `application/cloudevents+json` and the like.
 fn is_json(media: &str) -> bool {
     media.ends_with("/json") || media.ends_with("+json")
 }
 
-/// Whether this is a JSON object. Costs no memory.
+/// Whether the payload is a JSON object. Allocates nothing for its values.
 fn is_object(payload: &[u8]) -> bool {
     payload.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }
@@ -131,7 +132,7 @@ struct Envelope {
     data: Reference,
 }
 
-/// By its byte order mark.
+/// Whether the payload begins with a UTF-16 byte order mark.
 fn is_utf16(payload: &[u8]) -> bool {
     payload.starts_with(b"\xff\xfe") || payload.starts_with(b"\xfe\xff")
 }
@@ -147,7 +148,7 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
         ));
     }
     let mut reference: Reference = serde_json::from_slice(payload).map_err(|error| {
-        // serde's text names the place and the expectation, never the content.
+        // Only the place: serde's own text may quote the content.
         let place = format!("line {}, column {}", error.line(), error.column());
         let advice = if is_utf16(payload) {
             "it is UTF-16 by its byte order mark; send UTF-8"
@@ -196,7 +197,7 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
     }
 }
 
-/// Drops what is too large for an event, of a bad message too: its answer is an event.
+/// Drops fields that are too large for an event. Applies to bad messages too, because their answer is an event.
 fn within_limits(said: &mut Said) -> Result<(), Fault> {
     let texts = [
         ("NameTooLong", "name", &mut said.name, NAME_LIMIT),
@@ -222,7 +223,7 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
     fits
 }
 
-/// Puts the service's code in the place of what the sender wrote. The service would refuse another one.
+/// Replaces the language that the sender wrote by the service's code for it. The service would refuse any other code.
 fn known_language(said: &mut Said) -> Result<(), Fault> {
     let Some(written) = said.language.take() else { return Ok(()) };
     let code = language_code(&written).ok_or_else(|| {

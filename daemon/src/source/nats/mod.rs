@@ -1,7 +1,7 @@
 //! Audio from a JetStream subject.
 //!
-//! Delivery promise: a message is acknowledged after its job's last event is stored, and not before; a message that comes again (a
-//! redelivery, or another one with the same `Nats-Msg-Id`) is the same job for as long as the ledger remembers it.
+//! Delivery promise: the daemon acknowledges a message after the job's last event is stored, and not before. A redelivered message, and a
+//! duplicate (another message with the same `Nats-Msg-Id`), belong to the same job for as long as the ledger remembers the message.
 
 mod consumer;
 mod duplicate;
@@ -42,17 +42,18 @@ use crate::job::spool as job_spool;
 use crate::share::{Claims, Fence};
 use crate::telemetry::metrics::Metrics;
 
-/// How often it is looked whether the bucket was lost: a few times within `ack_wait`, before a message of ours comes to somebody else.
-const BUCKET_LOST: Duration = Duration::from_secs(5);
+/// Interval of the check whether the bucket of claims was lost: a few checks within `ack_wait`, before the server redelivers one of this
+/// daemon's messages to another daemon.
+const BUCKET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the source says of itself.
+/// The state that the source reports: `Err` has the reason why it takes no messages in.
 type Watching = watch::Sender<Result<(), String>>;
 
 /// One `[[source]]` of kind `nats`.
 pub struct Subject {
     config: NatsSource,
     stream: stream::Config,
-    /// The daemon's own stream of audio is made where it is absent; another one has to exist.
+    /// Whether the stream is the daemon's own audio stream, which the daemon creates if it is absent. Any other stream has to exist.
     own_stream: bool,
     jetstream: JetStream,
     ledger: Ledger,
@@ -66,30 +67,30 @@ pub struct Subject {
     metrics: Metrics,
     held: Arc<Held>,
     ack_wait: Duration,
-    /// When the consumer was made, ns since the epoch; nobody had a message before.
+    /// When the consumer was created, ns since the epoch: no daemon received a message through it before.
     heard_since: Mutex<i128>,
 }
 
-/// What the daemon knows that a source needs.
+/// What a source needs from the daemon.
 pub struct Surroundings {
     pub nats: Nats,
     pub jetstream: JetStream,
     pub ledger: Ledger,
     pub claims: Claims,
-    /// Continues, and finds, jobs in the stream of events.
+    /// Finds jobs in the stream of events and continues them.
     pub fence: Fence,
     pub state_directory: PathBuf,
-    /// Names that a message may ask for.
+    /// Names of the configured routes, one of which a message may ask for.
     pub routes: Vec<String>,
     pub allow: AllowList,
-    /// Messages at hand at most; beyond it they stay in the stream.
+    /// The most messages that the source holds; further ones stay in the stream.
     pub slots: Slots,
     pub policy: Policy,
     pub metrics: Metrics,
 }
 
 impl Subject {
-    /// Connects nothing yet.
+    /// Makes the source; it sends no request before [`Self::run`].
     pub fn new(config: NatsSource, around: Surroundings) -> Self {
         let own_stream = config.stream.is_empty() || config.stream == around.nats.audio_stream;
         let name = if own_stream { around.nats.audio_stream.clone() } else { config.stream.clone() };
@@ -124,7 +125,7 @@ impl Subject {
         }
     }
 
-    /// Takes messages in until `stop`. Waits for NATS for ever, saying so through `watching`.
+    /// Takes messages in until `stop`. While NATS does not answer, the source waits without limit and reports that through `watching`.
     ///
     /// # Errors
     /// When the stream does not capture the subject (configuration), or the ledger is closed or damaged.
@@ -136,7 +137,7 @@ impl Subject {
         let follow_jobs = tokio::spawn(Arc::clone(&self.held).follow(self.ledger.clone()));
         let outcome = tokio::select! {
             outcome = self.take_messages(&watching) => outcome,
-            Err(error) = self.mind_the_bucket() => Err(error.into()),
+            Err(error) = self.watch_bucket() => Err(error.into()),
             () = stop.cancelled() => Ok(()),
         };
         keep_alive.abort();
@@ -144,8 +145,8 @@ impl Subject {
         outcome
     }
 
-    /// After the last event is stored: acknowledges the job's messages, or terminates them where the input itself was bad. An
-    /// acknowledgement that is lost is made up for at the next delivery.
+    /// To be called after the job's last event is stored: acknowledges the job's messages, or terminates them (`AckKind::Term`) if the input
+    /// itself was bad, and removes the spooled audio. If an acknowledgement is lost, the redelivered message is acknowledged.
     pub async fn settle(&self, job: Uuid, bad_input: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
@@ -163,11 +164,12 @@ impl Subject {
         job_spool::remove(&self.state_directory, job).await;
     }
 
-    /// Looks again and again whether the bucket is the one that was told of this source's jobs. One that was lost and made anew knows none:
-    /// another daemon would begin anew with each message of this one, should this one die, and pay again.
-    async fn mind_the_bucket(&self) -> Result<Infallible, LedgerError> {
+    /// Checks at intervals whether the bucket is still the one that has the claims of this source's jobs, and writes the claims again if
+    /// not. A bucket that was lost and created again has no claims: if this daemon died, another daemon would start a new job for each of
+    /// its messages, and pay the service again.
+    async fn watch_bucket(&self) -> Result<Infallible, LedgerError> {
         let mut told = None;
-        let mut tick = tokio::time::interval(BUCKET_LOST);
+        let mut tick = tokio::time::interval(BUCKET_CHECK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -179,7 +181,7 @@ impl Subject {
                     }
                 }
                 Err(unconfirmed) => {
-                    debug!(source = self.config.name, %unconfirmed, "the bucket is looked for again")
+                    debug!(source = self.config.name, %unconfirmed, "the bucket did not answer; it is checked again")
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! One request for messages, and what comes of it.
+//! One request for messages, and the server's answers to it.
 //!
-//! async-nats has such requests too, and ends them five seconds after their time, whatever is on its way by then or has come and was not
-//! read yet. It comes again after `ack_wait`; and a message that takes longer than that on a slow line would do so for ever.
+//! async-nats has such requests too, but ends them five seconds after their expiry, although messages may be on their way, or received and
+//! not read yet. The server redelivers these after `ack_wait`; a message that takes longer than five seconds on a slow connection would be
+//! redelivered again and again.
 
 use std::time::Duration;
 
@@ -15,16 +16,17 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{JetStream, Refusals};
 
-/// How long a request stays open at the server. No heartbeats: what the server says at its end is enough.
+/// How long a request stays open at the server. Heartbeats are not needed: the server reports the end of the request.
 const EXPIRES: Duration = Duration::from_secs(10);
 
-/// How long after that the server's word of its end may take.
+/// How long after that the server's report of the end may take.
 const LATE: Duration = Duration::from_secs(5);
 
-/// A message may block a line for less than this: then its pings are missed, and the client connects anew.
+/// How long after that messages may still be on their way. No message blocks a connection for longer: its pings fail, and the client
+/// reconnects.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// Messages that were asked for.
+/// A request for messages, and the subscription that receives them.
 pub(super) struct Pull<'a> {
     consumer: &'a PullConsumer,
     jetstream: &'a JetStream,
@@ -32,15 +34,15 @@ pub(super) struct Pull<'a> {
     left: usize,
     asked_at: Instant,
     refusals: Refusals,
-    /// How the subject of the request ends in the server's words.
+    /// The end of the request's subject, by which the server's refusals name it.
     named: String,
 }
 
 impl<'a> Pull<'a> {
-    /// Asks for so many messages, and so many bytes of them at most.
+    /// Requests at most `messages` messages with at most `bytes` bytes.
     ///
     /// # Errors
-    /// A sentence, when the connection is gone for good.
+    /// A sentence, when the client is closed and does not reconnect.
     pub(super) async fn ask(
         consumer: &'a PullConsumer,
         jetstream: &'a JetStream,
@@ -64,19 +66,19 @@ impl<'a> Pull<'a> {
         Ok(Pull { consumer, jetstream, messages: subscriber, left: messages, asked_at, refusals, named })
     }
 
-    /// No message of it was sent before.
+    /// When the request was sent: the server sent no message of it before.
     pub(super) fn asked_at(&self) -> std::time::Instant {
         self.asked_at.into_std()
     }
 
-    /// The next message, or the server's words where it gives none; nothing when the request is over.
+    /// The next message, or the server's error text if it refuses or ends the request; `None` when the request is over.
     pub(super) async fn next(&mut self) -> Option<Result<Message, String>> {
         if self.left == 0 {
             return None;
         }
         let named = [self.named.as_str()];
         let message = tokio::select! {
-            // What has come is taken first.
+            // Messages that have arrived are taken first.
             biased;
             message = self.messages.next() => message?,
             refused = self.refusals.naming(&named) => return Some(Err(refused.to_string())),
@@ -93,8 +95,8 @@ impl<'a> Pull<'a> {
     }
 }
 
-/// Waits until nothing can come any more of a request whose time is over. A line has an order: what the server sent before an answer has
-/// come when the answer has.
+/// Waits until no message of an expired request can arrive any more. A connection keeps the order: when the answer to a later request has
+/// arrived, everything that the server sent before it has arrived too.
 async fn nothing_is_on_its_way(consumer: &PullConsumer, late: Instant) {
     sleep_until(late).await;
     while let Err(error) = consumer.get_info().await

@@ -1,4 +1,4 @@
-//! Audio that came in messages, on disk until its job is over: one file a job, complete or absent.
+//! Writes the audio of messages to disk, where it stays until the job is over: one file per job, complete or absent.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,14 +16,14 @@ use crate::job::audio::SPOOL;
 use crate::job::ledger::LedgerError;
 use crate::os::{self, private};
 
-/// Pause before audio is written again for which there was no room.
+/// Pause before a write that failed, mostly for lack of disk space, is retried.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes the bytes durably and returns their sha256 in hex. Where there is no room it waits, and the source with it, saying so through
-/// `watching`.
+/// Writes the bytes durably and returns their sha256 in hex. If a write fails, the function retries without limit; the source waits with
+/// it and reports that through `watching`.
 ///
 /// # Errors
-/// When the daemon ends meanwhile.
+/// When the daemon ends before the bytes are written.
 pub(super) async fn write(
     state_directory: &Path,
     job: Uuid,
@@ -50,7 +50,7 @@ pub(super) async fn write(
         };
         if !std::mem::replace(&mut waits, true) {
             let said = format!(
-                "audio cannot be spooled at {} ({error}) and waits; make room on the disk of state.directory",
+                "audio cannot be spooled at {} ({error}), so the source waits; make room on the disk of state.directory",
                 folder.display()
             );
             warn!("{said}");
@@ -62,17 +62,17 @@ pub(super) async fn write(
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     private::create_folder(folder)?;
-    // The last room is the ledger's: without it no job could end, and no file would ever leave the spool.
+    // The last disk space is reserved for the ledger: without it no job could end, and no file would ever leave the spool.
     if os::free_bytes(folder)? < bytes.len() as u64 + os::reserve_bytes(folder)? {
         return Err(std::io::ErrorKind::StorageFull.into());
     }
     let mut file = private::create_file(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
-        // Half a file takes the last room, and this daemon may end before it is whole.
+        // An incomplete file takes up the last space, and the daemon may end before the file is complete.
         std::fs::remove_file(path)?;
     }
     written?;
-    // The name is durable when its folder is.
+    // The file's name is durable only after its folder is synced.
     File::open(folder)?.sync_all()
 }

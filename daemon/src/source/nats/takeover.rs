@@ -1,4 +1,5 @@
-//! A job that another daemon had, or that we claimed before we fell: under the same id, behind the events that are stored.
+//! Takes over a job that another daemon owned, or that this daemon claimed before it crashed: the job keeps its id and continues after the
+//! events that are stored.
 
 use hark_sdk::event::Fault;
 use jiff::Timestamp;
@@ -14,7 +15,8 @@ use crate::share::claim::Claim;
 use crate::share::go_on;
 
 impl Subject {
-    /// Goes on with a job that the bucket says is ours and the ledger does not know. `job` is what the message alone would become.
+    /// Continues a job that is this daemon's by the bucket and that the ledger does not know. `job` is the job that the message alone would
+    /// become.
     pub(super) async fn take_over(
         &self,
         claim: &Claim,
@@ -28,16 +30,16 @@ impl Subject {
         let told = match self.fence.clone().step_in(job.clone(), failures).await {
             Ok(told) => told,
             Err(reason) => {
-                warn!(job = %job.id, reason, "the job cannot be gone on with now; it is looked at again at the next delivery");
+                warn!(job = %job.id, reason, "the job cannot be continued now; it is tried again when its message is redelivered");
                 spool::remove(&self.state_directory, job.id).await;
                 return Ok(());
             }
         };
         if told.over {
-            info!(job = %job.id, "its last event is stored already");
+            info!(job = %job.id, "the job's last event is stored already");
             let over = Job { stage: Stage::Settled { failed: false }, ..job };
             if let Err(unconfirmed) = self.claims.write(&over, &[]).await {
-                warn!(job = %over.id, %unconfirmed, "other daemons do not know that this job is over");
+                warn!(job = %over.id, %unconfirmed, "the bucket does not record that this job is over");
             }
             self.held.hold(over.id, sign);
             self.settle(over.id, false).await;
@@ -62,11 +64,12 @@ impl Subject {
             jobs::find(connection, job.id)
         });
         let stage = adopted.await?.map(|job| job.stage);
-        info!(job = %id, stage = stage.as_ref().map(Stage::as_str), "goes on here");
+        info!(job = %id, stage = stage.as_ref().map(Stage::as_str), "the job continues on this daemon");
         self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
         self.ledger.tell(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
         self.ledger.wake_all();
-        // After the row is there: the feed says of jobs that the ledger has let go of, and this id may be one.
+        // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would
+        // then release the message.
         self.join(id, sign).await
     }
 }

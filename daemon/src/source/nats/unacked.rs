@@ -1,4 +1,5 @@
-//! Messages that wait for their job's last event: kept from redelivery by a sign of progress, acknowledged at the end.
+//! Messages that wait for their job's last event. Progress acknowledgements (`AckKind::Progress`) keep the server from redelivering them;
+//! the daemon acknowledges them at the end.
 
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -19,54 +20,53 @@ use crate::job::ledger::{Change, Ledger, Now, jobs, pieces};
 use crate::job::{Duty, Piece};
 use crate::share::Claims;
 
-/// Looks side by side after a silence.
+/// How many jobs are worked on at the same time when progress is acknowledged.
 const LOOKS: usize = 32;
 
-/// How many jobs of its messages a source may have at hand. What is beyond it stays in the stream, for whichever daemon gets to it
-/// first.
+/// How many jobs a source may hold messages of. Further messages stay in the stream, for the daemon that requests them first.
 #[derive(Debug, Clone, Copy)]
 pub struct Slots {
-    /// That have not come to the service, or whose request is under way there: some more than there can be requests at a time.
+    /// Jobs that have not been sent to the service, or whose request is in progress: somewhat more than there can be concurrent requests.
     pub waiting: usize,
-    /// Beyond these, whose task is at the service.
+    /// Further jobs, whose task is at the service.
     pub tasks: usize,
 }
 
 impl Slots {
-    /// How many are free when `held` jobs are at hand, `tasks` of which are at the service.
+    /// How many slots are free when messages of `held` jobs are held, and `tasks` of these jobs have a task at the service.
     fn free(self, held: usize, tasks: usize) -> usize {
         let waiting = self.waiting.saturating_sub(held - tasks);
         waiting.min((self.waiting + self.tasks).saturating_sub(held))
     }
 }
 
-/// A message that waits: its place in the stream, and what tells the server of it, as of its last delivery.
+/// A message that is held: its sequence number in the stream, and the means to acknowledge its latest delivery.
 #[derive(Clone)]
 pub(super) struct Sign {
     pub(super) sequence: u64,
-    /// Counts its deliveries.
+    /// The number of this delivery of the message, from 1.
     pub(super) delivery: i64,
     pub(super) acker: Arc<Acker>,
 }
 
-/// The messages at hand, by job.
+/// The held messages, by job.
 pub(super) struct Held {
     /// `nats.ack_wait`.
     ack_wait: Duration,
     by_job: Mutex<HashMap<Uuid, Holding>>,
     released: Notify,
-    /// When the stream was made that the messages are in, ns since the epoch.
+    /// When the messages' stream was created, ns since the epoch.
     stream: Mutex<Option<i128>>,
-    /// When an acknowledgement was not confirmed last, and why.
+    /// When an acknowledgement was last not confirmed, and why.
     unconfirmed: Mutex<Option<(Instant, String)>>,
 }
 
-/// What is at hand of a job.
+/// The held messages of one job.
 #[derive(Default)]
 struct Holding {
-    /// Several, where there is another message with the same id.
+    /// Several, if the job's message has duplicates.
     signs: Vec<Sign>,
-    /// Its task is at the service.
+    /// Whether the job has a task at the service.
     is_task: bool,
 }
 
@@ -81,13 +81,13 @@ impl Held {
         }
     }
 
-    /// How often the server hears that a message is worked on: a third of `ack_wait`, so that one lost sign does no harm (CONTRACT 3).
+    /// Interval of the progress acknowledgements: a third of `ack_wait`, so that the loss of one does no harm (CONTRACT 3).
     fn progress(&self) -> Duration {
         self.ack_wait / 3
     }
 
-    /// Follows the ledger's changes: a job whose task is at the service takes none of the slots of those that wait for it, and a job that
-    /// another daemon has taken over is that daemon's to acknowledge.
+    /// Follows the ledger's changes. A job whose task is at the service takes no slot from the jobs that wait to be sent. The messages of a
+    /// job that another daemon has taken over are released, because that daemon acknowledges them.
     pub(super) async fn follow(self: Arc<Self>, ledger: Ledger) {
         let mut changes = ledger.changes();
         loop {
@@ -107,7 +107,7 @@ impl Held {
         }
     }
 
-    /// Looks into the ledger for where a job stands: at the service, here, or with another daemon.
+    /// Reads from the ledger whether a job has a task at the service, and whether it is still this daemon's.
     pub(super) async fn look_at(&self, job: Uuid, ledger: &Ledger) {
         let read = move |connection: &_| {
             let is_here = jobs::find(connection, job)?.is_some();
@@ -116,14 +116,14 @@ impl Held {
         };
         match ledger.read(read).await {
             Ok((true, is_task)) => self.mark(job, is_task),
-            // Without an answer to the server: the message is the other daemon's to acknowledge.
+            // The message is not acknowledged here: the daemon that has the job now does that.
             Ok((false, _)) => drop(self.release(job)),
-            Err(error) => debug!(%job, %error, "the ledger does not tell whether the job is still here"),
+            Err(error) => debug!(%job, %error, "the ledger cannot be read for the state of a held job"),
         }
     }
 
-    /// A message that was delivered again takes the place of its former delivery: where no sign reaches the server, a long task would
-    /// gather one every `ack_wait`.
+    /// Holds a message for a job. A redelivery replaces the message's former delivery: otherwise, while no progress acknowledgement reaches
+    /// the server, a long task would collect one delivery every `ack_wait`.
     pub(super) fn hold(&self, job: Uuid, sign: Sign) {
         let mut by_job = self.lock();
         let signs = &mut by_job.entry(job).or_default().signs;
@@ -131,8 +131,8 @@ impl Held {
         signs.push(sign);
     }
 
-    /// Says when the stream was made. A stream that was deleted and made again counts from one: an acknowledgement or a sign of progress
-    /// of before would hit a message of another recording.
+    /// Sets when the stream was created. If that has changed, the held messages are dropped: a stream that was deleted and created again
+    /// counts from one, so an acknowledgement of an old message would apply to another recording's message.
     pub(super) fn in_stream_of(&self, made: i128) {
         let before = self.stream.lock().replace(made);
         if before.is_some_and(|before| before != made) {
@@ -146,7 +146,7 @@ impl Held {
         holding.signs
     }
 
-    /// Says whether the job's task is at the service, where it takes none of the slots of those that wait for it.
+    /// Sets whether the job has a task at the service: if so, the job takes no slot from the jobs that wait to be sent.
     pub(super) fn mark(&self, job: Uuid, is_task: bool) {
         if let Some(holding) = self.lock().get_mut(&job) {
             holding.is_task = is_task;
@@ -154,8 +154,8 @@ impl Held {
         }
     }
 
-    /// Says whether the server has confirmed the acknowledgement of a message. With a broker that is away for a moment a confirmation is
-    /// lost; it is another thing if the message has come again for that.
+    /// Notes whether the server has confirmed the acknowledgement of a message. A lost confirmation of a first delivery is ignored: the
+    /// server may have been unreachable for a moment. It is noted if the message had been redelivered.
     pub(super) fn acknowledged(&self, sign: &Sign, outcome: Result<(), String>) {
         let unconfirmed = match outcome {
             Ok(()) => None,
@@ -165,7 +165,8 @@ impl Held {
         *self.unconfirmed.lock() = unconfirmed;
     }
 
-    /// Whether acknowledgements are confirmed. A message whose own was lost comes again within `ack_wait`: if none has, all is well.
+    /// Whether acknowledgements are confirmed. The server redelivers a message whose acknowledgement was lost within `ack_wait`; so if no
+    /// further one was unconfirmed for twice that time, acknowledgements work again.
     pub(super) fn state(&self) -> Result<(), String> {
         let unconfirmed = self.unconfirmed.lock();
         match unconfirmed.as_ref().filter(|(at, _)| at.elapsed() < 2 * self.ack_wait) {
@@ -176,7 +177,7 @@ impl Held {
         }
     }
 
-    /// Waits until a slot is free; returns how many are.
+    /// Waits until a slot is free; returns how many are free.
     pub(super) async fn free(&self, slots: Slots) -> usize {
         loop {
             let (held, tasks) = {
@@ -190,8 +191,9 @@ impl Held {
         }
     }
 
-    /// Tells the server again and again that the messages are worked on. After a silence (the daemon was stopped, or cut off) it is
-    /// looked first whose they are: a sign for a message that another daemon has would keep it from being delivered should that one die.
+    /// Sends the progress acknowledgements of the held messages at intervals. After a silence (the daemon was stopped, or disconnected) the
+    /// daemon first checks which daemon owns each job: a progress acknowledgement for another daemon's message would keep the server from
+    /// redelivering the message if that daemon died.
     pub(super) async fn keep_alive(&self, claims: Claims, stop: CancellationToken) {
         let mut tick = tokio::time::interval(self.progress());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -209,26 +211,27 @@ impl Held {
             if claims.is_connected() {
                 heard = Instant::now();
             }
-            // Side by side, and each as soon as it is sure: of what is left of `ack_wait` the last ones need some too.
+            // Concurrently, and for each job as soon as its owner is known: what is left of `ack_wait` has to suffice for the last job too.
             let signs = jobs.into_iter().map(|job| self.sign(&claims, job, doubtful.contains(&job)));
             let unsure = stream::iter(signs).buffer_unordered(LOOKS).filter_map(std::future::ready);
             doubtful = unsure.collect().await;
         }
     }
 
-    /// Gives the signs of a job, of a doubtful one after a look. Gives it back where nobody can tell whose it is.
+    /// Sends the progress acknowledgements of a job's messages. For a doubtful job the daemon checks the owner first; if the owner cannot
+    /// be determined, the function sends none and returns the job.
     async fn sign(&self, claims: &Claims, job: Uuid, is_doubtful: bool) -> Option<Uuid> {
         if is_doubtful && let Err(unconfirmed) = claims.look_over(job).await {
-            debug!(%job, %unconfirmed, "no sign of progress is given until it is sure whose the message is");
+            debug!(%job, %unconfirmed, "progress is not acknowledged until the owner of the message's job is known");
             return Some(job);
         }
         if let Err(error) = claims.tell_if_untold(job).await {
-            debug!(%job, %error, "other daemons are told later where this job stands");
+            debug!(%job, %error, "the job's claim is updated later");
         }
         let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
         for sign in signs {
             if let Err(error) = sign.acker.ack_with(AckKind::Progress).await {
-                debug!(%job, %error, "a sign of progress did not leave; the message may be delivered again");
+                debug!(%job, %error, "progress was not acknowledged; the message may be redelivered");
             }
         }
         None
@@ -247,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_is_held_once_however_often_it_comes() {
-        // Nobody answers there, and nobody need.
+        // No server listens at this address, and the test needs none.
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let context = jetstream::new(options.connect("127.0.0.1:1").await.unwrap());
         let (held, job) = (Held::new(Duration::from_secs(30)), Uuid::now_v7());
@@ -266,7 +269,7 @@ mod tests {
         for ((held, tasks), free) in table {
             assert_eq!(slots.free(held, tasks), free, "{held} at hand, {tasks} of them tasks");
         }
-        // Tasks that ended and whose events do not leave are still at hand: all together are bounded too.
+        // Jobs whose task has ended and whose events are not stored yet are still held, so the total has a bound too.
         assert_eq!((slots.free(13, 12), slots.free(14, 14), slots.free(20, 20)), (1, 0, 0));
     }
 }

@@ -1,5 +1,6 @@
-//! Messages whose headers the client cannot read (a name with a space in it, bytes that are no UTF-8): async-nats 0.51 drops the connection
-//! at each delivery, with whatever else was on its way. They are bad input like any other, and get their answer before they come again.
+//! Messages whose headers the client cannot read (a name with a space in it, bytes that are not UTF-8): async-nats 0.51 drops the
+//! connection at each delivery, and loses the other messages that were on their way. The daemon reads such messages from the stream
+//! instead and answers them as bad input before the server redelivers them.
 
 use std::time::Instant;
 
@@ -20,7 +21,8 @@ use super::message::{Input, Said, bad};
 use super::{Subject, Watching};
 use crate::job::ledger::LedgerError;
 
-/// Looked at at a time. What lies behind is found at its next delivery, when some of these are done.
+/// The most messages, and the most bytes, that one search reads. Messages behind these are found at their next delivery, when some of the
+/// first have been acknowledged.
 const MESSAGES: usize = 1_024;
 const BYTES: usize = 256 << 20;
 
@@ -30,8 +32,8 @@ struct Stored {
 }
 
 impl Subject {
-    /// Looks at what the consumer has delivered and nobody has acknowledged, and takes in what cannot be read as what it is. For after
-    /// trouble while messages were on their way. Costs one request a message, one message in memory at a time.
+    /// Searches the messages that the consumer has delivered and that are not acknowledged, and takes in each unreadable one as bad input.
+    /// To be called after an error while messages were on their way. Costs one request per message, and one message in memory at a time.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -43,7 +45,7 @@ impl Subject {
         let seen = match consumer.get_info().await {
             Ok(seen) => seen,
             Err(error) => {
-                debug!(source = self.config.name, %error, "unreadable messages are looked for after the next trouble");
+                debug!(source = self.config.name, %error, "the search for unreadable messages is retried after the next error");
                 return Ok(());
             }
         };
@@ -56,7 +58,7 @@ impl Subject {
                 Err(reason) => {
                     debug!(
                         source = self.config.name,
-                        reason, "unreadable messages are looked for after the next trouble"
+                        reason, "the search for unreadable messages is retried after the next error"
                     );
                     return Ok(());
                 }
@@ -82,7 +84,7 @@ impl Subject {
         Ok(())
     }
 
-    /// The first message of the subject at or behind a place in the stream, as it is stored.
+    /// The first message of the source's subject at or after a sequence number of the stream, as stored.
     async fn stored(&self, from: u64) -> Result<Option<RawMessage>, String> {
         let asked: Result<Response<Stored>, _> = self
             .jetstream
@@ -98,8 +100,8 @@ impl Subject {
         }
     }
 
-    /// The message as the consumer would have delivered it: it can be acknowledged. How often it came is not told; it was not more often
-    /// than it had time to.
+    /// The message as the consumer would have delivered it, so that it can be acknowledged. The server does not report how often it has
+    /// delivered the message, so the count is the most that its age and `ack_wait` allow.
     fn as_delivered(&self, consumer: &str, stored: &RawMessage) -> Message {
         let published = stored.time.unix_timestamp_nanos();
         let age = Timestamp::now().as_nanosecond() - published;
@@ -120,7 +122,7 @@ impl Subject {
     }
 }
 
-/// As the client reads what a consumer delivers.
+/// Whether the client can read the headers: parses them as it does for a message that a consumer delivers.
 fn is_readable(stored: &RawMessage) -> bool {
     let head = RawMessage {
         subject: stored.subject.clone(),

@@ -1,10 +1,10 @@
-//! Which addresses and names are everybody's, and which are somebody's inside.
+//! Which addresses and host names are public, and which belong to a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::is_in;
 
-/// Addresses that are nobody's on the public internet (IANA's special-purpose registries).
+/// IPv4 ranges that are not public (IANA's special-purpose registries), with their prefix lengths.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
@@ -24,8 +24,8 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, broadcast
 ];
 
-/// Of 2000::/3, the only addresses that are given out, those that are special or carry an IPv4 address inside. Everything outside
-/// of it (loopback, mapped, NAT64, unique-local, link-local, multicast) is refused as a whole.
+/// Ranges within 2000::/3 that are special or embed an IPv4 address. Only 2000::/3 is allocated for public use; every address outside it
+/// (loopback, mapped, NAT64, unique-local, link-local, multicast) counts as not public.
 const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, Teredo
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
@@ -33,23 +33,23 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
-/// Endings of names that mean something only inside of a network.
+/// Endings of host names that resolve only within a private network.
 const INSIDE: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa"];
 
-/// Whether an address is one of the public internet.
+/// Whether an address belongs to the public internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => !SPECIAL_V4.iter().any(|(net, bits)| is_in(address, IpAddr::V4(*net), *bits)),
         IpAddr::V6(_) => {
-            let given_out = IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0));
-            is_in(address, given_out, 3)
+            let allocated = IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0));
+            is_in(address, allocated, 3)
                 && !SPECIAL_V6.iter().any(|(net, bits)| is_in(address, IpAddr::V6(*net), *bits))
         }
     }
 }
 
-/// Names without a dot, and those that end in a word of [`INSIDE`].
+/// Whether a host name belongs to a private network: it has no dot, or one of the endings in [`INSIDE`].
 pub(super) fn is_inside(name: &str) -> bool {
     !name.contains('.')
         || INSIDE.iter().any(|ending| {

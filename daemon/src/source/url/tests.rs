@@ -1,4 +1,4 @@
-//! What passes the gate and what does not, by table.
+//! Which URLs are allowed and which are refused, by table.
 
 use super::*;
 
@@ -199,7 +199,7 @@ fn credentials_and_what_hides_behind_them_are_refused() {
         let refused = vet(url, &nothing()).unwrap_err();
         assert!(matches!(refused, UrlRefused::Credentials(_)), "{url}: {refused:?}");
     }
-    // A backslash is a slash, so the host is what stands before it.
+    // The parser reads a backslash as a slash, so the host is what precedes the backslash.
     assert_eq!(
         vet(r"https://127.0.0.1\@example.com/", &nothing()).unwrap_err(),
         UrlRefused::NotPublic("127.0.0.1".into())
@@ -285,7 +285,7 @@ fn no_error_shows_the_query() {
 
 #[tokio::test]
 async fn a_name_that_resolves_to_the_inside_is_refused_and_one_that_does_not_resolve_passes() {
-    // The one name that every machine resolves without a network.
+    // `localhost` is the one name that every machine resolves without a network.
     let list = nothing();
     assert!(vet_resolved("https://localhost/", &list).await.is_err());
     assert!(vet_resolved("http://localhost/", &allow(&["localhost"])).await.is_ok());
@@ -295,7 +295,7 @@ async fn a_name_that_resolves_to_the_inside_is_refused_and_one_that_does_not_res
 
 #[test]
 fn what_goes_on_is_what_was_vetted_and_not_the_text() {
-    // Others find the host behind the `@`.
+    // Other parsers take what follows the `@` for the host.
     let url = vet("https://example.com\\@127.0.0.1:9000/a.wav?q=1", &nothing()).unwrap();
     assert_eq!(url.as_str(), "https://example.com/@127.0.0.1:9000/a.wav?q=1");
 }
