@@ -1,4 +1,4 @@
-//! How an event reads in a terminal.
+//! How an event is shown in a terminal.
 
 use hark_sdk::event::{
     Alert, AlertState, Annotation, Bill, Body, Event, Fault, Kind, Severity, TranscriptFinal,
@@ -8,14 +8,14 @@ use jiff::tz::TimeZone;
 use super::follow::Heard;
 use super::screen::{Span, Style, column};
 
-/// Room for a recording's name: most fit, and half of an 80 column terminal is left for the text.
+/// Columns for a recording's name: most names fit, and half of an 80 column terminal is left for the text.
 const NAME_COLUMNS: usize = 18;
 /// The longest label is `submitted`.
 const LABEL_COLUMNS: usize = 9;
-/// A final longer than some lines would push everything else out of sight; `--json` has all of it.
+/// The most characters of a final: a longer text would push all other lines out of sight; `--json` prints all of it.
 const LONGEST_TEXT: usize = 600;
 
-/// An event of this version's kinds, or in its raw form one that this version does not know.
+/// The line of an event; an event of a kind that this version does not know is shown in its raw form.
 pub fn line(heard: &Heard, zone: &TimeZone) -> Vec<Span> {
     let event =
         heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
