@@ -155,7 +155,7 @@ pub(super) fn readable_by_all(path: &Path) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o007 != 0).then(|| {
         let path = path.display();
-        format!("{path} holds a secret and is open to everybody (mode {:o}); chmod o= {path}", mode & 0o777)
+        format!("{path} holds a secret and is open to all users (mode {:o}); chmod o= {path}", mode & 0o777)
     })
 }
 

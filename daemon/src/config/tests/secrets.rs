@@ -130,7 +130,7 @@ fn a_secret_that_lies_open_is_a_warning() {
     let config = valid(&format!("[dashscope]\napi_key_file = {key:?}\n"));
     let open = |mode: u32| {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        config.warnings().iter().any(|warning| warning.contains("open to everybody"))
+        config.warnings().iter().any(|warning| warning.contains("open to all users"))
     };
     assert!(open(0o644));
     assert!(!open(0o640));
