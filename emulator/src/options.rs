@@ -135,7 +135,7 @@ Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
   Tasks, results, downloads:
     task_failed           code=FILE_DOWNLOAD_FAILED
     task_stuck            stays PENDING; with running stays RUNNING
-    task_canceled         by nobody we know
+    task_canceled         as if by another user
     task_unknown          for this query; on=submit: for ever
     result_expired        status=403, or 404
     require_content_length

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_commands_the_terminal_from_outside() {
+    fn text_from_outside_cannot_command_the_terminal() {
         assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a\\u{1b}[2J\\nb");
     }
 }
