@@ -43,24 +43,24 @@ use crate::telemetry::metrics::Metrics;
 use crate::work::lane::Task;
 use crate::work::{self, InFlight, OpenFiles, PieceTask, Tools};
 
-/// From the signal to the end of the stages; plugins, the last words to NATS and the ledger's log have less than three more between them:
-/// ten is the goal. The unit's `TimeoutStopSec` is longer; what has not ended by then is named and left to the next start, which finds it
-/// in the ledger.
+/// The time from the signal to the end of the stages; the plugins' end, the last publishes to NATS and the ledger's log share less than
+/// three more seconds: the goal is ten. The unit's `TimeoutStopSec` is longer; the daemon logs what has not ended by then, and the next
+/// start finds it in the ledger.
 const DRAIN: Duration = Duration::from_secs(7);
 
-/// For the plugins' last call.
+/// How long the plugins have for their end.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// Recordings that are looked into at a time: the audio workers bound what that costs.
+/// Recordings that are probed at a time: the audio workers bound the cost.
 const PREPARING: usize = 8;
 
 /// Uploads under way at a time; each streams from disk.
 const UPLOADING: usize = 8;
 
-/// Transcripts at the plugins at a time: enough to fill their queues.
+/// Transcripts that the plugins have at a time: enough to fill their queues.
 const PIPING: usize = 64;
 
-/// Sources told of the end of a job at a time.
+/// Jobs whose end is reported to their sources at a time.
 const SETTLING: usize = 32;
 
 /// Descriptors besides a recording and a connection for each flash request: ledger, watches, audio workers, plugins, uploads, scans.
@@ -69,10 +69,10 @@ const OWN_DESCRIPTORS: u64 = 160;
 /// Why the daemon cannot start, or has ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The config, or what it names, has to change.
+    /// The operator has to change the config, or what it names.
     #[error("{0}")]
     Config(String),
-    /// A bug, a damaged file, a machine that does not do what machines do.
+    /// A bug, a damaged file, a failure of the machine.
     #[error("{0}")]
     Software(String),
 }
@@ -89,7 +89,7 @@ impl From<LedgerError> for DaemonError {
     }
 }
 
-/// Everything that is built and does not run yet, but for HTTP.
+/// Everything that is built but does not run yet, except HTTP.
 pub struct Daemon {
     config: Config,
     metrics: Metrics,
@@ -109,14 +109,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens, binds, loads and connects, in the order of the flow; no work is started. NATS may be away: it is waited for later. The ledger
-    /// may wait for room on a full disk: HTTP answers meanwhile, for as long as the daemon, or this future, lives.
+    /// Opens, binds, loads and connects, in the order of the flow; no work is started. NATS may be away: the daemon waits for it later. The
+    /// ledger may wait for free space on a full disk: HTTP answers meanwhile, for as long as the daemon, or this future, lives.
     ///
     /// # Errors
     /// What the operator has to change, or a machine that cannot run Hark.
     pub async fn build(config: Config, config_file: &Path) -> Result<Daemon, DaemonError> {
         let configuration = |error: &dyn std::fmt::Display| DaemonError::Config(error.to_string());
-        // Before the key is read: children of the same user could find it in our memory.
+        // Before the key is read: processes of the same user could find it in the daemon's memory.
         if let Err(error) = os::keep_memory_private() {
             warn!(%error, "other processes of this user may read the daemon's memory");
         }
@@ -249,8 +249,8 @@ impl Daemon {
             "gauges",
             gauges(self.ledger.clone(), self.metrics.clone(), self.health.clone(), stages.publish.clone()),
         );
-        // On a full disk this waits for room, and for a plugin that hangs while it is loaded: meanwhile HTTP answers, and a signal still
-        // ends it.
+        // On a full disk this waits for free space, and it waits for a plugin that hangs while it is loaded: meanwhile HTTP answers, and a
+        // signal still ends it.
         tokio::pin!(stop);
         tokio::select! {
             recovered = async {
@@ -304,22 +304,22 @@ impl Daemon {
             crew.abort().await;
         }
         end(&self.pipeline).await;
-        // A server that is away or stands still takes nothing, for ever.
+        // A server that is away or does not read would keep the flush waiting for ever.
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            warn!("the last words to NATS may be lost; what is stored is in the outbox");
+            warn!("the last messages to NATS may be lost; stored events are in the outbox");
         }
         if outcome.is_ok() {
-            // Late is no harm: the next start goes on with the log.
+            // The time limit does no harm: the next start folds the log.
             let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.fold_log()).await;
         }
         outcome
     }
 
-    /// Nobody is at work on anything: requests that were under way are of unknown fate now.
+    /// Right after the start no request is under way: requests that were have an unknown fate now.
     async fn recover(&self) -> Result<(), DaemonError> {
         let interrupted = self.ledger.read(pieces::interrupted).await?;
-        // Before the sources start: what they spool has no job for a moment.
+        // Before the sources start: for a moment, no job refers to what they spool.
         spool::sweep(&self.config.state.directory, &self.ledger).await?;
         for id in interrupted {
             let advanced = self.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.policy).await?;
@@ -359,7 +359,7 @@ impl Daemon {
     }
 }
 
-/// A lane of pieces. A task of such a lane has a piece; one without is none of its.
+/// The work of a lane of pieces. Every task of such a lane has a piece; a task without one is ignored.
 fn of_pieces<F>(
     tools: &Tools,
     work: fn(PieceTask, Tools) -> F,
@@ -383,14 +383,14 @@ fn start_http(listener: TcpListener, health: Health, metrics: Metrics, crew: &mu
     });
 }
 
-/// Lets plugins end in good order, if they are quick.
+/// Lets the plugins end by themselves, within [`PARTING`].
 async fn end(pipeline: &Pipeline) {
     if tokio::time::timeout(PARTING, pipeline.stop()).await.is_err() {
         warn!("a plugin did not end in time and is killed");
     }
 }
 
-/// A partial goes to the plugins that want it, and out, unless a transform has to see its text first.
+/// Hands a partial to the plugins that want it, and publishes it, unless a transform has to see its text first.
 fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
     let pipeline = Arc::clone(pipeline);
     Arc::new(move |event: Event| {
@@ -401,7 +401,7 @@ fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
     })
 }
 
-/// The routes by name, the text of their context files read.
+/// The routes by name; their context files are read here.
 fn routes(config: &Config) -> Result<HashMap<String, Route>, DaemonError> {
     let with_context = |route: &Route| {
         let context = route.context_text().map_err(DaemonError::Config)?;

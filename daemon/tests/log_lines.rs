@@ -59,7 +59,7 @@ async fn in_the_journal_each_line_has_its_priority() {
         let first = log.lines().next().unwrap();
         assert!(first.starts_with("<6>") && first.contains(env!("CARGO_PKG_VERSION")), "{log}");
         assert!(
-            log.lines().any(|line| line.starts_with("<4>") && line.contains("is open to everybody")),
+            log.lines().any(|line| line.starts_with("<4>") && line.contains("is open to all users")),
             "{log}"
         );
         assert!(log.lines().all(|line| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3])), "{log}");

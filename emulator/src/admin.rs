@@ -1,4 +1,4 @@
-//! What a test may ask of the emulator besides the service: faults and the journal, while it runs.
+//! The emulator's interface for tests, besides the service: faults and the journal, while it runs.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub async fn faults(State(service): State<Arc<Service>>) -> Json<Vec<Active>> {
     Json(service.faults.list())
 }
 
-/// `PUT /emulator/faults`: an array of faults, in place of all that were; `[]` ends them.
+/// `PUT /emulator/faults`: an array of faults, which replaces all previous ones; `[]` ends them.
 pub async fn set_faults(State(service): State<Arc<Service>>, body: String) -> Response {
     match serde_json::from_str::<Vec<Fault>>(&body) {
         Ok(faults) => {

@@ -1,7 +1,7 @@
-//! The bodies of requests: read whole, and read to their end even where the request was refused at its beginning.
+//! The bodies of requests: read whole, and read to their end even if the request was refused at its beginning.
 //!
-//! A server that answers and closes while the client still sends makes the client see a broken pipe in place of the
-//! answer. The gateways in front of the service read on; so does this.
+//! A server that answers and closes while the client still sends makes the client see a broken pipe instead of the answer. The gateways in
+//! front of the service read on; so does the emulator.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 
 use crate::refusal::Refusal;
 
-/// Wraps the body of a request so that what the handler leaves is read and thrown away.
+/// Wraps the body of a request so that the part that the handler does not read is read and discarded.
 pub async fn read_on(request: Request) -> Request {
     request.map(|body| Body::from_stream(ReadOn { rest: Some(body.into_data_stream()) }))
 }
@@ -23,7 +23,7 @@ pub async fn whole(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Refusal> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        // Nobody is there any more to be told; the journal is.
+        // The client has gone and cannot be answered; the journal still gets its line.
         let chunk = chunk.map_err(|_| Refusal::invalid("the request broke off"))?;
         if bytes.len() + chunk.len() > limit_bytes {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "BadRequest.TooLarge", "Payload Too Large"));
@@ -67,5 +67,5 @@ impl Drop for ReadOn {
     }
 }
 
-/// The largest body of a valid request in JSON fits; whoever sends gigabytes to a refusal is cut off.
+/// Holds the largest valid JSON request; the connection of a client that sends gigabytes to a refusal is cut off.
 const MOST_BYTES: usize = 64 << 20;

@@ -1,4 +1,4 @@
-//! One request from its first header to its line in the journal, with the faults that befall it.
+//! One request from its first header to its line in the journal, with the faults that apply to it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::journal::{Entry, Kind};
 use crate::refusal::Refusal;
 use crate::service::Service;
 
-/// A request under way. Handlers note in `entry` what they learn; [`Call::finish`] writes it down.
+/// A request under way. Handlers record in `entry` what they learn; [`Call::finish`] writes the journal line.
 pub struct Call {
     pub entry: Entry,
     /// Whether the answer is to be a stream of events.
@@ -26,8 +26,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Numbers the request, notes whose it is and draws its faults. `Err` is the answer where a fault leaves
-    /// nothing for the handler to do.
+    /// Numbers the request, records its key and draws its faults. `Err` is the answer if a fault ends the request before its handler.
     pub fn begin(service: &Arc<Service>, kind: Kind, parts: &Parts) -> Result<Call, Box<Response>> {
         let request_id = uuid::Uuid::now_v7().to_string();
         let event_stream = header_is(&parts.headers, "x-dashscope-sse", "enable");
@@ -51,7 +50,7 @@ impl Call {
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "InvalidApiKey", message))
     }
 
-    /// Writes the journal line, then lets the answer go, or what the faults leave of it.
+    /// Writes the journal line, then sends the answer, or the part of it that the faults leave.
     pub async fn finish(mut self, result: Result<Response, Refusal>) -> Response {
         let response = match result {
             Ok(response) => response,
@@ -64,7 +63,7 @@ impl Call {
         self.answer(response).await
     }
 
-    /// As [`Call::finish`] for answers that are no refusals in JSON; the entry's outcome stands.
+    /// As [`Call::finish`] for answers that are not refusals in JSON; the entry's outcome is kept.
     pub async fn answer(mut self, mut response: Response) -> Response {
         let dropped = self.fired.has(FaultKind::DropAnswer);
         self.entry.http_status = (!dropped).then(|| response.status().as_u16());
@@ -113,7 +112,7 @@ impl Call {
     }
 }
 
-/// Finishes what was begun even if the client goes away: the service does the work, and charges for it, all the same.
+/// Finishes the work even if the client goes away: the service does the work, and charges for it, in that case too.
 pub async fn to_the_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
     match tokio::spawn(work).await {
         Ok(response) => response,
@@ -162,7 +161,7 @@ fn refusal_of(fired: &Fired) -> Option<(Refusal, bool)> {
 
 fn with_body(response: Response, change: impl FnOnce(Body) -> Body) -> Response {
     let (mut parts, body) = response.into_parts();
-    // The changed body is sent in chunks: the server would hold one of known length against its promise.
+    // The changed body is sent in chunks, because it no longer has the length that was declared.
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, change(body))
 }

@@ -1,6 +1,6 @@
-//! The service's own record of what it was asked and what it charged, one JSON line each.
+//! The service's own record of requests and charges, one JSON line each.
 //!
-//! A line is written before the answer leaves: an answer that is lost on the way is in the journal nevertheless.
+//! A line is written before the answer is sent: an answer that is lost on the way is in the journal nevertheless.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -16,15 +16,15 @@ pub struct Journal {
     file: Mutex<File>,
 }
 
-/// What was asked for.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A synchronous recognition.
     Flash,
-    /// A filetrans task was handed in.
+    /// A filetrans task was submitted.
     Submit,
-    /// A filetrans task ended; `charged_seconds` stands here, not at the submit.
+    /// A filetrans task ended; `charged_seconds` is in this line, not in the submit's.
     Task,
     Query,
     List,
@@ -68,7 +68,7 @@ pub struct Entry {
     /// Present when, and only when, this line costs money.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub charged_seconds: Option<u64>,
-    /// Kinds of the faults that were played on this request.
+    /// Kinds of the faults that were applied to this request.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub faults: Vec<String>,
 }
@@ -102,7 +102,7 @@ impl Journal {
 }
 
 impl Entry {
-    /// An entry of now with nothing known but what it is about.
+    /// An entry with the present time and its kind; all else is unknown yet.
     pub fn new(kind: Kind, request_id: &str) -> Entry {
         Entry {
             time: jiff::Timestamp::now().to_string(),

@@ -1,10 +1,10 @@
-//! A local stand-in for the speech recognition service, strict enough that the service's own SDK cannot tell.
-//! It recognizes nothing: texts come from a manifest by the sha256 of the audio, or are made from that hash.
+//! A local substitute for the speech recognition service, strict enough that the service's own SDK cannot tell the difference. It
+//! recognizes nothing: texts come from a manifest by the sha256 of the audio, or are made from that hash.
 //!
-//! The way of a request: [`server`] accepts it, [`call`] numbers it and draws its [`faults`], a handler
-//! ([`flash`], [`filetrans`], [`storage`]) holds it against the service's rules ([`validate`], [`limits`]) and
-//! obtains the audio ([`source`], [`media`]), [`transcript`] makes up what was said, and [`journal`] records it
-//! before the answer leaves. [`admin`] is for tests: it is no part of the service.
+//! The path of a request: [`server`] accepts it, [`call`] numbers it and draws its [`faults`], a handler ([`flash`], [`filetrans`],
+//! [`storage`]) checks it against the service's rules ([`validate`], [`limits`]) and obtains the audio ([`source`], [`media`]),
+//! [`transcript`] makes the text, and [`journal`] records the request before the answer is sent. [`admin`] is for tests: it is not part of
+//! the service.
 
 pub mod admin;
 pub mod body;

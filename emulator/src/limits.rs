@@ -29,8 +29,8 @@ impl Limits {
         }
     }
 
-    /// Counts a recognition or a submit. 429 beyond the minute's quota, and beyond its 60th part in one second.
-    /// What was refused does not count.
+    /// Counts a recognition or a submit. 429 beyond the minute's quota, and beyond its 60th part in one second. Refused requests do not
+    /// count.
     pub fn take_request(&self, model: &str) -> Result<(), Refusal> {
         if !self.enforced {
             return Ok(());

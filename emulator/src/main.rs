@@ -1,4 +1,4 @@
-//! `dashscope-emulator`: parse, bind, say where, serve until SIGTERM or SIGINT.
+//! `dashscope-emulator`: parse the options, bind, print the addresses, serve until SIGTERM or SIGINT.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
     let served = runtime.block_on(serve(options));
-    // A parser in the middle of a large file is not waited for.
+    // A parser that is reading a large file is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,7 +31,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let emulator = Emulator::start(options).await?;
-    // A closed stderr or stdout is the caller's choice, and no reason not to serve.
+    // The caller may have closed stderr or stdout; the emulator serves nevertheless.
     let _ = writeln!(
         std::io::stderr(),
         "dashscope-emulator: a stand-in for the service. It recognizes nothing: texts come from the manifest, \

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-/// The recordings whose words are known.
+/// The recordings whose text is known.
 #[derive(Debug, Default)]
 pub struct Manifest {
     recordings: HashMap<String, Recording>,
 }
 
-/// What is said in one recording. With `sentences` and no `text`, the text is all sentences in order of time.
+/// The text of one recording. With `sentences` and no `text`, the text is all sentences in order of time.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recording {
@@ -21,12 +21,12 @@ pub struct Recording {
     pub emotion: Option<String>,
     #[serde(default)]
     pub sentences: Vec<KnownSentence>,
-    /// For the reader of the manifest; not used.
+    /// For people who read the manifest; not used.
     #[serde(default, rename = "name")]
     _name: Option<String>,
 }
 
-/// One sentence with its times in milliseconds. Without `channel_id` it is heard on every channel.
+/// One sentence with its times in milliseconds. Without `channel_id` it is spoken on every channel.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownSentence {

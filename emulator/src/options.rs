@@ -53,7 +53,7 @@ pub struct Options {
     pub token_delay: Duration,
 
     /// Flash streams this many words in place of the text; each is the time when it left, in nanoseconds since the
-    /// epoch, so that whoever reads it knows how old it is
+    /// epoch, so that its reader knows how old it is
     #[arg(long, value_name = "NUMBER")]
     pub clock_words: Option<usize>,
 
@@ -85,7 +85,7 @@ pub struct Options {
     #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     pub task_queries_per_second: usize,
 
-    /// Something to do wrong, KIND[,NAME=VALUE…]; may be repeated; --help lists the kinds
+    /// A fault to inject, KIND[,NAME=VALUE…]; may be repeated; --help lists the kinds
     #[arg(long = "fault", value_parser = parse_fault, value_name = "FAULT")]
     pub faults: Vec<Fault>,
 
@@ -135,7 +135,7 @@ Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
   Tasks, results, downloads:
     task_failed           code=FILE_DOWNLOAD_FAILED
     task_stuck            stays PENDING; with running stays RUNNING
-    task_canceled         by nobody we know
+    task_canceled         as if by another user
     task_unknown          for this query; on=submit: for ever
     result_expired        status=403, or 404
     require_content_length

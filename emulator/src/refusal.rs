@@ -1,11 +1,11 @@
-//! How the service says no.
+//! The service's refusals.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-/// An answer with a code, as the table of errors lists them.
+/// An answer with a code, as the table of errors lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub status: StatusCode,
@@ -25,7 +25,7 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, "InvalidParameter", message)
     }
 
-    /// 400 with one of the `BadRequest.…` codes: a field that must be there is not.
+    /// 400 with one of the `BadRequest.…` codes: a required field is missing.
     pub fn missing(code: &str, field: &str) -> Refusal {
         let message = format!(
             "Required parameter \"{field}\" missing or invalid, please check the request parameters."
@@ -33,7 +33,7 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, code, &message)
     }
 
-    /// What a model gets on the other engine's endpoint.
+    /// The refusal of a model on the other engine's endpoint.
     pub fn wrong_endpoint() -> Refusal {
         Refusal::invalid(
             "url error, please check url！ For details, see: https://help.aliyun.com/zh/model-studio/error-code#error-url",
@@ -50,7 +50,7 @@ impl Refusal {
         Refusal::new(StatusCode::FORBIDDEN, "AccessDenied", &message)
     }
 
-    /// The answer in JSON, or as one `event:error` where a stream was asked for.
+    /// The answer in JSON, or as one `event:error` if a stream was requested.
     pub fn respond(&self, request_id: &str, event_stream: bool) -> Response {
         let body = json!({"code": self.code, "message": self.message, "request_id": request_id}).to_string();
         let (content_type, body) = if event_stream {

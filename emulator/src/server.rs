@@ -1,4 +1,4 @@
-//! The two listeners and what they serve.
+//! The two listeners and their routes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Emulator {
         Ok(Emulator { api, storage, stop, servers })
     }
 
-    /// Base of the API, as a client's base URL wants it.
+    /// Base of the API, in the form that clients' base URLs have.
     pub fn api(&self) -> String {
         format!("http://{}/api/v1", self.api)
     }
@@ -56,12 +56,12 @@ impl Emulator {
         format!("http://{}", self.storage)
     }
 
-    /// The line of JSON that tells a parent process where to connect.
+    /// The line of JSON that names the addresses for a parent process.
     pub fn ready_line(&self) -> String {
         json!({"api": self.api(), "storage": self.storage()}).to_string()
     }
 
-    /// Accepts nothing new, lets answers under way finish for a second, then drops them.
+    /// Accepts no new connection, lets answers under way finish for a second, then drops them.
     pub async fn stop(self) {
         self.stop.cancel();
         for mut server in self.servers {
@@ -113,7 +113,7 @@ async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     }
 }
 
-/// Forgets what has outlived its time, so that a long run does not fill the disk.
+/// Deletes what has expired, so that a long run does not fill the disk.
 async fn sweep(service: Arc<Service>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
         service.tasks.sweep(service.options.result_ttl);
@@ -123,5 +123,5 @@ async fn sweep(service: Arc<Service>, stop: CancellationToken) {
 
 /// Long enough for an answer that is being written, too short to be noticed at the end of a test.
 const GRACE: Duration = Duration::from_secs(1);
-/// Expiry is decided when something is asked for; sweeping only frees the room.
+/// Expiry is decided at each request; sweeping only frees memory and disk.
 const SWEEP: Duration = Duration::from_secs(60);

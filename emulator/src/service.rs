@@ -1,4 +1,4 @@
-//! What all requests share: the options, the models of the region, the manifest, the journal, a place for files.
+//! What all requests share: the options, the models of the region, the manifest, the journal, a data directory.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Reads the manifest, opens the journal and makes the data directory. `storage` is where clients reach it.
+    /// Reads the manifest, opens the journal and makes the data directory. `storage` is the address of the object storage for clients.
     pub fn open(options: Options, storage_address: SocketAddr) -> anyhow::Result<Arc<Service>> {
         let (directory, temporary) = match &options.data {
             Some(directory) => (directory.clone(), None),
@@ -50,7 +50,7 @@ impl Service {
         };
         let journal_path = options.journal.clone().unwrap_or_else(|| directory.join("journal.jsonl"));
         let journal = Journal::open(&journal_path)?;
-        // The process may have a provider already, when tests start several emulators: then that one serves.
+        // An error means that the process has a provider already, when tests start several emulators: that provider is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().connect_timeout(options.download_timeout).build()?;
         Ok(Arc::new(Service {
@@ -68,7 +68,7 @@ impl Service {
         }))
     }
 
-    /// Where uploads, downloads and result files lie.
+    /// Where uploads, downloads and result files are stored.
     pub fn directory(&self) -> &std::path::Path {
         &self.directory
     }
@@ -86,7 +86,7 @@ impl Service {
         }
     }
 
-    /// What the model name stands for in this region; `None` if it has no such model.
+    /// The engine that the model name means in this region; `None` if the region has no such model.
     pub fn engine_of(&self, model: &str) -> Option<Engine> {
         let (flash, filetrans): (&[&str], &[&str]) = match self.options.region {
             Region::Singapore | Region::Beijing => (&FLASH_MODELS, &FILETRANS_MODELS),

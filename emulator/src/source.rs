@@ -1,4 +1,4 @@
-//! From what a request names to a file on disk with a hash: data URLs, http(s) URLs, uploads of the storage.
+//! Turns the source in a request into a file on disk with a hash: data URLs, http(s) URLs, uploads of the storage.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::service::Service;
 /// The limit of the service on the encoded text of one data URL.
 pub const DATA_URL_ENCODED_BYTES: usize = 10_485_760;
 
-/// Audio that has arrived. The file is removed when this is dropped, unless it is somebody else's upload.
+/// Audio that has been received. The file is removed when this is dropped, unless it is an upload, which the storage owns.
 pub struct Received {
     pub sha256: String,
     pub bytes: u64,
@@ -61,7 +61,7 @@ impl Received {
         }
     }
 
-    /// Looks inside, on a thread for blocking work, where a parser that panics harms nobody.
+    /// Parses the file on a thread for blocking work, where a panic of the parser does no harm.
     pub async fn probe(&self) -> Result<Media, MediaError> {
         let path = self.path().to_path_buf();
         match tokio::task::spawn_blocking(move || Media::probe(&path)).await {
@@ -91,11 +91,11 @@ pub fn from_data_url(directory: &Path, url: &str) -> Result<Received, SourceErro
     Ok(incoming.finish()?.into_received())
 }
 
-/// What a request says about the URL that it names.
+/// The headers of a request that concern its URL.
 pub struct Wanted<'a> {
     pub url: &'a str,
     pub model: &'a str,
-    /// Whether the header came that makes the service look into its own storage.
+    /// Whether the header was sent that makes the service look into its own storage.
     pub resolve_oss: bool,
     pub require_content_length: bool,
     pub limit_bytes: u64,
@@ -114,7 +114,7 @@ pub async fn from_url(service: &Service, wanted: Wanted<'_>) -> Result<Received,
     Ok(Received { sha256: found.sha256, bytes: found.bytes, place: Place::Stored(found.path) })
 }
 
-/// Downloads as the service does: no key, no patience beyond the time-out, to disk.
+/// Downloads as the service does: without a key, with one time-out, to disk.
 async fn from_http_url(service: &Service, wanted: Wanted<'_>) -> Result<Received, SourceError> {
     let Wanted { url, require_content_length, limit_bytes, .. } = wanted;
     let parsed = url::Url::parse(url).map_err(|_| SourceError::MalformedUrl(url.to_owned()))?;
@@ -150,7 +150,7 @@ pub struct Incoming {
     limit_bytes: u64,
 }
 
-/// A file that has arrived whole and has no place yet.
+/// A file that has been received completely and is not stored yet.
 pub struct Arrived {
     pub file: NamedTempFile,
     pub sha256: String,

@@ -1,4 +1,4 @@
-//! Texts out of a hash, and texts in pieces.
+//! Makes texts from a hash, and cuts texts into pieces.
 
 /// The text that stands for a recording that the manifest does not know: stable, distinct, plain English words.
 ///
@@ -21,7 +21,7 @@ pub fn text_for(sha256_hex: &str) -> String {
     format!("unrecognized audio {name} {}", words.join(" "))
 }
 
-/// As [`text_for`] for one channel of a filetrans task; the further channels say which they are.
+/// As [`text_for`] for one channel of a filetrans task; the text of a further channel contains its number.
 pub fn text_for_channel(sha256_hex: &str, channel: u32) -> String {
     match channel {
         0 => text_for(sha256_hex),
@@ -61,7 +61,7 @@ pub fn sentences(text: &str) -> Vec<&str> {
     while let Some((position, letter)) = letters.next() {
         let next = letters.peek().map(|(_, next)| *next);
         let ends = match letter {
-            // A full stop inside a number or a name is none.
+            // A full stop inside a number or a name ends no sentence.
             '.' | '?' | '!' => next.is_none_or(char::is_whitespace),
             '。' | '？' | '！' => true,
             _ => false,
@@ -99,7 +99,7 @@ fn is_cjk_or_its_punctuation(letter: char) -> bool {
     is_cjk(letter) || matches!(letter, '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}')
 }
 
-/// Short, distinct, spoken; none of them a word that an alert would look for.
+/// Short, distinct, spoken; none of them a word that an alert would match.
 const WORDS: [&str; 32] = [
     "amber", "anchor", "basil", "birch", "canyon", "cedar", "copper", "coral", "delta", "ember", "falcon",
     "fern", "garnet", "harbor", "hazel", "indigo", "ivory", "juniper", "lantern", "maple", "meadow",

@@ -1,4 +1,4 @@
-//! What is said in a recording: from the manifest, else made from the hash.
+//! The text of a recording: from the manifest, else made from the hash.
 
 use crate::manifest::{KnownSentence, Recording};
 use crate::service::Service;
@@ -22,7 +22,7 @@ pub struct Sentence {
     pub emotion: String,
 }
 
-/// The recording as flash hears it. `language` is the one that the request named: it is echoed.
+/// The recording's text from flash. `language` is the one that the request named: it is echoed.
 pub fn hear(service: &Service, sha256: &str, language: Option<&str>) -> Heard {
     let known = service.manifest.get(sha256);
     let text = match known {
@@ -38,7 +38,7 @@ pub fn hear(service: &Service, sha256: &str, language: Option<&str>) -> Heard {
     }
 }
 
-/// The recording as filetrans hears one channel: sentences in order of time, none of them beyond `duration_ms`.
+/// The recording's text from filetrans for one channel: sentences in order of time, none of them beyond `duration_ms`.
 pub fn hear_channel(
     service: &Service,
     sha256: &str,
@@ -83,7 +83,7 @@ pub fn hear_channel(
     }
 }
 
-/// Shares a span of time out among texts, by their lengths in characters.
+/// Divides a span of time among texts, by their lengths in characters.
 pub fn share(duration_ms: u64, parts: &[&str]) -> Vec<(u64, u64)> {
     let letters = |part: &&str| part.chars().count() as u64;
     let total: u64 = parts.iter().map(letters).sum::<u64>().max(1);

@@ -5,7 +5,7 @@ use anyhow::{Context, ensure};
 use crate::nats_server;
 use crate::workspace::Workspace;
 
-/// What a goal of a thousand kills and fifty thousand recordings comes to in an hour.
+/// The kills and recordings of an hour, of a goal of a thousand kills and fifty thousand recordings.
 const KILLS_AN_HOUR: f64 = 1_000.0;
 const INPUTS_AN_HOUR: f64 = 50_000.0;
 

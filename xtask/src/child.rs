@@ -1,4 +1,4 @@
-//! A process that xtask started, and that ends with it.
+//! A process that xtask started, and that xtask ends.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What a child may take to end when it is asked to; harkd drains its jobs in 10 s.
+/// How long a child may take to end after SIGTERM; harkd drains its jobs in 10 s.
 const TIME_TO_END: Duration = Duration::from_secs(12);
 /// Enough to see why a child ended.
 const LINES_KEPT: usize = 40;
 
 /// Where a child's standard output goes. Its standard error is always kept.
 pub(crate) enum Output {
-    /// Among the lines kept.
+    /// Into the kept lines.
     Kept,
     /// To the terminal.
     Terminal,
-    /// To somebody who reads.
+    /// To a reader.
     Lines(Sender<String>),
 }
 
-/// A running process. Dropped, it is asked to end, and killed when it does not.
+/// A running process. When dropped, it gets SIGTERM, and is killed if it does not end.
 pub(crate) struct Child {
     name: &'static str,
     process: Process,
@@ -67,7 +67,7 @@ impl Child {
     }
 
     /// # Errors
-    /// When it has ended, with its last words.
+    /// When it has ended, with its last output.
     pub(crate) fn runs(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.process.try_wait().with_context(|| format!("looking after {}", self.name))?
         else {
@@ -83,7 +83,7 @@ impl Child {
     /// Waits for the end of a child that ends by itself.
     ///
     /// # Errors
-    /// When it did not end well.
+    /// When it ended with an error.
     pub(crate) fn ends_well(mut self) -> anyhow::Result<()> {
         let status = self.process.wait().with_context(|| format!("waiting for {}", self.name))?;
         if status.success() {
@@ -96,7 +96,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Ok(None) = self.process.try_wait() {
-            // A child that is gone meanwhile needs no signal.
+            // A child that has ended meanwhile needs no signal.
             let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
             let begin = Instant::now();
             while begin.elapsed() < TIME_TO_END {
@@ -127,7 +127,7 @@ fn pass_on(output: impl Read + Send + 'static, sender: Sender<String>) {
     each_line(output, move |line| sender.send(line).is_ok());
 }
 
-/// On a thread of its own, until the child closes its output or `give` has had enough.
+/// Reads on a thread of its own, until the child closes its output or `give` wants no more.
 fn each_line(output: impl Read + Send + 'static, mut give: impl FnMut(String) -> bool + Send + 'static) {
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {

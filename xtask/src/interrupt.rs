@@ -1,14 +1,14 @@
-//! Ctrl-C, as something that every wait can end with.
+//! Ctrl-C, which ends every wait.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-/// How long a condition is left alone between two looks.
+/// The pause between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP.
+/// The operator pressed Ctrl-C, or the process got SIGTERM or SIGHUP.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
@@ -20,7 +20,7 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Listens for the rest of the process's life.
+/// Receives the signals for the rest of the process's life.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     signals: Receiver<()>,
@@ -29,7 +29,7 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     pub(crate) fn listen() -> anyhow::Result<Interrupt> {
         let (sender, signals) = channel();
-        // When nobody waits any more, everything is ending already.
+        // An error means that no wait is left, because everything is ending already.
         ctrlc::set_handler(move || {
             let _ = sender.send(());
         })
@@ -45,7 +45,7 @@ impl Interrupt {
         }
     }
 
-    /// Asks until there is an answer; `None` when there was none within `ceiling`.
+    /// Asks until there is an answer; `None` if there was none within `ceiling`.
     pub(crate) fn wait_for<T>(
         &self,
         ceiling: Duration,

@@ -1,4 +1,4 @@
-//! What a person runs, and CI with them: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask chaos`.
+//! The tasks that people and CI run: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask chaos`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to a person at a terminal")]
 
 mod bench;
@@ -30,15 +30,15 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Starts NATS, the service's stand-in and harkd, feeds sample recordings and shows the events
+    /// Starts NATS, the emulator and harkd, feeds sample recordings and shows the events
     Demo(demo::Options),
     /// Everything CI does: formatting, clippy, tests, docs
     Test,
-    /// Measures the daemon against the same work with nothing around it, in one run, and prints the ratios
+    /// Measures the daemon against the same work without a daemon around it, in one run, and prints the ratios
     Bench(bench::Options),
     /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
     Chaos(chaos::Options),
-    /// Gets what demo and tests need beside Rust (a nats-server, a Python environment) and says where it is
+    /// Installs what demo and tests need beside Rust (a nats-server, a Python environment) and prints where it is
     Tools,
     /// Speaks the sample recordings anew from xtask/samples/texts.toml (needs espeak-ng, sox and lame)
     Samples,

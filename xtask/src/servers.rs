@@ -1,4 +1,4 @@
-//! NATS and the service's stand-in as processes on free ports, for the demo and the benchmarks.
+//! NATS and the emulator as processes on free ports, for the demo and the benchmarks.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,16 +14,16 @@ use serde_json::Value;
 use crate::child::{Child, Output};
 use crate::interrupt::Interrupt;
 
-/// Far above what a start takes, also right after a build on a busy machine.
+/// Far more than a start takes, also right after a build on a busy machine.
 pub(crate) const TIME_TO_START: Duration = Duration::from_secs(30);
 
-/// Only harkd gets to see it.
+/// A key that only harkd receives.
 pub(crate) const KEY: &str = "DASHSCOPE_API_KEY";
 
 /// The plugin that ships.
 pub(crate) const PLUGIN: &str = "libkeyword_alert.so";
 
-/// Starts a server that keeps its streams below `folder`; gives its URL too.
+/// Starts a server that keeps its streams below `folder`; returns its URL too.
 pub(crate) fn start_nats(
     program: &Path,
     folder: &Path,
@@ -36,7 +36,7 @@ pub(crate) fn start_nats(
     let ports = folder.join(format!("nats-server_{}.ports", nats.id()));
     let url = interrupt.wait_for(TIME_TO_START, || {
         nats.runs()?;
-        // Absent, then half written, then whole.
+        // The file is absent at first, then half written, then complete.
         let text = fs::read_to_string(&ports).unwrap_or_default();
         let ports: Value = serde_json::from_str(&text).unwrap_or_default();
         Ok(ports["nats"][0].as_str().map(str::to_owned))
@@ -47,7 +47,7 @@ pub(crate) fn start_nats(
     Ok((nats, url))
 }
 
-/// Starts an emulator; `command` names the program and how it is to behave. Gives the API's base too.
+/// Starts an emulator; `command` has the program and its options. Returns the API's base too.
 pub(crate) fn start_emulator(mut command: Command, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
     command.env_remove(KEY).args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"]);
     let mut emulator = Child::start("dashscope-emulator", command, Output::Kept)?;
@@ -60,7 +60,7 @@ pub(crate) fn start_emulator(mut command: Command, interrupt: &Interrupt) -> any
     Ok((emulator, api))
 }
 
-/// Puts the plugin where nobody else may write: harkd loads no library from anywhere else.
+/// Copies the plugin into a folder that no other user may write to: harkd loads no library from any other folder.
 pub(crate) fn lay_out_plugin(built: &Path, folder: &Path) -> anyhow::Result<()> {
     let library = folder.join(PLUGIN);
     fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
@@ -72,13 +72,13 @@ pub(crate) fn lay_out_plugin(built: &Path, folder: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A port of the loopback that nobody has at this moment.
+/// A port of the loopback that is free at this moment.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
     listener.local_addr().context("looking for a free port")
 }
 
-/// What `/readyz` says: status line and reasons; empty while nobody answers.
+/// The answer of `/readyz`: status line and reasons; empty while there is no answer.
 pub(crate) fn readiness(http: SocketAddr) -> String {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(1))?;
@@ -88,6 +88,6 @@ pub(crate) fn readiness(http: SocketAddr) -> String {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    // Until it listens, and while it is busy starting, there is no answer; that is what is waited for.
+    // Until harkd listens, and while it is starting, there is no answer; the caller waits for that.
     ask().unwrap_or_default()
 }

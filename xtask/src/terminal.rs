@@ -1,4 +1,4 @@
-//! Colours, where a person can see them.
+//! Colours, on terminals only.
 
 use std::io::IsTerminal;
 

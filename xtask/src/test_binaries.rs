@@ -1,5 +1,5 @@
-//! The test binaries, two at a time, and beside them those that wait for the clocks of others: one after the other, as `cargo test` runs
-//! them, that adds up.
+//! The test binaries, two at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
+//! test` runs them, their waits would add up.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -12,16 +12,17 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-/// More would make the tests' clocks unfair on two cores: each binary runs as many tests at a time as there are cores.
+/// More at a time would slow the tests' timers on two cores: each binary runs as many tests at a time as there are cores.
 const AT_A_TIME: usize = 2;
 
 /// The longest come first, so that none runs alone at the end.
 const LONGEST: [&str; 3] = ["chaos", "two_daemons", "stalled"];
 
-/// They take hardly any processor time: a redelivery, a timeout, a broker that stands still take theirs. One of them runs beside the others.
+/// They take hardly any processor time: they wait for a redelivery, a timeout, a broker that is stopped. One of them runs beside the
+/// others.
 const WAITING: [&str; 4] = ["faults", "broker", "inbox", "intake"];
 
-/// What cargo says of something that it built.
+/// A message of cargo about a build result.
 #[derive(Debug, Deserialize)]
 struct Artifact {
     target: Target,
@@ -92,7 +93,7 @@ fn build(workspace: &Workspace) -> anyhow::Result<VecDeque<Artifact>> {
     let mut binaries: Vec<Artifact> = serde_json::Deserializer::from_slice(&output.stdout)
         .into_iter::<serde_json::Value>()
         .map_while(Result::ok)
-        // Everything else that cargo tells has another shape.
+        // Cargo's other messages have another shape.
         .filter_map(|message| serde_json::from_value::<Artifact>(message).ok())
         .filter(|artifact| artifact.profile.test && artifact.executable.is_some())
         .collect();
@@ -103,7 +104,7 @@ fn build(workspace: &Workspace) -> anyhow::Result<VecDeque<Artifact>> {
     Ok(binaries.into())
 }
 
-/// The next one that waits, or that does not; the other lanes take what waits as well when they are through with theirs.
+/// The next binary of this lane's kind, waiting or not; the other lanes take waiting ones too when their own are done.
 fn next(binaries: &Mutex<VecDeque<Artifact>>, waiting: bool) -> Option<Artifact> {
     let mut binaries = binaries.lock().unwrap_or_else(PoisonError::into_inner);
     let waits = |binary: &Artifact| WAITING.contains(&binary.target.name.as_str());
@@ -129,7 +130,7 @@ fn run_one(binary: &Artifact, environment: &[(&str, PathBuf)]) -> Ran {
     Ran { name, output, took: begin.elapsed() }
 }
 
-/// Whether it went well.
+/// Prints the result; returns whether the binary passed.
 fn print(ran: &Ran) -> bool {
     println!("-- {} ({:.1} s)", ran.name, ran.took.as_secs_f64());
     match &ran.output {

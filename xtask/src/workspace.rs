@@ -32,15 +32,15 @@ impl Workspace {
         self.root.join(relative)
     }
 
-    /// Where programs live that belong to this workspace alone; `cargo clean` takes them away.
+    /// The folder for programs that belong to this workspace alone; `cargo clean` removes it.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
 
     /// A cargo command in the workspace's root.
     ///
-    /// `cargo xtask` told this process which package it is, in variables that build scripts listen to (ring's does). The
-    /// command does not inherit them: a build from here and a `cargo build` by hand would undo each other's work.
+    /// `cargo xtask` told this process which package it is, in variables that build scripts depend on (ring's does). The command does not
+    /// inherit them: otherwise a build from here and a `cargo build` by hand would rebuild each other's results.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo_program());
         command.args(arguments).current_dir(&self.root);

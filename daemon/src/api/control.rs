@@ -1,4 +1,4 @@
-//! What a person asks of running daemons, over NATS: each that hears it answers.
+//! Requests of an operator to the running daemons, over NATS: each daemon that receives a request answers.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ pub struct Answer {
     pub outcome: Option<Enabled>,
 }
 
-/// Answers until `stop`. A broker that is away, or that does not grant the subject, leaves the rest of the daemon alone.
+/// Answers until `stop`. If the broker is away or does not grant the subject, the rest of the daemon works on.
 ///
 /// # Errors
-/// When the client is gone for good.
+/// When the NATS client is closed for good.
 pub async fn control(
     client: Client,
     subjects: Subjects,
@@ -45,7 +45,7 @@ pub async fn control(
             () = stop.cancelled() => return Ok(()),
         };
         let Some(reply) = request.reply.clone() else { continue };
-        // A library that hangs takes some ten seconds, which the end does not have.
+        // Loading a library that hangs takes some ten seconds; a daemon that stops does not have them.
         let answer = tokio::select! {
             answer = answer(&daemon, &pipeline, &request) => answer,
             () = stop.cancelled() => return Ok(()),

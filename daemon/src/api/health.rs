@@ -1,15 +1,15 @@
-//! What is ready, as each part last said.
+//! Readiness: what each part of the daemon reported last.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// What must work before work can be done.
+/// The parts that must work before the daemon can process recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The folders are watched, the subjects are consumed.
+    /// The daemon watches the folders and consumes the subjects.
     Sources,
     /// The broker is connected and its streams are there.
     Nats,
@@ -20,7 +20,7 @@ pub enum Part {
 impl Part {
     pub const ALL: [Part; 3] = [Part::Sources, Part::Nats, Part::Ledger];
 
-    /// The word in metrics, as in `/readyz`.
+    /// The part's name in metrics and in `/readyz`.
     pub fn as_str(self) -> &'static str {
         match self {
             Part::Sources => "sources",
@@ -37,20 +37,20 @@ pub struct Missing {
     pub reason: String,
 }
 
-/// A handle; clones share the same state. Until a part has said otherwise it is not ready.
+/// A handle; clones share the same state. A part counts as not ready until it reports that it is ready.
 #[derive(Debug, Clone)]
 pub struct Health {
     missing: Arc<Mutex<Vec<Missing>>>,
 }
 
 impl Health {
-    /// Nothing is ready.
+    /// No part is ready.
     pub fn new() -> Self {
         let missing = Part::ALL.map(|part| Missing { part, reason: "not started yet".into() });
         Health { missing: Arc::new(Mutex::new(missing.into())) }
     }
 
-    /// A part says that it is ready, or why not. Never blocks for long; call it as often as the state is looked at.
+    /// A part reports that it is ready, or why not. Holds a lock for a moment only, so a part may call this at every check of its state.
     pub fn set(&self, part: Part, state: Result<(), String>) {
         let mut missing = self.lock();
         missing.retain(|other| other.part != part);
@@ -60,7 +60,7 @@ impl Health {
         }
     }
 
-    /// What is not ready; empty when all is.
+    /// The parts that are not ready; empty when all are.
     pub fn missing(&self) -> Vec<Missing> {
         self.lock().clone()
     }
@@ -70,7 +70,7 @@ impl Health {
         self.lock().is_empty()
     }
 
-    /// A list is whole after every statement above, so a panic elsewhere under the lock spoils nothing.
+    /// Each statement above leaves the list complete, so a panic elsewhere under the lock does no harm.
     fn lock(&self) -> MutexGuard<'_, Vec<Missing>> {
         self.missing.lock()
     }

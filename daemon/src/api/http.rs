@@ -1,7 +1,7 @@
-//! What the daemon tells over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! What the daemon serves over HTTP: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! Nothing here waits for the rest of the daemon: a probe is answered from what was last reported, so it answers while NATS, the
-//! disk or the service hang.
+//! No handler waits for the rest of the daemon: a probe is answered from the last report of each part, so the daemon answers even while
+//! NATS, the disk or the service hangs.
 
 pub mod connections;
 
@@ -27,7 +27,7 @@ use crate::telemetry::logging::readable_json;
 /// The content type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why there is no listener.
+/// Why the daemon has no HTTP listener.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("{0}")]
@@ -40,10 +40,10 @@ pub enum BindError {
     Io { address: SocketAddr, source: io::Error },
 }
 
-/// Takes the port, so that a start fails before any work has begun if it is taken. Nothing is answered until [`serve`].
+/// Binds the port, so that a start fails before any work has begun if the port is taken. Requests are answered from [`serve`] on.
 ///
 /// # Errors
-/// When the address means nothing, is in use, or may not be taken; the key is named.
+/// When the address cannot be parsed, is in use, or may not be bound; the error names the key.
 pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
     let address = listen_address(listen).map_err(BindError::Address)?;
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
@@ -52,10 +52,10 @@ pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
     })
 }
 
-/// Answers until `stop`, then sends what is answered already; a client that has not asked by then is not waited for.
+/// Answers until `stop`, then finishes the answers that are under way; a client whose request has not arrived by then is not waited for.
 ///
 /// # Errors
-/// When the listener breaks; the daemon can live on without it.
+/// When the listener fails; the daemon can run on without it.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
@@ -70,7 +70,7 @@ pub async fn serve(
     serve_pages(listener, pages, stop).await
 }
 
-/// Handlers know their connection as [`ConnectionHandle`].
+/// Handlers receive their connection as [`ConnectionHandle`].
 async fn serve_pages(
     listener: TcpListener,
     pages: Router,

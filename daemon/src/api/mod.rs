@@ -1,5 +1,5 @@
-//! What the daemon tells and is told from outside: HTTP, and requests over NATS. It reads what the daemon reported and steers nothing that
-//! is under way.
+//! What the daemon answers to the outside: HTTP, and requests over NATS. This module reads what the daemon reported, and changes no job
+//! that is under way.
 
 pub mod control;
 pub mod health;

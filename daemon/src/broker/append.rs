@@ -1,4 +1,4 @@
-//! One event into the stream, behind its predecessor and nowhere else.
+//! Appends one event to the stream, directly after its job's preceding event.
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use super::{JetStream, Refused};
 
-/// Where an event belongs.
+/// Where an event has to be appended.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     /// The stream of events.
     pub stream: &'a str,
     /// The subjects of all events of its job.
     pub of_job: &'a str,
-    /// The stream sequence of the job's event before it; 0 for none.
+    /// The stream sequence of the job's preceding event; 0 if there is none.
     pub expected: u64,
 }
 
@@ -28,10 +28,10 @@ pub enum AppendError {
     Refused(#[from] Refused),
 }
 
-/// Stores an event, and gives its stream sequence. The server refuses it where the job's last event is another than expected.
+/// Stores an event, and returns its stream sequence. The server refuses the event if the job's last event is not the expected one.
 ///
 /// # Errors
-/// What the stream answers, and the server's refusal of a user without the right.
+/// The stream's error, and the server's refusal of a user without the right.
 pub async fn append(
     jetstream: &JetStream,
     place: Place<'_>,

@@ -1,4 +1,4 @@
-//! The one way to a NATS connection: servers, credentials and TLS as the config says.
+//! Opens every NATS connection: servers, credentials and TLS as in the config.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use super::server_refusals::News;
 use super::{JetStream, ServerRefusals};
 use crate::config::{Nats, Secret};
 
-/// Notices a server that stopped answering within half a minute; the client's own minute is long for a daemon.
+/// A server that stopped answering is noticed within half a minute; the client's default of a minute is long for a daemon.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// Between two rounds over the servers at most; a server that comes back is found within this time.
+/// The longest wait between two rounds over the servers; a server that comes back is found within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// While no server answers, every so many failed rounds say so again: with [`LONGEST_WAIT`], about once a minute.
+/// While no server answers, a warning is logged every so many failed rounds: with [`LONGEST_WAIT`], about once a minute.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 15;
 
-/// The server's words where it does not let this user in.
+/// The server's error text when it refuses this user.
 const UNAUTHORIZED: &str = "Authorization Violation";
 /// What to do then.
 const WAYS_IN: &str = "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that the server has";
 
-/// What to do while no server answers.
+/// What `connect` does while no server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
     /// Fail (a command).
     Once,
-    /// Return a client at once, which connects when it can and warns meanwhile (`harkd run`).
+    /// Return a client at once, which connects when it can and logs warnings until then (`harkd run`).
     Forever,
 }
 
@@ -51,7 +51,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the config has to change; else a server is missing or refuses.
+    /// Whether the operator has to change the config; else a server is missing or refuses.
     pub fn is_configuration(&self) -> bool {
         !matches!(self, ConnectError::Unreachable { .. } | ConnectError::Refused { .. })
     }
@@ -72,24 +72,23 @@ impl Connection {
         JetStream::of(self)
     }
 
-    /// Whether there is one, as far as is known.
+    /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 }
 
-/// A client of a test's own, of which no refusal is heard.
+/// For tests, which make their own client: no refusal is received on it.
 impl From<Client> for Connection {
     fn from(client: Client) -> Self {
         Connection { client, refusals: ServerRefusals::new("hark"), domain: String::new() }
     }
 }
 
-/// Connects as `[nats]` says. A connection that breaks later mends itself, for as long as the client lives; what happens to it is
-/// logged.
+/// Connects as `[nats]` configures it. A connection that breaks later is restored, for as long as the client lives; its events are logged.
 ///
 /// # Errors
-/// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or lets us in.
+/// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or accepts the connection.
 pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, ConnectError> {
     let refusals = ServerRefusals::new(&nats.subject_prefix);
     let servers = addresses(&nats.servers)?;
@@ -105,7 +104,7 @@ pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, Conn
             let rounds = Arc::clone(&rounds);
             move |servers, _| {
                 rounds.begins(&servers);
-                // As the client chooses.
+                // The client's own choice.
                 std::future::ready(None)
             }
         })
@@ -127,7 +126,7 @@ pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, Conn
     }
 }
 
-/// The server's own words, where the client has put them in small letters and behind others.
+/// The server's own text, which the client changes to small letters and puts behind a text of its own.
 fn told(error: &str) -> String {
     let error = error.strip_prefix("nats: ").unwrap_or(error);
     if error.contains("authorization violation") { UNAUTHORIZED.to_owned() } else { error.to_owned() }
@@ -140,7 +139,7 @@ fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
         .collect()
 }
 
-/// Hosts and ports, for people: an address may carry a password.
+/// Hosts and ports for messages: an address may contain a password.
 fn names(servers: &[ServerAddr]) -> String {
     let names: Vec<String> =
         servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
@@ -153,7 +152,7 @@ fn without_user(address: &str) -> String {
     if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
-/// What an address carries of a user; the client reads none of it. What the config's own keys say comes after it, and wins.
+/// The user that an address contains; the client ignores it. The config's own keys are applied later, and win.
 fn with_user_of(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptions {
     match user_of(servers) {
         Some((user, Some(password))) => options.user_and_password(user, password),
@@ -162,7 +161,7 @@ fn with_user_of(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptio
     }
 }
 
-/// User and password of the first address that has them, or the token that stands alone.
+/// User and password of the first address that has them, or the token that an address has in place of both.
 fn user_of(servers: &[ServerAddr]) -> Option<(String, Option<String>)> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     servers.iter().find_map(|server| Some((decoded(server.username()?), server.password().map(decoded))))
@@ -218,7 +217,7 @@ fn wait_before_round(round: usize) -> Duration {
     Duration::from_millis(100 << doublings).min(LONGEST_WAIT)
 }
 
-/// Rounds over the servers since there was a connection.
+/// Rounds over the servers since the connection was lost.
 struct Rounds {
     servers: String,
     refusals: ServerRefusals,
@@ -226,8 +225,8 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// A round is about to begin. Why the one before it failed is told nowhere else; every failed round is known, and a log wants the first,
-    /// and a reminder.
+    /// Called when a round begins. The client reports nowhere else why the round before failed. Every failed round comes here; the log gets
+    /// the first, and a reminder.
     fn begins(&self, tried: &[Server]) {
         let failed = self.begun.fetch_add(1, Ordering::Relaxed);
         if failed == 0 {
@@ -237,7 +236,7 @@ impl Rounds {
             tried.iter().filter_map(|server| server.last_error.as_deref().map(told)).collect();
         reasons.dedup();
         let servers = &self.servers;
-        // The client keeps no error of a name that has no address.
+        // The client records no error for a host name without an address.
         let reason =
             if reasons.is_empty() { "the name has no address".to_owned() } else { reasons.join("; ") };
         let remedy = if reason.contains(UNAUTHORIZED) {
@@ -252,7 +251,7 @@ impl Rounds {
     }
 }
 
-/// Logs what happens to the connection.
+/// Logs the events of the connection.
 fn reporter(rounds: Arc<Rounds>) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     move |event| {
         let Rounds { servers, refusals, begun } = &*rounds;
@@ -263,7 +262,7 @@ fn reporter(rounds: Arc<Rounds>) -> impl Fn(Event) -> std::future::Ready<()> + S
                 info!(%servers, "NATS connected");
             }
             Event::Disconnected => warn!(%servers, "NATS disconnected, reconnecting"),
-            // Why is told before the next round.
+            // The reason is logged before the next round.
             Event::ClientError(_) => {}
             Event::ServerError(error) => {
                 if let Some(News { right, times }) = refusals.heard(&error.to_string()) {

@@ -1,4 +1,4 @@
-//! The streams of events, as the config asks for them.
+//! The streams of events, as the config defines them.
 
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RetentionPolicy, StorageType, Stream, SubjectTransform,
@@ -9,11 +9,12 @@ use crate::broker::JetStream;
 use crate::broker::stream::{StreamError, captures, covers, ensure};
 use crate::config::Nats;
 
-/// Checks the server and makes what is absent: the stream of events, and the stream of partials if it is wanted.
+/// Checks the server and creates the streams that are absent: the stream of events, and the stream of partials if it is configured.
 ///
 /// # Errors
-/// A server that is too old, a stream that is absent and cannot be made, one that does not keep every event, or one that takes other subjects
-/// than the contract has: without some events a job would never end, and with partials none could name its predecessor.
+/// A server that is too old, a stream that is absent and cannot be created, one that does not keep every event, or one that captures other
+/// subjects than the contract has: without some events a job would never end, and with partials in the stream no event could name its
+/// predecessor.
 pub async fn ensure_event_streams(
     jetstream: &JetStream,
     nats: &Nats,
@@ -51,7 +52,7 @@ pub async fn ensure_event_streams(
     Ok(stream)
 }
 
-/// What about a stream that exists would have it lose an event, or a daemon send one twice.
+/// The setting of an existing stream with which the stream would lose an event, or a daemon would send one twice.
 fn loses_events(config: &Config, stored: &[String]) -> Option<String> {
     match config.retention {
         RetentionPolicy::Limits => {}

@@ -32,7 +32,7 @@ impl JetStream {
         JetStream { context, refusals: connection.refusals.clone(), domain: connection.domain.clone() }
     }
 
-    /// Waits so long for each answer.
+    /// Sets how long to wait for each answer.
     pub fn within(mut self, timeout: Duration) -> Self {
         self.context.set_timeout(timeout);
         self
@@ -54,14 +54,14 @@ impl JetStream {
         let found = self.client().server_info().version;
         let mut parts = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        // A version that is no number is a server built by hand; it is believed to be current.
+        // A server that was built by hand has a version that is not a number; such a server counts as current.
         if version != (0, 0) && version < NEEDED {
             return Err(StreamError::TooOld { found, needed: format!("{}.{}", NEEDED.0, NEEDED.1) });
         }
         Ok(())
     }
 
-    /// As [`ServerRefusals::unless_refused`].
+    /// See [`ServerRefusals::unless_refused`].
     ///
     /// # Errors
     /// The server's refusal.
@@ -83,13 +83,13 @@ impl JetStream {
         format!("NATS is not connected: {}", self.refusals.failure())
     }
 
-    /// A request of JetStream's that was not answered, or not well.
+    /// The error of a JetStream request that got no answer, or an unusable one.
     pub(super) fn silent(&self, reason: impl ToString) -> StreamError {
         StreamError::NoJetStream { reason: reason.to_string(), remedy: remedy(&self.domain) }
     }
 }
 
-/// What the operator can do where JetStream does not answer.
+/// What the operator can do when JetStream does not answer.
 fn remedy(domain: &str) -> String {
     match domain {
         "" => "start nats-server with JetStream (-js), or, where JetStream is that of a hub behind a leaf node, set nats.jetstream_domain".into(),
@@ -108,7 +108,7 @@ impl Deref for JetStream {
     }
 }
 
-/// A client of a test's own.
+/// For tests, which make their own client.
 impl From<Client> for JetStream {
     fn from(client: Client) -> Self {
         JetStream::of(&Connection::from(client))

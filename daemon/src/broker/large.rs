@@ -1,5 +1,5 @@
-//! Events that would not fit into a message: a final's segments go to an object store and the event names the object; of other events
-//! what is too long is cut. An event that could never be published would keep its job from ever ending.
+//! Events that are too large for a message: a final's segments go to an object store and the event names the object; other events are cut.
+//! An event that could never be published would keep its job from ever ending.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,19 +17,19 @@ use uuid::Uuid;
 use super::JetStream;
 use crate::config::Nats;
 
-/// Where segments go that are too large for a message.
+/// The object bucket for segments that are too large for a message.
 pub const BUCKET: &str = "HARK_TRANSCRIPTS";
 
-/// How much longer segments are kept than events.
+/// How much longer than events the segments are kept.
 const OUTLIVES: Duration = Duration::from_secs(86_400);
 
-/// Kept free for headers and for what a server in between may add.
+/// Kept free for headers and for what a leaf node or gateway may add.
 const MARGIN: usize = 64 << 10;
-/// What is left beside the margin has to hold an event worth reading; of a smaller message events take half.
+/// What remains besides the margin must hold a useful event; if `max_payload` is too small for that, events take half of it.
 const LEAST: usize = 4 << 10;
-/// As large as the object store makes them by itself.
+/// The object store's default chunk size.
 const LARGEST_CHUNK: usize = 128 << 10;
-/// Strings that are shorter are not cut: names, hashes, times and the words of the schema.
+/// Strings that are shorter are not cut: names, hashes, times and the enum values of the schema.
 const SHORT: usize = 128;
 
 /// The largest message that may be published: the server's `max_payload`, or the stream's own limit where that is lower.
@@ -40,12 +40,12 @@ pub struct Largest {
 }
 
 impl Largest {
-    /// Learns the stream's limit; an operator may change it at any time.
+    /// Records the stream's limit; an operator may change it at any time.
     pub fn learn(&self, stream: &stream::Config) {
         self.of_stream.store(usize::try_from(stream.max_message_size).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Bytes; 0 for a client that has not connected yet. It does not publish either.
+    /// Bytes; 0 for a client that has not connected yet, which cannot publish either.
     pub fn message(&self, jetstream: &JetStream) -> usize {
         let of_server = jetstream.client().server_info().max_payload;
         match self.of_stream.load(Ordering::Relaxed) {
@@ -58,10 +58,10 @@ impl Largest {
 /// Why an event cannot be stored for now.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// What would be left out of it has no place.
+    /// The part that would be left out cannot be stored now.
     #[error("{0}")]
     NoPlace(String),
-    /// Less is taken than its frame has: that is so of every other event too.
+    /// The limit is less than the fixed fields need: that holds for every other event too.
     #[error("{0}")]
     NoFrame(String),
 }
@@ -77,10 +77,10 @@ pub fn fits(body: &Bytes, largest: usize) -> bool {
     body.len() <= limit(largest)
 }
 
-/// The body of an event, made to fit into a message of `largest` bytes.
+/// The body of an event, cut to fit into a message of `largest` bytes.
 ///
 /// # Errors
-/// When the object store does not take the segments now, or no event fits.
+/// When the object store does not accept the segments now, or no event fits.
 pub async fn fit(
     jetstream: &JetStream,
     nats: &Nats,
@@ -114,7 +114,7 @@ pub async fn fit(
     }
 }
 
-/// Bytes that a body may have in a message of `largest` bytes (0: not known yet).
+/// The largest body in a message of `largest` bytes (0: not known yet).
 fn limit(largest: usize) -> usize {
     match largest.checked_sub(MARGIN) {
         _ if largest == 0 => usize::MAX,
@@ -123,10 +123,10 @@ fn limit(largest: usize) -> usize {
     }
 }
 
-/// Puts back into a stored final what is in an object in its place.
+/// Puts the segments that a stored final has in an object back into the final.
 ///
 /// # Errors
-/// A sentence, when the object store does not give the segments now.
+/// A sentence, when the object store does not return the segments now.
 pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Result<(), String> {
     let Some(place) = last.segments_object.take() else { return Ok(()) };
     let say = |error: &dyn std::fmt::Display| {
@@ -139,7 +139,7 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
     let read = jetstream.unless_refused(&[&place.bucket], read).await.map_err(|refused| say(&refused))?;
     let mut object = match read? {
         Ok(object) => object,
-        // The object was deleted: the job has to end all the same.
+        // The object was deleted: the job has to end nevertheless.
         Err(error) if error.kind() == GetErrorKind::NotFound => {
             warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
             return Ok(());
@@ -152,11 +152,11 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
     Ok(())
 }
 
-/// The same name on every retry: an object that was put before a crash is put again over itself.
+/// The name is the same on every retry: after a crash the object is overwritten.
 async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]) -> Result<(), String> {
     let say =
         |error: &dyn std::fmt::Display| format!("storing segments in the object bucket {BUCKET}: {error}");
-    // A chunk is a message too.
+    // A chunk is a NATS message as well.
     let chunk_size = limit(jetstream.client().server_info().max_payload).min(LARGEST_CHUNK);
     let object = object_store::ObjectMetadata {
         name: name.to_owned(),
@@ -173,8 +173,8 @@ async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]
     jetstream.unless_refused(&[BUCKET], put).await.map_err(|refused| say(&refused))?.map(|_| ())
 }
 
-/// The event in at most `limit` bytes, or nothing where that is less than its frame takes. First the field that is made to be long is
-/// cut (the whole text of a final stands in its segments), then whatever is the longest, last the sender's metadata go.
+/// The event in at most `limit` bytes; `None` where that is less than the fixed fields need. First the kind's long field is cut (a final's
+/// segments still have its whole text), then the longest string, at last the sender's metadata are removed.
 fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8>>, String> {
     let whole = serialized(&event)?;
     if whole.len() <= limit {
@@ -197,12 +197,12 @@ fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8
             None if !event.metadata.is_empty() => value["metadata"] = Value::Object(Map::new()),
             None => return Ok(None),
         }
-        // Read again: so the fields stay in their order.
+        // Parsed again, so that the fields keep their order.
         event = Event::from_value(kind, value).map_err(|error| error.to_string())?;
     }
 }
 
-/// The segments are kept for as long as the final that names them, and a little longer: it may be read on its last day.
+/// The segments are kept for as long as the final that names them, and a little longer: a consumer may read the final on its last day.
 fn bucket(nats: &Nats) -> object_store::Config {
     let max_age = match nats.events_max_age {
         Duration::ZERO => Duration::ZERO,
@@ -221,7 +221,7 @@ fn shorten(body: &mut Body, excess: usize) {
     match body {
         Body::TranscriptFinal(last) => {
             last.truncated = true;
-            // Besides, `"truncated":true` has to be paid for.
+            // `"truncated":true` needs space as well.
             cut(&mut last.text, excess + 64);
         }
         Body::AlertRaised(alert) | Body::AlertRetracted(alert) => cut(&mut alert.quote, excess),
@@ -241,7 +241,7 @@ fn longest(value: &mut Value) -> Option<&mut String> {
     }
 }
 
-/// Each byte cut is at least a byte of JSON less.
+/// Each byte that is cut saves at least one byte of JSON.
 fn cut(text: &mut String, excess: usize) {
     text.truncate(text.floor_char_boundary(text.len().saturating_sub(excess)));
 }

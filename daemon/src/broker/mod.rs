@@ -1,4 +1,4 @@
-//! NATS as such: the connection, the streams and their limits, the subjects and headers of events. No other room knows a subject.
+//! NATS: the connection, the streams and their limits, the subjects and headers of events. No other module knows a subject.
 
 pub mod append;
 mod connect;

@@ -1,8 +1,8 @@
-//! The right that a server's refusal is about, as the documents list rights (docs/nats.md).
+//! The right that a server's refusal is about, in the form in which docs/nats.md lists rights.
 
 use std::fmt;
 
-/// Leave to publish, or to subscribe.
+/// The right to publish, or to subscribe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Right {
     verb: &'static str,
@@ -10,7 +10,7 @@ pub(super) struct Right {
 }
 
 impl Right {
-    /// Of `Permissions Violation for Publish to "…"` and its kin; `prefix` is `nats.subject_prefix`.
+    /// The right in `Permissions Violation for Publish to "…"` and similar texts; `prefix` is `nats.subject_prefix`.
     pub(super) fn named_in(words: &str, prefix: &str) -> Option<Right> {
         let (_, rest) = words.split_once("Permissions Violation for ")?;
         let (verb, rest) = match rest.strip_prefix("Publish to \"") {
@@ -20,7 +20,7 @@ impl Right {
         Some(Right { verb, subject: pattern(rest.split('"').next()?, prefix) })
     }
 
-    /// To hear answers of requests.
+    /// Whether this is the right to receive the answers of requests.
     pub(super) fn is_to_hear_answers(&self) -> bool {
         self.verb == "subscribe to" && self.subject == "_INBOX.>"
     }
@@ -32,7 +32,7 @@ impl fmt::Display for Right {
     }
 }
 
-/// What a subject belongs to: all answers, all acknowledgements, all keys of a bucket, all events, all consumers of a stream.
+/// The pattern that a subject belongs to: all answers, all acknowledgements, all keys of a bucket, all events, all consumers of a stream.
 fn pattern(subject: &str, prefix: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     let first = |count: usize| match tokens.get(..count) {

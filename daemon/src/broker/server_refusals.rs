@@ -1,5 +1,5 @@
-//! What the server refuses: the connection itself, or requests on it. A request without the right to make it is not answered; all that comes
-//! is the server's word on the connection, which names the subject.
+//! What the server refuses: the connection itself, or requests on it. The server does not answer a request that the user has no right to
+//! make; it only sends an error on the connection, which names the subject.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,10 +11,10 @@ use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::right::Right;
 
-/// How often a refusal is logged that comes again and again.
+/// How often a refusal that recurs is logged.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Refusals that are known apart; rights are few.
+/// The number of different refusals that are remembered; rights are few.
 const MOST_LOGGED: usize = 256;
 
 /// Refusals of one connection. Clones share them.
@@ -32,10 +32,10 @@ struct Shared {
 struct State {
     /// Why there is no connection.
     failure: Option<String>,
-    /// The client asked for answers, which it does once on a connection, and was refused: no request will be answered. Since when, and the
-    /// server's words.
+    /// The client subscribes to answers once on each connection; if the server refuses that, no request will be answered. Since when, and
+    /// the server's error text.
     unanswerable: Option<(Instant, String)>,
-    /// When each refusal was logged, and how often it came since.
+    /// When each refusal was logged, and how often it has recurred since.
     logged: HashMap<String, Logged>,
 }
 
@@ -50,35 +50,36 @@ struct Logged {
 #[error("{0}")]
 pub struct Refused(String);
 
-/// What is to be logged of a refusal.
+/// What to log about a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct News {
-    /// The right that is missing, if that is why.
+    /// The missing right, if that is the reason.
     pub right: Option<String>,
     /// How often it came since it was logged last.
     pub times: u32,
 }
 
 impl ServerRefusals {
-    /// With `nats.subject_prefix`.
+    /// `prefix` is `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {
         // A listener that misses some finds out by waiting in vain.
         let shared = Shared { prefix: prefix.to_owned(), heard: Sender::new(1024), state: Mutex::default() };
         ServerRefusals(Arc::new(shared))
     }
 
-    /// There is a connection, on which nothing was refused so far.
+    /// Reports a connection, on which nothing was refused so far.
     pub(super) fn connected(&self) {
         let mut state = self.state();
         (state.failure, state.unanswerable) = (None, None);
     }
 
-    /// There is no connection, for this reason.
+    /// Reports that there is no connection, and why.
     pub(super) fn failed(&self, reason: &str) {
         self.state().failure = Some(reason.to_owned());
     }
 
-    /// How long no request can be answered on this connection. A right that was granted since helps with the next one only.
+    /// For how long no request could be answered on this connection. A right that was granted meanwhile takes effect on the next connection
+    /// only.
     pub fn unanswerable_for(&self) -> Option<Duration> {
         self.state().unanswerable.as_ref().map(|(since, _)| since.elapsed())
     }
@@ -88,7 +89,7 @@ impl ServerRefusals {
         self.state().failure.clone().unwrap_or_else(|| "the connection is lost; reconnecting".to_owned())
     }
 
-    /// The server refuses something in these words. Returns what to log of it, if it is time.
+    /// Receives the text of a refusal. Returns what to log, if it is time for that.
     pub(super) fn heard(&self, words: &str) -> Option<News> {
         // There may be no listener.
         let _ = self.0.heard.send(words.to_owned());
@@ -110,22 +111,22 @@ impl ServerRefusals {
         Some(News { right, times: std::mem::take(&mut logged.times) })
     }
 
-    /// The server's refusals from now on.
+    /// Subscribes to the server's refusals from now on.
     pub fn listen(&self) -> Refusals {
         Refusals { all: self.clone(), heard: self.0.heard.subscribe() }
     }
 
-    /// What a request comes to. `named`: parts of the request's subjects, by which a refusal is known to be its own.
+    /// The result of a request, or its refusal. `named`: parts of the request's subjects, by which its refusal is recognized.
     ///
     /// # Errors
-    /// The server's refusal, as soon as it comes: the request itself would wait for its time to be over.
+    /// The server's refusal, as soon as it arrives: the request alone would wait for its timeout.
     pub async fn unless_refused<T>(
         &self,
         named: &[&str],
         request: impl Future<Output = T>,
     ) -> Result<T, Refused> {
         let mut refusals = self.listen();
-        // The client's requests are large, and stand in the middle of long ways: inside their futures they would fill a thread's stack.
+        // The client's request futures are large and deeply nested: unboxed they would overflow a thread's stack.
         let request = Box::pin(request);
         tokio::select! {
             biased;
@@ -143,7 +144,7 @@ impl ServerRefusals {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete before the lock goes.
+        // Every change of the state is complete before the lock is released.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,7 +157,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Waits for a refusal that names one of these, or that concerns every request.
+    /// Waits for a refusal that names one of these subjects, or that concerns every request.
     pub async fn naming(&mut self, named: &[&str]) -> Refused {
         loop {
             let unanswerable = self.all.state().unanswerable.clone();

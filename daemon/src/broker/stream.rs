@@ -1,4 +1,4 @@
-//! Streams that the daemon needs: created where they are absent, never altered where they exist.
+//! Streams that the daemon needs: created if absent, never altered if they exist.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{JetStream, Refused};
 
-/// Below this a reservation is not worth asking for: an hour of events of a busy source.
+/// A smaller reservation is not worth requesting: about an hour of events of a busy source.
 const SMALLEST_RESERVATION: i64 = 64 << 20;
 
 /// Why a stream cannot be used.
@@ -41,10 +41,10 @@ pub enum StreamError {
     TakesPartials { name: String, subject: String },
 }
 
-/// The stream of this name; made as `wanted` says where it is absent. `subjects` must be captured, or a warning says which are not.
+/// The stream of this name, created as `wanted` if absent.
 ///
 /// # Errors
-/// When JetStream does not answer, or the stream is absent and cannot be made.
+/// When JetStream does not answer, or the stream is absent and cannot be created.
 pub async fn ensure(jetstream: &JetStream, wanted: stream::Config) -> Result<Stream, StreamError> {
     match find(jetstream, &wanted.name).await? {
         Some(stream) => Ok(stream),
@@ -69,7 +69,8 @@ pub async fn find(jetstream: &JetStream, name: &str) -> Result<Option<Stream>, S
     }
 }
 
-/// Whether messages may stand in the stream under `subject`, wildcards included. What a stream takes from other streams is theirs to say.
+/// Whether the stream may contain messages under `subject`, wildcards included. For a stream that is fed from other streams, this cannot be
+/// decided here, and is assumed.
 ///
 /// # Errors
 /// [`StreamError::DoesNotCapture`].
@@ -82,7 +83,8 @@ pub fn captures(config: &stream::Config, subject: &str) -> Result<(), StreamErro
     Err(StreamError::DoesNotCapture { name: config.name.clone(), subject: subject.to_owned() })
 }
 
-/// The subjects under which a stream stores what is published to it: its own, and those of its transform in the place of what that takes.
+/// The subjects under which a stream stores what is published to it: its own, and the destination of its transform in place of the subjects
+/// that the transform takes.
 fn stored_under(config: &stream::Config) -> Vec<String> {
     let Some(SubjectTransform { source, destination }) = &config.subject_transform else {
         return config.subjects.clone();
@@ -101,7 +103,7 @@ fn stored_under(config: &stream::Config) -> Vec<String> {
     patterns
 }
 
-/// A transform's destination with wildcards in the place of its functions, some of which make several tokens of one.
+/// A transform's destination with wildcards in place of its functions, some of which produce several tokens.
 fn pattern_of(destination: &str) -> String {
     if ["split", "slice"].iter().any(|function| destination.to_lowercase().contains(function)) {
         return ">".to_owned();
@@ -147,7 +149,7 @@ async fn create(jetstream: &JetStream, mut wanted: stream::Config) -> Result<Str
             Err(error) if is_no_room(&error) && wanted.max_bytes / 2 >= SMALLEST_RESERVATION => {
                 wanted.max_bytes /= 2
             }
-            // Another daemon was quicker: what it made stands.
+            // Another daemon was quicker: the stream that it created is used.
             Err(error) => {
                 return jetstream.get_stream(&wanted.name).await.map_err(|_| StreamError::Create {
                     name: wanted.name.clone(),
@@ -159,7 +161,7 @@ async fn create(jetstream: &JetStream, mut wanted: stream::Config) -> Result<Str
     }
 }
 
-/// The server reserves `max_bytes` at creation and refuses what it does not have.
+/// The server reserves `max_bytes` at creation and refuses a stream for which it has no space.
 fn is_no_room(error: &CreateStreamError) -> bool {
     is_one_of(
         error,
@@ -176,7 +178,7 @@ fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(reason) if codes.contains(&reason.error_code()))
 }
 
-/// What to do about a stream, or a bucket, that the server does not create.
+/// What the operator can do about a stream, or a bucket, that the server refuses to create.
 pub fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
     let mut causes = std::iter::successors(Some(refused), |error| error.source());
     let is_limit = |error: &CreateStreamError| {
@@ -189,10 +191,10 @@ pub fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
     }
 }
 
-/// How often it is said again that something does not work.
+/// How often the log repeats that an operation still fails.
 const REMINDER: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Tries until it succeeds; the first failure and every change of its reason are logged, and a reminder every minute.
+/// Retries until the operation succeeds; the first failure and every change of its reason are logged, and a reminder every minute.
 pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &str,
     report: impl Fn(Result<(), String>),

@@ -4,14 +4,14 @@ use async_nats::HeaderMap;
 use hark_sdk::event::{Kind, data_schema};
 use uuid::Uuid;
 
-/// Knows the configured prefix.
+/// Builds subjects with the configured prefix.
 #[derive(Debug, Clone)]
 pub struct Subjects {
     prefix: String,
 }
 
 impl Subjects {
-    /// With `nats.subject_prefix`.
+    /// `prefix` is `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {
         Subjects { prefix: prefix.to_owned() }
     }
@@ -21,17 +21,17 @@ impl Subjects {
         format!("{}.event.{kind}.{source}.{job}", self.prefix)
     }
 
-    /// The beginnings of a source's jobs.
+    /// Filter for the `job.accepted` events of a source.
     pub fn accepted(&self, source: &str) -> String {
         format!("{}.event.{}.{source}.*", self.prefix, Kind::JobAccepted)
     }
 
-    /// Everything that is stored of a job.
+    /// Filter for every stored event of a job.
     pub fn of_job(&self, source: &str, job: Uuid) -> String {
         format!("{}.event.*.*.{source}.{job}", self.prefix)
     }
 
-    /// What the events' stream captures: everything but partials. A stream on `hark.event.>` would store them too.
+    /// The subjects that the stream of events captures: everything but partials. A stream on `hark.event.>` would store partials too.
     pub fn stored(&self) -> Vec<String> {
         ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.final.>"]
             .iter()
@@ -39,17 +39,17 @@ impl Subjects {
             .collect()
     }
 
-    /// What the stream of partials captures, where one is asked for.
+    /// The subject that the stream of partials captures, if one is configured.
     pub fn partials(&self) -> String {
         format!("{}.event.{}.>", self.prefix, Kind::TranscriptPartial)
     }
 
-    /// Where running daemons hear that a plugin is to be enabled.
+    /// The subject on which running daemons receive the request to enable a plugin.
     pub fn enable_plugin(&self) -> String {
         format!("{}.control.plugins.enable", self.prefix)
     }
 
-    /// What a stream of incoming audio captures.
+    /// The subject that a stream of incoming audio captures.
     pub fn audio(&self) -> String {
         format!("{}.audio.>", self.prefix)
     }
@@ -86,7 +86,7 @@ mod tests {
             lines.sort();
             lines.concat()
         };
-        // A change of it is one that consumers see.
+        // A change here is visible to consumers.
         let golden = |kind: &str, tail: &str| {
             format!(
                 "Nats-Msg-Id: 00000000-0000-0000-0000-000000000000:{tail}\n\

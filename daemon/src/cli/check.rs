@@ -38,7 +38,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let is_readable = inspection.is_readable;
     let (config, mut mistakes) = (inspection.config, inspection.mistakes);
     let mut warnings = Vec::new();
-    // A file that nobody can read may name a key's file, and sources.
+    // A file that cannot be read may name a key's file, and sources.
     if is_readable {
         if let Err(text) = config.dashscope.api_key() {
             mistakes.add(text);
@@ -53,7 +53,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     } else {
         print_for_people(&config, &mistakes, &warnings)
     };
-    // A reader that went away (`| head`) has seen what it wanted; the exit code still tells.
+    // A reader that closed the pipe (`| head`) has read what it wanted; the exit code still gives the result.
     if let Err(error) = printed
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
@@ -63,7 +63,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     if mistakes.is_empty() { Ok(()) } else { Err(Exit::Config(format!("{}{more}", mistakes.count()))) }
 }
 
-/// A state directory that others may look into. `run` has its own word for it.
+/// The warning about a state directory that other users can read. `run` logs a warning of its own about that.
 fn open_state(directory: &Path) -> Option<String> {
     let mode = private::open_to_others(directory).ok()??;
     let path = directory.display();
@@ -73,7 +73,7 @@ fn open_state(directory: &Path) -> Option<String> {
     ))
 }
 
-/// Plugins that see a text before a transform of the same source does: what they emit may quote what it takes out.
+/// Warns of plugins that receive a text before a transform of the same source does: their events may quote what the transform takes out.
 fn before_a_transform(loaded: &[(config::Plugin, bool)]) -> Vec<String> {
     let shares = |one: &config::Plugin, other: &config::Plugin| {
         let is_for_all = one.sources.is_empty() || other.sources.is_empty();

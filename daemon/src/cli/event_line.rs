@@ -1,4 +1,4 @@
-//! How an event reads in a terminal.
+//! How an event is shown in a terminal.
 
 use hark_sdk::event::{
     Alert, AlertState, Annotation, Bill, Body, Event, Fault, Kind, Severity, TranscriptFinal,

@@ -1,4 +1,4 @@
-//! Events as they happen: the stored ones from their stream, in order and without a gap, partials as they pass.
+//! Events as they happen: the stored events from their stream, in order and without a gap, partials directly from their subject.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::broker::stream::{StreamError, find};
 use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 
-/// Between two tries to reach the stream: while it is not there yet, or after the server was away.
+/// The pause between two attempts to reach the stream: while it does not exist yet, or after the server was away.
 const WAIT: Duration = Duration::from_millis(500);
-/// How often to see whether the connection is a new one: the server may have lost our consumer with the old, and the client alone
-/// would notice by a missed heartbeat, half a minute later.
+/// How often the follower checks whether the connection is a new one: the server may have lost the consumer with the old connection, and
+/// the client alone would notice by a missed heartbeat, half a minute later.
 const LOOK_AT_CONNECTION: Duration = Duration::from_secs(1);
-/// How often to see whether the stream is still the same: one that was deleted and made again counts from one, and our consumer would
-/// wait for it to come to where the old one was.
+/// How often the follower checks whether the stream is still the same: a stream that was deleted and created again counts from one, and the
+/// consumer would wait until that stream reaches the old one's sequence.
 const LOOK_AT_STREAM: Duration = Duration::from_secs(5);
 
-/// One event, as it came.
+/// One event, as it was received.
 #[derive(Debug, Clone)]
 pub struct Heard {
     /// NATS subject.
@@ -37,16 +37,16 @@ pub struct Heard {
     pub body: Value,
 }
 
-/// Where to begin with the stored events.
+/// At which stored event to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// What is stored from now on.
+    /// Events that are stored from now on.
     Now,
-    /// The oldest that the stream still has.
+    /// The oldest event that the stream still has.
     Beginning,
 }
 
-/// Follows the events of one prefix. Survives a server that goes away and comes back: stored events go on where they stopped.
+/// Follows the events of one prefix. Survives a server that goes away and comes back: the stored events continue where they stopped.
 pub struct Follower {
     client: Client,
     connects: u64,
@@ -59,12 +59,12 @@ pub struct Follower {
     /// When to look for the stream again, while `stored` is none.
     look_again: Instant,
     next_sequence: u64,
-    /// When the stream was made that `next_sequence` is of, ns since the epoch.
+    /// When the stream that `next_sequence` refers to was created, ns since the epoch.
     made: Option<i128>,
 }
 
 impl Follower {
-    /// When it returns, nothing that is published from now on is missed. A stream that does not exist yet is waited for.
+    /// Once this returns, no event that is published from then on is missed. A stream that does not exist yet is awaited.
     ///
     /// # Errors
     /// 69 when the server refuses the subscription.
@@ -73,7 +73,7 @@ impl Follower {
         let subject = format!("{}.event.transcript.partial.>", nats.subject_prefix);
         let refused = |error: String| Exit::Unavailable(format!("subscribing to {subject}: {error}"));
         let partials = client.subscribe(subject.clone()).await.map_err(|error| refused(error.to_string()))?;
-        // The subscription is on its way until the server has seen it.
+        // The subscription may still be in flight; the flush returns when the server has it.
         client.flush().await.map_err(|error| refused(error.to_string()))?;
         let mut follower = Follower {
             client: client.clone(),
@@ -98,7 +98,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// The next event. Payloads that are no JSON are somebody else's and passed over.
+    /// The next event. A message whose payload is not JSON comes from another publisher and is skipped.
     ///
     /// # Errors
     /// 69 when the connection is closed for good.
@@ -148,7 +148,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Goes on where the stream was left; of another one than before nothing is known yet.
+    /// Continues where the follower left the stream; a stream that was created anew is followed from its first event.
     async fn follow(&mut self, stream: &stream::Stream) -> Result<(), Exit> {
         if self.made.replace(made(stream)).is_some_and(|before| before != made(stream)) {
             self.next_sequence = 1;
@@ -157,7 +157,7 @@ impl Follower {
         Ok(())
     }
 
-    /// `None` while it does not exist or JetStream does not answer.
+    /// `None` while the stream does not exist or JetStream does not answer.
     async fn find_stream(&self) -> Result<Option<stream::Stream>, Exit> {
         match find(&self.jetstream, &self.stream).await {
             Ok(found) => Ok(found),
@@ -193,7 +193,7 @@ impl Heard {
     }
 }
 
-/// `None` when the consumer has to be built again, after a moment. May be dropped and called again at any await.
+/// `None` when the consumer has to be created again, after a pause. The future may be dropped and the method called again at any await.
 async fn next_stored(
     stored: &mut Option<pull::Ordered>,
     look_again: &mut Instant,

@@ -44,7 +44,7 @@ enum Command {
     Submit(submit::Args),
     /// Follow events in the terminal
     Tail(tail::Args),
-    /// What is loaded; try a library, begin a plugin, end a quarantine
+    /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]
@@ -74,19 +74,19 @@ impl Args {
     }
 }
 
-/// Why a command ended otherwise than well, in one line; the numbers are those of `sysexits.h` that systemd and scripts know.
+/// Why a command failed, in one line; the numbers are the exit codes of `sysexits.h`, which systemd and scripts know.
 #[derive(Debug, thiserror::Error)]
 pub enum Exit {
-    /// 1: the work itself ended badly, such as a job that `submit --wait` followed.
+    /// 1: the work itself failed, such as a job that `submit --wait` followed.
     #[error("{0}")]
     Failed(String),
-    /// 64: the command line cannot mean anything.
+    /// 64: the command line is invalid.
     #[error("{0}")]
     Usage(String),
     /// 69: NATS or another needed service does not answer (commands only; `run` waits).
     #[error("{0}")]
     Unavailable(String),
-    /// 70: our bug, or a machine that does not do what machines do.
+    /// 70: a bug of Hark, or a failure of the machine.
     #[error("{0}")]
     Software(String),
     /// 78: the configuration.
@@ -108,7 +108,7 @@ impl Exit {
 }
 
 impl From<Mistakes> for Exit {
-    /// Says each mistake; what is left is their number.
+    /// Prints each mistake; the error itself has only their number.
     fn from(mistakes: Mistakes) -> Self {
         for (place, text) in mistakes.lines() {
             complain(&format!("{place}: {text}"));
@@ -117,12 +117,13 @@ impl From<Mistakes> for Exit {
     }
 }
 
-/// A line to the person who typed the command, on stderr. A closed stderr has no reader, and the exit code has to be the command's own.
+/// Prints a line for the operator on stderr. A failed write is ignored: a closed stderr has no reader, and the exit code has to be the
+/// command's own.
 fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{}", readable(words));
 }
 
-/// The same of what has to be mended; under systemd the journal has it as an error.
+/// The same for what the operator has to correct; under systemd the journal stores the line as an error.
 fn complain(words: &str) {
     let _ = writeln!(std::io::stderr(), "{}{}", priority(Level::ERROR), readable(words));
 }
@@ -137,12 +138,12 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     writeln!(out, "{}", readable_json(&serde_json::to_string(value)?))
 }
 
-/// The same over several lines.
+/// The same, indented over several lines.
 fn write_pretty_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     writeln!(out, "{}", readable_json(&serde_json::to_string_pretty(value)?))
 }
 
-/// What clap has to say: help and version are successes, the rest is 64.
+/// Prints clap's message. Help and version are successes, every other message ends with 64.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }

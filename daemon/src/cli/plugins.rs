@@ -1,4 +1,4 @@
-//! `harkd plugins`: does it load, does it behave, and how does one begin with another, or again?
+//! `harkd plugins`: lists the plugins, tries a library, creates a plugin's crate, ends a quarantine.
 
 mod check;
 mod enable;
@@ -26,10 +26,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load each configured plugin in a process of its own, and say what came of it (the default); what the running daemon's plugins do
-    /// stands in its /metrics
+    /// Load each configured plugin in a process of its own and print the result (the default); the state of the running daemon's plugins is
+    /// in its /metrics
     List,
-    /// Put a library through its paces
+    /// Try a library: load it, hand it transcripts, end it
     Check {
         /// The shared library
         file: PathBuf,
@@ -42,9 +42,9 @@ enum Command {
         /// The plugin's name in the config
         name: String,
     },
-    /// Write a crate to begin with, into a new folder: a plugin that works, and its tests
+    /// Create a crate in a new folder: a plugin that works, and its tests
     New {
-        /// What the plugin, its crate and its folder are called
+        /// The name of the plugin, its crate and its folder
         name: String,
         /// The folder `sdk` of a checkout of Hark [default: of one named `hark` beside the new folder or further up, or the one around it]
         #[arg(long, value_name = "FOLDER")]
@@ -78,7 +78,7 @@ fn in_words(description: &Description) -> String {
     )
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// A reader that closed the pipe (`| head`) is no failure.
 fn print(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<(), Exit> {
     let mut out = io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {

@@ -16,7 +16,7 @@ pub struct Args {}
 /// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once.
 ///
 /// # Errors
-/// 78 where the config has to change, 70 for what is our fault.
+/// 78 where the operator has to change the config, 70 for a bug or a failure of the machine.
 pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     let file = config;
     let config = Config::load(file)?;
@@ -32,7 +32,7 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     let outcome = runtime.block_on(async {
         let stop = stop();
         tokio::pin!(stop);
-        // On a full disk, or for a ledger that has to be checked, this takes its time. Nothing is under way yet.
+        // Takes long on a full disk, or while a ledger is checked. No work is under way yet.
         let daemon = tokio::select! {
             daemon = Daemon::build(config, file) => daemon?,
             () = &mut stop => return Ok(()),
@@ -51,12 +51,12 @@ pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
     }
 }
 
-/// Listens from now on. Resolves at the first signal; from then on the second one ends the process.
+/// Receives the signals from now on. Resolves at the first signal; from then on the second one ends the process.
 fn stop() -> impl Future<Output = ()> + Send + 'static {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let hangup = signal(SignalKind::hangup());
     async move {
-        // By default it would end the process in the middle of requests that cost.
+        // The default action of SIGHUP would end the process in the middle of requests that cost money.
         if let Ok(mut hangup) = hangup {
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
@@ -65,13 +65,13 @@ fn stop() -> impl Future<Output = ()> + Send + 'static {
             });
         }
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-            // Without handlers the signals' default applies: the process ends at once, and the ledger copes.
+            // Without handlers the signals' default action applies: the process ends at once, and the next start recovers from the ledger.
             return std::future::pending().await;
         };
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            #[allow(clippy::disallowed_methods, reason = "a second signal means: now")]
+            #[allow(clippy::disallowed_methods, reason = "a second signal asks for an immediate end")]
             std::process::exit(130);
         });
     }

@@ -1,4 +1,4 @@
-//! Lines for a person: coloured where there is a terminal, and one live line at the bottom that grows in place.
+//! Lines for a person: coloured on a terminal, with one live line at the bottom that grows in place.
 
 use std::io::{self, IsTerminal, Stdout, Write};
 
@@ -6,10 +6,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::telemetry::logging::readable;
 
-/// Where the terminal does not tell.
+/// The width where the terminal does not report one.
 const USUAL_WIDTH: usize = 80;
 
-/// A way of writing; the numbers are those of ECMA-48.
+/// A text style; the numbers are ECMA-48's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Plain,
@@ -47,24 +47,24 @@ pub struct Span {
 }
 
 impl Span {
-    /// Text from outside is made readable.
+    /// Escapes what is unsafe on a terminal: the text may come from outside.
     pub fn new(style: Style, text: impl AsRef<str>) -> Span {
         Span { style, text: readable(text.as_ref()).into_owned() }
     }
 }
 
-/// Standard output as a screen. Without a terminal every line is a line of its own and there are no colours.
+/// Standard output as a screen. Without a terminal every text is printed as a line of its own, without colours.
 #[derive(Debug)]
 pub struct Screen {
     out: Stdout,
     is_terminal: bool,
     has_colours: bool,
-    /// Whose line is at the bottom, and its spans.
+    /// The live line at the bottom: its owner, and its spans.
     live: Option<(String, Vec<Span>)>,
 }
 
 impl Screen {
-    /// Colours are left out where `NO_COLOR` asks for it.
+    /// Leaves out colours where `NO_COLOR` is set.
     pub fn new() -> Screen {
         let out = io::stdout();
         let is_terminal = out.is_terminal();
@@ -80,7 +80,7 @@ impl Screen {
     /// Writes a line; the live line stays below it.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Errors of standard output.
     pub fn print(&mut self, line: &[Span]) -> io::Result<()> {
         let live = self.live.take();
         self.erase(live.is_some())?;
@@ -92,10 +92,10 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Puts `line` at the bottom in place of what is there; its last span keeps its end when it is too long.
+    /// Replaces the live line by `line`; when it is too long, the front of its last span is cut.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Errors of standard output.
     pub fn grow(&mut self, owner: &str, line: Vec<Span>) -> io::Result<()> {
         if !self.is_terminal {
             return self.print(&line);
@@ -108,10 +108,10 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Takes the live line away if it is `owner`'s: what it grew into follows as a line.
+    /// Removes the live line if it is `owner`'s: the caller prints the final line next.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Errors of standard output.
     pub fn settle(&mut self, owner: &str) -> io::Result<()> {
         if self.live.as_ref().is_some_and(|(whose, _)| whose == owner) {
             self.live = None;
@@ -121,10 +121,10 @@ impl Screen {
         Ok(())
     }
 
-    /// Leaves the terminal on a fresh line.
+    /// Leaves the cursor on a fresh line.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// Errors of standard output.
     pub fn close(&mut self) -> io::Result<()> {
         if self.live.take().is_some() {
             writeln!(self.out)?;
@@ -155,7 +155,7 @@ impl Default for Screen {
     }
 }
 
-/// Cuts the line to `columns`: the last span gives first, from its front, for the newest words stand at its end.
+/// Cuts the line to `columns`: the last span is cut first, at its front, because the newest words stand at its end.
 pub fn fit(line: &[Span], columns: usize) -> Vec<Span> {
     let mut fitted = line.to_vec();
     let Some((last, before)) = fitted.split_last_mut() else { return fitted };
@@ -164,7 +164,7 @@ pub fn fit(line: &[Span], columns: usize) -> Vec<Span> {
     fitted
 }
 
-/// At most `columns` wide, an ellipsis in place of what is missing at the end, filled up with spaces.
+/// The text in exactly `columns`: cut at its end with an ellipsis, or filled up with spaces.
 pub fn column(text: &str, columns: usize) -> String {
     let mut fitted = String::new();
     let mut used = 0;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_commands_the_terminal_from_outside() {
+    fn text_from_outside_cannot_command_the_terminal() {
         assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a\\u{1b}[2J\\nb");
     }
 }

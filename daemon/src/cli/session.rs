@@ -1,4 +1,4 @@
-//! What every command needs that talks to NATS: config, runtime, connection, and each failure's exit code.
+//! What every command that talks to NATS needs: config, runtime, connection, and each failure's exit code.
 
 use std::future::Future;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn load(path: &Path) -> Result<Config, Exit> {
 /// Runs a command's work on one thread; a command waits more than it computes.
 ///
 /// # Errors
-/// The work's own, and 70 when the system gives us no runtime.
+/// The work's own, and 70 when the runtime cannot be started.
 pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -30,7 +30,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
 /// Connects once.
 ///
 /// # Errors
-/// 69 when no server answers or lets us in, 78 when the config names what cannot be read.
+/// 69 when no server answers or accepts the connection, 78 when the config names a file that cannot be read.
 pub async fn open(config: &Config) -> Result<Connection, Exit> {
     connect(&config.nats, Patience::Once).await.map_err(|error: ConnectError| {
         if error.is_configuration() {
@@ -41,7 +41,7 @@ pub async fn open(config: &Config) -> Result<Connection, Exit> {
     })
 }
 
-/// Whether writing failed because the reader is gone (`harkd tail | head`): that is an end, not an error.
+/// Whether writing failed because the reader is gone (`harkd tail | head`): that ends the command without an error.
 ///
 /// # Errors
 /// Any other failure of the output, as 70.

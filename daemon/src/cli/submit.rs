@@ -74,7 +74,7 @@ async fn submit(
     }
 }
 
-/// Returns when the stream has stored it.
+/// Returns when the stream has stored the message.
 async fn publish(jetstream: &JetStream, source: &NatsSource, message: Message) -> Result<Receipt, Exit> {
     use jetstream::context::PublishErrorKind as Kind;
     let subject = a_subject_of(&source.subject);
@@ -125,7 +125,7 @@ fn choose_source<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a NatsS
     }
 }
 
-/// A subject to publish on: a source may listen on a wildcard, and any word will do in its place.
+/// A subject to publish on: where the source's subject has a wildcard, any token will do.
 fn a_subject_of(filter: &str) -> String {
     filter
         .split('.')

@@ -54,7 +54,7 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let connection = session::open(config).await?;
     let sources: Vec<&str> = config.source.iter().map(Source::name).collect();
     for name in args.source.iter().filter(|name| !sources.contains(&name.as_str())) {
-        // Another daemon on the same stream may have it.
+        // Another daemon on the same stream may have that source.
         let has = sources.join(", ");
         say(&format!(
             "the config has no source {name:?}, it has {has}; events of another daemon's are shown"
@@ -161,7 +161,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // The last thing on a terminal that may be gone: nobody is left to tell.
+        // The terminal may be gone, and a failure cannot be reported then.
         let _ = self.screen.close();
     }
 }

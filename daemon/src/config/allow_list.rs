@@ -1,4 +1,4 @@
-//! What the operator lets through.
+//! The hosts and networks that the operator allows.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ impl AllowList {
     /// Reads the entries of the config: host names, addresses, and networks such as `10.0.0.0/8`.
     ///
     /// # Errors
-    /// Says which entry is none of them.
+    /// A sentence that names the entry that is neither.
     pub fn parse(entries: &[String]) -> Result<AllowList, String> {
         let mut list = AllowList::default();
         for entry in entries {
@@ -57,7 +57,7 @@ fn not_an_entry(entry: &str) -> String {
     )
 }
 
-/// Whether an address lies in a network of the same family. An IPv4 address in IPv6 clothes is none of IPv4's networks.
+/// Whether an address lies in a network of the same family. An IPv4-mapped IPv6 address is in no IPv4 network.
 pub fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     let shift = width(network) - bits;
     match (address, network) {
@@ -71,12 +71,12 @@ pub fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// The bits of an address of this family.
+/// The number of bits of an address of this family.
 pub fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// Without the dot that ends a fully qualified name.
+/// The name without the dot that ends a fully qualified name.
 pub fn plain(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! A TOML text that remembers where everything stands.
+//! A TOML text in which the place of every value is known.
 
 use figment::value::{Dict, Num, Value};
 use toml::Spanned;
@@ -10,8 +10,8 @@ use super::mistakes::{Mistake, Place};
 pub(super) struct Document<'t> {
     text: &'t str,
     pub(super) root: DeTable<'t>,
-    /// Where it stops being TOML. What the parser makes of the rest then follows from it (a list that is not closed takes in
-    /// the tables behind it), and says nothing about what was meant.
+    /// The first syntax error. What the parser makes of the rest follows from it (a list that is not closed takes in the tables behind it),
+    /// and does not show what the operator meant.
     pub(super) broken: Option<Mistake>,
 }
 
@@ -31,7 +31,7 @@ impl<'t> Document<'t> {
         Mistake { place, text: format!("this is not TOML: {text}{advice}") }
     }
 
-    /// What the parser's words do not say to somebody who does not know TOML.
+    /// An explanation of the parser's error for readers who do not know TOML.
     fn advice(&self, offset: usize, words: &str) -> Option<String> {
         let written = self.text.get(offset..).and_then(|rest| rest.chars().next());
         if words.starts_with("missing escaped value") {
@@ -49,7 +49,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Where a byte of the text is, for people.
+    /// The line and column of a byte of the text.
     pub(super) fn place(&self, offset: usize) -> Place {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -59,7 +59,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Where the value at a path like `source.0.path` stands, or else the closest table around it.
+    /// The place of the value at a path like `source.0.path`, or else of the closest table around it.
     pub(super) fn find(&self, path: &str) -> Place {
         let mut segments = path.split('.');
         let Some((_, mut value)) = segments.next().and_then(|first| self.root.get_key_value(first)) else {
@@ -79,18 +79,18 @@ impl<'t> Document<'t> {
         self.place(value.span().start)
     }
 
-    /// The whole text as figment sees it.
+    /// The whole text in figment's form.
     pub(super) fn dict(&self) -> Dict {
         to_dict(&self.root)
     }
 }
 
-/// Where the parser stumbled; what has no place comes last.
+/// Where the parser failed; an error without a place sorts last.
 fn offset(error: &toml::de::Error) -> usize {
     error.span().map_or(usize::MAX, |span| span.start)
 }
 
-/// Where the list begins that has something at an offset within it.
+/// The start of the innermost list that contains the offset.
 fn innermost_list<'v, 't: 'v>(
     values: impl IntoIterator<Item = &'v Spanned<DeValue<'t>>>,
     offset: usize,
@@ -105,12 +105,12 @@ fn innermost_list<'v, 't: 'v>(
     })
 }
 
-/// A table as figment sees it.
+/// A table in figment's form.
 pub(super) fn to_dict(table: &DeTable<'_>) -> Dict {
     table.iter().map(|(key, value)| (key.get_ref().to_string(), to_value(value.get_ref()))).collect()
 }
 
-/// A value as figment sees it; numbers that fit no type of ours stay texts, which no numeric key accepts.
+/// A value in figment's form; a number that fits none of the config's types stays a text, which no numeric key accepts.
 pub(super) fn to_value(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),

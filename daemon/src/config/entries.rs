@@ -25,7 +25,7 @@ impl Source {
         }
     }
 
-    /// The route that its recordings take.
+    /// The route of its recordings.
     pub fn route(&self) -> &str {
         match self {
             Source::Directory(source) => &source.route,
@@ -34,7 +34,7 @@ impl Source {
     }
 }
 
-/// What to do with files that were there before the first start.
+/// What to do with files that existed before the first start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
@@ -43,7 +43,7 @@ pub enum Existing {
     Process,
 }
 
-/// What becomes of a file after its job's last event.
+/// What happens to a file after its job's last event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenDone {
@@ -53,7 +53,7 @@ pub enum WhenDone {
     Delete,
 }
 
-/// Names of uploads under way (RELIABILITY 2), which are no recordings yet, in small letters.
+/// Endings, in small letters, of names of unfinished uploads (RELIABILITY 2), which are not recordings yet.
 pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
 
 /// A watched folder.
@@ -74,7 +74,7 @@ pub struct DirectorySource {
     pub exclude: Vec<String>,
     #[serde(default)]
     pub existing: Existing,
-    /// Size, mtime and ctime must stand still this long.
+    /// Size, mtime and ctime must not change for this long.
     #[serde(default = "default_settle", with = "units::duration")]
     pub settle: Duration,
     /// `None`: "auto".
@@ -86,7 +86,7 @@ pub struct DirectorySource {
     pub done_directory: PathBuf,
     #[serde(default)]
     pub failed_directory: PathBuf,
-    /// Later; only empty is accepted.
+    /// Reserved; only empty is accepted.
     #[serde(default)]
     pub metadata_from_name: String,
 }
@@ -115,7 +115,7 @@ pub enum EngineChoice {
 }
 
 impl EngineChoice {
-    /// The recognizer that is asked for; `None`: whichever fits.
+    /// The recognizer that the config names; `None`: any that fits.
     pub fn name(self) -> Option<&'static str> {
         match self {
             EngineChoice::Auto => None,
@@ -125,13 +125,13 @@ impl EngineChoice {
     }
 }
 
-/// What becomes of several channels.
+/// What to do with several channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channels {
     #[default]
     Mix,
-    /// Later.
+    /// Reserved.
     Split,
 }
 
@@ -157,10 +157,10 @@ pub struct Route {
     pub roles: Vec<String>,
     #[serde(default = "yes")]
     pub partials: bool,
-    /// Later; only false is accepted.
+    /// Reserved; only false is accepted.
     #[serde(default)]
     pub skip_silence: bool,
-    /// Later; only true is accepted.
+    /// Reserved; only true is accepted.
     #[serde(default = "emotion_on")]
     pub emotion: toml::Value,
 }
@@ -184,7 +184,7 @@ impl Route {
     }
 }
 
-/// What to do with a job that a plugin cannot look at.
+/// What to do with a job whose transcript a plugin cannot process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
@@ -215,7 +215,7 @@ pub struct Plugin {
     pub sha256: String,
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Handed to the plugin as JSON.
+    /// Passed to the plugin as JSON.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,
 }

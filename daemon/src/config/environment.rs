@@ -1,4 +1,4 @@
-//! The top layer: `HARK_SECTION__KEY`.
+//! The top layer: environment variables `HARK_SECTION__KEY`.
 
 use figment::value::{Dict, Value};
 
@@ -6,7 +6,7 @@ use super::document::to_value;
 use super::nearest::nearest;
 use super::schema::Schema;
 
-/// Variables without `__` are none of ours: Kubernetes sets `HARK_PORT` for a service named hark.
+/// Variables without `__` are not Hark's: Kubernetes sets `HARK_PORT` for a service named hark.
 const PREFIX: &str = "HARK_";
 
 /// One variable that sets one key.
@@ -17,7 +17,7 @@ pub(super) struct Setting {
     pub(super) value: Value,
 }
 
-/// The key that a variable sets, or what is wrong with it; `None` if it is none of ours.
+/// The key that a variable sets, or what is wrong with the variable; `None` if it is not Hark's.
 pub(super) fn setting(schema: &Schema, variable: &str, text: &str) -> Option<Result<Setting, String>> {
     let (table, key) = variable.strip_prefix(PREFIX)?.split_once("__")?;
     Some(known(schema, variable, &table.to_lowercase(), &key.to_lowercase(), text))
@@ -44,7 +44,7 @@ fn name(table: &str, key: &str) -> String {
     format!("{PREFIX}{}__{}", table.to_uppercase(), key.to_uppercase())
 }
 
-/// Reads a text as what the key's default is. A text that does not read so stays a text, and the schema says what it should be.
+/// Parses a text as the type of the key's default. A text that cannot be parsed stays a text, and the schema reports what it should be.
 fn value_like(default: &Value, text: &str) -> Value {
     let as_toml = || toml_value(text).unwrap_or_else(|| Value::from(text));
     match default {

@@ -1,4 +1,4 @@
-//! From a file and an environment to a config, with every mistake on the way.
+//! Reads a file and an environment into a config, and collects every mistake.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,28 +15,28 @@ use super::nearest::suggestion;
 use super::schema::{Schema, TAG, Verdict};
 use super::{Config, DEFAULT_ROUTE, EMBEDDED, Plugin, Plugins, Route, validate};
 
-/// A config and what is wrong with it. What was wrong is at its default in `config`, which is fit to look for further mistakes and
-/// nothing else, unless there are none.
+/// A config and its mistakes. A key with a mistake is at its default in `config`; so unless there are no mistakes, `config` serves only to
+/// look for further ones.
 #[derive(Debug)]
 pub struct Inspection {
     pub config: Config,
     pub mistakes: Mistakes,
-    /// False if the file cannot be read or is not TOML: nobody knows then what it says, nor what it lacks.
+    /// False if the file cannot be read or is not TOML: then its settings, and what it lacks, are unknown.
     pub is_readable: bool,
-    /// Where each plugin's library is named; `None` if something about that plugin is wrong already.
+    /// The place of each plugin's `library` key; `None` if that plugin has a mistake already.
     libraries: Vec<Option<Place>>,
 }
 
 impl Inspection {
-    /// The config, if there is nothing wrong with it.
+    /// The config, if it has no mistakes.
     ///
     /// # Errors
-    /// All the mistakes.
+    /// All mistakes.
     pub fn into_result(self) -> Result<Config, Mistakes> {
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
     }
 
-    /// Tries each plugin about which nothing is wrong so far; what `load` says against one becomes a mistake at its library's line.
+    /// Tries each plugin that has no mistake so far; an error of `load` becomes a mistake at the line of its library.
     pub fn try_plugins(&mut self, load: impl Fn(&Plugin, &Plugins) -> Result<(), String>) {
         for (plugin, place) in self.config.plugin.iter().zip(&self.libraries) {
             let Some(place) = place else { continue };
@@ -73,7 +73,7 @@ pub fn inspect(path: &Path) -> Inspection {
     }
 }
 
-/// The same for a text and variables given; `name` is what mistakes call the file.
+/// The same for a given text and given variables; mistakes call the file `name`.
 pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>) -> Inspection {
     let schema = Schema::new();
     let document = Document::parse(text);
@@ -100,7 +100,7 @@ pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>
     Inspection { config, mistakes: report.finish(), is_readable: true, libraries }
 }
 
-/// A file that says nothing: what is wrong with it, and with the variables, which do not depend on it.
+/// The result for a file without usable content: its mistake, and the mistakes of the variables, which do not depend on the file.
 fn unreadable(name: &str, mistake: Mistake, variables: &BTreeMap<String, String>) -> Inspection {
     let document = Document::parse("");
     let mut report = Report::new(name, &document);
@@ -127,9 +127,9 @@ impl<'d> Report<'d> {
         Report { document, overrides: Vec::new(), paths: Vec::new(), mistakes: Mistakes::new(name) }
     }
 
-    /// Adds a mistake about a key. The first one about a key is the one to mend; further ones only follow from it.
+    /// Adds a mistake about a key. Only the first mistake about a key is kept, because further ones follow from it.
     pub(super) fn mistake(&mut self, path: &str, text: impl Into<String>) {
-        // An element of a list is the variable's as well.
+        // A variable that sets a list is also the origin of the list's elements.
         let key = |setting: &&Setting| {
             let rest = path.strip_prefix(&format!("{}.{}", setting.table, setting.key));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -148,7 +148,7 @@ impl<'d> Report<'d> {
         }
     }
 
-    /// Where a key of an element stands, if nothing is wrong with the element.
+    /// The place of an element's key, if the element has no mistake.
     fn sound(&self, element: &str, key: &str) -> Option<Place> {
         let within = format!("{element}.");
         let spoilt = self.paths.iter().any(|path| path.starts_with(&within));
@@ -161,7 +161,7 @@ impl<'d> Report<'d> {
     }
 }
 
-/// What of the file the types accept; all else is reported.
+/// The part of the file that the types accept; the rest is reported.
 fn accepted(schema: &Schema, document: &Document<'_>, report: &mut Report<'_>) -> Dict {
     let mut good = Dict::new();
     for (name, value) in &document.root {
@@ -189,7 +189,7 @@ fn accepted(schema: &Schema, document: &Document<'_>, report: &mut Report<'_>) -
             value if schema.is_array(table_name) => {
                 let text = format!("there may be several of {table_name:?}; write [[{table_name}]]");
                 report.mistake_at(place.clone(), table_name, text);
-                // One that lacks a pair of brackets is there all the same, and may have mistakes of its own.
+                // An element that lacks a pair of brackets is still checked, because it may have mistakes of its own.
                 if let DeValue::Table(table) = value {
                     let path = format!("{table_name}.0");
                     let element = accepted_element(schema, table_name, &path, &place, table, report);
@@ -257,7 +257,7 @@ fn accepted_array(
     Some(elements)
 }
 
-/// An element keeps its place even if it lacks something, so that what names it is not reported as well.
+/// An element with a mistake keeps its place, so that references to it are not reported as well.
 fn accepted_element(
     schema: &Schema,
     name: &str,

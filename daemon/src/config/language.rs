@@ -1,4 +1,4 @@
-//! The service's language codes, and what else people write for them.
+//! The service's language codes, and what operators write for them.
 
 /// The codes that the service's manual lists, each with its three-letter codes, its name, and other codes of the same language.
 const LANGUAGES: [(&str, &[&str]); 27] = [
@@ -31,11 +31,11 @@ const LANGUAGES: [(&str, &[&str]); 27] = [
     ("sv", &["swe", "swedish"]),
 ];
 
-/// Words for: find out which.
+/// Values that mean: detect the language.
 const DETECT: [&str; 5] = ["", "auto", "detect", "und", "mul"];
 
-/// The service's code for a language as people write it (`en`, `en-US`, `zh_Hant_TW`, `English`), empty for `auto`. `None`: the service's
-/// manual has none.
+/// The service's code for a language as operators write it (`en`, `en-US`, `zh_Hant_TW`, `English`), empty for `auto`. `None`: the
+/// service's manual lists no such language.
 pub fn language_code(written: &str) -> Option<&'static str> {
     let small = written.trim().to_ascii_lowercase();
     if DETECT.contains(&small.as_str()) {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// Reads `http.listen`: an IP address and a port, `localhost` for 127.0.0.1. Port 0 takes a free one.
+/// Parses `http.listen`: an IP address and a port, `localhost` for 127.0.0.1. Port 0 stands for any free port.
 ///
 /// # Errors
 /// A sentence that shows the form.

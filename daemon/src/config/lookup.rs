@@ -1,4 +1,4 @@
-//! What the tables mean where a key is empty: the region's address and models, the key's place, the implicit route.
+//! The value of keys that are empty: the region's address and models, the API key's place, the implicit route.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,12 +13,12 @@ pub const CREDENTIAL: &str = "dashscope_api_key";
 pub const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
 
 impl Config {
-    /// The route of this name. After [`Config::load`] every source's route is there, and `default`.
+    /// The route of this name. After [`Config::load`] the routes of all sources exist, and `default`.
     pub fn route(&self, name: &str) -> Option<&Route> {
         self.route.iter().find(|route| route.name == name)
     }
 
-    /// The files that hold keys, as far as they are named or found. Certificates and authorities are public.
+    /// The files that hold keys, as far as the config names them or they are found. Certificates and authorities are public.
     pub fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
         let nats = nats_files(&self.nats);
         let nats = nats.filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
@@ -29,7 +29,7 @@ impl Config {
 }
 
 impl Region {
-    /// As it is written in the config.
+    /// The value in the config.
     pub fn as_str(self) -> &'static str {
         match self {
             Region::Singapore => "singapore",
@@ -49,7 +49,7 @@ impl Dashscope {
         }
     }
 
-    /// The model that streams back recordings of up to five minutes.
+    /// The model for recordings of up to five minutes, which streams its text.
     pub fn flash_model(&self) -> &str {
         match (self.flash_model.as_str(), self.region) {
             ("", Region::Us) => "qwen3-asr-flash-us",
@@ -67,8 +67,8 @@ impl Dashscope {
         }
     }
 
-    /// The API key: `api_key_file`, else the systemd credential, else the environment. A file is read anew at each call; callers
-    /// keep the answer.
+    /// The API key: `api_key_file`, else the systemd credential, else the environment. Each call reads the file anew; callers keep the
+    /// result.
     ///
     /// # Errors
     /// A sentence that says where the key was looked for and what to do.
@@ -76,7 +76,7 @@ impl Dashscope {
         self.api_key_from(|name| std::env::var_os(name))
     }
 
-    /// The file that the key comes from, if it comes from one.
+    /// The API key's file, if the key comes from a file.
     pub fn api_key_path(&self) -> Option<PathBuf> {
         self.api_key_path_from(|name| std::env::var_os(name))
     }
@@ -111,13 +111,13 @@ impl Dashscope {
             return Some(self.api_key_file.clone());
         }
         let credential = PathBuf::from(variable("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-        // One that is there and cannot be looked at is named when it is read, not passed over.
+        // A file that exists and cannot be read is reported when it is read, not skipped.
         (!matches!(credential.try_exists(), Ok(false))).then_some(credential)
     }
 }
 
 impl Route {
-    /// The text that biases recognition: `context`, or what `context_file` holds at this moment.
+    /// The text that biases recognition: `context`, or the present content of `context_file`.
     ///
     /// # Errors
     /// A sentence that names the file, if it cannot be read as UTF-8.
@@ -138,7 +138,7 @@ impl Route {
 /// Reads a secret's file.
 ///
 /// # Errors
-/// A sentence that names the file, never what is in it.
+/// A sentence that names the file, never its content.
 fn read_secret(path: &Path) -> Result<Secret, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Secret::new(&text)),
@@ -150,17 +150,17 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
     }
 }
 
-/// What to say of a secret's file that people beyond owner and group can read; `None` if it is well kept, or not there.
+/// The warning about a secret's file that users other than owner and group can read; `None` if they cannot, or the file does not exist.
 pub(super) fn readable_by_all(path: &Path) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o007 != 0).then(|| {
         let path = path.display();
-        format!("{path} holds a secret and is open to everybody (mode {:o}); chmod o= {path}", mode & 0o777)
+        format!("{path} holds a secret and is open to all users (mode {:o}); chmod o= {path}", mode & 0o777)
     })
 }
 
-/// What to say of a file of `[nats]` that holds one secret and looks as if it held more; `None` also where it cannot be read, which is a
-/// mistake of its own.
+/// The warning about a file of `[nats]` that should hold one secret and seems to hold something else; `None` also if the file cannot be
+/// read, which is a mistake of its own.
 pub(super) fn odd_secret(key: &str, path: &Path) -> Option<String> {
     let secret = Secret::new(&std::fs::read_to_string(path).ok()?);
     let oddity = match key {
@@ -173,7 +173,7 @@ pub(super) fn odd_secret(key: &str, path: &Path) -> Option<String> {
     Some(format!("{key} {} {oddity}", path.display()))
 }
 
-/// The files of `[nats]` that are named, with their keys.
+/// The files that `[nats]` names, with their keys.
 pub(super) fn nats_files(nats: &super::Nats) -> impl Iterator<Item = (&'static str, &Path)> {
     [
         ("nats.credentials_file", nats.credentials_file.as_path()),

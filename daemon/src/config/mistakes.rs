@@ -1,10 +1,10 @@
-//! What is wrong with a config, all of it, for people and for machines.
+//! All mistakes of a config, for people and for machines.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Where a mistake was made.
+/// The place of a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
@@ -16,7 +16,7 @@ pub enum Place {
     Variable(String),
 }
 
-/// One mistake: a sentence that names the thing and says what to do.
+/// One mistake: a sentence that names the key or value and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub place: Place,
@@ -26,7 +26,7 @@ pub struct Mistake {
 /// Every mistake of one config, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistakes {
-    /// As the operator wrote it.
+    /// The path as the operator wrote it.
     pub file: String,
     pub mistakes: Vec<Mistake>,
 }
@@ -36,12 +36,12 @@ impl Mistakes {
         Mistakes { file: file.to_owned(), mistakes: Vec::new() }
     }
 
-    /// Adds one that concerns no line, such as a missing key or a plugin that does not load.
+    /// Adds a mistake that concerns no line, such as a missing key or a plugin that does not load.
     pub fn add(&mut self, text: impl Into<String>) {
         self.mistakes.push(Mistake { place: Place::File, text: text.into() });
     }
 
-    /// Into the order of the file; what has no line comes first.
+    /// Sorts by place in the file; a mistake without a line comes first.
     pub(super) fn sort(&mut self) {
         self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
     }
@@ -51,13 +51,13 @@ impl Mistakes {
         self.mistakes.is_empty()
     }
 
-    /// Their number, in words.
+    /// The number of mistakes as a phrase.
     pub fn count(&self) -> String {
         let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
         format!("{} {plural} in the configuration", self.mistakes.len())
     }
 
-    /// One line each, as compilers write them: `harkd.toml:12:3: …`.
+    /// One line for each, as compilers print them: `harkd.toml:12:3: …`.
     pub fn lines(&self) -> impl Iterator<Item = (String, &str)> {
         self.mistakes.iter().map(|mistake| {
             let place = match &mistake.place {

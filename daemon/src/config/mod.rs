@@ -1,4 +1,4 @@
-//! What the operator may say: the types of `config/harkd.toml`, one per table, and the way from a file to them.
+//! The configuration: the types of `config/harkd.toml`, one per table, and how a file is read into them.
 //!
 //! Three layers, each over the one before: the embedded `config/harkd.toml`, the operator's file, and the environment's
 //! `HARK_SECTION__KEY`. Names and defaults are CONTRACT; the embedded file is the manual as well, and a test holds the defaults of
@@ -40,7 +40,7 @@ pub use secret::Secret;
 pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Region, Security, State, Storage};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
-/// The bottom layer: every key with its default, its unit and why.
+/// The bottom layer: every key with its default, its unit and its reason.
 pub const EMBEDDED: &str = include_str!("../../../config/harkd.toml");
 
 /// The route that exists even where the config names none.
@@ -54,7 +54,7 @@ pub struct Config {
     pub nats: Nats,
     pub state: State,
     pub log: Log,
-    /// Later; only an empty list is accepted.
+    /// Reserved; only an empty list is accepted.
     pub price: Vec<toml::Table>,
     pub storage: Storage,
     pub security: Security,
@@ -64,16 +64,16 @@ pub struct Config {
     pub source: Vec<Source>,
     pub route: Vec<Route>,
     pub plugin: Vec<Plugin>,
-    /// Later; only empty is accepted.
+    /// Reserved; only empty is accepted.
     pub webhook: Vec<toml::Value>,
 }
 
 impl Config {
-    /// Reads the file and this process's environment over the defaults. The result is valid, and has a route named `default`.
-    /// Nothing is connected to; the files that the config names are looked at only where a rule needs it (`route.context_file`).
+    /// Reads the file and this process's environment over the defaults. The result is valid, and has a route named `default`. Connects to
+    /// nothing; reads the files that the config names only where a rule needs it (`route.context_file`).
     ///
     /// # Errors
-    /// Every mistake at once, each with its line and what to do.
+    /// Every mistake at once, each with its line and its remedy.
     pub fn load(path: &Path) -> Result<Config, Mistakes> {
         inspect(path).into_result()
     }

@@ -1,9 +1,9 @@
 //! "Did you mean …?"
 
-/// Below this the nearest word is not a slip of the finger but another word.
+/// With a lower similarity the nearest candidate is not what the operator meant.
 const ALIKE: f64 = 0.5;
 
-/// The candidate that looks most like what was written, if one looks like it at all.
+/// The candidate that is most similar to `written`, if any is similar enough.
 pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     candidates
         .into_iter()

@@ -1,8 +1,8 @@
-//! What keys there are and what they accept, asked of the types themselves.
+//! Which keys exist and what they accept, found out from the types themselves.
 //!
-//! There is no table of keys to keep in step with the types: a key is tried alone, everything else at its default, and what serde
-//! says of it (an unknown field and the fields there are, an unknown variant and the variants there are) is the answer. So the
-//! listing of mistakes cannot drift from what the daemon accepts.
+//! There is no table of keys to keep in step with the types: each key is tried alone, everything else at its default, and serde's error
+//! gives the answer (an unknown field and the known fields, an unknown variant and the known variants). So the reported mistakes always
+//! match what the daemon accepts.
 
 use figment::Figment;
 use figment::error::{Actual, Kind};
@@ -15,16 +15,16 @@ use super::nearest::{nearest, suggestion};
 /// The key that decides which keys an element of an array of tables has.
 pub(super) const TAG: &str = "kind";
 
-/// The defaults as values, which say what tables and keys there are.
+/// The defaults as values, from which the names of tables and keys are read.
 pub(super) struct Schema {
     defaults: Dict,
 }
 
-/// What the types demand of an element of an array of tables.
+/// What the types require of an element of an array of tables.
 pub(super) struct Element {
-    /// The keys that must be there, with values that any type accepts; the tag is among them.
+    /// The required keys, with values that any type accepts; the tag is among them.
     pub(super) smallest: Dict,
-    /// What is wrong with the tag, if anything; the rest is then judged by the variant that fits best.
+    /// The mistake in the tag, if there is one; the other keys are then checked against the variant that fits best.
     pub(super) tag_mistake: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Schema {
     pub(super) fn new() -> Self {
         let defaults = match Value::serialize(Config::default()) {
             Ok(Value::Dict(_, defaults)) => defaults,
-            // Strings, numbers and lists serialize; the tests walk every key of it.
+            // Strings, numbers and lists can always be serialized; the tests read every key.
             _ => Dict::new(),
         };
         Schema { defaults }
@@ -68,13 +68,13 @@ impl Schema {
     /// Tries one key of a plain table.
     ///
     /// # Errors
-    /// A sentence that says what the key accepts, or which key was meant.
+    /// A sentence that names what the key accepts, or the key that was meant.
     pub(super) fn accepts(&self, table: &str, key: &str, value: Value) -> Result<(), String> {
         let tried = Dict::from([(table.to_owned(), Value::from(Dict::from([(key.to_owned(), value)])))]);
         probe(tried).map_err(|kind| self.explain(&kind, key, &format!("[{table}]")))
     }
 
-    /// Finds out what an element of an array of tables must have.
+    /// Determines the required keys of an element of an array of tables.
     pub(super) fn element(&self, array: &str, written: &Dict) -> Element {
         let variants = match smallest(array, None) {
             Ok(smallest) => return Element { smallest, tag_mistake: None },
@@ -143,7 +143,7 @@ impl Schema {
     }
 }
 
-/// What the types say of a key in an element.
+/// The result of trying a key in an element.
 pub(super) enum Verdict {
     Accepted,
     Unknown(String),
@@ -156,7 +156,7 @@ impl Verdict {
     }
 }
 
-/// Grows an element from nothing by what serde misses, until it is accepted.
+/// Starts with an empty element and adds each field that serde reports as missing, until serde accepts it.
 fn smallest(array: &str, tag: Option<&str>) -> Result<Dict, Kind> {
     let mut element = Dict::new();
     if let Some(tag) = tag {
@@ -174,7 +174,7 @@ fn smallest(array: &str, tag: Option<&str>) -> Result<Dict, Kind> {
     }
 }
 
-/// Everything at its default but this.
+/// Tries these values with everything else at its default.
 fn probe(tried: Dict) -> Result<(), Kind> {
     Figment::from(Serialized::defaults(Config::default()))
         .merge(Serialized::defaults(tried))
@@ -196,7 +196,7 @@ fn describe(actual: &Actual) -> String {
     }
 }
 
-/// Serde's words for a type, in the operator's.
+/// An expected type, from serde's words into the operator's.
 fn wanted(expected: &str) -> String {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, that is not too large".into(),

@@ -1,4 +1,4 @@
-//! A value that cannot print itself.
+//! A value that is never printed.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use serde::{Serialize, Serializer};
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret in; surrounding white space (a file's last newline) is not part of it.
+    /// Takes a secret; surrounding white space (a file's last newline) is removed.
     pub fn new(text: &str) -> Self {
         Secret(text.trim().to_owned())
     }
 
-    /// What of the text belongs to the file that it was copied from, if it looks so: a sentence about the file.
+    /// A sentence about the file, if the text seems to contain more than the secret, such as quotation marks or a variable's name.
     pub fn oddity(&self) -> Option<&'static str> {
         let text = self.0.strip_prefix("export ").unwrap_or(&self.0).trim_start();
         let assigned = text.split_once('=').is_some_and(|(name, value)| {
-            // A password may have an equals sign in it; so the name has to be that of a secret.
+            // A password may contain an equals sign, so the name has to be one of a secret.
             let name = name.trim_end().to_ascii_lowercase();
             let is_secrets =
                 ["key", "token", "password", "secret", "seed"].iter().any(|word| name.ends_with(word));
@@ -42,7 +42,7 @@ impl Secret {
         }
     }
 
-    /// Whether it may be sent as a key: what HTTP takes for a token.
+    /// Whether the text may be sent as a key: HTTP has to accept it as a token.
     pub fn is_token(&self) -> bool {
         let body = self.0.trim_end_matches('=');
         !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))

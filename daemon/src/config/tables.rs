@@ -19,7 +19,7 @@ pub enum Region {
 }
 
 impl Region {
-    /// What a second of audio costs in this region, in billionths of a dollar (dashscope-protocol.md).
+    /// The cost of a second of audio in this region, in billionths of a dollar (dashscope-protocol.md).
     pub fn nano_usd_per_second(self) -> u64 {
         match self {
             Region::Singapore => 35_000,
@@ -41,7 +41,7 @@ pub struct Dashscope {
     pub flash_model: String,
     /// Empty: the region's stable model.
     pub filetrans_model: String,
-    /// Per model, spread evenly; 0: no limit of ours.
+    /// Per model, spread evenly; 0: Hark sets no limit.
     pub requests_per_minute: u32,
     /// Per account, submits and uploads not counted.
     pub task_queries_per_second: u32,
@@ -52,7 +52,7 @@ pub struct Dashscope {
     /// First wait between two queries of a task; grows.
     #[serde(with = "units::duration")]
     pub poll_interval: Duration,
-    /// A request whose fate nobody knows may be repeated this often.
+    /// How often a request of unknown fate may be repeated.
     pub ambiguous_retries: u32,
     /// Whether local files may go to the service's own 48 h storage.
     pub allow_temporary_upload: bool,
@@ -99,9 +99,9 @@ pub struct Nats {
     pub audio_stream: String,
     pub replicas: usize,
     pub store_partials: bool,
-    /// Of the JetStream that is used; empty: that of the server.
+    /// The domain of the JetStream that Hark uses; empty: the server's own.
     pub jetstream_domain: String,
-    /// How long a silent daemon keeps a message before the server delivers it to another one.
+    /// How long a daemon that does not confirm keeps a message before the server delivers it to another daemon.
     #[serde(with = "units::duration")]
     pub ack_wait: Duration,
 }
@@ -131,7 +131,7 @@ impl Default for Nats {
     }
 }
 
-/// `[state]`: what survives a restart, and how much of it.
+/// `[state]`: what survives a restart, and its limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
@@ -139,7 +139,7 @@ pub struct State {
     /// Texts and events of ended jobs are kept this long; a file's identity for as long as the file is there.
     #[serde(with = "units::duration")]
     pub keep: Duration,
-    /// Ledger, outbox, spool and temporary files together; at it, sources wait.
+    /// Limit of ledger, outbox, spool and temporary files together; when it is reached, sources wait.
     #[serde(with = "units::size")]
     pub max_size: u64,
 }
@@ -169,7 +169,7 @@ impl Default for Log {
     }
 }
 
-/// `[storage]`: later; only the default is accepted.
+/// `[storage]`: reserved; only the default is accepted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
@@ -184,7 +184,7 @@ pub struct Security {
     pub allow_urls: Vec<String>,
 }
 
-/// `[budget]`: later; only the default is accepted.
+/// `[budget]`: reserved; only the default is accepted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
@@ -197,7 +197,7 @@ pub struct Budget {
 pub struct Http {
     /// Empty: off.
     pub listen: String,
-    /// Later, with TLS: beyond loopback both are required.
+    /// Reserved, with TLS: beyond loopback both are required.
     pub token_file: PathBuf,
     pub tls_cert: PathBuf,
     pub tls_key: PathBuf,

@@ -56,7 +56,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large a size"))
 }
 
-/// The longest form that says exactly this duration.
+/// The duration in the largest unit in which it is a whole number.
 pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, per) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
@@ -67,7 +67,7 @@ pub fn show_duration(duration: Duration) -> String {
     format!("{millis}ms")
 }
 
-/// The longest form that says exactly this size.
+/// The size in the largest unit in which it is a whole number.
 pub fn show_size(bytes: u64) -> String {
     for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes != 0 && bytes.is_multiple_of(1 << shift) {
@@ -83,7 +83,7 @@ fn split(text: &str) -> (&str, &str) {
     (&text[..digits], text[digits..].trim_start())
 }
 
-/// Takes a string; of anything else it says what was wanted, so that `timeout = 2` is answered by `"2s"`.
+/// Accepts a string; for any other type the error names the expected form, so that `timeout = 2` is answered by `"2s"`.
 struct Written(&'static str);
 
 impl Visitor<'_> for Written {

@@ -1,11 +1,11 @@
-//! What is no mistake and yet worth saying.
+//! What is not a mistake but may be unintended.
 
 use url::Url;
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
 use super::{Config, Source, WhenDone, language_codes};
 
-/// The addresses of requests are made by adding to this one; a proxy may have another path, so it is only worth a word.
+/// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
 fn strange_address(base_url: &str) -> Option<String> {
     let path = Url::parse(base_url).ok()?.path().trim_end_matches('/').to_owned();
     let what = match path {
@@ -21,8 +21,8 @@ fn strange_address(base_url: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Looks at the machine as it is now: folders that are not there yet, secrets that lie open. `check` prints these, `run` logs
-    /// them; neither stops for them.
+    /// Looks at the present state of the machine: folders that do not exist yet, secrets that other users can read. `check` prints these,
+    /// `run` logs them; neither stops for them.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.source.is_empty() {
@@ -64,7 +64,7 @@ impl Config {
             }
         }
         for route in self.route.iter().filter(|route| !route.language.is_empty()) {
-            // Models learn more languages than manuals list, so another one is only worth a word.
+            // Models learn more languages than the manual lists, so another language is only a warning.
             if !language_codes().any(|code| code == route.language) {
                 warnings.push(format!(
                     "route {:?}: language {:?} is not among those that the service lists; it may refuse it",

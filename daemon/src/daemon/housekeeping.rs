@@ -10,11 +10,12 @@ use crate::config;
 use crate::job::ledger::{Ledger, retention};
 use crate::os;
 
-/// How often the size of the state directory is looked at. What a message brings is counted at once; beyond that, sources can overshoot
-/// by the rows that they make in this time.
+/// How often the size of the state directory is measured. What a message adds is counted at once; besides, sources can exceed the limit by
+/// the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// Forgets what is old enough, and closes the door while the state directory is as large as it may be, or its disk nearly full.
+/// Deletes old jobs from the ledger, and stops the admission of recordings while the state directory has reached its limit, or its disk is
+/// nearly full.
 pub(super) async fn housekeeping(
     ledger: Ledger,
     state: config::State,
@@ -33,7 +34,7 @@ pub(super) async fn housekeeping(
             true => ledger.keep_rest_of_disk(),
             false => ledger.admit(state.max_size.saturating_sub(size.saturating_sub(room_inside))),
         }
-        // Longer than time goes back is: for ever.
+        // `state.keep` can be longer than the clock goes back: then nothing is ever deleted.
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
         }
@@ -44,7 +45,7 @@ pub(super) async fn housekeeping(
     }
 }
 
-/// Whether less is free than is kept for the ledger. A disk that cannot be asked is none the fuller for it.
+/// Whether the disk has less free space than the ledger's reserve. A disk whose free space cannot be read counts as not full.
 fn is_nearly_full(directory: &Path) -> bool {
     let free = os::free_bytes(directory).and_then(|free| Ok(free < os::reserve_bytes(directory)?));
     free.unwrap_or(false)

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: to the service manager, to `/readyz`, to `/metrics`.
+//! What the daemon reports about itself: to the service manager, to `/readyz`, to `/metrics`.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
 use crate::telemetry::metrics::Metrics;
 
-/// How often gauges look into the ledger.
+/// How often the gauges are read from the ledger.
 const GAUGES: Duration = Duration::from_secs(5);
 
-/// How often the connection to the broker is looked at; a look costs nothing.
+/// How often the daemon checks the connection to the broker; a check costs nothing.
 const CONNECTION: Duration = Duration::from_millis(500);
 
-/// After this long a connection without the right to hear answers is made anew: the operator may have granted it.
+/// A connection without the right to receive answers is made anew after this long: the operator may have granted the right.
 const ANEW: Duration = Duration::from_secs(10);
 
-/// Tells the service manager when every source watches or has said what it waits for; and keeps `/readyz` informed.
+/// Notifies the service manager when every source watches or has reported what it waits for; and keeps `/readyz` up to date.
 pub(super) async fn tell_ready(
     mut watching: Watching,
     health: Health,
@@ -54,8 +54,8 @@ pub(super) async fn tell_ready(
     }
 }
 
-/// Keeps `/readyz` informed of the broker: what the outbox last heard from it, and whether the connection stands. With nothing to
-/// publish the outbox hears nothing. Says in the log what `/readyz` says, when that changes.
+/// Keeps `/readyz` up to date about the broker: the result of the outbox's last publish, and whether the connection stands. With nothing to
+/// publish the outbox has no new result. Logs what `/readyz` reports, when that changes.
 pub(super) async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
     connection: Connection,
@@ -84,7 +84,7 @@ pub(super) async fn tell_broker(
     }
 }
 
-/// What the log last said of `/readyz`.
+/// The readiness that the log reported last.
 struct Readiness {
     is_ready: bool,
     was_ready: bool,
@@ -115,7 +115,7 @@ impl Readiness {
     }
 }
 
-/// Keeps gauges, the ledger's health and the service manager's watchdog informed: a sign of life is a look into the ledger that worked.
+/// Updates the gauges, the ledger's health and the service manager's watchdog, which is notified after each successful read of the ledger.
 pub(super) async fn gauges(
     ledger: Ledger,
     metrics: Metrics,

@@ -1,4 +1,4 @@
-//! The sources of the config, as one thing: started together, and told of the end of a job.
+//! The sources of the config as one unit: started together, and notified of the end of a job.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::source::nats::{self, Slots, Subject};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-/// How soon a file is moved or deleted again that could not be.
+/// How long the daemon waits before it tries again to move or delete a file.
 const PUT_AWAY_AGAIN: Duration = Duration::from_secs(1);
 
-/// What each source says of itself, by its name: `Ok` while it watches, else why not.
+/// What each source reports, by its name: `Ok` while it watches, else why not.
 pub(super) type Watching = Vec<(String, watch::Receiver<Result<(), String>>)>;
 
-/// The sources by name, for their end of a job.
+/// The sources by name, for what they do at the end of a job.
 #[derive(Clone, Default)]
 pub(super) struct Sources {
     directories: Arc<HashMap<String, Arc<Directory>>>,
@@ -36,7 +36,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// From the config; nothing runs yet.
+    /// Builds the sources of the config; none runs yet.
     pub fn build(
         config: &Config,
         ledger: &Ledger,
@@ -50,7 +50,7 @@ impl Sources {
         let mut subjects = HashMap::new();
         let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
         for source in &config.source {
-            // A counter that appears with its first failure shows no rise from nothing to one.
+            // A counter that appears with its first failure would show no increase from zero to one.
             metrics.source_accepted.with_label_values(&[source.name()]).inc_by(0);
             for outcome in ["completed", "failed"] {
                 metrics.job_ended.with_label_values(&[source.name(), outcome]).inc_by(0);
@@ -72,8 +72,8 @@ impl Sources {
                         state_directory: config.state.directory.clone(),
                         routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
-                        // Twice what can be under way, so that no request waits for its message; more would be kept from
-                        // other daemons.
+                        // Twice the number of recordings under way, so that no free request waits for a message; a larger number would keep
+                        // messages from other daemons.
                         slots: Slots {
                             waiting: 2 * config.dashscope.concurrency,
                             tasks: config.dashscope.filetrans_concurrency,
@@ -92,7 +92,7 @@ impl Sources {
         })
     }
 
-    /// Every source as an essential part of the crew; what each says of itself comes back.
+    /// Starts every source as an essential task; returns each source's reports.
     pub fn start(&self, crew: &mut Crew, stages: &Stages) -> Watching {
         let mut watching = Vec::new();
         let mut report = |name: &str| {
@@ -119,7 +119,7 @@ impl Sources {
         watching
     }
 
-    /// Carries out `Duty::Settle`. A job of a source that is not configured any more is settled by forgetting it.
+    /// Carries out `Duty::Settle`. A job whose source is no longer in the config is settled without the source.
     pub async fn settle(self, job: Job, ledger: Ledger, claims: Claims) -> Result<(), LedgerError> {
         let Stage::Stored { failed, bad_input } = job.stage else { return Ok(()) };
         let mut missed = false;
@@ -130,7 +130,8 @@ impl Sources {
                     if self.not_put_away.is_time() {
                         warn!(job = %job.id, source = job.source, %error, "recordings cannot be put away and wait where they are; trying on");
                     }
-                    // Beside the postponement a rest in this place of the lane: a thousand files for a full disk are not all tried at once.
+                    // Besides the postponement, a pause in this slot of the lane: with a full disk, a thousand files are not all tried at
+                    // once.
                     tokio::time::sleep(PUT_AWAY_AGAIN).await;
                     return ledger.postpone(job.id, jiff::Timestamp::now() + PUT_AWAY_AGAIN).await;
                 }
@@ -138,7 +139,7 @@ impl Sources {
         }
         match claims.write(&job, &[]).await {
             Ok(Standing::Ours) => {}
-            // The other daemon will find the last event stored, and acknowledge.
+            // The daemon that took the job over will find the last event stored, and acknowledge the message.
             Ok(Standing::Lost) => return claims.let_go(job.id).await,
             Err(unconfirmed) => {
                 warn!(job = %job.id, source = job.source, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
@@ -147,11 +148,11 @@ impl Sources {
         }
         ledger.advance(job.id, Fact::Settled { missed }).await?;
         if job.missing {
-            // Only its file was still to be put away; its message was acknowledged long ago.
+            // Only the job's file had still to be put away; its message was acknowledged long ago.
             return Ok(());
         }
-        // Acknowledged last: a crash in between finds the job settled and acknowledges at the next delivery.
-        // Of all sources: the message may have come again to another one, or its source may have another name by now.
+        // The message is acknowledged last: after a crash in between, the next delivery finds the job settled and is acknowledged.
+        // Each source is tried: the message may have been redelivered to another source, or its source may have another name by now.
         for subject in self.subjects.values() {
             subject.settle(job.id, bad_input).await;
         }

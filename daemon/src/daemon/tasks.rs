@@ -1,4 +1,4 @@
-//! The tasks the daemon consists of, and the order in which they stop: from the front.
+//! The daemon's tasks, and the order in which they stop: the sources first.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,10 +14,10 @@ use crate::job::ledger::Ledger;
 use crate::job::ledger::due::{self, Lane};
 use crate::work::lane::{self, Task};
 
-/// For tasks that were told to end where they stand.
+/// How long to wait for aborted tasks.
 const ABORT: Duration = Duration::from_millis(500);
 
-/// What is stopped together, from the front.
+/// The stages that are stopped one after the other, in this order.
 #[derive(Default)]
 pub(super) struct Stages {
     pub sources: CancellationToken,
@@ -28,7 +28,7 @@ pub(super) struct Stages {
     pub publish: CancellationToken,
 }
 
-/// Named tasks. Each is essential: its end, by error or panic or otherwise, is the daemon's.
+/// Named tasks. Each is essential: when one ends, by error or panic or otherwise, the daemon ends.
 #[derive(Default)]
 pub(super) struct Crew {
     tasks: JoinSet<(String, Result<(), DaemonError>)>,
@@ -59,7 +59,7 @@ impl Crew {
         self.essential(&name, async { Ok(run.await?) });
     }
 
-    /// Waits for the first part that fails. Parts that end well (`ready`, http switched off) are let go.
+    /// Waits for the first part that fails. Parts that end without an error (`ready`, http switched off) are not counted.
     pub async fn first_failure(&mut self) -> DaemonError {
         loop {
             match self.tasks.join_next_with_id().await {
@@ -90,8 +90,8 @@ impl Crew {
             };
             let name = self.names.remove(&id).unwrap_or_default();
             match ended {
-                Ok((_, (_, Err(error)))) => warn!(part = name, %error, "ended badly"),
-                Err(error) => warn!(part = name, %error, "ended badly"),
+                Ok((_, (_, Err(error)))) => warn!(part = name, %error, "a part ended with an error"),
+                Err(error) => warn!(part = name, %error, "a part ended with an error"),
                 Ok(_) => {}
             }
         }
@@ -101,13 +101,13 @@ impl Crew {
         self.names.values().map(String::as_str).collect()
     }
 
-    /// Ends what is left of them where it stands. A part that does not let itself be ended is not waited for.
+    /// Aborts the remaining tasks. A task that does not react to the abort is not waited for.
     pub async fn abort(&mut self) {
         let _ = tokio::time::timeout(ABORT, self.tasks.shutdown()).await;
     }
 }
 
-/// Lets every stage end what it has, one after the other. The caller bounds the time.
+/// Lets every stage finish its work, one after the other. The caller bounds the time.
 pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
     stages.sources.cancel();
     crew.wait_for(&["source "]).await;
@@ -131,8 +131,8 @@ pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
     crew.wait_for(&[""]).await;
 }
 
-/// Jobs that came this far are carried to the end before the lane stops. It is woken for them: whoever stopped while the ledger wrote down
-/// what he found out did not come to say so.
+/// Waits until no job is due for this duty before the lane stops. The lane is woken for such jobs: a task that was stopped while the ledger
+/// wrote its result has not woken the lane.
 async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
     loop {
         let due = ledger
@@ -165,7 +165,7 @@ mod tests {
         let job = Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
         let heard = Job { stage: Stage::Heard, ..job };
         let mut woken = ledger.wakes(Duty::Pipe);
-        // As by a writer that is stopped before it can wake the lane.
+        // As if by a task that was stopped before it could wake the lane.
         ledger.write(move |connection| jobs::insert(connection, &mut heard.clone())).await.unwrap();
         let lane = async {
             woken.changed().await.unwrap();

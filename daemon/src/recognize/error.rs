@@ -1,5 +1,5 @@
-//! Why a request did not bring what it was made for. An [`Error`] answers two questions, and the loop that sends requests reads
-//! nothing else: what became of this attempt ([`Error::fate`]), and when another one may follow ([`Error::next`]).
+//! Why a request failed. An [`Error`] answers two questions, and the loop that sends requests reads nothing else: the fate of this attempt
+//! ([`Error::fate`]), and when another attempt may follow ([`Error::next`]).
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -9,39 +9,39 @@ use hark_sdk::event::{Blame, Fault};
 use super::message::presentable;
 use crate::job::{Fate, Next};
 
-/// A request that did not bring what it was made for.
+/// The failure of a request.
 ///
-/// The fates, of a request that costs:
-/// - `NotSent`: the service cannot have had the whole request.
+/// The fates of a request that costs:
+/// - `NotSent`: the service cannot have received the whole request.
 /// - `Refused`: the service refused it and does not bill it.
-/// - `MaybeForwarded`: a gateway refused it and may have handed it on before. [`super::Recognizer::resolve`] may tell.
-/// - `Open`: it left and no usable answer came. [`super::Recognizer::resolve`] may tell.
-/// - `Taken`: the service did the work, bills it, and the text is not here. Another attempt is paid again.
-/// - `Unknown`: what became of it cannot be found out any more.
+/// - `MaybeForwarded`: a gateway refused it and may have forwarded it before. [`super::Recognizer::resolve`] may find out.
+/// - `Open`: it was sent and no usable answer came. [`super::Recognizer::resolve`] may find out.
+/// - `Taken`: the service did the work, bills it, and the daemon does not have the text. Another attempt is paid again.
+/// - `Unknown`: its fate cannot be found out any more.
 ///
-/// `Absent` never stands in an error. A poll or a fetch that fails leaves the task as it was.
+/// `Absent` never occurs in an error. A poll or a fetch that fails leaves the task unchanged.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", self.words())]
 pub struct Error {
     /// For the event: the code, who has to act, a bounded message without keys, URL queries or transcript.
     pub fault: Fault,
-    /// What became of the attempt.
+    /// The fate of the attempt.
     pub fate: Fate,
-    /// `usage.seconds` that the service told before it failed.
+    /// `usage.seconds` that the service reported before it failed.
     pub billed_seconds: u64,
-    /// The answer that could not be read, as far as it came: it is paid for, and its text may be in it.
+    /// The answer that could not be read, as far as it arrived: it is paid for, and may contain the text.
     pub raw: Option<Box<[u8]>>,
     pub(crate) when: When,
-    /// The fault's words are the service's own.
+    /// The fault's message is the service's own text.
     pub(crate) answered: bool,
 }
 
 /// Attempts of a piece that failed so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tries {
-    /// Of any kind; also those that cost nothing and say nothing of the piece (429, an account that is held, a network that is down).
+    /// Failures of any kind, also free ones that do not concern the piece (429, an account that is held, a network that is down).
     pub failed: u32,
-    /// Of these, those that were refused for a reason that passes.
+    /// Of these, the refusals for a temporary reason.
     pub refused: u32,
 }
 
@@ -49,14 +49,14 @@ pub struct Tries {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum When {
     Never,
-    /// The network does not reach the service.
+    /// When the network reaches the service again.
     Reachable,
-    /// The reason passes. `hint`: the service's own word on when; `at_most`: attempts after which it will not have passed.
+    /// When the reason has passed. `hint`: the time that the service named; `at_most`: attempts after which it will not have passed.
     Passed {
         hint: Option<Duration>,
         at_most: u32,
     },
-    /// 429: the whole queue waits. `wait`: the service's own word on how long, until the pacer sets it.
+    /// 429: the whole queue waits. `wait`: the time that the service named, until the pacer sets it.
     Throttled {
         wait: Option<Duration>,
     },
@@ -67,7 +67,7 @@ pub(crate) enum When {
     },
 }
 
-/// A reason passes after any number of attempts.
+/// The reason passes after any number of attempts.
 pub(crate) const ALWAYS: u32 = u32::MAX;
 
 impl When {
@@ -80,18 +80,18 @@ const UNREADABLE: &str = "UnreadableAnswer";
 /// The most of an unreadable answer that is kept with the attempt.
 pub(crate) const LONGEST_RAW: usize = 256 << 10;
 
-/// A service that refuses for reasons of its own is asked again after this long, doubling …
+/// The first wait after the service refuses for reasons of its own; it doubles …
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// … up to this, so that an outage costs one request in five minutes and piece.
+/// … up to this, so that an outage costs one request in five minutes for each piece.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-/// Of a 429 that no pacer has heard of.
+/// The wait after a 429 that no pacer received.
 const UNPACED: Duration = Duration::from_secs(2);
-/// Not reaching the service costs nothing, so its return is noticed within a minute.
+/// A failure to reach the service costs nothing, so the wait is shorter: the service's return is noticed within a minute.
 const LONGEST_UNSENT_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Error {
-    /// When another attempt may follow. `tries`: those of this piece that failed before this one. Whether one may follow at all that
-    /// is `Open`, `Taken` or `Unknown` is for `ambiguous_retries` to say.
+    /// When another attempt may follow. `tries`: the attempts of this piece that failed before this one. For an attempt that is `Open`,
+    /// `Taken` or `Unknown`, `ambiguous_retries` decides whether another one may follow at all.
     pub fn next(&self, tries: Tries) -> Next {
         match self.when {
             When::Never => Next::Never,
@@ -120,7 +120,7 @@ impl Error {
         self.fault.blame
     }
 
-    /// For a log: what the service itself says may quote the recording, and stands in the job's events only.
+    /// For a log: the service's own message may quote the recording, and is published in the job's events only.
     fn words(&self) -> String {
         match self.answered {
             true => format!("{} (the job's events have the service's words)", self.fault.code),
@@ -132,7 +132,7 @@ impl Error {
         Error { fault, fate, when, billed_seconds: 0, raw: None, answered: false }
     }
 
-    /// Another attempt would fail alike, and this one did not leave.
+    /// Another attempt would fail in the same way, and this one was not sent.
     pub(crate) fn give_up(fault: Fault) -> Error {
         Error::new(fault, Fate::NotSent, When::Never)
     }
@@ -142,28 +142,28 @@ impl Error {
         Error::new(service("NotSent", message), Fate::NotSent, When::Reachable)
     }
 
-    /// The connection broke before the request was whole. It may be this very request that the network does not let through.
+    /// The connection broke before the whole request was sent. The network may fail on this very request.
     pub(crate) fn cut_short(message: &str) -> Error {
         Error::new(service("NotSent", message), Fate::NotSent, When::PASSED)
     }
 
-    /// The request left whole, and no usable answer came.
+    /// The whole request was sent, and no usable answer came.
     pub(crate) fn open(code: &str, message: &str) -> Error {
         Error::new(service(code, message), Fate::Open, When::PASSED)
     }
 
-    /// An answer in which not all is where the protocol has it.
+    /// An answer that deviates from the protocol.
     pub(crate) fn unreadable(message: &str) -> Error {
         Error::open(UNREADABLE, message)
     }
 
-    /// Whether it is of [`Error::unreadable`].
+    /// Whether this error was made by [`Error::unreadable`].
     pub(crate) fn is_unreadable(&self) -> bool {
         self.fault.code == UNREADABLE
     }
 
-    /// The end of a request that the service was at work on, and told a bill of so many seconds for (or none). It may charge for what
-    /// it told, whatever it says after.
+    /// The failure of a request that the service was processing, with the billed seconds that it reported (or 0). The service may charge
+    /// for the work it did, whatever it reports afterwards.
     pub(crate) fn after_work(self, billed_seconds: u64) -> Error {
         let when = match self.when {
             When::Never => When::Never,
@@ -172,12 +172,12 @@ impl Error {
         Error { fate: Fate::Taken, when, billed_seconds, ..self }
     }
 
-    /// The same error, with what was told of the bill before it.
+    /// The same error, with the billed seconds that were reported before it.
     pub(crate) fn billed(self, seconds: u64) -> Error {
         Error { billed_seconds: seconds, ..self }
     }
 
-    /// The same error, with the answer that could not be read, as far as it came.
+    /// The same error, with the answer that could not be read, as far as it arrived.
     pub(crate) fn with_raw(mut self, mut raw: Vec<u8>) -> Error {
         if !raw.is_empty() {
             raw.truncate(LONGEST_RAW);
@@ -187,7 +187,7 @@ impl Error {
         self
     }
 
-    /// The key, should the service have echoed it, is not for an event.
+    /// Removes the key from the message, in case the service echoed it.
     pub(crate) fn without(mut self, key: &str) -> Error {
         if !key.is_empty() && self.fault.message.contains(key) {
             self.fault.message = self.fault.message.replace(key, "***");
@@ -195,7 +195,7 @@ impl Error {
         self
     }
 
-    /// The outcome's word in `hark_recognize_requests_total`.
+    /// The outcome's label in `hark_recognize_requests_total`.
     pub(crate) fn outcome(&self) -> &'static str {
         match self.fate {
             Fate::NotSent => "unsent",
@@ -216,7 +216,8 @@ fn service(code: &str, message: &str) -> Fault {
     fault(code, Blame::Service, presentable(message))
 }
 
-/// 0.5 s · 2^attempt up to `longest`, of which the upper half is left to `chance` (0..1): attempts that failed together part ways.
+/// 0.5 s · 2^attempt up to `longest`, of which the upper half is multiplied by `chance` (0..1), so that attempts that failed together are
+/// not repeated together.
 fn backoff(attempt: u32, longest: Duration, chance: f64) -> Duration {
     FIRST_BACKOFF
         .saturating_mul(1 << attempt.min(20))

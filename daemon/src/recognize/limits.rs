@@ -1,46 +1,46 @@
-//! What a recognizer takes. `route` chooses by it; nothing else about a recognizer is known outside its folder.
+//! What a recognizer accepts. `route` chooses by these limits; no other property of a recognizer is known outside its folder.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// What a recognizer takes.
+/// What a recognizer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Containers, as `recording.format` names them; empty: any.
     pub formats: Cow<'static, [&'static str]>,
     /// Longest recording of one request.
     pub longest: Option<Duration>,
-    /// The audio stands in the request.
+    /// The audio is sent in the request.
     pub inline: Delivers,
-    /// The audio goes to the service's own storage first ([`super::Recognizer::upload`]).
+    /// The audio is uploaded to the service's own storage first ([`super::Recognizer::upload`]).
     pub upload: Delivers,
     /// The service fetches the audio from a URL.
     pub url: Delivers,
-    /// Text comes back while it is made.
+    /// The text is streamed while it is recognized.
     pub streams: bool,
     /// For recognizers whose requests become tasks.
     pub tasks: Option<Tasks>,
 }
 
-/// Whether audio can be brought to the recognizer in one of the ways.
+/// Whether a recognizer accepts audio in one of these ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivers {
-    /// It can, up to so many bytes of a file.
+    /// Yes, files of up to so many bytes.
     UpTo(u64),
-    /// It can, up to so many bytes of a data URL: prefix and base64 included.
+    /// Yes, data URLs of up to so many bytes: prefix and base64 included.
     UpToEncoded(u64),
-    /// It cannot.
+    /// No.
     No,
-    /// The config forbids it. For a person: what to change.
+    /// The config forbids it. The text tells the operator what to change.
     Forbidden(&'static str),
 }
 
-/// How long tasks and their results live at the service.
+/// How long the service keeps tasks and their results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tasks {
     /// From a task's end until the service deletes its result.
     pub kept: Duration,
-    /// The service itself ends a task that brings nothing for so long.
+    /// The service itself ends a task that produces nothing for so long.
     pub longest: Duration,
 }
 

@@ -1,9 +1,9 @@
-//! How what others said is told in an event.
+//! Makes messages of services and libraries fit for an event.
 
 /// Longest message that goes into an event.
 const MESSAGE_CHARS: usize = 300;
 
-/// What a service or a library said, fit for an event: one line, bounded, without URL queries and without anything like a key.
+/// The message of a service or a library, fit for an event: one line, bounded, without URL queries and without anything like a key.
 pub(crate) fn presentable(message: &str) -> String {
     let words: Vec<String> = message.split_whitespace().map(presentable_word).collect();
     bounded(&words.join(" "), MESSAGE_CHARS)
@@ -22,7 +22,7 @@ fn presentable_word(word: &str) -> String {
         let key =
             word[start..].bytes().take_while(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(b)).count();
         from = start;
-        // Shorter ones are words ("risk-free"), not keys; a key may follow them ("task-7:sk-…").
+        // Shorter ones are ordinary words ("risk-free"), not keys; a key may follow them ("task-7:sk-…").
         if key >= 8 {
             word.replace_range(start..start + key, "***");
         }

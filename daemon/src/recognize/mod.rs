@@ -1,10 +1,10 @@
-//! Recognition: what a recognizer is asked, what it answers, and what each answer means.
+//! Recognition: the requests to a recognizer, its answers, and what each answer means.
 //!
-//! A recognizer is a folder here, with one implementation of [`Recognizer`] for each kind of request that it takes. Nothing outside
-//! its folder knows which one made a text: [`route`] chooses by [`Limits`], and the lanes of `work` read an [`Error`]'s fate and next.
+//! A recognizer is a folder here, with one implementation of [`Recognizer`] for each kind of request. Outside its folder no code depends on
+//! which recognizer made a text: [`route`] chooses by [`Limits`], and the lanes of `work` read the fate and next of an [`Error`].
 //!
-//! Delivery promise: a request that costs leaves exactly when it is called for, once, and never again by itself. A [`Permit`] comes
-//! before everything that costs; the pacer of the recognizer learns from what became of it.
+//! Delivery promise: a paid request is sent exactly when its caller asks for it, once, and is never resent by itself. Every paid request
+//! needs a [`Permit`] first; the recognizer's pacer learns from its outcome.
 
 pub mod dashscope;
 mod error;
@@ -35,23 +35,24 @@ use crate::config::{Dashscope, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
 
-/// What makes text of audio.
+/// Turns audio into text.
 pub trait Recognizer: Send + Sync + fmt::Debug {
-    /// The word for it in config, events and metrics.
+    /// The recognizer's name in config, events and metrics.
     fn name(&self) -> &str;
 
     /// The service's name of the model.
     fn model(&self) -> &str;
 
-    /// What it takes.
+    /// What the recognizer accepts.
     fn limits(&self) -> &Limits;
 
-    /// Waits for leave to send one request that costs: for the rate, for the end of a 429's hold, for an account that is refused (one
-    /// request at a time goes through to find out whether it still is). In order of asking. Dropping the future gives the place up.
+    /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
+    /// request at a time is sent to find out whether it still is). Permits are granted in the order of the calls. Dropping the future
+    /// gives up its place.
     fn permit(&self) -> BoxFuture<'_, Permit>;
 
-    /// Sends one request, once. `listener` hears of progress. Not cancel-safe: what became of a request that is dropped on its way is
-    /// not known.
+    /// Sends one request, once. `listener` is informed of progress. Not cancel-safe: the fate of a request whose future is dropped is
+    /// unknown.
     fn send<'a>(
         &'a self,
         permit: Permit,
@@ -59,9 +60,9 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>>;
 
-    /// Streams a recording to the service's storage under a name that was never used before, and gives the URL for
-    /// [`Request::audio`]. Costs nothing and needs no permit; while the account is refused it waits like one. Whatever the error's
-    /// fate, another attempt is free; it needs another name.
+    /// Streams a recording to the service's storage under a name that was never used before, and returns the URL for [`Request::audio`].
+    /// Costs nothing and needs no permit, but waits like a permit while the account is refused. Whatever the error's fate, another attempt
+    /// is free; it needs another name.
     fn upload<'a>(
         &'a self,
         _model: &'a str,
@@ -72,27 +73,27 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         Box::pin(async { Err(Error::give_up(error::fault("UploadNotAllowed", Blame::Hark, message))) })
     }
 
-    /// How a task stands. An error: the question failed, and the task is as it was; [`Error::raw`] is there where the answer came and
-    /// could not be read.
+    /// The state of a task. An error: the query failed, and the task is unchanged; [`Error::raw`] is set if an answer came and could not be
+    /// read.
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
         let error = no_task(self.name(), handle);
         Box::pin(async { Ok(Polled::Failed(error)) })
     }
 
-    /// Fetches the result of a task that is [`Polled::Ready`]. An error: the task is paid all the same. [`Next::Never`]: the result is
-    /// gone; [`Error::raw`]: it came and could not be read; else it could not be had now. A poll gives a fresh [`Ready`].
+    /// Fetches the result of a task that is [`Polled::Ready`]. An error: the task is paid nevertheless. [`Next::Never`]: the result is
+    /// gone; [`Error::raw`]: the result came and could not be read; else it could not be fetched now. A poll returns a fresh [`Ready`].
     fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
         let error = no_task(self.name(), &ready.handle);
         Box::pin(async { Err(error) })
     }
 
-    /// What became of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
+    /// The fate of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
     fn resolve<'a>(&'a self, _lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async { Ok(Resolution::Unknown) })
     }
 
-    /// Which of these tasks have ended, as far as one cheap question tells: a hint, for [`Recognizer::poll`] to confirm. Tasks that
-    /// are missing in the answer are asked for one by one. `since`: not after the first was made.
+    /// Which of these tasks have ended, according to one cheap query: a hint, which [`Recognizer::poll`] confirms. Tasks that are missing
+    /// in the answer are polled one by one. `since`: not after the first was created.
     fn ended<'a>(
         &'a self,
         _model: &'a str,
@@ -115,7 +116,7 @@ pub struct Request<'a> {
     pub model: &'a str,
     /// The audio.
     pub audio: Audio<'a>,
-    /// Channels to recognize, from 0; each is billed by itself where the recognizer tells them apart.
+    /// Channels to recognize, from 0; each is billed separately if the recognizer separates them.
     pub channels: &'a [u32],
     /// The service's language code; `None`: detect.
     pub language: Option<&'a str>,
@@ -127,52 +128,52 @@ pub struct Request<'a> {
     pub partials: bool,
     /// Length of the audio, for the segment's times.
     pub duration_ms: Option<u64>,
-    /// The unique name of the uploaded object, by which [`Recognizer::resolve`] can tell the task from all others.
+    /// The unique name of the uploaded object, by which [`Recognizer::resolve`] can identify the task.
     pub marker: Option<&'a str>,
 }
 
 /// Where the audio of a request is.
 #[derive(Debug)]
 pub enum Audio<'a> {
-    /// Sent along, read from disk while it leaves.
+    /// Sent in the request, read from disk meanwhile.
     Inline {
         /// The bytes.
         content: Content,
         /// Container: `wav`, `mp3`, …
         format: &'a str,
     },
-    /// Fetched by the service. What [`Recognizer::upload`] gave, too.
+    /// Fetched by the service. Also the URL that [`Recognizer::upload`] returned.
     Url(&'a str),
 }
 
-/// Hears of a request while it is under way. Called between two reads of the answer: must not block.
+/// Informed of a request's progress. Called between two reads of the answer: must not block.
 pub trait Listener: Send {
-    /// The service has the request: it answered 200, and the first of its answer is in.
+    /// The service has the request: it answered 200, and the first part of its answer arrived.
     fn on_taken(&mut self);
     /// The whole text of the request so far.
     fn on_text(&mut self, text: &str);
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Sent {
     /// The text.
     Heard(Transcript),
-    /// A task, to be polled by this handle.
+    /// A task was created, to be polled by this handle.
     Accepted { handle: String },
 }
 
-/// How a task stands.
+/// The state of a task.
 #[derive(Debug)]
 pub enum Polled {
-    /// It has not ended.
+    /// The task has not ended.
     Open,
-    /// It succeeded; its result is to be fetched.
+    /// The task succeeded; its result is to be fetched.
     Ready(Ready),
-    /// It succeeded, and this is all of it.
+    /// The task succeeded, and this is its whole result.
     Heard(Transcript),
-    /// It ended without a result, and polling again changes nothing. The fates: `Refused` (not billed), `Taken` (billed), `Unknown`
-    /// (the service does not know the task; it may lag behind, so a second and a third poll have to say the same).
+    /// The task ended without a result, and another poll changes nothing. The fates: `Refused` (not billed), `Taken` (billed), `Unknown`
+    /// (the service does not know the task; its state may lag, so a second and a third poll have to confirm that).
     Failed(Error),
 }
 
@@ -181,37 +182,38 @@ pub enum Polled {
 pub struct Ready {
     /// The task.
     pub handle: String,
-    /// Where the result is: a secret, for the URL may be the right to read it.
+    /// The URL of the result: a secret, because it may grant the right to read the result.
     pub result_url: Secret,
     /// What the service charged.
     pub billed_seconds: u64,
 }
 
-/// A request of which it is not known whether the service took it.
+/// A request of which it is unknown whether the service took it.
 #[derive(Debug, Clone, Copy)]
 pub struct Lost<'a> {
     /// The service's model name.
     pub model: &'a str,
     /// [`Request::marker`].
     pub marker: &'a str,
-    /// Not after it may have left: a later time would find nothing and have it paid again.
+    /// Not after the request may have left: with a later time the search would miss the task, and the recording would be paid again.
     pub since: Timestamp,
-    /// Not before it was given up: tasks that were made after that are others'. `None`: not known.
+    /// Not before the request was given up: tasks that were created later belong to other requests. `None`: not known.
     pub until: Option<Timestamp>,
-    /// Handles that other recordings of this daemon's have, or had, and when they were made.
+    /// Handles of this daemon's other recordings, past ones included, and when they were created.
     pub known: &'a HashMap<String, Timestamp>,
 }
 
-/// What became of a request whose answer was lost.
+/// The fate of a request whose answer was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// The service took it, and this is its task.
+    /// The service took the request, and this is its task.
     Found { handle: String },
-    /// The service provably does not have it. It may lag behind a request that it took: a second look some seconds later confirms it.
+    /// The service provably does not have the request. Its list may lag behind a request that it took: a second look some seconds later
+    /// confirms this.
     Absent,
     /// Not decided yet; ask again later.
     Undecided,
-    /// It can never be told.
+    /// The fate can never be found out.
     Unknown,
 }
 
@@ -223,10 +225,10 @@ pub struct Recognizers {
 }
 
 impl Recognizers {
-    /// Builds all of them; connects to nothing yet. `key_file`: where `key` came from, read again while the account is refused.
+    /// Builds all of them; connects to nothing yet. `key_file`: the file that `key` was read from, read again while the account is refused.
     ///
     /// # Errors
-    /// An address is none, or there are no root certificates.
+    /// An address is not valid, or there are no root certificates.
     pub fn build(
         config: &Dashscope,
         key: Secret,
@@ -244,23 +246,23 @@ impl Recognizers {
         self.offers.push(offer);
     }
 
-    /// The recognizer that a plan names; `None`: the config has it no more.
+    /// The recognizer that a plan names; `None`: the config has none of that name any more.
     pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
         self.by_name.get(engine.as_str())
     }
 
-    /// The names of those whose requests become tasks.
+    /// The names of the recognizers whose requests become tasks.
     pub fn with_tasks(&self) -> Vec<String> {
         let with_tasks = self.by_name.iter().filter(|(_, recognizer)| recognizer.limits().tasks.is_some());
         with_tasks.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names of all of them.
+    /// The names of all recognizers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// What they offer, for [`route::plan`].
+    /// The offers of all recognizers, for [`route::plan`].
     pub fn offers(&self) -> &[Offer] {
         &self.offers
     }

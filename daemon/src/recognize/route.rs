@@ -7,7 +7,7 @@ use super::limits::{Delivers, Limits, data_url_length};
 use crate::config::Route;
 use crate::job::{Delivery, Origin, Plan};
 
-/// What is known of a recording. `None`: it was not measured.
+/// What is known about a recording. `None`: it was not measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// Container: `wav`, `mp3`, … as the service names them.
@@ -16,12 +16,12 @@ pub struct Facts {
     pub duration_ms: Option<u64>,
     /// Size in bytes.
     pub bytes: Option<u64>,
-    /// The service is to fetch it from the message's own URL.
+    /// The service is to fetch the audio from the message's own URL.
     pub is_url: bool,
 }
 
 impl Facts {
-    /// Of a recording that was looked into.
+    /// The facts of a recording that was probed.
     pub fn of(recording: &Recording, origin: &Origin) -> Facts {
         Facts {
             format: recording.format.clone(),
@@ -32,24 +32,24 @@ impl Facts {
     }
 }
 
-/// What one recognizer offers.
+/// The offer of one recognizer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
-    /// Its name.
+    /// The recognizer's name.
     pub engine: Engine,
     /// The service's name of the model.
     pub model: String,
-    /// What it takes; or why it is not to be had, and what to change.
+    /// What the recognizer accepts; or why it is not available, and what to change.
     pub limits: Result<Limits, Fault>,
 }
 
 const FORMAT: &str = "FormatNotSupported";
 
-/// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than its
-/// predecessor.
+/// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than the offer
+/// before it.
 ///
 /// # Errors
-/// The fault for the job's last event, before anything is spent: which limit is in the way, and what to change.
+/// The fault for the job's last event, before anything is spent: the limit that prevents the plan, and what to change.
 pub fn plan(facts: &Facts, route: &Route, offers: &[Offer]) -> Result<Plan, Fault> {
     if let Some(name) = route.engine.name() {
         let Some(offer) = offers.iter().find(|offer| offer.engine.as_str() == name) else {
@@ -59,7 +59,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: &[Offer]) -> Result<Plan, Faul
         return fit(facts, offer).map(|plan| because(plan, &format!("the route asks for {name}")));
     }
     let is_unknown = facts.duration_ms.is_none();
-    // What takes the longest recordings takes one of unknown length most likely.
+    // For a recording of unknown length, the recognizer with the largest limit is tried first.
     let in_order: Vec<&Offer> =
         if is_unknown { offers.iter().rev().collect() } else { offers.iter().collect() };
     let mut misfits: Vec<Fault> = Vec::new();
@@ -83,7 +83,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: &[Offer]) -> Result<Plan, Faul
     Err(none(&misfits))
 }
 
-/// The plan for a recording with this recognizer, or what is in the way.
+/// The plan for a recording with this recognizer, or the limit that prevents it.
 fn fit(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
     let Offer { engine, model, limits } = offer;
     let limits = limits.as_ref().map_err(Fault::clone)?;
@@ -100,7 +100,7 @@ fn fit(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
     Ok(Plan { engine: engine.clone(), model: model.clone(), delivery, reason: String::new() })
 }
 
-/// How the audio gets there.
+/// How the audio reaches the recognizer.
 fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery, Fault> {
     let ways = match facts.is_url {
         true => &[(Delivery::Url, &limits.url)][..],
@@ -137,7 +137,7 @@ fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery,
     ))
 }
 
-/// No engine takes it: the fault of the last one that is to be had, which takes the most.
+/// The fault where no engine accepts the recording: that of the last available engine, which accepts the longest recordings.
 fn none(misfits: &[Fault]) -> Fault {
     let of_audio = misfits.iter().rfind(|misfit| misfit.blame == Blame::Audio);
     let Some(first) = of_audio.or(misfits.last()) else {

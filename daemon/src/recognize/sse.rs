@@ -1,6 +1,6 @@
-//! Server-sent events, read as they come: a pure parser over bytes that may be cut anywhere.
+//! Server-sent events, parsed as they arrive: without I/O, over bytes that may be split anywhere.
 //!
-//! What a plain parser drops is kept here: a service may tell something in a comment.
+//! Unlike in an ordinary parser, comments are kept: a service may send information in them.
 
 /// One event of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Event {
     pub data: String,
 }
 
-/// An event longer than any that the service has reason to send.
+/// An event is longer than any that the service has reason to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is longer than {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
@@ -26,7 +26,7 @@ pub const MAX_EVENT_BYTES: usize = 1 << 20;
 pub struct Parser {
     line: Vec<u8>,
     event: Event,
-    /// `data` or `event` was there: the next empty line ends an event.
+    /// `data` or `event` was read: the next empty line ends an event.
     filled: bool,
     has_data: bool,
     after_carriage_return: bool,
@@ -38,10 +38,10 @@ impl Parser {
         Parser::default()
     }
 
-    /// Takes the next bytes in and gives the events that they completed.
+    /// Takes the next bytes and returns the events that they complete.
     ///
     /// # Errors
-    /// [`TooLong`]; the stream is of no use after it.
+    /// [`TooLong`]; the stream cannot be used after it.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut events = Vec::new();
         for &byte in bytes {
@@ -61,7 +61,7 @@ impl Parser {
         Ok(events)
     }
 
-    /// The event that the end of the body cut short of its empty line, if there is one.
+    /// The last event, if the body ended before the empty line that completes it.
     pub fn finish(mut self) -> Option<Event> {
         if !self.line.is_empty() {
             self.end_of_line();
@@ -164,7 +164,7 @@ mod tests {
         let kilobyte = [b'x'; 1024];
         let refused = (0..2048).find_map(|_| parser.push(&kilobyte).err());
         assert_eq!(refused, Some(TooLong));
-        // Many short lines add up, too.
+        // The limit also applies to the sum of many short lines.
         let mut parser = Parser::new();
         let refused = (0..2048).find_map(|_| parser.push(&[b"data:", &kilobyte[..], b"\n"].concat()).err());
         assert_eq!(refused, Some(TooLong));

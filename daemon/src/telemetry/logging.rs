@@ -1,7 +1,7 @@
 //! Log lines: to standard error, human on a terminal, else JSON with the fields of the event and of its spans side by side.
 //!
-//! Levels above `info` of the libraries below us are capped unless they are named: their `trace` shows headers and URLs with
-//! queries, and keys are in both. What the NATS client says at `info` we say ourselves, and more seldom.
+//! Library targets at levels above `info` are capped unless the config names them: their `trace` shows headers and URLs with queries, and
+//! keys are in both. What the NATS client logs at `info` the daemon logs itself, and more seldom.
 
 mod human;
 mod journal;
@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::format::JsonFields;
 use self::journal::Prioritized;
 pub use self::journal::priority;
 pub use self::readable::{readable, readable_json};
-/// Libraries whose lines carry what must not be logged, or drown everything else, and the most that is heard of them.
+/// Libraries whose lines contain what must not be logged, or outnumber all others, and the highest level of each.
 const CAPPED: [(&str, LevelFilter); 10] = [
     ("async_nats", LevelFilter::WARN),
     ("axum", LevelFilter::INFO),
@@ -32,7 +32,7 @@ const CAPPED: [(&str, LevelFilter); 10] = [
     ("tungstenite", LevelFilter::INFO),
 ];
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -43,19 +43,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why there are no logs.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The config's `log.level` means nothing.
+    /// `log.level` in the config is not valid.
     #[error("{0}")]
     Level(String),
-    /// Another subscriber is there already; a process logs one way.
+    /// The process has another subscriber already; a process has one.
     #[error("logging was set up twice in this process: {0}")]
     Twice(String),
 }
 
-/// Sends this process's log lines to standard error from now on. Writing waits for whoever reads standard error; a reader that went
-/// away costs lines, nothing else.
+/// Sends this process's log lines to standard error from now on. Writing blocks while the reader of standard error does not read; if the
+/// reader has gone, lines are lost and nothing else.
 ///
 /// # Errors
 /// When `log.level` cannot be read, or logging was set up before.
@@ -79,7 +79,8 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
 /// Reads `log.level`: a level, or directives such as `info,harkd::recognize=debug`.
 ///
 /// # Errors
-/// A sentence that names what cannot be read. A lone word that is no level is a slip here, though tracing takes it for a module.
+/// A sentence that names the part that cannot be parsed. A lone word that is not a level counts as a typing error, though tracing takes it
+/// for a module.
 pub fn filter(level: &str) -> Result<EnvFilter, String> {
     let mut default = None;
     let mut directives = Vec::new();

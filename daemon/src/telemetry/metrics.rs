@@ -11,7 +11,7 @@ pub struct Metrics {
     registry: Registry,
     /// 1, by version of harkd.
     pub build_info: IntGaugeVec,
-    /// What `/readyz` says, by part (sources, nats, ledger).
+    /// Readiness as `/readyz` reports it, by part (sources, nats, ledger).
     pub ready: IntGaugeVec,
     /// Recordings taken into the ledger, by source.
     pub source_accepted: IntCounterVec,
@@ -37,7 +37,7 @@ pub struct Metrics {
     pub recognize_results_lost: IntCounter,
     /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
     pub plugin_state: IntGaugeVec,
-    /// Events that a plugin was given and did not master, by plugin and reason (error, crash, timeout, rubbish, folder).
+    /// Events that a plugin received and failed on, by plugin and reason (error, crash, timeout, rubbish, folder).
     pub plugin_failures: IntCounterVec,
     /// Child processes started, by plugin.
     pub plugin_starts: IntCounterVec,

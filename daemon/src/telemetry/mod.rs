@@ -1,4 +1,4 @@
-//! What every room reports through: metrics, the log, and warnings that are repeated once a minute.
+//! What every module reports through: metrics, the log, and warnings that are logged at most once a minute.
 
 pub mod logging;
 pub mod metrics;

@@ -1,30 +1,30 @@
-//! For what would be said at every try.
+//! Limits warnings that would otherwise be logged at every attempt.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Often enough that the newest lines of a log say why nothing moves.
+/// Often enough that the newest lines of a log show why a recording waits.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Says when to say something again: at first, and then once a minute. Clones share the minute.
+/// Decides when a message is logged: at first, and then once a minute. Clones share the minute.
 #[derive(Debug, Clone, Default)]
 pub struct OnceAMinute(Arc<Mutex<Said>>);
 
 #[derive(Debug, Default)]
 struct Said {
     last: Option<Instant>,
-    /// Times that it was not said since.
+    /// Occurrences since then that were not logged.
     unsaid: u64,
 }
 
 impl OnceAMinute {
-    /// Whether it is time.
+    /// Whether it is time to log.
     pub fn is_time(&self) -> bool {
         self.count().is_some()
     }
 
-    /// How often it has happened since it was said last, this time included; `None`: it is not time to say it.
+    /// The number of occurrences since the last log line, this one included; `None`: it is not time to log.
     pub fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

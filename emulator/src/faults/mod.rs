@@ -1,4 +1,4 @@
-//! What the emulator does wrong on purpose. Switched on by `--fault` and, while it runs, by `PUT /emulator/faults`.
+//! The faults that the emulator injects. Switched on by `--fault` and, while it runs, by `PUT /emulator/faults`.
 
 mod parse;
 pub mod wire;
@@ -17,10 +17,10 @@ pub use parse::parse_fault;
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     pub kind: FaultKind,
-    /// Kinds of request it may hit; empty: those for which it means something.
+    /// The kinds of request that it may hit; empty: all kinds that it applies to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Kind>,
-    /// Leaves the first so many matching requests alone.
+    /// The first so many matching requests are not hit.
     #[serde(default)]
     pub skip: u64,
     /// Hits at most so many requests; absent: no end.
@@ -43,13 +43,13 @@ pub struct Fault {
     /// `throttle`, `status`: seconds for a `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<f64>,
-    /// `stall`, `slow_tokens`: how long.
+    /// `stall`, `slow_tokens`: how long, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
-    /// `cut_answer`: bytes of the body that still go out.
+    /// `cut_answer`: bytes of the body that are still sent.
     #[serde(default)]
     pub after_bytes: u64,
-    /// `stall`, `stream_error`, `no_stop`: events that still go out.
+    /// `stall`, `stream_error`, `no_stop`: events that are still sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_events: Option<usize>,
     /// `task_stuck`: the status in which the task stays.
@@ -57,7 +57,7 @@ pub struct Fault {
     pub running: bool,
 }
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -75,7 +75,7 @@ pub enum FaultKind {
     DropAnswer,
     /// The work is done; the connection is reset after `after_bytes` of the body.
     CutAnswer,
-    /// The work is done; nothing comes for `ms`, before the answer or, in a stream, behind `after_events`.
+    /// The work is done; nothing is sent for `ms`, before the answer or, in a stream, after `after_events`.
     Stall,
     /// `ms` between the events of a stream.
     SlowTokens,
@@ -83,9 +83,9 @@ pub enum FaultKind {
     SplitBytes,
     /// 200 with a body that is not JSON.
     Garbage,
-    /// A stream that ends without `stop`, behind `after_events` or where `stop` would be.
+    /// A stream that ends without `stop`, after `after_events` or where `stop` would be.
     NoStop,
-    /// `event:error` in the stream behind `after_events` (1), with `status` (500) and `code`.
+    /// `event:error` in the stream after `after_events` (1), with `status` (500) and `code`.
     StreamError,
     /// `finish_reason` is `length`, and half of the text is missing.
     Length,
@@ -95,9 +95,9 @@ pub enum FaultKind {
     TaskFailed,
     /// The task stays PENDING, or RUNNING, for ever.
     TaskStuck,
-    /// The task is accepted and is UNKNOWN ever after (on `submit`), or for this query only (on `query`).
+    /// The task is accepted and afterwards always UNKNOWN (on `submit`), or for this query only (on `query`).
     TaskUnknown,
-    /// The task is CANCELED by nobody we know.
+    /// The task is CANCELED, as if by another user of the account.
     TaskCanceled,
     /// The result file is gone: `status` 403 (default) or 404.
     ResultExpired,
@@ -111,7 +111,7 @@ pub struct Faults {
     active: Mutex<Vec<Active>>,
 }
 
-/// A fault with what has become of it.
+/// A fault with its counters.
 #[derive(Debug, Clone, Serialize)]
 pub struct Active {
     #[serde(flatten)]
@@ -133,7 +133,7 @@ impl Faults {
         of_none
     }
 
-    /// Puts these in place of all faults; counters begin at 0.
+    /// Replaces all faults by these; counters begin at 0.
     pub fn replace(&self, faults: Vec<Fault>) {
         let fresh = faults.into_iter().map(|fault| Active { fault, seen: 0, hits: 0 }).collect();
         *self.active.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
@@ -143,7 +143,7 @@ impl Faults {
         self.active.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Decides what happens to one request.
+    /// Decides which faults hit one request.
     pub fn draw(&self, kind: Kind, event_stream: bool) -> Fired {
         let mut active = self.active.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let hit = active.iter_mut().filter_map(|active| active.hits_next(kind, event_stream));
@@ -217,14 +217,14 @@ impl Fired {
         self.get(kind).is_some()
     }
 
-    /// Names for the journal.
+    /// The names of the faults for the journal.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|fault| fault.kind.name()).collect()
     }
 }
 
 impl Fault {
-    /// A fault of this kind that hits every request for which it means something.
+    /// A fault of this kind that hits every request to which it applies.
     pub fn of_kind(kind: FaultKind) -> Fault {
         Fault {
             kind,
@@ -244,7 +244,7 @@ impl Fault {
         }
     }
 
-    /// `ms`, or a minute, which outlasts the patience of every test.
+    /// `ms`, or a minute, which is longer than any test waits.
     pub fn time(&self) -> Duration {
         Duration::from_millis(self.ms.unwrap_or(60_000))
     }

@@ -16,20 +16,20 @@ use futures::{Stream, StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A handle on the connection that a request came by.
+/// A handle on the connection on which a request arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Wire {
     reset: Arc<AtomicBool>,
 }
 
 impl Wire {
-    /// From now on nothing goes out; the peer sees a reset as soon as the server tries to write.
+    /// From now on nothing is sent; the peer sees a reset as soon as the server tries to write.
     pub fn reset(&self) {
         self.reset.store(true, Ordering::Release);
     }
 }
 
-/// A body of which only the first bytes arrive, then the connection is reset.
+/// A body of which only the first bytes are sent; then the connection is reset.
 pub fn cut(body: Body, after_bytes: u64, wire: Wire) -> Body {
     let left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
     let head = stream::unfold((body.into_data_stream(), left), |(mut body, left)| async move {
@@ -41,7 +41,7 @@ pub fn cut(body: Body, after_bytes: u64, wire: Wire) -> Body {
         })
     });
     let end = stream::once(async move {
-        // While this waits, the server flushes what it has; a reset would overtake it.
+        // During this wait the server flushes what it has; a reset would overtake that.
         tokio::time::sleep(FLUSH).await;
         wire.reset();
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
@@ -49,7 +49,7 @@ pub fn cut(body: Body, after_bytes: u64, wire: Wire) -> Body {
     Body::from_stream(head.chain(end))
 }
 
-/// A body that comes one byte at a time.
+/// A body that is sent one byte at a time.
 pub fn split(body: Body) -> Body {
     let bytes = chunks(body).flat_map(|chunk| {
         let bytes: Vec<io::Result<Bytes>> =
@@ -66,7 +66,7 @@ fn chunks(body: Body) -> impl Stream<Item = Bytes> {
     )
 }
 
-/// The bodies here are our own answers and do not fail; an error would end them like their end.
+/// The bodies here are the emulator's own answers and do not fail; an error would end them as their end does.
 async fn next_chunk(body: &mut BodyDataStream) -> Option<Bytes> {
     body.next().await?.ok()
 }
@@ -74,7 +74,7 @@ async fn next_chunk(body: &mut BodyDataStream) -> Option<Bytes> {
 /// Accepts connections that carry a [`Wire`].
 pub struct WireListener(pub TcpListener);
 
-/// A TCP stream that fails, and resets its peer, once its [`Wire`] says so.
+/// A TCP stream that fails, and resets its peer, once its [`Wire`] is reset.
 pub struct WireStream {
     stream: TcpStream,
     wire: Wire,
@@ -86,7 +86,7 @@ impl Listener for WireListener {
 
     async fn accept(&mut self) -> (WireStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Pieces of a stream go out when they are written; a client that never sees them apart tests nothing.
+        // Pieces of a stream are sent when they are written: joined pieces would test less of the client.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small writes will be merged");
         }

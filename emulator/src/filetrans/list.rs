@@ -64,7 +64,7 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
         .collect();
     let shown = tasks.iter().skip((page_no - 1) * page_size).take(page_size);
     let rows: Vec<Value> = shown.map(|task| row(task, region)).collect();
-    // The service's pages name `data`, its SDK reads `tasks`.
+    // The service's documentation names `data`, its SDK reads `tasks`.
     let body = json!({
         "request_id": call.entry.request_id,
         "page_no": page_no,
@@ -77,7 +77,7 @@ fn page(service: &Service, call: &Call, parameters: &Parameters) -> Result<Respo
     Ok(Json(body).into_response())
 }
 
-/// The span of submits to list: the last 24 hours, unless said; never more than 24 hours.
+/// The span of submits to list: the last 24 hours by default; never more than 24 hours.
 fn span(parameters: &Parameters) -> Result<(Timestamp, Timestamp), Refusal> {
     let read = |text: &String| {
         DateTime::strptime("%Y%m%d%H%M%S", text)
@@ -100,7 +100,7 @@ fn span(parameters: &Parameters) -> Result<(Timestamp, Timestamp), Refusal> {
     Ok((from, to))
 }
 
-/// A row says nothing of the file: only the result does.
+/// A row does not name the file: only the result does.
 fn row(task: &Task, region: &str) -> Value {
     let mut row = json!({
         "api_key_id": "1",

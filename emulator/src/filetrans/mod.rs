@@ -1,4 +1,4 @@
-//! Filetrans: a task is handed in, worked on, asked about, and its result fetched from the storage.
+//! Filetrans: a task is submitted, processed, queried, and its result fetched from the storage.
 
 pub mod list;
 pub mod query;
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 /// All tasks that are known, by id. Ids are in the order of the submits.
 pub struct Tasks {
     table: Mutex<BTreeMap<String, Task>>,
-    /// Keeps a thousand tasks from downloading at once; the others wait as PENDING, as they do at the service.
+    /// Limits the downloads at once when a thousand tasks are submitted; the others wait as PENDING, as at the service.
     workers: Semaphore,
 }
 
@@ -24,7 +24,7 @@ pub struct Tasks {
 #[derive(Debug, Clone)]
 pub struct Task {
     pub id: String,
-    /// Of the submit.
+    /// The id of the submit request.
     pub request_id: String,
     pub model: String,
     pub state: State,
@@ -33,7 +33,7 @@ pub struct Task {
     pub ended: Option<Timestamp>,
 }
 
-/// What has become of a task.
+/// The state of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     Pending,
@@ -88,7 +88,7 @@ impl Default for Tasks {
 }
 
 impl State {
-    /// The word of the protocol.
+    /// The state's name in the protocol.
     pub fn word(&self) -> &'static str {
         match self {
             State::Pending => "PENDING",

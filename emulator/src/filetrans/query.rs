@@ -18,7 +18,7 @@ use crate::service::Service;
 
 use super::{State, Task};
 
-/// Tells the state of a task. A task that nobody knows is `UNKNOWN`, with HTTP 200.
+/// Answers the state of a task. An unknown task is `UNKNOWN`, with HTTP 200.
 pub async fn query(
     Shared(service): Shared<Arc<Service>>,
     Path(id): Path<String>,
@@ -50,7 +50,7 @@ pub async fn cancel(
     call.finish(answer).await
 }
 
-/// Times as the service writes them: Beijing's, without saying so.
+/// Times in the service's format: Beijing time, without a zone.
 pub(super) fn beijing_time(time: Timestamp) -> String {
     time.to_zoned(beijing()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }

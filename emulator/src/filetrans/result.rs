@@ -1,4 +1,4 @@
-//! The result file: for each channel its text, its sentences with their times, and the words if asked for.
+//! The result file: for each channel its text, its sentences with their times, and the words if requested.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::transcript::{self, Sentence};
 
 use super::submit::Order;
 
-/// The file's content; `None` if nothing is said on any of the channels.
+/// The file's content; `None` if no channel has any speech.
 pub(super) fn result(service: &Service, order: &Order, sha256: &str, media: &Media) -> Option<Value> {
     let duration_ms = u64::try_from(media.duration.as_millis()).unwrap_or(u64::MAX);
     let mut transcripts = Vec::with_capacity(order.channels.len());

@@ -1,4 +1,4 @@
-//! `POST …/audio/asr/transcription`: validates, answers with an id at once, and works afterwards.
+//! `POST …/audio/asr/transcription`: validates, answers with an id at once, and does the work afterwards.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::validate;
 
 use super::{State, Task, work};
 
-/// A task as it was handed in.
+/// A task as it was submitted.
 pub(super) struct Order {
     pub(super) task_id: String,
     pub(super) request_id: String,
@@ -32,7 +32,7 @@ pub(super) struct Order {
     pub(super) channels: Vec<u32>,
     pub(super) language: Option<String>,
     pub(super) enable_words: bool,
-    /// Without `parameters` the service takes the task and fails it later.
+    /// Without `parameters` the service accepts the task and fails it later.
     pub(super) has_parameters: bool,
     pub(super) fired: Fired,
 }
@@ -43,7 +43,7 @@ pub async fn submit(Shared(service): Shared<Arc<Service>>, request: Request) -> 
         Ok(call) => call,
         Err(response) => return *response,
     };
-    // Filetrans does not stream; its refusals are JSON whatever is asked for.
+    // Filetrans does not stream; its refusals are JSON whatever form is requested.
     call.event_stream = false;
     to_the_end(async move {
         let answer = accept(&service, &mut call, &parts, body).await;

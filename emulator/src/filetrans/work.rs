@@ -1,4 +1,4 @@
-//! What becomes of a task: PENDING, RUNNING, an end, and a line in the journal before anyone can see it.
+//! The life of a task: PENDING, RUNNING, an end, and a line in the journal before any client can see the end.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::source::{self, Received, SourceError, Wanted};
 use super::submit::Order;
 use super::{State, result};
 
-/// Carries one task through.
+/// Processes one task to its end.
 pub(super) async fn work_on(service: Arc<Service>, order: Order) {
     let stuck = order.fired.get(FaultKind::TaskStuck);
     if order.fired.has(FaultKind::TaskUnknown) {
@@ -34,7 +34,7 @@ pub(super) async fn work_on(service: Arc<Service>, order: Order) {
         end(&service, &order, Entry::new(Kind::Task, &order.request_id), State::Canceled);
         return;
     }
-    // The semaphore is never closed; without a permit the task would only be more eager.
+    // The semaphore is never closed; without a permit the task would only start earlier.
     let worker = service.tasks.workers.acquire().await;
     let begun = service.tasks.change(&order.task_id, |task| {
         let begins = task.state == State::Pending;
@@ -86,7 +86,7 @@ fn end(service: &Service, order: &Order, mut entry: Entry, state: State) {
     });
 }
 
-/// The result file and the seconds to pay for, or the code with which the task fails.
+/// The result file and the seconds to charge, or the code with which the task fails.
 async fn recognize(
     service: &Arc<Service>,
     order: &Order,

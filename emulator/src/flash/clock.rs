@@ -1,4 +1,4 @@
-//! A stream that tells the time in place of a text: for measuring how long a word takes from here to whoever reads it.
+//! A stream of times in place of a text: measures how long a word takes from the emulator to its reader.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,17 +11,17 @@ use futures::stream;
 use super::Recognition;
 use super::stream::{event_stream, frame, last_event};
 
-/// What `--clock-words` asks for. Faults that change a text or cut a stream do not touch it.
+/// The stream that `--clock-words` requests. Faults that change a text or cut a stream do not affect it.
 pub(super) struct Clock {
     pub(super) recognition: Recognition,
     pub(super) incremental: bool,
     pub(super) words: usize,
-    /// Between two words.
+    /// The time between two words.
     pub(super) delay: Duration,
     pub(super) told: Told,
 }
 
-/// What has left.
+/// What has been sent.
 #[derive(Default)]
 pub(super) struct Told {
     events: usize,
@@ -33,7 +33,7 @@ impl Clock {
         event_stream(Body::from_stream(stream::unfold(self, Clock::tell)))
     }
 
-    /// Each event is made when it is due, not before: its word is the moment in which the connection gets it.
+    /// Each event is made when it is due, not before: its word is the moment at which the connection gets it.
     async fn tell(mut self) -> Option<(Result<Bytes, Infallible>, Clock)> {
         if self.told.events > self.words {
             return None;

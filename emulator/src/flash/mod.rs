@@ -41,7 +41,7 @@ pub async fn recognize(State(service): State<Arc<Service>>, request: Request) ->
     .await
 }
 
-/// What is known when the work is done, before the first byte of the answer.
+/// The recognition, when the work is done and before the first byte of the answer.
 struct Recognition {
     heard: Heard,
     /// Of the last event, or of the whole answer.
@@ -189,7 +189,7 @@ impl Recognition {
     fn event(&self, text: &str, finish_reason: &str, tokens: usize) -> Value {
         let annotation =
             json!({"type": "audio_info", "language": self.heard.language, "emotion": self.heard.emotion});
-        // Where nothing was said, or a fault has emptied the text, there is no content part.
+        // Without speech, or after a fault has emptied the text, there is no content part.
         let content = if text.is_empty() { json!([]) } else { json!([{"text": text}]) };
         let message = json!({"role": "assistant", "annotations": [annotation], "content": content});
         self.body(message, finish_reason, tokens)

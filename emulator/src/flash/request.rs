@@ -1,4 +1,4 @@
-//! The body of a request, held against the reference page.
+//! The body of a request, checked against the reference page.
 
 use axum::body::Body;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use crate::validate;
 /// A body that the service accepts.
 pub(super) struct FlashRequest {
     pub(super) model: String,
-    /// The source as it was given: a data URL, an http(s) URL or `oss://…`.
+    /// The source as given in the request: a data URL, an http(s) URL or `oss://…`.
     pub(super) audio: String,
     pub(super) language: Option<String>,
     pub(super) incremental_output: bool,
@@ -52,8 +52,8 @@ impl FlashRequest {
     }
 }
 
-/// Takes the one audio out of the one user message, and the text out of the system message if there is one.
-/// The order of the two is free: an official sample has the system message last.
+/// Takes the one audio out of the one user message, and the text out of the system message if there is one. The order of the two is free:
+/// an official sample has the system message last.
 fn audio_and_context(messages: &mut [Value]) -> Result<(String, Option<String>), Refusal> {
     let mut audio = None;
     let mut context = None;
@@ -100,6 +100,6 @@ fn system_text(message: &Map<String, Value>) -> Result<String, Refusal> {
     }
 }
 
-/// Above every body that can be valid (one data URL and 10,000 tokens of context), so that one which is too
-/// large is told so by the rule that it breaks.
+/// Larger than every valid body (one data URL and 10,000 tokens of context), so that a body that is too large is refused by the rule that
+/// it breaks.
 const BODY_BYTES: usize = 32 << 20;

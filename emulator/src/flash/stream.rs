@@ -1,5 +1,5 @@
-//! The answer as server-sent events, framed as the service frames them: no space behind the colons, the status in
-//! a comment, and no end but a `stop` event.
+//! The answer as server-sent events, in the service's framing: no space after the colons, the status in a comment, and no end but a `stop`
+//! event.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::text;
 
 use super::Recognition;
 
-/// How a stream is played: which events, and how long before each.
+/// How a stream is sent: which events, and how long before each.
 pub(super) struct Script {
     incremental: bool,
     delay: Duration,
-    /// Behind so many events comes nothing for a while.
+    /// After so many events nothing is sent for a while.
     stall: Option<(usize, Duration)>,
     end: End,
 }
@@ -28,7 +28,7 @@ pub(super) struct Script {
 /// How the stream ends.
 enum End {
     Stop,
-    /// Without the last event, or without everything behind so many.
+    /// Without the last event, or without everything after so many events.
     Silence(Option<usize>),
     Error {
         after_events: usize,
@@ -82,7 +82,7 @@ impl Script {
     }
 }
 
-/// Streams the recognition as the script says.
+/// Streams the recognition according to the script.
 pub(super) fn respond(recognition: &Recognition, script: Script) -> Response {
     let events = script.cut(events(recognition, script.incremental), &recognition.request_id);
     let waits: Vec<Duration> = (0..events.len()).map(|position| script.wait_before(position)).collect();
@@ -103,8 +103,8 @@ pub(super) fn event_stream(body: Body) -> Response {
     response
 }
 
-/// All events of an answer in order. Incremental ones carry the new piece and the last one nothing;
-/// cumulative ones carry everything so far, and the last one the whole text once more.
+/// All events of an answer in order. Incremental events carry the new piece and the last one nothing; cumulative events carry the whole
+/// text so far, and the last one the whole text once more.
 fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
     let whole = &recognition.heard.text;
     let pieces = text::pieces(whole);
@@ -119,7 +119,7 @@ fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
     events
 }
 
-/// The event that says `stop`, behind so many others.
+/// The event with `stop`, after so many others.
 pub(super) fn last_event(recognition: &Recognition, whole: &str, tokens: usize, incremental: bool) -> Bytes {
     let last = if incremental {
         let message = json!({"role": "assistant", "content": []});

@@ -1,8 +1,8 @@
-//! Containers by their first bytes. Names and mime types lie; the service looks inside as well.
+//! Recognizes containers by their first bytes. Names and mime types can be wrong; the service reads the bytes as well.
 
 use crate::service::Engine;
 
-/// How much of a file [`Container::recognize`] wants to see.
+/// How many bytes of a file [`Container::recognize`] needs.
 pub(super) const HEAD_BYTES: u64 = 512;
 
 /// The containers that the service's pages list.
@@ -63,7 +63,7 @@ impl Container {
         Some(container)
     }
 
-    /// Whether the engine takes it. An MP4 without pictures is what the lists call m4a, so it passes both.
+    /// Whether the engine accepts it. An MP4 without pictures is what the lists call m4a, so both engines accept it.
     pub fn is_taken_by(self, engine: Engine, has_video: bool) -> bool {
         match engine {
             Engine::Flash => !(self == Container::Mov || self == Container::Mp4 && has_video),
@@ -93,7 +93,7 @@ impl Container {
         }
     }
 
-    /// MPEG audio and ADTS have no header but the one of each frame: 11 or 12 bits set, then the layer, 0 for ADTS.
+    /// MPEG audio and ADTS have no header but each frame's: 11 or 12 bits set, then the layer, 0 for ADTS.
     fn of_frame_header(head: &[u8]) -> Option<Container> {
         match head {
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Some(Container::Aac),

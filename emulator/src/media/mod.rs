@@ -1,4 +1,4 @@
-//! What a file is, how long, and how many channels: enough to validate and to bill, no decoding.
+//! The container of a file, its length and its number of channels: enough to validate and to bill, no decoding.
 
 mod container;
 
@@ -15,11 +15,11 @@ use thiserror::Error;
 
 pub use container::Container;
 
-/// A recording as the service sees it before it listens.
+/// A recording as the service knows it before recognition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Media {
     pub container: Container,
-    /// Of the data that is there; a header that promises more is not believed.
+    /// The length of the data that is there; a header that declares more is ignored.
     pub duration: Duration,
     pub channels: u32,
     pub sample_rate: u32,
@@ -89,7 +89,7 @@ impl Media {
         Ok(Media { container, duration, channels: channels as u32, sample_rate, has_video })
     }
 
-    /// Containers that nothing here can take apart get a length from their size, at a rate usual for speech in them.
+    /// The length of containers that cannot be parsed here is estimated from their size, at a rate usual for speech in them.
     fn guess(container: Container, bytes: u64) -> Media {
         let (bytes_per_second, sample_rate) = match container {
             // 12.2 kbit/s in frames of 32 bytes, 50 a second.
@@ -102,7 +102,7 @@ impl Media {
     }
 }
 
-/// Sums what the packets of the track last. A packet that cannot be read ends the file, as a cut-off file ends.
+/// Adds up the durations of the track's packets. A packet that cannot be read ends the file, as a cut-off file ends.
 fn ticks_of_packets(reader: &mut dyn FormatReader, track_id: u32, bits_per_tick: Option<u64>) -> u64 {
     let mut sum = 0_u64;
     let mut first = None;
@@ -117,7 +117,7 @@ fn ticks_of_packets(reader: &mut dyn FormatReader, track_id: u32, bits_per_tick:
         first.get_or_insert(packet.pts.get());
         last_end = last_end.max(packet.pts.get().saturating_add_unsigned(duration));
     }
-    // Some containers do not say how long a packet lasts, only when the next one begins.
+    // Some containers do not store how long a packet lasts, only when the next one begins.
     let span = last_end.saturating_sub(first.unwrap_or(0)).max(0).unsigned_abs();
     if sum == 0 { span } else { sum }
 }

@@ -1,5 +1,5 @@
-//! The object storage beside the service: temporary uploads by policy, result files by signed URL.
-//! It has its own listener, its own manner of errors, and wants no API key.
+//! The object storage beside the service: temporary uploads by policy, result files by signed URL. It has its own listener, its own format
+//! of errors, and needs no API key.
 
 pub mod policy;
 pub mod results;
@@ -19,15 +19,15 @@ use tempfile::TempPath;
 
 pub use xml::XmlRefusal;
 
-/// What lies in the storage, by key.
+/// The objects in the storage, by key.
 pub struct Storage {
-    /// Known only to this process: policies and URLs of another are not valid here.
+    /// Known only to this process: policies and URLs of another process are not valid here.
     secret: String,
     uploads: Mutex<HashMap<String, Upload>>,
     results: Mutex<HashMap<String, ResultFile>>,
 }
 
-/// One uploaded object. Its file goes with it.
+/// One uploaded object. Dropping it removes its file.
 struct Upload {
     file: TempPath,
     sha256: String,
@@ -39,7 +39,7 @@ struct Upload {
 /// One result file under its path on the storage's listener.
 struct ResultFile {
     file: TempPath,
-    /// The query exactly as it was given out.
+    /// The query exactly as it was issued.
     query: String,
     ends: Instant,
 }
@@ -72,7 +72,7 @@ impl Storage {
         }
     }
 
-    /// Removes what has outlived its time, files included.
+    /// Removes what has expired, files included.
     pub fn sweep(&self, now: Instant) {
         let expired = |ends: Instant| ends + LINGER <= now;
         self.uploads

@@ -1,4 +1,4 @@
-//! `GET /api/v1/uploads?action=getPolicy&model=…`: leave to upload under a fresh directory for a while.
+//! `GET /api/v1/uploads?action=getPolicy&model=…`: permission to upload into a new directory for a while.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Policy {
     pub(super) most_bytes: u64,
 }
 
-/// What an upload must repeat word by word.
+/// The fields that an upload must repeat exactly.
 pub(super) const ACL: &str = "private";
 pub(super) const FORBID_OVERWRITE: &str = "true";
 pub(super) const ACCESS_KEY_ID: &str = "LTAIemulator";

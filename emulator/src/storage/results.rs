@@ -1,4 +1,4 @@
-//! `GET /results/…json?Expires=…&OSSAccessKeyId=…&Signature=…`: a result file, for whoever has its URL.
+//! `GET /results/…json?Expires=…&OSSAccessKeyId=…&Signature=…`: a result file, for any client that has its URL.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use super::upload::refuse_authorization;
 use super::{ResultFile, Storage, XmlRefusal};
 
 impl Storage {
-    /// Takes a result file for `ttl` and answers its path and query. They are to be used byte for byte: the path has
-    /// an encoded colon, the signature an encoded plus, as those of the service do.
+    /// Stores a result file for `ttl` and returns its path and query. Clients have to use them byte for byte: like the service's, the path
+    /// has an encoded colon, and the signature an encoded plus.
     pub fn publish_result(&self, task_id: &str, file: TempPath, ttl: Duration) -> String {
         let now = Timestamp::now();
         let path = format!("/results/{}/{task_id}.json", now.strftime("%Y%m%d/%H%%3A%M"));

@@ -50,7 +50,7 @@ async fn store(service: &Arc<Service>, call: &mut Call, parts: &Parts, body: Bod
     while let Some(field) = form.next_field().await.map_err(|error| malformed(&error.to_string()))? {
         let name = field.name().unwrap_or_default().to_ascii_lowercase();
         if name == "file" {
-            // Fields behind the file are not read: the storage does not either.
+            // Fields after the file are not read, as in the real storage.
             let (key, policy) = admit(service, &fields)?;
             call.entry.file_url = Some(format!("oss://{key}"));
             call.entry.model = Some(policy.model.clone());
@@ -61,7 +61,7 @@ async fn store(service: &Arc<Service>, call: &mut Call, parts: &Parts, body: Bod
     Err(malformed("The form has no field \"file\", which must be the last one."))
 }
 
-/// The storage takes a signature in the form or a header, never both; and an API key is nothing it should see.
+/// The storage accepts a signature in the form or a header, never both; and it must not receive an API key.
 pub(super) fn refuse_authorization(parts: &Parts) -> Result<(), XmlRefusal> {
     if parts.headers.contains_key(header::AUTHORIZATION) {
         let message =
@@ -71,7 +71,7 @@ pub(super) fn refuse_authorization(parts: &Parts) -> Result<(), XmlRefusal> {
     Ok(())
 }
 
-/// Holds the fields against the policy; answers the key of the new object.
+/// Checks the fields against the policy; returns the key of the new object.
 fn admit(service: &Service, fields: &HashMap<String, String>) -> Result<(String, Policy), XmlRefusal> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     let text = field("policy");

@@ -204,7 +204,7 @@ impl Emulator {
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Submits what must fail and answers the code.
+    /// Submits a task that must fail and returns the code.
     pub async fn failure_of(&self, file_url: &str, parameters: Value) -> String {
         let task = self.submitted(file_url, parameters).await;
         let ended = self.ended(&task).await;
@@ -219,7 +219,7 @@ impl Emulator {
         answer["data"].clone()
     }
 
-    /// Uploads as the SDKs do; answers the `oss://` URL.
+    /// Uploads as the SDKs do; returns the `oss://` URL.
     pub async fn upload(&self, model: &str, name: &str, audio: &[u8]) -> String {
         let policy = self.policy(model).await;
         let fields = upload_fields(&policy, name);
@@ -270,7 +270,7 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Somebody's file server: `/ok.wav`, `/text`, and a path for every status.
+/// A file server outside the service: `/ok.wav`, `/text`, and a path for every status.
 pub struct FileServer {
     address: std::net::SocketAddr,
     task: tokio::task::JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! Messages as Hark's are: the same subjects, headers and sizes.
+//! Messages with the same subjects, headers and sizes as Hark's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,12 +9,12 @@ use uuid::Uuid;
 /// Name of the source in all subjects.
 const SOURCE: &str = "bench";
 
-/// Where a job's event goes.
+/// The subject of a job's event.
 pub(crate) fn subject(kind: &str, job: Uuid) -> String {
     format!("hark.event.{kind}.{SOURCE}.{job}")
 }
 
-/// Nanoseconds since the epoch, as the emulator's `--clock-words` tells them.
+/// Nanoseconds since the epoch, as the emulator's `--clock-words` sends them.
 pub(crate) fn now_ns() -> u64 {
     // Until the year 2554.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
@@ -36,7 +36,7 @@ pub(crate) fn headers(kind: &str, job: Uuid, tail: &str) -> HeaderMap {
     headers
 }
 
-/// What a body begins with, and `own` fields.
+/// The beginning of a body, and `own` fields.
 pub(crate) fn body(job: Uuid, recording: &Value, own: Value) -> Vec<u8> {
     let mut body = json!({
         "job": job, "source": SOURCE, "time": jiff::Timestamp::now(), "recording": recording, "metadata": {},
@@ -47,7 +47,7 @@ pub(crate) fn body(job: Uuid, recording: &Value, own: Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// What is known of a file.
+/// The known facts of a file.
 pub(crate) fn recording(name: &str, sha256: &str, bytes: usize) -> Value {
     json!({
         "uri": format!("file:///bench/{name}"), "name": name, "sha256": sha256, "bytes": bytes, "format": "wav",

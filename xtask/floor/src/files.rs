@@ -1,4 +1,4 @@
-//! The bare loop: reads, hashes, sends, publishes. No ledger, no plugins, no retry, no watching; what it is killed over is lost.
+//! The bare loop: reads, hashes, sends, publishes. No ledger, no plugins, no retry, no watching; if it is killed, work under way is lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ struct Service {
     jetstream: jetstream::Context,
 }
 
-/// Runs until it is ended, so that whoever started it can look at what it took.
+/// Runs until it is killed, so that the benchmark can read its CPU and memory before.
 pub(crate) async fn run(nats: async_nats::Client, options: Options) -> anyhow::Result<()> {
     // A second call would be refused; there is none.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,4 +1,4 @@
-//! The subscriber: how old words are when they arrive, and when the last job has ended.
+//! The subscriber: measures how old words are when they arrive, and when the last job ended.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ pub(crate) struct Count {
     jobs: usize,
 }
 
-/// One partial as it was heard.
+/// One partial as it was received.
 struct Heard {
     at_ns: u64,
     age_ns: u64,
@@ -38,7 +38,7 @@ struct Partial<'a> {
     text: &'a str,
 }
 
-/// Listens until every stream has said its last word; prints what was heard while all of them spoke.
+/// Listens until every stream has sent its last word; prints what arrived while all streams were sending.
 pub(crate) async fn partials(client: Client, options: Options) -> anyhow::Result<()> {
     let mut messages = client.subscribe("hark.event.transcript.partial.>").await?;
     client.flush().await?;
@@ -57,7 +57,7 @@ pub(crate) async fn partials(client: Client, options: Options) -> anyhow::Result
         bytes += message.payload.len();
         count += 1;
     }
-    // Before and behind this window fewer streams speak than were asked for.
+    // Outside this window fewer streams than requested are sending.
     let begin = streams.values().filter_map(|all| all.first()).map(|heard| heard.at_ns).max().unwrap_or(0);
     let end = streams.values().filter_map(|all| all.last()).map(|heard| heard.at_ns).min().unwrap_or(0);
     ensure!(begin < end, "the streams never spoke at the same time; they need more words");

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` measures Hark against: the same work with nothing around it, and the ear that hears both.
+//! What `cargo xtask bench` measures Hark against: the same work without ledger, plugins and retries, and the subscriber for both.
 //!
 //! A program of its own, so that it is optimized as the daemon is, and xtask itself needs neither NATS nor HTTP.
 #![allow(clippy::print_stdout, reason = "its results are lines of JSON")]
@@ -34,7 +34,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     let Args { nats, task } = Args::parse();
-    // One thread for what only measures: it takes as little as it can of the cores that it shares with what it measures.
+    // One thread for the measuring parts: they share the cores with what they measure, and should take little of them.
     let mut runtime = match task {
         Task::Files(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     every_ms: u64,
 }
 
-/// Each stream tells its words at its own pace, begun at its own moment.
+/// Each stream sends its words at its own pace, begun at its own moment.
 pub(crate) async fn run(client: Client, options: Options) -> anyhow::Result<()> {
     let mut streams = JoinSet::new();
     let pace = Duration::from_millis(options.every_ms);
@@ -49,7 +49,7 @@ async fn speak(client: Client, words: usize, pace: Duration) -> anyhow::Result<(
             tokio::time::sleep(pace).await;
             text.push(' ');
         }
-        // The moment in which the emulator would hand its word over; what follows is what Hark would do with it.
+        // The moment at which the emulator would send its word; from here on Hark's work would begin.
         text.push_str(&now_ns().to_string());
         let own = json!({"revision": revision, "channel": 0, "begin_ms": 0, "text": text});
         let headers = headers(KIND, job, &format!("p{revision}"));

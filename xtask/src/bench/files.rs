@@ -14,10 +14,10 @@ use super::tree;
 /// Requests in flight, harkd's default.
 const CONCURRENCY: usize = 32;
 
-/// Of each file.
+/// Seconds of audio in each file.
 const SECONDS: u64 = 10;
 
-/// What the listener tells when all jobs have ended.
+/// What the listener prints when all jobs have ended.
 #[derive(Deserialize)]
 struct Ended {
     last_ns: u128,
@@ -28,9 +28,9 @@ struct Ended {
 struct Effort {
     elapsed: Duration,
     cpu: Duration,
-    /// Of the service's stand-in and the broker.
+    /// CPU of the emulator and the broker.
     servers: Duration,
-    /// Of everybody else on this machine.
+    /// CPU of all other processes on this machine.
     others: Duration,
     files: usize,
 }
@@ -78,7 +78,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
     Ok(())
 }
 
-/// Drops the files in front of one contender, and waits for the last event of each.
+/// Moves the files into one contender's folder, and waits for the last event of each.
 fn contend<'a>(
     bench: &'a Bench<'a>,
     start: impl FnOnce(&Scene<'a>) -> anyhow::Result<Player<'a>>,

@@ -1,4 +1,4 @@
-//! What harkd and its children take: with nothing to do, and under a large upload.
+//! The memory of harkd and its children: idle, and during a large upload.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::table::{Goal, Line, Table};
 
 const MB: f64 = 1e6;
 
-/// Long enough for what a start leaves behind to be given back.
+/// Long enough for harkd to return the memory that its start took.
 const REST: Duration = Duration::from_secs(2);
 
-/// With one plugin, after the first recording: by then every process that will be there is there.
+/// With one plugin, after the first recording: by then every process has been started.
 pub(super) fn idle(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     bench.say("idle: one plugin, one recording");
     let scene = Scene::set(bench, &[])?;

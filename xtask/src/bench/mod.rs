@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the daemon against the same work with nothing around it, in one run, as ratios.
+//! `cargo xtask bench`: the daemon against the same work without a daemon around it, in one run, as ratios.
 //!
-//! Every contender gets servers of its own, freshly started, on the loopback of this machine: the machine's other work disturbs them
-//! all alike, so the ratios hold where the figures do not.
+//! Every contender gets servers of its own, freshly started, on the loopback of this machine: the machine's other work disturbs all of them
+//! alike, so the ratios are valid where the absolute figures are not.
 
 mod files;
 mod memory;
@@ -64,7 +64,7 @@ enum Row {
 
 const ALL: [Row; 5] = [Row::Partial, Row::Files, Row::Idle, Row::Upload, Row::Tasks];
 
-/// What every row needs.
+/// What every row of the table needs.
 struct Bench<'a> {
     workspace: &'a Workspace,
     options: &'a Options,
@@ -72,7 +72,7 @@ struct Bench<'a> {
     interrupt: Interrupt,
 }
 
-/// Measures and prints. A goal that is missed is no error: the table says so.
+/// Measures and prints. A missed goal is not an error: the table shows it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let rows = if options.rows.is_empty() { &ALL[..] } else { &options.rows };
     let bench = Bench {

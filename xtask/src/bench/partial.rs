@@ -14,13 +14,13 @@ use super::tree;
 /// Between two words of a stream; people speak some three words a second, the service streams faster than they do.
 const EVERY_MS: u64 = 80;
 
-/// Long enough that all streams speak at the same time for most of it.
+/// Long enough that all streams send at the same time for most of it.
 const WORDS: usize = 250;
 
-/// Of the recordings; the emulator streams the time in place of what was said.
+/// Length of the recordings; the emulator streams the time in place of a text.
 const SECONDS: u64 = 2;
 
-/// What the subscriber heard.
+/// What the subscriber received.
 #[derive(Deserialize)]
 struct Heard {
     p50_ns: f64,

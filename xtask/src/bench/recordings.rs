@@ -1,4 +1,4 @@
-//! Recordings that nobody spoke.
+//! Artificial recordings.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Bytes of a second: 16 kHz, 16 bits, one channel.
+/// Bytes of one second: 16 kHz, 16 bits, one channel.
 pub(super) const SECOND: u64 = 32_000;
 
-/// Files that are dropped into one watched folder after the other.
+/// Files that are moved into the watched folders of the contenders, one contender after the other.
 pub(super) struct Recordings {
     at: PathBuf,
     names: Vec<String>,
@@ -30,7 +30,7 @@ impl Recordings {
         Ok(Recordings { at, names })
     }
 
-    /// Moves them, so that each is there whole at once.
+    /// Moves them, so that each appears complete.
     pub(super) fn drop_into(&mut self, folder: &Path) -> anyhow::Result<()> {
         for name in &self.names {
             let (from, to) = (self.at.join(name), folder.join(name));

@@ -1,4 +1,4 @@
-//! What a contender plays on: servers of its own, and a folder that goes away with them.
+//! What a contender runs with: servers of its own, and a folder that is removed with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::tree::Tree;
 use crate::child::{Child, Output};
 use crate::servers::{self, KEY, TIME_TO_START};
 
-/// Nothing here takes as long, on any machine.
+/// No measurement takes as long, on any machine.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// How long a process is left alone to see whether it still works.
+/// How long a process is observed to see whether it still works.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// NATS and the service's stand-in; dropped, they end, and the folder goes last.
+/// NATS and the emulator; dropping this ends them, and removes the folder last.
 pub(super) struct Scene<'a> {
     pub(super) api: String,
     pub(super) nats: String,
@@ -30,7 +30,7 @@ pub(super) struct Scene<'a> {
     folder: TempDir,
 }
 
-/// How harkd is set up beyond what every row needs.
+/// The settings of harkd that differ between rows.
 pub(super) struct Setup {
     pub(super) engine: &'static str,
     pub(super) concurrency: usize,
@@ -45,7 +45,7 @@ pub(super) struct Player<'a> {
 }
 
 impl<'a> Scene<'a> {
-    /// `emulator` is how the service behaves.
+    /// `emulator`: its options.
     pub(super) fn set(bench: &'a Bench<'a>, emulator: &[&str]) -> anyhow::Result<Scene<'a>> {
         let folder = tempfile::Builder::new().prefix("hark-bench-").tempdir().context("making a folder")?;
         let (nats_server, nats) = servers::start_nats(&bench.nats_server, folder.path(), &bench.interrupt)?;
@@ -64,17 +64,17 @@ impl<'a> Scene<'a> {
         self.path("calls")
     }
 
-    /// What the service was asked, a JSON object a line.
+    /// The emulator's journal of requests, a JSON object a line.
     pub(super) fn journal(&self) -> anyhow::Result<String> {
         fs::read_to_string(self.path("journal")).context("reading the emulator's journal")
     }
 
-    /// CPU so far of NATS and the service's stand-in.
+    /// CPU so far of NATS and the emulator.
     pub(super) fn cpu_of_servers(&self) -> anyhow::Result<Duration> {
         Ok(Tree::of(self.emulator.id())?.cpu()? + Tree::of(self.nats_server.id())?.cpu()?)
     }
 
-    /// Where all of it is.
+    /// A path in the scene's folder.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -206,7 +206,7 @@ impl<'a> Player<'a> {
             match self.lines.try_recv() {
                 Ok(line) => Ok(Some(line)),
                 Err(TryRecvError::Empty) => Ok(None),
-                // What it says last explains more than that it said nothing.
+                // The process' output explains more than a time-out does.
                 Err(TryRecvError::Disconnected) => self.child.runs().map(|()| None),
             }
         })?;
@@ -217,7 +217,7 @@ impl<'a> Player<'a> {
     }
 
     /// # Errors
-    /// When it has ended, with its last words.
+    /// When the process has ended, with its last output.
     pub(super) fn runs(&mut self) -> anyhow::Result<()> {
         self.child.runs()
     }
@@ -234,7 +234,7 @@ impl<'a> Player<'a> {
             self.bench.interrupt.sleep(QUIET)?;
             self.child.runs()?;
             let now = self.tree()?.cpu()?;
-            // One tick of the kernel's clock may fall on anybody.
+            // One tick of the kernel's clock may be charged to any process.
             if now.saturating_sub(before) <= QUIET / 20 {
                 return Ok(now);
             }
@@ -243,7 +243,7 @@ impl<'a> Player<'a> {
     }
 }
 
-/// The rows measure what files cost, not how long they are left alone.
+/// The rows measure the cost of files, not the time for which they have to settle.
 const SETTLE: &str = "100ms";
 
 const PLUGIN: &str = r#"

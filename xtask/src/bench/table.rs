@@ -1,4 +1,4 @@
-//! What was measured, against what, and whether the goal is reached.
+//! The results, what they are compared with, and whether the goal is reached.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ pub(super) struct Line {
     pub(super) what: String,
     pub(super) measured: f64,
     pub(super) unit: &'static str,
-    /// The same of whom it is measured against.
+    /// The same for the contender that it is compared with.
     pub(super) against: Option<(&'static str, f64)>,
     pub(super) goal: Option<Goal>,
 }
 
-/// What is wanted of a line.
+/// The goal of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Goal {
-    /// Of what is measured.
+    /// For the measured value.
     AtMost(f64),
-    /// Of what is measured beyond the other.
+    /// For the difference to the other value.
     AddsAtMost(f64),
-    /// Of measured / other.
+    /// For the ratio of measured to other.
     RatioAtMost(f64),
     RatioAtLeast(f64),
 }
@@ -133,7 +133,7 @@ fn cells(line: &Line) -> [String; 7] {
     ]
 }
 
-/// Three digits that say something.
+/// Three significant digits.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,

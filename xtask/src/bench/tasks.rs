@@ -1,4 +1,4 @@
-//! Many tasks in flight: what they take, and how often the service is asked.
+//! Many tasks in flight: their memory, and how often the service is queried.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use super::recordings::Recordings;
 use super::scene::{Scene, Setup};
 use super::table::{Goal, Line, Table};
 
-/// So long that all of them are in flight before the first one ends.
+/// Long enough that all of them are in flight before the first one ends.
 const TASK_DELAY: &str = "60s";
 
 /// A line of the emulator's journal.
@@ -84,7 +84,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
     Ok(())
 }
 
-/// Seconds from a task's end to the query that was told of it; one in a hundred takes longer.
+/// Seconds from a task's end to the query that reported it; the value that one in a hundred exceeds.
 fn slowest_to_be_noticed(entries: &[Entry]) -> anyhow::Result<f64> {
     const DAY: f64 = 86_400.0;
     let mut ends: HashMap<&str, f64> = HashMap::new();
@@ -105,7 +105,7 @@ fn slowest_to_be_noticed(entries: &[Entry]) -> anyhow::Result<f64> {
     Ok(waits[(waits.len() - 1) * 99 / 100])
 }
 
-/// The most that were submitted and had not ended.
+/// The highest number that were submitted and had not ended.
 fn in_flight(entries: &[Entry]) -> i64 {
     let steps = entries.iter().map(|entry| match entry.kind.as_str() {
         "submit" => 1,

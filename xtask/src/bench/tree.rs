@@ -1,4 +1,4 @@
-//! What a process and everything that it started take: CPU and memory, as the kernel tells them; and what the whole machine does.
+//! CPU and memory of a process and everything that it started, as the kernel reports them; and CPU of the whole machine.
 
 use std::collections::HashMap;
 use std::fs;
@@ -30,14 +30,14 @@ impl Tree {
         Ok(Tree { processes })
     }
 
-    /// Time on a core so far, of those that have ended and were waited for too.
+    /// CPU time so far, including children that ended and were waited for.
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
         let mut ticks = 0;
         for (position, id) in self.processes.iter().enumerate() {
             match Stat::of(*id) {
                 Ok(stat) => ticks += stat.ticks,
                 Err(error) if position == 0 => return Err(error),
-                // It has ended meanwhile, and its parent has its time.
+                // The process has ended meanwhile, and its parent has its time.
                 Err(_) => {}
             }
         }
@@ -50,7 +50,7 @@ impl Tree {
     }
 }
 
-/// Of `/proc/<id>/stat`.
+/// A field of `/proc/<id>/stat`.
 struct Stat {
     parent: u32,
     ticks: u64,
@@ -60,7 +60,7 @@ impl Stat {
     fn of(id: u32) -> anyhow::Result<Stat> {
         let path = format!("/proc/{id}/stat");
         let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        // The second field is the name in brackets, and may hold anything.
+        // The second field is the name in brackets, and may contain anything.
         let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let field = |number: usize| {
             let field = fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
@@ -73,7 +73,8 @@ impl Stat {
 }
 
 fn memory_of(id: u32) -> anyhow::Result<u64> {
-    // Of a process that hides itself, as harkd and its children do, only root sees the shares; others see all that it maps.
+    // Only root can read the shares of a process that is not dumpable, as harkd and its children are; for other users everything that it
+    // maps is counted.
     let shares = format!("/proc/{id}/smaps_rollup");
     let kib = match fs::read_to_string(&shares) {
         Ok(text) => kib_after("Pss:", &text),
@@ -91,7 +92,7 @@ fn kib_after(name: &str, text: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// Time that all cores together have worked, for whomever, since the machine started.
+/// CPU time of all cores, for all processes, since the machine started.
 pub(super) fn machine() -> anyhow::Result<Duration> {
     let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
     let first = text.lines().next().unwrap_or_default();

@@ -18,13 +18,13 @@ use crate::samples;
 use crate::terminal::{bold, dim, green};
 use crate::workspace::Workspace;
 
-/// In the order in which they are shown: what is short and lively first.
+/// In the order in which they are shown: short and lively recordings first.
 const FOLDER_SAMPLES: [&str; 5] = ["cancel.wav", "thanks.wav", "stereo.flac", "chinese.flac", "training.mp3"];
-/// Goes over NATS instead of through the folder.
+/// This sample is sent over NATS instead of through the folder.
 const SUBMITTED_SAMPLE: &str = "appointment.wav";
 /// Too long for flash, and the US region has no filetrans.
 const LONG_SAMPLE: &str = "training.mp3";
-/// So that a person can read one recording's lines before the next begins.
+/// Long enough that a person can read one recording's lines before the next begins.
 const PAUSE: Duration = Duration::from_millis(700);
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(crate) enum Region {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen()?;
     match show(workspace, options, &interrupt) {
-        // Before the samples are through, --once has not done what it was asked for.
+        // An end before the last sample means that --once has not completed its task.
         Err(error) if error.is::<Interrupted>() && !options.once => {
             println!("\nended");
             Ok(())
@@ -103,7 +103,8 @@ fn show(workspace: &Workspace, options: &Options, interrupt: &Interrupt) -> anyh
 
 fn build(workspace: &Workspace) -> anyhow::Result<()> {
     println!("building harkd, the emulator and the plugin (some minutes the first time)");
-    // The whole workspace, as `cargo xtask test` builds it: fewer packages would be built with other features, and then again.
+    // The whole workspace, as `cargo xtask test` builds it: a build of fewer packages would choose other features, and each command would
+    // rebuild.
     let status = workspace.cargo(&["build", "--workspace"]).status().context("starting cargo build")?;
     if !status.success() {
         bail!("cargo build ended with {status}");
@@ -127,7 +128,7 @@ fn files(service: &Service) -> Vec<&'static str> {
     files
 }
 
-/// With the emulator nothing is spent, and that is said; with the real service nothing before it was named.
+/// With the emulator nothing is spent, and the demo prints that; with the real service nothing is spent before the cost was printed.
 fn agree_on_cost(
     workspace: &Workspace,
     service: &Service,
@@ -151,7 +152,7 @@ fn agree_on_cost(
     money::agree(*region, seconds, options.once, interrupt)
 }
 
-/// Under another name first, so that harkd finds all of it or nothing.
+/// Copied under another name first, so that harkd finds the whole file or nothing.
 fn drop_into(stage: &Stage, sample: &std::path::Path) -> anyhow::Result<()> {
     let name = sample.file_name().unwrap_or_default();
     let part = stage.calls().join(format!("{}.part", name.display()));

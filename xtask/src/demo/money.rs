@@ -1,4 +1,4 @@
-//! What the real service will cost, named before it is spent.
+//! What the real service will cost, printed before anything is spent.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use super::Region;
 use crate::interrupt::Interrupt;
 use crate::terminal::bold;
 
-/// Without a person to ask, time to read the sum in a log and stop it.
+/// Without a terminal, the time to read the sum in a log and stop the demo.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Names the cost; asks for Enter on a terminal, else goes on after some seconds.
+/// Prints the cost; waits for Enter on a terminal, else continues after some seconds.
 ///
 /// # Errors
-/// When the person interrupts.
+/// When the operator interrupts.
 pub(crate) fn agree(region: Region, seconds: f64, once: bool, interrupt: &Interrupt) -> anyhow::Result<()> {
     println!(
         "{}",
@@ -33,7 +33,7 @@ pub(crate) fn agree(region: Region, seconds: f64, once: bool, interrupt: &Interr
         return interrupt.sleep(GRACE);
     }
     println!("Enter goes on, Ctrl-C ends it before anything is sent (--emulator: without cost)");
-    // A thread of its own, which an interrupt leaves behind at its read.
+    // Read on a thread of its own, which is left blocked when an interrupt comes.
     let asked = std::thread::spawn(|| std::io::stdin().read_line(&mut String::new()));
     while !asked.is_finished() {
         interrupt.sleep(Duration::from_millis(50))?;
@@ -41,7 +41,7 @@ pub(crate) fn agree(region: Region, seconds: f64, once: bool, interrupt: &Interr
     Ok(())
 }
 
-/// As `[price]` of the config has it.
+/// The price as `[price]` of the config names it.
 fn price_per_second(region: Region) -> f64 {
     match region {
         Region::Singapore => 0.000_035,
@@ -50,7 +50,7 @@ fn price_per_second(region: Region) -> f64 {
 }
 
 impl Region {
-    /// As `dashscope.region` has it.
+    /// The region as `dashscope.region` names it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Region::Singapore => "singapore",

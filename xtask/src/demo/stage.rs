@@ -1,4 +1,4 @@
-//! NATS, the service's stand-in and harkd, on free ports, in a folder that goes away with them.
+//! NATS, the emulator and harkd, on free ports, in a folder that is removed with them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use crate::samples;
 use crate::servers::{self, KEY, TIME_TO_START};
 use crate::workspace::Workspace;
 
-/// Who recognizes.
+/// The service that recognizes.
 pub(crate) enum Service {
     Emulator,
     Real { region: Region, key: String },
 }
 
-/// Everything that runs; dropped, it ends in the order of the fields, and the folder goes last.
+/// Everything that runs; dropping this ends it in the order of the fields, and removes the folder last.
 pub(crate) struct Stage {
     harkd: Child,
     emulator: Option<Child>,
@@ -81,7 +81,7 @@ impl Stage {
     }
 
     /// # Errors
-    /// When one of the processes has ended, with its last words.
+    /// When one of the processes has ended, with its last output.
     pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
         self.nats.runs()?;
         if let Some(emulator) = &mut self.emulator {
@@ -90,7 +90,7 @@ impl Stage {
         self.harkd.runs()
     }
 
-    /// Whether the emulator stands in for the service.
+    /// Whether the emulator is used in place of the service.
     pub(crate) fn has_emulator(&self) -> bool {
         self.emulator.is_some()
     }
@@ -112,7 +112,7 @@ impl Stage {
         self.http
     }
 
-    /// What harkd logged last.
+    /// The last lines of harkd's log.
     pub(crate) fn last_words_of_harkd(&self) -> String {
         self.harkd.last_words()
     }
@@ -134,7 +134,7 @@ impl Stage {
 
 fn start_emulator(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
     let mut command = Command::new(workspace.built("dashscope-emulator"));
-    // Slow enough to see the text grow.
+    // Slow enough to show how the text grows.
     command.args(["--flash-delay", "400ms", "--token-delay", "150ms", "--task-delay", "3s"]);
     command.arg("--manifest").arg(workspace.path(samples::MANIFEST));
     servers::start_emulator(command, interrupt)

@@ -1,4 +1,4 @@
-//! What harkd says: for the person in the terminal, and for the demo itself, which goes on when a job has ended.
+//! harkd's events: for the person at the terminal, and for the demo itself, which continues when a job has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,13 +11,13 @@ use super::stage::Stage;
 use crate::child::{Child, Output};
 use crate::interrupt::Interrupt;
 
-/// A recording's whole way; the real service may queue a long one for minutes.
+/// The time for one recording; the real service may queue a long one for minutes.
 const TIME_FOR_A_RECORDING: Duration = Duration::from_secs(900);
 const TIME_FOR_A_RECORDING_WITHOUT_KEY: Duration = Duration::from_secs(120);
 /// To connect to a server on this machine.
 const TIME_TO_FOLLOW: Duration = Duration::from_secs(20);
 
-/// Two `harkd tail`: one writes to the terminal, one is read.
+/// Two `harkd tail`: one writes to the terminal, the demo reads the output of the other.
 pub(crate) struct Watch {
     shown: Child,
     read: Child,
@@ -61,7 +61,7 @@ impl Watch {
     }
 
     /// # Errors
-    /// When one of the two has ended, with its last words.
+    /// When one of the two has ended, with its last output.
     pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
         self.shown.runs()?;
         self.read.runs()
@@ -70,7 +70,7 @@ impl Watch {
     /// Waits for the last event of a recording's job.
     ///
     /// # Errors
-    /// When a process ends, or nothing comes.
+    /// When a process ends, or no event arrives in time.
     pub(crate) fn until_ended(
         &mut self,
         name: &str,
@@ -93,7 +93,7 @@ impl Watch {
         Ok(())
     }
 
-    /// One line: what was heard.
+    /// One line: the transcript.
     pub(crate) fn summary(&self) -> String {
         let count = |kind: &str| self.counts.get(kind).copied().unwrap_or(0);
         format!(
@@ -115,7 +115,7 @@ impl Watch {
 
     fn take_in(&mut self) {
         for line in self.lines.try_iter() {
-            // Whatever else a child may print is not an event.
+            // Any other output of the child is not an event.
             let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
             let kind = event["type"].as_str().unwrap_or_default().to_owned();
             let name = event["recording"]["name"].as_str().unwrap_or_default().to_owned();

@@ -1,9 +1,10 @@
 //! The limit of open connections.
 //!
-//! Each connection is a descriptor, which recordings need too, and nothing in HTTP makes a client finish what it began. So at most [`MOST`]
-//! are open: a further connection closes the oldest one that is no stream, which has had [`GRACE`] at least, and the end of the daemon closes
-//! all. Requests are answered at once, so this meets clients that keep the daemon waiting. A response that lasts declares itself a stream
-//! ([`ConnectionHandle::keep`]) and is not closed for others; streams have half of the places, so that probes always find one.
+//! Each connection takes a descriptor, which recordings need too, and HTTP does not force a client to finish its request. So at most
+//! [`MOST`] connections are open: a further connection closes the oldest one that is not a stream, once that has been open for [`GRACE`],
+//! and the end of the daemon closes all. The daemon answers requests at once, so the limit affects only clients that keep the daemon
+//! waiting. A long response declares itself a stream ([`ConnectionHandle::keep`]) and is not closed for a further connection; streams may
+//! take half of the places, so that probes always find one.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -22,13 +23,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// More than probes, scrapers and people with a browser need; few among the descriptors of a daemon.
+/// More than probes, scrapers and browsers need; few among the descriptors of a daemon.
 pub const MOST: usize = 64;
 
 /// Half of the places.
 pub const MOST_STREAMS: usize = MOST / 2;
 
-/// What a client has to ask in, and to leave in, when many come at once. Those behind it wait in the kernel's queue.
+/// The time that a client has at least to send its request and read the answer when many connect at once. Further clients wait in the
+/// kernel's queue.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// A listener whose connections are limited.
@@ -40,10 +42,10 @@ pub struct ConnectionLimit {
     streams: Arc<Semaphore>,
 }
 
-/// An open connection, as the limit knows it.
+/// An open connection, as the limit records it.
 #[derive(Debug)]
 struct Open {
-    /// Dropped, it closes the connection; closed, the connection has gone.
+    /// Dropping the sender closes the connection; `closed()` resolves when the connection has ended.
     closer: oneshot::Sender<()>,
     since: Instant,
     is_stream: Arc<AtomicBool>,
@@ -58,14 +60,14 @@ pub struct LimitedConnection {
     handle: ConnectionHandle,
 }
 
-/// What a handler knows of its connection, through [`axum::extract::ConnectInfo`].
+/// What a handler receives about its connection, through [`axum::extract::ConnectInfo`].
 #[derive(Debug, Clone)]
 pub struct ConnectionHandle {
     is_stream: Arc<AtomicBool>,
     streams: Arc<Semaphore>,
 }
 
-/// A connection is a stream for as long as its response holds this.
+/// A connection counts as a stream for as long as its response holds this.
 #[derive(Debug)]
 pub struct Stream {
     is_stream: Arc<AtomicBool>,
@@ -77,11 +79,11 @@ impl ConnectionLimit {
         ConnectionLimit { listener, open: VecDeque::new(), streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
     }
 
-    /// Closes the oldest connection that is no stream. There is one: streams have half of the places.
+    /// Closes the oldest connection that is not a stream. There is one, because streams have at most half of the places.
     async fn make_room(&mut self) {
         let oldest = self.open.iter().position(|open| !open.is_stream.load(Ordering::Relaxed));
         if let Some(mut oldest) = oldest.and_then(|position| self.open.remove(position)) {
-            // Gone, or open for too long: the place is free either way.
+            // The connection has ended, or has been open for too long: its place is free either way.
             let _ = timeout_at(oldest.since + GRACE, oldest.closer.closed()).await;
         }
     }
@@ -92,7 +94,7 @@ impl Listener for ConnectionLimit {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
-        // Waits a second where there is no descriptor for it.
+        // `accept` waits a second when the process has no free descriptor.
         let (stream, from) = Listener::accept(&mut self.listener).await;
         self.open.retain(|open| !open.closer.is_closed());
         if self.open.len() >= MOST {
@@ -110,7 +112,7 @@ impl Listener for ConnectionLimit {
 }
 
 impl ConnectionHandle {
-    /// Declares the response a stream. `None`: there are [`MOST_STREAMS`] already, and the request is to be refused.
+    /// Declares the response a stream. `None`: [`MOST_STREAMS`] are open already, and the handler has to refuse the request.
     pub fn keep(&self) -> Option<Stream> {
         let place = Arc::clone(&self.streams).try_acquire_owned().ok()?;
         self.is_stream.store(true, Ordering::Relaxed);
@@ -131,10 +133,10 @@ impl Connected<IncomingStream<'_, ConnectionLimit>> for ConnectionHandle {
 }
 
 impl LimitedConnection {
-    /// For a client that is waited for: until the limit closes the connection.
+    /// Called while the connection waits for its client: pending until the limit closes the connection.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if !self.is_closed {
-            // Nothing is ever sent; the sender's end is the message.
+            // No value is ever sent; the drop of the sender is the signal.
             let _ = ready!(Pin::new(&mut self.closing).poll(context));
             self.is_closed = true;
         }

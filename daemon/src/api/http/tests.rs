@@ -45,7 +45,7 @@ async fn get(url: &str) -> (u16, String, String) {
     (response.status().as_u16(), content_type, response.text().await.unwrap())
 }
 
-/// A client that begins to ask and never comes to the point.
+/// A client that begins a request and never finishes it.
 async fn idler(server: &Server) -> TcpStream {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut idler = TcpStream::connect(address).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_client_that_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_en
     tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
 }
 
-/// A response that goes on until its client leaves: a line for each tick.
+/// A response that lasts until its client leaves: a line for each tick.
 async fn streaming(
     ConnectInfo(connection): ConnectInfo<ConnectionHandle>,
     State(tick): State<watch::Receiver<u32>>,
@@ -83,7 +83,7 @@ async fn streaming(
     Body::from_stream(lines).into_response()
 }
 
-/// Asks for the stream; the head of the answer, and the connection.
+/// Requests the stream; returns the head of the response, and the connection.
 async fn listener(address: &str) -> (String, TcpStream) {
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"GET /stream HTTP/1.1\r\nHost: hark\r\n\r\n").await.unwrap();
@@ -92,8 +92,8 @@ async fn listener(address: &str) -> (String, TcpStream) {
     (String::from_utf8(head).unwrap(), client)
 }
 
-/// Reads on until the text comes.
-async fn hears(client: &mut TcpStream, text: &str) -> bool {
+/// Reads until the text arrives.
+async fn receives(client: &mut TcpStream, text: &str) -> bool {
     let mut heard = String::new();
     let reading = async {
         let mut buffer = [0; 1024];
@@ -137,10 +137,10 @@ async fn a_stream_is_not_closed_for_others_and_streams_leave_room_for_probes() {
     assert_eq!(get(&format!("http://{address}/healthz")).await.2, "ok");
     ticks.send(4711).unwrap();
     for stream in &mut streams {
-        assert!(hears(stream, "4711").await, "a stream was closed for others");
+        assert!(receives(stream, "4711").await, "a stream was closed for others");
     }
 
-    // A stream that has ended gives its place back.
+    // A stream that has ended frees its place.
     drop(streams.pop());
     let again = async {
         while listener(&address).await.0 != "HTTP/1.1 200" {

@@ -1,4 +1,4 @@
-//! `harkd plugins check`: a library put through its paces.
+//! `harkd plugins check`: tries a library.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +8,8 @@ use crate::cli::{Exit, write_line, write_pretty_json};
 use crate::config;
 use crate::pipeline::{self, Surroundings, Trial};
 
-/// Tries a library, from which is hidden what the daemon's config hides, and prints each step. `daemon`: that config, which need not be there.
+/// Tries a library, from which the files that the daemon's config hides are hidden, and prints each step. `daemon`: that config, which need
+/// not exist.
 ///
 /// # Errors
 /// When it does not pass.

@@ -13,15 +13,15 @@ use crate::cli::{Exit, session, write_line, write_pretty_json};
 use crate::config::Config;
 use crate::pipeline::{Enabled, PluginState};
 
-/// Loading a library that hangs takes a daemon some ten seconds.
+/// How long to wait for the first answer: loading a library that hangs takes a daemon some ten seconds.
 const FIRST: Duration = Duration::from_secs(20);
-/// After the first answer: the others have the same to do.
+/// How long to wait for each answer after the first: the other daemons have the same work to do.
 const NEXT: Duration = Duration::from_secs(2);
 
-/// Asks every running daemon and prints what they say.
+/// Asks every running daemon and prints the answers.
 ///
 /// # Errors
-/// A name that the config does not have, no daemon, and a plugin that does not run after all.
+/// A name that the config does not have, no daemon that answers, and a plugin that does not run afterwards.
 pub(super) fn execute(config: &Path, name: &str, json: bool) -> Result<(), Exit> {
     let config = session::load(config)?;
     if !config.plugin.iter().any(|plugin| plugin.name == name) {
@@ -90,7 +90,7 @@ async fn ask(client: &Client, subjects: &Subjects, plugin: &str) -> Result<Vec<A
     Ok(answers)
 }
 
-/// The next answer of a daemon, unless none comes.
+/// The next answer of a daemon; `None` when none arrives in time.
 async fn next(replies: &mut Subscriber, patience: Duration) -> Option<Answer> {
     let answer = async {
         loop {
@@ -98,7 +98,7 @@ async fn next(replies: &mut Subscriber, patience: Duration) -> Option<Answer> {
             if reply.status == Some(StatusCode::NO_RESPONDERS) {
                 return None;
             }
-            // A stream that captures the subject acknowledges the request: that is no daemon's answer.
+            // A stream that captures the subject acknowledges the request: such a reply is not a daemon's answer.
             if let Ok(answer) = serde_json::from_slice(&reply.payload) {
                 return Some(answer);
             }

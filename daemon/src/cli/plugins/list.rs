@@ -1,4 +1,4 @@
-//! `harkd plugins list`: what is loaded, and why the rest is not.
+//! `harkd plugins list`: which plugins load, and why the others do not.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::cli::{Exit, write_line, write_pretty_json};
 use crate::config::{self, Config};
 use crate::pipeline::{self, Description, Surroundings};
 
-/// Loads each configured plugin in a process of its own, and says what came of it.
+/// Loads each configured plugin in a process of its own, and prints the result.
 ///
 /// # Errors
-/// When the config is mistaken.
+/// When the config has mistakes.
 pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
     let config = Config::load(file)?;
     let around = Surroundings::of(&config, file);

@@ -1,4 +1,4 @@
-//! `harkd plugins new`: a crate to begin with. What it writes lies in `new/`, as files.
+//! `harkd plugins new`: creates a plugin's crate. Its files are templates in `new/`.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ const MANIFEST: &str = include_str!("new/manifest.toml");
 const PLUGIN: &str = include_str!("new/plugin.rs");
 const NEXT: &str = include_str!("new/next.txt");
 
-/// What cargo or the compiler would stumble over: Rust's own words, and the crates that the new one needs.
+/// Names that cargo or the compiler refuse or confuse: Rust's keywords, and the crates that the new crate depends on.
 const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern \
     false final fn for gen hark_sdk if impl in let loop macro match mod move mut override priv \
     proc_macro pub ref return self serde serde_json static std struct super test";
@@ -22,17 +22,17 @@ const TAKEN: &str = "abstract alloc as async await become box break const contin
 #[derive(Serialize)]
 struct Written<'n> {
     name: &'n str,
-    /// `library` of the `[[plugin]]`.
+    /// The value of `library` in the `[[plugin]]`.
     library: &'n str,
-    /// As the manifest has it.
+    /// The SDK's path, as written in the manifest.
     sdk: &'n str,
     files: [PathBuf; 2],
 }
 
-/// Writes the crate into a folder of its name, which must not be there yet, and prints what to do next. `config`: the daemon's.
+/// Writes the crate into a folder of its name, which must not exist yet, and prints the next steps. `config`: the daemon's.
 ///
 /// # Errors
-/// A name that is none, an SDK that is not there, a folder that is; and a disk that takes nothing.
+/// An invalid name, an SDK that does not exist, a folder that does; and a disk that cannot be written.
 pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool) -> Result<(), Exit> {
     let library = library(name)?;
     let sdk = match sdk {
@@ -69,7 +69,7 @@ pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool)
     })
 }
 
-/// The name of a crate's library, if the crate may be called so.
+/// The name of the crate's library, if `name` is valid for a crate.
 fn library(name: &str) -> Result<String, Exit> {
     let is_letter = |letter: char| letter.is_ascii_lowercase();
     let is_more = |letter: char| is_letter(letter) || letter.is_ascii_digit() || "_-".contains(letter);
@@ -84,7 +84,7 @@ fn library(name: &str) -> Result<String, Exit> {
     Ok(library)
 }
 
-/// An SDK that was named from here, as it is named from the new folder.
+/// The path of an SDK that is given from the current folder, as seen from the new folder.
 fn from_new_folder(sdk: &Path) -> Result<PathBuf, Exit> {
     if !is_sdk(sdk) {
         return Err(Exit::Usage(format!(
@@ -98,7 +98,7 @@ fn from_new_folder(sdk: &Path) -> Result<PathBuf, Exit> {
 /// The SDK of a checkout named `hark` beside the new folder or further up, or of the checkout around it.
 fn nearest_sdk() -> Result<PathBuf, Exit> {
     let here = std::env::current_dir()
-        .map_err(|error| Exit::Failed(format!("where this is cannot be told: {error}")))?;
+        .map_err(|error| Exit::Failed(format!("reading the current folder: {error}")))?;
     let mut up = PathBuf::new();
     for folder in here.ancestors() {
         up.push("..");

@@ -13,24 +13,25 @@ use uuid::Uuid;
 
 use crate::cli::Exit;
 
-/// The server counts headers in; ours are far below this.
+/// The server counts headers towards `max_payload`; those of a submitted message are far smaller than this.
 const ROOM_FOR_HEADERS: usize = 4096;
 
-/// `max_payload` cannot be more.
+/// The largest `max_payload` that a server accepts.
 const LARGEST_MESSAGE: u64 = 64 << 20;
 
 /// One message, ready to go.
 #[derive(Debug)]
 pub struct Message {
     pub name: String,
-    /// `Nats-Msg-Id`, made anew: a repeat by the client library is not recognized twice, the same file submitted again is.
+    /// `Nats-Msg-Id`, new for each message: the stream discards a message that the client library sends again, and stores a file that is
+    /// submitted again.
     pub id: String,
     pub headers: HeaderMap,
     pub payload: Bytes,
 }
 
 impl Message {
-    /// Of a file's bytes, of those of standard input (`-`), or of an http(s) address.
+    /// A message of a file's bytes, of standard input's bytes (`-`), or of an http(s) address.
     ///
     /// # Errors
     /// 64 when the audio cannot be read, or the address is of another kind.
@@ -62,7 +63,7 @@ impl Message {
         Ok(Message { name, id, headers, payload: payload.into() })
     }
 
-    /// Of an address: the service fetches it.
+    /// A message that refers to an address: the service fetches it.
     fn reference(audio: &str, scheme: &str, id: String, mut headers: HeaderMap) -> Result<Message, Exit> {
         if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(Exit::Usage(format!(
@@ -78,7 +79,7 @@ impl Message {
     /// Whether the server takes a message of this size.
     ///
     /// # Errors
-    /// 64, with the ways there are.
+    /// 64; the error names the alternatives.
     pub fn fits(&self, max_payload: usize) -> Result<(), Exit> {
         let size = self.payload.len() + ROOM_FOR_HEADERS;
         if size <= max_payload {
@@ -103,7 +104,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
     read_whole(file, &format!("audio file {audio}"))
 }
 
-/// All of it, if a message can hold it; `audio` as errors name it.
+/// Reads everything, if a message can hold it; errors call it `audio`.
 fn read_whole(from: impl Read, audio: &str) -> Result<Vec<u8>, Exit> {
     let mut payload = Vec::new();
     from.take(LARGEST_MESSAGE + 1)
@@ -120,7 +121,7 @@ fn read_whole(from: impl Read, audio: &str) -> Result<Vec<u8>, Exit> {
     }
 }
 
-/// By the name alone: the daemon looks at the bytes.
+/// Guessed from the name alone: the daemon looks at the bytes.
 fn content_type(path: &Path) -> Option<&'static str> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     Some(match extension.as_str() {

@@ -1,4 +1,4 @@
-//! What became of what was published.
+//! Follows submitted recordings to the end of their jobs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::cli::follow::{Follower, Heard};
 use crate::cli::session::{self, Written};
 use crate::cli::{Exit, say, write_json, write_line};
 
-/// A daemon that runs accepts within moments; after this, a person wants to know what is waited for.
+/// A running daemon accepts a recording within moments; after this long the command prints what it waits for.
 const TIME_TO_ACCEPT: Duration = Duration::from_secs(5);
 
 /// A message that the stream has stored.
@@ -22,7 +22,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// One line: where it is.
+    /// Prints one line: where the message is stored.
     pub fn print(&self, as_json: bool) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         if as_json {

@@ -1,4 +1,4 @@
-//! The embedded file is the manual: it says what the types say, all of it and nothing else.
+//! The embedded file is the manual: its keys and values are exactly those of the types.
 
 use serde_json::{Map, Value};
 

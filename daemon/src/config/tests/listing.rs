@@ -1,4 +1,4 @@
-//! The listing as people see it.
+//! The listing of mistakes, as the operator sees it.
 
 use super::{inspect, mistake, mistakes};
 use crate::config::schema::Schema;
@@ -73,7 +73,7 @@ fn columns_count_characters() {
     assert!(mistake("log = { format = \"ö\", level = \"info\" }\n").starts_with("harkd.toml:1:18: "));
 }
 
-/// The listing asks the types; this holds that it hears every key of theirs.
+/// The listing is derived from the types; this test checks that it knows each of their keys.
 #[test]
 fn every_key_of_the_types_is_known_to_the_listing() {
     let schema = Schema::new();

@@ -276,7 +276,7 @@ fn one_mistake_does_not_lead_to_others() {
 }
 
 #[test]
-fn an_age_that_nobody_can_count_to_is_refused() {
+fn an_age_beyond_the_range_of_nats_is_refused() {
     for (table, key) in [("state", "keep"), ("nats", "events_max_age")] {
         let text = mistake(&format!("[{table}]\n{key} = \"9999999d\"\n"));
         assert!(text.contains(&format!("{table}.{key} is more than NATS can count to")), "{text}");

@@ -59,7 +59,7 @@ fn the_key_comes_from_the_file_then_the_credential_then_the_environment() {
     assert_eq!(config.dashscope.api_key_from(only_variable).unwrap().reveal(), "of-the-environment");
 
     let barred = |name: &str| match name {
-        // A file where a folder should be: what one finds in a folder that one may not enter is not tested as root.
+        // A file in place of a folder: the case of a folder without the right to enter cannot be tested as root.
         "CREDENTIALS_DIRECTORY" => Some(folder.path().join("dashscope_api_key").into()),
         _ => Some("of-the-environment".into()),
     };
@@ -130,7 +130,7 @@ fn a_secret_that_lies_open_is_a_warning() {
     let config = valid(&format!("[dashscope]\napi_key_file = {key:?}\n"));
     let open = |mode: u32| {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        config.warnings().iter().any(|warning| warning.contains("open to everybody"))
+        config.warnings().iter().any(|warning| warning.contains("open to all users"))
     };
     assert!(open(0o644));
     assert!(!open(0o640));

@@ -1,4 +1,4 @@
-//! Patterns of what is left out: those that cannot be read, and those that can match nothing.
+//! Exclude patterns: those that cannot be parsed, and those that can match nothing.
 
 use globset::GlobBuilder;
 

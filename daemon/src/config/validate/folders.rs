@@ -1,4 +1,4 @@
-//! Folders: no recording may be seen twice, and nothing that the daemon writes may be taken for a recording.
+//! Folders: no recording may be found twice, and no file that the daemon writes may be taken for a recording.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -54,7 +54,7 @@ pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// What is written to, with the key that says so.
+/// The folders that the daemon writes to, with the keys that name them.
 fn outputs(config: &Config) -> Vec<(String, &'static str, String, &Path)> {
     let mut outputs = vec![(
         "state.directory".to_owned(),
@@ -102,7 +102,7 @@ fn done(path: &str, source: &DirectorySource, report: &mut Report<'_>) {
     }
 }
 
-/// Links followed as far as the folder exists, `.` and `..` resolved by name beyond.
+/// The folder with links resolved as far as it exists, and `.` and `..` resolved by name beyond.
 fn real(folder: &Path) -> PathBuf {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let mut plain = PathBuf::new();

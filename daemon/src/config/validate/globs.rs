@@ -1,4 +1,4 @@
-//! Patterns of names: those that cannot be read, and those that can match nothing.
+//! Include patterns: those that cannot be parsed, and those that can match nothing.
 
 use std::path::Path;
 
@@ -31,12 +31,12 @@ pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// As the source compiles it: `*` stays within a folder.
+/// Compiled as the source does: `*` stays within a folder.
 fn glob(pattern: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(pattern).literal_separator(true).build()
 }
 
-/// Why a pattern can match no file of a source, if it cannot: with none of its alternatives.
+/// Why a pattern can match no file of a source, if none of its alternatives can.
 fn matches_nothing(pattern: &str, folder: &Path, recursive: bool) -> Option<String> {
     if let Some(below) = folder.to_str().and_then(|folder| pattern.strip_prefix(folder))
         && let Some(below) = below.strip_prefix('/').filter(|below| !below.is_empty())
@@ -52,7 +52,7 @@ fn matches_nothing(pattern: &str, folder: &Path, recursive: bool) -> Option<Stri
     reasons.all(|reason| reason.is_some()).then(|| format!("matches nothing: {first}"))
 }
 
-/// Why a pattern without braces matches no file.
+/// Why a pattern without braces matches no file, if it cannot.
 fn is_dead(pattern: &str, recursive: bool) -> Option<&'static str> {
     let parts: Vec<&str> = pattern.split('/').collect();
     let (last, folders) = parts.split_last()?;
@@ -96,7 +96,7 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// What stands before the first pair of braces, its alternatives, and what stands behind it.
+/// The text before the first pair of braces, its alternatives, and the text behind it.
 fn first_braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
     let (mut depth, mut open, mut begin) = (0_usize, 0, 0);
     let (mut is_escaped, mut in_class) = (false, false);
@@ -105,7 +105,7 @@ fn first_braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
         match letter {
             _ if std::mem::take(&mut is_escaped) => {}
             '\\' => is_escaped = true,
-            // A class ends at its first ] that is not its first letter; an empty class is none.
+            // A class ends at its first `]` that is not its first character; a class cannot be empty.
             ']' if in_class => in_class = false,
             _ if in_class => {}
             '[' => in_class = true,

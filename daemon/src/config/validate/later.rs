@@ -1,4 +1,5 @@
-//! Keys that are there for what comes later: only their defaults are accepted, for a promise that is not kept is worse than none.
+//! Keys that are reserved for later versions: only their defaults are accepted, because a key that is accepted without effect misleads the
+//! operator.
 
 use crate::config::inspect::Report;
 use crate::config::{Channels, Config};

@@ -1,20 +1,20 @@
-//! Figures that would stop everything, or mean nothing.
+//! Numbers that would stop the daemon's work, or have no meaning.
 
 use std::time::Duration;
 
 use crate::config::inspect::Report;
 use crate::config::{Config, Source};
 
-/// A process with a Rust library in it takes a few megabytes before its first event.
+/// A process that has loaded a Rust library needs a few megabytes before its first event.
 const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
 
-/// A scan of some files takes milliseconds; more often than this, scanning would be all that is done.
+/// A scan of some files takes milliseconds; with a shorter interval the daemon would do little but scan.
 const SHORTEST_RESCAN: Duration = Duration::from_secs(1);
 
-/// A sixth of it is all that an answer of the bucket may take.
+/// A sixth of this is the time limit of each answer of the bucket.
 const SHORTEST_ACK_WAIT: Duration = Duration::from_secs(1);
 
-/// NATS counts nanoseconds in 63 bits, some 292 years; a round figure below.
+/// NATS stores nanoseconds in 63 bits, some 292 years; a round figure below that.
 const LONGEST_AGE: Duration = Duration::from_secs(36_500 * 86_400);
 
 pub(super) fn limits(config: &Config, report: &mut Report<'_>) {

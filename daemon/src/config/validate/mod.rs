@@ -1,4 +1,4 @@
-//! The rules that types cannot say. Each names its key, and both keys where two do not go together.
+//! The rules that types cannot express. Each mistake names its key, and both keys where two contradict each other.
 
 mod excludes;
 mod folders;
@@ -30,7 +30,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     excludes::excludes(config, report);
 }
 
-/// The directory sources, with the path of each in the file.
+/// The directory sources, each with its path in the file.
 fn directories(config: &Config) -> impl Iterator<Item = (String, &super::DirectorySource)> {
     config.source.iter().enumerate().filter_map(|(index, source)| match source {
         Source::Directory(source) => Some((format!("source.{index}"), source)),
@@ -38,7 +38,7 @@ fn directories(config: &Config) -> impl Iterator<Item = (String, &super::Directo
     })
 }
 
-/// The NATS sources, with the path of each in the file.
+/// The NATS sources, each with its path in the file.
 fn intakes(config: &Config) -> impl Iterator<Item = (String, &super::NatsSource)> {
     config.source.iter().enumerate().filter_map(|(index, source)| match source {
         Source::Nats(source) => Some((format!("source.{index}"), source)),

@@ -1,4 +1,4 @@
-//! Names and what refers to them.
+//! Names, and the keys that refer to them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How recordings are recognized: what the region and the service can do.
+//! Routes: what the region and the service can do.
 
 use crate::config::inspect::Report;
 use crate::config::{Config, EngineChoice, Route, Source, language_code};
@@ -28,7 +28,7 @@ pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// Two or three small letters; which of them a model knows changes with the model.
+/// Two or three small letters; which codes a model knows changes with the model.
 fn is_language(code: &str) -> bool {
     code.is_empty() || (matches!(code.len(), 2 | 3) && code.bytes().all(|byte| byte.is_ascii_lowercase()))
 }

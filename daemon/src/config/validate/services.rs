@@ -1,4 +1,4 @@
-//! Addresses and credentials of what the daemon talks to, and where it listens.
+//! Addresses and credentials of the services that the daemon connects to, and the address that it listens on.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
         }
     }
     for (position, entry) in config.security.allow_urls.iter().enumerate() {
-        // Asked of the gate itself, so that what passes here opens it.
+        // Checked with the parser that the daemon itself uses for the allow list.
         if let Err(reason) = AllowList::parse(std::slice::from_ref(entry)) {
             let text = format!("security.allow_urls: {reason}");
             report.mistake(&format!("security.allow_urls.{position}"), text);
@@ -50,7 +50,7 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
         );
     }
     for (position, server) in nats.servers.iter().enumerate() {
-        // An address may carry a password, so it is not repeated here.
+        // An address may contain a password, so the mistake does not quote it.
         let text = match server.parse::<ServerAddr>() {
             Ok(address) if address.is_websocket() => {
                 "an address in nats.servers is of a WebSocket, which Hark does not speak with NATS; write the server's own, as in \

@@ -1,4 +1,4 @@
-//! Subjects: two consumers that hear the same message would both pay for it.
+//! Subjects: if two consumers received the same message, the recording would be paid for twice.
 
 use crate::config::Config;
 use crate::config::inspect::Report;
@@ -19,8 +19,8 @@ pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
             );
             report.mistake(&path, text);
         }
-        let heard = intakes[..position].iter().find(|(_, other)| overlap(&source.subject, &other.subject));
-        if let Some((_, other)) = heard {
+        let other = intakes[..position].iter().find(|(_, other)| overlap(&source.subject, &other.subject));
+        if let Some((_, other)) = other {
             let text = format!(
                 "subject = {:?} overlaps {:?} of source {:?}: a message on both would be recognized and paid for twice; \
                  make them differ",
@@ -73,7 +73,7 @@ pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// Whether some subject matches both filters.
+/// Whether any subject matches both filters.
 fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
@@ -86,7 +86,7 @@ fn overlap(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether NATS takes this as a subject with wildcards.
+/// Whether NATS accepts this as a subject with wildcards.
 fn is_filter(subject: &str) -> Result<(), &'static str> {
     let tokens: Vec<&str> = subject.split('.').collect();
     if subject.is_empty() {

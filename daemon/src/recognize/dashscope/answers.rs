@@ -1,8 +1,8 @@
-//! What the service answers, as types. Fields that are not read are passed over; an answer that lacks one of these is unreadable.
+//! The service's answers as types. Unknown fields are ignored; an answer without a required field is unreadable.
 
 use serde::Deserialize;
 
-/// An answer that refuses: any answer with a `code` that is not empty, whatever its status.
+/// A refusal: any answer with a `code` that is not empty, whatever its status.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Refused {
     #[serde(default)]
@@ -12,7 +12,7 @@ pub(super) struct Refused {
     pub(super) message: Option<String>,
 }
 
-/// What was charged.
+/// The charge.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Usage {
     /// Billed seconds of audio.
@@ -35,7 +35,7 @@ pub(super) struct FlashOutput {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice {
-    /// While the service is at work it is null, or the word "null".
+    /// While the service is still recognizing, this is null, or the string "null".
     #[serde(default)]
     pub(super) finish_reason: Option<FinishReason>,
     pub(super) message: Message,
@@ -44,18 +44,18 @@ pub(super) struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FinishReason {
-    /// The text is whole.
+    /// The text is complete.
     Stop,
     /// The service cut the text.
     Length,
-    /// Anything else is no end.
+    /// Any other value does not end the stream.
     #[serde(other)]
     Null,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Message {
-    /// Empty where nothing was said, and in the last event of a stream.
+    /// Empty where no speech was recognized, and in the last event of a stream.
     pub(super) content: Vec<Text>,
     #[serde(default)]
     pub(super) annotations: Vec<Annotation>,
@@ -96,10 +96,10 @@ pub(super) struct Task {
 #[derive(Debug, Deserialize)]
 pub(super) struct TaskOutput {
     pub(super) task_status: Status,
-    /// Of a task that succeeded.
+    /// Present if the task succeeded.
     #[serde(default)]
     pub(super) result: Option<TaskResult>,
-    /// Of a task that failed.
+    /// Present if the task failed.
     #[serde(flatten)]
     pub(super) failure: Refused,
 }
@@ -117,7 +117,7 @@ pub(super) enum Status {
     Canceled,
     /// The service does not know the task.
     Unknown,
-    /// `PENDING`, `RUNNING`, `SUSPENDED`: anything but an end.
+    /// `PENDING`, `RUNNING`, `SUSPENDED`: any state that is not an end.
     #[serde(other)]
     Open,
 }
@@ -126,10 +126,10 @@ pub(super) enum Status {
 #[derive(Debug, Deserialize)]
 pub(super) struct TaskList {
     pub(super) total_page: usize,
-    /// Where the service's SDK finds the rows …
+    /// The rows, where the service's SDK finds them …
     #[serde(default)]
     tasks: Option<Vec<TaskRow>>,
-    /// … and where its pages have them.
+    /// … and where the service's documentation has them.
     #[serde(default)]
     data: Option<Vec<TaskRow>>,
 }
@@ -145,7 +145,7 @@ impl TaskList {
 pub(super) struct TaskRow {
     pub(super) task_id: String,
     pub(super) status: Status,
-    /// A name without a date stands for one with a date, and either may be listed.
+    /// A model's name without a date stands for a name with one, and the service may list either.
     #[serde(default)]
     pub(super) model_name: Option<String>,
     /// Milliseconds since the epoch.
@@ -153,7 +153,7 @@ pub(super) struct TaskRow {
     pub(super) gmt_create: Option<i64>,
 }
 
-/// Leave to upload one file for one model; good for some minutes.
+/// The permission to upload one file for one model; valid for some minutes.
 #[derive(Debug, Deserialize)]
 pub(super) struct PolicyAnswer {
     pub(super) data: Policy,

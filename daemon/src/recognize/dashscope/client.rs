@@ -1,4 +1,4 @@
-//! The API: its address, its key, and answers that are read, refused, or not what the protocol says.
+//! The API: its address, its key, and answers that are read, refused, or contrary to the protocol.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
@@ -15,7 +15,8 @@ use crate::recognize::http::{
 };
 use crate::recognize::pacer::{Calls, Rate};
 
-/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); without a limit of ours the only one.
+/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); it applies alone where the config sets no
+/// limit.
 const POLICIES_PER_SECOND: u32 = 100;
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
@@ -37,7 +38,7 @@ impl Client {
         let base = http::address(config.base_url())?;
         let policies = match config.requests_per_minute {
             0 => Rate::per_second(POLICIES_PER_SECOND),
-            // As often as submits, which they come before: a service that is away is not asked for one by every recording at once.
+            // As often as submits, which follow the policies: while the service is away, not every recording requests a policy at once.
             submits => Rate::per_minute(submits),
         };
         Ok(Client {
@@ -49,7 +50,7 @@ impl Client {
         })
     }
 
-    /// A POST of the API that costs, body to come; `accept` is the form of answer that is wanted.
+    /// A POST of the API that costs, without its body yet; `accept` is the wanted form of the answer.
     pub(super) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
         self.key
             .authorize(self.http.fresh.post(format!("{}{path}", self.base)))
@@ -57,7 +58,7 @@ impl Client {
             .header(ACCEPT, HeaderValue::from_static(accept))
     }
 
-    /// A GET of the API, with its own time limit. What a segment of the path contains stays in that segment.
+    /// A GET of the API, with its own time limit. Each segment is escaped, so that it stays one segment of the path.
     pub(super) fn get(&self, segments: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -69,21 +70,21 @@ impl Client {
     /// The answer to a request that costs.
     ///
     /// # Errors
-    /// The refusal that it is; or an answer of 2xx that broke off or cannot be read, with [`Error::raw`].
+    /// The service's refusal; or a 2xx answer that broke off or cannot be read, with [`Error::raw`].
     pub(super) async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
         let (raw, read) = self.whole(response).await;
         read.map_err(|error| if error.fate == Fate::Open { error.with_raw(raw) } else { error })
     }
 
-    /// The answer to a call that costs nothing; what of it cannot be read is not kept.
+    /// The answer to a call that costs nothing; an unreadable answer is not kept.
     ///
     /// # Errors
-    /// As of [`Client::answer`], or there was none.
+    /// The errors of [`Client::answer`], or that no answer came.
     pub(super) async fn free<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<T, Error> {
         self.whole(call.send().await.map_err(unanswered)?).await.1
     }
 
-    /// An answer, and the bytes of it if it was of 2xx.
+    /// An answer, and its bytes if its status was 2xx.
     async fn whole<T: DeserializeOwned>(&self, mut response: Response) -> (Vec<u8>, Result<T, Error>) {
         let mut body = Vec::new();
         if !response.status().is_success() {
@@ -95,7 +96,7 @@ impl Client {
         (body, read)
     }
 
-    /// Reads JSON of the API; a `code` in it refuses.
+    /// Reads JSON of the API; an answer with a `code` is a refusal.
     ///
     /// # Errors
     /// The refusal, or that it cannot be read.
@@ -108,14 +109,14 @@ impl Client {
         if let Some(error) = self.refused(json, status, retry) {
             return Err(error);
         }
-        // The parser's own words could quote the transcript.
+        // The parser's message could quote the transcript.
         serde_json::from_slice(json).map_err(|error| {
             let place = format!("line {} column {}", error.line(), error.column());
             Error::unreadable(&format!("the service's answer is not as it is documented ({place})"))
         })
     }
 
-    /// What an answer other than 2xx means.
+    /// The error of an answer with a status other than 2xx.
     pub(super) async fn refusal(&self, mut response: Response) -> Error {
         let (status, retry) = (response.status().as_u16(), retry_after(response.headers()));
         let http::Partial { body, broken } = self.http.refusal(&mut response).await;
@@ -127,7 +128,7 @@ impl Client {
         );
         let error = Refusal { status: Some(status), code: None, message: &message, retry }.into_error();
         match broken {
-            // What it would have said may be that the account is in arrears; a refused request is free to repeat.
+            // The lost part may have named the account's arrears; a refused request may be repeated free of charge.
             Some(broken) if error.when == When::Never => {
                 let mut error = Error { when: When::PASSED, ..error };
                 error.fault.message = format!("HTTP status {status}, and {}", broken.fault.message);
@@ -147,7 +148,7 @@ impl Client {
     }
 }
 
-/// Something in an answer is not where the protocol has it.
+/// The error of an answer that lacks a field of the protocol.
 pub(super) fn missing(what: &str) -> Error {
     Error::unreadable(&format!("the service's answer has no {what}"))
 }

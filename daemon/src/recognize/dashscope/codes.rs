@@ -11,43 +11,43 @@ use crate::recognize::error::{ALWAYS, Error, When, fault};
 use crate::recognize::http::RetryAfter;
 use crate::recognize::message::{bounded, presentable};
 
-/// An answer that refuses.
+/// A refusal of the service.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Refusal<'a> {
-    /// HTTP status, or the one that an SSE comment named; `None` inside a task or a stream that did not say.
+    /// HTTP status, or the status in an SSE comment; `None` for a task, and for a stream without such a comment.
     pub status: Option<u16>,
     /// The service's code; `None` where a gateway answered in its place.
     pub code: Option<&'a str>,
     /// The service's message.
     pub message: &'a str,
-    /// When, and whether, it wants to be asked again.
+    /// When, and whether, the service wants the request to be retried.
     pub retry: RetryAfter,
 }
 
 /// What a code or a status leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leads {
-    /// Another attempt would fail alike.
+    /// Another attempt would fail in the same way.
     GiveUp,
-    /// Refused for a reason that passes.
+    /// Refused for a temporary reason.
     Again,
-    /// The same, and it passes within a few attempts or never.
+    /// The same, but the reason passes within a few attempts or never.
     Few,
     Throttled,
     /// Key, arrears, rights, quota.
     Account,
-    /// It may have been taken and charged.
+    /// The service may have taken the request and charged for it.
     Unknown,
 }
 
-/// Attempts after which a URL that could not be downloaded in time never will be.
+/// Attempts after which a URL that could not be downloaded in time is given up.
 const DOWNLOAD_TRIES: u32 = 4;
 
-/// Until the pacer says how long the queue is held.
+/// Replaced by the pacer, which knows how long the queue is held.
 const UNSET: Duration = Duration::from_secs(2);
 
 impl Refusal<'_> {
-    /// What it means.
+    /// The error that this refusal leads to.
     pub fn into_error(self) -> Error {
         let (leads, blame) = self.judge();
         let code = match (self.code, self.status) {
@@ -72,7 +72,7 @@ impl Refusal<'_> {
             Leads::Account => When::Held { wait: UNSET, announce: false },
             Leads::Unknown => When::PASSED,
         };
-        // A 503 without a code says that no service was there; any other may come after one was reached.
+        // The gateway sends 503 without a code when it reached no service; any other status may follow after it reached one.
         let by_gateway =
             self.code.is_none() && self.status.is_some_and(|status| status >= 500 && status != 503);
         let fate = match leads {
@@ -83,7 +83,7 @@ impl Refusal<'_> {
         Error { answered: true, ..Error::new(fault(&code, blame, message), fate, when) }
     }
 
-    /// What follows, and who has to act.
+    /// What the refusal leads to, and who has to act.
     fn judge(&self) -> (Leads, Blame) {
         let by_code = self.code.and_then(|code| by_code(code, &self.message.to_ascii_lowercase()));
         let (leads, blame) = by_code.unwrap_or_else(|| by_status(self));
@@ -96,7 +96,7 @@ impl Refusal<'_> {
     }
 }
 
-/// What the operator can do about the refusal of an account; the service seldom says.
+/// What the operator can do about the refusal of an account; the service seldom explains that.
 fn advice(code: &str) -> &'static str {
     match code {
         "InvalidApiKey" => "put a key of dashscope.region where the config looks for it",
@@ -107,13 +107,13 @@ fn advice(code: &str) -> &'static str {
     }
 }
 
-/// Codes of a FAILED task that mean: nothing was said.
+/// Whether this code of a FAILED task means that no speech was recognized.
 pub(super) fn means_silence(code: &str) -> bool {
     matches!(code, "SUCCESS_WITH_NO_VALID_FRAGMENT" | "ASR_RESPONSE_HAVE_NO_WORDS")
 }
 
-/// The outcome of a call whose address or model the service does not have: the queue is held, or every recording would fail for it. Free
-/// calls outside the queue may be refused so for themselves alone: not every service has a list of tasks.
+/// The outcome of a call whose address or model the service does not have: the queue is held, because otherwise every recording would fail
+/// for it. Free calls outside the queue do not use this, because the refusal may concern only them: not every service has a list of tasks.
 pub(super) fn hold_if_misdirected<T>(outcome: Result<T, Error>) -> Result<T, Error> {
     outcome.map_err(|mut error| {
         if error.when == When::Never
@@ -126,13 +126,13 @@ pub(super) fn hold_if_misdirected<T>(outcome: Result<T, Error>) -> Result<T, Err
     })
 }
 
-/// What to do about a code that says that the service has no such address or model: every other recording would be refused alike.
+/// The remedy for a code that means that the service has no such address or model: every other recording would be refused too.
 fn misdirected(code: &str) -> Option<&'static str> {
     match code {
         "ModelNotFound" | "Model.NotExist" | "model_not_found" => {
             Some("set dashscope.flash_model or dashscope.filetrans_model to a model of dashscope.region")
         }
-        // A redirect as well: the key is not sent after it.
+        // A redirect as well: the daemon does not send the key to its target.
         "NotFound" | "WorkSpaceNotFound" | "HttpStatus301" | "HttpStatus302" | "HttpStatus307"
         | "HttpStatus308" | "HttpStatus404" | "HttpStatus405" | "HttpStatus410" | "HttpStatus421" => {
             Some("set dashscope.base_url to the service's address up to and including /api/v1")
@@ -146,10 +146,10 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
     match code {
         "InvalidApiKey" | "Arrearage" | "AccessDenied.Unpurchased" | "Model.AccessDenied"
         | "Workspace.AccessDenied" | "AllocationQuota.FreeTierOnly"
-        // Billing, although their status is 429.
+        // These are about billing, although their status is 429.
         | "CommodityNotPurchased" | "PrepaidBillOverdue" | "PostpaidBillOverdue" => Some((Leads::Account, Blame::Account)),
 
-        // The same code says three things; only the first is about the account.
+        // This code has three meanings; only the last is about the account.
         "AccessDenied" if message.contains("policy expired") => Some((Leads::Again, Blame::Service)),
         "AccessDenied" if message.contains("does not support") => give_up(Blame::Hark),
         "AccessDenied" => Some((Leads::Account, Blame::Account)),
@@ -159,11 +159,11 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
         "BadRequest.EmptyInput" | "BadRequest.EmptyModel" | "BadRequest.EmptyParameters" | "UnsupportedOperation"
         | "ModelNotFound" | "Model.NotExist" | "WorkSpaceNotFound" | "NotFound" => give_up(Blame::Hark),
 
-        // The file server behind the URL will not grow a Content-Length by itself.
+        // A retry does not help: the file server behind the URL sends no Content-Length.
         "InternalError.Algo" if message.contains("content-length") => give_up(Blame::Audio),
         "InternalError" | "InternalError.Algo" | "InternalError.Timeout" | "SystemError" | "ModelServiceFailed"
         | "RequestTimeOut" | "ModelServingError" | "ModelUnavailable"
-        // Inside a task: a new task may fare better.
+        // The code of a task: a new task may succeed.
         | "FILE_SERVER_ERROR" | "FILE_DOWNLOAD_FAILED" | "FILE_TRANS_TASK_EXPIRED" => Some((Leads::Again, Blame::Service)),
 
         "FILE_404_NOT_FOUND" | "FILE_403_FORBIDDEN" | "CONTENT_LENGTH_CHECK_FAILED" | "REQUEST_INVALID_FILE_URL_VALUE"
@@ -177,13 +177,13 @@ fn by_code(code: &str, message: &str) -> Option<(Leads, Blame)> {
     }
 }
 
-/// `InvalidParameter` is the service's word for nearly everything; its message tells the audio's faults from ours.
+/// The service uses `InvalidParameter` for nearly every fault; its message distinguishes faults of the audio from Hark's.
 fn invalid(message: &str) -> Option<(Leads, Blame)> {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["download"]) && says(&["time out", "timed out", "timeout", "time-out"]) {
         return Some((Leads::Few, Blame::Audio));
     }
-    // "url error" is how it names a model on the wrong endpoint.
+    // "url error" means that the model is not available at this endpoint.
     let ours = says(&["url error", "language", "model", "parameters"]);
     let audios =
         says(&["audio", "file", "media", "format", "decod", "duration", "download", "url", "inspection"]);
@@ -196,12 +196,12 @@ fn by_status(refusal: &Refusal<'_>) -> (Leads, Blame) {
         Some(429) => (Leads::Throttled, Blame::Service),
         Some(413 | 415) => (Leads::GiveUp, Blame::Audio),
         Some(408 | 409 | 425) => (Leads::Again, Blame::Service),
-        // Somebody behind the gateway was reached and may be at work.
+        // The gateway reached a service, which may still be processing the request.
         Some(504) if refusal.code.is_none() => (Leads::Unknown, Blame::Service),
         Some(500..) => (Leads::Again, Blame::Service),
-        // An unknown code: the service means something by it, and it is not "again".
+        // An unknown code is a deliberate refusal, and does not ask for a retry.
         _ if refusal.code.is_some() => (Leads::GiveUp, Blame::Service),
-        // No code, no service: most likely something else listens at `dashscope.base_url`.
+        // An answer without a code is not the service's: most likely another server listens at `dashscope.base_url`.
         _ => (Leads::GiveUp, Blame::Hark),
     }
 }
@@ -217,7 +217,7 @@ mod tests {
         format!("{leads:?} {blame:?}")
     }
 
-    /// Status (`-`: in a task), what it leads to, who has to act: codes (`-`: a gateway's page).
+    /// Status (`-`: in a task), what it leads to, who has to act: codes (`-`: an answer of a gateway).
     const TABLE: &str = "
         400 GiveUp Hark: BadRequest.EmptyInput BadRequest.EmptyModel BadRequest.EmptyParameters UnsupportedOperation
         404 GiveUp Hark: ModelNotFound Model.NotExist WorkSpaceNotFound NotFound

@@ -3,24 +3,24 @@
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Family {
-    /// What an event of a stream tells, given that `incremental_output` is asked for.
+    /// The content of each event of a stream, given that `incremental_output` is set.
     pub(super) stream: Tells,
 }
 
-/// What the text of an answer is.
+/// The meaning of the text in an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
-    /// What is new since the event before.
+    /// The text that was added since the preceding event.
     News,
-    /// Everything so far.
+    /// The whole text so far.
     Everything,
 }
 
-/// `qwen3-asr-flash…`: every event has the new text only, and the last one has none (dashscope-protocol.md 2).
+/// `qwen3-asr-flash…`: every event has the new text only, and the last event has none (dashscope-protocol.md 2).
 const QWEN3: Family = Family { stream: Tells::News };
 
 impl Family {
-    /// The family of a model. The successors (`qwen-audio-…`, `fun-asr-…`) speak another dialect; they belong here when it is read.
+    /// The family of a model. The protocol of the successors (`qwen-audio-…`, `fun-asr-…`) differs; they belong here once Hark can read it.
     pub(super) fn of(_model: &str) -> Family {
         QWEN3
     }

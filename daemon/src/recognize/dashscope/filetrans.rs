@@ -118,7 +118,7 @@ impl Recognizer for Filetrans {
         Box::pin(async move {
             let file = result(&self.account.client, &ready).await;
             let file = file.map_err(|error| error.billed(ready.billed_seconds))?;
-            // No search for another task has to fetch it again.
+            // Remembered, so that no search for another task has to fetch this result again.
             self.account.search.learn(&ready.handle, &file.file_url);
             Ok(file.into_transcript(ready.billed_seconds))
         })
@@ -146,10 +146,10 @@ impl Recognizer for Filetrans {
 
 const PATH: &str = "/services/audio/asr/transcription";
 
-/// Longest result file. Twelve hours of speech have some megabytes; without a bound a stranger's file could fill the memory.
+/// Longest result file. Twelve hours of speech take some megabytes; without a limit, a result from elsewhere could fill the memory.
 const MAX_RESULT_BYTES: usize = 64 << 20;
 
-/// A result that trickles keeps others from being asked for; it is asked for again.
+/// A slower result would delay the requests for others; it is fetched again later.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(300);
 
 async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error> {
@@ -157,7 +157,7 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
         let message = "filetrans fetches the audio from a URL, and was given bytes";
         return Err(Error::give_up(fault("UploadNotAllowed", Blame::Hark, message.into())));
     };
-    // Always with parameters: on the newer hosts a submit without them is accepted and then fails.
+    // Parameters are always sent: the newer hosts accept a submit without them, and the task then fails.
     let mut parameters = json!({"channel_id": request.channels, "enable_itn": request.itn});
     if let Some(language) = request.language.filter(|language| !language.is_empty()) {
         parameters["language"] = language.into();
@@ -175,7 +175,7 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
     Ok(answer.output.task_id)
 }
 
-/// Asks how a task stands.
+/// Queries the state of a task.
 pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Error> {
     let task: Task = client.queries.free(client.free(client.get(&["tasks", task_id]))).await?;
     Ok(match stands(task_id, task)? {
@@ -184,7 +184,7 @@ pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Erro
     })
 }
 
-/// How a task stands by the answer to a query.
+/// The state of a task in the answer to a query.
 fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
     let Task { output, usage: Usage { seconds } } = task;
     Ok(match output.task_status {
@@ -206,9 +206,9 @@ fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
     })
 }
 
-/// Fetches a result and makes segments of it.
+/// Fetches a result and reads its segments.
 pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile, Error> {
-    // The call's time is for its beginning: a large result may come over a slow line.
+    // The time limit of a call applies to the response's head only: a large result may take long on a slow line.
     let url = ready.result_url.reveal();
     let call = tokio::time::timeout(client.http.timeouts.call, client.http.storage.get(url).send());
     let mut response = call
@@ -239,7 +239,7 @@ pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile,
         let seconds = LONGEST_DOWNLOAD.as_secs();
         Err(Error::open("NoAnswer", &format!("the result took longer than {seconds} s")))
     })?;
-    // Some megabytes of JSON are too much for a thread that others wait for. The parser's words could quote the text.
+    // Parsing some megabytes of JSON takes too long for a thread of the async runtime. The parser's message could quote the text.
     let read = tokio::task::spawn_blocking(move || {
         serde_json::from_slice(&body).map_err(|_| {
             let message = "the result is not as the service documents it";
@@ -252,7 +252,7 @@ pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile,
 /// The error of a task that has ended.
 fn ended(fault: Fault, when: When, seconds: u64) -> Error {
     let error = Error::new(fault, Fate::Refused, when);
-    // What was charged is not repeated as often as what was refused.
+    // A charged attempt is repeated less often than a refused one.
     if seconds == 0 { error } else { error.after_work(seconds) }
 }
 
@@ -264,7 +264,7 @@ fn failed(failure: &Refused, seconds: u64) -> Polled {
     let message = failure.message.as_deref().unwrap_or_default();
     let error = Refusal { code: Some(code), message, ..Refusal::default() }.into_error();
     let when = match error.when {
-        // The task met a limit inside the service; no queue of ours learns from that, and another task is counted.
+        // The task met a limit inside the service, which is no limit of the daemon's queue; another task counts as an attempt.
         When::Throttled { wait } => When::Passed { hint: wait, at_most: ALWAYS },
         when => when,
     };

@@ -1,4 +1,4 @@
-//! `flash`: one request, one transcript; the text streams back while it is made.
+//! `flash`: one request, one transcript; the text streams back while the service recognizes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,7 @@ async fn recognize(
         Ok(response) => incoming.read(client, response, stream, listener).await,
         Err(error) => Err(error),
     };
-    // The pacer learns what the service says of the rate and the account, whatever it means for this recording.
+    // The pacer learns about the rate and the account from every outcome, whatever the outcome means for this recording.
     match permit.settle(hold_if_misdirected(outcome)) {
         Ok(()) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
         Err(error) => Err(incoming.failed(error)),
@@ -112,7 +112,7 @@ async fn ask(client: &Client, request: Request<'_>) -> Result<Response, Error> {
     }
 }
 
-/// The JSON by hand around the audio, so that the audio need not be in memory.
+/// The JSON around the audio is written by hand, so that the audio need not be in memory.
 fn body(request: Request<'_>) -> (Outgoing, Departure) {
     let mut system = String::new();
     if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {

@@ -1,11 +1,11 @@
-//! Turns an odd answer into the documented one, before the typed readers. What stands here has a source that says so.
+//! Converts deviating answers into the documented form, before the typed readers. Each deviation here names its source.
 
 use std::borrow::Cow;
 
 use crate::recognize::sse::Parser;
 
-/// The JSON of a refusal. A request that asked for a stream was refused in production with an HTTP status of its own and the body
-/// `event:error … data:{…}` (dashscope-protocol.md 2, "Errors with SSE asked for"; both SDKs read that form).
+/// The JSON of a refusal. In production a request for a stream was refused with an HTTP status other than 200 and the body `event:error …
+/// data:{…}` (dashscope-protocol.md 2, "Errors with SSE asked for"; both SDKs read that form).
 pub(super) fn refusal(body: &[u8]) -> Cow<'_, [u8]> {
     let mut parser = Parser::new();
     let events = parser.push(body).unwrap_or_default();

@@ -9,21 +9,21 @@ use super::answers::{Status, TaskList, TaskRow};
 use super::client::{Client, missing};
 use crate::recognize::error::{Error, When};
 
-/// Most rows that the service gives at once.
+/// The largest page that the service returns.
 const PAGE: usize = 100;
-/// Pages read at most, newest first: with 100 submits a minute, those of the last three hours.
+/// The most pages that are read, newest first: with 100 submits a minute, the tasks of the last three hours.
 const PAGES: usize = 200;
-/// Pages read to hear how a thousand tasks stand: some may be strangers'.
+/// The most pages that are read for the state of a thousand tasks: some rows may be other clients' tasks.
 const ENDED_PAGES: usize = 40;
-/// Clocks differ, and the request left before it was given up.
+/// Clocks differ, and the request left before the daemon gave it up.
 pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
-/// A stretch of the list.
+/// A part of the list.
 #[derive(Debug)]
 pub(super) struct Listed {
     /// Newest first.
     pub(super) rows: Vec<TaskRow>,
-    /// It was read to its end.
+    /// The list was read to its end.
     pub(super) is_complete: bool,
 }
 
@@ -36,7 +36,7 @@ impl TaskRow {
         Timestamp::from_millisecond(self.gmt_create?).ok()
     }
 
-    /// Whether it may be a task of this model that was made in this time; what the row does not tell, it may be.
+    /// Whether this may be a task of this model that was created in this time; a field that the row lacks excludes nothing.
     pub(super) fn may_be(&self, model: &str, since: Timestamp, until: Option<Timestamp>) -> bool {
         let is_model = |other: &String| other.starts_with(model) || model.starts_with(other.as_str());
         let is_in_time = |created: Timestamp| {
@@ -46,8 +46,8 @@ impl TaskRow {
     }
 }
 
-/// All rows since then. Of all models: a service that lists a task under the dated name of its model might leave ours out, and what is
-/// not there is paid again in silence.
+/// All rows since then, of all models: a service that lists a task under the dated name of its model might leave out the daemon's tasks,
+/// and a task that is missing in the list is paid again without notice.
 pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<Listed, Error> {
     let mut rows = Vec::new();
     for number in 1..=PAGES {
@@ -60,7 +60,7 @@ pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<List
     Ok(Listed { rows, is_complete: false })
 }
 
-/// Which of these tasks have ended, as far as the list tells: a hundred of them in one call. `since`: not after the first was made.
+/// Which of these tasks have ended, according to the list: one call covers a hundred tasks. `since`: not after the first was created.
 pub(super) async fn ended(
     client: &Client,
     model: &str,
@@ -69,9 +69,9 @@ pub(super) async fn ended(
 ) -> Result<HashMap<String, bool>, Error> {
     let mut ended = HashMap::new();
     for number in 1..=ENDED_PAGES {
-        // By this name or by none, and then they are polled one by one.
+        // Only under this model's name: if the service lists the tasks under another name, they are polled one by one.
         let page = page(client, since, number, Some(model)).await.map_err(|error| {
-            // A list that is not understood today will not be in a minute.
+            // A list that cannot be read now will not be readable in a minute.
             let when = if error.is_unreadable() { When::Never } else { error.when.clone() };
             Error { when, ..error }
         })?;
@@ -89,10 +89,10 @@ struct Page {
     is_last: bool,
 }
 
-/// `model`: let the service leave out tasks of other models.
+/// `model`: the service leaves out tasks of other models.
 async fn page(client: &Client, since: Timestamp, number: usize, model: Option<&str>) -> Result<Page, Error> {
-    // The zone is not documented. Written in UTC the time is right if it is UTC, and eight hours too early if it is Beijing's: then
-    // more is listed. An end written so would leave ours out.
+    // The time zone is not documented. A start in UTC is right if the service reads UTC, and eight hours too early if it reads Beijing
+    // time: then the list has more rows. An end in UTC could leave out the daemon's tasks, so none is sent.
     let start = (since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
     let query = [("page_no", number.to_string()), ("page_size", PAGE.to_string()), ("start_time", start)];
     let call = client.get(&["tasks"]).query(&query).query(&[("model_name", model)]);
@@ -117,7 +117,7 @@ mod tests {
             gmt_create: created.map(|seconds| (BEGIN + seconds) * 1_000),
         };
         let may_be = |row: TaskRow| row.may_be("m", time(2_000), Some(time(3_000)));
-        // Ten minutes are left to clocks that differ.
+        // Ten minutes are allowed for clocks that differ.
         for (created, ours) in [(1_399, false), (1_400, true), (2_500, true), (3_600, true), (3_601, false)] {
             assert_eq!(may_be(row("m", Some(created))), ours, "{created}");
         }

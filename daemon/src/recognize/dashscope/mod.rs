@@ -1,5 +1,5 @@
-//! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. Everything that is this provider's is here;
-//! dashscope-protocol.md is the source of what is read and sent.
+//! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. All code that is specific to this provider is
+//! here; dashscope-protocol.md documents what is sent and read.
 
 mod answers;
 mod client;
@@ -32,17 +32,17 @@ use super::route::Offer;
 use crate::config::{Dashscope, Secret};
 use crate::telemetry::metrics::Metrics;
 
-/// What the recognizers of one account share.
+/// The state that the recognizers of one account share.
 #[derive(Debug)]
 struct Account {
     client: Client,
     search: Search,
 }
 
-/// Adds the recognizers of the config, in the order in which `auto` prefers them. `key_file`: where `key` came from.
+/// Adds the recognizers of the config, in the order in which `auto` prefers them. `key_file`: the file that `key` was read from.
 ///
 /// # Errors
-/// `dashscope.base_url` is no address, or there are no root certificates.
+/// `dashscope.base_url` is not an address, or there are no root certificates.
 pub(super) fn add_to(
     recognizers: &mut Recognizers,
     config: &Dashscope,
@@ -63,8 +63,8 @@ pub(super) fn add_to(
     Ok(())
 }
 
-/// What they offer; filetrans says why it offers nothing in a region that has no model for it. It is there all the same, for the tasks
-/// that were made before the region was changed.
+/// The offers of the recognizers; the offer of filetrans is an explanation in a region that has no model for it. The recognizer exists even
+/// then, for tasks that were created before the region was changed.
 pub(super) fn offers(config: &Dashscope) -> [Offer; 2] {
     const NOT_IN_REGION: &str =
         "the region has no filetrans model; use another region, or name one in dashscope.filetrans_model";
@@ -82,12 +82,12 @@ pub(super) fn offers(config: &Dashscope) -> [Offer; 2] {
 }
 
 impl Account {
-    /// A permit of one of its recognizers. A request that finds out whether the account is accepted again does so with the newest key.
+    /// A permit of one of the account's recognizers. A request that probes whether the account is accepted again uses the newest key.
     async fn permit(&self, pacer: &Arc<Pacer>) -> Permit {
         self.with_newest_key(pacer.permit().await).await
     }
 
-    /// The same for a free call that comes before what costs.
+    /// The same for a free call that precedes a paid one.
     async fn admission(&self, pacer: &Arc<Pacer>) -> Permit {
         self.with_newest_key(pacer.admission().await).await
     }
@@ -99,7 +99,7 @@ impl Account {
         permit
     }
 
-    /// A daemon that only polls tasks sends no request that could probe: a new key is looked for as soon as the old one is refused.
+    /// A daemon that only polls tasks sends no request that could probe, so the key's file is read again as soon as the old key is refused.
     async fn reread_if_refused<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if outcome.as_ref().is_err_and(|error| matches!(error.when, When::Held { .. })) {
             self.client.key.reread().await;

@@ -1,14 +1,14 @@
-//! The file in which the service puts a task's result, and the transcript that it makes.
+//! The service's result file of a task, and the transcript that Hark makes of it.
 
 use hark_sdk::event::{Segment, Timing};
 use serde::Deserialize;
 
 use crate::job::Transcript;
 
-/// What is read of a result file; word times are not.
+/// The fields that are read from a result file; word times are not.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResultFile {
-    /// What was recognized, as the service had its URL.
+    /// The URL of the recording, as the service stored it.
     pub(super) file_url: String,
     transcripts: Vec<Channel>,
 }
@@ -32,7 +32,7 @@ struct Sentence {
 }
 
 impl ResultFile {
-    /// The whole text as the service tells it (one line a channel), and the sentences in order of begin and channel.
+    /// The whole text as the service gives it (one line a channel), and the sentences in order of begin and channel.
     pub(super) fn into_transcript(self, billed_seconds: u64) -> Transcript {
         let texts = self.transcripts.iter().map(|channel| channel.text.trim());
         let text = texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");

@@ -1,7 +1,7 @@
-//! The search in the task list: the only way to find a task again whose submit was not heard of.
+//! The search in the task list: the only way to find the task of a submit whose answer was lost.
 //!
-//! A row says nothing of the file. Only the result of a task does, so a task is adopted when its result names the upload, and
-//! never because no other is left: a stranger's transcript would be published.
+//! A row does not name the file. Only the result of a task does, so a task is adopted when its result names the upload, and never because
+//! it is the only one left: another client's transcript would be published.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,55 +19,56 @@ use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 use crate::recognize::{Lost, Polled, Resolution};
 
-/// Answers that do not come in one look; with hosts that are away each takes its time.
+/// After this many results that cannot be fetched, a search pauses: while hosts are away, each fetch takes its whole timeout.
 const UNTOLD: u32 = 3;
-/// A list is read again after this long; two looks of one search are further apart.
+/// The list is read again after this long; two looks of one search are further apart.
 const FRESH: Duration = Duration::from_secs(4);
-/// A task may be listed this long after its submit was given up.
+/// The service may list a task only this long after its submit was given up.
 const LAG: Duration = Duration::from_secs(5);
-/// A task that never ends must not keep a recording waiting for as long as the service remembers. The service
-/// ends a task of its own after three hours.
+/// A task that never ends must not delay a recording for as long as the service remembers the task. The service itself ends a task after
+/// three hours.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3 * 3600);
-/// As long may a list not show a task that is known.
+/// For this long a list may lack a task that is known to exist.
 const LONGEST_SHORT: Duration = Duration::from_secs(30);
-/// After a day the service forgets tasks and results; shortly before, absence begins to mean nothing.
+/// The service forgets tasks and results after a day; from shortly before that, a task's absence from the list proves nothing.
 const MEMORY: Duration = Duration::from_secs(23 * 3600);
 
-/// Looks for lost tasks, and remembers what it found out.
+/// Searches for lost tasks, and remembers what it learned.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// Which upload each task was for, as its result told. Results do not change, and every search looks at the same tasks.
+    /// The upload of each task, as its result named it. Results do not change, and every search looks at the same tasks.
     uploads: Mutex<HashMap<String, String>>,
-    /// The list as it was read last: it takes many pages, and after a bad minute of the network many searches follow each other.
+    /// The list as it was read last: reading takes many pages, and after a network failure many searches follow each other.
     list: Mutex<Option<Arc<List>>>,
     silence: Silence,
 }
 
-/// What a task was for.
+/// What a task recognized.
 enum Upload {
     /// This file, by the service's URL.
     Of(String),
-    /// The task brought nothing and cost nothing.
+    /// The task produced nothing and cost nothing.
     Nothing,
-    /// The task may have been paid, and what it was for can never be told.
+    /// The task may have been paid, and its file can never be known.
     Untold,
 }
 
-/// The list from some time on.
+/// The list from a time on.
 #[derive(Debug)]
 struct List {
     since: Timestamp,
-    /// Not after it was written.
+    /// Not after the list was read.
     asked_at: Timestamp,
     listed: Listed,
 }
 
-/// Without an end in the question the service may answer for a day only, and its zone is not documented: of what was made so much later
-/// than the question's beginning, a list need not tell.
+/// A query without an end may be answered for one day only, and its time zone is not documented: a list need not contain tasks that were
+/// created this much later than the query's begin.
 const LONGEST_LIST: Duration = Duration::from_secs(12 * 3600);
 
 impl List {
-    /// Whether it tells of a submit what another one would: a look that comes after a lag has to find what was made before.
+    /// Whether this list is as good for a submit as a new one: a look that follows after a lag has to find the tasks that were created
+    /// before.
     fn serves(&self, submit: &Lost<'_>, now: Timestamp) -> bool {
         let is_fresh = now.duration_since(self.asked_at).unsigned_abs() < FRESH;
         let is_later = submit.until.is_some_and(|until| until + LAG <= self.asked_at);
@@ -76,9 +77,9 @@ impl List {
         is_fresh && is_later && is_in_it
     }
 
-    /// Whether a task that was certainly made in its time is not in it: it is not documented whose tasks the service lists, and how
-    /// soon. A list that is empty whatever is asked would otherwise prove every lost submit absent, and each would be paid again in
-    /// silence.
+    /// Whether the list lacks a task that was certainly created in its time: it is not documented whose tasks the service lists, nor how
+    /// soon. If the service listed nothing for every query, the list would otherwise prove every lost submit absent, and each would be paid
+    /// again without notice.
     fn lacks_known(&self, submit: &Lost<'_>) -> bool {
         let begin = submit.since - MARGIN / 2;
         let end = (self.asked_at - LAG).min(self.since + LONGEST_LIST);
@@ -89,16 +90,16 @@ impl List {
 }
 
 impl Search {
-    /// Above this the oldest are not worth finding; they are looked up again.
+    /// Above this number the memory is cleared; the tasks are fetched again when needed.
     const MOST: usize = 20_000;
 
-    /// The task of an upload, where another search, or a fetched result, has told it.
+    /// The task of an upload, if another search or a fetched result has found it.
     fn task_of(&self, object: &str) -> Option<String> {
         let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         uploads.iter().find(|(_, file_url)| names(file_url, object)).map(|(task_id, _)| task_id.clone())
     }
 
-    /// A result told what its task was for.
+    /// Remembers the file that a result named for its task.
     pub(super) fn learn(&self, task_id: &str, file_url: &str) {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         if uploads.len() >= Search::MOST {
@@ -122,10 +123,10 @@ impl Search {
         }
     }
 
-    /// Looks for the task of a submit: first at those that were made when it was sent.
+    /// Searches for the task of a submit: first among those created at the time when the submit was sent.
     async fn look(&self, client: &Client, submit: Lost<'_>) -> Result<Resolution, Error> {
         let age = Timestamp::now().duration_since(submit.since);
-        // A time that is still to come was told by a clock that has been set since.
+        // The submit's time lies in the future: the clock was set back since.
         if age.unsigned_abs() > MEMORY || (age.is_negative() && age.unsigned_abs() > MARGIN / 2) {
             return Ok(Resolution::Unknown);
         }
@@ -134,14 +135,14 @@ impl Search {
         }
         let list = match self.list(client, &submit).await {
             Ok(list) => list,
-            // A service without a list will not have one tomorrow.
+            // A service that has no list now will not have one later.
             Err(error) if error.when == When::Never || error.is_unreadable() => {
                 return Ok(Resolution::Unknown);
             }
             Err(error) => return Err(error),
         };
         let mut doubts = Doubts {
-            // It may have been read while it changed; one that stays short is none that tells.
+            // The list may have changed while it was read; if it still lacks the task after a while, the list proves nothing.
             is_short: list.lacks_known(&submit),
             cannot_tell: !list.listed.is_complete,
             ..Doubts::default()
@@ -153,7 +154,7 @@ impl Search {
         Ok(doubts.judge(waited))
     }
 
-    /// The task of a submit among those of a list; or why it may be there all the same.
+    /// The task of a submit among the rows of a list; or why it may exist nevertheless.
     async fn look_through(
         &self,
         client: &Client,
@@ -177,17 +178,17 @@ impl Search {
                         debug!(task = row.task_id, %error, "the result of this task is not to be had");
                         doubts.cannot_tell = true;
                     }
-                    // One that is not told now is told the next time; the others are known by then.
+                    // A result that cannot be fetched now is fetched in the next look; the others are remembered by then.
                     Err(error) => {
                         debug!(task = row.task_id, %error, "it is not told what this task was for");
                         (doubts.undecided, untold) = (true, untold + 1);
                     }
                 },
-                // Ours or a stranger's, they cost nothing and bring nothing.
+                // A task that ended without a result cost nothing and produced nothing, whether it is this daemon's or another client's.
                 _ if row.has_ended() => {}
                 _ => doubts.undecided = true,
             }
-            // The next ones would wait for the same.
+            // Fetching the next results would take the same time.
             if untold >= UNTOLD {
                 break;
             }
@@ -195,7 +196,7 @@ impl Search {
         None
     }
 
-    /// The list from the submit's time on, as it was read last or as it is now.
+    /// The list from the submit's time on, as it was read last or newly read.
     async fn list(&self, client: &Client, submit: &Lost<'_>) -> Result<Arc<List>, Error> {
         let last = self.list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(last) = last.filter(|last| last.serves(submit, Timestamp::now())) {
@@ -225,26 +226,26 @@ impl Search {
                 Fate::Taken | Fate::Unknown => Ok(Upload::Untold),
                 _ => Ok(Upload::Nothing),
             },
-            // The list is ahead of it.
+            // The list shows the end before the query does.
             Polled::Open => Err(missing("end of a task that has ended by the list")),
         }
     }
 }
 
-/// What keeps a search that found nothing from saying that there is no task.
+/// The reasons why a search that found nothing does not prove that there is no task.
 #[derive(Debug, Default)]
 struct Doubts {
-    /// The list does not show a task that it must have.
+    /// The list lacks a task that it should contain.
     is_short: bool,
-    /// A task runs, or it is not told now what it was for.
+    /// A task is still running, or its result cannot be fetched now.
     undecided: bool,
-    /// It will never be told.
+    /// The file of a task can never be known.
     cannot_tell: bool,
 }
 
 impl Doubts {
-    /// What they come to, so long after the submit was given up. A repeat costs money, waiting does not; and no task of the service's
-    /// runs for ever.
+    /// The result of the search, this long after the submit was given up. A repeated request costs money, waiting does not; and the service
+    /// lets no task run for ever.
     fn judge(self, waited: Duration) -> Resolution {
         let is_open = self.is_short || self.undecided;
         match () {
@@ -256,7 +257,7 @@ impl Doubts {
     }
 }
 
-/// Whether a file's URL is that of the upload: its path ends in the object's name.
+/// Whether a file's URL is the upload's: its path ends in the object's name.
 fn names(file_url: &str, object: &str) -> bool {
     let path = file_url.split(['?', '#']).next().unwrap_or_default();
     let object = object.rsplit('/').next().unwrap_or(object);

@@ -1,4 +1,4 @@
-//! How long the task list was reached and did not tell: then it cannot be told what became of a lost submit.
+//! How long the task list was reached without a usable answer: after that, the fate of a lost submit counts as unknown.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 
-/// A list that answers nothing but refusals of its own for so long is none.
+/// If the list answers with nothing but refusals of its own for this long, the daemon treats it as absent.
 pub(super) const LONGEST: Duration = Duration::from_secs(180);
 
-/// Since when the list was reached and did not tell.
+/// Since when the list was reached without a usable answer.
 #[derive(Debug, Default)]
 pub(super) struct Silence(Mutex<Option<Instant>>);
 
 impl Silence {
-    /// Takes in what came of a look, and gives how long the silence has lasted. A network that is down, a bad key or a bill, and a queue
-    /// that is full pass, and the list tells then. A right to read it that the account has not may never come, and nothing else may need it.
+    /// Records the outcome of a look, and returns how long the silence has lasted. A network that is down, a bad key, a bill and a full
+    /// queue are temporary, and the list answers afterwards. The right to read the list may never be granted, and nothing else may need it.
     pub(super) fn after(&self, error: Option<&Error>) -> Duration {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let passes = |error: &Error| match error.when {
@@ -31,7 +31,7 @@ impl Silence {
     }
 }
 
-/// Whether the account is refused by this code for a right that it has not.
+/// Whether this code refuses the account for a missing right.
 fn is_right(code: &str) -> bool {
     code.contains("AccessDenied") || code == "HttpStatus403"
 }

@@ -1,4 +1,4 @@
-//! The transcript of flash, as its answer comes: whole or as a stream, until the service says that it is done.
+//! The transcript of flash as its answer arrives, whole or as a stream, until the service reports the end.
 
 use std::time::Instant;
 
@@ -16,27 +16,27 @@ use crate::recognize::error::{Error, LONGEST_RAW};
 use crate::recognize::http::{JSON, RetryAfter};
 use crate::recognize::sse::{Event, Parser};
 
-/// Bytes of a text; every partial repeats it. The quickest speakers come to some twenty thousand in five minutes.
+/// The most bytes of a text; every partial repeats the text. The quickest speakers come to some twenty thousand in five minutes.
 const LONGEST_TEXT: usize = 256 << 10;
 
-/// Bytes of a whole stream. Five minutes of speech are some thousand events of half a kilobyte.
+/// The most bytes of a whole stream. Five minutes of speech are some thousand events of half a kilobyte.
 const LONGEST_STREAM: usize = 32 << 20;
 
-/// What came so far.
+/// What has been received so far.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     text: String,
     language: Option<String>,
     emotion: Option<String>,
     billed_seconds: u64,
-    /// Once the service said that it is done: whether it cut the text.
+    /// Once the service reported the end: whether it cut the text.
     truncated: Option<bool>,
-    /// The stream as it came, for an attempt that fails.
+    /// The stream as received, kept for an attempt that fails.
     raw: Vec<u8>,
 }
 
 impl Incoming {
-    /// Reads an answer of 2xx to its end. `stream`: what the events tell of the stream that was asked for, if one was.
+    /// Reads a 2xx answer to its end. `stream`: the meaning of the events' text, if a stream was requested.
     pub(super) async fn read(
         &mut self,
         client: &Client,
@@ -97,7 +97,7 @@ impl Incoming {
         self.end()
     }
 
-    /// Takes an answer or an event in; true if there is more text than before.
+    /// Adds an answer or an event; true if there is more text than before.
     fn take(&mut self, answer: FlashAnswer, tells: Tells) -> bool {
         let [choice] = answer.output.choices;
         self.billed_seconds = self.billed_seconds.max(answer.usage.seconds);
@@ -124,7 +124,7 @@ impl Incoming {
         self.truncated.map(drop).ok_or_else(|| Error::open("EndedWithoutStop", message))
     }
 
-    /// The error of a request whose answer came so far: a service that told text, or a price, has done work and charges for it.
+    /// The error of a request after this much of the answer: if the service sent text, or a price, it has done work and charges for it.
     pub(super) fn failed(self, error: Error) -> Error {
         let has_begun = self.billed_seconds > 0 || !self.text.is_empty();
         let error = if has_begun { error.after_work(self.billed_seconds) } else { error };
@@ -145,7 +145,7 @@ impl Incoming {
             language: self.language,
             emotion: self.emotion,
         };
-        // Nothing said is not a piece of speech.
+        // Without speech there is no segment.
         let segments = if self.text.trim().is_empty() { Vec::new() } else { vec![segment] };
         Transcript {
             text: self.text,
@@ -156,12 +156,12 @@ impl Incoming {
     }
 }
 
-/// Reads an event; `None`: it says nothing (`done` and `[DONE]`, which the service's own SDKs tolerate).
+/// Reads an event; `None`: it has no content (`done` and `[DONE]`, which the service's own SDKs tolerate).
 fn read_event(client: &Client, event: &Event) -> Result<Option<FlashAnswer>, Error> {
     if event.name == "done" || event.data == "[DONE]" {
         return Ok(None);
     }
-    // The comment beside it is the only place of its status.
+    // Only the comment beside the event contains the status.
     let status = event.comment.strip_prefix("HTTP_STATUS/").and_then(|status| status.parse().ok());
     match client.read(event.data.as_bytes(), status, RetryAfter::default()) {
         Err(error) if event.name == "error" && error.is_unreadable() => match status {

@@ -8,7 +8,7 @@ use super::client::Client;
 use crate::recognize::error::{ALWAYS, Error, When, fault};
 use crate::recognize::http::{Content, Outgoing};
 
-/// A storage that refuses a form for no known reason is asked this often.
+/// Attempts of an upload whose form the storage refuses for no known reason.
 const TRIES: u32 = 4;
 
 pub(super) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
@@ -16,7 +16,7 @@ pub(super) async fn policy(client: &Client, model: &str) -> Result<Policy, Error
     client.policies.free(client.free(call)).await.map(|PolicyAnswer { data }| data)
 }
 
-/// Streams a file to the storage. Gives its `oss://` URL once the storage has all of it, and it was what it should be.
+/// Streams a file to the storage. Returns its `oss://` URL once the storage has the whole file and the file has proved to be unchanged.
 pub(super) async fn store(
     client: &Client,
     policy: Policy,
@@ -52,7 +52,7 @@ pub(super) async fn store(
     Err(refused(status.as_u16(), &String::from_utf8_lossy(&refused_with)))
 }
 
-/// The storage is not the API: its 403 is about the form, not about the account.
+/// The storage is separate from the API: its 403 is about the form, not about the account.
 fn refused(status: u16, body: &str) -> Error {
     let code = element(body, "Code").unwrap_or("Unreadable");
     let message = element(body, "Message").unwrap_or_default();
@@ -65,7 +65,7 @@ fn refused(status: u16, body: &str) -> Error {
     Error { when, ..Error::open("UploadRefused", &said) }
 }
 
-/// The text of the first element of this name; the storage's errors are flat.
+/// The text of the first element of this name; the storage's errors are not nested.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let after = xml.split_once(&format!("<{name}>"))?.1;
     Some(after.split_once(&format!("</{name}>"))?.0.trim())

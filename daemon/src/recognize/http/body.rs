@@ -1,4 +1,4 @@
-//! Request bodies that are read from disk while they leave, and that never become whole if the bytes are not the ones that were hashed.
+//! Request bodies that are read from disk while they are sent, and that are never completed if the bytes are not the ones that were hashed.
 
 use std::fs::File;
 use std::io;
@@ -23,10 +23,10 @@ use crate::job::audio::{self, CHANGED, Unopened};
 use crate::recognize::error::{Error, fault};
 use crate::recognize::limits::encoded_length;
 
-/// Read at once; a multiple of three, so that base64 needs no padding before the end.
+/// Bytes read at once; a multiple of three, so that base64 needs no padding before the end.
 const CHUNK: usize = 192 * 1024;
 
-/// A recording's bytes on this machine, and how to tell that they are still the ones that were taken in.
+/// A recording's bytes on this machine, and the hash that proves that they are unchanged.
 #[derive(Debug)]
 pub struct Content {
     file: File,
@@ -61,7 +61,7 @@ impl Content {
     }
 }
 
-/// Watches a body on its way.
+/// Reports how much of a body was sent.
 #[derive(Debug)]
 pub(crate) struct Departure {
     sent: watch::Receiver<u64>,
@@ -70,7 +70,7 @@ pub(crate) struct Departure {
 }
 
 impl Departure {
-    /// Bytes that were handed to the connection.
+    /// Bytes that were passed to the connection.
     pub(crate) fn sent(&self) -> u64 {
         *self.sent.borrow()
     }
@@ -80,12 +80,12 @@ impl Departure {
         self.sent() >= self.length
     }
 
-    /// Why the body was cut off on our side, if it was.
+    /// Why the daemon cut the body off, if it did.
     pub(crate) fn fault(&self) -> Option<Error> {
         self.fault.get().cloned().map(Error::give_up)
     }
 
-    /// Waits until more of the body was sent; false: nothing more will be.
+    /// Waits until more of the body was sent; false: nothing more will be sent.
     pub(crate) async fn moved(&mut self) -> bool {
         self.sent.changed().await.is_ok()
     }
@@ -99,19 +99,19 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Bytes that are there already.
+    /// A body that is in memory.
     pub(crate) fn bytes(bytes: Vec<u8>) -> (Outgoing, Departure) {
         let length = bytes.len() as u64;
         Outgoing::new(stream::iter([Ok(Bytes::from(bytes))]).boxed(), length, Arc::default())
     }
 
-    /// `before`, the content as base64, `after`. The last of it leaves only once the content has proved to be unchanged.
+    /// `before`, the content as base64, `after`. The last part is sent only once the content has proved to be unchanged.
     pub(crate) fn base64(before: String, content: Content, after: String) -> (Outgoing, Departure) {
         let length = before.len() as u64 + encoded_length(content.bytes) + after.len() as u64;
         Outgoing::read(Reader { encode: true, ..Reader::new(before, content, after) }, length)
     }
 
-    /// The content as it is. The last of it leaves only once it has proved to be unchanged.
+    /// The content as it is. The last part is sent only once the content has proved to be unchanged.
     pub(crate) fn raw(content: Content) -> (Outgoing, Departure) {
         let length = content.bytes;
         Outgoing::read(Reader::new(String::new(), content, String::new()), length)
@@ -141,7 +141,7 @@ impl Outgoing {
                     }
                     Err(fault) => {
                         let message = fault.code.clone();
-                        // The stream ends here, so no second fault can be refused its place.
+                        // The stream ends at its first fault, so a fault is never set twice.
                         let _ = told.set(fault);
                         Err(io::Error::other(message))
                     }
@@ -206,7 +206,7 @@ impl Reader {
 
     fn next(&mut self) -> Result<Bytes, Fault> {
         let wanted = (self.content.bytes - self.offset).min(CHUNK as u64);
-        // At most a chunk: the cast cannot cut.
+        // At most a chunk: the cast does not truncate.
         let mut read = vec![0; wanted as usize];
         self.content.file.read_exact_at(&mut read, self.offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => changed(),
@@ -230,7 +230,7 @@ impl Reader {
         Ok(Bytes::from(chunk))
     }
 
-    /// What was read is what was hashed, and all there is: a file that has grown since is another recording.
+    /// Checks that the bytes read are the ones that were hashed, and all of them: a file that has grown since is another recording.
     fn verify(&mut self) -> Result<(), Fault> {
         if self.content.file.metadata().map_err(|error| unreadable(&error))?.len() != self.content.bytes {
             return Err(changed());
@@ -243,14 +243,14 @@ impl Reader {
     }
 }
 
-/// In one piece and with room for `more` behind it; a String would grow by and by, and check what is ASCII anyway.
+/// Appends in one piece, with capacity for `more` bytes behind it; a String would grow in steps, and check for UTF-8 what is ASCII anyway.
 fn append_base64(bytes: &[u8], text: &mut Vec<u8>, more: usize) {
     let begin = text.len();
-    // Of a chunk: the cast cannot cut.
+    // At most a chunk: the cast does not truncate.
     let length = encoded_length(bytes.len() as u64) as usize;
     text.reserve_exact(length + more);
     text.resize(begin + length, 0);
-    // The room is what base64 takes. Were it too small, the body would be too short and the request fail, not be wrong.
+    // The space is the length of the base64. If it were too small, the body would be too short and the request would fail.
     let written = STANDARD.encode_slice(bytes, &mut text[begin..]).unwrap_or(0);
     text.truncate(begin + written);
 }

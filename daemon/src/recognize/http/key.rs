@@ -29,17 +29,18 @@ impl Key {
                 value.set_sensitive(true);
                 request.header(AUTHORIZATION, value)
             }
-            // The service will say that there is no key, and that closes the queue as a bad one does.
+            // Sent without a key: the service refuses a missing key as it refuses a bad one, and the queue is held.
             Err(_) => request,
         }
     }
 
-    /// An error that does not show the key, should the service have echoed it.
+    /// Removes the key from an error, in case the service echoed it.
     pub(crate) fn masked(&self, error: Error) -> Error {
         error.without(self.key.read().unwrap_or_else(PoisonError::into_inner).reveal())
     }
 
-    /// Reads the key's file again, if it came from one: the operator may have put a good one there. What is no key changes nothing.
+    /// Reads the key's file again, if the key came from a file: the operator may have written a good key. Content that is not a key changes
+    /// nothing.
     pub(crate) async fn reread(&self) {
         let Some(path) = &self.file else { return };
         match tokio::fs::read_to_string(path).await {

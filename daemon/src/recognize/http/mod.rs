@@ -1,9 +1,9 @@
-//! What every recognizer that speaks HTTP needs: connections that resend nothing by themselves, bodies that are read from disk while
-//! they leave, answers of bounded length, and errors that know whether a request may have been taken.
+//! What every recognizer that uses HTTP needs: connections that resend nothing by themselves, bodies that are read from disk while they are
+//! sent, answers of limited length, and errors that record whether the service may have taken the request.
 //!
-//! Three clients. Two follow no redirects: one for an API's free calls, and one for what costs and for uploads, which leave on
-//! connections of their own. The third fetches from hosts that the service names: it never sees a key. An environment proxy
-//! (`HTTPS_PROXY`, `NO_PROXY`) is used unless the API is on this machine.
+//! There are three clients. Two follow no redirects: one for an API's free calls, and one for paid requests and uploads, which use a new
+//! connection each. The third fetches from hosts that the service names: it never gets a key. A proxy of the environment (`HTTPS_PROXY`,
+//! `NO_PROXY`) is used unless the API is on this machine.
 
 mod body;
 mod key;
@@ -23,16 +23,16 @@ pub(crate) use self::retry_after::{RetryAfter, retry_after};
 
 use super::error::Error;
 
-/// How long the network may take.
+/// Time limits of the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// To reach a host.
+    /// To connect to a host.
     pub connect: Duration,
-    /// In which nothing moves, neither way.
+    /// Without progress in either direction.
     pub idle: Duration,
     /// For a whole call that costs nothing.
     pub call: Duration,
-    /// In which a stream brings signs of life (comments, events without news) and no text.
+    /// While a stream sends only signs of life (comments, events without new text).
     pub silence: Duration,
 }
 
@@ -47,50 +47,50 @@ impl Default for Timeouts {
     }
 }
 
-/// An address or TLS setting of which no client can be made.
+/// An address or TLS setting for which no client can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// `dashscope.base_url` is no URL of a host.
+    /// `dashscope.base_url` is not the URL of a host.
     #[error("dashscope.base_url {0:?} is not an http or https address; write it up to and including /api/v1")]
     Address(String),
-    /// No roots, no TLS library.
+    /// No root certificates, no TLS library.
     #[error(
         "no TLS client can be made: {0}; are the system's CA certificates installed (package ca-certificates)?"
     )]
     Tls(String),
 }
 
-/// Idle connections are dropped before the shortest keep-alive in common use (5 s) ends at the other side.
+/// Idle connections are closed before the shortest common keep-alive (5 s) of servers ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// A server may close a connection at the very moment at which it is used again. A paid request that was lost so has an unknown fate,
-/// and an upload, which follows its policy at once, would be lost so every time where one server answers both and closes after each.
-/// A fresh connection takes some round trips more; recognition and uploads take seconds.
+/// A server may close a connection at the very moment at which the client uses it again. A paid request that is lost in this way has an
+/// unknown fate; and an upload, which follows its policy at once, would be lost each time if one server answers both and closes the
+/// connection after each. A new connection costs some round trips; recognition and uploads take seconds.
 const NEVER_AGAIN: usize = 0;
 
-/// Forms of an answer.
+/// Media types of an answer.
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-/// Redirects that a result's host may answer with.
+/// The most redirects that are followed to a result.
 const RESULT_REDIRECTS: usize = 3;
 
 /// How much of a refusal is read for its code.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
-/// The connections of one service.
+/// The clients of one service.
 #[derive(Debug)]
 pub(crate) struct Http {
-    /// For what costs, and for uploads.
+    /// For paid requests, and for uploads.
     pub(crate) fresh: Client,
     /// For the API's free calls.
     pub(crate) api: Client,
-    /// For hosts that must not see the key.
+    /// For hosts that must not receive the key.
     pub(crate) storage: Client,
     pub(crate) timeouts: Timeouts,
 }
 
-/// The body of an answer, and why it is not all of it.
+/// The body of an answer, and why it is incomplete, if it is.
 pub(crate) struct Partial {
     pub(crate) body: Vec<u8>,
     pub(crate) broken: Option<Error>,
@@ -99,12 +99,12 @@ pub(crate) struct Partial {
 impl Http {
     /// `base`: the API's address.
     pub(crate) fn new(base: &Url, timeouts: Timeouts) -> Result<Http, BuildError> {
-        // Already installed by another part of the daemon: the same one.
+        // An error means that another part of the daemon installed the same provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = |redirects: Policy| {
             let builder = Client::builder()
                 .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
-                // Saying nothing allows every coding, and one that packs a stream may hold its pieces back.
+                // A request without Accept-Encoding allows every coding, and a server that compresses a stream may delay its parts.
                 .default_headers(HeaderMap::from_iter([(
                     ACCEPT_ENCODING,
                     HeaderValue::from_static("identity"),
@@ -118,7 +118,7 @@ impl Http {
         };
         let build = |builder: &dyn Fn() -> ClientBuilder| {
             let built = builder().build().or_else(|error| {
-                // Where the API is plain http (a stand-in), missing root certificates are no reason not to start.
+                // If the API is plain http (a local substitute), missing root certificates do not prevent the start.
                 if base.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
             });
             built.map_err(|error| BuildError::Tls(causes(error)))
@@ -131,10 +131,10 @@ impl Http {
         })
     }
 
-    /// Sends a request whose body may be long: as long as it moves there is time.
+    /// Sends a request with a body that may be long: there is no time limit while the body makes progress.
     ///
     /// # Errors
-    /// Nothing was answered; the error knows whether the service may have the request.
+    /// No answer came; the error records whether the service may have the request.
     pub(crate) async fn send(
         &self,
         request: RequestBuilder,
@@ -146,7 +146,7 @@ impl Http {
         self.watch(request, &mut departure).await
     }
 
-    /// As [`Http::send`], for a request that has its body already.
+    /// As [`Http::send`], for a request that already has its body.
     pub(crate) async fn watch(
         &self,
         request: RequestBuilder,
@@ -159,7 +159,7 @@ impl Http {
                 biased;
                 answer = &mut answer => {
                     let answer = answer.map_err(|error| lost(error.is_connect(), causes(error), departure))?;
-                    // Never the query: it may be the right to read what the URL leads to.
+                    // Never log the query: it may grant the right to read the URL's content.
                     let (host, path) = (answer.url().host_str(), answer.url().path());
                     trace!(host, path, status = answer.status().as_u16(), "answered");
                     return Ok(answer);
@@ -173,7 +173,7 @@ impl Http {
         }
     }
 
-    /// The next piece of an answer's body; `None` at its end.
+    /// The next part of an answer's body; `None` at its end.
     pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Error> {
         tokio::select! {
             biased;
@@ -187,10 +187,10 @@ impl Http {
         }
     }
 
-    /// Reads the rest of an answer into `body`, which becomes no longer than `limit`.
+    /// Reads the rest of an answer into `body`, up to `limit` bytes.
     ///
     /// # Errors
-    /// It broke off, or is longer. What came of it is in `body`.
+    /// The answer broke off, or is longer. `body` has what arrived.
     pub(crate) async fn body(
         &self,
         response: &mut Response,
@@ -206,7 +206,7 @@ impl Http {
         Ok(())
     }
 
-    /// As much of a refusal as comes, and as is read of one.
+    /// The body of a refusal, as far as it arrives and is within the limit.
     pub(crate) async fn refusal(&self, response: &mut Response) -> Partial {
         let mut body = Vec::new();
         while body.len() < MAX_REFUSAL_BYTES {
@@ -221,10 +221,10 @@ impl Http {
     }
 }
 
-/// An address of an API: `http` or `https`, without a slash at its end.
+/// Parses the address of an API: `http` or `https`; a slash at the end is removed.
 ///
 /// # Errors
-/// It is none.
+/// The text is not such an address.
 pub(crate) fn address(text: &str) -> Result<Url, BuildError> {
     let text = text.trim_end_matches('/');
     let url = Url::parse(text).map_err(|_| BuildError::Address(text.to_owned()))?;
@@ -234,15 +234,15 @@ pub(crate) fn address(text: &str) -> Result<Url, BuildError> {
     }
 }
 
-/// Waits for a silence to last this long. A process that was stopped, or a machine that slept, finds the time over and the answer before
-/// it: what lies there is read in the moment after it, and is not paid for again.
+/// Returns when a silence has lasted this long. After a process was stopped, or a machine slept, the time is over before the waiting answer
+/// is read: one moment more lets the answer be read, so that it is not paid for again.
 pub(crate) async fn patience(silence: Duration) {
     const MOMENT: Duration = Duration::from_millis(500);
     tokio::time::sleep(silence).await;
     tokio::time::sleep(MOMENT).await;
 }
 
-/// A call that costs nothing got no answer.
+/// The error of a free call that got no answer.
 pub(crate) fn unanswered(error: reqwest::Error) -> Error {
     if error.is_connect() {
         Error::not_sent(&format!("the service was not reached: {}", causes(error)))
@@ -251,8 +251,8 @@ pub(crate) fn unanswered(error: reqwest::Error) -> Error {
     }
 }
 
-/// A request that was not answered. Only a body that left whole can have been taken; one that broke off on its way is free to
-/// repeat, but not for ever: it may be this very request that the network does not let through.
+/// The error of a request that got no answer. The service can only have taken a body that was sent whole; a request that broke off is free
+/// to repeat, but not for ever: the network may fail on this very request.
 fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     if let Some(error) = departure.fault() {
         return error;
@@ -267,7 +267,7 @@ fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     Error::cut_short(&format!("the connection broke after {sent} bytes of the request: {causes}"))
 }
 
-/// An HTTP library's error in one line, without the URL: its query may be a signature.
+/// An HTTP library's error in one line, without the URL, whose query may be a signature.
 pub(crate) fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut line = error.to_string();

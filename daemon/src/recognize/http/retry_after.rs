@@ -1,11 +1,11 @@
-//! When, and whether, a server wants to be asked again: `Retry-After` and its kin.
+//! When, and whether, a server wants a request to be retried: `Retry-After` and similar headers.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
-/// What the headers of a refusal say.
+/// The retry headers of a refusal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RetryAfter {
     /// `Retry-After`, `retry-after-ms`.
@@ -14,12 +14,12 @@ pub(crate) struct RetryAfter {
     pub(crate) should_retry: Option<bool>,
 }
 
-/// Reads them.
+/// Reads the retry headers.
 pub(crate) fn retry_after(headers: &HeaderMap) -> RetryAfter {
-    /// A server that asks for more than this means "not today"; asking then costs one request.
+    /// A longer hint is cut to this: retrying earlier than the server wants costs one request.
     const LONGEST_HINT: Duration = Duration::from_secs(600);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    // Fractions are no HTTP, and common all the same.
+    // Fractions are not allowed by HTTP, but common.
     let number = |name: &str, unit: f64| {
         let seconds = text(name)?.parse::<f64>().ok().filter(|number| number.is_finite())? * unit;
         Duration::try_from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())).ok()
@@ -30,7 +30,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> RetryAfter {
         let date = jiff::fmt::rfc2822::parse(text("retry-after")?).ok()?.timestamp();
         Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
     };
-    // "At once" is no hint: a queue that believed it would ask without a pause.
+    // A hint of zero is ignored: a queue that followed it would retry without a pause.
     let hint = millis.or_else(seconds).or_else(date).filter(|hint| !hint.is_zero());
     let hint = hint.map(|hint| hint.min(LONGEST_HINT));
     let should_retry = match text("x-should-retry") {

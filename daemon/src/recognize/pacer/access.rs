@@ -1,7 +1,7 @@
-//! Whether the account lets requests in: pure, the pacer has the clock.
+//! Whether the account's requests may be sent: without a clock, which the pacer has.
 //!
-//! An account that is refused (key, arrears, rights, quota) closes it; one request at a time probes it, at growing intervals, until one
-//! succeeds.
+//! A refusal of the account (key, arrears, rights, quota) closes the queue; one request at a time probes the account, at growing intervals,
+//! until one succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ const FIRST_PROBE: Duration = Duration::from_secs(2);
 /// … up to this, so that a new key or a paid bill is noticed within a minute.
 const LONGEST_PROBE: Duration = Duration::from_secs(60);
 
-/// Whether the account's requests may leave at all.
+/// Whether the account's requests may be sent at all.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     closed: Option<Closed>,
-    /// When it was opened last.
+    /// When the queue was opened last.
     opened: Option<Instant>,
 }
 
@@ -24,34 +24,34 @@ struct Closed {
     backoff: Duration,
     next_probe: Instant,
     probing: bool,
-    /// A free call found out: another one that is answered proves the opposite.
+    /// A free call was refused: another free call that is answered reopens the queue.
     by_free_call: bool,
 }
 
-/// A call of the account.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
-    /// It would have cost something.
+    /// A call that would have cost something.
     Paid,
-    /// It would have cost nothing: a query, a list.
+    /// A call that would have cost nothing: a query, a list.
     Free,
-    /// The queue had let it through to find out.
+    /// A call that the queue let through to probe the account.
     Probe,
 }
 
-/// What the queue says to a request that wants to leave.
+/// The queue's answer to a request that wants to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// It may.
+    /// It may be sent.
     Go,
-    /// It may, and finds out whether the account is accepted again.
+    /// It may be sent, and probes whether the account is accepted again.
     Probe,
-    /// Not before this time has passed; `None`: not before the probe has reported.
+    /// Not before this time has passed; `None`: not before the present probe has reported.
     Wait(Option<Duration>),
 }
 
 impl Access {
-    /// Asks for leave. After [`Leave::Probe`] the queue waits for a report of that request.
+    /// Asks whether a request may be sent. After [`Leave::Probe`] the queue waits for a report of that request.
     pub(super) fn ask(&mut self, now: Instant) -> Leave {
         match &mut self.closed {
             None => Leave::Go,
@@ -64,7 +64,8 @@ impl Access {
         }
     }
 
-    /// A call that left at `sent` was refused for the account's sake. Gives the time to the next probe, and whether this is news.
+    /// A call that was sent at `sent` was refused because of the account. Returns the time until the next probe, and whether the refusal is
+    /// news.
     pub(super) fn refused(
         &mut self,
         now: Instant,
@@ -73,7 +74,7 @@ impl Access {
         call: Call,
     ) -> (Duration, bool) {
         match &mut self.closed {
-            // It left before the account was good again.
+            // The call was sent before the account was accepted again.
             None if self.opened.is_some_and(|opened| sent < opened) => (Duration::ZERO, false),
             None => {
                 self.closed = Some(Closed {
@@ -86,7 +87,7 @@ impl Access {
                 (FIRST_PROBE, true)
             }
             Some(closed) => {
-                // What was in flight when the queue closed has nothing new to say; only a probe has.
+                // Requests that were in flight when the queue closed report nothing new; only a probe does.
                 let news = call == Call::Probe && closed.code != code;
                 if call == Call::Probe {
                     closed.backoff = (closed.backoff * 2).min(LONGEST_PROBE);
@@ -100,8 +101,8 @@ impl Access {
         }
     }
 
-    /// A call was answered, so the account was good enough for it. Requests that were under way when the queue closed say nothing of
-    /// what came since. Gives whether the queue was closed until now.
+    /// A call was answered, so the account was good enough for it. Requests that were under way when the queue closed prove nothing about
+    /// the account since. Returns whether the queue was closed until now.
     pub(super) fn answered(&mut self, now: Instant, call: Call) -> bool {
         let proves = |closed: &mut Closed| match call {
             Call::Paid => false,
@@ -115,7 +116,7 @@ impl Access {
         opens
     }
 
-    /// A probe ended without telling anything about the account (never sent, throttled, a service out of order, dropped).
+    /// A probe ended without a result about the account (never sent, throttled, a service out of order, dropped).
     pub(super) fn told_nothing(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
@@ -123,7 +124,7 @@ impl Access {
         }
     }
 
-    /// A probe got as far as it could without paying; the next request finds out the rest.
+    /// A probe was answered as far as a free call can be; the next request completes the test.
     pub(super) fn pass_on(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
@@ -148,7 +149,7 @@ mod tests {
         let mut access = Access::default();
         assert_eq!(access.ask(now), Leave::Go);
         assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, true));
-        // The other requests that were in flight are no news.
+        // The other requests that were in flight are not news.
         assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, false));
         assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
         let mut waits = Vec::new();
@@ -189,7 +190,7 @@ mod tests {
         assert!(access.refused(now, now, "InvalidApiKey", Call::Free).1);
         assert!(access.answered(now + SECOND, Call::Free));
         assert_eq!(access.ask(now + SECOND), Leave::Go);
-        // A probe that is refused as well is about more than the query's right.
+        // If a probe is refused as well, the refusal concerns more than the right to query.
         access.refused(now + 2 * SECOND, now + 2 * SECOND, "InvalidApiKey", Call::Free);
         access.refused(now + 4 * SECOND, now + 4 * SECOND, "Arrearage", Call::Probe);
         assert!(!access.answered(now + 5 * SECOND, Call::Free));

@@ -1,4 +1,4 @@
-//! Spaces what has a rate of its own: free calls (task queries and lists, upload policies), departures.
+//! Paces calls that have a rate of their own: free calls (task queries and lists, upload policies), departures.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -18,7 +18,7 @@ impl Calls {
         Calls { rate: Mutex::new(rate), front: tokio::sync::Mutex::new(()) }
     }
 
-    /// Waits for room.
+    /// Waits until the rate allows the next call.
     pub(super) async fn pass(&self) {
         let _front = self.front.lock().await;
         loop {
@@ -31,7 +31,7 @@ impl Calls {
         self.rate().take(Instant::now());
     }
 
-    /// Makes a call when there is room for it. A 429 holds the next ones.
+    /// Makes a call when the rate allows it. A 429 delays the next calls.
     pub(crate) async fn free<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.pass().await;
         let sent = Instant::now();

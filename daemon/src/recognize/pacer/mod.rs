@@ -1,5 +1,5 @@
-//! The pacing of one recognizer: its queue, its rate, and whether the account lets requests in. A request that costs waits here for a
-//! [`Permit`], in order of asking; the pacer learns from what became of it.
+//! The pacing of one recognizer: its queue, its rate, and whether the account is accepted. A paid request waits here for a [`Permit`], in
+//! the order of the calls; the pacer learns from its outcome.
 
 mod access;
 mod calls;
@@ -20,7 +20,7 @@ use crate::job::Fate;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-/// A hold of this length may make an operator wonder.
+/// A hold of at least this length is logged, because an operator may look for the reason.
 const WORTH_TELLING: Duration = Duration::from_secs(30);
 
 /// The pacing of one recognizer.
@@ -29,14 +29,14 @@ pub(crate) struct Pacer {
     /// The recognizer's name.
     engine: String,
     state: Mutex<State>,
-    /// A report may let the front of the queue go earlier than it thought.
+    /// Signals a report, after which the front of the queue may have to wait less long.
     changed: Notify,
-    /// The front of the queue: fair, and a waiter that goes away hands it on.
+    /// The front of the queue: fair, and a waiter that is dropped passes its place on.
     front: tokio::sync::Mutex<()>,
-    /// The same spacing once more, where requests leave: permits that were held up together (by the disk, by the bucket) do not leave
+    /// The same spacing again at the moment of sending: permits that were delayed together (by the disk, by the bucket) are not used
     /// together.
     departures: Calls,
-    /// A long hold is told of once a minute.
+    /// Limits the warning about a long hold to one a minute.
     told: OnceAMinute,
     metrics: Metrics,
 }
@@ -47,7 +47,7 @@ struct State {
     access: Access,
 }
 
-/// Leave to send one request. The pacer learns from its outcome; a permit that is dropped unused tells nothing and harms nothing.
+/// Permission to send one request. The pacer learns from its outcome; a permit that is dropped unused has no effect.
 #[derive(Debug)]
 #[must_use = "a permit that is not used delays the next request"]
 pub struct Permit {
@@ -71,13 +71,13 @@ impl Pacer {
         })
     }
 
-    /// Waits until a request may leave.
+    /// Waits until a request may be sent.
     pub(crate) async fn permit(self: &Arc<Self>) -> Permit {
         let _front = self.front.lock().await;
         self.pass(true).await
     }
 
-    /// Leave for a free call that must come before the paid one: waits for the account, not for the rate.
+    /// Permission for a free call that precedes the paid one: waits for the account, not for the rate.
     pub(crate) async fn admission(self: &Arc<Self>) -> Permit {
         self.pass(false).await
     }
@@ -111,7 +111,7 @@ impl Pacer {
         }
     }
 
-    /// What a free call outside the queue that left at `sent` heard of the account.
+    /// Learns about the account from a free call outside the queue that was sent at `sent`.
     pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
         match outcome {
             Ok(_) => self.answered(Call::Free),
@@ -119,17 +119,17 @@ impl Pacer {
         }
     }
 
-    /// What a task says for which the account was refused: no free call can tell that it is good again.
+    /// Learns from a task that failed because of the account: no free call can prove that the account is good again.
     pub(crate) fn learn_from_task(&self, error: &mut Error) {
         self.refused(Instant::now(), error, Call::Paid);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before the lock goes; a panic elsewhere leaves it usable.
+        // Every change of the state is complete before the lock is released; a panic elsewhere leaves the state usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in an error that may be the account's, and tells it how long the queue is held and whether that is news.
+    /// Records an error that may concern the account, and sets in the error how long the queue is held and whether that is news.
     fn refused(&self, sent: Instant, error: &mut Error, call: Call) {
         let When::Held { wait, announce } = &mut error.when else { return };
         let code = &error.fault.code;
@@ -170,15 +170,15 @@ impl Pacer {
 }
 
 impl Permit {
-    /// Whether this request finds out if the account is good again.
+    /// Whether this request probes if the account is good again.
     pub(crate) fn is_probe(&self) -> bool {
         self.probe
     }
 
-    /// Waits until the request may leave, now that everything else is done. Steady permits do not wait here.
+    /// Waits until the request may be sent, when everything else is prepared. Evenly spaced permits do not wait here.
     pub async fn depart(&self) {
         loop {
-            // A 429 that was heard since the permit was given holds it as well.
+            // A 429 that arrived since the permit was given delays the request as well.
             let held = self.pacer.state().rate.held(Instant::now());
             if held.is_zero() {
                 break;
@@ -192,7 +192,7 @@ impl Permit {
         if self.probe { Call::Probe } else { Call::Paid }
     }
 
-    /// Lets the pacer learn from the outcome, and the error from the pacer: how long it is held, whether that is news.
+    /// The pacer learns from the outcome, and sets in the error how long the queue is held and whether that is news.
     pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         self.settled = true;
         let pacer = Arc::clone(&self.pacer);
@@ -211,7 +211,7 @@ impl Permit {
                         *wait = Some(pacer.throttled(self.taken, *wait));
                         self.tell_nothing();
                     }
-                    // A request that was refused for the audio's sake was let in.
+                    // The account was good enough for a request that was refused because of its audio.
                     When::Never if error.fate == Fate::Refused => pacer.answered(self.call()),
                     _ => self.tell_nothing(),
                 }
@@ -221,7 +221,7 @@ impl Permit {
         outcome
     }
 
-    /// As [`Permit::settle`], for a free call: it proves that the key is good, not that the account is.
+    /// As [`Permit::settle`], for a free call: an answer proves that the key is good, not that the account is.
     pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         self.settled = true;
         match &mut outcome {

@@ -1,22 +1,22 @@
-//! When the next request may leave: pure, the pacer has the clock.
+//! When the next request may be sent: without a clock, which the pacer has.
 //!
-//! The service counts per minute *and* per second, so requests are spread evenly; time that is not used is not saved up. A 429
-//! holds the whole queue and widens the spacing; successes narrow it again, slowly.
+//! The service counts per minute *and* per second, so requests are spread evenly; unused time is not saved up. A 429 holds the whole queue
+//! and widens the spacing; successes narrow it again, slowly.
 
 use std::time::{Duration, Instant};
 
 /// First hold after a 429 without a hint; doubles …
 const FIRST_HOLD: Duration = Duration::from_secs(1);
-/// … up to this. The service's own limits recover within about a minute, of which a hold that began late would miss as much again as it
-/// is long; and to ask once in half a minute costs the service nothing.
+/// … up to this. The service's own limits recover within about a minute; a hold that begins late can extend beyond the recovery by its own
+/// length, and one request in half a minute costs the service nothing.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// A 429 widens the spacing by this factor …
 const WIDEN: f64 = 1.5;
-/// … up to this one in all: slower than that, the limit is not the spacing's to find.
+/// … up to this factor in all: a slower rate is not to be learned from 429s.
 const WIDEST: f64 = 8.0;
-/// A success narrows it by this one: some twenty of them undo one 429.
+/// A success narrows the spacing by this factor: some twenty successes undo one 429.
 const NARROW: f64 = 0.98;
-/// Spacing to start learning from where the config sets no limit.
+/// Initial spacing where the config sets no limit.
 const LEARNING_SPACING: Duration = Duration::from_millis(100);
 
 /// Spreads the requests of one model.
@@ -26,13 +26,13 @@ pub(crate) struct Rate {
     factor: f64,
     next: Option<Instant>,
     held_until: Option<Instant>,
-    /// When the last 429 that taught something came, and how many of those came in a row.
+    /// When the last 429 that changed the spacing came, and how many of those came in a row.
     lesson: Option<Instant>,
     lessons: u32,
 }
 
 impl Rate {
-    /// `spacing` between two requests; zero: no limit of ours.
+    /// `spacing` between two requests; zero: Hark sets no limit.
     pub(crate) fn new(spacing: Duration) -> Self {
         Rate { spacing, factor: 1.0, next: None, held_until: None, lesson: None, lessons: 0 }
     }
@@ -41,42 +41,42 @@ impl Rate {
         Rate::new(if requests == 0 { Duration::ZERO } else { Duration::from_secs(60) / requests })
     }
 
-    /// A little slower than that: what left evenly arrives less evenly, and no second of the service's may see more.
+    /// Slightly slower than `requests`: what is sent evenly arrives less evenly, and the service may not count more in any second.
     pub(crate) fn per_second(requests: u32) -> Self {
         const EVEN: Duration = Duration::from_millis(1_060);
         Rate::new(if requests == 0 { Duration::ZERO } else { EVEN / requests })
     }
 
-    /// How long the next request has to wait; zero: it may leave.
+    /// How long the next request has to wait; zero: it may be sent.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let next = self.next.map_or(Duration::ZERO, |time| time.saturating_duration_since(now));
         next.max(self.held(now))
     }
 
-    /// How long a 429 still holds everything.
+    /// How long a 429 still holds the queue.
     pub(crate) fn held(&self, now: Instant) -> Duration {
         self.held_until.map_or(Duration::ZERO, |time| time.saturating_duration_since(now))
     }
 
-    /// A request leaves.
+    /// Records that a request is sent.
     pub(crate) fn take(&mut self, now: Instant) {
         self.next = Some(now + self.current_spacing());
     }
 
-    /// A request that left at `sent` was answered with 429. Gives the time for which the queue is held from now on.
+    /// A request that was sent at `sent` was answered with 429. Returns for how long the queue is held from now on.
     pub(crate) fn throttled(&mut self, now: Instant, sent: Instant, hint: Option<Duration>) -> Duration {
-        // Requests that were in flight together meet the same wall; that is one lesson, not thirty.
+        // Requests that were in flight together meet the same limit; their 429s count once.
         if self.lesson.is_none_or(|lesson| sent >= lesson) {
             self.lesson = Some(now);
             self.lessons += 1;
             self.factor = (self.factor * WIDEN).min(WIDEST);
         }
-        // A success in between may have taken the lessons back before the answer to an older request comes.
+        // A success may have reset the count before the answer to an older request arrives.
         let doublings = self.lessons.saturating_sub(1).min(10);
         let backoff = FIRST_HOLD.saturating_mul(1 << doublings).min(LONGEST_HOLD);
         let until = now + hint.unwrap_or(backoff);
         let until = match (self.held_until, hint) {
-            // Without a hint a second answer to the same wall says nothing new.
+            // Without a hint, a second 429 of the same limit has no new information.
             (Some(held), None) if held > now && self.lesson != Some(now) => held,
             (Some(held), _) => held.max(until),
             (None, _) => until,
@@ -85,7 +85,7 @@ impl Rate {
         until - now
     }
 
-    /// A request that left at `sent` was taken.
+    /// The service took a request that was sent at `sent`.
     pub(crate) fn succeeded(&mut self, sent: Instant) {
         if self.lesson.is_none_or(|lesson| sent >= lesson) {
             self.lessons = 0;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     proptest! {
-        /// However requests arrive and are answered: never closer together than the configured spacing, and never held for longer
+        /// However requests arrive and are answered: they are never closer together than the configured spacing, and never held for longer
         /// than the longest hint or half a minute.
         #[test]
         fn no_history_makes_a_burst_or_a_standstill(

@@ -1,5 +1,5 @@
-//! A line for a person: time, level, target, message, the fields of the event, and those of the spans around it unless the event says
-//! them itself.
+//! A line for a person: time, level, target, message, the fields of the event, and the fields of the spans around it, except names that the
+//! event has itself.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::readable;
 const DIM: &str = "2";
 const ITALIC: &str = "3";
 
-/// The format; fields are written as [`Fields`] writes them.
+/// The format; [`Fields`] writes the fields.
 pub(super) struct Line;
 
 impl<S> FormatEvent<S, Fields> for Line
@@ -40,7 +40,7 @@ where
             let extensions = span.extensions();
             let Some(fields) = extensions.get::<FormattedFields<Fields>>() else { continue };
             for (name, written) in fields.split(END).filter_map(|field| field.split_once(END_OF_NAME)) {
-                // An inner span says it anew.
+                // An inner span has the same field.
                 around.retain(|(other, _)| other != name);
                 if !about.fields().iter().any(|field| field.name() == name) {
                     around.push((name.to_owned(), written.to_owned()));
@@ -54,7 +54,8 @@ where
     }
 }
 
-/// The fields of a span, kept so that a line can leave some of them out. What is written has no such characters: it is readable.
+/// The fields of a span, kept apart so that a line can leave some of them out. The separators cannot occur in the fields: those are
+/// escaped.
 pub(super) struct Fields;
 
 const END_OF_NAME: char = '\u{1e}';
@@ -71,7 +72,7 @@ impl<'w> FormatFields<'w> for Fields {
 /// Writes `message name=value name=value`, each value on one line.
 struct Writing<'w> {
     writer: Writer<'w>,
-    /// For a span.
+    /// Whether the fields are those of a span.
     is_kept: bool,
     is_first: bool,
     outcome: fmt::Result,

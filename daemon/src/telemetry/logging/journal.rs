@@ -1,5 +1,5 @@
-//! Where standard error leads to the journal, each line begins with its priority, as `sd-daemon(3)` has it: `journalctl -p warning` finds
-//! what the line itself says as JSON or words.
+//! Where standard error leads to the journal, each line begins with its priority, as `sd-daemon(3)` defines it, so that `journalctl -p
+//! warning` finds it.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What a line of this level begins with on standard error; nothing where that does not lead to the journal.
+/// The prefix of a line of this level on standard error; empty where standard error does not lead to the journal.
 pub fn priority(level: Level) -> &'static str {
     static LEADS_TO_JOURNAL: OnceLock<bool> = OnceLock::new();
     match *LEADS_TO_JOURNAL
@@ -30,7 +30,7 @@ fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// Whether a stream is the one that systemd names, by device and inode: a descriptor may have been led elsewhere since.
+/// Whether a stream is the one that systemd names, by device and inode: the descriptor may have been redirected since.
 fn leads_to_journal(stream: impl AsFd, named: Option<String>) -> bool {
     rustix::fs::fstat(stream).is_ok_and(|found| named == Some(format!("{}:{}", found.st_dev, found.st_ino)))
 }

@@ -1,18 +1,19 @@
-//! Text from outside (names of files and messages, ids, metadata, words of plugins, servers and the service) where a person reads it.
+//! Makes text from outside (names of files and messages, ids, metadata, messages of plugins, servers and the service) safe to show to a
+//! person.
 //!
-//! Such text could command the terminal, begin a line of its own, turn the direction of what follows, or hide. What does so is escaped here,
-//! and nowhere else: every log line and every line that a command prints goes through these functions.
+//! Such text could command the terminal, begin a new line, reverse the direction of the text behind it, or be invisible. It is escaped here
+//! and nowhere else: every log line and every line that a command prints passes through these functions.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text on one line, as it can be shown on a terminal: what commands or deceives it is written as `\n`, `\u{1b}`, `\u{202e}`.
+/// The text on one line, safe for a terminal: characters that command or deceive are written as `\n`, `\u{1b}`, `\u{202e}`.
 pub fn readable(text: &str) -> Cow<'_, str> {
     let is_bad = |character: char| character.is_control() || is_deceptive(character);
     replaced(text, is_bad, |character| character.escape_default().to_string())
 }
 
-/// A JSON text that means the same: what [`readable`] escapes is written as `\u009b`, `\u202e`. White space between values stays.
+/// An equivalent JSON text: what [`readable`] escapes is written as `\u009b`, `\u202e`. White space between values stays.
 pub fn readable_json(text: &str) -> Cow<'_, str> {
     // Below it, JSON has white space between values only.
     let is_bad =
@@ -41,7 +42,7 @@ fn replaced(text: &str, is_bad: impl Fn(char) -> bool, escape: impl Fn(char) -> 
     Cow::Owned(shown)
 }
 
-/// Characters without a glyph that break lines, turn the direction of the text or only take up room in a name: Unicode's line and paragraph
+/// Characters without a glyph that break lines, reverse the direction of the text or only add to a name: Unicode's line and paragraph
 /// separators, marks and isolates of direction, joiners and spaces of no width, annotations and tags.
 fn is_deceptive(character: char) -> bool {
     matches!(character,

@@ -1,9 +1,9 @@
-//! Says how often a word comes in a transcript: a plugin to begin with.
+//! Counts how often a word comes in a transcript: a plugin to begin with.
 
 use hark_sdk::{Error, Host, Plugin, Transcript};
 use serde::Deserialize;
 
-/// `[plugin.config]`. A key that is not known is refused: a slip of the pen is found at the start.
+/// `[plugin.config]`. A key that is not known is refused: a typing error is found at the start.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
@@ -34,7 +34,7 @@ impl Plugin for Counter {
         })
     }
 
-    /// What is said here counts once this has returned `Ok`; it becomes the event `plugin.<name>`.
+    /// What the plugin emits here counts once this has returned `Ok`; it becomes the event `plugin.<name>`.
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
         let text = transcript.text.to_lowercase();
         let words = text.split(|letter: char| !letter.is_alphanumeric());
