@@ -145,7 +145,7 @@ impl<'a> Question<'a> {
             }
             Polled::Failed(error) if error.fate == Fate::Unknown => {
                 if let Some(asked) = Patience::after(self.so_far).judge(&error, GONE_AFTER) {
-                    warn!(job = %self.task.job.id, task = self.task_id, %error, "the task is not found; asking again");
+                    warn!(job = %self.task.job.id, source = self.task.job.source, task = self.task_id, %error, "the task is not found; asking again");
                     return Ok(asked);
                 }
                 // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
@@ -154,7 +154,7 @@ impl<'a> Question<'a> {
                 self.lost(&error, failure, seconds).await
             }
             Polled::Failed(error) => {
-                warn!(job = %self.task.job.id, task = self.task_id, %error, "the task failed");
+                warn!(job = %self.task.job.id, source = self.task.job.source, task = self.task_id, %error, "the task failed");
                 let billed_seconds = error.billed_seconds;
                 self.tools.billed(&self.task.piece.recognizer, billed_seconds);
                 let failed = PieceFact::Failed(failure(error, &self.task.piece));
@@ -172,7 +172,7 @@ impl<'a> Question<'a> {
             self.tools.advance_piece(&self.task, fact, 0).await?;
         }
         if let Some(asked) = Patience::after(self.so_far).judge(&error, UNREADABLE_AFTER) {
-            warn!(job = %self.task.job.id, task = self.task_id, %error, "the service does not tell the task's state; asking again");
+            warn!(job = %self.task.job.id, source = self.task.job.source, task = self.task_id, %error, "the service does not tell the task's state; asking again");
             return Ok(asked);
         }
         let message = format!("the service does not tell of the task: {}", error.told());
@@ -182,7 +182,7 @@ impl<'a> Question<'a> {
 
     /// The result was fetched.
     async fn recognized(self, transcript: Transcript, seconds: u64) -> Result<Asked, LedgerError> {
-        info!(job = %self.task.job.id, task = self.task_id, billed_seconds = seconds, "recognized");
+        info!(job = %self.task.job.id, source = self.task.job.source, task = self.task_id, billed_seconds = seconds, "recognized");
         self.tools.billed(&self.task.piece.recognizer, seconds);
         let transcript = Transcript { billed_seconds: seconds, ..transcript };
         self.heard(transcript).await
@@ -192,7 +192,7 @@ impl<'a> Question<'a> {
     async fn unread(self, error: Error, seconds: u64) -> Result<Asked, LedgerError> {
         // The next poll of the task gives a fresh URL.
         if let Some(asked) = Patience::after(self.so_far).judge_result(&error) {
-            warn!(job = %self.task.job.id, task = self.task_id, %error, "the result could not be read; asking again");
+            warn!(job = %self.task.job.id, source = self.task.job.source, task = self.task_id, %error, "the result could not be read; asking again");
             return Ok(asked);
         }
         let message = format!("the task succeeded, but its result could not be read: {}", error.told());
@@ -218,7 +218,7 @@ impl<'a> Question<'a> {
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
         self.tools.metrics.recognize_results_lost.inc();
         error!(
-            job = %self.task.job.id,
+            job = %self.task.job.id, source = self.task.job.source,
             recording = self.task.job.recording.uri,
             task = self.task_id,
             billed_seconds,
