@@ -218,7 +218,8 @@ impl<'a> Question<'a> {
     fn say_lost(&self, billed_seconds: Option<u64>, error: &Error) {
         self.tools.metrics.recognize_results_lost.inc();
         error!(
-            job = %self.task.job.id, source = self.task.job.source,
+            job = %self.task.job.id,
+            source = self.task.job.source,
             recording = self.task.job.recording.uri,
             task = self.task_id,
             billed_seconds,
