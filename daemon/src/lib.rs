@@ -9,12 +9,13 @@
 //!             (SQLite)                 per plugin)
 //! ```
 //!
-//! A recording enters at the left and leaves at the right as events. Its row in the ledger moves it: rooms do not call each other, they do
-//! what is owed and report a fact. The state of a row names the next duty ([`job::Duty`]); for each duty the room [`work`] has one lane,
-//! which takes rows as they fall due. A crash loses only the work at hand, and a restart has no plan of its own: it looks at what is owed.
+//! A recording enters at the left and leaves at the right as events. Its row in the ledger drives it: rooms do not call each other; each
+//! carries out a duty and reports a fact. The state of a row names the next duty ([`job::Duty`]); for each duty the room [`work`] has one
+//! lane, which takes rows as they fall due. A crash loses only the work in progress. A restart needs no recovery plan: the lanes read from
+//! the ledger what is owed.
 //!
-//! Backpressure runs the other way: every hand-over is a bounded channel or a row in the ledger, so a stalled consumer makes its source
-//! slower and does not fill the memory.
+//! Backpressure runs the other way: every hand-over is a bounded channel or a row in the ledger, so a stalled receiver slows its sender
+//! down and does not fill the memory.
 //!
 //! # Job, piece, attempt, fate
 //!
@@ -22,38 +23,38 @@
 //! - A *piece* is what one request carries: a span of time on some channels of the recording. Today each job has one piece, the whole.
 //! - An *attempt* is one request that may cost. The daemon writes it before the request leaves, and its *fate* ([`job::Fate`]) after: open,
 //!   not sent, refused, maybe forwarded, absent, taken, unknown. The fate is stored, not inferred from counters.
-//! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. ServerRefusals, retries and billed
+//! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. Refusals, retries and billed
 //!   seconds are counts over attempts.
 //!
-//! Two pure machines move them: [`job::job_machine`] from (job, fact) to (job, events), [`job::piece_machine`] from (piece, fact) to
-//! (piece, what the events say). The ledger stores the new state and the events that it causes in one SQLite transaction. From that one rule
-//! follow the order of events, their gap-free numbers and what a restart does.
+//! Two pure machines change their states: [`job::job_machine`] from (job, fact) to (job, events), [`job::piece_machine`] from (piece, fact)
+//! to (piece, what the events report). The ledger stores the new state and the events that it causes in one SQLite transaction. The order
+//! of events, their gap-free numbers and the behaviour after a restart follow from that one rule.
 //!
 //! # The rooms
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`api`] | what the daemon tells and takes while it runs: `/metrics`, `/healthz`, `/readyz`, requests over NATS |
-//! | [`audio`] | what a recording is: format, length, channels. A child process that can do nothing else parses it. |
+//! | [`api`] | the daemon's interfaces while it runs: `/metrics`, `/healthz`, `/readyz`, requests over NATS |
+//! | [`audio`] | the format, length and channels of a recording. A sandboxed child process that can do nothing else parses it. |
 //! | [`broker`] | everything that knows NATS as such: connection, streams, appending in order, large events. Only this room knows subjects. |
 //! | [`cli`] | one file for each subcommand |
 //! | [`config`] | types, layers, one `validate()` |
 //! | [`daemon`] | `build()` wires all rooms in the order of the flow; `run()` starts them and drains them from the front |
-//! | [`job`] | job, piece, attempt, their two machines, |
+//! | [`job`] | job, piece, attempt, and their two machines |
 //! | [`job::ledger`] | one writer that commits in groups, a pool of readers, a change feed; tables, outbox, retention |
 //! | [`os`] | leases, folders through descriptors, sandboxes, children, limits; with `pipeline::library` the only `unsafe` |
 //! | [`pipeline`] | plugins, each in a supervised process |
 //! | [`publish`] | the outbox to JetStream, and partials |
 //! | [`recognize`] | recognizers: limits, the choice among them, pacing, requests, what each answer means |
-//! | [`share`] | which daemon has which job: bucket, claims, takeover, the fence against a daemon that wakes up |
-//! | [`source`] | folders ([`source::directory`]: an event is a hint, the scan is the truth), NATS subjects ([`source::nats`]), the gate for URLs ([`source::url`]) |
-//! | [`telemetry`] | metrics, log lines, what is said once a minute |
+//! | [`share`] | which daemon owns which job: bucket, claims, takeover, the fence against a former owner that resumes |
+//! | [`source`] | folders ([`source::directory`]: an event is a hint, only the scan decides), NATS subjects ([`source::nats`]), the check of URLs ([`source::url`]) |
+//! | [`telemetry`] | metrics, log lines, warnings limited to one a minute |
 //! | [`work`] | the lanes: prepare, send, resolve, await, pipe |
 //!
 //! # The permitted arrows
 //!
-//! A room uses the rooms of the lines above its own, and no others. Rooms of one line do not know each other. A test reads the sources and
-//! fails on any other arrow (`tests/architecture.rs`).
+//! A room uses the rooms of the lines above its own, and no others. Rooms of one line do not use each other. A test reads the sources and
+//! fails on any other dependency (`tests/architecture.rs`).
 //!
 //! ```text
 //! os, telemetry
@@ -70,9 +71,9 @@
 //! # Invariants
 //!
 //! - Every accepted recording gets exactly one of `job.completed` and `job.failed`.
-//! - Intent is on disk before a request that costs. Only [`recognize`] decides what became of a request and when another may follow; a
-//!   request of unknown fate is repeated within its budget only, and the events say so.
-//! - A stored event keeps its id over every retry and names its predecessor; JetStream itself refuses what does not follow.
+//! - The intent is on disk before a request that costs is sent. Only [`recognize`] decides what became of a request and when another may
+//!   follow. A request of unknown fate is retried within its budget only, and the events report it.
+//! - A stored event keeps its id over every retry and names its predecessor; JetStream itself refuses an event that names another one.
 //! - A file is not moved or deleted, a message not acknowledged, before the job's last event is in JetStream.
 //! - Everything below a watched folder is listed, opened, moved and deleted through the folder's descriptor ([`os::beneath`]), never by a
 //!   path: another user may put a link in the place of a folder.
@@ -81,7 +82,7 @@
 //! - No transcript, key or query of a URL is in a log line above `trace`.
 //! - No failure of a plugin delays other plugins or the transcript beyond that plugin's time limit, unless the operator chose `hold`.
 //! - The config bounds the memory, not the input: queues have a length, the outbox is a window over rows on disk, recordings are streamed.
-//! - An unreadable row of a newer version is left alone and named as such, never as damage. Persisted forms have golden files.
+//! - A row of a newer version is left alone and reported as newer, never as damage. Persisted forms have golden files.
 //!
 //! # Two recipes
 //!

@@ -17,10 +17,10 @@ pub struct Attempt {
     pub daemon: Uuid,
     /// When the intent was written: the request left after that.
     pub began: Timestamp,
-    /// Unique name of the object that it was made for: its task can be told from all others by it.
+    /// Unique name of the uploaded object; it identifies the attempt's task among all tasks of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
-    /// The recognizer's own name for the work, where it works behind our back.
+    /// The recognizer's id for the work, if it works asynchronously: the task id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<String>,
     /// What became of it.
@@ -31,13 +31,13 @@ pub struct Attempt {
     /// Their price in millionths of a dollar.
     #[serde(default)]
     pub cost_micro: u64,
-    /// A paid answer that could not be read, as it came; gone once the job's last event is acknowledged.
+    /// A paid answer that could not be parsed, unchanged; erased once the job's last event is acknowledged.
     #[serde(skip)]
     pub raw: Option<Vec<u8>>,
 }
 
 impl Attempt {
-    /// An attempt that another daemon may have made, and of which nothing else is known.
+    /// An attempt that another daemon may have made, about which nothing else is known.
     pub fn of_unknown_fate(daemon: Uuid, began: Timestamp) -> Attempt {
         Attempt { fate: Fate::Unknown, ..Attempt::open(1, daemon, began, None) }
     }
@@ -58,18 +58,18 @@ impl Attempt {
     }
 }
 
-/// A try that failed. Decided where the knowledge is (`recognize::Error`), carried out by the piece machine.
+/// A try that failed. `recognize::Error` decides what it means; the piece machine carries that out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// For the event.
+    /// The fault that the event reports.
     pub fault: Fault,
-    /// What became of the attempt. [`Fate::Open`]: not known, and perhaps to be found out.
+    /// What became of the attempt. [`Fate::Open`]: not known yet; the list of tasks may tell.
     pub fate: Fate,
     /// When another attempt may follow one that cost nothing.
     pub next: Next,
-    /// Seconds that were billed all the same.
+    /// Seconds that the service billed although the attempt failed.
     pub seconds: u64,
-    /// The answer, where it was paid for and could not be read.
+    /// The answer, if it was paid for and could not be parsed.
     pub raw: Option<Vec<u8>>,
 }
 
@@ -80,7 +80,7 @@ pub enum Next {
     Never,
     /// After this pause. `counts`: against the budget of refusals (a recognizer that keeps refusing this piece).
     After { wait: Duration, counts: bool },
-    /// The account's fault: the piece waits with its recognizer's whole queue. `announce`: the events do not say so yet.
+    /// The account is at fault: the recognizer's whole queue waits, and the piece with it. `announce`: an event is to report this.
     Held { wait: Duration, announce: bool },
 }
 
@@ -90,12 +90,12 @@ impl Failure {
         Failure { fault, fate: Fate::NotSent, next, seconds: 0, raw: None }
     }
 
-    /// A piece that cannot be recognized, for a reason that was found before any request.
+    /// A piece that cannot be recognized, for a reason that the daemon found before any request.
     pub fn for_good(fault: Fault) -> Failure {
         Failure::before_sending(fault, Next::Never)
     }
 
-    /// What a crash between intent and answer looks like from the next start.
+    /// The failure of an attempt whose daemon ended between intent and answer, as the next start finds it.
     pub fn interrupted() -> Failure {
         Failure {
             fault: Fault {

@@ -1,4 +1,4 @@
-//! The bytes of a job's recording, opened so that what is read is what was hashed, or nothing.
+//! Opens a job's recording. The file opened is the one that was hashed, as far as its metadata shows; otherwise the open fails.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use super::{FileIdentity, Job, Origin};
 use crate::os::{self, Folder, NotARecording};
 
-/// Below the state directory: audio that came in messages, one file a job.
+/// The folder below the state directory that keeps audio that came in messages, one file per job.
 pub const SPOOL: &str = "spool";
 
 impl FileIdentity {
-    /// Identity of what `stat` tells of.
+    /// The identity in a `stat` result.
     pub fn of(status: &Stat) -> Self {
         FileIdentity {
             dev: status.st_dev,
@@ -29,19 +29,19 @@ impl FileIdentity {
     /// Identity of an open file.
     ///
     /// # Errors
-    /// When its filesystem does not tell.
+    /// When `fstat` fails.
     pub fn of_file(file: &File) -> io::Result<Self> {
         Ok(FileIdentity::of(&fstat(file)?))
     }
 }
 
-/// A time of `stat`.
+/// A time of `stat`, in nanoseconds since the epoch.
 pub fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
-    // Below a thousand million: the cast cannot cut.
+    // `nanoseconds` is below a thousand million, so the cast loses nothing.
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds as i64)
 }
 
-/// Path of a job's bytes on this machine; `None` where the service fetches them itself.
+/// Path of a job's recording on this machine; `None` if the service fetches it, or there is none.
 pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     match &job.origin {
         Origin::File { root, below, .. } => Some(root.join(below)),
@@ -50,14 +50,14 @@ pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Why a job's bytes are not open.
+/// Why a job's recording could not be opened.
 #[derive(Debug)]
 pub enum Unopened {
-    /// For the job's last event: not readable, not local.
+    /// The recording is unreadable or not on this machine; the fault is for the job's last event.
     Fault(Fault),
-    /// The file is not under its name, or another one is. It may have been moved: then its source will say where it is.
+    /// There is no file at the path, or another file. The recording may have been moved; then its source finds the new path.
     Missing(Fault),
-    /// The machine has no descriptor or memory for it now; the recording is none the worse.
+    /// The machine has no file descriptor or memory for it now, or its files do not answer; the recording itself is not at fault.
     NotNow(io::Error),
 }
 
@@ -70,17 +70,17 @@ impl From<Fault> for Unopened {
 /// The code of a recording that was removed.
 pub const GONE: &str = "RecordingGone";
 
-/// The code of a recording that is not what was hashed any more.
+/// The code of a recording whose content is no longer what was hashed.
 pub const CHANGED: &str = "RecordingChanged";
 
-/// Whether a job that failed with this code has never read its file: what is found of it later is to be heard.
+/// Whether a job that failed with this code has never read its file: a file that is found later is then recognized as a new recording.
 pub fn is_unread(code: &str) -> bool {
     code == GONE || code == CHANGED
 }
 
-/// Opens a job's bytes: a regular file, not through a link that its operator has not configured, never blocking on a FIFO, and by all
-/// appearance the one that was taken in. Whoever sends them compares what was read with the hash: a touch and another number of the
-/// filesystem tell nothing of the bytes.
+/// Opens a job's recording: a regular file, not through a link that the operator has not configured, never blocking on a FIFO. Its size
+/// and inode are those of the file that was hashed. A changed mtime or device number is no reason to refuse it, because neither tells
+/// anything about the bytes: the recognizer that sends the bytes compares them with the hash.
 ///
 /// # Errors
 /// See [`Unopened`].
@@ -104,19 +104,20 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
         NotARecording::Unreadable(error) => unreadable(&path, &error).into(),
         NotARecording::Forbidden => unreadable(&path, &ErrorKind::PermissionDenied.into()).into(),
         NotARecording::Gone | NotARecording::Link => Unopened::Missing(gone(&path)),
-        // Something else has its name.
+        // Something other than the recording is at its path.
         _ => Unopened::Missing(changed(&path)),
     })?;
     let found = FileIdentity::of_file(&file).map_err(|error| unreadable(&path, &error))?;
-    // At the second look another inode may be a copy over it, or a filesystem that numbers its files anew: then the bytes decide.
+    // On the second look (`missing`) another inode is accepted: it may be a copy at the same path, or a filesystem that numbers its files
+    // anew. Then the comparison of the bytes with the hash decides.
     if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
         return Err(Unopened::Missing(changed(&path)));
     }
     Ok(file)
 }
 
-/// Whether the whole folder of a job's file is away: not there, or not mounted, which leaves an empty folder of another filesystem. Then
-/// the file is not gone.
+/// Whether the whole folder of a job's file is unreachable: it does not exist, or its filesystem is not mounted, which leaves an empty
+/// folder of another filesystem. Then the file does not count as removed.
 pub fn is_away(job: &Job) -> bool {
     let Origin::File { root, below, identity } = &job.origin else { return false };
     let Ok(root) = Folder::open(root) else { return true };
@@ -131,8 +132,8 @@ fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::StaleNetworkFileHandle)
 }
 
-/// Whether an error says that there is no such file below its folder. A path with a NUL in it never is one, and what is behind a link is
-/// none of ours.
+/// Whether an error means that there is no such file below its folder. A path with a NUL cannot name a file, and a file behind a link is
+/// not a recording.
 pub fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput)
         || Errno::from_io_error(error) == Some(Errno::LOOP)

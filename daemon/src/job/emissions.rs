@@ -1,7 +1,7 @@
-//! What plugins said of a job that is stored already: a daemon that takes the job over does not say it again.
+//! Counts the plugin events of a job that are stored already, so that a daemon that takes the job over does not publish them again.
 //!
-//! An emission has a deterministic id within its job: its plugin, its kind, and its number among those of that plugin and kind. So the ids
-//! do not depend on which other plugins a daemon has. Pure.
+//! An emission (an event of a plugin) has a deterministic id within its job: its plugin, its kind, and its number among the emissions of
+//! that plugin and kind. So the ids do not depend on which other plugins a daemon has. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 pub struct Emissions(BTreeMap<String, u64>);
 
 impl Emissions {
-    /// One more is stored.
+    /// Counts one more stored emission.
     pub fn add(&mut self, body: &Body) {
         *self.0.entry(series(body)).or_default() += 1;
     }
 
-    /// Whether none is stored.
+    /// Whether no emission is stored.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those of `said` whose ids are not stored. `said` is all that the plugins say of the event, in their order.
+    /// The emissions in `said` whose ids are not stored. `said`: all emissions of the plugins for the final, in their order.
     pub fn new_ones(mut self, said: Vec<Body>) -> impl Iterator<Item = Body> {
         said.into_iter().filter(move |body| match self.0.get_mut(&series(body)) {
             Some(stored) if *stored > 0 => {
@@ -36,7 +36,7 @@ impl Emissions {
     }
 }
 
-/// The plugin and the kind. Annotations that a plugin makes of a language or an emotion do not name it.
+/// The key of an emission's count: plugin and kind. Annotations of a language or an emotion do not name the plugin that made them.
 fn series(body: &Body) -> String {
     let plugin = match body {
         Body::AlertRaised(alert) | Body::AlertRetracted(alert) => alert.plugin.as_str(),

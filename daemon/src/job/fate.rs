@@ -2,23 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The fate of one attempt. It is written before the request leaves and changed by what the recognizer, or its task list, says.
+/// The fate of one attempt. It is written before the request leaves and changed by the answer of the recognizer or of its task list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// The intent is written and nothing is known: the request may be under way.
+    /// The intent is written and nothing more is known: the request may be under way.
     Open,
     /// The request provably never left.
     NotSent,
     /// The service itself refused the request, and does not bill it.
     Refused,
-    /// A gateway between the daemon and the service refused the request; the service may have done it all the same.
+    /// A gateway between the daemon and the service refused the request; the service may have carried it out all the same.
     MaybeForwarded,
-    /// The service's list of tasks provably does not have it.
+    /// The service provably does not have it: its list of tasks does not contain it.
     Absent,
     /// The service accepted it: it is billed, or will be.
     Taken,
-    /// It cannot be found out.
+    /// The daemon cannot find out what became of it.
     Unknown,
 }
 
@@ -34,7 +34,7 @@ impl Fate {
         Fate::Unknown,
     ];
 
-    /// The word in the ledger and in claims.
+    /// The value in the ledger and in claims.
     pub fn as_str(self) -> &'static str {
         match self {
             Fate::Open => "open",
@@ -52,12 +52,12 @@ impl Fate {
         matches!(self, Fate::Open | Fate::MaybeForwarded | Fate::Taken | Fate::Unknown)
     }
 
-    /// Whether the attempt brought nothing because it was turned away: such attempts have a budget.
+    /// Whether the attempt brought no answer because it was refused; the number of such attempts is limited.
     pub fn is_refusal(self) -> bool {
         matches!(self, Fate::Refused | Fate::MaybeForwarded | Fate::Absent)
     }
 
-    /// Whether the attempt was, or may have been, paid for in vain: repeats of such attempts have the budget `ambiguous_retries`.
+    /// Whether the attempt, if it failed, was or may have been paid for; `ambiguous_retries` limits the retries of such attempts.
     pub fn is_lost(self) -> bool {
         matches!(self, Fate::Taken | Fate::Unknown)
     }

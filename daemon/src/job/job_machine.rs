@@ -1,7 +1,7 @@
 //! The job machine: a pure function from (job, fact) to (job, events). No clock, no socket, no disk.
 //!
-//! What happens to the pieces is the piece machine's; this one turns what they tell into events, and ends the job's recognizing when the
-//! last of them has ended. A fact that does not fit the stage changes nothing: a reporter may report twice.
+//! The piece machine handles the facts of pieces. The job machine turns the results into events, and ends the job's stage `Recognizing`
+//! when the last piece has ended. A fact that does not fit the stage changes nothing: the same fact may be reported twice.
 
 use std::time::Duration;
 
@@ -19,41 +19,41 @@ use super::{Attempt, Job, Piece, Plan, Span, Stage, annotate};
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
-    /// The recording was probed and has a plan, and `spans` of it are one piece each.
+    /// The recording was probed and has a plan. Each of `spans` becomes one piece.
     Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
-    /// The input is no recording that can be recognized. What was learned of it stands in `recording`.
+    /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
-    /// The recording is not where it was; it may have been moved, and the source may not have noticed yet.
+    /// The recording is not at its path; it may have been moved, and the source may not have noticed yet.
     Missing { fault: Fault },
-    /// The config has another plan by now, and no attempt may have cost anything: the job is planned anew.
+    /// The present config gives the job another plan, and no attempt may have cost anything: the job is planned anew.
     Replanned,
-    /// Something happened to a piece. `found`: its recording was opened; `revision` of its last partial; `left`: what is known of all
-    /// pieces now.
+    /// Something happened to a piece. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
+    /// after this.
     Piece { number: u32, found: bool, told: Vec<Told>, revision: u64, left: Recognized },
-    /// A plugin has to look at the transcript and cannot; `told` as [`Job::hold_told`].
+    /// A plugin with `on_failure = "hold"` could not process the transcript. `told`: see [`Job::hold_told`].
     Held { told: u32, fault: Fault, retry_in: Duration },
-    /// The plugins have had their say.
+    /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
     /// JetStream has the last event.
     Stored,
-    /// The source knows. `missed`: the file was not there to be put away.
+    /// The source is settled. `missed`: the file was not there to be moved or deleted.
     Settled { missed: bool },
 }
 
-/// What the pieces of a job have come to.
+/// The state of all pieces of a job.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recognized {
     /// Pieces that have not ended.
     pub open: u32,
-    /// Pieces that are heard.
+    /// Pieces that have a transcript.
     pub heard: u32,
     /// All pieces.
     pub pieces: u32,
-    /// Why the last piece that failed for good did so.
+    /// The fault of the last piece that failed for good.
     pub fault: Option<Fault>,
 }
 
-/// What the attempts of all pieces have come to.
+/// Sums over the attempts of all pieces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Tries that failed.
@@ -71,27 +71,27 @@ pub struct Totals {
 pub struct Step {
     /// The job as it is now.
     pub job: Job,
-    /// To be stored, in this order.
+    /// The events to be stored, in this order.
     pub events: Vec<Body>,
     /// When the next duty may start.
     pub due: Timestamp,
-    /// What becomes of the job's pieces.
+    /// What happens to the job's pieces.
     pub pieces: Pieces,
 }
 
 /// What a step does to the pieces of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pieces {
-    /// They stay as they are.
+    /// The pieces are unchanged.
     Stay,
-    /// These are made.
+    /// These pieces are added.
     Made(Vec<Piece>),
-    /// All of them go: the job is planned anew.
+    /// All pieces are deleted: the job is planned anew.
     Gone,
 }
 
-/// A file that was renamed is found under its new name by then: a hint of the filesystem takes a fraction of a second, and where there
-/// are none, this is half of a rescan.
+/// How long after it was missing a file is looked for again. By then the source has found a renamed file at its new path: an event of the
+/// filesystem takes a fraction of a second; without such events, this is half of a rescan's interval.
 pub const TIME_TO_FIND: Duration = Duration::from_secs(5);
 
 /// The first event of a job.
@@ -146,7 +146,8 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         }
         (Stage::Heard, Fact::Piped { event, emitted }) => {
             let stored = &job.stored;
-            // A former owner may have heard another answer: what is stored of each kind says nothing of how many there are of it now.
+            // A former owner may have received another answer, with another number of annotations. So once the final is stored, none is
+            // added.
             if !stored.has_final {
                 let annotations = annotate::annotations(event.segments.as_deref().unwrap_or_default());
                 step.events.extend(annotations.into_iter().skip(stored.annotations));
@@ -172,14 +173,14 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
     step
 }
 
-/// One piece a span.
+/// One piece per span.
 fn pieces(job: &Job, plan: &Plan, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
     let piece = |(number, span)| Piece::new(number, span, plan.engine.as_str(), &plan.model);
     let mut pieces: Vec<Piece> = (1..).zip(spans).map(piece).collect();
     if job.maybe_paid
         && let Some(first) = pieces.first_mut()
     {
-        // Which daemon sent it, and when, is lost.
+        // It is not known which daemon sent the attempt, and when.
         first.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), now));
     }
     pieces
@@ -214,7 +215,7 @@ impl Step {
     }
 
     fn fail(&mut self, fault: Fault, totals: Totals, now: Timestamp) {
-        // An ending always made at least one try, if only at looking inside.
+        // A job that ends has made at least one try: at least the probe.
         let error = Fault { attempts: Some(totals.failures.max(1)), ..fault };
         let bad_input = error.blame == Blame::Audio;
         self.events.push(Body::JobFailed(JobFailed { error, bill: self.bill(totals, now) }));

@@ -1,10 +1,10 @@
 //! A job: one recording on one route, from acceptance to the last event and the source's settlement.
 //!
-//! A job has pieces, each what one request carries; a piece has attempts, each with a stored fate. Two pure machines move them
-//! ([`job_machine`], [`piece_machine`]).
+//! A job has pieces: each piece is what one request carries. A piece has attempts, each with a stored fate. Two pure machines change their
+//! states ([`job_machine`], [`piece_machine`]).
 //!
 //! Delivery promise: a state changes in the same SQLite transaction that writes the events that the change causes. So after any crash the
-//! ledger says exactly what is owed ([`Duty`]), and the lane of that duty does it again under the same ids.
+//! ledger tells exactly what is owed ([`Duty`]), and the lane of that duty does the work again under the same ids.
 
 pub mod annotate;
 mod attempt;
@@ -48,45 +48,46 @@ pub struct Job {
     pub route: String,
     /// Where the bytes are.
     pub origin: Origin,
-    /// What is known of the recording.
+    /// What the daemon knows about the recording.
     pub recording: Recording,
-    /// What the sender said about it.
+    /// The metadata that the sender gave with the recording.
     pub metadata: Map<String, Value>,
-    /// The message's own language, over the route's.
+    /// The message's own language; it overrides the route's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// The message's own context, over the route's.
+    /// The message's own context; it overrides the route's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// Where its message is claimed among the daemons that share a stream; none for a job that no message brought.
+    /// Where its message is claimed among the daemons that share a stream; `None` for a job that did not come in a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
-    /// What former owners have stored of its events.
+    /// What the stream already had of its events when this daemon took the job over.
     #[serde(default, skip_serializing_if = "StoredBefore::is_nothing")]
     pub stored: StoredBefore,
-    /// Another daemon may have paid for it, and what told of that is lost: its first piece begins with an attempt of unknown fate.
+    /// Another daemon may have paid for it, and the claim that recorded this is lost: its first piece begins with an attempt of unknown
+    /// fate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maybe_paid: bool,
-    /// Its file was not where it was taken in, once; it is looked for a second time. Of one that is over: it was not there to be put
-    /// away, which is done when it is found.
+    /// For an open job: its file was once not at its path, and the daemon looks for it a second time. For a settled job: its file was not
+    /// there to be moved or deleted, and the daemon does that when the file is found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
-    /// How much its events have told of a plugin that holds it: 1 that it does, 2 that the plugin is quarantined.
+    /// What its events have reported about a plugin that holds it: 0 nothing, 1 the hold, 2 that the plugin is quarantined.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hold_told: u32,
-    /// Its events have told that a recognizer has it.
+    /// A `job.submitted` was written for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub submitted: bool,
-    /// Its source has to be told of its end: a message is acknowledged, a file moved or deleted.
+    /// After its end its source has to be settled: a message acknowledged, a file moved or deleted.
     pub owes_source: bool,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
-    /// Where it stands.
+    /// Its stage.
     pub stage: Stage,
     /// How it is recognized: made once, by `recognize::route`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// Pieces that the plan made.
+    /// How many pieces the plan made.
     #[serde(default)]
     pub pieces: u32,
     /// Highest revision that a partial of this job may have had.
@@ -95,14 +96,14 @@ pub struct Job {
     pub sequence: u64,
 }
 
-/// What the stream has of a job's events from daemons that had it before.
+/// What the stream has of a job's events from its former owners.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBefore {
-    /// Annotations before the final.
+    /// How many annotations are stored before the final.
     pub annotations: usize,
-    /// The final.
+    /// Whether the final is stored.
     pub has_final: bool,
-    /// What plugins said.
+    /// The plugin events that are stored.
     pub emissions: Emissions,
 }
 
@@ -113,7 +114,7 @@ impl StoredBefore {
 }
 
 impl Job {
-    /// A job that was just taken in.
+    /// A job that the daemon has just accepted.
     pub fn new(
         id: Uuid,
         source: &str,
@@ -161,16 +162,16 @@ pub struct Ticket {
     pub place: String,
 }
 
-/// How a recording reaches the service; made by `recognize::route`, carried out as it stands.
+/// How a recording is recognized. `recognize::route` makes it; the lanes carry it out unchanged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Which engine.
+    /// The engine, which is also the name of its recognizer.
     pub engine: Engine,
     /// The service's model name.
     pub model: String,
-    /// How the audio gets there.
+    /// How the audio gets to the service.
     pub delivery: Delivery,
-    /// Why, for people.
+    /// Why this plan was chosen, as text for people.
     pub reason: String,
 }
 
@@ -186,12 +187,12 @@ pub enum Delivery {
     Url,
 }
 
-/// What a recognizer heard of a piece, before any plugin.
+/// The transcript of a piece as the recognizer returned it, before any plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
-    /// The whole text as the service tells it.
+    /// The whole text as the service returned it.
     pub text: String,
-    /// In order of begin and channel.
+    /// Ordered by begin, then channel.
     pub segments: Vec<Segment>,
     /// The service cut the text.
     pub truncated: bool,

@@ -12,32 +12,32 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
-    /// A file of the operator's, with the identity that it had when it was hashed.
+    /// A file in a watched folder, with the identity that it had when it was hashed.
     File {
         /// The watched folder, absolute: the path that the operator has configured. Bytes, not text.
         #[serde(with = "raw_path")]
         root: PathBuf,
-        /// The path from there, which others may change.
+        /// The path below `root`; other users may change what is there.
         #[serde(with = "raw_path")]
         below: PathBuf,
-        /// As `stat` told.
+        /// From `stat`.
         identity: FileIdentity,
     },
-    /// Bytes that came in a message, under this name in the state directory's spool.
+    /// Bytes that came in a message, stored in the state directory's spool.
     Spool {
         /// File name below `spool/`.
         file: String,
     },
-    /// The service fetches it itself.
+    /// A URL from which the service fetches the recording.
     Url {
-        /// With its query: a secret of the sender's, never in an event or a log.
+        /// With its query, which is a secret of the sender and never appears in an event or a log.
         url: String,
     },
-    /// Nothing to fetch: the input was refused at the door.
+    /// No recording: the daemon refused the input when it came.
     Nothing,
 }
 
-/// Quick identity of a file: equal means "the same bytes" for all purposes but paying.
+/// Quick identity of a file. Equal identities mean equal bytes, except before a request that costs: there the hash is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Device.
@@ -51,7 +51,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// Whether another one has the same size and time: at one path, or under one inode number, that is the same file.
+    /// Whether `other` has the same size and mtime: at the same path, or with the same inode number, it is then the same file.
     pub fn is_unchanged(&self, other: &FileIdentity) -> bool {
         (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
     }

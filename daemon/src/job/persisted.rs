@@ -1,11 +1,11 @@
-//! The forms in which jobs, pieces and claims are persisted: JSON objects with the number of their version in `v`. Golden files hold them.
+//! The forms in which jobs, pieces and claims are persisted: JSON objects with their version number in `v`. Golden files record them.
 //!
-//! A form of a newer version was written by a newer daemon. It is named as such and left alone; it is not damage.
+//! A newer daemon wrote a form of a newer version. Such a form is reported as newer and left alone; it is not damage.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of every persisted form. A change that an older daemon cannot read raises it.
+/// The version of every persisted form. It is raised by a change that an older daemon cannot read.
 pub const VERSION: u64 = 1;
 
 /// Why a form cannot be read.
@@ -14,7 +14,7 @@ pub enum Unreadable {
     /// A newer daemon wrote it.
     #[error("it has version {found}, and this harkd reads {VERSION}; a newer harkd wrote it")]
     Newer { found: u64 },
-    /// It is not what any daemon writes.
+    /// No daemon writes such a form.
     #[error("{0}")]
     Damaged(#[from] serde_json::Error),
 }
@@ -43,7 +43,7 @@ pub fn to_json(form: &impl Serialize) -> Result<String, serde_json::Error> {
 /// A form from JSON.
 ///
 /// # Errors
-/// [`Unreadable`]: a newer version is told from damage by its number, whatever else it holds.
+/// [`Unreadable`]: a higher version number means a newer form, whatever else the form contains; anything else unreadable is damage.
 pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
     let Head { v } = serde_json::from_slice(text)?;
     if v > VERSION {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Duty, Transcript};
 
-/// A piece by its job and its number there.
+/// The id of a piece: its job, and its number within the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PieceId {
     pub job: Uuid,
@@ -26,9 +26,9 @@ impl std::fmt::Display for PieceId {
 pub struct Span {
     /// Channels of the recording, from 0; the mixed channels are channel 0.
     pub channels: Vec<u32>,
-    /// Milliseconds of the recording.
+    /// Begin, in milliseconds from the recording's begin.
     pub begin_ms: u64,
-    /// Milliseconds of the recording; `None`: to its end, which is not measured.
+    /// End, in milliseconds from the recording's begin; `None`: the recording's end, if its length is not known.
     pub end_ms: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ impl Span {
     }
 }
 
-/// What the ledger holds of a piece. Its attempts and what was heard are stored beside it.
+/// What the ledger holds of a piece. Its attempts and its transcript are stored in columns and rows of their own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     /// 1, 2, … within its job.
@@ -50,55 +50,57 @@ pub struct Piece {
     pub recognizer: String,
     /// The recognizer's model.
     pub model: String,
-    /// Where it stands.
+    /// Its state.
     pub state: PieceState,
-    /// Tries that failed so far, of any kind: they number the events and stretch the pauses.
+    /// Tries that failed so far, of any kind. The number of the next try in events follows from it, and the backoff grows with it.
     pub failures: u32,
-    /// Of these, refusals of what comes before a request (an upload). They have a budget, as refused attempts have.
+    /// How many of these were refusals before a request (of an upload). They count against the same budget as refused attempts.
     #[serde(default)]
     pub refused_before_sending: u32,
     /// Every attempt that may have cost something or was refused, oldest first.
     #[serde(skip)]
     pub attempts: Vec<Attempt>,
-    /// What was heard; gone once the job's last event is acknowledged.
+    /// The transcript; erased once the job's last event is acknowledged.
     #[serde(skip)]
     pub heard: Option<Transcript>,
 }
 
-/// Where a piece stands.
+/// The state of a piece.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum PieceState {
-    /// It waits for its turn at the recognizer, or for the time of its next attempt.
+    /// It waits for a permit of its recognizer, or for the time of its next attempt.
     Queued,
     /// The intent is on disk: the request of its last attempt may have left.
     Sending,
     /// It is not known whether the recognizer took the last attempt; the recognizer's list of tasks can tell.
     Resolving {
-        /// How often the list did not have it.
+        /// How often the list did not contain the attempt's task.
         absences: u32,
-        /// When it was given up: a task that was made later is another attempt's. `None`: another daemon may still send it.
+        /// When the daemon gave the attempt up: a task that was made later belongs to another attempt. `None`: another daemon may still
+        /// send the attempt.
         until: Option<Timestamp>,
-        /// Why its fate is not known.
+        /// Why the attempt's fate is not known.
         fault: Fault,
     },
     /// The recognizer works on it under the last attempt's handle.
     Awaiting {
-        /// Warnings that the events have of a result that does not come and will be deleted.
+        /// How many warnings the events contain that the result could not be fetched yet and will be deleted.
         #[serde(default)]
         warned: u32,
     },
-    /// It is heard.
+    /// Its transcript is stored.
     Heard,
     /// It failed for good.
     Failed { fault: Fault },
 }
 
 impl PieceState {
-    /// What is owed to a piece in this state.
+    /// The duty owed to a piece in this state; `None`: the piece has ended.
     pub fn duty(&self) -> Option<Duty> {
         match self {
-            // A request that a crash cut off is found at the start (`PieceFact::Restarted`); until then its sender owns it.
+            // `Sending` is included so that a request that a crash interrupted is found at the start (`PieceFact::Restarted`). Until then
+            // the piece belongs to the task that sends it.
             PieceState::Queued | PieceState::Sending => Some(Duty::Send),
             PieceState::Resolving { .. } => Some(Duty::Resolve),
             PieceState::Awaiting { .. } => Some(Duty::Await),
@@ -106,7 +108,7 @@ impl PieceState {
         }
     }
 
-    /// The word in the ledger's `state` column.
+    /// The value in the ledger's `state` column.
     pub fn as_str(&self) -> &'static str {
         match self {
             PieceState::Queued => "queued",
@@ -124,7 +126,7 @@ impl PieceState {
     }
 }
 
-/// The word of [`PieceState::Sending`].
+/// [`PieceState::as_str`] of [`PieceState::Sending`].
 pub const SENDING: &str = "sending";
 
 impl Piece {
@@ -148,7 +150,7 @@ impl Piece {
         self.attempts.last()
     }
 
-    /// Attempts that were refused and count against the budget of refusals.
+    /// How many refusals count against the budget of refusals.
     pub fn refusals(&self) -> u32 {
         let refused = self.attempts.iter().filter(|attempt| attempt.fate.is_refusal()).count();
         self.refused_before_sending + u32::try_from(refused).unwrap_or(u32::MAX)

@@ -1,7 +1,7 @@
 //! The piece machine: a pure function from (piece, fact) to (piece, what the events say). No clock, no socket, no disk.
 //!
-//! The ledger feeds it and stores what comes out in one transaction. A fact that does not fit the state (a late answer, a second
-//! acknowledgement) changes nothing: a reporter may report twice.
+//! The ledger passes facts to it and stores the results, in one transaction. A fact that does not fit the state (a late answer, a second
+//! acknowledgement) changes nothing: the same fact may be reported twice.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use super::{Attempt, Failure, Fate, Next, Piece, PieceState, Prices, Transcript}
 /// Something that happened to a piece.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PieceFact {
-    /// The next thing that leaves may cost. `marker`: unique name of the upload, if there is one.
+    /// The daemon is about to send a request that may cost. `marker`: unique name of the upload, if there is one.
     Sending { marker: Option<String> },
-    /// Nothing left after all.
+    /// The request was not sent after all.
     Unsent,
-    /// The recognizer has it; one with tasks gave a handle.
+    /// The recognizer has accepted the request. `handle`: the task id, if the recognizer works with tasks.
     Taken { handle: Option<String> },
-    /// The transcript is here.
+    /// The recognizer has returned the transcript.
     Heard { transcript: Transcript },
     /// A try failed.
     Failed(Failure),
-    /// The task's result has not come, and the service will delete it. `warnings`: how many this makes.
+    /// The task's result could not be fetched yet, and the service will delete it. `warnings`: the number of warnings including this one.
     Expiring { warnings: u32, fault: Fault, retry_in: Duration },
-    /// The recognizer does not speak of the work for now (a refused account, a list that does not answer); the work is as it was.
+    /// The recognizer does not answer about the work for now (a refused account, a list that does not answer); the work is unchanged.
     Hindered { fault: Fault, retry_in: Duration },
-    /// What the recognizer's list says of an attempt whose fate is not known.
+    /// What the recognizer's list of tasks shows about an attempt whose fate is not known.
     Listed(Listing),
-    /// The daemon started, or took the job over, and found the piece like this: no sender owns it.
+    /// The daemon started, or took the job over, and found the piece in its state: no task of this daemon is sending it.
     Restarted,
 }
 
-/// What the list of tasks says.
+/// What the list of tasks shows about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listing {
-    /// The task is the attempt's: its result names the attempt's marker.
+    /// The list contains the attempt's task: the task's result names the attempt's marker.
     Found { handle: String },
-    /// It is provably not there.
+    /// The list provably does not contain the attempt's task.
     Absent,
-    /// Not decided yet (a candidate is still running); ask again later.
+    /// Not decided yet (a candidate is still running); the daemon asks again later.
     Undecided,
     /// The list can never tell.
     CannotTell,
 }
 
-/// What both machines have to know of the config.
+/// The settings that the machines need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// `dashscope.ambiguous_retries`.
@@ -58,12 +58,12 @@ pub struct Policy {
     pub daemon: Uuid,
 }
 
-/// What the events are to say of a piece.
+/// What the job's events are to report about a piece.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
-    /// The recognizer has it.
+    /// The recognizer has accepted it.
     Submitted { handle: Option<String> },
-    /// A try failed, or waits, and another follows.
+    /// A try failed and another follows, or a try is delayed.
     Retrying { attempt: u32, fault: Fault, retry_in: Duration },
 }
 
@@ -72,17 +72,17 @@ pub enum Told {
 pub struct PieceStep {
     /// The piece as it is now.
     pub piece: Piece,
-    /// For the events, in this order.
+    /// What the job's events are to report, in this order.
     pub told: Vec<Told>,
     /// When the next duty may start.
     pub due: Timestamp,
 }
 
-/// ServerRefusals of one piece that the service may answer for reasons of its own (5xx) before the piece fails: with the backoff of
-/// `recognize::error` (doubling to five minutes) an outage of about an hour.
+/// How many refusals for the service's own reasons (5xx) one piece survives before it fails: with the backoff of `recognize::error`
+/// (doubling to five minutes) these cover an outage of about an hour.
 pub const REFUSAL_BUDGET: u32 = 18;
 
-/// A task list may lag behind a submit that it has taken; the second look comes this long after the first.
+/// Pause between two looks into the list of tasks: the list may lag behind a submit that the service has accepted.
 const LIST_LAG: Duration = Duration::from_secs(5);
 
 /// What becomes of a piece when `fact` happens at `now`.
@@ -112,7 +112,7 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
         (PieceState::Awaiting { warned }, PieceFact::Expiring { warnings, fault, retry_in })
             if warnings > warned =>
         {
-            // The work is as it was: what failed is a download, which costs nothing.
+            // The task is unchanged: only a download failed, which costs nothing.
             step.say_retrying(fault, retry_in);
             step.piece.state = PieceState::Awaiting { warned: warnings };
         }
@@ -146,7 +146,7 @@ impl PieceStep {
         self.piece.state = PieceState::Sending;
     }
 
-    /// The recognizer has the attempt. Without a handle the request itself is still under way, and its sender owns it.
+    /// The recognizer has accepted the attempt. Without a handle the request itself is still under way, and the task that sends it goes on.
     fn taken(&mut self, handle: Option<String>) {
         let Some(attempt) = self.piece.attempts.last_mut() else { return };
         if attempt.fate == Fate::Taken {
@@ -178,12 +178,12 @@ impl PieceStep {
             }
             return self.follow(fault, next, now);
         }
-        // An answer had begun: the recognizer took the request, whatever became of it since.
+        // If the answer had begun, the recognizer had accepted the request, whatever happened since.
         let was_taken = self.piece.last_attempt().is_some_and(|attempt| attempt.fate == Fate::Taken);
         let is_sending = matches!(self.piece.state, PieceState::Sending);
         let can_be_found = is_sending && self.piece.last_attempt().is_some_and(|last| last.marker.is_some());
         if fate == Fate::Taken {
-            // It was at work on it, and billed it.
+            // The recognizer has worked on the request and billed it, so the events report that it was submitted.
             self.taken(None);
         }
         self.settle_attempt(fate, seconds, policy);
@@ -192,7 +192,7 @@ impl PieceStep {
         }
         match fate {
             Fate::Open if can_be_found => self.resolve(fault, policy, now),
-            // A gateway may have handed it on: the list can tell.
+            // A gateway may have forwarded the request: the list of tasks can tell.
             Fate::MaybeForwarded if can_be_found && next != Next::Never => self.resolve(fault, policy, now),
             Fate::Open if was_taken => self.lost(fault, Fate::Taken, policy, now),
             Fate::Open | Fate::Unknown => self.lost(fault, Fate::Unknown, policy, now),
@@ -200,7 +200,7 @@ impl PieceStep {
             Fate::Taken => self.lost(fault, Fate::Taken, policy, now),
             Fate::NotSent | Fate::Refused | Fate::MaybeForwarded | Fate::Absent => {
                 if fate != Fate::MaybeForwarded && seconds == 0 && !counts(next) {
-                    // It cost nothing and counts for nothing.
+                    // The attempt cost nothing and counts against no budget, so it is not kept.
                     self.piece.attempts.pop();
                 }
                 self.follow(fault, next, now);
@@ -211,17 +211,18 @@ impl PieceStep {
     /// Asks the list of tasks what became of the attempt.
     fn resolve(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
         let is_own = self.piece.last_attempt().is_some_and(|attempt| attempt.daemon == policy.daemon);
-        // Another daemon may still send its own: whatever the list says of the time before.
+        // If another daemon wrote the attempt, it may still send it, so a task made after now may be the attempt's.
         let until = is_own.then_some(now);
         self.piece.state = PieceState::Resolving { absences: 0, until, fault };
         self.due = now + LIST_LAG;
     }
 
-    /// The service never had the attempt: the next one costs nothing twice. Its upload is not free either, so the pauses grow.
+    /// The service never had the attempt, so the next attempt causes no second charge. The next attempt's upload takes time and bandwidth,
+    /// so the pauses grow.
     fn absent(&mut self, fault: Fault, policy: &Policy, now: Timestamp) {
         let absent_before = self.piece.refusals();
         if let Some(attempt) = self.piece.attempts.last_mut() {
-            // The daemon that wrote the attempt may wake up and send it.
+            // Another daemon that wrote the attempt may resume and still send it.
             let is_own = attempt.daemon == policy.daemon;
             attempt.fate = if is_own { Fate::Absent } else { Fate::Unknown };
         }
@@ -229,7 +230,7 @@ impl PieceStep {
         self.follow(fault, next, now);
     }
 
-    /// What follows an attempt that cost nothing.
+    /// Decides what follows an attempt that cost nothing.
     fn follow(&mut self, fault: Fault, next: Next, now: Timestamp) {
         match next {
             Next::Never => self.give_up(fault),
@@ -242,13 +243,13 @@ impl PieceStep {
                     self.say_retrying(fault, wait);
                 }
                 self.piece.state = PieceState::Queued;
-                // The queue itself is held; the piece need not wait once it opens.
+                // The queue itself is held; once the hold ends, the piece may be sent at once.
                 self.due = now;
             }
         }
     }
 
-    /// An attempt that may have been paid for brought nothing: it is repeated within its budget.
+    /// An attempt that may have been paid for brought no result: the piece is sent again, at most `ambiguous_retries` times.
     fn lost(&mut self, fault: Fault, fate: Fate, policy: &Policy, now: Timestamp) {
         if let Some(attempt) = self.piece.attempts.last_mut() {
             attempt.fate = fate;
@@ -256,7 +257,7 @@ impl PieceStep {
         let lost = self.piece.attempts.iter().filter(|attempt| attempt.fate.is_lost()).count();
         let lost = u32::try_from(lost).unwrap_or(u32::MAX);
         if lost > policy.ambiguous_retries {
-            // Whatever caused the failure: it cannot be tried again because the service does not tell what became of it.
+            // Whatever caused the failure, the piece fails because the service does not tell what became of the attempt.
             self.give_up(Fault { blame: Blame::Service, ..fault });
         } else {
             self.retry(fault, Duration::from_secs(1 << lost.min(6)), now);
@@ -284,8 +285,8 @@ fn counts(next: Next) -> bool {
     matches!(next, Next::After { counts: true, .. })
 }
 
-/// How long the next attempt waits after so many others were refused: not at all first (a crash fell between, say), then as after a
-/// refusal.
+/// Backoff before the next attempt after an absent one, with `refusals` before it: none at first (a crash may have interrupted the submit,
+/// for example), then as after a refusal.
 fn absent_again(refusals: u32) -> Duration {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(300);

@@ -1,4 +1,4 @@
-//! What the spool holds: audio that came in messages, one file a job, until the job is over. `source::nats` writes it.
+//! The spool: audio that came in messages, one file per job, kept until the job is over. `source::nats` writes it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::Stage;
 use super::audio::SPOOL;
 use super::ledger::{Ledger, LedgerError};
 
-/// Removes a job's file, if it has one.
+/// Removes a job's file from the spool, if it has one. A failure is logged.
 pub async fn remove(state_directory: &Path, job: Uuid) {
     let path: PathBuf = state_directory.join(SPOOL).join(job.to_string());
     match tokio::fs::remove_file(&path).await {
@@ -20,7 +20,8 @@ pub async fn remove(state_directory: &Path, job: Uuid) {
     }
 }
 
-/// Removes files of no open job: leftovers of a crash between the file and its job, or between the job's end and its removal.
+/// Removes the files that belong to no open job: leftovers of a crash after a file was written and before its job was, or after a job ended
+/// and before its file was removed.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.

@@ -1,16 +1,16 @@
-//! Where a job stands, and what is owed to it there.
+//! The stages of a job, and the duty that is owed at each.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a job stands. Each stage names what is owed next ([`Stage::duty`]).
+/// The stage of a job. Each stage names the next duty ([`Stage::duty`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Stage {
-    /// In the ledger; it is not probed and has no plan yet.
+    /// The job is in the ledger; it is not probed and has no plan yet.
     Accepted,
-    /// Its pieces are with the recognizer, or wait for it: the duties are owed to them.
+    /// The job's pieces are with the recognizer or wait for it: the duties are owed to the pieces.
     Recognizing,
-    /// Every piece has ended, and at least one is heard; the plugins come next.
+    /// Every piece has ended, and at least one has a transcript; the plugins come next.
     Heard,
     /// The last event is in the outbox.
     Ended {
@@ -18,14 +18,14 @@ pub enum Stage {
         /// The input itself was bad: a message is terminated, not acknowledged.
         bad_input: bool,
     },
-    /// JetStream has the last event; the source has to be told.
+    /// JetStream has the last event; the source has to be settled.
     Stored { failed: bool, bad_input: bool },
     /// Nothing is owed.
     Settled { failed: bool },
 }
 
 impl Stage {
-    /// What is owed to a job at this stage; `None`: nothing, or only to its pieces.
+    /// The duty owed to a job at this stage; `None`: none, or only duties to its pieces.
     pub fn duty(&self) -> Option<Duty> {
         match self {
             Stage::Accepted => Some(Duty::Prepare),
@@ -36,7 +36,7 @@ impl Stage {
         }
     }
 
-    /// The word in the ledger's `stage` column.
+    /// The value in the ledger's `stage` column.
     pub fn as_str(&self) -> &'static str {
         match self {
             Stage::Accepted => "accepted",
@@ -56,31 +56,31 @@ impl Stage {
         }
     }
 
-    /// Whether the last event is written: nothing may follow it.
+    /// Whether the last event is written; no event may follow it.
     pub fn has_ended(&self) -> bool {
         matches!(self, Stage::Ended { .. } | Stage::Stored { .. } | Stage::Settled { .. })
     }
 }
 
-/// The word of [`Stage::Settled`].
+/// [`Stage::as_str`] of [`Stage::Settled`].
 pub const SETTLED: &str = "settled";
 
-/// What is owed, and by which lane.
+/// A duty: the work that is owed next to a job or a piece. Each duty has its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Duty {
-    /// To a job: probe and plan it.
+    /// Probe a job's recording and plan the job.
     Prepare,
-    /// To a piece: send it to its recognizer.
+    /// Send a piece to its recognizer.
     Send,
-    /// To a piece: ask what became of a request that was cut off.
+    /// Ask the recognizer what became of a piece's request whose answer was lost.
     Resolve,
-    /// To a piece: ask how its task stands, fetch its result.
+    /// Poll a piece's task and fetch its result.
     Await,
-    /// To a job: give it to the plugins, then write its last events.
+    /// Give a job's transcript to the plugins, then write the job's last events.
     Pipe,
-    /// To a job: the outbox has its last event.
+    /// Publish a job's last event from the outbox.
     Publish,
-    /// To a job: acknowledge, move or delete its source.
+    /// Acknowledge a job's message, or move or delete its file.
     Settle,
 }
 
@@ -89,7 +89,7 @@ impl Duty {
     pub const ALL: [Duty; 7] =
         [Duty::Prepare, Duty::Send, Duty::Resolve, Duty::Await, Duty::Pipe, Duty::Publish, Duty::Settle];
 
-    /// The word in the ledger's `duty` columns and in metrics.
+    /// The value in the ledger's `duty` columns and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Duty::Prepare => "prepare",

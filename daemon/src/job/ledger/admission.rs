@@ -1,4 +1,4 @@
-//! The door for new recordings: closed while the state directory is as large as it may be, or its disk nearly full.
+//! Admission of new recordings: denied while the state directory has its maximum size or its disk is nearly full.
 
 use std::sync::atomic::Ordering;
 
@@ -7,18 +7,18 @@ use tracing::{error, info};
 
 use super::Ledger;
 
-/// How the door stands.
+/// Whether new recordings are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     Open,
-    /// The state directory is as large as `state.max_size` says.
+    /// Denied: the state directory has reached `state.max_size`.
     AtMaxSize,
-    /// What is left of its disk is the ledger's.
+    /// Denied: the rest of its disk is reserved for the ledger.
     DiskFull,
 }
 
 impl Door {
-    /// Why it is closed, for a person.
+    /// Why new recordings are denied, as text for the operator.
     pub fn reason(self) -> Result<(), &'static str> {
         match self {
             Door::Open => Ok(()),
@@ -33,30 +33,30 @@ impl Door {
 }
 
 impl Ledger {
-    /// Says how many bytes are left until the state directory is as large as it may be. At none the door for new recordings is closed;
-    /// what is inside goes on to its end, which is what makes room.
+    /// Sets how many bytes are left until the state directory has its maximum size. At 0, new recordings are denied; accepted jobs go on to
+    /// their end, which makes room.
     pub fn admit(&self, left: u64) {
         self.left.store(left, Ordering::Relaxed);
         self.set_door(if left > 0 { Door::Open } else { Door::AtMaxSize });
     }
 
-    /// Closes the door for new recordings while less of the disk is free than is kept for the ledger.
+    /// Denies new recordings while less of the disk is free than is reserved for the ledger.
     pub fn keep_rest_of_disk(&self) {
         self.left.store(0, Ordering::Relaxed);
         self.set_door(Door::DiskFull);
     }
 
-    /// Takes what a source has written off what is left, until it is measured again.
+    /// Subtracts `bytes`, which a source has written, from the bytes left, until the directory is measured again.
     pub fn spooled(&self, bytes: u64) {
         let take = |left: u64| Some(left.saturating_sub(bytes));
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
-        // A door that is closed already has its reason.
+        // If new recordings are denied already, the first reason stays.
         if left <= bytes && *self.admission.borrow() == Door::Open {
             self.set_door(Door::AtMaxSize);
         }
     }
 
-    /// Bytes that sources may still write, as far as is known.
+    /// Bytes that sources may still write, by the last measurement and the writes since.
     pub fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
@@ -70,13 +70,13 @@ impl Ledger {
         }
     }
 
-    /// Waits until new recordings may come in. Sources ask before each.
+    /// Waits until new recordings are admitted. Sources call it before each recording.
     pub async fn admitted(&self) {
         // The sender lives as long as this handle: waiting cannot fail.
         let _ = self.admission().wait_for(|door| *door == Door::Open).await;
     }
 
-    /// Whether new recordings may come in.
+    /// A receiver that tells whether new recordings are admitted.
     pub fn admission(&self) -> watch::Receiver<Door> {
         self.admission.subscribe()
     }

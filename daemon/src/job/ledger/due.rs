@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::LedgerError;
 use crate::job::{Duty, PieceId};
 
-/// No duty is put off for longer: the longest hint of the service that is obeyed is ten minutes, every backoff is shorter. What is due
-/// later than that was written before the clock was set back; it is due now, and not when the clock comes by again.
+/// No duty is put off for longer than this: the longest hint of the service that is obeyed is ten minutes, and every backoff is shorter. A
+/// later due time was written before the clock was set back; such a duty is due now, not when the clock reaches that time again.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
 /// What a lane owes: a duty to jobs, or to the pieces of one recognizer.
@@ -65,7 +65,7 @@ impl Due {
     }
 }
 
-/// What is due at once is so whatever the clock will say: its time is written this far back, and keeps the order.
+/// A duty that is due at once stays due if the clock is set back: its due time is written this far back, which keeps the order.
 const AT_ONCE: i64 = 1 << 52;
 
 pub(super) fn at_once(now: Timestamp) -> i64 {

@@ -1,5 +1,5 @@
-//! The change feed: every change of a job, told after its commit to whoever listens. Listeners keep nothing that the ledger does not have:
-//! one that lags behind reads the ledger again.
+//! The change feed: every change of a job, sent to all listeners after its commit. Listeners keep nothing that the ledger does not have: a
+//! listener that lags behind reads the ledger again.
 
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -18,14 +18,14 @@ pub struct Change {
     pub now: Now,
 }
 
-/// Where a job stands after a change.
+/// The state of a job after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Now {
     /// This is owed to it, or to the piece that changed.
     Owes(Duty),
     /// Nothing is owed to what changed.
     Waits,
-    /// The ledger has forgotten it: another daemon has it.
+    /// The ledger has deleted the job: another daemon owns it.
     Forgotten,
 }
 

@@ -13,7 +13,7 @@ use crate::job::FileIdentity;
 /// A file as the ledger knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
-    /// The row's.
+    /// The row's id.
     pub id: i64,
     /// Absolute path; bytes.
     pub path: PathBuf,
@@ -21,17 +21,17 @@ pub struct Known {
     pub identity: FileIdentity,
     /// `None`: never hashed, because it was there before the first start; or see [`Known::was_missed`].
     pub sha256: Option<String>,
-    /// `None`: it was there before the first start and stays unheard.
+    /// `None`: it was there before the first start and is not recognized.
     pub job: Option<Uuid>,
 }
 
 impl Known {
-    /// It was heard, and was not there when it was to be put away.
+    /// Whether it was recognized and was not there when it was to be moved or deleted.
     pub fn was_missed(&self) -> bool {
         self.job.is_some() && self.sha256.is_none()
     }
 
-    /// It was there before the first start, and its bytes are not known.
+    /// Whether it was there before the first start and was never hashed.
     pub fn was_skipped_unread(&self) -> bool {
         self.job.is_none() && self.sha256.is_none()
     }
@@ -187,7 +187,7 @@ pub fn remove(connection: &Connection, id: i64) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Forgets the file of a job that has never read it, under whatever name: found again, it is to be heard.
+/// Deletes the row of a file whose job has never read it, whatever its path is now: when the file is found again, it is recognized.
 ///
 /// # Errors
 /// When the statement fails.

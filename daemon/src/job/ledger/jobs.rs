@@ -21,7 +21,7 @@ const REVISION_LEAP: u64 = 10_000;
 pub struct Advanced {
     /// The job now.
     pub job: Job,
-    /// The piece now, where the fact was one of a piece.
+    /// The piece now, if the fact was about a piece.
     pub piece: Option<Piece>,
     /// Whether the fact changed anything; a late or repeated one does not.
     pub changed: bool,
@@ -37,8 +37,8 @@ pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError>
     write_new(connection, job, 0)
 }
 
-/// Writes a job that was another daemon's, as it stands, with its pieces; `stream_seq` of its last event in the stream. What was here of
-/// the same job from an earlier time has to be forgotten before.
+/// Writes a job that was taken over from another daemon, in its present state, with its pieces. `stream_seq`: of its newest event in the
+/// stream. Rows of the same job from an earlier time must have been deleted before.
 ///
 /// # Errors
 /// When a statement fails.
@@ -72,12 +72,13 @@ fn write_new(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), 
     Ok(())
 }
 
-/// Forgets a job with everything that was to leave of it; whether there was one.
+/// Deletes a job with its events in the outbox; returns whether there was such a job.
 ///
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
-    // Its tasks go as well: should the job come back as one whose submit was not heard of, its task has to be found.
+    // Its tasks are deleted as well: if the job comes back with a submit whose answer was lost, the search of the list must not skip its
+    // task as known.
     pieces::remove(connection, id)?;
     connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
@@ -99,7 +100,7 @@ pub fn at_work_since(
     Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
 }
 
-/// Feeds a fact to the job machine and stores what comes out. `None`: there is no such job.
+/// Passes a fact to the job machine and stores the step. `None`: there is no such job.
 ///
 /// # Errors
 /// When a statement fails.
@@ -110,7 +111,7 @@ pub fn advance(
     now: Timestamp,
 ) -> Result<Option<Advanced>, LedgerError> {
     let Some(job) = find(connection, id)? else { return Ok(None) };
-    // The bill stands in the last event, and nothing is billed after it.
+    // The last event contains the bill, and nothing is billed after it.
     let totals = match job.stage.has_ended() {
         true => Totals::default(),
         false => pieces::totals(connection, id)?,
@@ -222,9 +223,9 @@ fn step(
     Ok((step.job, true))
 }
 
-/// Follows a job's file to where it is now; its origin is where the bytes are read and settled. A job that is not kept any more, or
-/// that came from no file, is left alone. One that is over, and whose file was missed when it was to be put away, is owed that again if
-/// its source `puts_away`; not if the file is a copy, which nobody has heard as a file of its own.
+/// Sets a job's origin to the present path of its file: there the file is read and settled. A job that the ledger no longer has, or that
+/// came from no file, is left alone. A settled job whose file was missing when it was to be moved or deleted has to be settled again, if
+/// its source `puts_away` files and the file is not a copy: the copy's own bytes were never recognized.
 ///
 /// # Errors
 /// When a statement fails.
@@ -243,7 +244,7 @@ pub fn relocate(
     job.origin = origin;
     let mut due = None;
     match job.stage {
-        // It stays known as missed: it is counted already, and its bytes have to tell that it is the same file.
+        // `missing` stays set: the job is counted already, and the file's bytes have to prove that it is the same file.
         Stage::Settled { failed } if job.missing && puts_away && !is_copy => {
             job.stage = Stage::Stored { failed, bad_input: false };
             due = Some(at_once(Timestamp::now()));
@@ -325,7 +326,7 @@ fn enqueue(
 }
 
 impl Ledger {
-    /// Feeds a fact to a job, durably.
+    /// Passes a fact to a job; returns after the commit is on disk.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -335,7 +336,7 @@ impl Ledger {
         Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
     }
 
-    /// Feeds a fact to a piece, durably; `revision` of its last partial, 0 where it has none.
+    /// Passes a fact to a piece; returns after the commit is on disk. `revision`: of its last partial, 0 if it has none.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -354,7 +355,7 @@ impl Ledger {
         Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
     }
 
-    /// Tells the feed of a change that is committed.
+    /// Sends a committed change to the feed and wakes the lanes.
     pub fn tell_of(&self, advanced: &Advanced) {
         if !advanced.changed {
             return;

@@ -1,5 +1,5 @@
-//! When the ledger's log (`ledger.sqlite3-wal`) is emptied into the file. What was erased is overwritten in the file; in the log it would
-//! lie until its place is needed, which may be days.
+//! Decides when the ledger's log (`ledger.sqlite3-wal`) is emptied into the file. Erased texts are overwritten in the file; in the log they
+//! would remain until their place is reused, which may take days.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use tracing::debug;
 
 use super::open;
 
-/// Nothing came for so long: a folding now keeps nobody waiting.
+/// After no write has come for this long the log is emptied: no caller has to wait for it.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Where something always comes, this often all the same.
+/// If writes always come, the log is emptied this often all the same.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// What is in the log, as its only writer knows.

@@ -1,9 +1,9 @@
 //! The ledger: SQLite, one writer thread that commits in groups, a pool of readers, and a feed of changes.
 //!
-//! A write is a function of a transaction. The writer runs all that are waiting inside one transaction, each in a savepoint, and
-//! answers after the commit is on disk: a hundred jobs cost one fsync. Where the disk is full (or the file cannot be written) the
-//! whole group waits and is run again: callers wait with it, which is what stops the sources; nothing is dropped, and the daemon goes
-//! on by itself when there is room. A damaged file is the one thing that is not waited for: it is named, and the daemon ends.
+//! A write is a function of a transaction. The writer runs all waiting writes inside one transaction, each in a savepoint, and answers
+//! after the commit is on disk: a hundred jobs cost one fsync. If the disk is full (or the file cannot be written), the whole group waits
+//! and is run again. Its callers wait with it, which stops the sources; nothing is dropped, and the daemon goes on by itself when there is
+//! room. Only for a damaged file the daemon does not wait: it names the file and ends.
 
 mod admission;
 pub mod due;
@@ -46,13 +46,13 @@ use self::readers::Readers;
 use self::writer::{Pending, Write, write_in_groups};
 use super::Duty;
 
-/// Writes waiting for the writer. Enough to fill a group while the last one is syncing; beyond it, callers wait.
+/// How many writes may wait for the writer. Enough to fill a group while the last group is syncing; beyond that, callers wait.
 const WRITE_QUEUE: usize = 1_024;
 
-/// Pause before a read is tried again that the machine refused (no descriptor, no room for the log's index).
+/// Pause before a read is tried again after the machine lacked a resource for it (no descriptor, no room for the log's index).
 const READ_AGAIN: Duration = Duration::from_millis(500);
 
-/// Pause before the pages are checked again where the machine refused it.
+/// Pause before the check of the pages is tried again after the machine lacked a resource for it.
 const CHECK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The handle; clones share the same file.
@@ -110,11 +110,11 @@ impl Ledger {
         })
     }
 
-    /// Checks what was too large to be checked by [`Ledger::open`], beside the work; done at once where there is nothing left to check.
-    /// A machine that has not what the check needs is waited for.
+    /// Checks the pages of a ledger that was too large to be checked by [`Ledger::open`], while the daemon works; returns at once if they
+    /// were checked. If the machine lacks a resource that the check needs, it waits and tries again.
     ///
     /// # Errors
-    /// [`LedgerError::Corrupt`]: nothing may be done with the ledger any more.
+    /// [`LedgerError::Corrupt`]: the daemon may not use the ledger any more.
     pub async fn check_rest(&self, stop: CancellationToken) -> Result<(), LedgerError> {
         let Some(path) = &self.unchecked else { return Ok(()) };
         while !stop.is_cancelled() {
@@ -126,7 +126,7 @@ impl Ledger {
                 }
                 Ok(false) => return Ok(()),
                 Err(LedgerError::Open { error, .. }) => {
-                    warn!(%error, "the ledger cannot be checked now, trying on; see the disk of state.directory and the limit of open files");
+                    warn!(%error, "the ledger cannot be checked now; trying again; see the disk of state.directory and the limit of open files");
                 }
                 Err(error) => return Err(error),
             }
@@ -138,11 +138,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Runs `write` in a transaction and returns what it returned, after the commit is on disk. Waits while the disk is full.
+    /// Runs `write` in a transaction and returns its result, after the commit is on disk. Waits while the disk is full.
     /// `write` may run more than once; only the last run's effects stay.
     ///
     /// # Errors
-    /// What `write` failed with (then it changed nothing), or [`LedgerError::Closed`].
+    /// The error of `write` (then it changed nothing), or [`LedgerError::Closed`].
     pub async fn write<T, F>(&self, write: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
@@ -153,11 +153,11 @@ impl Ledger {
         answered.await.map_err(|_| LedgerError::Closed)?
     }
 
-    /// Runs `read` against the last commit, on a blocking thread. Waits while the machine has not what a read needs; so `read` may run
-    /// more than once.
+    /// Runs `read` against the last commit, on a blocking thread. If the machine lacks a resource that a read needs, it waits and runs
+    /// `read` again.
     ///
     /// # Errors
-    /// What `read` failed with.
+    /// The error of `read`.
     pub async fn read<T, F>(&self, mut read: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
@@ -173,7 +173,7 @@ impl Ledger {
             match outcome {
                 Err(LedgerError::Sqlite(error)) if is_no_room(&error) => {
                     if !std::mem::replace(&mut said, true) {
-                        warn!(%error, "the ledger cannot be read now, trying on; see the disk of state.directory and the limit of open files");
+                        warn!(%error, "the ledger cannot be read now; trying again; see the disk of state.directory and the limit of open files");
                     }
                     tokio::time::sleep(READ_AGAIN).await;
                     read = again;
@@ -183,7 +183,8 @@ impl Ledger {
         }
     }
 
-    /// Empties the log (`ledger.sqlite3-wal`) before an end, as the writer does when nothing comes. Where it cannot, the next start does it.
+    /// Empties the log (`ledger.sqlite3-wal`) before the daemon ends, as the writer does when it is idle. If that fails, the next start
+    /// does it.
     pub async fn fold_log(&self) {
         let path = self.path.clone();
         let folded = tokio::task::spawn_blocking(move || open::fold_log(&path)).await;
@@ -194,27 +195,27 @@ impl Ledger {
         }
     }
 
-    /// Tells the lanes of a duty that there may be more of it. Called after the commit.
+    /// Wakes the lanes of a duty: there may be more of it. Called after the commit.
     pub fn wake(&self, duty: Duty) {
         self.wakers[duty as usize].send_modify(|()| ());
     }
 
-    /// Tells the lanes of every duty: a job has come with pieces of its own.
+    /// Wakes the lanes of every duty: a job was written together with its pieces.
     pub fn wake_all(&self) {
         Duty::ALL.into_iter().for_each(|duty| self.wake(duty));
     }
 
-    /// Hears of each [`Ledger::wake`] of a duty from now on; wakes that come while the lane works are heard as one.
+    /// A receiver of each [`Ledger::wake`] of a duty from now on; wakes that come while the lane works count as one.
     pub fn wakes(&self, duty: Duty) -> watch::Receiver<()> {
         self.wakers[duty as usize].subscribe()
     }
 
-    /// Hears of every change from now on. A receiver that lags has to read the ledger again.
+    /// A receiver of every change from now on. A receiver that lags has to read the ledger again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.feed.listen()
     }
 
-    /// Tells the listeners of the feed where a job stands, and the lane of its duty that there is work. Called after the commit.
+    /// Sends a job's new state to the listeners of the feed and wakes the lane of its duty. Called after the commit.
     pub fn tell(&self, job: Uuid, now: Now) {
         self.feed.tell(Change { job, now });
         if let Now::Owes(duty) = now {
@@ -222,10 +223,10 @@ impl Ledger {
         }
     }
 
-    /// Says that the daemon is alive, for the next one to know how long it was not. Blocking.
+    /// Sets the lock file's time to now, so that the next start knows how long no daemon ran. Blocking.
     pub fn sign_of_life(&self) {
         if let Err(error) = self.lock.set_modified(SystemTime::now()) {
-            debug!(%error, "the time of the lock file stays as it is; the next start does not know how long we were down");
+            debug!(%error, "the time of the lock file cannot be set; the next start does not know how long the daemon was down");
         }
     }
 
@@ -243,7 +244,7 @@ impl Ledger {
 /// Whether the pages were checked; they were not if `stop` came first.
 async fn check_beside(path: PathBuf, stop: &CancellationToken) -> Result<bool, LedgerError> {
     let (tell, told) = oneshot::channel();
-    // Unheard: the daemon is stopping, and this with it.
+    // A send fails only if the receiver is gone, because the daemon is stopping.
     let work = move || open::check_in_use(&path, |handle| drop(tell.send(handle)));
     let mut checking = tokio::task::spawn_blocking(work);
     let interrupt = async {

@@ -1,7 +1,7 @@
-//! Opening the ledger: whole and checked, or not at all.
+//! Opens the ledger, complete and checked, or fails.
 //!
-//! A new ledger is made under another name and appears complete. So a file of its name that is empty, or a log without its file, is no
-//! beginning that was cut short: something was lost, and that is said instead of beginning anew.
+//! A new ledger is made under another name and renamed when it is complete. So an empty file with the ledger's name, or a log without its
+//! file, is not the rest of an interrupted start: data was lost, and the daemon reports that instead of making a new ledger.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ pub(super) const FILE: &str = "ledger.sqlite3";
 /// How long one connection waits for another.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// How long the log's folding waits for a reader: writes wait with it.
+/// How long a checkpoint of the log waits for a reader; writes wait with it.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// Below this SQLite's own files (its log's index alone is 32 KiB) may be what has no room.
@@ -49,7 +49,7 @@ const LONGEST_LOG: i64 = 16 << 20;
 /// The log is folded into the file at this many pages: SQLite's own figure.
 const LOG_PAGES: u64 = 1_000;
 
-/// Bytes of a page, unless somebody made the file with others.
+/// Bytes of a page, unless the file was made with another page size.
 const PAGE: u64 = 4_096;
 
 /// One file, two connections, and the lock that keeps other daemons out.
@@ -59,7 +59,7 @@ pub(super) struct Opened {
     pub lock: File,
     /// The file, if its pages were not checked yet.
     pub unchecked: Option<PathBuf>,
-    /// When somebody who had it before was last known to be alive.
+    /// When an earlier daemon on this ledger was last known to be alive.
     pub last_sign_of_life: Option<Timestamp>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Opened {
 /// its disk is full.
 ///
 /// # Errors
-/// What waiting does not mend.
+/// Every failure that does not pass by waiting.
 pub(super) fn when_there_is_room(directory: &Path, checked_at_once: u64) -> Result<Opened, LedgerError> {
     let (lock, last_sign_of_life) = patiently(directory, || lock(directory))?;
     let (writer, reader, unchecked) = patiently(directory, || open(directory, checked_at_once))?;
@@ -151,7 +151,7 @@ pub(super) fn fold_log(path: &Path) -> rusqlite::Result<()> {
     fold(&connect(path)?)
 }
 
-/// Folds the log into the file and cuts it to nothing, unless somebody reads from it for longer than a moment.
+/// Folds the log into the file (a checkpoint) and truncates it, unless a reader uses it for longer than a moment.
 pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(A_MOMENT)?;
     let folded = fold_now(connection);
@@ -169,7 +169,7 @@ fn fold_now(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Makes the state directory, or closes one that others may look into: texts and audio lie in it.
+/// Makes the state directory, or closes it to other users if they may read it: it contains transcripts and audio.
 fn make_private(directory: &Path) -> Result<(), LedgerError> {
     let in_directory = |error| LedgerError::Directory { path: directory.to_owned(), error };
     private::create_folder(directory).map_err(in_directory)?;
@@ -185,7 +185,7 @@ fn make_private(directory: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Something in a state directory that no daemon has put there, if the directory has no ledger.
+/// A file in a directory without a ledger that no daemon has put there, if there is one.
 fn other_things(directory: &Path) -> std::io::Result<Option<String>> {
     const OURS: [&str; 4] = ["lock", PLUGINS, SPOOL, "lost+found"];
     let names: Vec<_> = directory
@@ -197,8 +197,8 @@ fn other_things(directory: &Path) -> std::io::Result<Option<String>> {
     Ok(names.into_iter().find(|name| !has_ledger && !is_ours(name)))
 }
 
-/// One daemon a state directory: two would both pay. The kernel drops the lock with the process, however it ends. The file's time is
-/// the last sign of life of whoever had it before.
+/// Locks the state directory for one daemon: two daemons would both pay. The kernel releases the lock when the process ends, however it
+/// ends. The file's time is the last sign of life of the daemon that held the lock before.
 fn lock(directory: &Path) -> Result<(File, Option<Timestamp>), LedgerError> {
     make_private(directory)?;
     let path = directory.join("lock");
@@ -214,7 +214,7 @@ fn lock(directory: &Path) -> Result<(File, Option<Timestamp>), LedgerError> {
     }
 }
 
-/// Makes an empty ledger. A crash on the way leaves a file of another name, which the next start makes anew.
+/// Makes an empty ledger. A crash meanwhile leaves a file of another name, which the next start makes anew.
 fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -243,12 +243,12 @@ fn make(path: &Path, directory: &Path) -> Result<(), LedgerError> {
     std::fs::rename(unfinished, path).and_then(|()| File::open(directory)?.sync_all()).map_err(in_directory)
 }
 
-/// Connects, and changes nothing: until it is checked, the file is somebody's evidence.
+/// Opens a connection and changes nothing: until the file is checked, it may be evidence of damage.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
-    // Else the log is folded into the file when the last connection goes.
+    // Without this, SQLite folds the log into the file when the last connection closes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
@@ -262,7 +262,7 @@ fn log_pages(directory: &Path) -> u64 {
 fn prepare(connection: &Connection, log_pages: u64) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL: a commit is on the disk, not in the operating system, before anybody is told.
+    // FULL: a commit is on the disk, not only in the operating system, before the caller gets its answer.
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Texts of ended jobs are erased, not left in free pages.
     connection.pragma_update(None, "secure_delete", "ON")?;
@@ -312,7 +312,7 @@ fn refusal(path: &Path, error: rusqlite::Error) -> LedgerError {
     }
 }
 
-/// A full disk is waited for. One that cannot be written at all is told, for it does not mend by itself.
+/// Whether to wait: for a full disk, yes. A disk that cannot be written at all is reported, because that does not pass by itself.
 fn waits_for_room(error: &LedgerError, directory: &Path) -> bool {
     match error {
         LedgerError::Directory { error, .. } => {

@@ -146,7 +146,7 @@ pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Opt
     let query = "SELECT body FROM outbox WHERE id = ?1";
     let body: Option<Vec<u8>> =
         connection.prepare_cached(query)?.query_row([acknowledged.id], |row| row.get(0)).optional()?;
-    // A body that cannot be read was published all the same, and consumers have its words.
+    // A body that cannot be parsed was published all the same, and consumers have it.
     Ok(body.and_then(|body| serde_json::from_slice::<Failed>(&body).ok()?.error))
 }
 
@@ -162,7 +162,7 @@ pub fn remove(connection: &Connection, acknowledged: &Acknowledged) -> Result<()
     Ok(())
 }
 
-/// Whether a row still waits: those of a job that went to another daemon do not.
+/// Whether a row is still in the outbox: the rows of a job that another daemon took over are deleted.
 ///
 /// # Errors
 /// When the query fails.

@@ -190,7 +190,7 @@ pub fn remove(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Erases what was heard and the raw answers of a job whose last event is acknowledged.
+/// Erases the transcripts and raw answers of a job whose last event is acknowledged.
 ///
 /// # Errors
 /// When a statement fails.
@@ -204,7 +204,7 @@ pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError
     Ok(())
 }
 
-/// What the pieces of a job have come to.
+/// The state of all pieces of a job.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -225,7 +225,7 @@ pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, Ledg
     Ok(recognized)
 }
 
-/// What the attempts of a job have come to.
+/// Sums over the attempts of a job.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -260,8 +260,8 @@ pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError>
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Tasks that the service was given for recordings of this ledger, with the time when their requests left, for as long as its list may
-/// tell of them. A search for a task that was not heard of need not look at these.
+/// The tasks that the service accepted for recordings of this ledger and that its list may still show, with the times of their requests. A
+/// search for the task of a lost answer need not look at these.
 ///
 /// # Errors
 /// When the query fails.

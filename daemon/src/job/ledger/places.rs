@@ -1,4 +1,4 @@
-//! What was ever watched, and which of it was there before.
+//! The places that were ever watched, and which of their files were there before the watch began.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

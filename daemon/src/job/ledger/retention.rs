@@ -1,4 +1,4 @@
-//! What is forgotten, and how much there is.
+//! Deletes old jobs and measures the size of the state directory.
 
 use std::path::Path;
 
@@ -8,14 +8,14 @@ use rusqlite::{Connection, params};
 use super::{LedgerError, jobs};
 use crate::os::usage;
 
-/// Jobs forgotten in one transaction: others wait for no longer than that takes, some milliseconds.
+/// How many jobs one transaction deletes: other writes wait for it, some milliseconds.
 const BATCH: i64 = 500;
 
 /// Folder of the state directory that belongs to plugins.
 pub const PLUGINS: &str = "plugins";
 
-/// Forgets settled jobs that ended before `before`, with the keys of their messages; returns how many. Call again until it is 0.
-/// What is known of files stays for as long as the files do.
+/// Deletes settled jobs that ended before `before`, with the keys of their messages; returns how many. Call again until it is 0. The rows
+/// of files stay for as long as the files exist.
 ///
 /// # Errors
 /// When a statement fails.
@@ -32,8 +32,8 @@ pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Ledge
     Ok(ids.len())
 }
 
-/// Bytes of the ledger's file that its next rows will be written over: rows that are gone leave room inside the file, which itself
-/// never shrinks.
+/// Free bytes inside the ledger's file, where the next rows will be written: deleted rows leave room in the file, which itself never
+/// shrinks.
 ///
 /// # Errors
 /// When the query fails.

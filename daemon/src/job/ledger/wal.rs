@@ -1,8 +1,8 @@
-//! The ledger's log (`ledger.sqlite3-wal`), looked at before SQLite reads it.
+//! Checks the ledger's log (`ledger.sqlite3-wal`) before SQLite reads it.
 //!
-//! SQLite takes the first frame that does not add up for the log's end. After a power cut that is right: such a frame belongs to a
-//! commit that nobody was told of. After damage it is not: every commit behind it would be forgotten without a word. The two differ in
-//! what follows. A commit is on the disk before the next one begins, so behind a torn one there can be no second.
+//! SQLite treats the first frame with a wrong checksum as the log's end. After a power cut that is right: such a frame belongs to a commit
+//! that no caller was told of. After damage it is wrong: SQLite would drop every later commit without a report. The two cases differ in
+//! what follows: a commit is on the disk before the next one begins, so behind a torn commit there is no other commit.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -41,7 +41,7 @@ pub(super) fn finding(ledger: &Path) -> io::Result<Option<String>> {
     let mut commits_behind = 0;
     while is_read(&mut log, &mut frame)? {
         number += 1;
-        // Of an earlier round over the same file: folded in long ago, and perhaps half overwritten.
+        // From an earlier use of the same file: folded into the ledger already, and perhaps half overwritten.
         let is_of_this_round = frame[8..16] == *salts;
         if adds_up {
             sum.add(&frame[..8]);

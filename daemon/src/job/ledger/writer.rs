@@ -1,4 +1,4 @@
-//! The writer: takes what waits, commits it together, and waits for room where there is none.
+//! The writer: takes the waiting writes, commits them together, and waits while the disk is full.
 
 use std::path::PathBuf;
 use std::thread;
@@ -75,7 +75,7 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for 
 
     fn answer(self: Box<Self>) {
         if let Some(outcome) = self.outcome {
-            // Nobody waits for the answer any more: the write stands all the same.
+            // If the caller no longer waits for the answer, the write stays committed all the same.
             let _ = self.answer.send(outcome);
         }
     }
@@ -120,7 +120,7 @@ pub(super) fn write_in_groups(
             for write in group {
                 write.fail(LedgerError::Corrupt { path: path.clone(), finding: finding.clone() });
             }
-            // Whoever writes next finds the ledger closed.
+            // Later writes fail with `Closed`.
             return;
         }
         if room.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err()) {
@@ -133,8 +133,8 @@ pub(super) fn write_in_groups(
 /// Runs a group in one transaction. A write that fails in itself is undone alone.
 fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), NoCommit> {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    // Whatever stops the frame around the writes (a full disk, a lost file) concerns the group as a whole, and but for damage waiting
-    // is all that can be done about it without losing a write.
+    // A failure of the statements around the writes (a full disk, a lost file) concerns the whole group. Except for damage, waiting is
+    // the only way to lose no write.
     let frame = |sql: &str| run(sql).map_err(|error: rusqlite::Error| NoCommit::of(&error));
     frame("BEGIN IMMEDIATE")?;
     for write in group {
