@@ -208,7 +208,7 @@ impl<'call> Notes<'call> {
     fn failure(&self, fatal: bool) -> Failure {
         let heard = self.heard.borrow();
         let line = heard.log.iter().rev().find(|(level, _)| *level == Level::Error);
-        let message = line.map_or_else(|| "it did not say why".to_owned(), |(_, line)| line.clone());
+        let message = line.map_or_else(|| "it gave no reason".to_owned(), |(_, line)| line.clone());
         Failure { message, fatal }
     }
 
