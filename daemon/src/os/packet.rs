@@ -83,7 +83,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<P
         let mut slices = [IoSliceMut::new(buffer)];
         match rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
-            // The peer died with unread packets of ours.
+            // The peer died and left packets of this end unread.
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             outcome => break outcome?,
         }

@@ -11,7 +11,7 @@ const LEAST: u64 = 4_096;
 pub struct Entry {
     pub path: PathBuf,
     pub is_folder: bool,
-    /// Its length, at least [`LEAST`]; a sparse file takes up less on the disk.
+    /// Its length, at least 4 KiB; a sparse file takes up less on the disk.
     pub bytes: u64,
     /// Time of its last change (ctime: content, name or attributes): seconds and nanoseconds.
     pub changed: (i64, i64),

@@ -96,7 +96,7 @@ impl Library {
         if magic != abi::MAGIC {
             return Err(NoPlugin::Magic { found: magic, expected: abi::MAGIC });
         }
-        // SAFETY: the magic vouches for the four words that are frozen for ever.
+        // SAFETY: the magic vouches for the four 32-bit fields that no version changes.
         let [_, size, major, _minor] = unsafe { address.cast::<[u32; 4]>().read() };
         if major != abi::MAJOR {
             return Err(NoPlugin::Major { found: major, expected: abi::MAJOR });
@@ -105,7 +105,7 @@ impl Library {
             return Err(NoPlugin::Size { found: size, expected: size_of::<abi::Plugin>() });
         }
         // SAFETY: magic, major and size vouch for a `struct hark_plugin` of version 1.0 at least; its functions are options, so any
-        // bits are valid; it is constant and lives as long as the library, which is for ever.
+        // bits are valid; it is constant and lives as long as the library, which is never unloaded.
         let table: &'static abi::Plugin = unsafe { &*address.cast() };
         Ok(Library {
             table,
@@ -204,7 +204,7 @@ unsafe extern "C" fn emit<L: Listener>(
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
     let (listener, kind, json) =
         unsafe { (&*user.cast::<L>(), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
     result(listener.emit(kind, json))
@@ -217,20 +217,20 @@ unsafe extern "C" fn annotate<L: Listener>(
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
     let (listener, name, json) =
         unsafe { (&*user.cast::<L>(), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
     result(listener.annotate(name, json))
 }
 
 unsafe extern "C" fn replace<L: Listener>(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
     let (listener, json) = unsafe { (&*user.cast::<L>(), abi::borrow(json, length)) };
     result(listener.replace(json))
 }
 
 unsafe extern "C" fn log<L: Listener>(user: *mut c_void, level: i32, text: *const c_char, length: usize) {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
     let (listener, text) = unsafe { (&*user.cast::<L>(), abi::borrow(text, length)) };
     listener.log(level, text);
 }

@@ -212,7 +212,7 @@ impl Process {
         }
     }
 
-    /// Sends SIGKILL and waits for [`KILL_LIMIT`] at most; the runtime collects a process that dies later.
+    /// Sends SIGKILL and waits for 50 ms at most; the runtime collects a process that dies later.
     pub async fn kill(&mut self) {
         // Errors mean that the process is gone already.
         let _ = tokio::time::timeout(KILL_LIMIT, self.child.kill()).await;

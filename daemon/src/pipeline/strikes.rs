@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Deaths within [`WINDOW`] after which a plugin is quarantined.
 const MOST: usize = 3;
-/// Long enough that a plugin which dies of every tenth call is noticed, short enough that one bad recording a day is forgiven.
+/// Long enough to catch a plugin that dies at every tenth call, short enough to tolerate one death a day over a bad recording.
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// Times of the recent deaths of one plugin.

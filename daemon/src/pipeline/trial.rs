@@ -123,7 +123,7 @@ fn samples() -> [(&'static str, Event); 4] {
     [
         ("a final", transcript(&["Good morning.", words])),
         ("a final of silence", silent),
-        ("a final of a long day", transcript(&vec![words; 5_000])),
+        ("a very long final", transcript(&vec![words; 5_000])),
         ("a partial", partial(1, words)),
     ]
 }

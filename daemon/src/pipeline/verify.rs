@@ -21,7 +21,7 @@ pub struct Verified {
     pub sha256: String,
 }
 
-/// Why a library is not opened. Every message names the file and says what to do.
+/// Why a library is not opened. Every message names the file, and what to do if the operator can correct it.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("library {path} does not exist; install it there, or correct `library` of the plugin")]
