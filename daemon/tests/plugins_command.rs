@@ -51,7 +51,7 @@ fn a_plugin_that_misbehaves_is_told_how() {
     for (name, step, words) in [
         ("wrong_major", "load and create", "major version 7"),
         ("shout", "a final", "segment texts for 2 segments"),
-        ("rubbish", "a final", "it says what the daemon refuses"),
+        ("rubbish", "a final", "the daemon refuses its output"),
         ("keyword_alert", "load and create", "key \"rules\" is missing or empty"),
         ("gives_up", "a final", "it gave up when this was refused: unknown event kind"),
         ("not_there", "load and create", "does not exist"),

@@ -1,9 +1,9 @@
-/* Greets every transcript, in C: cc -shared -fPIC -Isdk/include -o libhello_c.so plugins/hello-c/hello.c */
+/* Annotates every transcript with a greeting, in C: cc -shared -fPIC -Isdk/include -o libhello_c.so plugins/hello-c/hello.c */
 #include <string.h>
 
 #include "hark_plugin.h"
 
-static char greeting[] = "there is nothing to keep, but an instance is never NULL";
+static char greeting[] = "this plugin has no state, but an instance is never NULL";
 
 static void *create(const hark_host *host, const char *config, size_t length) {
     (void)host, (void)config, (void)length;

@@ -1,28 +1,28 @@
-//! `include/hark_plugin.h` in Rust: the same names, the same layout (`tests/layout.rs` holds both to the same figures).
+//! `include/hark_plugin.h` in Rust: the same names, the same layout (`tests/layout.rs` compares both with the same figures).
 //!
-//! What each function may do, when and on which thread is written in the header, and only there.
-#![allow(unsafe_code, reason = "this is the wall between plugin and daemon: C pointers")]
+//! The header, and only the header, documents what each function may do, when, and on which thread.
+#![allow(unsafe_code, reason = "the interface between plugin and daemon: C pointers")]
 
 use std::ffi::{c_char, c_void};
 
 /// `HARK_MAGIC`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"HARK");
-/// `HARK_MAJOR`: another one is refused.
+/// `HARK_MAJOR`: the daemon refuses any other major version.
 pub const MAJOR: u32 = 1;
 /// `HARK_MINOR`.
 pub const MINOR: u32 = 0;
 
 /// `HARK_OK`.
 pub const OK: i32 = 0;
-/// `HARK_ERROR`: not this event.
+/// `HARK_ERROR`: this event failed.
 pub const ERROR: i32 = 1;
-/// `HARK_FAILED`: no more calls.
+/// `HARK_FAILED`: the instance failed; no more calls.
 pub const FAILED: i32 = 2;
 
 /// `HARK_TRANSFORM`, in [`Plugin::flags`].
 pub const TRANSFORM: u32 = 1;
 
-/// The name of the one symbol, as `dlsym` wants it.
+/// The name of the exported symbol, NUL-terminated for `dlsym`.
 pub const SYMBOL: &[u8] = b"hark_plugin\0";
 
 /// `struct hark_host`.
@@ -47,7 +47,7 @@ pub type OnEvent =
 /// `destroy` of `struct hark_plugin`.
 pub type Destroy = unsafe extern "C" fn(*mut c_void, *const Host);
 
-/// `struct hark_plugin`. The functions are optional here because a plugin in C may leave one null; the daemon refuses that.
+/// `struct hark_plugin`. The functions are optional here because a plugin in C may leave one null; the daemon refuses such a plugin.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "hark_plugin.h documents them")]
@@ -64,17 +64,17 @@ pub struct Plugin {
     pub destroy: Option<Destroy>,
 }
 
-// SAFETY: a constant: its one pointer leads to text that lives as long as the library, and nobody writes to either.
+// SAFETY: the struct is a constant. Its one pointer leads to text that lives as long as the library, and no code writes to either.
 unsafe impl Sync for Plugin {}
 
-/// Bytes that the other side lent for a call. A null pointer is an empty text, whatever the length says.
+/// Bytes that the other side lends for a call. A null pointer is an empty text, whatever the length is.
 ///
 /// # Safety
-/// `data` is null, or `length` bytes can be read there for as long as `'a`, and nobody writes to them.
+/// `data` is null, or `length` bytes can be read there for as long as `'a`, and no code writes to them.
 pub unsafe fn borrow<'a>(data: *const c_char, length: usize) -> &'a [u8] {
     if data.is_null() {
         return &[];
     }
-    // SAFETY: the caller's promise, which is the header's: pointer and length, borrowed for the call.
+    // SAFETY: the caller guarantees this, as the header requires: pointer and length, borrowed for the call.
     unsafe { std::slice::from_raw_parts(data.cast(), length) }
 }

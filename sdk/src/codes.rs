@@ -1,6 +1,8 @@
-//! The codes of [`Fault`](crate::event::Fault) with what they mean: Hark's own, and those of the service that decide what follows.
+//! The codes of [`Fault`](crate::event::Fault) and their meaning: Hark's own codes, and the codes of the service that decide how the daemon
+//! reacts.
 //!
-//! `docs/errors.md` has these tables ([`tables`]). A test compares the page with them, and the codes that the daemon's sources name.
+//! `docs/errors.md` contains these tables ([`tables`]). A test compares the tables with the page, and with the codes in the daemon's
+//! sources.
 
 mod of_hark;
 mod of_the_service;
@@ -15,17 +17,17 @@ pub use self::of_the_service::OF_THE_SERVICE;
 /// One code, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
-    /// As it stands in `error.code`.
+    /// The value of `error.code`.
     pub code: &'static str,
-    /// Who has to act. More than one where the service uses a code for several things.
+    /// Who has to act; several entries if the service uses the code for several causes.
     pub blames: &'static [Blame],
     /// What has happened.
     pub meaning: &'static str,
-    /// What the person who is blamed does, or what the daemon does by itself.
+    /// What the operator or the sender does, or what the daemon does by itself.
     pub remedy: &'static str,
 }
 
-/// Codes of one kind, a table of the page.
+/// Codes of one kind; one table of the page.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
     /// Its heading.
@@ -43,13 +45,13 @@ const fn code(
     Code { code, blames, meaning, remedy }
 }
 
-// What both lists advise.
+// Remedies that both lists use.
 const AGAIN: &str = "No action: the daemon tries again, with growing pauses.";
 const BUG: &str = "Report it as a bug of Hark.";
 const CONVERT: &str = "Convert the recording to wav, flac or mp3 with another program.";
 const OTHER_ENGINE: &str = "Send it in parts, or set `engine = \"auto\"` on its route.";
 
-/// Tables in Markdown, one a group.
+/// Tables in Markdown, one per group.
 pub fn tables(groups: &[Group]) -> String {
     let mut page = String::new();
     for Group { title, codes } in groups {

@@ -1,6 +1,6 @@
-//! What a plugin may say, checked: from the bytes of `emit`, `annotate` and `replace` to events.
+//! Checks what a plugin emits: from the bytes of `emit`, `annotate` and `replace` to events.
 //!
-//! The daemon reads a plugin's answers with these functions, and so does the testing kit: a test refuses what the daemon would refuse.
+//! The daemon and the testing kit both use these functions: so a test refuses what the daemon would refuse.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,28 +8,29 @@ use serde_json::{Value, json};
 use crate::event::{Body, Event, Kind, PluginEvent, TranscriptFinal, UnknownKind, is_token};
 use crate::plain::Plain;
 
-/// Most bytes of one emission: a NATS message takes 1 MiB unless configured, and an alert is a line.
+/// Most bytes of one emission: a NATS message holds 1 MiB by default, and an alert is a line.
 pub const LARGEST: usize = 1 << 20;
-/// Most emissions for one event: a rule that fires more often than this in one recording says nothing any more.
+/// Most emissions for one event: a rule that fires more often in one recording is of no use.
 pub const MOST: usize = 256;
-/// Most bytes of all that is emitted for one event: some hundred alerts, a long annotation, no more.
+/// Most bytes of all emissions for one event: enough for some hundred alerts and a long annotation.
 pub const MOST_BYTES: usize = 8 << 20;
-/// Most JSON values (numbers, texts, lists, …) in it. Two bytes of `0,` are a value of 32 in the daemon, which keeps it until it is stored.
+/// Most JSON values (numbers, texts, lists, …) in all emissions for one event. The two bytes `0,` become a value of 32 bytes in the daemon,
+/// which keeps the value until it is stored.
 pub const MOST_VALUES: usize = 1 << 16;
 
-/// Why the daemon does not forward what a plugin said.
+/// Why the daemon does not forward an emission of a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum Rubbish {
-    /// `emit` of what is Hark's own to say.
+    /// `emit` of a kind that only Hark emits.
     #[error("a plugin cannot emit {0:?}; it may emit \"alert.raised\", \"alert.retracted\" and \"plugin\"")]
     Kind(String),
-    /// A kind that is none.
+    /// An unknown kind.
     #[error(transparent)]
     UnknownKind(#[from] UnknownKind),
-    /// Words under somebody else's name.
-    #[error("a plugin cannot speak for plugin {0:?}; emit \"plugin\" and the daemon fills in the name")]
+    /// An emission under another plugin's name.
+    #[error("a plugin cannot emit as plugin {0:?}; emit \"plugin\" and the daemon fills in the name")]
     ForeignName(String),
-    /// Neither language, emotion, nor a plain name.
+    /// An annotation whose name is not a token (`[a-z0-9_-]+`).
     #[error("{0:?} cannot name an annotation; use lower-case letters, digits, _ and -")]
     Name(String),
     /// Not JSON, or JSON of another shape.
@@ -37,20 +38,20 @@ pub enum Rubbish {
     Shape {
         /// The kind, or the function.
         what: String,
-        /// What serde says of it.
+        /// The error of serde.
         error: serde_json::Error,
     },
-    /// An alert that nobody could refer to.
+    /// An alert with an empty `alert` or `rule`: consumers could not refer to it.
     #[error("an alert needs a non-empty {0:?}")]
     Empty(&'static str),
-    /// Over [`LARGEST`], or over [`MOST_BYTES`] for what replaces a text.
+    /// Over [`LARGEST`], or over [`MOST_BYTES`] for `replace`.
     #[error("{what} of {bytes} bytes; at most {most} are forwarded")]
     TooLarge {
         /// The kind, or the function.
         what: String,
-        /// How large it was.
+        /// Its size.
         bytes: usize,
-        /// How large it may be.
+        /// The limit.
         most: usize,
     },
     /// Over [`MOST`], [`MOST_BYTES`] or [`MOST_VALUES`].
@@ -58,23 +59,23 @@ pub enum Rubbish {
         "more than {MOST} events for one, or more than {MOST_BYTES} bytes or {MOST_VALUES} JSON values in them"
     )]
     TooMany,
-    /// `replace` where there is nothing to replace.
+    /// `replace` of an event that is not a transcript.final.
     #[error("only a transcript.final has a text to replace, not {0}")]
     NothingToReplace(Kind),
-    /// `replace` without the flag.
+    /// `replace` without the flag [`TRANSFORM`](crate::abi::TRANSFORM).
     #[error("only a plugin that declares itself a transform may replace text")]
     NoTransform,
-    /// `replace` that would leave segments untouched, and what stands in them published.
+    /// `replace` with too few or too many segment texts: the original text of a segment could be published.
     #[error("replace gave {given} segment texts for {needed} segments; give one for each")]
     Segments {
-        /// In the answer.
+        /// Number of texts in the `replace`.
         given: usize,
-        /// In the transcript.
+        /// Number of segments in the transcript.
         needed: usize,
     },
 }
 
-/// What may still be said about one event.
+/// What a plugin may still emit for one event.
 #[derive(Debug)]
 pub struct Allowance {
     emissions: usize,
@@ -89,10 +90,10 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Takes from it what a body needs that was written in so many bytes.
+    /// Subtracts one emission: a body that was written in so many bytes.
     ///
     /// # Errors
-    /// When there is not enough left; then nothing is taken.
+    /// When not enough is left; then nothing is subtracted.
     pub fn take(&mut self, body: &Body, bytes: usize) -> Result<(), Rubbish> {
         let values = match body {
             Body::Plugin(event) => count(&event.data),
@@ -118,10 +119,10 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// What `emit(kind, json)` of the plugin called `plugin` means.
+/// The event body that `emit(kind, json)` of the plugin named `plugin` makes.
 ///
 /// # Errors
-/// When it means nothing that a plugin may say.
+/// When a plugin may not emit it.
 pub fn emitted(plugin: &str, kind: &str, json: &[u8]) -> Result<Body, Rubbish> {
     if kind == "plugin" {
         return Ok(own(plugin, parse(kind, json)?));
@@ -134,8 +135,8 @@ pub fn emitted(plugin: &str, kind: &str, json: &[u8]) -> Result<Body, Rubbish> {
         other => return Err(Rubbish::Kind(other.to_string())),
     };
     if let Some(fields) = value.as_object_mut() {
-        let said = fields.insert("plugin".into(), plugin.into());
-        if let Some(name) = said.as_ref().and_then(Value::as_str)
+        let given = fields.insert("plugin".into(), plugin.into());
+        if let Some(name) = given.as_ref().and_then(Value::as_str)
             && !name.is_empty()
             && name != plugin
         {
@@ -154,10 +155,10 @@ pub fn emitted(plugin: &str, kind: &str, json: &[u8]) -> Result<Body, Rubbish> {
     Ok(body)
 }
 
-/// What `annotate(name, json)` of the plugin called `plugin` means.
+/// The event body that `annotate(name, json)` of the plugin named `plugin` makes.
 ///
 /// # Errors
-/// When the name is none, or the JSON has another shape.
+/// When the name is not a token, or the JSON has another shape.
 pub fn annotated(plugin: &str, name: &str, json: &[u8]) -> Result<Body, Rubbish> {
     if !is_token(name) {
         return Err(Rubbish::Name(name.chars().take(64).collect()));
@@ -171,10 +172,10 @@ pub fn annotated(plugin: &str, name: &str, json: &[u8]) -> Result<Body, Rubbish>
     }
 }
 
-/// The event with the text that `replace(json)` gives it.
+/// The event with its text replaced by `replace(json)`.
 ///
 /// # Errors
-/// When the event is no final, or the JSON does not give a text for each segment.
+/// When the event is not a final, or the JSON does not have one text for each segment.
 pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! The events that Hark publishes, as types.
 //!
-//! The body of an event is one JSON object: [`Event`] flattens what every body begins with and what the kind adds. The kind itself
+//! The body of an event is one JSON object: [`Event`] flattens the common fields and the fields of the kind into it. The kind itself
 //! travels beside the body (`ce-type` on NATS, `type` in a plugin's frame), so a body is read with [`Event::parse`].
 
 mod job;
@@ -23,12 +23,12 @@ pub use self::transcript::{
     Annotation, ObjectRef, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,
 };
 
-/// Whether `name` may stand in a subject: `[a-z0-9_-]+`, as source, plugin and rule names must.
+/// Whether `name` may be a token of a subject: `[a-z0-9_-]+`, as names of sources, plugins and rules must be.
 pub fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
-/// One event: what every body begins with, then the fields of its kind.
+/// One event: the common fields of every body, then the fields of its kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     /// The job, a UUIDv7.
@@ -55,7 +55,7 @@ impl Event {
         self.body.kind()
     }
 
-    /// Reads a body of a known kind. Unknown fields are ignored, so that old readers survive new fields.
+    /// Reads a body of a known kind. Unknown fields are ignored, so that old readers accept new fields.
     ///
     /// # Errors
     /// When the JSON is not an object of this kind's shape.
@@ -63,7 +63,7 @@ impl Event {
         Event::from_value(kind, serde_json::from_slice(body)?)
     }
 
-    /// As [`Event::parse`], from JSON that was read already.
+    /// As [`Event::parse`], from parsed JSON.
     ///
     /// # Errors
     /// When the value is not an object of this kind's shape.
@@ -179,7 +179,7 @@ impl Body {
     }
 }
 
-// By hand and not `untagged`: reading needs the kind (see `from_value`), so only writing is derived from the variants.
+// Written by hand instead of derived with `untagged`: reading needs the kind (see `from_value`), so only `Serialize` is implemented.
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -199,7 +199,7 @@ impl Serialize for Body {
     }
 }
 
-/// A flag that is not raised is not written.
+/// For `skip_serializing_if`: a flag that is false is not written.
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -1,6 +1,6 @@
-//! From the trait to the C symbol; what [`export!`](crate::export!) expands to.
+//! Turns a [`Plugin`] into the C symbol; [`export!`](crate::export!) expands to this.
 //!
-//! No panic passes the wall: a plugin that panics is taken out of its slot and never called again.
+//! No panic crosses the C interface: a plugin that panics is taken out of its slot and never called again.
 #![allow(unsafe_code, reason = "implements the C functions of hark_plugin.h")]
 
 use std::any::Any;
@@ -13,17 +13,17 @@ use std::sync::Once;
 use crate::event::{Event, Kind};
 use crate::{Error, Host, Level, Plugin, abi};
 
-/// Exports a [`Plugin`](crate::Plugin) as the symbol `hark_plugin`. Once in a crate, which is a `cdylib`.
+/// Exports a [`Plugin`](crate::Plugin) as the symbol `hark_plugin`. Use it once in a crate of type `cdylib`.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
         #[cfg(panic = "abort")]
         compile_error!(
-            "a Hark plugin needs panic = \"unwind\": under \"abort\" one panic takes the whole process"
+            "a Hark plugin needs panic = \"unwind\": with \"abort\" a panic ends the whole process"
         );
 
-        /// What the daemon looks for in this library.
-        #[allow(unsafe_code, non_upper_case_globals, reason = "the name is the contract's")]
+        /// The symbol that the daemon looks up in this library.
+        #[allow(unsafe_code, non_upper_case_globals, reason = "the contract fixes the name")]
         #[unsafe(no_mangle)]
         pub static hark_plugin: $crate::abi::Plugin =
             $crate::export::table::<$plugin>(concat!(env!("CARGO_PKG_VERSION"), "\0"));
@@ -71,7 +71,7 @@ unsafe extern "C" fn create<P: Plugin>(
             ptr::null_mut()
         }
         Err(payload) => {
-            tell(&host, "create", payload);
+            log_panic(&host, "create", payload);
             ptr::null_mut()
         }
     }
@@ -96,7 +96,7 @@ unsafe extern "C" fn on_event<P: Plugin>(
         return abi::FAILED;
     };
     let called = catch_unwind(AssertUnwindSafe(|| {
-        // A later daemon has kinds that this version does not know; a plugin passes over them.
+        // A later daemon may send kinds that this version does not know; they are ignored.
         let Ok(kind) = std::str::from_utf8(kind)?.parse::<Kind>() else { return Ok(()) };
         plugin.on_event(&Event::parse(&kind, body)?, &host)
     }));
@@ -106,8 +106,8 @@ unsafe extern "C" fn on_event<P: Plugin>(
             result
         }
         Err(payload) => {
-            tell(&host, "on_event", payload);
-            // Dropping a half-changed plugin may panic again, inside no guard; its process ends soon.
+            log_panic(&host, "on_event", payload);
+            // Not dropped: the plugin's state may be inconsistent, and a second panic here would not be caught. The process ends soon.
             std::mem::forget(plugin);
             return abi::FAILED;
         }
@@ -127,7 +127,7 @@ unsafe extern "C" fn destroy<P: Plugin>(this: *mut c_void, host: *const abi::Hos
     // SAFETY: `this` came from Box::into_raw in `create`, and destroy is the last call.
     let slot = unsafe { Box::from_raw(this.cast::<Slot<P>>()) };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(slot))) {
-        tell(&host, "destroy", payload);
+        log_panic(&host, "destroy", payload);
     }
 }
 
@@ -135,31 +135,31 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The payload that `catch_unwind` returns has the words, only a hook hears the place.
+/// `catch_unwind` returns the panic message only; a panic hook gets the location.
 fn remember_where_panics_happen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let place = panic.location().map(ToString::to_string);
-            // A panic while the thread's locals are torn down has no place to be kept; it is told without one.
+            // During a panic in the destruction of thread locals the location cannot be stored; it is then reported as unknown.
             let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = place);
             previous(panic);
         }));
     });
 }
 
-/// The place goes to the log, the words only at trace: a panic of `str` slicing quotes the text that it was about.
-fn tell(host: &Host, function: &str, payload: Box<dyn Any + Send>) {
+/// Logs a panic: its location at error, its message only at trace, since a panic of `str` slicing quotes the sliced text.
+fn log_panic(host: &Host, function: &str, payload: Box<dyn Any + Send>) {
     let words = payload
         .downcast_ref::<&str>()
         .map(|words| (*words).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is no text".to_owned());
+        .unwrap_or_else(|| "a payload that is not text".to_owned());
     let place =
-        LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "an unknown place".to_owned());
+        LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "an unknown location".to_owned());
     host.log(Level::Trace, &format!("panic in {function}: {words}"));
-    host.log(Level::Error, &format!("panicked in {function} at {place}; the words are in the log at trace"));
-    // Its destructor is the plugin's code too, and may panic.
+    host.log(Level::Error, &format!("panicked in {function} at {place}; its message is at trace level"));
+    // Not dropped: the payload's destructor is the plugin's code too, and may panic.
     std::mem::forget(payload);
 }

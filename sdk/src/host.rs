@@ -1,4 +1,4 @@
-//! What the daemon does for a plugin, during a call.
+//! The daemon's functions that a plugin may call during a call of its own.
 #![allow(unsafe_code, reason = "calls through the host's C functions")]
 
 use std::ffi::c_char;
@@ -10,32 +10,33 @@ use serde_json::json;
 use crate::event::Alert;
 use crate::{Error, abi};
 
-/// The daemon, as a plugin sees it during a call. It cannot be kept, nor used from another thread; its methods never block for long.
+/// The daemon's functions, valid during one call of the plugin. A `Host` cannot outlive the call or move to another thread; its methods
+/// never block for long.
 ///
-/// What is emitted counts only if the call returns `Ok`.
+/// The daemon publishes what the plugin emitted only if the call returns `Ok`.
 pub struct Host<'call> {
     raw: &'call abi::Host,
-    // Raw pointers are neither Send nor Sync: so the header's "on that call's thread" is checked by the compiler.
+    // A raw pointer is neither Send nor Sync: so the compiler enforces the header's "on that call's thread".
     here: PhantomData<*const ()>,
 }
 
-/// How much a log line matters.
+/// Level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Somebody has to act; the last line at this level explains a call that failed.
+    /// The operator has to act; the last line at this level is the reason of a failed call.
     Error = 1,
-    /// Somebody should look.
+    /// The operator should look at it.
     Warn = 2,
-    /// To know.
+    /// Information for the operator.
     Info = 3,
-    /// For the author.
+    /// For the plugin's author.
     Debug = 4,
-    /// For the author, and the only level that transcript text may be logged at.
+    /// For the plugin's author, and the only level at which transcript text may be logged.
     Trace = 5,
 }
 
 impl Level {
-    /// Reads a level of the ABI; what this version does not know is the least of them.
+    /// Converts a level of the ABI; a number that this version does not know becomes [`Level::Trace`].
     pub fn from_abi(level: i32) -> Level {
         match level {
             1 => Level::Error,
@@ -48,19 +49,20 @@ impl Level {
 }
 
 impl<'call> Host<'call> {
-    /// Wraps what the daemon passed to a call.
+    /// Wraps the host that the daemon passes to a call.
     ///
     /// # Safety
     /// `raw` is a `hark_host` as the header describes it, valid on this thread for as long as `'call`.
     pub unsafe fn from_raw(raw: *const abi::Host) -> Host<'call> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         Host { raw: unsafe { &*raw }, here: PhantomData }
     }
 
-    /// Publishes data of the plugin's own as `plugin.<name>`, after the event that it was called with.
+    /// Publishes data of the plugin as `plugin.<name>`, after the event of the current call.
     ///
     /// # Errors
-    /// When the daemon refuses: more than 1 MiB, or more than 256 events for one, 8 MiB or 65,536 JSON values in all of them.
+    /// When the daemon refuses: more than 1 MiB of JSON, or for one event more than 256 emissions, or 8 MiB or 65,536 JSON values in all of
+    /// them.
     pub fn emit(&self, data: &impl Serialize) -> Result<(), Error> {
         self.emit_as("plugin", data)
     }
@@ -73,7 +75,7 @@ impl<'call> Host<'call> {
         self.emit_as("alert.raised", alert)
     }
 
-    /// Takes back an alert of this job that was raised under the same `alert`; `alert.retracted`.
+    /// Retracts an alert of this job that was raised with the same `alert`; `alert.retracted`.
     ///
     /// # Errors
     /// As for [`Host::emit`].
@@ -81,8 +83,8 @@ impl<'call> Host<'call> {
         self.emit_as("alert.retracted", alert)
     }
 
-    /// Says something about the transcript: `language` and `emotion` (an [`Annotation`](crate::event::Annotation)) become
-    /// `annotation.…`, any other name becomes `plugin.<name>` with `data` `{name: value}`.
+    /// Annotates the transcript: `language` and `emotion` (an [`Annotation`](crate::event::Annotation)) become `annotation.…`, any other
+    /// name becomes `plugin.<name>` with `data` `{name: value}`.
     ///
     /// # Errors
     /// As for [`Host::emit`].
@@ -95,10 +97,10 @@ impl<'call> Host<'call> {
         accepted(result, "annotate")
     }
 
-    /// Replaces the transcript's text, and that of each segment, in order. Times, roles and the rest stay.
+    /// Replaces the transcript's text, and the text of each segment, in order. Times, roles and all other fields stay.
     ///
     /// # Errors
-    /// When the plugin is no transform, the event no final, or the number of segments another.
+    /// When the plugin is not a transform, the event is not a final, or the number of segments differs.
     pub fn replace(&self, text: &str, segments: &[String]) -> Result<(), Error> {
         let json = serde_json::to_vec(&json!({ "text": text, "segments": segments }))?;
         // SAFETY: the text outlives the call, and the host copies what it keeps.
@@ -130,5 +132,5 @@ fn accepted(result: i32, what: &str) -> Result<(), Error> {
     if result == abi::OK {
         return Ok(());
     }
-    Err(Error::new(format_args!("the daemon refused {what}; its log says why")))
+    Err(Error::new(format_args!("the daemon refused {what}; its log has the reason")))
 }

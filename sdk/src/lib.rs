@@ -20,8 +20,8 @@
 //! hark_sdk::export!(Hello);
 //! ```
 //!
-//! The contract is C ([`abi`], `include/hark_plugin.h`); this crate is the comfort. The daemon runs every plugin in a process of its own:
-//! what it may do there, and what happens when it fails, is written in the header.
+//! The contract is in C ([`abi`], `include/hark_plugin.h`); this crate wraps it for Rust. The daemon runs every plugin in a process of its
+//! own: the header documents what the plugin may do there, and what happens when it fails.
 #![warn(missing_docs)]
 
 pub mod abi;

@@ -1,4 +1,4 @@
-//! JSON from outside, as a tree that can be kept: written down and read again, here or by anyone else.
+//! Untrusted JSON as a tree that can be stored: any JSON parser can read it again once it is written.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 
-/// Deepest nesting. Parsers refuse to follow at 128, and the event around it has some levels of its own: what the daemon itself could not
-/// read again would never be published.
+/// Deepest nesting. Parsers refuse 128 levels, and the event around the value has some levels of its own. An event that the daemon itself
+/// cannot read again would never be published.
 pub const DEEPEST: usize = 64;
 
-/// By such names `serde_json` tells its own types; a [`Value`] that is read from JSON takes the text beside one for JSON and reads that too,
-/// beyond every limit of depth.
+/// Prefix of the field names by which `serde_json` marks its own types. When a [`Value`] is deserialized, the text in such a field is
+/// parsed as JSON too, without any limit of depth.
 const RESERVED: &str = "$serde_json::private::";
 
-/// A JSON value, at most [`DEEPEST`] levels deep, in which nothing has a meaning of its own to who reads it.
+/// A JSON value of at most [`DEEPEST`] levels, without the field names that `serde_json` treats specially.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plain(pub Value);
 
@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// A value that may be so many levels deep.
+/// Deserializes a value of at most so many levels.
 #[derive(Clone, Copy)]
 struct Levels(usize);
 
@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for Levels {
         let mut fields = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             if name.starts_with(RESERVED) {
-                return Err(de::Error::custom("a name that cannot be carried"));
+                return Err(de::Error::custom("a field name that serde_json reserves"));
             }
             fields.insert(name, map.next_value_seed(below)?);
         }

@@ -1,4 +1,4 @@
-//! What an author writes.
+//! The trait that a plugin's author implements, and its types.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,25 +12,25 @@ use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial};
 /// create(config)  ->  on_event(…), on_event(…), …  ->  drop
 /// ```
 ///
-/// Calls never overlap and stay in order within a job. Each has the configured `timeout`. A panic ends the instance: the process is
-/// replaced, and the next event meets a fresh one.
+/// Calls never overlap and stay in order within a job. Each has the configured `timeout`. A panic ends the instance: the daemon replaces
+/// the process, and the next event goes to a new instance.
 pub trait Plugin: Sized + 'static {
-    /// The events that it is called with; finals unless said otherwise. The daemon calls plugins with finals and partials only so far, and
-    /// publishes nothing of what they say about a partial; the other kinds are reserved, and `harkd check` warns of them.
+    /// The events that the daemon calls the plugin with; finals by default. So far the daemon calls plugins with finals and partials only,
+    /// and does not publish what they emit about a partial; the other kinds are reserved, and `harkd check` warns of them.
     const WANTS: Wants = Wants::FINALS;
-    /// Whether it replaces text ([`Host::replace`]). A transform runs before anything of a transcript leaves the daemon.
+    /// Whether the plugin replaces text ([`Host::replace`]). A transform runs before any part of a transcript leaves the daemon.
     const TRANSFORM: bool = false;
 
-    /// Makes the instance from `[plugin.config]`, as a JSON object.
+    /// Creates the instance from `[plugin.config]`, a JSON object.
     ///
     /// # Errors
-    /// When the config cannot mean anything; the message names the key and says what to do. The plugin then counts as failed.
+    /// When the config is invalid; the message names the key and what to do. The plugin then counts as failed.
     fn create(config: &str) -> Result<Self, Error>;
 
-    /// Looks at an event of a kind in [`Plugin::WANTS`]. Hands finals and partials on to their own functions, unless overridden.
+    /// Processes an event of a kind in [`Plugin::WANTS`]. The default passes finals and partials to the functions below.
     ///
     /// # Errors
-    /// The event counts as not looked at, and what was emitted for it is dropped.
+    /// The event counts as failed for this plugin, and the daemon drops what the plugin emitted for it.
     fn on_event(&mut self, event: &Event, host: &Host) -> Result<(), Error> {
         match &event.body {
             Body::TranscriptFinal(fields) => self.on_final(&Transcript { event, fields }, host),
@@ -39,7 +39,8 @@ pub trait Plugin: Sized + 'static {
         }
     }
 
-    /// Looks at the transcript of a job: once per job, except that a process that dies over it hands it to the next.
+    /// Processes the transcript of a job: once per job, except that after the death of a process the next process may get the same
+    /// transcript.
     ///
     /// # Errors
     /// As for [`Plugin::on_event`].
@@ -48,8 +49,8 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// Looks at text that still grows; needs [`Wants::PARTIALS`]. Partials are left out when the plugin is behind, and what is emitted
-    /// about them is not published yet.
+    /// Processes a partial text; needs [`Wants::PARTIALS`]. The daemon skips partials when the plugin is behind, and does not publish yet
+    /// what the plugin emits about them.
     ///
     /// # Errors
     /// As for [`Plugin::on_event`].
@@ -59,12 +60,12 @@ pub trait Plugin: Sized + 'static {
     }
 }
 
-/// A `transcript.final`: its own fields (by dereference), and the event with recording and metadata.
+/// A `transcript.final`: the kind's own fields (by dereference), and the event with recording and metadata.
 #[derive(Debug, Clone, Copy)]
 pub struct Transcript<'a> {
     /// The whole event.
     pub event: &'a Event,
-    /// What was said.
+    /// The fields of the kind.
     pub fields: &'a TranscriptFinal,
 }
 
@@ -90,22 +91,22 @@ impl Wants {
     /// `annotation.*`.
     pub const ANNOTATIONS: Wants = Wants(8);
 
-    /// Both.
+    /// The union of both.
     pub const fn and(self, other: Wants) -> Wants {
         Wants(self.0 | other.0)
     }
 
-    /// As the ABI has them. Bits that this version does not know want nothing.
+    /// From the bits of the ABI. Bits that this version does not know have no effect.
     pub const fn from_bits(bits: u32) -> Wants {
         Wants(bits)
     }
 
-    /// As the ABI has them.
+    /// The bits of the ABI.
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// Whether events of a kind are wanted. What plugins emit is given to no plugin.
+    /// Whether events of a kind are wanted. Events that plugins emit go to no plugin.
     pub fn include(self, kind: &Kind) -> bool {
         let family = match kind {
             Kind::TranscriptFinal => Wants::FINALS,
@@ -118,16 +119,16 @@ impl Wants {
     }
 }
 
-/// Why a plugin could not do what it should. Made from any error with `?`, or from words with [`Error::new`].
+/// Why a plugin failed. Converted from any error with `?`, or created from a message with [`Error::new`].
 ///
-/// The words appear in the daemon's log and in a `plugin.<name>` event: never put transcript text into them.
+/// The message appears in the daemon's log and in a `plugin.<name>` event: never put transcript text into it.
 pub struct Error {
     message: String,
     fatal: bool,
 }
 
 impl Error {
-    /// This event could not be looked at; the next one comes as usual.
+    /// This event failed; the next one comes as usual.
     pub fn new(message: impl fmt::Display) -> Self {
         Error { message: message.to_string(), fatal: false }
     }
@@ -155,7 +156,7 @@ impl fmt::Debug for Error {
     }
 }
 
-// No `std::error::Error` for this type: it would collide with this comfort (as in anyhow).
+// This type does not implement `std::error::Error`: that would conflict with this conversion (as in anyhow).
 impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Self {
         Error::new(error)

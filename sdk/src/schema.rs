@@ -1,4 +1,4 @@
-//! JSON Schemas of the events, made from the types; `schemas/*.json` hold them for readers and other languages.
+//! JSON Schemas of the events, generated from the types; `schemas/*.json` hold them for readers and other languages.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ pub fn all() -> BTreeMap<&'static str, Schema> {
     schemas
 }
 
-// What every body begins with; [`event::Event`] cannot derive its schema, since the kind that decides its tail is outside of it.
+// The common fields of every body. [`event::Event`] cannot derive its schema, since the kind that determines the remaining fields is
+// outside of the body.
 #[derive(JsonSchema)]
 #[schemars(rename = "Event")]
 #[allow(dead_code, reason = "only its shape is used")]
@@ -54,6 +55,6 @@ struct Shape<Fields> {
 }
 
 fn of<Fields: JsonSchema>() -> Schema {
-    // The schema of what is written, not of what is read back: readers leave more open than the writer does.
+    // The schema describes the JSON that Hark writes; the types accept more when they read.
     SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Shape<Fields>>()
 }

@@ -1,4 +1,4 @@
-//! Runs a plugin in a test, without a daemon: the same C functions, the same checks of what it says.
+//! Runs a plugin in a test, without a daemon: through the same C functions, with the same checks of what it emits.
 //!
 //! ```
 //! use hark_sdk::testing::{Bench, transcript};
@@ -12,7 +12,7 @@
 //! let heard = bench.hand(&transcript(&["good morning"])).unwrap();
 //! assert_eq!(heard.emitted.len(), 1);
 //! ```
-#![allow(unsafe_code, reason = "plays the host's side of hark_plugin.h")]
+#![allow(unsafe_code, reason = "implements the host's side of hark_plugin.h")]
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
@@ -31,27 +31,27 @@ use crate::{Level, Plugin, abi, export};
 /// The name under which the bench runs a plugin.
 pub const NAME: &str = "under_test";
 
-/// One instance of a plugin, and a host that writes down what it says.
+/// One instance of a plugin, and a host that records what it emits.
 pub struct Bench<P: Plugin> {
     table: abi::Plugin,
     instance: *mut c_void,
     plugin: PhantomData<P>,
 }
 
-/// What a plugin said during one call.
+/// What a plugin emitted and logged during one call.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// What the daemon would publish, in order.
     pub emitted: Vec<Body>,
     /// The event with its text replaced, by a transform.
     pub replaced: Option<Event>,
-    /// What the daemon would refuse, and why.
+    /// Emissions that the daemon would refuse, with the reasons.
     pub refused: Vec<Rubbish>,
-    /// Lines of log.
+    /// Log lines.
     pub log: Vec<(Level, String)>,
 }
 
-/// A call that did not end well.
+/// A failed call.
 #[derive(Debug)]
 pub struct Failure {
     /// The last line that was logged at [`Level::Error`].
@@ -61,10 +61,10 @@ pub struct Failure {
 }
 
 impl<P: Plugin> Bench<P> {
-    /// Makes an instance from `[plugin.config]` as JSON.
+    /// Creates an instance from `[plugin.config]` as JSON.
     ///
     /// # Errors
-    /// The words that the operator would read, when `create` refuses or panics.
+    /// When `create` refuses or panics: the message that the operator would read.
     pub fn create(config: &str) -> Result<Self, String> {
         let table = export::table::<P>("0.0.0\0");
         let notes = Notes::new(None, false);
@@ -78,10 +78,10 @@ impl<P: Plugin> Bench<P> {
         Ok(Bench { table, instance, plugin: PhantomData })
     }
 
-    /// Hands an event to the plugin, if it is of a kind that it wants.
+    /// Calls the plugin with an event, if the plugin wants its kind.
     ///
     /// # Errors
-    /// When the call does not return well; what was said until then counts for nothing.
+    /// When the call fails; what the plugin emitted until then is dropped.
     pub fn hand(&mut self, event: &Event) -> Result<Heard, Failure> {
         if !P::WANTS.include(&event.kind()) {
             return Ok(Heard::default());
@@ -91,10 +91,10 @@ impl<P: Plugin> Bench<P> {
         self.call(&event.kind().to_string(), &body, Some(event))
     }
 
-    /// Hands over a kind and a body as they are, such as those of a daemon that is newer than this crate.
+    /// Calls the plugin with a kind and a body as they are, such as those of a daemon that is newer than this crate.
     ///
     /// # Errors
-    /// As of [`Bench::hand`].
+    /// As for [`Bench::hand`].
     pub fn hand_raw(&mut self, kind: &str, body: &str) -> Result<Heard, Failure> {
         self.call(kind, body, None)
     }
@@ -125,8 +125,8 @@ impl<P: Plugin> Drop for Bench<P> {
     }
 }
 
-/// A `transcript.final` of a stereo call from the source `calls`: one segment a text, ten seconds each, channels in turn, with the roles
-/// `agent` and `customer`.
+/// A `transcript.final` of a stereo call from the source `calls`: one segment per text, ten seconds each, on alternating channels, with the
+/// roles `agent` and `customer`.
 pub fn transcript(texts: &[&str]) -> Event {
     let segments = texts.iter().zip(0_u64..).map(|(text, index)| Segment {
         channel: (index % 2) as u32,
@@ -163,7 +163,7 @@ pub fn partial(revision: u64, text: &str) -> Event {
     }))
 }
 
-/// Any body, in an event of a job of its own.
+/// An event of a new job with any body.
 pub fn event(body: Body) -> Event {
     Event {
         job: Uuid::now_v7(),
@@ -208,14 +208,14 @@ impl<'call> Notes<'call> {
     fn failure(&self, fatal: bool) -> Failure {
         let heard = self.heard.borrow();
         let line = heard.log.iter().rev().find(|(level, _)| *level == Level::Error);
-        let message = line.map_or_else(|| "it did not say why".to_owned(), |(_, line)| line.clone());
+        let message = line.map_or_else(|| "it gave no reason".to_owned(), |(_, line)| line.clone());
         Failure { message, fatal }
     }
 
-    fn say(&self, bytes: usize, said: Result<Body, Rubbish>) -> i32 {
+    fn record(&self, bytes: usize, emission: Result<Body, Rubbish>) -> i32 {
         let mut heard = self.heard.borrow_mut();
         let mut allowance = self.allowance.borrow_mut();
-        match said.and_then(|body| allowance.take(&body, bytes).map(|()| body)) {
+        match emission.and_then(|body| allowance.take(&body, bytes).map(|()| body)) {
             Ok(body) => {
                 heard.emitted.push(body);
                 return abi::OK;
@@ -236,7 +236,7 @@ unsafe extern "C" fn emit(
     // SAFETY: `user` is the Notes of `host()`, which outlive the call; the texts are lent for it.
     let (notes, kind, json) =
         unsafe { (notes(user), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
-    notes.say(json.len(), emission::emitted(NAME, &String::from_utf8_lossy(kind), json))
+    notes.record(json.len(), emission::emitted(NAME, &String::from_utf8_lossy(kind), json))
 }
 
 unsafe extern "C" fn annotate(
@@ -249,7 +249,7 @@ unsafe extern "C" fn annotate(
     // SAFETY: `user` is the Notes of `host()`, which outlive the call; the texts are lent for it.
     let (notes, name, json) =
         unsafe { (notes(user), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
-    notes.say(json.len(), emission::annotated(NAME, &String::from_utf8_lossy(name), json))
+    notes.record(json.len(), emission::annotated(NAME, &String::from_utf8_lossy(name), json))
 }
 
 unsafe extern "C" fn replace(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
@@ -282,6 +282,6 @@ unsafe extern "C" fn log(user: *mut c_void, level: i32, text: *const c_char, len
 /// # Safety
 /// `user` is the `user` of a [`Notes::host`] whose notes still live.
 unsafe fn notes<'a>(user: *mut c_void) -> &'a Notes<'a> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees it.
     unsafe { &*user.cast::<Notes>() }
 }

@@ -1,5 +1,5 @@
-//! `events/*.json` are the bodies of events, one of each kind with all its fields: a change of a public format shows in their diff.
-//! `HARK_BLESS=1` rewrites them.
+//! `events/*.json` are bodies of events, one per kind with all its fields: a change of a public format shows in their diff. `HARK_BLESS=1`
+//! rewrites them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use std::collections::BTreeSet;

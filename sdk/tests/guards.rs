@@ -1,4 +1,4 @@
-//! What happens at the wall: panics, refusals, and words that the daemon would not forward.
+//! The C interface of a plugin: panics, refusals, and emissions that the daemon would not forward.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::emission::Rubbish;
@@ -6,7 +6,7 @@ use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
 use hark_sdk::testing::{Bench, partial, transcript};
 use hark_sdk::{Error, Host, Level, Plugin, Transcript, Wants};
 
-/// Does as the text tells it.
+/// A plugin that does what the transcript's text names.
 struct Puppet;
 
 impl Plugin for Puppet {
@@ -27,7 +27,7 @@ impl Plugin for Puppet {
             "die" => Err(Error::fatal("beyond repair")),
             "replace" => host.replace("x", &["x".to_owned()]),
             "flood" => (0..300).try_for_each(|number| host.emit(&number)),
-            "speak for another" => host.alert(&alert("somebody_else")),
+            "emit as another" => host.alert(&alert("another")),
             "alert" => host.alert(&alert("")),
             "large" => host.emit(&"x".repeat(2 << 20)),
             _ => host.annotate("greeting", "hello"),
@@ -110,13 +110,13 @@ fn an_alert_gets_the_plugins_own_name_and_no_other() {
     let heard = puppet().hand(&transcript(&["alert"])).unwrap();
     let [Body::AlertRaised(alert)] = &heard.emitted[..] else { panic!("{heard:?}") };
     assert_eq!(alert.plugin, hark_sdk::testing::NAME);
-    assert!(!puppet().hand(&transcript(&["speak for another"])).unwrap_err().fatal);
+    assert!(!puppet().hand(&transcript(&["emit as another"])).unwrap_err().fatal);
 }
 
 #[test]
 fn floods_and_novels_are_refused() {
     let failure = puppet().hand(&transcript(&["flood"])).unwrap_err();
-    assert_eq!(failure.message, "the daemon refused plugin; its log says why");
+    assert_eq!(failure.message, "the daemon refused plugin; its log has the reason");
     assert!(puppet().hand(&transcript(&["large"])).is_err());
 }
 
@@ -158,7 +158,7 @@ fn a_transform_that_forgets_a_segment_is_refused() {
 }
 
 #[test]
-fn a_plugin_cannot_say_what_is_not_its_to_say() {
+fn a_plugin_cannot_emit_foreign_kinds_or_names() {
     use hark_sdk::emission::{annotated, emitted};
     assert!(matches!(emitted("me", "job.completed", b"{}"), Err(Rubbish::Kind(_))));
     assert!(matches!(emitted("me", "transcript.final", b"{}"), Err(Rubbish::Kind(_))));

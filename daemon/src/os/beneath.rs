@@ -1,9 +1,9 @@
-//! A folder that others may write to, and what is below it, reached through descriptors.
+//! Access through descriptors to a folder that other users may write to, and to everything below it.
 //!
 //! The kernel looks a path up anew at every call. A user who may write to a watched folder may exchange a folder below it with a symbolic
-//! link between two calls, or within one, and the daemon would read, move or delete what lies outside. So only the path that the operator
-//! has configured is opened as a path ([`Folder::open`]). Everything below it is looked up from that descriptor: no link is followed, and
-//! nothing leads out.
+//! link between two calls, or within one, and the daemon would read, move or delete files outside of the watched folder. So the daemon
+//! opens only the configured path as a path ([`Folder::open`]). It looks up everything below from that descriptor: no link is followed, and
+//! no path leads out of the folder.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,11 +16,11 @@ use rustix::io::Errno;
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// An open folder. Listing or changing it needs the rights of that, holding it open none.
+/// An open folder. Holding it open needs no rights; listing or changing it needs the usual ones.
 #[derive(Debug)]
 pub struct Folder(OwnedFd);
 
-/// A name in an open folder, whatever it is the name of.
+/// A name in an open folder; the entry may be of any kind, or missing.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'f> {
     folder: &'f Folder,
@@ -28,7 +28,7 @@ pub struct Entry<'f> {
 }
 
 impl Folder {
-    /// Opens a folder that the operator names. Links in its path are the operator's, and followed.
+    /// Opens a configured folder. Links in its path belong to the operator and are followed.
     ///
     /// # Errors
     /// When there is no such folder, or a folder above it may not be searched.
@@ -36,7 +36,7 @@ impl Folder {
         Ok(Folder(fs::open(path, FOLDER, Mode::empty())?))
     }
 
-    /// A folder below this one; this one itself, where the path is empty.
+    /// Opens a folder below this one, or this folder again if the path is empty.
     ///
     /// # Errors
     /// As [`Folder::reach`].
@@ -44,10 +44,10 @@ impl Folder {
         Ok(Folder(self.reach(path, FOLDER)?))
     }
 
-    /// As [`Folder::below`]; folders that are not there are made.
+    /// As [`Folder::below`]; missing folders are created.
     ///
     /// # Errors
-    /// When something else has the name of one of them, or none can be made.
+    /// When one of the names belongs to an entry that is not a folder, or a folder cannot be created.
     pub fn make(&self, path: &Path) -> io::Result<Folder> {
         let mut folder = self.below(Path::new(""))?;
         for name in path {
@@ -65,24 +65,24 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens what is at a path below this folder. Never follows a link, neither in the last place nor on the way.
+    /// Opens the entry at a path below this folder. Follows no link, neither as the last component nor on the way.
     ///
     /// # Errors
-    /// What `open` says; a link on the way is `ELOOP` or `ENOTDIR`, a path that leads out of the folder `EXDEV`.
+    /// The errors of `open`; a link on the way is `ELOOP` or `ENOTDIR`, a path that leads out of the folder is `EXDEV`.
     pub fn reach(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match fs::openat2(&self.0, path, flags | OFlags::NOFOLLOW, Mode::empty(), resolve) {
-            // A kernel before 5.6, or a filter of system calls that does not know this one.
+            // A kernel before 5.6, or a system call filter that does not know openat2.
             Err(Errno::NOSYS | Errno::PERM) => Ok(step_by_step(self.0.as_fd(), path, flags)?),
             opened => Ok(opened?),
         }
     }
 
-    /// What lies at a path below this folder; of a link, the link itself.
+    /// Metadata of the entry at a path below this folder; of a link, the link's own.
     ///
     /// # Errors
-    /// When nothing does, or a folder on the way is a link or may not be searched.
+    /// When there is no such entry, or a folder on the way is a link or may not be searched.
     pub fn status(&self, path: &Path) -> io::Result<Stat> {
         match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => {
@@ -93,10 +93,10 @@ impl Folder {
         }
     }
 
-    /// The magic number of its filesystem.
+    /// The magic number of the folder's filesystem.
     ///
     /// # Errors
-    /// When it does not tell.
+    /// When the filesystem cannot be queried.
     pub fn filesystem(&self) -> io::Result<u32> {
         let kind = fs::fstatfs(&self.0)?.f_type & 0xffff_ffff;
         Ok(u32::try_from(kind).unwrap_or_default())
@@ -107,15 +107,15 @@ impl Folder {
         Entry { folder: self, name }
     }
 
-    /// What is in this folder. Needs the right to search it as well: without it each of its files would seem to be gone.
+    /// Lists this folder. Needs the right to search the folder as well: without that each file in it would seem to be gone.
     ///
     /// # Errors
-    /// When it may not be listed and searched.
+    /// When the daemon may not list and search the folder.
     pub fn entries(&self) -> io::Result<Dir> {
         Ok(Dir::new(self.readable()?)?)
     }
 
-    /// Whether there is nothing in this folder, as far as it can be listed.
+    /// Whether this folder is empty; false if it cannot be listed.
     pub fn is_empty(&self) -> bool {
         let is_name = |name: &[u8]| name != b"." && name != b"..";
         self.entries().is_ok_and(|mut entries| {
@@ -123,7 +123,7 @@ impl Folder {
         })
     }
 
-    /// Writes to the disk which names this folder has. Some filesystems cannot, and need not.
+    /// Writes the folder's list of names to the disk (fsync). Some filesystems do not support this and do not need it.
     ///
     /// # Errors
     /// When the disk cannot be written.
@@ -141,10 +141,10 @@ impl Folder {
 }
 
 impl Entry<'_> {
-    /// What has this name; of a link, the link itself.
+    /// Metadata of the entry of this name; of a link, the link's own.
     ///
     /// # Errors
-    /// When nothing has, or the folder may not be searched.
+    /// When there is no such entry, or the folder may not be searched.
     pub fn status(self) -> io::Result<Stat> {
         Ok(fs::statat(&self.folder.0, self.name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -152,36 +152,37 @@ impl Entry<'_> {
     /// As [`Folder::reach`].
     ///
     /// # Errors
-    /// What `open` says.
+    /// The errors of `open`.
     pub fn reach(self, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(fs::openat(&self.folder.0, self.name, flags | OFlags::NOFOLLOW, Mode::empty())?)
     }
 
-    /// A new file of this name, open for writing.
+    /// Creates a file of this name, open for writing.
     ///
     /// # Errors
-    /// When the name is taken, or the folder may not be written.
+    /// When the name exists, or the folder may not be written.
     pub fn create(self) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(fs::openat(&self.folder.0, self.name, flags, Mode::from_raw_mode(0o666))?.into())
     }
 
-    /// Takes the name away; a folder keeps its own.
+    /// Removes the name. Fails for a folder.
     ///
     /// # Errors
-    /// When nothing has the name, or the folder may not be written.
+    /// When there is no such entry, it is a folder, or the containing folder may not be written.
     pub fn remove(self) -> io::Result<()> {
         Ok(fs::unlinkat(&self.folder.0, self.name, AtFlags::empty())?)
     }
 
-    /// Gives what has this name another one, unless that is taken.
+    /// Renames the entry, unless the new name exists.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`], [`io::ErrorKind::CrossesDevices`], or what else `rename` says.
+    /// [`io::ErrorKind::AlreadyExists`], [`io::ErrorKind::CrossesDevices`], or another error of `rename`.
     pub fn rename_new(self, to: Entry<'_>) -> io::Result<()> {
         let (from_folder, to_folder) = (&self.folder.0, &to.folder.0);
         match fs::renameat_with(from_folder, self.name, to_folder, to.name, RenameFlags::NOREPLACE) {
-            // Filesystems without that flag have hard links, or neither: then the look before is all there is.
+            // A filesystem without that flag may have hard links, which do not overwrite. Without both, checking the new name before the
+            // rename is all that is possible.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 match fs::linkat(from_folder, self.name, to_folder, to.name, AtFlags::empty()) {
                     Ok(()) => self.remove(),

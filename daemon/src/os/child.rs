@@ -1,4 +1,4 @@
-//! The first thing a child does: give up what it does not need, take the limits it was given, find its socket.
+//! The first thing a child process does: drop what it does not need, apply its limits, find its socket.
 
 use std::fs::File;
 use std::io;
@@ -17,54 +17,55 @@ use serde::{Deserialize, Serialize};
 /// What a child may use. `None` leaves the daemon's own limit in force.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of memory over what the child has mapped when it enters. Held as RLIMIT_DATA: what the child can write to counts, addresses
-    /// that it only reserves do not. Runtimes with a garbage collector reserve far more than a machine has.
+    /// Bytes of memory beyond what the child has mapped when it calls [`enter`]. Enforced as RLIMIT_DATA: writable memory counts, reserved
+    /// addresses do not. Runtimes with a garbage collector reserve far more than a machine has.
     pub memory: Option<u64>,
-    /// Seconds of CPU over its whole life; at the limit SIGXCPU ends it.
+    /// CPU seconds over the child's whole life; at the limit SIGXCPU ends the child.
     pub cpu_seconds: Option<u64>,
     /// Open descriptors.
     pub descriptors: Option<u64>,
-    /// Bytes of the longest file it may write.
+    /// Bytes of the longest file that the child may write.
     pub file_bytes: Option<u64>,
-    /// Threads and processes that its user may have in all for it to start another thread. The kernel holds no root to it.
+    /// Threads and processes of the child's user, in all, up to which the child can start another thread. The kernel exempts root.
     pub tasks: Option<u64>,
 }
 
-/// Makes this process the child that [`super::ChildCommand`] promised, and returns its end of the socket (descriptor 3).
+/// Puts this process into the state that [`super::ChildCommand`] documents, and returns the child's end of the socket (descriptor 3).
 ///
-/// To be called first, while there is one thread and nothing is open: every descriptor above 2 is closed. `name` is what
-/// `ps` and `top` show, at most 15 bytes.
+/// Call it first, while the process has one thread and has opened nothing: it closes every descriptor above 2. `name` is what `ps` and
+/// `top` show, at most 15 bytes.
 ///
 /// # Errors
-/// When it was not started by the daemon, the daemon is gone already, or the kernel refuses: the child should then exit.
+/// When the daemon did not start this process, the daemon is gone already, or the kernel refuses a call: the child should then exit.
 #[allow(unsafe_code)]
 pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let entry = Entry::read()?;
-    // SAFETY: this process has one thread, so nobody reads the environment meanwhile. What is loaded later finds it empty.
+    // SAFETY: this process has one thread, so no other thread reads the environment meanwhile. A library that is loaded later finds the
+    // environment empty.
     unsafe {
         std::env::remove_var(Entry::VARIABLE);
         std::env::remove_var(Entry::LIBRARY_PATH);
     }
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The daemon may have died before that line took effect; then the signal never comes.
+    // The daemon may have died before the line above took effect; then the kernel never sends the signal.
     if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(entry.parent) {
         return Err(io::Error::other("the daemon that started this process is gone"));
     }
-    // SAFETY: closes descriptors that nobody in this process owns: it has one thread and just started, the standard library owns
-    // 0 to 2 only, and what lies above leaked in from whoever started the daemon.
+    // SAFETY: no code in this process owns these descriptors: the process has one thread and just started, the standard library owns 0 to 2
+    // only, and higher descriptors leaked in from the process that started the daemon.
     if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::thread::set_name(name)?;
-    volunteer_for_the_oom_killer();
+    prefer_for_oom_kill();
     entry.limits.apply()?;
     drop_privileges()?;
     Ok(socket)
 }
 
-/// What the parent tells the child before the child can listen: in a variable of its environment, as other users must not read it in the
+/// What the parent passes to the child before the socket works. It travels in an environment variable, since other users could read the
 /// command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -74,7 +75,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) const VARIABLE: &str = "HARK_CHILD";
-    /// Read by the loader as the program starts, for as long as it runs.
+    /// The loader reads this variable at program start and keeps its value for the whole run.
     pub(super) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
     pub(super) fn to_text(&self) -> io::Result<String> {
@@ -111,8 +112,9 @@ impl Limits {
     }
 }
 
-/// A thread's stack counts in full, though little of it is touched, and glibc gives it as much as the first thread's may grow to: 8 MiB.
-/// A runtime that starts a thread for each processor would have no memory left. Threads that ask for a size get it.
+/// Reduces the default stack size of new threads. A thread's stack counts in full against RLIMIT_DATA, though little of it is used, and
+/// glibc makes it as large as the main thread's limit: 8 MiB. A runtime that starts a thread for each processor would have no memory left.
+/// Threads that request a size get it.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 fn small_thread_stacks() {
@@ -121,8 +123,8 @@ fn small_thread_stacks() {
         fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> libc::c_int;
     }
     let mut attributes = std::mem::MaybeUninit::uninit();
-    // SAFETY: the attributes are initialized before they are used and destroyed once; glibc copies what it is given. Where one of the calls
-    // refuses, stacks stay as they were.
+    // SAFETY: the attributes are initialized before use and destroyed once; glibc copies them. If one of the calls fails, the default size
+    // stays.
     unsafe {
         if libc::pthread_attr_init(attributes.as_mut_ptr()) == 0 {
             libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
@@ -132,18 +134,18 @@ fn small_thread_stacks() {
     }
 }
 
-/// Others give threads less than that anyway.
+/// Other C libraries use smaller stacks anyway.
 #[cfg(not(target_env = "gnu"))]
 fn small_thread_stacks() {}
 
-/// Sets the soft and the hard limit, never above the hard limit that is in force.
+/// Sets the soft and the hard limit, never above the current hard limit.
 fn limit(resource: Resource, value: u64) -> io::Result<()> {
     let maximum = rustix::process::getrlimit(resource).maximum;
     let value = Some(maximum.map_or(value, |maximum| maximum.min(value)));
     Ok(setrlimit(resource, Rlimit { current: value, maximum: value })?)
 }
 
-/// Bytes that this process can write to now, stacks included.
+/// Bytes of writable memory that this process has mapped now, stacks included.
 fn mapped_data() -> io::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let pages = text.split_whitespace().nth(5).and_then(|word| word.parse::<u64>().ok());
@@ -151,24 +153,24 @@ fn mapped_data() -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
-/// When memory runs out it is the child that goes, not the daemon.
-fn volunteer_for_the_oom_killer() {
-    // Refused in some containers; then the kernel's own judgement stands.
+/// Makes the kernel kill the child, not the daemon, when memory runs out.
+fn prefer_for_oom_kill() {
+    // Some containers refuse this; then the kernel decides by its own score.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 fn drop_privileges() -> io::Result<()> {
     set_no_new_privs(true)?;
-    // CAP_LEASE and whatever else the daemon was given is not the child's.
+    // The child keeps neither CAP_LEASE nor any other capability of the daemon.
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     let held = capabilities(None)?;
-    // Only root has any left, whose capabilities do not come from the ambient set that the spawner gave up. To ask first matters: the
-    // unit's system call filter refuses capset to all.
+    // Only root has capabilities left: they do not come from the ambient set, which the spawner thread cleared. The check before the call
+    // matters: the system call filter of the systemd unit refuses capset.
     if held.effective != none || held.permitted != none {
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     }
-    // Neither dumped nor traced: other children run under the same user.
+    // No core dump and no tracing: other children run as the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A wall clock for those whom a step forward would harm, and the clock of what a process has computed.
+//! A wall clock that ignores steps forward, and the CPU time of a process.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,35 +6,36 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// The time of day, except that it follows only steps back: a clock that was set ahead makes nothing old. Whoever forgets or takes
-/// what has an age asks here; the next start believes the clock.
+/// The time of day, which follows the wall clock's steps back but not its steps forward: a clock that is set ahead does not make records
+/// old. Code that deletes or takes over records by their age uses this clock. A restarted daemon takes the wall clock as it is then.
 pub fn cautious_now() -> Timestamp {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     static LEAST_AHEAD: AtomicI64 = AtomicI64::new(i64::MAX);
     let start = *START;
     follow(
-        // In this order: a pause in between makes the wall seem to be ahead, which is not believed.
+        // The monotonic clock is read first: a pause between the two reads makes the wall clock seem to be ahead, and `follow` ignores
+        // that.
         || nanoseconds(start.elapsed().as_nanos()),
         || nanoseconds(Timestamp::now().as_nanosecond()),
         &LEAST_AHEAD,
     )
 }
 
-/// How long a process has computed since it was started, all its threads together; `None` where there is no such process. Asked of the
-/// clock and not of `/proc`, where systemd's `ProtectProc=` hides children that gave up their rights.
+/// CPU time of a process since its start, of all its threads together; `None` if there is no such process. Read from the process's CPU
+/// clock and not from `/proc`, where systemd's `ProtectProc=` hides children that gave up their rights.
 #[allow(unsafe_code)]
 pub fn cpu_time(process: u32) -> Option<Duration> {
     let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
-    // SAFETY: each writes one value to a place of this function's, of the type that it takes.
-    let is_told = unsafe {
+    // SAFETY: each call writes one value to a local variable of the type that the call expects.
+    let is_known = unsafe {
         libc::clock_getcpuclockid(process.cast_signed(), &raw mut clock) == 0
             && libc::clock_gettime(clock, &raw mut time) == 0
     };
-    let seconds = u64::try_from(time.tv_sec).ok().filter(|_| is_told)?;
+    let seconds = u64::try_from(time.tv_sec).ok().filter(|_| is_known)?;
     Some(Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).ok()?))
 }
 
-/// The monotonic clock, moved to where the wall clock was least ahead of it.
+/// The monotonic clock plus the smallest lead of the wall clock over it so far, which is kept in `least_ahead`.
 fn follow(monotonic: impl Fn() -> i64, wall: impl Fn() -> i64, least_ahead: &AtomicI64) -> Timestamp {
     let monotonic = monotonic();
     let ahead = wall().saturating_sub(monotonic);

@@ -1,4 +1,4 @@
-//! Which files: landlock.
+//! Restricts access to files with landlock.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use ::landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-/// The newest set of rights that we know the meaning of; older kernels do the part that they know.
+/// The newest set of rights that this code knows; an older kernel enforces the part that it knows.
 const KNOWN: ABI = ABI::V6;
 
-/// No file can be opened any more. Returns what is missing.
+/// From now on the process cannot open a file. Returns what the kernel does not enforce.
 pub(super) fn no_files() -> Option<String> {
     verdict(ruleset().and_then(RulesetCreated::restrict_self).map(|status| status.ruleset))
 }
 
-/// Everything but `hidden` can be read, `writable` can be written. Returns what is missing.
+/// From now on the process can read everything except `hidden`, and write below `writable`. Returns what the kernel does not enforce.
 pub(super) fn files_of_a_plugin(hidden: &[PathBuf], writable: &[PathBuf]) -> Option<String> {
     let confine = || {
         let mut rules = ruleset()?;
@@ -26,7 +26,7 @@ pub(super) fn files_of_a_plugin(hidden: &[PathBuf], writable: &[PathBuf]) -> Opt
         for path in writable {
             rules = grant(rules, path, read | write_access())?;
         }
-        // What C libraries expect to be there.
+        // Devices that C libraries expect.
         for device in ["/dev/null", "/dev/zero", "/dev/full"] {
             rules = grant(rules, Path::new(device), AccessFs::ReadFile | AccessFs::WriteFile)?;
         }
@@ -35,7 +35,7 @@ pub(super) fn files_of_a_plugin(hidden: &[PathBuf], writable: &[PathBuf]) -> Opt
     verdict(confine())
 }
 
-/// All rights are taken, and signals and abstract sockets stay within the process.
+/// A ruleset that handles all rights, so that only granted ones remain, and confines signals and abstract sockets to the process.
 fn ruleset() -> Result<RulesetCreated, RulesetError> {
     Ruleset::default().handle_access(AccessFs::from_all(KNOWN))?.scope(Scope::from_all(KNOWN))?.create()
 }
@@ -58,19 +58,19 @@ fn grant(
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(path) {
-        // A file has no rights of a folder; asking for them would count as a kernel that lacks them.
+        // Folder rights do not apply to a file; requesting them would be reported like a kernel that lacks them.
         Ok(opened) if path.is_dir() => rules.add_rule(PathBeneath::new(opened, access)),
         Ok(opened) => rules.add_rule(PathBeneath::new(opened, access & AccessFs::from_file(KNOWN))),
-        // Gone or out of our reach: not granted, which is the safe side.
+        // The path is gone or cannot be opened: no rule, so no access.
         Err(PathFdError::OpenCall { .. } | _) => Ok(rules),
     }
 }
 
-/// Landlock can only allow, so what surrounds the hidden paths is allowed piece by piece.
+/// Landlock can only allow, so everything around the hidden paths is allowed entry by entry.
 fn readable_paths(hidden: &[PathBuf]) -> Vec<PathBuf> {
     let mut avoid: Vec<PathBuf> =
         hidden.iter().map(|path| path.canonicalize().unwrap_or(path.clone())).collect();
-    // Devices hold whole disks; /proc other processes; the rest what other programs were trusted with.
+    // /dev gives access to whole disks, /proc to other processes, the rest to secrets of other programs.
     avoid.extend(["/dev", "/proc", "/run/credentials", "/run/secrets", "/run/user"].map(PathBuf::from));
     let mut readable = Vec::new();
     collect_around(Path::new("/"), &avoid, &mut readable);
@@ -96,7 +96,7 @@ fn collect_around(folder: &Path, avoid: &[PathBuf], readable: &mut Vec<PathBuf>)
     }
     let Ok(entries) = folder.read_dir() else { return };
     for entry in entries.flatten() {
-        // A link's target is granted or hidden where it lies.
+        // Links are skipped: the target is granted or hidden under its own path.
         if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
             collect_around(&entry.path(), avoid, readable);
         }

@@ -1,24 +1,24 @@
-//! Whether anyone still has a file open for writing.
+//! Whether a process still has a file open for writing.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What the kernel says about writers of a file.
+/// What the kernel reports about writers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// Nobody has it open for writing, not even through a mapping.
+    /// No process has the file open for writing, not even through a mapping.
     Free,
-    /// Somebody has.
+    /// A process has the file open for writing.
     Busy,
-    /// It does not tell: the file is another user's and we lack CAP_LEASE, or the filesystem has no leases.
+    /// The kernel gives no answer: the file belongs to another user and the daemon lacks CAP_LEASE, or the filesystem has no leases.
     Unsupported,
 }
 
-/// Asks with a read lease, which the kernel refuses while the file is open for writing anywhere, and gives it back at once.
+/// Takes a read lease, which the kernel refuses while any process has the file open for writing, and releases the lease at once.
 ///
-/// `file` must be open for reading only. A writer that comes in the microseconds between is told to wait by the
-/// kernel and never notices.
+/// `file` must be open for reading only. If a process opens the file for writing in the microseconds between, its `open` blocks until the
+/// lease is released.
 ///
 /// # Errors
 /// When the file descriptor itself is not usable.
@@ -26,9 +26,8 @@ pub enum Lease {
 pub fn has_writers(file: &File) -> io::Result<Lease> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and F_SETLEASE takes an int and no pointer.
     let set = |lease: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) };
-    // A lease that a writer breaks is signalled by SIGIO, which would kill us; but that needs the lease to be held when the
-    // writer comes. SIGURG is ignored unless somebody asks for it.
-    // SAFETY: as above; F_SETSIG takes an int and no pointer.
+    // If a writer breaks the lease while it is held, the kernel sends SIGIO, which would kill the daemon. SIGURG is sent instead: a process
+    // ignores SIGURG unless it installs a handler. SAFETY: as above; F_SETSIG takes an int and no pointer.
     if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_busy_while_someone_writes_and_free_afterwards() {
+    fn a_file_is_busy_while_it_is_open_for_writing_and_free_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("call.wav");
         let writer = File::create(&path).unwrap();
@@ -63,7 +62,7 @@ mod tests {
         assert_eq!(has_writers(&reader).unwrap(), Lease::Busy);
         drop(writer);
         assert_eq!(has_writers(&reader).unwrap(), Lease::Free);
-        // And the lease was given back: a writer is not held up.
+        // The lease was released: a writer does not block.
         OpenOptions::new().write(true).open(&path).unwrap();
     }
 }

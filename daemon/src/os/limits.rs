@@ -1,16 +1,16 @@
-//! The process's own limits, and the disk's.
+//! Limits of the process itself, and free space of a disk.
 
 use std::io;
 use std::path::Path;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Raises the number of descriptors we may open to the most that we are allowed, and returns it (`None`: no limit).
+/// Raises the soft limit on open descriptors to the hard limit, and returns that (`None`: no limit).
 ///
-/// Shells and systemd give 1,024, with a hard limit far above it for those who ask.
+/// Shells and systemd set a soft limit of 1,024 with a hard limit far above it.
 ///
 /// # Errors
-/// When the kernel refuses, which it has no reason to.
+/// When the kernel refuses; no reason for that is known.
 pub fn raise_nofile_limit() -> io::Result<Option<u64>> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -19,15 +19,15 @@ pub fn raise_nofile_limit() -> io::Result<Option<u64>> {
     Ok(maximum)
 }
 
-/// Whether a call failed for something that the machine has not now (descriptors, processes, memory) and may have soon. It says nothing
-/// about what the call was for.
+/// Whether a call failed because the machine is out of descriptors, processes or memory, which may pass. Such an error gives no information
+/// about the file or process that the call was for.
 pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS];
     Errno::from_io_error(error).is_some_and(|error| shortages.contains(&error))
 }
 
-/// Bytes that we may still write to the filesystem of this path.
+/// Bytes that the daemon may still write to the filesystem of this path.
 ///
 /// # Errors
 /// When the path does not exist or cannot be reached.
@@ -36,11 +36,11 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-/// What is left free for those who cannot wait for room, of a filesystem of which `free_bytes` are free: an eighth of a small one,
-/// 64 MiB of a large one.
+/// Bytes of the filesystem of this path to keep free (see [`free_bytes`]) for writes that cannot wait for space: an eighth of a small
+/// filesystem, 64 MiB of a large one.
 ///
 /// # Errors
-/// When the path cannot be looked at.
+/// When the filesystem of the path cannot be queried.
 pub fn reserve_bytes(path: &Path) -> io::Result<u64> {
     const MOST: u64 = 64 << 20;
     Ok(eighth_of_disk(path)?.min(MOST))
@@ -49,39 +49,39 @@ pub fn reserve_bytes(path: &Path) -> io::Result<u64> {
 /// Bytes of an eighth of the filesystem of this path.
 ///
 /// # Errors
-/// When the path cannot be looked at.
+/// When the filesystem of the path cannot be queried.
 pub fn eighth_of_disk(path: &Path) -> io::Result<u64> {
     let status = rustix::fs::statvfs(path)?;
     Ok(status.f_blocks.saturating_mul(status.f_frsize) / 8)
 }
 
-/// No core dump of ours, and no other process of this user may read our memory or environment: there are keys in them.
+/// Disables core dumps of the daemon, and keeps other processes of its user from reading its memory and environment, which contain keys.
 ///
 /// # Errors
-/// When the kernel refuses, which it has no reason to.
+/// When the kernel refuses; no reason for that is known.
 pub fn keep_memory_private() -> io::Result<()> {
     let maximum = getrlimit(Resource::Core).maximum;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?;
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Has memory of a mebibyte and more go back to the system when it is freed.
+/// Makes glibc return an allocation of 1 MiB or more to the system when it is freed.
 ///
-/// glibc begins with 128 KiB for it, but takes the first larger one that is freed for the new bound, up to 32 MiB; what lies below it stays
-/// with the thread that had it. So each thread would keep the longest transcript that ever passed through it.
+/// glibc's threshold for this starts at 128 KiB, but rises to the size of each larger block that is freed, up to 32 MiB; freed memory below
+/// the threshold stays with its thread. So each thread would keep the memory of the longest transcript that it ever handled.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 pub fn return_large_memory() {
     const LARGE: libc::c_int = 1 << 20;
-    // SAFETY: both take two numbers and set a variable of the allocator, under its lock.
+    // SAFETY: both calls take two numbers and set a variable of the allocator, under the allocator's lock.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        // With a bound that is set glibc stays at 128 KiB for what a thread keeps at its end of memory, instead of twice the bound:
-        // each recording's buffers would go back and be faulted in anew, a tenth of what a file of 10 s costs.
+        // Once the first threshold is set, glibc fixes the trim threshold at 128 KiB instead of twice the first: it would return the
+        // buffers of each recording and fault them in again, a tenth of the CPU time of a 10 s file.
         libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
     }
 }
 
-/// Only glibc keeps it.
+/// Only glibc keeps such memory.
 #[cfg(not(target_env = "gnu"))]
 pub fn return_large_memory() {}

@@ -1,7 +1,7 @@
-//! What the operating system does for us: children that cannot hurt, leases, limits.
+//! What the daemon asks of the operating system: sandboxed child processes, file leases, limits, safe access to folders.
 //!
-//! [`spawn`] is the parent's side of a child process, [`child`] is what the child does first, [`sandbox`] what it gives up
-//! before it touches anything untrusted. With `pipeline/library.rs` this is the only place with `unsafe`.
+//! [`spawn`] is the parent's side of a child process, [`child`] is what the child does first, [`sandbox`] which rights the child gives up
+//! before it touches untrusted input. This module and `pipeline/library.rs` are the only places in the daemon with `unsafe`.
 
 pub mod beneath;
 pub mod child;

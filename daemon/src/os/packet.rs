@@ -11,33 +11,34 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// A packet as it came: its length in the buffer, and the descriptor that came with it.
+/// A received packet: its length in the buffer, and the descriptor that was sent with it.
 #[derive(Debug)]
 pub struct Packet {
     pub length: usize,
     pub descriptor: Option<OwnedFd>,
 }
 
-/// The daemon's end: waits without blocking a thread.
+/// The daemon's end of the socket; waits without blocking a thread.
 #[derive(Debug)]
 pub struct PacketSocket {
-    /// For its registration with the runtime only: a Unix socket that is connected is one, whatever it carries, and reading
-    /// and writing are our own.
+    /// Used only for its registration with the runtime, which accepts any connected Unix socket; `send` and `receive` make the system
+    /// calls.
     socket: UnixStream,
 }
 
 impl PacketSocket {
-    /// Takes a connected packet socket; within a tokio runtime.
+    /// Wraps a connected packet socket. Call it within a tokio runtime.
     ///
     /// # Errors
-    /// When the descriptor cannot be watched.
+    /// When the descriptor cannot be registered with the runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true)?;
         Ok(PacketSocket { socket: UnixStream::from_std(socket)? })
     }
 
-    /// Sends one packet; waits while the peer's buffer is full. The descriptor is duplicated into the peer, ours stays ours.
+    /// Sends one packet; waits while the peer's buffer is full. The kernel duplicates the descriptor into the peer; the caller keeps its
+    /// own.
     ///
     /// # Errors
     /// `BrokenPipe` when the peer is gone.
@@ -82,7 +83,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<P
         let mut slices = [IoSliceMut::new(buffer)];
         match rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
-            // A peer that died with our packets unread.
+            // The peer died and left packets of this end unread.
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             outcome => break outcome?,
         }
@@ -96,6 +97,6 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<P
     if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet is longer than the buffer for it"));
     }
-    // No packet of ours is empty, so nothing is the end.
+    // No packet of this protocol is empty, so zero bytes mean the end of the stream.
     Ok((message.bytes > 0).then_some(Packet { length: message.bytes, descriptor }))
 }

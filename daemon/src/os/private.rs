@@ -1,4 +1,4 @@
-//! Folders and files that only the daemon's user may look into, whatever the umask is.
+//! Folders and files that only the daemon's user may access, independent of the umask.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -8,38 +8,38 @@ use std::path::Path;
 /// The rights of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Makes a folder and those above it that are missing, each for its owner only. One that exists stays as it is.
+/// Creates a folder and its missing parents, each with mode 0700. A folder that exists keeps its mode.
 ///
 /// # Errors
-/// When the folder cannot be made.
+/// When the folder cannot be created.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes an empty file for its owner only; one that exists is emptied.
+/// Creates an empty file with mode 0600; a file that exists is truncated and keeps its mode.
 ///
 /// # Errors
-/// When the file cannot be made.
+/// When the file cannot be created.
 pub fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// The mode of a folder that group or others have rights on; `None` where only its owner has.
+/// The mode of a folder if group or others have rights on it; `None` if only the owner has.
 ///
 /// # Errors
-/// When the folder cannot be looked at.
+/// When the folder's metadata cannot be read.
 pub fn open_to_others(folder: &Path) -> io::Result<Option<u32>> {
     let mode = folder.metadata()?.mode() & 0o7777;
     Ok((mode & OTHERS != 0).then_some(mode))
 }
 
-/// Takes a folder's rights from group and others, and those of what lies in it, two levels down. What belongs to another user there keeps
-/// its mode: the folder itself keeps others out.
+/// Removes the rights of group and others from a folder and from its content, two levels down. Entries of another user keep their mode: the
+/// folder itself keeps other users out.
 ///
 /// # Errors
-/// When the folder itself cannot be closed.
+/// When the mode of the folder itself cannot be changed.
 pub fn close(folder: &Path) -> io::Result<()> {
-    // First: then no other user can put a link in the place of what is closed next.
+    // The folder comes first: after that no other user can replace an entry with a link before its mode is changed.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     if open_to_others(folder)?.is_some() {
         return Err(io::Error::other("its filesystem does not keep modes"));
@@ -50,11 +50,11 @@ pub fn close(folder: &Path) -> io::Result<()> {
 
 fn close_below(folder: &Path, levels: u32) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Of a link this is the link's, which has no mode.
+        // For a link this is the metadata of the link itself, which is neither folder nor file.
         let Ok(found) = entry.metadata() else { continue };
         let mode = if found.is_dir() { 0o700 } else { 0o600 };
         if (found.is_dir() || found.is_file()) && found.mode() & OTHERS != 0 {
-            // See above: the folder keeps others out.
+            // A failure is harmless: the folder itself keeps other users out.
             let _ = std::fs::set_permissions(entry.path(), Permissions::from_mode(mode));
         }
         if found.is_dir() && levels > 1 {

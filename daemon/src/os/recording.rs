@@ -1,4 +1,4 @@
-//! Opening what a watched folder holds, without falling for what else may lie there.
+//! Opens recordings in a watched folder, and refuses everything that is not a regular file.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use super::beneath::{Entry, Folder};
 pub enum NotARecording {
     #[error("it is a symbolic link; links are not followed, put the file itself there")]
     Link,
-    #[error("it is a directory, whatever its name says")]
+    #[error("it is a directory; only regular files are recordings")]
     Directory,
     #[error("it is a named pipe; only regular files are recordings")]
     Pipe,
@@ -33,7 +33,7 @@ pub enum NotARecording {
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
-/// Opens a regular file below a folder for reading. Never waits (a pipe without a writer), never follows a link below the folder.
+/// Opens a regular file below a folder for reading. Never blocks (as on a pipe without a writer), never follows a link below the folder.
 ///
 /// # Errors
 /// See [`NotARecording`].
@@ -67,7 +67,7 @@ impl NotARecording {
     fn why(error: io::Error) -> NotARecording {
         match Errno::from_io_error(&error) {
             Some(Errno::LOOP) => NotARecording::Link,
-            // What open() says of a socket, and of a device that has no driver.
+            // open() fails so for a socket, and for a device without a driver.
             Some(Errno::NXIO) => NotARecording::Socket,
             Some(Errno::ACCESS | Errno::PERM) => NotARecording::Forbidden,
             Some(Errno::NOENT | Errno::NOTDIR) => NotARecording::Gone,

@@ -1,8 +1,8 @@
-//! What a child gives up, for good, before it touches anything untrusted.
+//! Which rights a child process gives up, permanently, before it touches untrusted input.
 //!
-//! Two layers of the kernel: landlock decides which files, seccomp which system calls. Both are best effort: a kernel that
-//! lacks one still has the other, the limits and the empty environment. To be called with one thread running, since both
-//! bind the calling thread and those it starts.
+//! Two layers of the kernel: landlock restricts files, seccomp restricts system calls. Both are best effort: on a kernel that lacks one,
+//! the other, the limits and the empty environment still hold. Call these functions while the process has one thread, since both layers
+//! bind the calling thread and the threads that it starts later.
 
 use std::path::PathBuf;
 
@@ -11,22 +11,22 @@ use super::{landlock, seccomp};
 /// What a plugin may reach.
 #[derive(Debug, Clone, Default)]
 pub struct PluginRights {
-    /// Absolute paths that it must not read, with all below them: state directory, credentials, key files, configuration. The
-    /// rest of the filesystem can be read, but for other processes in `/proc`, devices, and the parents of
-    /// hidden paths, which cannot be listed.
+    /// Absolute paths that the plugin must not read, with everything below them: state directory, credentials, key files, configuration.
+    /// The plugin can read the rest of the filesystem, except other processes in `/proc` and devices, and it cannot list the parents of
+    /// hidden paths.
     pub hidden: Vec<PathBuf>,
-    /// Folders that it may write below, and read, also inside hidden ones. Those that do not exist are passed over.
+    /// Folders below which the plugin may write and read, also inside hidden ones. Folders that do not exist are ignored.
     pub writable: Vec<PathBuf>,
-    /// Whether it may open internet connections. Unix sockets stay closed: they lead to other daemons.
+    /// Whether the plugin may open internet connections. Unix sockets are always refused: they lead to other daemons.
     pub network: bool,
 }
 
-/// What the kernel did not do, a sentence each, for the log; empty when everything holds.
+/// Restrictions that the kernel did not enforce, a sentence each, for the log; empty when all are in force.
 pub type Missing = Vec<String>;
 
-/// For the process that parses audio: no files at all (what is open stays open), and only the system calls that reading,
-/// memory and its socket need. Everything else fails with EPERM.
-#[must_use = "what is missing belongs into the log"]
+/// For the process that parses audio: the process can open no file (open descriptors stay open), and may use only the system calls that
+/// reading, memory and its socket need. Every other call fails with EPERM.
+#[must_use = "what is missing belongs in the log"]
 pub fn confine_audio_worker() -> Missing {
     let mut missing = Missing::new();
     missing.extend(landlock::no_files());
@@ -34,9 +34,9 @@ pub fn confine_audio_worker() -> Missing {
     missing
 }
 
-/// For the process that a plugin runs in: may start threads but no processes and no programs, send no signals but to itself,
-/// reach no other process, write only where it may, and open no socket unless `network`. What is refused fails with EPERM.
-#[must_use = "what is missing belongs into the log"]
+/// For the process that a plugin runs in: the process may start threads but no processes or programs, may signal only itself, cannot access
+/// other processes, may write only below `writable`, and may open internet sockets only with `network`. Refused calls fail with EPERM.
+#[must_use = "what is missing belongs in the log"]
 pub fn confine_plugin(rights: &PluginRights) -> Missing {
     let mut missing = Missing::new();
     missing.extend(landlock::files_of_a_plugin(&rights.hidden, &rights.writable));

@@ -1,4 +1,4 @@
-//! Which system calls: seccomp.
+//! Restricts system calls with seccomp.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// System call to the rules that match it; no rules: always.
+/// System call, and the rules under which it matches; a call without rules always matches.
 type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
 
 const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 
-/// For the audio worker: a list of what may be done. Returns what is missing.
+/// For the audio worker: a list of allowed calls. Returns what the kernel does not enforce.
 pub(super) fn only_reading() -> Option<String> {
     verdict(install_only_reading())
 }
 
-/// For a plugin: a list of what may not be done. Returns what is missing.
+/// For a plugin: a list of refused calls. Returns what the kernel does not enforce.
 pub(super) fn nothing_dangerous(network: bool) -> Option<String> {
     verdict(install_nothing_dangerous(network))
 }
@@ -36,14 +36,14 @@ enum Error {
 
 fn install_only_reading() -> Result<(), Error> {
     let mut allowed: Calls = READING.iter().map(|&call| (call, Vec::new())).collect();
-    // abort() signals itself.
+    // abort() sends a signal to its own process.
     allowed.insert(libc::SYS_tgkill, vec![rule(&[argument(0, SeccompCmpOp::Eq, own_pid())?])?]);
-    // Its own limits, to renew the CPU seconds of a job.
+    // The process's own limits, so that the worker can renew the CPU seconds for a job.
     allowed.insert(libc::SYS_prlimit64, vec![rule(&[argument(0, SeccompCmpOp::Eq, 0)?])?]);
     install(allowed, REFUSED, SeccompAction::Allow)
 }
 
-/// What reading a descriptor, memory, the clock, the socket and exiting need, in glibc and musl.
+/// Calls that glibc and musl need for reading a descriptor, memory, the clock, the socket and exiting.
 const READING: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_clock_gettime,
@@ -83,7 +83,7 @@ const READING: &[c_long] = &[
 ];
 
 fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
-    // clone3 hides its flags in memory where a filter cannot look; told that the kernel lacks it, C libraries use clone.
+    // clone3 has its flags in memory, which a filter cannot read; with ENOSYS C libraries fall back to clone.
     let unknown: Calls = [(libc::SYS_clone3, Vec::new())].into();
     install(unknown, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
 
@@ -96,15 +96,16 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     let another = [argument(0, SeccompCmpOp::Ne, 0)?, argument(0, SeccompCmpOp::Ne, own_pid())?];
     refused.insert(libc::SYS_prlimit64, vec![rule(&another)?]);
     refused.insert(libc::SYS_prctl, each(0, &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64])?);
-    // Typing into the terminal that the daemon was started from.
-    // And two that have the kernel send signals to whom one likes, as three of fcntl.
+    // Two requests that type into the terminal that the daemon was started from, and two that make the kernel send signals to an arbitrary
+    // process, as three commands of fcntl do.
     refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
-    // A lease keeps whoever opens the file waiting for up to 45 s: the daemon, when it is on a library or on a resolver's file.
+    // A lease blocks every process that opens the file for up to 45 s: it would block the daemon if the file is a library or a
+    // configuration file of the resolver.
     refused.insert(libc::SYS_fcntl, each(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE])?);
-    // Memory to share with processes that a plugin does not have, which the limit of its own memory does not count.
+    // Anonymous shared memory: a plugin has no process to share it with, and the plugin's memory limit does not count it.
     let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
     refused.insert(libc::SYS_mmap, vec![rule(&[argument(3, SeccompCmpOp::MaskedEq(shared), shared)?])?]);
-    // Internet families and the one that getaddrinfo asks the kernel with, or none.
+    // With `network` the internet families and netlink, with which getaddrinfo queries the kernel; otherwise no family.
     let mut foreign = Vec::new();
     if network {
         for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
@@ -112,7 +113,8 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
         }
     }
     refused.insert(libc::SYS_socket, if network { vec![rule(&foreign)?] } else { Vec::new() });
-    // A pair is for the plugin's own threads, but either end of a datagram's can write to any unix socket; so can "raw" ones, which are the same.
+    // A socket pair serves the plugin's own threads. Datagram pairs are refused, since either end can write to any unix socket; so are
+    // "raw" pairs, which are the same.
     let mut leading_out = vec![rule(&[argument(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?])?];
     for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
         leading_out.push(rule(&[argument(1, SeccompCmpOp::MaskedEq(KIND_OF_SOCKET), kind as u64)?])?);
@@ -123,10 +125,10 @@ fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
     install(refused, SeccompAction::Allow, REFUSED)
 }
 
-/// The part of a socket's type that is not flags.
+/// Mask of the bits of a socket's type that are not flags.
 const KIND_OF_SOCKET: u64 = 0xf;
 
-/// From `asm-generic`; the libc crate lacks them, or has them in another type.
+/// From `asm-generic`; the libc crate lacks these constants, or has them in another type.
 const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
 const F_SETOWN: u64 = 8;
@@ -140,9 +142,10 @@ const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const FILE_SETATTR: c_long = 469;
 
-/// Other programs, other processes, the system itself, ways around the filter; a file's mode, owner and times, which landlock does not
-/// look at and for which a file that may only be read is enough, and its length by its name; memory that the limits do not count and that
-/// outlives the process; and what says how much of the machine any process of the same user gets, which the unit refuses to all.
+/// Calls that a plugin is refused: starting programs; access to other processes and to the system itself; ways around the filter; changing
+/// a file's mode, owner and times, which landlock does not check and for which a file opened for reading is enough, and changing a file's
+/// length by its path; memory that the limits do not count and that outlives the process; and setting the share of the machine that any
+/// process of the same user gets, which the systemd unit refuses to all its processes.
 const DANGEROUS: &[c_long] = &[
     FCHMODAT2,
     SETXATTRAT,
@@ -257,8 +260,8 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_modify_ldt,
 ];
 
-/// The same calls under the numbers of the x32 interface, which some kernels have and no program of ours uses: those with the bit set
-/// and the 36 that x32 numbers by itself.
+/// The same calls under the numbers of the x32 interface, which some kernels have and Hark does not use: the same numbers with the x32 bit
+/// set, and the 36 numbers that only x32 has.
 #[cfg(target_arch = "x86_64")]
 fn x32_twins(refused: &Calls) -> Calls {
     const X32: c_long = 0x4000_0000;

@@ -1,8 +1,8 @@
-//! Starting a `harkd` subcommand as a child process that cannot outlive us and inherits nothing.
+//! Starts a `harkd` subcommand as a child process that cannot outlive the daemon and inherits nothing.
 //!
-//! The socket travels as the child's stdin and the rest of the hardening is done by the child itself as its first act
-//! ([`super::child::enter`]): nothing of ours runs between fork and exec, so the standard library may use `posix_spawn`, which
-//! does not copy the daemon's page tables, and no `unsafe` is needed. Until `enter` is done the child runs our code only.
+//! The child gets its socket as stdin and does the rest of the hardening itself as its first act ([`super::child::enter`]). The daemon runs
+//! no code between fork and exec, so the standard library may use `posix_spawn`, which does not copy the daemon's page tables, and no
+//! `unsafe` is needed. Until `enter` returns the child runs only code of `harkd`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::child::{Entry, Limits};
 use super::packet::PacketSocket;
 
-/// The program that is running, also after an upgrade has replaced or deleted its file.
+/// Path of the running program, valid even after an upgrade has replaced or deleted its file.
 pub fn this_executable() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
@@ -31,18 +31,18 @@ pub enum Output {
     /// `/dev/null`.
     #[default]
     Null,
-    /// To a pipe of the returned [`Child`]; somebody must read it, a full pipe blocks the child.
+    /// To a pipe of the returned [`Child`]. The caller must read it: a full pipe blocks the child.
     Piped,
-    /// To ours.
+    /// To the daemon's own.
     Inherit,
 }
 
-/// A `harkd` subcommand to be started as a child.
+/// A `harkd` subcommand to start as a child.
 ///
 /// The child has one end of a socket pair, which it takes with [`super::child::enter`], and nothing else: no environment, no other
-/// descriptor, no terminal (a Ctrl-C does not reach it), no capabilities, no core dumps, the limits given here. The kernel
-/// kills it when the daemon dies, however the daemon dies; the socket's end of file tells it too. Dropping the
-/// returned [`Child`] kills it.
+/// descriptor, no terminal (a Ctrl-C does not reach it), no capabilities, no core dumps, and the limits given here. The kernel kills the
+/// child when the daemon dies in any way; the child also sees the end of file on the socket. Dropping the returned [`Child`] kills the
+/// child.
 #[derive(Debug, Clone)]
 pub struct ChildCommand {
     executable: PathBuf,
@@ -54,7 +54,7 @@ pub struct ChildCommand {
 }
 
 impl ChildCommand {
-    /// `executable subcommand`; the executable is [`this_executable`] but for tests.
+    /// `executable subcommand`; outside of tests the executable is [`this_executable`].
     pub fn new(executable: &Path, subcommand: &str) -> Self {
         ChildCommand {
             executable: executable.to_owned(),
@@ -66,7 +66,7 @@ impl ChildCommand {
         }
     }
 
-    /// Adds one argument. Other users can read it in the list of processes.
+    /// Adds one argument. Other users can read arguments in the list of processes.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
@@ -77,32 +77,32 @@ impl ChildCommand {
         arguments.into_iter().fold(self, Self::arg)
     }
 
-    /// Where its stdout goes; `/dev/null` unless said.
+    /// Where the child's stdout goes; `/dev/null` by default.
     pub fn stdout(mut self, output: Output) -> Self {
         self.stdout = output;
         self
     }
 
-    /// Where its stderr goes; `/dev/null` unless said.
+    /// Where the child's stderr goes; `/dev/null` by default.
     pub fn stderr(mut self, output: Output) -> Self {
         self.stderr = output;
         self
     }
 
-    /// What it may use; see [`Limits`].
+    /// What the child may use; see [`Limits`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Folders, separated by `:`, that the loader looks into for what libraries need, before its own. They must be trusted: they are looked
-    /// into for what `harkd` itself needs as well.
+    /// Folders, separated by `:`, in which the loader searches for dependencies of libraries, before its default folders. They must be
+    /// trusted: the loader searches them for the libraries of `harkd` itself as well.
     pub fn library_path(mut self, folders: OsString) -> Self {
         self.library_path = folders;
         self
     }
 
-    /// Starts the child with a byte stream between us.
+    /// Starts the child with a byte stream between daemon and child.
     ///
     /// # Errors
     /// When there are no descriptors, processes or memory left, or the executable cannot be run.
@@ -113,7 +113,7 @@ impl ChildCommand {
         Ok((child, UnixStream::from_std(stream)?))
     }
 
-    /// Starts the child with packets between us, which keep their bounds and can carry a descriptor.
+    /// Starts the child with a packet socket between daemon and child. Packets keep their boundaries and can carry a descriptor.
     ///
     /// # Errors
     /// As [`Self::spawn_stream`].
@@ -164,8 +164,8 @@ struct Request {
     answer: oneshot::Sender<io::Result<Child>>,
 }
 
-/// The one thread that starts children. PR_SET_PDEATHSIG fires when the *thread* that started the child ends, and runtimes end
-/// threads whenever they like; this one lives as long as the process.
+/// The one thread that starts children. PR_SET_PDEATHSIG fires when the *thread* that started the child ends, and the runtime may end its
+/// threads at any time; the spawner thread lives as long as the process.
 fn spawner() -> io::Result<&'static mpsc::Sender<Request>> {
     static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     if let Some(spawner) = SPAWNER.get() {
@@ -173,19 +173,20 @@ fn spawner() -> io::Result<&'static mpsc::Sender<Request>> {
     }
     let (requests, received) = mpsc::channel::<Request>();
     std::thread::Builder::new().name("spawner".into()).stack_size(256 << 10).spawn(move || {
-        // Of this thread alone: the daemon keeps CAP_LEASE, and a child that is started here begins without.
+        // This affects the spawner thread only: the daemon keeps CAP_LEASE, and children start without it.
         if let Err(error) = rustix::thread::clear_ambient_capability_set() {
             tracing::warn!(%error, "children will drop their capabilities themselves");
         }
         for Request { mut command, runtime, answer } in received {
             let _context = runtime.enter();
             let child = command.spawn();
-            // The socket's far end must not stay open in us, or the child's death would go unheard.
+            // The command holds the child's end of the socket. It must be closed here, or the daemon would see no end of file when the
+            // child dies.
             drop(command);
-            // A caller that has been cancelled gets no child; kill_on_drop ends it here.
+            // If the caller was cancelled, the send fails and the child is dropped here: kill_on_drop ends it.
             let _ = answer.send(child);
         }
     })?;
-    // Of two that raced here the loser's thread ends at once, its channel being dropped, and has started no child.
+    // If two callers raced, one channel is dropped: its thread ends at once and has started no child.
     Ok(SPAWNER.get_or_init(|| requests))
 }

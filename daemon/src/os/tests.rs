@@ -1,5 +1,5 @@
-//! Children that try what they may not. The child is this test program itself, told to run one of the ignored tests below, which
-//! do nothing unless they were started as a child.
+//! Children that try what the sandbox refuses. The child is this test program itself; it runs one of the ignored tests below, which do
+//! nothing unless they were started as a child.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -60,7 +60,7 @@ async fn a_plugin_may_not_start_programs_open_sockets_or_leave_its_folders() {
 async fn a_plugin_with_the_right_to_it_reaches_the_network_and_no_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let report = report_of("network_child", folder.path()).await;
-    // Nobody listens there; that the kernel says so means that we got that far.
+    // No process listens on that port; the error shows that the connection attempt reached the kernel's network.
     assert!(report["a tcp socket"].contains("refused"), "{report:#?}");
     for refused in ["a unix socket", "a unix datagram"] {
         assert!(report[refused].contains("not permitted"), "{refused}: {report:#?}");
@@ -89,7 +89,7 @@ async fn the_audio_worker_can_open_nothing_at_all() {
 #[tokio::test]
 async fn a_child_has_one_socket_no_environment_and_its_limits() {
     let folder = tempfile::tempdir().unwrap();
-    // Without CLOEXEC, as a careless library would open it.
+    // Without CLOEXEC, as a library may open it.
     let leaked = File::open("/dev/zero").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
     let report = report_of("plain_child", folder.path()).await;
@@ -127,7 +127,7 @@ fn children_die_with_the_daemon_that_was_killed() {
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let end = std::time::Instant::now() + Duration::from_secs(10);
-    // Gone, or a zombie that nobody has collected yet.
+    // Gone, or a zombie that no process has collected yet.
     let stat = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
     while !stat().is_empty() && !stat().contains(") Z ") {
         assert!(std::time::Instant::now() < end, "{}", stat());
@@ -172,7 +172,7 @@ fn child(test: &str, folder: &Path) -> ChildCommand {
         Limits { memory: Some(256 << 20), descriptors: Some(32), tasks: Some(100), ..Limits::default() };
     ChildCommand::new(&std::env::current_exe().unwrap(), &format!("os::tests::{test}"))
         .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", "--skip"])
-        // The harness takes it for a name to skip, and the child finds it last on its command line.
+        // The test harness reads the folder as a name to skip, and the child finds it last on its command line.
         .arg(folder)
         .stderr(Output::Inherit)
         .limits(limits)
@@ -199,7 +199,7 @@ fn confined_plugin(network: bool) {
         network,
     });
     let mut report = attempts(&folder);
-    let mut note = |what: &str, outcome: std::io::Result<()>| report.insert(what.into(), word(outcome));
+    let mut note = |what: &str, outcome: std::io::Result<()>| report.insert(what.into(), text_of(outcome));
     note("missing", if missing.is_empty() { Ok(()) } else { Err(std::io::Error::other(missing.join("; "))) });
     note("a thread", std::thread::Builder::new().spawn(|| {}).map(|thread| thread.join().unwrap()));
     note("reading the ledger", File::open(state.join("ledger")).map(drop));
@@ -256,7 +256,7 @@ fn plain_child() {
 fn waiting_child() {
     let Some((mut socket, _)) = entered() else { return };
     socket.write_all(b"!").unwrap();
-    // Until the socket closes, which it does only if the tests die.
+    // Waits until the socket closes, which happens only if the test process dies.
     let _ = socket.read(&mut [0]);
 }
 
@@ -264,7 +264,7 @@ fn waiting_child() {
 fn entered() -> Option<(File, PathBuf)> {
     std::env::var_os("HARK_CHILD")?;
     let socket = super::enter(c"hark-test").unwrap();
-    // A file, since the audio worker may read and write but knows no send.
+    // A file, since the audio worker may call read and write but not send.
     Some((File::from(socket), std::env::args_os().next_back()?.into()))
 }
 
@@ -283,10 +283,10 @@ fn attempts(folder: &Path) -> Report {
         ("removing elsewhere", std::fs::remove_file(elsewhere.join("rules"))),
     ]
     .into_iter()
-    .map(|(what, outcome)| (what.to_owned(), word(outcome)))
+    .map(|(what, outcome)| (what.to_owned(), text_of(outcome)))
     .collect()
 }
 
-fn word(outcome: std::io::Result<()>) -> String {
+fn text_of(outcome: std::io::Result<()>) -> String {
     outcome.map_or_else(|error| error.to_string().to_lowercase(), |()| "ok".into())
 }

@@ -1,23 +1,23 @@
-//! What folders take up of their disk.
+//! Disk space that folders take up.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file or folder takes up at least this much: its entry and its inode.
+/// Bytes that a file or folder takes up at least, for its entry and its inode.
 const LEAST: u64 = 4_096;
 
-/// Something below a folder.
+/// A file or folder below a folder.
 #[derive(Debug)]
 pub struct Entry {
     pub path: PathBuf,
     pub is_folder: bool,
-    /// What it takes up; a file with holes takes less.
+    /// Its length, at least 4 KiB; a sparse file takes up less on the disk.
     pub bytes: u64,
-    /// When it was written last, renaming and attributes included: seconds and nanoseconds.
+    /// Time of its last change (ctime: content, name or attributes): seconds and nanoseconds.
     pub changed: (i64, i64),
 }
 
-/// Everything below a folder, a folder before what lies in it. Links are not followed; what cannot be looked at is left out.
+/// Everything below a folder, each folder before its content. Links are not followed; entries whose metadata cannot be read are left out.
 pub fn below(folder: &Path) -> impl Iterator<Item = Entry> {
     let mut folders = vec![folder.to_owned()];
     let mut entries = None;

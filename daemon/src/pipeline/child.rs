@@ -1,7 +1,7 @@
 //! `harkd plugin-host`: the process that a plugin runs in.
 //!
-//! It takes its limits and its sandbox, opens the library, and answers one event after the other until the daemon closes the socket. It is
-//! as simple as it can be: the daemon checks everything that it hears from here once more.
+//! The process applies its limits and its sandbox, opens the library, and answers one event after the other until the daemon closes the
+//! socket. Its checks need not be complete: the daemon checks everything that it receives from this process again.
 
 use std::io::{self, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -17,15 +17,15 @@ use super::verify::verify;
 use super::wire::{self, Answer, Description, FromChild, Load, MOST_REASONS, Outcome, Said, ToChild};
 use crate::os::{self, sandbox};
 
-/// Characters of a log line that are kept.
+/// Characters that a log line keeps.
 const LONGEST_LINE: usize = 1024;
-/// Where the socket is put: not at descriptor 3, where a library with wrong ideas would find it first.
+/// Descriptor number of the socket: not 3, the first number that a misbehaving library would try.
 const SOCKET: i32 = 100;
 
 /// Runs until the daemon closes the socket.
 ///
 /// # Errors
-/// When the daemon did not start this process, or is gone.
+/// When the daemon did not start this process, is gone, or sends an unexpected frame.
 pub fn run() -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(os::enter(c"hark-plugin")?, SOCKET)?;
     std::env::set_current_dir("/")?;
@@ -36,31 +36,31 @@ pub fn run() -> io::Result<()> {
         return Ok(());
     }
     let ToChild::Load(request) = serde_json::from_slice(&buffer)? else {
-        return Err(io::Error::other("the first frame says what to load"));
+        return Err(io::Error::other("the first frame must be `load`"));
     };
-    // For the whole life of the process: a plugin may keep a pointer to it longer than it may.
-    let ears: &'static Ears = Box::leak(Box::new(Ears::new(socket)));
-    let (mut instance, description) = match load(request, ears) {
+    // Leaked: a plugin may wrongly keep a pointer to it beyond a call.
+    let recorder: &'static Recorder = Box::leak(Box::new(Recorder::new(socket)));
+    let (mut instance, description) = match load(request, recorder) {
         Ok(loaded) => loaded,
-        Err(error) => return ears.send(&FromChild::NotLoaded { error }),
+        Err(error) => return recorder.send(&FromChild::NotLoaded { error }),
     };
     let transform = description.transform;
-    ears.send(&FromChild::Loaded(description))?;
+    recorder.send(&FromChild::Loaded(description))?;
     while wire::read_frame(&mut reader, &mut buffer)? {
         let ToChild::Event { kind, body } = serde_json::from_slice(&buffer)? else {
-            return Err(io::Error::other("a process loads one plugin in its life"));
+            return Err(io::Error::other("a second `load` frame; a process loads one plugin only"));
         };
-        // An event that this cannot read has nothing to replace; the plugin may have its own opinion of it.
+        // An event that cannot be parsed here has no text to replace; the plugin still gets it.
         let parse = || Event::parse(&kind.parse().ok()?, body.get().as_bytes()).ok();
-        ears.begin(if transform { parse() } else { None });
+        recorder.begin(if transform { parse() } else { None });
         let result = instance.on_event(&kind, body.get());
-        ears.send(&FromChild::Answer(ears.end(result)))?;
+        recorder.send(&FromChild::Answer(recorder.end(result)))?;
     }
     instance.destroy();
     Ok(())
 }
 
-fn load(request: Load, ears: &'static Ears) -> Result<(Instance, Description), String> {
+fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Description), String> {
     let Load { name, library: path, sha256, config, hidden, writable, network } = request;
     let verified = verify(&path, &sha256).map_err(|refusal| refusal.to_string())?;
     let missing = sandbox::confine_plugin(&sandbox::PluginRights { hidden, writable, network });
@@ -74,28 +74,28 @@ fn load(request: Load, ears: &'static Ears) -> Result<(Instance, Description), S
         transform: library.is_transform(),
         missing,
     };
-    ears.call().name = name;
-    match library.create(&config, ears) {
+    recorder.call().name = name;
+    match library.create(&config, recorder) {
         Some(instance) => Ok((instance, description)),
         None => {
-            let why = ears.call().error.take().unwrap_or_else(|| "it did not say why".to_owned());
+            let why = recorder.call().error.take().unwrap_or_else(|| "it gave no reason".to_owned());
             Err(format!("library {}: create refused: {why}", path.display()))
         }
     }
 }
 
-/// Hears what the plugin says, from whichever thread.
-struct Ears {
+/// Receives the plugin's calls of the host functions, on any thread.
+struct Recorder {
     socket: Mutex<UnixStream>,
     call: Mutex<Call>,
 }
 
-/// What was said during the call that is running.
+/// State of the running call: what the plugin emitted, and what was refused.
 #[derive(Default)]
 struct Call {
     name: String,
     running: bool,
-    /// The event, in a transform.
+    /// The event, if the plugin is a transform.
     replaceable: Option<Event>,
     said: Vec<Said>,
     allowance: Allowance,
@@ -106,9 +106,9 @@ struct Call {
     error: Option<String>,
 }
 
-impl Ears {
+impl Recorder {
     fn new(socket: UnixStream) -> Self {
-        Ears { socket: Mutex::new(socket), call: Mutex::default() }
+        Recorder { socket: Mutex::new(socket), call: Mutex::default() }
     }
 
     fn call(&self) -> MutexGuard<'_, Call> {
@@ -130,13 +130,13 @@ impl Ears {
     fn end(&self, result: Outcome) -> Answer {
         let mut call = self.call();
         call.running = false;
-        let well = result == Outcome::Ok;
+        let succeeded = result == Outcome::Ok;
         Answer {
             result,
-            error: call.error.take().filter(|_| !well),
-            // A call that did not end well said nothing that counts.
-            said: std::mem::take(&mut call.said).into_iter().filter(|_| well).collect(),
-            replaced: call.replaced.take().filter(|_| well),
+            error: call.error.take().filter(|_| !succeeded),
+            // Emissions of a failed call are dropped.
+            said: std::mem::take(&mut call.said).into_iter().filter(|_| succeeded).collect(),
+            replaced: call.replaced.take().filter(|_| succeeded),
             replace_refused: call.replace_refused,
             refused: std::mem::take(&mut call.refused),
             refused_count: call.refused_count,
@@ -145,7 +145,7 @@ impl Ears {
 }
 
 impl Call {
-    fn hear(&mut self, bytes: usize, said: Result<(Body, Said), Rubbish>) -> bool {
+    fn record(&mut self, bytes: usize, said: Result<(Body, Said), Rubbish>) -> bool {
         let said = said.and_then(|(body, said)| match self.running {
             true => self.allowance.take(&body, bytes).map(|()| said),
             false => Err(Rubbish::TooMany),
@@ -168,13 +168,13 @@ impl Call {
     }
 }
 
-impl Listener for Ears {
+impl Listener for Recorder {
     fn emit(&self, kind: &[u8], json: &[u8]) -> bool {
         let mut call = self.call();
         let kind = line(kind);
         let read = emission::emitted(&call.name, &kind, json)
             .and_then(|body| Ok((body, Said::Emit { json: raw(&kind, json)?, kind })));
-        call.hear(json.len(), read)
+        call.record(json.len(), read)
     }
 
     fn annotate(&self, name: &[u8], json: &[u8]) -> bool {
@@ -182,7 +182,7 @@ impl Listener for Ears {
         let name = line(name);
         let read = emission::annotated(&call.name, &name, json)
             .and_then(|body| Ok((body, Said::Annotate { json: raw(&name, json)?, name })));
-        call.hear(json.len(), read)
+        call.record(json.len(), read)
     }
 
     fn replace(&self, json: &[u8]) -> bool {
@@ -211,7 +211,7 @@ impl Listener for Ears {
         if level == Level::Error as i32 {
             self.call().error = Some(line.clone());
         }
-        // Nobody listens any more: then the process ends anyway.
+        // If the daemon has closed the socket, this process is about to end anyway.
         let _ = self.send(&FromChild::Log { level, line });
     }
 }
@@ -221,7 +221,7 @@ fn raw(what: &str, json: &[u8]) -> Result<Box<RawValue>, Rubbish> {
     serde_json::from_slice::<&RawValue>(json).map(ToOwned::to_owned).map_err(shape)
 }
 
-/// Not longer than a line. The daemon makes it readable, as it does with whatever it hears from here.
+/// Text of at most [`LONGEST_LINE`] characters. The daemon escapes control characters, as in everything that it receives from this process.
 fn line(text: &[u8]) -> String {
     let text = &text[..text.len().min(4 * LONGEST_LINE)];
     String::from_utf8_lossy(text).chars().take(LONGEST_LINE).collect()

@@ -1,4 +1,4 @@
-//! A plugin's own folder lies on the ledger's disk: how much the plugin may keep in it, and what is done when it keeps more.
+//! A plugin's own folder, which lies on the ledger's disk: its size limit, and what is removed when it is over the limit.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::os;
 use crate::os::usage::{self, Entry};
 
-/// Filesystems write times by a coarse clock, which may be behind by this much.
+/// Filesystems take file times from a coarse clock, which may be behind by this much.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The folder of one plugin.
@@ -14,12 +14,12 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct OwnFolder {
     path: PathBuf,
     memory_limit: u64,
-    /// What was written before is not removed: seconds and nanoseconds.
+    /// Entries changed before this time are not removed: seconds and nanoseconds.
     since: (i64, i64),
 }
 
 impl OwnFolder {
-    /// What is written into it from now on may be removed again.
+    /// Entries that are written from now on may be removed by [`Self::cut_back`].
     pub fn new(path: &Path, memory_limit: u64) -> OwnFolder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
         let since = (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()));
@@ -30,14 +30,14 @@ impl OwnFolder {
         &self.path
     }
 
-    /// Bytes that the plugin may keep: as many as of memory, and no more than an eighth of the disk, where the ledger has to grow.
+    /// Bytes that the plugin may keep: `memory_limit`, but at most an eighth of the disk, where the ledger has to grow.
     pub fn most(&self) -> u64 {
-        // A folder that is not there holds nothing.
+        // If the disk cannot be queried, the folder does not exist and holds nothing.
         os::limits::eighth_of_disk(&self.path)
             .map_or(self.memory_limit, |eighth| eighth.min(self.memory_limit))
     }
 
-    /// Whether it holds more. Blocking.
+    /// Whether the folder holds more than [`Self::most`]. Blocking.
     pub fn is_over(&self) -> bool {
         let most = self.most();
         let mut held = 0;
@@ -47,14 +47,14 @@ impl OwnFolder {
         })
     }
 
-    /// Removes what was written last, and not before this daemon began, until the folder holds no more than it may; returns how many bytes
-    /// that was. Blocking; the plugin's process must be gone.
+    /// Removes the newest entries, but none from before this daemon started, until the folder is within its limit. Returns the number of
+    /// bytes removed. Blocking; the plugin's process must have ended.
     pub fn cut_back(&self) -> u64 {
         let most = self.most();
         let entries: Vec<Entry> = usage::below(&self.path).collect();
         let mut held: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let before = held;
-        // A folder can be removed after what lies in it, and below it are entries that follow it.
+        // A folder can be removed only after its content, which follows it in the list: so folders come last, in reverse order.
         let (folders, mut files): (Vec<_>, Vec<_>) = entries
             .into_iter()
             .filter(|entry| entry.changed >= self.since)
@@ -68,7 +68,7 @@ impl OwnFolder {
                 true => std::fs::remove_dir(&entry.path),
                 false => std::fs::remove_file(&entry.path),
             };
-            // A folder that holds older files stays, and the log says how much was removed in all.
+            // A folder that holds older files cannot be removed and stays; the caller logs the number of bytes removed.
             if removed.is_ok() {
                 held -= entry.bytes;
             }
@@ -92,7 +92,7 @@ mod tests {
         let own = loop {
             let own = OwnFolder::new(folder.path(), 1 << 20);
             let model = usage::below(folder.path()).next().unwrap();
-            // Clocks of filesystems are coarse.
+            // Filesystem clocks are coarse: repeat until the file is older than `since`.
             if own.since > model.changed {
                 break own;
             }

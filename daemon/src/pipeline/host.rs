@@ -1,8 +1,9 @@
-//! Supervises the process of one plugin: hands it events, knows which one it died of, replaces it, and gives it up when it must.
+//! Supervises the process of one plugin: sends it events, knows at which event it died, replaces it, and quarantines the plugin after too
+//! many deaths.
 //!
-//! All that waits is in `pending`, in order; the first `sent` of it are in the process. An answer takes the first away. When the process dies,
-//! the first is the culprit, and the rest simply goes to the next process. Nothing that a plugin does can hold an event longer than
-//! the deadlines here, and nothing it says is believed unchecked.
+//! All waiting events are in `pending`, in order; the first `sent` of them are at the process. An answer removes the first. When the
+//! process dies, the first event counts as the cause, and the rest goes to the next process. A plugin cannot hold an event beyond the
+//! deadlines here, and its output is always checked.
 
 mod answer;
 mod enable;
@@ -37,16 +38,18 @@ use enable::Enabling;
 use load::{Loading, look};
 use measure::Measure;
 
-/// Events that may wait for one plugin; beyond, whoever hands them over waits.
+/// Events that may wait for one plugin; when the queue is full, senders wait.
 pub const QUEUE: usize = 64;
-/// Events that are in the process or in the socket at once: enough to spare wake-ups, few enough to be handed over again.
+/// Events that are in the process or in the socket at once: enough to save wake-ups, few enough to send again to the next process.
 const BATCH: usize = 16;
-/// How often the library's file is looked at. A new one is loaded when it looks the same twice: then nobody is writing it.
+/// Interval of the checks of the library's file. A new file is loaded when two checks find it the same: then no process is still writing
+/// it.
 const LOOK: Duration = Duration::from_millis(500);
-/// What a dying process has at least, so that its end can be told: it may have died at its deadline.
+/// Shortest wait for the exit status of a dying process, so that its end can be reported: the process may have died at its deadline.
 const SHORTEST_EXIT: Duration = Duration::from_millis(25);
-/// Messages that are still heard when the time is up: an answer behind a few lines of log, while it was us who were not looking.
-const LAST_WORDS: usize = 16;
+/// Messages that are still read at the deadline: the answer may lie behind a few log lines in the socket when the supervisor itself is
+/// late.
+const LATE_MESSAGES: usize = 16;
 
 /// The supervisor of one plugin.
 pub struct Supervisor {
@@ -59,23 +62,23 @@ pub struct Supervisor {
     log: PluginLog,
 
     process: Option<Process>,
-    /// Loaded already, and waiting for `process` to answer what it has.
+    /// A loaded process that takes over once `process` has answered its events.
     successor: Option<Process>,
     loading: Option<Loading>,
     pending: VecDeque<Pending>,
     sent: usize,
-    /// Since when the first of `pending` has had its turn.
+    /// When the process began the first of `pending`.
     turn_began: Instant,
     strikes: Strikes,
-    /// The library as it was when it was loaded last, or when that failed.
+    /// Identity of the library at the last load, successful or not.
     known: Option<Identity>,
-    /// The library as it was at the last look.
+    /// Identity of the library at the last check.
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
     enabling: Enabling,
     measure: Measure,
     warned_of_missing: bool,
-    complaints: OnceAMinute,
+    warnings: OnceAMinute,
 }
 
 struct Pending {
@@ -85,7 +88,7 @@ struct Pending {
 }
 
 enum Step {
-    Heard(Result<FromChild, Gone>),
+    Received(Result<FromChild, Gone>),
     Loaded(Box<Result<Process, LoadError>>),
     Late,
     Queued(Option<Work>),
@@ -127,12 +130,12 @@ impl Supervisor {
             retry: None,
             enabling: Enabling::new(enable),
             warned_of_missing: false,
-            complaints: OnceAMinute::default(),
+            warnings: OnceAMinute::default(),
         }
     }
 
-    /// Runs until `stopping` and until what was in the queue is answered; then ends the process in good order. `ready` hears when the plugin
-    /// has been loaded, or could not be.
+    /// Runs until `stopping` is cancelled and every queued event is answered; then ends the process in good order. Sends on `ready` when
+    /// the plugin has been loaded, or could not be.
     pub async fn run(mut self, ready: oneshot::Sender<()>, stopping: CancellationToken) {
         let mut ready = Some(ready);
         let mut looks = interval(LOOK);
@@ -141,16 +144,16 @@ impl Supervisor {
         self.known = look(&self.launch.load.library).await;
         self.begin_loading();
         while open || !self.pending.is_empty() {
-            // What is in the queue by then is still received, and after it the end.
+            // Closing the queue lets the supervisor receive the events that are in it, and then its end.
             if stopping.is_cancelled() {
                 self.queue.close();
             }
             match self.step(open, &mut looks, &stopping).await {
                 Step::Stopping => {}
-                Step::Heard(Ok(message)) => self.hear(message).await,
-                Step::Heard(Err(gone)) => self.bury(gone).await,
+                Step::Received(Ok(message)) => self.receive(message).await,
+                Step::Received(Err(gone)) => self.process_gone(gone).await,
                 Step::Loaded(outcome) => self.take_over(*outcome),
-                Step::Late => self.lose_patience().await,
+                Step::Late => self.deadline_passed().await,
                 Step::Queued(Some(work)) => {
                     self.pending.push_back(Pending { work, first_turn: None, survived_a_crash: false });
                 }
@@ -166,7 +169,7 @@ impl Supervisor {
             self.pump();
             if self.loading.is_none() {
                 self.enabling.done();
-                // Nobody may be waiting any more; the plugin runs all the same.
+                // The receiver may be gone; the plugin runs all the same.
                 let _ = ready.take().map(|ready| ready.send(()));
             }
         }
@@ -178,23 +181,24 @@ impl Supervisor {
     async fn step(&mut self, open: bool, looks: &mut Interval, stopping: &CancellationToken) -> Step {
         let room = open && self.pending.len() < BATCH;
         let deadline = self.deadline();
-        // By the clock, not only by the timer below: that one is made anew in each step, and a process that never stops talking lets no
-        // step last until it rings.
+        // The clock is checked here besides the timer below: each step creates the timer anew, and a process that sends messages without
+        // pause ends each step before the timer fires.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Step::Late;
         }
-        // A process that talks although it was not asked waits itself, in place of costing us a processor.
+        // A process that sends log lines without an event is read at the rate limit of its log only, so that the process blocks instead of
+        // costing the daemon a CPU.
         let pause = if self.sent == 0 { self.log.pause() } else { Duration::ZERO };
-        // In no order, so that such a process does not keep the queue from its turn either.
+        // `select!` polls its branches in random order, so that such a process does not starve the queue either.
         tokio::select! {
             message = async {
                 let process = self.process.as_mut().expect_some().await;
-                // Not for nothing: the timer rounds up to a millisecond.
+                // Skipped if zero: the timer rounds up to a millisecond.
                 if !pause.is_zero() {
                     sleep(pause).await;
                 }
                 process.next().await
-            } => Step::Heard(message),
+            } => Step::Received(message),
             outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
             () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
             work = self.queue.recv(), if room => Step::Queued(work),
@@ -206,7 +210,7 @@ impl Supervisor {
         }
     }
 
-    /// Until when the first of those that wait may wait.
+    /// Deadline of the first pending event, if a process has it or one is being loaded for it.
     fn deadline(&self) -> Option<Instant> {
         match (&self.process, &self.loading) {
             (Some(_), _) if self.sent > 0 => Some(self.turn_began + self.timeout),
@@ -215,7 +219,7 @@ impl Supervisor {
         }
     }
 
-    /// Hands over what is waiting, or says that there is nobody to hand it to.
+    /// Sends pending events to the process, or answers them with a failure if there is no process and none is being loaded.
     fn pump(&mut self) {
         if self.sent == 0
             && let Some(successor) = self.successor.take()
@@ -226,7 +230,7 @@ impl Supervisor {
             if self.loading.is_none() {
                 let failure = self.unavailable();
                 for waiting in self.pending.drain(..) {
-                    tell(waiting.work, Err(failure.clone()));
+                    reply(waiting.work, Err(failure.clone()));
                 }
             }
             return;
@@ -236,7 +240,7 @@ impl Supervisor {
         }
         while self.sent < self.pending.len().min(BATCH) {
             if self.sent == 0 {
-                // One that has had its turn before has no more time than it had then.
+                // An event that was sent before, to a process that died, keeps its first deadline.
                 self.turn_began = *self.pending[0].first_turn.get_or_insert_with(Instant::now);
             }
             process.send(&self.pending[self.sent].work.frame);
@@ -244,11 +248,11 @@ impl Supervisor {
         }
     }
 
-    async fn hear(&mut self, message: FromChild) {
+    async fn receive(&mut self, message: FromChild) {
         let answered = match message {
             FromChild::Log { level, line } => return self.log.line(level, &line),
             FromChild::Answer(answered) if self.sent > 0 => answered,
-            _ => return self.bury(Gone::Rubbish("it answered what it was not asked".to_owned())).await,
+            _ => return self.process_gone(Gone::Rubbish("it answered without an event".to_owned())).await,
         };
         match answered.result {
             Outcome::Failed => {
@@ -256,7 +260,7 @@ impl Supervisor {
             }
             Outcome::Error => {
                 self.count("error");
-                self.complain("plugin could not look at an event; its event says why, or its log");
+                self.warn("plugin failed on an event; the reason is in its event or its log");
                 self.settle(Err(Failure { message: answered.why(), quarantined: false }));
             }
             Outcome::Ok => {
@@ -265,25 +269,26 @@ impl Supervisor {
                 let heard = answer::read(&self.name, transform, &first.work.event, answered);
                 if !matches!(&heard, Ok(Heard { refused: None, .. })) {
                     self.count("rubbish");
-                    self.complain("plugin says what it may not; its event says what");
+                    self.warn("output of the plugin refused; the reason is in its event");
                 }
                 self.settle(heard);
             }
         }
     }
 
-    /// In our words: its own may quote the transcript, and are for its event only. OnceAMinute, for a job that is held comes back every two seconds.
-    fn complain(&self, words: &str) {
-        if self.complaints.is_time() {
+    /// Logs a warning about the first event, in the daemon's words: the plugin's text may quote the transcript, and goes only into the
+    /// plugin's event. At most once a minute, since a held job is retried every two seconds.
+    fn warn(&self, words: &str) {
+        if self.warnings.is_time() {
             let (job, source) = self.job();
             tracing::warn!(plugin = %self.name, job, source, "{words}");
         }
     }
 
-    /// The first event is done with.
+    /// Answers the first event and removes it.
     fn settle(&mut self, outcome: Result<Heard, Failure>) {
         if let Some(first) = self.pending.pop_front() {
-            tell(first.work, outcome);
+            reply(first.work, outcome);
         }
         self.sent -= 1;
         self.turn_began = Instant::now();
@@ -292,12 +297,12 @@ impl Supervisor {
         }
     }
 
-    async fn bury(&mut self, gone: Gone) {
-        // One that closed its socket and lives on has no more time than one that is silent.
+    async fn process_gone(&mut self, gone: Gone) {
+        // A process that has closed its socket but does not exit gets no more time than a process that does not answer.
         let left = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.unwrap_or(EXIT_LIMIT).clamp(SHORTEST_EXIT, EXIT_LIMIT);
         let (reason, words) = match gone {
-            Gone::Rubbish(words) => ("rubbish", Words::quoting("it does not speak as it must", words)),
+            Gone::Rubbish(words) => ("rubbish", Words::quoting("it broke the protocol", words)),
             Gone::Ended => match &mut self.process {
                 Some(process) => ("crash", Words::ours(format!("its process {}", process.exit(limit).await))),
                 None => return,
@@ -306,12 +311,12 @@ impl Supervisor {
         self.strike(reason, words, true).await;
     }
 
-    async fn lose_patience(&mut self) {
-        for _ in 0..LAST_WORDS {
+    async fn deadline_passed(&mut self) {
+        for _ in 0..LATE_MESSAGES {
             let Some(process) = &mut self.process else { break };
             match unconstrained(process.next()).now_or_never() {
-                Some(Ok(message)) => self.hear(message).await,
-                Some(Err(gone)) => return self.bury(gone).await,
+                Some(Ok(message)) => self.receive(message).await,
+                Some(Err(gone)) => return self.process_gone(gone).await,
                 None => break,
             }
             if self.deadline().is_none_or(|deadline| deadline > Instant::now()) {
@@ -324,12 +329,12 @@ impl Supervisor {
         }
         let failure = Failure { message: "its process is still starting".to_owned(), quarantined: false };
         for waiting in self.pending.drain(..) {
-            tell(waiting.work, Err(failure.clone()));
+            reply(waiting.work, Err(failure.clone()));
         }
     }
 
-    /// The process is of no use any more, and the event that it was at is the reason. After a crash that event may have another try, within
-    /// its own deadline: it may have been innocent.
+    /// Kills the process and counts a strike, with the first event as the cause. After a crash that event may be retried once, within its
+    /// own deadline, since it may not be the cause.
     async fn strike(&mut self, reason: &'static str, words: Words, may_repeat: bool) {
         self.count(reason);
         if let Some(mut process) = self.process.take() {
@@ -339,15 +344,15 @@ impl Supervisor {
         let repeated = busy && self.pending.front().is_some_and(|first| first.survived_a_crash);
         let (job, source) = busy.then(|| self.job()).unzip();
         tracing::error!(plugin = %self.name, job, source, reason, error = words.ours, "plugin process replaced");
-        // One event, one strike: its second crash says nothing new about the plugin.
+        // One strike per event: its second crash gives no new information about the plugin.
         let quarantined = !repeated && self.strikes.strike(std::time::Instant::now());
         let may_repeat = may_repeat && !repeated && !quarantined && {
             let began = self.pending.front().and_then(|first| first.first_turn);
             began.is_some_and(|began| began.elapsed() < self.timeout)
         };
-        // Before the answer: who hears of the quarantine must find it.
+        // Before the event is answered: a caller that learns of the quarantine must find it in the status.
         match (quarantined, self.successor.take()) {
-            // It goes into the events of other jobs: the plugin's own words may quote this one.
+            // The reason goes into the events of other jobs, so it leaves out the plugin's text, which may quote this job's transcript.
             (true, _) => {
                 self.quarantine(format!("three failures within ten minutes, the last one: {}", words.ours))
             }
@@ -358,7 +363,7 @@ impl Supervisor {
             Some(first) if busy && may_repeat => first.survived_a_crash = true,
             Some(_) if busy => {
                 if let Some(first) = self.pending.pop_front() {
-                    tell(first.work, Err(Failure { message: words.to_string(), quarantined }));
+                    reply(first.work, Err(Failure { message: words.to_string(), quarantined }));
                 }
             }
             _ => {}
@@ -368,13 +373,13 @@ impl Supervisor {
     fn quarantine(&mut self, reason: String) {
         tracing::error!(
             plugin = %self.name, library = %self.launch.load.library.display(), error = reason,
-            "plugin quarantined; transcripts flow on without it until its library is replaced, `harkd plugins enable` or a restart"
+            "plugin quarantined; transcripts are processed without it until its library is replaced, `harkd plugins enable` or a restart"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);
         self.enter(PluginState::Quarantined, Some(reason));
     }
 
-    /// Why nobody looks at events now.
+    /// Why the plugin processes no events now.
     fn unavailable(&self) -> Failure {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         Failure {
@@ -401,19 +406,19 @@ impl Supervisor {
         self.metrics.plugin_failures.with_label_values(&[self.name.as_str(), reason]).inc();
     }
 
-    /// The job of the first event, and its source, for the log.
+    /// Job and source of the first event, for the log.
     fn job(&self) -> (String, String) {
         let event = self.pending.front().map(|first| &first.work.event);
         event.map(|event| (event.job.to_string(), event.source.clone())).unwrap_or_default()
     }
 }
 
-fn tell(work: Work, outcome: Result<Heard, Failure>) {
-    // Nobody waits for a partial, nor where the daemon is stopping.
+fn reply(work: Work, outcome: Result<Heard, Failure>) {
+    // The receiver is gone if the caller was cancelled, as when the daemon stops.
     let _ = work.answer.send(outcome);
 }
 
-/// What is not there does not happen: in `select!` a missing source of steps waits for ever.
+/// Pends forever on `None`, so that a missing source of steps never completes a branch of `select!`.
 trait ExpectSome<T> {
     async fn expect_some(self) -> T;
 }

@@ -1,4 +1,4 @@
-//! Looks at one library outside of a daemon, always in a process of its own: for `harkd check` and `harkd plugins`.
+//! Loads one library without a running daemon, always in a process of its own: for `harkd check` and `harkd plugins`.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use super::wire::Description;
 use crate::config;
 use crate::os::private;
 
-/// How long one call may take in a trial, and the end of the process.
+/// How long one call may take in a trial, and how long the process may take to end.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
-/// Loads a configured plugin, lets it make its instance from its config, and ends it, all as the daemon would. Blocks for some ten seconds
-/// at most.
+/// Loads a configured plugin, has it create its instance from its config, and ends its process, all as the daemon would. Blocks for some
+/// ten seconds at most.
 ///
 /// # Errors
-/// When the daemon could not run it; the words name the library or the config's key, and what to do.
+/// When the daemon could not run the plugin; the message names the library or the key of the config, and what to do.
 pub fn inspect(
     plugin: &config::Plugin,
     folders: &config::Plugins,
     surroundings: &Surroundings,
 ) -> Result<Description, LoadError> {
     let launch = surroundings.launch(plugin, folders);
-    let _own = Lent::folder(surroundings.own_folder(&plugin.name));
+    let _own = TemporaryFolder::folder(surroundings.own_folder(&plugin.name));
     blocking(async {
         let log = PluginLog::new(&plugin.name);
         let process = Process::start(&launch, &mut log.clone()).await?;
@@ -36,34 +36,35 @@ pub fn inspect(
     .unwrap_or_else(|error| Err(LoadError(format!("no process can be started to load it: {error}"))))
 }
 
-/// A folder that is there for a while: what was missing of it is made, and goes again unless something was put there meanwhile.
-struct Lent {
+/// A temporary folder: its missing parts are created, and removed on drop unless they have content by then.
+struct TemporaryFolder {
     /// The innermost first.
     made: Vec<PathBuf>,
 }
 
-impl Lent {
-    fn folder(folder: PathBuf) -> Lent {
+impl TemporaryFolder {
+    fn folder(folder: PathBuf) -> TemporaryFolder {
         let missing: Vec<_> = folder
             .ancestors()
             .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
             .collect();
-        // What cannot be made is not granted: a `create` that needs it says so, as it would to a daemon of this user.
+        // If a folder cannot be created the plugin gets no access to it, and a `create` that needs the folder fails, as it would under a
+        // daemon of this user.
         let made = missing.iter().rev().take_while(|folder| private::create_folder(folder).is_ok());
         let mut made: Vec<PathBuf> = made.map(|folder| folder.to_path_buf()).collect();
         made.reverse();
-        Lent { made }
+        TemporaryFolder { made }
     }
 }
 
-impl Drop for Lent {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // The first that is not empty ends it, and those around it are not empty either.
+        // Stops at the first folder that is not empty: its parents are not empty either.
         let _ = self.made.iter().try_for_each(std::fs::remove_dir);
     }
 }
 
-/// On a thread of its own, so that it may be called from inside a runtime as well.
+/// Runs a future to its end on a thread of its own, so that it may be called from inside a runtime as well.
 pub(super) fn blocking<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

@@ -1,7 +1,7 @@
 //! Opens a plugin's library and calls it; runs inside the plugin's own process only.
 //!
-//! With `os` this is the only place of the daemon with `unsafe`. What the plugin must keep to is written in `hark_plugin.h`; what breaks it
-//! breaks this process, and the daemon starts another.
+//! This module and `os` are the only places in the daemon with `unsafe`. `hark_plugin.h` is the plugin's contract. A plugin that breaks the
+//! contract breaks only this process, and the daemon starts another.
 #![allow(unsafe_code, reason = "dlopen, and calls through a C table")]
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use super::wire::Outcome;
 
-/// Why a library that was opened is no plugin.
+/// Why a library cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPlugin {
     #[error(
@@ -41,7 +41,7 @@ pub enum NoPlugin {
     NoFunction(&'static str),
 }
 
-/// What a plugin may ask of the host. Called on whatever thread the plugin calls from.
+/// The host functions that a plugin may call. They run on the thread that the plugin calls from.
 pub trait Listener: Sync + 'static {
     /// `emit`; false: refused.
     fn emit(&self, kind: &[u8], json: &[u8]) -> bool;
@@ -53,7 +53,7 @@ pub trait Listener: Sync + 'static {
     fn log(&self, level: i32, text: &[u8]);
 }
 
-/// A library that says it is a plugin for this daemon. It stays open for ever: code with thread-locals has no sound way to be unloaded.
+/// A library that declares itself a plugin for this daemon. It is never closed: unloading code with thread-locals is not sound.
 #[derive(Debug)]
 pub struct Library {
     table: &'static abi::Plugin,
@@ -71,32 +71,32 @@ pub struct Instance {
 }
 
 impl Library {
-    /// Opens a library that was verified. Runs its constructors.
+    /// Opens a verified library, which runs its constructors.
     ///
     /// # Errors
     /// See [`NoPlugin`].
     pub fn open(bytes: &OwnedFd) -> Result<Library, NoPlugin> {
-        /// Not in libloading; the handle is leaked anyway, and this says the same to the loader.
+        /// libloading lacks this flag. The handle is leaked anyway; the flag also keeps the loader from unloading the library.
         const RTLD_NODELETE: i32 = libc::RTLD_NODELETE;
         let path = format!("/proc/self/fd/{}", bytes.as_raw_fd());
-        // SAFETY: constructors of the library run here; that they are sound is what the operator vouches for by installing it, and a
-        // sandboxed process of its own is all that they can break.
+        // SAFETY: constructors of the library run here. The operator vouches for their soundness by installing the library, and they can
+        // break only this sandboxed process.
         let handle = unsafe { Handle::open(Some(&path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
         let handle: &'static Handle =
             Box::leak(Box::new(handle.map_err(|error| NoPlugin::Open(reason(&error, &path)))?));
-        // SAFETY: only the address is used; what is there is checked below.
+        // SAFETY: only the address is used; its content is checked below.
         let symbol = unsafe { handle.get::<*const u32>(abi::SYMBOL) }.map_err(|_| NoPlugin::NoSymbol)?;
         let address: *const u32 = symbol.as_raw_ptr().cast();
         if address.is_null() || !address.is_aligned() {
             return Err(NoPlugin::NoSymbol);
         }
-        // SAFETY: the symbol lies in a mapped, initialized section of a library that is never unloaded; nothing but the magic is read
-        // until it is known.
+        // SAFETY: the symbol lies in a mapped, initialized section of a library that is never unloaded; only the magic is read until it has
+        // been checked.
         let magic = unsafe { address.read() };
         if magic != abi::MAGIC {
             return Err(NoPlugin::Magic { found: magic, expected: abi::MAGIC });
         }
-        // SAFETY: the magic vouches for the four words that are frozen for ever.
+        // SAFETY: the magic vouches for the four 32-bit fields that no version changes.
         let [_, size, major, _minor] = unsafe { address.cast::<[u32; 4]>().read() };
         if major != abi::MAJOR {
             return Err(NoPlugin::Major { found: major, expected: abi::MAJOR });
@@ -105,7 +105,7 @@ impl Library {
             return Err(NoPlugin::Size { found: size, expected: size_of::<abi::Plugin>() });
         }
         // SAFETY: magic, major and size vouch for a `struct hark_plugin` of version 1.0 at least; its functions are options, so any
-        // bits are valid; it is constant and lives as long as the library, which is for ever.
+        // bits are valid; it is constant and lives as long as the library, which is never unloaded.
         let table: &'static abi::Plugin = unsafe { &*address.cast() };
         Ok(Library {
             table,
@@ -135,10 +135,10 @@ impl Library {
         version.to_string_lossy().chars().take(64).collect()
     }
 
-    /// Makes the instance; `None` when the plugin refuses (it said why through `listener`). The listener hears all that the
-    /// plugin says from now on.
+    /// Creates the instance; `None` when the plugin refuses (it logs the reason through `listener`). The plugin calls the listener from now
+    /// on.
     pub fn create(self, config: &str, listener: &'static impl Listener) -> Option<Instance> {
-        // Leaked, so that a plugin which keeps the pointer longer than it may finds something there.
+        // Leaked, so that the pointer stays valid for a plugin that wrongly keeps it beyond a call.
         let host: &'static abi::Host = Box::leak(Box::new(host_for(listener)));
         // SAFETY: host and config are valid for the call, and a 1.0 plugin has this signature.
         let this = unsafe { (self.create)(host, config.as_ptr().cast(), config.len()) };
@@ -147,7 +147,7 @@ impl Library {
 }
 
 impl Instance {
-    /// Hands over an event. What a plugin returns besides the three results is `Failed`: it does not know what it does.
+    /// Calls the plugin with an event. Any return value other than the three results counts as `Failed`.
     pub fn on_event(&mut self, kind: &str, body: &str) -> Outcome {
         // SAFETY: `this` came from this library's create; `&mut self` keeps calls from overlapping; the texts live for the call.
         let result = unsafe {
@@ -174,11 +174,11 @@ impl Instance {
     }
 }
 
-/// What the loader says, without the name that it knows the library by.
+/// The loader's message without the `/proc` path that the library is opened by.
 fn reason(error: &libloading::Error, path: &str) -> String {
-    let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    let said = said.strip_prefix(&format!("{path}: ")).unwrap_or(&said);
-    said.replace(path, "it")
+    let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(&message);
+    message.replace(path, "it")
 }
 
 fn host_for<L: Listener>(listener: &'static L) -> abi::Host {
@@ -204,7 +204,7 @@ unsafe extern "C" fn emit<L: Listener>(
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
     let (listener, kind, json) =
         unsafe { (&*user.cast::<L>(), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
     result(listener.emit(kind, json))
@@ -217,20 +217,20 @@ unsafe extern "C" fn annotate<L: Listener>(
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the texts for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
     let (listener, name, json) =
         unsafe { (&*user.cast::<L>(), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
     result(listener.annotate(name, json))
 }
 
 unsafe extern "C" fn replace<L: Listener>(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
     let (listener, json) = unsafe { (&*user.cast::<L>(), abi::borrow(json, length)) };
     result(listener.replace(json))
 }
 
 unsafe extern "C" fn log<L: Listener>(user: *mut c_void, level: i32, text: *const c_char, length: usize) {
-    // SAFETY: `user` is the listener of `host_for`, which lives for ever; the plugin lends the text for the call.
+    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
     let (listener, text) = unsafe { (&*user.cast::<L>(), abi::borrow(text, length)) };
     listener.log(level, text);
 }

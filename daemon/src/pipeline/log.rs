@@ -1,4 +1,4 @@
-//! What plugins write into the daemon's log: bounded in rate and length.
+//! Log lines of plugins in the daemon's log, bounded in rate and length.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use hark_sdk::Level;
 
 use super::wire::clean;
 
-/// Lines that may come at once.
+/// Lines accepted at once.
 const BURST: u32 = 50;
-/// Lines a second after that.
+/// Lines per second accepted after that.
 const RATE: f64 = 20.0;
 
-/// One plugin's way into the log.
+/// The rate limiter of one plugin's log lines (a token bucket).
 #[derive(Debug, Clone)]
 pub struct PluginLog {
     plugin: String,
@@ -25,14 +25,14 @@ impl PluginLog {
         PluginLog { plugin: plugin.to_owned(), tokens: f64::from(BURST), filled: Instant::now(), dropped: 0 }
     }
 
-    /// Writes a line, or counts it when there were too many.
+    /// Logs a line, or counts it as dropped when it is over the rate.
     pub fn line(&mut self, level: i32, line: &str) {
         if !self.admit(Instant::now()) {
             return;
         }
         let plugin = &self.plugin;
         if self.dropped > 0 {
-            tracing::warn!(%plugin, dropped = self.dropped, "lines of its log were dropped, there were too many");
+            tracing::warn!(%plugin, dropped = self.dropped, "log lines of the plugin were dropped: over the rate limit");
             self.dropped = 0;
         }
         let line = clean(line);
@@ -45,7 +45,7 @@ impl PluginLog {
         }
     }
 
-    /// How long a line would be dropped for.
+    /// Time until the next line would be accepted.
     pub fn pause(&self) -> Duration {
         let missing = (1.0 - self.tokens).max(0.0);
         Duration::from_secs_f64(missing / RATE).saturating_sub(self.filled.elapsed())

@@ -1,10 +1,10 @@
-//! Which kind of machine a library was built for. The loader passes over one of another kind as if there were no file.
+//! The machine type that a library was built for. The loader treats a library of another type as if there were no file.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
-/// As far as the head of an ELF file tells it.
+/// A machine type, as the header of an ELF file states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// 1: 32 bits, 2: 64.
@@ -15,7 +15,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Bytes of the head that tell it.
+    /// Bytes of the header that contain the machine type.
     pub const HEAD: usize = 20;
 
     /// `None` if these are not the first bytes of an ELF file.
@@ -26,7 +26,7 @@ impl Machine {
         head.starts_with(b"\x7fELF").then_some(Machine { class, order, number })
     }
 
-    /// The one that this program was built for.
+    /// The machine type of this program.
     ///
     /// # Errors
     /// When the program's file cannot be read.

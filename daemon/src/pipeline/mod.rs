@@ -1,8 +1,9 @@
-//! Plugins: every event of a job goes through those that are configured for its source, in the order of the config, before it is published.
+//! Plugins: every event of a job passes through the plugins that are configured for its source, in the order of the config, before it is
+//! published.
 //!
-//! Each plugin runs in a process of its own (`child`, `library`), supervised by a task (`host`) with a bounded queue. No failure of a
-//! plugin fails a job: it becomes a `plugin.<name>` event, and the transcript flows on, unless the config says `hold`. What a plugin
-//! costs in time is bounded: one event has `timeout`, three deaths in ten minutes end it.
+//! Each plugin runs in a process of its own (`child`, `library`), supervised by a task (`host`) with a bounded queue. A plugin's failure
+//! never fails a job: the daemon publishes it as a `plugin.<name>` event and goes on with the transcript, unless the config has `on_failure
+//! = "hold"`. The time that a plugin costs is bounded: each event has `timeout`, and three deaths in ten minutes quarantine the plugin.
 
 pub mod child;
 mod folder;
@@ -43,7 +44,8 @@ pub use surroundings::Surroundings;
 pub use trial::{Trial, trial};
 pub use wire::Description;
 
-/// What plugins said about partials waits here until the daemon takes it; a plugin that says more loses it.
+/// Capacity of the queue of observations (what plugins emit about partials) that the daemon has not taken yet; further observations are
+/// dropped.
 const OBSERVATIONS: usize = 256;
 
 /// The plugins of a daemon.
@@ -56,15 +58,15 @@ pub struct Pipeline {
     stopping: CancellationToken,
 }
 
-/// What became of an event.
+/// An event after all plugins.
 #[derive(Debug)]
 pub struct Processed {
     /// The event, its text perhaps replaced by transforms.
     pub event: Event,
-    /// What is to be published after it, in order: alerts, annotations, events of plugins, and of plugins that failed.
+    /// Events to publish after it, in order: alerts, annotations, events of plugins, and reports of failed plugins.
     pub emitted: Vec<Body>,
-    /// Set when a plugin with `on_failure = "hold"` could not look at it: then nothing of it may be published, `emitted` is empty and
-    /// `event` is as it came. Ask again later.
+    /// Set when a plugin with `on_failure = "hold"` failed on the event: then nothing of it may be published, `emitted` is empty and
+    /// `event` is the original. The caller retries later.
     pub held: Option<Held>,
 }
 
@@ -73,13 +75,13 @@ pub struct Processed {
 pub struct Held {
     /// The plugin's configured name.
     pub plugin: String,
-    /// For a person; it may quote the transcript.
+    /// For the operator; it may quote the transcript.
     pub reason: String,
-    /// The plugin is not even asked any more, until its library is replaced or it is enabled by hand.
+    /// The plugin gets no events until its library is replaced or the operator enables it.
     pub quarantined: bool,
 }
 
-/// What a plugin said about a partial.
+/// An event that a plugin emitted about a partial.
 #[derive(Debug)]
 pub struct Observation {
     pub job: Uuid,
@@ -87,7 +89,7 @@ pub struct Observation {
     pub body: Body,
 }
 
-/// One plugin, from the side of those who have events for it.
+/// One plugin, as seen by the code that sends it events.
 #[derive(Debug)]
 struct Plugin {
     name: String,
@@ -95,15 +97,15 @@ struct Plugin {
     hold: bool,
     queue: mpsc::Sender<Work>,
     enable: mpsc::Sender<Done>,
-    /// The turn of the one partial that it may be looking at.
+    /// The permit for the one partial that the plugin may have at a time.
     observing: Arc<Semaphore>,
     status: Arc<Mutex<PluginStatus>>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pipeline {
-    /// Starts one supervised process for each plugin; [`Pipeline::loaded`] waits for them. A plugin that cannot be loaded is a failed
-    /// plugin, loudly, never a failed daemon: it is tried again when its library changes, and from time to time.
+    /// Starts one supervised process for each plugin; [`Pipeline::loaded`] waits for them. A plugin that cannot be loaded does not stop the
+    /// daemon: the daemon logs an error, and retries when the library changes and with growing pauses.
     pub async fn start_in(
         surroundings: &Surroundings,
         plugins: &[config::Plugin],
@@ -116,7 +118,7 @@ impl Pipeline {
         for plugin in plugins {
             let own = surroundings.own_folder(&plugin.name);
             if let Err(error) = private::create_folder(&own) {
-                tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be made");
+                tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be created");
             }
             let (ready, is_ready) = oneshot::channel();
             let launch = surroundings.launch(plugin, folders);
@@ -133,20 +135,20 @@ impl Pipeline {
         }
     }
 
-    /// Waits until each plugin is loaded, or is not: some ten seconds for one that hangs. To be called once, before the first event: those
-    /// that come earlier may find nobody.
+    /// Waits until each plugin is loaded or has failed to load: some ten seconds for a plugin that hangs. Call it once, before the first
+    /// event: an earlier event may find that its plugins are not loaded yet.
     pub async fn loaded(&self) {
         let loading = std::mem::take(&mut *self.loading.lock().unwrap_or_else(PoisonError::into_inner));
         for ready in loading {
-            // A supervisor that is gone already has said why.
+            // A supervisor that has ended already has logged the reason.
             let _ = ready.await;
         }
     }
 
-    /// Runs an event of a job (transcript.final first of all) through every plugin that is configured for its source and wants its kind, in
-    /// the order of the config. Waits while a plugin's queue is full; each plugin delays it by its `timeout` at most when it fails.
+    /// Runs an event of a job (mostly transcript.final) through every plugin that is configured for its source and wants its kind, in the
+    /// order of the config. Waits while a plugin's queue is full; a plugin that fails delays the event by its `timeout` at most.
     ///
-    /// Events of one job stay in order as long as the caller awaits one before the next. Cancelling it loses nothing but the answer.
+    /// Events of one job stay in order as long as the caller awaits one call before the next. Cancelling the future loses only the answer.
     pub async fn process(&self, event: Event) -> Processed {
         let kind = event.kind();
         let original = Arc::new(event);
@@ -174,8 +176,8 @@ impl Pipeline {
         Processed { event: unwrap(event), emitted, held: None }
     }
 
-    /// Shows a partial to the plugins that want partials. Never waits: a plugin that is behind does not get it. What they say about it is
-    /// found in [`Pipeline::observations`].
+    /// Sends a partial to the plugins that want partials. Never waits: a plugin that is behind does not get the partial. The plugins'
+    /// answers go to [`Pipeline::observations`].
     pub fn observe(&self, event: Event) {
         let kind = event.kind();
         let event = Arc::new(event);
@@ -183,7 +185,8 @@ impl Pipeline {
         for plugin in
             self.plugins.iter().filter(|plugin| plugin.wants(&kind) && plugin.is_for(&event.source, &kind))
         {
-            // One at a time: a final would wait for all that are before it, each for as long as the plugin may take.
+            // One partial at a time per plugin: a final would wait for every partial queued before it, each for up to the plugin's
+            // `timeout`.
             let Ok(turn) = Arc::clone(&plugin.observing).try_acquire_owned() else { continue };
             let Ok(work) = work(&event, &mut frame) else { return };
             let (work, answer) = work;
@@ -195,7 +198,7 @@ impl Pipeline {
                     let Ok(Ok(heard)) = answer else { return };
                     for body in heard.said {
                         let observation = Observation { job: event.job, source: event.source.clone(), body };
-                        // Full, or taken by nobody: lossy, like partials themselves.
+                        // Dropped if the queue is full or has no receiver: observations are lossy, as partials are.
                         let _ = observations.try_send(observation);
                     }
                 });
@@ -203,7 +206,7 @@ impl Pipeline {
         }
     }
 
-    /// What plugins say about partials (tentative alerts). Can be taken once; until then, and when it is full, it is dropped.
+    /// Receiver of what plugins emit about partials (tentative alerts). Can be taken once. Observations are dropped when the queue is full.
     pub fn observations(&self) -> Option<mpsc::Receiver<Observation>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -213,8 +216,8 @@ impl Pipeline {
         self.plugins.iter().any(|plugin| plugin.is_of(source))
     }
 
-    /// Whether partials of a source must not leave the daemon, because a transform has to see texts first (or a plugin that
-    /// is held for has not said yet whether it is one).
+    /// Whether partials of a source must not leave the daemon, because a transform has to process texts first (or because a plugin with
+    /// `on_failure = "hold"` has not been loaded yet, so that it may be a transform).
     pub fn withholds_partials(&self, source: &str) -> bool {
         self.plugins.iter().filter(|plugin| plugin.is_of(source)).any(|plugin| {
             match &plugin.status.lock().unwrap_or_else(PoisonError::into_inner).description {
@@ -224,20 +227,20 @@ impl Pipeline {
         })
     }
 
-    /// Where each plugin stands, in the order of the config.
+    /// Status of each plugin, in the order of the config.
     pub fn statuses(&self) -> Vec<PluginStatus> {
         let status = |plugin: &Plugin| plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.plugins.iter().map(status).collect()
     }
 
-    /// Ends a quarantine, or tries again at once to load what could not be loaded; waits until that has come to something, some ten seconds
-    /// for a library that hangs. `None`: there is no plugin of that name.
+    /// Ends a quarantine, or retries at once to load a library that could not be loaded. Waits until the plugin is loaded or has failed to
+    /// load, some ten seconds for a library that hangs. `None`: there is no plugin of that name.
     pub async fn enable(&self, name: &str) -> Option<Enabled> {
         let plugin = self.plugins.iter().find(|plugin| plugin.name == name)?;
         let status = || plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let was = status().state;
         let (done, is_done) = oneshot::channel();
-        // A supervisor that is gone has said why; the state is the last one that it was in.
+        // A supervisor that has ended has logged the reason; the status is its last one.
         if plugin.enable.send(done).await.is_ok() {
             let _ = is_done.await;
         }
@@ -245,7 +248,8 @@ impl Pipeline {
         Some(Enabled { was, state, reason })
     }
 
-    /// Lets every plugin answer what it has and end in good order, for at most two of its `timeout`s. Events that come later find no plugin.
+    /// Waits until every plugin has answered its queued events and has ended in good order, for at most two of its `timeout`s. Later events
+    /// find no plugin.
     pub async fn stop(&self) {
         self.stopping.cancel();
         for Plugin { name, supervisor, .. } in &self.plugins {
@@ -253,7 +257,7 @@ impl Pipeline {
             if let Some(supervisor) = supervisor
                 && let Err(error) = supervisor.await
             {
-                tracing::error!(plugin = %name, %error, "plugin's supervisor ended badly");
+                tracing::error!(plugin = %name, %error, "supervisor task of the plugin failed");
             }
         }
     }
@@ -294,7 +298,8 @@ impl Plugin {
         self.sources.is_empty() || self.sources.iter().any(|name| name == source)
     }
 
-    /// Of a plugin that could never be loaded nobody knows what it wants: then finals, whose consumers have to hear that it is missing.
+    /// The wants of a plugin that was never loaded are unknown: then it counts for finals, so that their consumers get the report that the
+    /// plugin is missing.
     fn is_for(&self, source: &str, kind: &Kind) -> bool {
         let known = self.status.lock().unwrap_or_else(PoisonError::into_inner).description.is_some();
         self.is_of(source) && if known { self.wants(kind) } else { *kind == Kind::TranscriptFinal }

@@ -1,4 +1,4 @@
-//! The daemon's end of one plugin process: start it, write to it, hear it, end it.
+//! The daemon's end of one plugin process: start, write, read, end.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -16,37 +16,39 @@ use super::verify::library_path;
 use super::wire::{self, Description, FromChild, Load, ToChild};
 use crate::os::{ChildCommand, Limits};
 
-/// A process that has not loaded its plugin by then is hanging. Loading takes milliseconds; a model that is read in `create`, seconds.
+/// Time after which a process that has not loaded its plugin counts as hanging. Loading takes milliseconds; a `create` that reads a model
+/// takes seconds.
 const LOADING_LIMIT: Duration = Duration::from_secs(10);
-/// Between the socket's end and the exit status lies the kernel's cleaning up.
+/// How long the exit status may come after the socket's end of file: meanwhile the kernel cleans up.
 pub const EXIT_LIMIT: Duration = Duration::from_millis(500);
-/// The same after SIGKILL, which takes effect in milliseconds unless the kernel cannot let go: a file server that does not answer, a debugger.
+/// How long to wait for the exit after SIGKILL, which takes effect in milliseconds unless the kernel is blocked, as by a file server that
+/// does not answer or a debugger.
 const KILL_LIMIT: Duration = Duration::from_millis(50);
-/// What is read at once; an answer is some hundred bytes.
+/// Bytes per read; an answer takes some hundred.
 const READ_SIZE: usize = 16 << 10;
 /// Descriptors that a plugin may have open.
 const DESCRIPTORS: u64 = 256;
-/// Threads and processes that the daemon's user may have when a plugin starts another thread: more than a daemon and all its plugins
-/// have use for, fewer than the unit's `TasksMax`, of which something has to be left for the daemon.
+/// Threads and processes of the daemon's user up to which a plugin can start another thread: more than a daemon and all its plugins need,
+/// fewer than the unit's `TasksMax`, so that some are left for the daemon.
 const TASKS: u64 = 4_096;
 
-/// All that is needed to start a process for a plugin, again and again.
+/// What is needed to start a process for a plugin, any number of times.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub executable: PathBuf,
     pub load: Load,
     /// Bytes.
     pub memory_limit: u64,
-    /// The folder below the state directory that it may write to.
+    /// The plugin's own folder below the state directory, which it may write to.
     pub own_folder: PathBuf,
 }
 
-/// A plugin that cannot be loaded; the words name the library and say what to do.
+/// Why a plugin cannot be loaded; the message names the library and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub String);
 
-/// A process that has loaded its plugin. Dropping it kills it.
+/// A process that has loaded its plugin. Dropping the value kills the process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -56,12 +58,12 @@ pub struct Process {
     pub description: Description,
 }
 
-/// The process cannot be used any more.
+/// Why the process cannot be used any more.
 #[derive(Debug)]
 pub enum Gone {
-    /// It closed the socket: it is dead, or about to be.
+    /// It closed the socket: the process is dead, or about to die.
     Ended,
-    /// It says what nobody can make sense of.
+    /// It sent bytes that are not a valid message; the text names the error.
     Rubbish(String),
 }
 
@@ -69,14 +71,14 @@ impl Process {
     /// Starts a process and waits until it has loaded the plugin, for at most ten seconds.
     ///
     /// # Errors
-    /// When it cannot be started, or the plugin cannot be loaded.
+    /// When the process cannot be started, or the plugin cannot be loaded.
     pub async fn start(launch: &Launch, log: &mut PluginLog) -> Result<Process, LoadError> {
         let library = launch.load.library.display();
         let command = ChildCommand::new(&launch.executable, "plugin-host").limits(Limits {
             memory: Some(launch.memory_limit),
             descriptors: Some(DESCRIPTORS),
             tasks: Some(TASKS),
-            // A file can be memory (memfd), and the disk is the daemon's too.
+            // A file can be memory (memfd), and the plugin's files lie on a disk that the daemon uses too.
             file_bytes: Some(launch.memory_limit),
             ..Limits::default()
         });
@@ -127,7 +129,7 @@ impl Process {
         Ok(process)
     }
 
-    /// The kernel's number of the process, while it lives.
+    /// The process id, while the process lives.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
@@ -137,15 +139,15 @@ impl Process {
         self.unsent.extend_from_slice(frame);
     }
 
-    /// The next message. Cancelling it loses nothing.
+    /// Receives the next message, and writes queued frames meanwhile. Cancelling the future loses nothing.
     ///
     /// # Errors
-    /// When there will be none.
+    /// When no further message can come.
     pub async fn next(&mut self) -> Result<FromChild, Gone> {
         loop {
             match wire::split_frame(&mut self.received) {
                 Ok(Some(frame)) => {
-                    // The buffer of a long answer would stay as long as the process.
+                    // Otherwise the buffer of a long answer would stay allocated as long as the process lives.
                     if frame.len() > READ_SIZE && self.received.is_empty() {
                         self.received = BytesMut::new();
                     }
@@ -180,14 +182,15 @@ impl Process {
                 read = readable => read,
                 count = written => count.map(|count| {
                     self.unsent.advance(count);
-                    // As would that of a long transcript.
+                    // The same for the buffer of a long transcript.
                     if self.unsent.is_empty() {
                         self.unsent = BytesMut::new();
                     }
                     true
                 }),
             };
-            // What a socket pair's other end can do is to be closed; then what it still said is to be read.
+            // A write to a socket pair fails only when the other end is closed. Then drop the unsent frames and read what the process still
+            // sent.
             match outcome {
                 Ok(true) => {}
                 Ok(false) => return Err(Gone::Ended),
@@ -197,33 +200,33 @@ impl Process {
         }
     }
 
-    /// How it ended, in words; kills it when it has not ended within `limit`.
+    /// Waits for the process to end and describes how it ended; kills the process if it has not ended within `limit`.
     pub async fn exit(&mut self, limit: Duration) -> String {
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(Ok(status)) => in_words(status),
-            Ok(Err(error)) => format!("ended somehow ({error})"),
+            Ok(Err(error)) => format!("ended with an unknown status ({error})"),
             Err(_) => {
                 self.kill().await;
-                "closed its socket and lived on".to_owned()
+                "closed its socket but did not exit".to_owned()
             }
         }
     }
 
-    /// SIGKILL, and waits for it to take effect, but not for ever: what dies later is collected by the runtime.
+    /// Sends SIGKILL and waits for 50 ms at most; the runtime collects a process that dies later.
     pub async fn kill(&mut self) {
-        // Errors mean that it is gone already.
+        // Errors mean that the process is gone already.
         let _ = tokio::time::timeout(KILL_LIMIT, self.child.kill()).await;
     }
 
-    /// Lets it end in good order (destroy), for at most `limit`, then kills it.
+    /// Has the process end in good order (the plugin's `destroy`); kills it after `limit`.
     pub async fn retire(self, limit: Duration, log: PluginLog) {
         self.end(limit, log).await;
     }
 
-    /// As [`Process::retire`]; says in words how it ended, or `None` when it had to be killed.
+    /// As [`Process::retire`]; describes how the process ended, or returns `None` if it had to be killed.
     pub async fn end(mut self, limit: Duration, mut log: PluginLog) -> Option<String> {
-        let farewell = async {
-            // It waits for an event, and meets the end of the stream.
+        let ended = async {
+            // The process waits for the next event and reads the end of the stream instead.
             let _ = self.socket.shutdown().await;
             while let Ok(message) = self.next().await {
                 if let FromChild::Log { level, line } = message {
@@ -232,7 +235,7 @@ impl Process {
             }
             self.child.wait().await.ok().map(in_words)
         };
-        match tokio::time::timeout(limit, farewell).await {
+        match tokio::time::timeout(limit, ended).await {
             Ok(status) => status,
             Err(_) => {
                 self.kill().await;
@@ -242,7 +245,7 @@ impl Process {
     }
 }
 
-/// The process of a plugin has another working directory than the daemon, whose paths these are.
+/// Makes the paths absolute: they are relative to the daemon's working directory, and the plugin's process has another one.
 fn absolute(load: &Load) -> io::Result<Load> {
     let all = |paths: &[PathBuf]| paths.iter().map(std::path::absolute).collect::<io::Result<Vec<_>>>();
     Ok(Load {

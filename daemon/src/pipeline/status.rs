@@ -1,4 +1,4 @@
-//! Where a plugin stands, for logs, metrics and people.
+//! State of a plugin, for logs, metrics and operators.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::Description;
 
-/// The life of a plugin.
+/// State of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginState {
     /// Its process is starting.
     Loading,
-    /// It looks at events.
+    /// It processes events.
     Running,
-    /// Its library cannot be loaded; it is tried again when the library changes, and from time to time.
+    /// Its library cannot be loaded; the daemon retries when the library changes, and with growing pauses.
     Failed,
-    /// It died too often; it is tried again when the library changes, or when a person says so (`harkd plugins enable`).
+    /// It died too often; the daemon starts it again when the library changes, or when the operator runs `harkd plugins enable`.
     Quarantined,
 }
 
 impl PluginState {
-    /// In the order of a bad day.
+    /// All states.
     pub const ALL: [PluginState; 4] =
         [PluginState::Loading, PluginState::Running, PluginState::Failed, PluginState::Quarantined];
 
-    /// The word in metrics and `harkd plugins list`.
+    /// The state's name in metrics and `harkd plugins list`.
     pub fn as_str(self) -> &'static str {
         match self {
             PluginState::Loading => "loading",
@@ -36,29 +36,29 @@ impl PluginState {
     }
 }
 
-/// One plugin, now.
+/// Current status of one plugin.
 #[derive(Debug, Clone, Serialize)]
 pub struct PluginStatus {
     /// The configured name.
     pub name: String,
     pub library: PathBuf,
     pub state: PluginState,
-    /// Why it is not running, or why a new library is not.
+    /// Why the plugin does not run, or why its new library was refused.
     pub reason: Option<String>,
-    /// Its process.
+    /// Process id, while the process runs.
     pub pid: Option<u32>,
-    /// What the library said of itself when it was loaded last.
+    /// Description that the library gave when it was loaded last.
     #[serde(flatten)]
     pub description: Option<Description>,
 }
 
-/// What came of enabling a plugin.
+/// Result of enabling a plugin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Enabled {
-    /// Where it stood before.
+    /// State before.
     pub was: PluginState,
-    /// Where it stands now.
+    /// State now.
     pub state: PluginState,
-    /// Why it does not run, if it does not.
+    /// Why the plugin does not run, if it does not.
     pub reason: Option<String>,
 }

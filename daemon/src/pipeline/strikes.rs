@@ -1,19 +1,19 @@
-//! When is enough enough.
+//! Decides when a plugin has died too often.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// At so many deaths within [`WINDOW`] a plugin is quarantined.
+/// Deaths within [`WINDOW`] after which a plugin is quarantined.
 const MOST: usize = 3;
-/// Long enough that a plugin which dies of every tenth call is noticed, short enough that one bad recording a day is forgiven.
+/// Long enough to catch a plugin that dies at every tenth call, short enough to tolerate one death a day over a bad recording.
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// The deaths of one plugin.
+/// Times of the recent deaths of one plugin.
 #[derive(Debug, Default)]
 pub struct Strikes(VecDeque<Instant>);
 
 impl Strikes {
-    /// Counts a death; true when it is the third in ten minutes.
+    /// Records a death; true if it is the third in ten minutes.
     pub fn strike(&mut self, now: Instant) -> bool {
         self.0.push_back(now);
         while self.0.front().is_some_and(|&first| now.duration_since(first) > WINDOW) {
@@ -22,7 +22,7 @@ impl Strikes {
         self.0.len() >= MOST
     }
 
-    /// A new library starts with a clean slate.
+    /// Clears the recorded deaths: for a new library, or when the operator enables the plugin.
     pub fn forget(&mut self) {
         self.0.clear();
     }

@@ -1,4 +1,4 @@
-//! What is around a plugin's process: which program it is, what it must not read, where it may write.
+//! The environment of a plugin's process: its program, paths that it must not read, folders that it may write to.
 
 use std::path::{Path, PathBuf};
 
@@ -10,19 +10,19 @@ use crate::config::{self, Config, Source};
 use crate::job::ledger::retention::PLUGINS;
 use crate::os::spawn::this_executable;
 
-/// What plugins are surrounded by.
+/// The environment that all plugins share.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
-    /// Whose `plugin-host` is started.
+    /// The program whose subcommand `plugin-host` is started.
     pub executable: PathBuf,
-    /// Each plugin has `plugins/<name>` in it, and sees nothing else of it.
+    /// Each plugin may access its own `plugins/<name>` below it, and nothing else of it.
     pub state_directory: PathBuf,
-    /// What else plugins may not read: key files, the config, routes' contexts, recordings.
+    /// Further paths that plugins may not read: key files, the config, context files of routes, recordings.
     pub hidden: Vec<PathBuf>,
 }
 
 impl Surroundings {
-    /// This program, with a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
+    /// The environment with this program and a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
     pub fn new(state_directory: &Path) -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         Surroundings {
@@ -32,8 +32,9 @@ impl Surroundings {
         }
     }
 
-    /// Those of a daemon with this config. Besides, plugins may not read the config, any file of secrets that it names, what a route's
-    /// `context_file` says of customers and products, nor the recordings: neither where they come in nor where they go.
+    /// The environment for a daemon with this config. In addition plugins may not read the config, the secret files that it names, the
+    /// `context_file` of a route, which describes customers and products, nor recordings: neither in watched folders nor in the folders
+    /// that finished recordings are moved to.
     pub fn of(config: &Config, config_file: &Path) -> Self {
         let mut around = Surroundings::new(&config.state.directory);
         let contexts = config.route.iter().map(|route| &route.context_file);
@@ -57,7 +58,7 @@ impl Surroundings {
                 library: plugin.library_path(folders),
                 sha256: plugin.sha256.clone(),
                 config: json!(plugin.config).to_string(),
-                // Keys that are not set.
+                // Empty paths are keys that are not set.
                 hidden: hidden.filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
                 writable: plugin.write.iter().chain([&own]).cloned().collect(),
                 network: plugin.network,
@@ -79,10 +80,10 @@ mod tests {
     use super::*;
     use crate::config::Route;
 
-    /// What anybody may read.
+    /// Keys of files that every user may read.
     const PUBLIC: [&str; 3] = ["/nats.tls_ca", "/nats.tls_cert", "/http.tls_cert"];
 
-    /// Has every key that names a file name one of its own, and returns those files.
+    /// Sets every key that names a file to a path of its own, and adds those paths to `named`.
     fn name_files(table: &str, keys: &mut Value, named: &mut Vec<String>) {
         for (key, value) in keys.as_object_mut().unwrap() {
             match value {

@@ -1,4 +1,4 @@
-//! Puts one library through its paces outside of a daemon: for `harkd plugins`.
+//! Tries out one library without a running daemon: for `harkd plugins check`.
 
 use std::io;
 use std::path::Path;
@@ -17,35 +17,35 @@ use super::process::{EXIT_LIMIT, Gone, Launch, Process};
 use super::wire::{self, Answer, Description, FromChild, Outcome, ToChild};
 use crate::config;
 
-/// What a library did when it was put through its paces.
+/// Result of a trial.
 #[derive(Debug, Serialize)]
 pub struct Trial {
     pub description: Option<Description>,
     pub steps: Vec<Step>,
 }
 
-/// One thing that was tried.
+/// One step of a trial.
 #[derive(Debug, Serialize)]
 pub struct Step {
     pub name: &'static str,
-    /// Why it went wrong.
+    /// Why the step failed.
     pub error: Option<String>,
-    /// What came of it, for the author.
+    /// Result of the step, for the plugin's author.
     pub note: String,
     pub elapsed_ms: f64,
 }
 
 impl Trial {
-    /// Whether everything went as it must.
+    /// Whether every step succeeded.
     pub fn passed(&self) -> bool {
         self.steps.iter().all(|step| step.error.is_none())
     }
 }
 
-/// Puts a library through its paces: load, create with `config` (JSON), finals, a partial, a body that is none, end.
+/// Tries out a library: load, create with `config` (JSON), finals, a partial, an invalid body, end.
 ///
 /// # Errors
-/// When no process can be started at all.
+/// When the runtime for the trial cannot be started, or the trial panics. A process that cannot be started is a failed step.
 pub fn trial(library: &Path, config: &str, surroundings: &Surroundings) -> io::Result<Trial> {
     let plugin = config::Plugin {
         name: "trial".to_owned(),
@@ -82,10 +82,10 @@ async fn run(launch: &Launch) -> Trial {
     };
     trial.description = Some(process.description.clone());
     let wants = Wants::from_bits(process.description.wants);
-    let wanted = tries().into_iter().filter(|(_, event)| wants.include(&event.kind()));
+    let wanted = samples().into_iter().filter(|(_, event)| wants.include(&event.kind()));
     for (name, event) in wanted {
         let began = Instant::now();
-        let outcome = ask(&mut process, &mut log, wire::event_frame(&event)).await.and_then(as_it_must);
+        let outcome = ask(&mut process, &mut log, wire::event_frame(&event)).await.and_then(judge);
         let lost = outcome.is_err();
         trial.step(name, began, outcome);
         if lost {
@@ -94,14 +94,14 @@ async fn run(launch: &Launch) -> Trial {
     }
 
     let began = Instant::now();
-    let nonsense = ToChild::Event { kind: "transcript.final".to_owned(), body: RawValue::NULL };
-    let heard = ask(&mut process, &mut log, wire::frame(&nonsense)).await;
-    let outcome = heard.and_then(|heard| match heard.result {
-        Outcome::Failed => Err("it gives up for good over one bad event; return HARK_ERROR".to_owned()),
+    let invalid = ToChild::Event { kind: "transcript.final".to_owned(), body: RawValue::NULL };
+    let answer = ask(&mut process, &mut log, wire::frame(&invalid)).await;
+    let outcome = answer.and_then(|answer| match answer.result {
+        Outcome::Failed => Err("it returned HARK_FAILED for one invalid event; return HARK_ERROR".to_owned()),
         Outcome::Error => Ok("refused".to_owned()),
-        Outcome::Ok => Ok("passed over".to_owned()),
+        Outcome::Ok => Ok("ignored".to_owned()),
     });
-    trial.step("a body that is none", began, outcome);
+    trial.step("an invalid body", began, outcome);
 
     let began = Instant::now();
     let outcome = match process.end(LIMIT, log).await {
@@ -113,8 +113,8 @@ async fn run(launch: &Launch) -> Trial {
     trial
 }
 
-/// Events as they come, and as they hardly ever do.
-fn tries() -> [(&'static str, Event); 4] {
+/// Events as they usually are, and extreme ones.
+fn samples() -> [(&'static str, Event); 4] {
     let mut silent = transcript(&[]);
     if let Body::TranscriptFinal(fields) = &mut silent.body {
         (fields.segments, fields.language, fields.emotion) = (None, None, None);
@@ -123,7 +123,7 @@ fn tries() -> [(&'static str, Event); 4] {
     [
         ("a final", transcript(&["Good morning.", words])),
         ("a final of silence", silent),
-        ("a final of a long day", transcript(&vec![words; 5_000])),
+        ("a very long final", transcript(&vec![words; 5_000])),
         ("a partial", partial(1, words)),
     ]
 }
@@ -148,21 +148,21 @@ async fn ask(
     answered.await.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
 }
 
-fn said(heard: &Answer) -> String {
-    match (heard.said.len(), heard.replaced.is_some()) {
-        (0, false) => "said nothing".to_owned(),
+fn summary(answer: &Answer) -> String {
+    match (answer.said.len(), answer.replaced.is_some()) {
+        (0, false) => "emitted nothing".to_owned(),
         (count, false) => format!("emitted {count}"),
         (0, true) => "replaced the text".to_owned(),
         (count, true) => format!("replaced the text, emitted {count}"),
     }
 }
 
-/// What came of an event, where nothing was wrong with it.
-fn as_it_must(heard: Answer) -> Result<String, String> {
-    match heard.result {
-        Outcome::Ok if heard.refused_count == 0 => Ok(said(&heard)),
-        Outcome::Ok => Err(format!("it says what the daemon refuses: {}", heard.refused.join("; "))),
-        Outcome::Error | Outcome::Failed => Err(heard.why()),
+/// Summary of an answer, or why the answer counts as a failure.
+fn judge(answer: Answer) -> Result<String, String> {
+    match answer.result {
+        Outcome::Ok if answer.refused_count == 0 => Ok(summary(&answer)),
+        Outcome::Ok => Err(format!("the daemon refuses its output: {}", answer.refused.join("; "))),
+        Outcome::Error | Outcome::Failed => Err(answer.why()),
     }
 }
 

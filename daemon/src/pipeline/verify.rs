@@ -1,4 +1,4 @@
-//! Before a library is opened: does it belong to the right people, is it the one that was meant, and do its bytes stand still?
+//! Checks before a library is opened: its owner and mode, its digest, and that its bytes do not change afterwards.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::machine::Machine;
 
-/// The bytes of a library that was verified, where nobody can change them any more.
+/// The bytes of a verified library, in memory that no process can change any more.
 #[derive(Debug)]
 pub struct Verified {
     /// A sealed memfd.
@@ -21,14 +21,14 @@ pub struct Verified {
     pub sha256: String,
 }
 
-/// Why a library is not opened. Every message names the file and says what to do.
+/// Why a library is not opened. Every message names the file, and what to do if the operator can correct it.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("library {path} does not exist; install it there, or correct `library` of the plugin")]
     Missing { path: PathBuf },
     #[error("library {path} cannot be read: {error}")]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("library {path} is no regular file")]
+    #[error("library {path} is not a regular file")]
     NoFile { path: PathBuf },
     #[error(
         "library {path} is not a shared library (ELF); it must be built for Linux as a cdylib, or with cc -shared"
@@ -41,7 +41,7 @@ pub enum Refusal {
     )]
     Owner { path: PathBuf, owner: u32, daemon: u32 },
     #[error(
-        "{path} has mode {mode:04o}; a library and its folder must be writable by nobody but their owner (chmod go-w)"
+        "{path} has mode {mode:04o}; a library and its folder must be writable only by their owner (chmod go-w)"
     )]
     Mode { path: PathBuf, mode: u32 },
     #[error(
@@ -54,8 +54,8 @@ pub enum Refusal {
     Copy { path: PathBuf, error: io::Error },
 }
 
-/// Checks owner and mode of the library and its folder, copies its bytes into sealed memory, and compares them with the pin unless that is
-/// empty. What is loaded later is exactly what was checked here, whatever happens to the file.
+/// Checks owner and mode of the library and its folder, copies the bytes into sealed memory, and compares their digest with `pinned` unless
+/// that is empty. The bytes that are loaded later are exactly the checked ones, even if the file changes.
 ///
 /// # Errors
 /// See [`Refusal`].
@@ -64,7 +64,7 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
         io::ErrorKind::NotFound => Refusal::Missing { path: path.to_owned() },
         _ => Refusal::Unreadable { path: path.to_owned(), error },
     };
-    // Through links: a link of today's version to a file beside it is how libraries are installed.
+    // Links are followed: a link to a versioned file beside it is a common way to install libraries.
     let real = path.canonicalize().map_err(unreadable)?;
     for folder in folders(path, &real) {
         trusted(folder, &folder.metadata().map_err(unreadable)?)?;
@@ -116,8 +116,9 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
     Ok(Verified { bytes: memory.into(), sha256: found })
 }
 
-/// The folders of a library, separated by `:`, where the loader may look for what the library needs: opened from memory, it has no `$ORIGIN`.
-/// Empty where one of them is not fit for it, which [`verify`] names.
+/// The folders of a library, separated by `:`, in which the loader may search for its dependencies: a library that is opened from memory
+/// has no `$ORIGIN`. Empty if one of the folders is not trusted, which [`verify`] reports, or has a character in its path that the list
+/// cannot hold.
 pub fn library_path(path: &Path) -> OsString {
     let is_fit = |folder: &Path| {
         let is_trusted = folder.metadata().is_ok_and(|metadata| trusted(folder, &metadata).is_ok());
@@ -131,7 +132,7 @@ pub fn library_path(path: &Path) -> OsString {
     }
 }
 
-/// Where the library is looked for, and where it lies.
+/// The folder of the library's path, and the folder of the file that the path resolves to.
 fn folders<'p>(path: &'p Path, real: &'p Path) -> [&'p Path; 2] {
     [path, real].map(|file| match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -139,14 +140,14 @@ fn folders<'p>(path: &'p Path, real: &'p Path) -> [&'p Path; 2] {
     })
 }
 
-/// By which a new library at the same path is noticed.
+/// Metadata by which the daemon detects a new library at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
     inode: u64,
     size: u64,
     written: (i64, i64),
-    /// Of its mode and owner as well: what was refused for them may have been mended.
+    /// Time of the last change including mode and owner: a library that was refused for these may have been corrected.
     changed: (i64, i64),
 }
 
@@ -188,7 +189,7 @@ mod tests {
         (folder, path)
     }
 
-    /// The head of a program of this machine.
+    /// The ELF header of a program of this machine type.
     fn elf() -> Vec<u8> {
         let mut head = vec![0; Machine::HEAD];
         File::open("/proc/self/exe").unwrap().read_exact(&mut head).unwrap();
@@ -217,7 +218,7 @@ mod tests {
     fn a_library_that_others_may_write_is_refused() {
         let (folder, path) = library();
         set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
-        assert!(refusal(&path, "").ends_with("libx.so has mode 0775; a library and its folder must be writable by nobody but their owner (chmod go-w)"));
+        assert!(refusal(&path, "").ends_with("libx.so has mode 0775; a library and its folder must be writable only by their owner (chmod go-w)"));
         set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
         assert!(refusal(&path, "").contains("has mode 0777"));
@@ -240,7 +241,7 @@ mod tests {
         assert!(refusal(&folder.path().join("no.so"), "").contains("does not exist"));
         let inner = folder.path().join("folder.so");
         std::fs::create_dir(&inner).unwrap();
-        assert!(refusal(&inner, "").contains("no regular file"));
+        assert!(refusal(&inner, "").contains("not a regular file"));
         let text = folder.path().join("text.so");
         write(&text, "hello").unwrap();
         assert!(refusal(&text, "").contains("not a shared library (ELF)"));

@@ -1,8 +1,8 @@
-//! What the daemon and a plugin's process say to each other: frames of four bytes of length (little-endian) and JSON.
+//! The protocol between the daemon and a plugin's process: frames of a four-byte length (little-endian) and JSON.
 //!
-//! The daemon speaks first ([`ToChild::Load`]), hears [`FromChild::Loaded`] or [`FromChild::NotLoaded`], and then sends events, as many
-//! as are waiting. They are answered one by one, in order, each before the next is begun: so the daemon knows which one a
-//! process died of. The daemon believes nothing that it hears; a frame that does not fit ends the process.
+//! The daemon sends [`ToChild::Load`] first, receives [`FromChild::Loaded`] or [`FromChild::NotLoaded`], and then sends events, several at
+//! once if several are waiting. The process answers them in order, each before it begins the next: so the daemon knows at which event a
+//! process died. The daemon checks everything that it receives; after an invalid frame it ends the process.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 
 use crate::telemetry::logging::readable;
 
-/// Longest frame in bytes: an event of the longest recording (12 hours) is some MiB.
+/// Longest frame in bytes: an event of the longest recording (12 hours) takes some MiB.
 pub const LONGEST: usize = 32 << 20;
 const HEAD: usize = 4;
-/// Reasons that are told of what was refused; the rest is counted.
+/// Number of refusals whose reasons are reported; further refusals are only counted.
 pub const MOST_REASONS: usize = 4;
 
 /// From the daemon to a plugin's process.
@@ -29,7 +29,7 @@ pub const MOST_REASONS: usize = 4;
 pub enum ToChild<'a> {
     /// The first frame.
     Load(Load),
-    /// An event; `body` is what the plugin reads.
+    /// An event; the plugin receives `body` as it is.
     Event {
         kind: String,
         #[serde(borrow)]
@@ -37,17 +37,17 @@ pub enum ToChild<'a> {
     },
 }
 
-/// What to load, and how to live with it.
+/// The library to load, and the rights of its process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
     /// The plugin's configured name.
     pub name: String,
     pub library: PathBuf,
-    /// Empty, or the hex digest that the library must have.
+    /// Hex digest that the library must have, or empty.
     pub sha256: String,
     /// `[plugin.config]` as JSON.
     pub config: String,
-    /// What it may not read, see [`crate::os::sandbox::PluginRights`].
+    /// Paths that the plugin may not read, see [`crate::os::sandbox::PluginRights`].
     pub hidden: Vec<PathBuf>,
     pub writable: Vec<PathBuf>,
     pub network: bool,
@@ -63,24 +63,24 @@ pub enum FromChild {
     Answer(Answer),
 }
 
-/// What a library says of itself, and what the process found out about it.
+/// What a library declares about itself, and what the process found out about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The plugin's own version; empty if it has none.
+    /// The plugin's version; empty if it has none.
     pub version: String,
     /// Hex digest of the library's bytes.
     pub sha256: String,
     /// `HARK_WANTS_…`.
     pub wants: u32,
-    /// Whether it replaces text.
+    /// Whether the plugin replaces text.
     pub transform: bool,
-    /// What the kernel lacks of the sandbox, a sentence each.
+    /// Parts of the sandbox that the kernel does not enforce, a sentence each.
     #[serde(deserialize_with = "few::<16, _, _>")]
     pub missing: Vec<String>,
 }
 
 impl Description {
-    /// As it may be shown: a process can write anything here.
+    /// The description with its texts made fit for display: a process can write anything here.
     pub fn cleaned(mut self) -> Description {
         for text in [&mut self.version, &mut self.sha256].into_iter().chain(&mut self.missing) {
             *text = clean(text);
@@ -88,7 +88,8 @@ impl Description {
         self
     }
 
-    /// What it wants and is never called with: the daemon hands finals and partials to plugins, nothing else yet. In words, for its author.
+    /// Kinds of events that the plugin wants and never gets, in words for its author: so far the daemon calls plugins with finals and
+    /// partials only.
     pub fn unheard(&self) -> Option<&'static str> {
         let wants = Wants::from_bits(self.wants);
         match (wants.include(&Kind::JobAccepted), wants.include(&Kind::AnnotationLanguage)) {
@@ -100,35 +101,36 @@ impl Description {
     }
 }
 
-/// What came of one event.
+/// A process's answer to one event.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     pub result: Outcome,
-    /// The last line that was logged at error, of a call that did not end well.
+    /// The last line that the plugin logged at error, if the call failed.
     pub error: Option<String>,
     #[serde(deserialize_with = "few::<{ emission::MOST }, _, _>")]
     pub said: Vec<Said>,
     pub replaced: Option<Box<RawValue>>,
-    /// The last `replace` was refused, so that the text is not what the plugin wants it to be.
+    /// The last `replace` was refused, so the text is not what the plugin intended.
     pub replace_refused: bool,
-    /// Why some of what it said was refused: the first few, and how many.
+    /// Reasons of the first refusals; `refused_count` is the number of all.
     #[serde(deserialize_with = "few::<MOST_REASONS, _, _>")]
     pub refused: Vec<String>,
     pub refused_count: u64,
 }
 
 impl Answer {
-    /// Why a call did not end well: the plugin's own words, else what of its words was refused.
+    /// Why a call failed: the plugin's error line, else the first refusal.
     pub fn why(&self) -> String {
         match (&self.error, self.refused.first()) {
             (Some(error), _) => clean(error),
             (None, Some(refusal)) => format!("it gave up when this was refused: {}", clean(refusal)),
-            (None, None) => "it did not say why".to_owned(),
+            (None, None) => "it gave no reason".to_owned(),
         }
     }
 }
 
-/// A list that our side of the process keeps short. A longer one is forged: in a frame of a plugin's own there is room for ten million texts.
+/// Reads a list of at most `MOST` elements, which is all that `plugin-host` sends. A longer list is forged by the plugin: a frame has room
+/// for ten million texts.
 fn few<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -156,13 +158,13 @@ where
     deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
 }
 
-/// What a process says of itself or of an error, fit for logs, terminals and events: one line, bounded.
+/// Text from a process made fit for logs, terminals and events: one line of at most 1 KiB.
 pub fn clean(text: &str) -> String {
     const LONGEST: usize = 1024;
     readable(&text[..text.floor_char_boundary(LONGEST)]).into_owned()
 }
 
-/// The results of the ABI.
+/// The results that the ABI defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -171,7 +173,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// One call of `emit` or `annotate`, unread.
+/// One call of `emit` or `annotate`, with its JSON not parsed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
@@ -186,10 +188,10 @@ pub enum Said {
 pub fn event_frame(event: &Event) -> io::Result<Vec<u8>> {
     #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]
-    enum Told<'a> {
+    enum EventFrame<'a> {
         Event { kind: String, body: &'a Event },
     }
-    frame(&Told::Event { kind: event.kind().to_string(), body: event })
+    frame(&EventFrame::Event { kind: event.kind().to_string(), body: event })
 }
 
 /// A message as a frame.
@@ -208,7 +210,7 @@ pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
 /// Splits the first complete frame off what was received so far and returns the bytes of its message.
 ///
 /// # Errors
-/// When the length in front cannot be one.
+/// When the length is more than [`LONGEST`].
 pub fn split_frame(received: &mut bytes::BytesMut) -> io::Result<Option<bytes::BytesMut>> {
     let Some(head) = received.first_chunk::<HEAD>() else { return Ok(None) };
     let length = check(u32::from_le_bytes(*head) as usize)?;
@@ -222,7 +224,7 @@ pub fn split_frame(received: &mut bytes::BytesMut) -> io::Result<Option<bytes::B
 /// Reads a frame into `buffer`; false at the end of the stream.
 ///
 /// # Errors
-/// When the stream breaks off inside a frame, or the length cannot be one.
+/// When the stream ends inside a frame, or the length is more than [`LONGEST`].
 pub fn read_frame(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
     let mut head = [0; HEAD];
     match reader.read_exact(&mut head) {
@@ -237,7 +239,7 @@ pub fn read_frame(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<bo
 /// Writes a message as a frame.
 ///
 /// # Errors
-/// When it is too long, or nobody listens any more.
+/// When the frame is too long, or the peer has closed the socket.
 pub fn write_frame(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     writer.write_all(&frame(message)?)
 }

@@ -17,7 +17,7 @@ async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_proces
         ("overflow", "signal 6 (SIGABRT"),
         ("devour", "signal 11 (SIGSEGV)"),
         ("fail", "it failed: beyond repair"),
-        ("nonsense", "it failed: it did not say why"),
+        ("nonsense", "it failed: it gave no reason"),
     ] {
         let patient = Duration::from_secs(20);
         let mut back = Vec::new();
@@ -124,7 +124,7 @@ async fn a_plugin_that_closes_its_socket_and_lives_on_has_no_more_time_than_one_
         let plugins = Plugins::new().c("moody").timeout(timeout).start().await;
         let began = Instant::now();
         let error = error_of(&plugins.process(told("close")).await, "moody");
-        assert_eq!(error, "its process closed its socket and lived on");
+        assert_eq!(error, "its process closed its socket but did not exit");
         quickest = quickest.min(began.elapsed());
         plugins.stop().await;
     }

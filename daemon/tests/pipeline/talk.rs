@@ -53,9 +53,9 @@ async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
     let plugins = Plugins::new().c("rubbish").timeout(Duration::from_secs(20)).rust("hello").start().await;
     let pid = plugins.status("rubbish").pid;
     for (what, count, words) in [
-        ("nothing", "9 of what it said", "a plugin cannot emit \"job.completed\""),
-        ("a flood", "9744 of what it said", "more than 256 events for one"),
-        ("a gigabyte", "11 of what it said", "at most 1048576 are forwarded"),
+        ("nothing", "9 of its emissions", "a plugin cannot emit \"job.completed\""),
+        ("a flood", "9744 of its emissions", "more than 256 events for one"),
+        ("a gigabyte", "11 of its emissions", "at most 1048576 are forwarded"),
     ] {
         let processed = plugins.process(transcript(&[what])).await;
         let error = error_of(&processed, "rubbish");

@@ -1,4 +1,4 @@
-//! Greets every transcript: the smallest plugin there is.
+//! Annotates every transcript with a greeting: a minimal plugin.
 
 use hark_sdk::{Error, Host, Plugin, Transcript};
 

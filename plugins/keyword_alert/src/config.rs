@@ -1,4 +1,4 @@
-//! `[plugin.config]`, read strictly: a rule that never fires because of a slip of the pen is the worst of all rules.
+//! Reads `[plugin.config]` strictly: otherwise a rule with a typing error would never fire, without notice.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::default_severity;
 
-/// What the operator may say.
+/// The plugin's config.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// At least one.
@@ -17,37 +17,37 @@ pub struct Config {
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// `rule` of its alerts; `[a-z0-9_-]+`, once.
+    /// `rule` of its alerts; `[a-z0-9_-]+`, unique.
     pub name: String,
-    /// Words and phrases, any of which is enough.
+    /// Words and phrases; the rule fires on any of them.
     pub any: Vec<String>,
-    /// Regular expressions, any of which is enough; case does not count unless they say `(?-i)`.
+    /// Regular expressions; the rule fires on any of them. They ignore case unless they contain `(?-i)`.
     pub regex: Vec<String>,
-    /// Of its alerts.
+    /// Severity of its alerts.
     pub severity: Severity,
-    /// Whose words are looked at; empty: everybody's.
+    /// Roles whose segments are searched; empty: all segments.
     pub roles: Vec<String>,
 }
 
-/// Why a config cannot mean anything; names the rule and the key.
+/// Why a config is invalid; names the rule and the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
-    /// Not even JSON; the daemon always hands over an object.
+    /// Not a JSON object; the daemon always passes one.
     #[error("the config is no JSON object: {0}")]
     NoObject(String),
-    /// Nothing to look for.
+    /// No rules.
     #[error(
         "key \"rules\" is missing or empty; add a [[plugin.config.rules]] with a name and `any` or `regex`"
     )]
     NoRules,
-    /// A key that is none.
+    /// An unknown key.
     #[error("{place}: unknown key {key:?}; known are {known}")]
     UnknownKey {
         /// The rule, or the config.
         place: String,
         /// As it was written.
         key: String,
-        /// All that there are.
+        /// All known keys.
         known: String,
     },
     /// A value of another type, or an empty one.
@@ -60,13 +60,13 @@ pub enum Mistake {
         /// What it must be.
         needed: &'static str,
     },
-    /// Two of the same name: their alerts could not be told apart.
+    /// Two rules of the same name: their alerts could not be distinguished.
     #[error("rule {0:?} is there twice; give each its own name")]
     Twice(String),
     /// A rule that can never fire.
     #[error("rule {0:?}: it has neither \"any\" nor \"regex\"; give it something to look for")]
     Empty(String),
-    /// A regular expression that is none.
+    /// An invalid regular expression.
     #[error("rule {rule:?}: key \"regex\": {pattern:?}: {error}")]
     Regex {
         /// The rule.
@@ -83,10 +83,10 @@ const NAME: &str = "a name of lower-case letters, digits, _ and -";
 const TEXTS: &str = "a list of texts that are not empty";
 
 impl Config {
-    /// Reads `[plugin.config]` as the daemon hands it over.
+    /// Parses `[plugin.config]` as the daemon passes it.
     ///
     /// # Errors
-    /// See [`Mistake`]; the first one.
+    /// The first [`Mistake`] found.
     pub fn parse(json: &str) -> Result<Config, Mistake> {
         let config: Map<String, Value> =
             serde_json::from_str(json).map_err(|error| Mistake::NoObject(error.to_string()))?;
@@ -113,7 +113,7 @@ impl Config {
 }
 
 impl Rule {
-    /// Whether words of this role are looked at. A channel without a role is nobody's.
+    /// Whether segments of this role are searched. A segment without a role matches only a rule without `roles`.
     pub fn is_for(&self, role: Option<&str>) -> bool {
         self.roles.is_empty() || role.is_some_and(|role| self.roles.iter().any(|wanted| wanted == role))
     }

@@ -1,4 +1,4 @@
-//! Raises an alert when somebody says what the rules name: words, phrases, regular expressions.
+//! Raises an alert when a transcript contains what a rule names: words, phrases, regular expressions.
 //!
 //! ```toml
 //! [[plugin]]
@@ -12,10 +12,10 @@
 //! roles = []                      # empty: every channel
 //! ```
 //!
-//! Words and phrases are found whatever their case and whatever spaces stand between their words, and only as whole words where the script
-//! has spaces: "cancel" is not found in "cancellation", but "退款" is found in "我要退款。". One alert for a rule and segment: the first place
-//! in it that matches, with the segment's times, since nobody measured those of a word. Of more alerts than the daemon takes for one
-//! transcript (256) the most severe are raised, and an event of the plugin says how many were left out.
+//! Words and phrases are found in any case and with any white space between their words, and only as whole words where the script has
+//! spaces: "cancel" is not found in "cancellation", but "退款" is found in "我要退款。". One alert per rule and segment: for the first match, with
+//! the segment's times, since words have no times of their own. If there are more alerts than the daemon accepts for one transcript (256),
+//! the plugin raises the most severe ones, and emits an event with the number of alerts left out.
 
 mod config;
 mod matcher;
@@ -45,16 +45,16 @@ impl Plugin for KeywordAlert {
         let mut alerts = self.alerts(transcript);
         let found = alerts.len();
         if found > emission::MOST {
-            // Room for one more event, which says so; the most severe stay, in their order.
+            // One emission is reserved for the event with the number left out; the most severe alerts stay, in their order.
             let most = emission::MOST - 1;
             let mut by_severity: Vec<Severity> = alerts.iter().map(|alert| alert.severity).collect();
             by_severity.sort_by(|left, right| right.cmp(left));
             let least = by_severity[most - 1];
-            let mut room = most - by_severity.iter().filter(|&&severity| severity > least).count();
+            let mut left = most - by_severity.iter().filter(|&&severity| severity > least).count();
             alerts.retain(|alert| match alert.severity.cmp(&least) {
                 Ordering::Greater => true,
-                Ordering::Equal if room > 0 => {
-                    room -= 1;
+                Ordering::Equal if left > 0 => {
+                    left -= 1;
                     true
                 }
                 _ => false,
@@ -116,7 +116,7 @@ impl KeywordAlert {
     }
 }
 
-/// A text that rules are held against.
+/// A text that rules are matched against.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     /// Number of the segment.
@@ -125,7 +125,7 @@ struct Place<'a> {
     text: &'a str,
 }
 
-/// What a rule's alerts are worth unless it says so.
+/// Severity of a rule's alerts if the rule sets none.
 const fn default_severity() -> Severity {
     Severity::Warning
 }

@@ -1,7 +1,7 @@
-//! Finds the first place in a text that a rule is about.
+//! Finds the first match of a rule in a text.
 //!
-//! Words and phrases all at once with Aho-Corasick over a folded text: lower case, any run of white space one space.
-//! A table leads from it back to the original, so that a quote is what was really said.
+//! All words and phrases are searched at once with Aho-Corasick in a folded text: lower case, each run of white space one space. A table
+//! maps the folded text back to the original, so that a quote is the original text.
 
 use std::ops::Range;
 
@@ -17,23 +17,23 @@ pub struct Matcher {
     patterns: Vec<Regex>,
 }
 
-/// A place in a text.
+/// A match in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
-    /// Bytes of the text; never empty, always at the borders of characters.
+    /// Byte range in the text; never empty, always on character boundaries.
     pub range: Range<usize>,
 }
 
 impl Rule {
-    /// Gets the rule ready.
+    /// Compiles the rule.
     ///
     /// # Errors
-    /// When a regular expression is none, or needs more memory than a rule deserves (10 MiB).
+    /// When a regular expression is invalid, or compiles to more than 10 MiB.
     pub fn matcher(&self) -> Result<Matcher, Mistake> {
         let bad = |pattern: &str, error: &dyn std::fmt::Display| Mistake::Regex {
             rule: self.name.clone(),
             pattern: pattern.to_owned(),
-            // The regex crate draws a picture of several lines; the last one says what is wrong.
+            // The regex crate's message has several lines; the last one names the error.
             error: error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
         };
         let words = match &self.any[..] {
@@ -41,7 +41,7 @@ impl Rule {
             any => {
                 let folded: Vec<_> =
                     any.iter().map(|words| Folded::new(words).text.trim().to_owned()).collect();
-                // All matches are wanted, overlapping ones too: a longer one may fail at a border where a shorter one does not.
+                // Overlapping matches are needed too: a longer match may end inside a word where a shorter one does not.
                 let built = AhoCorasick::builder().match_kind(MatchKind::Standard).build(folded);
                 Some(built.map_err(|error| bad(&any.join(", "), &error))?)
             }
@@ -54,10 +54,10 @@ impl Rule {
 }
 
 impl Matcher {
-    /// The first place that matches; of those that begin there the longest.
+    /// The first match; of several that begin at the same place the longest.
     pub fn find(&self, text: &str) -> Option<Match> {
         let words = self.words.as_ref().and_then(|words| first_words(words, text));
-        // An empty match (of `x*`) says nothing.
+        // Empty matches (of `x*`) are ignored.
         let found = |pattern: &Regex| {
             pattern.find_iter(text).map(|found| found.range()).find(|range| !range.is_empty())
         };
@@ -88,13 +88,13 @@ fn is_whole(text: &str, range: &Range<usize>) -> bool {
         && !joins(inside.chars().next_back(), after.chars().next())
 }
 
-/// Letters, their marks and digits, as `\w` has them, of scripts that put spaces between words.
+/// Whether a character is a letter, mark or digit (as in `\w`) of a script that puts spaces between words.
 fn is_of_a_word(character: char) -> bool {
     regex_syntax::is_word_character(character) && !has_no_spaces(character)
 }
 
-/// Scripts that are written without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese, Tibetan. Korean has spaces, but hangs its
-/// particles onto words (환불 -> 환불을), so a border would hide what is meant.
+/// Scripts that are written without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese, Tibetan. Korean has spaces, but appends
+/// particles to words (환불 -> 환불을), so a word boundary would hide matches.
 fn has_no_spaces(character: char) -> bool {
     matches!(
         u32::from(character),
@@ -116,10 +116,10 @@ fn has_no_spaces(character: char) -> bool {
     )
 }
 
-/// A text as it is compared, and where each byte of it comes from.
+/// A folded text, and the origin of each of its bytes.
 struct Folded {
     text: String,
-    /// For each byte of `text` the range of the character it was made from.
+    /// For each byte of `text` the byte range of its character in the original.
     origin: Vec<Range<usize>>,
 }
 
@@ -129,7 +129,7 @@ impl Folded {
         for (begin, character) in original.char_indices() {
             let origin = begin..begin + character.len_utf8();
             if character.is_whitespace() {
-                // Any space is one space.
+                // A run of white space becomes one space.
                 match folded.origin.last_mut() {
                     Some(last) if folded.text.ends_with(' ') => last.end = origin.end,
                     _ => folded.push(' ', origin),
@@ -138,7 +138,7 @@ impl Folded {
                 // Recognizers write either apostrophe.
                 let character = if character == '’' { '\'' } else { character };
                 for lower in character.to_lowercase() {
-                    // Greek has two, by the place in the word.
+                    // Greek has two lower-case sigmas, depending on the position in the word.
                     folded.push(if lower == 'ς' { 'σ' } else { lower }, origin.clone());
                 }
             }
@@ -151,7 +151,7 @@ impl Folded {
         self.origin.resize(self.text.len(), origin);
     }
 
-    /// What of the original a part of the folded text was made from.
+    /// The range of the original that a part of the folded text was made from.
     fn original(&self, part: Range<usize>) -> Range<usize> {
         match (self.origin.get(part.start), self.origin.get(part.end.wrapping_sub(1))) {
             (Some(first), Some(last)) => first.start..last.end,

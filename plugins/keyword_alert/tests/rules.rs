@@ -1,4 +1,4 @@
-//! Rules against transcripts, through the plugin's real functions.
+//! Matches rules against transcripts, through the plugin's exported functions.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
@@ -24,7 +24,7 @@ fn alerts(config: &Value, event: &Event) -> Vec<Alert> {
     heard.emitted.into_iter().map(alert).collect()
 }
 
-/// What a rule with these words quotes from a text.
+/// The quote that a rule with these words takes from a text.
 fn quoted(any: &str, text: &str) -> Option<String> {
     let config = json!({ "rules": [{ "name": "r", "any": [any] }] });
     alerts(&config, &transcript(&[text])).into_iter().next().map(|alert| alert.quote)

@@ -1,4 +1,4 @@
-//! The codes that Hark makes itself.
+//! The codes that Hark itself assigns.
 
 use crate::event::Blame::{Account, Audio, Hark, Plugin, Service};
 
@@ -6,7 +6,7 @@ use super::{AGAIN, BUG, CONVERT, Group, OTHER_ENGINE, code};
 
 const UNKNOWN_FATE: &str = "No action: the fate is unknown, and the daemon repeats within [`ambiguous_retries`](#how-often-the-daemon-retries).";
 
-/// Every code that Hark makes.
+/// Every code that Hark assigns.
 pub const OF_HARK: &[Group] = &[
     Group {
         title: "The recording",
@@ -15,7 +15,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "NotAudio",
                 &[Audio],
-                "The content is no audio container that Hark knows, whatever the name says.",
+                "The content is not an audio container that Hark knows; the file's name does not matter.",
                 CONVERT,
             ),
             code(
@@ -33,7 +33,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "UnreadableFile",
                 &[Audio],
-                "Reading the file failed while the daemon looked inside.",
+                "Reading the file failed while the daemon examined it.",
                 "Check the disk or file server that holds the recording.",
             ),
             code(
@@ -176,11 +176,11 @@ pub const OF_HARK: &[Group] = &[
                 "The request left and no answer came, or a free call (an upload policy, a task query, a result) was not answered.",
                 UNKNOWN_FATE,
             ),
-            code("ConnectionLost", &[Service], "The answer broke off.", UNKNOWN_FATE),
+            code("ConnectionLost", &[Service], "The connection broke during the answer.", UNKNOWN_FATE),
             code(
                 "TimeOut",
                 &[Service],
-                "The answer stood still for too long, or brought no text for five minutes.",
+                "No data of the answer came for too long, or no text for five minutes.",
                 UNKNOWN_FATE,
             ),
             code(
@@ -198,7 +198,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "Interrupted",
                 &[Service],
-                "The daemon ended between sending a request and hearing its answer. A filetrans request is looked for in the task list \
+                "The daemon ended between sending a request and receiving its answer. A filetrans request is looked for in the task list \
                  first.",
                 UNKNOWN_FATE,
             ),
@@ -229,7 +229,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "TaskFailed",
                 &[Service],
-                "A task failed and the service told no code.",
+                "A task failed and the service gave no code.",
                 "Send the recording again; read the message.",
             ),
             code(
@@ -241,7 +241,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "TaskUnknown",
                 &[Service],
-                "The service does not know the task any more, or does not tell of it. Results are kept for 24 hours.",
+                "The service does not know the task any more, or does not report its state. Results are kept for 24 hours.",
                 UNKNOWN_FATE,
             ),
             code("NoResult", &[Service], "The host of the result answered with an error.", AGAIN),
@@ -266,7 +266,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "ResultLost",
                 &[Service],
-                "The task succeeded and was paid for, and its result cannot be had.",
+                "The task succeeded and was paid for, and its result cannot be fetched.",
                 UNKNOWN_FATE,
             ),
         ],
@@ -283,7 +283,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "PluginHolds",
                 &[Plugin],
-                "A plugin with `on_failure = \"hold\"` could not look at the transcript. The job waits.",
+                "A plugin with `on_failure = \"hold\"` failed on the transcript. The job waits.",
                 "Read the daemon's log and the events `plugin.<name>`; replace the library, or run `harkd plugins enable NAME`.",
             ),
         ],

@@ -1,4 +1,4 @@
-//! The codes of the service, by what follows from each.
+//! The codes of the service, grouped by how the daemon reacts.
 
 use crate::event::Blame::{Account, Audio, Hark, Service};
 
@@ -15,7 +15,7 @@ const PAY: &str = "Settle the account's bills with the provider, then wait: a pr
 const SLOWER: &str = "No action: the queue of the model waits as long as the service asks. Where it happens often, lower \
                       `dashscope.requests_per_minute`.";
 
-/// The codes of the service that Hark knows, by what follows.
+/// The codes of the service that Hark knows, grouped by how the daemon reacts.
 pub const OF_THE_SERVICE: &[Group] = &[
     Group {
         title: "Jobs are held, a probe resumes them",
@@ -71,8 +71,8 @@ pub const OF_THE_SERVICE: &[Group] = &[
             code(
                 "InternalError.Algo",
                 &[Service, Audio],
-                "The service failed; or the file server of the URL told no Content-Length (`audio`), which fails the job.",
-                "No action; or have the file server tell the length.",
+                "The service failed; or the file server of the URL sent no Content-Length (`audio`), which fails the job.",
+                "No action; or have the file server send the length.",
             ),
             code("InternalError.Timeout", &[Service], "A task brought no result for three hours.", AGAIN),
             code("SystemError", &[Service], "The service failed.", AGAIN),
@@ -91,7 +91,7 @@ pub const OF_THE_SERVICE: &[Group] = &[
             code(
                 "InvalidParameter",
                 &[Audio, Hark],
-                "The service's word for nearly everything; the message tells audio (format, length, download) from the request (language, \
+                "The service's code for nearly every error; the message tells audio (format, length, download) from the request (language, \
                  model). A download that timed out is tried four times.",
                 "Read the message: correct the recording or its URL (`audio`), or `[[route]]` and the models (`hark`).",
             ),
@@ -122,7 +122,7 @@ pub const OF_THE_SERVICE: &[Group] = &[
             code(
                 "CONTENT_LENGTH_CHECK_FAILED",
                 &[Audio],
-                "The file server told no length, or a wrong one.",
+                "The file server sent no length, or a wrong one.",
                 SERVE_THE_URL,
             ),
             code("REQUEST_INVALID_FILE_URL_VALUE", &[Audio], "The task cannot use the URL.", SERVE_THE_URL),

@@ -1,4 +1,4 @@
-//! The family `job`: what became of a recording.
+//! The family `job`: the progress and outcome of a recording.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,9 +20,9 @@ pub struct JobAccepted {
 pub struct Engine(Cow<'static, str>);
 
 impl Engine {
-    /// Up to 5 minutes, answers at once, text streams back.
+    /// Up to 5 minutes of audio; answers at once and streams text.
     pub const FLASH: Engine = Engine(Cow::Borrowed("flash"));
-    /// Up to 12 hours, an asynchronous task.
+    /// Up to 12 hours of audio; an asynchronous task.
     pub const FILETRANS: Engine = Engine(Cow::Borrowed("filetrans"));
 
     /// The recognizer of this name.
@@ -30,7 +30,7 @@ impl Engine {
         Engine(Cow::Owned(name.into()))
     }
 
-    /// The word in config, events and metrics.
+    /// The name in config, events and metrics.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,7 +91,7 @@ pub enum Blame {
 }
 
 impl Blame {
-    /// The word in events and metrics.
+    /// The name in events and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Blame::Audio => "audio",

@@ -20,11 +20,11 @@ pub enum Kind {
     JobAccepted,
     /// `job.submitted`: the service has it.
     JobSubmitted,
-    /// `job.retrying`: a try failed, another follows.
+    /// `job.retrying`: an attempt failed, another follows.
     JobRetrying,
-    /// `job.completed`: last event of a job that ended well.
+    /// `job.completed`: last event of a job that succeeded.
     JobCompleted,
-    /// `job.failed`: last event of a job that did not.
+    /// `job.failed`: last event of a job that failed.
     JobFailed,
     /// `transcript.partial`: text so far; lossy, never stored by default.
     TranscriptPartial,
@@ -88,7 +88,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A kind that is none of the contract's.
+/// A kind that the contract does not define.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown event kind {0:?}; kinds look like \"transcript.final\" or \"plugin.<name>\"")]
 pub struct UnknownKind(pub String);

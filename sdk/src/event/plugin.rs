@@ -1,4 +1,4 @@
-//! The families `alert` and `plugin`: what plugins say.
+//! The families `alert` and `plugin`: events that plugins emit.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What is asked of a plugin, and what its process answers, read with suspicion: a plugin can write anything into the daemon's socket.
+//! Work for a plugin, and the answers of its process. Every answer is checked, since a plugin can write anything into the daemon's socket.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,31 +12,32 @@ use crate::pipeline::wire::{Answer, MOST_REASONS, Said, clean};
 /// One event for one plugin.
 #[derive(Debug)]
 pub struct Work {
-    /// For the checks of what is said about it.
+    /// The event, for the checks of the answer.
     pub event: Arc<Event>,
     /// `wire::event_frame` of it.
     pub frame: Arc<[u8]>,
-    /// Who waits; nobody does for a partial.
+    /// Receives the result.
     pub answer: oneshot::Sender<Result<Heard, Failure>>,
 }
 
-/// What a plugin said about an event, checked.
+/// A plugin's checked answer to an event.
 #[derive(Debug, Default)]
 pub struct Heard {
     pub said: Vec<Body>,
     pub replaced: Option<Event>,
-    /// Some of what it said was refused; in words.
+    /// Set if a part of the answer was refused: the number of refusals and the first reasons.
     pub refused: Option<String>,
 }
 
-/// A plugin could not look at an event.
+/// A plugin did not process an event.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub message: String,
     pub quarantined: bool,
 }
 
-/// What is said of a failure: our words, for the log as well, and the plugin's own, which may quote the transcript and are for its event only.
+/// The message of a failure: the daemon's text, for the log as well, and the plugin's text, which may quote the transcript and goes only
+/// into the plugin's event of the same job.
 #[derive(Debug, Clone)]
 pub struct Words {
     pub ours: String,
@@ -65,7 +66,8 @@ impl fmt::Display for Words {
 /// Reads an answer to `event` that came from the process of the plugin called `plugin`.
 ///
 /// # Errors
-/// When it wanted the text changed and did not manage: that is no success, above all not where the change was to hide something.
+/// When the plugin tried to replace the text and the replacement was refused: the event counts as failed, above all because the replacement
+/// may be meant to hide something.
 pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> Result<Heard, Failure> {
     let mut heard = Heard::default();
     let mut reasons = answered.refused;
@@ -105,7 +107,7 @@ pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> R
     }
     if count > 0 {
         let words: Vec<String> = reasons.iter().take(MOST_REASONS).map(|reason| clean(reason)).collect();
-        let message = format!("{count} of what it said was refused: {}", words.join("; "));
+        let message = format!("{count} of its emissions were refused: {}", words.join("; "));
         if replace_refused {
             return Err(Failure { message, quarantined: false });
         }
@@ -148,19 +150,19 @@ mod tests {
         let said = vec![
             emit("plugin", "1"),
             emit("job.completed", "{}"),
-            emit("plugin.somebody", "{}"),
-            emit("alert.raised", r#"{"plugin": "somebody"}"#),
+            emit("plugin.another", "{}"),
+            emit("alert.raised", r#"{"plugin": "another"}"#),
             Said::Annotate { name: "a.b".into(), json: raw("1") },
             emit("plugin", &format!("{:?}", "x".repeat(emission::LARGEST))),
         ];
         let heard = read("me", false, &event, forged(said, None)).unwrap();
         assert_eq!(heard.said.len(), 1);
-        assert!(heard.refused.unwrap().starts_with("5 of what it said was refused"));
+        assert!(heard.refused.unwrap().starts_with("5 of its emissions were refused"));
 
         let flood = (0..1_000).map(|_| emit("plugin", "1")).collect();
         let heard = read("me", false, &event, forged(flood, None)).unwrap();
         assert_eq!(heard.said.len(), emission::MOST);
-        assert!(heard.refused.unwrap().starts_with("744 of what it said was refused"));
+        assert!(heard.refused.unwrap().starts_with("744 of its emissions were refused"));
     }
 
     #[test]

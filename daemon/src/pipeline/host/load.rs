@@ -1,4 +1,4 @@
-//! How a plugin comes to its process: at the start, after a death, and when its library is another one.
+//! Starts a process for a plugin: when the daemon starts, after a death, and when the library changes.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use crate::pipeline::process::{LoadError, Process};
 use crate::pipeline::status::PluginState;
 use crate::pipeline::verify::{Identity, identity};
 
-/// Waits before a plugin that cannot be loaded is tried again although its file is the same: what it needs may have come.
+/// Pauses before the daemon retries to load a plugin whose library has not changed: a dependency may have been installed meanwhile.
 const RETRY: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
-/// While a process is being replaced, events wait for it as long as for an answer, but at least this long: a machine may be busy.
+/// While a process is being replaced, events wait for it for the plugin's `timeout`, but at least this long: the machine may be busy.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A process that is starting.
 pub(super) struct Loading {
     pub(super) future: Pin<Box<dyn Future<Output = Result<Process, LoadError>> + Send>>,
-    /// After it, those who wait are told that there is no process.
+    /// When waiting events are answered with the failure that there is no process.
     pub(super) patience: Instant,
 }
 
 impl Supervisor {
     pub(super) fn begin_loading(&mut self) {
-        // Not due again before this try has come to something.
+        // Postponed, so that no retry is due while this one is under way.
         self.retry = self.retry.take().map(|(tries, at)| (tries, at + RETRY[RETRY.len() - 1]));
         self.metrics.plugin_starts.with_label_values(&[&self.name]).inc();
         if self.process.is_none() {
@@ -58,7 +58,7 @@ impl Supervisor {
         if self.process.is_some() {
             tracing::error!(
                 plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
-                "new library refused; the old one goes on"
+                "new library refused; the old library keeps running"
             );
             self.enter(PluginState::Running, Some(format!("the new library was refused: {error}")));
             return;
@@ -66,7 +66,7 @@ impl Supervisor {
         self.count("load");
         tracing::error!(
             plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
-            "plugin cannot be loaded; transcripts flow on without it"
+            "plugin cannot be loaded; transcripts are processed without it"
         );
         self.enter(PluginState::Failed, Some(error.to_string()));
     }
@@ -87,13 +87,13 @@ impl Supervisor {
         self.enter(PluginState::Running, None);
     }
 
-    /// Is there a new library at the path?
+    /// Checks whether there is a new library at the path, and begins to load it once its file looks the same in two checks.
     pub(super) async fn look(&mut self) {
         let found = look(&self.launch.load.library).await;
         let settled = found == self.seen;
         self.seen = found;
         let is_new = found.is_some() && found != self.known;
-        // A load that is under way may have read either; the next look will see to it.
+        // A load that is under way may have read the old or the new file; the next check decides.
         if settled && is_new && self.loading.is_none() && self.successor.is_none() {
             tracing::info!(plugin = %self.name, library = %self.launch.load.library.display(), "new library found");
             self.known = found;
@@ -103,7 +103,7 @@ impl Supervisor {
     }
 }
 
-/// The library as it is now, if it is there.
+/// Identity of the library's file, if the file exists.
 pub(super) async fn look(library: &Path) -> Option<Identity> {
     let library: PathBuf = library.to_owned();
     tokio::fs::metadata(library).await.ok().as_ref().map(identity)

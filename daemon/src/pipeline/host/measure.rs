@@ -1,4 +1,4 @@
-//! Measures the plugin's own folder, and ends a plugin that keeps more in it than it may.
+//! Measures the plugin's own folder, and quarantines a plugin that keeps more in it than its limit.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::{LOOK, Supervisor};
 use crate::pipeline::folder::OwnFolder;
 
-/// A folder of many files takes long to measure; so much longer it is left alone afterwards.
-const REST: u32 = 20;
+/// Pause between two measurements, as a multiple of the last one's duration: a folder of many files takes long to measure.
+const PAUSE_FACTOR: u32 = 20;
 
-/// The folder, and when it is looked at.
+/// The folder, and the schedule of its measurements.
 pub(super) struct Measure {
     folder: OwnFolder,
     running: Option<JoinHandle<(bool, Duration)>>,
@@ -34,19 +34,19 @@ impl Measure {
         }));
     }
 
-    /// Whether the folder holds too much, when that is known. Waits for ever while it is not measured.
+    /// Waits for the running measurement and returns whether the folder holds too much. Pends forever while no measurement runs.
     pub(super) async fn is_over(&mut self) -> bool {
         let Some(running) = &mut self.running else { return std::future::pending().await };
-        // A look that did not come to its end has found nothing.
+        // A measurement that panicked counts as not over the limit.
         let (is_over, elapsed) = running.await.unwrap_or_default();
         self.running = None;
-        self.not_before = Instant::now() + (elapsed * REST).max(LOOK);
+        self.not_before = Instant::now() + (elapsed * PAUSE_FACTOR).max(LOOK);
         is_over
     }
 }
 
 impl Supervisor {
-    /// What fills the ledger's disk stops every other plugin, and the daemon: there is no second and third chance.
+    /// Quarantines the plugin at the first offence, without counting strikes: a full ledger disk stops every other plugin and the daemon.
     pub(super) async fn over_its_folder(&mut self) {
         for process in [&mut self.process, &mut self.successor].into_iter().flatten() {
             process.kill().await;
@@ -64,7 +64,7 @@ impl Supervisor {
             ));
         }
         let path = folder.path().display().to_string();
-        // A cut that did not come to its end is repeated at the next look.
+        // A removal that panicked is repeated after the next measurement.
         let removed_bytes = tokio::task::spawn_blocking(move || folder.cut_back()).await.unwrap_or_default();
         if removed_bytes > 0 {
             tracing::warn!(plugin = %self.name, folder = path, removed_bytes, "the newest files of the plugin's own folder were removed");
