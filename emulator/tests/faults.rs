@@ -1,4 +1,4 @@
-//! What the emulator does wrong on purpose, as a client sees it.
+//! The emulator's faults, as a client sees them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! The service's official Python SDK cannot tell the emulator from the service.
+//! The service's official Python SDK works against the emulator as against the service.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;
@@ -26,7 +26,7 @@ async fn the_official_sdk_works_against_the_emulator() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/official_sdk.py");
     let mut run = tokio::process::Command::new(&python);
     run.arg("-B").arg(script).arg(case.to_string()).kill_on_drop(true);
-    // The SDK logs below its home directory; a machine's proxy must not stand between.
+    // The SDK writes logs below the home directory; a proxy of the machine must not be used.
     run.env("HOME", emulator.directory.path()).env_remove("http_proxy").env_remove("HTTP_PROXY");
     let output = run.output().await.unwrap();
     let report = String::from_utf8_lossy(&output.stderr);
@@ -35,7 +35,7 @@ async fn the_official_sdk_works_against_the_emulator() {
     println!("{report}");
 }
 
-/// `HARK_PYTHON`, else the interpreter that xtask installs below the target directory in which this test lies.
+/// `HARK_PYTHON`, else the interpreter that xtask installs below the target directory of this test.
 fn python() -> PathBuf {
     if let Some(python) = std::env::var_os("HARK_PYTHON") {
         return PathBuf::from(python);

@@ -1,4 +1,4 @@
-//! `events/*.json` are the bodies of events, one of each kind with all its fields: a change of a public format shows in their diff.
+//! `events/*.json` are the bodies of events, one of each kind with every field: a change of the public format shows in their diff.
 //! `HARK_BLESS=1` rewrites them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
@@ -39,7 +39,7 @@ fn event(body: Body) -> Event {
     }
 }
 
-/// One of each kind, with every field that it may have.
+/// One event of each kind, with every field that it may have.
 fn bodies() -> Vec<Body> {
     let error = |attempts| Fault {
         code: "InvalidApiKey".into(),
@@ -130,7 +130,7 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-/// The kind's name in the schemas: `plugin` stands for `plugin.<name>`.
+/// The kind's name in the schemas, in which `plugin` stands for `plugin.<name>`.
 fn name_of(kind: &Kind) -> String {
     if let Kind::Plugin(_) = kind { "plugin".into() } else { kind.to_string() }
 }

@@ -1,4 +1,4 @@
-//! What happens at the wall: panics, refusals, and words that the daemon would not forward.
+//! What happens between the plugin and the C ABI: panics, refusals, and events that the daemon would not forward.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::emission::Rubbish;
@@ -6,7 +6,7 @@ use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
 use hark_sdk::testing::{Bench, partial, transcript};
 use hark_sdk::{Error, Host, Level, Plugin, Transcript, Wants};
 
-/// Does as the text tells it.
+/// Obeys the command in the text or the config.
 struct Puppet;
 
 impl Plugin for Puppet {
@@ -114,7 +114,7 @@ fn an_alert_gets_the_plugins_own_name_and_no_other() {
 }
 
 #[test]
-fn floods_and_novels_are_refused() {
+fn floods_and_large_events_are_refused() {
     let failure = puppet().hand(&transcript(&["flood"])).unwrap_err();
     assert_eq!(failure.message, "the daemon refused plugin; its log says why");
     assert!(puppet().hand(&transcript(&["large"])).is_err());
@@ -158,7 +158,7 @@ fn a_transform_that_forgets_a_segment_is_refused() {
 }
 
 #[test]
-fn a_plugin_cannot_say_what_is_not_its_to_say() {
+fn a_plugin_cannot_emit_kinds_names_and_shapes_that_are_not_its_own() {
     use hark_sdk::emission::{annotated, emitted};
     assert!(matches!(emitted("me", "job.completed", b"{}"), Err(Rubbish::Kind(_))));
     assert!(matches!(emitted("me", "transcript.final", b"{}"), Err(Rubbish::Kind(_))));

@@ -1,4 +1,4 @@
-//! `schemas/*.json` are what the types say. `HARK_BLESS=1` rewrites them.
+//! `schemas/*.json` are generated from the types. `HARK_BLESS=1` rewrites them.
 
 use std::path::Path;
 
