@@ -83,7 +83,7 @@ def options():
     parser.add_argument("--server", default="nats://127.0.0.1:4222")
     parser.add_argument("--prefix", default="hark", help="nats.subject_prefix of the daemon")
     parser.add_argument("--stream", default="HARK_EVENTS", help="nats.events_stream of the daemon")
-    parser.add_argument("--durable", default="text_and_subtitles", help="name of the consumer, under which the server remembers which events are done")
+    parser.add_argument("--durable", default="text_and_subtitles", help="consumer under which the server remembers what is done")
     parser.add_argument("--once", action="store_true", help="end when the stream has no more events")
     parser.add_argument("--patience", type=float, default=5, metavar="SECONDS", help="for one request")
     return parser.parse_args()

@@ -1,5 +1,5 @@
 /* Version 1 emits a kind that it may not, with words of the transcript in it, and fails without a message; version 2 aborts; version 3
-does nothing. */
+   does nothing. */
 #include "base.h"
 
 ON_EVENT {

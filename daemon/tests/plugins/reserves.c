@@ -1,5 +1,5 @@
 /* Reserves address space as a runtime with a garbage collector does, starts as many threads as a runtime on many processors does, and uses
-little memory. */
+   little memory. */
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
