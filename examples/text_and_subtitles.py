@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the text of every recording that Hark has heard into a folder, and subtitles where the times are known.
+"""Writes the text of every recording that Hark has recognized into a folder, and subtitles where the times are known.
 
     pip install nats-py
     python3 text_and_subtitles.py --into /srv/text
 
-call.wav becomes call.wav.<end of its job's id>.txt and .srt. It may be stopped and started at any time: the server remembers, under
-the consumer's name, what has been acknowledged, and an event that comes twice writes the same files once more. A new name (--durable)
-begins with the oldest event that the stream still has.
+call.wav becomes call.wav.<end of its job's id>.txt and .srt. The program may be stopped and started at any time: the server remembers,
+under the consumer's name, which events have been acknowledged, and an event that is delivered twice writes the same files again. A new
+name (--durable) begins with the oldest event that the stream still has.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import nats.js.errors
 
 
 async def follow(options):
-    # -1: a broker that is away is waited for, however long.
+    # -1: wait for a broker that is away without a limit.
     client = await nats.connect(options.server, max_reconnect_attempts=-1, error_cb=complain)
     jetstream = client.jetstream()
     subject = f"{options.prefix}.event.transcript.final.>"
@@ -36,11 +36,11 @@ async def follow(options):
             continue
         final = json.loads(message.data)
         if place := final.get("segments_object"):
-            # Too large for a message: an object has them.
+            # Segments that are too large for a message are in an object.
             objects = await jetstream.object_store(place["bucket"])
             final["segments"] = json.loads((await objects.get(place["name"])).data)
         write(options.into, final)
-        # Not before the files are there: what is not acknowledged comes again.
+        # Acknowledge only after the files are written: an event without an acknowledgement is redelivered.
         await message.ack()
     await client.close()
 
@@ -50,12 +50,12 @@ async def complain(error):
 
 
 def write(folder, final):
-    # A sender may name a message as it likes: no folders, nor more bytes than a file's name has.
+    # The sender chooses the name: remove folders and NUL, and cut it to a length that a file name may have.
     name = os.path.basename(final["recording"]["name"] or "").replace("\0", "") or "recording"
     name = name.encode(errors="replace")[:200].decode(errors="ignore")
     stem = f"{name}.{final['job'][-12:]}"
     put(folder / f"{stem}.txt", final["text"] + "\n")
-    # Times that nobody measured are null.
+    # Times are null if the engine did not measure them.
     pieces = final.get("segments") or []
     timed = [piece for piece in pieces if piece["begin_ms"] is not None and piece["end_ms"] is not None]
     if timed:
@@ -71,7 +71,7 @@ def clock(ms):
 
 
 def put(path, text):
-    """Under another name first: whoever looks finds a whole file or none."""
+    """Writes under another name first, so that a reader finds a whole file or none."""
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
@@ -83,8 +83,8 @@ def options():
     parser.add_argument("--server", default="nats://127.0.0.1:4222")
     parser.add_argument("--prefix", default="hark", help="nats.subject_prefix of the daemon")
     parser.add_argument("--stream", default="HARK_EVENTS", help="nats.events_stream of the daemon")
-    parser.add_argument("--durable", default="text_and_subtitles", help="under which the server remembers what is done")
-    parser.add_argument("--once", action="store_true", help="end when there is nothing more")
+    parser.add_argument("--durable", default="text_and_subtitles", help="consumer under which the server remembers what is done")
+    parser.add_argument("--once", action="store_true", help="end when the stream has no more events")
     parser.add_argument("--patience", type=float, default=5, metavar="SECONDS", help="for one request")
     return parser.parse_args()
 

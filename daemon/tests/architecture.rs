@@ -1,10 +1,10 @@
-//! The permitted arrows between the rooms of the daemon (DESIGN.md): a room uses only what this list names.
+//! The permitted dependencies between the daemon's rooms (its top-level modules, DESIGN.md): a room uses only what this list names.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Bottom up: a room may use the rooms of every line above its own, and no others. Rooms of one line do not know each other.
+/// Lowest layer first: a room may use the rooms of every line above its own, and no others. Rooms of one line do not use each other.
 const LAYERS: [&[&str]; 9] = [
     &["hex", "os", "telemetry"],
     &["config"],
@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 9] = [
     &["cli"],
 ];
 
-/// Files that stand above every room.
+/// Files that may use every room.
 const ABOVE_ALL: [&str; 2] = ["lib", "main"];
 
 #[test]
@@ -59,7 +59,7 @@ fn layer(room: &str) -> Option<usize> {
     LAYERS.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// The rooms that a file names as `crate::<room>`, in a `use` or in a path. Comments name rooms for the reader only.
+/// The rooms that a file names as `crate::<room>`, in a `use` or in a path. Comments do not count.
 fn rooms_named_in(text: &str) -> BTreeSet<String> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let mut rooms = BTreeSet::new();

@@ -1,11 +1,11 @@
-//! Audio is parsed in children that may crash, hang and eat memory. The children are real (`harkd audio-worker`), and so is what happens to
-//! them.
+//! Audio is parsed in child processes that may crash, hang and use up memory. The children are real (`harkd audio-worker`), and so are the
+//! signals and limits that strike them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "an unwrap in a test's helper is an assertion too"
 )]
-#![allow(clippy::print_stdout, reason = "figures are printed for whoever asks")]
+#![allow(clippy::print_stdout, reason = "the measurement prints its figures")]
 
 use std::fs::File;
 use std::io::Write;
@@ -52,7 +52,7 @@ async fn a_child_that_is_killed_is_replaced_and_its_file_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_file_answers_for_children_that_somebody_kills() {
+async fn no_file_is_blamed_for_children_that_are_killed() {
     let _alone = alone().await;
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -76,12 +76,12 @@ async fn no_file_answers_for_children_that_somebody_kills() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         failed
     });
-    assert!(!failed.is_empty(), "nobody was killed");
+    assert!(!failed.is_empty(), "no child was killed");
     assert!(failed.iter().all(|error| error.blame() == Blame::Hark), "{failed:?}");
 }
 
 #[tokio::test]
-async fn a_child_that_is_stopped_is_replaced_and_its_file_none_the_worse() {
+async fn a_child_that_is_stopped_is_replaced_and_its_file_is_parsed() {
     let _alone = alone().await;
     let workers = Workers::with_patience(harkd(), 1, Metrics::new(), Duration::from_millis(300));
     workers.probe(&fixture("cbr.mp3"), None).await.unwrap();
@@ -93,11 +93,12 @@ async fn a_child_that_is_stopped_is_replaced_and_its_file_none_the_worse() {
 }
 
 #[tokio::test]
-async fn a_file_that_asks_for_gigabytes_hurts_at_most_its_child() {
+async fn a_file_that_claims_gigabytes_ends_at_most_its_child() {
     let _alone = alone().await;
     let metrics = Metrics::new();
     let workers = Workers::start(harkd(), 1, metrics.clone());
-    // 2 GB: the parser is refused the memory and says so. 80 MB: it has the title, and dies of turning it into UTF-8, twice.
+    // 2 GB: the parser is refused the memory and reports the refusal. 80 MB: it reads the title, and aborts while it converts the title
+    // to UTF-8, at both tries.
     let (endless, long) = (aiff_with_a_title_of(0x7fff_ff00), aiff_with_a_title_of(80 << 20));
     long.write_all_at(&vec![0xff; 80 << 20], 20).unwrap();
     let before = resident();
@@ -112,7 +113,7 @@ async fn a_file_that_asks_for_gigabytes_hurts_at_most_its_child() {
 }
 
 #[tokio::test]
-async fn what_is_no_recording_has_an_error_of_its_own() {
+async fn a_file_that_is_no_recording_has_its_own_error() {
     let _alone = alone().await;
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let zeros = tempfile::tempfile().unwrap();
@@ -122,7 +123,7 @@ async fn what_is_no_recording_has_an_error_of_its_own() {
     assert!(begun.elapsed() < Duration::from_secs(2), "without reading it: {:?}", begun.elapsed());
     let empty = tempfile::tempfile().unwrap();
     assert_eq!(workers.probe(&empty, None).await, Err(ProbeError::Empty));
-    // Somebody else's mistake: a descriptor that cannot be read.
+    // A descriptor that cannot be read is not the fault of the audio.
     let unreadable = File::create(tempfile::tempdir().unwrap().path().join("call.wav")).unwrap();
     unreadable.set_len(100).unwrap();
     assert!(matches!(workers.probe(&unreadable, None).await, Err(ProbeError::Unreadable(_))));
@@ -130,7 +131,7 @@ async fn what_is_no_recording_has_an_error_of_its_own() {
 }
 
 #[tokio::test]
-async fn without_an_executable_the_fault_is_ours() {
+async fn a_missing_executable_is_not_blamed_on_the_audio() {
     let workers = Workers::start(PathBuf::from("/nonexistent/harkd"), 1, Metrics::new());
     let error = workers.probe(&fixture("call.flac"), None).await.unwrap_err();
     assert_eq!((error.code(), error.blame()), ("NoAudioWorker", Blame::Hark));
@@ -142,7 +143,7 @@ async fn without_an_executable_the_fault_is_ours() {
 #[tokio::test]
 async fn nothing_is_left_behind() {
     let _alone = alone().await;
-    // The thread that starts children stays, and what the runtime opens once.
+    // The thread that starts children and the descriptors that the runtime opens once remain; they belong to the first count.
     Workers::start(harkd(), 1, Metrics::new()).probe(&fixture("call.flac"), None).await.unwrap();
     until(|| children().is_empty()).await;
     let before = descriptors();
@@ -150,7 +151,7 @@ async fn nothing_is_left_behind() {
         let workers = Workers::with_patience(harkd(), 2, Metrics::new(), Duration::from_millis(500));
         for round in 0..10 {
             workers.probe(&fixture("call.flac"), None).await.unwrap();
-            // A caller that gives up in the middle.
+            // The caller drops the call before it is done.
             let file = fixture("cbr.mp3");
             let _ = tokio::time::timeout(Duration::from_micros(50 * round), workers.probe(&file, None)).await;
         }
@@ -161,7 +162,7 @@ async fn nothing_is_left_behind() {
     until(|| children().is_empty() && descriptors() == before).await;
 }
 
-/// One test at a time, as they look for children and descriptors of the whole process.
+/// One test at a time: each counts the children and descriptors of the whole process.
 async fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::const_new(());
     let guard = ALONE.lock().await;
@@ -177,7 +178,7 @@ async fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// The workers that this process has, zombies left out.
+/// The worker processes that are children of this process, without zombies.
 fn children() -> Vec<Pid> {
     let us = std::process::id().to_string();
     let numbers = Path::new("/proc").read_dir().unwrap().flatten();
@@ -199,7 +200,7 @@ fn descriptors() -> usize {
     Path::new("/proc/self/fd").read_dir().unwrap().count()
 }
 
-/// Bytes of our memory that are in use.
+/// Resident memory of this process, in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     4096 * statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
@@ -221,7 +222,7 @@ fn aiff_with_a_title_of(length: u32) -> File {
     file
 }
 
-/// Silence, 8 kHz, 16 bits, one channel.
+/// A WAV file of silence: 8 kHz, 16 bits, one channel.
 fn wav(bytes: u32) -> Vec<u8> {
     let mut wav =
         b"RIFF\x00\x00\x00\x00WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data"
@@ -231,7 +232,7 @@ fn wav(bytes: u32) -> Vec<u8> {
     wav
 }
 
-/// Not a check but a measurement: `cargo test --release --test audio_worker -- --ignored --nocapture`.
+/// A measurement that asserts nothing: `cargo test --release --test audio_worker -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "prints figures"]
 async fn figures() {
@@ -262,7 +263,7 @@ async fn figures() {
     }
 }
 
-/// CPU of this process and its workers, in hundredths of a second.
+/// Processor time of this process and its workers, in hundredths of a second.
 fn ticks() -> u64 {
     let of = |pid: String| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a day without a broker, or without the service, leaves behind: how it leaves when they are back, and how a daemon starts on it.
+//! The backlog after a day without the broker or the service: how fast it drains when they are back, and how a daemon starts with it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -12,10 +12,10 @@ use rusqlite::{Connection, params};
 use support::{CEILING, Emulator, Hark, Heard, LedgerRecord, NatsServer, Setup, wait_until, wav};
 use uuid::Uuid;
 
-/// Jobs whose events were caused side by side.
-const SIDE_BY_SIDE: usize = 32;
+/// Number of jobs whose events are interleaved in the outbox.
+const INTERLEAVED_JOBS: usize = 32;
 
-/// Makes `count` jobs out of the one that a ledger has, each with its events in the outbox; returns how many events that makes.
+/// Copies the one job of a ledger until there are `count` jobs, each with its events in the outbox; returns the number of events.
 fn multiply(state: &Path, count: usize) -> usize {
     let mut ledger = Connection::open(state.join("ledger.sqlite3")).unwrap();
     let (model, body): (Uuid, String) =
@@ -30,7 +30,7 @@ fn multiply(state: &Path, count: usize) -> usize {
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
     let renamed = |text: &str, id: &Uuid| text.replace(&model.to_string(), &id.to_string());
     let transaction = ledger.transaction().unwrap();
-    for ids in ids.chunks(SIDE_BY_SIDE) {
+    for ids in ids.chunks(INTERLEAVED_JOBS) {
         for id in ids {
             transaction
                 .prepare_cached(
@@ -69,15 +69,15 @@ fn multiply(state: &Path, count: usize) -> usize {
     count * events.len()
 }
 
-/// Highest resident memory of a process so far, in MiB.
+/// Peak resident memory of a process, in MiB.
 fn most_memory(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
 }
 
-/// A daemon that was killed while the broker was away, with one job whose events wait.
-async fn left_behind(setup: impl FnOnce(Setup) -> Setup) -> (NatsServer, Emulator, Hark) {
+/// A daemon that was killed while the broker was away; its outbox holds the events of one job.
+async fn with_backlog(setup: impl FnOnce(Setup) -> Setup) -> (NatsServer, Emulator, Hark) {
     let mut nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let quiet = Hark::new().set("log.level", "\"warn,harkd=warn\"");
@@ -95,9 +95,9 @@ async fn left_behind(setup: impl FnOnce(Setup) -> Setup) -> (NatsServer, Emulato
     (nats, service, hark)
 }
 
-/// Has the events of so many jobs leave; returns how many a second did.
+/// Drains the events of so many jobs; returns the events per second.
 async fn drain(jobs: usize) -> f64 {
-    let (mut nats, _service, mut hark) = left_behind(|setup| setup).await;
+    let (mut nats, _service, mut hark) = with_backlog(|setup| setup).await;
     let state = hark.path("state");
     let events = multiply(&state, jobs);
 
@@ -121,7 +121,7 @@ async fn drain(jobs: usize) -> f64 {
     );
     assert!(memory < 150, "{memory} MiB");
 
-    // Each once, in order.
+    // Each event is stored once, in order.
     let mut sequences: HashMap<String, u64> = HashMap::new();
     for event in Heard::everything(&context, "HARK_EVENTS").await {
         let sequence = sequences.entry(event.job().to_owned()).or_default();
@@ -134,27 +134,27 @@ async fn drain(jobs: usize) -> f64 {
 }
 
 #[tokio::test]
-async fn a_full_outbox_leaves_in_order_and_each_event_once() {
-    // A debug build, on a machine that other tests use as well.
+async fn a_full_outbox_is_published_in_order_and_each_event_once() {
+    // The bound is low: this is a debug build, on a machine that runs other tests at the same time.
     assert!(drain(1_500).await > 300.0);
 }
 
 #[tokio::test]
 #[ignore = "a measurement: HARK_DAEMON names the release build; nothing else should run"]
-async fn five_thousand_events_a_second_leave() {
+async fn five_thousand_events_a_second_are_published() {
     let rate = drain(15_000).await;
     assert!(rate >= 5_000.0, "{rate:.0} a second");
 }
 
 #[tokio::test]
-async fn sources_wait_while_too_much_waits_for_the_broker_and_go_on_when_it_has_left() {
-    let (mut nats, _service, mut hark) = left_behind(|setup| setup.set("state.max_size", "\"10MiB\"")).await;
+async fn sources_wait_while_the_outbox_is_too_long_and_go_on_when_it_is_drained() {
+    let (mut nats, _service, mut hark) = with_backlog(|setup| setup.set("state.max_size", "\"10MiB\"")).await;
     multiply(&hark.path("state"), 2_500);
     hark.kill_and_launch();
     hark.not_ready("state.max_size").await;
     hark.drop_file("calls", "late.wav", &wav(1.0, 2));
     nats.restart().await;
-    // The rows leave; the file that they were in is as large as before.
+    // SQLite does not shrink the file when the rows are deleted.
     hark.ready().await;
     wait_until("the recording that waited", CEILING, async || {
         let jobs = LedgerRecord::read(&hark.path("state")).jobs;
@@ -164,7 +164,7 @@ async fn sources_wait_while_too_much_waits_for_the_broker_and_go_on_when_it_has_
     assert!(std::fs::metadata(hark.path("state").join("ledger.sqlite3")).unwrap().len() > 10 << 20);
 }
 
-/// Starts on a ledger with so many open jobs; returns how long it takes to be ready.
+/// Starts a daemon on a ledger with so many open jobs; returns the time until it is ready.
 async fn start_on(jobs: usize) -> Duration {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
@@ -199,7 +199,7 @@ async fn start_on(jobs: usize) -> Duration {
 
 #[tokio::test]
 async fn a_start_on_many_open_jobs_is_quick() {
-    // A debug build, on a machine that other tests use as well.
+    // The bound is low: this is a debug build, on a machine that runs other tests at the same time.
     let elapsed = start_on(20_000).await;
     assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
 }

@@ -1,4 +1,5 @@
-//! The broker dies, stands still, forgets; the daemon dies meanwhile. What it owes is on its own disk and leaves in order.
+//! The broker is killed, stopped or loses its store, and the daemon is killed meanwhile. Unpublished events are on the daemon's disk and
+//! are published in order.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -10,14 +11,14 @@ use support::{
     CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, Records, Setup, Stage, wait_until, wav,
 };
 
-/// A daemon with a folder and an inbox.
+/// A daemon with a directory source and a NATS source.
 async fn stage(flags: &[&str]) -> Stage {
     let prepare = |setup: Setup| setup.folder("calls").inbox("inbox", "hark.audio.inbox");
     Stage::set(flags, |setup| prepare(setup).set("dashscope.ambiguous_retries", "5")).await
 }
 
 #[tokio::test]
-async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
+async fn a_killed_broker_receives_every_event_in_order_when_it_is_back() {
     let mut stage = stage(&["--token-delay", "1ms"]).await;
     stage.publish(20, 1.0).await;
     stage.drop_files(20);
@@ -26,7 +27,7 @@ async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
     // Recognition goes on without a broker.
     stage.drop_files(20);
     wait_until("the folder's jobs to wait for the broker", CEILING, async || {
-        // A message's job waits with its request until other daemons can be told of it.
+        // The job of a message sends no request before its claim is in the bucket; so only jobs of files reach this state.
         let mut jobs = stage.ledger().jobs;
         jobs.retain(|job| job.source == "calls");
         jobs.len() >= 40
@@ -39,7 +40,7 @@ async fn a_killed_broker_gets_everything_when_it_is_back_in_order() {
 }
 
 #[tokio::test]
-async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twice() {
+async fn a_broker_that_is_stopped_longer_than_any_timeout_stores_nothing_twice() {
     let mut stage = stage(&["--token-delay", "1ms"]).await;
     stage.publish(10, 1.0).await;
     stage.drop_files(30);
@@ -47,7 +48,7 @@ async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twic
     for _ in 0..2 {
         stage.nats.pause();
         stage.drop_files(10);
-        // The daemon gives an acknowledgement up after 5 s and asks again; what it sent arrives all the same.
+        // The daemon stops waiting for an acknowledgement after 5 s and publishes again; the first publish arrives as well.
         tokio::time::sleep(Duration::from_secs(7)).await;
         stage.nats.resume();
         stage.hark.next_event("job.completed").await;
@@ -58,7 +59,7 @@ async fn a_broker_that_stands_still_longer_than_anyone_waits_stores_nothing_twic
 #[tokio::test]
 async fn a_daemon_is_ready_again_when_its_only_event_turns_out_to_be_stored() {
     let mut stage = stage(&[]).await;
-    // No event follows the first one.
+    // The service is stopped, so that no event follows the first one.
     stage.service.pause();
     stage.nats.pause();
     stage.drop_files(1);
@@ -72,7 +73,7 @@ async fn a_daemon_is_ready_again_when_its_only_event_turns_out_to_be_stored() {
 
 #[tokio::test]
 #[ignore = "four minutes: two minutes of silence, and the redeliveries after it"]
-async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
+async fn a_daemon_survives_a_broker_that_is_stopped_for_two_minutes() {
     let mut stage = stage(&["--token-delay", "50ms", "--flash-delay", "100ms"]).await;
     stage.publish(40, 1.0).await;
     stage.drop_files(40);
@@ -88,7 +89,7 @@ async fn a_broker_that_stands_still_for_two_minutes_is_outlived() {
 }
 
 #[tokio::test]
-async fn a_daemon_killed_while_the_broker_is_away_or_still_goes_on_where_it_was() {
+async fn a_daemon_killed_while_the_broker_is_away_or_stopped_resumes_its_jobs() {
     let mut stage = stage(&["--token-delay", "5ms"]).await;
     stage.publish(10, 1.0).await;
     stage.drop_files(10);
@@ -129,7 +130,7 @@ async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_partials_that_nobody_takes() {
+async fn a_stop_does_not_wait_for_partials_that_cannot_be_published() {
     let mut nats = NatsServer::start().await;
     let audio = wav(1.0, 1);
     let folder = tempfile::tempdir().unwrap();
@@ -151,14 +152,14 @@ async fn a_stop_does_not_wait_for_partials_that_nobody_takes() {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows() {
+async fn a_deleted_stream_of_events_is_created_again_and_receives_later_events() {
     let mut stage = stage(&["--flash-delay", "1500ms"]).await;
     stage.drop_files(3);
     for _ in 0..3 {
         stage.hark.next_event("job.accepted").await;
     }
     let context = jetstream::new(stage.nats.client().await);
-    // Where somebody listens, nobody says that no stream does.
+    // With a plain subscriber on the subject the server does not answer "no responders" when the stream is missing.
     let _listener = stage.nats.client().await.subscribe("hark.event.>").await.unwrap();
     context.delete_stream("HARK_EVENTS").await.unwrap();
     stage.all_settled().await;
@@ -171,7 +172,7 @@ async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows
     }
     assert_eq!(left.iter().filter(|event| event.kind() == "transcript.final").count(), 3);
 
-    // What comes afterwards is whole.
+    // The jobs that start after the deletion have all their events.
     stage.drop_files(5);
     stage.all_settled().await;
     let mut records = Records::gather(&stage.inputs, &stage.hark, &stage.service, &stage.nats).await;
@@ -184,7 +185,7 @@ async fn a_stream_of_events_deleted_under_us_is_made_again_and_gets_what_follows
 }
 
 #[tokio::test]
-async fn a_stream_of_audio_made_anew_counts_from_one_and_its_messages_are_new() {
+async fn a_stream_of_audio_created_again_counts_from_one_and_its_messages_are_new() {
     let mut stage = stage(&["--token-delay", "1ms"]).await;
     stage.publish(5, 1.0).await;
     stage.all_settled().await;
@@ -199,7 +200,7 @@ async fn a_stream_of_audio_made_anew_counts_from_one_and_its_messages_are_new() 
 }
 
 #[tokio::test]
-async fn what_has_waited_for_the_broker_leaves_quickly_and_in_order() {
+async fn events_that_waited_for_the_broker_are_published_quickly_and_in_order() {
     let mut stage = stage(&["--token-delay", "0ms"]).await;
     stage.nats.kill();
     stage.drop_files(300);

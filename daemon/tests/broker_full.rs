@@ -1,5 +1,5 @@
-//! The broker has no room: a full disk below it, a stream that takes no more. Events wait in the outbox, the daemon says why, and all of
-//! them leave in order when there is room.
+//! The broker has no room: its disk is full, or a stream has reached its limit. Events wait in the outbox, the daemon reports the reason,
+//! and publishes all of them in order when there is room.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::{
     wait_until, wav,
 };
 
-/// Drops recordings and tells what they are expected to become.
+/// Drops recordings into the folder and appends what they are expected to become to `inputs`.
 fn drop_files(hark: &Hark, inputs: &mut Vec<Input>, count: usize) {
     for _ in 0..count {
         let seed = inputs.len() as u64;
@@ -22,7 +22,7 @@ fn drop_files(hark: &Hark, inputs: &mut Vec<Input>, count: usize) {
     }
 }
 
-/// The operator's own stream: full, it takes no more.
+/// A stream made by the operator, which refuses new messages when it is full.
 fn stream_of_events(max_bytes: i64) -> stream::Config {
     let kinds = ["job", "annotation", "alert", "plugin", "transcript.final"];
     stream::Config {
@@ -50,7 +50,7 @@ async fn a_full_disk_below_the_broker_is_waited_for() {
         return;
     }
     let mut nats = NatsServer::on_small_disk(16 << 20).await;
-    // Without a limit: the daemon's own reserves more than this disk has.
+    // Without a limit: the stream that the daemon creates reserves more than this disk has.
     jetstream::new(nats.client().await).create_stream(stream_of_events(-1)).await.unwrap();
     let service = Emulator::start(&["--token-delay", "1ms"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -61,7 +61,7 @@ async fn a_full_disk_below_the_broker_is_waited_for() {
     drop_files(&hark, &mut inputs, 60);
     hark.not_ready("HARK_EVENTS").await;
     nats.disk().empty();
-    // A stream that could not be written acknowledges nothing any more until the server is restarted; the daemon says so.
+    // After a failed write nats-server acknowledges nothing on that stream until it is restarted; the daemon reports that.
     nats.restart().await;
     all_settled(&hark, inputs.len()).await;
     hark.ready().await;
@@ -69,7 +69,7 @@ async fn a_full_disk_below_the_broker_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_stream_that_takes_no_more_is_waited_for_until_it_is_made_larger() {
+async fn a_full_stream_is_waited_for_until_it_is_made_larger() {
     let nats = NatsServer::start().await;
     let context = jetstream::new(nats.client().await);
     let mut config = stream_of_events(40 << 10);
@@ -102,13 +102,13 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     hark.not_ready("HARK_EVENTS does not capture").await;
     let (more_log, asked) = (hark.log().split_off(log), api_requests(&nats).await - requests);
-    assert!(!more_log.contains("WARN"), "said again within a minute: {more_log}");
+    assert!(!more_log.contains("WARN"), "logged again within a minute: {more_log}");
     assert!(asked < 200, "{asked} requests in three seconds");
-    // One that takes partials as well would have them stand between the events of a job.
+    // A stream that captures partials too would store them between the events of a job.
     config.subjects = vec!["test.event.>".into()];
     context.update_stream(config.clone()).await.unwrap();
     hark.not_ready("captures partials as well").await;
-    // And do: these stay among the events when the subjects are mended.
+    // These partials are stored, and stay in the stream when the subjects are corrected.
     drop_files(&hark, &mut inputs, 3);
     wait_until("partials in the stream", CEILING, async || {
         context.get_stream("HARK_EVENTS").await.unwrap().cached_info().state.messages >= 10
@@ -121,7 +121,7 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
     hark.ready().await;
 }
 
-/// Requests that JetStream's API has answered.
+/// Number of requests that the JetStream API has answered.
 async fn api_requests(nats: &NatsServer) -> u64 {
     jetstream::new(nats.client().await).query_account().await.unwrap().requests.total
 }

@@ -1,5 +1,5 @@
-//! Everything at once: kills at seeded random moments, a service that fails in every way, a broker that dies, while recordings keep
-//! coming; then the faults stop, everything has to end, and the ledger check compares the records.
+//! All faults together: kills of the daemon at seeded random moments, every fault of the service, restarts and pauses of the broker, while
+//! recordings keep coming. Then the faults stop, every job has to end, and the ledger check compares the records.
 //!
 //! The short run is part of every test run. `cargo xtask chaos` makes it longer through `HARK_CHAOS_SECONDS`, `HARK_CHAOS_KILLS` and
 //! `HARK_CHAOS_INPUTS`; `HARK_SEED` repeats a run's decisions.
@@ -26,10 +26,10 @@ use support::{
     CEILING, Emulator, Footprint, Hark, Input, LedgerJob, LedgerRecord, NatsServer, Records, wait_until, wav,
 };
 
-/// Most of it is the consumers' `ack_wait` of 30 s: what a killed daemon had at hand comes again after that.
+/// Most of it is the consumers' `ack_wait` of 30 s: the messages of a killed daemon are redelivered after that.
 const BOUND: Duration = Duration::from_secs(75);
 
-/// With a build that is not optimized and two cores it stays under two minutes, the wait for redeliveries included.
+/// An unoptimized build on two cores stays under two minutes, the wait for redeliveries included.
 const SHORT: Plan = Plan { seed: 0, length: Duration::from_secs(60), kills: 40, inputs: 1_000 };
 
 const SOURCES: [&str; 2] = ["calls", "archive"];
@@ -44,7 +44,7 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)
-        // Kills strike one job more often than any service would; what is asked here is that each repeat is marked.
+        // Kills interrupt one job more often than the default allows retries; this test checks that each retry is marked.
         .set("dashscope.ambiguous_retries", "20")
         .set("log.level", "\"info\"")
         .plugin("hello", "hello", "")
@@ -86,7 +86,7 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     let faults_end = Instant::now();
     hark.ready().await;
 
-    // The folder's scan is the last to know of a file; so the inputs are counted in the ledger, not only what is open there.
+    // A file has no job before a scan finds it, so "no open job" is not enough: the jobs in the ledger are counted too.
     let (state, count) = (hark.path("state"), inputs.len());
     let context = async_nats::jetstream::new(nats.client().await);
     let mut open = String::new();
@@ -120,7 +120,7 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     assert!(hark.stop().await.success());
 }
 
-/// Whether every input has ended; else `open` says what has not.
+/// Whether every input has ended; if not, `open` receives a description of what has not.
 async fn is_over(state: &Path, context: &Context, inputs: usize, open: &mut String) -> bool {
     let ledger = LedgerRecord::read(state);
     let mut stream = context.get_stream("HARK_AUDIO").await.unwrap();

@@ -1,4 +1,4 @@
-//! `harkd check` as people and scripts call it.
+//! `harkd check` as operators and scripts call it.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use std::path::Path;
@@ -23,7 +23,7 @@ fn stderr(output: &Output) -> String {
 const KEY: (&str, &str) = ("DASHSCOPE_API_KEY", "sk-test");
 
 #[test]
-fn says_what_a_good_config_would_do_and_warns_of_a_folder_to_come() {
+fn reports_what_a_good_config_does_and_warns_of_a_missing_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("harkd.toml");
     std::fs::write(&file, GOOD).unwrap();
@@ -97,9 +97,9 @@ fn tells_a_script_the_same_in_json() {
     assert_eq!(report["sources"][0], "calls");
 }
 
-/// Neither a missing key nor a missing source follows from it: the file may name both.
+/// `check` must not report a missing key or a missing source when the config cannot be read: the file may name both.
 #[test]
-fn of_a_config_that_nobody_can_read_only_that_is_said() {
+fn a_config_that_cannot_be_read_is_reported_as_the_only_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("harkd.toml");
     std::fs::write(&broken, "[[source]]\nname = \"calls\"\ninclude = [\"*.wav\"\n[[plugin]]\nname = \"k\"\n")

@@ -1,4 +1,4 @@
-//! 100,000 files at once: how long until the ledger has them, and with how much memory (RELIABILITY 7, goal 5).
+//! 100,000 files at once: the time until the ledger has them all, and the memory used (RELIABILITY 7, goal 5).
 //!
 //! `cargo test --release -p harkd --test directory_burst -- --ignored --nocapture --test-threads 1`
 #![allow(
@@ -76,13 +76,13 @@ async fn burst(name: &str, drop_file: impl Fn(&Path, u64) -> std::io::Result<()>
         assert!(began.elapsed() < 3 * GOAL, "{known} of {FILES}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // What the machine needs to make the files is not ours.
+    // The time that the machine needs to create the files does not count.
     let found = began.elapsed() - dropped;
     let more = memory("VmHWM").saturating_sub(before);
     stop.cancel();
     running.await.unwrap().unwrap();
 
-    // A start over the full ledger.
+    // A start on the full ledger.
     let began = Instant::now();
     let stop = CancellationToken::new();
     let (running, mut state) = start(stop.clone());

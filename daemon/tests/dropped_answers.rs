@@ -1,7 +1,7 @@
-//! Answers that are lost after the work was done, one for every submit and for every other flash request: whatever is paid twice is
-//! marked, and tasks are found again instead.
+//! Answers that are lost after the service did the work, for every submit and for every second flash request: a flash request that may be
+//! paid twice is marked, and a task is found again in the service's list.
 //!
-//! `HARK_DROPPED` makes it larger.
+//! `HARK_DROPPED` sets the number of recordings per engine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -9,21 +9,20 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav};
+use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 
 const DROPPED: u64 = 60;
 
 #[tokio::test]
-async fn what_was_done_and_not_heard_of_is_found_again_or_marked() {
-    let given = std::env::var("HARK_DROPPED").ok().filter(|count| !count.is_empty());
-    let count = given.map_or(DROPPED, |count| count.parse().unwrap());
+async fn work_whose_answer_was_lost_is_found_again_or_marked() {
+    let count = number_from("HARK_DROPPED").unwrap_or(DROPPED);
     let begin = Instant::now();
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "500ms", "--token-delay", "0ms"]).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)
-        // The stand-in's account has no limits; what is asked here is not the time that it takes.
+        // The emulator enforces no limit on queries; this test does not measure the time.
         .set("dashscope.task_queries_per_second", "1000")
         .set("log.level", "\"warn\"")
         .folder("calls")
@@ -42,13 +41,8 @@ async fn what_was_done_and_not_heard_of_is_found_again_or_marked() {
         hark.drop_file("calls", &name, &audio);
         inputs.push(Input::recognized("calls", &name, &audio).either_way());
     }
-    let state = hark.path("state");
-    wait_until("every job to end", Duration::from_secs(60 + count), async || {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let ledger = LedgerRecord::read(&state);
-        ledger.jobs.len() == inputs.len() && ledger.open().next().is_none()
-    })
-    .await;
+    let ceiling = Duration::from_secs(60 + count);
+    LedgerRecord::all_ended(&hark.path("state"), inputs.len(), ceiling).await;
     let records = Records::gather(&inputs, &hark, &service, &nats).await;
     let requests = |kind: &str, dropped: bool| {
         let of_kind = records.journal.iter().filter(|line| line["kind"] == kind);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
-/// Literals that are written like codes and stand in no event.
+/// Literals that look like codes and appear in no event.
 const NO_CODES: [(&str, &str); 10] = [
     ("KiB", "a unit"),
     ("MiB", "a unit"),
@@ -20,7 +20,7 @@ const NO_CODES: [(&str, &str); 10] = [
     ("Code", "of random histories, which are tests"),
 ];
 
-/// What stands before a literal of one word where it is a code. Words of several parts are codes wherever they stand.
+/// The text before a one-word literal that makes it a code. CamelCase literals of several words are codes wherever they stand.
 const BEFORE_A_CODE: [&str; 7] = ["code: ", "fault(", "bad(", "again(", "unknown(", "lost(", "misfit("];
 
 #[test]
@@ -72,7 +72,7 @@ fn codes() -> impl Iterator<Item = &'static str> {
     groups.into_iter().flatten().flat_map(|group| group.codes).map(|code| code.code)
 }
 
-/// Whether a code is in the list, by itself or by its beginning.
+/// Whether the list has a code, in full or by a prefix.
 fn is_listed(listed: &BTreeSet<&str>, word: &str) -> bool {
     listed.contains(word)
         || listed
@@ -85,7 +85,7 @@ struct Found {
     is_code: bool,
 }
 
-/// The string literals of the daemon's sources that may be codes, without tests and comments.
+/// The string literals of the daemon's sources that may be codes; tests and comments are left out.
 fn literals() -> BTreeMap<String, Found> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut literals = BTreeMap::new();
@@ -104,7 +104,7 @@ fn literals() -> BTreeMap<String, Found> {
     literals
 }
 
-/// Each literal of one line, with what stands before it there, or at the end of the line before.
+/// Each literal of one line, with the text before it on that line, or at the end of the previous line.
 fn quoted(text: &str) -> Vec<(String, String)> {
     let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
     let mut literals = Vec::new();
@@ -148,7 +148,7 @@ fn is_word(word: &str) -> bool {
         && word.len() > 1
 }
 
-/// Every source but those of tests.
+/// Every Rust source below a folder, without tests.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,6 +1,8 @@
-//! Every fault of the service by itself, many times over, through one daemon: every job ends, no repeat is unmarked, nothing grows.
+//! Every fault of the service by itself, many times, through one daemon: every job ends, every retry that may be charged twice is marked,
+//! and memory does not grow.
 //!
-//! Not part of every test run, which has each fault once (`faults.rs`). `HARK_FAULTS` says how often each strikes; a 429, which slows the whole queue down, a tenth as often.
+//! Not part of every test run, which has each fault once (`faults.rs`). `HARK_FAULTS` sets how often each fault strikes; a 429, which slows
+//! the whole queue down, strikes a tenth as often.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -9,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use dashscope_emulator::{text::pieces, text_for};
 use serde_json::{Value, json};
-use support::{Emulator, Ends, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav};
+use support::{Emulator, Ends, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 
 const OFTEN: usize = 10;
 
-/// What comes of a recording whose requests are struck.
+/// How the job of a recording ends when its requests are struck.
 #[derive(Clone, Copy)]
 enum Becomes {
-    /// Tried again until it goes through.
+    /// Retried until it succeeds.
     Heard,
-    /// A text that the service cut, or none.
+    /// Completed with a text that the service cut, or with none.
     Half,
     Empty,
-    /// The service has said its last word.
+    /// Failed: the service's refusal is final.
     Failed,
 }
 
-/// The folder that the recordings go to, the fault, what comes of them.
+/// The folder of the recordings, the fault, and how their jobs end.
 fn faults() -> Vec<(&'static str, Value, Becomes)> {
     use Becomes::*;
     let flash = |fault: Value, becomes: Becomes| ("calls", with(fault, "flash"), becomes);
@@ -75,14 +77,13 @@ fn with(mut fault: Value, on: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes; HARK_FAULTS=1000 cargo test --test every_fault_often -- --ignored --nocapture"]
 async fn each_fault_may_strike_as_often_as_it_likes() {
-    let given = std::env::var("HARK_FAULTS").ok().filter(|count| !count.is_empty());
-    let often = given.map_or(OFTEN, |count| count.parse().unwrap());
+    let often = number_from("HARK_FAULTS").map_or(OFTEN, |count| usize::try_from(count).unwrap());
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "1ms", "--task-delay", "100ms"]).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)
-        // So often in a row no service fails; what is asked here is that each repeat is marked.
+        // Faults strike one job more often in a row than the default allows retries; this test checks that each retry is marked.
         .set("dashscope.ambiguous_retries", "20")
         .set("dashscope.task_queries_per_second", "1000")
         .set("log.level", "\"error\"")
@@ -100,7 +101,7 @@ async fn each_fault_may_strike_as_often_as_it_likes() {
         let often = if slows { often.div_ceil(10) } else { often };
         let mut struck = fault.clone();
         struck["next"] = json!(often);
-        // Some repeats are struck too, where there are any.
+        // Where jobs are retried, some retries are struck as well.
         let share = if matches!(becomes, Becomes::Heard) { 0.6 } else { 1.0 };
         (struck["probability"], struck["seed"]) = (json!(share), json!(seed));
         service.set_faults(json!([struck])).await;
@@ -110,12 +111,7 @@ async fn each_fault_may_strike_as_often_as_it_likes() {
             hark.drop_file(folder, &name, &audio);
             inputs.push(expected(Input::recognized(folder, &name, &audio), becomes));
         }
-        wait_until("every job to end", Duration::from_secs(60 + often as u64), async || {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let ledger = LedgerRecord::read(&state);
-            ledger.jobs.len() == inputs.len() && ledger.open().next().is_none()
-        })
-        .await;
+        LedgerRecord::all_ended(&state, inputs.len(), Duration::from_secs(60 + often as u64)).await;
         assert!(hark.process().is_running(), "{fault}");
         largest = largest.max(hark.process().resident());
         println!("{often} times {fault}: {:.1} s", began.elapsed().as_secs_f64());

@@ -1,4 +1,4 @@
-//! The programs that docs/events.md shows to authors of consumers do what the page says.
+//! The example programs of docs/events.md do what that page says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use support::{Emulator, Hark, NatsServer, python, wav};
+use support::{Emulator, Hark, NatsServer, python, sha256, wav};
 
 #[tokio::test]
 async fn texts_and_subtitles_are_written_once_and_large_ones_too() {
-    // 64 KiB of it are kept free: the text fits once and not twice, so its segments are in an object.
+    // The daemon keeps 64 KiB of a message free: the text fits once and not twice, so its segments are in an object.
     let nats = NatsServer::configured("max_payload: 72KB").await;
     let (small, large) = (wav(2.0, 1), wav(1.0, 1));
     let service = service_that_hears(&[(&small, "hello"), (&large, &"and so on ".repeat(500))]).await;
@@ -55,10 +54,7 @@ fn write_texts(nats: &NatsServer, into: &Path, durable: &str) {
 }
 
 async fn service_that_hears(texts: &[(&Vec<u8>, &str)]) -> Emulator {
-    let entries = texts.iter().map(|(audio, text)| {
-        let sha256: String = Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect();
-        (sha256, json!({ "text": text }))
-    });
+    let entries = texts.iter().map(|(audio, text)| (sha256(audio), json!({ "text": text })));
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
     std::fs::write(&manifest, serde_json::Value::Object(entries.collect()).to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! A user who may write to a watched folder exchanges a folder below it with a link to one outside, again and again, while the daemon scans,
-//! reads, moves and deletes: nothing outside is heard, moved or deleted.
+//! A user who may write to a watched folder repeatedly exchanges a folder below it with a link to a folder outside, while the daemon scans,
+//! reads, moves and deletes: no file outside is recognized, moved or deleted.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -12,13 +12,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use sha2::{Digest, Sha256};
-use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, sha256, wait_until, wav};
 
 const FILES: u64 = 150;
 const FOLDERS: [&str; 2] = ["moved", "deleted"];
 
-/// A thread that exchanges pairs of paths until it is stopped, an even number of times.
+/// A thread that exchanges pairs of paths until it is stopped; an even number of exchanges, so that the paths are as at the start.
 struct Exchange {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -35,7 +34,7 @@ impl Exchange {
                     for [one, other] in &pairs {
                         renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
                     }
-                    // Long enough for some calls of the daemon, too short for many.
+                    // Long enough for a few system calls of the daemon, too short for many.
                     std::thread::sleep(Duration::from_micros(20));
                 }
                 rounds += 1;
@@ -51,11 +50,7 @@ impl Exchange {
     }
 }
 
-fn sha256(audio: &[u8]) -> String {
-    Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes recordings into a folder; names, sizes and times do not depend on the seed. Returns their hashes.
+/// Writes recordings into a folder; only their bytes depend on the seed, not names, sizes and times. Returns their hashes.
 fn recordings(folder: &Path, seed: u64) -> HashSet<String> {
     std::fs::create_dir_all(folder).unwrap();
     let write = |number| {
@@ -70,7 +65,7 @@ fn recordings(folder: &Path, seed: u64) -> HashSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_outside_a_watched_folder_is_heard_moved_or_deleted() {
+async fn nothing_outside_a_watched_folder_is_recognized_moved_or_deleted() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "1ms"]).await;
     let setup = Hark::new().nats(&nats).asr(&service).set("log.level", "\"warn\"");
@@ -84,23 +79,23 @@ async fn nothing_outside_a_watched_folder_is_heard_moved_or_deleted() {
     for (at, folder) in (0..).zip(FOLDERS) {
         let out = hark.path(&format!("outside-{folder}"));
         outside.extend(recordings(&out, 10_000 * (2 * at + 1)));
-        // Hidden: the daemon does not enter it under this name.
+        // The name is hidden: the daemon does not enter the folder under this name.
         let link = hark.path(folder).join(".link");
         std::os::unix::fs::symlink(&out, &link).unwrap();
         within.extend(recordings(&hark.path(folder).join("deep"), 10_000 * (2 * at + 2)));
         pairs.push([hark.path(folder).join("deep"), link]);
     }
     let exchange = Exchange::start(pairs);
-    // Some fail meanwhile, for they are not where they were, and come again.
+    // Some jobs fail because their file is at the other path at that moment; a later scan finds those files again.
     hark.ended_jobs(within.len()).await;
     let rounds = exchange.stop();
     assert!(rounds > 1_000, "{rounds} rounds");
 
-    wait_until("every recording within to be heard and put away", 2 * CEILING, async || {
+    wait_until("every recording inside to be recognized and put away", 2 * CEILING, async || {
         let mut completed = HashSet::new();
         for event in hark.events().await {
             let sha256 = event.body["recording"]["sha256"].as_str().unwrap_or_default().to_owned();
-            assert!(!outside.contains(&sha256), "a file outside is heard: {}", event.body);
+            assert!(!outside.contains(&sha256), "a file outside is recognized: {}", event.body);
             if event.kind() == "job.completed" {
                 completed.insert(sha256);
             }

@@ -1,4 +1,4 @@
-//! Every fault of the service, through the daemon: what the events say of it, and the ledger check afterwards.
+//! Every fault of the service, through the daemon: what the events report, and the ledger check afterwards.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -19,7 +19,7 @@ async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
     .await
 }
 
-/// Codes of the tries that failed, in order.
+/// Codes of the failed attempts, in order.
 fn retries(events: &[Heard]) -> Vec<&str> {
     events
         .iter()
@@ -32,14 +32,14 @@ fn end(events: &[Heard]) -> &Heard {
     events.last().unwrap()
 }
 
-/// What the end says of the charge; the submit says the same.
+/// Whether the last event is marked as possibly charged twice; `job.submitted` has the same mark.
 fn is_marked(events: &[Heard]) -> bool {
     end(events).body["possible_duplicate_charge"] == true
 }
 
 #[tokio::test]
-async fn every_fault_of_a_flash_request_is_told_and_outlived() {
-    // The fault, the code that the retry names, whether the repeat is marked as perhaps paid twice.
+async fn every_fault_of_a_flash_request_is_reported_and_survived() {
+    // The fault, the code that the retry names, whether the retry is marked as possibly charged twice.
     let table: [(Value, &str, bool); 18] = [
         (json!({"kind": "throttle", "retry_after": 0.2}), "Throttling.RateQuota", false),
         (json!({"kind": "throttle"}), "Throttling.RateQuota", false),
@@ -57,7 +57,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
         (json!({"kind": "garbage"}), "", true),
         (json!({"kind": "no_stop"}), "", true),
         (json!({"kind": "no_stop", "after_events": 2}), "", true),
-        // Its first events told the bill.
+        // The first events of the stream carried the usage that is charged.
         (json!({"kind": "stream_error", "after_events": 2}), "InternalError.Algo", true),
         (
             json!({"kind": "stream_error", "after_events": 1, "status": 429, "code": "Throttling.RateQuota"}),
@@ -75,7 +75,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
         assert_eq!(told.len(), 1, "{fault}: {told:?}");
         assert!(code.is_empty() || told[0] == code, "{fault}: {told:?}");
         assert_eq!(end(&events).kind(), "job.completed", "{fault}: {}", end(&events).body);
-        // A reset meets the request half sent (then the service cannot have it) or whole: what it met decides.
+        // A reset hits a request that is half sent (the service cannot have it) or complete: the mark depends on which.
         if fault["kind"] != "reset" {
             assert_eq!(is_marked(&events), marked, "{fault}: {}", end(&events).body);
         }
@@ -84,7 +84,7 @@ async fn every_fault_of_a_flash_request_is_told_and_outlived() {
 }
 
 #[tokio::test]
-async fn what_is_only_slow_or_in_pieces_is_no_fault() {
+async fn slow_and_fragmented_answers_are_no_fault() {
     let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     for fault in [
         json!({"kind": "split_bytes"}),
@@ -102,7 +102,7 @@ async fn what_is_only_slow_or_in_pieces_is_no_fault() {
 }
 
 #[tokio::test]
-async fn a_cut_text_is_said_and_no_text_is_no_error() {
+async fn a_cut_text_is_marked_and_an_empty_text_is_no_error() {
     let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "length"}])).await;
     let input = stage.drop_recording("calls");
@@ -123,22 +123,22 @@ async fn a_cut_text_is_said_and_no_text_is_no_error() {
 }
 
 #[tokio::test]
-async fn an_unknown_fate_is_repeated_as_often_as_the_config_allows() {
+async fn an_ambiguous_request_is_retried_as_often_as_the_config_allows() {
     let mut stage = stage(&[], |setup| setup.set("dashscope.ambiguous_retries", "0")).await;
     stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["flash"]}])).await;
     stage.drop_recording("calls").ends = support::Ends::Failed;
     let events = stage.ended().await;
     let body = &end(&events).body;
     assert_eq!((&body["error"]["blame"], &body["error"]["attempts"]), (&json!("service"), &json!(1)));
-    assert!(!is_marked(&events), "nothing was repeated");
+    assert!(!is_marked(&events), "nothing was retried");
     assert_eq!(stage.requests("flash"), 1);
     stage.check().await;
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_config_allows() {
+async fn a_stream_that_fails_after_its_first_words_is_retried_as_often_as_the_config_allows() {
     let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
-    // Either code by itself is asked again for ever.
+    // Outside of a stream both codes are retried without limit.
     for (requests, (status, code)) in
         [2, 4].into_iter().zip([(429, "Throttling.RateQuota"), (400, "Arrearage")])
     {
@@ -151,7 +151,7 @@ async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_c
         assert_eq!((retries(&events), stage.requests("flash")), (vec![code], requests));
         assert!(is_marked(&events), "{}", end(&events).body);
     }
-    // The account is held all the same; whoever probes it finds it good.
+    // The queue is held all the same; the next probe succeeds and releases it.
     stage.service.set_faults(json!([])).await;
     let (_, metrics) = stage.hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_recognize_held{engine=\"flash\"} 1"), "{metrics}");
@@ -161,7 +161,7 @@ async fn a_stream_that_fails_after_its_first_words_is_repeated_as_often_as_the_c
 }
 
 #[tokio::test]
-async fn what_the_service_says_of_the_audio_is_final() {
+async fn a_refusal_of_the_audio_is_final() {
     let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     for (folder, fault) in [
         ("calls", json!({"kind": "status", "status": 400, "code": "DataInspectionFailed", "on": ["flash"]})),
@@ -180,7 +180,7 @@ async fn what_the_service_says_of_the_audio_is_final() {
 }
 
 #[tokio::test]
-async fn a_task_that_somebody_canceled_is_not_made_again() {
+async fn a_canceled_task_is_not_submitted_again() {
     let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "task_canceled"}])).await;
     stage.drop_recording("archive").ends = support::Ends::Failed;
@@ -192,8 +192,8 @@ async fn a_task_that_somebody_canceled_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn every_fault_of_a_task_is_told_and_outlived() {
-    // The fault, the code of the retry where there is one, whether it is marked.
+async fn every_fault_of_a_task_is_reported_and_survived() {
+    // The fault, the code of the retry if there is one, whether the job is marked.
     let table: [(Value, Option<&str>, bool); 10] = [
         (json!({"kind": "task_failed", "code": "FILE_DOWNLOAD_FAILED"}), Some("FILE_DOWNLOAD_FAILED"), false),
         (json!({"kind": "task_unknown", "on": ["submit"]}), Some(""), true),
@@ -267,7 +267,7 @@ async fn a_submit_that_a_gateway_lost_is_looked_for_before_it_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_list_that_does_not_answer_is_said_and_waited_for() {
+async fn a_list_that_does_not_answer_is_reported_and_waited_for() {
     let mut stage = stage(&["--task-delay", "100ms"], |setup| setup).await;
     stage
         .service
@@ -286,7 +286,7 @@ async fn a_list_that_does_not_answer_is_said_and_waited_for() {
 }
 
 #[tokio::test]
-async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mended() {
+async fn a_bad_account_holds_every_file_is_reported_once_and_resumes_when_it_is_corrected() {
     for fault in [json!({"kind": "arrearage"}), json!({"kind": "bad_key", "on": ["flash"]})] {
         let mut stage = stage(&["--token-delay", "1ms"], |setup| setup).await;
         stage.service.set_faults(json!([fault])).await;
@@ -301,7 +301,7 @@ async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mend
             jobs.len() == 20 && jobs.iter().all(|job| job.duty == "send")
         })
         .await;
-        // Over a restart too: what is held is in the ledger.
+        // A restart keeps this: the hold is in the ledger.
         stage.hark.restart().await;
         assert!(stage.hark.events().await.iter().all(|event| !event.kind().starts_with("job.failed")));
         let asked = stage.requests("flash");
@@ -312,7 +312,7 @@ async fn a_bad_account_holds_every_file_says_so_once_and_goes_on_when_it_is_mend
 }
 
 #[tokio::test]
-async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_in_silence() {
+async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_without_a_mark() {
     let mut stage = stage(&["--token-delay", "1ms", "--task-delay", "100ms"], |setup| {
         setup.set("dashscope.ambiguous_retries", "5")
     })

@@ -1,4 +1,4 @@
-//! Whoever lost a job while it stood still puts nothing among the events of the one who has it.
+//! A daemon that lost a job while it was stopped publishes nothing between the events of the new owner.
 #![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// As much of a daemon as has a part in this.
+/// The parts of a daemon that this test needs.
 struct Daemon {
     ledger: Ledger,
     claims: Claims,
@@ -50,19 +50,19 @@ fn job() -> Job {
     Job { ticket: Some(ticket), ..job }
 }
 
-/// A line to the server on which a client stands still before it says something for the first time.
-struct Line {
+/// A proxy to the server that holds the client's connection before the client sends a given text for the first time.
+struct HeldProxy {
     url: String,
-    stands_still: Arc<Notify>,
-    goes_on: Arc<Notify>,
+    held: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
-impl Line {
-    async fn before(words: &'static str, nats: &NatsServer) -> Line {
+impl HeldProxy {
+    async fn before(words: &'static str, nats: &NatsServer) -> HeldProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
-        let line = Line { url, stands_still: Arc::default(), goes_on: Arc::default() };
-        let (stands_still, goes_on) = (Arc::clone(&line.stands_still), Arc::clone(&line.goes_on));
+        let line = HeldProxy { url, held: Arc::default(), released: Arc::default() };
+        let (held, released) = (Arc::clone(&line.held), Arc::clone(&line.released));
         let server = nats.url().trim_start_matches("nats://").to_owned();
         tokio::spawn(async move {
             let (mut from_near, mut to_near) = listener.accept().await.unwrap().0.into_split();
@@ -72,8 +72,8 @@ impl Line {
             while let Ok(read @ 1..) = from_near.read(&mut buffer).await {
                 if !stood && String::from_utf8_lossy(&buffer[..read]).contains(words) {
                     stood = true;
-                    stands_still.notify_one();
-                    goes_on.notified().await;
+                    held.notify_one();
+                    released.notified().await;
                 }
                 to_far.write_all(&buffer[..read]).await.unwrap();
             }
@@ -83,8 +83,8 @@ impl Line {
 }
 
 impl Daemon {
-    /// Takes a job in whose events wait: its beginning, its submit, and its end.
-    async fn has_three_events_of(&self, job: &Job) {
+    /// Takes in a job with three events in the outbox: accepted, submitted and the last one.
+    async fn take_in_with_three_events(&self, job: &Job) {
         let mut taken = job.clone();
         self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
         let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
@@ -107,15 +107,15 @@ impl Daemon {
         Outbox::new(ledger, claims, client, Nats::default(), Metrics::new(), watch::channel(Ok(())).0)
     }
 
-    async fn has_nothing_more_to_say(&self) {
-        wait_until("the former owner to have nothing more to say", CEILING, async || {
+    async fn outbox_becomes_empty(&self) {
+        wait_until("the outbox of the former owner to be empty", CEILING, async || {
             self.ledger.read(outbox::count).await.unwrap() == 0
         })
         .await;
     }
 }
 
-/// As if the message had been delivered to `owner`, and its job's owner so far been given up.
+/// As if the message had been redelivered to `owner`, and `owner` had taken the job over.
 async fn give_claim(nats: &NatsServer, job: &Job, owner: &Daemon) {
     let bucket = jetstream::new(nats.client().await).get_key_value("HARK_JOBS").await.unwrap();
     let key = &job.ticket.as_ref().unwrap().key;
@@ -125,29 +125,29 @@ async fn give_claim(nats: &NatsServer, job: &Job, owner: &Daemon) {
 }
 
 #[tokio::test]
-async fn a_daemon_that_stands_still_while_it_looks_does_not_go_on_behind_the_new_owners_event() {
+async fn a_daemon_stopped_while_it_reads_the_stream_publishes_nothing_after_the_new_owners_event() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let job = job();
-    // Three events wait; the first is stored, and its acknowledgement was lost.
-    former.has_three_events_of(&job).await;
+    // Three events are in the outbox; the first is stored, and its acknowledgement was lost.
+    former.take_in_with_three_events(&job).await;
     assert_eq!(former.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
 
-    let line = Line::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
+    let line = HeldProxy::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
     let (client, stop) = (async_nats::connect(&line.url).await.unwrap(), CancellationToken::new());
     let running = tokio::spawn(former.outbox(client).run(stop.clone()));
-    line.stands_still.notified().await;
+    line.held.notified().await;
     give_claim(&nats, &job, &owner).await;
     assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 2);
-    line.goes_on.notify_one();
-    former.has_nothing_more_to_say().await;
+    line.released.notify_one();
+    former.outbox_becomes_empty().await;
     stop.cancel();
     running.await.unwrap().unwrap();
     let stream = jetstream::new(nats.client().await).get_stream("HARK_EVENTS").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 2, "the new owner's event is the last one");
 }
 
-/// Stores what no daemon of this version writes on a subject of the job's.
+/// Stores an event that no daemon of this version writes, on a subject of the job.
 async fn store_foreign(nats: &NatsServer, job: &Job, kind: &str, body: &str) {
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("ce-type", format!("hark.{kind}"));
@@ -158,14 +158,14 @@ async fn store_foreign(nats: &NatsServer, job: &Job, kind: &str, body: &str) {
 }
 
 #[tokio::test]
-async fn a_takeover_goes_on_behind_events_of_a_later_daemon() {
+async fn a_takeover_continues_after_events_of_a_later_version() {
     let nats = NatsServer::start().await;
     let owner = daemon(&nats).await;
     let job = job();
     assert_eq!(owner.claims.write(&job, &[]).await.unwrap(), Standing::Ours);
     assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
     store_foreign(&nats, &job, "job.future", r#"{"sequence": 2, "time": "later"}"#).await;
-    // Of a known kind, with a word that this version does not know.
+    // A known kind with a value that this version does not know.
     store_foreign(&nats, &job, "job.submitted", r#"{"sequence": 3, "engine": "future"}"#).await;
     store_foreign(&nats, &job, "job.strange", "no JSON").await;
     let told = owner.fence.step_in(job, 0).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_takeover_goes_on_behind_events_of_a_later_daemon() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
+async fn a_daemon_that_lost_its_claim_publishes_nothing_after_the_new_owners_event() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let job = job();
@@ -189,26 +189,26 @@ async fn a_daemon_that_lost_its_claim_puts_no_event_behind_the_new_owners() {
 }
 
 #[tokio::test]
-async fn a_daemon_whose_claim_a_lost_bucket_gave_back_says_nothing_behind_the_new_owner() {
+async fn a_daemon_that_regains_its_claim_from_a_new_bucket_publishes_nothing_after_the_new_owner() {
     let nats = NatsServer::start().await;
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let job = job();
-    former.has_three_events_of(&job).await;
+    former.take_in_with_three_events(&job).await;
     give_claim(&nats, &job, &owner).await;
     for sequence in 1..=2 {
         assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, sequence);
     }
-    // The bucket is gone, and the former owner the first to tell the new one of the job.
+    // The bucket is deleted, and the former owner is the first to write the job into the new bucket.
     let context = jetstream::new(nats.client().await);
     context.delete_stream("KV_HARK_JOBS").await.unwrap();
-    wait_until("the new bucket to hear of the job", CEILING, async || {
+    wait_until("the new bucket to have the job", CEILING, async || {
         matches!(former.claims.write(&job, &[]).await, Ok(Standing::Ours))
     })
     .await;
 
     let stop = CancellationToken::new();
     let running = tokio::spawn(former.outbox(nats.client().await).run(stop.clone()));
-    former.has_nothing_more_to_say().await;
+    former.outbox_becomes_empty().await;
     stop.cancel();
     running.await.unwrap().unwrap();
     let stream = context.get_stream("HARK_EVENTS").await.unwrap();

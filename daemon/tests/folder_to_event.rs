@@ -1,4 +1,4 @@
-//! Audio dropped into a folder comes out as events, and the folder's owner need not think of it again.
+//! Audio dropped into a folder becomes events, and its file is put away as the source's config says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -97,13 +97,13 @@ async fn a_file_becomes_partials_a_final_annotations_and_an_end() {
     assert!(hark.stop().await.success());
 }
 
-/// The emulator's own rule for audio that no manifest knows.
+/// The emulator's rule for audio that is in no manifest.
 fn dashscope_emulator_text(sha256: &str) -> String {
     dashscope_emulator::text_for(sha256)
 }
 
 #[tokio::test]
-async fn a_trace_shows_each_step_of_a_recording_and_neither_the_key_nor_what_was_said() {
+async fn a_trace_shows_each_step_of_a_recording_and_neither_the_key_nor_the_text() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls").inbox("inbox", "hark.audio.inbox");
@@ -129,7 +129,7 @@ async fn a_trace_shows_each_step_of_a_recording_and_neither_the_key_nor_what_was
             "{step}: {log}"
         );
     }
-    // A piece of what was said is as much a leak as all of it.
+    // A fragment of a transcript in the log is a leak too.
     let pieces = texts.iter().flat_map(|text| text.as_bytes().chunks(16)).map(String::from_utf8_lossy);
     let secrets =
         ["sk-of-the-tests".into()].into_iter().chain(pieces.filter(|piece| piece.chars().count() == 16));
@@ -182,7 +182,7 @@ async fn done_files_are_moved_and_failed_ones_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_restart_takes_up_what_was_left_and_repeats_nothing() {
+async fn a_restart_resumes_open_jobs_and_repeats_nothing() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -202,7 +202,7 @@ async fn a_restart_takes_up_what_was_left_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn an_idle_daemon_says_that_the_broker_is_away_and_that_it_is_back() {
+async fn an_idle_daemon_logs_that_the_broker_is_away_and_that_it_is_back() {
     let mut nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -219,7 +219,7 @@ async fn an_idle_daemon_says_that_the_broker_is_away_and_that_it_is_back() {
 }
 
 #[tokio::test]
-async fn recordings_that_are_renamed_while_the_account_is_held_are_heard_once() {
+async fn recordings_that_are_renamed_while_the_account_is_held_are_recognized_once() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -240,7 +240,7 @@ async fn recordings_that_are_renamed_while_the_account_is_held_are_heard_once() 
 }
 
 #[tokio::test]
-async fn a_recording_that_is_deleted_before_its_turn_ends_with_a_word() {
+async fn a_recording_that_is_deleted_before_its_turn_fails_with_a_code() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -253,7 +253,7 @@ async fn a_recording_that_is_deleted_before_its_turn_ends_with_a_word() {
     assert_eq!(failed.body["error"]["blame"], "audio");
 }
 
-/// Whether anything below a folder holds these bytes.
+/// Whether any file below a folder contains these bytes.
 fn holds(folder: &std::path::Path, text: &str) -> bool {
     std::fs::read_dir(folder).unwrap().flatten().any(|entry| {
         if entry.path().is_dir() {
@@ -265,7 +265,7 @@ fn holds(folder: &std::path::Path, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn nothing_of_what_was_said_stays_on_the_disk() {
+async fn no_transcript_stays_on_the_disk() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -283,7 +283,7 @@ async fn nothing_of_what_was_said_stays_on_the_disk() {
 }
 
 #[tokio::test]
-async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
+async fn files_of_before_the_first_start_are_logged_with_their_number_and_price() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new()
@@ -296,7 +296,7 @@ async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
             std::fs::write(setup.path(folder).join(format!("{number}.wav")), wav(1.0, number)).unwrap();
         }
     }
-    // What counts as there before a start is a tenth of a second older.
+    // A file counts as present before the start if it is at least 100 ms older.
     tokio::time::sleep(Duration::from_millis(150)).await;
     let mut hark = setup.start().await;
     hark.ended_jobs(2).await;
@@ -312,7 +312,7 @@ async fn files_of_before_the_first_start_are_counted_and_their_price_is_told() {
 }
 
 #[tokio::test]
-async fn a_hangup_ends_nothing() {
+async fn sighup_is_logged_and_ends_nothing() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--flash-delay", "1s"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;

@@ -1,10 +1,10 @@
-"""Writers that do to a watched folder what recorders, uploads, editors and people do.
+"""Writers that treat a watched folder as recorders, uploads, editors and people do.
 
     hostile_writers.py FOLDER OUTSIDE COUNT SETTLE SEED
 
-FOLDER is watched, OUTSIDE is beside it on the same filesystem, SETTLE is in seconds. Each writer ends with one whole file in FOLDER, or
-with none. A line of JSON each:
-{"manner": …, "name": … or null, "whole": sha256 of what is there at the end or null, "earlier": [versions that stood still for a while]}.
+FOLDER is watched, OUTSIDE is beside it on the same filesystem, SETTLE is in seconds. Each writer leaves one whole file in FOLDER, or
+none, and prints a line of JSON:
+{"manner": …, "name": … or null, "whole": sha256 of the last version or null, "earlier": [sha256 of versions that were unchanged for a while]}.
 """
 
 import fcntl
@@ -41,7 +41,7 @@ class Writer:
         return [recording[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(recording)])]
 
     def pause(self):
-        """While the file is open: a read lease keeps the daemon away for however long. Without leases only `settle` does."""
+        """Waits with the file open. The daemon takes a read lease, so it waits for any open writer; without leases only `settle` protects."""
         time.sleep(self.chance.uniform(0, 2.5 * SETTLE if LEASES else SETTLE / 5))
 
     def stood_still(self, bytes_of_it):
@@ -56,7 +56,7 @@ class Writer:
         return recording
 
     def resumes(self):
-        """An upload that breaks off and goes on: whole only at the end, closed in between."""
+        """An upload that breaks off and is resumed: closed between the parts, and whole only at the end."""
         recording, written, closed = self.recording(), 0, None
         for part in self.parts(recording):
             if closed is not None:
@@ -69,7 +69,7 @@ class Writer:
         return recording
 
     def maps(self):
-        """Its descriptor is closed; only the mapping still writes."""
+        """The descriptor is closed; only the memory mapping still writes."""
         recording = self.recording()
         with open(self.path, "w+b") as file:
             file.truncate(len(recording))
@@ -139,7 +139,7 @@ class Writer:
         return second
 
     def starts_anew(self):
-        """Truncated to nothing and written again, as some recorders do at the end of a call."""
+        """Truncates the file to nothing and writes it again, as some recorders do at the end of a call."""
         first, second = self.recording(), self.recording()
         with open(self.path, "wb", buffering=0) as file:
             file.write(first[: len(first) // 2])
@@ -167,7 +167,7 @@ class Writer:
         self.name = None
 
     def gives_up(self):
-        """Removed before it was ever whole."""
+        """Removes the file before it was ever whole."""
         recording = self.recording()
         with open(self.path, "wb", buffering=0) as file:
             file.write(recording[: len(recording) // 2])

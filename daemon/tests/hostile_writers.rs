@@ -1,7 +1,7 @@
-//! No half file: whatever writers do to a watched folder, the service receives whole versions, and each last one once
+//! No partial file: whatever writers do to a watched folder, the service receives only whole versions, and each last version once
 //! (RELIABILITY 7, goal 6).
 //!
-//! `HARK_WRITERS` makes it larger, `HARK_SEED` repeats a run's decisions.
+//! `HARK_WRITERS` sets the number of writers, `HARK_SEED` repeats a run's decisions.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -16,17 +16,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use support::{Emulator, Hark, Heard, LedgerRecord, NatsServer, python, wait_until};
+use support::{Emulator, Hark, Heard, LedgerRecord, NatsServer, number_from, python, wait_until};
 
 const WRITERS: u64 = 240;
 const SETTLE: Duration = Duration::from_millis(600);
 const FOLDERS: [&str; 2] = ["calls", "archive"];
 
-/// What a writer says that it did.
+/// A writer's report.
 #[derive(Debug, Deserialize)]
 struct Written {
     manner: String,
-    /// From the watched folder; none where no file is left.
+    /// Path relative to the watched folder; none if no file is left.
     name: Option<String>,
     whole: Option<String>,
     earlier: Vec<String>,
@@ -34,10 +34,9 @@ struct Written {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
-    let number = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let writers: u64 = number("HARK_WRITERS").map_or(WRITERS, |text| text.parse().unwrap());
+    let writers = number_from("HARK_WRITERS").unwrap_or(WRITERS);
     let of_now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
-    let seed: u64 = number("HARK_SEED").map_or_else(of_now, |text| text.parse().unwrap());
+    let seed = number_from("HARK_SEED").unwrap_or_else(of_now);
     println!("HARK_SEED={seed} repeats the decisions of this run");
     let begin = Instant::now();
     let nats = NatsServer::start().await;
@@ -67,15 +66,15 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
 
     let files = written.values().flatten().filter(|written| written.whole.is_some()).count();
     let state = hark.path("state");
-    wait_until("every file to be heard", Duration::from_secs(60 + writers / 50), async || {
+    wait_until("every file to be recognized", Duration::from_secs(60 + writers / 50), async || {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let ledger = LedgerRecord::read(&state);
         ledger.jobs.len() >= files && ledger.open().next().is_none()
     })
     .await;
-    // What comes too much comes with the next scan at the latest; a fresh file is heard after it.
+    // A duplicate would arrive with the next scan at the latest; a fresh file that is recognized proves that a scan has run.
     let fresh = hark.drop_file(FOLDERS[0], "fresh.wav", &support::wav(1.0, seed));
-    wait_until("the fresh file to be heard", support::CEILING, async || {
+    wait_until("the fresh file to be recognized", support::CEILING, async || {
         hark.events()
             .await
             .iter()
@@ -138,12 +137,12 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
     assert!(hark.stop().await.success());
 }
 
-/// A field of the event's recording.
+/// A field of the event's `recording`.
 fn told<'a>(event: &'a Heard, field: &str) -> &'a str {
     event.body["recording"][field].as_str().unwrap_or_default()
 }
 
-/// Runs the writers and returns what they say.
+/// Runs the writers and returns their reports.
 fn write(watched: &Path, outside: &Path, count: u64, seed: u64) -> Vec<Written> {
     let mut writers = Command::new(python());
     writers.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile_writers.py"));

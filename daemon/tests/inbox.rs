@@ -1,4 +1,4 @@
-//! Audio published on a NATS subject, and what becomes of messages that are none.
+//! Audio published on a NATS subject, and how the daemon handles messages that are not audio.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -25,7 +25,7 @@ async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
     let pairs = [
         ("Content-Type", "audio/wav"),
         ("Hark-Name", "call.wav"),
-        // The service takes its own codes only.
+        // The service accepts only its own language codes.
         ("Hark-Language", "en-US"),
         ("Hark-Meta-Agent-Id", "7"),
         ("Nats-Msg-Id", "call-1"),
@@ -39,11 +39,12 @@ async fn a_message_of_audio_is_recognized_and_then_acknowledged() {
     assert_eq!(done.body["recording"]["message_id"], "call-1");
     wait_until("the message to be acknowledged", CEILING, async || unacknowledged(&context).await == 0).await;
 
-    // A restarted server has forgotten the ids of acknowledged messages; the ledger has not.
+    // A restarted server has forgotten the ids of acknowledged messages; the ledger still has them.
     nats.restart().await;
     let context = jetstream::new(nats.client().await);
     put(&context, &pairs, wav(2.0, 1)).await;
-    wait_until("the repeat to be acknowledged", CEILING, async || unacknowledged(&context).await == 0).await;
+    wait_until("the duplicate to be acknowledged", CEILING, async || unacknowledged(&context).await == 0)
+        .await;
     assert_eq!(hark.ended_jobs(1).await.len(), 1);
     assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 1);
 }
@@ -136,7 +137,7 @@ async fn a_reference_is_fetched_by_the_service_itself() {
         .await;
     let context = jetstream::new(nats.client().await);
     let url = format!("{}?signature=secret", files.url("/call.wav"));
-    // Readers of URLs do not agree on a backslash: the service has to get the one that was judged.
+    // URL parsers differ on a backslash: the service must receive the normalized URL that the daemon checked.
     let written = url.replace("/call.wav", r"\call.wav");
     let body = json!({"url": written, "metadata": {"n": 1}}).to_string();
     put(&context, &[], body.into_bytes()).await;
@@ -175,7 +176,7 @@ async fn a_message_survives_a_kill_and_is_one_job() {
 }
 
 #[tokio::test]
-async fn a_source_with_another_subject_than_before_hears_that_one() {
+async fn a_source_whose_subject_was_changed_receives_from_the_new_one() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
@@ -191,7 +192,7 @@ async fn a_source_with_another_subject_than_before_hears_that_one() {
 }
 
 #[tokio::test]
-async fn more_bytes_than_are_asked_for_at_once_are_no_trouble() {
+async fn a_backlog_of_more_bytes_than_one_request_is_taken_in() {
     let nats = NatsServer::configured("max_payload: 8388608").await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
@@ -247,7 +248,7 @@ async fn a_message_that_came_to_two_sources_is_one_job() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_stream_that_was_deleted_touch_nothing_in_the_one_that_follows() {
+async fn jobs_of_a_deleted_stream_acknowledge_nothing_in_the_next_one() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "6s"]).await;
     let mut hark = Hark::new()
@@ -270,7 +271,7 @@ async fn jobs_of_a_stream_that_was_deleted_touch_nothing_in_the_one_that_follows
         context.get_stream("HARK_AUDIO").await.is_ok()
     })
     .await;
-    // The new messages have the numbers of the old ones, and are still at work when those end.
+    // The new messages have the sequence numbers of the old ones, and their tasks still run when the old jobs end.
     service.set_faults(json!([{"kind": "task_stuck"}])).await;
     for number in 0..count {
         put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 100 + number)).await;
@@ -304,7 +305,7 @@ async fn jobs_of_a_broker_that_lost_its_streams_end_although_new_messages_have_t
         context.get_stream("HARK_AUDIO").await.is_ok()
     })
     .await;
-    // They have the numbers of the old ones, whose tasks are still at work.
+    // The new messages have the sequence numbers of the old ones, whose tasks still run.
     for number in 0..count as u64 {
         put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 100 + number)).await;
     }
@@ -321,7 +322,7 @@ async fn jobs_of_a_broker_that_lost_its_streams_end_although_new_messages_have_t
 }
 
 #[tokio::test]
-async fn a_source_with_another_name_than_before_acknowledges_what_the_old_one_took_in() {
+async fn a_renamed_source_acknowledges_the_messages_that_the_old_one_took_in() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "3s"]).await;
     let lines = "[[route]]\nname = \"default\"\nengine = \"filetrans\"\n";
@@ -356,13 +357,13 @@ async fn messages_wait_in_the_stream_while_the_state_directory_is_full() {
         files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
     };
     let most = spooled().await;
-    // And what one request for messages may bring at least: one of the largest.
+    // The limit, plus the least that one request for messages may fetch: one message of the largest size.
     assert!(most < (3 << 20) + (2 << 20), "{most} bytes");
     service.set_faults(json!([])).await;
     assert_eq!(hark.ended_jobs(20).await.len(), 20);
 }
 
-/// Publishes bytes that no client would: as they are, behind the protocol's frame.
+/// Publishes raw header bytes that a client library would not send.
 async fn put_raw(nats: &NatsServer, head: &[u8], payload: &[u8]) {
     let mut stream = tokio::net::TcpStream::connect(nats.url().trim_start_matches("nats://")).await.unwrap();
     let (size, total) = (head.len(), head.len() + payload.len());

@@ -1,4 +1,4 @@
-//! Messages that come slowly, and messages that do not come: a source says so, and takes in what it can.
+//! Messages on a slow connection, and consumers that deliver nothing: a source reports the reason, and takes in what it can.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -16,7 +16,8 @@ async fn put(nats: &NatsServer, audio: Vec<u8>) {
     publish(&context, "hark.audio.inbox", &[("Content-Type", "audio/wav")], audio).await;
 }
 
-/// Of 80 kB each: as many as are asked for at once on a fast line take this one 20 s, and the bucket's answers stand behind them.
+/// Messages of 80 kB each. A batch of the size that suits a fast connection occupies this one for 20 s, and answers of the claims bucket
+/// wait behind it.
 #[tokio::test]
 async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
     const MESSAGES: u64 = 20;
@@ -38,7 +39,7 @@ async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
     assert!(deliveries < 2 * MESSAGES, "{deliveries} deliveries of {MESSAGES} messages");
 }
 
-/// At 45 kB a second this one takes 20 s.
+/// At 45 kB a second the one message takes 20 s.
 #[tokio::test]
 async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
     let nats = NatsServer::start().await;
@@ -55,9 +56,10 @@ async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
     assert_eq!(consumer.cached_info().delivered.consumer_sequence, 1);
 }
 
-/// The operator's own: it delivers to members of a group only, and for requests that are shorter than ours.
+/// Two consumers made by the operator: the first delivers only to members of a priority group, the second refuses requests as long as the
+/// daemon's.
 #[tokio::test]
-async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_changed() {
+async fn a_consumer_that_refuses_every_request_is_reported_and_one_with_limits_is_changed() {
     let nats = NatsServer::start().await;
     let stream = nats.forgetful_audio_stream().await;
     let limited = pull::Config {
@@ -88,13 +90,13 @@ async fn a_consumer_that_refuses_every_request_is_said_and_one_with_limits_is_ch
     hark.ready().await;
 }
 
-/// Its server was told to take larger messages after the daemon had connected, which does not hear of it.
+/// The server's `max_payload` is raised after the daemon has connected; the server does not inform connected clients.
 #[tokio::test]
 async fn a_message_larger_than_any_could_be_when_the_daemon_connected_is_taken_in() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
-    // Where there is little room, no more is asked for than one message may have.
+    // With so little room in the state directory the daemon requests no more bytes than one message may have.
     let mut hark = setup.set("state.max_size", "\"3MiB\"").start().await;
     nats.reconfigure("max_payload: 16MB");
     wait_until("the server to take larger messages", CEILING, async || {
@@ -129,7 +131,7 @@ async fn without_a_right(subject: &str, words: &str) {
     let user = nats.url().replace("//", "//hark:hark@");
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
     nats.forgetful_audio_stream().await;
-    // It waits for the first daemon of all: older than the bucket, and nobody can have paid for it.
+    // The message is older than the claims bucket: no daemon can have sent it to the service before.
     put(&nats, wav(1.0, 1)).await;
     let mut hark = setup.set("nats.servers", &format!("[\"{user}\"]")).start().await;
     hark.not_ready(words).await;

@@ -1,6 +1,7 @@
-//! The daemon is killed when the service has just taken a task and its id may not be on disk yet: the dearest moment there is.
+//! The daemon is killed just after the service has taken a task, while the task's id may not be on disk yet: the most expensive moment for
+//! a kill.
 //!
-//! `HARK_SUBMIT_KILLS` makes it larger.
+//! `HARK_SUBMIT_KILLS` sets the number of kills.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,20 +12,19 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav};
+use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wait_until, wav};
 
 const KILLS: u64 = 8;
 const FILES_A_KILL: u64 = 3;
-/// A reconciliation looks twice, five seconds apart, and a task may still run at the first look.
+/// The search for a lost task reads the list twice, five seconds apart, and the task may still run at the first read.
 const CEILING: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn no_task_is_submitted_twice_and_the_list_can_always_tell() {
-    let given = std::env::var("HARK_SUBMIT_KILLS").ok().filter(|count| !count.is_empty());
-    let kills = given.map_or(KILLS, |count| count.parse().unwrap());
+    let kills = number_from("HARK_SUBMIT_KILLS").unwrap_or(KILLS);
     let begin = Instant::now();
     let nats = NatsServer::start().await;
-    // The journal tells of a task before its id leaves, so every kill falls in between.
+    // The emulator writes a task to its journal 300 ms before it sends the id, so every kill falls in between.
     let service = Emulator::start(&["--task-delay", "1s", "--fault", "stall,on=submit,ms=300"]).await;
     let mut hark = Hark::new()
         .nats(&nats)
@@ -45,14 +45,8 @@ async fn no_task_is_submitted_twice_and_the_list_can_always_tell() {
             hark.kill_and_launch();
         }
     }
-    let state = hark.path("state");
     let ceiling = CEILING + Duration::from_secs(kills);
-    wait_until("every job to end", ceiling, async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let ledger = LedgerRecord::read(&state);
-        ledger.jobs.len() == inputs.len() && ledger.open().next().is_none()
-    })
-    .await;
+    LedgerRecord::all_ended(&hark.path("state"), inputs.len(), ceiling).await;
     assert_eq!(requests("submit"), inputs.len(), "one submit a recording");
     println!(
         "{kills} kills at the submit, {} recordings, {} submits, {} lists, {:.0} s",

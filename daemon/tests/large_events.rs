@@ -1,4 +1,4 @@
-//! Finals that no message can hold: the event keeps its frame, and its segments are in an object.
+//! Finals that are too large for a message: the event keeps its other fields, and its segments are in an object.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -6,11 +6,10 @@ mod support;
 use async_nats::jetstream::{self, Context, object_store, stream};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use support::{CEILING, Emulator, Hark, NatsServer, Setup, wait_until, wav};
+use support::{CEILING, Emulator, Hark, NatsServer, Setup, sha256, wait_until, wav};
 use tokio::io::AsyncReadExt;
 
-/// A stand-in that hears `text` in `audio`.
+/// An emulator that recognizes `text` in `audio`.
 async fn service_that_hears(text: &str, audio: &[u8]) -> Emulator {
     service_by_manifest(json!({ sha256(audio): { "text": text } })).await
 }
@@ -23,11 +22,7 @@ async fn service_by_manifest(content: Value) -> Emulator {
     Emulator::start(&[&["--manifest", manifest.to_str().unwrap()][..], &quick].concat()).await
 }
 
-fn sha256(audio: &[u8]) -> String {
-    Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Partials of such a text would be thousands.
+/// Without partials, because such a text would have thousands.
 fn without_partials(nats: &NatsServer, service: &Emulator) -> Setup {
     let setup = Hark::new().nats(nats).asr(service).folder("calls");
     setup.lines("[[route]]\nname = \"default\"\npartials = false\n")
@@ -54,7 +49,7 @@ async fn change_stream(context: &Context, name: &str, change: impl FnOnce(&mut s
 
 #[tokio::test]
 async fn a_final_that_is_too_large_begins_as_every_event_and_leaves_its_segments_in_an_object() {
-    // 64 KiB of it are kept free: the text fits once and not twice.
+    // The daemon keeps 64 KiB of a message free: the text fits once and not twice.
     let nats = NatsServer::configured("max_payload: 72KB").await;
     let (audio, text) = (wav(1.0, 1), "and so on ".repeat(500));
     let service = service_that_hears(&text, &audio).await;
@@ -109,7 +104,7 @@ async fn the_memory_of_large_finals_goes_back() {
 }
 
 #[tokio::test]
-async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind() {
+async fn a_stream_may_have_a_lower_limit_than_its_server_and_change_it() {
     let nats = NatsServer::start().await;
     let (audio, text) = (wav(1.0, 1), "and so on ".repeat(2_000));
     let service = service_that_hears(&text, &audio).await;
@@ -118,14 +113,14 @@ async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind(
     hark.drop_file("calls", "whole.wav", &audio);
     assert!(hark.next_event("transcript.final").await.body["segments"].is_array());
     hark.ended_jobs(1).await;
-    // Half of it is for the headers.
+    // The daemon reserves half of such a small limit for the headers.
     change(&context, |config| config.max_message_size = 32 << 10).await;
     hark.drop_file("calls", "cut.wav", &audio);
     let last = hark.next_event("transcript.final").await;
     assert_eq!(segments_of(&context, &last.body).await[0]["text"], text);
     assert!(last.body["text"].as_str().unwrap().len() > 12 << 10, "as much of the text as fits");
     assert_eq!(hark.ended_jobs(2).await[1].kind(), "job.completed");
-    // After a start it is known from the beginning.
+    // After a restart the daemon knows the limit before it publishes.
     assert!(hark.stop().await.success());
     hark.restart().await;
     hark.drop_file("calls", "again.wav", &audio);
@@ -133,26 +128,26 @@ async fn a_stream_may_take_smaller_messages_than_its_server_and_change_its_mind(
 }
 
 #[tokio::test]
-async fn a_stream_for_which_every_event_was_too_large_is_noticed_when_it_takes_more() {
+async fn a_stream_for_which_every_event_was_too_large_is_used_again_when_its_limit_is_raised() {
     let nats = NatsServer::start().await;
     let service = service_that_hears("and so on", &wav(1.0, 1)).await;
     let mut hark = without_partials(&nats, &service).start().await;
     let context = jetstream::new(nats.client().await);
-    // Less than the frame of any event.
+    // Less than any event has without text and segments.
     change(&context, |config| config.max_message_size = 700).await;
     hark.drop_file("calls", "one.wav", &wav(1.0, 1));
     hark.not_ready("cannot be cut to fit a message of 700 bytes").await;
-    // Where a start learns it before any event does, too.
+    // The same when the daemon learns the limit at its start, before it publishes.
     hark.kill_and_launch();
     hark.not_ready("cannot be cut to fit a message of 700 bytes").await;
-    // Another stream of that name.
+    // First the stream is replaced by another stream of the same name.
     let mut config = context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
     config.max_message_size = 1_000_000;
     context.delete_stream("HARK_EVENTS").await.unwrap();
     context.create_stream(config).await.unwrap();
     hark.ready().await;
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
-    // The same one.
+    // Then the limit of the same stream is changed.
     change(&context, |config| config.max_message_size = 700).await;
     hark.drop_file("calls", "two.wav", &wav(1.0, 2));
     hark.not_ready("cannot be cut to fit").await;
@@ -168,7 +163,7 @@ async fn segments_of_a_final_that_waits_are_put_away_once() {
     let service = service_that_hears(&text, &audio).await;
     let mut hark = without_partials(&nats, &service).start().await;
     let context = jetstream::new(nats.client().await);
-    // Room for the events before the final: accepted, submitted, its language and its emotion.
+    // Room for the four events before the final: accepted, submitted, language and emotion.
     change(&context, |config| {
         config.discard = stream::DiscardPolicy::New;
         config.max_messages = 4;
@@ -191,8 +186,8 @@ async fn segments_of_a_final_that_waits_are_put_away_once() {
 }
 
 #[tokio::test]
-async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
-    // The segments' bucket is another one's, and this user may not write to it.
+async fn finals_whose_segments_cannot_be_stored_delay_no_other_job() {
+    // This user may not write to the bucket of the segments.
     let nats = NatsServer::configured(
         "max_payload: 1MB\nauthorization { users = [
             { user: hark, password: hark, permissions: { publish: { deny: [\"$O.HARK_TRANSCRIPTS.>\"] } } }
@@ -205,7 +200,7 @@ async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
     let user = nats.url().replace("//", "//hark:hark@");
     let mut hark =
         without_partials(&nats, &service).set("nats.servers", &format!("[\"{user}\"]")).start().await;
-    // More than are kept in memory: each final has 3.6 MB.
+    // More finals than the daemon keeps in memory: each has 3.6 MB.
     for number in 0..4 {
         hark.drop_file("calls", &format!("long-{number}.wav"), &audio);
     }
@@ -217,19 +212,19 @@ async fn finals_whose_segments_have_no_place_hold_nobody_else_up() {
     hark.drop_file("calls", "short.wav", &wav(1.0, 2));
     let ended = hark.ended_jobs(1).await;
     assert_eq!(ended[0].body["recording"]["name"], "short.wav");
-    assert!(hark.log().contains("HARK_TRANSCRIPTS"), "it is said");
-    // Nor does the end wait for them.
+    assert!(hark.log().contains("HARK_TRANSCRIPTS"), "the bucket is named in the log");
+    // The daemon's stop does not wait for them either.
     assert!(hark.stop().await.success());
     assert!(!hark.log().contains("not everything ended in time"));
-    // So it is after a start.
+    // The same holds after a restart.
     hark.restart().await;
     hark.drop_file("calls", "shorter.wav", &wav(1.0, 3));
     assert_eq!(hark.ended_jobs(2).await[1].body["recording"]["name"], "shorter.wav");
 }
 
 #[tokio::test]
-async fn what_follows_finals_without_a_place_holds_nobody_up_and_leaves_behind_them() {
-    // More than are kept in memory, all together.
+async fn events_after_finals_that_cannot_be_stored_delay_no_other_job_and_stay_in_order() {
+    // Together more than the daemon keeps in memory.
     const JOBS: u64 = 5;
     const ALERTS: usize = 240;
     let nats = NatsServer::configured("max_payload: 72KB").await;
@@ -262,7 +257,7 @@ async fn what_follows_finals_without_a_place_holds_nobody_up_and_leaves_behind_t
     .await;
     hark.drop_file("calls", "short.wav", &wav(1.0, JOBS));
     assert_eq!(hark.ended_jobs(1).await[0].body["recording"]["name"], "short.wav");
-    // So it is after a start.
+    // The same holds after a restart.
     hark.restart().await;
     hark.drop_file("calls", "shorter.wav", &wav(1.0, JOBS + 1));
     assert_eq!(hark.ended_jobs(2).await[1].body["recording"]["name"], "shorter.wav");

@@ -1,5 +1,5 @@
-//! A disk that is mounted when the daemon runs already, and one that has other numbers since it was mounted again: what was there before the
-//! first start, and what was heard, stays so.
+//! A disk that is mounted while the daemon runs, and a disk whose device and inode numbers changed when it was mounted again: files from
+//! before the first start stay skipped, and recognized files stay recognized.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -14,22 +14,22 @@ fn run(program: &str, arguments: &[&Path]) {
     assert!(status.success(), "{program} {arguments:?}");
 }
 
-/// Moves what is mounted at one folder to another.
+/// Moves a mount from one folder to another.
 fn mount_at(disk: &Path, folder: &Path) {
     run("mount", &["--bind".as_ref(), disk, folder]);
     run("umount", &[disk]);
 }
 
 #[tokio::test]
-async fn the_files_of_a_disk_that_is_mounted_late_were_there_before() {
-    if !has_own_mounts("the_files_of_a_disk_that_is_mounted_late_were_there_before") {
+async fn old_files_of_a_disk_that_is_mounted_late_are_skipped() {
+    if !has_own_mounts("old_files_of_a_disk_that_is_mounted_late_are_skipped") {
         return;
     }
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).folder_with("calls", "rescan = \"1s\"\n");
     let disks = ["whole", "below"].map(|name| setup.path(name));
-    // Unmounted under another name by then.
+    // `mount_at` moves the mounts, so the destructors would find nothing at these paths.
     let mounted = disks.each_ref().map(|disk| SmallDisk::over(disk, 1 << 20));
     for (seed, disk) in (0..).zip(&disks) {
         for number in 0..5 {
@@ -37,7 +37,7 @@ async fn the_files_of_a_disk_that_is_mounted_late_were_there_before() {
         }
     }
     std::mem::forget(mounted);
-    // What is as old as the first start counts as new.
+    // A file as old as the first start counts as new; these have to be older.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let mut hark = setup.start().await;
     let calls = hark.path("calls");
@@ -56,7 +56,7 @@ async fn the_files_of_a_disk_that_is_mounted_late_were_there_before() {
         assert_eq!(done.body["recording"]["name"], *name, "{}", done.body);
     }
 
-    // A copy of it all is mounted in its place: other numbers, the same names, sizes and times.
+    // A copy of the whole folder is mounted in its place: other device and inode numbers, the same names, sizes and times.
     let copy = hark.path("copy");
     let mounted = SmallDisk::over(&copy, 2 << 20);
     run("cp", &["-a".as_ref(), &calls.join("."), &copy]);
@@ -73,6 +73,6 @@ async fn the_files_of_a_disk_that_is_mounted_late_were_there_before() {
     assert_eq!(done.body["recording"]["name"], "fourth.wav", "{}", done.body);
     assert_eq!(hark.ended_jobs(4).await.len(), 4);
     drop(hark);
-    // Of the namespace that ends with the test; the folder could not be removed under it.
+    // Only this test's namespace has the mount; the folder cannot be removed while the mount is there.
     run("umount", &[&calls]);
 }

@@ -1,4 +1,4 @@
-//! A daemon beside a leaf node uses the JetStream of the hub, by its domain.
+//! A daemon that is connected to a leaf node uses the JetStream of the hub, by its domain.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -7,10 +7,11 @@ use std::net::TcpListener;
 
 use async_nats::jetstream;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use support::{CEILING, Emulator, Hark, NatsServer, Setup, all_acknowledged, publish, wait_until, wav};
+use support::{
+    CEILING, Emulator, Hark, NatsServer, Setup, all_acknowledged, publish, sha256, wait_until, wav,
+};
 
-/// A hub, and a leaf node that has a JetStream of its own.
+/// A hub, and a leaf node with its own JetStream.
 async fn hub_and_leaf() -> (NatsServer, NatsServer) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let hub = NatsServer::configured(&format!(
@@ -43,7 +44,7 @@ async fn the_streams_and_buckets_are_the_hubs() {
     let (long, text) = (wav(1.0, 1), "and so on ".repeat(500));
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
-    let sha256: String = Sha256::digest(&long).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(&long);
     std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
     let flags = ["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()];
     let service = Emulator::start(&flags).await;
@@ -61,7 +62,7 @@ async fn the_streams_and_buckets_are_the_hubs() {
     let of_leaf = jetstream::new(leaf.client().await);
     assert!(of_leaf.get_stream("HARK_EVENTS").await.is_err(), "the leaf node has a stream");
 
-    // The commands find the hub's streams by the same key.
+    // The commands find the hub's streams by the same config key.
     let tail = support::Process::start(
         "tail",
         &mut hark.command(&["tail", "--all", "--json", "--kind", "job.completed"]),

@@ -1,4 +1,4 @@
-//! The ledger check is seen to fail: records that are in order, and one broken promise planted in each copy of them.
+//! Tests that the ledger check fails: each test plants one violation in a copy of records that are in order.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -24,7 +24,7 @@ fn event(job: &str, sequence: u64, kind: &str, name: &str, sha256: &str, fields:
     Heard { subject: format!("hark.event.{kind}.calls.{job}"), headers, body }
 }
 
-/// One recording through flash, nothing wrong with it.
+/// The records of one recording through flash, in order.
 fn in_order() -> Records {
     let input = Input::recognized("calls", "a.wav", b"audio");
     let text = json!({"text": input.text});
@@ -64,7 +64,7 @@ fn in_order() -> Records {
     }
 }
 
-/// What the check says of records that were in order but for this.
+/// The violations that the check finds in good records after one change.
 fn planted(plant: impl FnOnce(&mut Records)) -> Vec<Violation> {
     let mut records = in_order();
     plant(&mut records);
@@ -147,7 +147,7 @@ fn l2_a_recording_paid_twice_and_not_marked() {
     };
     let found = planted(pay_again);
     assert!(found.contains(&Violation::PaidTwice { name: "a.wav".into(), paid: 2, allowed: 1 }), "{found:?}");
-    // Marked, and with the retry that explains it, it is what was promised.
+    // The second charge is allowed if the job is marked and has the retry.
     let marked = planted(|records| {
         pay_again(records);
         records.events[4].body["possible_duplicate_charge"] = json!(true);
@@ -178,7 +178,7 @@ fn l3_gaps_repeats_and_foreign_ids() {
 }
 
 #[test]
-fn l4_a_text_that_nobody_heard() {
+fn l4_a_text_that_the_service_did_not_return() {
     let found = planted(|records| records.events[2].body["text"] = json!("something else"));
     assert_eq!(found, [Violation::WrongText { name: "a.wav".into() }]);
 }

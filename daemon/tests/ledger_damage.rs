@@ -1,5 +1,5 @@
-//! A damaged ledger is noticed, named with what to do, and left as it is. Nothing is guessed: jobs that are not there any more may have
-//! been paid for.
+//! A damaged ledger ends the daemon with a message that names the file and what to do; the file is left as it is. The daemon does not
+//! repair it: jobs that are lost from it may have been paid for.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -11,19 +11,19 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use support::{CEILING, Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 
-/// SQLite's pages.
+/// SQLite's page size, in bytes.
 const PAGE: u64 = 4_096;
 
 fn overwrite(path: &Path, from: u64, bytes: &[u8]) {
     std::fs::File::options().write(true).open(path).unwrap().write_all_at(bytes, from).unwrap();
 }
 
-/// Bytes that are no text and no page, the same every time.
+/// Bytes that are neither text nor a database page, the same every time.
 fn garbage(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at * 167 + 13) as u8).collect()
 }
 
-/// The ledger's files, but for the index of the log, which SQLite makes anew.
+/// The ledger's files without the WAL index, which SQLite rebuilds.
 fn files(ledger: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     ["", "-wal"]
         .map(|suffix| {
@@ -33,8 +33,9 @@ fn files(ledger: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
         .into()
 }
 
-/// Somebody who reads in the ledger: for as long as he does, its log is not emptied. He cannot write, and so empties it at no end either.
-fn keeps_the_log(ledger: &Path) -> Connection {
+/// A connection with an open read transaction: SQLite cannot reset the WAL while it is open. The connection is read-only, so its close does
+/// not checkpoint either.
+fn hold_wal(ledger: &Path) -> Connection {
     let reader = Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM job;").unwrap();
     reader
@@ -47,7 +48,7 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
     let state = hark.path("state");
     let (ledger, log) = (state.join("ledger.sqlite3"), state.join("ledger.sqlite3-wal"));
-    let reader = keeps_the_log(&ledger);
+    let reader = hold_wal(&ledger);
     for seed in 0..30 {
         hark.drop_file("calls", &format!("{seed}.wav"), &wav(1.0, seed));
     }
@@ -56,16 +57,16 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
         LedgerRecord::read(&state).open().next().is_none()
     })
     .await;
-    // Killed: much of the ledger is in its log.
+    // After the kill much of the ledger is in the WAL.
     hark.kill();
     let killed = files(&ledger);
     drop(reader);
-    assert!(killed[1].1.as_ref().unwrap().len() > 100 * PAGE as usize, "the log is too short for this test");
-    // Folded in: all of it is in the file.
+    assert!(killed[1].1.as_ref().unwrap().len() > 100 * PAGE as usize, "the WAL is too short for this test");
+    // After a checkpoint the database file has everything.
     let folded = Connection::open(&ledger).unwrap();
     folded.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     drop(folded);
-    // A page that is in use, whatever the order in which pages became free.
+    // The root page of a table is in use, in whatever order pages became free.
     let files_page: u64 = Connection::open(&ledger)
         .unwrap()
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'file'", [], |row| row.get(0))
@@ -94,7 +95,7 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
             &killed,
             Box::new(|| overwrite(&log, 32 + 10 * (24 + PAGE) + 100, &garbage(PAGE))),
         ),
-        // Whole as a database; only whoever reads the job notices.
+        // The database is sound, but the body of a job cannot be parsed.
         (
             "",
             &folded,
@@ -152,12 +153,12 @@ async fn a_log_that_was_torn_by_a_power_cut_is_no_damage() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
-    let reader = keeps_the_log(&hark.path("state").join("ledger.sqlite3"));
+    let reader = hold_wal(&hark.path("state").join("ledger.sqlite3"));
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));
     hark.next_event("job.completed").await;
     hark.kill();
     drop(reader);
-    // The last commit reached the disk in part.
+    // Only a part of the last commit reached the disk.
     let log = hark.path("state").join("ledger.sqlite3-wal");
     let length = std::fs::metadata(&log).unwrap().len();
     overwrite(&log, length - PAGE / 2, &[0; PAGE as usize / 2]);

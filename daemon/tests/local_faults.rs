@@ -1,5 +1,5 @@
-//! What the machine below the daemon does to it: a full disk, no descriptors, a clock that was set. Nothing is lost, nothing is paid for
-//! again, nobody has to restart anything.
+//! Faults of the machine: a full disk, no free descriptors, a clock that was set. Nothing is lost, nothing is paid for again, and the
+//! daemon recovers without a restart.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -16,23 +16,23 @@ use support::{
 /// Room for a ledger and little else.
 const SMALL: u64 = 8 << 20;
 
-/// A daemon with an inbox.
+/// A daemon with a directory source and a NATS source.
 async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
     Stage::set(flags, |setup| prepare(setup.inbox("inbox", "hark.audio.inbox"))).await
 }
 
 #[tokio::test]
-async fn a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept() {
-    if has_own_mounts("a_full_disk_is_waited_for_and_what_was_paid_meanwhile_is_kept") {
+async fn a_full_disk_is_waited_for_and_answers_paid_meanwhile_are_kept() {
+    if has_own_mounts("a_full_disk_is_waited_for_and_answers_paid_meanwhile_are_kept") {
         outlive_a_full_disk(Duration::ZERO).await;
     }
 }
 
 #[tokio::test]
-async fn audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger() {
-    if has_own_mounts("audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger") {
+async fn waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger() {
+    if has_own_mounts("waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger") {
         let mut stage = stage(&["--flash-delay", "2s"], |setup| setup.small_disk("state", SMALL)).await;
-        // More than there is room for, and no more than one daemon takes at once.
+        // More audio than the disk has room for, and no more messages than one daemon takes at once.
         stage.publish(60, 12.0).await;
         let log = stage.hark.path("state").join("ledger.sqlite3-wal");
         let mut longest = 0;
@@ -46,15 +46,15 @@ async fn audio_that_waits_leaves_the_last_room_of_a_disk_to_the_ledger() {
             () = stage.check() => {}
             () = watch => {}
         }
-        // An eighth of the disk is left free for it and for what its folding adds to the file.
+        // An eighth of the disk is kept free for the WAL and for the growth of the file at a checkpoint.
         assert!(longest < SMALL / 8, "the ledger's log took {longest} bytes");
     }
 }
 
 #[tokio::test]
 #[ignore = "two minutes: messages are delivered again meanwhile"]
-async fn a_disk_that_is_full_for_longer_than_messages_wait_is_outlived() {
-    if has_own_mounts("a_disk_that_is_full_for_longer_than_messages_wait_is_outlived") {
+async fn a_daemon_survives_a_disk_that_is_full_for_longer_than_ack_wait() {
+    if has_own_mounts("a_daemon_survives_a_disk_that_is_full_for_longer_than_ack_wait") {
         outlive_a_full_disk(Duration::from_secs(75)).await;
     }
 }
@@ -66,7 +66,7 @@ async fn outlive_a_full_disk(longer: Duration) {
     stage.publish(4, 1.0).await;
     wait_until("8 requests", CEILING, async || stage.requests("flash") >= 8).await;
     stage.hark.disk("state").fill();
-    // The service answers, and hardly anything of it can be written down. What comes now waits where it is.
+    // The service answers, and the daemon can store little of the answers. New inputs wait in the folder and in the stream.
     stage.hark.not_ready("full").await;
     stage.drop_files(4);
     stage.publish(4, 1.0).await;
@@ -140,8 +140,8 @@ async fn a_first_start_waits_for_room_too() {
 }
 
 #[tokio::test]
-async fn recordings_wait_where_they_are_for_room_where_they_are_put_away() {
-    if !has_own_mounts("recordings_wait_where_they_are_for_room_where_they_are_put_away") {
+async fn recordings_wait_in_their_folder_for_space_in_the_done_directory() {
+    if !has_own_mounts("recordings_wait_in_their_folder_for_space_in_the_done_directory") {
         return;
     }
     let mut stage = stage(&[], |setup| {
@@ -183,9 +183,9 @@ async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
     stage.hark.not_ready("state.max_size").await;
     stage.drop_files(3);
     stage.publish(3, 1.0).await;
-    // Longer than a file or message takes on its way in.
+    // Longer than the daemon takes to accept a file or a message.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // A request for messages that was open before may bring some in.
+    // Messages are not counted: a request that was open before may still deliver some.
     let taken = stage.ledger().jobs;
     assert_eq!(taken.iter().filter(|job| job.source == "calls").count(), 1);
 
@@ -195,7 +195,7 @@ async fn sources_wait_while_the_state_directory_is_as_large_as_it_may_be() {
 }
 
 #[tokio::test]
-async fn without_descriptors_work_waits_and_nothing_is_blamed_for_it() {
+async fn without_descriptors_work_waits_and_no_recording_is_blamed() {
     let mut stage = stage(&["--token-delay", "1ms"], |setup| setup.folder("calls")).await;
     stage.drop_files(2);
     stage.hark.ended_jobs(2).await;
@@ -205,7 +205,7 @@ async fn without_descriptors_work_waits_and_nothing_is_blamed_for_it() {
         let maximum = getrlimit(Resource::Nofile).maximum;
         prlimit(pid, Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
     };
-    // As many as it has, and one: whatever needs two at a time does not get them.
+    // One more than the daemon has open: an operation that needs two descriptors at once fails.
     limit(Footprint::of(process).descriptors as u64 + 1);
     stage.drop_files(20);
     stage.publish(5, 1.0).await;
@@ -233,7 +233,7 @@ async fn a_clock_that_was_set_back_keeps_no_job_waiting() {
         stage.hark.next_event("job.retrying").await;
     }
     stage.hark.kill();
-    // As it is after a step back by an hour: what was due soon is due in an hour.
+    // The state after the clock was set back by an hour: what was due soon is due in an hour.
     let ledger = Connection::open(stage.hark.path("state").join("ledger.sqlite3")).unwrap();
     ledger.execute("UPDATE piece SET due = due + 3600000", []).unwrap();
     drop(ledger);
@@ -268,7 +268,7 @@ async fn recordings_wait_for_their_folder_and_a_touch_does_them_no_harm() {
 }
 
 #[tokio::test]
-async fn a_stop_is_over_in_ten_seconds_whoever_stands_still() {
+async fn a_stop_ends_in_ten_seconds_while_the_service_and_the_broker_are_stopped() {
     let mut stage = stage(&[], |setup| setup.folder("calls")).await;
     stage.service.pause();
     stage.drop_files(3);
@@ -290,7 +290,7 @@ async fn a_stop_is_over_in_ten_seconds_whoever_stands_still() {
     stage.hark.ended_jobs(6).await;
 }
 
-/// Of a process, all threads.
+/// Processor time of a process, all threads.
 fn processor_time(process: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();

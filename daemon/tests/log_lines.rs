@@ -1,4 +1,4 @@
-//! What an operator finds in the log: each thing once, with what it takes to act on it.
+//! The log as an operator reads it: each event once, with the fields that the operator needs to act.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "plugins/mod.rs"]
@@ -46,7 +46,7 @@ async fn in_the_journal_each_line_has_its_priority() {
     for format in ["human", "json"] {
         let setup =
             Hark::new().nats(&nats).asr(&service).folder("calls").set("log.format", &format!("\"{format}\""));
-        // The file that standard error is led to.
+        // The file that standard error is redirected to.
         let stream = std::fs::File::create(setup.path("harkd.log")).unwrap().metadata().unwrap();
         let name = format!("{}:{}", stream.dev(), stream.ino());
         let broken = setup.path("key");
@@ -78,14 +78,14 @@ async fn the_version_is_in_the_first_line_and_in_the_metrics() {
     assert!(page.contains("hark_build_info{version=\"0.1.0\"} 1"), "{page}");
 }
 
-/// What a line of JSON says, if it is of a job.
+/// A line of JSON, parsed, if it has the field `job`.
 fn of_a_job(line: &str) -> Option<Value> {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     line.get("job").is_some().then_some(line)
 }
 
 #[tokio::test]
-async fn each_line_of_a_job_has_job_and_source_and_a_failed_job_says_why() {
+async fn each_line_of_a_job_has_job_and_source_and_a_failed_job_has_its_reason() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "300ms", "--token-delay", "5ms"]).await;
     let plugins = Plugins::new().c("moody");

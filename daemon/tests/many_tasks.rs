@@ -1,4 +1,5 @@
-//! Many long tasks at the service: followed within the account's queries, each end noticed soon, resumed after a kill, in little memory.
+//! Many long tasks at the service: polled within the account's limit of queries, each end noticed soon, resumed after a restart, in little
+//! memory.
 //!
 //! The thousand of RELIABILITY 7, row 10, take some minutes: `cargo test --workspace --test many_tasks -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
@@ -14,25 +15,25 @@ use support::{Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 
 /// The account's limit of `task_queries_per_second`.
 const QUERIES_A_SECOND: usize = 20;
-/// Goals.
+/// Goals of RELIABILITY 7.
 const NOTICED: SignedDuration = SignedDuration::from_secs(60);
 const MEMORY: u64 = 150 << 20;
 
 #[tokio::test]
 async fn a_hundred_tasks_are_followed_and_resumed() {
-    follow(100, "3s", "100ms").await;
+    run_tasks(100, "3s", "100ms").await;
 }
 
 #[tokio::test]
 #[ignore = "takes some minutes"]
 async fn a_thousand_tasks_are_followed_and_resumed() {
-    follow(1_000, "40s", "2s").await;
+    run_tasks(1_000, "40s", "2s").await;
 }
 
-async fn follow(count: usize, delay: &str, poll: &str) {
+async fn run_tasks(count: usize, delay: &str, poll: &str) {
     let begin = Instant::now();
     let nats = NatsServer::start().await;
-    // The service ends 64 of them at a time.
+    // With `--enforce-limits` the emulator runs 64 tasks at a time.
     let limits = ["--enforce-limits", "--requests-per-minute", "1000000"];
     let service = Emulator::start(&[&["--task-delay", delay][..], &limits].concat()).await;
     let mut hark = Hark::new()
@@ -54,7 +55,7 @@ async fn follow(count: usize, delay: &str, poll: &str) {
         tokio::time::sleep(Duration::from_millis(250)).await;
         memory = memory.max(hark.process().resident());
         if downtime.is_none() {
-            // In the middle: a third of them have ended.
+            // Restart in the middle of the run, when a third of the tasks have ended.
             let ended = service.journal().iter().filter(|line| line["kind"] == "task").count();
             if ended * 3 > count {
                 let from = Timestamp::now();
@@ -101,7 +102,7 @@ fn time(line: &Value) -> Timestamp {
     line["time"].as_str().unwrap().parse().unwrap()
 }
 
-/// Of the requests that count against the account's limit of task queries, the most that came within one second.
+/// The most requests within one second, of those that count against the account's limit of task queries.
 fn most_in_a_second(journal: &[Value]) -> usize {
     let mut times: Vec<Timestamp> =
         journal.iter().filter(|line| line["kind"] == "query" || line["kind"] == "list").map(time).collect();
@@ -113,7 +114,7 @@ fn most_in_a_second(journal: &[Value]) -> usize {
     times.iter().map(within).max().unwrap_or(0)
 }
 
-/// From the end of each task to the first query that heard of it.
+/// The time from the end of each task to the first query that returned `SUCCEEDED`.
 fn noticed_after(journal: &[Value]) -> Vec<SignedDuration> {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let mut noticed: BTreeMap<&str, Timestamp> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! After many deaths the daemon is as it was before: no descriptors, threads or processes more. A file of its own, since it counts what the
-//! whole process has.
+//! After many deaths of plugin processes the daemon has no more descriptors, threads or processes than before. The test has its own file
+//! because it counts those of the whole process.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]

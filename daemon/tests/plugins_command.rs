@@ -1,4 +1,4 @@
-//! `harkd plugins`, as a person and as a script would use it.
+//! `harkd plugins`, as an operator and as a script would use it.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
@@ -85,7 +85,7 @@ fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
     for file in secrets.iter().chain(&["tls.pem"]) {
         std::fs::write(plugins.path().join(file), "secret").unwrap();
     }
-    // Relative, as a person would write it who tries things out: the plugin's process has another working directory.
+    // Relative paths, as an operator would write them at first: the plugin's process has another working directory.
     let daemon = "[dashscope]\napi_key_file = \"key\"\n[state]\ndirectory = \"state\"\n\
                   [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"calls\"\n\
                   [[route]]\nname = \"default\"\ncontext_file = \"context\"\n\
@@ -103,7 +103,7 @@ fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
         harkd(proof, &plugin, &["check"])
     };
     let check = |plugin: &str, config: &str| check_with("", plugin, config);
-    // How the daemon proves to NATS who it is, one way at a time.
+    // The config keys by which the daemon authenticates to NATS, one method at a time.
     let proof_of = |secret: &str| match secret {
         "nats.creds" => "credentials_file = \"nats.creds\"\n",
         "password" => "user = \"hark\"\npassword_file = \"password\"\n",
@@ -121,7 +121,7 @@ fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
         assert!(code == Some(78) && said.contains("it cannot be opened"), "{secret}: {said}");
     }
     let (code, said) = check("opens", &format!("[plugin.config]\nread = \"{root}/tls.pem\"\n"));
-    assert_eq!(code, Some(0), "a certificate is for everybody: {said}");
+    assert_eq!(code, Some(0), "a certificate is public: {said}");
     assert_eq!(check("hello", "").0, Some(0));
     assert!(!plugins.path().join("state").exists(), "what was made to try it is gone again");
     let (code, said) = check("listens", "");
@@ -158,7 +158,8 @@ fn the_list_says_what_loads_and_why_the_rest_does_not() {
     assert!(table.contains("hello      loaded  ") && table.contains("0.1.0, hears finals"), "{table}");
 }
 
-/// A `cargo` in a folder that uses what this workspace has downloaded and compiled: its lock, its profile, its target folder.
+/// A `cargo` command in a folder that reuses this workspace's `Cargo.lock`, profile and target folder, so that nothing is downloaded and
+/// little is compiled again.
 fn cargo(folder: &Path, task: &str) -> Command {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::fs::copy(workspace.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();

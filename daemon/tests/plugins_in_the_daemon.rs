@@ -1,4 +1,4 @@
-//! Plugins in a whole daemon: its start, its end, and the jobs that a plugin holds.
+//! Plugins in a whole daemon: its start, its stop, and the jobs that a plugin holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "plugins/mod.rs"]
@@ -11,7 +11,7 @@ use std::path::Path;
 use plugins::{Plugins, compile};
 use support::{CEILING, Emulator, Hark, NatsServer, Stage, has_own_mounts, wait_until, wav};
 
-/// A `[[plugin]]` with a library of C.
+/// A `[[plugin]]` table with a library compiled from C.
 fn entry(plugins: &Plugins, name: &str, lines: &str) -> String {
     let library = plugins.path().join(format!("{name}.so"));
     format!("[[plugin]]\nname = \"{name}\"\nlibrary = \"{}\"\n{lines}", library.display())
@@ -88,7 +88,7 @@ async fn while_a_plugin_that_hangs_is_enabled_the_daemon_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_job_that_a_plugin_holds_says_so_once_and_what_the_plugin_said_is_kept() {
+async fn a_job_that_a_plugin_holds_is_logged_once_and_the_plugins_events_are_kept() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let plugins = Plugins::new().c("gives_up");
@@ -125,7 +125,7 @@ async fn a_job_that_a_plugin_holds_says_so_once_and_what_the_plugin_said_is_kept
 }
 
 #[tokio::test]
-async fn a_person_ends_a_quarantine() {
+async fn an_operator_ends_a_quarantine() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let plugins = Plugins::new().c("moody");
@@ -184,7 +184,7 @@ async fn a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices(
     assert_eq!(stage.hark.ended_jobs(6).await.iter().filter(|end| end.kind() == "job.completed").count(), 6);
 }
 
-/// A daemon that is stopped while the service sends a text so slowly that the drain does not see its end; returns its log.
+/// Stops a daemon while the service sends a text so slowly that the drain ends before the text does; returns the log.
 async fn stopped_in_the_middle_of_a_stream(lines: &str) -> String {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "60s"]).await;
@@ -198,7 +198,7 @@ async fn stopped_in_the_middle_of_a_stream(lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stop_in_the_middle_of_a_stream_lets_plugins_end_and_speaks_of_none_where_there_are_none() {
+async fn a_stop_in_the_middle_of_a_stream_lets_plugins_end_and_logs_none_if_there_are_none() {
     let plugins = Plugins::new().c("opens");
     let notes = plugins.path().join("notes");
     let lines = format!(

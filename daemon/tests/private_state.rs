@@ -1,4 +1,4 @@
-//! Texts and audio lie in the state directory: the daemon's user looks into it, other users do not.
+//! The state directory has texts and audio: only the daemon's user may read it.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "plugins/mod.rs"]
@@ -24,7 +24,7 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().mode() & 0o7777
 }
 
-/// What lies below a folder, the folder included, with rights for group or others.
+/// The paths below a folder, the folder included, that grant rights to the group or to others.
 fn open_paths(path: &Path) -> Vec<PathBuf> {
     let below = path.read_dir().into_iter().flatten().flatten().flat_map(|entry| open_paths(&entry.path()));
     let own = Some(path.to_owned()).filter(|path| mode(path) & 0o077 != 0);
@@ -49,7 +49,7 @@ fn run(setup: &Setup, arguments: &[&str], user: Option<u32>) -> Output {
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -63,7 +63,7 @@ async fn a_state_directory_that_others_may_look_into_is_closed_with_what_is_in_i
         let plugin = format!("[[plugin]]\nname = \"listens\"\nlibrary = {library:?}\n");
         let setup = setup.lines(&plugin).inbox("inbox", "hark.audio.inbox");
         let checked = run(&setup, &["check"], None);
-        assert!(said(&checked).contains("state is open to others (mode 0755)"), "{}", said(&checked));
+        assert!(stderr(&checked).contains("state is open to others (mode 0755)"), "{}", stderr(&checked));
         setup
     })
     .await;
@@ -80,7 +80,7 @@ async fn a_state_directory_that_others_may_look_into_is_closed_with_what_is_in_i
     assert!(log.contains("the state directory was open to others"), "{log}");
     stage.hark.ended_jobs(1).await;
 
-    // As a backup would put it back.
+    // The modes that a restore from a backup may leave.
     assert!(stage.hark.stop().await.success());
     for path in ["", "ledger.sqlite3", "lock"] {
         let path = state.join(path);
@@ -101,9 +101,9 @@ fn a_folder_with_other_things_in_it_is_not_closed_but_refused() {
     let output = run(&setup, &["run"], None);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        said(&output).contains("holds other things than harkd's, such as \"passwd\""),
+        stderr(&output).contains("holds other things than harkd's, such as \"passwd\""),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     assert_eq!((mode(&state), names(&state)), (0o755, vec!["passwd".to_owned()]));
 }
@@ -119,7 +119,7 @@ fn a_folder_of_another_user_is_refused() {
     make(&state, 0o777);
     make(&setup.path(""), 0o755);
     let output = run(&setup, &["run"], Some(65_534));
-    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
-    assert!(said(&output).contains("open to others (mode 0777)"), "{}", said(&output));
-    assert!(said(&output).contains("cannot be closed: Operation not permitted"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("open to others (mode 0777)"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot be closed: Operation not permitted"), "{}", stderr(&output));
 }

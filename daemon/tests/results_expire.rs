@@ -1,4 +1,4 @@
-//! Results of tasks live for a day at the service. The day is shortened by putting the clock of the ledger back.
+//! The service keeps the result of a task for a day. The tests shorten the day by setting the times in the ledger back.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -17,8 +17,8 @@ fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
     Hark::new().nats(nats).asr(service).folder_with("archive", route).lines(long)
 }
 
-/// What the state directory of a daemon that is not running would be had it ended so long ago.
-fn put_back(state: &Path, ago: Duration) {
+/// Changes the state directory of a stopped daemon as if the daemon had ended so long ago.
+fn set_back(state: &Path, ago: Duration) {
     let then = Timestamp::now() - SignedDuration::try_from(ago).unwrap();
     let ledger = Connection::open(state.join("ledger.sqlite3")).unwrap();
     ledger.execute("UPDATE attempt SET began = ?1", [then.as_millisecond()]).unwrap();
@@ -42,7 +42,7 @@ fn retries(events: &[Heard], code: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_daemon_that_was_down_for_too_long_says_what_it_lost() {
+async fn a_daemon_that_was_down_for_too_long_logs_what_it_lost() {
     tokio::join!(down_for_31_hours(0), down_for_31_hours(1));
 }
 
@@ -69,7 +69,7 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
         times.len() == 2 && times.iter().all(|ended| Timestamp::now() > *ended + KEPT)
     })
     .await;
-    put_back(&hark.path("state"), hours(31));
+    set_back(&hark.path("state"), hours(31));
     hark.restart().await;
     for end in hark.ended_jobs(2).await {
         let kind = if ambiguous_retries == 0 { "job.failed" } else { "job.completed" };
@@ -79,7 +79,7 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
     }
     assert_eq!(requests(&service, "submit"), 3 + 2 * ambiguous_retries);
     let summary = "the daemon was down for 31 h; results of 2 tasks that ended meanwhile are gone";
-    // Said when the third task was heard of as well.
+    // The daemon logs the summary only after it has queried the third task as well.
     wait_until("the summary", CEILING, async || hark.log().contains(summary)).await;
     let log = hark.log();
     let lost: Vec<&str> = log.lines().filter(|line| line.contains("the result of a task is lost")).collect();
@@ -100,11 +100,11 @@ async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_
     let mut hark = setup(&nats, &service).start().await;
     hark.drop_file("archive", "a.wav", &wav(2.0, 1));
     let job = hark.next_event("job.submitted").await.job().to_owned();
-    // More often than an answer that says that it is gone.
+    // More often than the daemon asks again after the answer that a result is gone.
     wait_until("many tries", CEILING, async || requests(&service, "result") > 5).await;
     assert_eq!(hark.events_of(&job).await.len(), 2, "nothing to be told of it yet");
     hark.kill();
-    put_back(&hark.path("state"), hours(21));
+    set_back(&hark.path("state"), hours(21));
     hark.restart().await;
     let warning = hark.next_event("job.retrying").await;
     assert_eq!(
@@ -118,10 +118,13 @@ async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_
         metrics.contains("hark_recognize_results_expiring 1")
     })
     .await;
-    // Another start finds the warning in the ledger and does not repeat it.
+    // After a restart the daemon finds the warning in the ledger and does not repeat it.
     let before = requests(&service, "result");
     hark.restart().await;
-    wait_until("it to be asked for again", CEILING, async || requests(&service, "result") > before + 1).await;
+    wait_until("the result to be asked for again", CEILING, async || {
+        requests(&service, "result") > before + 1
+    })
+    .await;
     service.set_faults(json!([])).await;
     let end = hark.ended_jobs(1).await.remove(0);
     assert_eq!(end.kind(), "job.completed");
@@ -137,7 +140,7 @@ async fn an_answer_that_a_result_is_gone_is_confirmed_before_it_is_paid_for_agai
     let gone = |status: u16| json!({"kind": "result_expired", "status": status});
     let unknown = json!({"kind": "task_unknown", "on": ["query"]});
     let unreadable = json!({"kind": "garbage", "on": ["result"]});
-    // Of a result more than eight: they have to fill 15 s, which are 150 intervals here.
+    // An answer about a result is needed more than eight times, because the answers have to span 15 s, which are 150 intervals here.
     tokio::join!(
         is_repeated_after(9, gone(404), false),
         is_repeated_after(14, gone(404), true),
@@ -163,7 +166,7 @@ async fn is_repeated_after(times: usize, mut fault: Value, repeated: bool) {
 }
 
 #[tokio::test]
-async fn what_a_task_cost_is_told_though_it_is_forgotten_before_its_result_came() {
+async fn the_cost_of_a_task_is_reported_though_the_service_forgot_it_before_its_result_came() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "50ms", "--fault", "status,on=result"]).await;
     let mut hark = setup(&nats, &service).set("dashscope.ambiguous_retries", "0").start().await;

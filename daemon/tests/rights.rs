@@ -1,5 +1,5 @@
-//! A broker that is away, does not let the daemon in, or does not grant all: what is missing is named in the server's words. The rights of
-//! docs/nats.md are enough.
+//! A broker that is away, refuses the login, or does not grant every right: the daemon reports what is missing in the server's words. The
+//! rights of docs/nats.md are enough.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -9,10 +9,9 @@ use std::path::Path;
 use async_nats::jetstream::{self, consumer::pull};
 use futures::StreamExt;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use support::{
-    CEILING, Emulator, Hark, NatsServer, Process, REDELIVERY, Setup, all_acknowledged, publish, wait_until,
-    wav,
+    CEILING, Emulator, Hark, NatsServer, Process, REDELIVERY, Setup, all_acknowledged, publish, sha256,
+    wait_until, wav,
 };
 use tokio::io::AsyncReadExt;
 
@@ -82,7 +81,7 @@ async fn without(denied: &str, right: &str, service: &Emulator) {
     let log = hark.log();
     assert!(!log.contains("whose disk was full"), "{right}: {log}");
     let refusals = log.lines().filter(|line| line.contains("NATS server refused something")).count();
-    assert!(refusals < 20, "{right}: said {refusals} times");
+    assert!(refusals < 20, "{right}: logged {refusals} times");
 
     nats.reconfigure(&users(""));
     all_acknowledged(&nats, REDELIVERY).await;
@@ -90,7 +89,7 @@ async fn without(denied: &str, right: &str, service: &Emulator) {
     hark.ended_jobs(1).await;
 }
 
-/// The configuration in docs/nats.md, with a user of the test's own.
+/// The configuration in docs/nats.md, with one more user for the test.
 fn documented() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/nats.md");
     let page = std::fs::read_to_string(page).unwrap();
@@ -106,13 +105,13 @@ async fn the_documented_rights_are_enough() {
     let (long, text) = (wav(1.0, 7), "and so on ".repeat(500));
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
-    let sha256: String = Sha256::digest(&long).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(&long);
     std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
     let service = Emulator::start(&["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()]).await;
     let daemon =
         || setup(&nats, &service, "harkd:secret").set("nats.ack_wait", "\"2s\"").plugin("hello", "hello", "");
 
-    // It makes what is absent, hears a file and a message, and puts what is too large into an object.
+    // The daemon creates its streams and buckets, takes in a file and a message, and puts segments that are too large into an object.
     let mut one = daemon().start().await;
     one.drop_file("calls", "long.wav", &long);
     let audio = [("Content-Type", "audio/wav")];
@@ -122,7 +121,7 @@ async fn the_documented_rights_are_enough() {
     let object = finals.iter().find_map(|event| event.body["segments_object"]["name"].as_str()).unwrap();
     all_acknowledged(&nats, CEILING).await;
 
-    // Another daemon takes over what it leaves.
+    // Another daemon takes over the jobs of the killed daemon.
     service.pause();
     publish(&context, "hark.audio.inbox", &audio, wav(1.0, 2)).await;
     for _ in 0..3 {
@@ -135,7 +134,7 @@ async fn the_documented_rights_are_enough() {
     all_acknowledged(&nats, REDELIVERY).await;
     one.restart().await;
 
-    // What it does after rarer accidents, by the same library.
+    // Requests that the daemon makes only after rare faults, here made by the test through the same client library.
     let options = async_nats::ConnectOptions::with_user_and_password("harkd".into(), "secret".into());
     let jetstream = jetstream::new(options.connect(nats.url()).await.unwrap());
     let store = jetstream.get_object_store("HARK_TRANSCRIPTS").await.unwrap();
@@ -149,7 +148,7 @@ async fn the_documented_rights_are_enough() {
     let gone = audio_stream.delete_message(1).await.unwrap_err();
     assert!(!gone.to_string().contains("timed out"), "{gone}");
 
-    // The commands.
+    // The commands of `harkd`.
     let person = setup(&nats, &service, "person:secret").plugin("hello", "hello", "");
     let config = person.write_config();
     let run = async |arguments: &[&str]| {

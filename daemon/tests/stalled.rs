@@ -1,7 +1,7 @@
-//! A subscriber that hears everything and reads nothing, then a broker that stands still, while recordings keep coming: nothing is lost,
-//! memory stays where it was, and soon after all is as before.
+//! A subscriber that subscribes to everything and reads nothing, then a stopped broker, while recordings keep coming: nothing is lost,
+//! memory does not grow, and soon afterwards the daemon has caught up.
 //!
-//! `HARK_STALL_SECONDS` makes it longer, `HARK_STALL_RATE` sets the recordings a second.
+//! `HARK_STALL_SECONDS` sets the length, `HARK_STALL_RATE` the recordings per second.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -9,21 +9,17 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{
-    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, Records, wait_until, wav,
+    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wait_until,
+    wav,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Within this time all is as before.
+/// Within this time after the stall the daemon has caught up.
 const BOUND: Duration = Duration::from_secs(60);
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    let given = std::env::var(name).ok().filter(|text| !text.is_empty());
-    given.map_or(otherwise, |text| text.parse().unwrap())
-}
-
-/// Subscribes to all that is published, and reads nothing of it.
-async fn deaf(nats: &NatsServer) -> TcpStream {
+/// A connection that subscribes to every subject and reads nothing.
+async fn stalled_subscriber(nats: &NatsServer) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let address = nats.url().trim_start_matches("nats://").parse().unwrap();
@@ -34,8 +30,8 @@ async fn deaf(nats: &NatsServer) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
-    let length = Duration::from_secs(number("HARK_STALL_SECONDS", 12));
-    let rate = number("HARK_STALL_RATE", 10);
+    let length = Duration::from_secs(number_from("HARK_STALL_SECONDS").unwrap_or(12));
+    let rate = number_from("HARK_STALL_RATE").unwrap_or(10);
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "2ms"]).await;
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls").plugin("hello", "hello", "");
@@ -47,7 +43,7 @@ async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
         hark.drop_file("calls", &name, &audio);
         inputs.push(Input::recognized("calls", &name, &audio));
     };
-    // Warm, so that what comes on top is the stall's.
+    // Warm up the daemon, so that any growth is due to the stall.
     for _ in 0..40 {
         give(&hark, &mut inputs);
     }
@@ -56,7 +52,7 @@ async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
     let usual = hark.process().resident();
 
     let (begin, mut most) = (Instant::now(), 0);
-    let mut subscriber = deaf(&nats).await;
+    let mut subscriber = stalled_subscriber(&nats).await;
     let mut is_paused = false;
     let mut tick = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
     while begin.elapsed() < length {
@@ -71,8 +67,8 @@ async fn a_stalled_consumer_and_a_stalled_broker_cost_disk_and_no_memory() {
                 nats.pause();
             }
         } else {
-            // The server has hung up on the last one, or will.
-            subscriber = deaf(&nats).await;
+            // The server closes the connection of a slow consumer; so the test opens a new one.
+            subscriber = stalled_subscriber(&nats).await;
         }
     }
     drop(subscriber);

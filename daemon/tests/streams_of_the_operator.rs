@@ -1,4 +1,4 @@
-//! Streams that the operator made before the daemon came: they work, or are waited for by name.
+//! Streams that the operator made before the daemon's first start: the daemon uses them, or names the stream that is wrong and waits.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -27,7 +27,7 @@ fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
         .inbox("inbox", "hark.audio.inbox")
 }
 
-/// A message to `subject` and a file are both heard.
+/// Asserts that a message to `subject` and a file are both recognized.
 async fn both_are_heard(nats: &NatsServer, context: &Context, subject: &str) {
     let service = Emulator::start(&[]).await;
     let mut hark = setup(nats, &service).start().await;
@@ -98,7 +98,7 @@ async fn a_stream_of_events_that_does_not_keep_them_is_named_and_waited_for() {
         let mut hark = setup(&nats, &service).launch().await;
         hark.not_ready(words).await;
         hark.drop_file("calls", "a.wav", &wav(1.0, 3));
-        wait_until("the recording to be heard", CEILING, async || !service.journal().is_empty()).await;
+        wait_until("the recording to be recognized", CEILING, async || !service.journal().is_empty()).await;
         let stored = context.get_stream("HARK_EVENTS").await.unwrap().cached_info().state.last_sequence;
         assert_eq!(stored, 0, "{words}: nothing is published into it");
 

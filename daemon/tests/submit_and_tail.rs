@@ -1,5 +1,4 @@
-//! `harkd submit` and `harkd tail` against a real server. The daemon's part is played by the test, so that what the commands do is
-//! seen by itself.
+//! `harkd submit` and `harkd tail` against a real server, without a daemon: the tests publish the daemon's events themselves.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -65,7 +64,7 @@ async fn submit_takes_standard_input_odd_names_and_schemes_in_capitals() {
 }
 
 #[tokio::test]
-async fn submit_says_what_to_do_when_a_file_is_larger_than_a_message() {
+async fn submit_reports_what_to_do_when_a_file_is_larger_than_a_message() {
     let nats = NatsServer::configured("max_payload: 65536").await;
     let stage = Stage::on(nats).await;
     let small = stage.file("small.wav", &wav(1.0, 1));
@@ -196,7 +195,7 @@ async fn tail_filters_and_prints_json_from_the_beginning() {
 }
 
 #[tokio::test]
-async fn tail_says_that_a_source_is_not_in_the_config() {
+async fn tail_reports_a_source_that_is_not_in_the_config() {
     let stage = Stage::with_streams().await;
     let tail = stage.start(&["tail", "--source", "inbox", "--source", "inbax"]);
     wait_until("tail to follow", CEILING, async || tail.log().contains("following")).await;
@@ -281,14 +280,14 @@ async fn tail_follows_a_stream_that_was_deleted_and_made_again() {
 }
 
 #[tokio::test]
-async fn tail_says_which_kinds_there_are() {
+async fn tail_lists_the_kinds_that_there_are() {
     let stage = Stage::on_bare(NatsServer::start().await);
     let output = stage.run(&["tail", "--kind", "transcripts"]);
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&output.stderr).contains("transcript.final"), "{output:?}");
 }
 
-/// A server, and a config that names it with one NATS source.
+/// A server, and a config with its address and one NATS source.
 struct Stage {
     nats: NatsServer,
     setup: Setup,
@@ -365,7 +364,7 @@ impl Stage {
         self.stored_audio(sequence).await.headers.get("Nats-Msg-Id").unwrap().as_str().to_owned()
     }
 
-    /// As the daemon does it: stored events through JetStream, partials past it.
+    /// Publishes as the daemon does: stored events through JetStream, partials as plain messages.
     async fn publish(&self, kind: &str, number: u64, body: Value) {
         let job = body["job"].as_str().unwrap().to_owned();
         let mut headers = HeaderMap::new();

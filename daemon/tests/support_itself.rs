@@ -1,4 +1,4 @@
-//! What the other tests stand on, seen by itself: a fault of the plumbing shall not look like one of the daemon.
+//! Tests of the test support, so that a fault of the support is not taken for a fault of the daemon.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
@@ -33,13 +33,13 @@ async fn a_paused_server_does_not_answer_until_it_is_resumed() {
     let answer =
         tokio::time::timeout(std::time::Duration::from_millis(200), client.request("nobody", "".into()))
             .await;
-    assert!(answer.is_err(), "no answer, not even that there is nobody");
+    assert!(answer.is_err(), "no answer, not even `no responders`");
     nats.resume();
     wait_until("an answer", CEILING, async || client.request("nobody", "".into()).await.is_err()).await;
 }
 
 #[tokio::test]
-async fn an_emulator_says_where_it_is_and_takes_faults() {
+async fn an_emulator_prints_its_addresses_and_takes_faults() {
     let emulator = Emulator::start(&["--token-delay", "1ms"]).await;
     assert!(emulator.api().ends_with("/api/v1"), "{}", emulator.api());
     emulator.set_faults(json!([{"kind": "bad_key"}])).await;

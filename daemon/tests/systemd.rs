@@ -1,5 +1,5 @@
-//! The unit as systemd reads it. A machine without `systemd-analyze` (a container, a Mac of a colleague) cannot run this, and says so;
-//! it is the one test that may be passed over.
+//! The unit as systemd reads it. On a machine without `systemd-analyze` (a container, a Mac) the test prints that and is skipped; no other
+//! test may be skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -9,11 +9,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// RELIABILITY: the figure that we promise, as `systemd-analyze security` prints it.
+/// The exposure that RELIABILITY promises, as `systemd-analyze security` prints it.
 const WORST_EXPOSURE: f64 = 1.3;
 
 #[test]
-fn the_unit_is_accepted_without_a_word() {
+fn the_unit_is_accepted_without_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let Some(output) = analyze(&["verify"], &unit_for_this_machine(folder.path())) else { return };
     let said = text(&output.stdout) + &text(&output.stderr);
@@ -36,7 +36,7 @@ fn the_unit_is_as_little_exposed_as_we_promise() {
 }
 
 #[test]
-fn the_unit_stops_for_what_does_not_get_better() {
+fn the_unit_has_the_lines_that_the_daemon_relies_on() {
     let unit = std::fs::read_to_string(installed_unit()).unwrap();
     for line in [
         "Type=notify",
@@ -56,7 +56,7 @@ fn installed_unit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/harkd.service")
 }
 
-/// `verify` looks for the program, which is not installed where tests run.
+/// `verify` looks for the program of the unit, which is not installed where tests run.
 fn unit_for_this_machine(folder: &Path) -> PathBuf {
     let unit = std::fs::read_to_string(installed_unit()).unwrap();
     let copy = folder.join("harkd.service");

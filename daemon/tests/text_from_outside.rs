@@ -1,5 +1,5 @@
-//! Names, messages and words of plugins that would command a terminal, forge a line or turn the direction of text: a person reads them
-//! escaped, wherever a person may look; a program reads them as they are.
+//! Names, messages and plugin texts with terminal escapes, line breaks and bidirectional overrides: the log and every command print them
+//! escaped; a program that parses the JSON output gets them as they are.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "plugins/mod.rs"]
@@ -14,11 +14,11 @@ use plugins::Plugins;
 use serde_json::Value;
 use support::{CEILING, Emulator, Hark, NatsServer, Process, wait_until, wav};
 
-/// Everything that a file's name may hold; `/` and NUL it may not.
+/// A name with hostile characters of every kind that a file name may have (all but `/` and NUL).
 const DISGUISE: &str =
     "\x1b]0;owned\x07\nharkd: all is well \u{9b}2J \u{202e}gnaw\u{2066}\u{200b}\u{2028}\u{feff}";
 
-/// A person sees what was written, and nothing but that.
+/// Asserts that text for a terminal has no control characters and no forged lines.
 fn assert_plain(place: &str, text: &str) {
     for line in text.lines() {
         assert_eq!(readable(line), line, "{place}");

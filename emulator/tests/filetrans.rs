@@ -1,4 +1,4 @@
-//! Filetrans, the temporary storage and the result files by plain HTTP.
+//! Filetrans, the temporary storage and the result files over plain HTTP.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! Flash by plain HTTP: answers, streams, limits.
+//! Flash over plain HTTP: answers, streams, limits.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;
@@ -142,7 +142,7 @@ async fn counts_a_data_url_at_its_encoded_size() {
 }
 
 #[tokio::test]
-async fn work_that_was_begun_is_charged_even_if_nobody_waits_for_it() {
+async fn work_that_was_begun_is_charged_even_if_the_client_gives_up() {
     let emulator = Emulator::start_with(&["--flash-delay", "800ms"]);
     let body = flash_body(&data_url(&wav(2_000, 1, 7)));
     let impatient = emulator.flash(&body).timeout(std::time::Duration::from_millis(400)).send().await;

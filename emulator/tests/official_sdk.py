@@ -9,7 +9,7 @@ import urllib.request
 
 case = json.loads(sys.argv.pop(1))
 
-# The SDK reads these when it is imported; no proxy and no configuration of this machine may stand between.
+# The SDK reads these when it is imported; no proxy and no configuration of this machine may take effect.
 os.environ["DASHSCOPE_HTTP_BASE_URL"] = case["api"]
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 

@@ -35,7 +35,7 @@ async fn the_official_sdk_works_against_the_emulator() {
     println!("{report}");
 }
 
-/// `HARK_PYTHON`, else the interpreter that xtask installs below the target directory in which this test lies.
+/// `HARK_PYTHON`, else the interpreter that xtask installs below the target directory of this test.
 fn python() -> PathBuf {
     if let Some(python) = std::env::var_os("HARK_PYTHON") {
         return PathBuf::from(python);

@@ -1,4 +1,4 @@
-//! The emulator as a process: start, end, memory, mistakes on the command line.
+//! The emulator as a process: start, end, memory, errors on the command line.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use support::*;
 
 #[tokio::test]
-async fn ends_in_peace_when_told_to() {
+async fn ends_with_success_on_sigterm() {
     let mut emulator = Emulator::start();
     assert_eq!(emulator.flash(&flash_body(&data_url(&wav(1_000, 1, 1)))).send().await.unwrap().status(), 200);
     let killed = Command::new("kill").args(["-TERM", &emulator.id().to_string()]).status().unwrap();

@@ -1,4 +1,4 @@
-//! What the service refuses, with its codes.
+//! Requests that the service refuses, with its codes.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion, also in its helpers")]
 
 mod support;

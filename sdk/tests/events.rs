@@ -40,7 +40,7 @@ fn event(body: Body) -> Event {
     }
 }
 
-/// One of each kind, with every field that it may have.
+/// One event of each kind, with every field that it may have.
 fn bodies() -> Vec<Body> {
     let error = |attempts| Fault {
         code: "InvalidApiKey".into(),
@@ -131,7 +131,7 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-/// The kind's name in the schemas: `plugin` stands for `plugin.<name>`.
+/// The kind's name in the schemas, in which `plugin` stands for `plugin.<name>`.
 fn name_of(kind: &Kind) -> String {
     if let Kind::Plugin(_) = kind { "plugin".into() } else { kind.to_string() }
 }

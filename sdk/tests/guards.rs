@@ -114,7 +114,7 @@ fn an_alert_gets_the_plugins_own_name_and_no_other() {
 }
 
 #[test]
-fn floods_and_novels_are_refused() {
+fn floods_and_large_events_are_refused() {
     let failure = puppet().hand(&transcript(&["flood"])).unwrap_err();
     assert_eq!(failure.message, "the daemon refused plugin; its log has the reason");
     assert!(puppet().hand(&transcript(&["large"])).is_err());

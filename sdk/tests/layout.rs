@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hark_sdk::abi::{self, Host, Plugin};
 
-/// On every 64-bit machine.
+/// The layout on every 64-bit machine.
 const LAYOUT: &str = "\
 hark_plugin 56
 hark_plugin.magic 0
@@ -82,7 +82,7 @@ fn c_lays_it_out_as_written() {
 }
 
 #[test]
-fn the_header_stays_a_page_that_one_reads() {
+fn the_header_stays_short() {
     let header = include_str!("../include/hark_plugin.h");
     assert!(header.lines().count() < 200);
 }

@@ -1,21 +1,21 @@
-//! Which daemon is away when, decided by the seed before anything starts.
+//! When each daemon is killed or stopped, and for how long; derived from the seed before the run starts.
 
 use std::time::Duration;
 
 use super::plan::{Chance, Plan};
 
-/// The consumers' `ack_wait` is over, and the other daemon has the messages.
+/// Longer than the consumers' `ack_wait`: the other daemon receives the messages.
 const LONG: f64 = 31.0;
 
-/// Of so many absences one is long.
+/// One of so many absences is long.
 const SHORT_ONES: usize = 12;
 
-/// Something that is done to a daemon.
+/// A signal or a start, for one daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// SIGKILL.
     Kill,
-    /// A new one with the same state; SIGKILL before it, if that was not done.
+    /// A new process with the same state; the old one receives SIGKILL first if it still runs.
     Launch,
     /// SIGSTOP.
     Pause,
@@ -31,14 +31,14 @@ pub struct Deed {
     pub act: Act,
 }
 
-/// All deeds in order of time. Each daemon has its own absences, without regard to the other's: at times both are away. Daemon 1 begins
-/// with a long one, so that the shortest run has it.
+/// All deeds in order of time. The absences of the two daemons are independent: at times both are away. Daemon 1 begins with a long
+/// absence, so that even the shortest run has one.
 pub fn script(plan: &Plan) -> Vec<Deed> {
     let mut chance = Chance::new(plan.seed);
     let mean = 2.0 * plan.length.as_secs_f64() / plan.kills.max(1) as f64;
     let mut script = Vec::new();
     for daemon in 0..2 {
-        // Not before something is at hand.
+        // Daemon 1 starts its absences later, when it has messages.
         let mut at = plan.length.as_secs_f64() * if daemon == 0 { 0.0 } else { 0.2 };
         let mut number = if daemon == 0 { 1 } else { 0 };
         loop {
@@ -70,7 +70,7 @@ pub fn script(plan: &Plan) -> Vec<Deed> {
     script
 }
 
-/// Absences in which the other daemon takes over.
+/// Number of absences that are long enough for a takeover.
 pub fn long(script: &[Deed]) -> usize {
     let ends = |deed: &&Deed| {
         let next = script.iter().find(|next| next.daemon == deed.daemon && next.at > deed.at);

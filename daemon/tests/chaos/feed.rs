@@ -1,4 +1,4 @@
-//! Recordings that keep coming, evenly over the run: into two folders and onto a subject.
+//! Delivers recordings evenly over the run: into two folders and to one subject.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::plan::Plan;
 use crate::SOURCES;
 use crate::support::{Hark, Input, NatsServer, wav};
 
-/// The sender; it outlives every fault and gives nothing up.
+/// The sender; it retries through every fault until each recording is delivered.
 pub struct Feed(JoinHandle<Vec<Input>>);
 
 impl Feed {

@@ -1,4 +1,4 @@
-//! What a run came to, as a table.
+//! The figures of a run, as a table.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::plan::Plan;
 use crate::support::Records;
 
-/// Counted while it runs.
+/// Counted during the run.
 #[derive(Debug)]
 pub struct Figures {
     plan: Plan,
@@ -20,7 +20,7 @@ impl Figures {
         Figures { plan: *plan, kills: 0, broker_restarts: 0, broker_pauses: 0 }
     }
 
-    /// The table that goes to the terminal.
+    /// The table that is printed to the terminal.
     pub fn table(&self, records: &Records, violations: usize, elapsed: Duration) -> String {
         let events = |kind: &str| records.events.iter().filter(|event| event.kind() == kind).count();
         let paid = records.journal.iter().filter(|line| !line["charged_seconds"].is_null()).count();

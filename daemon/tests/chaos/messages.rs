@@ -1,4 +1,4 @@
-//! Messages that keep coming, evenly over the run, onto two subjects: audio for either engine, references, garbage.
+//! Publishes messages evenly over the run to two subjects: audio for both engines, references by URL, garbage.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::plan::Plan;
 use crate::support::{FileServer, Input, NatsServer, wav};
 
-/// The sender; it outlives every fault and gives nothing up.
+/// The sender; it retries through every fault until each message is stored.
 pub struct Messages {
     sender: JoinHandle<Vec<Input>>,
     files: FileServer,
@@ -29,13 +29,13 @@ impl Messages {
         Messages { sender, files }
     }
 
-    /// Waits until everything is sent. The files stay for as long as the service may want them.
+    /// Waits until everything is sent. The returned file server must live for as long as the service may fetch from it.
     pub async fn ended(self) -> (Vec<Input>, FileServer) {
         (self.sender.await.unwrap(), self.files)
     }
 }
 
-/// One more, when all faults are over.
+/// Publishes one more message, when all faults are over.
 pub async fn fresh(nats: &NatsServer) -> Input {
     let audio = wav(1.0, u64::MAX / 4);
     publish(
@@ -95,7 +95,7 @@ fn audio(number: usize) -> Vec<u8> {
     wav(1.0 + (number % 3) as f64 / 4.0, number as u64)
 }
 
-/// Until the stream has said that it has it. A message whose acknowledgement was lost is sent twice; its id makes it one recording.
+/// Publishes until the stream acknowledges. A message whose acknowledgement was lost is sent twice; its id makes it one recording.
 pub async fn publish(
     context: &jetstream::Context,
     subject: &'static str,

@@ -1,13 +1,15 @@
-//! What happens when, decided by the seed before anything starts.
+//! The schedule of a run, derived from the seed before the run starts.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A broker fault for so many kills.
+use crate::support::number_from;
+
+/// One fault of the broker for so many kills.
 const KILLS_PER_BROKER_FAULT: usize = 8;
 
-/// How large a run is.
+/// The size of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
@@ -16,29 +18,25 @@ pub struct Plan {
     pub inputs: usize,
 }
 
-/// Something that is done to the processes, so long after the one before.
+/// A signal to a process, `after` so long since the previous strike.
 #[derive(Debug, Clone, Copy)]
 pub enum Strike {
-    /// SIGKILL of the daemon, and a new one at once.
+    /// SIGKILL to the daemon, which is restarted at once.
     Kill { after: Duration },
-    /// SIGKILL of the broker, and a new one at once.
+    /// SIGKILL to the broker, which is restarted at once.
     BrokerRestart { after: Duration },
-    /// SIGSTOP of the broker.
+    /// SIGSTOP to the broker.
     BrokerPause { after: Duration, lasting: Duration },
 }
 
 impl Plan {
-    /// The short run, unless the environment says otherwise. Without `HARK_SEED` every run is another.
+    /// The short run, unless the environment sets other figures. Without `HARK_SEED` every run has a new seed.
     pub fn from_environment_or(short: Plan) -> Plan {
-        let number = |name: &str| {
-            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-            Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name}={value} is no number")))
-        };
-        let count = |name: &str| number(name).map(|count| usize::try_from(count).unwrap());
+        let count = |name: &str| number_from(name).map(|count| usize::try_from(count).unwrap());
         let of_now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
         Plan {
-            seed: number("HARK_SEED").unwrap_or_else(of_now),
-            length: number("HARK_CHAOS_SECONDS").map_or(short.length, Duration::from_secs),
+            seed: number_from("HARK_SEED").unwrap_or_else(of_now),
+            length: number_from("HARK_CHAOS_SECONDS").map_or(short.length, Duration::from_secs),
             kills: count("HARK_CHAOS_KILLS").unwrap_or(short.kills),
             inputs: count("HARK_CHAOS_INPUTS").unwrap_or(short.inputs),
         }
@@ -50,7 +48,7 @@ impl Plan {
         let mean = self.length.as_secs_f64() / self.kills.max(1) as f64;
         let mut strikes = Vec::new();
         for kill in 0..self.kills {
-            // Some strike a daemon that has only just begun to read its ledger.
+            // Some intervals are so short that the daemon has only begun to read its ledger.
             let after = Duration::from_secs_f64(mean * 2.0 * chance.next());
             if kill % KILLS_PER_BROKER_FAULT != KILLS_PER_BROKER_FAULT - 1 {
                 strikes.push(Strike::Kill { after });
@@ -78,7 +76,7 @@ impl Strike {
     }
 }
 
-/// Every way in which the service fails that a job outlives, mixed.
+/// Every fault of the service that a job survives, mixed.
 pub fn faults(seed: u64) -> Value {
     let mut number = seed;
     let mut fault = |kind: &str, probability: f64, more: Value| {
@@ -107,7 +105,7 @@ pub fn faults(seed: u64) -> Value {
     ])
 }
 
-/// splitmix64: no state but a number, the same on every machine.
+/// splitmix64: its only state is one number, and it gives the same sequence on every machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Chance(u64);
 

@@ -1,8 +1,8 @@
-//! Two daemons on one stream, either of which is killed or stopped at seeded random moments, for moments or for longer than the
-//! consumers' `ack_wait`; then the faults stop, everything has to end, and the ledger check compares the records.
+//! Two daemons on one stream. Each is killed or stopped at seeded random moments, briefly or for longer than the consumers' `ack_wait`.
+//! Then the faults stop, every job has to end, and the ledger check compares the records.
 //!
-//! The short run is part of every test run. `cargo xtask chaos --daemons 2` makes it longer through the same variables as the chaos
-//! of one daemon (see `chaos.rs`).
+//! The short run is part of every test run. `cargo xtask chaos --daemons 2` makes it longer through the same variables as with one daemon
+//! (see `chaos.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,19 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 
-/// What was at hand of a daemon that is gone comes again after 30 s, and again if its next owner had just gone too.
+/// The messages of a killed daemon are redelivered after 30 s, and once more if the daemon that receives them is killed too.
 const BOUND: Duration = Duration::from_secs(100);
 
-/// The short run: what a daemon had that is away comes to the other one once.
+/// The short run: long enough for one redelivery from an absent daemon to the other daemon.
 const SHORT: Plan = Plan { seed: 0, length: Duration::from_secs(8), kills: 12, inputs: 160 };
 
 fn daemon(nats: &NatsServer, service: &Emulator) -> Setup {
     Hark::new()
         .nats(nats)
         .asr(service)
-        // Kills strike one job more often than any service would; what is asked here is that each repeat is marked.
+        // Kills interrupt one job more often than the default allows retries; this test checks that each retry is marked.
         .set("dashscope.ambiguous_retries", "20")
-        // The stand-in's account has no limits, and every kill forgets what a search for a lost task has learned.
+        // The emulator enforces no limit on queries, and every kill discards what a search for a lost task has found so far.
         .set("dashscope.task_queries_per_second", "200")
         .set("security.allow_urls", "[\"127.0.0.1/32\"]")
         .set("log.level", "\"info\"")
@@ -39,12 +39,12 @@ fn daemon(nats: &NatsServer, service: &Emulator) -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_daemons_lose_nothing_and_pay_nothing_twice_in_silence() {
+async fn two_daemons_lose_nothing_and_pay_nothing_twice_without_a_mark() {
     let plan = Plan::from_environment_or(SHORT);
     println!("HARK_SEED={} repeats the decisions of this run", plan.seed);
     let begin = Instant::now();
     let nats = NatsServer::start().await;
-    // Slow enough that whoever is struck has something at hand.
+    // Slow enough that a daemon has work in progress when it is struck.
     let service = Emulator::start(&["--flash-delay", "500ms", "--task-delay", "3s"]).await;
     let mut harks = [daemon(&nats, &service).start().await, daemon(&nats, &service).start().await];
     let before = harks.each_mut().map(|hark| Footprint::of(hark.process().id()));
@@ -96,8 +96,8 @@ async fn two_daemons_lose_nothing_and_pay_nothing_twice_in_silence() {
     }
 }
 
-/// Every message is acknowledged, and neither ledger owes anything. That each has its one last event is for the ledger check: a job that
-/// its owner ended and could not settle before it was taken over is in neither ledger any more.
+/// Waits until every message is acknowledged and neither ledger has an open job or an unpublished event. The ledger check verifies that
+/// each input has one last event: a job that its owner ended and could not settle before the takeover is in neither ledger any more.
 async fn everything_ends(harks: &[Hark; 2], nats: &NatsServer) {
     let context = async_nats::jetstream::new(nats.client().await);
     let states = [harks[0].path("state"), harks[1].path("state")];

@@ -1,4 +1,4 @@
-//! What becomes of a file when its job is settled.
+//! What the source does with a file when its job is settled.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use harkd::config::WhenDone;
 
 use crate::watched::{Watched, sha256, write};
 
-/// Jobs to whose file something is owed.
+/// Number of jobs whose file still has to be moved or deleted.
 const OWED: &str = "SELECT count(*) FROM job WHERE duty = 'settle'";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,7 +20,7 @@ async fn a_settled_file_is_moved_without_overwriting_and_a_second_time_changes_n
     })
     .await;
     let done = watched.disk.path().join("done");
-    write(&done.join("deep/a.wav"), "somebody else's");
+    write(&done.join("deep/a.wav"), "another file");
     write(&watched.path("deep/a.wav"), "good");
     write(&watched.path("b.wav"), "bad");
     let jobs = watched.jobs_become(2).await;
@@ -31,7 +31,7 @@ async fn a_settled_file_is_moved_without_overwriting_and_a_second_time_changes_n
         directory.settle(job, failed).await.unwrap();
     }
     let good = jobs.iter().find(|job| job.recording.name.as_deref() == Some("a.wav")).unwrap();
-    assert_eq!(fs::read_to_string(done.join("deep/a.wav")).unwrap(), "somebody else's");
+    assert_eq!(fs::read_to_string(done.join("deep/a.wav")).unwrap(), "another file");
     assert_eq!(fs::read_to_string(done.join(format!("deep/a-{}.wav", good.id))).unwrap(), "good");
     assert_eq!(fs::read_to_string(watched.disk.path().join("failed/b.wav")).unwrap(), "bad");
     assert!(!watched.path("deep/a.wav").exists() && !watched.path("b.wav").exists());
@@ -54,7 +54,7 @@ async fn a_settled_file_is_moved_to_another_filesystem() {
     assert_eq!(fs::read_to_string(other.path().join("done/a.wav")).unwrap(), "far away");
     assert_eq!(fs::read_dir(other.path().join("done")).unwrap().count(), 1, "nothing unfinished is left");
     assert!(!watched.path("a.wav").exists());
-    // Another call of the same name and bytes: its copy is not the first one's.
+    // Another recording with the same name and bytes: its copy must not be the copy of the first recording.
     write(&watched.path("a.wav"), "far away");
     let jobs = watched.jobs_become(2).await;
     directory.settle(&jobs[1], false).await.unwrap();
@@ -78,14 +78,14 @@ async fn a_file_that_was_touched_or_moved_just_before_it_is_settled_is_not_paid_
     for job in &jobs {
         directory.settle(job, false).await.unwrap();
     }
-    assert!(!watched.path("touched.wav").exists(), "it is what was heard");
+    assert!(!watched.path("touched.wav").exists(), "it is what was recognized");
     watched.start().await;
     watched.jobs_become(2).await;
     assert!(watched.path("moved-away.wav").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_was_heard_is_deleted_and_nothing_that_failed() {
+async fn only_recognized_files_are_deleted_and_no_failed_ones() {
     let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
     write(&watched.path("a.wav"), "done with");
     write(&watched.path("b.wav"), "failed");
@@ -102,7 +102,7 @@ async fn only_what_was_heard_is_deleted_and_nothing_that_failed() {
     assert_eq!(fs::read_to_string(watched.path("c.wav")).unwrap(), "not heard yet");
 }
 
-/// Everything in a folder and below, with its text.
+/// Every file in a folder and below, with its text.
 fn texts(folder: &Path) -> BTreeMap<String, String> {
     let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
@@ -114,7 +114,7 @@ fn of<const N: usize>(texts: [(&str, &str); N]) -> BTreeMap<String, String> {
     texts.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// What was not where it was when its job ended is found again, by whom it may be: a running daemon, or one that is started then.
+/// A file that is not at its path when its job is settled is put away when it is found again: by the running daemon, or after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_renamed_just_before_it_is_settled_is_put_away_when_it_is_found() {
     for (when_done, is_restarted) in
@@ -167,7 +167,7 @@ async fn a_file_that_was_renamed_just_before_it_is_settled_is_put_away_when_it_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_was_away_when_it_was_settled_is_put_away_when_it_is_back_and_nothing_that_is_not_it() {
+async fn a_file_that_was_absent_when_settled_is_put_away_when_it_is_back_and_no_other_file() {
     let mut watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
     let disk = watched.disk.path().to_owned();
     let away = |name: &str| disk.join(name);
@@ -192,7 +192,7 @@ async fn a_file_that_was_away_when_it_was_settled_is_put_away_when_it_is_back_an
     let [back, other, copy, failed] = &paths;
     fs::rename(&back.0, &back.1).unwrap();
     fs::rename(&failed.0, &failed.1).unwrap();
-    // By all that is seen from outside this is the very file; its bytes are others.
+    // By name, size and times this is the same file; its bytes differ.
     let time = fs::metadata(&other.0).unwrap().modified().unwrap();
     fs::write(&other.0, "OTHER.WAV").unwrap();
     File::options().write(true).open(&other.0).unwrap().set_modified(time).unwrap();
@@ -203,7 +203,7 @@ async fn a_file_that_was_away_when_it_was_settled_is_put_away_when_it_is_back_an
     watched.becomes(OWED, 2).await;
     watched.settle(&watched.directory()).await;
     let jobs = watched.jobs_become(5).await;
-    assert_eq!(jobs[4].recording.name.as_deref(), Some("copy.1.wav"), "the copy is heard");
+    assert_eq!(jobs[4].recording.name.as_deref(), Some("copy.1.wav"), "the copy has a job");
     assert_eq!(watched.count(OWED).await, 0);
     let mut left = texts(&watched.path(""));
     left.retain(|name, _| !name.starts_with("witness"));

@@ -1,4 +1,4 @@
-//! A folder that is not there, or may not be read.
+//! A folder that does not exist, or that the daemon may not read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,12 +38,12 @@ async fn a_folder_that_goes_away_and_comes_back_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_folder_that_may_not_be_read_is_said_and_heard_as_soon_as_it_may() {
+async fn a_folder_that_may_not_be_read_is_reported_and_taken_in_as_soon_as_it_may() {
     obey_modes();
     let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
     let calls = watched.path("");
     let mut state = watched.launch();
-    // Neither listed nor searched, searched but not listed, listed but not searched.
+    // The daemon may neither list nor search the folder; may search it; may list it.
     for (mode, jobs) in [(0o000, 1), (0o300, 2), (0o600, 3)] {
         state.wait_for(Result::is_ok).await.unwrap();
         chmod(&calls, mode);
@@ -71,7 +71,7 @@ async fn a_folder_that_may_not_be_read_is_said_and_heard_as_soon_as_it_may() {
 }
 
 #[tokio::test]
-async fn a_folder_below_that_may_not_be_read_is_said_and_the_others_are_heard() {
+async fn a_subfolder_that_may_not_be_read_is_reported_and_the_others_are_taken_in() {
     obey_modes();
     let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
     let shut = watched.path("shut");
@@ -105,7 +105,7 @@ async fn a_folder_below_that_may_not_be_read_is_said_and_the_others_are_heard() 
 }
 
 #[tokio::test]
-async fn what_a_folder_held_that_could_not_be_read_at_the_first_start_was_there_before() {
+async fn files_of_a_subfolder_that_could_not_be_read_at_the_first_start_are_skipped() {
     obey_modes();
     let mut watched = Watched::new(|config| config.rescan = Some(Duration::from_millis(200)));
     let shut = watched.path("shut");
@@ -121,7 +121,7 @@ async fn what_a_folder_held_that_could_not_be_read_at_the_first_start_was_there_
     assert_eq!(jobs[0].recording.name.as_deref(), Some("new.wav"));
 }
 
-/// Gives away what lets root read everything. Of this thread, and of those that it begins from now on.
+/// Drops the capabilities by which root ignores file modes, for this thread and the threads that it starts afterwards.
 fn obey_modes() {
     let mut sets = rustix::thread::capabilities(None).unwrap();
     sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;

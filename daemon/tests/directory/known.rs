@@ -1,4 +1,4 @@
-//! A file that is known stays known, whatever copies it, renumbers it or gives it another name.
+//! A known file stays known when it is copied with its times, renamed, or given another inode.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,7 +8,7 @@ use harkd::config::Existing;
 
 use crate::watched::{BEFORE, SETTLE, Watched, write};
 
-/// As `cp -a` does: other inodes, the same names, sizes and times.
+/// Copies as `cp -a` does: other inodes, the same names, sizes and times.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -23,7 +23,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A source that has skipped `0.wav`, `1.wav`, `deep/0.wav`, … and heard `new.wav` and `deep/new.wav`, and is stopped.
+/// A stopped source that has skipped `0.wav`, `1.wav`, `deep/0.wav`, … and has jobs for `new.wav` and `deep/new.wav`.
 async fn skipped_and_heard() -> Watched {
     let mut watched = Watched::new(|_| {});
     for number in 0..20 {
@@ -39,8 +39,8 @@ async fn skipped_and_heard() -> Watched {
     watched
 }
 
-/// What was known stays so, and a fresh recording is heard.
-async fn nothing_but_what_is_fresh_is_heard(watched: &mut Watched) {
+/// Asserts that known files get no job, and that a fresh recording gets one.
+async fn only_fresh_files_get_jobs(watched: &mut Watched) {
     watched.start().await;
     watched.jobs_become(2).await;
     for job in watched.jobs().await {
@@ -58,7 +58,7 @@ async fn a_folder_that_was_copied_with_its_times_has_the_same_recordings() {
         let aside = watched.disk.path().join("aside");
         fs::rename(watched.path(folder), &aside).unwrap();
         copy(&aside, &watched.path(folder));
-        nothing_but_what_is_fresh_is_heard(&mut watched).await;
+        only_fresh_files_get_jobs(&mut watched).await;
     }
 }
 
@@ -69,19 +69,20 @@ async fn a_filesystem_that_numbers_its_files_anew_has_the_same_recordings() {
         "UPDATE file SET dev = dev + 1, inode = inode + 1",
         "UPDATE file SET inode = (SELECT inode FROM file AS other WHERE other.id > file.id ORDER BY id LIMIT 1) \
          WHERE id < (SELECT max(id) FROM file)",
-        // And the folder itself.
+        // The folder itself has another device number too.
         "UPDATE file SET dev = dev + 1, inode = inode + 1; UPDATE source SET dev = dev + 1 WHERE dev <> 0",
     ] {
         let mut watched = skipped_and_heard().await;
         watched.ledger.write(move |connection| Ok(connection.execute_batch(renumber)?)).await.unwrap();
-        nothing_but_what_is_fresh_is_heard(&mut watched).await;
+        only_fresh_files_get_jobs(&mut watched).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_file_that_came_while_the_numbers_changed_is_heard() {
+async fn an_old_file_that_came_while_the_numbers_changed_gets_a_job() {
     let mut watched = skipped_and_heard().await;
-    // Some filesystems without inodes tell the time of the content for every time; so does this start, which lies in the future.
+    // Some filesystems without inodes report the modification time for every time of a file. A start in the future has the same effect:
+    // every time is before it.
     let renumber = "UPDATE file SET dev = dev + 1; UPDATE source SET dev = dev + 1 WHERE dev <> 0; \
                     UPDATE source SET since = since + 3600000000000";
     watched.ledger.write(move |connection| Ok(connection.execute_batch(renumber)?)).await.unwrap();
@@ -91,13 +92,13 @@ async fn an_old_file_that_came_while_the_numbers_changed_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_files_under_a_new_name_stay_unheard_and_so_do_second_names() {
+async fn old_files_under_a_new_name_stay_skipped_and_so_do_second_names() {
     let mut watched = skipped_and_heard().await;
     fs::rename(watched.path("0.wav"), watched.path("deep/moved.wav")).unwrap();
     fs::hard_link(watched.path("1.wav"), watched.path("linked.wav")).unwrap();
     fs::hard_link(watched.path("new.wav"), watched.path("heard.wav")).unwrap();
-    nothing_but_what_is_fresh_is_heard(&mut watched).await;
-    // The second name is the only one left.
+    only_fresh_files_get_jobs(&mut watched).await;
+    // After this, the second name is the only name of the file.
     fs::remove_file(watched.path("1.wav")).unwrap();
     watched.start().await;
     watched.becomes("SELECT count(*) FROM file WHERE path LIKE '%/linked.wav'", 1).await;
@@ -106,7 +107,7 @@ async fn old_files_under_a_new_name_stay_unheard_and_so_do_second_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_that_was_removed_and_put_there_again_is_a_new_one_under_any_name() {
-    // Found by its event alone: the next full scan would forget the removed one in any case.
+    // Long scan interval: the new file must be found by its event, because a full scan would forget the removed file in any case.
     let watched = Watched::started(|config| config.rescan = Some(Duration::from_secs(3_600))).await;
     write(&watched.path("a.wav"), "said once");
     watched.jobs_become(1).await;
@@ -116,7 +117,7 @@ async fn a_recording_that_was_removed_and_put_there_again_is_a_new_one_under_any
                 fs::remove_file(watched.path(name)).unwrap();
             }
         }
-        // A person takes that long; the event of the witness comes after that of the removal.
+        // Wait as a person would; the event of the witness file comes after the event of the removal.
         watched.after_a_while().await;
         write(&watched.path(name), "said once");
         watched.jobs_become(jobs).await;
@@ -124,11 +125,11 @@ async fn a_recording_that_was_removed_and_put_there_again_is_a_new_one_under_any
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_move_by_copy_and_removal_is_none_however_often_it_is_looked_at_in_between() {
+async fn a_move_by_copy_and_removal_makes_no_job_however_often_it_is_scanned_in_between() {
     let watched = Watched::started(|config| config.rescan = Some(Duration::from_millis(20))).await;
     write(&watched.path("a.wav"), "moved to another disk");
     watched.jobs_become(1).await;
-    // As `mv` to another filesystem does: the copy grows, then the original goes, then the copy settles.
+    // As `mv` to another filesystem does: the copy grows, then the original is removed, then the copy settles.
     fs::write(watched.path("b.wav"), "moved to").unwrap();
     tokio::time::sleep(SETTLE / 3).await;
     fs::write(watched.path("b.wav"), "moved to another disk").unwrap();
@@ -138,7 +139,7 @@ async fn a_move_by_copy_and_removal_is_none_however_often_it_is_looked_at_in_bet
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_skipped_file_is_heard_when_its_size_or_a_second_time_its_bytes_change() {
+async fn a_skipped_file_gets_a_job_when_its_size_or_a_second_time_its_bytes_change() {
     let mut watched = Watched::new(|_| {});
     for name in ["touched.wav", "written.wav", "replaced.wav", "longer.wav"] {
         write(&watched.path(name), "there before");
@@ -169,7 +170,7 @@ async fn a_skipped_file_is_heard_when_its_size_or_a_second_time_its_bytes_change
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_takes_the_place_of_an_empty_one_was_there_before() {
+async fn files_of_a_folder_that_takes_the_place_of_an_empty_one_count_as_existing() {
     for (existing, jobs) in [(Existing::Skip, 1), (Existing::Process, 11)] {
         let mut watched = Watched::new(|config| {
             config.existing = existing;
@@ -189,7 +190,7 @@ async fn a_folder_that_takes_the_place_of_an_empty_one_was_there_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_is_moved_into_the_watched_one_is_heard_however_old_its_files_are() {
+async fn a_folder_that_is_moved_into_the_watched_one_is_taken_in_however_old_its_files_are() {
     let watched = Watched::new(|_| {});
     let batch = watched.disk.path().join("batch");
     write(&batch.join("a.wav"), "a");

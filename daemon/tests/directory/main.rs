@@ -1,4 +1,4 @@
-//! A real folder, a real ledger: what becomes a job, and what does not.
+//! A real folder and a real ledger: which files become jobs, and which do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod done;

@@ -1,4 +1,4 @@
-//! A recording under another name is the same recording; a copy is another.
+//! A renamed file is the same recording; a copy is another recording.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,7 +17,7 @@ async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {
     fs::rename(watched.path("a.wav"), watched.path("archive/b.wav")).unwrap();
     let jobs = watched.jobs_become(1).await;
     assert_eq!(origin(&jobs[0]), watched.path("archive/b.wav"));
-    // By copy and removal, as between two disks: other inode, same bytes.
+    // Moved by copy and removal, as between two disks: another inode, the same bytes.
     fs::copy(watched.path("archive/b.wav"), watched.disk.path().join("copy")).unwrap();
     fs::remove_file(watched.path("archive/b.wav")).unwrap();
     fs::rename(watched.disk.path().join("copy"), watched.path("c.wav")).unwrap();
@@ -25,7 +25,7 @@ async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {
     assert_eq!(origin(&jobs[0]), watched.path("c.wav"));
 }
 
-/// As a move to this filesystem from another is: a copy, and the original goes.
+/// As a move from another filesystem: the file is copied, then the original is removed.
 #[tokio::test]
 async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_read() {
     let large = |path: &Path| File::create(path).unwrap().set_len(1 << 30).unwrap();
@@ -41,13 +41,13 @@ async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_moved_file_is_followed_while_others_may_not_come_in() {
+async fn a_moved_file_is_followed_while_no_new_file_is_admitted() {
     let watched = Watched::started(|_| {}).await;
     write(&watched.path("0.wav"), "moved about");
     watched.jobs_become(1).await;
     watched.ledger.admit(0);
     write(&watched.path("new.wav"), "before the door");
-    // The scan comes to the new one meanwhile.
+    // A scan reaches the new file meanwhile.
     for number in 0..8 {
         let (from, to) =
             (watched.path(&format!("{number}.wav")), watched.path(&format!("{}.wav", number + 1)));
@@ -93,7 +93,7 @@ async fn names_that_rotate_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_rotated_while_nobody_looked_cost_nothing_in_whatever_order_they_are_listed() {
+async fn names_that_rotated_while_the_daemon_was_down_cost_nothing_in_any_order() {
     let mut watched = Watched::new(|_| {});
     let path = |watched: &Watched, number: usize| watched.path(&format!("call.{number}.wav"));
     for number in 0..40 {
@@ -106,7 +106,7 @@ async fn names_that_rotated_while_nobody_looked_cost_nothing_in_whatever_order_t
     for number in (0..40).rev() {
         fs::rename(path(&watched, number), path(&watched, number + 1)).unwrap();
     }
-    // What has stood still for that long is read at the first look.
+    // A file that has not changed for `SETTLE` is read at the first scan.
     tokio::time::sleep(SETTLE).await;
     watched.start().await;
     write(&watched.path("new.wav"), "new");
@@ -140,19 +140,19 @@ async fn a_touch_costs_nothing_and_the_job_may_still_read_its_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
+async fn an_equal_file_beside_one_that_is_just_being_put_away_gets_a_job() {
     let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
     write(&watched.path("a.wav"), "said twice");
     write(&watched.path("c.wav"), "linked twice");
     watched.jobs_become(2).await;
     fs::hard_link(watched.path("c.wav"), watched.path(".d")).unwrap();
-    // In the middle of settling: the files are deleted, their rows are not forgotten yet.
+    // A state in the middle of settling: the files are deleted, their rows are still in the ledger.
     watched.last_events_are_stored().await;
     fs::remove_file(watched.path("a.wav")).unwrap();
     fs::remove_file(watched.path("c.wav")).unwrap();
     write(&watched.path("b.wav"), "said twice");
     fs::rename(watched.path(".d"), watched.path("d.wav")).unwrap();
-    // The link may be the very file, renamed, for as long as its row is there.
+    // While the row is there, the link `d.wav` counts as `c.wav` renamed.
     watched.jobs_become(3).await;
     let forget = |connection: &rusqlite::Connection| {
         Ok(connection.execute("DELETE FROM file WHERE path LIKE '%/a.wav' OR path LIKE '%/c.wav'", [])?)
@@ -165,7 +165,7 @@ async fn an_equal_file_beside_one_that_is_just_being_put_away_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_whose_job_could_not_find_it_is_heard_when_it_is_found() {
+async fn a_file_whose_job_could_not_find_it_gets_a_job_when_it_is_found() {
     let mut watched = Watched::started(|_| {}).await;
     write(&watched.path("a.wav"), "moved too late");
     write(&watched.path("b.wav"), "away for a while");

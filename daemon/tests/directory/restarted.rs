@@ -27,7 +27,7 @@ async fn a_restart_makes_no_second_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_before_the_first_start_stay_unheard_until_they_change() {
+async fn files_of_before_the_first_start_stay_skipped_until_they_change() {
     let mut watched = Watched::new(|_| {});
     write(&watched.path("old.wav"), "old");
     write(&watched.path("deep/old.wav"), "old too");
@@ -55,7 +55,7 @@ async fn a_crash_in_the_first_scan_neither_pays_for_old_files_nor_loses_new_ones
     tokio::time::sleep(BEFORE).await;
     watched.start().await;
     watched.stop().await;
-    // As if it had been killed before the scan was done: some rows, no end.
+    // As if the daemon had been killed during the first scan: some rows are written, and the scan is not marked as done.
     let crash = "DELETE FROM file WHERE path LIKE '%3.wav'; UPDATE source SET scanned = 0;";
     watched.ledger.write(move |connection| Ok(connection.execute_batch(crash)?)).await.unwrap();
     write(&watched.path("new.wav"), "new");

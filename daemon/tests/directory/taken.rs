@@ -1,4 +1,4 @@
-//! What a dropped file becomes, and what is passed over.
+//! Which dropped files become jobs, and which are skipped.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +31,7 @@ async fn a_dropped_file_becomes_one_job_that_says_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_recording_is_passed_over() {
+async fn files_that_are_no_recordings_are_skipped() {
     let mut watched = Watched::new(|_| {});
     fs::create_dir(watched.path("x.wav")).unwrap();
     write(&watched.path("x.wav/inside.wav"), "a folder may be called so");
@@ -70,14 +70,14 @@ async fn what_is_no_recording_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_behind_a_link_in_the_place_of_a_folder_is_passed_over() {
+async fn files_behind_a_link_in_the_place_of_a_folder_are_skipped() {
     let watched = Watched::started(|_| {}).await;
     write(&watched.path("deep/a.wav"), "inside");
     watched.jobs_become(1).await;
     let outside = watched.disk.path().join("outside");
     fs::rename(watched.path("deep"), &outside).unwrap();
     std::os::unix::fs::symlink(&outside, watched.path("deep")).unwrap();
-    // The kernel still watches the folder, and tells of it under its old name.
+    // The kernel still watches the moved folder, and reports its files under the old path.
     write(&outside.join("b.wav"), "outside");
     watched.jobs_become(1).await;
 }
@@ -92,7 +92,7 @@ async fn without_recursion_only_the_folder_itself_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_renamed_or_linked_into_the_folder_is_heard() {
+async fn a_file_renamed_or_linked_into_the_folder_gets_a_job() {
     let watched = Watched::started(|_| {}).await;
     let outside = watched.disk.path().join("upload.wav");
     fs::write(&outside, "renamed").unwrap();
@@ -134,7 +134,7 @@ async fn a_burst_into_fresh_nested_folders_is_found_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_into_a_folder_that_was_moved_or_made_anew_is_found_by_its_event() {
+async fn a_file_in_a_folder_that_was_moved_or_created_again_is_found_by_its_event() {
     let watched = Watched::started(|config| config.rescan = Some(Duration::from_secs(3_600))).await;
     write(&watched.path("a/deep/1.wav"), "1");
     watched.jobs_become(1).await;
@@ -153,7 +153,7 @@ async fn what_comes_into_a_folder_that_was_moved_or_made_anew_is_found_by_its_ev
 async fn a_growing_file_waits_until_it_is_whole() {
     let watched = Watched::started(|_| {}).await;
     let mut whole = Vec::new();
-    // Closed and opened again for each part: only standing still tells that it is finished.
+    // The file is closed and opened again for each part: only the `settle` time shows that it is finished.
     for part in 0..12 {
         let mut file = OpenOptions::new().create(true).append(true).open(watched.path("a.wav")).unwrap();
         let text = format!("part {part};");

@@ -1,4 +1,4 @@
-//! A watched folder with its ledger, and what can be asked of them.
+//! A watched folder with its ledger, and helpers that inspect them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ pub(crate) const CEILING: Duration = Duration::from_secs(60);
 
 pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
-/// What counts as there before a start is older than this.
+/// A file counts as present before the start if it is older than this.
 pub(crate) const BEFORE: Duration = Duration::from_millis(150);
 
-/// A watched folder with its ledger, both gone with the test.
+/// A watched folder with its ledger; both are deleted at the end of the test.
 pub(crate) struct Watched {
     pub(crate) disk: TempDir,
     pub(crate) ledger: Ledger,
@@ -61,7 +61,7 @@ impl Watched {
         self.disk.path().join("calls").join(name)
     }
 
-    /// Starts a source over the same ledger, and waits until it watches.
+    /// Starts a source on the ledger, and waits until it watches the folder.
     pub(crate) async fn start(&mut self) {
         let mut state = self.launch();
         state.wait_for(Result::is_ok).await.unwrap();
@@ -107,7 +107,7 @@ impl Watched {
             .unwrap()
     }
 
-    /// Waits for so many jobs, and sees that no more come.
+    /// Waits for so many jobs, and asserts that no more follow.
     pub(crate) async fn jobs_become(&self, number: i64) -> Vec<Job> {
         self.becomes("SELECT count(*) FROM job", number).await;
         self.after_a_while().await;
@@ -133,7 +133,7 @@ impl Watched {
         }
     }
 
-    /// As if the file had not been where the job looked for it, and was not there at the second look either.
+    /// As if the job had not found its file at two attempts.
     pub(crate) async fn is_missed_twice(&self, job: &Job) {
         let fault = Fault { code: GONE.into(), blame: Blame::Audio, message: "gone".into(), attempts: None };
         for _ in 0..2 {
@@ -141,14 +141,14 @@ impl Watched {
         }
     }
 
-    /// As if JetStream had acknowledged the last event of every job, and nothing were settled yet.
+    /// As if JetStream had acknowledged the last event of every job, and no job were settled yet.
     pub(crate) async fn last_events_are_stored(&self) {
         let stored = "UPDATE job SET duty = 'settle', stage = 'stored', about = json_set(about, '$.stage', \
                       json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
         self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
     }
 
-    /// As the daemon does with the jobs whose last event is stored.
+    /// Settles the jobs whose last event is stored, as the daemon does.
     pub(crate) async fn settle(&self, directory: &Directory) {
         for job in self.jobs().await {
             if let Stage::Stored { failed, .. } = job.stage {
@@ -158,7 +158,7 @@ impl Watched {
         }
     }
 
-    /// Long enough for a hint, a settled file and a scan: a witness dropped now is heard, so anything older would have been.
+    /// Writes a witness file and waits until it is taken in: any older file would have been taken in by then.
     pub(crate) async fn after_a_while(&self) {
         const HEARD: &str = "SELECT count(*) FROM file WHERE path LIKE '%/witness-%'";
         let before = self.count(HEARD).await;

@@ -1,4 +1,4 @@
-//! A plugin that dies or hangs costs its own event and its own deadline.
+//! A plugin that dies or hangs loses its own event and uses up only its own deadline.
 
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_proces
     ] {
         let patient = Duration::from_secs(20);
         let mut back = Vec::new();
-        // A third death would be a quarantine.
+        // Two deaths per start: the third death would put the plugin into quarantine.
         for _ in 0..count_of("HARK_DEATHS", 1).div_ceil(2) {
             let plugins = Plugins::new().c("moody").timeout(patient).rust("hello").start().await;
             let began = Instant::now();
@@ -39,7 +39,7 @@ async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_proces
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_in_a_queue_hits_the_culprit_and_nobody_else() {
+async fn a_crash_in_a_queue_fails_only_the_event_that_caused_it() {
     let plugins = Plugins::new().c("moody").start().await;
     let events = (0..40).map(|number| told(if number == 17 { "abort" } else { "nothing" }));
     let all = futures::future::join_all(events.map(|event| plugins.process(event))).await;
@@ -52,7 +52,7 @@ async fn a_crash_in_a_queue_hits_the_culprit_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_deaths_are_a_quarantine_that_every_transcript_says_and_a_new_library_ends() {
+async fn three_deaths_are_a_quarantine_that_every_transcript_reports_and_a_new_library_ends() {
     let plugins = Plugins::new().c("moody").rust("hello").start().await;
     for death in 1..=3 {
         let processed = plugins.process(told("segfault")).await;
@@ -78,7 +78,7 @@ async fn three_deaths_are_a_quarantine_that_every_transcript_says_and_a_new_libr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
+async fn a_hang_costs_one_deadline_and_the_waiting_events_are_processed() {
     let timeout = Duration::from_millis(300);
     for what in ["hang", "spin"] {
         let mut beyond = Vec::new();
@@ -103,7 +103,7 @@ async fn a_hang_costs_its_own_deadline_and_those_who_waited_get_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_always_hangs_delays_nobody_beyond_three_deadlines() {
+async fn a_plugin_that_always_hangs_delays_no_event_beyond_three_deadlines() {
     let timeout = Duration::from_millis(300);
     let plugins = Plugins::new().c("moody").timeout(timeout).rust("hello").start().await;
     let began = Instant::now();
@@ -134,7 +134,7 @@ async fn a_plugin_that_closes_its_socket_and_lives_on_has_no_more_time_than_one_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_cannot_be_collected_is_not_waited_for() {
     let plugins = Plugins::new().c("moody").timeout(Duration::from_millis(100)).start().await;
-    // A debugger is told of the death first, and its process stays a zombie until it has looked.
+    // A debugger is notified of the death first, and the process stays a zombie until the debugger has waited for it.
     const HOLD: &str = "import ctypes, sys\n\
         PTRACE_SEIZE, pid = 0x4206, int(sys.argv[1])\n\
         print(ctypes.CDLL(None).ptrace(PTRACE_SEIZE, pid, None, None), flush=True)\n\

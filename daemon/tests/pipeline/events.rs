@@ -1,4 +1,4 @@
-//! What plugins hear, and what becomes of their answers.
+//! Which events plugins receive, and what the daemon does with their answers.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::plugins::{Plugins, data};
 use crate::{error_of, greeted, told};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugins_hear_the_sources_and_kinds_that_are_theirs() {
+async fn plugins_receive_only_their_sources_and_kinds() {
     let plugins = Plugins::new()
         .c("listens")
         .rust("hello")
@@ -62,7 +62,7 @@ async fn an_error_is_of_one_event_and_costs_no_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_be_looked_at_is_held_where_the_config_says_so() {
+async fn an_event_that_a_plugin_fails_is_held_if_the_config_says_so() {
     let plugins = Plugins::new().rust("hello").c("moody").holding().start().await;
     let event = told("error");
     let processed = plugins.process(event.clone()).await;
@@ -82,7 +82,7 @@ async fn who_cannot_be_looked_at_is_held_where_the_config_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transform_is_seen_by_those_after_it() {
+async fn a_transform_is_seen_by_the_plugins_after_it() {
     let plugins = Plugins::new().c("shout").c("moody").start().await;
     let processed = plugins.process(told("segfault")).await;
     let Body::TranscriptFinal(transcript) = &processed.event.body else { panic!("{processed:?}") };

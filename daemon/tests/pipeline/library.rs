@@ -1,4 +1,4 @@
-//! Which library is loaded: at the start, later, and in the place of another.
+//! Which library is loaded: at the start, later, and in place of an earlier library.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the system's loader has to say of a library, and where it finds what a library needs.
+//! Errors of the system's dynamic loader, and where the loader finds the libraries that a plugin needs.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use harkd::pipeline::PluginState;
 use crate::plugins::{Plugins, compile, compile_with, data};
 use crate::told;
 
-/// Where `needs.c` finds `libneeded.so` when it is linked: nowhere near where it is loaded.
+/// The folder of `libneeded.so` when `needs.c` is linked: another folder than at load time.
 fn compile_pair(plugin: &Path, elsewhere: &Path) {
     let needed = elsewhere.join("libneeded.so");
     compile(Path::new("tests/plugins/needed.c"), &needed, 1);
@@ -16,7 +16,7 @@ fn compile_pair(plugin: &Path, elsewhere: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_loader_misses_is_in_the_reason() {
+async fn the_error_of_the_loader_is_in_the_reason() {
     let elsewhere = tempfile::tempdir().unwrap();
     let plugins = Plugins::new().missing("needs").missing("undefined").missing("foreign");
     compile_pair(&plugins.path().join("needs.so"), elsewhere.path());
@@ -43,7 +43,7 @@ async fn what_the_loader_misses_is_in_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_beside_a_library_is_found_through_a_link_too() {
+async fn libraries_beside_a_plugin_are_found_through_a_link_too() {
     let elsewhere = tempfile::tempdir().unwrap();
     let said = async |plugins: Plugins| {
         let plugins = plugins.start().await;

@@ -1,4 +1,4 @@
-//! Plugins in real processes, broken ones above all: whatever a plugin does, the transcript and the other plugins' events flow on.
+//! Plugins in real processes, mostly broken ones: whatever a plugin does, the transcript and the other plugins' events are published.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[path = "../plugins/mod.rs"]
@@ -20,7 +20,7 @@ use harkd::pipeline::Processed;
 
 use plugins::data;
 
-/// The word that decides what `moody` does.
+/// A transcript with the command that `moody` obeys.
 pub(crate) fn told(what: &str) -> Event {
     transcript(&[&format!("do {what}")])
 }
@@ -34,7 +34,7 @@ pub(crate) fn greeted(processed: &Processed, plugin: &str) -> bool {
     data(processed, plugin).any(|data| data.get("greeting").is_some())
 }
 
-/// What a variable of the environment makes larger.
+/// A count that an environment variable may override.
 pub(crate) fn count_of(variable: &str, otherwise: usize) -> usize {
     let given = std::env::var(variable).ok().filter(|count| !count.is_empty());
     given.map_or(otherwise, |count| count.parse().unwrap())

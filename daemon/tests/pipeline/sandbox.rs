@@ -118,7 +118,7 @@ async fn a_folder_holds_what_a_file_may_hold_and_a_plugin_that_fills_it_is_ended
 
 #[tokio::test(flavor = "multi_thread")]
 async fn noise_leaks_bombs_and_scribbles_stay_inside() {
-    // Room for some hundred threads.
+    // Memory for some hundred threads.
     let little = |plugin: &mut harkd::config::Plugin| plugin.memory_limit = 16 << 20;
     for what in ["print", "leak", "babble", "bomb"] {
         for _ in 0..count_of("HARK_DEATHS", 1) {
@@ -139,7 +139,7 @@ async fn noise_leaks_bombs_and_scribbles_stay_inside() {
         }
     }
     let plugins = Plugins::new().c("moody").rust("hello").start().await;
-    // Into every descriptor that it has, the daemon's socket among them: that frame is read as rubbish and the process replaced.
+    // The plugin writes into every descriptor, also into the daemon's socket: the daemon cannot parse that frame and replaces the process.
     let processed = plugins.process(told("scribble")).await;
     assert!(error_of(&processed, "moody").contains("it wrote into the daemon's socket"), "{processed:?}");
     assert!(greeted(&processed, "hello"));
@@ -158,7 +158,7 @@ async fn memory_counts_when_it_is_used_and_addresses_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_for_want_of_memory_is_told_of_the_limit() {
+async fn a_process_that_dies_for_want_of_memory_is_reported_with_the_limit() {
     let plugins = Plugins::new().c("create_aborts").start().await;
     let reason = plugins.status("create_aborts").reason.unwrap();
     assert!(reason.contains("signal 6 (SIGABRT") && reason.contains("raise `memory_limit`"), "{reason}");

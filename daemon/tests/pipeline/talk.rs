@@ -1,4 +1,4 @@
-//! A plugin that says too much, or what it may not say.
+//! A plugin that emits or logs too much, or emits what it may not.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::plugins::{Plugins, data};
 use crate::{error_of, greeted, told};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_never_stops_talking_is_ended_by_its_deadline() {
+async fn a_plugin_that_never_stops_logging_is_ended_by_its_deadline() {
     let timeout = Duration::from_millis(500);
     for what in ["chatter", "flood"] {
         let plugins = Plugins::new().c("floods").timeout(timeout).rust("hello").start().await;
@@ -26,7 +26,7 @@ async fn a_plugin_that_never_stops_talking_is_ended_by_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_talks_between_events_is_asked_and_ended_all_the_same() {
+async fn a_plugin_that_logs_between_events_is_called_and_ended_all_the_same() {
     let plugins = Plugins::new().c("floods").timeout(Duration::from_secs(5)).start().await;
     assert!(greeted(&plugins.process(told("start talking")).await, "floods"));
     let asked = async {
@@ -37,11 +37,11 @@ async fn a_plugin_that_talks_between_events_is_asked_and_ended_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_talks_between_events_is_heard_at_the_pace_of_the_log() {
+async fn a_plugin_that_logs_between_events_is_read_at_a_limited_rate() {
     let plugins = Plugins::new().c("floods").timeout(Duration::from_secs(5)).start().await;
     let lines = |processed: &Processed| data(processed, "floods").next().unwrap()["lines"].as_u64().unwrap();
     plugins.process(told("start talking")).await;
-    // It has a second to fill the socket, and more of it while it is asked.
+    // The plugin has a second to fill the socket, and goes on while it processes the next event.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let said = lines(&plugins.process(told("nothing")).await);
     assert!(said < 5_000, "{said} lines");
@@ -49,7 +49,7 @@ async fn a_plugin_that_talks_between_events_is_heard_at_the_pace_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_is_refused_and_named_and_the_plugin_lives() {
+async fn invalid_events_are_refused_and_named_and_the_plugin_lives() {
     let plugins = Plugins::new().c("rubbish").timeout(Duration::from_secs(20)).rust("hello").start().await;
     let pid = plugins.status("rubbish").pid;
     for (what, count, words) in [

@@ -1,4 +1,4 @@
-/* What the plugins of these tests have in common: a create, a destroy, and a way to find a word in the body. */
+/* Shared by the test plugins: a create, a destroy, and a search for a word in the body. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

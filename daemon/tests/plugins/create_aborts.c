@@ -1,4 +1,4 @@
-/* Dies while it is made. */
+/* Aborts in create. */
 #include "base.h"
 
 static void *create(const hark_host *host, const char *config, size_t length) {

@@ -1,4 +1,4 @@
-/* Does not like its config. */
+/* Refuses its config in create. */
 #include "base.h"
 
 static void *create(const hark_host *host, const char *config, size_t length) {

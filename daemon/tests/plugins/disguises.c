@@ -1,4 +1,4 @@
-/* Commands the terminal, begins lines of its own and turns the direction of text, in everything that it says. */
+/* Puts terminal escapes, line breaks and bidirectional overrides into all its output. */
 #include "base.h"
 
 #define DISGUISE "\x1b]0;owned\x07\nharkd: all is well \xc2\x9b\x32J \xe2\x80\xae gnaw \xe2\x81\xa6\xe2\x80\x8b\xe2\x80\xa8"

@@ -1,4 +1,4 @@
-/* Talks for ever: through `log`, past it straight into the daemon's socket, or in a thread while it is not asked anything. */
+/* Logs without end: through `log`, by frames written straight into the daemon's socket, or in a thread between events. */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>

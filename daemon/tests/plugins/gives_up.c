@@ -1,4 +1,5 @@
-/* Version 1 says what it may not, words of the transcript among it, and gives up without a word; version 2 dies; version 3 is content. */
+/* Version 1 emits a kind that it may not, with words of the transcript in it, and fails without a message; version 2 aborts; version 3
+   does nothing. */
 #include "base.h"
 
 ON_EVENT {

@@ -1,4 +1,4 @@
-/* Never makes its instance. */
+/* Never returns from create. */
 #include "base.h"
 
 static void *create(const hark_host *host, const char *config, size_t length) {

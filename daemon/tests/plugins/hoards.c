@@ -1,4 +1,4 @@
-/* From the first event that says so on, a thread writes files without number into the folder of its config, and answers come as ever. */
+/* After the command "do hoard" a thread writes files without end into the folder in its config; the plugin still answers events. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Wants everything, and says which kind it heard and in what order. */
+/* Receives every kind of event, and emits the kind and a running count. */
 #include <stdio.h>
 
 #include "base.h"

@@ -1,4 +1,4 @@
-//! A pipeline over plugins that are built for the test: C with the system's compiler, Rust with cargo.
+//! A pipeline with plugins that are built for the test: C with the system's compiler, Rust with cargo.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Plugins to be started, in this order.
+/// Plugins that will be started, in this order.
 pub struct Plugins {
     folder: TempDir,
     plugins: Vec<config::Plugin>,
 }
 
-/// Started, with the folder that they live in.
+/// The running pipeline, with the folder of its plugins.
 pub struct Running {
     pub folder: TempDir,
     pub metrics: Metrics,
@@ -33,33 +33,33 @@ impl Plugins {
         Plugins { folder, plugins: Vec::new() }
     }
 
-    /// `tests/plugins/<name>.c`, under its own name.
+    /// Adds `tests/plugins/<name>.c` as the plugin `name`.
     pub fn c(self, name: &str) -> Self {
         let file = format!("tests/plugins/{name}.c");
         self.c_file(name, &file)
     }
 
-    /// A file of C, by its path from the daemon's crate.
+    /// Adds a C file, by its path relative to the daemon's crate.
     pub fn c_file(self, name: &str, file: &str) -> Self {
         let library = self.folder.path().join(format!("{name}.so"));
         compile(Path::new(file), &library, 1);
         self.plugin(name, library)
     }
 
-    /// A crate of the workspace.
+    /// Adds a plugin crate of the workspace.
     pub fn rust(self, name: &str) -> Self {
         let library = self.folder.path().join(format!("{name}.so"));
         std::fs::copy(build(name), &library).unwrap();
         self.plugin(name, library)
     }
 
-    /// A plugin whose library is not there.
+    /// Adds a plugin whose library does not exist.
     pub fn missing(self, name: &str) -> Self {
         let library = self.folder.path().join(format!("{name}.so"));
         self.plugin(name, library)
     }
 
-    /// Changes the config of the plugin that was named last.
+    /// Changes the config of the plugin that was added last.
     pub fn with(mut self, change: impl FnOnce(&mut config::Plugin)) -> Self {
         change(self.plugins.last_mut().unwrap());
         self
@@ -109,7 +109,7 @@ impl Running {
         self.statuses().into_iter().find(|status| status.name == name).unwrap()
     }
 
-    /// Waits until a plugin's status is as it should be, for at most ten seconds.
+    /// Waits until `right` holds for a plugin's status, for at most ten seconds.
     pub async fn until(&self, name: &str, right: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
         for _ in 0..1_000 {
             let status = self.status(name);
@@ -125,7 +125,7 @@ impl Running {
         &self.pipeline
     }
 
-    /// Puts a copy of a library where that of a plugin is, by rename.
+    /// Replaces a plugin's library with a copy of another library, by rename.
     pub fn put(&self, name: &str, library: &Path) {
         let place = self.folder.path().join(format!("{name}.so"));
         let beside = place.with_extension("new");
@@ -133,7 +133,7 @@ impl Running {
         std::fs::rename(&beside, &place).unwrap();
     }
 
-    /// Puts a new version of a C plugin where the old one is, by rename.
+    /// Replaces a C plugin's library with a new version, by rename.
     pub fn replace(&self, name: &str, file: &str, version: u32) {
         let library = self.folder.path().join(format!("{name}.so"));
         let beside = library.with_extension("new");
@@ -150,7 +150,7 @@ impl Running {
     }
 }
 
-/// The data of a plugin's own events.
+/// The `data` of a plugin's own events.
 pub fn data<'a>(processed: &'a Processed, plugin: &'a str) -> impl Iterator<Item = &'a Value> {
     processed.emitted.iter().filter_map(move |body| match body {
         Body::Plugin(event) if event.plugin == plugin => Some(&event.data),
@@ -158,12 +158,12 @@ pub fn data<'a>(processed: &'a Processed, plugin: &'a str) -> impl Iterator<Item
     })
 }
 
-/// Compiles a file of C, by its path from the daemon's crate, into `library`.
+/// Compiles a C file, by its path relative to the daemon's crate, into `library`.
 pub fn compile(file: &Path, library: &Path, version: u32) {
     compile_with(file, library, &[&format!("-DVERSION={version}")]);
 }
 
-/// The same with more arguments for the compiler; libraries that it links with come last.
+/// As `compile`, with more compiler arguments; libraries to link with come last.
 pub fn compile_with(file: &Path, library: &Path, more: &[&str]) {
     let daemon = Path::new(env!("CARGO_MANIFEST_DIR"));
     let compiled = Command::new("cc")
@@ -189,13 +189,13 @@ pub fn compile_with(file: &Path, library: &Path, more: &[&str]) {
     std::fs::set_permissions(library, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Builds a plugin of the workspace and returns its library.
+/// Builds a plugin crate of the workspace and returns its library.
 fn build(name: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     build_with(Command::new(env!("CARGO")).args(["build", "-p", name]).current_dir(workspace), name)
 }
 
-/// Runs a `cargo build` and returns the library of that name. One at a time: cargo would make the others wait anyway.
+/// Runs a `cargo build` and returns the library of that name. One build at a time: cargo's lock would make the others wait anyway.
 pub fn build_with(cargo: &mut Command, name: &str) -> PathBuf {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-/* Does what the transcript says, and otherwise greets: one plugin for all ways to die, by the word. */
+/* Obeys the command in the transcript ("do abort"), and otherwise greets: one plugin for all ways to fail. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@ static void *sleeper(void *nothing) {
     return nothing;
 }
 
-/* As many processes and threads as it gets; returns how many those are. */
+/* Starts threads, and forks after each, until no more threads start; returns the number of threads. */
 static int bomb(void) {
     int count = 0;
     pthread_attr_t small;
@@ -39,7 +39,7 @@ static int bomb(void) {
     return count;
 }
 
-/* What was tried must have been refused; a plugin that got through says so. */
+/* Emits "refused", or "done" if the attempt succeeded: every attempt must be refused. */
 static int32_t report(const hark_host *host, const char *what, int succeeded) {
     char json[128];
     snprintf(json, sizeof json, "{\"%s\": %s}", what, succeeded ? "\"done\"" : "\"refused\"");

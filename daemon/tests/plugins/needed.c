@@ -1,4 +1,4 @@
-/* What `needs.c` needs. */
+/* The library that `needs.c` links with. */
 const char *needed(void);
 
 const char *needed(void) {

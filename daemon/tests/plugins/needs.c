@@ -1,4 +1,4 @@
-/* Needs a library that is not the system's: `needed.c`. */
+/* Links with a library that is not a system library: `needed.c`. */
 #include "base.h"
 
 extern const char *needed(void);

@@ -1,4 +1,4 @@
-/* Forgot on_event. */
+/* Has no on_event. */
 #include "base.h"
 
 const struct hark_plugin hark_plugin = {

@@ -1,4 +1,4 @@
-/* Opens a file in `create`, to "read" or to "write" as its config says, and says its end into one that it writes. */
+/* Opens a file in `create`, to "read" or to "write" as its config says, and writes "the end" into it in `destroy`. */
 #include <fcntl.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-/* Reserves addresses as a runtime with a garbage collector does, starts threads as one of many processors does, and uses little. */
+/* Reserves address space as a runtime with a garbage collector does, starts as many threads as a runtime on many processors does, and uses
+   little memory. */
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>

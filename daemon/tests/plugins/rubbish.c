@@ -1,4 +1,4 @@
-/* Emits what nobody can want: each of these is to be refused. */
+/* Emits invalid events: the daemon must refuse each. */
 #include "base.h"
 
 ON_EVENT {

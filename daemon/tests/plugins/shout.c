@@ -1,4 +1,4 @@
-/* A transform: every text becomes SHOUTED. Forgets the segments when it is told to, or shouts too long. */
+/* A transform that puts every text into capitals. On command it leaves out the segments, or makes the text too long. */
 #include "base.h"
 
 ON_EVENT {

@@ -1,4 +1,4 @@
-/* Starts a thread, which it may, and waits for it. */
+/* Starts a thread, which is permitted, and waits for it. */
 #include <pthread.h>
 
 #include "base.h"

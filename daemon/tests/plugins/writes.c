@@ -1,4 +1,4 @@
-/* Writes a file where its config says, a large one too, and reads one. */
+/* Writes a file at the path in its config, also a large one, and reads one. */
 #include <fcntl.h>
 #include <stdio.h>
 

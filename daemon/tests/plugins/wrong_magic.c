@@ -1,2 +1,2 @@
-/* Exports the name, and something else under it. */
+/* Exports the symbol, but it is not a plugin descriptor. */
 const char hark_plugin[128] = "not a plugin at all, although it is called one";

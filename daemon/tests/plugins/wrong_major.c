@@ -1,4 +1,4 @@
-/* Built for a version that this daemon does not speak. */
+/* Built for an ABI version that this daemon does not support. */
 #include "base.h"
 
 ON_EVENT { UNUSED; return HARK_OK; }

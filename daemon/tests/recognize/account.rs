@@ -38,7 +38,7 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     assert_eq!(announced, 1, "it is said once");
     assert_eq!(held(), 1);
 
-    // No permit is given now; the request that waits finds out, and reads the key again.
+    // No permit is given while the queue is held; the next request is the probe, and reads the key file again.
     let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.permit()).await;
     assert!(waited.is_err(), "a permit of a closed queue");
     std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
@@ -76,7 +76,7 @@ async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     let error = filetrans.upload(FILETRANS, content(), "one.wav").await.unwrap_err();
     assert_eq!(leads(&error), Leads::Hold { announce: true });
     flash(&*recognizer, &job, folder.path(), true).await.0.unwrap();
-    // The next upload waits for its probe, and is it.
+    // The next upload waits until a probe is due, and is the probe.
     let begin = std::time::Instant::now();
     filetrans.upload(FILETRANS, content(), "two.wav").await.unwrap();
     assert!(begin.elapsed() > Duration::from_secs(1));

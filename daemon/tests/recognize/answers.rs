@@ -1,4 +1,4 @@
-//! Answers as the protocol has them where the stand-in gives no others, and answers that cannot be read.
+//! Answers that the protocol allows and the emulator does not give, and answers that cannot be parsed.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn piece(text: &str) -> String {
     )
 }
 
-/// What is made of an answer of this status, with this head, in these pieces.
+/// The outcome of an answer with this status and these headers, sent in these pieces.
 async fn answered_with(
     status: &str,
     head: &str,
@@ -42,7 +42,7 @@ async fn answered_with(
         let head = format!("HTTP/1.1 {status}\r\n{head}connection: close\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         for piece in pieces {
-            // The recognizer may have heard enough.
+            // The recognizer may have closed the connection already.
             let _ = socket.write_all(piece.as_bytes()).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -97,7 +97,7 @@ async fn an_error_event_without_a_code_is_judged_by_its_status() {
 }
 
 #[tokio::test]
-async fn a_stop_is_the_end_and_done_is_nothing() {
+async fn a_finish_reason_ends_a_stream_and_a_done_event_does_not() {
     let error = "event:error\n:HTTP_STATUS/500\ndata:{\"code\":\"InternalError\",\"message\":\"x\"}\n\n";
     for pieces in [&[STOP, error][..], &[&*format!("{STOP}{error}")], &["event:done\ndata:[DONE]\n\n", STOP]]
     {

@@ -1,4 +1,4 @@
-//! Connections that end where HTTP lets them.
+//! Connections that the server closes at points where HTTP permits it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,8 +10,8 @@ use crate::{FILETRANS, flash, job, recognizers};
 
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
 
-/// Reads until this much of the request is there, and gives what is; `None`: there is none.
-async fn reads(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
+/// Reads until the request contains `end`, and returns what was read; `None` if the connection ends first.
+async fn read_until(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     while !request.windows(end.len()).any(|part| part == end) {
         if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
@@ -21,7 +21,7 @@ async fn reads(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
     Some(request)
 }
 
-async fn says(socket: &mut TcpStream, status: &str, body: &str) {
+async fn respond(socket: &mut TcpStream, status: &str, body: &str) {
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -35,13 +35,13 @@ async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
     let folder = tempfile::tempdir().unwrap();
     let [recognizer, _] = recognizers(&format!("http://{}/api/v1", listener.local_addr().unwrap()), 0);
     let job = job(folder.path(), "a.wav", &wav(0.1, 1));
-    // One answer a connection, as from a server whose patience with idle ones ends at that very moment.
+    // One answer per connection: the server closes it afterwards, as one whose idle timeout ends at that moment.
     let serve = async {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
-                if reads(&mut socket, b"}}").await.is_some() {
-                    says(&mut socket, "200 OK", STOP).await;
+                if read_until(&mut socket, b"}}").await.is_some() {
+                    respond(&mut socket, "200 OK", STOP).await;
                     let _ = socket.readable().await;
                 }
             });
@@ -69,18 +69,18 @@ async fn an_upload_leaves_on_no_connection_that_may_be_closing() {
         "upload_host": host, "upload_dir": "dir", "oss_access_key_id": "id", "signature": "s", "policy": "p",
         "x_oss_object_acl": "private", "x_oss_forbid_overwrite": "true",
     }});
-    // The API and the storage are one server, whose patience with idle connections ends as above.
+    // The API and the storage are one server, which closes connections as above.
     let serve = async {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             let policy = policy.to_string();
             tokio::spawn(async move {
-                let Some(mut request) = reads(&mut socket, b"\r\n\r\n").await else { return };
+                let Some(mut request) = read_until(&mut socket, b"\r\n\r\n").await else { return };
                 let answer = if request.starts_with(b"GET") { &policy } else { "" };
                 while answer.is_empty() && !request.ends_with(b"--\r\n") {
                     assert!(socket.read_buf(&mut request).await.unwrap() > 0);
                 }
-                says(&mut socket, "200 OK", answer).await;
+                respond(&mut socket, "200 OK", answer).await;
                 let _ = socket.readable().await;
             });
         }

@@ -5,7 +5,7 @@ use harkd::recognize::{Next, Tries};
 use crate::support::wav;
 use crate::{Bench, Leads, flash, job, leads, text_of};
 
-/// Every fault of the stand-in, what it leads to, and whether the journal may show a charge.
+/// Every fault of the emulator, and what the daemon does after it.
 #[tokio::test]
 async fn every_fault_of_the_service_leads_where_the_contract_says() {
     let table = [
@@ -67,14 +67,14 @@ async fn every_fault_of_the_service_leads_where_the_contract_says() {
 }
 
 #[tokio::test]
-async fn what_was_heard_of_the_bill_before_a_failure_is_told() {
+async fn usage_received_before_a_failure_is_reported() {
     let bench =
         Bench::start(&["--fault", "stream_error,after_events=2,status=400,code=DataInspectionFailed"]).await;
     let (outcome, heard) = bench.flash(&job(bench.folder.path(), "a.wav", &wav(5.0, 7))).await;
     let error = outcome.unwrap_err();
     assert_eq!(error.fault.code, "DataInspectionFailed");
     assert_eq!(heard.texts.len(), 2);
-    assert!(error.billed_seconds > 0, "usage stood in the events before");
+    assert!(error.billed_seconds > 0, "the earlier events carried usage");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn requests_are_spread_as_configured() {
 async fn a_reset_before_the_whole_request_left_is_free_and_a_later_one_is_of_unknown_fate() {
     let bench = Bench::start(&["--fault", "reset,on=flash,next=1"]).await;
     let (outcome, _) = bench.flash(&job(bench.folder.path(), "a.wav", &wav(1.0, 40))).await;
-    // Which of the two it is depends on how far the body had come.
+    // Which of the two depends on how much of the body the emulator had read.
     let leads = leads(&outcome.unwrap_err());
     assert!(matches!(leads, Leads::Retry | Leads::Unknown), "{leads:?}");
 }

@@ -42,7 +42,7 @@ async fn without_partials_the_answer_comes_whole() {
 #[tokio::test]
 async fn the_largest_recording_that_fits_arrives_whole() {
     let bench = Bench::start(&[]).await;
-    // 7.4 MB: many chunks, and a length that base64 has to pad.
+    // 7.4 MB: many chunks, and a length that needs base64 padding.
     let audio = wav(462.0625, 3);
     let (outcome, _) = bench.flash(&job(bench.folder.path(), "a.wav", &audio)).await;
     let outcome = outcome.map(drop).map_err(|error| error.fault.code);
@@ -65,11 +65,11 @@ async fn the_service_fetches_a_url_itself() {
     assert_eq!(segment.language.as_deref(), Some("en"));
 }
 
-/// Listens, reads until the other side goes away, and gives what came.
+/// Accepts one connection, reads until it ends, and returns the bytes.
 async fn swallow(listener: tokio::net::TcpListener) -> Vec<u8> {
     let (mut connection, _) = listener.accept().await.unwrap();
     let mut bytes = Vec::new();
-    // A reset ends the reading as well as an end does.
+    // A reset ends the read as an orderly close does.
     let _ = connection.read_to_end(&mut bytes).await;
     bytes
 }
@@ -98,7 +98,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
         assert_eq!(leads(&error), Leads::GiveUp);
         let bytes = tokio::time::timeout(Duration::from_secs(10), swallowed).await.unwrap().unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        // The abort may even come before the head has left.
+        // The recognizer may abort even before it has sent the head.
         let Some(head) = text.find("\r\n\r\n") else { continue };
         let length = text[..head]
             .lines()
@@ -110,7 +110,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
 
 #[tokio::test]
 async fn a_service_that_is_not_there_costs_nothing() {
-    // Bound and dropped: nothing listens there.
+    // The listener is dropped, so nothing listens on the port.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let [recognizer, _] = recognizers(&format!("http://{address}/api/v1"), 0);
     let folder = tempfile::tempdir().unwrap();

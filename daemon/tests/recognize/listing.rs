@@ -1,4 +1,4 @@
-//! What a task list proves: lists and tasks that the stand-in does not show.
+//! What a task list proves: lists and tasks that the emulator does not produce.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{FILETRANS, recognizers};
 
-/// What the list of a service says, how its task `ended` stands, and what its result is.
+/// A service with this task list, this state of its task `ended`, and this result.
 #[derive(Clone)]
 struct Service {
     list: Value,
@@ -21,7 +21,7 @@ struct Service {
 }
 
 impl Service {
-    /// Its only task has this status in the list, and was for the upload `ours.wav`.
+    /// A service whose only task has this status in the list, and was made for the upload `ours.wav`.
     fn with(status: &str) -> Service {
         let model = format!("{FILETRANS}-2025-11-17");
         let row = json!({"task_id": "ended", "status": status, "model_name": model});
@@ -33,7 +33,7 @@ impl Service {
         }
     }
 
-    /// What is found of `ours.wav`.
+    /// The resolution of a lost submit of `ours.wav`.
     async fn found(self) -> Resolution {
         let task = |State(service): State<Service>, Path(_): Path<String>, headers: HeaderMap| async move {
             let mut task = service.ended;

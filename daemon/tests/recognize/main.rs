@@ -1,4 +1,4 @@
-//! The recognizer against the stand-in for the service, and against servers that are ruder than that.
+//! The recognizers against the emulator, and against servers with worse faults than the emulator has.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 #[path = "../support/mod.rs"]
@@ -23,16 +23,16 @@ use harkd::recognize::{
     Audio, Content, Error, Listener, Next, Recognizer, Recognizers, Request, Sent, Timeouts, Tries,
 };
 use harkd::telemetry::metrics::Metrics;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use support::Emulator;
+pub(crate) use support::sha256;
 use tempfile::TempDir;
 
 pub(crate) const FLASH: &str = "qwen3-asr-flash";
 pub(crate) const FILETRANS: &str = "qwen3-asr-flash-filetrans";
 
-/// The recognizers before an emulator with these flags.
+/// An emulator with these flags, and recognizers that send to it.
 pub(crate) struct Bench {
     pub(crate) service: Emulator,
     pub(crate) flash: Arc<dyn Recognizer>,
@@ -47,7 +47,7 @@ impl Bench {
         Bench { service, flash, filetrans, folder: tempfile::tempdir().unwrap() }
     }
 
-    /// One flash request for a file, and what the listener heard.
+    /// One flash request for a file; returns the outcome and what the listener received.
     pub(crate) async fn flash(&self, job: &Job) -> (Result<Transcript, Error>, Heard) {
         flash(&*self.flash, job, self.folder.path(), true).await
     }
@@ -57,7 +57,7 @@ impl Bench {
     }
 }
 
-/// No patience at all: what stands still for a second is gone.
+/// Recognizers with timeouts of one second.
 pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recognizer>; 2] {
     let config = Dashscope {
         base_url: api.to_owned(),
@@ -71,12 +71,12 @@ pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recog
     both(&Recognizers::build(&config, key, None, &Metrics::new(), timeouts).unwrap())
 }
 
-/// Flash and filetrans.
+/// The recognizers of flash and filetrans.
 pub(crate) fn both(recognizers: &Recognizers) -> [Arc<dyn Recognizer>; 2] {
     [Engine::FLASH, Engine::FILETRANS].map(|engine| Arc::clone(recognizers.get(&engine).unwrap()))
 }
 
-/// A request for this audio, everything else as little as it may be.
+/// A request for this audio, with every other field at its minimum.
 pub(crate) fn request<'a>(model: &'static str, audio: Audio<'a>) -> Request<'a> {
     Request {
         model,
@@ -91,7 +91,7 @@ pub(crate) fn request<'a>(model: &'static str, audio: Audio<'a>) -> Request<'a> 
     }
 }
 
-/// What a request of flash brought.
+/// The transcript of a flash request.
 pub(crate) fn heard(sent: Result<Sent, Error>) -> Result<Transcript, Error> {
     sent.map(|sent| match sent {
         Sent::Heard(transcript) => transcript,
@@ -99,7 +99,7 @@ pub(crate) fn heard(sent: Result<Sent, Error>) -> Result<Transcript, Error> {
     })
 }
 
-/// What an error leads to.
+/// What the daemon does after an error.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Leads {
     GiveUp,
@@ -108,7 +108,7 @@ pub(crate) enum Leads {
     Hold {
         announce: bool,
     },
-    /// It may have been taken, or was, and `ambiguous_retries` says whether it is repeated.
+    /// The service has taken the request or may have; `ambiguous_retries` decides whether it is retried.
     Unknown,
 }
 
@@ -159,7 +159,7 @@ impl Listener for Heard {
     }
 }
 
-/// A job for a file with this content.
+/// Writes a file with this content, and returns a job for it.
 pub(crate) fn job(folder: &Path, name: &str, audio: &[u8]) -> Job {
     let path = folder.join(name);
     std::fs::write(&path, audio).unwrap();
@@ -174,10 +174,6 @@ pub(crate) fn job(folder: &Path, name: &str, audio: &[u8]) -> Job {
     let id = uuid::Uuid::now_v7();
     let origin = Origin::File { root: folder.to_owned(), below: name.into(), identity };
     Job::new(id, "calls", "default", origin, recording, serde_json::Map::new())
-}
-
-pub(crate) fn sha256(audio: &[u8]) -> String {
-    Sha256::digest(audio).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn text_of(audio: &[u8]) -> String {

@@ -57,7 +57,7 @@ impl Bench {
         self.filetrans.resolve(lost).await
     }
 
-    /// Asks the list until it is decided.
+    /// Reads the list until it gives a decision.
     async fn listing(&self, object: &str, sent_at: Timestamp) -> Resolution {
         let begin = std::time::Instant::now();
         loop {
@@ -125,7 +125,7 @@ async fn every_end_of_a_task_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_question_that_fails_says_nothing_about_the_task() {
+async fn a_query_that_fails_proves_nothing_about_the_task() {
     let faults = [
         "status,on=query,next=2,status=503,html",
         "reset,on=query,skip=2,next=1",
@@ -216,9 +216,9 @@ async fn a_list_without_a_task_that_is_known_proves_nothing() {
     let listing = async |known: &HashMap<String, Timestamp>, sent_at: Timestamp| {
         bench.reconcile_beside(known, "a.wav", sent_at).await.unwrap()
     };
-    // The list may lag.
+    // The list may lag behind.
     assert_eq!(listing(&known(ago(10)), ago(20)).await, Resolution::Undecided);
-    // In the end it cannot be told.
+    // After a while the list is known to be incomplete, and the result is unknown.
     assert_eq!(listing(&known(ago(10)), ago(60)).await, Resolution::Unknown);
     for made in [ago(1), ago(3600)] {
         let listing = listing(&known(made), ago(60)).await;

@@ -29,7 +29,7 @@ async fn a_large_file_is_streamed_and_arrives_as_it_is() {
     let [entry] = &bench.entries("upload")[..] else { panic!("not one upload") };
     assert_eq!(entry["sha256"], hash);
     let grown = most.saturating_sub(before) >> 20;
-    // Other tests of this process run beside; a file that is read whole would show as a hundred.
+    // The bound leaves room for other tests in this process; a file read whole would add a hundred.
     assert!(grown < 48, "memory grew by {grown} MiB");
 }
 
@@ -64,7 +64,7 @@ async fn an_upload_whose_answer_is_lost_is_tried_again_for_nothing() {
     let content = || Content::of(&job, bench.folder.path()).unwrap();
     let error = bench.filetrans.upload(FILETRANS, content(), "x.wav").await.unwrap_err();
     assert_ne!(error.next(Tries::default()), Next::Never);
-    // The same name would be refused: the first one is there.
+    // The storage may refuse the same name, because the first upload is there.
     let error = bench.filetrans.upload(FILETRANS, content(), "x.wav").await;
     assert!(error.is_ok() || error.is_err_and(|error| error.fault.code == "UploadRefused"));
     bench.filetrans.upload(FILETRANS, content(), "y.wav").await.unwrap();

@@ -1,6 +1,8 @@
-//! Recordings made on the spot.
+//! Generated recordings, and the hash by which they are recognized.
 
-/// A WAV file, 8 kHz, mono, 16 bit: a quiet noise that is another for every seed, so that no two have the same sha256.
+use sha2::{Digest, Sha256};
+
+/// A WAV file, 8 kHz, mono, 16 bit: quiet noise that depends on the seed, so that no two recordings have the same sha256.
 pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
     const RATE: u32 = 8_000;
     let samples = (seconds * f64::from(RATE)) as u32;
@@ -18,7 +20,7 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
     file.extend(16_u16.to_le_bytes());
     file.extend(b"data");
     file.extend(bytes.to_le_bytes());
-    // xorshift; the odd constant keeps seed 0 from being silence for ever.
+    // xorshift; the state must not be 0, which it would keep.
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15) | 1;
     for _ in 0..samples {
         state ^= state << 13;
@@ -27,4 +29,9 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
         file.extend(((state >> 52) as i16 - 2048).to_le_bytes());
     }
     file
+}
+
+/// SHA-256 in lower-case hex, as the events and the emulator's journal have it.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! The stand-in for the service.
+//! The emulator of the service.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +10,7 @@ use super::process::Process;
 use super::programs;
 use super::wait::{CEILING, http, wait_until};
 
-/// A running `dashscope-emulator`; gone when it is dropped.
+/// A running `dashscope-emulator`; it is killed on drop.
 #[derive(Debug)]
 pub struct Emulator {
     process: Process,
@@ -20,7 +20,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one with these flags (`dashscope-emulator --help`) and waits until it says where it listens.
+    /// Starts an emulator with these flags (`dashscope-emulator --help`) and waits until it prints its addresses.
     pub async fn start(flags: &[&str]) -> Emulator {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(programs::emulator());
@@ -28,7 +28,7 @@ impl Emulator {
             .args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"])
             .arg("--journal")
             .arg(folder.path().join("journal"))
-            // Killed at the end, it could not remove a folder of its own.
+            // The test owns the data folder, because the emulator is killed at the end and could not remove its own.
             .arg("--data")
             .arg(folder.path().join("data"))
             .args(flags);
@@ -44,25 +44,25 @@ impl Emulator {
         Emulator { process, folder, api, storage }
     }
 
-    /// What `dashscope.base_url` has to be: up to and including `/api/v1`.
+    /// The value for `dashscope.base_url`: up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
     }
 
-    /// Where uploads and result files are.
+    /// The address of uploads and result files.
     pub fn storage(&self) -> &str {
         &self.storage
     }
 
-    /// Every request as the service saw it, oldest first.
+    /// The emulator's journal of requests, oldest first.
     pub fn journal(&self) -> Vec<Value> {
         let path: PathBuf = self.folder.path().join("journal");
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        // The last line may be half written.
+        // The last line may be incomplete.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What it does wrong from now on, in place of all faults before; `json!([])` ends them. The kinds: `dashscope-emulator --help`.
+    /// Replaces the emulator's faults; `json!([])` removes them. `dashscope-emulator --help` lists the kinds.
     pub async fn set_faults(&self, faults: Value) {
         let (address, _) = self.api.trim_start_matches("http://").split_once('/').unwrap();
         let answer = http(address.parse().unwrap(), "PUT", "/emulator/faults", &faults.to_string()).await;
@@ -70,17 +70,17 @@ impl Emulator {
         assert_eq!(status, 200, "{body}");
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// Sends SIGSTOP: connections stay open and no request is answered.
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.process.resume();
     }
 
-    /// SIGKILL: connections are reset.
+    /// Sends SIGKILL: connections are reset.
     pub fn kill(&mut self) {
         self.process.kill();
     }

@@ -1,4 +1,4 @@
-//! What a consumer hears: the events' stream, read by sequence, and the partials, which no stream keeps.
+//! Events as a consumer receives them: stored events, read from the stream by sequence, and partials, which no stream keeps.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use futures::StreamExt;
 use hark_sdk::event::Event;
 use serde_json::Value;
 
-/// One event as it came over NATS.
+/// One event as received over NATS.
 #[derive(Debug, Clone)]
 pub struct Heard {
     pub subject: String,
@@ -33,7 +33,7 @@ impl Heard {
         Event::from_value(&self.kind().parse().unwrap(), self.body.clone()).unwrap()
     }
 
-    /// All that a stream holds, in its order. Read in one go: a stream of thousands would take as many requests.
+    /// Every event in a stream, in order. Read through a consumer: reading by sequence would take one request per event.
     pub async fn everything(context: &jetstream::Context, stream: &str) -> Vec<Heard> {
         let stream = context.get_stream(stream).await.unwrap();
         let mut left = stream.cached_info().state.messages;
@@ -55,7 +55,7 @@ impl Heard {
     }
 }
 
-/// Everything heard so far.
+/// Collects every event received so far.
 #[derive(Debug)]
 pub struct Ear {
     client: Client,
@@ -65,7 +65,7 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Listens from now on for partials, and from the stream's beginning for what is stored.
+    /// Collects partials from now on, and stored events from the beginning of the stream.
     pub async fn open(client: Client) -> Ear {
         let partials: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let mut subscription = client.subscribe("hark.event.transcript.partial.>").await.unwrap();
@@ -79,7 +79,7 @@ impl Ear {
         Ear { client, stored: Vec::new(), next_sequence: 1, partials }
     }
 
-    /// The stored events, in the order of the stream. A stream or server that is away adds nothing.
+    /// The stored events, in the order of the stream. If the stream or the server is away, returns the events read before.
     pub async fn stored(&mut self) -> &[Heard] {
         let stream = jetstream::new(self.client.clone()).get_stream_no_info("HARK_EVENTS").await;
         let Ok(stream) = stream else { return &self.stored };
@@ -92,7 +92,7 @@ impl Ear {
         &self.stored
     }
 
-    /// The partials, in the order of their coming.
+    /// The partials, in the order of arrival.
     pub fn partials(&self) -> Vec<Heard> {
         self.partials.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Somebody's web server, with recordings on it.
+//! A web server with recordings, for messages that refer to a URL.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::task::JoinHandle;
 
-/// Serves a few files on loopback until it is dropped.
+/// Serves files on loopback until it is dropped.
 #[derive(Debug)]
 pub struct FileServer {
     address: SocketAddr,
@@ -18,7 +18,7 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Paths with their content.
+    /// Starts the server with these paths and their content.
     pub async fn start(files: Vec<(&str, Vec<u8>)>) -> FileServer {
         let files: HashMap<String, Vec<u8>> =
             files.into_iter().map(|(path, content)| (path.to_owned(), content)).collect();
@@ -29,7 +29,7 @@ impl FileServer {
         FileServer { address, task }
     }
 
-    /// Where a path is found.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -1,4 +1,4 @@
-//! The daemon as a process, with a config of its own in a folder of its own.
+//! The daemon as a process, with its own config in its own folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -16,10 +16,10 @@ use super::programs;
 use super::small_disk::SmallDisk;
 use super::wait::{CEILING, http_get, wait_until};
 
-/// What the daemon will be started with. Keys that no method names are set with [`Setup::set`].
+/// The config of a daemon that is not started yet. Keys without their own method are set with [`Setup::set`].
 #[derive(Debug)]
 pub struct Setup {
-    // Before the folder: what is mounted there goes first.
+    // Declared before the folder, so that disks are unmounted before the folder is removed.
     disks: HashMap<String, SmallDisk>,
     folder: TempDir,
     nats: Option<String>,
@@ -29,11 +29,11 @@ pub struct Setup {
     environment: HashMap<String, String>,
 }
 
-/// A running `harkd run`; gone, folder and all, when it is dropped. When the test panics, its log is printed.
+/// A running `harkd run`; on drop it is killed and its folder is removed. If the test panics, its log is printed.
 #[derive(Debug)]
 pub struct Hark {
     process: Process,
-    // Before the folder: what is mounted there goes first.
+    // Declared before the folder, so that disks are unmounted before the folder is removed.
     disks: HashMap<String, SmallDisk>,
     folder: TempDir,
     http: SocketAddr,
@@ -43,7 +43,7 @@ pub struct Hark {
 }
 
 impl Hark {
-    /// A setup without sources; waits are short, rates unlimited, so that tests are quick.
+    /// A setup without sources, with short waits and unlimited rates, so that tests are quick.
     #[allow(clippy::new_ret_no_self, reason = "`Hark::new().folder(…).start()` reads as what it is")]
     pub fn new() -> Setup {
         let folder = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ impl Hark {
             .set("dashscope.poll_interval", "\"100ms\"")
     }
 
-    /// Writes a file into a watched folder, under another name first, so that the daemon sees all of it or nothing.
+    /// Writes a file into a watched folder, under another name first, so that the daemon sees the whole file or none.
     pub fn drop_file(&self, folder: &str, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(folder).join(name);
         let part = path.with_file_name(format!(".{name}.part"));
@@ -86,7 +86,7 @@ impl Hark {
         self.path("harkd.toml")
     }
 
-    /// The next event of this kind that no earlier call has returned, e.g. `transcript.final`; partials too.
+    /// Waits for the next event of this kind, e.g. `transcript.final`, that no earlier call has returned; also for partials.
     pub async fn next_event(&mut self, kind: &str) -> Heard {
         let position = self.given.get(kind).copied().unwrap_or(0);
         let mut found = None;
@@ -135,12 +135,12 @@ impl Hark {
         &self.disks[folder]
     }
 
-    /// What `/metrics`, `/healthz`, `/readyz` answer.
+    /// Status and body of `/metrics`, `/healthz` or `/readyz`.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         http_get(self.http, path).await
     }
 
-    /// Everything it has logged, over restarts.
+    /// The daemon's log, over restarts.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -149,36 +149,36 @@ impl Hark {
         &mut self.process
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM, waits, and returns the exit status.
     pub async fn stop(&mut self) -> ExitStatus {
         self.process.terminate(CEILING).await
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts again with the same config and state, killing first what still runs, and waits until it is ready.
+    /// Kills the daemon if it runs, starts it again with the same config and state, and waits until it is ready.
     pub async fn restart(&mut self) {
         self.kill_and_launch();
         self.ready().await;
     }
 
-    /// SIGKILL, and a new daemon at once, with the same config and state. Does not wait until it is ready: see [`Hark::ready`].
+    /// Kills the daemon and starts it again at once, with the same config and state. Does not wait until it is ready: see [`Hark::ready`].
     pub fn kill_and_launch(&mut self) {
         self.process.kill();
         self.process = launch(self.folder.path(), &self.environment);
     }
 
-    /// Another command of `harkd` with the same config, e.g. `["tail", "--json"]`; not started yet.
+    /// Another command of `harkd` with the same config, e.g. `["tail", "--json"]`; the caller starts it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(programs::harkd());
         command.arg("--config").arg(self.config_file()).args(arguments);
         command
     }
 
-    /// Waits until `/readyz` says 503 with this in its reasons. What it notices last, a source whose requests bring nothing, takes two
+    /// Waits until `/readyz` answers 503 with this in its reasons. The slowest reason, a source whose requests return nothing, takes two
     /// requests of 15 s each.
     pub async fn not_ready(&mut self, reason: &str) {
         let (process, http) = (&mut self.process, self.http);
@@ -190,7 +190,7 @@ impl Hark {
         .await;
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` answers 200.
     pub async fn ready(&mut self) {
         let (process, http) = (&mut self.process, self.http);
         wait_until("harkd to be ready", CEILING, async || {
@@ -211,13 +211,13 @@ impl Setup {
         self.set("dashscope.base_url", &format!("\"{}\"", emulator.api()))
     }
 
-    /// A directory source of this name; its folder stands beside the config.
+    /// Adds a directory source of this name; its folder is beside the config.
     pub fn folder(self, name: &str) -> Setup {
         self.folder_with(name, "")
     }
 
-    /// As [`Setup::folder`], with more lines of its `[[source]]`, e.g. `existing = "process"`; those lines win over none of ours
-    /// but `settle`.
+    /// As [`Setup::folder`], with more lines of its `[[source]]`, e.g. `existing = "process"`; of the lines that this method writes they
+    /// may replace only `settle`.
     pub fn folder_with(mut self, name: &str, lines: &str) -> Setup {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
@@ -231,14 +231,14 @@ impl Setup {
         self
     }
 
-    /// A NATS source of this name.
+    /// Adds a NATS source of this name.
     pub fn inbox(mut self, name: &str, subject: &str) -> Setup {
         writeln!(self.arrays, "[[source]]\nname = \"{name}\"\nkind = \"nats\"\nsubject = \"{subject}\"\n")
             .unwrap();
         self
     }
 
-    /// A plugin of this workspace, copied to where only the daemon's user may write; `lines` follow in its `[[plugin]]`.
+    /// Adds a plugin of this workspace, copied to a folder that only the daemon's user may write to; `lines` are added to its `[[plugin]]`.
     pub fn plugin(mut self, name: &str, library: &str, lines: &str) -> Setup {
         let plugins = self.folder.path().join("plugins");
         std::fs::create_dir_all(&plugins).unwrap();
@@ -253,28 +253,28 @@ impl Setup {
         self
     }
 
-    /// Any other array of tables, as it stands in the file.
+    /// Adds any other lines of TOML, such as an array of tables.
     pub fn lines(mut self, toml: &str) -> Setup {
         self.arrays.push_str(toml);
         self.arrays.push('\n');
         self
     }
 
-    /// A key of a table, `"dashscope.concurrency"`, with its value as it stands in the file, `"2"`.
+    /// Sets a key of a table, `"dashscope.concurrency"`, to a value in TOML, `"2"`.
     pub fn set(mut self, key: &str, value: &str) -> Setup {
         let (table, key) = key.split_once('.').expect("table.key");
         self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// A folder of the daemon's (`state`, or one of its own) on a disk of this size; see [`super::has_own_mounts`].
+    /// Puts a folder of the daemon (`state`, or another) on a disk of this size in bytes; see [`super::has_own_mounts`].
     pub fn small_disk(mut self, folder: &str, bytes: u64) -> Setup {
         let disk = SmallDisk::over(&self.path(folder), bytes);
         self.disks.insert(folder.to_owned(), disk);
         self
     }
 
-    /// A variable of the daemon's environment.
+    /// Sets a variable of the daemon's environment.
     pub fn environment(mut self, name: &str, value: &str) -> Setup {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
@@ -285,7 +285,7 @@ impl Setup {
         self.folder.path().join(relative)
     }
 
-    /// Writes the config and returns where it is, for commands that need no daemon; it is gone with the setup.
+    /// Writes the config and returns its path, for commands that need no daemon; the file is removed with the setup.
     pub fn write_config(&self) -> PathBuf {
         let mut text = String::new();
         for (table, keys) in &self.tables {
@@ -301,19 +301,19 @@ impl Setup {
         path
     }
 
-    /// The disk of a folder, before the daemon is there.
+    /// The disk of a folder, before the daemon is started.
     pub fn disk(&self, folder: &str) -> &SmallDisk {
         &self.disks[folder]
     }
 
-    /// Starts the daemon and waits until `/readyz` says 200.
+    /// Starts the daemon and waits until `/readyz` answers 200.
     pub async fn start(self) -> Hark {
         let mut hark = self.launch().await;
         hark.ready().await;
         hark
     }
 
-    /// Starts the daemon; see [`Hark::ready`].
+    /// Starts the daemon and does not wait until it is ready; see [`Hark::ready`].
     pub async fn launch(self) -> Hark {
         self.write_config();
         let url = self.nats.expect("a daemon that is waited for needs .nats(…)");

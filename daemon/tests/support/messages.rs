@@ -1,4 +1,4 @@
-//! Messages of audio: sent, and acknowledged.
+//! Publishes messages of audio, and waits for their acknowledgement.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use super::nats_server::NatsServer;
 use super::wait::wait_until;
 
-/// Publishes a message into a stream, and returns what the server says of it.
+/// Publishes a message into a stream, and returns the server's acknowledgement.
 pub async fn publish(
     context: &Context,
     subject: &str,
@@ -25,7 +25,7 @@ pub async fn publish(
     sent.await.unwrap()
 }
 
-/// Messages of the daemons' own stream that wait for their end; none where there is no such stream.
+/// Number of messages in `HARK_AUDIO` that no daemon has acknowledged yet; 0 if there is no such stream.
 pub async fn unacknowledged(context: &Context) -> u64 {
     match context.get_stream("HARK_AUDIO").await {
         Ok(stream) => stream.cached_info().state.messages,

@@ -1,4 +1,4 @@
-//! The plumbing of the tests: real processes on free ports of 127.0.0.1, gone when the test is.
+//! Support for the tests: real processes on free ports of 127.0.0.1, which end with the test.
 //!
 //! ```ignore
 //! let nats = NatsServer::start().await;
@@ -7,7 +7,7 @@
 //! hark.drop_file("calls", "a.wav", &wav(2.0, 1));
 //! let done = hark.next_event("transcript.final").await;
 //! ```
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its part of this")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses only a part of this")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +17,7 @@
 
 mod audio;
 mod emulator;
+mod environment;
 mod events;
 mod files;
 mod hark;
@@ -30,8 +31,9 @@ mod small_disk;
 mod stage;
 mod wait;
 
-pub use audio::wav;
+pub use audio::{sha256, wav};
 pub use emulator::Emulator;
+pub use environment::number_from;
 pub use events::Heard;
 pub use files::FileServer;
 pub use hark::{Hark, Setup};

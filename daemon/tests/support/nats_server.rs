@@ -1,4 +1,4 @@
-//! A real `nats-server` with JetStream, on a free port of 127.0.0.1, with a store of its own.
+//! A real `nats-server` with JetStream, on a free port of 127.0.0.1, with its own store.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,29 +14,29 @@ use super::programs;
 use super::small_disk::SmallDisk;
 use super::wait::{CEILING, wait_until};
 
-/// A running server; gone, store and all, when it is dropped.
+/// A running server; on drop it is killed and its store is removed.
 #[derive(Debug)]
 pub struct NatsServer {
-    // Before the folder: the process goes first.
+    // Declared before the folder, so that the process is killed first.
     process: Process,
-    // Before the folder, and after the process that writes to it.
+    // Declared between the process and the folder: unmounted after the process is killed and before the folder is removed.
     disk: Option<SmallDisk>,
     folder: TempDir,
     port: u16,
 }
 
 impl NatsServer {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub async fn start() -> NatsServer {
         NatsServer::configured("").await
     }
 
-    /// Starts one with lines of its own configuration language, e.g. `max_payload: 65536`.
+    /// Starts a server with additional lines of configuration, e.g. `max_payload: 65536`.
     pub async fn configured(configuration: &str) -> NatsServer {
         NatsServer::in_folder(tempfile::tempdir().unwrap(), None, configuration).await
     }
 
-    /// Starts one whose store is on a disk of this size; see [`super::has_own_mounts`].
+    /// Starts a server whose store is on a disk of this size in bytes; see [`super::has_own_mounts`].
     pub async fn on_small_disk(bytes: u64) -> NatsServer {
         let folder = tempfile::tempdir().unwrap();
         let disk = SmallDisk::over(&folder.path().join("jetstream"), bytes);
@@ -62,34 +62,34 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The disk of its store.
+    /// The disk of the store.
     pub fn disk(&self) -> &SmallDisk {
         self.disk.as_ref().expect("started with on_small_disk")
     }
 
-    /// Everything it has logged.
+    /// The server's log.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// A client of the test's own.
+    /// A new client for the test.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::connect(self.url()).await.unwrap()
     }
 
-    /// SIGKILL. The store stays, and [`NatsServer::restart`] takes it up again.
+    /// Sends SIGKILL. The store remains for [`NatsServer::restart`].
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts again on the same port and store, killing first what still runs.
+    /// Kills the server if it runs, and starts it again on the same port and store.
     pub async fn restart(&mut self) {
         self.process.kill();
         self.process = launch(self.folder.path(), &self.port.to_string());
         self.answers().await;
     }
 
-    /// The stream of audio, made so that the server drops hardly any repeat of a `Nats-Msg-Id` by itself.
+    /// Creates the stream of audio with a deduplication window so short that the server stores nearly every repeated `Nats-Msg-Id`.
     pub async fn forgetful_audio_stream(&self) -> Stream {
         let config = stream::Config {
             name: "HARK_AUDIO".into(),
@@ -101,18 +101,18 @@ impl NatsServer {
         async_nats::jetstream::new(self.client().await).create_stream(config).await.unwrap()
     }
 
-    /// Gives the running server another configuration; who connects otherwise by it is disconnected.
+    /// Reloads the running server with another configuration; the server disconnects clients whose login that changes.
     pub fn reconfigure(&self, configuration: &str) {
         std::fs::write(self.folder.path().join("nats.conf"), configuration).unwrap();
         self.process.reload();
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// Sends SIGSTOP: connections stay open and no request is answered.
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.process.resume();
     }

@@ -1,4 +1,4 @@
-//! A child process whose output is kept, and which does not outlive the test.
+//! A child process whose output goes to a file, and which is killed at the end of the test.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::wait_until;
 
-/// A running child. Dropped, it is killed and reaped; a stopped one too.
+/// A child process; on drop it is killed and reaped, also if it is stopped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -18,7 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it; stdout and stderr are appended to `<folder>/<name>.log`.
+    /// Starts the process; stdout and stderr are appended to `<folder>/<name>.log`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Process {
         let output = folder.join(format!("{name}.log"));
         let log = OpenOptions::new().create(true).append(true).open(&output).unwrap();
@@ -35,7 +35,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Everything it has written so far, earlier runs of the same name included.
+    /// The output so far, including that of earlier processes of the same name.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
     }
@@ -44,13 +44,13 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM, waits, and returns the exit status.
     pub async fn terminate(&mut self, ceiling: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended(ceiling).await
     }
 
-    /// How it ended; panics if it goes on.
+    /// Waits and returns the exit status; panics if the process runs longer than the ceiling.
     pub async fn ended(&mut self, ceiling: Duration) -> ExitStatus {
         let name = format!("the end of {}", self.name);
         let child = &mut self.child;
@@ -58,14 +58,14 @@ impl Process {
         self.child.wait().unwrap()
     }
 
-    /// SIGKILL; returns when it is gone.
+    /// Sends SIGKILL; returns when the process is reaped.
     pub fn kill(&mut self) {
-        // It may have ended by itself: then there is nothing to kill, and wait() gives the status that is kept.
+        // The process may have ended by itself: then there is nothing to kill, and wait() returns the status.
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 
-    /// SIGSTOP: it is there and does not answer. Returns when every thread stands still, which takes the kernel a moment.
+    /// Sends SIGSTOP. Returns when every thread is stopped, which takes the kernel a moment.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
         while !self.stands_still() {
@@ -73,17 +73,17 @@ impl Process {
         }
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub fn reload(&self) {
         self.signal(Signal::HUP);
     }
 
-    /// SIGCONT, after [`Process::pause`].
+    /// Sends SIGCONT, after [`Process::pause`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Resident memory of it and of everything that it started, in bytes.
+    /// Resident memory of the process and its descendants, in bytes.
     pub fn resident(&self) -> u64 {
         resident(self.id())
     }
@@ -91,7 +91,7 @@ impl Process {
     fn stands_still(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         threads.flatten().all(|thread| {
-            // "1234 (its name) T …"; a thread that is gone meanwhile stands still too.
+            // "1234 (its name) T …"; a thread that has ended meanwhile counts as stopped.
             let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
         })
@@ -103,7 +103,7 @@ impl Process {
 }
 
 fn resident(process: u32) -> u64 {
-    // "VmRSS:     1234 kB"; gone meanwhile: nothing.
+    // "VmRSS:     1234 kB"; 0 if the process has ended meanwhile.
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let own =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());

@@ -1,26 +1,26 @@
-//! Where the programs are that the tests start.
+//! Paths of the programs that the tests start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The daemon under test; `$HARK_DAEMON` puts another build in its place, to measure it.
+/// The daemon under test; `$HARK_DAEMON` names another build, for measurements.
 pub fn harkd() -> PathBuf {
     let other = std::env::var_os("HARK_DAEMON").filter(|path| !path.is_empty());
     other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_harkd")), PathBuf::from)
 }
 
-/// `dashscope-emulator` of this workspace, as it is now.
+/// `dashscope-emulator` of this workspace, built from the current sources.
 pub fn emulator() -> PathBuf {
     built("dashscope-emulator")
 }
 
-/// The shared library of a plugin of this workspace, as it is now, e.g. `keyword_alert`.
+/// The shared library of a plugin of this workspace, built from the current sources, e.g. `keyword_alert`.
 pub fn plugin_library(name: &str) -> PathBuf {
     built(&format!("lib{name}.so"))
 }
 
-/// `$HARK_NATS_SERVER`, else what `cargo xtask tools` installed, else the one on the PATH.
+/// `$HARK_NATS_SERVER`, else the server that `cargo xtask tools` installed, else the one on the PATH.
 pub fn nats_server() -> PathBuf {
     if let Some(path) = std::env::var_os("HARK_NATS_SERVER").filter(|path| !path.is_empty()) {
         return path.into();
@@ -29,7 +29,7 @@ pub fn nats_server() -> PathBuf {
     if installed.exists() { installed } else { "nats-server".into() }
 }
 
-/// `$HARK_PYTHON`, else what `cargo xtask tools` made; with the packages of the tests' requirement files.
+/// `$HARK_PYTHON`, else the interpreter that `cargo xtask tools` installed; it has the packages of the tests' requirement files.
 pub fn python() -> PathBuf {
     std::env::var_os("HARK_PYTHON").map_or_else(|| installed("python"), PathBuf::from)
 }
@@ -38,13 +38,13 @@ fn installed(program: &str) -> PathBuf {
     results().parent().unwrap().join("tools/venv/bin").join(program)
 }
 
-/// `target/debug`, or where this test's profile leaves its results.
+/// `target/debug`, or the folder of this test's profile.
 fn results() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_harkd")).parent().unwrap().to_owned()
 }
 
-/// Cargo builds `harkd` for these tests, but not the other crates' programs and libraries. `cargo xtask test` has built them and says
-/// so in `HARK_TESTS_BUILT`; else they are built here, once, so that nobody ever tests yesterday's.
+/// Cargo builds `harkd` for these tests, but not the other crates' programs and libraries. `cargo xtask test` builds them and sets
+/// `HARK_TESTS_BUILT`; otherwise they are built here, once, so that no test runs against an old build.
 fn built(file: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {

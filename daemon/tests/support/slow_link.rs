@@ -1,4 +1,4 @@
-//! A line between the daemon and a server that carries only so many bytes a second.
+//! A proxy between the daemon and a server that limits the bytes per second.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-/// What the kernel keeps on the way; more would look like a fast line to whoever sends.
+/// Receive buffer of the socket to the server, in bytes; with a larger one the server would send the first messages at full speed.
 const BUFFER: u32 = 16 << 10;
 
-/// Carries until it is dropped.
+/// The proxy; it stops accepting connections on drop.
 #[derive(Debug)]
 pub struct SlowLink {
     address: SocketAddr,
@@ -19,7 +19,7 @@ pub struct SlowLink {
 }
 
 impl SlowLink {
-    /// To `server` at full speed, back with so many bytes a second.
+    /// Forwards to `server` at full speed, and back with so many bytes per second.
     pub async fn start(server: SocketAddr, bytes_a_second: u32) -> SlowLink {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -31,7 +31,7 @@ impl SlowLink {
                     let Ok(far) = far.connect(server).await else { return };
                     let (from_near, to_near) = near.into_split();
                     let (from_far, to_far) = far.into_split();
-                    // Either end closes both.
+                    // When one side closes, both connections are closed.
                     tokio::select! {
                         () = carry(from_near, to_far, None) => {}
                         () = carry(from_far, to_near, Some(bytes_a_second)) => {}
@@ -42,7 +42,7 @@ impl SlowLink {
         SlowLink { address, task }
     }
 
-    /// For `nats.servers`.
+    /// The proxy's address, for `nats.servers`.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }

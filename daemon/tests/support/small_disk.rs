@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Set where a test runs in a namespace of its own.
+/// Set in the environment of a test that runs in its own mount namespace.
 const INSIDE: &str = "HARK_TEST_HAS_OWN_MOUNTS";
 
-/// Whether this process may mount what nobody else sees. If not, the test of this name runs once more, in a process that may, and is over
-/// here: `if !has_own_mounts("a_full_disk_…") { return }`. Where the machine lets nobody have mounts of his own (a container without
-/// user namespaces), that is said, and the test is skipped.
+/// Whether this process has its own mount namespace. If not, runs the test of this name again in a process that has one, and the caller
+/// returns: `if !has_own_mounts("a_full_disk_…") { return }`. On a machine that permits no such namespace (a container without user
+/// namespaces) it prints that the test is skipped.
 pub fn has_own_mounts(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -25,7 +25,7 @@ pub fn has_own_mounts(test: &str) -> bool {
     };
     let try_out = unshare().args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
     if !try_out.as_ref().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED {test}: no mounts of one's own on this machine: {try_out:?}");
+        eprintln!("SKIPPED {test}: this machine permits no mount namespace: {try_out:?}");
         return false;
     }
     let mut again = unshare();
@@ -38,14 +38,14 @@ pub fn has_own_mounts(test: &str) -> bool {
     false
 }
 
-/// The disk; unmounted when it is dropped.
+/// The mounted disk; it is unmounted on drop.
 #[derive(Debug)]
 pub struct SmallDisk {
     mount: PathBuf,
 }
 
 impl SmallDisk {
-    /// Over a folder, with room for so many bytes. The process must have mounts of its own.
+    /// Mounts a disk with room for so many bytes over a folder. The process must have its own mount namespace.
     pub fn over(folder: &Path, bytes: u64) -> SmallDisk {
         std::fs::create_dir_all(folder).unwrap();
         let size = format!("size={bytes},mode=0700");
@@ -53,13 +53,13 @@ impl SmallDisk {
         SmallDisk { mount: folder.to_owned() }
     }
 
-    /// Takes all the room there is, to the last page.
+    /// Fills the disk to the last page.
     pub fn fill(&self) {
         let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
         while filler.write_all(&[0; 4_096]).is_ok() {}
     }
 
-    /// Gives the room back.
+    /// Frees the space that [`SmallDisk::fill`] took.
     pub fn empty(&self) {
         std::fs::remove_file(self.filler()).unwrap();
     }
@@ -71,7 +71,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: whoever still has a file open keeps it until he closes it.
+        // A lazy unmount succeeds even while a process has a file open on the disk.
         run(Command::new("umount").arg("--lazy").arg(&self.mount));
     }
 }

@@ -1,4 +1,4 @@
-//! One daemon, one service, one broker, and what was given to them; in the end the ledger check compares the records.
+//! One daemon, one service, one broker, and the inputs of the test; at the end the ledger check compares the records.
 
 use async_nats::jetstream;
 
@@ -11,7 +11,7 @@ use super::messages::{publish, unacknowledged};
 use super::nats_server::NatsServer;
 use super::wait::{REDELIVERY, wait_until};
 
-/// No two of its recordings are the same.
+/// All recordings of a stage are different.
 #[derive(Debug)]
 pub struct Stage {
     pub nats: NatsServer,
@@ -22,7 +22,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With these flags of the service; `prepare` gives the daemon its sources, and what else it needs.
+    /// Starts all three, the emulator with these flags; `prepare` configures the daemon's sources and other keys.
     pub async fn set(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
         let nats = NatsServer::start().await;
         let service = Emulator::start(flags).await;
@@ -30,22 +30,21 @@ impl Stage {
         Stage { nats, service, hark, inputs: Vec::new(), seed: 0 }
     }
 
-    /// Drops a recording into a folder; returns what it is expected to become.
+    /// Drops a recording into a folder; returns the input, so that the test can change how its job should end.
     pub fn drop_recording(&mut self, folder: &str) -> &mut Input {
         let (name, audio) = self.recording(folder, 1.0);
         self.hark.drop_file(folder, &name, &audio);
         self.inputs.last_mut().unwrap()
     }
 
-    /// Drops so many recordings into the folder `calls`.
+    /// Drops `count` recordings into the folder `calls`.
     pub fn drop_files(&mut self, count: usize) {
         for _ in 0..count {
             self.drop_recording("calls");
         }
     }
 
-    /// Publishes so many recordings to the source `inbox`. Without an id of their own: their place in the stream is all that tells them
-    /// apart.
+    /// Publishes `count` recordings to the source `inbox`, without `Nats-Msg-Id`: only their sequence in the stream identifies them.
     pub async fn publish(&mut self, count: usize, seconds: f64) {
         let context = jetstream::new(self.nats.client().await);
         for _ in 0..count {
@@ -55,7 +54,7 @@ impl Stage {
         }
     }
 
-    /// The events of the newest recording, once it has ended.
+    /// Waits until all jobs have ended, and returns the events of the one that ended last.
     pub async fn ended(&mut self) -> Vec<Heard> {
         let count = self.inputs.len();
         let job = self.hark.ended_jobs(count).await[count - 1].job().to_owned();
@@ -66,7 +65,7 @@ impl Stage {
         LedgerRecord::read(&self.hark.path("state"))
     }
 
-    /// Requests of this kind that the service got.
+    /// Number of requests of this kind that the service received.
     pub fn requests(&self, kind: &str) -> usize {
         self.service.journal().iter().filter(|line| line["kind"] == kind).count()
     }
@@ -84,7 +83,7 @@ impl Stage {
         .await;
     }
 
-    /// The ledger check, when everything is put away.
+    /// Waits until every job is settled, then runs the ledger check.
     pub async fn check(self) {
         self.all_settled().await;
         Records::gather(&self.inputs, &self.hark, &self.service, &self.nats).await.assert_kept();

@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a ceiling; never for a guessed time.
+//! Waits for a condition, up to a ceiling, instead of sleeping for a guessed time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Far above what anything here takes, also on a busy machine: it ends a test that would hang.
+/// Far above what any wait takes, also on a busy machine: it ends a test that would hang.
 pub const CEILING: Duration = Duration::from_secs(30);
 
-/// As [`CEILING`], where a message has to be delivered again first: the consumers' `ack_wait` is 30 s (CONTRACT 3).
+/// As [`CEILING`], for waits that include a redelivery: the consumers' `ack_wait` is 30 s (CONTRACT 3).
 pub const REDELIVERY: Duration = Duration::from_secs(75);
 
-/// Asks until it is so.
+/// Polls the condition every 10 ms until it holds.
 ///
 /// # Panics
-/// When it is not so within `ceiling`; with `what`, which reads as "waited for …".
+/// If the condition does not hold within `ceiling`. The message has `what`, as in "waited 30 s for …".
 pub async fn wait_until(what: &str, ceiling: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let begin = Instant::now();
     while !condition().await {
@@ -24,12 +24,12 @@ pub async fn wait_until(what: &str, ceiling: Duration, mut condition: impl Async
     }
 }
 
-/// Status and body of a GET, or nothing while nobody answers.
+/// Status and body of a GET, or `None` if the server does not answer.
 pub async fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     http(address, "GET", path, "").await
 }
 
-/// Status and body of a request, or nothing while nobody answers.
+/// Status and body of a request, or `None` if the server does not answer within 5 s.
 pub async fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.ok()?;

@@ -1,4 +1,4 @@
-//! One is killed, and so was the bucket of claims.
+//! One daemon is killed, and the bucket of claims was deleted before.
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::pull;
 use crate::support::{CEILING, Emulator, NatsServer, wait_until, wav};
 use crate::{FILETRANS, claims, daemon, is_marked, jobs, nothing_waits, put, taken, task_of};
 
-/// Somebody deleted the bucket while tasks were at work, and nobody had anything to tell it for as long.
+/// The bucket is deleted while tasks run, and no daemon has a reason to write to it meanwhile.
 pub(crate) async fn a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "25s"]).await;
@@ -32,8 +32,8 @@ pub(crate) async fn a_task_is_resumed_by_the_other_daemon_although_the_bucket_wa
     assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
 }
 
-/// The bucket went, and who could have told a new one with it.
-pub(crate) async fn a_job_of_which_a_lost_bucket_told_is_found_again_and_marked() {
+/// The bucket is deleted, and the daemon that could have written its claims to a new bucket is killed.
+pub(crate) async fn a_job_whose_claim_was_lost_with_the_bucket_is_found_again_and_marked() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--task-delay", "2s"]).await;
     let mut one = daemon(&nats, &service).lines(FILETRANS).start().await;
@@ -48,8 +48,9 @@ pub(crate) async fn a_job_of_which_a_lost_bucket_told_is_found_again_and_marked(
     assert!(is_marked(&jobs[submitted.job()]), "it was paid twice");
 }
 
-/// One was stopped with a message before it. The other one had it meanwhile, and what it said of it is lost.
-pub(crate) async fn a_message_that_was_done_while_a_daemon_stood_still_is_not_heard_again() {
+/// One daemon is stopped with a request for messages open, so that a message is delivered to it. The other daemon processes the redelivered
+/// message, and its claim is lost with the bucket.
+pub(crate) async fn a_message_that_was_done_while_a_daemon_was_stopped_is_not_recognized_again() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut one = daemon(&nats, &service).start().await;
@@ -59,7 +60,7 @@ pub(crate) async fn a_message_that_was_done_while_a_daemon_stood_still_is_not_he
             context.get_consumer_from_stream::<pull::Config, _, _>("hark_inbox", "HARK_AUDIO").await;
         consumer.unwrap().cached_info().num_waiting > 0
     };
-    wait_until("it to stand still while it asks", CEILING, async || {
+    wait_until("the daemon to be stopped while it asks", CEILING, async || {
         one.process().pause();
         let is_asking = asks().await;
         if !is_asking {

@@ -1,4 +1,4 @@
-//! Two daemons on one stream: they share its work, and each finishes what the other one leaves.
+//! Two daemons on one stream: they share its work, and each finishes the jobs of the other if that is killed.
 #![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
@@ -51,7 +51,7 @@ pub(crate) async fn nothing_waits(nats: &NatsServer) {
     all_acknowledged(nats, REDELIVERY).await;
 }
 
-/// The stored events by job, held against what every job's events must be.
+/// The stored events by job; asserts what must hold for the events of every job.
 pub(crate) async fn jobs(hark: &mut Hark) -> BTreeMap<String, Vec<Heard>> {
     let mut jobs: BTreeMap<String, Vec<Heard>> = BTreeMap::new();
     for event in hark.events().await {
@@ -75,12 +75,12 @@ pub(crate) fn is_marked(events: &[Heard]) -> bool {
     events.last().unwrap().body["possible_duplicate_charge"] == json!(true)
 }
 
-/// Requests of this kind that the service took.
+/// Number of requests of this kind that the service accepted.
 pub(crate) fn taken(service: &Emulator, kind: &str) -> usize {
     service.journal().iter().filter(|line| line["kind"] == kind && line["outcome"] == "ok").count()
 }
 
-/// What the bucket says of every message.
+/// The claims of all messages in the bucket.
 pub(crate) async fn claims(nats: &NatsServer) -> Vec<Value> {
     let context = jetstream::new(nats.client().await);
     let stream = context.get_stream("KV_HARK_JOBS").await.unwrap();
@@ -93,7 +93,7 @@ pub(crate) async fn claims(nats: &NatsServer) -> Vec<Value> {
     claims
 }
 
-/// The task that a claim tells of.
+/// The id of the task in a claim.
 pub(crate) fn task_of(claim: &Value) -> Option<&str> {
     claim["pieces"][0]["attempts"].as_array()?.last()?["handle"].as_str()
 }

@@ -1,4 +1,4 @@
-//! Both are there: each does a part of the work, and both know what is done.
+//! Both daemons run: each does a part of the work, and both know which messages are done.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::support::{Emulator, NatsServer, Setup, wav};
 use crate::{claims, daemon, jobs, nothing_waits, publish, put, taken};
 
 #[tokio::test]
-async fn two_daemons_share_the_work_and_remember_together_what_is_done() {
+async fn two_daemons_share_the_work_and_both_know_what_is_done() {
     let mut nats = NatsServer::start().await;
     let service = Emulator::start(&["--flash-delay", "100ms"]).await;
     let narrow =
@@ -26,7 +26,7 @@ async fn two_daemons_share_the_work_and_remember_together_what_is_done() {
     assert_eq!(told.len(), 24);
     assert!(told.iter().all(|claim| claim["ended"] == true), "{told:?}");
 
-    // A restarted server has forgotten the ids of acknowledged messages, and one daemon only remembers each.
+    // A restarted server has forgotten the ids of acknowledged messages, and only one of the ledgers has each id.
     nats.restart().await;
     for number in 0..24 {
         put(&nats, &format!("call-{number}"), wav(1.0, number)).await;
@@ -44,7 +44,7 @@ async fn a_burst_is_shared_and_another_subject_does_not_wait_for_it() {
     let setup =
         || daemon(&nats, &service).inbox("urgent", "hark.audio.urgent").set("dashscope.concurrency", "4");
     let mut one = setup().start().await;
-    // It could have them all before there is another one.
+    // The first daemon could take in the whole burst before the second one starts.
     for number in 0..BURST {
         put(&nats, &format!("call-{number}"), wav(0.5, number)).await;
     }

@@ -1,31 +1,30 @@
-//! One is killed or stopped, and the other one finishes its jobs.
+//! One daemon is killed or stopped, and the other daemon finishes its jobs.
 
 use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, wait_until, wav};
+use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, sha256, wait_until, wav};
 use crate::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
 
-/// Each waits half a minute for a message to be delivered again: side by side, whatever the number of cores.
+/// Each case waits half a minute for a redelivery, so they run concurrently in one test, whatever the number of cores.
 #[tokio::test]
-async fn what_a_killed_daemon_leaves_is_finished_by_the_other_one() {
+async fn jobs_of_a_killed_daemon_are_finished_by_the_other_daemon() {
     tokio::join!(
         a_job_that_was_never_sent_is_finished_by_the_other_daemon(),
         a_task_that_was_submitted_is_resumed_by_the_other_daemon(),
-        a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked(),
+        a_stream_that_was_cut_off_by_a_kill_is_retried_and_marked(),
         urls::a_task_of_a_url_is_resumed_by_the_other_daemon(),
         lost_bucket::a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost(),
-        lost_bucket::a_job_of_which_a_lost_bucket_told_is_found_again_and_marked(),
-        lost_bucket::a_message_that_was_done_while_a_daemon_stood_still_is_not_heard_again(),
-        urls::a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon(),
-        urls::a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(0),
-        urls::a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(1),
-        what_follows_a_stored_final_is_told_by_the_other_daemon(),
-        a_repeat_takes_over_the_job_of_a_message_that_is_gone(),
+        lost_bucket::a_job_whose_claim_was_lost_with_the_bucket_is_found_again_and_marked(),
+        lost_bucket::a_message_that_was_done_while_a_daemon_was_stopped_is_not_recognized_again(),
+        urls::a_task_that_reached_the_bucket_late_is_resumed_by_the_other_daemon(),
+        urls::an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_config_allows(0),
+        urls::an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_config_allows(1),
+        events_after_a_stored_final_are_published_by_the_other_daemon(),
+        a_duplicate_takes_over_the_job_of_a_message_that_is_gone(),
     );
 }
 
@@ -36,7 +35,7 @@ async fn a_job_is_taken_over_although_the_stream_of_its_events_was_deleted() {
     let mut one = daemon(&nats, &service).start().await;
     put(&nats, "call", wav(4.0, 1)).await;
     one.next_event("transcript.partial").await;
-    // It has nothing to publish, and so does not notice.
+    // The second daemon has nothing to publish, so it does not notice that the stream is deleted.
     let mut two = daemon(&nats, &service).start().await;
     one.kill();
     jetstream::new(nats.client().await).delete_stream("HARK_EVENTS").await.unwrap();
@@ -47,11 +46,11 @@ async fn a_job_is_taken_over_although_the_stream_of_its_events_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_was_stopped_and_wakes_sends_and_says_nothing_more_of_lost_jobs() {
+async fn a_daemon_that_was_stopped_and_resumed_sends_and_publishes_nothing_for_lost_jobs() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "150ms"]).await;
     let mut one = daemon(&nats, &service).set("dashscope.concurrency", "1").start().await;
-    // It streams one and has the other one waiting.
+    // The daemon streams one recording and queues the other.
     for number in 0..2 {
         put(&nats, &format!("call-{number}"), wav(4.0, number)).await;
     }
@@ -77,7 +76,7 @@ async fn a_daemon_that_was_stopped_and_wakes_sends_and_says_nothing_more_of_lost
         jobs.iter().filter(|(_, events)| is_marked(events)).map(|(job, _)| job.as_str()).collect();
     assert_eq!(marked, [streaming.job()]);
     assert_eq!(taken(&service, "flash"), 3, "one of them twice, and that is marked");
-    // It is as good as new.
+    // The resumed daemon takes in new messages.
     put(&nats, "another", wav(1.0, 9)).await;
     nothing_waits(&nats).await;
 }
@@ -98,7 +97,7 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     assert_eq!(taken(&service, "flash"), 1);
 }
 
-async fn a_repeat_takes_over_the_job_of_a_message_that_is_gone() {
+async fn a_duplicate_takes_over_the_job_of_a_message_that_is_gone() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
     let stream = nats.forgetful_audio_stream().await;
@@ -136,12 +135,12 @@ async fn a_task_that_was_submitted_is_resumed_by_the_other_daemon() {
     assert_eq!(jobs.len(), 3);
     assert!(!jobs.values().any(|events| is_marked(events)));
     for events in jobs.values() {
-        assert!(events.last().unwrap().body["audio_seconds"].is_number(), "what was known of it came along");
+        assert!(events.last().unwrap().body["audio_seconds"].is_number(), "the known length was handed over");
     }
     assert_eq!(taken(&service, "submit"), 3, "each task was paid once");
 }
 
-async fn a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked() {
+async fn a_stream_that_was_cut_off_by_a_kill_is_retried_and_marked() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "150ms"]).await;
     let mut one = daemon(&nats, &service).start().await;
@@ -156,14 +155,14 @@ async fn a_stream_that_was_cut_off_by_a_kill_is_repeated_and_marked() {
     assert_eq!(taken(&service, "flash"), 2);
 }
 
-/// The final is so large that its segments are in an object, and it has so many alerts that a kill falls between them.
-async fn what_follows_a_stored_final_is_told_by_the_other_daemon() {
+/// The final is so large that its segments are in an object, and has so many alerts that the kill falls between them.
+async fn events_after_a_stored_final_are_published_by_the_other_daemon() {
     const SENTENCES: usize = 240;
     let nats = NatsServer::configured("max_payload: 80KB").await;
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("manifest.json");
     let audio = wav(1.0, 1);
-    let sha256: String = Sha256::digest(&audio).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(&audio);
     let sentence = |number: usize| {
         let language = if number < SENTENCES / 2 { "en" } else { "de" };
         json!({"begin_time": number, "end_time": number + 1, "text": format!("refund {number}."), "language": language, "emotion": "neutral"})
@@ -180,7 +179,7 @@ async fn what_follows_a_stored_final_is_told_by_the_other_daemon() {
     let mut two = setup().start().await;
     put(&nats, "call", audio).await;
     let stored = finals.next().await.unwrap();
-    // Whoever had it.
+    // Kill the daemon that has the job.
     let busy = if one.log().contains("recognized") { &mut one } else { &mut two };
     busy.kill();
     nothing_waits(&nats).await;

@@ -1,4 +1,4 @@
-//! One is killed while the service fetches the audio from a URL.
+//! One daemon is killed while the service fetches the audio from a URL.
 
 use serde_json::json;
 
@@ -28,8 +28,8 @@ pub(crate) async fn a_task_of_a_url_is_resumed_by_the_other_daemon() {
     assert_eq!(taken(&service, "submit"), 1, "the task was paid once");
 }
 
-/// The broker was away when the service said that it has the task; the bucket hears of it later.
-pub(crate) async fn a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other_daemon() {
+/// The broker is away when the service answers with the task's id; the daemon writes the id to the bucket later.
+pub(crate) async fn a_task_that_reached_the_bucket_late_is_resumed_by_the_other_daemon() {
     let mut nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "stall,on=submit,ms=3000", "--task-delay", "25s"]).await;
     let files = FileServer::start(vec![("/call.wav", wav(2.0, 1))]).await;
@@ -52,8 +52,8 @@ pub(crate) async fn a_task_that_the_bucket_heard_of_late_is_resumed_by_the_other
     assert_eq!(taken(&service, "submit"), 1, "the task was paid once");
 }
 
-/// No task of the list can be told to be this one's: nobody uploaded anything.
-pub(crate) async fn a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(retries: usize) {
+/// The list cannot tell which task belongs to this job: tasks are identified by their upload, and a URL has none.
+pub(crate) async fn an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_config_allows(retries: usize) {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--fault", "stall,on=submit,next=1"]).await;
     let files = FileServer::start(vec![("/call.wav", wav(2.0, 1))]).await;
@@ -72,12 +72,12 @@ pub(crate) async fn a_url_of_unknown_fate_is_sent_as_often_as_the_config_allows(
     assert_eq!(taken(&service, "list"), 0, "the list could not tell");
 }
 
-/// A daemon that may have the service fetch from this machine.
+/// A daemon that allows URLs of this machine.
 fn daemon_of_urls(nats: &NatsServer, service: &Emulator) -> Setup {
     daemon(nats, service).set("security.allow_urls", "[\"127.0.0.1/32\"]")
 }
 
-/// A message that asks for a recording of `files`.
+/// Publishes a message that refers to the recording of `files`.
 async fn refer(nats: &NatsServer, files: &FileServer) {
     let reference = json!({"url": files.url("/call.wav"), "name": "call.wav"}).to_string();
     publish(nats, "hark.audio.inbox", "call", "application/json", reference.into_bytes()).await;

@@ -1,5 +1,5 @@
 //! The emulator as a process on free ports, and recordings to send to it.
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file is its own crate and uses only a part of this")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ pub const KEY: &str = "sk-0123456789abcdef";
 pub const FLASH: &str = "qwen3-asr-flash";
 pub const FILETRANS: &str = "qwen3-asr-flash-filetrans";
 
-/// One emulator of its own; killed when dropped.
+/// A running emulator; it is killed on drop.
 pub struct Emulator {
     pub api: String,
     pub storage: String,
@@ -43,7 +43,7 @@ impl Emulator {
             .unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let ready: Value = serde_json::from_str(&ready).expect("the emulator says where it listens");
+        let ready: Value = serde_json::from_str(&ready).expect("the emulator prints its addresses");
         let _ = rustls::crypto::ring::default_provider().install_default();
         Emulator {
             api: ready["api"].as_str().unwrap().to_owned(),
@@ -79,7 +79,7 @@ impl Emulator {
         self.journal().into_iter().filter(|entry| entry.kind == kind).collect()
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits until the process ends by itself.
     pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
         let begin = Instant::now();
         loop {
@@ -116,7 +116,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A WAV of 8 kHz and 16 bit; `seed` makes its bytes, and so its hash, its own.
+/// A WAV of 8 kHz and 16 bit; every sample byte is `seed`, so that each seed gives another hash.
 pub fn wav(milliseconds: u32, channels: u16, seed: u8) -> Vec<u8> {
     let data_bytes = milliseconds * 8 * 2 * u32::from(channels);
     let mut wav = Vec::with_capacity(44 + data_bytes as usize);
@@ -172,7 +172,7 @@ impl Emulator {
             .header("X-DashScope-OssResourceResolve", "enable")
     }
 
-    /// Submits and answers the task's id.
+    /// Submits a task and returns its id.
     pub async fn submitted(&self, file_url: &str, parameters: Value) -> String {
         let response = self.submit(&filetrans_body(file_url, parameters)).send().await.unwrap();
         let answer: Value = response.json().await.unwrap();
@@ -196,7 +196,7 @@ impl Emulator {
         last
     }
 
-    /// Takes a recording from submit to result file.
+    /// Submits a recording, waits for the task, and returns the result file.
     pub async fn result_of(&self, file_url: &str, parameters: Value) -> Value {
         let task = self.submitted(file_url, parameters).await;
         let done = self.ended(&task).await;

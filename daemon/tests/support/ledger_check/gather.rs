@@ -1,18 +1,17 @@
-//! Fills the records from a run.
+//! Gathers the records of a run.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Footprint, Input, LedgerJob, LedgerRecord, Records};
 use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, unacknowledged};
 
 impl Records {
-    /// What the records say now. The stream is read anew, not what the test has heard so far.
+    /// The records as they are now. The events are read from the stream again, not from those that the test has received.
     pub async fn gather(inputs: &[Input], hark: &Hark, service: &Emulator, nats: &NatsServer) -> Records {
         let context = async_nats::jetstream::new(nats.client().await);
         Records {
@@ -27,7 +26,7 @@ impl Records {
 }
 
 impl Footprint {
-    /// Of a running process.
+    /// The footprint of a running process.
     pub fn of(process: u32) -> Footprint {
         let count = |what: &str| {
             std::fs::read_dir(format!("/proc/{process}/{what}"))
@@ -36,7 +35,8 @@ impl Footprint {
         Footprint { descriptors: count("fd"), threads: count("task") }
     }
 
-    /// The footprint of a process before, and when its work is over: tokio keeps a thread for blocking work for 10 s after its last.
+    /// The footprint before, and the footprint when it no longer exceeds the bound, or after `CEILING`: tokio keeps a thread for blocking
+    /// work for 10 s after its last task.
     pub async fn before_and_after(before: Footprint, process: u32) -> (Footprint, Footprint) {
         let deadline = Instant::now() + CEILING;
         loop {
@@ -47,11 +47,6 @@ impl Footprint {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-/// Lower-case hex.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn ledger(state: &Path) -> LedgerRecord {
@@ -79,7 +74,7 @@ pub(super) fn ledger(state: &Path) -> LedgerRecord {
     }
 }
 
-/// What lies in the spool, and everything in the state directory that is neither the ledger nor a folder of its own.
+/// Files in the spool, and files in the state directory other than the ledger and the lock.
 fn leftovers(state: &Path) -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         std::fs::read_dir(folder).map_or_else(

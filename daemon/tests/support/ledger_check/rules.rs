@@ -24,13 +24,13 @@ pub(super) fn all(records: &Records) -> Vec<Violation> {
     rules.iter().flat_map(|rule| rule(records, &jobs)).collect()
 }
 
-/// What belongs together, found without searching: a long run has 50,000 inputs.
+/// Indexes of the records, so that no rule searches linearly: a long run has 50,000 inputs.
 struct Jobs<'r> {
     /// The events of each job, in the order of the stream.
     events: BTreeMap<&'r str, Vec<&'r Heard>>,
     /// Jobs by source and name of the recording.
     of_origin: HashMap<Origin<'r>, Vec<&'r str>>,
-    /// Lines of the journal that cost money, by the hash of the audio.
+    /// Journal lines with a charge, by the hash of the audio.
     charges: HashMap<&'r str, Vec<&'r Value>>,
 }
 
@@ -53,7 +53,7 @@ impl<'r> Jobs<'r> {
         Jobs { events, of_origin, charges }
     }
 
-    /// The events of each job that an input has.
+    /// The events of each job of an input.
     fn of_input(&self, input: &Input) -> Vec<&[&'r Heard]> {
         let jobs = self.of_origin.get(&(input.source.as_str(), input.name.as_str()));
         jobs.into_iter().flatten().map(|job| self.events[job].as_slice()).collect()
@@ -102,7 +102,7 @@ fn one_job_and_one_end(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L2: at most one paid request for each recording, beyond those that were marked.
+/// L2: at most one paid request for each recording, plus the retries of marked jobs.
 fn paid_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (sha256, inputs) in by_hash(&records.inputs) {
@@ -115,7 +115,8 @@ fn paid_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L3: per job 1…n in the order of the stream, no id twice, nothing after the last, and the ledger says the same.
+/// L3: the sequences of a job are 1…n in the order of the stream, no id is used twice, no event follows the last one, and the ledger has
+/// the same number of events.
 fn sequences_unbroken(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut ids = HashSet::new();
@@ -151,7 +152,7 @@ fn sequences_unbroken(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L4: the text is what the service makes of these bytes.
+/// L4: the text of a final is the text that the service returns for these bytes.
 fn texts_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let wrong = |input: &&Input| {
         let mut finals =
@@ -162,7 +163,7 @@ fn texts_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     wrong.map(|input| Violation::WrongText { name: input.name.clone() }).collect()
 }
 
-/// L5: exactly one final of a completed job, with exactly one set of the plugins' outputs.
+/// L5: a completed job has exactly one final and exactly one set of plugin outputs.
 fn outputs_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (job, events) in &jobs.events {
@@ -182,7 +183,7 @@ fn outputs_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L6: what the service received is what the test made.
+/// L6: the service received exactly the bytes that the test made.
 fn hashes_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let made: HashSet<&str> = records.inputs.iter().map(|input| input.sha256.as_str()).collect();
     let recognized = records.journal.iter().filter(|line| line["kind"] == "flash" || line["kind"] == "task");
@@ -220,7 +221,7 @@ fn everything_ends(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L8: seconds charged are seconds reported; where nobody can know, no more is reported than was charged.
+/// L8: the seconds reported equal the seconds charged; if a job failed or is marked, they may be fewer.
 fn bills_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (sha256, inputs) in by_hash(&records.inputs) {
@@ -240,7 +241,7 @@ fn bills_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// L9: the database is sound, and nothing is left over.
+/// L9: the database is sound, no file is left over, and no daemon has grown.
 fn nothing_left(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let ledger = &records.ledger;
@@ -255,7 +256,7 @@ fn nothing_left(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
     found
 }
 
-/// Source and name of the recording, as the first event tells them.
+/// Source and name of the recording, from the first event.
 fn origin<'r>(events: &[&'r Heard]) -> Origin<'r> {
     let body = &events[0].body;
     (body["source"].as_str().unwrap_or_default(), body["recording"]["name"].as_str().unwrap_or_default())
@@ -269,7 +270,7 @@ fn by_hash(inputs: &[Input]) -> HashMap<&str, Vec<&Input>> {
     grouped
 }
 
-/// Requests that a job may have paid for: one, and where it says so one more for each time that it was tried again.
+/// Number of requests that a job may have paid for: one, and, if the job is marked, one more for each retry.
 fn tries(events: &[&Heard]) -> usize {
     let marked = events.iter().any(|event| is_marked(event));
     1 + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }

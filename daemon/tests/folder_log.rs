@@ -1,17 +1,17 @@
-//! What the daemon says of a watched folder to its operator, and that it says it once.
+//! What the daemon logs about a watched folder, and that it logs each thing once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;
 
 use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
-/// Lines of a log with these words.
+/// Lines of a log that contain these words.
 fn lines(log: &str, words: &str) -> usize {
     log.lines().filter(|line| line.contains(words)).count()
 }
 
 #[tokio::test]
-async fn links_to_files_and_folders_are_passed_over_and_that_is_said_once() {
+async fn links_to_files_and_folders_are_skipped_and_that_is_logged_once() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service);
@@ -25,7 +25,7 @@ async fn links_to_files_and_folders_are_passed_over_and_that_is_said_once() {
         std::os::unix::fs::symlink(setup.path(target), setup.path("calls").join(link)).unwrap();
     }
     let mut hark = setup.start().await;
-    // Each comes with a scan of its own.
+    // Each file is found by a separate scan.
     for seed in 2..5 {
         let path = hark.drop_file("calls", &format!("{seed}.wav"), &wav(1.0, seed));
         let done = hark.next_event("job.completed").await;
@@ -36,7 +36,7 @@ async fn links_to_files_and_folders_are_passed_over_and_that_is_said_once() {
 }
 
 #[tokio::test]
-async fn folders_of_systems_and_what_is_excluded_are_not_entered_and_the_first_are_named_once() {
+async fn system_folders_and_excluded_folders_are_not_entered_and_the_first_are_logged_once() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service);
@@ -70,7 +70,7 @@ async fn folders_of_systems_and_what_is_excluded_are_not_entered_and_the_first_a
 }
 
 #[tokio::test]
-async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
+async fn a_new_file_that_is_skipped_is_logged_in_one_line() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).folder_with("calls", "rescan = \"1s\"\n");
@@ -78,19 +78,19 @@ async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
     for seed in 0..200 {
         std::fs::write(calls.join(format!("{seed}.wav")), wav(0.1, seed)).unwrap();
     }
-    // What is as old as the first start counts as new.
+    // A file as old as the first start counts as new; these have to be older.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let mut hark = setup.start().await;
     let heard = hark.drop_file("calls", "heard.wav", &wav(0.1, 1_000));
     hark.ended_jobs(1).await;
 
     std::fs::rename(&heard, calls.join("renamed.wav")).unwrap();
-    wait_until("the new name to be told", CEILING, async || {
+    wait_until("the new name to be logged", CEILING, async || {
         lines(&hark.log(), "have other names, or are back, and are not heard again") == 1
     })
     .await;
     std::fs::write(calls.join("renamed.wav"), wav(0.1, 1_000)).unwrap();
-    wait_until("the same bytes to be told", CEILING, async || {
+    wait_until("the same bytes to be logged", CEILING, async || {
         lines(&hark.log(), "have the bytes of recordings that were heard in their place") == 1
     })
     .await;
@@ -105,14 +105,14 @@ async fn a_file_that_comes_and_is_not_heard_is_told_in_one_line() {
         let files = |line: &str| line.split("files=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
         (told.clone().count(), told.filter_map(files).sum::<u64>())
     };
-    wait_until("all that was touched to be told", CEILING, async || touched().1 == 200).await;
+    wait_until("all touched files to be logged", CEILING, async || touched().1 == 200).await;
     assert!(touched().0 < 20, "{:?}", touched());
     hark.drop_file("calls", "fresh.wav", &wav(0.1, 1_001));
     assert_eq!(hark.ended_jobs(2).await.len(), 2);
 }
 
 #[tokio::test]
-async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
+async fn a_recognized_file_that_grows_is_logged_with_its_settle_time() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
@@ -133,7 +133,7 @@ async fn a_heard_file_that_grows_is_told_with_the_key_that_would_have_waited() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_of_a_recording_that_is_to_be_put_away_is_named_and_counted() {
+async fn an_obstacle_to_putting_a_recording_away_is_named_and_counted() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service);
@@ -147,7 +147,7 @@ async fn what_is_in_the_way_of_a_recording_that_is_to_be_put_away_is_named_and_c
     let other = hark.drop_file("calls", "other.wav", &wav(0.1, 2));
     hark.ended_jobs(2).await;
     wait_until("the other to be moved", CEILING, async || !other.exists()).await;
-    wait_until("the reason to be said", CEILING, async || {
+    wait_until("the reason to be logged", CEILING, async || {
         let taken = format!(
             "{} is a file, and would have to be a folder; move it away",
             done.join("x.wav").display()
