@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use self::housekeeping::housekeeping;
 use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
-use self::tasks::{Crew, Stages, drain};
+use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
 use crate::api::{control, http};
 use crate::audio::Workers;
@@ -95,7 +95,7 @@ pub struct Daemon {
     metrics: Metrics,
     health: Health,
     stages: Stages,
-    crew: Crew,
+    tasks: EssentialTasks,
     ledger: Ledger,
     claims: Claims,
     connection: Connection,
@@ -135,12 +135,12 @@ impl Daemon {
         }
         let metrics = Metrics::new();
         let health = Health::default();
-        let (stages, mut crew) = (Stages::default(), Crew::default());
+        let (stages, mut tasks) = (Stages::default(), EssentialTasks::default());
         match config.http.listen.as_str() {
             "" => {}
             listen => {
                 let listener = http::bind(listen).await.map_err(|error| configuration(&error))?;
-                start_http(listener, health.clone(), metrics.clone(), &mut crew, &stages);
+                start_http(listener, health.clone(), metrics.clone(), &mut tasks, &stages);
             }
         }
         let key = config.dashscope.api_key().map_err(DaemonError::Config)?;
@@ -223,7 +223,7 @@ impl Daemon {
             metrics,
             health,
             stages,
-            crew,
+            tasks,
             ledger,
             claims,
             connection,
@@ -244,8 +244,8 @@ impl Daemon {
     /// # Errors
     /// Why an essential part ended.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let (stages, mut crew) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.crew));
-        crew.essential(
+        let (stages, mut tasks) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.tasks));
+        tasks.essential(
             "gauges",
             gauges(self.ledger.clone(), self.metrics.clone(), self.health.clone(), stages.publish.clone()),
         );
@@ -263,45 +263,45 @@ impl Daemon {
             }
         }
         let (ledger, checking) = (self.ledger.clone(), stages.sources.clone());
-        crew.essential("ledger check", async move { Ok(ledger.check_rest(checking).await?) });
-        let watching = self.sources.start(&mut crew, &stages);
-        self.start_lanes(&mut crew, &stages);
-        crew.essential(
+        tasks.essential("ledger check", async move { Ok(ledger.check_rest(checking).await?) });
+        let watching = self.sources.start(&mut tasks, &stages);
+        self.start_lanes(&mut tasks, &stages);
+        tasks.essential(
             "housekeeping",
             housekeeping(self.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
         let (plugins, heard) = (Arc::clone(&self.pipeline), stages.publish.clone());
         let requests = control::control(self.connection.client.clone(), subjects.clone(), plugins, heard);
-        crew.essential("control", async {
+        tasks.essential("control", async {
             requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
         });
         let outlet = self.outlet.run(self.connection.client.clone(), subjects, stages.publish.clone());
-        crew.essential("partials", async {
+        tasks.essential("partials", async {
             outlet.await;
             Ok(())
         });
-        crew.essential(
+        tasks.essential(
             "broker",
             tell_broker(self.broker, self.connection.clone(), self.health.clone(), stages.publish.clone()),
         );
         let (outbox, ending) = (self.outbox, stages.outbox.clone());
-        crew.essential("outbox", async move { Ok(outbox.run(ending).await?) });
-        crew.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
+        tasks.essential("outbox", async move { Ok(outbox.run(ending).await?) });
+        tasks.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
 
         let outcome = tokio::select! {
             () = &mut stop => {
                 info!("stopping: no new recordings; what is under way is finished");
                 Ok(())
             }
-            failure = crew.first_failure() => Err(failure),
+            failure = tasks.first_failure() => Err(failure),
         };
         // The service manager is gone or absent: nothing to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut crew, &self.ledger)).await;
+        let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.ledger)).await;
         if drained.is_err() {
-            warn!(unfinished = ?crew.names(), "not everything ended in time; the next start goes on with it");
-            crew.abort().await;
+            warn!(unfinished = ?tasks.names(), "not everything ended in time; the next start goes on with it");
+            tasks.abort().await;
         }
         end(&self.pipeline).await;
         // A server that is away or does not read would keep the flush waiting for ever.
@@ -329,13 +329,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_lanes(&self, crew: &mut Crew, stages: &Stages) {
+    fn start_lanes(&self, tasks: &mut EssentialTasks, stages: &Stages) {
         let tools = Tools { stop: stages.requests.clone(), ..self.recognition.clone() };
         let poll = self.config.dashscope.poll_interval;
         let ledger = &self.ledger;
 
         let prepare = tools.clone();
-        crew.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
+        tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
             work::prepare::prepare(task.job, prepare.clone())
         });
         let with_tasks = self.recognition.recognizers.with_tasks();
@@ -343,17 +343,17 @@ impl Daemon {
             let has_tasks = with_tasks.iter().any(|other| other == name);
             let width = if has_tasks { UPLOADING } else { self.config.dashscope.concurrency };
             let send = of_pieces(&tools, work::send::send);
-            crew.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
+            tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
             let resolve = of_pieces(&tools, work::resolve::resolve);
-            crew.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
+            tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
         }
         let pipe = tools.clone();
-        crew.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
-        crew.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
+        tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
+        tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
             work::pipe::pipe(task.job, pipe.clone())
         });
         let (settled, sources, claims) = (ledger.clone(), self.sources.clone(), self.claims.clone());
-        crew.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
+        tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
             sources.clone().settle(task.job, settled.clone(), claims.clone())
         });
     }
@@ -374,9 +374,15 @@ where
     }
 }
 
-fn start_http(listener: TcpListener, health: Health, metrics: Metrics, crew: &mut Crew, stages: &Stages) {
+fn start_http(
+    listener: TcpListener,
+    health: Health,
+    metrics: Metrics,
+    tasks: &mut EssentialTasks,
+    stages: &Stages,
+) {
     let stop = stages.publish.clone();
-    crew.essential("http", async move {
+    tasks.essential("http", async move {
         http::serve(listener, health, metrics, stop.cancelled_owned())
             .await
             .map_err(|error| DaemonError::Software(format!("serving http: {error}")))

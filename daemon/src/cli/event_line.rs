@@ -5,7 +5,7 @@ use hark_sdk::event::{
 };
 use jiff::tz::TimeZone;
 
-use super::follow::Heard;
+use super::follow::ReceivedEvent;
 use super::screen::{Span, Style, column};
 
 /// The longest label is `submitted`.
@@ -38,7 +38,7 @@ impl Layout {
 }
 
 /// An event of this version's kinds, or in its raw form one that this version does not know.
-pub fn line(heard: &Heard, zone: &TimeZone, layout: Layout) -> Vec<Span> {
+pub fn line(heard: &ReceivedEvent, zone: &TimeZone, layout: Layout) -> Vec<Span> {
     let event =
         heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
     let Some(event) = event else {
@@ -207,7 +207,7 @@ mod tests {
             .collect()
     }
 
-    fn heard(kind: &str, fields: Value) -> Heard {
+    fn heard(kind: &str, fields: Value) -> ReceivedEvent {
         let mut body = json!({
             "job": "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c", "source": "calls", "sequence": 1, "time": "2026-11-23T08:15:02Z",
             "recording": {"uri": "file:///srv/calls/a.wav", "name": "a.wav", "sha256": null, "bytes": 1, "format": "wav",
@@ -215,7 +215,7 @@ mod tests {
             "metadata": {},
         });
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        Heard { subject: String::new(), id: String::new(), kind: kind.into(), body }
+        ReceivedEvent { subject: String::new(), id: String::new(), kind: kind.into(), body }
     }
 
     #[test]

@@ -26,7 +26,7 @@ const LOOK_AT_STREAM: Duration = Duration::from_secs(5);
 
 /// One event, as it was received.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct ReceivedEvent {
     /// NATS subject.
     pub subject: String,
     /// `ce-id`.
@@ -102,17 +102,17 @@ impl Follower {
     ///
     /// # Errors
     /// 69 when the connection is closed for good.
-    pub async fn next(&mut self) -> Result<Heard, Exit> {
+    pub async fn next(&mut self) -> Result<ReceivedEvent, Exit> {
         loop {
             let heard = tokio::select! {
                 partial = self.partials.next() => match partial {
-                    Some(message) => Heard::read(&message.subject, message.headers.as_ref(), &message.payload),
+                    Some(message) => ReceivedEvent::read(&message.subject, message.headers.as_ref(), &message.payload),
                     None => return Err(Exit::Unavailable("the NATS connection is closed".into())),
                 },
                 stored = next_stored(&mut self.stored, &mut self.look_again) => match stored {
                     Some(message) => {
                         self.next_sequence = sequence_of(&message).unwrap_or(self.next_sequence) + 1;
-                        Heard::read(&message.subject, message.headers.as_ref(), &message.payload)
+                        ReceivedEvent::read(&message.subject, message.headers.as_ref(), &message.payload)
                     }
                     None => {
                         self.reopen().await?;
@@ -180,11 +180,11 @@ impl Follower {
     }
 }
 
-impl Heard {
-    fn read(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Option<Heard> {
+impl ReceivedEvent {
+    fn read(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Option<ReceivedEvent> {
         let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
         let kind = header("ce-type")?;
-        Some(Heard {
+        Some(ReceivedEvent {
             subject: subject.to_owned(),
             id: header("ce-id")?.to_owned(),
             kind: kind.strip_prefix("hark.").unwrap_or(kind).to_owned(),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::event_line::{self, Layout};
-use super::follow::{Follower, Heard, Since};
+use super::follow::{Follower, ReceivedEvent, Since};
 use super::screen::Screen;
 use super::session::{self, Written};
 use super::{Exit, say, write_json};
@@ -106,7 +106,7 @@ async fn standing(jetstream: &JetStream, nats: &Nats, job: Uuid, shows_all: bool
 }
 
 impl Args {
-    fn wants(&self, heard: &Heard) -> bool {
+    fn wants(&self, heard: &ReceivedEvent) -> bool {
         let (family, _) = heard.kind.split_once('.').unwrap_or((&heard.kind, ""));
         let is_source = self.source.is_empty()
             || self.source.iter().any(|source| heard.body["source"] == source.as_str());
@@ -124,7 +124,7 @@ enum Output {
 }
 
 impl Output {
-    fn show(&mut self, heard: &Heard) -> std::io::Result<()> {
+    fn show(&mut self, heard: &ReceivedEvent) -> std::io::Result<()> {
         match self {
             Output::Json => {
                 let mut out = std::io::stdout().lock();
@@ -146,7 +146,7 @@ impl Lines {
         Lines { screen: Screen::new(), zone: TimeZone::system() }
     }
 
-    fn show(&mut self, heard: &Heard) -> std::io::Result<()> {
+    fn show(&mut self, heard: &ReceivedEvent) -> std::io::Result<()> {
         let job = heard.body["job"].as_str().unwrap_or_default();
         let line = event_line::line(heard, &self.zone, Layout::of(self.screen.columns()));
         if heard.kind == "transcript.partial" {
@@ -166,7 +166,7 @@ impl Drop for Lines {
     }
 }
 
-fn json_line(heard: &Heard) -> Value {
+fn json_line(heard: &ReceivedEvent) -> Value {
     let mut line = Map::new();
     line.insert("subject".into(), heard.subject.clone().into());
     line.insert("id".into(), heard.id.clone().into());
@@ -215,9 +215,9 @@ mod tests {
         Line::try_parse_from(["tail"].iter().chain(words)).unwrap().args
     }
 
-    fn heard(kind: &str) -> Heard {
+    fn heard(kind: &str) -> ReceivedEvent {
         let body = json!({"job": JOB, "source": "calls"});
-        Heard { subject: "s".into(), id: "j1:1".into(), kind: kind.into(), body }
+        ReceivedEvent { subject: "s".into(), id: "j1:1".into(), kind: kind.into(), body }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::document::{Document, to_dict, to_value};
 use super::environment::{self, Setting};
 use super::mistakes::{Mistake, Mistakes, Place};
 use super::nearest::suggestion;
-use super::schema::{Schema, TAG, Verdict};
+use super::schema::{KeyTrial, Schema, TAG};
 use super::{Config, DEFAULT_ROUTE, EMBEDDED, Plugin, Plugins, Route, validate};
 
 /// A config and its mistakes. A key with a mistake is at its default in `config`; so unless there are no mistakes, `config` serves only to
@@ -277,12 +277,12 @@ fn accepted_element(
         let key_name: &str = key.get_ref();
         let tried = to_value(value.get_ref());
         let (span, text) = match schema.accepts_in(name, &demand.smallest, key_name, tried.clone()) {
-            Verdict::Accepted => {
+            KeyTrial::Accepted => {
                 good.insert(key_name.to_owned(), tried);
                 continue;
             }
-            Verdict::Unknown(text) => (key.span(), text),
-            Verdict::Refused(text) => (value.span(), text),
+            KeyTrial::Unknown(text) => (key.span(), text),
+            KeyTrial::Refused(text) => (value.span(), text),
         };
         let place = report.document.place(span.start);
         report.mistake_at(place, &format!("{path}.{key_name}"), text);

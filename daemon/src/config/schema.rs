@@ -101,16 +101,16 @@ impl Schema {
     }
 
     /// Tries one key of an element of an array of tables.
-    pub(super) fn accepts_in(&self, array: &str, smallest: &Dict, key: &str, value: Value) -> Verdict {
+    pub(super) fn accepts_in(&self, array: &str, smallest: &Dict, key: &str, value: Value) -> KeyTrial {
         let mut element = smallest.clone();
         element.insert(key.to_owned(), value);
         let tried = Dict::from([(array.to_owned(), Value::from(vec![Value::from(element)]))]);
         match probe(tried) {
-            Ok(()) => Verdict::Accepted,
+            Ok(()) => KeyTrial::Accepted,
             Err(kind @ Kind::UnknownField(..)) => {
-                Verdict::Unknown(self.explain(&kind, key, &format!("[[{array}]]")))
+                KeyTrial::Unknown(self.explain(&kind, key, &format!("[[{array}]]")))
             }
-            Err(kind) => Verdict::Refused(self.explain(&kind, key, &format!("[[{array}]]"))),
+            Err(kind) => KeyTrial::Refused(self.explain(&kind, key, &format!("[[{array}]]"))),
         }
     }
 
@@ -144,15 +144,15 @@ impl Schema {
 }
 
 /// The result of trying a key in an element.
-pub(super) enum Verdict {
+pub(super) enum KeyTrial {
     Accepted,
     Unknown(String),
     Refused(String),
 }
 
-impl Verdict {
+impl KeyTrial {
     fn is_known(&self) -> bool {
-        !matches!(self, Verdict::Unknown(_))
+        !matches!(self, KeyTrial::Unknown(_))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use super::DaemonError;
-use super::tasks::{Crew, Stages};
+use super::tasks::{EssentialTasks, Stages};
 use crate::broker;
 use crate::config::{AllowList, Config, Source};
 use crate::job::job_machine::Fact;
@@ -93,7 +93,7 @@ impl Sources {
     }
 
     /// Starts every source as an essential task; returns each source's reports.
-    pub fn start(&self, crew: &mut Crew, stages: &Stages) -> Watching {
+    pub fn start(&self, tasks: &mut EssentialTasks, stages: &Stages) -> Watching {
         let mut watching = Vec::new();
         let mut report = |name: &str| {
             let (sender, receiver) = watch::channel(Err("starting".to_owned()));
@@ -103,12 +103,12 @@ impl Sources {
         for (name, directory) in self.directories.iter() {
             let (directory, sender, stop) = (Arc::clone(directory), report(name), stages.sources.clone());
             let run = async move { Ok(directory.run(sender, stop).await?) };
-            crew.essential(&format!("source {name}"), run.instrument(info_span!("source", source = name)));
+            tasks.essential(&format!("source {name}"), run.instrument(info_span!("source", source = name)));
         }
         for (name, subject) in self.subjects.iter() {
             let (subject, sender, stop) = (Arc::clone(subject), report(name), stages.sources.clone());
             let (span, name) = (info_span!("source", source = name), name.clone());
-            crew.essential(&format!("source {name}"), async move {
+            tasks.essential(&format!("source {name}"), async move {
                 let outcome = subject.run(sender, stop).instrument(span).await;
                 outcome.map_err(|error| match error {
                     nats::SourceError::Ledger(error) => error.into(),

@@ -30,12 +30,12 @@ pub(super) struct Stages {
 
 /// Named tasks. Each is essential: when one ends, by error or panic or otherwise, the daemon ends.
 #[derive(Default)]
-pub(super) struct Crew {
+pub(super) struct EssentialTasks {
     tasks: JoinSet<(String, Result<(), DaemonError>)>,
     names: HashMap<tokio::task::Id, String>,
 }
 
-impl Crew {
+impl EssentialTasks {
     pub fn essential(
         &mut self,
         name: &str,
@@ -108,27 +108,28 @@ impl Crew {
 }
 
 /// Lets every stage finish its work, one after the other. The caller bounds the time.
-pub(super) async fn drain(stages: &Stages, crew: &mut Crew, ledger: &Ledger) {
+pub(super) async fn drain(stages: &Stages, tasks: &mut EssentialTasks, ledger: &Ledger) {
     stages.sources.cancel();
-    crew.wait_for(&["source "]).await;
+    tasks.wait_for(&["source "]).await;
     stages.requests.cancel();
-    crew.wait_for(&[
-        Duty::Prepare.as_str(),
-        Duty::Send.as_str(),
-        Duty::Resolve.as_str(),
-        Duty::Await.as_str(),
-    ])
-    .await;
+    tasks
+        .wait_for(&[
+            Duty::Prepare.as_str(),
+            Duty::Send.as_str(),
+            Duty::Resolve.as_str(),
+            Duty::Await.as_str(),
+        ])
+        .await;
     until_nothing_is_due(ledger, Duty::Pipe).await;
     stages.pipe.cancel();
-    crew.wait_for(&[Duty::Pipe.as_str()]).await;
+    tasks.wait_for(&[Duty::Pipe.as_str()]).await;
     stages.outbox.cancel();
-    crew.wait_for(&["outbox"]).await;
+    tasks.wait_for(&["outbox"]).await;
     until_nothing_is_due(ledger, Duty::Settle).await;
     stages.settle.cancel();
-    crew.wait_for(&[Duty::Settle.as_str()]).await;
+    tasks.wait_for(&[Duty::Settle.as_str()]).await;
     stages.publish.cancel();
-    crew.wait_for(&[""]).await;
+    tasks.wait_for(&[""]).await;
 }
 
 /// Waits until no job is due for this duty before the lane stops. The lane is woken for such jobs: a task that was stopped while the ledger

@@ -30,7 +30,7 @@ use super::wire::{FromChild, Outcome};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
-pub use answer::{Failure, Heard, Work};
+pub use answer::{Failure, Reply, Work};
 pub use enable::Done;
 
 use answer::Words;
@@ -267,7 +267,7 @@ impl Supervisor {
                 let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
                 let Some(first) = self.pending.front() else { return };
                 let heard = answer::read(&self.name, transform, &first.work.event, answered);
-                if !matches!(&heard, Ok(Heard { refused: None, .. })) {
+                if !matches!(&heard, Ok(Reply { refused: None, .. })) {
                     self.count("rubbish");
                     self.warn("output of the plugin refused; the reason is in its event");
                 }
@@ -286,7 +286,7 @@ impl Supervisor {
     }
 
     /// Answers the first event and removes it.
-    fn settle(&mut self, outcome: Result<Heard, Failure>) {
+    fn settle(&mut self, outcome: Result<Reply, Failure>) {
         if let Some(first) = self.pending.pop_front() {
             reply(first.work, outcome);
         }
@@ -413,7 +413,7 @@ impl Supervisor {
     }
 }
 
-fn reply(work: Work, outcome: Result<Heard, Failure>) {
+fn reply(work: Work, outcome: Result<Reply, Failure>) {
     // The receiver is gone if the caller was cancelled, as when the daemon stops.
     let _ = work.answer.send(outcome);
 }

@@ -34,7 +34,7 @@ use crate::config::{self, OnFailure};
 use crate::os::private;
 use crate::telemetry::metrics::Metrics;
 
-use host::{Done, Failure, Heard, QUEUE, Supervisor, Work};
+use host::{Done, Failure, QUEUE, Reply, Supervisor, Work};
 use process::Launch;
 
 pub use inspect::inspect;
@@ -157,7 +157,7 @@ impl Pipeline {
         let mut emitted = Vec::new();
         for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&original.source, &kind)) {
             match plugin.ask(&event, &mut frame).await {
-                Ok(Heard { said, replaced, refused }) => {
+                Ok(Reply { said, replaced, refused }) => {
                     emitted.extend(said);
                     emitted.extend(refused.map(|message| plugin.report(message, false)));
                     if let Some(replaced) = replaced {
@@ -310,7 +310,7 @@ impl Plugin {
         status.description.as_ref().is_some_and(|described| Wants::from_bits(described.wants).include(kind))
     }
 
-    async fn ask(&self, event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<Heard, Failure> {
+    async fn ask(&self, event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<Reply, Failure> {
         let gone =
             || Failure { message: "its supervisor is gone; restart the daemon".into(), quarantined: false };
         let (work, answer) = work(event, frame)?;
@@ -327,7 +327,7 @@ impl Plugin {
     }
 }
 
-type Answer = oneshot::Receiver<Result<Heard, Failure>>;
+type Answer = oneshot::Receiver<Result<Reply, Failure>>;
 
 fn work(event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<(Work, Answer), Failure> {
     let frame = match frame {

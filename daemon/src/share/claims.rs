@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::bucket::{Bucket, Unconfirmed, within};
 use super::claim::{Claim, Verdict, judge, second_key};
-use super::job_lock::{Turn, Turns};
+use super::job_lock::{JobLock, JobLocks};
 use crate::broker::Connection;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
@@ -46,16 +46,16 @@ struct Shared {
     state_directory: PathBuf,
     ack_wait: Duration,
     /// Locks of the jobs that this daemon is accepting or taking over.
-    entering: Turns,
+    entering: JobLocks,
     /// Locks of the jobs whose claim this daemon is writing.
-    writing: Turns,
+    writing: JobLocks,
     /// Jobs whose claim in the bucket is out of date: the broker did not answer when the claim was to be written.
     untold: Mutex<HashSet<Uuid>>,
 }
 
 /// Permission to write the job's claim: no other task of this daemon writes the claim while this exists.
 #[derive(Debug)]
-pub struct Writing(#[expect(dead_code, reason = "it is held")] Turn);
+pub struct Writing(#[expect(dead_code, reason = "it is held")] JobLock);
 
 impl Claims {
     /// Opens no connection yet. The bucket is created when it is first needed and does not exist.
@@ -75,8 +75,8 @@ impl Claims {
             ledger,
             state_directory: state_directory.to_owned(),
             ack_wait: nats.ack_wait,
-            entering: Turns::default(),
-            writing: Turns::default(),
+            entering: JobLocks::default(),
+            writing: JobLocks::default(),
             untold: Mutex::default(),
         })))
     }
@@ -139,7 +139,7 @@ impl Claims {
     pub async fn tell_if_untold(&self, id: Uuid) -> Result<(), LedgerError> {
         let is_untold = self.untold().contains(&id);
         match is_untold.then(|| self.0.writing.take(id)).flatten() {
-            Some(turn) => self.tell_with(Writing(turn), id).await,
+            Some(lock) => self.tell_with(Writing(lock), id).await,
             None => Ok(()),
         }
     }
@@ -171,7 +171,7 @@ impl Claims {
 
     /// The lock that a task needs to handle a message of this job; `None` while another task holds the lock: two sources of one daemon
     /// may handle messages with the same id at the same time, and the claim of both names this daemon.
-    pub fn enter(&self, job: Uuid) -> Option<Turn> {
+    pub fn enter(&self, job: Uuid) -> Option<JobLock> {
         self.0.entering.take(job)
     }
 

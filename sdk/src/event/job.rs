@@ -82,7 +82,7 @@ pub enum Blame {
     Audio,
     /// Key, rights, quota, arrears: jobs are held until it is mended.
     Account,
-    /// The service: it failed, or nobody knows.
+    /// The service, or an unknown cause.
     Service,
     /// A plugin that holds the job.
     Plugin,
@@ -120,7 +120,7 @@ pub struct Fault {
 /// What a job took, in its last event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bill {
-    /// Length of the recording in seconds; null where nobody measured it.
+    /// Length of the recording in seconds; null where it was not measured.
     pub audio_seconds: Option<f64>,
     /// Sum of every `usage.seconds` that the service told.
     pub billed_seconds: u64,

@@ -59,9 +59,9 @@ pub struct Segment {
     /// The channel's role, where the route names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Begin in milliseconds of the recording; null where nobody measured it.
+    /// Begin in milliseconds of the recording; null where it was not measured.
     pub begin_ms: Option<u64>,
-    /// End in milliseconds of the recording; null where nobody measured it.
+    /// End in milliseconds of the recording; null where it was not measured.
     pub end_ms: Option<u64>,
     /// Where the times come from.
     pub timing: Timing,
@@ -81,7 +81,7 @@ pub enum Timing {
     Service,
     /// They are the borders of the piece that was sent.
     Chunk,
-    /// Nobody measured them; they are null.
+    /// No times were measured; they are null.
     None,
 }
 

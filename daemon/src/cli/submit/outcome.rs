@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::follow::{Follower, Heard};
+use crate::cli::follow::{Follower, ReceivedEvent};
 use crate::cli::session::{self, Written};
 use crate::cli::{Exit, say, write_json, write_line};
 
@@ -36,7 +36,7 @@ impl Receipt {
         }
     }
 
-    fn is_of(&self, heard: &Heard) -> bool {
+    fn is_of(&self, heard: &ReceivedEvent) -> bool {
         let recording = &heard.body["recording"];
         recording["message_id"] == self.id.as_str()
             || recording["uri"] == format!("nats:{}/{}", self.stream, self.sequence).as_str()
@@ -107,7 +107,7 @@ impl Watch {
         if failures.is_empty() { Ok(()) } else { Err(Exit::Failed(failures.join("\n"))) }
     }
 
-    fn print(&self, receipt: &Receipt, last: &Heard, transcript: &Value) -> std::io::Result<()> {
+    fn print(&self, receipt: &Receipt, last: &ReceivedEvent, transcript: &Value) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.as_json {
             let line = json!({

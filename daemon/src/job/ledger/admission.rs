@@ -9,7 +9,7 @@ use super::Ledger;
 
 /// Whether new recordings are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum Admission {
     Open,
     /// Denied: the state directory has reached `state.max_size`.
     AtMaxSize,
@@ -17,15 +17,15 @@ pub enum Door {
     DiskFull,
 }
 
-impl Door {
+impl Admission {
     /// Why new recordings are denied, as text for the operator.
     pub fn reason(self) -> Result<(), &'static str> {
         match self {
-            Door::Open => Ok(()),
-            Door::AtMaxSize => Err(
+            Admission::Open => Ok(()),
+            Admission::AtMaxSize => Err(
                 "the state directory has reached state.max_size and sources wait; raise it, or see why events do not leave",
             ),
-            Door::DiskFull => {
+            Admission::DiskFull => {
                 Err("the disk of state.directory is nearly full and sources wait; make room on it")
             }
         }
@@ -37,13 +37,13 @@ impl Ledger {
     /// their end, which makes room.
     pub fn admit(&self, left: u64) {
         self.left.store(left, Ordering::Relaxed);
-        self.set_door(if left > 0 { Door::Open } else { Door::AtMaxSize });
+        self.set_admission(if left > 0 { Admission::Open } else { Admission::AtMaxSize });
     }
 
     /// Denies new recordings while less of the disk is free than is reserved for the ledger.
     pub fn keep_rest_of_disk(&self) {
         self.left.store(0, Ordering::Relaxed);
-        self.set_door(Door::DiskFull);
+        self.set_admission(Admission::DiskFull);
     }
 
     /// Subtracts `bytes`, which a source has written, from the bytes left, until the directory is measured again.
@@ -51,8 +51,8 @@ impl Ledger {
         let take = |left: u64| Some(left.saturating_sub(bytes));
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
         // If new recordings are denied already, the first reason stays.
-        if left <= bytes && *self.admission.borrow() == Door::Open {
-            self.set_door(Door::AtMaxSize);
+        if left <= bytes && *self.admission.borrow() == Admission::Open {
+            self.set_admission(Admission::AtMaxSize);
         }
     }
 
@@ -61,9 +61,9 @@ impl Ledger {
         self.left.load(Ordering::Relaxed)
     }
 
-    fn set_door(&self, door: Door) {
-        if self.admission.send_replace(door) != door {
-            match door.reason() {
+    fn set_admission(&self, admission: Admission) {
+        if self.admission.send_replace(admission) != admission {
+            match admission.reason() {
                 Ok(()) => info!("the state directory has room again; sources go on"),
                 Err(reason) => error!("{reason}"),
             }
@@ -73,11 +73,11 @@ impl Ledger {
     /// Waits until new recordings are admitted. Sources call it before each recording.
     pub async fn admitted(&self) {
         // The sender lives as long as this handle: waiting cannot fail.
-        let _ = self.admission().wait_for(|door| *door == Door::Open).await;
+        let _ = self.admission().wait_for(|admission| *admission == Admission::Open).await;
     }
 
     /// A receiver that tells whether new recordings are admitted.
-    pub fn admission(&self) -> watch::Receiver<Door> {
+    pub fn admission(&self) -> watch::Receiver<Admission> {
         self.admission.subscribe()
     }
 }

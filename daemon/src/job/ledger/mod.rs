@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-pub use self::admission::Door;
+pub use self::admission::Admission;
 pub use self::error::LedgerError;
 use self::error::is_no_room;
 use self::feed::Feed;
@@ -62,7 +62,7 @@ pub struct Ledger {
     readers: Arc<Readers>,
     feed: Feed,
     room: watch::Receiver<Result<(), String>>,
-    admission: Arc<watch::Sender<Door>>,
+    admission: Arc<watch::Sender<Admission>>,
     /// Bytes that sources may still write into the state directory, see [`Ledger::admit`].
     left: Arc<AtomicU64>,
     wakers: Arc<[watch::Sender<()>; Duty::ALL.len()]>,
@@ -100,7 +100,7 @@ impl Ledger {
             readers: Arc::new(Readers::new(reader, &directory.join(open::FILE))?),
             feed: Feed::new(),
             room,
-            admission: Arc::new(watch::channel(Door::Open).0),
+            admission: Arc::new(watch::channel(Admission::Open).0),
             left: Arc::new(AtomicU64::new(u64::MAX)),
             wakers: Arc::new(Duty::ALL.map(|_| watch::channel(()).0)),
             lock: Arc::new(lock),

@@ -17,12 +17,12 @@ pub struct Work {
     /// `wire::event_frame` of it.
     pub frame: Arc<[u8]>,
     /// Receives the result.
-    pub answer: oneshot::Sender<Result<Heard, Failure>>,
+    pub answer: oneshot::Sender<Result<Reply, Failure>>,
 }
 
 /// A plugin's checked answer to an event.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Reply {
     pub said: Vec<Body>,
     pub replaced: Option<Event>,
     /// Set if a part of the answer was refused: the number of refusals and the first reasons.
@@ -68,8 +68,8 @@ impl fmt::Display for Words {
 /// # Errors
 /// When the plugin tried to replace the text and the replacement was refused: the event counts as failed, above all because the replacement
 /// may be meant to hide something.
-pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> Result<Heard, Failure> {
-    let mut heard = Heard::default();
+pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> Result<Reply, Failure> {
+    let mut heard = Reply::default();
     let mut reasons = answered.refused;
     let mut count = answered.refused_count.max(reasons.len() as u64);
     let mut replace_refused = answered.replace_refused;

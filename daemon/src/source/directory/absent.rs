@@ -86,7 +86,7 @@ impl Scan {
             let known = self.around.ledger.read(page).await?;
             let Some(last) = known.last() else { break };
             after = Some(last.clone());
-            let path = self.around.choice.root.clone();
+            let path = self.around.file_filter.root.clone();
             let absent = blocking(move || {
                 // If the watched folder itself cannot be opened, no file is known to be absent.
                 let Ok(root) = Root::open(&path) else { return Vec::new() };

@@ -52,7 +52,7 @@ impl Scan {
         if self.places.get(&place.dev).is_some_and(is_met) {
             return Ok(());
         }
-        let (source, path) = (self.around.destination.source.clone(), self.around.choice.root.clone());
+        let (source, path) = (self.around.destination.source.clone(), self.around.file_filter.root.clone());
         let (of, at) = (source.clone(), path.clone());
         let (found, some) = self
             .around
@@ -115,7 +115,7 @@ impl Scan {
             bytes += met.bytes;
             places.push(met.place);
         }
-        let (source, path) = (self.around.destination.source.clone(), self.around.choice.root.clone());
+        let (source, path) = (self.around.destination.source.clone(), self.around.file_filter.root.clone());
         let scanned = move |c: &Connection| {
             places.iter().try_for_each(|place| places::scanned(c, &source, &path, *place))
         };

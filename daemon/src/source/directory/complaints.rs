@@ -85,7 +85,8 @@ impl Scan {
             Trouble::List(folder, error) => {
                 self.hintless = true;
                 let (name, remedy) = (folder.display().to_string(), remedy(error));
-                let or = if *folder == self.around.choice.root { "" } else { ", or name it in `exclude`" };
+                let or =
+                    if *folder == self.around.file_filter.root { "" } else { ", or name it in `exclude`" };
                 let message = format!(
                     "listing {name}: {error}; {remedy}{or}; until then nothing that comes into it is heard"
                 );
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
     use crate::config::Existing;
     use crate::job::ledger::Ledger;
-    use crate::source::directory::choice::Choice;
+    use crate::source::directory::file_filter::FileFilter;
     use crate::source::directory::intake::Destination;
     use crate::source::directory::scan::Surroundings;
     use crate::telemetry::metrics::Metrics;
@@ -125,7 +126,7 @@ mod tests {
                 route: "default".into(),
                 puts_away: false,
             },
-            choice: Arc::new(Choice::new(root.to_owned(), &["**/*".into()], &[], true).unwrap()),
+            file_filter: Arc::new(FileFilter::new(root.to_owned(), &["**/*".into()], &[], true).unwrap()),
             existing: Existing::Skip,
             price: 0.0,
             ledger,

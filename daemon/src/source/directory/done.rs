@@ -44,7 +44,7 @@ pub async fn settle(
     if matches!(fate, Fate::Keep) {
         return Ok(false);
     }
-    let heard = Heard {
+    let heard = HeardFile {
         job: job.id,
         identity: *identity,
         sha256: job.recording.sha256.clone().unwrap_or_default(),
@@ -69,7 +69,7 @@ pub async fn settle(
 }
 
 /// The file that was heard: only this file may be moved or deleted.
-struct Heard {
+struct HeardFile {
     job: Uuid,
     identity: FileIdentity,
     sha256: String,
@@ -102,7 +102,7 @@ fn fate(config: &DirectorySource, failed: bool) -> Fate {
     }
 }
 
-fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Outcome, SettleError> {
+fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result<Outcome, SettleError> {
     let job = heard.job;
     let path = root.join(below);
     let refused = |error| SettleError::Delete { path: path.clone(), error };
@@ -130,7 +130,7 @@ fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &Heard) -> Result<Ou
         return Ok(stays(job));
     }
     // From here on only the file with the identity just read may be removed.
-    let heard = Heard { identity: found, sha256: heard.sha256.clone(), ..*heard };
+    let heard = HeardFile { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
         Fate::Keep => Ok(Outcome::Stays),
         Fate::Delete => remove(&folder, from, &heard).map_err(refused),
@@ -150,7 +150,7 @@ fn move_file(
     from: Entry<'_>,
     done: &Path,
     below: &Path,
-    heard: &Heard,
+    heard: &HeardFile,
 ) -> io::Result<Outcome> {
     // The operator chose this path; below it other users may write, so the rest goes through descriptors.
     fs::create_dir_all(done)?;
@@ -183,7 +183,7 @@ fn move_file(
 }
 
 /// Checks the file that was renamed: another file may have taken the name after the last check. Such a file is renamed back.
-fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &Heard) -> io::Result<Outcome> {
+fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &HeardFile) -> io::Result<Outcome> {
     if look_again(to, heard)? != Some(Outcome::Stays) {
         return Ok(Outcome::Gone);
     }
@@ -201,7 +201,7 @@ fn copy_file(
     to: Entry<'_>,
     other: Entry<'_>,
     target: &Folder,
-    heard: &Heard,
+    heard: &HeardFile,
 ) -> io::Result<Option<Outcome>> {
     // The daemon may have crashed between the copy and the removal of the original. Only the name with the job's id proves that a copy is
     // this job's: an equal file under the plain name may be another job's.
@@ -260,7 +260,7 @@ fn with_suffix(name: &OsStr, job: Uuid) -> OsString {
     if other.as_bytes().len() > 255 { job.to_string().into() } else { other }
 }
 
-fn remove(folder: &Folder, file: Entry<'_>, heard: &Heard) -> io::Result<Outcome> {
+fn remove(folder: &Folder, file: Entry<'_>, heard: &HeardFile) -> io::Result<Outcome> {
     if let Some(outcome) = look_again(file, heard)? {
         return Ok(outcome);
     }
@@ -271,7 +271,7 @@ fn remove(folder: &Folder, file: Entry<'_>, heard: &Heard) -> io::Result<Outcome
 
 /// Checks a file once more before it is moved or deleted: hashing or copying hours of audio takes time, and a file that has taken the name
 /// meanwhile was not heard. `None`: the file is the one that was heard.
-fn look_again(file: Entry<'_>, heard: &Heard) -> io::Result<Option<Outcome>> {
+fn look_again(file: Entry<'_>, heard: &HeardFile) -> io::Result<Option<Outcome>> {
     match file.status() {
         Ok(status) if FileIdentity::of(&status) == heard.identity => Ok(None),
         Ok(_) => Ok(Some(stays(heard.job))),
@@ -318,13 +318,13 @@ mod tests {
     use super::*;
 
     /// A folder with a file `a.wav` that was heard, and that another file has replaced.
-    fn replaced() -> (tempfile::TempDir, Folder, Heard) {
+    fn replaced() -> (tempfile::TempDir, Folder, HeardFile) {
         let disk = tempfile::tempdir().unwrap();
         let path = disk.path().join("a.wav");
         fs::write(&path, "heard").unwrap();
         let folder = Folder::open(disk.path()).unwrap();
         let identity = FileIdentity::of(&folder.status(Path::new("a.wav")).unwrap());
-        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
+        let heard = HeardFile { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
         fs::write(disk.path().join("new"), "not heard").unwrap();
         fs::rename(disk.path().join("new"), &path).unwrap();
         (disk, folder, heard)
@@ -375,7 +375,7 @@ mod tests {
         fs::write(outside.join("a.wav"), "outside").unwrap();
         std::os::unix::fs::symlink(&outside, root.join("deep")).unwrap();
         let identity = FileIdentity::of(&rustix::fs::lstat(outside.join("a.wav")).unwrap());
-        let heard = Heard { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
+        let heard = HeardFile { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
         for fate in [Fate::Delete, Fate::Move(done.clone())] {
             let outcome = carry_out(&fate, &root, Path::new("deep/a.wav"), &heard).unwrap();
             assert_eq!(outcome, Outcome::Absent);

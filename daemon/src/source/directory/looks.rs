@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::{info, trace};
 
-use super::choice::Entered;
+use super::file_filter::Entered;
 use super::root::{Root, look_into};
 use super::scan::{PIECE, Scan, ScanError, blocking, now};
 use super::walk::{Found, Walk, kind};
@@ -23,7 +23,7 @@ impl Scan {
         self.look += 1;
         self.settling.scanned();
         self.seen = Ok(());
-        let root = self.around.choice.root.clone();
+        let root = self.around.file_filter.root.clone();
         let (opened, status) = look_into(&root).await?;
         // Another filesystem may have been mounted at the folder since the last look.
         let is_network = opened.is_network();
@@ -58,19 +58,19 @@ impl Scan {
             "looking where hints point"
         );
         self.look += 1;
-        let choice = Arc::clone(&self.around.choice);
+        let file_filter = Arc::clone(&self.around.file_filter);
         let (found, folders, absent) = blocking(move || {
             let (mut folders, mut found, mut absent) = (Vec::new(), Vec::new(), Vec::new());
             // If the folder is absent, the next full scan reports that.
-            let Ok(root) = Root::open(&choice.root) else { return (found, folders, absent) };
+            let Ok(root) = Root::open(&file_filter.root) else { return (found, folders, absent) };
             for path in hints.paths {
                 // A watch stays with its folder when the folder is moved, and reports events under the folder's former path.
                 match root.status(&path) {
-                    Ok(status) if kind(&status).is_dir() && choice.enters(&path) == Entered::Yes => {
+                    Ok(status) if kind(&status).is_dir() && file_filter.enters(&path) == Entered::Yes => {
                         folders.push(path);
                     }
-                    Ok(_) if choice.wants(&path) => found.extend(Found::at(&root, path)),
-                    Err(error) if is_absence(&error) && choice.wants(&path) => absent.push(path),
+                    Ok(_) if file_filter.wants(&path) => found.extend(Found::at(&root, path)),
+                    Err(error) if is_absence(&error) && file_filter.wants(&path) => absent.push(path),
                     _ => {}
                 }
             }
@@ -80,7 +80,7 @@ impl Scan {
         self.note_absent(absent).await?;
         self.look_at(found).await?;
         for folder in folders {
-            let path = self.around.choice.root.clone();
+            let path = self.around.file_filter.root.clone();
             if let Ok(root) = blocking(move || Root::open(&path)).await? {
                 self.walk(root, &folder, &mut HashSet::new()).await?;
             }
@@ -96,10 +96,10 @@ impl Scan {
     pub async fn due(&mut self) -> Result<(), ScanError> {
         self.look += 1;
         let due = self.settling.take_due(now());
-        let choice = Arc::clone(&self.around.choice);
+        let file_filter = Arc::clone(&self.around.file_filter);
         let (found, gone) = blocking(move || {
             let mut gone = Vec::new();
-            let root = Root::open(&choice.root).ok();
+            let root = Root::open(&file_filter.root).ok();
             let found: Vec<Found> = due
                 .into_iter()
                 .filter_map(|path| {
@@ -126,9 +126,9 @@ impl Scan {
         folder: &Path,
         devices: &mut HashSet<u64>,
     ) -> Result<u64, ScanError> {
-        let (choice, watch) = (Arc::clone(&self.around.choice), self.around.watch.clone());
+        let (file_filter, watch) = (Arc::clone(&self.around.file_filter), self.around.watch.clone());
         let start = folder.to_owned();
-        let mut walk = blocking(move || Walk::of(root, &start, choice, watch)).await?;
+        let mut walk = blocking(move || Walk::of(root, &start, file_filter, watch)).await?;
         let mut met = 0;
         loop {
             let (walked, piece) = blocking(move || {

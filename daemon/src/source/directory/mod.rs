@@ -4,7 +4,7 @@
 //! transaction, so a restart makes no second job. Events of the kernel are only hints where to look sooner (`watch`); the daemon decides by
 //! the `scan`, compared with the ledger: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
-//! What is a recording: a regular file that [`choice::Choice`] wants by its name, that is not empty, that has stood still for `settle`
+//! What is a recording: a regular file that [`file_filter::FileFilter`] wants by its name, that is not empty, that has stood still for `settle`
 //! (`settle`), and that no process has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders (a
 //! link to a file of the folder is a second name of that file, and a link that leads out does not belong to the source); only the watched
 //! folder itself may be a link. Hidden files and folders are ignored, and so are folders of NAS systems and desktops. Everything below the
@@ -18,9 +18,9 @@
 
 mod absent;
 mod before;
-mod choice;
 mod complaints;
 pub mod done;
+mod file_filter;
 mod identity;
 mod intake;
 mod kept;
@@ -48,7 +48,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::choice::Choice;
+use self::file_filter::FileFilter;
 use self::intake::Destination;
 use self::not_put_away::SettleError;
 use self::scan::{Scan, ScanError, Surroundings};
@@ -102,7 +102,7 @@ pub enum DirectoryError {
 /// A folder as a source.
 pub struct Directory {
     config: DirectorySource,
-    choice: Arc<Choice>,
+    file_filter: Arc<FileFilter>,
     ledger: Ledger,
     metrics: Metrics,
     price: f64,
@@ -123,11 +123,11 @@ impl Directory {
     ) -> Result<Directory, DirectoryError> {
         let root = std::path::absolute(&config.path)
             .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
-        let choice = Choice::new(root, &config.include, &config.exclude, config.recursive)?;
+        let file_filter = FileFilter::new(root, &config.include, &config.exclude, config.recursive)?;
         let putting_away = Semaphore::new(PUTTING_AWAY);
         // Created with 0: a counter that first appears with the value 1 shows no increase in a metrics system.
         metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
-        Ok(Directory { config, choice: Arc::new(choice), ledger, metrics, price, putting_away })
+        Ok(Directory { config, file_filter: Arc::new(file_filter), ledger, metrics, price, putting_away })
     }
 
     /// Watches and scans until `stop`. `watching` receives `Ok` as soon as the folder itself is watched, before the first scan, and `Err`
@@ -185,7 +185,7 @@ impl Directory {
     ) -> Result<Stat, LedgerError> {
         let mut tries = 0;
         loop {
-            let trouble = match root::look_into(&self.choice.root).await {
+            let trouble = match root::look_into(&self.file_filter.root).await {
                 Ok((_, status)) => return Ok(status),
                 Err(ScanError::Ledger(error)) => return Err(error),
                 Err(trouble) => trouble.to_string(),
@@ -204,7 +204,7 @@ impl Directory {
         watching: &sync::watch::Sender<Result<(), String>>,
         stop: &CancellationToken,
     ) -> Result<Infallible, ScanError> {
-        let (source, root) = (self.config.name.as_str(), &self.choice.root);
+        let (source, root) = (self.config.name.as_str(), &self.file_filter.root);
         // Before the folder exists: files that appear with it are new.
         before::want(&self.ledger, source, root).await?;
         let status = self.wait_for_folder(watching).await?;
@@ -230,7 +230,7 @@ impl Directory {
                 route: self.config.route.clone(),
                 puts_away: self.config.when_done != WhenDone::Keep,
             },
-            choice: Arc::clone(&self.choice),
+            file_filter: Arc::clone(&self.file_filter),
             existing: self.config.existing,
             price: self.price,
             ledger: self.ledger.clone(),

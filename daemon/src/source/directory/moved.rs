@@ -20,7 +20,7 @@ impl Scan {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let path = self.around.choice.root.clone();
+        let path = self.around.file_filter.root.clone();
         let known = blocking(move || {
             let root = Root::open(&path).ok();
             let which = |(found, candidates): (Found, Vec<Known>)| {

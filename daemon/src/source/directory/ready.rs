@@ -18,7 +18,7 @@ use crate::os::{Lease, NotARecording, has_writers, open_recording};
 pub enum Reading {
     /// The file was read. `leased`: the kernel granted a lease, so no process had the file open for writing.
     Hashed { sha256: String, leased: bool },
-    /// Somebody has it open for writing, or it changed while it was read: not yet.
+    /// Not ready: a process has it open for writing, or it changed while the daemon read it.
     NotYet,
     /// Its own header says that more comes: it waits longer.
     Short,

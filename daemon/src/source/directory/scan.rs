@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::absent::Absences;
 use super::before::Met;
-use super::choice::Choice;
 use super::complaints::Complaints;
+use super::file_filter::FileFilter;
 use super::identity::compare;
 use super::intake::Destination;
 use super::kept::Kept;
 use super::piece::Read;
 use super::root::remedy;
-use super::settle::{Now, Settling, Verdict};
+use super::settle::{Now, Settling, Stillness};
 use super::walk::Found;
 use super::watch::Watch;
 use crate::config::Existing;
@@ -51,7 +51,7 @@ pub enum ScanError {
 /// What stays the same for all looks at a folder.
 pub struct Surroundings {
     pub destination: Destination,
-    pub choice: Arc<Choice>,
+    pub file_filter: Arc<FileFilter>,
     pub existing: Existing,
     /// USD per second of audio.
     pub price: f64,
@@ -162,7 +162,7 @@ impl Scan {
                 old.push(found);
             } else if found.stamp.identity.size == 0 {
                 self.mention_empty(&found);
-            } else if let Verdict::Still { seen, long } =
+            } else if let Stillness::Still { seen, long } =
                 self.settling.look(&found.path, found.stamp, now(), self.look)
             {
                 ready.push(Found { seen, long, ..found });

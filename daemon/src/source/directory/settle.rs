@@ -26,7 +26,7 @@ pub struct Now {
 
 /// What is to be done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Stillness {
     /// It has stood still. `seen`: the look in which it was first seen, 0 where that is not known. `long`: for as long as a file waits that is
     /// not all there.
     Still { seen: u64, long: bool },
@@ -82,7 +82,7 @@ impl Settling {
     }
 
     /// Judges a file by its stamp of this moment, in the look of this number.
-    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now, look: u64) -> Verdict {
+    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now, look: u64) -> Stillness {
         let (since, seen, settle) = match self.files.get(path) {
             Some(waiting) if waiting.stamp == stamp => (waiting.since, waiting.seen, waiting.settle),
             Some(waiting) => (now.monotonic, waiting.seen, self.settle),
@@ -92,10 +92,10 @@ impl Settling {
         let still_for = watched.max(self.age(&stamp, now));
         if still_for >= settle {
             self.files.remove(path);
-            return Verdict::Still { seen, long: still_for >= self.settle * LONG };
+            return Stillness::Still { seen, long: still_for >= self.settle * LONG };
         }
         self.wait(path, Waiting { seen, settle, stamp, since, due: now.monotonic + (settle - still_for) });
-        Verdict::Moving
+        Stillness::Moving
     }
 
     /// Has a file looked at again after a pause although it stands still: a process has it open for writing, or it cannot be read.
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(2);
-    const STILL: Verdict = Verdict::Still { seen: 1, long: false };
+    const STILL: Stillness = Stillness::Still { seen: 1, long: false };
 
     fn stamp(size: u64, ctime_ms: i64) -> Stamp {
         let identity = FileIdentity { dev: 1, inode: 7, size, mtime_ns: 0 };
@@ -205,7 +205,7 @@ mod tests {
         let start = Instant::now();
         let mut settling = settling(true, 10);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000), 1), STILL);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999), 1), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999), 1), Stillness::Moving);
         assert_eq!(settling.next_due(), Some(start + SETTLE));
     }
 
@@ -213,7 +213,7 @@ mod tests {
     fn another_machines_clock_is_not_believed() {
         let start = Instant::now();
         let mut settling = settling(false, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0), 1), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0), 1), Stillness::Moving);
         assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000), 1), STILL);
     }
 
@@ -221,7 +221,7 @@ mod tests {
     fn a_file_from_the_future_is_watched_instead() {
         let start = Instant::now();
         let mut settling = settling(true, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0), 1), Verdict::Moving);
+        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0), 1), Stillness::Moving);
         assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000), 1), STILL);
     }
 
@@ -245,10 +245,13 @@ mod tests {
             settling.look(a, short, at(start, 0), 1);
             assert_eq!(settling.look(a, short, at(start, 2_000), 1), STILL);
             settling.wait_longer(a, short, at(start, 2_000), 1);
-            assert_eq!(settling.look(a, short, at(start, 50_000), 2), Verdict::Moving);
-            assert_eq!(settling.look(a, short, at(start, 62_000), 2), Verdict::Still { seen: 1, long: true });
+            assert_eq!(settling.look(a, short, at(start, 50_000), 2), Stillness::Moving);
+            assert_eq!(
+                settling.look(a, short, at(start, 62_000), 2),
+                Stillness::Still { seen: 1, long: true }
+            );
             settling.wait_longer(a, short, at(start, 2_000), 1);
-            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 10_000), 2), Verdict::Moving);
+            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 10_000), 2), Stillness::Moving);
             assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 12_000), 2), STILL);
         }
     }
@@ -262,10 +265,10 @@ mod tests {
         settling.postpone(Path::new("a"), stamp(2, 0), at(start, 1_500), 7);
         // It does not fit beside the other; when it does, it may have been seen long before.
         settling.look(Path::new("b"), stamp(1, 0), at(start, 1_500), 8);
-        let still = Verdict::Still { seen: 7, long: false };
+        let still = Stillness::Still { seen: 7, long: false };
         assert_eq!(settling.look(Path::new("a"), stamp(2, 0), at(start, 3_500), 9), still);
         settling.look(Path::new("b"), stamp(1, 0), at(start, 3_500), 9);
-        let still = Verdict::Still { seen: 0, long: false };
+        let still = Stillness::Still { seen: 0, long: false };
         assert_eq!(settling.look(Path::new("b"), stamp(1, 0), at(start, 5_500), 10), still);
     }
 
@@ -286,17 +289,17 @@ mod tests {
                 let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
                 let Some(last) = written.last() else { continue };
                 let now = stamp(written.len() as u64, i64::try_from(*last).unwrap());
-                if settling.look(Path::new("a"), now, at(start, look), 1) != Verdict::Moving {
+                if settling.look(Path::new("a"), now, at(start, look), 1) != Stillness::Moving {
                     prop_assert!(look - last >= 2_000, "written at {last}, taken at {look}");
                 }
             }
             let last = *writes.last().unwrap();
             let stands = stamp(writes.len() as u64, i64::try_from(last).unwrap());
             let first = last.max(30_000);
-            if settling.look(Path::new("a"), stands, at(start, first), 1) == Verdict::Moving {
+            if settling.look(Path::new("a"), stands, at(start, first), 1) == Stillness::Moving {
                 let due = settling.next_due().unwrap();
                 let at_due = at(start, u64::try_from((due - start).as_millis()).unwrap());
-                prop_assert_ne!(settling.look(Path::new("a"), stands, at_due, 1), Verdict::Moving);
+                prop_assert_ne!(settling.look(Path::new("a"), stands, at_due, 1), Stillness::Moving);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 
-use super::choice::{Choice, Entered};
+use super::file_filter::{Entered, FileFilter};
 use super::root::Root;
 use super::settle::Stamp;
 use super::watch::{Watch, WatchError};
@@ -29,7 +29,7 @@ pub struct Found {
     pub path: PathBuf,
     /// From `lstat`.
     pub stamp: Stamp,
-    /// The look in which it was first seen, once it has stood still; see [`super::settle::Verdict`].
+    /// The look in which it was first seen, once it has stood still; see [`super::settle::Stillness`].
     pub seen: u64,
     /// It has stood still for as long as a file waits that is not all there.
     pub long: bool,
@@ -61,7 +61,7 @@ pub fn kind(status: &Stat) -> FileType {
 /// A walk in progress. Its calls block, so a blocking thread has to make them.
 pub struct Walk {
     root: Root,
-    choice: Arc<Choice>,
+    file_filter: Arc<FileFilter>,
     watch: Option<Arc<Watch>>,
     levels: Vec<Level>,
     troubles: Vec<Trouble>,
@@ -92,10 +92,10 @@ enum Level {
 
 impl Walk {
     /// Begins at a folder. Each folder is watched first and listed then, so that a file that appears in between is seen by one of the two.
-    pub fn of(root: Root, folder: &Path, choice: Arc<Choice>, watch: Option<Arc<Watch>>) -> Walk {
+    pub fn of(root: Root, folder: &Path, file_filter: Arc<FileFilter>, watch: Option<Arc<Watch>>) -> Walk {
         let mut walk = Walk {
             root,
-            choice,
+            file_filter,
             watch,
             levels: Vec::new(),
             troubles: Vec::new(),
@@ -116,16 +116,16 @@ impl Walk {
                 continue;
             };
             if kind.is_dir() {
-                match self.choice.enters(&path) {
+                match self.file_filter.enters(&path) {
                     Entered::Yes => self.enter(&path),
                     Entered::Apart => self.troubles.push(Trouble::Apart(path)),
                     Entered::No => {}
                 }
-            } else if kind.is_file() && self.choice.wants(&path) {
+            } else if kind.is_file() && self.file_filter.wants(&path) {
                 found.extend(level.status(&self.root, &path).and_then(|status| Found::of(path, &status)));
-            } else if kind.is_file() && self.choice.eligible(&path).is_some() {
+            } else if kind.is_file() && self.file_filter.eligible(&path).is_some() {
                 self.pass_over(path);
-            } else if kind.is_symlink() && !self.links && self.choice.eligible(&path).is_some() {
+            } else if kind.is_symlink() && !self.links && self.file_filter.eligible(&path).is_some() {
                 self.links = true;
                 self.troubles.push(Trouble::Link(path));
             }
@@ -231,8 +231,8 @@ mod tests {
         for name in ["a.WAV", "b.aac", "below/c.aac", "d.json", ".e.txt", "f.txt.part", "g"] {
             std::fs::write(root.path().join(name), "x").unwrap();
         }
-        let choice = Choice::new(root.path().to_owned(), &["**/*.wav".into()], &[], true).unwrap();
-        let mut walk = Walk::of(Root::open(root.path()).unwrap(), root.path(), Arc::new(choice), None);
+        let file_filter = FileFilter::new(root.path().to_owned(), &["**/*.wav".into()], &[], true).unwrap();
+        let mut walk = Walk::of(Root::open(root.path()).unwrap(), root.path(), Arc::new(file_filter), None);
         assert_eq!(walk.next(100).len(), 1);
         let mut endings: Vec<_> = walk
             .take_troubles()

@@ -58,12 +58,12 @@ pub struct Hints {
 #[derive(Debug)]
 pub struct Watch {
     watcher: Mutex<RecommendedWatcher>,
-    heard: Arc<Heard>,
+    state: Arc<WatchState>,
 }
 
 /// State that is shared with the watcher's thread.
 #[derive(Debug, Default)]
-struct Heard {
+struct WatchState {
     hints: Mutex<Hints>,
     changed: Notify,
     watched: Mutex<Watched>,
@@ -79,11 +79,11 @@ impl Watch {
     /// # Errors
     /// When the user has too many inotify instances.
     pub fn new() -> Result<Watch, WatchError> {
-        let heard = Arc::new(Heard::default());
-        let hears = Arc::clone(&heard);
+        let state = Arc::new(WatchState::default());
+        let hears = Arc::clone(&state);
         let watcher = notify::recommended_watcher(move |event| hears.hear(event))
             .map_err(WatchError::TooManyInstances)?;
-        Ok(Watch { watcher: Mutex::new(watcher), heard })
+        Ok(Watch { watcher: Mutex::new(watcher), state })
     }
 
     /// Watches a folder without the folders below it. May be called again at little cost, and should be, because another folder may have its
@@ -93,12 +93,12 @@ impl Watch {
     /// When a limit is reached or the folder may not be read. A folder that is absent by now is no error.
     pub fn add(&self, folder: &Path, device: u64, inode: u64) -> Result<(), WatchError> {
         let (path, identity) = (hash(folder), hash((device, inode)));
-        if lock(&self.heard.watched).get(&path) == Some(&identity) {
+        if lock(&self.state.watched).get(&path) == Some(&identity) {
             return Ok(());
         }
         match lock(&self.watcher).watch(folder, RecursiveMode::NonRecursive) {
             Ok(()) => {
-                lock(&self.heard.watched).insert(path, identity);
+                lock(&self.state.watched).insert(path, identity);
                 Ok(())
             }
             Err(error) => match &error.kind {
@@ -113,9 +113,9 @@ impl Watch {
     /// Waits until there is a hint.
     pub async fn hinted(&self) {
         loop {
-            let changed = self.heard.changed.notified();
+            let changed = self.state.changed.notified();
             {
-                let hints = lock(&self.heard.hints);
+                let hints = lock(&self.state.hints);
                 if hints.everything || !hints.paths.is_empty() {
                     return;
                 }
@@ -126,11 +126,11 @@ impl Watch {
 
     /// Takes the hints so far.
     pub fn take(&self) -> Hints {
-        std::mem::take(&mut *lock(&self.heard.hints))
+        std::mem::take(&mut *lock(&self.state.hints))
     }
 }
 
-impl Heard {
+impl WatchState {
     fn hear(&self, event: notify::Result<Event>) {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
@@ -197,9 +197,9 @@ mod tests {
     use super::*;
 
     fn hints(events: Vec<notify::Result<Event>>) -> Hints {
-        let heard = Heard::default();
-        events.into_iter().for_each(|event| heard.hear(event));
-        std::mem::take(&mut *lock(&heard.hints))
+        let state = WatchState::default();
+        events.into_iter().for_each(|event| state.hear(event));
+        std::mem::take(&mut *lock(&state.hints))
     }
 
     fn at(kind: EventKind, path: &str) -> notify::Result<Event> {

@@ -35,7 +35,7 @@ const SHADOW_COPY: &str = "@GMT-";
 
 /// Which names below a folder are recordings.
 #[derive(Debug)]
-pub struct Choice {
+pub struct FileFilter {
     /// The watched folder, absolute.
     pub root: PathBuf,
     include: GlobSet,
@@ -53,7 +53,7 @@ pub enum Entered {
     Apart,
 }
 
-impl Choice {
+impl FileFilter {
     /// # Errors
     /// A glob that cannot be read.
     pub fn new(
@@ -61,8 +61,8 @@ impl Choice {
         include: &[String],
         exclude: &[String],
         recursive: bool,
-    ) -> Result<Choice, globset::Error> {
-        Ok(Choice { root, include: globs(include)?, exclude: globs(exclude)?, recursive })
+    ) -> Result<FileFilter, globset::Error> {
+        Ok(FileFilter { root, include: globs(include)?, exclude: globs(exclude)?, recursive })
     }
 
     /// Whether a path below the root may be a recording, by its name alone.
@@ -128,14 +128,14 @@ fn ends_with(name: &[u8], ending: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn choice(exclude: &[&str]) -> Choice {
+    fn file_filter(exclude: &[&str]) -> FileFilter {
         let exclude: Vec<String> = exclude.iter().map(|&glob| glob.to_owned()).collect();
-        Choice::new("/calls".into(), &["**/*.wav".into()], &exclude, true).unwrap()
+        FileFilter::new("/calls".into(), &["**/*.wav".into()], &exclude, true).unwrap()
     }
 
     #[test]
     fn folders_of_systems_are_kept_apart_at_any_depth_and_in_any_case() {
-        let choice = choice(&[]);
+        let file_filter = file_filter(&[]);
         for name in [
             "#snapshot",
             "@Recycle",
@@ -147,30 +147,30 @@ mod tests {
         ] {
             for folder in [name.to_owned(), format!("deep/{name}"), format!("{name}/deep")] {
                 let folder = Path::new("/calls").join(folder);
-                assert_eq!(choice.enters(&folder), Entered::Apart, "{}", folder.display());
-                assert!(!choice.wants(&folder.join("a.wav")), "{}", folder.display());
+                assert_eq!(file_filter.enters(&folder), Entered::Apart, "{}", folder.display());
+                assert!(!file_filter.wants(&folder.join("a.wav")), "{}", folder.display());
             }
         }
         for name in ["snapshot", "recycle", "@home", "#1"] {
             let folder = Path::new("/calls").join(name);
-            assert_eq!(choice.enters(&folder), Entered::Yes, "{name}");
-            assert!(choice.wants(&folder.join("lost+found.wav")), "{name}");
+            assert_eq!(file_filter.enters(&folder), Entered::Yes, "{name}");
+            assert!(file_filter.wants(&folder.join("lost+found.wav")), "{name}");
         }
-        assert_eq!(choice.enters(Path::new("/calls")), Entered::Yes);
-        assert_eq!(choice.enters(Path::new("/calls/.Trash-1000")), Entered::No);
+        assert_eq!(file_filter.enters(Path::new("/calls")), Entered::Yes);
+        assert_eq!(file_filter.enters(Path::new("/calls/.Trash-1000")), Entered::No);
     }
 
     #[test]
     fn what_is_excluded_is_neither_entered_nor_wanted() {
-        let choice = choice(&["old", "**/tmp", "tests/**", "*-draft.wav"]);
+        let file_filter = file_filter(&["old", "**/tmp", "tests/**", "*-draft.wav"]);
         for folder in ["old", "OLD/deep", "a/tmp", "a/tmp/b", "tests/a"] {
             let folder = Path::new("/calls").join(folder);
-            assert_eq!(choice.enters(&folder), Entered::No, "{}", folder.display());
-            assert!(!choice.wants(&folder.join("a.wav")), "{}", folder.display());
+            assert_eq!(file_filter.enters(&folder), Entered::No, "{}", folder.display());
+            assert!(!file_filter.wants(&folder.join("a.wav")), "{}", folder.display());
         }
-        assert!(!choice.wants(Path::new("/calls/a-draft.wav")));
-        assert!(!choice.wants(Path::new("/calls/tests/a.wav")));
-        assert!(choice.wants(Path::new("/calls/deep/a-draft.wav")));
-        assert!(choice.wants(Path::new("/calls/deep/old/a.wav")));
+        assert!(!file_filter.wants(Path::new("/calls/a-draft.wav")));
+        assert!(!file_filter.wants(Path::new("/calls/tests/a.wav")));
+        assert!(file_filter.wants(Path::new("/calls/deep/a-draft.wav")));
+        assert!(file_filter.wants(Path::new("/calls/deep/old/a.wav")));
     }
 }
