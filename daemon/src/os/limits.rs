@@ -61,12 +61,17 @@ pub fn keep_memory_private() -> io::Result<()> {
 ///
 /// glibc begins with 128 KiB for it, but takes the first larger one that is freed for the new bound, up to 32 MiB; what lies below it stays
 /// with the thread that had it. So each thread would keep the longest transcript that ever passed through it.
+///
+/// And it gives threads up to eight heaps a core, of which each keeps what was freed in it: with one a core, 100,000 watched folders take
+/// 37 MB instead of 48, as quickly.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 pub fn return_large_memory() {
     const LARGE: libc::c_int = 1 << 20;
-    // SAFETY: both take two numbers and set a variable of the allocator, under its lock.
+    let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    // SAFETY: all take two numbers and set a variable of the allocator, under its lock.
     unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(cores).unwrap_or(2));
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         // With a bound that is set glibc stays at 128 KiB for what a thread keeps at its end of memory, instead of twice the bound:
         // each recording's buffers would go back and be faulted in anew, a tenth of what a file of 10 s costs.
