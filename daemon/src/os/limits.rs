@@ -69,12 +69,17 @@ pub fn keep_memory_private() -> io::Result<()> {
 ///
 /// glibc's threshold for this starts at 128 KiB, but rises to the size of each larger block that is freed, up to 32 MiB; freed memory below
 /// the threshold stays with its thread. So each thread would keep the memory of the longest transcript that it ever handled.
+///
+/// Also limits glibc to one heap a core, two at least. By default threads get up to eight heaps a core, and each heap keeps what was freed in
+/// it: with one a core, 100,000 watched folders take 37 MB instead of 48 MB, in the same time (`directory_burst`).
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 pub fn return_large_memory() {
     const LARGE: libc::c_int = 1 << 20;
-    // SAFETY: both calls take two numbers and set a variable of the allocator, under the allocator's lock.
+    let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    // SAFETY: each call takes two numbers and sets a variable of the allocator, under the allocator's lock.
     unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(cores).unwrap_or(2));
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         // Once the first threshold is set, glibc fixes the trim threshold at 128 KiB instead of twice the first: it would return the
         // buffers of each recording and fault them in again, a tenth of the CPU time of a 10 s file.
