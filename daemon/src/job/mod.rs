@@ -23,7 +23,7 @@ mod price;
 pub mod spool;
 mod stage;
 
-use hark_sdk::event::{Engine, Recording, Segment};
+use hark_sdk::event::{Body, Engine, Event, Recording, Segment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -114,6 +114,19 @@ impl StoredBefore {
 }
 
 impl Job {
+    /// An event of this job, as of now. `sequence` is set for a stored event only.
+    pub fn event(&self, sequence: Option<u64>, body: Body) -> Event {
+        Event {
+            job: self.id,
+            source: self.source.clone(),
+            sequence,
+            time: Timestamp::now(),
+            recording: self.recording.clone(),
+            metadata: self.metadata.clone(),
+            body,
+        }
+    }
+
     /// A job that the daemon has just accepted.
     pub fn new(
         id: Uuid,

@@ -18,6 +18,8 @@ pub struct Limits {
     pub url: Delivers,
     /// The text is streamed while it is recognized.
     pub streams: bool,
+    /// Only the channels that a request names are recognized; otherwise the service mixes all channels down.
+    pub selects_channels: bool,
     /// For recognizers whose requests become tasks.
     pub tasks: Option<Tasks>,
 }

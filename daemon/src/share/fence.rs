@@ -4,7 +4,6 @@
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Claims, Standing, StoredEvents};
@@ -72,15 +71,7 @@ impl Fence {
                 Err(unconfirmed) => return Err(unconfirmed.to_string()),
             }
             let body = if told.sequence == 0 { job_machine::accepted(&job) } else { taken_over(failures) };
-            let event = Event {
-                job: job.id,
-                source: job.source.clone(),
-                sequence: Some(told.sequence + 1),
-                time: Timestamp::now(),
-                recording: job.recording.clone(),
-                metadata: job.metadata.clone(),
-                body,
-            };
+            let event = job.event(Some(told.sequence + 1), body);
             if let Some(stream_seq) =
                 self.publish(&event, &of_job, told.stream_seq, largest.message(&self.jetstream)).await?
             {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Event, Fault, Segment, TranscriptFinal, Usage};
+use hark_sdk::event::{Blame, Body, Fault, Segment, TranscriptFinal, Usage};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tracing::{trace, warn};
@@ -59,15 +59,7 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
         return Ok(());
     }
     let Some(event) = final_of(&job, &pieces) else { return Ok(()) };
-    let event = Event {
-        job: job.id,
-        source: job.source.clone(),
-        sequence: None,
-        time: Timestamp::now(),
-        recording: job.recording.clone(),
-        metadata: job.metadata.clone(),
-        body: Body::TranscriptFinal(event),
-    };
+    let event = job.event(None, Body::TranscriptFinal(event));
     let processed = tools.pipeline.process(event).await;
     if let Some(held) = processed.held {
         return hold(job, held, tools).await;

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hark_sdk::event::{Body, Event, TranscriptPartial};
-use jiff::Timestamp;
+use hark_sdk::event::{Body, TranscriptPartial};
 use tokio::sync::SemaphorePermit;
 use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
@@ -70,6 +69,10 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let marker = upload.as_ref().map(|upload| upload.marker.clone());
     let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
     let request = request(&task, &route, &plan, audio, marker.as_deref());
+    let channels = job.recording.channels.unwrap_or(1);
+    if recognizer.limits().selects_channels && channels as usize > request.channels.len() {
+        warn!(channels, recognized = ?request.channels, "not all channels are recognized; mix the recording down to one channel if the others have speech");
+    }
     let mut progress = Progress::new(&intent, &tools);
     let outcome = recognizer.send(permit, request, &mut progress).await;
     tools.sent(&intent, outcome, progress, place).await
@@ -225,21 +228,14 @@ impl Listener for Progress {
         let (job, piece) = (&self.task.job, &self.task.piece);
         let revision = self.revision.next();
         trace!(job = %job.id, revision, bytes = text.len(), "the text grows");
-        (self.tools.on_partial)(Event {
-            job: job.id,
-            source: job.source.clone(),
-            sequence: None,
-            time: Timestamp::now(),
-            recording: job.recording.clone(),
-            metadata: job.metadata.clone(),
-            body: Body::TranscriptPartial(TranscriptPartial {
-                revision,
-                channel: piece.span.channels.first().copied().unwrap_or(0),
-                role: None,
-                piece: self.task.number_in_events(),
-                begin_ms: piece.span.begin_ms,
-                text: text.to_owned(),
-            }),
+        let partial = Body::TranscriptPartial(TranscriptPartial {
+            revision,
+            channel: piece.span.channels.first().copied().unwrap_or(0),
+            role: None,
+            piece: self.task.number_in_events(),
+            begin_ms: piece.span.begin_ms,
+            text: text.to_owned(),
         });
+        (self.tools.on_partial)(job.event(None, partial));
     }
 }

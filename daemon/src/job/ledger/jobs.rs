@@ -311,15 +311,7 @@ fn enqueue(
 ) -> Result<(), LedgerError> {
     for body in events {
         job.sequence += 1;
-        let event = Event {
-            job: job.id,
-            source: job.source.clone(),
-            sequence: Some(job.sequence),
-            time: now,
-            recording: job.recording.clone(),
-            metadata: job.metadata.clone(),
-            body: body.clone(),
-        };
+        let event = Event { time: now, ..job.event(Some(job.sequence), body.clone()) };
         outbox::insert(connection, &event)?;
     }
     Ok(())

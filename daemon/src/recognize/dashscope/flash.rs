@@ -38,6 +38,7 @@ pub(super) fn limits() -> Limits {
         upload: Delivers::No,
         url: Delivers::UpTo(ENCODED_BYTES),
         streams: true,
+        selects_channels: false,
         tasks: None,
     }
 }
