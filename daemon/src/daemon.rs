@@ -300,7 +300,7 @@ impl Daemon {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.ledger)).await;
         if drained.is_err() {
-            warn!(unfinished = ?tasks.names(), "not everything ended in time; the next start goes on with it");
+            warn!(unfinished = ?tasks.names(), "some tasks did not end in time; the daemon resumes their work at the next start");
             tasks.abort().await;
         }
         end(&self.pipeline).await;

@@ -32,7 +32,7 @@ async fn links_to_files_and_folders_are_skipped_and_that_is_logged_once() {
         assert_eq!(done.body["recording"]["name"], path.file_name().unwrap().to_str().unwrap());
     }
     assert_eq!(hark.ended_jobs(3).await.len(), 3);
-    assert_eq!(lines(&hark.log(), "symbolic links are left alone"), 1, "{}", hark.log());
+    assert_eq!(lines(&hark.log(), "symbolic links are ignored"), 1, "{}", hark.log());
 }
 
 #[tokio::test]
@@ -86,12 +86,12 @@ async fn a_new_file_that_is_skipped_is_logged_in_one_line() {
 
     std::fs::rename(&heard, calls.join("renamed.wav")).unwrap();
     wait_until("the new name to be logged", CEILING, async || {
-        lines(&hark.log(), "have other names, or are back, and are not heard again") == 1
+        lines(&hark.log(), "known recordings were renamed or are back") == 1
     })
     .await;
     std::fs::write(calls.join("renamed.wav"), wav(0.1, 1_000)).unwrap();
     wait_until("the same bytes to be logged", CEILING, async || {
-        lines(&hark.log(), "have the bytes of recordings that were heard in their place") == 1
+        lines(&hark.log(), "have the bytes of a recording that was recognized at the same path") == 1
     })
     .await;
     for seed in 0..200 {
@@ -101,7 +101,7 @@ async fn a_new_file_that_is_skipped_is_logged_in_one_line() {
     let touched = || {
         let log = hark.log();
         let told =
-            log.lines().filter(|line| line.contains("were written or touched and have their size still"));
+            log.lines().filter(|line| line.contains("were written or touched, and their size is the same"));
         let files = |line: &str| line.split("files=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
         (told.clone().count(), told.filter_map(files).sum::<u64>())
     };
@@ -128,7 +128,7 @@ async fn a_recognized_file_that_grows_is_logged_with_its_settle_time() {
         hark.ended_jobs(part).await;
     }
     let log = hark.log();
-    let told: Vec<&str> = log.lines().filter(|line| line.contains("a file that was heard grows")).collect();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a recognized file grows")).collect();
     assert!(told.len() == 1 && told[0].contains("call.wav") && told[0].contains("settle=100ms"), "{log}");
 }
 
@@ -189,6 +189,6 @@ async fn a_wav_that_is_shorter_than_its_header_says_is_waited_for_and_then_heard
         assert_eq!(event.body["recording"]["truncated"], true, "{}", event.body);
     }
     let log = hark.log();
-    assert_eq!(lines(&log, "the recording ends before its audio does"), 1, "{log}");
+    assert_eq!(lines(&log, "the recording is shorter than its header says"), 1, "{log}");
     assert_eq!(hark.ended_jobs(3).await.len(), 3);
 }

@@ -121,7 +121,7 @@ async fn a_trace_shows_each_step_of_a_recording_and_neither_the_key_nor_the_text
     assert!(hark.stop().await.success());
     let log = hark.log();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    for step in ["looked at everything", "received", "answered", "the text grows", "job advanced", "stored"] {
+    for step in ["full scan ended", "received", "answered", "the text grows", "job advanced", "stored"] {
         assert!(
             lines.iter().any(|line| line["level"] == "trace" && line["message"] == step),
             "{step}: {log}"

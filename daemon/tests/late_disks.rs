@@ -47,7 +47,7 @@ async fn old_files_of_a_disk_that_is_mounted_late_are_skipped() {
         mount_at(disk, if disk.ends_with("whole") { &calls } else { &below });
         std::fs::create_dir_all(&below).unwrap();
         wait_until("the disk's files to be known", CEILING, async || {
-            hark.log().matches("files that were there before the first start stay unheard").count()
+            hark.log().matches("files from before the first start are skipped").count()
                 == usize::from(disk.ends_with("below")) + 1
         })
         .await;

@@ -154,7 +154,7 @@ async fn recordings_wait_in_their_folder_for_space_in_the_done_directory() {
     stage.drop_files(3);
     stage.hark.ended_jobs(3).await;
     wait_until("the daemon to say why they stay", CEILING, async || {
-        stage.hark.log().contains("cannot be put away")
+        stage.hark.log().contains("cannot be moved or deleted")
     })
     .await;
     let names = |folder: &str| -> Vec<String> {

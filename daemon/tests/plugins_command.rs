@@ -40,7 +40,7 @@ fn a_good_plugin_passes_every_step() {
     }
     let output = harkd(&["plugins", "check", &plugins.path().join("hello.so").display().to_string()]);
     let table = stdout(&output);
-    assert!(table.starts_with("0.1.0, hears finals\nsha256 "), "{table}");
+    assert!(table.starts_with("0.1.0, receives finals\nsha256 "), "{table}");
     assert!(table.contains("ok      load and create"), "{table}");
     assert!(table.contains("ended in good order"), "{table}");
 }
@@ -126,10 +126,7 @@ fn a_plugin_is_tried_with_the_rights_that_it_will_have() {
     assert!(!plugins.path().join("state").exists(), "what was made to try it is gone again");
     let (code, said) = check("listens", "");
     assert_eq!(code, Some(0));
-    assert!(
-        said.contains("warning: plugin \"it\" wants jobs, which are not handed to plugins yet"),
-        "{said}"
-    );
+    assert!(said.contains("warning: plugin \"it\" wants jobs, which plugins do not receive yet"), "{said}");
     let config = format!("[plugin.config]\nwrite = \"{root}/state/plugins/it/notes\"\n");
     let (code, said) = check("opens", &config);
     assert_eq!(code, Some(0), "it may write to its own folder: {said}");
@@ -155,7 +152,7 @@ fn the_list_says_what_loads_and_why_the_rest_does_not() {
     assert!(rows[1]["reason"].as_str().unwrap().contains("exports no symbol"), "{rows:#}");
 
     let table = stdout(&harkd(&["--config", &config, "plugins"]));
-    assert!(table.contains("hello      loaded  ") && table.contains("0.1.0, hears finals"), "{table}");
+    assert!(table.contains("hello      loaded  ") && table.contains("0.1.0, receives finals"), "{table}");
 }
 
 /// A `cargo` command in a folder that reuses this workspace's `Cargo.lock`, profile and target folder, so that nothing is downloaded and

@@ -81,7 +81,7 @@ async fn while_a_plugin_that_hangs_is_enabled_the_daemon_can_be_stopped() {
     })
     .await;
     assert!(hark.stop().await.success());
-    assert!(!hark.log().contains("not everything ended in time"), "{}", hark.log());
+    assert!(!hark.log().contains("some tasks did not end in time"), "{}", hark.log());
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "the end\n");
     enable.kill().unwrap();
     enable.wait().unwrap();
@@ -120,7 +120,7 @@ async fn a_job_that_a_plugin_holds_is_logged_once_and_the_plugins_events_are_kep
     let events = hark.events_of(done.job()).await;
     assert_eq!(events.iter().filter(|event| event.kind() == "job.retrying").count(), 2);
     let log = hark.log();
-    assert_eq!(log.matches("held back until the plugin has looked at it").count(), 2, "{log}");
+    assert_eq!(log.matches("held back until the plugin has processed it").count(), 2, "{log}");
     assert!(!log.contains("Canary"), "{log}");
 }
 
@@ -193,7 +193,7 @@ async fn stopped_in_the_middle_of_a_stream(lines: &str) -> String {
     hark.next_event("job.submitted").await;
     assert!(hark.stop().await.success());
     let log = hark.log();
-    assert!(log.contains("not everything ended in time"), "{log}");
+    assert!(log.contains("some tasks did not end in time"), "{log}");
     log
 }
 

@@ -48,7 +48,8 @@ async fn names_and_words_from_outside_are_escaped_in_the_log_and_by_every_comman
     let broken = hark.drop_file("calls", &format!("{DISGUISE} broken.wav"), b"no audio at all");
     hark.drop_file("calls", &format!("{DISGUISE}.wma"), b"not in `include`");
     hark.ended_jobs(2).await;
-    wait_until("the file that is left alone", CEILING, async || hark.log().contains("is left alone")).await;
+    wait_until("the file that is left alone", CEILING, async || hark.log().contains("the file is ignored"))
+        .await;
 
     let mut submit = hark.command(&["submit", "--wait"]);
     submit.arg(&broken);

@@ -245,7 +245,7 @@ impl Rounds {
             "see that nats-server runs there, or set nats.servers"
         };
         if (failed - 1).is_multiple_of(ROUNDS_BETWEEN_WARNINGS) {
-            warn!(%servers, reason, remedy, "NATS cannot be connected to, trying on");
+            warn!(%servers, reason, remedy, "no connection to NATS; trying again");
         }
         self.refusals.failed(&format!("{servers}: {reason}; {remedy}"));
     }

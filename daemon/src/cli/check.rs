@@ -29,7 +29,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         Ok(description) => {
             loaded.borrow_mut().push((plugin.clone(), description.transform));
             unheard.borrow_mut().extend(description.unheard().map(|kinds| {
-                format!("plugin {:?} wants {kinds}, which are not handed to plugins yet: it hears finals and partials", plugin.name)
+                format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives finals and partials", plugin.name)
             }));
             Ok(())
         }

@@ -12,20 +12,20 @@ use super::screen::{Span, Style, column};
 const LABEL_COLUMNS: usize = 9;
 /// The end of a job's id, which tells jobs with one name apart.
 const ID_COLUMNS: usize = 4;
-/// A final longer than some lines would push everything else out of sight; `--json` has all of it.
+/// The most characters of a final: a longer text would push all other lines out of sight; `--json` prints all of it.
 const LONGEST_TEXT: usize = 600;
 
-/// What stands before an event's words.
+/// The columns before an event's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     has_time: bool,
-    /// Of the recording's name; most have no more than 18.
+    /// Columns of the recording's name; most names have at most 18 characters.
     name_columns: usize,
     label_columns: usize,
 }
 
 impl Layout {
-    /// For a terminal that is so wide: the words have two fifths of it at least.
+    /// The layout for a terminal of so many columns: the text has at least two fifths of them.
     pub fn of(columns: usize) -> Layout {
         let (has_time, name_columns, label_columns) = match columns {
             0..30 => (false, 0, 0),
@@ -37,7 +37,7 @@ impl Layout {
     }
 }
 
-/// An event of this version's kinds, or in its raw form one that this version does not know.
+/// The line of an event; an event of a kind that this version does not know is shown in its raw form.
 pub fn line(heard: &ReceivedEvent, zone: &TimeZone, layout: Layout) -> Vec<Span> {
     let event =
         heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());

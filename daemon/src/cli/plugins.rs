@@ -69,10 +69,10 @@ fn in_words(description: &Description) -> String {
         .collect();
     let version = if description.version.is_empty() { "no version" } else { &description.version };
     let unheard =
-        description.unheard().map(|kinds| format!(" (wants {kinds} too, which no plugin hears yet)"));
+        description.unheard().map(|kinds| format!(" (wants {kinds} too, which plugins do not receive yet)"));
     let transform = if description.transform { ", replaces text" } else { "" };
     format!(
-        "{version}, hears {}{}{transform}",
+        "{version}, receives {}{}{transform}",
         if heard.is_empty() { "nothing".to_owned() } else { heard.join(" and ") },
         unheard.unwrap_or_default()
     )

@@ -128,7 +128,7 @@ impl Sources {
                 Ok(missed) => missed,
                 Err(error) => {
                     if self.not_put_away.is_time() {
-                        warn!(job = %job.id, source = job.source, %error, "recordings cannot be put away and wait where they are; trying on");
+                        warn!(job = %job.id, source = job.source, %error, "recordings cannot be moved or deleted and stay where they are; trying again");
                     }
                     // Besides the postponement, a pause in this slot of the lane: with a full disk, a thousand files are not all tried at
                     // once.
@@ -142,7 +142,7 @@ impl Sources {
             // The daemon that took the job over will find the last event stored, and acknowledge the message.
             Ok(Standing::Lost) => return claims.let_go(job.id).await,
             Err(unconfirmed) => {
-                warn!(job = %job.id, source = job.source, %unconfirmed, "the job is over and other daemons cannot be told; trying again");
+                warn!(job = %job.id, source = job.source, %unconfirmed, "the job has ended, but its claim cannot be updated; trying again");
                 return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
             }
         }

@@ -182,7 +182,7 @@ impl Error {
         if !raw.is_empty() {
             raw.truncate(LONGEST_RAW);
             self.raw = Some(raw.into());
-            self.fault.message.push_str("; what came of the answer is kept with the attempt");
+            self.fault.message.push_str("; the raw answer is kept with the attempt");
         }
         self
     }

@@ -211,7 +211,7 @@ impl Claims {
         self.untold().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
         if let Some(source) = source {
-            warn!(%job, source, "another daemon has taken this job over; it goes on there");
+            warn!(%job, source, "another daemon has taken over this job");
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ impl Desk {
         };
         let found = self.ledger.read(look).await?;
         for (owed, error) in &found.newer {
-            warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is left alone");
+            warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is skipped");
             self.resting.insert(*owed);
         }
         Ok(found)

@@ -82,7 +82,7 @@ async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
     warn!(
         plugin = held.plugin,
         quarantined = held.quarantined,
-        "held back until the plugin has looked at it"
+        "held back until the plugin has processed it"
     );
     let fact = Fact::Held { told, fault: fault_of(&held), retry_in: HELD };
     tools.ledger.advance(job.id, fact).await.map(drop)

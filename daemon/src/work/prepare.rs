@@ -77,7 +77,7 @@ async fn look_inside(job: &Job, recording: &mut Recording, tools: &Tools) -> Loo
                     job = %job.id,
                     source = job.source,
                     name = recording.name,
-                    "the recording ends before its audio does and is heard as far as it goes; see that it was copied whole"
+                    "the recording is shorter than its header says and is recognized as far as it goes; check that it was copied whole"
                 );
             }
             tools.files.keep(job.id, file);

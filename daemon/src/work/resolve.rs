@@ -37,7 +37,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     };
     match resolution {
         Ok(resolution) => {
-            info!(marker, ?resolution, "the recognizer was asked what became of a lost request");
+            info!(marker, ?resolution, "the recognizer was asked for the fate of a lost request");
             let listing = match resolution {
                 Resolution::Found { handle } => Listing::Found { handle },
                 Resolution::Absent => Listing::Absent,
@@ -47,7 +47,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
             tools.advance_piece(&task, PieceFact::Listed(listing), 0).await
         }
         Err(error) => {
-            warn!(marker, %error, "the recognizer cannot tell what became of a lost request now; asking again");
+            warn!(marker, %error, "the recognizer cannot tell the fate of a lost request now; asking again");
             let waited = begun.duration_since(until.unwrap_or(attempt.began)).unsigned_abs();
             if waited < FIRST_LOOK {
                 let fact = PieceFact::Hindered { fault: error.fault, retry_in: LIST_AGAIN };

@@ -7,7 +7,7 @@ use globset::{Glob, GlobBuilder};
 use crate::config::inspect::Report;
 use crate::config::{Config, UNFINISHED_ENDINGS};
 
-/// A pattern with more alternatives is taken as it is: so many are no slip of the hand.
+/// A pattern with more alternatives is not checked: an operator does not write so many by mistake.
 const MOST_ALTERNATIVES: usize = 1_000;
 
 pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
@@ -71,13 +71,11 @@ fn is_dead(pattern: &str, recursive: bool) -> Option<&'static str> {
     } else if parts.contains(&".") || parts.contains(&"..") {
         Some("paths below `path` have neither . nor .. in them; leave them out")
     } else if parts.iter().any(is_hidden) {
-        Some("hidden files and folders are never looked at; write a pattern of other names")
+        Some("hidden files and folders are never read; write a pattern of other names")
     } else if !recursive && folders.iter().any(|folder| *folder != "**") {
         Some("it is of files in folders, and recursive = false looks into none; set recursive = true")
     } else if UNFINISHED_ENDINGS.iter().any(|ending| tail.ends_with(ending)) {
-        Some(
-            "files with this ending count as unfinished and are left alone; write a pattern of finished ones",
-        )
+        Some("files with this ending count as unfinished and are ignored; write a pattern of finished files")
     } else {
         None
     }

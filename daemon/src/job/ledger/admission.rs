@@ -64,7 +64,7 @@ impl Ledger {
     fn set_admission(&self, admission: Admission) {
         if self.admission.send_replace(admission) != admission {
             match admission.reason() {
-                Ok(()) => info!("the state directory has room again; sources go on"),
+                Ok(()) => info!("the state directory has room again; sources resume"),
                 Err(reason) => error!("{reason}"),
             }
         }

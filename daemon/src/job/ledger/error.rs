@@ -36,7 +36,7 @@ pub enum LedgerError {
     Version { path: PathBuf, found: i64 },
     /// A row of a newer version: it is left alone.
     #[error(
-        "a row of the table {table} has version {found}; a newer harkd wrote it, and only a harkd that reads it goes on with it"
+        "a row of the table {table} has version {found}: a newer harkd wrote it; start that harkd to resume it"
     )]
     Newer { table: &'static str, found: u64 },
     /// Another daemon has it.

@@ -116,7 +116,7 @@ impl Search {
         let waited = begun.duration_since(submit.until.unwrap_or(submit.since)).unsigned_abs();
         match found {
             Err(error) if waited.min(silent) > silence::LONGEST => {
-                warn!(%error, "the task list does not answer; what became of a submit cannot be told");
+                warn!(%error, "the task list does not answer; the fate of a submit is unknown");
                 Ok(Resolution::Unknown)
             }
             found => found,

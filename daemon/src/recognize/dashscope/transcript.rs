@@ -90,7 +90,7 @@ impl Incoming {
             }
             if news.elapsed() > silence {
                 let seconds = silence.as_secs();
-                let message = format!("no text came for {seconds} s, only signs of life");
+                let message = format!("no text came for {seconds} s, only keep-alive messages");
                 return Err(Error::open("TimeOut", &message));
             }
         }

@@ -157,7 +157,7 @@ impl Pacer {
 
     fn answered(&self, call: Call) {
         if self.state().access.answered(Instant::now(), call) {
-            info!(engine = self.engine, "the account is accepted again; the recognizer's queue goes on");
+            info!(engine = self.engine, "the account is accepted again; the recognizer's queue resumes");
             self.show_access();
             self.changed.notify_waiters();
         }

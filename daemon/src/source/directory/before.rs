@@ -136,14 +136,14 @@ impl Scan {
                 files,
                 bytes,
                 usd_per_hour,
-                "files that were there before the first start stay unheard; existing = \"process\" takes them in a new source, at this price of an hour of audio"
+                "files from before the first start are skipped; existing = \"process\" takes them in a new source, at this price of an hour of audio"
             ),
             Existing::Process => info!(
                 source,
                 files,
                 bytes,
                 usd_per_hour,
-                "files that were there before the first start are heard, at this price of an hour of audio"
+                "files from before the first start are recognized, at this price of an hour of audio"
             ),
         }
     }

@@ -50,7 +50,7 @@ impl Scan {
                 source,
                 path = %found.path.display(),
                 ?settle,
-                "a file that was heard grows, and is heard and paid for again when it stands still; if its recorder pauses while it records, set `settle` to more than the pause"
+                "a recognized file grows; the daemon recognizes it again, at its full price, once it stands still. If its recorder pauses while it records, set `settle` to more than the pause"
             );
         }
     }
@@ -61,7 +61,7 @@ impl Scan {
             Trouble::PassedOver(path) => {
                 let ending = path.extension().unwrap_or_default().display();
                 if self.complaints.is_first(format!("include *.{ending}")) {
-                    info!(source, path = %path.display(), "the file is left alone, and others that end so: `include` does not name it");
+                    info!(source, path = %path.display(), "the file is ignored, and so are others with this ending: `include` does not name it");
                 }
                 return;
             }
@@ -74,7 +74,7 @@ impl Scan {
             }
             Trouble::Link(path) => {
                 if self.complaints.is_first("link".into()) {
-                    info!(source, path = %path.display(), "symbolic links are left alone, this one and others; put the file or folder itself there, or give the folder a source of its own");
+                    info!(source, path = %path.display(), "symbolic links are ignored, this one and others; put the file or folder itself there, or give the folder a source of its own");
                 }
                 return;
             }
@@ -88,7 +88,7 @@ impl Scan {
                 let or =
                     if *folder == self.around.file_filter.root { "" } else { ", or name it in `exclude`" };
                 let message = format!(
-                    "listing {name}: {error}; {remedy}{or}; until then nothing that comes into it is heard"
+                    "listing {name}: {error}; {remedy}{or}; until then the daemon accepts no file from it"
                 );
                 if self.seen.is_ok() {
                     self.seen = Err(message.clone());

@@ -56,9 +56,11 @@ pub async fn settle(
         .map_err(|_| LedgerError::Closed)??;
     match outcome {
         Outcome::Absent => {
-            info!(job = %job.id, "the file is not where it was; should it be found under another name, it is put away then")
+            info!(job = %job.id, "the file is not at its path; if the daemon finds it under another name, it moves or deletes it then")
         }
-        Outcome::Gone if job.missing => info!(job = %job.id, "the file was found again and is put away"),
+        Outcome::Gone if job.missing => {
+            info!(job = %job.id, "the file was found again; the daemon has moved or deleted it")
+        }
         Outcome::Gone | Outcome::Stays => {}
     }
     if outcome != Outcome::Stays {
@@ -140,7 +142,7 @@ fn carry_out(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Resul
 }
 
 fn stays(job: Uuid) -> Outcome {
-    info!(%job, "the file was replaced since it was heard; what is there now stays");
+    info!(%job, "the file was replaced after it was recognized; the new file stays");
     Outcome::Stays
 }
 
@@ -188,7 +190,7 @@ fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &HeardFile) -> io::Result<Outc
         return Ok(Outcome::Gone);
     }
     to.rename_new(from).map_err(|error| {
-        let words = "a file that was not heard came under the name and was moved instead; moving it back";
+        let words = "another file appeared at the path and was moved instead; moving it back";
         io::Error::new(error.kind(), format!("{words}: {error}"))
     })?;
     Ok(Outcome::Stays)

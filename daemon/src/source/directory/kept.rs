@@ -46,34 +46,19 @@ impl Kept {
     }
 }
 
+const MOVED: &str = "known recordings were renamed or are back; the daemon does not recognize them again";
+const SAME: &str = "files have the bytes of a recording that was recognized at the same path, or at a path that is empty now; the daemon does not recognize them again. To have one recognized again, remove it and drop it again a minute later";
+const SKIPPED: &str = "files from before the first start were written or touched, and their size is the same; the daemon skips them until they change once more. To have one recognized, remove it and drop it again a minute later";
+
 impl Scan {
     /// Logs the files that were counted since the last call.
     pub(super) fn tell_of_kept(&mut self) {
         let Kept { moved, same, skipped } = std::mem::take(&mut self.kept);
         let source = &self.around.destination.source;
-        if moved.number > 0 {
-            info!(
-                source,
-                files = moved.number,
-                first = %moved.first.display(),
-                "files that are known have other names, or are back, and are not heard again"
-            );
-        }
-        if same.number > 0 {
-            info!(
-                source,
-                files = same.number,
-                first = %same.first.display(),
-                "files have the bytes of recordings that were heard in their place, or in one that is empty now, and are not heard again; to have one heard again, remove it and put it there a minute later"
-            );
-        }
-        if skipped.number > 0 {
-            info!(
-                source,
-                files = skipped.number,
-                first = %skipped.first.display(),
-                "files that were there before the first start were written or touched and have their size still; they stay unheard until their bytes change once more; to have one heard, remove it and put it there a minute later"
-            );
+        for (files, message) in [(moved, MOVED), (same, SAME), (skipped, SKIPPED)] {
+            if files.number > 0 {
+                info!(source, files = files.number, first = %files.first.display(), "{message}");
+            }
         }
     }
 }

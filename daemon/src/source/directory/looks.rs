@@ -31,7 +31,7 @@ impl Scan {
             let source = &self.around.destination.source;
             info!(
                 source,
-                "the folder is on a network filesystem, whose changes raise no events here; it is looked at more often"
+                "the folder is on a network filesystem, which sends no events of changes; the daemon scans it more often"
             );
         }
         self.is_network = is_network;
@@ -40,7 +40,7 @@ impl Scan {
         self.meet(Place { dev: status.st_dev, inode: status.st_ino }).await?;
         let mut devices = HashSet::from([status.st_dev]);
         let met = self.walk(opened, &root, &mut devices).await?;
-        trace!(source = self.around.destination.source, known = met, "looked at everything");
+        trace!(source = self.around.destination.source, known = met, "full scan ended");
         self.places_are_scanned(&devices).await?;
         self.forget_gone(met, devices).await?;
         self.ended();

@@ -172,7 +172,7 @@ impl Directory {
             match trouble {
                 ScanError::Ledger(error) => return error,
                 ScanError::Folder { .. } => {
-                    warn!(source = self.config.name, "{trouble}; nothing is taken in")
+                    warn!(source = self.config.name, "{trouble}; the source accepts no files")
                 }
             }
             sleep(PAUSE).await;

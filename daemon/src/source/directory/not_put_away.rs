@@ -23,7 +23,7 @@ pub enum SettleError {
     Delete { path: PathBuf, error: io::Error },
     /// Too many other recordings of the folder are being put away.
     #[error(
-        "other recordings of this folder are being put away and take their time; see its filesystem and done_directory's"
+        "other recordings of this folder are still being moved or deleted; check its filesystem and that of done_directory"
     )]
     Waits,
     /// The ledger.

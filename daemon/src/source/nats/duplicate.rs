@@ -25,7 +25,7 @@ impl Subject {
                 Some(inherited)
             }
             Err(unconfirmed) => {
-                debug!(job = %claim.job, %unconfirmed, "a duplicate goes on waiting for the original's job");
+                debug!(job = %claim.job, %unconfirmed, "a duplicate still waits for the original's job");
                 None
             }
         }
