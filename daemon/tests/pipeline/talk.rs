@@ -10,7 +10,7 @@ use crate::{error_of, greeted, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_never_stops_logging_is_ended_by_its_deadline() {
-    let timeout = Duration::from_millis(500);
+    let timeout = Duration::from_secs(1);
     for what in ["chatter", "flood"] {
         let plugins = Plugins::new().c("floods").timeout(timeout).rust("hello").start().await;
         let began = Instant::now();
@@ -19,7 +19,7 @@ async fn a_plugin_that_never_stops_logging_is_ended_by_its_deadline() {
         let elapsed = began.elapsed();
         println!("{what}: it took {elapsed:?} with a timeout of {timeout:?}");
         assert!(elapsed < timeout + Duration::from_secs(2), "{what}: {elapsed:?}");
-        assert_eq!(error_of(&processed, "floods"), "no answer within 500ms (`timeout`)");
+        assert_eq!(error_of(&processed, "floods"), "no answer within 1s (`timeout`)");
         assert!(greeted(&processed, "hello") && greeted(&plugins.process(told("nothing")).await, "floods"));
         plugins.stop().await;
     }

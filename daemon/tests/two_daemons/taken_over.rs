@@ -65,7 +65,7 @@ async fn a_daemon_that_was_stopped_and_resumed_sends_and_publishes_nothing_for_l
     let before = two.events().await.len();
     one.process().resume();
     wait_until("the woken daemon to let go", CEILING, async || {
-        one.log().matches("another daemon has taken this job over").count() == 2
+        one.log().matches("another daemon has taken over this job").count() == 2
     })
     .await;
     nothing_waits(&nats).await;
