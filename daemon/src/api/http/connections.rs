@@ -1,7 +1,7 @@
 //! The limit of open connections.
 //!
 //! Each connection takes a descriptor, which recordings need too, and HTTP does not force a client to finish its request. So at most
-//! [`MOST`] connections are open: a further connection closes the oldest one that is not a stream, once that has been open for [`GRACE`],
+//! `MOST` connections are open: a further connection closes the oldest one that is not a stream, once that has been open for `GRACE`,
 //! and the end of the daemon closes all. The daemon answers requests at once, so the limit affects only clients that keep the daemon
 //! waiting. A long response declares itself a stream ([`ConnectionHandle::keep`]) and is not closed for a further connection; streams may
 //! take half of the places, so that probes always find one.

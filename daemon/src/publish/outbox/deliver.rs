@@ -309,7 +309,7 @@ impl Outbox {
 /// The event's body as it is published. It is made once, because putting segments into an object costs more than the publish itself.
 #[derive(Default)]
 struct Fitted {
-    /// The size in bytes that the body was made to fit, see [`Largest`].
+    /// The size in bytes that the body was made to fit, see `Largest`.
     largest: usize,
     body: Bytes,
 }

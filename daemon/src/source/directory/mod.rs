@@ -4,7 +4,7 @@
 //! transaction, so a restart makes no second job. Events of the kernel are only hints where to look sooner (`watch`); the daemon decides by
 //! the `scan`, compared with the ledger: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
 //!
-//! What is a recording: a regular file that [`file_filter::FileFilter`] wants by its name, that is not empty, that has stood still for `settle`
+//! What is a recording: a regular file that `FileFilter` wants by its name, that is not empty, that has stood still for `settle`
 //! (`settle`), and that no process has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders (a
 //! link to a file of the folder is a second name of that file, and a link that leads out does not belong to the source); only the watched
 //! folder itself may be a link. Hidden files and folders are ignored, and so are folders of NAS systems and desktops. Everything below the
