@@ -6,7 +6,7 @@
 mod plugins;
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plugins::{Plugins, compile};
 use support::{CEILING, Emulator, Hark, NatsServer, Stage, has_own_mounts, wait_until, wav};
@@ -17,17 +17,20 @@ fn entry(plugins: &Plugins, name: &str, lines: &str) -> String {
     format!("[[plugin]]\nname = \"{name}\"\nlibrary = \"{}\"\n{lines}", library.display())
 }
 
+/// The file into which the plugin `opens` writes at its end, and the lines of its entry that permit it.
+fn notes_of(plugins: &Plugins) -> (PathBuf, String) {
+    let notes = plugins.path().join("notes");
+    let folder = plugins.path().display();
+    let lines = format!("write = [\"{folder}\"]\n[plugin.config]\nwrite = \"{}\"\n", notes.display());
+    (notes, lines)
+}
+
 #[tokio::test]
 async fn at_a_signal_plugins_end_in_good_order() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let plugins = Plugins::new().c("opens");
-    let notes = plugins.path().join("notes");
-    let lines = format!(
-        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
-        plugins.path().display(),
-        notes.display()
-    );
+    let (notes, lines) = notes_of(&plugins);
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
     let mut hark = setup.lines(&entry(&plugins, "opens", &lines)).start().await;
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));
@@ -42,12 +45,7 @@ async fn while_a_plugin_hangs_in_create_the_daemon_answers_and_can_be_stopped() 
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let plugins = Plugins::new().c("hangs_in_create").c("opens");
-    let notes = plugins.path().join("notes");
-    let lines = format!(
-        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
-        plugins.path().display(),
-        notes.display()
-    );
+    let (notes, lines) = notes_of(&plugins);
     let both = entry(&plugins, "hangs_in_create", "") + &entry(&plugins, "opens", &lines);
     let mut hark = Hark::new().nats(&nats).asr(&service).lines(&both).launch().await;
     wait_until("/healthz and the other plugin", CEILING, async || {
@@ -65,12 +63,7 @@ async fn while_a_plugin_that_hangs_is_enabled_the_daemon_can_be_stopped() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
     let plugins = Plugins::new().missing("late").c("opens");
-    let notes = plugins.path().join("notes");
-    let lines = format!(
-        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
-        plugins.path().display(),
-        notes.display()
-    );
+    let (notes, lines) = notes_of(&plugins);
     let both = entry(&plugins, "late", "") + &entry(&plugins, "opens", &lines);
     let mut hark = Hark::new().nats(&nats).asr(&service).lines(&both).start().await;
     compile(Path::new("tests/plugins/hangs_in_create.c"), &plugins.path().join("late.so"), 1);
@@ -200,12 +193,7 @@ async fn stopped_in_the_middle_of_a_stream(lines: &str) -> String {
 #[tokio::test]
 async fn a_stop_in_the_middle_of_a_stream_lets_plugins_end_and_logs_none_if_there_are_none() {
     let plugins = Plugins::new().c("opens");
-    let notes = plugins.path().join("notes");
-    let lines = format!(
-        "write = [\"{}\"]\n[plugin.config]\nwrite = \"{}\"\n",
-        plugins.path().display(),
-        notes.display()
-    );
+    let (notes, lines) = notes_of(&plugins);
     let with_plugin = entry(&plugins, "opens", &lines);
     let (with, without) =
         tokio::join!(stopped_in_the_middle_of_a_stream(&with_plugin), stopped_in_the_middle_of_a_stream(""),);
