@@ -35,16 +35,19 @@ use crate::config::{Dashscope, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
 
+/// What identifies a recognizer, and what it accepts. Fixed from the daemon's start to its end.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The recognizer's name in config, events and metrics.
+    pub name: &'static str,
+    /// What the recognizer accepts.
+    pub limits: Limits,
+}
+
 /// Turns audio into text.
 pub trait Recognizer: Send + Sync + fmt::Debug {
-    /// The recognizer's name in config, events and metrics.
-    fn name(&self) -> &str;
-
-    /// The service's name of the model.
-    fn model(&self) -> &str;
-
-    /// What the recognizer accepts.
-    fn limits(&self) -> &Limits;
+    /// The recognizer's name and limits.
+    fn profile(&self) -> &Profile;
 
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted in the order of the calls. Dropping the future
@@ -69,21 +72,21 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         _content: Content,
         _name: &'a str,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        let message = format!("{} takes no uploads", self.name());
+        let message = format!("{} takes no uploads", self.profile().name);
         Box::pin(async { Err(Error::give_up(error::fault("UploadNotAllowed", Blame::Hark, message))) })
     }
 
     /// The state of a task. An error: the query failed, and the task is unchanged; [`Error::raw`] is set if an answer came and could not be
     /// read.
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
-        let error = no_task(self.name(), handle);
+        let error = no_task(self.profile().name, handle);
         Box::pin(async { Ok(Polled::Failed(error)) })
     }
 
     /// Fetches the result of a task that is [`Polled::Ready`]. An error: the task is paid nevertheless. [`Next::Never`]: the result is
     /// gone; [`Error::raw`]: the result came and could not be read; else it could not be fetched now. A poll returns a fresh [`Ready`].
     fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
-        let error = no_task(self.name(), &ready.handle);
+        let error = no_task(self.profile().name, &ready.handle);
         Box::pin(async { Err(error) })
     }
 
@@ -242,7 +245,7 @@ impl Recognizers {
     }
 
     fn add(&mut self, recognizer: impl Recognizer + 'static, offer: Offer) {
-        self.by_name.insert(recognizer.name().to_owned(), Arc::new(recognizer));
+        self.by_name.insert(recognizer.profile().name.to_owned(), Arc::new(recognizer));
         self.offers.push(offer);
     }
 
@@ -253,7 +256,8 @@ impl Recognizers {
 
     /// The names of the recognizers whose requests become tasks.
     pub fn with_tasks(&self) -> Vec<String> {
-        let with_tasks = self.by_name.iter().filter(|(_, recognizer)| recognizer.limits().tasks.is_some());
+        let with_tasks =
+            self.by_name.iter().filter(|(_, recognizer)| recognizer.profile().limits.tasks.is_some());
         with_tasks.map(|(name, _)| name.clone()).collect()
     }
 

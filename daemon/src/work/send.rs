@@ -30,7 +30,7 @@ const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
     let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
-    let place = if recognizer.limits().tasks.is_some() {
+    let place = if recognizer.profile().limits.tasks.is_some() {
         // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {
             place = tools.tasks.place() => place.ok(),
@@ -70,7 +70,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
     let request = request(&task, &route, &plan, audio, marker.as_deref());
     let channels = job.recording.channels.unwrap_or(1);
-    if recognizer.limits().selects_channels && channels as usize > request.channels.len() {
+    if recognizer.profile().limits.selects_channels && channels as usize > request.channels.len() {
         warn!(channels, recognized = ?request.channels, "not all channels are recognized; mix the recording down to one channel if the others have speech");
     }
     let mut progress = Progress::new(&intent, &tools);

@@ -59,7 +59,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// Those of all sources.
+    /// The work that is due, of all sources.
     pub fn all(self) -> impl Iterator<Item = Owed> {
         self.by_source.into_values().flatten()
     }

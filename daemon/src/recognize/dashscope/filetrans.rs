@@ -22,8 +22,8 @@ use crate::recognize::error::{ALWAYS, Error, When, fault};
 use crate::recognize::http::{JSON, Outgoing, unanswered};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
-    Audio, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Ready, Recognizer, Request, Resolution,
-    Sent, Tasks,
+    Audio, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Profile, Ready, Recognizer, Request,
+    Resolution, Sent, Tasks,
 };
 
 /// The asynchronous endpoint.
@@ -31,8 +31,7 @@ use crate::recognize::{
 pub(super) struct Filetrans {
     pub(super) account: Arc<Account>,
     pub(super) pacer: Arc<Pacer>,
-    pub(super) model: String,
-    pub(super) limits: Limits,
+    pub(super) profile: Profile,
 }
 
 const FORMATS: [&str; 17] = [
@@ -59,16 +58,8 @@ pub(super) fn limits(allow_temporary_upload: bool) -> Limits {
 }
 
 impl Recognizer for Filetrans {
-    fn name(&self) -> &str {
-        "filetrans"
-    }
-
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.limits
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     fn permit(&self) -> BoxFuture<'_, Permit> {

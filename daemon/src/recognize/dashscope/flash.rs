@@ -17,15 +17,14 @@ use crate::recognize::error::Error;
 use crate::recognize::http::{Departure, EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::limits::mime;
 use crate::recognize::pacer::Pacer;
-use crate::recognize::{Audio, Delivers, Limits, Listener, Permit, Recognizer, Request, Sent};
+use crate::recognize::{Audio, Delivers, Limits, Listener, Permit, Profile, Recognizer, Request, Sent};
 
 /// The synchronous endpoint.
 #[derive(Debug)]
 pub(super) struct Flash {
     pub(super) account: Arc<Account>,
     pub(super) pacer: Arc<Pacer>,
-    pub(super) model: String,
-    pub(super) limits: Limits,
+    pub(super) profile: Profile,
 }
 
 /// The service's limits (dashscope-protocol.md 2).
@@ -49,16 +48,8 @@ const FORMATS: [&str; 16] = [
 ];
 
 impl Recognizer for Flash {
-    fn name(&self) -> &str {
-        "flash"
-    }
-
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.limits
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     fn permit(&self) -> BoxFuture<'_, Permit> {

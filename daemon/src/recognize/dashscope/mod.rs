@@ -24,11 +24,11 @@ use self::client::Client;
 use self::filetrans::Filetrans;
 use self::flash::Flash;
 use self::search::Search;
-use super::Recognizers;
 use super::error::{Error, When, fault};
 use super::http::{BuildError, Key, Timeouts};
 use super::pacer::{Pacer, Permit, Rate};
 use super::route::Offer;
+use super::{Profile, Recognizers};
 use crate::config::{Dashscope, Secret};
 use crate::telemetry::metrics::Metrics;
 
@@ -55,11 +55,11 @@ pub(super) fn add_to(
     let account = Arc::new(Account { client, search: Search::default() });
     let pacer = |name| Pacer::new(name, Rate::per_minute(config.requests_per_minute), metrics.clone());
     let [flash, filetrans] = offers(config);
-    let (account_of_flash, model) = (Arc::clone(&account), flash.model.clone());
-    let limits = flash::limits();
-    recognizers.add(Flash { account: account_of_flash, pacer: pacer("flash"), model, limits }, flash);
-    let (limits, model) = (filetrans::limits(config.allow_temporary_upload), filetrans.model.clone());
-    recognizers.add(Filetrans { account, pacer: pacer("filetrans"), model, limits }, filetrans);
+    let profile = Profile { name: "flash", limits: flash::limits() };
+    recognizers.add(Flash { account: Arc::clone(&account), pacer: pacer(profile.name), profile }, flash);
+    let limits = filetrans::limits(config.allow_temporary_upload);
+    let profile = Profile { name: "filetrans", limits };
+    recognizers.add(Filetrans { account, pacer: pacer(profile.name), profile }, filetrans);
     Ok(())
 }
 

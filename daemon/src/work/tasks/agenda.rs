@@ -194,7 +194,7 @@ impl Tools {
     /// How long the service keeps results of this recognizer's tasks; for ever if the config no longer has the recognizer.
     fn life_of(&self, recognizer: &str) -> Tasks {
         let recognizer = self.recognizers.get(&Engine::new(recognizer));
-        let tasks = recognizer.and_then(|recognizer| recognizer.limits().tasks);
+        let tasks = recognizer.and_then(|recognizer| recognizer.profile().limits.tasks);
         tasks.unwrap_or(Tasks { kept: Duration::MAX, longest: Duration::ZERO })
     }
 }
