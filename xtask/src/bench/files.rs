@@ -64,7 +64,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
         goal,
     };
     let (cpu, pace) = (Effort::cpu_ms as fn(&Effort) -> f64, Effort::files_a_second as fn(&Effort) -> f64);
-    table.add(line("CPU a file", cpu, "ms", "bare loop", &bare_loop, Some(Goal::RatioAtMost(2.0))));
+    table.add(line("CPU a file", cpu, "ms", "bare loop", &bare_loop, Some(Goal::RatioAtMost(1.5))));
     table.add(line("CPU a file", cpu, "ms", "Python", &script, Some(Goal::RatioAtMost(0.1))));
     table.add(line("files a second", pace, "/s", "bare loop", &bare_loop, None));
     table.add(line("files a second", pace, "/s", "Python", &script, Some(Goal::RatioAtLeast(5.0))));

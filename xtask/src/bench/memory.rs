@@ -27,7 +27,7 @@ pub(super) fn idle(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     bench.interrupt.sleep(REST)?;
     let tree = harkd.tree()?;
     let memory = tree.memory()?;
-    table.add(line("idle", "memory with one plugin, in all", memory, 30.0));
+    table.add(line("idle", "memory with one plugin, in all", memory, 20.0));
     table.remark(format!(
         "idle: {} processes; {:.1} MB before the first recording",
         tree.processes.len(),

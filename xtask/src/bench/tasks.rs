@@ -63,7 +63,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
         "tasks",
         &format!("memory with {} tasks in flight", in_flight(&entries)),
         most,
-        150.0,
+        45.0,
     ));
     table.add(Line {
         row: "tasks",
