@@ -115,11 +115,6 @@ impl Error {
         format!("{}: {}", self.fault.code, self.fault.message)
     }
 
-    /// Who has to act.
-    pub fn blame(&self) -> Blame {
-        self.fault.blame
-    }
-
     /// For a log: the service's own message may quote the recording, and is published in the job's events only.
     fn words(&self) -> String {
         match self.answered {
@@ -140,11 +135,6 @@ impl Error {
     /// The service was not reached.
     pub(crate) fn not_sent(message: &str) -> Error {
         Error::new(service("NotSent", message), Fate::NotSent, When::Reachable)
-    }
-
-    /// The connection broke before the whole request was sent. The network may fail on this very request.
-    pub(crate) fn cut_short(message: &str) -> Error {
-        Error::new(service("NotSent", message), Fate::NotSent, When::PASSED)
     }
 
     /// The whole request was sent, and no usable answer came.
@@ -172,11 +162,6 @@ impl Error {
         Error { fate: Fate::Taken, when, billed_seconds, ..self }
     }
 
-    /// The same error, with the billed seconds that were reported before it.
-    pub(crate) fn billed(self, seconds: u64) -> Error {
-        Error { billed_seconds: seconds, ..self }
-    }
-
     /// The same error, with the answer that could not be read, as far as it arrived.
     pub(crate) fn with_raw(mut self, mut raw: Vec<u8>) -> Error {
         if !raw.is_empty() {
@@ -187,23 +172,13 @@ impl Error {
         self
     }
 
-    /// Removes the key from the message, in case the service echoed it.
-    pub(crate) fn without(mut self, key: &str) -> Error {
-        if !key.is_empty() && self.fault.message.contains(key) {
-            self.fault.message = self.fault.message.replace(key, "***");
-        }
-        self
-    }
-
     /// The outcome's label in `hark_recognize_requests_total`.
     pub(crate) fn outcome(&self) -> &'static str {
-        match self.fate {
-            Fate::NotSent => "unsent",
-            Fate::Refused | Fate::MaybeForwarded if matches!(self.when, When::Throttled { .. }) => {
-                "throttled"
-            }
-            Fate::Refused | Fate::MaybeForwarded | Fate::Absent => "refused",
-            Fate::Open | Fate::Taken | Fate::Unknown => "unknown",
+        match (self.fate, &self.when) {
+            (Fate::NotSent, _) => "unsent",
+            (Fate::Open | Fate::Taken | Fate::Unknown, _) => "unknown",
+            (_, When::Throttled { .. }) => "throttled",
+            _ => "refused",
         }
     }
 }
@@ -252,12 +227,6 @@ mod tests {
 
     fn tries(refused: u32) -> Tries {
         Tries { failed: refused, refused }
-    }
-
-    #[test]
-    fn an_echoed_key_is_masked_whatever_it_looks_like() {
-        let error = Error::unreadable("no such key: canary").without("canary");
-        assert_eq!(error.fault.message, "no such key: ***");
     }
 
     #[test]

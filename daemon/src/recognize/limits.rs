@@ -1,13 +1,12 @@
 //! What a recognizer accepts. `route` chooses by these limits; no other property of a recognizer is known outside its folder.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// What a recognizer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Containers, as `recording.format` names them; empty: any.
-    pub formats: Cow<'static, [&'static str]>,
+    pub formats: &'static [&'static str],
     /// Longest recording of one request.
     pub longest: Option<Duration>,
     /// The audio is sent in the request.
@@ -29,8 +28,6 @@ pub struct Limits {
 pub enum Delivers {
     /// Yes, files of up to so many bytes.
     UpTo(u64),
-    /// Yes, data URLs of up to so many bytes: prefix and base64 included.
-    UpToEncoded(u64),
     /// No.
     No,
     /// The config forbids it. The text tells the operator what to change.
@@ -44,36 +41,4 @@ pub struct Tasks {
     pub kept: Duration,
     /// The service itself ends a task that produces nothing for so long.
     pub longest: Duration,
-}
-
-/// The media type of a container.
-pub(crate) fn mime(format: &str) -> &'static str {
-    match format {
-        "aac" => "audio/aac",
-        "aiff" => "audio/aiff",
-        "amr" => "audio/amr",
-        "avi" => "video/x-msvideo",
-        "flac" => "audio/flac",
-        "flv" => "video/x-flv",
-        "m4a" => "audio/mp4",
-        "mkv" => "video/x-matroska",
-        "mp3" => "audio/mpeg",
-        "mpeg" => "video/mpeg",
-        "ogg" | "opus" => "audio/ogg",
-        "wav" => "audio/wav",
-        "webm" => "audio/webm",
-        "wma" => "audio/x-ms-wma",
-        "wmv" => "video/x-ms-wmv",
-        _ => "application/octet-stream",
-    }
-}
-
-/// Bytes of the data URL of so many bytes in this container.
-pub(crate) fn data_url_length(bytes: u64, format: &str) -> u64 {
-    encoded_length(bytes) + "data:;base64,".len() as u64 + mime(format).len() as u64
-}
-
-/// Length of the base64 of so many bytes.
-pub(crate) fn encoded_length(bytes: u64) -> u64 {
-    bytes.div_ceil(3) * 4
 }

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Blame, Engine};
+use hark_sdk::event::{Blame, Engine, Fault};
 use jiff::Timestamp;
 
 pub use self::error::{Error, Tries};
@@ -30,7 +30,7 @@ pub use self::limits::{Delivers, Limits, Tasks};
 pub use self::pacer::Permit;
 pub use crate::job::Next;
 
-use self::route::Offer;
+use self::http::Key;
 use crate::config::{Dashscope, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
@@ -39,14 +39,18 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// The recognizer's name in config, events and metrics.
-    pub name: &'static str,
+    pub engine: Engine,
+    /// The service's name of the model.
+    pub model: String,
     /// What the recognizer accepts.
     pub limits: Limits,
+    /// Why no new recording is planned for it, and what to change. It still follows tasks that were created before the config was changed.
+    pub unavailable: Option<Fault>,
 }
 
 /// Turns audio into text.
 pub trait Recognizer: Send + Sync + fmt::Debug {
-    /// The recognizer's name and limits.
+    /// The recognizer's name, model and limits.
     fn profile(&self) -> &Profile;
 
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
@@ -72,21 +76,21 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         _content: Content,
         _name: &'a str,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        let message = format!("{} takes no uploads", self.profile().name);
-        Box::pin(async { Err(Error::give_up(error::fault("UploadNotAllowed", Blame::Hark, message))) })
+        let error = unsupported(self.profile(), "UploadNotAllowed", "takes no uploads");
+        Box::pin(async { Err(error) })
     }
 
     /// The state of a task. An error: the query failed, and the task is unchanged; [`Error::raw`] is set if an answer came and could not be
     /// read.
-    fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
-        let error = no_task(self.profile().name, handle);
+    fn poll<'a>(&'a self, _handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
+        let error = unsupported(self.profile(), "TaskUnknown", "has no tasks");
         Box::pin(async { Ok(Polled::Failed(error)) })
     }
 
     /// Fetches the result of a task that is [`Polled::Ready`]. An error: the task is paid nevertheless. [`Next::Never`]: the result is
     /// gone; [`Error::raw`]: the result came and could not be read; else it could not be fetched now. A poll returns a fresh [`Ready`].
-    fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
-        let error = no_task(self.profile().name, &ready.handle);
+    fn fetch(&self, _ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
+        let error = unsupported(self.profile(), "TaskUnknown", "has no tasks");
         Box::pin(async { Err(error) })
     }
 
@@ -107,9 +111,9 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     }
 }
 
-fn no_task(name: &str, handle: &str) -> Error {
-    let message = format!("{name} has no tasks, and was asked for {handle}");
-    Error::give_up(error::fault("TaskUnknown", Blame::Hark, message))
+fn unsupported(profile: &Profile, code: &str, what: &str) -> Error {
+    let message = format!("the recognizer {} {what}", profile.engine);
+    Error::give_up(error::fault(code, Blame::Hark, message))
 }
 
 /// What to recognize, and how.
@@ -206,32 +210,29 @@ pub struct Lost<'a> {
     pub known: &'a HashMap<String, Timestamp>,
 }
 
-/// The fate of a request whose answer was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The fate of a request whose answer was lost. Of two tasks that may be the request's, the one with the later variant decides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resolution {
-    /// The service took the request, and this is its task.
-    Found { handle: String },
     /// The service provably does not have the request. Its list may lag behind a request that it took: a second look some seconds later
     /// confirms this.
     Absent,
-    /// Not decided yet; ask again later.
-    Undecided,
     /// The fate can never be found out.
     Unknown,
+    /// Not decided yet; ask again later.
+    Undecided,
+    /// The service took the request, and this is its task.
+    Found { handle: String },
 }
 
 /// Every recognizer of the config.
 #[derive(Debug, Default)]
-pub struct Recognizers {
-    by_name: HashMap<String, Arc<dyn Recognizer>>,
-    offers: Vec<Offer>,
-}
+pub struct Recognizers(Vec<Arc<dyn Recognizer>>);
 
 impl Recognizers {
     /// Builds all of them; connects to nothing yet. `key_file`: the file that `key` was read from, read again while the account is refused.
     ///
     /// # Errors
-    /// An address is not valid, or there are no root certificates.
+    /// There are no root certificates.
     pub fn build(
         config: &Dashscope,
         key: Secret,
@@ -239,35 +240,32 @@ impl Recognizers {
         metrics: &Metrics,
         timeouts: Timeouts,
     ) -> Result<Recognizers, BuildError> {
-        let mut recognizers = Recognizers::default();
-        dashscope::add_to(&mut recognizers, config, key, key_file, metrics, timeouts)?;
-        Ok(recognizers)
-    }
-
-    fn add(&mut self, recognizer: impl Recognizer + 'static, offer: Offer) {
-        self.by_name.insert(recognizer.profile().name.to_owned(), Arc::new(recognizer));
-        self.offers.push(offer);
+        let [flash, filetrans] = dashscope::build(config, Key::new(key, key_file), metrics, timeouts)?;
+        Ok(Recognizers(vec![flash, filetrans]))
     }
 
     /// The recognizer that a plan names; `None`: the config has none of that name any more.
     pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
-        self.by_name.get(engine.as_str())
+        self.0.iter().find(|recognizer| recognizer.profile().engine == *engine)
     }
 
     /// The names of the recognizers whose requests become tasks.
     pub fn with_tasks(&self) -> Vec<String> {
-        let with_tasks =
-            self.by_name.iter().filter(|(_, recognizer)| recognizer.profile().limits.tasks.is_some());
-        with_tasks.map(|(name, _)| name.clone()).collect()
+        let with_tasks = self.profiles().filter(|profile| profile.limits.tasks.is_some());
+        with_tasks.map(|profile| profile.engine.to_string()).collect()
     }
 
     /// The names of all recognizers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+        self.profiles().map(|profile| profile.engine.as_str())
     }
 
-    /// The offers of all recognizers, for [`route::plan`].
-    pub fn offers(&self) -> &[Offer] {
-        &self.offers
+    /// What all recognizers accept, for [`route::plan`].
+    pub fn offers(&self) -> Vec<&Profile> {
+        self.profiles().collect()
+    }
+
+    fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.0.iter().map(|recognizer| recognizer.profile())
     }
 }

@@ -2,8 +2,9 @@
 
 use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
+use super::Profile;
 use super::error::fault;
-use super::limits::{Delivers, Limits, data_url_length};
+use super::limits::{Delivers, Limits};
 use crate::config::Route;
 use crate::job::{Delivery, Origin, Plan};
 
@@ -32,17 +33,6 @@ impl Facts {
     }
 }
 
-/// The offer of one recognizer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Offer {
-    /// The recognizer's name.
-    pub engine: Engine,
-    /// The service's name of the model.
-    pub model: String,
-    /// What the recognizer accepts; or why it is not available, and what to change.
-    pub limits: Result<Limits, Fault>,
-}
-
 const FORMAT: &str = "FormatNotSupported";
 
 /// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than the offer
@@ -50,43 +40,40 @@ const FORMAT: &str = "FormatNotSupported";
 ///
 /// # Errors
 /// The fault for the job's last event, before anything is spent: the limit that prevents the plan, and what to change.
-pub fn plan(facts: &Facts, route: &Route, offers: &[Offer]) -> Result<Plan, Fault> {
-    if let Some(name) = route.engine.name() {
-        let Some(offer) = offers.iter().find(|offer| offer.engine.as_str() == name) else {
-            let message = format!("the route asks for {name}, and no recognizer of that name is configured");
-            return Err(fault("UnknownRecognizer", Blame::Hark, message));
-        };
-        return fit(facts, offer).map(|plan| because(plan, &format!("the route asks for {name}")));
-    }
+pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan, Fault> {
+    let named = route.engine.name();
     let is_unknown = facts.duration_ms.is_none();
-    // For a recording of unknown length, the recognizer with the largest limit is tried first.
-    let in_order: Vec<&Offer> =
-        if is_unknown { offers.iter().rev().collect() } else { offers.iter().collect() };
+    let mut candidates = offers;
+    candidates.retain(|offer| named.is_none_or(|name| offer.engine.as_str() == name));
+    if is_unknown {
+        // The recognizer with the largest limit is tried first.
+        candidates.reverse();
+    }
     let mut misfits: Vec<Fault> = Vec::new();
-    for offer in in_order {
+    for offer in candidates {
         let engine = &offer.engine;
         match fit(facts, offer) {
             Ok(plan) => {
                 let reason = match misfits.first() {
+                    _ if named.is_some() => format!("the route asks for {engine}"),
                     _ if is_unknown => format!("its length is not known, and {engine} takes it"),
                     None => format!("it fits into {engine}"),
                     Some(misfit) => format!("another engine cannot take it: {}", misfit.message),
                 };
-                return Ok(because(plan, &reason));
+                return Ok(Plan { reason, ..plan });
             }
             Err(misfit) => misfits.push(misfit),
         }
-    }
-    if is_unknown {
-        misfits.reverse();
     }
     Err(none(&misfits))
 }
 
 /// The plan for a recording with this recognizer, or the limit that prevents it.
-fn fit(facts: &Facts, offer: &Offer) -> Result<Plan, Fault> {
-    let Offer { engine, model, limits } = offer;
-    let limits = limits.as_ref().map_err(Fault::clone)?;
+fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
+    let Profile { engine, model, limits, unavailable } = offer;
+    if let Some(fault) = unavailable {
+        return Err(fault.clone());
+    }
     let format = facts.format.as_deref();
     if let Some(format) = format.filter(|name| !limits.formats.is_empty() && !limits.formats.contains(name)) {
         return Err(misfit(FORMAT, format!("{engine} does not read {format}")));
@@ -106,52 +93,42 @@ fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery,
         true => &[(Delivery::Url, &limits.url)][..],
         false => &[(Delivery::Inline, &limits.inline), (Delivery::Upload, &limits.upload)],
     };
-    let possible = ways.iter().find(|(_, delivers)| **delivers != Delivers::No);
-    let (bytes, limit, counted) = match possible {
-        None => {
-            let message =
-                format!("{engine} cannot be given {}", if facts.is_url { "a URL" } else { "bytes" });
-            return Err(fault("UploadNotAllowed", Blame::Hark, message));
-        }
+    let (way, limit) = match ways.iter().find(|(_, delivers)| **delivers != Delivers::No) {
+        Some((way, Delivers::UpTo(limit))) => (*way, *limit),
         Some((_, Delivers::Forbidden(advice))) => {
             let message = format!("{engine} fetches from a URL, and {advice}");
             return Err(fault("UploadNotAllowed", Blame::Hark, message));
         }
-        Some((_, Delivers::UpToEncoded(limit))) => {
-            let format = facts.format.as_deref().unwrap_or_default();
-            (facts.bytes.map(|bytes| data_url_length(bytes, format)), *limit, " (base64 counted)")
+        Some((_, Delivers::No)) | None => {
+            let message =
+                format!("{engine} cannot be given {}", if facts.is_url { "a URL" } else { "bytes" });
+            return Err(fault("UploadNotAllowed", Blame::Hark, message));
         }
-        Some((_, Delivers::UpTo(limit))) => (facts.bytes, *limit, ""),
-        Some((_, Delivers::No)) => (None, 0, ""),
     };
-    let way = possible.map_or(Delivery::Url, |(way, _)| *way);
-    let Some(bytes) = bytes.filter(|bytes| *bytes > limit) else { return Ok(way) };
+    let Some(bytes) = facts.bytes.filter(|bytes| *bytes > limit) else { return Ok(way) };
     let advice = match way {
         Delivery::Upload => "; put it where a URL reaches it and send that",
         _ => "",
     };
-    let (limit, bytes) = (size(limit), size(bytes));
-    Err(misfit(
-        "TooLarge",
-        format!("{engine} takes up to {limit}{counted} this way, this has {bytes}{advice}"),
-    ))
+    let message = format!("{engine} takes up to {} this way, this has {}{advice}", size(limit), size(bytes));
+    Err(misfit("TooLarge", message))
 }
 
 /// The fault where no engine accepts the recording: that of the last available engine, which accepts the longest recordings.
 fn none(misfits: &[Fault]) -> Fault {
     let of_audio = misfits.iter().rfind(|misfit| misfit.blame == Blame::Audio);
     let Some(first) = of_audio.or(misfits.last()) else {
-        return fault("UnknownRecognizer", Blame::Hark, "no recognizer is configured".into());
+        return fault(
+            "UnknownRecognizer",
+            Blame::Hark,
+            "the config has no recognizer for the route's engine".into(),
+        );
     };
     let mut messages: Vec<&str> = misfits.iter().map(|misfit| misfit.message.as_str()).collect();
     if misfits.iter().all(|misfit| misfit.code == FORMAT) {
         messages.push("convert it to wav, flac or mp3");
     }
     fault(&first.code, first.blame, messages.join("; "))
-}
-
-fn because(plan: Plan, reason: &str) -> Plan {
-    Plan { reason: reason.to_owned(), ..plan }
 }
 
 fn misfit(code: &str, message: String) -> Fault {
@@ -171,7 +148,7 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::config::{Dashscope, EngineChoice, Region};
-    use crate::recognize::dashscope::offers;
+    use crate::recognize::dashscope::profiles;
 
     const FLASH_BYTES: u64 = 10_485_760;
 
@@ -197,7 +174,7 @@ mod tests {
     }
 
     fn planned(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> Result<Plan, Fault> {
-        plan(facts, &Route { engine, ..Route::named("default") }, &offers(config))
+        plan(facts, &Route { engine, ..Route::named("default") }, profiles(config).iter().collect())
     }
 
     fn shown(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> String {
@@ -211,8 +188,8 @@ mod tests {
     fn auto_takes_flash_where_it_fits_and_else_filetrans() {
         let url = |facts: Facts| Facts { is_url: true, ..facts };
         let unknown_length = |facts: Facts| Facts { duration_ms: None, ..facts };
-        let prefix = "data:audio/wav;base64,".len() as u64;
-        let largest = (FLASH_BYTES - prefix) / 4 * 3;
+        // 64 bytes are left for the prefix of the data URL.
+        let largest = (FLASH_BYTES - 64) / 4 * 3;
         let table = [
             (facts("wav", 10, 320_000), all(), "flash Inline"),
             (facts("wav", 300, largest), all(), "flash Inline"),

@@ -30,7 +30,7 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     let mut announced = 0;
     for (outcome, _) in [first, second] {
         let error = outcome.unwrap_err();
-        assert_eq!((error.fault.code.as_str(), error.blame()), ("InvalidApiKey", Blame::Account));
+        assert_eq!((error.fault.code.as_str(), error.fault.blame), ("InvalidApiKey", Blame::Account));
         assert!(!error.fault.message.contains("0123456789"), "{}", error.fault.message);
         let Leads::Hold { announce } = leads(&error) else { panic!("not held") };
         announced += u32::from(announce);
@@ -60,7 +60,7 @@ async fn an_address_that_the_service_does_not_have_holds_the_queues_and_is_named
     let upload =
         filetrans.upload(FILETRANS, Content::of(&job, folder.path()).unwrap(), "one.wav").await.unwrap_err();
     for error in [flash, upload] {
-        assert_eq!((error.fault.code.as_str(), error.blame()), ("NotFound", Blame::Hark));
+        assert_eq!((error.fault.code.as_str(), error.fault.blame), ("NotFound", Blame::Hark));
         assert!(error.fault.message.contains("dashscope.base_url"), "{}", error.fault.message);
         assert_eq!(leads(&error), Leads::Hold { announce: true });
     }

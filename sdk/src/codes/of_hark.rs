@@ -215,12 +215,6 @@ pub const OF_HARK: &[Group] = &[
                  `audio`, 408, 409, 425, 429 and 5xx as `service`, others as `hark`.",
                 "Check what listens at `dashscope.base_url`, the proxy and the key. The daemon tries again what may pass.",
             ),
-            code(
-                "NoCode",
-                &[Hark, Service],
-                "The answer refused the request without a code and without a status.",
-                "Check what listens at `dashscope.base_url`.",
-            ),
         ],
     },
     Group {

@@ -5,10 +5,9 @@ use serde::Deserialize;
 /// A refusal: any answer with a `code` that is not empty, whatever its status.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Refused {
-    #[serde(default)]
     pub(super) code: Option<String>,
     /// Some services write `msg`.
-    #[serde(default, alias = "msg")]
+    #[serde(alias = "msg")]
     pub(super) message: Option<String>,
 }
 
@@ -20,37 +19,25 @@ pub(super) struct Usage {
     pub(super) seconds: u64,
 }
 
-/// A whole answer of flash, or one event of its stream.
+/// What was asked for, and the charge.
 #[derive(Debug, Deserialize)]
-pub(super) struct FlashAnswer {
-    pub(super) output: FlashOutput,
+pub(super) struct Answer<T> {
+    pub(super) output: T,
     #[serde(default)]
     pub(super) usage: Usage,
 }
 
+/// A whole answer of flash, or one event of its stream.
 #[derive(Debug, Deserialize)]
-pub(super) struct FlashOutput {
+pub(super) struct Flash {
     pub(super) choices: [Choice; 1],
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice {
-    /// While the service is still recognizing, this is null, or the string "null".
-    #[serde(default)]
-    pub(super) finish_reason: Option<FinishReason>,
+    /// `stop`: the text is complete; `length`: the service cut it. While the service is still recognizing, null or the string "null".
+    pub(super) finish_reason: Option<String>,
     pub(super) message: Message,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum FinishReason {
-    /// The text is complete.
-    Stop,
-    /// The service cut the text.
-    Length,
-    /// Any other value does not end the stream.
-    #[serde(other)]
-    Null,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,36 +55,21 @@ pub(super) struct Text {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Annotation {
-    #[serde(default)]
     pub(super) language: Option<String>,
-    #[serde(default)]
     pub(super) emotion: Option<String>,
 }
 
 /// The answer to a submit.
 #[derive(Debug, Deserialize)]
 pub(super) struct Submitted {
-    pub(super) output: SubmittedTask,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct SubmittedTask {
     pub(super) task_id: String,
 }
 
 /// The answer to a query.
 #[derive(Debug, Deserialize)]
 pub(super) struct Task {
-    pub(super) output: TaskOutput,
-    #[serde(default)]
-    pub(super) usage: Usage,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct TaskOutput {
     pub(super) task_status: Status,
     /// Present if the task succeeded.
-    #[serde(default)]
     pub(super) result: Option<TaskResult>,
     /// Present if the task failed.
     #[serde(flatten)]
@@ -127,10 +99,8 @@ pub(super) enum Status {
 pub(super) struct TaskList {
     pub(super) total_page: usize,
     /// The rows, where the service's SDK finds them …
-    #[serde(default)]
     tasks: Option<Vec<TaskRow>>,
     /// … and where the service's documentation has them.
-    #[serde(default)]
     data: Option<Vec<TaskRow>>,
 }
 
@@ -146,10 +116,8 @@ pub(super) struct TaskRow {
     pub(super) task_id: String,
     pub(super) status: Status,
     /// A model's name without a date stands for a name with one, and the service may list either.
-    #[serde(default)]
     pub(super) model_name: Option<String>,
     /// Milliseconds since the epoch.
-    #[serde(default)]
     pub(super) gmt_create: Option<i64>,
 }
 
@@ -168,8 +136,6 @@ pub(super) struct Policy {
     pub(super) policy: String,
     pub(super) x_oss_object_acl: String,
     pub(super) x_oss_forbid_overwrite: String,
-    #[serde(default)]
-    pub(super) max_file_size_mb: Option<u64>,
 }
 
 #[cfg(test)]
@@ -189,8 +155,8 @@ mod tests {
             "annotations": [{"type": "audio_info", "language": "en", "emotion": "neutral"}],
             "content": [{"text": "the transcript"}],
         }}]}, "usage": {"seconds": 1, "input_tokens_details": {"text_tokens": 0}}});
-        let FlashAnswer { output: FlashOutput { choices: [choice] }, usage } = read(&answer);
-        assert_eq!((choice.finish_reason, usage.seconds), (Some(FinishReason::Stop), 1));
+        let Answer { output: Flash { choices: [choice] }, usage } = read(&answer);
+        assert_eq!((choice.finish_reason.as_deref(), usage.seconds), (Some("stop"), 1));
         assert_eq!(choice.message.content[0].text, "the transcript");
         assert_eq!(choice.message.annotations[0].language.as_deref(), Some("en"));
     }
@@ -199,23 +165,13 @@ mod tests {
     fn a_text_of_another_shape_is_no_silence() {
         let of = |content: Value| {
             let answer = json!({"output": {"choices": [{"message": {"content": content}}]}});
-            FlashAnswer::deserialize(&answer).map(|answer| {
+            Answer::<Flash>::deserialize(&answer).map(|answer| {
                 let [choice] = answer.output.choices;
                 (choice.finish_reason, choice.message.content.len())
             })
         };
         assert_eq!(of(json!([])).unwrap(), (None, 0));
         assert!(of(json!([{"words": "so"}])).is_err() && of(json!("so")).is_err());
-    }
-
-    #[test]
-    fn while_it_runs_the_reason_is_null_or_its_word() {
-        let reason = |reason: Value| {
-            read::<Choice>(&json!({"finish_reason": reason, "message": {"content": []}})).finish_reason
-        };
-        assert_eq!(reason(json!(null)), None);
-        assert_eq!(reason(json!("null")), Some(FinishReason::Null));
-        assert_eq!(reason(json!("length")), Some(FinishReason::Length));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The API: its address, its key, and answers that are read, refused, or contrary to the protocol.
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
@@ -11,69 +13,70 @@ use crate::config::Dashscope;
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 use crate::recognize::http::{
-    self, BuildError, Http, JSON, Key, RetryAfter, Timeouts, retry_after, unanswered,
+    BuildError, FREE_CALL, Http, JSON, Key, Outgoing, Timeouts, retry_after, unanswered,
 };
-use crate::recognize::pacer::{Calls, Rate};
-
-/// The service's limit of upload policies, per account and model (dashscope-protocol.md 5); it applies alone where the config sets no
-/// limit.
-const POLICIES_PER_SECOND: u32 = 100;
+use crate::recognize::pacer::{Calls, Permit, Rate};
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
+/// The API of one account.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: Http,
     pub(super) key: Key,
     /// The pace of task queries and lists.
     pub(super) queries: Calls,
-    /// The pace of upload policies.
+    /// The pace of upload policies: that of the submits, which follow them.
     pub(super) policies: Calls,
-    base: Url,
+    /// Up to and including `/api/v1`.
+    base: String,
 }
 
 impl Client {
     pub(super) fn new(config: &Dashscope, key: Key, timeouts: Timeouts) -> Result<Client, BuildError> {
-        let base = http::address(config.base_url())?;
-        let policies = match config.requests_per_minute {
-            0 => Rate::per_second(POLICIES_PER_SECOND),
-            // As often as submits, which follow the policies: while the service is away, not every recording requests a policy at once.
-            submits => Rate::per_minute(submits),
-        };
+        let base = config.base_url().to_owned();
+        let address = Url::parse(&base).ok();
+        let host = address.as_ref().and_then(Url::host_str);
+        // A proxy leads to no service on this machine.
+        let is_local = matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"));
         Ok(Client {
-            http: Http::new(&base, timeouts)?,
+            http: Http::new(base.starts_with("http:"), !is_local, timeouts)?,
             key,
             queries: Calls::new(Rate::per_second(config.task_queries_per_second)),
-            policies: Calls::new(policies),
+            policies: Calls::new(Rate::per_minute(config.requests_per_minute)),
             base,
         })
     }
 
     /// A POST of the API that costs, without its body yet; `accept` is the wanted form of the answer.
     pub(super) fn post(&self, path: &str, accept: &'static str) -> RequestBuilder {
-        self.key
-            .authorize(self.http.fresh.post(format!("{}{path}", self.base)))
-            .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
-            .header(ACCEPT, HeaderValue::from_static(accept))
+        let call = self.http.fresh.post(format!("{}{path}", self.base));
+        self.key.authorize(call).header(CONTENT_TYPE, JSON).header(ACCEPT, accept)
     }
 
-    /// A GET of the API, with its own time limit. Each segment is escaped, so that it stays one segment of the path.
-    pub(super) fn get(&self, segments: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
-        }
-        self.key.authorize(self.http.api.get(url)).timeout(self.http.timeouts.call)
+    /// A GET of the API, with its own time limit.
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
+        let call = self.http.pooled.get(format!("{}{path}", self.base));
+        self.key.authorize(call).timeout(FREE_CALL)
+    }
+
+    /// Sends a request that costs.
+    ///
+    /// # Errors
+    /// The service's refusal, or that no answer came.
+    pub(super) async fn send(&self, call: RequestBuilder, body: Outgoing) -> Result<Response, Error> {
+        self.unless_refused(self.http.send(call, body).await?).await
     }
 
     /// The answer to a request that costs.
     ///
     /// # Errors
-    /// The service's refusal; or a 2xx answer that broke off or cannot be read, with [`Error::raw`].
+    /// The service's refusal; or an answer that broke off or cannot be read, with [`Error::raw`].
     pub(super) async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
-        let (raw, read) = self.whole(response).await;
-        read.map_err(|error| if error.fate == Fate::Open { error.with_raw(raw) } else { error })
+        let mut body = Vec::new();
+        let answer = self.read(response, &mut body).await;
+        answer.map_err(|error| if error.fate == Fate::Open { error.with_raw(body) } else { error })
     }
 
     /// The answer to a call that costs nothing; an unreadable answer is not kept.
@@ -81,32 +84,25 @@ impl Client {
     /// # Errors
     /// The errors of [`Client::answer`], or that no answer came.
     pub(super) async fn free<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<T, Error> {
-        self.whole(call.send().await.map_err(unanswered)?).await.1
+        let response = self.unless_refused(call.send().await.map_err(unanswered)?).await?;
+        self.read(response, &mut Vec::new()).await
     }
 
-    /// An answer, and its bytes if its status was 2xx.
-    async fn whole<T: DeserializeOwned>(&self, mut response: Response) -> (Vec<u8>, Result<T, Error>) {
-        let mut body = Vec::new();
-        if !response.status().is_success() {
-            return (body, Err(self.refusal(response).await));
-        }
-        let retry = retry_after(response.headers());
-        let whole = self.http.body(&mut response, &mut body, MAX_ANSWER_BYTES).await;
-        let read = whole.and_then(|()| self.read(&body, None, retry));
-        (body, read)
+    async fn read<T: DeserializeOwned>(
+        &self,
+        mut response: Response,
+        body: &mut Vec<u8>,
+    ) -> Result<T, Error> {
+        self.http.body(&mut response, body, MAX_ANSWER_BYTES).await?;
+        self.parse(body, None)
     }
 
-    /// Reads JSON of the API; an answer with a `code` is a refusal.
+    /// Reads JSON of the API. `status`: of an event of a stream, which tells it apart from the answer's.
     ///
     /// # Errors
     /// The refusal, or that it cannot be read.
-    pub(super) fn read<T: DeserializeOwned>(
-        &self,
-        json: &[u8],
-        status: Option<u16>,
-        retry: RetryAfter,
-    ) -> Result<T, Error> {
-        if let Some(error) = self.refused(json, status, retry) {
+    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8], status: Option<u16>) -> Result<T, Error> {
+        if let Some(error) = self.refused(json, status, None) {
             return Err(error);
         }
         // The parser's message could quote the transcript.
@@ -116,39 +112,44 @@ impl Client {
         })
     }
 
-    /// The error of an answer with a status other than 2xx.
-    pub(super) async fn refusal(&self, mut response: Response) -> Error {
-        let (status, retry) = (response.status().as_u16(), retry_after(response.headers()));
-        let http::Partial { body, broken } = self.http.refusal(&mut response).await;
-        if let Some(error) = self.refused(&lenient::refusal(&body), Some(status), retry) {
-            return error;
+    /// The answer, or the error that its status stands for.
+    async fn unless_refused(&self, mut response: Response) -> Result<Response, Error> {
+        if response.status().is_success() {
+            return Ok(response);
         }
-        let message = format!(
-            "HTTP status {status} without a code; is dashscope.base_url right, and is a gateway in between?"
-        );
-        let error = Refusal { status: Some(status), code: None, message: &message, retry }.into_error();
-        match broken {
-            // The lost part may have named the account's arrears; a refused request may be repeated free of charge.
-            Some(broken) if error.when == When::Never => {
-                let mut error = Error { when: When::PASSED, ..error };
-                error.fault.message = format!("HTTP status {status}, and {}", broken.fault.message);
-                error
-            }
-            _ => error,
+        let (status, hint) = (response.status().as_u16(), retry_after(response.headers()));
+        let mut body = Vec::new();
+        self.http.body(&mut response, &mut body, MAX_ANSWER_BYTES).await?;
+        match self.refused(&lenient::refusal(&body), Some(status), hint) {
+            Some(error) => Err(error),
+            None => Ok(response),
         }
     }
 
-    /// The refusal that an answer carries in its body, whatever its status.
-    fn refused(&self, json: &[u8], status: Option<u16>, retry: RetryAfter) -> Option<Error> {
-        let Refused { code, message } = serde_json::from_slice(json).ok()?;
-        let code = code.filter(|code| !code.is_empty())?;
-        let message = message.unwrap_or_default();
-        let refusal = Refusal { status, code: Some(&code), message: &message, retry };
-        Some(self.key.masked(refusal.into_error()))
+    /// The refusal that an answer or an event carries: a code, whatever its status, or a status other than 2xx.
+    fn refused(&self, json: &[u8], status: Option<u16>, hint: Option<Duration>) -> Option<Error> {
+        let Refused { code, message } = serde_json::from_slice(json).unwrap_or_default();
+        let code = code.filter(|code| !code.is_empty());
+        if code.is_none() && status.is_none_or(|status| (200..300).contains(&status)) {
+            return None;
+        }
+        let (code, message) = (code.as_deref(), message.as_deref().unwrap_or_default());
+        Some(self.key.masked(Refusal { status, code, message, hint }.into_error()))
     }
-}
 
-/// The error of an answer that lacks a field of the protocol.
-pub(super) fn missing(what: &str) -> Error {
-    Error::unreadable(&format!("the service's answer has no {what}"))
+    /// A request that probes whether the account is accepted again uses the newest key.
+    pub(super) async fn with_newest_key(&self, permit: Permit) -> Permit {
+        if permit.is_probe() {
+            self.key.reread().await;
+        }
+        permit
+    }
+
+    /// A daemon that only polls tasks sends no request that could probe, so the key's file is read again as soon as the old key is refused.
+    pub(super) async fn reread_if_refused<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error { when: When::Held { .. }, .. }) = &outcome {
+            self.key.reread().await;
+        }
+        outcome
+    }
 }

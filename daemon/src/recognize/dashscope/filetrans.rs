@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Fault};
 use jiff::Timestamp;
-use reqwest::header::HeaderValue;
 use serde_json::json;
 
-use super::Account;
-use super::answers::{Refused, Status, Submitted, Task, Usage};
-use super::client::{Client, missing};
-use super::codes::{Refusal, hold_if_misdirected, means_silence};
+use super::answers::{Answer, Refused, Status, Submitted, Task};
+use super::client::Client;
+use super::codes::{Refusal, means_silence};
 use super::result::ResultFile;
+use super::search::Search;
 use super::{list, upload};
 use crate::config::Secret;
 use crate::job::{Fate, Transcript};
-use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::recognize::error::{Error, When, fault};
 use crate::recognize::http::{JSON, Outgoing, unanswered};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
@@ -29,7 +28,8 @@ use crate::recognize::{
 /// The asynchronous endpoint.
 #[derive(Debug)]
 pub(super) struct Filetrans {
-    pub(super) account: Arc<Account>,
+    pub(super) client: Arc<Client>,
+    pub(super) search: Search,
     pub(super) pacer: Arc<Pacer>,
     pub(super) profile: Profile,
 }
@@ -43,7 +43,7 @@ const FORMATS: [&str; 17] = [
 pub(super) fn limits(allow_temporary_upload: bool) -> Limits {
     const FORBIDDEN: &str = "dashscope.allow_temporary_upload is false; set it to true, or send a URL";
     Limits {
-        formats: FORMATS.as_slice().into(),
+        formats: &FORMATS,
         longest: Some(Duration::from_secs(12 * 3600)),
         inline: Delivers::No,
         upload: match allow_temporary_upload {
@@ -63,7 +63,7 @@ impl Recognizer for Filetrans {
     }
 
     fn permit(&self) -> BoxFuture<'_, Permit> {
-        Box::pin(self.account.permit(&self.pacer))
+        Box::pin(async move { self.client.with_newest_key(self.pacer.permit().await).await })
     }
 
     fn send<'a>(
@@ -73,7 +73,7 @@ impl Recognizer for Filetrans {
         _listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>> {
         Box::pin(async move {
-            let submitted = permit.settle(hold_if_misdirected(submit(&self.account.client, &request).await));
+            let submitted = permit.settle(submit(&self.client, &request).await);
             submitted.map(|handle| Sent::Accepted { handle })
         })
     }
@@ -85,41 +85,36 @@ impl Recognizer for Filetrans {
         name: &'a str,
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(async move {
-            let client = &self.account.client;
-            let permit = self.account.admission(&self.pacer).await;
-            let policy = hold_if_misdirected(upload::policy(client, model).await);
-            let policy = permit.settle_free(policy)?;
-            upload::store(client, policy, content, name).await
+            let permit = self.client.with_newest_key(self.pacer.admission().await).await;
+            let policy = permit.settle_free(upload::policy(&self.client, model).await)?;
+            upload::store(&self.client, policy, content, name).await
         })
     }
 
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {
         Box::pin(async move {
             let sent = Instant::now();
-            let mut answer = query(&self.account.client, handle).await;
+            let mut answer = query(&self.client, handle).await;
             self.pacer.learn(sent, &mut answer);
-            let mut polled = self.account.reread_if_refused(answer).await?;
-            if let Polled::Failed(error) = &mut polled {
-                self.pacer.learn_from_task(error);
-            }
-            Ok(polled)
+            self.client.reread_if_refused(answer).await
         })
     }
 
     fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
         Box::pin(async move {
-            let file = result(&self.account.client, &ready).await;
-            let file = file.map_err(|error| error.billed(ready.billed_seconds))?;
+            let billed_seconds = ready.billed_seconds;
+            let file = result(&self.client, &ready).await;
+            let file = file.map_err(|error| Error { billed_seconds, ..error })?;
             // Remembered, so that no search for another task has to fetch this result again.
-            self.account.search.learn(&ready.handle, &file.file_url);
-            Ok(file.into_transcript(ready.billed_seconds))
+            self.search.learn(&ready.handle, &file.file_url);
+            Ok(file.into_transcript(billed_seconds))
         })
     }
 
     fn resolve<'a>(&'a self, lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async move {
-            let found = self.account.search.resolve(&self.account.client, lost).await;
-            self.account.reread_if_refused(found).await
+            let found = self.search.resolve(&self.client, lost).await;
+            self.client.reread_if_refused(found).await
         })
     }
 
@@ -130,8 +125,8 @@ impl Recognizer for Filetrans {
         handles: &'a HashSet<String>,
     ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
         Box::pin(async move {
-            let ended = list::ended(&self.account.client, model, since, handles).await;
-            self.account.reread_if_refused(ended).await
+            let ended = list::ended(&self.client, model, since, handles).await;
+            self.client.reread_if_refused(ended).await
         })
     }
 }
@@ -141,7 +136,7 @@ const PATH: &str = "/services/audio/asr/transcription";
 /// Longest result file. Twelve hours of speech take some megabytes; without a limit, a result from elsewhere could fill the memory.
 const MAX_RESULT_BYTES: usize = 64 << 20;
 
-/// A slower result would delay the requests for others; it is fetched again later.
+/// A slower result would delay those of other tasks; it is fetched again later.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(300);
 
 async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error> {
@@ -151,38 +146,37 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
     };
     // Parameters are always sent: the newer hosts accept a submit without them, and the task then fails.
     let mut parameters = json!({"channel_id": request.channels, "enable_itn": request.itn});
-    if let Some(language) = request.language.filter(|language| !language.is_empty()) {
+    if let Some(language) = request.language {
         parameters["language"] = language.into();
     }
-    if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {
+    if let Some(context) = request.context {
         parameters["corpus"] = json!({"text": context});
     }
     let body = json!({"model": request.model, "input": {"file_url": file_url}, "parameters": parameters});
-    let mut call = client.post(PATH, JSON).header("X-DashScope-Async", HeaderValue::from_static("enable"));
+    let mut call = client.post(PATH, JSON).header("X-DashScope-Async", "enable");
     if file_url.starts_with("oss://") {
-        call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
+        call = call.header("X-DashScope-OssResourceResolve", "enable");
     }
-    let (body, departure) = Outgoing::bytes(body.to_string().into_bytes());
-    let answer: Submitted = client.answer(client.http.send(call, body, departure).await?).await?;
+    let response = client.send(call, Outgoing::bytes(body.to_string().into_bytes())).await?;
+    let answer: Answer<Submitted> = client.answer(response).await?;
     Ok(answer.output.task_id)
 }
 
 /// Queries the state of a task.
 pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Error> {
-    let task: Task = client.queries.free(client.free(client.get(&["tasks", task_id]))).await?;
-    Ok(match stands(task_id, task)? {
-        Polled::Failed(error) => Polled::Failed(client.key.masked(error)),
-        polled => polled,
-    })
+    let answer: Answer<Task> =
+        client.queries.free(client.free(client.get(&format!("/tasks/{task_id}")))).await?;
+    state_of(task_id, answer)
 }
 
 /// The state of a task in the answer to a query.
-fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
-    let Task { output, usage: Usage { seconds } } = task;
+fn state_of(task_id: &str, answer: Answer<Task>) -> Result<Polled, Error> {
+    let (output, seconds) = (answer.output, answer.usage.seconds);
     Ok(match output.task_status {
         Status::Open => Polled::Open,
         Status::Succeeded => {
-            let result = output.result.ok_or_else(|| missing("result in a task that succeeded"))?;
+            let result =
+                output.result.ok_or_else(|| Error::unreadable("a task succeeded without a result"))?;
             let result_url = Secret::new(&result.transcription_url);
             Polled::Ready(Ready { handle: task_id.to_owned(), result_url, billed_seconds: seconds })
         }
@@ -200,37 +194,21 @@ fn stands(task_id: &str, task: Task) -> Result<Polled, Error> {
 
 /// Fetches a result and reads its segments.
 pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile, Error> {
-    // The time limit of a call applies to the response's head only: a large result may take long on a slow line.
-    let url = ready.result_url.reveal();
-    let call = tokio::time::timeout(client.http.timeouts.call, client.http.storage.get(url).send());
-    let mut response = call
-        .await
-        .map_err(|_| Error::open("NoAnswer", "the result's host did not answer in time"))?
-        .map_err(unanswered)?;
-    let status = response.status().as_u16();
-    match status {
+    let call = client.http.pooled.get(ready.result_url.reveal()).timeout(LONGEST_DOWNLOAD);
+    let mut response = call.send().await.map_err(unanswered)?;
+    let status = response.status();
+    let message = format!("the result's host answered HTTP status {status}");
+    match status.as_u16() {
         200 => {}
         403 | 404 | 410 => {
-            let message = format!(
-                "the result's host answered HTTP status {status}: its 24 hours are over, or its file was removed"
-            );
-            return Err(Error {
-                fate: Fate::Taken,
-                when: When::Never,
-                ..Error::open("ResultGone", &message)
-            });
+            let message = format!("{message}: its 24 hours are over, or its file was removed");
+            let gone = Error::open("ResultGone", &message);
+            return Err(Error { fate: Fate::Taken, when: When::Never, ..gone });
         }
-        _ => {
-            let message = format!("the result's host answered HTTP status {status}");
-            return Err(Error::open("NoResult", &message));
-        }
+        _ => return Err(Error::open("NoResult", &message)),
     }
     let mut body = Vec::new();
-    let download = client.http.body(&mut response, &mut body, MAX_RESULT_BYTES);
-    tokio::time::timeout(LONGEST_DOWNLOAD, download).await.unwrap_or_else(|_| {
-        let seconds = LONGEST_DOWNLOAD.as_secs();
-        Err(Error::open("NoAnswer", &format!("the result took longer than {seconds} s")))
-    })?;
+    client.http.body(&mut response, &mut body, MAX_RESULT_BYTES).await?;
     // Parsing some megabytes of JSON takes too long for a thread of the async runtime. The parser's message could quote the text.
     let read = tokio::task::spawn_blocking(move || {
         serde_json::from_slice(&body).map_err(|_| {
@@ -255,12 +233,7 @@ fn failed(failure: &Refused, seconds: u64) -> Polled {
     }
     let message = failure.message.as_deref().unwrap_or_default();
     let error = Refusal { code: Some(code), message, ..Refusal::default() }.into_error();
-    let when = match error.when {
-        // The task met a limit inside the service, which is no limit of the daemon's queue; another task counts as an attempt.
-        When::Throttled { wait } => When::Passed { hint: wait, at_most: ALWAYS },
-        when => when,
-    };
-    Polled::Failed(Error { answered: true, ..ended(error.fault, when, seconds) })
+    Polled::Failed(Error { answered: true, ..ended(error.fault, error.when, seconds) })
 }
 
 #[cfg(test)]
@@ -269,13 +242,13 @@ mod tests {
 
     use super::*;
 
-    fn told(answer: Value) -> Result<Polled, Error> {
-        stands("t", serde_json::from_value(answer).unwrap())
+    fn state(answer: Value) -> Result<Polled, Error> {
+        state_of("t", serde_json::from_value(answer).unwrap())
     }
 
     fn failure(code: &str, seconds: u64) -> Error {
         let answer = json!({"output": {"task_id": "t", "task_status": "FAILED", "code": code, "message": code}, "usage": {"seconds": seconds}});
-        let Ok(Polled::Failed(error)) = told(answer) else { panic!("{code} is no failure") };
+        let Ok(Polled::Failed(error)) = state(answer) else { panic!("{code} is no failure") };
         error
     }
 
@@ -283,9 +256,9 @@ mod tests {
     fn a_task_that_succeeded_says_where_its_result_is_and_what_it_cost() {
         let url = "http://host/x.json?Expires=1&Signature=a%2Bb";
         let answer = json!({"request_id": "r", "output": {"task_id": "t", "task_status": "SUCCEEDED", "result": {"transcription_url": url}}, "usage": {"seconds": 3}});
-        let Ok(Polled::Ready(ready)) = told(answer) else { panic!("not ready") };
+        let Ok(Polled::Ready(ready)) = state(answer) else { panic!("not ready") };
         assert_eq!((ready.result_url.reveal(), ready.billed_seconds), (url, 3));
-        assert!(told(json!({"output": {"task_status": "SUCCEEDED"}})).unwrap_err().is_unreadable());
+        assert!(state(json!({"output": {"task_status": "SUCCEEDED"}})).unwrap_err().is_unreadable());
     }
 
     #[test]
@@ -296,7 +269,7 @@ mod tests {
             ("DECODE_ERROR", Fate::Refused, When::Never)
         );
         let silent = json!({"output": {"task_status": "FAILED", "code": "SUCCESS_WITH_NO_VALID_FRAGMENT"}});
-        assert!(matches!(told(silent), Ok(Polled::Heard(_))));
+        assert!(matches!(state(silent), Ok(Polled::Heard(_))));
     }
 
     #[test]
@@ -309,7 +282,9 @@ mod tests {
 
     #[test]
     fn a_task_that_the_service_does_not_know_is_of_unknown_fate() {
-        let Ok(Polled::Failed(error)) = told(json!({"output": {"task_status": "UNKNOWN"}})) else { panic!() };
+        let Ok(Polled::Failed(error)) = state(json!({"output": {"task_status": "UNKNOWN"}})) else {
+            panic!()
+        };
         assert_eq!(error.fate, Fate::Unknown);
     }
 }

@@ -4,38 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use reqwest::Response;
-use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use super::Account;
 use super::client::Client;
-use super::codes::hold_if_misdirected;
-use super::family::{Family, Tells};
+use super::family::{Family, StreamMode};
 use super::transcript::Incoming;
 use crate::recognize::error::Error;
-use crate::recognize::http::{Departure, EVENT_STREAM, JSON, Outgoing};
-use crate::recognize::limits::mime;
+use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{Audio, Delivers, Limits, Listener, Permit, Profile, Recognizer, Request, Sent};
 
 /// The synchronous endpoint.
 #[derive(Debug)]
 pub(super) struct Flash {
-    pub(super) account: Arc<Account>,
+    pub(super) client: Arc<Client>,
     pub(super) pacer: Arc<Pacer>,
     pub(super) profile: Profile,
 }
 
 /// The service's limits (dashscope-protocol.md 2).
 pub(super) fn limits() -> Limits {
-    const ENCODED_BYTES: u64 = 10_485_760;
+    const BYTES: u64 = 10_485_760;
+    /// As a data URL the audio may have 10,485,760 bytes in all: prefix and base64 included.
+    const INLINE_BYTES: u64 = (BYTES - 64) / 4 * 3;
     Limits {
-        formats: FORMATS.as_slice().into(),
+        formats: &FORMATS,
         longest: Some(Duration::from_secs(300)),
-        inline: Delivers::UpToEncoded(ENCODED_BYTES),
+        inline: Delivers::UpTo(INLINE_BYTES),
         upload: Delivers::No,
-        url: Delivers::UpTo(ENCODED_BYTES),
+        url: Delivers::UpTo(BYTES),
         streams: true,
         selects_channels: false,
         tasks: None,
@@ -53,7 +50,7 @@ impl Recognizer for Flash {
     }
 
     fn permit(&self) -> BoxFuture<'_, Permit> {
-        Box::pin(self.account.permit(&self.pacer))
+        Box::pin(async move { self.client.with_newest_key(self.pacer.permit().await).await })
     }
 
     fn send<'a>(
@@ -62,7 +59,7 @@ impl Recognizer for Flash {
         request: Request<'a>,
         listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>> {
-        Box::pin(recognize(&self.account.client, permit, request, listener))
+        Box::pin(recognize(&self.client, permit, request, listener))
     }
 }
 
@@ -76,48 +73,36 @@ async fn recognize(
 ) -> Result<Sent, Error> {
     let duration_ms = request.duration_ms;
     let stream = request.partials.then(|| Family::of(request.model).stream);
+    let mut call = client.post(PATH, if stream.is_some() { EVENT_STREAM } else { JSON });
+    if stream.is_some() {
+        call = call.header("X-DashScope-SSE", "enable");
+    }
     let mut incoming = Incoming::default();
-    let outcome = match ask(client, request).await {
+    let outcome = match client.send(call, body(request, stream)).await {
         Ok(response) => incoming.read(client, response, stream, listener).await,
         Err(error) => Err(error),
     };
     // The pacer learns about the rate and the account from every outcome, whatever the outcome means for this recording.
-    match permit.settle(hold_if_misdirected(outcome)) {
+    match permit.settle(outcome) {
         Ok(()) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
         Err(error) => Err(incoming.failed(error)),
     }
 }
 
-async fn ask(client: &Client, request: Request<'_>) -> Result<Response, Error> {
-    let mut call = client.post(PATH, if request.partials { EVENT_STREAM } else { JSON });
-    if request.partials {
-        call = call.header("X-DashScope-SSE", HeaderValue::from_static("enable"));
-    }
-    if matches!(request.audio, Audio::Url(url) if url.starts_with("oss://")) {
-        call = call.header("X-DashScope-OssResourceResolve", HeaderValue::from_static("enable"));
-    }
-    let (body, departure) = body(request);
-    let response = client.http.send(call, body, departure).await?;
-    match response.status().is_success() {
-        true => Ok(response),
-        false => Err(client.refusal(response).await),
-    }
-}
-
 /// The JSON around the audio is written by hand, so that the audio need not be in memory.
-fn body(request: Request<'_>) -> (Outgoing, Departure) {
+fn body(request: Request<'_>, stream: Option<StreamMode>) -> Outgoing {
     let mut system = String::new();
-    if let Some(context) = request.context.filter(|context| !context.trim().is_empty()) {
+    if let Some(context) = request.context {
         system = json!({"role": "system", "content": [{"text": context}]}).to_string();
         system.push(',');
     }
     let mut options = json!({"enable_itn": request.itn});
-    if let Some(language) = request.language.filter(|language| !language.is_empty()) {
+    if let Some(language) = request.language {
         options["language"] = language.into();
     }
     let mut parameters = json!({"result_format": "message", "asr_options": options});
-    if request.partials {
-        parameters["incremental_output"] = (Family::of(request.model).stream == Tells::News).into();
+    if let Some(mode) = stream {
+        parameters["incremental_output"] = (mode == StreamMode::Increments).into();
     }
     let model = Value::from(request.model);
     let before =
@@ -126,10 +111,20 @@ fn body(request: Request<'_>) -> (Outgoing, Departure) {
     match request.audio {
         Audio::Url(url) => Outgoing::bytes(format!("{before}{}{after}", Value::from(url)).into_bytes()),
         Audio::Inline { content, format } => Outgoing::base64(
-            format!("{before}\"data:{};base64,", mime(format)),
+            format!("{before}\"data:{};base64,", media_type(format)),
             content,
             format!("\"{after}"),
         ),
+    }
+}
+
+/// The media type of a container; the service documents those of wav, mp3 and m4a.
+fn media_type(format: &str) -> String {
+    match format {
+        "m4a" => "audio/mp4".into(),
+        "mp3" => "audio/mpeg".into(),
+        "opus" => "audio/ogg".into(),
+        other => format!("audio/{other}"),
     }
 }
 
@@ -138,9 +133,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_has_a_media_type() {
+    fn the_longest_data_url_is_within_the_services_limit() {
+        let Delivers::UpTo(bytes) = limits().inline else { panic!("not inline") };
         for format in FORMATS {
-            assert!(mime(format).contains('/') && mime(format) != "application/octet-stream", "{format}");
+            let prefix = format!("data:{};base64,", media_type(format));
+            assert!(prefix.len() as u64 + bytes.div_ceil(3) * 4 <= 10_485_760, "{format}");
         }
     }
 }

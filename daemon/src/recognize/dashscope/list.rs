@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use hark_sdk::event::Blame;
 use jiff::Timestamp;
 
 use super::answers::{Status, TaskList, TaskRow};
-use super::client::{Client, missing};
+use super::client::Client;
 use crate::recognize::error::{Error, When};
 
 /// The largest page that the service returns.
@@ -18,9 +19,12 @@ const ENDED_PAGES: usize = 40;
 /// Clocks differ, and the request left before the daemon gave it up.
 pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
-/// A part of the list.
+/// The list from a time on.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct List {
+    pub(super) since: Timestamp,
+    /// Not after the list was read.
+    pub(super) asked_at: Timestamp,
     /// Newest first.
     pub(super) rows: Vec<TaskRow>,
     /// The list was read to its end.
@@ -48,16 +52,8 @@ impl TaskRow {
 
 /// All rows since then, of all models: a service that lists a task under the dated name of its model might leave out the daemon's tasks,
 /// and a task that is missing in the list is paid again without notice.
-pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<Listed, Error> {
-    let mut rows = Vec::new();
-    for number in 1..=PAGES {
-        let page = page(client, since, number, None).await?;
-        rows.extend(page.rows);
-        if page.is_last {
-            return Ok(Listed { rows, is_complete: true });
-        }
-    }
-    Ok(Listed { rows, is_complete: false })
+pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<List, Error> {
+    read(client, since, None, PAGES, |_| false).await
 }
 
 /// Which of these tasks have ended, according to the list: one call covers a hundred tasks. `since`: not after the first was created.
@@ -67,39 +63,48 @@ pub(super) async fn ended(
     since: Timestamp,
     tasks: &HashSet<String>,
 ) -> Result<HashMap<String, bool>, Error> {
-    let mut ended = HashMap::new();
-    for number in 1..=ENDED_PAGES {
-        // Only under this model's name: if the service lists the tasks under another name, they are polled one by one.
-        let page = page(client, since, number, Some(model)).await.map_err(|error| {
-            // A list that cannot be read now will not be readable in a minute.
-            let when = if error.is_unreadable() { When::Never } else { error.when.clone() };
-            Error { when, ..error }
-        })?;
-        let ours = page.rows.into_iter().filter(|row| tasks.contains(&row.task_id));
-        ended.extend(ours.map(|row| (row.has_ended(), row.task_id)).map(|(ended, task)| (task, ended)));
-        if page.is_last || ended.len() == tasks.len() {
-            break;
-        }
-    }
-    Ok(ended)
+    let is_followed = |row: &&TaskRow| tasks.contains(&row.task_id);
+    let has_all = |rows: &[TaskRow]| rows.iter().filter(is_followed).count() >= tasks.len();
+    // Only under this model's name: if the service lists the tasks under another name, they are polled one by one.
+    let list = read(client, since, Some(model), ENDED_PAGES, has_all).await?;
+    Ok(list.rows.iter().filter(is_followed).map(|row| (row.task_id.clone(), row.has_ended())).collect())
 }
 
-struct Page {
-    rows: Vec<TaskRow>,
-    is_last: bool,
-}
-
-/// `model`: the service leaves out tasks of other models.
-async fn page(client: &Client, since: Timestamp, number: usize, model: Option<&str>) -> Result<Page, Error> {
+/// Reads the list until `is_enough`. `model`: the service leaves out tasks of other models.
+async fn read(
+    client: &Client,
+    since: Timestamp,
+    model: Option<&str>,
+    pages: usize,
+    is_enough: impl Fn(&[TaskRow]) -> bool,
+) -> Result<List, Error> {
     // The time zone is not documented. A start in UTC is right if the service reads UTC, and eight hours too early if it reads Beijing
     // time: then the list has more rows. An end in UTC could leave out the daemon's tasks, so none is sent.
     let start = (since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
-    let query = [("page_no", number.to_string()), ("page_size", PAGE.to_string()), ("start_time", start)];
-    let call = client.get(&["tasks"]).query(&query).query(&[("model_name", model)]);
-    let list: TaskList = client.queries.free(client.free(call)).await?;
-    let is_last = number >= list.total_page;
-    let rows = list.rows().ok_or_else(|| missing("list of tasks"))?;
-    Ok(Page { rows, is_last })
+    let mut list = List { since, asked_at: Timestamp::now(), rows: Vec::new(), is_complete: false };
+    for number in 1..=pages {
+        let query =
+            [("page_no", &number.to_string()), ("page_size", &PAGE.to_string()), ("start_time", &start)];
+        let call = client.get("/tasks").query(&query).query(&[("model_name", model)]);
+        let page: TaskList = client.queries.free(client.free(call)).await.map_err(no_list)?;
+        list.is_complete = number >= page.total_page;
+        list.rows.extend(
+            page.rows().ok_or_else(|| no_list(Error::unreadable("the answer has no list of tasks")))?,
+        );
+        if list.is_complete || is_enough(&list.rows) {
+            break;
+        }
+    }
+    Ok(list)
+}
+
+/// A list that the service does not have, does not permit, or that cannot be read now will not be there in a minute. Nothing else needs
+/// the list, so such a refusal tells nothing of the account.
+fn no_list(error: Error) -> Error {
+    let is_held = matches!(error.when, When::Held { .. });
+    let is_forbidden = error.fault.code.contains("AccessDenied") || error.fault.code == "HttpStatus403";
+    let is_none = error.is_unreadable() || (is_held && (is_forbidden || error.fault.blame == Blame::Hark));
+    if is_none { Error { when: When::Never, ..error } } else { error }
 }
 
 #[cfg(test)]

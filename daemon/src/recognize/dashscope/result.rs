@@ -25,9 +25,7 @@ struct Sentence {
     begin_time: u64,
     end_time: u64,
     text: String,
-    #[serde(default)]
     language: Option<String>,
-    #[serde(default)]
     emotion: Option<String>,
 }
 

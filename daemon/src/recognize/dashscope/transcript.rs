@@ -4,23 +4,18 @@ use std::time::Instant;
 
 use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
 
-use super::answers::{FinishReason, FlashAnswer};
+use super::answers::{Answer, Flash};
 use super::client::Client;
-use super::codes::Refusal;
-use super::family::Tells;
+use super::family::StreamMode;
 use crate::job::{Fate, Transcript};
 use crate::recognize::Listener;
 use crate::recognize::error::{Error, LONGEST_RAW};
-use crate::recognize::http::{JSON, RetryAfter};
-use crate::recognize::sse::{Event, Parser};
-
-/// The most bytes of a text; every partial repeats the text. The quickest speakers come to some twenty thousand in five minutes.
-const LONGEST_TEXT: usize = 256 << 10;
+use crate::recognize::http::is_event_stream;
+use crate::recognize::sse::Parser;
 
 /// The most bytes of a whole stream. Five minutes of speech are some thousand events of half a kilobyte.
-const LONGEST_STREAM: usize = 32 << 20;
+const LONGEST_STREAM: usize = 16 << 20;
 
 /// What has been received so far.
 #[derive(Debug, Default)]
@@ -41,77 +36,77 @@ impl Incoming {
         &mut self,
         client: &Client,
         response: Response,
-        stream: Option<Tells>,
+        stream: Option<StreamMode>,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
-        // A request for a stream may be refused in plain JSON.
-        match stream.filter(|_| !is_json(&response)) {
-            Some(tells) => self.read_stream(client, response, tells, listener).await,
-            None => {
-                let answer: FlashAnswer = client.answer(response).await?;
-                listener.on_taken();
-                self.take(answer, Tells::Everything);
-                self.end()
-            }
+        if let Some(mode) = stream.filter(|_| is_event_stream(&response)) {
+            self.read_stream(client, response, mode, listener).await?;
+        } else {
+            let answer = client.answer(response).await?;
+            listener.on_taken();
+            self.add(answer, StreamMode::Snapshots);
         }
+        self.end()
     }
 
+    /// Reads a stream until the service reports its end, or the body ends.
     async fn read_stream(
         &mut self,
         client: &Client,
         mut response: Response,
-        tells: Tells,
+        mode: StreamMode,
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
         let silence = client.http.timeouts.silence;
-        let mut parser = Parser::new();
-        let (mut left, mut news) = (LONGEST_STREAM, Instant::now());
+        let mut parser = Parser::default();
+        let (mut received, mut last_text) = (0, Instant::now());
         let mut is_taken = false;
         while let Some(bytes) = client.http.chunk(&mut response).await? {
             self.raw.extend_from_slice(&bytes[..bytes.len().min(LONGEST_RAW - self.raw.len())]);
-            left = left
-                .checked_sub(bytes.len())
-                .ok_or_else(|| Error::unreadable("the stream is longer than any recording's text"))?;
-            for event in parser.push(&bytes).map_err(|error| Error::unreadable(&error.to_string()))? {
-                let Some(answer) = read_event(client, &event)? else { continue };
+            received += bytes.len();
+            if received > LONGEST_STREAM {
+                return Err(Error::unreadable("the stream is longer than any recording's text"));
+            }
+            for event in parser.push(&bytes)? {
+                // Only the comment beside the event contains the status.
+                let status =
+                    event.comment.strip_prefix("HTTP_STATUS/").and_then(|status| status.parse().ok());
+                let answer = client.parse(event.data.as_bytes(), status)?;
                 if !std::mem::replace(&mut is_taken, true) {
                     listener.on_taken();
                 }
-                if self.take(answer, tells) {
-                    news = Instant::now();
+                if self.add(answer, mode) {
+                    last_text = Instant::now();
                     listener.on_text(&self.text);
-                }
-                if self.text.len() > LONGEST_TEXT {
-                    return Err(Error::unreadable("the text is longer than what is said in five minutes"));
                 }
                 if self.truncated.is_some() {
                     return Ok(());
                 }
             }
-            if news.elapsed() > silence {
+            if last_text.elapsed() > silence {
                 let seconds = silence.as_secs();
                 let message = format!("no text came for {seconds} s, only keep-alive messages");
                 return Err(Error::open("TimeOut", &message));
             }
         }
-        self.end()
+        Ok(())
     }
 
     /// Adds an answer or an event; true if there is more text than before.
-    fn take(&mut self, answer: FlashAnswer, tells: Tells) -> bool {
+    fn add(&mut self, answer: Answer<Flash>, mode: StreamMode) -> bool {
         let [choice] = answer.output.choices;
         self.billed_seconds = self.billed_seconds.max(answer.usage.seconds);
         for annotation in choice.message.annotations {
             self.language = annotation.language.or(self.language.take());
             self.emotion = annotation.emotion.or(self.emotion.take());
         }
-        self.truncated = match choice.finish_reason {
-            Some(FinishReason::Stop) => Some(false),
-            Some(FinishReason::Length) => Some(true),
-            Some(FinishReason::Null) | None => None,
+        self.truncated = match choice.finish_reason.as_deref() {
+            Some("stop") => Some(false),
+            Some("length") => Some(true),
+            _ => None,
         };
         let before = self.text.len();
-        if tells == Tells::Everything {
+        if mode == StreamMode::Snapshots {
             self.text.clear();
         }
         self.text.extend(choice.message.content.into_iter().map(|part| part.text));
@@ -156,64 +151,43 @@ impl Incoming {
     }
 }
 
-/// Reads an event; `None`: it has no content (`done` and `[DONE]`, which the service's own SDKs tolerate).
-fn read_event(client: &Client, event: &Event) -> Result<Option<FlashAnswer>, Error> {
-    if event.name == "done" || event.data == "[DONE]" {
-        return Ok(None);
-    }
-    // Only the comment beside the event contains the status.
-    let status = event.comment.strip_prefix("HTTP_STATUS/").and_then(|status| status.parse().ok());
-    match client.read(event.data.as_bytes(), status, RetryAfter::default()) {
-        Err(error) if event.name == "error" && error.is_unreadable() => match status {
-            Some(400..) => Err(Refusal { status, ..Refusal::default() }.into_error()),
-            _ => Err(error),
-        },
-        answer => answer.map(Some),
-    }
-}
-
-fn is_json(response: &Response) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|content_type| content_type.starts_with(JSON))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn event(text: &str, reason: Value) -> FlashAnswer {
+    fn event(text: &str, reason: Value) -> Answer<Flash> {
         let content = if text.is_empty() { json!([]) } else { json!([{"text": text}]) };
         let choice = json!({"finish_reason": reason, "message": {"content": content}});
         serde_json::from_value(json!({"output": {"choices": [choice]}, "usage": {"seconds": 3}})).unwrap()
     }
 
-    fn text(tells: Tells, events: &[&str], last: &str) -> String {
+    fn text(mode: StreamMode, events: &[&str], last: &str) -> String {
         let mut incoming = Incoming::default();
         for text in events {
-            incoming.take(event(text, json!("null")), tells);
+            incoming.add(event(text, json!("null")), mode);
         }
-        incoming.take(event(last, json!("stop")), tells);
+        incoming.add(event(last, json!("stop")), mode);
         incoming.end().unwrap();
         incoming.into_transcript(None).text
     }
 
     #[test]
-    fn what_a_stream_tells_is_declared_and_not_guessed() {
-        assert_eq!(text(Tells::News, &["嗯", "嗯嗯", "嗯嗯嗯"], ""), "嗯嗯嗯嗯嗯嗯");
-        assert_eq!(text(Tells::Everything, &["嗯", "嗯嗯", "嗯嗯嗯"], "嗯嗯嗯"), "嗯嗯嗯");
-        assert_eq!(text(Tells::News, &["Guten", " Tag,", " ", "Welt"], ""), "Guten Tag, Welt");
-        assert_eq!(text(Tells::Everything, &["Gute Nacht", "Guten Tag"], "Guten Tag"), "Guten Tag");
-        assert_eq!(text(Tells::News, &[], ""), "");
+    fn the_mode_of_a_stream_is_declared_and_not_guessed() {
+        assert_eq!(text(StreamMode::Increments, &["嗯", "嗯嗯", "嗯嗯嗯"], ""), "嗯嗯嗯嗯嗯嗯");
+        assert_eq!(text(StreamMode::Snapshots, &["嗯", "嗯嗯", "嗯嗯嗯"], "嗯嗯嗯"), "嗯嗯嗯");
+        assert_eq!(text(StreamMode::Increments, &["Guten", " Tag,", " ", "Welt"], ""), "Guten Tag, Welt");
+        assert_eq!(text(StreamMode::Snapshots, &["Gute Nacht", "Guten Tag"], "Guten Tag"), "Guten Tag");
+        assert_eq!(text(StreamMode::Increments, &[], ""), "");
     }
 
     #[test]
     fn only_a_stop_or_a_cut_is_an_end() {
         let mut incoming = Incoming::default();
-        incoming.take(event("so", Value::Null), Tells::News);
+        incoming.add(event("so", Value::Null), StreamMode::Increments);
         assert_eq!(incoming.end().unwrap_err().fault.code, "EndedWithoutStop");
-        incoming.take(event("", json!("length")), Tells::News);
+        incoming.add(event("", json!("length")), StreamMode::Increments);
         incoming.end().unwrap();
         assert!(incoming.into_transcript(None).truncated);
     }
@@ -222,7 +196,7 @@ mod tests {
     fn an_answer_that_had_begun_is_paid_and_what_came_of_it_is_kept() {
         let broken = || Error::open("ConnectionLost", "");
         let mut incoming = Incoming { raw: b"data:".to_vec(), ..Incoming::default() };
-        incoming.take(event("so", Value::Null), Tells::News);
+        incoming.add(event("so", Value::Null), StreamMode::Increments);
         let error = incoming.failed(broken());
         assert_eq!((error.fate, error.billed_seconds, &*error.raw.unwrap()), (Fate::Taken, 3, &b"data:"[..]));
         let error = Incoming::default().failed(broken());

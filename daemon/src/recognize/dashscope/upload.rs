@@ -5,14 +5,18 @@ use reqwest::multipart::{Form, Part};
 
 use super::answers::{Policy, PolicyAnswer};
 use super::client::Client;
-use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::recognize::error::{Error, When, fault};
 use crate::recognize::http::{Content, Outgoing};
+use crate::recognize::message::presentable;
 
-/// Attempts of an upload whose form the storage refuses for no known reason.
+/// Attempts of an upload whose form the storage refuses.
 const TRIES: u32 = 4;
 
+/// The most bytes of a refusal that are read.
+const MAX_REFUSAL_BYTES: usize = 1 << 20;
+
 pub(super) async fn policy(client: &Client, model: &str) -> Result<Policy, Error> {
-    let call = client.get(&["uploads"]).query(&[("action", "getPolicy"), ("model", model)]);
+    let call = client.get("/uploads").query(&[("action", "getPolicy"), ("model", model)]);
     client.policies.free(client.free(call)).await.map(|PolicyAnswer { data }| data)
 }
 
@@ -23,14 +27,6 @@ pub(super) async fn store(
     content: Content,
     name: &str,
 ) -> Result<String, Error> {
-    let bytes = content.bytes();
-    if let Some(limit) = policy.max_file_size_mb.filter(|limit| *limit > 0 && bytes > limit << 20) {
-        let message = format!(
-            "the service's temporary storage takes up to {limit} MB, this has {}; put it where a URL reaches it and send that",
-            bytes >> 20
-        );
-        return Err(Error::give_up(fault("TooLargeForUpload", Blame::Audio, message)));
-    }
     let key = format!("{}/{name}", policy.upload_dir.trim_end_matches('/'));
     let form = Form::new()
         .text("OSSAccessKeyId", policy.oss_access_key_id)
@@ -40,35 +36,27 @@ pub(super) async fn store(
         .text("x-oss-object-acl", policy.x_oss_object_acl)
         .text("x-oss-forbid-overwrite", policy.x_oss_forbid_overwrite)
         .text("success_action_status", "200");
-    let (body, mut departure) = Outgoing::raw(content);
-    let file = Part::stream_with_length(reqwest::Body::wrap(body), bytes).file_name(name.to_owned());
+    let Outgoing { body, mut departure } = Outgoing::raw(content);
+    let file = Part::stream_with_length(body, departure.length()).file_name(name.to_owned());
     let call = client.http.fresh.post(&policy.upload_host).multipart(form.part("file", file));
     let mut response = client.http.watch(call, &mut departure).await?;
     let status = response.status();
     if status.is_success() {
         return Ok(format!("oss://{key}"));
     }
-    let refused_with = client.http.refusal(&mut response).await.body;
-    Err(refused(status.as_u16(), &String::from_utf8_lossy(&refused_with)))
+    let mut body = Vec::new();
+    client.http.body(&mut response, &mut body, MAX_REFUSAL_BYTES).await?;
+    Err(refused(status.as_u16(), &String::from_utf8_lossy(&body)))
 }
 
-/// The storage is separate from the API: its 403 is about the form, not about the account.
-fn refused(status: u16, body: &str) -> Error {
-    let code = element(body, "Code").unwrap_or("Unreadable");
-    let message = element(body, "Message").unwrap_or_default();
-    let said = format!("the temporary storage refused the file with HTTP status {status}, {code}: {message}");
-    if code == "EntityTooLarge" || status == 413 {
-        return Error::give_up(fault("TooLargeForUpload", Blame::Audio, said));
+/// The storage is separate from the API: its 403 is about the form, or the policy has expired, and another attempt gets a new one.
+fn refused(status: u16, xml: &str) -> Error {
+    let message = format!("the temporary storage refused the file with HTTP status {status}: {xml}");
+    if xml.contains("EntityTooLarge") || status == 413 {
+        return Error::give_up(fault("TooLargeForUpload", Blame::Audio, presentable(&message)));
     }
-    let passes = status >= 500 || message.to_ascii_lowercase().contains("expired");
-    let when = When::Passed { hint: None, at_most: if passes { ALWAYS } else { TRIES } };
-    Error { when, ..Error::open("UploadRefused", &said) }
-}
-
-/// The text of the first element of this name; the storage's errors are not nested.
-fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let after = xml.split_once(&format!("<{name}>"))?.1;
-    Some(after.split_once(&format!("</{name}>"))?.0.trim())
+    let when = if status >= 500 { When::PASSED } else { When::Passed { hint: None, at_most: TRIES } };
+    Error { when, ..Error::open("UploadRefused", &message) }
 }
 
 #[cfg(test)]
@@ -77,17 +65,13 @@ mod tests {
     use crate::recognize::{Next, Tries};
 
     #[test]
-    fn an_expired_policy_leads_to_a_new_one_and_other_refusals_to_an_end() {
+    fn a_storage_that_fails_is_asked_again_and_a_form_that_it_refuses_a_few_times() {
         let after = |refusals: u32| Tries { failed: refusals, refused: refusals };
-        let xml = |code: &str, message: &str| {
-            format!("<Error>\n  <Code>{code}</Code>\n <Message>{message}</Message></Error>")
-        };
-        let expired = refused(403, &xml("AccessDenied", "Invalid according to Policy: Policy expired."));
-        assert!(matches!(expired.next(after(100)), Next::After { counts: true, .. }));
-        let denied = refused(403, &xml("AccessDenied", "by bucket policy"));
-        assert!(matches!(denied.next(after(0)), Next::After { .. }));
-        assert_eq!(denied.next(after(3)), Next::Never);
-        assert_eq!(refused(400, &xml("EntityTooLarge", "")).next(after(0)), Next::Never);
+        let expired = "<Error><Code>AccessDenied</Code><Message>Policy expired.</Message></Error>";
+        let expired = refused(403, expired);
+        assert!(matches!(expired.next(after(0)), Next::After { counts: true, .. }));
+        assert_eq!(expired.next(after(3)), Next::Never);
+        assert_eq!(refused(400, "<Code>EntityTooLarge</Code>").next(after(0)), Next::Never);
         assert!(matches!(refused(500, "").next(after(9)), Next::After { .. }));
     }
 }

@@ -1,10 +1,9 @@
 //! The key of an API, and the file that it came from.
 
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use reqwest::RequestBuilder;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::Error;
 use crate::config::Secret;
@@ -21,41 +20,47 @@ impl Key {
         Key { key: RwLock::new(key), file }
     }
 
-    /// Adds the key to a request.
+    /// Adds the key to a request, if there is one.
     pub(crate) fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        match HeaderValue::from_str(&format!("Bearer {}", key.reveal())) {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                request.header(AUTHORIZATION, value)
-            }
-            // Sent without a key: the service refuses a missing key as it refuses a bad one, and the queue is held.
-            Err(_) => request,
+        match self.key.read().reveal() {
+            "" => request,
+            key => request.bearer_auth(key),
         }
     }
 
     /// Removes the key from an error, in case the service echoed it.
-    pub(crate) fn masked(&self, error: Error) -> Error {
-        error.without(self.key.read().unwrap_or_else(PoisonError::into_inner).reveal())
+    pub(crate) fn masked(&self, mut error: Error) -> Error {
+        let key = self.key.read();
+        if !key.reveal().is_empty() {
+            error.fault.message = error.fault.message.replace(key.reveal(), "***");
+        }
+        error
     }
 
     /// Reads the key's file again, if the key came from a file: the operator may have written a good key. Content that is not a key changes
     /// nothing.
     pub(crate) async fn reread(&self) {
         let Some(path) = &self.file else { return };
-        match tokio::fs::read_to_string(path).await {
-            Ok(text) => {
-                let key = Secret::new(&text);
-                if key.is_token() {
-                    *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
-                } else {
-                    let reason = key.oddity().unwrap_or("is none");
-                    tracing::warn!(path = %path.display(), reason, "the API key's file holds no key; keeping the old key");
-                }
+        let reason = match tokio::fs::read_to_string(path).await.map(|text| Secret::new(&text)) {
+            Ok(key) if key.is_token() => {
+                *self.key.write() = key;
+                return;
             }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the API key's file cannot be read; keeping the old key")
-            }
-        }
+            Ok(key) => key.oddity().unwrap_or("holds no key").to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(path = %path.display(), reason, "the API key's file has no key that can be read; keeping the old key");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echoed_key_is_masked_whatever_it_looks_like() {
+        let key = Key::new(Secret::new("canary"), None);
+        let error = key.masked(Error::unreadable("no such key: canary"));
+        assert_eq!(error.fault.message, "no such key: ***");
     }
 }

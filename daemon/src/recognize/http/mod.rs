@@ -1,9 +1,8 @@
 //! What every recognizer that uses HTTP needs: connections that resend nothing by themselves, bodies that are read from disk while they are
 //! sent, answers of limited length, and errors that record whether the service may have taken the request.
 //!
-//! There are three clients. Two follow no redirects: one for an API's free calls, and one for paid requests and uploads, which use a new
-//! connection each. The third fetches from hosts that the service names: it never gets a key. A proxy of the environment (`HTTPS_PROXY`,
-//! `NO_PROXY`) is used unless the API is on this machine.
+//! There are two clients, which follow no redirects: one for free calls and results, and one for paid requests and uploads, which use a
+//! new connection each. Only a request that [`Key::authorize`] was asked for carries the key.
 
 mod body;
 mod key;
@@ -11,54 +10,43 @@ mod retry_after;
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url};
-use tracing::trace;
+use reqwest::{Client, RequestBuilder, Response};
 
 pub use self::body::Content;
 pub(crate) use self::body::{Departure, Outgoing};
 pub(crate) use self::key::Key;
-pub(crate) use self::retry_after::{RetryAfter, retry_after};
+pub(crate) use self::retry_after::retry_after;
 
-use super::error::Error;
+use super::error::{Error, When};
 
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// To connect to a host.
-    pub connect: Duration,
     /// Without progress in either direction.
     pub idle: Duration,
-    /// For a whole call that costs nothing.
-    pub call: Duration,
     /// While a stream sends only signs of life (comments, events without new text).
     pub silence: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            call: Duration::from_secs(30),
-            silence: Duration::from_secs(300),
-        }
+        Timeouts { idle: Duration::from_secs(60), silence: Duration::from_secs(300) }
     }
 }
 
-/// An address or TLS setting for which no client can be built.
+/// No HTTP client can be made: no root certificates, no TLS library.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// `dashscope.base_url` is not the URL of a host.
-    #[error("dashscope.base_url {0:?} is not an http or https address; write it up to and including /api/v1")]
-    Address(String),
-    /// No root certificates, no TLS library.
-    #[error(
-        "no TLS client can be made: {0}; are the system's CA certificates installed (package ca-certificates)?"
-    )]
-    Tls(String),
-}
+#[error(
+    "no HTTP client can be made: {0}; are the system's CA certificates installed (package ca-certificates)?"
+)]
+pub struct BuildError(String);
+
+const TO_CONNECT: Duration = Duration::from_secs(10);
+
+/// For a whole call that costs nothing.
+pub(crate) const FREE_CALL: Duration = Duration::from_secs(30);
 
 /// Idle connections are closed before the shortest common keep-alive (5 s) of servers ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
@@ -72,77 +60,49 @@ const NEVER_AGAIN: usize = 0;
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-/// The most redirects that are followed to a result.
-const RESULT_REDIRECTS: usize = 3;
-
-/// How much of a refusal is read for its code.
-const MAX_REFUSAL_BYTES: usize = 64 << 10;
-
 /// The clients of one service.
 #[derive(Debug)]
 pub(crate) struct Http {
     /// For paid requests, and for uploads.
     pub(crate) fresh: Client,
-    /// For the API's free calls.
-    pub(crate) api: Client,
-    /// For hosts that must not receive the key.
-    pub(crate) storage: Client,
+    /// For free calls, and for results.
+    pub(crate) pooled: Client,
     pub(crate) timeouts: Timeouts,
 }
 
-/// The body of an answer, and why it is incomplete, if it is.
-pub(crate) struct Partial {
-    pub(crate) body: Vec<u8>,
-    pub(crate) broken: Option<Error>,
-}
-
 impl Http {
-    /// `base`: the API's address.
-    pub(crate) fn new(base: &Url, timeouts: Timeouts) -> Result<Http, BuildError> {
+    /// `is_plain`: the service's address is http, and no missing root certificate prevents the start. `proxy`: whether a proxy of the
+    /// environment (`HTTPS_PROXY`, `NO_PROXY`) is used.
+    pub(crate) fn new(is_plain: bool, proxy: bool, timeouts: Timeouts) -> Result<Http, BuildError> {
         // An error means that another part of the daemon installed the same provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = |redirects: Policy| {
+        let builder = |idle_connections: usize| {
             let builder = Client::builder()
                 .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
-                // A request without Accept-Encoding allows every coding, and a server that compresses a stream may delay its parts.
-                .default_headers(HeaderMap::from_iter([(
-                    ACCEPT_ENCODING,
-                    HeaderValue::from_static("identity"),
-                )]))
-                .connect_timeout(timeouts.connect)
+                .connect_timeout(TO_CONNECT)
                 .pool_idle_timeout(KEEP_ALIVE)
+                .pool_max_idle_per_host(idle_connections)
                 .retry(reqwest::retry::never())
-                .referer(false)
-                .redirect(redirects);
-            if is_loopback(base) { builder.no_proxy() } else { builder }
+                .redirect(Policy::none());
+            if proxy { builder } else { builder.no_proxy() }
         };
-        let build = |builder: &dyn Fn() -> ClientBuilder| {
-            let built = builder().build().or_else(|error| {
-                // If the API is plain http (a local substitute), missing root certificates do not prevent the start.
-                if base.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
+        let build = |idle_connections: usize| {
+            let built = builder(idle_connections).build().or_else(|error| match is_plain {
+                true => builder(idle_connections).tls_certs_only([]).build(),
+                false => Err(error),
             });
-            built.map_err(|error| BuildError::Tls(causes(error)))
+            built.map_err(|error| BuildError(causes(error)))
         };
-        Ok(Http {
-            fresh: build(&|| builder(Policy::none()).pool_max_idle_per_host(NEVER_AGAIN))?,
-            api: build(&|| builder(Policy::none()))?,
-            storage: build(&|| builder(Policy::limited(RESULT_REDIRECTS)))?,
-            timeouts,
-        })
+        Ok(Http { fresh: build(NEVER_AGAIN)?, pooled: build(usize::MAX)?, timeouts })
     }
 
     /// Sends a request with a body that may be long: there is no time limit while the body makes progress.
     ///
     /// # Errors
     /// No answer came; the error records whether the service may have the request.
-    pub(crate) async fn send(
-        &self,
-        request: RequestBuilder,
-        body: Outgoing,
-        mut departure: Departure,
-    ) -> Result<Response, Error> {
-        let request =
-            request.header(reqwest::header::CONTENT_LENGTH, body.length()).body(reqwest::Body::wrap(body));
+    pub(crate) async fn send(&self, request: RequestBuilder, outgoing: Outgoing) -> Result<Response, Error> {
+        let Outgoing { body, mut departure } = outgoing;
+        let request = request.header(CONTENT_LENGTH, departure.length()).body(body);
         self.watch(request, &mut departure).await
     }
 
@@ -158,11 +118,7 @@ impl Http {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
-                    let answer = answer.map_err(|error| lost(error.is_connect(), causes(error), departure))?;
-                    // Never log the query: it may grant the right to read the URL's content.
-                    let (host, path) = (answer.url().host_str(), answer.url().path());
-                    trace!(host, path, status = answer.status().as_u16(), "answered");
-                    return Ok(answer);
+                    return answer.map_err(|error| lost(error.is_connect(), causes(error), departure));
                 }
                 moved = departure.moved(), if moving => moving = moved,
                 () = patience(self.timeouts.idle) => {
@@ -205,38 +161,17 @@ impl Http {
         }
         Ok(())
     }
-
-    /// The body of a refusal, as far as it arrives and is within the limit.
-    pub(crate) async fn refusal(&self, response: &mut Response) -> Partial {
-        let mut body = Vec::new();
-        while body.len() < MAX_REFUSAL_BYTES {
-            match self.chunk(response).await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return Partial { body, broken: Some(error) },
-            }
-        }
-        body.truncate(MAX_REFUSAL_BYTES);
-        Partial { body, broken: None }
-    }
 }
 
-/// Parses the address of an API: `http` or `https`; a slash at the end is removed.
-///
-/// # Errors
-/// The text is not such an address.
-pub(crate) fn address(text: &str) -> Result<Url, BuildError> {
-    let text = text.trim_end_matches('/');
-    let url = Url::parse(text).map_err(|_| BuildError::Address(text.to_owned()))?;
-    match matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
-        true => Ok(url),
-        false => Err(BuildError::Address(text.to_owned())),
-    }
+/// Whether an answer is a stream of events; a request for one may be answered, or refused, in plain JSON.
+pub(crate) fn is_event_stream(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| content_type.starts_with(EVENT_STREAM))
 }
 
 /// Returns when a silence has lasted this long. After a process was stopped, or a machine slept, the time is over before the waiting answer
 /// is read: one moment more lets the answer be read, so that it is not paid for again.
-pub(crate) async fn patience(silence: Duration) {
+async fn patience(silence: Duration) {
     const MOMENT: Duration = Duration::from_millis(500);
     tokio::time::sleep(silence).await;
     tokio::time::sleep(MOMENT).await;
@@ -260,11 +195,12 @@ fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     if connecting {
         return Error::not_sent(&format!("the service was not reached: {causes}"));
     }
-    if departure.is_whole() {
+    if departure.sent() >= departure.length() {
         return Error::open("NoAnswer", &format!("the request left and no answer came: {causes}"));
     }
     let sent = departure.sent();
-    Error::cut_short(&format!("the connection broke after {sent} bytes of the request: {causes}"))
+    let message = format!("the connection broke after {sent} bytes of the request: {causes}");
+    Error { when: When::PASSED, ..Error::not_sent(&message) }
 }
 
 /// An HTTP library's error in one line, without the URL, whose query may be a signature.
@@ -281,13 +217,4 @@ pub(crate) fn causes(error: reqwest::Error) -> String {
         cause = next.source();
     }
     line
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }

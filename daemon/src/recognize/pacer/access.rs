@@ -46,17 +46,17 @@ pub(super) enum Leave {
     Go,
     /// It may be sent, and probes whether the account is accepted again.
     Probe,
-    /// Not before this time has passed; `None`: not before the present probe has reported.
-    Wait(Option<Duration>),
+    /// Not before this time has passed, or the pacer has learned something.
+    Wait(Duration),
 }
 
 impl Access {
-    /// Asks whether a request may be sent. After [`Leave::Probe`] the queue waits for a report of that request.
+    /// Asks whether a request may be sent. After [`Leave::Probe`] the queue waits for the outcome of that request.
     pub(super) fn ask(&mut self, now: Instant) -> Leave {
         match &mut self.closed {
             None => Leave::Go,
-            Some(closed) if closed.probing => Leave::Wait(None),
-            Some(closed) if closed.next_probe > now => Leave::Wait(Some(closed.next_probe - now)),
+            Some(closed) if closed.probing => Leave::Wait(LONGEST_PROBE),
+            Some(closed) if closed.next_probe > now => Leave::Wait(closed.next_probe - now),
             Some(closed) => {
                 closed.probing = true;
                 Leave::Probe
@@ -117,7 +117,7 @@ impl Access {
     }
 
     /// A probe ended without a result about the account (never sent, throttled, a service out of order, dropped).
-    pub(super) fn told_nothing(&mut self, now: Instant) {
+    pub(super) fn proved_nothing(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
             closed.next_probe = now + closed.backoff;
@@ -151,13 +151,13 @@ mod tests {
         assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, true));
         // The other requests that were in flight are not news.
         assert_eq!(access.refused(now, now, "InvalidApiKey", Call::Paid), (2 * SECOND, false));
-        assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
+        assert_eq!(access.ask(now), Leave::Wait(2 * SECOND));
         let mut waits = Vec::new();
         for _ in 0..6 {
-            while let Leave::Wait(Some(wait)) = access.ask(now) {
+            while let Leave::Wait(wait) = access.ask(now) {
                 now += wait;
             }
-            assert_eq!(access.ask(now), Leave::Wait(None), "a second probe");
+            assert_eq!(access.ask(now), Leave::Wait(LONGEST_PROBE), "a second probe");
             waits.push(access.refused(now, now, "InvalidApiKey", Call::Probe).0.as_secs());
         }
         assert_eq!(waits, [4, 8, 16, 32, 60, 60]);
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_tells_nothing_leaves_the_queue_closed_and_lets_another_try() {
+    fn a_probe_that_proves_nothing_leaves_the_queue_closed_and_lets_another_try() {
         let mut now = Instant::now();
         let mut access = Access::default();
         access.refused(now, now, "Arrearage", Call::Paid);
         now += 2 * SECOND;
         assert_eq!(access.ask(now), Leave::Probe);
-        access.told_nothing(now);
-        assert_eq!(access.ask(now), Leave::Wait(Some(2 * SECOND)));
+        access.proved_nothing(now);
+        assert_eq!(access.ask(now), Leave::Wait(2 * SECOND));
         assert_eq!(access.ask(now + 2 * SECOND), Leave::Probe);
     }
 }

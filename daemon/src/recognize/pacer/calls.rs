@@ -1,7 +1,8 @@
 //! Paces calls that have a rate of their own: free calls (task queries and lists, upload policies), departures.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::rate::Rate;
 use crate::recognize::error::{Error, When};
@@ -22,13 +23,13 @@ impl Calls {
     pub(super) async fn pass(&self) {
         let _front = self.front.lock().await;
         loop {
-            let wait = self.rate().wait(Instant::now());
+            let wait = self.rate.lock().wait(Instant::now());
             if wait.is_zero() {
                 break;
             }
             tokio::time::sleep(wait).await;
         }
-        self.rate().take(Instant::now());
+        self.rate.lock().take(Instant::now());
     }
 
     /// Makes a call when the rate allows it. A 429 delays the next calls.
@@ -37,16 +38,12 @@ impl Calls {
         let sent = Instant::now();
         let mut outcome = call.await;
         match &mut outcome {
-            Ok(_) => self.rate().succeeded(sent),
+            Ok(_) => self.rate.lock().succeeded(sent),
             Err(Error { when: When::Throttled { wait }, .. }) => {
-                *wait = Some(self.rate().throttled(Instant::now(), sent, *wait));
+                *wait = Some(self.rate.lock().throttled(Instant::now(), sent, *wait));
             }
             Err(_) => {}
         }
         outcome
-    }
-
-    fn rate(&self) -> MutexGuard<'_, Rate> {
-        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

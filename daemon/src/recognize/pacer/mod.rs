@@ -5,9 +5,10 @@ mod access;
 mod calls;
 mod rate;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -21,7 +22,7 @@ use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
 /// A hold of at least this length is logged, because an operator may look for the reason.
-const WORTH_TELLING: Duration = Duration::from_secs(30);
+const WORTH_A_WARNING: Duration = Duration::from_secs(30);
 
 /// The pacing of one recognizer.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Pacer {
     /// The recognizer's name.
     engine: String,
     state: Mutex<State>,
-    /// Signals a report, after which the front of the queue may have to wait less long.
+    /// Signals an outcome, after which the front of the queue may have to wait less long.
     changed: Notify,
     /// The front of the queue: fair, and a waiter that is dropped passes its place on.
     front: tokio::sync::Mutex<()>,
@@ -37,7 +38,7 @@ pub(crate) struct Pacer {
     /// together.
     departures: Calls,
     /// Limits the warning about a long hold to one a minute.
-    told: OnceAMinute,
+    warned: OnceAMinute,
     metrics: Metrics,
 }
 
@@ -47,14 +48,29 @@ struct State {
     access: Access,
 }
 
+impl State {
+    /// Asks whether a request may be sent; `paced`: it also waits for the rate.
+    fn ask(&mut self, now: Instant, paced: bool) -> Leave {
+        let pause = if paced { self.rate.wait(now) } else { Duration::ZERO };
+        if !pause.is_zero() {
+            return Leave::Wait(pause);
+        }
+        let leave = self.access.ask(now);
+        if paced && !matches!(leave, Leave::Wait(_)) {
+            self.rate.take(now);
+        }
+        leave
+    }
+}
+
 /// Permission to send one request. The pacer learns from its outcome; a permit that is dropped unused has no effect.
 #[derive(Debug)]
 #[must_use = "a permit that is not used delays the next request"]
 pub struct Permit {
     pacer: Arc<Pacer>,
-    taken: Instant,
+    granted: Instant,
+    /// The queue waits for what this request proves of the account.
     probe: bool,
-    settled: bool,
 }
 
 impl Pacer {
@@ -66,7 +82,7 @@ impl Pacer {
             state: Mutex::new(State { rate, access: Access::default() }),
             changed: Notify::new(),
             front: tokio::sync::Mutex::new(()),
-            told: OnceAMinute::default(),
+            warned: OnceAMinute::default(),
             metrics,
         })
     }
@@ -85,28 +101,17 @@ impl Pacer {
     async fn pass(self: &Arc<Self>, paced: bool) -> Permit {
         loop {
             let changed = self.changed.notified();
-            let wait = {
-                let now = Instant::now();
-                let mut state = self.state();
-                let pause = if paced { state.rate.wait(now) } else { Duration::ZERO };
-                let leave = if pause.is_zero() { state.access.ask(now) } else { Leave::Wait(Some(pause)) };
-                match leave {
-                    Leave::Go | Leave::Probe => {
-                        if paced {
-                            state.rate.take(now);
-                        }
-                        let probe = leave == Leave::Probe;
-                        return Permit { pacer: Arc::clone(self), taken: now, probe, settled: false };
-                    }
-                    Leave::Wait(wait) => wait,
+            let now = Instant::now();
+            let wait = match self.state.lock().ask(now, paced) {
+                Leave::Wait(wait) => wait,
+                leave => {
+                    let probe = leave == Leave::Probe;
+                    return Permit { pacer: Arc::clone(self), granted: now, probe };
                 }
             };
-            match wait {
-                Some(wait) => tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = changed => {}
-                },
-                None => changed.await,
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = changed => {}
             }
         }
     }
@@ -115,25 +120,17 @@ impl Pacer {
     pub(crate) fn learn<T>(&self, sent: Instant, outcome: &mut Result<T, Error>) {
         match outcome {
             Ok(_) => self.answered(Call::Free),
-            Err(error) => self.refused(sent, error, Call::Free),
+            Err(error) => {
+                self.refused(sent, error, Call::Free);
+            }
         }
     }
 
-    /// Learns from a task that failed because of the account: no free call can prove that the account is good again.
-    pub(crate) fn learn_from_task(&self, error: &mut Error) {
-        self.refused(Instant::now(), error, Call::Paid);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before the lock is released; a panic elsewhere leaves the state usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records an error that may concern the account, and sets in the error how long the queue is held and whether that is news.
-    fn refused(&self, sent: Instant, error: &mut Error, call: Call) {
-        let When::Held { wait, announce } = &mut error.when else { return };
+    /// Whether an error refuses the account; sets in such an error how long the queue is held and whether that is news.
+    fn refused(&self, sent: Instant, error: &mut Error, call: Call) -> bool {
+        let When::Held { wait, announce } = &mut error.when else { return false };
         let code = &error.fault.code;
-        (*wait, *announce) = self.state().access.refused(Instant::now(), sent, code, call);
+        (*wait, *announce) = self.state.lock().access.refused(Instant::now(), sent, code, call);
         if *announce {
             warn!(
                 engine = self.engine,
@@ -141,11 +138,12 @@ impl Pacer {
             );
         }
         self.show_access();
+        true
     }
 
     fn throttled(&self, sent: Instant, hint: Option<Duration>) -> Duration {
-        let hold = self.state().rate.throttled(Instant::now(), sent, hint);
-        if hold >= WORTH_TELLING && self.told.is_time() {
+        let hold = self.state.lock().rate.throttled(Instant::now(), sent, hint);
+        if hold >= WORTH_A_WARNING && self.warned.is_time() {
             let (engine, seconds, hinted) = (&self.engine, hold.as_secs(), hint.is_some());
             warn!(
                 engine,
@@ -156,7 +154,7 @@ impl Pacer {
     }
 
     fn answered(&self, call: Call) {
-        if self.state().access.answered(Instant::now(), call) {
+        if self.state.lock().access.answered(Instant::now(), call) {
             info!(engine = self.engine, "the account is accepted again; the recognizer's queue resumes");
             self.show_access();
             self.changed.notify_waiters();
@@ -164,7 +162,7 @@ impl Pacer {
     }
 
     fn show_access(&self) {
-        let held = i64::from(self.state().access.is_closed());
+        let held = i64::from(self.state.lock().access.is_closed());
         self.metrics.recognize_held.with_label_values(&[&self.engine]).set(held);
     }
 }
@@ -179,7 +177,7 @@ impl Permit {
     pub async fn depart(&self) {
         loop {
             // A 429 that arrived since the permit was given delays the request as well.
-            let held = self.pacer.state().rate.held(Instant::now());
+            let held = self.pacer.state.lock().rate.held(Instant::now());
             if held.is_zero() {
                 break;
             }
@@ -188,66 +186,55 @@ impl Permit {
         self.pacer.departures.pass().await;
     }
 
-    fn call(&self) -> Call {
-        if self.probe { Call::Probe } else { Call::Paid }
-    }
-
     /// The pacer learns from the outcome, and sets in the error how long the queue is held and whether that is news.
     pub(crate) fn settle<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
-        self.settled = true;
-        let pacer = Arc::clone(&self.pacer);
-        let word = outcome.as_ref().map_or_else(Error::outcome, |_| "ok");
-        pacer.metrics.recognize_requests.with_label_values(&[&pacer.engine, word]).inc();
+        let label = outcome.as_ref().map_or_else(Error::outcome, |_| "ok");
+        self.pacer.metrics.recognize_requests.with_label_values(&[&self.pacer.engine, label]).inc();
         match &mut outcome {
             Ok(_) => {
-                pacer.state().rate.succeeded(self.taken);
-                pacer.answered(self.call());
+                self.pacer.state.lock().rate.succeeded(self.granted);
+                self.accepted();
             }
-            Err(error) => {
-                pacer.refused(self.taken, error, self.call());
-                match &mut error.when {
-                    When::Held { .. } => {}
-                    When::Throttled { wait } => {
-                        *wait = Some(pacer.throttled(self.taken, *wait));
-                        self.tell_nothing();
-                    }
-                    // The account was good enough for a request that was refused because of its audio.
-                    When::Never if error.fate == Fate::Refused => pacer.answered(self.call()),
-                    _ => self.tell_nothing(),
-                }
+            // The account was good enough for a request that was refused because of its audio.
+            Err(Error { when: When::Never, fate: Fate::Refused, .. }) => self.accepted(),
+            Err(Error { when: When::Throttled { wait }, .. }) => {
+                *wait = Some(self.pacer.throttled(self.granted, *wait));
             }
+            Err(error) => self.refused(error),
         }
-        pacer.changed.notify_waiters();
         outcome
     }
 
     /// As [`Permit::settle`], for a free call: an answer proves that the key is good, not that the account is.
     pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
-        self.settled = true;
         match &mut outcome {
-            Ok(_) if self.probe => self.pacer.state().access.pass_on(Instant::now()),
-            Ok(_) => {}
-            Err(error @ Error { when: When::Held { .. }, .. }) => {
-                self.pacer.refused(self.taken, error, self.call());
+            Ok(_) if std::mem::take(&mut self.probe) => {
+                self.pacer.state.lock().access.pass_on(Instant::now());
             }
-            Err(_) => self.tell_nothing(),
+            Ok(_) => {}
+            Err(error) => self.refused(error),
         }
-        self.pacer.changed.notify_waiters();
         outcome
     }
 
-    fn tell_nothing(&self) {
-        if self.probe {
-            self.pacer.state().access.told_nothing(Instant::now());
+    fn accepted(&mut self) {
+        let probe = std::mem::take(&mut self.probe);
+        self.pacer.answered(if probe { Call::Probe } else { Call::Paid });
+    }
+
+    fn refused(&mut self, error: &mut Error) {
+        let call = if self.probe { Call::Probe } else { Call::Paid };
+        if self.pacer.refused(self.granted, error, call) {
+            self.probe = false;
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.settled {
-            self.tell_nothing();
-            self.pacer.changed.notify_waiters();
+        if self.probe {
+            self.pacer.state.lock().access.proved_nothing(Instant::now());
         }
+        self.pacer.changed.notify_waiters();
     }
 }

@@ -66,7 +66,8 @@ impl Rate {
     /// A request that was sent at `sent` was answered with 429. Returns for how long the queue is held from now on.
     pub(crate) fn throttled(&mut self, now: Instant, sent: Instant, hint: Option<Duration>) -> Duration {
         // Requests that were in flight together meet the same limit; their 429s count once.
-        if self.lesson.is_none_or(|lesson| sent >= lesson) {
+        let is_news = self.lesson.is_none_or(|lesson| sent >= lesson);
+        if is_news {
             self.lesson = Some(now);
             self.lessons += 1;
             self.factor = (self.factor * WIDEN).min(WIDEST);
@@ -74,15 +75,14 @@ impl Rate {
         // A success may have reset the count before the answer to an older request arrives.
         let doublings = self.lessons.saturating_sub(1).min(10);
         let backoff = FIRST_HOLD.saturating_mul(1 << doublings).min(LONGEST_HOLD);
-        let until = now + hint.unwrap_or(backoff);
-        let until = match (self.held_until, hint) {
-            // Without a hint, a second 429 of the same limit has no new information.
-            (Some(held), None) if held > now && self.lesson != Some(now) => held,
-            (Some(held), _) => held.max(until),
-            (None, _) => until,
+        let held = self.held(now);
+        let hold = match hint {
+            Some(hint) => hint.max(held),
+            None if is_news || held.is_zero() => backoff.max(held),
+            None => held,
         };
-        self.held_until = Some(until);
-        until - now
+        self.held_until = Some(now + hold);
+        hold
     }
 
     /// The service took a request that was sent at `sent`.
