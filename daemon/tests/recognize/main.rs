@@ -66,7 +66,7 @@ pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recog
         ..Dashscope::default()
     };
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { idle: second, silence: second, ..Timeouts::default() };
+    let timeouts = Timeouts { idle: second, silence: second };
     let key = Secret::new("sk-test-0123456789");
     both(&Recognizers::build(&config, key, None, &Metrics::new(), timeouts).unwrap())
 }

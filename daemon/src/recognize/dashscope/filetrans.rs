@@ -233,7 +233,12 @@ fn failed(failure: &Refused, seconds: u64) -> Polled {
     }
     let message = failure.message.as_deref().unwrap_or_default();
     let error = Refusal { code: Some(code), message, ..Refusal::default() }.into_error();
-    Polled::Failed(Error { answered: true, ..ended(error.fault, error.when, seconds) })
+    let when = match error.when {
+        // What concerns the account or the rate, the next submit finds out; another task counts as an attempt.
+        When::Held { .. } | When::Throttled { .. } => When::PASSED,
+        when => when,
+    };
+    Polled::Failed(Error { answered: true, ..ended(error.fault, when, seconds) })
 }
 
 #[cfg(test)]
@@ -278,6 +283,7 @@ mod tests {
         let charged = failure("FILE_SERVER_ERROR", 5);
         assert_eq!((charged.fate, charged.billed_seconds), (Fate::Taken, 5));
         assert_eq!(failure("DECODE_ERROR", 5).when, When::Never);
+        assert_eq!(failure("Arrearage", 0).when, When::PASSED);
     }
 
     #[test]
