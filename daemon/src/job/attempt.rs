@@ -84,6 +84,11 @@ pub enum Next {
     Held { wait: Duration, announce: bool },
 }
 
+/// A fault as the events report it. `message`: for a person.
+pub fn fault(code: &str, blame: Blame, message: String) -> Fault {
+    Fault { code: code.into(), blame, message, attempts: None }
+}
+
 impl Failure {
     /// A failure before any request: nothing was sent.
     pub fn before_sending(fault: Fault, next: Next) -> Failure {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use self::attempt::{Attempt, Failure, Next};
+pub use self::attempt::{Attempt, Failure, Next, fault};
 pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};

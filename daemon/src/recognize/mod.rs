@@ -15,7 +15,7 @@ mod pacer;
 pub mod route;
 pub mod sse;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,17 +97,6 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The fate of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
     fn resolve<'a>(&'a self, _lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async { Ok(Resolution::Unknown) })
-    }
-
-    /// Which of these tasks have ended, according to one cheap query: a hint, which [`Recognizer::poll`] confirms. Tasks that are missing
-    /// in the answer are polled one by one. `since`: not after the first was created.
-    fn ended<'a>(
-        &'a self,
-        _model: &'a str,
-        _since: Timestamp,
-        _handles: &'a HashSet<String>,
-    ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
-        Box::pin(async { Ok(HashMap::new()) })
     }
 }
 

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use hark_sdk::event::{Body, TranscriptPartial};
-use tokio::sync::SemaphorePermit;
 use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
 use uuid::Uuid;
 
 use super::revisions::Revision;
+use super::tasks::Place;
 use super::{PieceTask, Tools, context, failure, language};
 use crate::config::Route;
 use crate::job::ledger::LedgerError;
@@ -33,7 +33,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let place = if recognizer.profile().limits.tasks.is_some() {
         // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {
-            place = tools.tasks.place() => place.ok(),
+            place = tools.tasks.place(task.id()) => Some(place),
             () = tools.stop.cancelled() => return Ok(()),
         }
     } else {
@@ -155,7 +155,7 @@ impl Tools {
         task: &PieceTask,
         outcome: Result<Sent, Error>,
         mut progress: Progress,
-        place: Option<SemaphorePermit<'_>>,
+        place: Option<Place<'_>>,
     ) -> Result<(), LedgerError> {
         let revision = progress.revision.last();
         // The complete answer makes the report that the answer began unnecessary.
@@ -174,7 +174,7 @@ impl Tools {
                 info!(task = handle, "submitted");
                 // The place is kept first: once the ledger has the task, the task may be polled, and end, at any time.
                 if let Some(place) = place {
-                    self.tasks.keep(task.id(), place);
+                    place.keep();
                 }
                 self.advance_piece(task, PieceFact::Taken { handle: Some(handle) }, 0).await?;
                 // If another daemon has taken the job over meanwhile, that daemon follows the task, and this one does not learn of its end.

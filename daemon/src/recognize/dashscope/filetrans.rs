@@ -1,12 +1,10 @@
 //! `filetrans`: a task for up to twelve hours of audio. Submit, poll, fetch the result.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Fault};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::answers::{Answer, Refused, Status, Submitted, Task};
@@ -14,7 +12,7 @@ use super::client::Client;
 use super::codes::{Refusal, means_silence};
 use super::result::ResultFile;
 use super::search::Search;
-use super::{list, upload};
+use super::upload;
 use crate::config::Secret;
 use crate::job::{Fate, Transcript};
 use crate::recognize::error::{Error, When, fault};
@@ -115,18 +113,6 @@ impl Recognizer for Filetrans {
         Box::pin(async move {
             let found = self.search.resolve(&self.client, lost).await;
             self.client.reread_if_refused(found).await
-        })
-    }
-
-    fn ended<'a>(
-        &'a self,
-        model: &'a str,
-        since: Timestamp,
-        handles: &'a HashSet<String>,
-    ) -> BoxFuture<'a, Result<HashMap<String, bool>, Error>> {
-        Box::pin(async move {
-            let ended = list::ended(&self.client, model, since, handles).await;
-            self.client.reread_if_refused(ended).await
         })
     }
 }

@@ -1,6 +1,5 @@
 //! The service's list of tasks, page by page.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use hark_sdk::event::Blame;
@@ -14,8 +13,6 @@ use crate::recognize::error::{Error, When};
 const PAGE: usize = 100;
 /// The most pages that are read, newest first: with 100 submits a minute, the tasks of the last three hours.
 const PAGES: usize = 200;
-/// The most pages that are read for the state of a thousand tasks: some rows may be other clients' tasks.
-const ENDED_PAGES: usize = 40;
 /// Clocks differ, and the request left before the daemon gave it up.
 pub(super) const MARGIN: Duration = Duration::from_secs(600);
 
@@ -53,45 +50,20 @@ impl TaskRow {
 /// All rows since then, of all models: a service that lists a task under the dated name of its model might leave out the daemon's tasks,
 /// and a task that is missing in the list is paid again without notice.
 pub(super) async fn everything(client: &Client, since: Timestamp) -> Result<List, Error> {
-    read(client, since, None, PAGES, |_| false).await
-}
-
-/// Which of these tasks have ended, according to the list: one call covers a hundred tasks. `since`: not after the first was created.
-pub(super) async fn ended(
-    client: &Client,
-    model: &str,
-    since: Timestamp,
-    tasks: &HashSet<String>,
-) -> Result<HashMap<String, bool>, Error> {
-    let is_followed = |row: &&TaskRow| tasks.contains(&row.task_id);
-    let has_all = |rows: &[TaskRow]| rows.iter().filter(is_followed).count() >= tasks.len();
-    // Only under this model's name: if the service lists the tasks under another name, they are polled one by one.
-    let list = read(client, since, Some(model), ENDED_PAGES, has_all).await?;
-    Ok(list.rows.iter().filter(is_followed).map(|row| (row.task_id.clone(), row.has_ended())).collect())
-}
-
-/// Reads the list until `is_enough`. `model`: the service leaves out tasks of other models.
-async fn read(
-    client: &Client,
-    since: Timestamp,
-    model: Option<&str>,
-    pages: usize,
-    is_enough: impl Fn(&[TaskRow]) -> bool,
-) -> Result<List, Error> {
     // The time zone is not documented. A start in UTC is right if the service reads UTC, and eight hours too early if it reads Beijing
     // time: then the list has more rows. An end in UTC could leave out the daemon's tasks, so none is sent.
     let start = (since - MARGIN).strftime("%Y%m%d%H%M%S").to_string();
     let mut list = List { since, asked_at: Timestamp::now(), rows: Vec::new(), is_complete: false };
-    for number in 1..=pages {
+    for number in 1..=PAGES {
         let query =
             [("page_no", &number.to_string()), ("page_size", &PAGE.to_string()), ("start_time", &start)];
-        let call = client.get("/tasks").query(&query).query(&[("model_name", model)]);
+        let call = client.get("/tasks").query(&query);
         let page: TaskList = client.queries.free(client.free(call)).await.map_err(no_list)?;
         list.is_complete = number >= page.total_page;
         list.rows.extend(
             page.rows().ok_or_else(|| no_list(Error::unreadable("the answer has no list of tasks")))?,
         );
-        if list.is_complete || is_enough(&list.rows) {
+        if list.is_complete {
             break;
         }
     }

@@ -1,78 +1,76 @@
 //! Limits how many tasks this daemon has at the service.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
 
-use crate::job::PieceId;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::watch;
 
-/// Places for tasks at the service (`dashscope.filetrans_concurrency`), one per piece, however often the piece is added. A task that was
-/// found in the list, taken over, or left by an earlier run is counted even if no place is free; then as many ends give no place back.
+use crate::job::PieceId;
+
+/// The pieces with a task at the service, or on the way there, and how many there may be (`dashscope.filetrans_concurrency`). A task that
+/// was found in the list, taken over, or left by an earlier run is counted even if there are too many.
 #[derive(Debug)]
 pub struct InFlight {
-    places: Semaphore,
-    taken: Mutex<Taken>,
+    most: usize,
+    pieces: watch::Sender<HashSet<PieceId>>,
 }
 
-#[derive(Debug, Default)]
-struct Taken {
-    pieces: HashSet<PieceId>,
-    /// How many of them have no place.
-    surplus: usize,
+/// The place of a piece whose task is not at the service yet. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place<'a> {
+    in_flight: &'a InFlight,
+    piece: Option<PieceId>,
 }
 
 impl InFlight {
-    /// Makes `places` places.
-    pub fn new(places: usize) -> InFlight {
-        InFlight { places: Semaphore::new(places), taken: Mutex::default() }
+    /// Nothing is in flight.
+    pub fn new(most: usize) -> InFlight {
+        InFlight { most, pieces: watch::Sender::default() }
     }
 
-    /// Waits for a place. Dropping the permit gives the place back, unless the task keeps it ([`InFlight::keep`]).
-    ///
-    /// # Errors
-    /// Never: the semaphore is never closed.
-    pub async fn place(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.places.acquire().await
-    }
-
-    /// The task that the place was for is at the service. If the piece has a place already, this one is given back.
-    pub fn keep(&self, piece: PieceId, place: SemaphorePermit<'_>) {
-        if self.taken().pieces.insert(piece) {
-            place.forget();
+    /// Waits for a place.
+    pub async fn place(&self, piece: PieceId) -> Place<'_> {
+        let mut pieces = self.pieces.subscribe();
+        let enter = |pieces: &mut HashSet<PieceId>| {
+            let is_free = pieces.len() < self.most;
+            if is_free {
+                pieces.insert(piece);
+            }
+            is_free
+        };
+        while !self.pieces.send_if_modified(enter) {
+            // The sender lives as long as this: waiting cannot fail.
+            let _ = pieces.wait_for(|pieces| pieces.len() < self.most).await;
         }
+        Place { in_flight: self, piece: Some(piece) }
     }
 
     /// A piece has a task at the service, even if it did not wait for a place.
     pub fn add(&self, piece: PieceId) {
-        let mut taken = self.taken();
-        if !taken.pieces.insert(piece) {
-            return;
-        }
-        match self.places.try_acquire() {
-            Ok(place) => place.forget(),
-            Err(_) => taken.surplus += 1,
-        }
+        self.pieces.send_if_modified(|pieces| pieces.insert(piece));
     }
 
     /// A piece has no task at the service any more.
     pub fn ended(&self, piece: PieceId) {
-        let mut taken = self.taken();
-        if !taken.pieces.remove(&piece) {
-            return;
-        }
-        match taken.surplus.checked_sub(1) {
-            Some(less) => taken.surplus = less,
-            None => self.places.add_permits(1),
-        }
+        self.pieces.send_if_modified(|pieces| pieces.remove(&piece));
     }
+}
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock()
+impl Place<'_> {
+    /// The task is at the service: the piece keeps its place until [`InFlight::ended`].
+    pub fn keep(mut self) {
+        self.piece = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.piece.into_iter().for_each(|piece| self.in_flight.ended(piece));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use uuid::Uuid;
 
     use super::*;
@@ -87,31 +85,38 @@ mod tests {
         let pieces: [PieceId; 5] = std::array::from_fn(|_| piece());
         pieces.iter().for_each(|piece| tasks.add(*piece));
         for (ended, first) in pieces.into_iter().enumerate() {
-            assert_eq!(tasks.places.available_permits(), ended.saturating_sub(3), "{ended}");
+            assert_eq!(tasks.place(piece()).now_or_never().is_some(), ended > 3, "{ended}");
             tasks.ended(first);
         }
-        assert_eq!(tasks.places.available_permits(), 2);
     }
 
     #[tokio::test]
     async fn a_job_that_goes_and_comes_back_with_its_task_has_one_place() {
         let tasks = InFlight::new(2);
         let (first, other) = (piece(), piece());
-        tasks.keep(first, tasks.place().await.unwrap());
-        // Added by the first look of `await_tasks`; lost to another daemon, and taken over again before its end there was noticed.
+        let has_room = || tasks.place(piece()).now_or_never().is_some();
+        tasks.place(first).await.keep();
+        // Added when `await_tasks` finds it; lost to another daemon, and taken over again before its end there was noticed.
         for _ in 0..3 {
             tasks.add(first);
         }
-        assert_eq!(tasks.places.available_permits(), 1);
+        assert!(has_room(), "a place that is not kept is given back");
         // The piece is submitted anew.
-        tasks.keep(first, tasks.place().await.unwrap());
-        tasks.keep(other, tasks.place().await.unwrap());
-        assert_eq!(tasks.places.available_permits(), 0);
+        tasks.place(first).await.keep();
+        tasks.place(other).await.keep();
+        assert!(!has_room());
         for _ in 0..2 {
             tasks.ended(first);
         }
-        assert_eq!(tasks.places.available_permits(), 1, "the other piece keeps its place");
-        tasks.ended(other);
-        assert_eq!(tasks.places.available_permits(), 2);
+        tasks.place(first).await.keep();
+        assert!(!has_room(), "the other piece keeps its place");
+    }
+
+    #[tokio::test]
+    async fn every_place_that_becomes_free_is_taken() {
+        let tasks = InFlight::new(1);
+        let places = futures::future::join_all((0..9).map(async |_| drop(tasks.place(piece()).await)));
+        places.await;
+        assert!(tasks.pieces.borrow().is_empty());
     }
 }

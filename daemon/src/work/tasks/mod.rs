@@ -1,134 +1,88 @@
 //! Follows tasks at the service until they end, within the account's limit of queries a second.
 //!
-//! Many tasks are followed through the task list (`hints`), few tasks one by one. The task ids are in the ledger; when each task is polled
-//! next is in memory only, so after a restart all tasks are due at once and the pacer spreads the queries. The service keeps a result for
-//! a day: the daemon warns of a result that it cannot fetch long before that (`expiry`), and asks for the result until it is certainly
-//! gone, because another result has to be paid.
+//! The task ids are in the ledger. When each task is polled next, only the future that follows it knows, so after a restart all tasks are
+//! due at once; the recognizer's pacer spreads the queries and serves the tasks in turn. The service keeps a result for a day: the daemon
+//! warns of a result that it cannot fetch long before that (`expiry`), and asks for the result until it is certainly gone, because another
+//! result has to be paid.
 
-mod agenda;
-mod downtime;
+mod ask;
 mod expiry;
-mod hints;
+mod follow;
 mod in_flight;
-mod poll;
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior};
+use hark_sdk::event::Engine;
+use jiff::Timestamp;
+use rusqlite::Connection;
 
-use self::agenda::Agenda;
-use self::hints::hints;
-use self::poll::{Asked, fetch, poll};
+use self::follow::{Follower, Task};
+pub use self::in_flight::{InFlight, Place};
 use super::Tools;
-use crate::job::ledger::LedgerError;
-use crate::job::piece_machine::PieceFact;
-use crate::recognize::Ready;
+use crate::job::ledger::due::{self, Lane, Owed};
+use crate::job::ledger::{LedgerError, pieces};
+use crate::job::{Duty, Piece, PieceId};
+use crate::recognize::Tasks;
 
-pub use self::in_flight::InFlight;
-use crate::job::{Duty, PieceId};
-
-/// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
-const WIDTH: usize = 16;
-
-/// Downloads of results under way at a time, each with up to 64 MiB in memory. They are counted apart from queries, so that a storage host
-/// that does not answer does not stop the polling of other tasks.
-const DOWNLOADS: usize = 8;
-
-/// How often the tasks' ages are checked for warnings.
-const LOOK: Duration = Duration::from_secs(60);
-
-/// Carries out `Duty::Await` for all tasks until `tools.stop`.
+/// Carries out `Duty::Await` for all tasks until `tools.stop`. `first_interval`: `dashscope.poll_interval`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), LedgerError> {
-    let mut agenda = Agenda::new(first_interval);
-    let mut asking = FuturesUnordered::new();
-    let mut to_fetch: VecDeque<(PieceId, Ready)> = VecDeque::new();
-    let mut fetching = FuturesUnordered::new();
-    let mut warning = FuturesUnordered::new();
-    let mut hinting = FuturesUnordered::new();
-    let mut next_hints = Instant::now();
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut woken = tools.ledger.wakes(Duty::Await);
-    let mut look = true;
+    let follower = Arc::new(Follower::new(tools.clone(), first_interval));
+    let mut followed = HashSet::new();
+    let mut following = FuturesUnordered::new();
     loop {
-        if std::mem::take(&mut look) {
-            agenda.look(&tools).await?;
+        for (id, piece) in waiting(&tools, followed.clone()).await? {
+            let life = tools.life_of(&piece.recognizer);
+            let Some(task) = Task::of(id, &piece, life) else { continue };
+            tools.tasks.add(id);
+            followed.insert(id);
+            following.push(Arc::clone(&follower).follow(task));
         }
-        while asking.len() < WIDTH {
-            let Some((id, task_id, so_far)) = agenda.due() else { break };
-            asking.push(poll(tools.clone(), id, task_id, so_far));
-        }
-        while fetching.len() < DOWNLOADS {
-            let Some((id, result)) = to_fetch.pop_front() else { break };
-            let Some(so_far) = agenda.so_far(id) else { continue };
-            fetching.push(fetch(tools.clone(), id, result, so_far));
-        }
-        let by_list = agenda.is_by_list();
-        if hinting.is_empty() && by_list && next_hints <= Instant::now() {
-            next_hints = Instant::now() + hints::INTERVAL;
-            hinting.extend(agenda.to_hint().map(|tasks| hints(tools.clone(), tasks)));
-        }
-        let next = agenda.next();
-        let has_room = asking.len() < WIDTH;
-        let asked = async {
-            tokio::select! {
-                Some(asked) = asking.next(), if !asking.is_empty() => asked,
-                Some(fetched) = fetching.next(), if !fetching.is_empty() => fetched,
-                else => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            (id, asked) = asked => {
-                let asked = asked?;
-                agenda.heard(id, &asked);
-                match asked {
-                    Asked::Done(result) => to_fetch.push_back((id, result)),
-                    Asked::Over { .. } => {
-                        tools.tasks.ended(id);
-                        // The job may have a new task already.
-                        look = true;
-                    }
-                    Asked::Open | Asked::Missed(_) | Asked::Troubled(_) => {
-                        warning.extend(agenda.warn_of(id).map(|due| tools.clone().tell_of(due)));
-                    }
-                }
-                tools.show_expiring(&agenda);
+            Some(ended) = following.next(), if !following.is_empty() => {
+                let id = ended?;
+                tools.tasks.ended(id);
+                // The piece may wait for a new task already; the ledger, which is read next, has it.
+                followed.remove(&id);
             }
-            Some(hints) = hinting.next(), if !hinting.is_empty() => {
-                next_hints = Instant::now() + hints.again;
-                agenda.hinted(&hints);
-            }
-            () = tokio::time::sleep_until(next_hints), if hinting.is_empty() && by_list => {}
-            Some(told) = warning.next(), if !warning.is_empty() => told?,
-            _ = ticks.tick() => {
-                warning.extend(agenda.warn().into_iter().map(|due| tools.clone().tell_of(due)));
-                tools.show_expiring(&agenda);
-            }
-            () = sleep_until(next), if has_room => {}
-            Ok(()) = woken.changed() => look = true,
+            Ok(()) = woken.changed() => {}
             () = tools.stop.cancelled() => return Ok(()),
         }
     }
 }
 
-impl Tools {
-    fn show_expiring(&self, agenda: &Agenda) {
-        self.metrics.recognize_results_expiring.set(i64::try_from(agenda.expiring()).unwrap_or(i64::MAX));
-    }
-
-    async fn tell_of(self, (id, fact): (PieceId, PieceFact)) -> Result<(), LedgerError> {
-        self.ledger.advance_piece(id, fact, 0, &self.policy).await.map(drop)
-    }
+/// The pieces of the ledger that wait for a task and are not followed yet: their tasks were submitted, found in the list, taken over from
+/// another daemon, or left by an earlier run of this one. Rows that a newer harkd wrote are left alone.
+async fn waiting(tools: &Tools, followed: HashSet<PieceId>) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
+    let recognizers = tools.recognizers.with_tasks();
+    let read = move |connection: &Connection| {
+        let mut waiting = Vec::new();
+        for recognizer in &recognizers {
+            let lane = Lane::of_pieces(Duty::Await, recognizer);
+            let owed = due::due(connection, &lane, Timestamp::MAX, usize::MAX)?;
+            for id in owed.all().map(Owed::piece_id).filter(|id| !followed.contains(id)) {
+                match pieces::find(connection, id) {
+                    Err(LedgerError::Newer { .. }) => {}
+                    found => waiting.extend(found?.map(|piece| (id, piece))),
+                }
+            }
+        }
+        Ok(waiting)
+    };
+    tools.ledger.read(read).await
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+impl Tools {
+    /// How long the service keeps results of this recognizer's tasks; for ever if the config no longer has the recognizer.
+    fn life_of(&self, recognizer: &str) -> Tasks {
+        let recognizer = self.recognizers.get(&Engine::new(recognizer));
+        let tasks = recognizer.and_then(|recognizer| recognizer.profile().limits.tasks);
+        tasks.unwrap_or(Tasks { kept: Duration::MAX, longest: Duration::ZERO })
     }
 }

@@ -1,0 +1,172 @@
+//! One poll of a task, the download of its result, and what follows from the answer.
+//!
+//! A poll costs nothing and another result does: so the daemon asks for a result until the service has deleted it, unless the service
+//! answers that it is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hark_sdk::event::Blame;
+use jiff::SignedDuration;
+use tokio::sync::SemaphorePermit;
+use tracing::{error, info, warn};
+
+use super::expiry::{self, rough};
+use super::follow::{After, Expiring, Follower, Task, Verdict};
+use crate::job::ledger::LedgerError;
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Failure, Fate, Next, Transcript, fault};
+use crate::recognize::{Error, Polled, Ready, Recognizer, Tries};
+use crate::work::{PieceTask, failure};
+
+impl Follower {
+    /// Polls a task, fetches its result if it is ready, and reports the outcome to its piece. `query`: the place among the queries.
+    pub(super) async fn ask(
+        &self,
+        task: &mut Task,
+        query: Option<SemaphorePermit<'_>>,
+    ) -> Result<After, LedgerError> {
+        let Some(question) = self.question(task).await? else { return Ok(After::Over) };
+        let polled = question.recognizer.poll(&question.task.handle).await;
+        drop(query);
+        match polled {
+            Ok(Polled::Open) => {
+                task.runs();
+                Ok(After::Waits)
+            }
+            Ok(Polled::Ready(ready)) => self.fetch(task, ready).await,
+            Ok(Polled::Heard(transcript)) => question.recognized(transcript).await,
+            Ok(Polled::Failed(error)) if error.fate != Fate::Unknown => question.failed(error).await,
+            Ok(Polled::Failed(error)) => question.without_result(error, false).await,
+            Err(error) => {
+                if let Next::Held { wait, announce: true } = error.next(Tries::default()) {
+                    // The event is published here, because tasks are followed even while no request is sent that would report it.
+                    let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: wait };
+                    self.tools.advance_piece(&question.piece, fact, 0).await?;
+                }
+                question.without_result(error, false).await
+            }
+        }
+    }
+
+    async fn fetch(&self, task: &mut Task, ready: Ready) -> Result<After, LedgerError> {
+        task.seconds = ready.billed_seconds;
+        let _download = self.downloads.acquire().await;
+        // The piece may have gone while the task waited for its turn.
+        let Some(question) = self.question(task).await? else { return Ok(After::Over) };
+        let billed_seconds = ready.billed_seconds;
+        match question.recognizer.fetch(ready).await {
+            Ok(transcript) => question.recognized(Transcript { billed_seconds, ..transcript }).await,
+            // The next poll of the task gives a fresh URL.
+            Err(error) => question.without_result(error, true).await,
+        }
+    }
+
+    /// `None`: the piece does not wait for this task any more, or its recognizer is no longer configured.
+    async fn question<'a>(&'a self, task: &'a mut Task) -> Result<Option<Question<'a>>, LedgerError> {
+        let found = self.tools.ledger.find_piece(task.id).await?.filter(|(_, piece)| task.is_of(piece));
+        let Some((job, piece)) = found else { return Ok(None) };
+        let piece = PieceTask { job, piece };
+        let recognizer = self.tools.recognizer(&piece).await?;
+        Ok(recognizer.map(|recognizer| Question { follower: self, task, piece, recognizer }))
+    }
+}
+
+/// A task, with the piece that waits for it.
+struct Question<'a> {
+    follower: &'a Follower,
+    task: &'a mut Task,
+    piece: PieceTask,
+    recognizer: Arc<dyn Recognizer>,
+}
+
+impl Question<'_> {
+    async fn recognized(self, transcript: Transcript) -> Result<After, LedgerError> {
+        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        let billed_seconds = transcript.billed_seconds;
+        info!(job = %job.id, source = job.source, task = self.task.handle, billed_seconds, "recognized");
+        tools.billed(&piece.recognizer, billed_seconds);
+        tools.heard(&self.piece, transcript, 0).await?;
+        Ok(After::Over)
+    }
+
+    async fn failed(self, error: Error) -> Result<After, LedgerError> {
+        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the task failed");
+        tools.billed(&piece.recognizer, error.billed_seconds);
+        let failed = PieceFact::Failed(failure(error, piece));
+        tools.advance_piece(&self.piece, failed, 0).await?;
+        Ok(After::Over)
+    }
+
+    /// The service gave no result: the daemon asks again, or gives the task up. `is_result`: the task has succeeded, and its result could
+    /// not be fetched or read.
+    async fn without_result(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
+        if self.task.judge(&error, is_result, self.follower.first_interval) == Verdict::Lost {
+            return self.lost(error, is_result).await;
+        }
+        let job = &self.piece.job;
+        warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the result of a task did not come; asking again");
+        self.warn(&error.told()).await?;
+        Ok(After::Waits)
+    }
+
+    /// Gives the task up. Whether the piece is sent, and paid, once more is decided by the operator's `ambiguous_retries`.
+    async fn lost(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
+        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
+        let seconds = self.task.seconds.max(error.billed_seconds);
+        tools.billed(&piece.recognizer, seconds);
+        tools.metrics.recognize_results_lost.inc();
+        error!(
+            job = %job.id,
+            source = job.source,
+            recording = job.recording.uri,
+            task = self.task.handle,
+            billed_seconds = (seconds > 0).then_some(seconds),
+            %error,
+            "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
+        );
+        let told = error.told();
+        let fault = match is_result {
+            true => fault(
+                "ResultLost",
+                Blame::Service,
+                format!("the task succeeded, but its result could not be read: {told}"),
+            ),
+            false => {
+                fault("TaskUnknown", Blame::Service, format!("the service does not tell of the task: {told}"))
+            }
+        };
+        let raw = error.raw.filter(|_| is_result).map(Vec::from);
+        let next = Next::After { wait: Duration::ZERO, counts: true };
+        let failed = Failure { fault, fate: Fate::Taken, next, seconds, raw };
+        tools.advance_piece(&self.piece, PieceFact::Failed(failed), 0).await?;
+        Ok(After::Over)
+    }
+
+    /// Warns that the result may be lost, in the log and in the job's events, if a warning is due.
+    async fn warn(self, reason: &str) -> Result<(), LedgerError> {
+        let (tools, task, job) = (&self.follower.tools, self.task, &self.piece.job);
+        let age = task.age();
+        let warnings = expiry::warnings(task.life, age);
+        if warnings == 0 {
+            return Ok(());
+        }
+        task.expiring.get_or_insert_with(|| Expiring::in_gauge(&tools.metrics.recognize_results_expiring));
+        if warnings <= task.warned {
+            return Ok(());
+        }
+        task.warned = warnings;
+        let left = match expiry::left(task.life, age).max(SignedDuration::ZERO) {
+            left if left.is_zero() => "may have deleted it".to_owned(),
+            left => format!("may delete it in {}", rough(left)),
+        };
+        let waited = rough(age);
+        error!(job = %job.id, source = job.source, waited, "the result of a task has not come; the service {left}, and then the recording has to be paid again");
+        let message = format!("the task's result has not come for {waited}; the service {left}: {reason}");
+        let fault = fault("ResultExpiring", Blame::Service, message);
+        let fact = PieceFact::Expiring { warnings, fault, retry_in: task.interval };
+        tools.advance_piece(&self.piece, fact, 0).await
+    }
+}
