@@ -15,7 +15,7 @@ use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::job::{Job, Stage};
-use crate::share::{Claims, Fence, Standing};
+use crate::share::{Claims, Fence};
 use crate::source::directory::Directory;
 use crate::source::nats::{self, Slots, Subject};
 use crate::telemetry::OnceAMinute;
@@ -138,9 +138,9 @@ impl Sources {
             };
         }
         match claims.write(&job, &[]).await {
-            Ok(Standing::Ours) => {}
+            Ok(true) => {}
             // The daemon that took the job over will find the last event stored, and acknowledge the message.
-            Ok(Standing::Lost) => return claims.let_go(job.id).await,
+            Ok(false) => return claims.let_go(job.id).await,
             Err(unconfirmed) => {
                 warn!(job = %job.id, source = job.source, %unconfirmed, "the job has ended, but its claim cannot be updated; trying again");
                 return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;

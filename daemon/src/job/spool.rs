@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::Stage;
 use super::audio::SPOOL;
 use super::ledger::{Ledger, LedgerError};
 
@@ -33,7 +32,7 @@ pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), Ledger
         };
         match ledger.find(job).await {
             Ok(None) => remove(state_directory, job).await,
-            Ok(Some(found)) if matches!(found.stage, Stage::Settled { .. }) => {
+            Ok(Some(found)) if found.stage.is_settled() => {
                 remove(state_directory, job).await;
             }
             // A job of a newer daemon keeps its audio.

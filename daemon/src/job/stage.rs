@@ -60,6 +60,11 @@ impl Stage {
     pub fn has_ended(&self) -> bool {
         matches!(self, Stage::Ended { .. } | Stage::Stored { .. } | Stage::Settled { .. })
     }
+
+    /// Whether nothing is left to do for the job.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Stage::Settled { .. })
+    }
 }
 
 /// [`Stage::as_str`] of [`Stage::Settled`].

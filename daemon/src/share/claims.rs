@@ -21,19 +21,10 @@ use super::job_lock::{JobLock, JobLocks};
 use crate::broker::Connection;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
-use crate::job::{Job, Piece, Stage, Ticket, spool};
+use crate::job::{Job, Piece, Ticket, spool};
 
 /// How many claims are written to a new bucket at the same time.
 const AT_A_TIME: usize = 32;
-
-/// Which daemon owns a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// This daemon owns the job. This includes every job that did not come in a message.
-    Ours,
-    /// Another daemon has taken the job over. This daemon deletes its rows and its audio, without an event.
-    Lost,
-}
 
 /// The claims of all daemons, as this daemon reads and writes them. Clones share the same connection.
 #[derive(Clone)]
@@ -50,12 +41,8 @@ struct Shared {
     /// Locks of the jobs whose claim this daemon is writing.
     writing: JobLocks,
     /// Jobs whose claim in the bucket is out of date: the broker did not answer when the claim was to be written.
-    untold: Mutex<HashSet<Uuid>>,
+    outdated: Mutex<HashSet<Uuid>>,
 }
-
-/// Permission to write the job's claim: no other task of this daemon writes the claim while this exists.
-#[derive(Debug)]
-pub struct Writing(#[expect(dead_code, reason = "it is held")] JobLock);
 
 impl Claims {
     /// Opens no connection yet. The bucket is created when it is first needed and does not exist.
@@ -77,7 +64,7 @@ impl Claims {
             ack_wait: nats.ack_wait,
             entering: JobLocks::default(),
             writing: JobLocks::default(),
-            untold: Mutex::default(),
+            outdated: Mutex::default(),
         })))
     }
 
@@ -86,23 +73,21 @@ impl Claims {
         within(self.0.ack_wait)
     }
 
-    /// Which daemon owns the job, read from the leader of the bucket's stream.
+    /// Whether this daemon owns the job, read from the leader of the bucket's stream. It owns every job that did not come in a message.
     ///
     /// # Errors
     /// When the bucket does not answer.
-    pub async fn look(&self, job: &Job) -> Result<Standing, Unconfirmed> {
-        let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
-        Ok(match self.find(job, ticket).await?.2 {
-            Some(claim) => self.standing(&claim, job),
-            // The bucket was lost. The next write claims the job again, unless another daemon claims it first.
-            None => Standing::Ours,
-        })
+    pub async fn owns(&self, job: &Job) -> Result<bool, Unconfirmed> {
+        let Some(ticket) = &job.ticket else { return Ok(true) };
+        let found = self.find(ticket, job.recording.message_id.as_deref()).await?.2;
+        // Without a claim the bucket was lost. The next write claims the job again, unless another daemon claims it first.
+        Ok(found.is_none_or(|claim| self.is_ours(&claim, job)))
     }
 
     /// Waits until no other task writes the job's claim. The claim and the ledger are two stores: a task that changes first one and then
-    /// the other holds this over both changes, so that [`Claims::tell`] never overwrites a newer state with an older one.
-    pub async fn writing(&self, job: Uuid) -> Writing {
-        Writing(self.0.writing.wait_for(job).await)
+    /// the other holds this over both changes, so that [`Claims::update`] never overwrites a newer state with an older one.
+    pub async fn writing(&self, job: Uuid) -> JobLock {
+        self.0.writing.wait_for(job).await
     }
 
     /// Writes the job's present state into its claim; deletes the job here if another daemon owns it. If the bucket does not answer, the
@@ -110,36 +95,36 @@ impl Claims {
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
-    pub async fn tell(&self, id: Uuid) -> Result<(), LedgerError> {
+    pub async fn update(&self, id: Uuid) -> Result<(), LedgerError> {
         let writing = self.writing(id).await;
-        self.tell_with(writing, id).await
+        self.update_with(writing, id).await
     }
 
-    async fn tell_with(&self, writing: Writing, id: Uuid) -> Result<(), LedgerError> {
+    async fn update_with(&self, writing: JobLock, id: Uuid) -> Result<(), LedgerError> {
         let Some((job, pieces)) = self.0.ledger.find_whole(id).await? else {
-            self.untold().remove(&id);
+            self.outdated().remove(&id);
             return Ok(());
         };
-        let told = self.write(&job, &pieces).await;
+        let is_ours = self.write(&job, &pieces).await;
         drop(writing);
-        match told {
-            Ok(Standing::Ours) => {}
-            Ok(Standing::Lost) => self.let_go(id).await?,
+        match is_ours {
+            Ok(true) => {}
+            Ok(false) => self.let_go(id).await?,
             Err(unconfirmed) => {
-                if self.untold().insert(id) {
-                    warn!(job = %id, source = job.source, %unconfirmed, "other daemons do not know where this job stands; they are told later");
+                if self.outdated().insert(id) {
+                    warn!(job = %id, source = job.source, %unconfirmed, "the job's claim is out of date for other daemons; it is updated later");
                 }
             }
         }
         Ok(())
     }
 
-    /// [`Claims::tell`], if the claim is out of date because the bucket did not answer before. Does not wait for a task that is writing
+    /// [`Claims::update`], if the claim is out of date because the bucket did not answer before. Does not wait for a task that is writing
     /// the claim: that task writes a newer state.
-    pub async fn tell_if_untold(&self, id: Uuid) -> Result<(), LedgerError> {
-        let is_untold = self.untold().contains(&id);
-        match is_untold.then(|| self.0.writing.take(id)).flatten() {
-            Some(lock) => self.tell_with(Writing(lock), id).await,
+    pub async fn update_if_outdated(&self, id: Uuid) -> Result<(), LedgerError> {
+        let is_outdated = self.outdated().contains(&id);
+        match is_outdated.then(|| self.0.writing.take(id)).flatten() {
+            Some(writing) => self.update_with(writing, id).await,
             None => Ok(()),
         }
     }
@@ -157,16 +142,16 @@ impl Claims {
 
     /// Writes the claims of a source's jobs into a new bucket: of the open jobs, and of the jobs whose message may be redelivered because
     /// its acknowledgement was lost. `false`: some claims could not be written.
-    pub async fn tell_all(&self, source: &str) -> Result<bool, LedgerError> {
+    pub async fn update_all(&self, source: &str) -> Result<bool, LedgerError> {
         let (source, since) = (source.to_owned(), Timestamp::now() - 4 * self.0.ack_wait);
         let jobs =
             self.0.ledger.read(move |connection| jobs::at_work_since(connection, &source, since)).await?;
-        let tell = stream::iter(jobs).map(async |id| {
-            self.tell(id).await?;
-            Ok::<_, LedgerError>(!self.untold().contains(&id))
+        let updates = stream::iter(jobs).map(async |id| {
+            self.update(id).await?;
+            Ok::<_, LedgerError>(!self.outdated().contains(&id))
         });
-        let told: Vec<_> = tell.buffer_unordered(AT_A_TIME).collect().await;
-        told.into_iter().try_fold(true, |all, told| Ok(all & told?))
+        let updated: Vec<_> = updates.buffer_unordered(AT_A_TIME).collect().await;
+        updated.into_iter().try_fold(true, |all, updated| Ok(all & updated?))
     }
 
     /// The lock that a task needs to handle a message of this job; `None` while another task holds the lock: two sources of one daemon
@@ -175,23 +160,24 @@ impl Claims {
         self.0.entering.take(job)
     }
 
-    /// Writes the job's state into its claim, if this daemon still owns the job. The caller must hold [`Claims::writing`], or be the only
+    /// Writes the job's state into its claim, if this daemon still owns the job; returns whether it does. The caller must hold [`Claims::writing`], or be the only
     /// task that has the job.
     ///
     /// # Errors
     /// When the bucket does not answer. The claim may have been written all the same; then it tells no less than what is true.
-    pub async fn write(&self, job: &Job, pieces: &[Piece]) -> Result<Standing, Unconfirmed> {
-        let Some(ticket) = &job.ticket else { return Ok(Standing::Ours) };
+    pub async fn write(&self, job: &Job, pieces: &[Piece]) -> Result<bool, Unconfirmed> {
+        let Some(ticket) = &job.ticket else { return Ok(true) };
         loop {
-            let (key, revision, found) = self.find(job, ticket).await?;
+            let message_id = job.recording.message_id.as_deref();
+            let (key, revision, found) = self.find(ticket, message_id).await?;
             let mut claim = found.unwrap_or_else(|| Claim::of(job, pieces, ticket, self.0.me));
-            if self.standing(&claim, job) == Standing::Lost {
-                return Ok(Standing::Lost);
+            if !self.is_ours(&claim, job) {
+                return Ok(false);
             }
             claim.follow(job, pieces);
             if self.0.bucket.update(&key, &claim, revision).await? {
-                self.untold().remove(&job.id);
-                return Ok(Standing::Ours);
+                self.outdated().remove(&job.id);
+                return Ok(true);
             }
         }
     }
@@ -208,7 +194,7 @@ impl Claims {
         };
         let source = self.0.ledger.write(forget).await?;
         self.0.ledger.tell(job, Now::Forgotten);
-        self.untold().remove(&job);
+        self.outdated().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
         if let Some(source) = source {
             warn!(%job, source, "another daemon has taken over this job");
@@ -217,10 +203,10 @@ impl Claims {
     }
 
     /// Reads which daemon owns a job, and deletes the job here if another daemon owns it.
-    pub async fn look_over(&self, id: Uuid) -> Result<(), Unconfirmed> {
+    pub async fn let_go_if_lost(&self, id: Uuid) -> Result<(), Unconfirmed> {
         let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
         if let Some(job) = job
-            && self.look(&job).await? == Standing::Lost
+            && !self.owns(&job).await?
         {
             self.let_go(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
         }
@@ -247,14 +233,8 @@ impl Claims {
             return Ok((Verdict::New, fresh));
         }
         loop {
-            let (revision, found) = self.0.bucket.read(&ticket.key).await?;
-            let second = second_key(message_id, &ticket.place);
-            if ticket.key != second
-                && found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place))
-            {
-                ticket.key = second;
-                continue;
-            }
+            let (key, revision, found) = self.find(ticket, message_id).await?;
+            ticket.key = key;
             let verdict = judge(found.as_ref(), me, &ticket.place, delivery);
             let mut claim = found.unwrap_or_else(|| fresh.clone());
             let stands = match verdict {
@@ -295,19 +275,14 @@ impl Claims {
 
     /// Whether the last event of a message's job is stored, whichever daemon worked on the job.
     pub async fn is_over(&self, ticket: &Ticket, message_id: Option<&str>) -> Result<bool, Unconfirmed> {
-        let found = self.find_claim(ticket, message_id).await?.2;
+        let found = self.find(ticket, message_id).await?.2;
         Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
-    }
-
-    /// The claim of a job that this daemon's ledger has, with the claim's key and revision.
-    async fn find(&self, job: &Job, ticket: &Ticket) -> Result<(String, u64, Option<Claim>), Unconfirmed> {
-        self.find_claim(ticket, job.recording.message_id.as_deref()).await
     }
 
     /// The claim of a message, with the claim's key and revision. If streams and bucket are lost, the next stream counts from one again,
     /// and a later message may have the key of a message whose job is still open: the claim of the later message tells nothing about that
     /// job, which has its claim at the second key.
-    async fn find_claim(
+    async fn find(
         &self,
         ticket: &Ticket,
         message_id: Option<&str>,
@@ -323,8 +298,8 @@ impl Claims {
         Ok((second, revision, found))
     }
 
-    fn untold(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.untold.lock()
+    fn outdated(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.0.outdated.lock()
     }
 
     /// The id of this daemon, from its ledger.
@@ -341,12 +316,7 @@ impl Claims {
         self.0.bucket.is_connected()
     }
 
-    fn standing(&self, claim: &Claim, job: &Job) -> Standing {
-        if claim.owner == self.0.me && claim.job == job.id { Standing::Ours } else { Standing::Lost }
+    fn is_ours(&self, claim: &Claim, job: &Job) -> bool {
+        self.is_mine(claim) && claim.job == job.id
     }
-}
-
-/// Whether nothing is left to do for a job of the ledger.
-pub fn is_settled(job: &Job) -> bool {
-    matches!(job.stage, Stage::Settled { .. })
 }

@@ -3,17 +3,17 @@
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use hark_sdk::event::{Blame, Body, Event, Fault, JobRetrying, Kind};
+use hark_sdk::event::{Blame, Body, Event, JobRetrying, Kind};
 use serde::Deserialize;
 
-use super::{Claims, Standing, StoredEvents};
+use super::{Claims, StoredEvents};
 use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::subject::{Subjects, headers};
 use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
-use crate::job::{Job, job_machine};
+use crate::job::{Job, fault, job_machine};
 
 /// The former owner may store an event after this daemon has read the stream; then this daemon reads again. The former owner has no more
 /// than this many events left.
@@ -54,30 +54,28 @@ impl Fence {
         let of_job = self.subjects.of_job(&job.source, job.id);
         for _ in 0..TRIES {
             let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
-            let told = self.jetstream.unless_refused(&[&named], stored_events(&stream, &of_job)).await;
-            let mut told = told.map_err(|refused| refused.to_string())??;
-            if told.over {
-                return Ok(told);
+            let stored = self.jetstream.unless_refused(&[&named], stored_events(&stream, &of_job)).await;
+            let mut stored = stored.map_err(|refused| refused.to_string())??;
+            if stored.over {
+                return Ok(stored);
             }
-            if let Some(transcript) = &mut told.transcript {
+            if let Some(transcript) = &mut stored.transcript {
                 large::restore(&self.jetstream, transcript).await?;
             }
             // The claim is read after the stream. A daemon that claims the job later than this has not stored its event yet, and appends it
             // behind ours. A daemon that claimed the job earlier is seen here. Without this check, a daemon that was stopped between the two
             // reads would take the place of the new owner's next event.
-            match self.claims.look(&job).await {
-                Ok(Standing::Ours) => {}
-                Ok(Standing::Lost) => return Err("another daemon has claimed the job meanwhile".into()),
-                Err(unconfirmed) => return Err(unconfirmed.to_string()),
+            if !self.claims.owns(&job).await.map_err(|unconfirmed| unconfirmed.to_string())? {
+                return Err("another daemon has claimed the job meanwhile".into());
             }
-            let body = if told.sequence == 0 { job_machine::accepted(&job) } else { taken_over(failures) };
-            let event = job.event(Some(told.sequence + 1), body);
+            let body = if stored.sequence == 0 { job_machine::accepted(&job) } else { taken_over(failures) };
+            let event = job.event(Some(stored.sequence + 1), body);
             if let Some(stream_seq) =
-                self.publish(&event, &of_job, told.stream_seq, largest.message(&self.jetstream)).await?
+                self.publish(&event, &of_job, stored.stream_seq, largest.message(&self.jetstream)).await?
             {
-                told.sequence += 1;
-                told.stream_seq = stream_seq;
-                return Ok(told);
+                stored.sequence += 1;
+                stored.stream_seq = stream_seq;
+                return Ok(stored);
             }
         }
         Err("its events do not come to rest".into())
@@ -112,11 +110,11 @@ impl Fence {
 
 /// Reads all events that the stream has of a job; a handful.
 pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<StoredEvents, String> {
-    let mut told = StoredEvents::default();
+    let mut stored = StoredEvents::default();
     loop {
-        let message = match stream.get_first_raw_message_by_subject(of_job, told.stream_seq + 1).await {
+        let message = match stream.get_first_raw_message_by_subject(of_job, stored.stream_seq + 1).await {
             Ok(message) => message,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(told),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(stored),
             Err(error) => return Err(error.to_string()),
         };
         let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
@@ -128,7 +126,7 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
             }
             (body, _) => body.and_then(Result::ok).map(|event| event.body),
         };
-        told.hear(kind.as_ref(), sequence_of(&message.payload), body, message.sequence);
+        stored.add(kind.as_ref(), sequence_of(&message.payload), body, message.sequence);
     }
 }
 
@@ -144,13 +142,11 @@ pub fn sequence_of(body: &[u8]) -> Option<u64> {
 fn taken_over(failures: u32) -> Body {
     Body::JobRetrying(JobRetrying {
         attempt: failures + 1,
-        error: Fault {
-            code: "TakenOver".into(),
-            blame: Blame::Hark,
-            message: "the daemon that had this job gave no sign of life; another daemon goes on with it"
-                .into(),
-            attempts: None,
-        },
+        error: fault(
+            "TakenOver",
+            Blame::Hark,
+            "the daemon that had this job gave no sign of life; another daemon goes on with it".into(),
+        ),
         retry_in_ms: 0,
         piece: None,
     })

@@ -1,5 +1,6 @@
 //! Finds a message's job in the stream of events after the bucket with the job's claim was lost: the job's `job.accepted` names the message.
 
+use std::error::Error;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
@@ -43,32 +44,26 @@ impl Fence {
     ///
     /// # Errors
     /// When the job cannot be looked for: the stream does not answer, the daemon's user may not read it, or there is too much to read.
-    pub async fn find_again(self, sought: Sought) -> Result<Option<Uuid>, String> {
-        let stream = self.jetstream.get_stream_no_info(&self.nats.events_stream).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let start_time = async_nats::datetime::from_nanos(sought.published_ns - MARGIN_NS);
+    pub async fn find_again(self, sought: Sought) -> Result<Option<Uuid>, Box<dyn Error + Send + Sync>> {
+        let stream = self.jetstream.get_stream_no_info(&self.nats.events_stream).await?;
+        let start_time = async_nats::datetime::from_nanos(sought.published_ns - MARGIN_NS)?;
         let config = pull::OrderedConfig {
             filter_subject: self.subjects.accepted(&sought.source),
-            deliver_policy: DeliverPolicy::ByStartTime {
-                start_time: start_time.map_err(|error| error.to_string())?,
-            },
+            deliver_policy: DeliverPolicy::ByStartTime { start_time },
             ..pull::OrderedConfig::default()
         };
         let named = format!(".CONSUMER.CREATE.{}\"", self.nats.events_stream);
-        let consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
-        let mut consumer =
-            consumer.map_err(|refused| refused.to_string())?.map_err(|error| error.to_string())?;
-        let mut left = consumer.info().await.map_err(|error| error.to_string())?.num_pending;
+        let mut consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await??;
+        let mut left = consumer.info().await?.num_pending;
         if left > MOST {
-            return Err(format!("{left} jobs were accepted since"));
+            return Err(format!("{left} jobs were accepted since").into());
         }
-        let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+        let mut messages = consumer.messages().await?;
         let mut found = None;
         while left > 0 {
             let next = tokio::time::timeout(PATIENCE, messages.next()).await;
-            let next = next.map_err(|_| "its events do not come")?.ok_or("its events end")?;
-            let message = next.map_err(|error| error.to_string())?;
-            left = message.info().map_err(|error| error.to_string())?.pending;
+            let message = next.map_err(|_| "its events do not come")?.ok_or("its events end")??;
+            left = message.info()?.pending;
             if let Ok(event) = Event::parse(&Kind::JobAccepted, &message.payload)
                 && sought.is_of(&event.recording)
             {

@@ -9,7 +9,7 @@ mod job_lock;
 mod takeover;
 
 pub use self::bucket::Unconfirmed;
-pub use self::claims::{Claims, Standing, is_settled};
+pub use self::claims::Claims;
 pub use self::fence::{Fence, sequence_of, stored_events};
 pub use self::find_job::Sought;
 pub use self::takeover::{StoredEvents, go_on};

@@ -31,7 +31,7 @@ pub struct StoredEvents {
 impl StoredEvents {
     /// Adds the job's next event, at stream sequence `stream_seq`. An event without a kind, or without a body, is one that this version
     /// does not know.
-    pub fn hear(&mut self, kind: Option<&Kind>, sequence: Option<u64>, body: Option<Body>, stream_seq: u64) {
+    pub fn add(&mut self, kind: Option<&Kind>, sequence: Option<u64>, body: Option<Body>, stream_seq: u64) {
         self.sequence = sequence.unwrap_or(self.sequence);
         self.stream_seq = stream_seq;
         let Some(kind) = kind else { return };
@@ -162,7 +162,7 @@ mod tests {
     fn after(events: &[Body]) -> StoredEvents {
         let mut stored = StoredEvents::default();
         for (body, sequence) in events.iter().zip(1..) {
-            stored.hear(Some(&body.kind()), Some(sequence), Some(body.clone()), sequence);
+            stored.add(Some(&body.kind()), Some(sequence), Some(body.clone()), sequence);
         }
         stored
     }

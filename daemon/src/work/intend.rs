@@ -9,7 +9,7 @@ use crate::job::Piece;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::{self, PieceFact};
 use crate::recognize::Permit;
-use crate::share::{Standing, Unconfirmed};
+use crate::share::Unconfirmed;
 
 impl Tools {
     /// Writes the intent to send, first into the claim, where other daemons see it, then to disk. If it returns `None`, nothing may be sent:
@@ -23,8 +23,8 @@ impl Tools {
         let fact = PieceFact::Sending { marker };
         let writing = self.claims.writing(task.job.id).await;
         let mut confirmed = Instant::now();
-        let claimed = self.claim_with(task, fact.clone()).await?;
-        if !self.go_on(task, claimed).await? {
+        let is_ours = self.claim_with(task, fact.clone()).await?;
+        if !self.goes_on(task, is_ours).await? {
             return Ok(None);
         }
         let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.policy).await?;
@@ -38,39 +38,39 @@ impl Tools {
             // the job over.
             while confirmed.elapsed() > self.claims.fresh_for() {
                 let asked = Instant::now();
-                match self.claims.look(&task.job).await? {
-                    Standing::Ours => confirmed = asked,
-                    Standing::Lost => return Ok(Standing::Lost),
+                if !self.claims.owns(&task.job).await? {
+                    return Ok(false);
                 }
+                confirmed = asked;
             }
-            Ok(Standing::Ours)
+            Ok(true)
         };
-        let standing = tokio::select! {
-            standing = leaves => standing,
+        let is_ours = tokio::select! {
+            is_ours = leaves => is_ours,
             () = self.stop.cancelled() => {
                 self.advance_piece(&task, PieceFact::Unsent, 0).await?;
                 return Ok(None);
             }
         };
-        if standing.is_err() {
+        if is_ours.is_err() {
             // The piece goes back to the end of the queue and its permit to the next request, which must not wait for the bucket.
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
         }
-        Ok(self.go_on(&task, standing).await?.then_some(task))
+        Ok(self.goes_on(&task, is_ours).await?.then_some(task))
     }
 
-    /// Writes the claim as it will be once `fact` is in the ledger.
+    /// Writes the claim as it will be once `fact` is in the ledger; returns whether this daemon owns the job.
     async fn claim_with(
         &self,
         task: &PieceTask,
         fact: PieceFact,
-    ) -> Result<Result<Standing, Unconfirmed>, LedgerError> {
+    ) -> Result<Result<bool, Unconfirmed>, LedgerError> {
         if task.job.ticket.is_none() {
-            return Ok(Ok(Standing::Ours));
+            return Ok(Ok(true));
         }
         let next = piece_machine::advance(&task.piece, fact, &self.policy, Timestamp::now()).piece;
         let Some((job, mut pieces)) = self.ledger.find_whole(task.job.id).await? else {
-            return Ok(Ok(Standing::Lost));
+            return Ok(Ok(false));
         };
         let is_next = |piece: &&mut Piece| piece.number == next.number;
         if let Some(piece) = pieces.iter_mut().find(is_next) {

@@ -34,7 +34,7 @@ use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
 use crate::recognize::{Content, Error, Recognizer, Recognizers, Tries};
-use crate::share::{Claims, Standing, Unconfirmed};
+use crate::share::{Claims, Unconfirmed};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
@@ -113,7 +113,7 @@ impl Tools {
         };
         // The outcome of a request is written into the claim at once, so that a daemon that takes the job over knows it.
         match advanced.piece.map(|piece| piece.state) {
-            Some(PieceState::Queued | PieceState::Awaiting { .. }) => self.claims.tell(task.job.id).await,
+            Some(PieceState::Queued | PieceState::Awaiting { .. }) => self.claims.update(task.job.id).await,
             _ => Ok(()),
         }
     }
@@ -162,17 +162,17 @@ impl Tools {
     /// Whether this daemon still owns the job. If another daemon does, the job is deleted here; if the bucket does not answer, the piece is
     /// put off.
     async fn is_ours(&self, task: &PieceTask) -> Result<bool, LedgerError> {
-        self.go_on(task, self.claims.look(&task.job).await).await
+        self.goes_on(task, self.claims.owns(&task.job).await).await
     }
 
-    async fn go_on(
+    async fn goes_on(
         &self,
         task: &PieceTask,
-        answer: Result<Standing, Unconfirmed>,
+        is_ours: Result<bool, Unconfirmed>,
     ) -> Result<bool, LedgerError> {
-        match answer {
-            Ok(Standing::Ours) => Ok(true),
-            Ok(Standing::Lost) => {
+        match is_ours {
+            Ok(true) => Ok(true),
+            Ok(false) => {
                 self.claims.let_go(task.job.id).await?;
                 Ok(false)
             }

@@ -18,7 +18,7 @@ use crate::broker::large::{self, Unfit};
 use crate::broker::subject::headers;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::outbox::{self, Row};
-use crate::share::{Standing, sequence_of, stored_events};
+use crate::share::{sequence_of, stored_events};
 
 /// Pause between two tries of an event that the server does not let this user publish: a person has to grant the permission, and the server
 /// logs each try.
@@ -235,9 +235,9 @@ impl Outbox {
         let found = self.ledger.find(row.job).await?;
         drop(look);
         let Some(job) = found else { return Ok(Last::Lost) };
-        match self.claims.look(&job).await {
-            Ok(Standing::Ours) => {}
-            Ok(Standing::Lost) => {
+        match self.claims.owns(&job).await {
+            Ok(true) => {}
+            Ok(false) => {
                 self.claims.let_go(job.id).await?;
                 return Ok(Last::Lost);
             }

@@ -27,7 +27,7 @@ impl Subject {
             warn!(
                 source = self.config.name,
                 place = delivery.place,
-                reason,
+                %reason,
                 "the events cannot be searched for a job whose claim was lost with the bucket; the message becomes a new job"
             );
             None

@@ -19,7 +19,7 @@ use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, Now, jobs, pieces};
 use crate::job::{Duty, Job, Origin, Piece, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
-use crate::share::{Unconfirmed, is_settled};
+use crate::share::Unconfirmed;
 use crate::source::url::{vet_resolved, without_query};
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
@@ -288,7 +288,7 @@ impl Subject {
         // read as settled.
         self.held.hold(job, sign);
         match self.ledger.find(job).await? {
-            Some(known) if is_settled(&known) => self.settle(job, false).await,
+            Some(known) if known.stage.is_settled() => self.settle(job, false).await,
             Some(_) => self.held.look_at(job, &self.ledger).await,
             // Either another daemon has taken the job over, and the message waits until the job ends there; or the ledger has deleted the
             // job because of its age, which the next delivery of the message finds out.
@@ -301,7 +301,7 @@ impl Subject {
     async fn acknowledge(&self, claim: &Claim, known: Option<Job>, sign: Sign) -> Result<(), LedgerError> {
         match known {
             Some(job) if self.claims.is_mine(claim) => return self.join(job.id, sign).await,
-            Some(job) if !is_settled(&job) => self.claims.let_go(job.id).await?,
+            Some(job) if !job.stage.is_settled() => self.claims.let_go(job.id).await?,
             _ => {}
         }
         self.held.hold(claim.job, sign);

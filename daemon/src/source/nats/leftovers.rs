@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::{Subject, message};
 use crate::job::Ticket;
 use crate::job::ledger::{LedgerError, intake, jobs};
-use crate::share::{self, claim};
+use crate::share::claim;
 
 /// Why the stream could not be searched; the search is retried later.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Subject {
                 Ok(id.map(|id| jobs::find(connection, id)).transpose()?.flatten())
             })
             .await?;
-        if known.as_ref().is_some_and(share::is_settled) {
+        if known.is_some_and(|job| job.stage.is_settled()) {
             return Ok(true);
         }
         let ticket = Ticket { key: claim::key(message_id, place), place: place.to_owned() };

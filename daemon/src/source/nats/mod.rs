@@ -176,7 +176,7 @@ impl Subject {
             match self.claims.bucket_made().await {
                 Ok(made) if told == Some(made) => {}
                 Ok(made) => {
-                    if self.claims.tell_all(&self.config.name).await? {
+                    if self.claims.update_all(&self.config.name).await? {
                         told = Some(made);
                     }
                 }

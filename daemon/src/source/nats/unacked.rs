@@ -221,11 +221,11 @@ impl Held {
     /// Sends the progress acknowledgements of a job's messages. For a doubtful job the daemon checks the owner first; if the owner cannot
     /// be determined, the function sends none and returns the job.
     async fn sign(&self, claims: &Claims, job: Uuid, is_doubtful: bool) -> Option<Uuid> {
-        if is_doubtful && let Err(unconfirmed) = claims.look_over(job).await {
+        if is_doubtful && let Err(unconfirmed) = claims.let_go_if_lost(job).await {
             debug!(%job, %unconfirmed, "progress is not acknowledged until the owner of the message's job is known");
             return Some(job);
         }
-        if let Err(error) = claims.tell_if_untold(job).await {
+        if let Err(error) = claims.update_if_outdated(job).await {
             debug!(%job, %error, "the job's claim is updated later");
         }
         let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
