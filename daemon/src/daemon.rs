@@ -30,7 +30,7 @@ use crate::audio::Workers;
 use crate::broker::{self, Connection, Patience, Subjects};
 use crate::config::{Config, Route};
 use crate::job::ledger::due::Lane;
-use crate::job::ledger::{Ledger, LedgerError, pieces};
+use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Duty, Prices, spool};
 use crate::os;
@@ -262,8 +262,6 @@ impl Daemon {
                 return Ok(());
             }
         }
-        let (ledger, checking) = (self.ledger.clone(), stages.sources.clone());
-        tasks.essential("ledger check", async move { Ok(ledger.check_rest(checking).await?) });
         let watching = self.sources.start(&mut tasks, &stages);
         self.start_lanes(&mut tasks, &stages);
         tasks.essential(
@@ -310,8 +308,9 @@ impl Daemon {
             warn!("the last messages to NATS may be lost; stored events are in the outbox");
         }
         if outcome.is_ok() {
-            // The time limit does no harm: the next start folds the log.
-            let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.fold_log()).await;
+            // The time limit does no harm: the next start empties the log.
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.read(checkpoint::empty_log))
+                .await;
         }
         outcome
     }

@@ -34,14 +34,14 @@ fn multiply(state: &Path, count: usize) -> usize {
         for id in ids {
             transaction
                 .prepare_cached(
-                    "INSERT INTO job SELECT ?1, source, stage, duty, due, accepted, ended, stream_seq, ?2 FROM job WHERE id = ?3",
+                    "INSERT INTO job SELECT ?1, source, duty, due, accepted, ended, stream_seq, ?2 FROM job WHERE id = ?3",
                 )
                 .unwrap()
                 .execute(params![id, renamed(&body, id), model])
                 .unwrap();
             transaction
                 .prepare_cached(
-                    "INSERT INTO piece SELECT ?1, number, source, recognizer, state, duty, due, about, heard \
+                    "INSERT INTO piece SELECT ?1, number, source, recognizer, duty, due, about, heard \
                      FROM piece WHERE job = ?2",
                 )
                 .unwrap()
@@ -183,8 +183,8 @@ async fn start_on(jobs: usize) -> Duration {
     Connection::open(state.join("ledger.sqlite3"))
         .unwrap()
         .execute_batch(
-            "DELETE FROM job WHERE id IN (SELECT job FROM piece WHERE state = 'sending'); \
-             DELETE FROM piece WHERE state = 'sending'; DELETE FROM attempt;",
+            "DELETE FROM job WHERE id IN (SELECT job FROM piece WHERE json_extract(about, '$.state.name') = 'sending'); \
+             DELETE FROM piece WHERE json_extract(about, '$.state.name') = 'sending'; DELETE FROM attempt;",
         )
         .unwrap();
     multiply(&state, jobs);

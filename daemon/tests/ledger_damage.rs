@@ -47,7 +47,7 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
     let state = hark.path("state");
-    let (ledger, log) = (state.join("ledger.sqlite3"), state.join("ledger.sqlite3-wal"));
+    let ledger = state.join("ledger.sqlite3");
     let reader = hold_wal(&ledger);
     for seed in 0..30 {
         hark.drop_file("calls", &format!("{seed}.wav"), &wav(1.0, seed));
@@ -89,12 +89,6 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
         ),
         ("there is nothing in it", &folded, Box::new(|| std::fs::write(&ledger, b"").unwrap())),
         ("it is gone", &killed, Box::new(|| std::fs::remove_file(&ledger).unwrap())),
-        ("the head of its log", &killed, Box::new(|| overwrite(&log, 0, &garbage(20 * PAGE)))),
-        (
-            "frame 11 of its log",
-            &killed,
-            Box::new(|| overwrite(&log, 32 + 10 * (24 + PAGE) + 100, &garbage(PAGE))),
-        ),
         // The database is sound, but the body of a job cannot be parsed.
         (
             "",
@@ -124,7 +118,7 @@ async fn every_damage_is_named_and_the_file_is_left_as_it_is() {
         let expected = format!("harkd: the ledger {} is damaged (", ledger.display());
         assert!(sentence.starts_with(&expected) && sentence.contains(finding), "damage {number}: {sentence}");
         assert!(sentence.contains("restore a copy"), "damage {number}: {sentence}");
-        if number < 8 {
+        if number < 6 {
             assert!(files(&ledger) == damaged, "damage {number}: the files were changed");
         }
     }

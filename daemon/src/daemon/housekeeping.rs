@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
 use crate::config;
-use crate::job::ledger::{Ledger, retention};
+use crate::job::ledger::{Ledger, checkpoint, retention};
 use crate::os;
 
-/// How often the size of the state directory is measured. What a message adds is counted at once; besides, sources can exceed the limit by
+/// How often the size of the state directory is measured and the ledger's log is emptied. What a message adds is counted at once; besides, sources can exceed the limit by
 /// the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// Deletes old jobs from the ledger, and stops the admission of recordings while the state directory has reached its limit, or its disk is
+/// Deletes old jobs from the ledger, erases what was said from its log, and stops the admission of recordings while the state directory has reached its limit, or its disk is
 /// nearly full.
 pub(super) async fn housekeeping(
     ledger: Ledger,
@@ -23,11 +23,8 @@ pub(super) async fn housekeeping(
 ) -> Result<(), DaemonError> {
     loop {
         let directory = state.directory.clone();
-        let alive = ledger.clone();
-        let size = tokio::task::spawn_blocking(move || {
-            alive.sign_of_life();
-            (retention::size(&directory), is_nearly_full(&directory))
-        });
+        let size =
+            tokio::task::spawn_blocking(move || (retention::size(&directory), is_nearly_full(&directory)));
         let (size, is_nearly_full) = size.await.unwrap_or((0, false));
         let room_inside = ledger.read(retention::room_inside).await?;
         match is_nearly_full {
@@ -38,6 +35,7 @@ pub(super) async fn housekeeping(
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
         }
+        ledger.read(checkpoint::empty_log).await?;
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             () = stop.cancelled() => return Ok(()),

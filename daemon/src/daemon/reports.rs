@@ -133,7 +133,7 @@ pub(super) async fn gauges(
             metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
         }
         metrics.publish_outbox_rows.set(rows);
-        let takes_more = admission.borrow_and_update().reason().map_err(str::to_owned);
+        let takes_more = admission.borrow_and_update().map(drop).map_err(str::to_owned);
         health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::select! {

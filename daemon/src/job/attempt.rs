@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Fate;
 
 /// One request that may cost. The daemon writes it before the request leaves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// 1, 2, … within its piece.
     pub number: u32,
@@ -26,10 +26,8 @@ pub struct Attempt {
     /// What became of it.
     pub fate: Fate,
     /// Seconds that the recognizer billed.
-    #[serde(default)]
     pub seconds: u64,
     /// Their price in millionths of a dollar.
-    #[serde(default)]
     pub cost_micro: u64,
     /// A paid answer that could not be parsed, unchanged; erased once the job's last event is acknowledged.
     #[serde(skip)]
@@ -44,17 +42,7 @@ impl Attempt {
 
     /// An attempt that is about to leave.
     pub fn open(number: u32, daemon: Uuid, began: Timestamp, marker: Option<String>) -> Attempt {
-        Attempt {
-            number,
-            daemon,
-            began,
-            marker,
-            handle: None,
-            fate: Fate::Open,
-            seconds: 0,
-            cost_micro: 0,
-            raw: None,
-        }
+        Attempt { number, daemon, began, marker, ..Attempt::default() }
     }
 }
 
@@ -84,6 +72,8 @@ pub enum Next {
     Held { wait: Duration, announce: bool },
 }
 
+const INTERRUPTED: &str = "the daemon ended between sending a request and hearing its answer; whether the service took it is unknown";
+
 /// A fault as the events report it. `message`: for a person.
 pub fn fault(code: &str, blame: Blame, message: String) -> Fault {
     Fault { code: code.into(), blame, message, attempts: None }
@@ -103,17 +93,8 @@ impl Failure {
     /// The failure of an attempt whose daemon ended between intent and answer, as the next start finds it.
     pub fn interrupted() -> Failure {
         Failure {
-            fault: Fault {
-                code: "Interrupted".into(),
-                blame: Blame::Service,
-                message: "the daemon ended between sending a request and hearing its answer; whether the service took it is unknown"
-                    .into(),
-                attempts: None,
-            },
             fate: Fate::Open,
-            next: Next::Never,
-            seconds: 0,
-            raw: None,
+            ..Failure::for_good(fault("Interrupted", Blame::Service, INTERRUPTED.into()))
         }
     }
 }

@@ -9,7 +9,7 @@ use hark_sdk::event::{Blame, Fault};
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
 
-use super::{FileIdentity, Job, Origin};
+use super::{FileIdentity, Job, Origin, fault};
 use crate::os::{self, Folder, NotARecording};
 
 /// The folder below the state directory that keeps audio that came in messages, one file per job.
@@ -158,10 +158,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
             format!("reading {}: {error}; check its owner and mode", path.display()),
         ),
     }
-}
-
-fn fault(code: &str, blame: Blame, message: String) -> Fault {
-    Fault { code: code.into(), blame, message, attempts: None }
 }
 
 #[cfg(test)]

@@ -19,14 +19,9 @@ impl Emissions {
         *self.0.entry(series(body)).or_default() += 1;
     }
 
-    /// Whether no emission is stored.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The emissions in `said` whose ids are not stored. `said`: all emissions of the plugins for the final, in their order.
-    pub fn new_ones(mut self, said: Vec<Body>) -> impl Iterator<Item = Body> {
-        said.into_iter().filter(move |body| match self.0.get_mut(&series(body)) {
+    /// The emissions in `all` whose ids are not stored. `all`: what the plugins emitted for the final, in order.
+    pub fn new_ones(mut self, all: Vec<Body>) -> impl Iterator<Item = Body> {
+        all.into_iter().filter(move |body| match self.0.get_mut(&series(body)) {
             Some(stored) if *stored > 0 => {
                 *stored -= 1;
                 false
@@ -63,8 +58,8 @@ mod tests {
         for body in [say("a", 1), say("b", 1), say("a", 2)] {
             stored.add(&body);
         }
-        let said = vec![say("c", 1), say("a", 1), say("a", 2), say("a", 3)];
-        let new: Vec<Body> = stored.new_ones(said).collect();
+        let all = vec![say("c", 1), say("a", 1), say("a", 2), say("a", 3)];
+        let new: Vec<Body> = stored.new_ones(all).collect();
         assert_eq!(new, [say("c", 1), say("a", 3)]);
     }
 }

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// The fate of one attempt. It is written before the request leaves and changed by the answer of the recognizer or of its task list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// The intent is written and nothing more is known: the request may be under way.
+    #[default]
     Open,
     /// The request provably never left.
     NotSent,
@@ -23,30 +24,6 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Every fate.
-    pub const ALL: [Fate; 7] = [
-        Fate::Open,
-        Fate::NotSent,
-        Fate::Refused,
-        Fate::MaybeForwarded,
-        Fate::Absent,
-        Fate::Taken,
-        Fate::Unknown,
-    ];
-
-    /// The value in the ledger and in claims.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Fate::Open => "open",
-            Fate::NotSent => "not_sent",
-            Fate::Refused => "refused",
-            Fate::MaybeForwarded => "maybe_forwarded",
-            Fate::Absent => "absent",
-            Fate::Taken => "taken",
-            Fate::Unknown => "unknown",
-        }
-    }
-
     /// Whether the attempt may have cost something. A piece with more than one such attempt may have been charged twice.
     pub fn may_have_cost(self) -> bool {
         matches!(self, Fate::Open | Fate::MaybeForwarded | Fate::Taken | Fate::Unknown)
@@ -60,17 +37,5 @@ impl Fate {
     /// Whether the attempt, if it failed, was or may have been paid for; `ambiguous_retries` limits the retries of such attempts.
     pub fn is_lost(self) -> bool {
         matches!(self, Fate::Taken | Fate::Unknown)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_word_of_a_fate_is_the_one_that_is_stored() {
-        for fate in Fate::ALL {
-            assert_eq!(serde_json::to_value(fate).unwrap(), fate.as_str());
-        }
     }
 }

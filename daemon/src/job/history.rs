@@ -5,7 +5,7 @@ mod dice;
 mod jobs;
 mod pieces;
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Engine, Fault, Segment, TranscriptFinal, Usage};
 
 fn histories(name: &str, history: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let run = |seed: u64| {
@@ -32,4 +32,19 @@ fn every_job_ends_once_whatever_its_pieces_do() {
 
 fn fault(blame: Blame) -> Fault {
     Fault { code: "Code".into(), blame, message: "why".into(), attempts: None }
+}
+
+/// A final with these segments.
+pub(crate) fn transcript_final(segments: Vec<Segment>) -> TranscriptFinal {
+    TranscriptFinal {
+        engine: Engine::FLASH,
+        model: "model".into(),
+        text: String::new(),
+        language: None,
+        emotion: None,
+        truncated: false,
+        segments: Some(segments),
+        segments_object: None,
+        usage: Usage { seconds: 7 },
+    }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use uuid::Uuid;
 
-use super::piece_machine::Told;
+use super::piece_machine::Report;
 use super::{Attempt, Job, Piece, Plan, Span, Stage, annotate};
 
 /// Something that happened to a job.
@@ -29,9 +29,9 @@ pub enum Fact {
     Replanned,
     /// Something happened to a piece. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
     /// after this.
-    Piece { number: u32, found: bool, told: Vec<Told>, revision: u64, left: Recognized },
-    /// A plugin with `on_failure = "hold"` could not process the transcript. `told`: see [`Job::hold_told`].
-    Held { told: u32, fault: Fault, retry_in: Duration },
+    Piece { number: u32, found: bool, reports: Vec<Report>, revision: u64, left: Recognized },
+    /// A plugin with `on_failure = "hold"` could not process the transcript. `level`: see [`Job::hold_told`].
+    Held { level: u32, fault: Fault, retry_in: Duration },
     /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
     /// JetStream has the last event.
@@ -128,10 +128,10 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.job.stage = Stage::Accepted;
             step.pieces = Pieces::Gone;
         }
-        (Stage::Recognizing, Fact::Piece { number, found, told, revision, left }) => {
+        (Stage::Recognizing, Fact::Piece { number, found, reports, revision, left }) => {
             step.job.missing &= !found;
             step.job.revision = step.job.revision.max(revision);
-            step.tell(number, told, left.pieces, totals);
+            step.report(number, reports, left.pieces, totals);
             if left.open == 0 {
                 match left.fault {
                     Some(fault) if left.heard == 0 => step.fail(fault, totals, now),
@@ -139,8 +139,8 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
                 }
             }
         }
-        (Stage::Heard, Fact::Held { told, fault, retry_in }) if told > job.hold_told => {
-            step.job.hold_told = told;
+        (Stage::Heard, Fact::Held { level, fault, retry_in }) if level > job.hold_told => {
+            step.job.hold_told = level;
             step.retrying(None, totals.failures + 1, fault, retry_in);
             step.due = now + retry_in;
         }
@@ -187,13 +187,13 @@ fn pieces(job: &Job, plan: &Plan, spans: Vec<Span>, now: Timestamp) -> Vec<Piece
 }
 
 impl Step {
-    /// Turns what a piece tells into events. A job of several pieces is submitted once, with its first piece.
-    fn tell(&mut self, number: u32, told: Vec<Told>, pieces: u32, totals: Totals) {
+    /// Turns what a piece reports into events. A job of several pieces is submitted once, with its first piece.
+    fn report(&mut self, number: u32, reports: Vec<Report>, pieces: u32, totals: Totals) {
         let piece = (pieces > 1).then_some(number);
-        for told in told {
-            match told {
-                Told::Submitted { .. } if piece.is_some() && self.job.submitted => {}
-                Told::Submitted { handle } => {
+        for report in reports {
+            match report {
+                Report::Submitted { .. } if piece.is_some() && self.job.submitted => {}
+                Report::Submitted { handle } => {
                     let Some(plan) = self.job.plan.clone() else { continue };
                     self.job.submitted = true;
                     self.events.push(Body::JobSubmitted(JobSubmitted {
@@ -204,7 +204,9 @@ impl Step {
                         possible_duplicate_charge: totals.possible_duplicate_charge,
                     }));
                 }
-                Told::Retrying { attempt, fault, retry_in } => self.retrying(piece, attempt, fault, retry_in),
+                Report::Retrying { attempt, fault, retry_in } => {
+                    self.retrying(piece, attempt, fault, retry_in)
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ pub mod audio;
 mod emissions;
 mod fate;
 #[cfg(test)]
-mod history;
+pub(crate) mod history;
 pub mod job_machine;
 pub mod ledger;
 mod origin;
@@ -33,12 +33,12 @@ pub use self::attempt::{Attempt, Failure, Next, fault};
 pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};
-pub use self::piece::{Piece, PieceId, PieceState, SENDING, Span};
+pub use self::piece::{Piece, PieceId, PieceState, Span};
 pub use self::price::Prices;
-pub use self::stage::{Duty, SETTLED, Stage};
+pub use self::stage::{Duty, Stage};
 
 /// What the ledger holds of a job. Its pieces are rows of their own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// A UUIDv7: sorts by time of acceptance.
     pub id: Uuid,
@@ -53,30 +53,22 @@ pub struct Job {
     /// The metadata that the sender gave with the recording.
     pub metadata: Map<String, Value>,
     /// The message's own language; it overrides the route's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// The message's own context; it overrides the route's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
     /// Where its message is claimed among the daemons that share a stream; `None` for a job that did not come in a message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
     /// What the stream already had of its events when this daemon took the job over.
-    #[serde(default, skip_serializing_if = "StoredBefore::is_nothing")]
     pub stored: StoredBefore,
     /// Another daemon may have paid for it, and the claim that recorded this is lost: its first piece begins with an attempt of unknown
     /// fate.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maybe_paid: bool,
     /// For an open job: its file was once not at its path, and the daemon looks for it a second time. For a settled job: its file was not
     /// there to be moved or deleted, and the daemon does that when the file is found.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
     /// What its events have reported about a plugin that holds it: 0 nothing, 1 the hold, 2 that the plugin is quarantined.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub hold_told: u32,
     /// A `job.submitted` was written for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub submitted: bool,
     /// After its end its source has to be settled: a message acknowledged, a file moved or deleted.
     pub owes_source: bool,
@@ -85,10 +77,8 @@ pub struct Job {
     /// Its stage.
     pub stage: Stage,
     /// How it is recognized: made once, by `recognize::route`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
     /// How many pieces the plan made.
-    #[serde(default)]
     pub pieces: u32,
     /// Highest revision that a partial of this job may have had.
     pub revision: u64,
@@ -105,12 +95,6 @@ pub struct StoredBefore {
     pub has_final: bool,
     /// The plugin events that are stored.
     pub emissions: Emissions,
-}
-
-impl StoredBefore {
-    fn is_nothing(&self) -> bool {
-        *self == StoredBefore::default()
-    }
 }
 
 impl Job {
@@ -143,27 +127,11 @@ impl Job {
             origin,
             recording,
             metadata,
-            language: None,
-            context: None,
-            ticket: None,
-            stored: StoredBefore::default(),
-            maybe_paid: false,
-            missing: false,
-            hold_told: 0,
-            submitted: false,
             owes_source: true,
             accepted_at: Timestamp::now(),
-            stage: Stage::Accepted,
-            plan: None,
-            pieces: 0,
-            revision: 0,
-            sequence: 0,
+            ..Job::default()
         }
     }
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// Where a message's job is claimed.

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Where the bytes of a recording are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
     /// A file in a watched folder, with the identity that it had when it was hashed.
@@ -34,6 +34,7 @@ pub enum Origin {
         url: String,
     },
     /// No recording: the daemon refused the input when it came.
+    #[default]
     Nothing,
 }
 

@@ -22,7 +22,7 @@ impl std::fmt::Display for PieceId {
 }
 
 /// The part of a recording that a piece carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Channels of the recording, from 0; the mixed channels are channel 0.
     pub channels: Vec<u32>,
@@ -40,7 +40,7 @@ impl Span {
 }
 
 /// What the ledger holds of a piece. Its attempts and its transcript are stored in columns and rows of their own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     /// 1, 2, … within its job.
     pub number: u32,
@@ -55,7 +55,6 @@ pub struct Piece {
     /// Tries that failed so far, of any kind. The number of the next try in events follows from it, and the backoff grows with it.
     pub failures: u32,
     /// How many of these were refusals before a request (of an upload). They count against the same budget as refused attempts.
-    #[serde(default)]
     pub refused_before_sending: u32,
     /// Every attempt that may have cost something or was refused, oldest first.
     #[serde(skip)]
@@ -66,10 +65,11 @@ pub struct Piece {
 }
 
 /// The state of a piece.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum PieceState {
     /// It waits for a permit of its recognizer, or for the time of its next attempt.
+    #[default]
     Queued,
     /// The intent is on disk: the request of its last attempt may have left.
     Sending,
@@ -86,7 +86,6 @@ pub enum PieceState {
     /// The recognizer works on it under the last attempt's handle.
     Awaiting {
         /// How many warnings the events contain that the result could not be fetched yet and will be deleted.
-        #[serde(default)]
         warned: u32,
     },
     /// Its transcript is stored.
@@ -107,42 +106,12 @@ impl PieceState {
             PieceState::Heard | PieceState::Failed { .. } => None,
         }
     }
-
-    /// The value in the ledger's `state` column.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            PieceState::Queued => "queued",
-            PieceState::Sending => SENDING,
-            PieceState::Resolving { .. } => "resolving",
-            PieceState::Awaiting { .. } => "awaiting",
-            PieceState::Heard => "heard",
-            PieceState::Failed { .. } => "failed",
-        }
-    }
-
-    /// Whether nothing more happens to the piece.
-    pub fn has_ended(&self) -> bool {
-        self.duty().is_none()
-    }
 }
-
-/// [`PieceState::as_str`] of [`PieceState::Sending`].
-pub const SENDING: &str = "sending";
 
 impl Piece {
     /// A piece that waits for its first attempt.
     pub fn new(number: u32, span: Span, recognizer: &str, model: &str) -> Piece {
-        Piece {
-            number,
-            span,
-            recognizer: recognizer.to_owned(),
-            model: model.to_owned(),
-            state: PieceState::Queued,
-            failures: 0,
-            refused_before_sending: 0,
-            attempts: Vec::new(),
-            heard: None,
-        }
+        Piece { number, span, recognizer: recognizer.to_owned(), model: model.to_owned(), ..Piece::default() }
     }
 
     /// The attempt that is under way, or the last one.
@@ -159,10 +128,5 @@ impl Piece {
     /// Whether an attempt may have cost something: then the piece keeps its plan.
     pub fn may_have_cost(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.fate.may_have_cost())
-    }
-
-    /// Whether more than one attempt may have cost something.
-    pub fn may_be_charged_twice(&self) -> bool {
-        self.attempts.iter().filter(|attempt| attempt.fate.may_have_cost()).count() > 1
     }
 }

@@ -29,22 +29,24 @@ pub enum PieceFact {
     /// The recognizer does not answer about the work for now (a refused account, a list that does not answer); the work is unchanged.
     Hindered { fault: Fault, retry_in: Duration },
     /// What the recognizer's list of tasks shows about an attempt whose fate is not known.
-    Listed(Listing),
+    Resolved(Resolution),
     /// The daemon started, or took the job over, and found the piece in its state: no task of this daemon is sending it.
     Restarted,
 }
 
-/// What the list of tasks shows about an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listing {
-    /// The list contains the attempt's task: the task's result names the attempt's marker.
-    Found { handle: String },
-    /// The list provably does not contain the attempt's task.
+/// The fate of a request whose answer was lost, by the recognizer's list of tasks. Of two tasks that may be the request's, the one with the
+/// later variant decides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resolution {
+    /// The service provably does not have the request. Its list may lag behind a request that it took: a second look some seconds later
+    /// confirms this.
     Absent,
-    /// Not decided yet (a candidate is still running); the daemon asks again later.
+    /// The fate can never be found out.
+    Unknown,
+    /// Not decided yet; ask again later.
     Undecided,
-    /// The list can never tell.
-    CannotTell,
+    /// The service took the request, and this is its task.
+    Found { handle: String },
 }
 
 /// The settings that the machines need.
@@ -60,7 +62,7 @@ pub struct Policy {
 
 /// What the job's events are to report about a piece.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum Report {
     /// The recognizer has accepted it.
     Submitted { handle: Option<String> },
     /// A try failed and another follows, or a try is delayed.
@@ -73,7 +75,7 @@ pub struct PieceStep {
     /// The piece as it is now.
     pub piece: Piece,
     /// What the job's events are to report, in this order.
-    pub told: Vec<Told>,
+    pub reports: Vec<Report>,
     /// When the next duty may start.
     pub due: Timestamp,
 }
@@ -87,7 +89,7 @@ const LIST_LAG: Duration = Duration::from_secs(5);
 
 /// What becomes of a piece when `fact` happens at `now`.
 pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) -> PieceStep {
-    let mut step = PieceStep { piece: piece.clone(), told: Vec::new(), due: now };
+    let mut step = PieceStep { piece: piece.clone(), reports: Vec::new(), due: now };
     match (piece.state.clone(), fact) {
         (PieceState::Queued, PieceFact::Sending { marker }) => step.begin_attempt(marker, policy.daemon, now),
         (PieceState::Sending, PieceFact::Unsent) => {
@@ -113,26 +115,28 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
             if warnings > warned =>
         {
             // The task is unchanged: only a download failed, which costs nothing.
-            step.say_retrying(fault, retry_in);
+            step.report_retrying(fault, retry_in);
             step.piece.state = PieceState::Awaiting { warned: warnings };
         }
         (PieceState::Awaiting { .. }, PieceFact::Hindered { fault, retry_in }) => {
-            step.say_retrying(fault, retry_in);
+            step.report_retrying(fault, retry_in);
         }
         (PieceState::Resolving { .. }, PieceFact::Hindered { fault, retry_in }) => {
-            step.say_retrying(fault, retry_in);
+            step.report_retrying(fault, retry_in);
             step.due = now + LIST_LAG;
         }
-        (PieceState::Resolving { absences, until, fault }, PieceFact::Listed(listing)) => match listing {
-            Listing::Found { handle } => step.taken(Some(handle)),
-            Listing::Undecided => step.due = now + LIST_LAG,
-            Listing::CannotTell => step.lost(fault, Fate::Unknown, policy, now),
-            Listing::Absent if absences == 0 => {
-                step.piece.state = PieceState::Resolving { absences: 1, until, fault };
-                step.due = now + LIST_LAG;
+        (PieceState::Resolving { absences, until, fault }, PieceFact::Resolved(resolution)) => {
+            match resolution {
+                Resolution::Found { handle } => step.taken(Some(handle)),
+                Resolution::Undecided => step.due = now + LIST_LAG,
+                Resolution::Unknown => step.lost(fault, Fate::Unknown, policy, now),
+                Resolution::Absent if absences == 0 => {
+                    step.piece.state = PieceState::Resolving { absences: 1, until, fault };
+                    step.due = now + LIST_LAG;
+                }
+                Resolution::Absent => step.absent(fault, policy, now),
             }
-            Listing::Absent => step.absent(fault, policy, now),
-        },
+        }
         _ => {}
     }
     step
@@ -157,7 +161,7 @@ impl PieceStep {
         if handle.is_some() {
             self.piece.state = PieceState::Awaiting { warned: 0 };
         }
-        self.told.push(Told::Submitted { handle });
+        self.reports.push(Report::Submitted { handle });
     }
 
     fn settle_attempt(&mut self, fate: Fate, seconds: u64, policy: &Policy) {
@@ -240,7 +244,7 @@ impl PieceStep {
             Next::After { wait, .. } => self.retry(fault, wait, now),
             Next::Held { wait, announce } => {
                 if announce {
-                    self.say_retrying(fault, wait);
+                    self.report_retrying(fault, wait);
                 }
                 self.piece.state = PieceState::Queued;
                 // The queue itself is held; once the hold ends, the piece may be sent at once.
@@ -265,7 +269,7 @@ impl PieceStep {
     }
 
     fn retry(&mut self, fault: Fault, wait: Duration, now: Timestamp) {
-        self.say_retrying(fault, wait);
+        self.report_retrying(fault, wait);
         self.piece.state = PieceState::Queued;
         self.due = now + wait;
     }
@@ -274,10 +278,10 @@ impl PieceStep {
         self.piece.state = PieceState::Failed { fault };
     }
 
-    fn say_retrying(&mut self, fault: Fault, retry_in: Duration) {
+    fn report_retrying(&mut self, fault: Fault, retry_in: Duration) {
         let under_way = matches!(self.piece.state, PieceState::Awaiting { .. });
         let attempt = self.piece.failures + u32::from(under_way);
-        self.told.push(Told::Retrying { attempt, fault, retry_in });
+        self.reports.push(Report::Retrying { attempt, fault, retry_in });
     }
 }
 

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// The stage of a job. Each stage names the next duty ([`Stage::duty`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Stage {
     /// The job is in the ledger; it is not probed and has no plan yet.
+    #[default]
     Accepted,
     /// The job's pieces are with the recognizer or wait for it: the duties are owed to the pieces.
     Recognizing,
@@ -36,26 +37,6 @@ impl Stage {
         }
     }
 
-    /// The value in the ledger's `stage` column.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Stage::Accepted => "accepted",
-            Stage::Recognizing => "recognizing",
-            Stage::Heard => "heard",
-            Stage::Ended { .. } => "ended",
-            Stage::Stored { .. } => "stored",
-            Stage::Settled { .. } => SETTLED,
-        }
-    }
-
-    /// Whether the last event is `job.failed`.
-    pub fn has_failed(&self) -> bool {
-        match self {
-            Stage::Ended { failed, .. } | Stage::Stored { failed, .. } | Stage::Settled { failed } => *failed,
-            Stage::Accepted | Stage::Recognizing | Stage::Heard => false,
-        }
-    }
-
     /// Whether the last event is written; no event may follow it.
     pub fn has_ended(&self) -> bool {
         matches!(self, Stage::Ended { .. } | Stage::Stored { .. } | Stage::Settled { .. })
@@ -66,9 +47,6 @@ impl Stage {
         matches!(self, Stage::Settled { .. })
     }
 }
-
-/// [`Stage::as_str`] of [`Stage::Settled`].
-pub const SETTLED: &str = "settled";
 
 /// A duty: the work that is owed next to a job or a piece. Each duty has its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ use crate::job::Duty;
 use crate::job::Job;
 use crate::job::job_machine::Fact;
 use crate::job::ledger::outbox::{self, Acknowledged};
-use crate::job::ledger::{Ledger, LedgerError, jobs};
+use crate::job::ledger::{Ledger, LedgerError, advance};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
@@ -213,17 +213,15 @@ async fn commit(
                 let fault = if one.last { outbox::fault(connection, one)? } else { None };
                 outbox::remove(connection, one)?;
                 if one.last {
-                    let advanced = jobs::advance(connection, one.job, Fact::Stored, now)?;
-                    ended.extend(
-                        advanced.filter(|advanced| advanced.changed).map(|advanced| (advanced, fault)),
-                    );
+                    let advanced = advance::advance(connection, one.job, Fact::Stored, now)?;
+                    ended.extend(advanced.map(|advanced| (advanced, fault)));
                 }
             }
             Ok(ended)
         })
         .await?;
     for (advanced, fault) in advanced {
-        ledger.tell_of(&advanced);
+        ledger.announce_step(&advanced);
         report_end(&advanced.job, fault, now, &metrics);
     }
     Ok(acknowledged)

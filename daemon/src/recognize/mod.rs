@@ -29,6 +29,7 @@ pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Tasks};
 pub use self::pacer::Permit;
 pub use crate::job::Next;
+pub use crate::job::piece_machine::Resolution;
 
 use self::http::Key;
 use crate::config::{Dashscope, Secret};
@@ -197,20 +198,6 @@ pub struct Lost<'a> {
     pub until: Option<Timestamp>,
     /// Handles of this daemon's other recordings, past ones included, and when they were created.
     pub known: &'a HashMap<String, Timestamp>,
-}
-
-/// The fate of a request whose answer was lost. Of two tasks that may be the request's, the one with the later variant decides.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resolution {
-    /// The service provably does not have the request. Its list may lag behind a request that it took: a second look some seconds later
-    /// confirms this.
-    Absent,
-    /// The fate can never be found out.
-    Unknown,
-    /// Not decided yet; ask again later.
-    Undecided,
-    /// The service took the request, and this is its task.
-    Found { handle: String },
 }
 
 /// Every recognizer of the config.

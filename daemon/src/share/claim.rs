@@ -11,7 +11,7 @@ use crate::job::{Attempt, Fate, Job, Piece, PieceState, Plan, Span, Stage, Ticke
 
 /// The value of a key in `HARK_JOBS`: which daemon works on a message's job, and what another daemon needs in order to continue the job
 /// without paying again. A claim holds no text, no names and no metadata: the daemon that takes over reads the message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     pub job: Uuid,
     /// The daemon that owns the job, by the id in its ledger.
@@ -26,16 +26,12 @@ pub struct Claim {
     pub ended: bool,
     /// Highest revision that a partial may have had when the claim was written.
     revision: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
     /// What the probe found out about the recording.
-    #[serde(default)]
     measured: Measured,
     /// The pieces with an attempt that may have cost something.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pieces: Vec<ClaimedPiece>,
     /// See [`Job::maybe_paid`].
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maybe_paid: bool,
 }
 
@@ -109,19 +105,8 @@ pub fn second_key(message_id: Option<&str>, place: &str) -> String {
 impl Claim {
     /// The claim of a job that the daemon is about to accept.
     pub fn new(job: Uuid, owner: Uuid, place: &str, delivery: i64) -> Self {
-        Claim {
-            job,
-            owner,
-            place: place.to_owned(),
-            delivery,
-            accepted_at: Timestamp::now(),
-            ended: false,
-            revision: 0,
-            plan: None,
-            measured: Measured::default(),
-            pieces: Vec::new(),
-            maybe_paid: false,
-        }
+        let (place, accepted_at) = (place.to_owned(), Timestamp::now());
+        Claim { job, owner, place, delivery, accepted_at, ..Claim::default() }
     }
 
     /// The claim of a job that the ledger has and the bucket does not have (any more).
@@ -260,7 +245,15 @@ mod tests {
     }
 
     fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
-        let fates = prop::sample::select(Fate::ALL.to_vec());
+        let fates = prop::sample::select(vec![
+            Fate::Open,
+            Fate::NotSent,
+            Fate::Refused,
+            Fate::MaybeForwarded,
+            Fate::Absent,
+            Fate::Taken,
+            Fate::Unknown,
+        ]);
         let one = (fates, any::<bool>(), any::<bool>()).prop_map(|(fate, marker, handle)| Attempt {
             fate,
             handle: (fate == Fate::Taken && handle).then(|| "task-1".to_owned()),

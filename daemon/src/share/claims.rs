@@ -193,7 +193,7 @@ impl Claims {
             jobs::forget(connection, job).map(|_| source)
         };
         let source = self.0.ledger.write(forget).await?;
-        self.0.ledger.tell(job, Now::Forgotten);
+        self.0.ledger.announce(job, Now::Forgotten);
         self.outdated().remove(&job);
         spool::remove(&self.0.state_directory, job).await;
         if let Some(source) = source {

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::job::{
-    Attempt, Delivery, Emissions, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore,
-    Transcript,
+    Attempt, Delivery, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore, Transcript,
 };
 
 /// What the stream of events has of a job.
@@ -20,12 +19,10 @@ pub struct StoredEvents {
     pub over: bool,
     /// A `job.submitted` is stored.
     pub submitted: bool,
-    /// How many annotations are stored before the final.
-    pub annotations: usize,
+    /// What the job has to know of them.
+    pub before: StoredBefore,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
-    /// What plugins emitted after the final.
-    pub emissions: Emissions,
 }
 
 impl StoredEvents {
@@ -37,16 +34,19 @@ impl StoredEvents {
         let Some(kind) = kind else { return };
         self.over |= kind.is_last();
         // Plugin events before the final are about partials. After the final, annotations too may come from plugins.
-        let is_after = self.transcript.is_some();
+        let is_after = self.before.has_final;
         match kind.family() {
             "annotation" | "alert" | "plugin" if is_after => {
-                body.iter().for_each(|body| self.emissions.add(body));
+                body.iter().for_each(|body| self.before.emissions.add(body));
             }
-            "annotation" => self.annotations += 1,
+            "annotation" => self.before.annotations += 1,
             _ => {}
         }
         match body {
-            Some(Body::TranscriptFinal(transcript)) => self.transcript = Some(transcript),
+            Some(Body::TranscriptFinal(transcript)) => {
+                self.before.has_final = true;
+                self.transcript = Some(transcript);
+            }
             Some(Body::JobSubmitted(_)) => self.submitted = true,
             _ => {}
         }
@@ -62,11 +62,7 @@ pub fn go_on(
 ) -> (Job, Vec<Piece>) {
     job.sequence = stored.sequence;
     job.submitted |= stored.submitted;
-    job.stored = StoredBefore {
-        annotations: stored.annotations,
-        has_final: stored.transcript.is_some(),
-        emissions: stored.emissions,
-    };
+    job.stored = stored.before;
     // The event that took the place is a `job.retrying`, which counts a failed try, unless it was the job's first event (`job.accepted`).
     if stored.sequence > 1
         && let Some(first) = pieces.first_mut()
@@ -116,12 +112,13 @@ fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Engine, Kind, PluginEvent, Recording, Segment, Timing, Usage};
+    use hark_sdk::event::{Kind, PluginEvent, Recording, Segment, Timing};
     use proptest::prelude::*;
     use serde_json::{Map, json};
 
     use super::*;
     use crate::job::Origin;
+    use crate::job::history::transcript_final;
     use crate::job::job_machine::{self, Fact, Totals};
 
     fn heard(languages: &[&str]) -> Vec<Segment> {
@@ -140,22 +137,11 @@ mod tests {
 
     /// The events that a daemon publishes of a recognized job, with those of its plugins.
     fn pipe(job: &Job, segments: Vec<Segment>, plugins: &[&str]) -> Vec<Body> {
-        let event = TranscriptFinal {
-            engine: Engine::FLASH,
-            model: "model".into(),
-            text: String::new(),
-            language: None,
-            emotion: None,
-            truncated: false,
-            segments: Some(segments),
-            segments_object: None,
-            usage: Usage { seconds: 1 },
-        };
         let emitted = plugins
             .iter()
             .map(|plugin| Body::Plugin(PluginEvent { plugin: (*plugin).into(), data: json!(1) }))
             .collect();
-        let fact = Fact::Piped { event: Box::new(event), emitted };
+        let fact = Fact::Piped { event: Box::new(transcript_final(segments)), emitted };
         job_machine::advance(job, fact, Totals::default(), Timestamp::now()).events
     }
 
@@ -180,16 +166,16 @@ mod tests {
         ) {
             let job = Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
             let job = Job { stage: Stage::Heard, ..job };
-            let mut told = pipe(&job, heard(&first), &["a", "a", "b"]);
-            told.truncate(cut.index(told.len()));
-            let (mut job, pieces) = go_on(job, Vec::new(), after(&told), &Prices::default());
+            let mut events = pipe(&job, heard(&first), &["a", "a", "b"]);
+            events.truncate(cut.index(events.len()));
+            let (mut job, pieces) = go_on(job, Vec::new(), after(&events), &Prices::default());
             let again = match pieces.first() {
                 Some(piece) => piece.heard.clone().unwrap().segments,
                 None => heard(&second),
             };
             job.stage = Stage::Heard;
-            told.extend(pipe(&job, again, &["c", "a", "a", "b"]));
-            let kinds: Vec<Kind> = told.iter().map(Body::kind).collect();
+            events.extend(pipe(&job, again, &["c", "a", "a", "b"]));
+            let kinds: Vec<Kind> = events.iter().map(Body::kind).collect();
             let count = |name: &str| kinds.iter().filter(|kind| kind.to_string() == name).count();
             let counts = [count("transcript.final"), count("job.completed"), count("plugin.a"), count("plugin.b"), count("plugin.c")];
             prop_assert_eq!(counts, [1, 1, 2, 1, 1], "{:?}", kinds);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{PieceTask, Tools};
 use crate::job::Piece;
-use crate::job::ledger::LedgerError;
+use crate::job::ledger::{Advanced, LedgerError};
 use crate::job::piece_machine::{self, PieceFact};
 use crate::recognize::Permit;
 use crate::share::Unconfirmed;
@@ -29,9 +29,8 @@ impl Tools {
         }
         let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.policy).await?;
         drop(writing);
-        let Some(advanced) = advanced.filter(|advanced| advanced.changed) else { return Ok(None) };
-        let Some(piece) = advanced.piece else { return Ok(None) };
-        let task = PieceTask { job: advanced.job, piece };
+        let Some(Advanced { job, piece: Some(piece) }) = advanced else { return Ok(None) };
+        let task = PieceTask { job, piece };
         let leaves = async {
             permit.depart().await;
             // The process or its disk may have been stopped for minutes since the claim was confirmed, and another daemon may have taken

@@ -28,9 +28,9 @@ use crate::audio::Workers;
 use crate::config::Route;
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{Ledger, LedgerError, jobs};
+use crate::job::ledger::{Ledger, LedgerError, advance};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan};
+use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan, fault};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
 use crate::recognize::{Content, Error, Recognizer, Recognizers, Tries};
@@ -107,23 +107,18 @@ impl Tools {
         revision: u64,
     ) -> Result<(), LedgerError> {
         let advanced = self.ledger.advance_piece(task.id(), fact, revision, &self.policy).await?;
-        let Some(advanced) = advanced.filter(|advanced| advanced.changed && advanced.job.ticket.is_some())
-        else {
-            return Ok(());
-        };
+        let claimed = advanced.filter(|advanced| advanced.job.ticket.is_some());
         // The outcome of a request is written into the claim at once, so that a daemon that takes the job over knows it.
-        match advanced.piece.map(|piece| piece.state) {
+        match claimed.and_then(|advanced| advanced.piece).map(|piece| piece.state) {
             Some(PieceState::Queued | PieceState::Awaiting { .. }) => self.claims.update(task.job.id).await,
             _ => Ok(()),
         }
     }
 
-    /// Reads the piece again; `None` if its duty has changed: while this task waited for a permit, the piece's file may have been moved.
-    async fn as_it_stands(&self, task: PieceTask) -> Result<Option<PieceTask>, LedgerError> {
-        let duty = task.piece.state.duty();
+    /// Reads the piece again, if it still waits to be sent: while this task waited for a permit, the piece's file may have been moved.
+    async fn still_queued(&self, task: &PieceTask) -> Result<Option<PieceTask>, LedgerError> {
         let found = self.ledger.find_piece(task.id()).await?;
-        let same = found.filter(|(_, piece)| piece.state.duty() == duty);
-        Ok(same.map(|(job, piece)| PieceTask { job, piece }))
+        Ok(found.map(|(job, piece)| PieceTask { job, piece }).filter(PieceTask::is_queued))
     }
 
     /// The route and the plan of a piece that is to be sent as planned. `None`: the piece is not to be sent now; its new state names its
@@ -235,9 +230,9 @@ impl Tools {
             return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
         };
         let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
-        let write = move |connection: &_| jobs::missing(connection, id, fault.clone(), &policy, now);
+        let write = move |connection: &_| advance::missing(connection, id, fault.clone(), &policy, now);
         if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.tell_of(&advanced);
+            self.ledger.announce_step(&advanced);
         }
         Ok(())
     }
@@ -284,9 +279,7 @@ impl Tools {
             let message = format!(
                 "the recognizer {name} is not configured any more; put it back, or send the recording again"
             );
-            let fault =
-                Fault { code: "UnknownRecognizer".into(), blame: Blame::Hark, message, attempts: None };
-            self.fail_for_good(task, fault).await?;
+            self.fail_for_good(task, fault("UnknownRecognizer", Blame::Hark, message)).await?;
         }
         Ok(found)
     }
@@ -305,14 +298,12 @@ impl Tools {
     /// # Errors
     /// When the config no longer has the route, which it had when the job was accepted.
     fn route(&self, job: &Job) -> Result<&Route, Fault> {
-        self.routes.get(&job.route).ok_or_else(|| Fault {
-            code: "UnknownRoute".into(),
-            blame: Blame::Hark,
-            message: format!(
-                "the route {:?} is not configured any more; put it back and send the recording again",
-                job.route
-            ),
-            attempts: None,
+        self.routes.get(&job.route).ok_or_else(|| {
+            let name = &job.route;
+            let message = format!(
+                "the route {name:?} is not configured any more; put it back and send the recording again"
+            );
+            fault("UnknownRoute", Blame::Hark, message)
         })
     }
 }

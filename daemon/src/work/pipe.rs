@@ -10,9 +10,9 @@ use tracing::{trace, warn};
 use super::{PieceTask, Tools};
 use crate::job::annotate::prevailing;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, jobs, pieces};
+use crate::job::ledger::{LedgerError, advance, pieces};
 use crate::job::piece_machine::PieceFact;
-use crate::job::{Job, Piece, Plan, Stage, Transcript};
+use crate::job::{Job, Piece, Plan, Stage, Transcript, fault};
 use crate::pipeline::Held;
 
 /// How soon a job that a plugin holds is given to the plugin again: a new plugin process starts within a second.
@@ -30,20 +30,20 @@ impl Tools {
         let ends = !self.pipeline.has_plugins_for(&task.job.source);
         let write = move |connection: &Connection| {
             let fact = PieceFact::Heard { transcript: transcript.clone() };
-            let heard = jobs::advance_piece(connection, id, fact, revision, &policy, now)?;
+            let heard = advance::advance_piece(connection, id, fact, revision, &policy, now)?;
             match heard {
-                Some(heard) if ends && heard.changed && heard.job.stage == Stage::Heard => {
+                Some(heard) if ends && heard.job.stage == Stage::Heard => {
                     let Some(event) = final_of(&heard.job, &pieces::of_job(connection, id.job)?) else {
                         return Ok(Some(heard));
                     };
                     let fact = Fact::Piped { event: Box::new(event), emitted: Vec::new() };
-                    jobs::advance(connection, id.job, fact, now)
+                    advance::advance(connection, id.job, fact, now)
                 }
                 heard => Ok(heard),
             }
         };
         if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.tell_of(&advanced);
+            self.ledger.announce_step(&advanced);
         }
         Ok(())
     }
@@ -75,8 +75,8 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
 async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
     // At `trace` only: the reason may quote the transcript.
     trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
-    let told = if held.quarantined { 2 } else { 1 };
-    if told <= job.hold_told {
+    let level = if held.quarantined { 2 } else { 1 };
+    if level <= job.hold_told {
         return tools.ledger.postpone(job.id, Timestamp::now() + HELD).await;
     }
     warn!(
@@ -84,7 +84,7 @@ async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
         quarantined = held.quarantined,
         "held back until the plugin has processed it"
     );
-    let fact = Fact::Held { told, fault: fault_of(&held), retry_in: HELD };
+    let fact = Fact::Held { level, fault: fault_of(&held), retry_in: HELD };
     tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
@@ -101,7 +101,7 @@ fn fault_of(held: &Held) -> Fault {
              until the plugin has looked at it"
         ),
     };
-    Fault { code: "PluginHolds".into(), blame: Blame::Plugin, message, attempts: None }
+    fault("PluginHolds", Blame::Plugin, message)
 }
 
 /// The final of a job whose pieces have ended. `None` only for a job without a plan; at this stage every job has one.

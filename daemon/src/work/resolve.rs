@@ -8,8 +8,8 @@ use tracing::{info, warn};
 use super::{PieceTask, Tools};
 use crate::job::PieceState;
 use crate::job::ledger::{LedgerError, pieces};
-use crate::job::piece_machine::{Listing, PieceFact};
-use crate::recognize::{Lost, Resolution};
+use crate::job::piece_machine::{PieceFact, Resolution};
+use crate::recognize::Lost;
 
 /// The daemon first asks the list 5 s after it gave the attempt up, and again 5 s later. Only within this time after giving up is an event
 /// published that the list does not answer, so that there is one such event.
@@ -26,7 +26,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some((attempt, marker)) =
         task.piece.last_attempt().and_then(|attempt| Some((attempt, attempt.marker.as_deref()?)))
     else {
-        return tools.advance_piece(&task, PieceFact::Listed(Listing::CannotTell), 0).await;
+        return tools.advance_piece(&task, PieceFact::Resolved(Resolution::Unknown), 0).await;
     };
     let begun = Timestamp::now();
     let known = tools.ledger.read(pieces::known_tasks).await?;
@@ -38,13 +38,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     match resolution {
         Ok(resolution) => {
             info!(marker, ?resolution, "the recognizer was asked for the fate of a lost request");
-            let listing = match resolution {
-                Resolution::Found { handle } => Listing::Found { handle },
-                Resolution::Absent => Listing::Absent,
-                Resolution::Undecided => Listing::Undecided,
-                Resolution::Unknown => Listing::CannotTell,
-            };
-            tools.advance_piece(&task, PieceFact::Listed(listing), 0).await
+            tools.advance_piece(&task, PieceFact::Resolved(resolution), 0).await
         }
         Err(error) => {
             warn!(marker, %error, "the recognizer cannot tell the fate of a lost request now; asking again");
@@ -53,7 +47,7 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
                 let fact = PieceFact::Hindered { fault: error.fault, retry_in: LIST_AGAIN };
                 tools.advance_piece(&task, fact, 0).await?;
             }
-            tools.advance_piece(&task, PieceFact::Listed(Listing::Undecided), 0).await
+            tools.advance_piece(&task, PieceFact::Resolved(Resolution::Undecided), 0).await
         }
     }
 }

@@ -54,7 +54,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         info!("the upload is too old to be submitted; it is made again");
         return Ok(());
     }
-    let Some(task) = tools.as_it_stands(task).await?.filter(PieceTask::is_queued) else { return Ok(()) };
+    let Some(task) = tools.still_queued(&task).await? else { return Ok(()) };
     let job = &task.job;
     let audio = match (&upload, &job.origin) {
         (Some(upload), _) => Audio::Url(&upload.url),
@@ -118,9 +118,7 @@ async fn upload(
     if !tools.is_ours(task).await? {
         return Ok(None);
     }
-    let Some(task) = tools.as_it_stands(task.clone()).await?.filter(PieceTask::is_queued) else {
-        return Ok(None);
-    };
+    let Some(task) = tools.still_queued(task).await? else { return Ok(None) };
     let job = &task.job;
     // Unique for every attempt, including attempts that a kill cut short: the name identifies this attempt's task in the list, and the
     // storage refuses a name that it already has.

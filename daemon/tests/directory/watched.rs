@@ -143,7 +143,7 @@ impl Watched {
 
     /// As if JetStream had acknowledged the last event of every job, and no job were settled yet.
     pub(crate) async fn last_events_are_stored(&self) {
-        let stored = "UPDATE job SET duty = 'settle', stage = 'stored', about = json_set(about, '$.stage', \
+        let stored = "UPDATE job SET duty = 'settle', about = json_set(about, '$.stage', \
                       json('{\"name\": \"stored\", \"failed\": false, \"bad_input\": false}'))";
         self.ledger.write(move |connection| Ok(connection.execute(stored, [])?)).await.unwrap();
     }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Engine, Kind, Recording, TranscriptFinal, Usage};
+use hark_sdk::event::{Blame, Body, Engine, Kind, Recording};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Map;
 use uuid::Uuid;
 
 use super::dice::Dice;
-use super::fault;
+use super::{fault, transcript_final};
 use crate::job::job_machine::{self, Fact, Pieces, Recognized, Totals};
-use crate::job::piece_machine::Told;
+use crate::job::piece_machine::Report;
 use crate::job::{Delivery, Duty, Job, Origin, Plan, Span, Stage};
 
 /// A piece, as the job hears of it.
@@ -112,15 +112,15 @@ impl World {
         }
         let open: Vec<usize> = (0..self.pieces.len()).filter(|at| self.pieces[*at] == Life::Open).collect();
         let at = open[self.dice.roll(open.len() as u64) as usize];
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         let (pieces, totals) = (self.pieces.clone(), self.totals);
         match self.dice.roll(6) {
             0 => {
                 self.totals.failures += 1;
                 let (fault, retry_in) = (fault(Blame::Service), Duration::from_secs(1));
-                told.push(Told::Retrying { attempt: 1, fault, retry_in });
+                reports.push(Report::Retrying { attempt: 1, fault, retry_in });
             }
-            1 => told.push(Told::Submitted { handle: None }),
+            1 => reports.push(Report::Submitted { handle: None }),
             2 => self.pieces[at] = Life::Failed,
             3 => self.totals.possible_duplicate_charge = true,
             _ => {
@@ -138,7 +138,7 @@ impl World {
             fault: failed,
         };
         let sequence = self.now;
-        let fact = Fact::Piece { number: at as u32 + 1, found: true, told, revision: 3, left };
+        let fact = Fact::Piece { number: at as u32 + 1, found: true, reports, revision: 3, left };
         self.commit(fact);
         if self.now == sequence {
             // Killed before the transaction: the piece is as it was, too.
@@ -148,21 +148,10 @@ impl World {
 
     fn pipe(&mut self) {
         if self.dice.one_in(6) {
-            let (told, fault) = (1 + self.dice.roll(2) as u32, fault(Blame::Plugin));
-            return self.commit(Fact::Held { told, fault, retry_in: Duration::ZERO });
+            let (level, fault) = (1 + self.dice.roll(2) as u32, fault(Blame::Plugin));
+            return self.commit(Fact::Held { level, fault, retry_in: Duration::ZERO });
         }
-        let event = TranscriptFinal {
-            engine: Engine::FLASH,
-            model: "model".into(),
-            text: String::new(),
-            language: None,
-            emotion: None,
-            truncated: false,
-            segments: Some(Vec::new()),
-            segments_object: None,
-            usage: Usage { seconds: 7 },
-        };
-        self.commit(Fact::Piped { event: Box::new(event), emitted: Vec::new() });
+        self.commit(Fact::Piped { event: Box::new(transcript_final(Vec::new())), emitted: Vec::new() });
     }
 
     fn check(&self) {

@@ -1,79 +1,62 @@
 //! Admission of new recordings: denied while the state directory has its maximum size or its disk is nearly full.
 
-use std::sync::atomic::Ordering;
-
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::Ledger;
 
-/// Whether new recordings are admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    Open,
-    /// Denied: the state directory has reached `state.max_size`.
-    AtMaxSize,
-    /// Denied: the rest of its disk is reserved for the ledger.
-    DiskFull,
-}
+/// How many bytes sources may still write into the state directory; or why new recordings are denied, as text for the operator.
+pub type Admission = Result<u64, &'static str>;
 
-impl Admission {
-    /// Why new recordings are denied, as text for the operator.
-    pub fn reason(self) -> Result<(), &'static str> {
-        match self {
-            Admission::Open => Ok(()),
-            Admission::AtMaxSize => Err(
-                "the state directory has reached state.max_size and sources wait; raise it, or see why events do not leave",
-            ),
-            Admission::DiskFull => {
-                Err("the disk of state.directory is nearly full and sources wait; make room on it")
-            }
-        }
-    }
-}
+const AT_MAX_SIZE: Admission = Err(
+    "the state directory has reached state.max_size and sources wait; raise it, or see why events do not leave",
+);
+const DISK_FULL: Admission =
+    Err("the disk of state.directory is nearly full and sources wait; make room on it");
 
 impl Ledger {
     /// Sets how many bytes are left until the state directory has its maximum size. At 0, new recordings are denied; accepted jobs go on to
     /// their end, which makes room.
     pub fn admit(&self, left: u64) {
-        self.left.store(left, Ordering::Relaxed);
-        self.set_admission(if left > 0 { Admission::Open } else { Admission::AtMaxSize });
+        self.set_admission(|_| if left > 0 { Ok(left) } else { AT_MAX_SIZE });
     }
 
     /// Denies new recordings while less of the disk is free than is reserved for the ledger.
     pub fn keep_rest_of_disk(&self) {
-        self.left.store(0, Ordering::Relaxed);
-        self.set_admission(Admission::DiskFull);
+        self.set_admission(|_| DISK_FULL);
     }
 
-    /// Subtracts `bytes`, which a source has written, from the bytes left, until the directory is measured again.
+    /// Subtracts `bytes`, which a source has written, from the bytes left, until the directory is measured again. If new recordings are
+    /// denied already, the first reason stays.
     pub fn spooled(&self, bytes: u64) {
-        let take = |left: u64| Some(left.saturating_sub(bytes));
-        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
-        // If new recordings are denied already, the first reason stays.
-        if left <= bytes && *self.admission.borrow() == Admission::Open {
-            self.set_admission(Admission::AtMaxSize);
-        }
+        self.set_admission(|admission| match admission?.saturating_sub(bytes) {
+            0 => AT_MAX_SIZE,
+            left => Ok(left),
+        });
     }
 
     /// Bytes that sources may still write, by the last measurement and the writes since.
     pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
+        self.admission.borrow().unwrap_or(0)
     }
 
-    fn set_admission(&self, admission: Admission) {
-        if self.admission.send_replace(admission) != admission {
-            match admission.reason() {
-                Ok(()) => info!("the state directory has room again; sources resume"),
-                Err(reason) => error!("{reason}"),
-            }
+    fn set_admission(&self, change: impl FnOnce(Admission) -> Admission) {
+        let mut now = Ok(0);
+        let is_new = self.admission.send_if_modified(|admission| {
+            now = change(*admission);
+            std::mem::replace(admission, now).err() != now.err()
+        });
+        match now {
+            _ if !is_new => {}
+            Ok(_) => info!("the state directory has room again; sources resume"),
+            Err(reason) => error!("{reason}"),
         }
     }
 
     /// Waits until new recordings are admitted. Sources call it before each recording.
     pub async fn admitted(&self) {
         // The sender lives as long as this handle: waiting cannot fail.
-        let _ = self.admission().wait_for(|admission| *admission == Admission::Open).await;
+        let _ = self.admission().wait_for(Result::is_ok).await;
     }
 
     /// A receiver that tells whether new recordings are admitted.

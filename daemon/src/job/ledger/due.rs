@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::LedgerError;
+use super::error::LedgerError;
 use crate::job::{Duty, PieceId};
 
 /// No duty is put off for longer than this: the longest hint of the service that is obeyed is ten minutes, and every backoff is shorter. A
@@ -65,40 +65,22 @@ impl Due {
     }
 }
 
-/// A duty that is due at once stays due if the clock is set back: its due time is written this far back, which keeps the order.
-const AT_ONCE: i64 = 1 << 52;
-
-pub(super) fn at_once(now: Timestamp) -> i64 {
-    now.as_millisecond() - AT_ONCE
-}
-
-/// The queries of a lane. Both walk an index that begins with what `owed` compares, then source and due.
-struct Queries {
-    table: &'static str,
-    key: &'static str,
-    owed: &'static str,
-}
-
-const JOBS: Queries =
-    Queries { table: "job INDEXED BY job_by_duty", key: "id, 0", owed: "duty = ?1 AND ?2 IS NULL" };
-const PIECES: Queries = Queries {
-    table: "piece INDEXED BY piece_by_duty",
-    key: "job, number",
-    owed: "duty = ?1 AND recognizer = ?2",
-};
-
 /// What is owed by a lane at `now`, at most `limit` of each source.
 ///
 /// # Errors
 /// When a query fails.
 pub fn due(connection: &Connection, lane: &Lane, now: Timestamp, limit: usize) -> Result<Due, LedgerError> {
-    let Queries { table, key, owed } = if lane.recognizer.is_some() { PIECES } else { JOBS };
+    // Both walk an index that begins with what `owed` compares, then source and due.
+    let (table, key, owed) = match lane.recognizer {
+        None => ("job INDEXED BY job_by_duty", "id, 0", "duty = ?1 AND ?2 IS NULL"),
+        Some(_) => ("piece INDEXED BY piece_by_duty", "job, number", "duty = ?1 AND recognizer = ?2"),
+    };
     let (duty, recognizer) = (lane.duty.as_str(), lane.recognizer.as_deref());
     let latest = now.saturating_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX).as_millisecond();
     let now = now.as_millisecond();
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let list = format!(
-        "SELECT due, {key} FROM {table} WHERE {owed} AND source = ?3 AND due > ?4 AND due <= ?5 \
+        "SELECT {key} FROM {table} WHERE {owed} AND source = ?3 AND due > ?4 AND due <= ?5 \
          ORDER BY due, {} LIMIT ?6",
         key.trim_end_matches(", 0"),
     );
@@ -114,22 +96,21 @@ pub fn due(connection: &Connection, lane: &Lane, now: Timestamp, limit: usize) -
         .query_row(params![duty, recognizer, last_source], |row| row.get::<_, String>(0))
         .optional()?
     {
-        let mut found: Vec<(i64, Owed)> = Vec::new();
-        for (after, until, shift) in [(i64::MIN, -1, AT_ONCE), (-1, now, 0), (latest, i64::MAX, 0)] {
+        let mut found: Vec<Owed> = Vec::new();
+        for (after, until) in [(i64::MIN, now), (latest, i64::MAX)] {
             let mut statement = connection.prepare_cached(&list)?;
             let rows = statement.query_map(params![duty, recognizer, source, after, until, most], |row| {
-                Ok((row.get::<_, i64>(0)? + shift, Owed { job: row.get(1)?, piece: row.get(2)? }))
+                Ok(Owed { job: row.get(0)?, piece: row.get(1)? })
             })?;
             found.extend(rows.collect::<Result<Vec<_>, _>>()?);
         }
-        found.sort_unstable();
         found.truncate(limit);
         let next: Option<i64> = connection
             .prepare_cached(&first)?
             .query_row(params![duty, recognizer, source, now, latest], |row| row.get(0))?;
         due.next = [due.next, next].into_iter().flatten().min();
         if !found.is_empty() {
-            due.by_source.insert(source.clone(), found.into_iter().map(|(_, owed)| owed).collect());
+            due.by_source.insert(source.clone(), found);
         }
         last_source = source;
     }
@@ -138,15 +119,16 @@ pub fn due(connection: &Connection, lane: &Lane, now: Timestamp, limit: usize) -
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Blame, Fault, Recording};
+    use hark_sdk::event::{Blame, Recording};
 
-    use super::super::jobs::{advance, insert};
+    use super::super::advance::advance;
+    use super::super::jobs::insert;
     use super::*;
     use crate::job::job_machine::Fact;
-    use crate::job::{Job, Origin};
+    use crate::job::{Job, Origin, fault};
 
     #[test]
-    fn what_is_due_at_once_is_so_under_a_clock_that_was_set_back() {
+    fn the_oldest_are_due_first_and_what_is_due_too_late_is_due_now() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         let now = Timestamp::now();
@@ -160,16 +142,18 @@ mod tests {
             ids.push(id);
         }
         // The second one is to be looked for once more, five seconds later.
-        let fault = Fault { code: "X".into(), blame: Blame::Audio, message: "x".into(), attempts: None };
+        let fault = fault("X", Blame::Audio, "x".into());
         advance(&connection, ids[1], Fact::Missing { fault }, now).unwrap();
         let due_at = |now, limit| due(&connection, &Lane::of_jobs(Duty::Prepare), now, limit).unwrap();
         let jobs = |due: Due| due.all().map(|owed| owed.job).collect::<Vec<_>>();
 
-        let back = due_at(now - SignedDuration::from_mins(9), 10);
-        assert_eq!(back.next, Some((now + SignedDuration::from_secs(5)).as_millisecond()));
-        assert_eq!(jobs(back), [ids[0], ids[2]]);
+        let present = due_at(now, 10);
+        assert_eq!(present.next, Some((now + SignedDuration::from_secs(5)).as_millisecond()));
+        assert_eq!(jobs(present), [ids[0], ids[2]]);
+        assert_eq!(jobs(due_at(now, 1)), [ids[0]]);
         let later = due_at(now + SignedDuration::from_secs(6), 10);
         assert_eq!(jobs(later), [ids[0], ids[2], ids[1]], "in the order of their times");
-        assert_eq!(jobs(due_at(now, 1)), [ids[0]]);
+        let back = due_at(now - SignedDuration::from_mins(16), 10);
+        assert_eq!(jobs(back), [ids[0], ids[2], ids[1]], "the clock was set back");
     }
 }

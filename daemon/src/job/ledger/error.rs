@@ -1,10 +1,12 @@
 //! What can be wrong with the ledger, and what SQLite's errors mean.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::open::SCHEMA_VERSION;
+/// The format of the file that this program reads; another one is refused, never guessed at.
+pub(super) const SCHEMA_VERSION: i64 = 1;
 
 /// Why the ledger cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +55,26 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Names the file where the failure of a statement means that it is damaged: its pages contradict each other, or what we wrote into
-    /// it reads as something else.
+    /// The file of a connection is damaged.
+    pub(super) fn damaged(connection: &Connection, finding: &str) -> LedgerError {
+        let path = connection.path().unwrap_or_default().into();
+        LedgerError::Corrupt { path, finding: finding.to_owned() }
+    }
+
+    /// Names the file where the failure of a statement means that it is damaged: its pages contradict each other, or what the daemon wrote
+    /// into it reads as something else.
     pub(super) fn of(connection: &Connection, error: LedgerError) -> LedgerError {
         match error {
-            LedgerError::Sqlite(error) if is_damage(&error) => LedgerError::Corrupt {
-                path: connection.path().unwrap_or_default().into(),
-                finding: error.to_string(),
-            },
+            LedgerError::Sqlite(error) if is_damage(&error) => {
+                LedgerError::damaged(connection, &error.to_string())
+            }
             error => error,
         }
     }
 }
+
+/// Pause before what found no room is tried again: a goal is to resume within 5 s of space.
+pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Errors that pass when the disk or the file system does again.
 pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
-use super::LedgerError;
+use super::error::LedgerError;
 use crate::job::FileIdentity;
 
 /// A file as the ledger knows it.

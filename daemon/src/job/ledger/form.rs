@@ -1,9 +1,13 @@
 //! Persisted forms in rows: to text and back, with the ledger's errors.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::de::value::Error;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::LedgerError;
+use super::error::LedgerError;
+use crate::job::Fate;
 use crate::job::persisted::{self, Unreadable};
 
 /// The text of a row.
@@ -22,4 +26,21 @@ pub(super) fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) ->
             error.into(),
         )),
     })
+}
+
+/// A fate is stored as the word that it has in JSON.
+impl ToSql for Fate {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match serde_json::to_value(self) {
+            Ok(Value::String(word)) => Ok(word.into()),
+            other => Err(rusqlite::Error::ToSqlConversionFailure(format!("{other:?}").into())),
+        }
+    }
+}
+
+impl FromSql for Fate {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let word = value.as_str()?.into_deserializer();
+        Fate::deserialize(word).map_err(|error: Error| FromSqlError::other(error))
+    }
 }

@@ -4,7 +4,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{LedgerError, jobs};
+use super::error::LedgerError;
+use super::jobs;
 use crate::job::Job;
 
 /// What became of a message.

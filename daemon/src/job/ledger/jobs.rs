@@ -1,31 +1,13 @@
-//! Jobs in the ledger: taken in, advanced, found by what is owed to them.
+//! Jobs in the ledger: taken in, adopted, found, forgotten.
 
 use hark_sdk::event::{Body, Event};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use tracing::trace;
 use uuid::Uuid;
 
-use super::due::at_once;
-use super::{Ledger, LedgerError, Now, files, form, outbox, pieces};
-use crate::job::job_machine::{self, Fact, Pieces, Totals};
-use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Job, Origin, Piece, PieceId, SETTLED, Stage, audio};
-
-/// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
-/// twice: five minutes of speech stream in fewer partials than that.
-const REVISION_LEAP: u64 = 10_000;
-
-/// A job after a fact, as the ledger has it.
-#[derive(Debug, Clone)]
-pub struct Advanced {
-    /// The job now.
-    pub job: Job,
-    /// The piece now, if the fact was about a piece.
-    pub piece: Option<Piece>,
-    /// Whether the fact changed anything; a late or repeated one does not.
-    pub changed: bool,
-}
+use super::error::LedgerError;
+use super::{Ledger, form, outbox, pieces};
+use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
 
 /// Writes a new job with its `job.accepted`. Part of a larger transaction of the source that took it in.
 ///
@@ -50,23 +32,45 @@ pub fn adopt(
 ) -> Result<(), LedgerError> {
     write_new(connection, job, stream_seq)?;
     let now = Timestamp::now();
-    adopted.iter().try_for_each(|piece| pieces::insert(connection, job.id, &job.source, piece, now))
+    adopted.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))
 }
 
 fn write_new(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO job (id, source, stage, duty, due, accepted, stream_seq, about) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO job (id, source, duty, due, accepted, stream_seq, about) \
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
         )?
         .execute(params![
             job.id,
             job.source,
-            job.stage.as_str(),
             job.stage.duty().map(Duty::as_str),
-            at_once(job.accepted_at),
             job.accepted_at.as_millisecond(),
             stream_seq,
+            form::to_json(job)?
+        ])?;
+    Ok(())
+}
+
+/// Writes a job's new state. `due`: when its duty may start, if that changes; `ended`: when its last event was written, if that was now.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn update(
+    connection: &Connection,
+    job: &Job,
+    due: Option<Timestamp>,
+    ended: Option<Timestamp>,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE job SET duty = ?2, due = coalesce(?3, due), ended = coalesce(?4, ended), about = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            job.id,
+            job.stage.duty().map(Duty::as_str),
+            due.map(Timestamp::as_millisecond),
+            ended.map(Timestamp::as_millisecond),
             form::to_json(job)?
         ])?;
     Ok(())
@@ -94,133 +98,11 @@ pub fn at_work_since(
     source: &str,
     since: Timestamp,
 ) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM job WHERE source = ?1 AND (stage <> ?2 OR ended > ?3)")?;
-    let rows = statement.query_map(params![source, SETTLED, since.as_millisecond()], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM job WHERE source = ?1 AND (ended IS NULL OR duty IS NOT NULL OR ended > ?2)",
+    )?;
+    let rows = statement.query_map(params![source, since.as_millisecond()], |row| row.get(0))?;
     Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
-}
-
-/// Passes a fact to the job machine and stores the step. `None`: there is no such job.
-///
-/// # Errors
-/// When a statement fails.
-pub fn advance(
-    connection: &Connection,
-    id: Uuid,
-    fact: Fact,
-    now: Timestamp,
-) -> Result<Option<Advanced>, LedgerError> {
-    let Some(job) = find(connection, id)? else { return Ok(None) };
-    // The last event contains the bill, and nothing is billed after it.
-    let totals = match job.stage.has_ended() {
-        true => Totals::default(),
-        false => pieces::totals(connection, id)?,
-    };
-    let (job, changed) = step(connection, &job, fact, totals, now)?;
-    Ok(Some(Advanced { job, piece: None, changed }))
-}
-
-/// Feeds a fact to the machine of a piece, and what comes out to the job's. `revision`: of the last partial. `None`: there is no such piece.
-///
-/// # Errors
-/// When a statement fails.
-pub fn advance_piece(
-    connection: &Connection,
-    id: PieceId,
-    fact: PieceFact,
-    revision: u64,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<Option<Advanced>, LedgerError> {
-    let Some(job) = find(connection, id.job)? else { return Ok(None) };
-    let Some(piece) = pieces::find(connection, id)? else { return Ok(None) };
-    let (found, restarted) = match fact {
-        PieceFact::Sending { .. } => (true, false),
-        PieceFact::Restarted => (false, true),
-        _ => (false, false),
-    };
-    let after = piece_machine::advance(&piece, fact, policy, now);
-    if after.piece == piece && after.told.is_empty() && after.due == now {
-        return Ok(Some(Advanced { job, piece: Some(piece), changed: false }));
-    }
-    let due = if after.due > now { after.due.as_millisecond() } else { at_once(now) };
-    pieces::update(connection, id.job, &piece, &after.piece, due)?;
-    let left = pieces::recognized(connection, id.job)?;
-    let totals = pieces::totals(connection, id.job)?;
-    let revision = if restarted { job.revision + REVISION_LEAP } else { revision };
-    let fact = Fact::Piece { number: id.number, found, told: after.told, revision, left };
-    let (job, _) = step(connection, &job, fact, totals, now)?;
-    Ok(Some(Advanced { job, piece: Some(after.piece), changed: true }))
-}
-
-/// A piece's recording is not where it was. At first it is looked for once more, which costs the piece nothing; then the piece fails.
-///
-/// # Errors
-/// When a statement fails.
-pub fn missing(
-    connection: &Connection,
-    id: PieceId,
-    fault: hark_sdk::event::Fault,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<Option<Advanced>, LedgerError> {
-    let Some(job) = find(connection, id.job)? else { return Ok(None) };
-    if job.missing {
-        let failed = PieceFact::Failed(crate::job::Failure::for_good(fault));
-        return advance_piece(connection, id, failed, 0, policy, now);
-    }
-    pieces::postpone(connection, id, now + job_machine::TIME_TO_FIND)?;
-    advance(connection, id.job, Fact::Missing { fault }, now)
-}
-
-/// Stores a step of the job machine; whether it changed anything.
-fn step(
-    connection: &Connection,
-    job: &Job,
-    fact: Fact,
-    totals: Totals,
-    now: Timestamp,
-) -> Result<(Job, bool), LedgerError> {
-    let is_stored = matches!(fact, Fact::Stored);
-    let mut step = job_machine::advance(job, fact, totals, now);
-    if step.job == *job && step.events.is_empty() && step.due == now {
-        return Ok((step.job, false));
-    }
-    let never_read =
-        |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
-    if step.events.iter().any(never_read)
-        && let Origin::File { identity, .. } = &step.job.origin
-    {
-        files::forget_unread(connection, &step.job.source, identity, job.id)?;
-        // Nor is it settled: what is there by now may be another job's already.
-        step.job.origin = Origin::Nothing;
-    }
-    match &step.pieces {
-        Pieces::Stay => {}
-        Pieces::Gone => pieces::remove(connection, job.id)?,
-        Pieces::Made(made) => {
-            made.iter().try_for_each(|piece| pieces::insert(connection, job.id, &job.source, piece, now))?
-        }
-    }
-    if is_stored {
-        pieces::erase_texts(connection, job.id)?;
-    }
-    enqueue(connection, &mut step.job, &step.events, now)?;
-    let ended = step.events.iter().any(|body| body.kind().is_last()).then(|| now.as_millisecond());
-    let due = if step.due > now { step.due.as_millisecond() } else { at_once(now) };
-    connection
-        .prepare_cached(
-            "UPDATE job SET stage = ?2, duty = ?3, due = ?4, ended = coalesce(?5, ended), about = ?6 WHERE id = ?1",
-        )?
-        .execute(params![
-            job.id,
-            step.job.stage.as_str(),
-            step.job.stage.duty().map(Duty::as_str),
-            due,
-            ended,
-            form::to_json(&step.job)?
-        ])?;
-    Ok((step.job, true))
 }
 
 /// Sets a job's origin to the present path of its file: there the file is read and settled. A job that the ledger no longer has, or that
@@ -247,23 +129,12 @@ pub fn relocate(
         // `missing` stays set: the job is counted already, and the file's bytes have to prove that it is the same file.
         Stage::Settled { failed } if job.missing && puts_away && !is_copy => {
             job.stage = Stage::Stored { failed, bad_input: false };
-            due = Some(at_once(Timestamp::now()));
+            due = Some(Timestamp::now());
         }
         Stage::Stored { .. } => {}
         _ => job.missing = false,
     }
-    connection
-        .prepare_cached(
-            "UPDATE job SET stage = ?2, duty = ?3, due = coalesce(?4, due), about = ?5 WHERE id = ?1",
-        )?
-        .execute(params![
-            id,
-            job.stage.as_str(),
-            job.stage.duty().map(Duty::as_str),
-            due,
-            form::to_json(&job)?
-        ])?;
-    Ok(())
+    update(connection, &job, due, None)
 }
 
 /// A job by its id.
@@ -303,7 +174,7 @@ pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, Ledg
 }
 
 /// Gives events their sequence and puts them into the outbox.
-fn enqueue(
+pub(super) fn enqueue(
     connection: &Connection,
     job: &mut Job,
     events: &[Body],
@@ -318,49 +189,6 @@ fn enqueue(
 }
 
 impl Ledger {
-    /// Passes a fact to a job; returns after the commit is on disk.
-    ///
-    /// # Errors
-    /// When the ledger is closed or damaged.
-    pub async fn advance(&self, id: Uuid, fact: Fact) -> Result<Option<Advanced>, LedgerError> {
-        let now = Timestamp::now();
-        let advanced = self.write(move |connection| advance(connection, id, fact.clone(), now)).await?;
-        Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
-    }
-
-    /// Passes a fact to a piece; returns after the commit is on disk. `revision`: of its last partial, 0 if it has none.
-    ///
-    /// # Errors
-    /// When the ledger is closed or damaged.
-    pub async fn advance_piece(
-        &self,
-        id: PieceId,
-        fact: PieceFact,
-        revision: u64,
-        policy: &Policy,
-    ) -> Result<Option<Advanced>, LedgerError> {
-        let (now, policy) = (Timestamp::now(), policy.clone());
-        let write = move |connection: &Connection| {
-            advance_piece(connection, id, fact.clone(), revision, &policy, now)
-        };
-        let advanced = self.write(write).await?;
-        Ok(advanced.inspect(|advanced| self.tell_of(advanced)))
-    }
-
-    /// Sends a committed change to the feed and wakes the lanes.
-    pub fn tell_of(&self, advanced: &Advanced) {
-        if !advanced.changed {
-            return;
-        }
-        let duty = advanced.piece.as_ref().and_then(|piece| piece.state.duty());
-        let duty = duty.or_else(|| advanced.job.stage.duty());
-        trace!(job = %advanced.job.id, source = advanced.job.source, ?duty, "job advanced");
-        self.tell(advanced.job.id, duty.map_or(Now::Waits, Now::Owes));
-        // New pieces are owed a send, and events a publish.
-        self.wake(Duty::Send);
-        self.wake(Duty::Publish);
-    }
-
     /// Puts a job's duty off.
     ///
     /// # Errors

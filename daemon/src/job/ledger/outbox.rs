@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::LedgerError;
+use super::error::LedgerError;
 
 /// One event on its way out.
 #[derive(Debug, Clone)]

@@ -6,79 +6,49 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::due::at_once;
-use super::{LedgerError, form};
+use super::error::LedgerError;
+use super::form;
 use crate::job::job_machine::{Recognized, Totals};
-use crate::job::{Attempt, Fate, Piece, PieceId, PieceState, SENDING};
+use crate::job::{Attempt, Duty, Job, Piece, PieceId, PieceState};
 
 /// The service forgets a task a day after its end, and ends each within hours.
 const TASKS_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
-/// Writes a piece that is new, with its attempts.
+/// Writes a piece, new or changed, and its attempts that are not in `written`. `due`: when its duty may start.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn insert(
+pub(super) fn put(
     connection: &Connection,
-    job: Uuid,
-    source: &str,
+    job: &Job,
     piece: &Piece,
-    now: Timestamp,
+    written: &[Attempt],
+    due: Timestamp,
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO piece (job, number, source, recognizer, state, duty, due, about, heard) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO piece (job, number, source, recognizer, duty, due, about, heard) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             ON CONFLICT DO UPDATE SET duty = ?5, due = ?6, about = ?7, heard = ?8",
         )?
         .execute(params![
-            job,
+            job.id,
             piece.number,
-            source,
+            job.source,
             piece.recognizer,
-            piece.state.as_str(),
-            piece.state.duty().map(|duty| duty.as_str()),
-            at_once(now),
+            piece.state.duty().map(Duty::as_str),
+            due.as_millisecond(),
             form::to_json(piece)?,
             piece.heard.as_ref().map(form::to_json).transpose()?
         ])?;
-    for attempt in &piece.attempts {
-        put_attempt(connection, job, piece.number, attempt)?;
+    for attempt in piece.attempts.iter().filter(|attempt| !written.contains(attempt)) {
+        put_attempt(connection, job.id, piece.number, attempt)?;
     }
-    Ok(())
-}
-
-/// Writes what has changed of a piece since `before`.
-///
-/// # Errors
-/// When a statement fails.
-pub fn update(
-    connection: &Connection,
-    job: Uuid,
-    before: &Piece,
-    piece: &Piece,
-    due: i64,
-) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE piece SET state = ?3, duty = ?4, due = ?5, about = ?6, heard = ?7 WHERE job = ?1 AND number = ?2",
-        )?
-        .execute(params![
-            job,
-            piece.number,
-            piece.state.as_str(),
-            piece.state.duty().map(|duty| duty.as_str()),
-            due,
-            form::to_json(piece)?,
-            piece.heard.as_ref().map(form::to_json).transpose()?
-        ])?;
-    for attempt in piece.attempts.iter().filter(|attempt| !before.attempts.contains(attempt)) {
-        put_attempt(connection, job, piece.number, attempt)?;
-    }
-    if piece.attempts.len() < before.attempts.len() {
+    if piece.attempts.len() < written.len() {
         let last = piece.last_attempt().map_or(0, |attempt| attempt.number);
         connection
             .prepare_cached("DELETE FROM attempt WHERE job = ?1 AND piece = ?2 AND number > ?3")?
-            .execute(params![job, piece.number, last])?;
+            .execute(params![job.id, piece.number, last])?;
     }
     Ok(())
 }
@@ -125,21 +95,13 @@ fn read(
 }
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let fate: String = row.get(5)?;
-    let fate = Fate::ALL.into_iter().find(|known| known.as_str() == fate).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(
-            5,
-            rusqlite::types::Type::Text,
-            format!("fate {fate:?}").into(),
-        )
-    })?;
     Ok(Attempt {
         number: row.get(0)?,
         daemon: row.get(1)?,
         began: Timestamp::from_millisecond(row.get(2)?).unwrap_or(Timestamp::MIN),
         marker: row.get(3)?,
         handle: row.get(4)?,
-        fate,
+        fate: row.get(5)?,
         seconds: row.get(6)?,
         cost_micro: row.get(7)?,
         raw: row.get(8)?,
@@ -161,7 +123,7 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
             attempt.began.as_millisecond(),
             attempt.marker,
             attempt.handle,
-            attempt.fate.as_str(),
+            attempt.fate,
             attempt.seconds,
             attempt.cost_micro,
             attempt.raw
@@ -211,7 +173,7 @@ pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError
 pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, LedgerError> {
     let (pieces, open, heard) = connection
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(duty IS NOT NULL), 0), coalesce(sum(state = 'heard'), 0) \
+            "SELECT count(*), coalesce(sum(duty IS NOT NULL), 0), coalesce(sum(heard IS NOT NULL), 0) \
              FROM piece WHERE job = ?1",
         )?
         .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -254,8 +216,8 @@ pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError>
 /// # Errors
 /// When the query fails.
 pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError> {
-    let query = format!("SELECT job, number FROM piece WHERE state = '{SENDING}'");
-    let mut statement = connection.prepare(&query)?;
+    let mut statement = connection
+        .prepare("SELECT job, number FROM piece WHERE json_extract(about, '$.state.name') = 'sending'")?;
     let ids = statement.query_map([], |row| Ok(PieceId { job: row.get(0)?, number: row.get(1)? }))?;
     Ok(ids.collect::<Result<_, _>>()?)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::LedgerError;
+use super::error::LedgerError;
 
 /// What is met at the path of a watched folder: the folder itself, or a filesystem that is mounted below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::{LedgerError, open};
+use super::error::LedgerError;
+use super::open;
 
 /// Connections. Lanes read for microseconds; two are left to them while the page and the API read for longer.
 const READERS: usize = 4;
@@ -20,12 +21,9 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(first: Connection, path: &Path) -> Result<Self, LedgerError> {
-        let mut idle = vec![first];
-        while idle.len() < READERS {
-            idle.push(open::reader(path)?);
-        }
-        Ok(Readers { free: Arc::new(Semaphore::new(idle.len())), idle: Mutex::new(idle) })
+    pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let idle = (0..READERS).map(|_| open::reader(path)).collect::<Result<_, _>>()?;
+        Ok(Readers { free: Arc::new(Semaphore::new(READERS)), idle: Mutex::new(idle) })
     }
 
     /// Runs `read` on a connection of the pool, on a blocking thread. A panic in `read` gives the connection back: reads leave no state

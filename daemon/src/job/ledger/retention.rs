@@ -5,7 +5,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{LedgerError, jobs};
+use super::error::LedgerError;
+use super::jobs;
 use crate::os::usage;
 
 /// How many jobs one transaction deletes: other writes wait for it, some milliseconds.
@@ -20,9 +21,8 @@ pub const PLUGINS: &str = "plugins";
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM job WHERE ended < ?1 AND stage = 'settled' ORDER BY ended LIMIT ?2",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM job WHERE ended < ?1 AND duty IS NULL ORDER BY ended LIMIT ?2")?;
     let ids: Vec<uuid::Uuid> = statement
         .query_map(params![before.as_millisecond(), BATCH], |row| row.get(0))?
         .collect::<Result<_, _>>()?;

@@ -4,16 +4,15 @@
 CREATE TABLE job (
     id         BLOB PRIMARY KEY,
     source     TEXT NOT NULL,
-    stage      TEXT NOT NULL,
     duty       TEXT,                      -- what is owed next; NULL: nothing, or only to its pieces
-    due        INTEGER NOT NULL,          -- not before; below zero: at once (see due.rs)
+    due        INTEGER NOT NULL,          -- not before
     accepted   INTEGER NOT NULL,
     ended      INTEGER,                   -- when the last event was written
     stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
     about      TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX job_by_duty ON job (duty, source, due, id) WHERE duty IS NOT NULL;
-CREATE INDEX job_by_source ON job (source, stage);
+CREATE INDEX job_by_source ON job (source, ended, duty);
 CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
 
 -- What one request carries: a span of time on some channels of a job's recording.
@@ -22,7 +21,6 @@ CREATE TABLE piece (
     number     INTEGER NOT NULL,
     source     TEXT NOT NULL,
     recognizer TEXT NOT NULL,
-    state      TEXT NOT NULL,
     duty       TEXT,
     due        INTEGER NOT NULL,
     about      TEXT NOT NULL,
@@ -30,7 +28,7 @@ CREATE TABLE piece (
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 CREATE INDEX piece_by_duty ON piece (duty, recognizer, source, due, job, number) WHERE duty IS NOT NULL;
-CREATE INDEX piece_sending ON piece (job, number) WHERE state = 'sending';
+CREATE INDEX piece_sending ON piece (job, number) WHERE json_extract(about, '$.state.name') = 'sending';
 
 -- Requests that may cost. Written before they leave; `fate` says what became of them.
 CREATE TABLE attempt (

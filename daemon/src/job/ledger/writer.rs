@@ -1,49 +1,24 @@
 //! The writer: takes the waiting writes, commits them together, and waits while the disk is full.
 
-use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
-use super::error::{is_damage, is_no_room};
-use super::log::Log;
-use super::{LedgerError, open};
+use super::checkpoint::empty_log;
+use super::error::{LedgerError, NO_ROOM_PAUSE, is_damage, is_no_room};
 
 /// At most this many writes share a commit, so that the first of them is not kept waiting for the last.
 const GROUP: usize = 256;
 
-/// Pause before a group that found no room is tried again: a goal is to resume within 5 s of space.
-pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
-
 /// A function of a transaction, with the place for its answer.
 pub(super) trait Write: Send {
-    /// Runs it; may be called again after a group found no room. `true`: keep its effects; `false`: it failed in itself.
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit>;
-    /// Tells the caller, after the commit.
-    fn answer(self: Box<Self>);
-    /// Tells the caller that there was none, and never will be.
-    fn fail(self: Box<Self>, error: LedgerError);
-}
-
-/// Why a group is not on disk.
-#[derive(Debug)]
-pub(super) enum NoCommit {
-    /// The disk is full, or the file cannot be written now.
-    NoRoom(String),
-    /// The file is damaged.
-    Damaged(String),
-}
-
-impl NoCommit {
-    fn of(error: &rusqlite::Error) -> NoCommit {
-        match is_damage(error) {
-            true => NoCommit::Damaged(error.to_string()),
-            false => NoCommit::NoRoom(error.to_string()),
-        }
-    }
+    /// Runs it; may be called again after a group found no room. `true`: keep its effects; `false`: it failed in itself. An error concerns
+    /// the whole group.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
+    /// Answers the caller after the commit. `failure`: there was none, and never will be.
+    fn answer(self: Box<Self>, failure: Option<LedgerError>);
 }
 
 /// A write that waits for the writer.
@@ -62,9 +37,9 @@ impl<T, F> Pending<T, F> {
 }
 
 impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for Pending<T, F> {
-    fn run(&mut self, connection: &Connection) -> Result<bool, NoCommit> {
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         match (self.write)(connection) {
-            Err(LedgerError::Sqlite(error)) if is_no_room(&error) => Err(NoCommit::of(&error)),
+            Err(LedgerError::Sqlite(error)) if is_no_room(&error) => Err(error),
             outcome => {
                 let keep = outcome.is_ok();
                 self.outcome = Some(outcome.map_err(|error| LedgerError::of(connection, error)));
@@ -73,15 +48,11 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T, LedgerError> + Send> Write for 
         }
     }
 
-    fn answer(self: Box<Self>) {
-        if let Some(outcome) = self.outcome {
+    fn answer(self: Box<Self>, failure: Option<LedgerError>) {
+        if let Some(outcome) = failure.map(Err).or(self.outcome) {
             // If the caller no longer waits for the answer, the write stays committed all the same.
             let _ = self.answer.send(outcome);
         }
-    }
-
-    fn fail(self: Box<Self>, error: LedgerError) {
-        let _ = self.answer.send(Err(error));
     }
 }
 
@@ -90,23 +61,20 @@ pub(super) fn write_in_groups(
     connection: &Connection,
     mut queue: mpsc::Receiver<Box<dyn Write>>,
     room: &watch::Sender<Result<(), String>>,
-    mut log: Log,
 ) {
-    while let Some(first) = log.empty_until(connection, &mut queue) {
+    while let Some(first) = queue.blocking_recv() {
         let mut group = vec![first];
-        while group.len() < GROUP {
-            let Ok(write) = queue.try_recv() else { break };
-            group.push(write);
-        }
+        group.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1));
         let damage = loop {
-            let reason = match commit(connection, &mut group) {
+            let error = match commit(connection, &mut group) {
                 Ok(()) => break None,
-                Err(NoCommit::Damaged(finding)) => break Some(finding),
-                Err(NoCommit::NoRoom(reason)) => reason,
+                Err(error) if is_damage(&error) => break Some(error.to_string()),
+                Err(error) => error,
             };
             let _ = connection.execute_batch("ROLLBACK");
             // The log may be what takes the room; what is in it twice is once in the file.
-            let _ = open::fold(connection);
+            let _ = empty_log(connection);
+            let reason = error.to_string();
             if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {
                 error!(
                     reason,
@@ -116,9 +84,8 @@ pub(super) fn write_in_groups(
             thread::sleep(NO_ROOM_PAUSE);
         };
         if let Some(finding) = damage {
-            let path: PathBuf = connection.path().unwrap_or_default().into();
             for write in group {
-                write.fail(LedgerError::Corrupt { path: path.clone(), finding: finding.clone() });
+                write.answer(Some(LedgerError::damaged(connection, &finding)));
             }
             // Later writes fail with `Closed`.
             return;
@@ -126,23 +93,21 @@ pub(super) fn write_in_groups(
         if room.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err()) {
             info!("the ledger can be written again");
         }
-        group.into_iter().for_each(Write::answer);
+        group.into_iter().for_each(|write| write.answer(None));
     }
 }
 
-/// Runs a group in one transaction. A write that fails in itself is undone alone.
-fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), NoCommit> {
+/// Runs a group in one transaction. A write that fails in itself is undone alone. A failure of the statements around the writes (a full
+/// disk, a lost file) concerns the whole group: except for damage, waiting is the only way to lose no write.
+fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    // A failure of the statements around the writes (a full disk, a lost file) concerns the whole group. Except for damage, waiting is
-    // the only way to lose no write.
-    let frame = |sql: &str| run(sql).map_err(|error: rusqlite::Error| NoCommit::of(&error));
-    frame("BEGIN IMMEDIATE")?;
+    run("BEGIN IMMEDIATE")?;
     for write in group {
-        frame("SAVEPOINT one")?;
+        run("SAVEPOINT one")?;
         if !write.run(connection)? {
-            frame("ROLLBACK TO one")?;
+            run("ROLLBACK TO one")?;
         }
-        frame("RELEASE one")?;
+        run("RELEASE one")?;
     }
-    frame("COMMIT")
+    run("COMMIT")
 }

@@ -6,7 +6,7 @@ use super::complaints::key_of;
 use super::piece::{Read, read_piece};
 use super::scan::{Scan, ScanError, now};
 use super::walk::Found;
-use crate::job::ledger::{Admission, LedgerError};
+use crate::job::ledger::LedgerError;
 
 /// Pieces that are read at the same time; more would not be faster with one disk and two cores.
 const READERS: usize = 4;
@@ -46,7 +46,7 @@ impl Scan {
     pub(super) async fn take_in(&mut self, ready: Vec<Found>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
-            if *self.around.ledger.admission().borrow() != Admission::Open {
+            if self.around.ledger.admission().borrow().is_err() {
                 self.turned_away = true;
                 return Ok(());
             }

@@ -16,10 +16,10 @@ use super::unacked::Sign;
 use super::{Subject, Watching, spool};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
-use crate::job::ledger::{LedgerError, Now, jobs, pieces};
+use crate::job::ledger::{LedgerError, Now, advance, jobs, pieces};
 use crate::job::{Duty, Job, Origin, Piece, Ticket, spool as job_spool};
-use crate::share::claim::{self, Claim, Verdict};
 use crate::share::Unconfirmed;
+use crate::share::claim::{self, Claim, Verdict};
 use crate::source::url::{vet_resolved, without_query};
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
@@ -240,7 +240,7 @@ impl Subject {
                             recording: Box::new(job.recording.clone()),
                             fault: fault.clone(),
                         };
-                        jobs::advance(connection, job.id, fact, Timestamp::now())?;
+                        advance::advance(connection, job.id, fact, Timestamp::now())?;
                     }
                     Ok(taken)
                 }
@@ -251,7 +251,7 @@ impl Subject {
                 job.sequence = 1;
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
                 self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-                self.ledger.tell(job.id, Now::Owes(Duty::Prepare));
+                self.ledger.announce(job.id, Now::Owes(Duty::Prepare));
                 self.ledger.wake(Duty::Publish);
                 Ok(())
             }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Subject;
 use super::unacked::Sign;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, Now, intake, jobs};
+use crate::job::ledger::{LedgerError, Now, advance, intake, jobs};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
@@ -47,7 +47,7 @@ impl Subject {
         }
         let stream_seq = told.stream_seq;
         let (job, pieces) = go_on(job, pieces, told, &self.policy.prices);
-        info!(job = %job.id, source = job.source, sequence = job.sequence, stage = job.stage.as_str(), "taken over");
+        info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
         let (id, policy) = (job.id, self.policy.clone());
         let adopted = self.ledger.write(move |connection| {
             let now = Timestamp::now();
@@ -55,18 +55,23 @@ impl Subject {
             intake::remember(connection, &key, job.id)?;
             if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
                 let recording = Box::new(job.recording.clone());
-                jobs::advance(connection, job.id, Fact::Unusable { recording, fault: fault.clone() }, now)?;
+                advance::advance(
+                    connection,
+                    job.id,
+                    Fact::Unusable { recording, fault: fault.clone() },
+                    now,
+                )?;
             }
             for piece in pieces.iter().filter(|piece| piece.state == PieceState::Sending) {
                 let id = PieceId { job: job.id, number: piece.number };
-                jobs::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
+                advance::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
             }
             jobs::find(connection, job.id)
         });
         let stage = adopted.await?.map(|job| job.stage);
-        info!(job = %id, stage = stage.as_ref().map(Stage::as_str), "the job continues on this daemon");
+        info!(job = %id, ?stage, "the job continues on this daemon");
         self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-        self.ledger.tell(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
+        self.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
         self.ledger.wake_all();
         // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would
         // then release the message.

@@ -1,0 +1,178 @@
+//! Facts about jobs and pieces: each is passed to its machine, and the step is stored with its events in one transaction.
+
+use hark_sdk::event::{Body, Fault};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tracing::trace;
+use uuid::Uuid;
+
+use super::error::LedgerError;
+use super::{Ledger, Now, files, jobs, pieces};
+use crate::job::job_machine::{self, Fact, Pieces, Totals};
+use crate::job::piece_machine::{self, PieceFact, Policy};
+use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, audio};
+
+/// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
+/// twice: five minutes of speech stream in fewer partials than that.
+const REVISION_LEAP: u64 = 10_000;
+
+/// A job after a fact that changed something, as the ledger has it.
+#[derive(Debug, Clone)]
+pub struct Advanced {
+    /// The job now.
+    pub job: Job,
+    /// The piece now, if the fact was about a piece.
+    pub piece: Option<Piece>,
+}
+
+/// Passes a fact to the job machine and stores the step. `None`: there is no such job, or a late or repeated fact changed nothing.
+///
+/// # Errors
+/// When a statement fails.
+pub fn advance(
+    connection: &Connection,
+    id: Uuid,
+    fact: Fact,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
+    // The last event contains the bill, and nothing is billed after it.
+    let totals = match job.stage.has_ended() {
+        true => Totals::default(),
+        false => pieces::totals(connection, id)?,
+    };
+    let job = step(connection, &job, fact, totals, now)?;
+    Ok(job.map(|job| Advanced { job, piece: None }))
+}
+
+/// Passes a fact to the machine of a piece, and what comes out to the job's. `revision`: of the last partial. `None`: as of [`advance`].
+///
+/// # Errors
+/// When a statement fails.
+pub fn advance_piece(
+    connection: &Connection,
+    id: PieceId,
+    fact: PieceFact,
+    revision: u64,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = jobs::find(connection, id.job)? else { return Ok(None) };
+    let Some(piece) = pieces::find(connection, id)? else { return Ok(None) };
+    let (found, restarted) = match fact {
+        PieceFact::Sending { .. } => (true, false),
+        PieceFact::Restarted => (false, true),
+        _ => (false, false),
+    };
+    let after = piece_machine::advance(&piece, fact, policy, now);
+    if after.piece == piece && after.reports.is_empty() && after.due == now {
+        return Ok(None);
+    }
+    pieces::put(connection, &job, &after.piece, &piece.attempts, after.due)?;
+    let left = pieces::recognized(connection, id.job)?;
+    let totals = pieces::totals(connection, id.job)?;
+    let revision = if restarted { job.revision + REVISION_LEAP } else { revision };
+    let fact = Fact::Piece { number: id.number, found, reports: after.reports, revision, left };
+    let job = step(connection, &job, fact, totals, now)?.unwrap_or(job);
+    Ok(Some(Advanced { job, piece: Some(after.piece) }))
+}
+
+/// A piece's recording is not where it was. At first it is looked for once more, which costs the piece nothing; then the piece fails.
+///
+/// # Errors
+/// When a statement fails.
+pub fn missing(
+    connection: &Connection,
+    id: PieceId,
+    fault: Fault,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = jobs::find(connection, id.job)? else { return Ok(None) };
+    if job.missing {
+        let failed = PieceFact::Failed(Failure::for_good(fault));
+        return advance_piece(connection, id, failed, 0, policy, now);
+    }
+    pieces::postpone(connection, id, now + job_machine::TIME_TO_FIND)?;
+    advance(connection, id.job, Fact::Missing { fault }, now)
+}
+
+/// Stores a step of the job machine. `None`: it changed nothing.
+fn step(
+    connection: &Connection,
+    job: &Job,
+    fact: Fact,
+    totals: Totals,
+    now: Timestamp,
+) -> Result<Option<Job>, LedgerError> {
+    let is_stored = matches!(fact, Fact::Stored);
+    let mut step = job_machine::advance(job, fact, totals, now);
+    if step.job == *job && step.events.is_empty() && step.due == now {
+        return Ok(None);
+    }
+    let never_read =
+        |body: &Body| matches!(body, Body::JobFailed(failed) if audio::is_unread(&failed.error.code));
+    if step.events.iter().any(never_read)
+        && let Origin::File { identity, .. } = &step.job.origin
+    {
+        files::forget_unread(connection, &step.job.source, identity, job.id)?;
+        // Nor is it settled: what is there by now may be another job's already.
+        step.job.origin = Origin::Nothing;
+    }
+    match &step.pieces {
+        Pieces::Stay => {}
+        Pieces::Gone => pieces::remove(connection, job.id)?,
+        Pieces::Made(made) => {
+            made.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))?;
+        }
+    }
+    if is_stored {
+        pieces::erase_texts(connection, job.id)?;
+    }
+    jobs::enqueue(connection, &mut step.job, &step.events, now)?;
+    let has_ended = step.events.iter().any(|body| body.kind().is_last());
+    jobs::update(connection, &step.job, Some(step.due), has_ended.then_some(now))?;
+    Ok(Some(step.job))
+}
+
+impl Ledger {
+    /// Passes a fact to a job; returns after the commit is on disk.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn advance(&self, id: Uuid, fact: Fact) -> Result<Option<Advanced>, LedgerError> {
+        let now = Timestamp::now();
+        let advanced = self.write(move |connection| advance(connection, id, fact.clone(), now)).await?;
+        Ok(advanced.inspect(|advanced| self.announce_step(advanced)))
+    }
+
+    /// Passes a fact to a piece; returns after the commit is on disk. `revision`: of its last partial, 0 if it has none.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn advance_piece(
+        &self,
+        id: PieceId,
+        fact: PieceFact,
+        revision: u64,
+        policy: &Policy,
+    ) -> Result<Option<Advanced>, LedgerError> {
+        let (now, policy) = (Timestamp::now(), policy.clone());
+        let write = move |connection: &Connection| {
+            advance_piece(connection, id, fact.clone(), revision, &policy, now)
+        };
+        let advanced = self.write(write).await?;
+        Ok(advanced.inspect(|advanced| self.announce_step(advanced)))
+    }
+
+    /// Sends a committed change to the feed and wakes the lanes.
+    pub fn announce_step(&self, advanced: &Advanced) {
+        let duty = advanced.piece.as_ref().and_then(|piece| piece.state.duty());
+        let duty = duty.or_else(|| advanced.job.stage.duty());
+        trace!(job = %advanced.job.id, source = advanced.job.source, ?duty, "job advanced");
+        self.announce(advanced.job.id, duty.map_or(Now::Waits, Now::Owes));
+        // New pieces are owed a send, and events a publish.
+        self.wake(Duty::Send);
+        self.wake(Duty::Publish);
+    }
+}
