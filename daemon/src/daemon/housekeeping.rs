@@ -10,8 +10,8 @@ use crate::config;
 use crate::job::ledger::{Ledger, checkpoint, retention};
 use crate::os;
 
-/// How often the size of the state directory is measured and the ledger's log is emptied. What a message adds is counted at once; besides, sources can exceed the limit by
-/// the rows that they write in this time.
+/// How often the size of the state directory is measured and the ledger's log is emptied. What a message adds is counted at once; besides,
+/// sources can exceed the limit by the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Deletes old jobs from the ledger, erases what was said from its log, and stops the admission of recordings while the state directory has reached its limit, or its disk is

@@ -112,7 +112,7 @@ impl Claims {
             Ok(false) => self.let_go(id).await?,
             Err(unconfirmed) => {
                 if self.outdated().insert(id) {
-                    warn!(job = %id, source = job.source, %unconfirmed, "the job's claim is out of date for other daemons; it is updated later");
+                    warn!(job = %id, source = job.source, %unconfirmed, "other daemons do not know where this job stands; they are told later");
                 }
             }
         }
