@@ -14,10 +14,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::Engine;
 use jiff::Timestamp;
 use rusqlite::Connection;
+use tokio::task::JoinSet;
 
 use self::follow::{Follower, Task};
 pub use self::in_flight::{InFlight, Place};
@@ -35,18 +35,20 @@ pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), L
     let mut woken = tools.ledger.wakes(Duty::Await);
     let follower = Arc::new(Follower::new(tools.clone(), first_interval));
     let mut followed = HashSet::new();
-    let mut following = FuturesUnordered::new();
+    // Each in a task of its own: a future that waits for a reader of the ledger, or for its turn at the pacer, must go on while this one
+    // reads the ledger itself, or neither does.
+    let mut following = JoinSet::new();
     loop {
         for (id, piece) in waiting(&tools, followed.clone()).await? {
             let life = tools.life_of(&piece.recognizer);
             let Some(task) = Task::of(id, &piece, life) else { continue };
             tools.tasks.add(id);
             followed.insert(id);
-            following.push(Arc::clone(&follower).follow(task));
+            following.spawn(Arc::clone(&follower).follow(task));
         }
         tokio::select! {
-            Some(ended) = following.next(), if !following.is_empty() => {
-                let id = ended?;
+            Some(ended) = following.join_next(), if !following.is_empty() => {
+                let id = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
                 tools.tasks.ended(id);
                 // The piece may wait for a new task already; the ledger, which is read next, has it.
                 followed.remove(&id);
