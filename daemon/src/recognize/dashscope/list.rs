@@ -29,10 +29,6 @@ pub(super) struct List {
 }
 
 impl TaskRow {
-    pub(super) fn has_ended(&self) -> bool {
-        self.status != Status::Open
-    }
-
     pub(super) fn created(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.gmt_create?).ok()
     }
