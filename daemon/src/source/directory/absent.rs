@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use rusqlite::Connection;
+use parking_lot::Mutex;
 
+use super::context::{Context, PIECE};
 use super::root::Root;
-use super::scan::{PIECE, Scan, ScanError, blocking};
 use crate::job::FileIdentity;
 use crate::job::audio::is_absence;
+use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
 
 /// The most absent files that are noted at one full scan, to be removed at the next.
@@ -18,7 +19,7 @@ const MOST_MISSING: usize = 10_000;
 /// Files of the ledger that are absent, by row. A file with the same bytes that appears after the absence was noted counts as another
 /// recording, and not as the absent file, moved. Clones share the notes.
 #[derive(Debug, Clone, Default)]
-pub struct Absences(Arc<Mutex<HashMap<i64, Absence>>>);
+pub(super) struct Absences(Arc<Mutex<HashMap<i64, Absence>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Absence {
@@ -28,92 +29,102 @@ struct Absence {
     at_full_scan: bool,
 }
 
+/// What a full scan has seen.
+pub(super) struct FullScan {
+    /// The number of this look.
+    pub look: u64,
+    /// How many files of the ledger the scan has met at their paths.
+    pub met: u64,
+    /// The filesystems of which the scan has met files.
+    pub devices: HashSet<u64>,
+}
+
 impl Absences {
     /// Whether the file of row `id` was missed before the look `seen`, in which another file was first seen.
     pub fn is_before(&self, id: i64, seen: u64) -> bool {
-        self.lock().get(&id).is_some_and(|absence| absence.since < seen)
+        self.0.lock().get(&id).is_some_and(|absence| absence.since < seen)
     }
 
     /// Notes that the file is present.
     pub fn is_back(&self, id: i64) {
-        self.lock().remove(&id);
+        self.0.lock().remove(&id);
     }
 
-    fn note(&self, id: i64, look: u64) {
-        let mut absences = self.lock();
-        if absences.len() < MOST_MISSING {
-            absences.entry(id).or_insert(Absence { since: look, at_full_scan: false });
-        }
-    }
-
-    /// A poisoned lock is ignored: every change to the table is one call, so a panic cannot leave it half changed.
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Absence>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Scan {
-    /// Notes files that are absent according to a hint.
-    pub(super) async fn note_absent(&mut self, paths: Vec<PathBuf>) -> Result<(), ScanError> {
+    /// Notes in the look of this number that nothing is at these paths.
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn note(
+        &self,
+        context: &Arc<Context>,
+        paths: Vec<PathBuf>,
+        look: u64,
+    ) -> Result<(), LedgerError> {
         if paths.is_empty() {
             return Ok(());
         }
-        let source = self.around.destination.source.clone();
-        let known = move |c: &Connection| {
-            let known = paths.iter().map(|path| files::at_path(c, &source, path));
-            Ok(known.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>())
-        };
-        for known in self.around.ledger.read(known).await? {
-            self.absences.note(known.id, self.look);
+        let known = context.read(move |c, context| {
+            let known = paths.iter().map(|path| files::at_path(c, context.source(), path));
+            Ok(known.collect::<Result<Vec<_>, _>>()?.concat())
+        });
+        let known = known.await?;
+        let mut absences = self.0.lock();
+        for known in known {
+            if absences.len() < MOST_MISSING {
+                absences.entry(known.id).or_insert(Absence { since: look, at_full_scan: false });
+            }
         }
         Ok(())
     }
 
     /// Removes files from the ledger that were absent at the last full scan and still are. The time between the scans lets the daemon find
-    /// a moved file under its new name; therefore a row also stays while a file of the same size waits to be taken in.
-    pub(super) async fn forget_gone(&mut self, met: u64, devices: HashSet<u64>) -> Result<(), ScanError> {
-        let source = self.around.destination.source.clone();
-        let counted = source.clone();
-        if self.around.ledger.read(move |connection| files::count(connection, &counted)).await? == met {
-            self.absences.lock().clear();
+    /// a moved file under its new name; therefore a row also stays while a file of the same size waits to be taken in (`awaits_size`).
+    ///
+    /// # Errors
+    /// When the ledger is closed or damaged.
+    pub async fn forget_gone(
+        &self,
+        context: &Arc<Context>,
+        scan: FullScan,
+        awaits_size: impl Fn(u64) -> bool,
+    ) -> Result<(), LedgerError> {
+        if context.read(|c, context| files::count(c, context.source())).await? == scan.met {
+            self.0.lock().clear();
             return Ok(());
         }
         let mut absences = HashMap::new();
-        let mut after = None;
+        let mut after: Option<Known> = None;
         loop {
-            let (from, of) = (after.clone(), source.clone());
-            let page = move |c: &Connection| files::page(c, &of, from.as_ref(), PIECE);
-            let known = self.around.ledger.read(page).await?;
+            let page =
+                move |c: &_, context: &Context| files::page(c, context.source(), after.as_ref(), PIECE);
+            let known = context.read(page).await?;
             let Some(last) = known.last() else { break };
             after = Some(last.clone());
-            let path = self.around.file_filter.root.clone();
-            let absent = blocking(move || {
-                // If the watched folder itself cannot be opened, no file is known to be absent.
-                let Ok(root) = Root::open(&path) else { return Vec::new() };
+            // If the watched folder itself cannot be opened, no file is known to be absent.
+            let absent = context.in_folder(move |root, _| {
                 known.into_iter().filter(|known| is_gone(&root, known)).collect::<Vec<_>>()
-            })
-            .await?;
+            });
             let mut gone = Vec::new();
-            for known in absent {
+            for known in absent.await?.unwrap_or_default() {
                 // The scan met no file of this filesystem: it is not mounted now, which does not make its files absent.
-                if !devices.contains(&known.identity.dev) {
+                if !scan.devices.contains(&known.identity.dev) {
                     continue;
                 }
-                let noted = self.absences.lock().get(&known.id).copied();
-                if noted.is_some_and(|noted| noted.at_full_scan) && !self.awaits_size(known.identity.size) {
+                let noted = self.0.lock().get(&known.id).copied();
+                if noted.is_some_and(|noted| noted.at_full_scan) && !awaits_size(known.identity.size) {
                     gone.push(known.id);
                 } else if absences.len() < MOST_MISSING {
                     // A scan takes time: a file that is first seen in the next look may have appeared before this file was missed.
-                    let since = noted.map_or(self.look + 1, |noted| noted.since);
+                    let since = noted.map_or(scan.look + 1, |noted| noted.since);
                     absences.insert(known.id, Absence { since, at_full_scan: true });
                 }
             }
             if !gone.is_empty() {
-                let forget = move |c: &Connection| gone.iter().try_for_each(|known| files::remove(c, *known));
-                self.around.ledger.write(forget).await?;
+                let forget = move |c: &_, _: &_| gone.iter().try_for_each(|row| files::remove(c, *row));
+                context.write(forget).await?;
             }
         }
-        *self.absences.lock() = absences;
+        *self.0.lock() = absences;
         Ok(())
     }
 }

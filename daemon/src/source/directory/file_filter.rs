@@ -35,7 +35,7 @@ const SHADOW_COPY: &str = "@GMT-";
 
 /// Which names below a folder are recordings.
 #[derive(Debug)]
-pub struct FileFilter {
+pub(super) struct FileFilter {
     /// The watched folder, absolute.
     pub root: PathBuf,
     include: GlobSet,
@@ -45,7 +45,7 @@ pub struct FileFilter {
 
 /// Whether a folder is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entered {
+pub(super) enum Entered {
     Yes,
     /// The folder is hidden or excluded, or the source is not recursive.
     No,

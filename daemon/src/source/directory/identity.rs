@@ -1,24 +1,28 @@
 //! Finds the ledger's row of a file that a scan met: the row with the same inode, size and mtime, at any path; else the row with the same
 //! path, size and mtime, because copies, restores and some filesystems (FUSE, FAT) do not keep inodes. The rules are the same for files
-//! that were heard and for files that were skipped.
+//! that were recognized and for files that were skipped.
+
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::context::Context;
+use super::found::Found;
+use super::intake::{self, Moved};
 use super::root::Root;
-use super::walk::Found;
-use crate::job::FileIdentity;
 use crate::job::audio::is_absence;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
+use crate::job::{Duty, FileIdentity};
 
 /// What the ledger has on a file.
 #[derive(Debug)]
-pub struct Compared {
+pub(super) struct Compared {
     /// The row of the file, if it is unchanged at its path.
     pub known: Option<i64>,
     /// Otherwise the rows of files that it may be, the likeliest first.
     pub candidates: Vec<Known>,
-    /// The file was heard, and has become longer.
+    /// The file was recognized, and has become longer.
     pub has_grown: bool,
     /// Number of rows with its path that this file accounts for: by the same inode, or by unchanged size and mtime.
     pub met: u64,
@@ -26,7 +30,7 @@ pub struct Compared {
 
 /// Which of the candidates a file is.
 #[derive(Debug)]
-pub enum Which {
+enum Which {
     /// The file is this one.
     Row(Known),
     /// The file is a second hard link of a known file, which is still at its own path.
@@ -39,13 +43,13 @@ pub enum Which {
 ///
 /// # Errors
 /// When a query fails.
-pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<Compared, LedgerError> {
+pub(super) fn compare(connection: &Connection, source: &str, found: &Found) -> Result<Compared, LedgerError> {
     let identity = found.stamp.identity;
     let mut at = files::at_path(connection, source, &found.path)?;
     let is_seen =
         |known: &Known| known.identity.inode == identity.inode || known.identity.is_unchanged(&identity);
     let met = at.iter().filter(|known| is_seen(known)).count() as u64;
-    // A row that was noted as missed is not taken here: the file is back, and `Scan::follow` has to note that.
+    // A row that was noted as missed is not taken here: the file is back, and [`follow`] has to note that.
     let known = at.iter().find(|known| known.identity == identity && !known.was_missed());
     if let Some(known) = known {
         return Ok(Compared { known: Some(known.id), candidates: Vec::new(), has_grown: false, met });
@@ -61,7 +65,7 @@ pub fn compare(connection: &Connection, source: &str, found: &Found) -> Result<C
 }
 
 /// Decides which candidate a file is, by what is at the candidates' paths now. Blocking.
-pub fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
+fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
     let FileIdentity { dev, inode, .. } = found.stamp.identity;
     for known in candidates {
         if known.path == found.path {
@@ -82,9 +86,45 @@ pub fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
 }
 
 /// Whether a known file is no longer at its path, or has changed there. Blocking.
-pub fn is_vacated(root: &Root, known: &Known) -> bool {
+pub(super) fn is_vacated(root: &Root, known: &Known) -> bool {
     match root.status(&known.path) {
         Ok(status) => !FileIdentity::of(&status).is_unchanged(&known.identity),
         Err(error) => is_absence(&error),
     }
+}
+
+/// Notes the new paths of moved files, all in one transaction: a folder that was renamed, or mounted again, may hold a hundred thousand
+/// files. `moved`: files with the rows that they may be. Returns what became of each.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub(super) async fn follow(
+    context: &Arc<Context>,
+    moved: Vec<(Found, Vec<Known>)>,
+) -> Result<Vec<(Found, Moved)>, LedgerError> {
+    if moved.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files: Vec<Found> = moved.iter().map(|(found, _)| found.clone()).collect();
+    let known = context.in_folder(move |root, _| {
+        let which = |(found, candidates)| (which(&root, &found, candidates), found);
+        moved.into_iter().map(which).collect::<Vec<_>>()
+    });
+    let Some(known) = known.await? else {
+        return Ok(files.into_iter().map(|found| (found, Moved::Elsewhere)).collect());
+    };
+    let follow = move |connection: &Connection, context: &Context| {
+        let follow = |(which, found): &(Which, Found)| match which {
+            Which::Row(old) => intake::take_from(connection, context, old, found),
+            Which::SecondName => Ok(Moved::SecondName),
+            Which::New => Ok(Moved::Elsewhere),
+        };
+        known.iter().map(follow).collect::<Result<Vec<_>, LedgerError>>()
+    };
+    let followed = context.write(follow).await?;
+    if context.puts_away() {
+        // Some of these files may have been absent when they were to be put away.
+        context.ledger.wake(Duty::Settle);
+    }
+    Ok(files.into_iter().zip(followed).collect())
 }

@@ -5,7 +5,7 @@
 //! looks find it at the same time.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,39 +16,28 @@ use url::Url;
 use uuid::Uuid;
 
 use super::absent::Absences;
+use super::context::Context;
+use super::found::Found;
 use super::kept::Reason;
-use super::walk::Found;
+use super::settle::Ready;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
 
 /// A file whose bytes are known.
 #[derive(Debug, Clone)]
-pub struct Hashed {
+pub(super) struct Hashed {
     /// The file as it was before and after the reading.
-    pub found: Found,
+    pub ready: Ready,
     /// Lower-case hex of its bytes.
     pub sha256: String,
     /// Known files with the same bytes that are no longer at their paths: the file may be one of these, moved.
     pub vacated: Vec<Known>,
 }
 
-/// Where new jobs belong.
-#[derive(Debug, Clone)]
-pub struct Destination {
-    /// Name of the source.
-    pub source: String,
-    /// The watched folder, absolute.
-    pub root: PathBuf,
-    /// Name of the route.
-    pub route: String,
-    /// Whether files of settled jobs are moved or deleted.
-    pub puts_away: bool,
-}
-
 /// What a file turned out to be after it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub(super) enum Taken {
     /// A new recording.
     Job(Uuid),
     /// A known file.
@@ -61,23 +50,23 @@ pub enum Taken {
 ///
 /// # Errors
 /// When a statement fails.
-pub fn take_in(
+pub(super) fn take_in(
     connection: &Connection,
-    to: &Destination,
+    context: &Context,
     file: &Hashed,
     absences: &Absences,
 ) -> Result<Taken, LedgerError> {
-    let Hashed { found, sha256, vacated } = file;
+    let Hashed { ready: Ready { file: found, seen, .. }, sha256, vacated } = file;
     let identity = found.stamp.identity;
-    let at = files::at_path(connection, &to.source, &found.path)?;
+    let at = files::at_path(connection, context.source(), &found.path)?;
     if at.iter().any(|known| known.identity == identity) {
         return Ok(Taken::Raced);
     }
-    for known in at.iter().filter(|known| !absences.is_before(known.id, found.seen)) {
+    for known in at.iter().filter(|known| !absences.is_before(known.id, *seen)) {
         if known.sha256.as_ref() == Some(sha256) {
             // The file was touched, or replaced by a copy of itself: the same bytes at the same path are paid for once.
-            if known.identity.inode == identity.inode || !is_being_put_away(connection, to, known)? {
-                place(connection, to, known, &found.path, identity)?;
+            if known.identity.inode == identity.inode || !is_being_put_away(connection, context, known)? {
+                place(connection, context, known, &found.path, identity)?;
                 let is_heard = known.job.is_some();
                 return Ok(Taken::Kept(if is_heard { Reason::Same } else { Reason::Skipped }));
             }
@@ -89,11 +78,12 @@ pub fn take_in(
         }
     }
     for old in vacated {
-        if old.path != found.path && take_from(connection, to, old, found)? == Moved::Here {
+        let is_elsewhere = old.path != found.path;
+        if is_elsewhere && matches!(take_from(connection, context, old, found)?, Moved::Here { .. }) {
             return Ok(Taken::Kept(Reason::Same));
         }
     }
-    let mut job = job(to, found, sha256);
+    let mut job = job(context, found, sha256);
     jobs::insert(connection, &mut job)?;
     let id = job.id;
     let (sha256, job) = (Some(sha256.clone()), Some(id));
@@ -103,7 +93,7 @@ pub fn take_in(
         // The known file was overwritten, so its former bytes no longer exist and its row is reused.
         Some(known) => files::update(connection, &Known { identity, sha256, job, ..known.clone() })?,
         None => {
-            files::insert(connection, &to.source, &found.path, identity, sha256.as_deref(), job)?;
+            files::insert(connection, context.source(), &found.path, identity, sha256.as_deref(), job)?;
         }
     }
     Ok(Taken::Job(id))
@@ -111,9 +101,11 @@ pub fn take_in(
 
 /// Whether a known file is the file that was found elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moved {
-    /// The known file was moved to the found path, and the ledger has that.
-    Here,
+pub(super) enum Moved {
+    /// The file of this row was moved to the found path, and the ledger has that.
+    Here { row: i64 },
+    /// The found file is a second hard link of a known file, which is still at its own path.
+    SecondName,
     /// The known file may be absent because the daemon is moving or deleting it now. Once its job is settled, its row is removed, or marked
     /// as missed.
     PerhapsHere,
@@ -125,20 +117,20 @@ pub enum Moved {
 ///
 /// # Errors
 /// When a statement fails.
-pub fn take_from(
+pub(super) fn take_from(
     connection: &Connection,
-    to: &Destination,
+    context: &Context,
     old: &Known,
     found: &Found,
 ) -> Result<Moved, LedgerError> {
     if files::by_id(connection, old.id)?.as_ref() != Some(old) {
         return Ok(Moved::Elsewhere);
     }
-    if is_being_put_away(connection, to, old)? {
+    if is_being_put_away(connection, context, old)? {
         return Ok(Moved::PerhapsHere);
     }
-    place(connection, to, &with_hash(connection, old)?, &found.path, found.stamp.identity)?;
-    Ok(Moved::Here)
+    place(connection, context, &with_hash(connection, old)?, &found.path, found.stamp.identity)?;
+    Ok(Moved::Here { row: old.id })
 }
 
 /// Restores the hash of a row that lost it because the file was absent when its job was settled: the job still has the hash. If the ledger
@@ -153,8 +145,8 @@ fn with_hash(connection: &Connection, known: &Known) -> Result<Known, LedgerErro
 /// Whether the daemon is moving or deleting this file now, or has just done so: then an equal file is not this one, moved, but another
 /// recording that was not heard. The row of such a file is removed before its job counts as settled, so the job's state decides for as long
 /// as the row exists.
-fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -> Result<bool, LedgerError> {
-    let Some(job) = known.job.filter(|_| to.puts_away) else { return Ok(false) };
+fn is_being_put_away(connection: &Connection, context: &Context, known: &Known) -> Result<bool, LedgerError> {
+    let Some(job) = known.job.filter(|_| context.puts_away()) else { return Ok(false) };
     Ok(jobs::find(connection, job)?.is_some_and(|job| matches!(job.stage, Stage::Stored { .. })))
 }
 
@@ -162,26 +154,26 @@ fn is_being_put_away(connection: &Connection, to: &Destination, known: &Known) -
 ///
 /// # Errors
 /// When the statement fails.
-pub fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), LedgerError> {
+pub(super) fn skip(connection: &Connection, source: &str, found: &Found) -> Result<(), LedgerError> {
     files::insert(connection, source, &found.path, found.stamp.identity, None, None)
 }
 
 /// Writes the new path and identity of a known file into its row and its job.
 fn place(
     connection: &Connection,
-    to: &Destination,
+    context: &Context,
     known: &Known,
     path: &Path,
     identity: FileIdentity,
 ) -> Result<(), LedgerError> {
     files::update(connection, &Known { path: path.to_owned(), identity, ..known.clone() })?;
     if let Some(job) = known.job {
-        jobs::relocate(connection, job, origin(to, path, identity), to.puts_away)?;
+        jobs::relocate(connection, job, origin(context, path, identity), context.puts_away())?;
     }
     Ok(())
 }
 
-fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
+fn job(context: &Context, found: &Found, sha256: &str) -> Job {
     let path = &found.path;
     let recording = Recording {
         uri: uri(path),
@@ -191,15 +183,16 @@ fn job(to: &Destination, found: &Found, sha256: &str) -> Job {
         path_b64: path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes())),
         ..Recording::default()
     };
-    let origin = origin(to, path, found.stamp.identity);
-    let job = Job::new(Uuid::now_v7(), &to.source, &to.route, origin, recording, Map::new());
-    Job { owes_source: to.puts_away, ..job }
+    let origin = origin(context, path, found.stamp.identity);
+    let job =
+        Job::new(Uuid::now_v7(), context.source(), &context.config.route, origin, recording, Map::new());
+    Job { owes_source: context.puts_away(), ..job }
 }
 
 /// The origin of a file of the watched folder. Every path that a scan finds is below that folder.
-fn origin(to: &Destination, path: &Path, identity: FileIdentity) -> Origin {
-    let below = path.strip_prefix(&to.root).unwrap_or(path).to_owned();
-    Origin::File { root: to.root.clone(), below, identity }
+fn origin(context: &Context, path: &Path, identity: FileIdentity) -> Origin {
+    let below = path.strip_prefix(context.root()).unwrap_or(path).to_owned();
+    Origin::File { root: context.root().to_owned(), below, identity }
 }
 
 /// `file:///…`, its bytes percent-encoded.

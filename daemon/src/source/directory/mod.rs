@@ -17,43 +17,42 @@
 //! copy beside the original is a new recording.
 
 mod absent;
-mod before;
-mod complaints;
-pub mod done;
+mod context;
+mod done;
 mod file_filter;
+mod found;
 mod identity;
 mod intake;
 mod kept;
-mod looks;
-mod moved;
-pub mod not_put_away;
-mod piece;
+mod log_once;
+mod places;
+mod put_away;
 mod reading;
 mod ready;
 mod root;
 mod scan;
-pub mod settle;
-pub mod walk;
+mod settle;
+mod walk;
 mod watch;
 mod wav_header;
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::Stat;
-use tokio::sync::{self, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::file_filter::FileFilter;
-use self::intake::Destination;
-use self::not_put_away::SettleError;
-use self::scan::{Scan, ScanError, Surroundings};
+use self::context::Context;
+pub use self::put_away::NotPutAway;
+use self::root::{ScanError, look_into};
+use self::scan::Scan;
 use self::watch::Watch;
-use crate::config::{DirectorySource, WhenDone};
+use crate::broker::stream::until_it_works;
+use crate::config::DirectorySource;
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::telemetry::metrics::Metrics;
@@ -75,11 +74,8 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// Interval of full scans if some or all changes raise no hints.
 const RESCAN_WITHOUT_HINTS: Duration = Duration::from_secs(10);
 
-/// Pause before a folder that is absent, cannot be read, or had an error is tried again.
+/// Pause before a folder that had an error is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How often an absent folder is logged, in pauses.
-const ABSENT_MENTION: u32 = 60;
 
 /// How many recordings of a folder are put away (moved or deleted) at the same time. If a file server does not answer, they hang, and the
 /// daemon has only a limited number of such tasks for all sources together.
@@ -88,24 +84,12 @@ const PUTTING_AWAY: usize = 8;
 /// How long a recording waits for its turn before it gives up its task to recordings of other sources.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a source cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// The path cannot be made absolute.
-    #[error("path {path}: {error}; give an absolute path")]
-    Path { path: PathBuf, error: std::io::Error },
-    /// A glob of `include` or `exclude`.
-    #[error("include or exclude: {0}")]
-    Glob(#[from] globset::Error),
-}
+/// The state that the source reports: `Err` has the reason why it does not watch the folder, or not all of it.
+type Watching = Sender<Result<(), String>>;
 
 /// A folder as a source.
 pub struct Directory {
-    config: DirectorySource,
-    file_filter: Arc<FileFilter>,
-    ledger: Ledger,
-    metrics: Metrics,
-    price: f64,
+    context: Arc<Context>,
     putting_away: Semaphore,
 }
 
@@ -114,35 +98,28 @@ impl Directory {
     /// `price`: USD per second of audio, for the log.
     ///
     /// # Errors
-    /// A path or glob that cannot be used.
+    /// A sentence about a path or glob that cannot be used.
     pub fn new(
         config: DirectorySource,
         ledger: Ledger,
         metrics: Metrics,
         price: f64,
-    ) -> Result<Directory, DirectoryError> {
-        let root = std::path::absolute(&config.path)
-            .map_err(|error| DirectoryError::Path { path: config.path.clone(), error })?;
-        let file_filter = FileFilter::new(root, &config.include, &config.exclude, config.recursive)?;
-        let putting_away = Semaphore::new(PUTTING_AWAY);
+    ) -> Result<Directory, String> {
         // Created with 0: a counter that first appears with the value 1 shows no increase in a metrics system.
         metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
-        Ok(Directory { config, file_filter: Arc::new(file_filter), ledger, metrics, price, putting_away })
+        let context = Arc::new(Context::new(config, ledger, metrics, price)?);
+        Ok(Directory { context, putting_away: Semaphore::new(PUTTING_AWAY) })
     }
 
-    /// Watches and scans until `stop`. `watching` receives `Ok` as soon as the folder itself is watched, before the first scan, and `Err`
-    /// with the reason whenever the folder is not watched.
+    /// Watches and scans until `stop`. `watching` receives `Ok` as soon as the folder can be listed, before the first scan, and `Err` with
+    /// the reason whenever the folder, or one below it, cannot.
     ///
     /// # Errors
     /// When the ledger is closed or damaged: a retry would not help.
-    pub async fn run(
-        &self,
-        watching: sync::watch::Sender<Result<(), String>>,
-        stop: CancellationToken,
-    ) -> Result<(), LedgerError> {
+    pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), LedgerError> {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            error = self.watch(&watching, &stop) => Err(error),
+            error = self.watch(&watching) => Err(error),
         }
     }
 
@@ -151,63 +128,37 @@ impl Directory {
     ///
     /// # Errors
     /// When the file cannot be moved or deleted, or not yet; the file is where it was, and a retry may succeed.
-    pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, SettleError> {
+    pub async fn settle(&self, job: &Job, failed: bool) -> Result<bool, NotPutAway> {
         let place = timeout(PATIENCE, self.putting_away.acquire()).await;
-        let Ok(_place) = place else { return Err(SettleError::Waits) };
-        let settled = done::settle(&self.config, &self.ledger, job, failed).await;
+        let Ok(_place) = place else { return Err(NotPutAway::Waits) };
+        let settled = done::settle(&self.context, job, failed).await;
         if settled.is_err() {
-            self.metrics.source_not_put_away.with_label_values(&[&self.config.name]).inc();
+            let source = self.context.source();
+            self.context.metrics.source_not_put_away.with_label_values(&[source]).inc();
         }
         settled
     }
 
-    async fn watch(
-        &self,
-        watching: &sync::watch::Sender<Result<(), String>>,
-        stop: &CancellationToken,
-    ) -> LedgerError {
+    async fn watch(&self, watching: &Watching) -> LedgerError {
         loop {
-            let Err(trouble) = self.watch_while_there(watching, stop).await;
-            tell(watching, Err(trouble.to_string()));
-            match trouble {
+            let Err(error) = self.watch_while_there(watching).await;
+            report(watching, Err(error.to_string()));
+            match error {
                 ScanError::Ledger(error) => return error,
                 ScanError::Folder { .. } => {
-                    warn!(source = self.config.name, "{trouble}; the source accepts no files")
+                    warn!(source = self.context.source(), "{error}; the source accepts no files");
                 }
             }
             sleep(PAUSE).await;
         }
     }
 
-    async fn wait_for_folder(
-        &self,
-        watching: &sync::watch::Sender<Result<(), String>>,
-    ) -> Result<Stat, LedgerError> {
-        let mut tries = 0;
-        loop {
-            let trouble = match root::look_into(&self.file_filter.root).await {
-                Ok((_, status)) => return Ok(status),
-                Err(ScanError::Ledger(error)) => return Err(error),
-                Err(trouble) => trouble.to_string(),
-            };
-            if tries % ABSENT_MENTION == 0 {
-                warn!(source = self.config.name, "waiting for the folder {trouble}");
-            }
-            tries += 1;
-            tell(watching, Err(trouble));
-            sleep(PAUSE).await;
-        }
-    }
-
-    async fn watch_while_there(
-        &self,
-        watching: &sync::watch::Sender<Result<(), String>>,
-        stop: &CancellationToken,
-    ) -> Result<Infallible, ScanError> {
-        let (source, root) = (self.config.name.as_str(), &self.file_filter.root);
+    async fn watch_while_there(&self, watching: &Watching) -> Result<Infallible, ScanError> {
+        let source = self.context.source();
         // Before the folder exists: files that appear with it are new.
-        before::want(&self.ledger, source, root).await?;
-        let status = self.wait_for_folder(watching).await?;
+        places::want(&self.context).await?;
+        let look = || look_into(&self.context);
+        until_it_works(&format!("source {source}"), |state| report(watching, state), look).await;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {
@@ -215,52 +166,22 @@ impl Directory {
                 None
             }
         };
-        if let Some(watch) = watch.clone() {
-            let folder = root.clone();
-            if let Err(error) =
-                scan::blocking(move || watch.add(&folder, status.st_dev, status.st_ino)).await?
-            {
-                warn!(source, "{error}; until then changes are found by rescans alone");
-            }
-        }
-        let around = Surroundings {
-            destination: Destination {
-                source: source.to_owned(),
-                root: root.clone(),
-                route: self.config.route.clone(),
-                puts_away: self.config.when_done != WhenDone::Keep,
-            },
-            file_filter: Arc::clone(&self.file_filter),
-            existing: self.config.existing,
-            price: self.price,
-            ledger: self.ledger.clone(),
-            metrics: self.metrics.clone(),
-            watch: watch.clone(),
-            stop: stop.clone(),
-        };
-        let mut scan = Scan::begin(around, self.config.settle);
-        info!(source, path = %root.display(), "watching");
-        tell(watching, Ok(()));
-        self.look(&mut scan, watch.as_deref(), watching).await
+        info!(source, path = %self.context.root().display(), "watching");
+        self.look(watch, watching).await
     }
 
     /// Runs the looks (full scans, hints, due files) whenever there is a reason to, until one fails.
-    async fn look(
-        &self,
-        scan: &mut Scan,
-        watch: Option<&Watch>,
-        watching: &sync::watch::Sender<Result<(), String>>,
-    ) -> Result<Infallible, ScanError> {
+    async fn look(&self, watch: Option<Arc<Watch>>, watching: &Watching) -> Result<Infallible, ScanError> {
+        let mut scan = Scan::begin(Arc::clone(&self.context), watch.clone());
         // `next`: when the next full scan is due. `rested`: when it may begin at the earliest, so that endless hints do not keep the machine
         // busy.
         let mut next = Instant::now();
         let mut rested = next;
         let mut gathered = next;
-        let mut hinted = Box::pin(hints(watch));
+        let mut hinted = Box::pin(hints(watch.as_deref()));
         loop {
             let wanted = scan.settling.crowded().map_or(next, |due| next.min(due.into())).max(rested);
             let due = scan.settling.next_due().map_or(wanted, |due| Instant::from(due).max(gathered));
-            let admitted = scan.admitted();
             let looked = tokio::select! {
                 biased;
                 () = sleep_until(wanted) => {
@@ -268,40 +189,37 @@ impl Directory {
                     let looked = scan.everything().await;
                     let ended = Instant::now();
                     rested = ended + (2 * (ended - began)).min(MOST_REST);
-                    next = began + self.rescan(scan.hintless);
+                    let rescan = if scan.hintless { RESCAN_WITHOUT_HINTS } else { RESCAN };
+                    next = began + self.context.config.rescan.unwrap_or(rescan);
                     looked
                 }
                 () = sleep_until(due), if due < wanted => {
-                    let looked = scan.due().await;
+                    let looked = scan.look_at(scan.settling.take_due(settle::now())).await;
                     gathered = Instant::now() + GATHER;
                     looked
                 }
                 read = scan.read() => read,
-                () = admitted => {
+                () = self.context.ledger.admitted(), if scan.turned_away => {
                     scan.turned_away = false;
                     next = Instant::now();
                     Ok(())
                 }
                 hints = &mut hinted => {
-                    hinted = Box::pin(self::hints(watch));
+                    hinted = Box::pin(self::hints(watch.as_deref()));
                     if hints.everything {
                         next = Instant::now();
                     }
-                    scan.hinted(hints).await
+                    scan.look_at(hints.paths.into_iter().collect()).await
                 }
             };
             looked?;
-            tell(watching, scan.seen.clone());
+            report(watching, scan.seen.clone());
         }
-    }
-
-    fn rescan(&self, hintless: bool) -> Duration {
-        self.config.rescan.unwrap_or(if hintless { RESCAN_WITHOUT_HINTS } else { RESCAN })
     }
 }
 
 /// Sets the source's state; wakes receivers only if the state has changed.
-fn tell(watching: &sync::watch::Sender<Result<(), String>>, state: Result<(), String>) {
+fn report(watching: &Watching, state: Result<(), String>) {
     watching.send_if_modified(|known| {
         let is_news = *known != state;
         *known = state;
@@ -342,7 +260,7 @@ mod tests {
         let places = u32::try_from(PUTTING_AWAY).unwrap();
         let hanging = directory.putting_away.acquire_many(places).await.unwrap();
         let waits = timeout(2 * PATIENCE, directory.settle(&job, false)).await.expect("it waits for ever");
-        assert!(matches!(waits, Err(SettleError::Waits)), "{waits:?}");
+        assert!(matches!(waits, Err(NotPutAway::Waits)), "{waits:?}");
         drop(hanging);
         directory.settle(&job, false).await.unwrap();
         assert!(!path.exists());

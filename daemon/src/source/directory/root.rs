@@ -5,12 +5,24 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Stat, lstat};
 
-use super::scan::{ScanError, blocking};
+use super::context::{Context, blocking};
+use crate::job::ledger::LedgerError;
 use crate::os::Folder;
 
-/// The watched folder, held open only for one piece of work, so that the operator can unmount or replace the folder in between.
+/// Why a look at the folder failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScanError {
+    /// The folder cannot be opened or listed.
+    #[error("{path}: {error}; {}", remedy(.error))]
+    Folder { path: PathBuf, error: io::Error },
+    /// The ledger is closed or damaged, so no file can be taken in.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The watched folder, open.
 #[derive(Debug)]
-pub struct Root {
+pub(super) struct Root {
     path: PathBuf,
     folder: Folder,
 }
@@ -65,19 +77,19 @@ impl Root {
 ///
 /// # Errors
 /// When the folder is absent, or cannot be listed or its status not be read.
-pub async fn look_into(root: &Path) -> Result<(Root, Stat), ScanError> {
-    let path = root.to_owned();
+pub(super) async fn look_into(context: &Context) -> Result<(Root, Stat), ScanError> {
+    let path = context.root().to_owned();
     let looked = blocking(move || {
         let root = Root::open(&path)?;
         root.folder.entries()?.next().transpose()?;
         let status = root.folder.status(Path::new(""))?;
         Ok((root, status))
     });
-    looked.await?.map_err(|error| ScanError::Folder { path: root.to_owned(), error })
+    looked.await?.map_err(|error| ScanError::Folder { path: context.root().to_owned(), error })
 }
 
 /// What the operator can do about a folder that cannot be opened or listed.
-pub fn remedy(error: &io::Error) -> &'static str {
+pub(super) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "create it, or mend source.path",
         io::ErrorKind::NotADirectory => "put a folder there, or mend source.path",

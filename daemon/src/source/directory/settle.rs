@@ -1,42 +1,41 @@
-//! Decides when a file has stood still for long enough. No input or output: the caller passes the result of `lstat` and the time.
+//! Decides when a file has stood still for long enough. The caller passes the result of `lstat` and the time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::job::FileIdentity;
-
-/// What must stay the same while a file stands still: any write changes at least one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Device, inode, size and mtime.
-    pub identity: FileIdentity,
-    /// Nanoseconds since the epoch. Unlike mtime, programs cannot set it.
-    pub ctime_ns: i64,
-}
+use super::found::{Found, Stamp};
+use crate::os;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub(super) struct Now {
     /// Never steps.
     pub monotonic: Instant,
     /// Nanoseconds since the epoch, comparable with a ctime.
     pub wall_ns: i64,
 }
 
-/// What is to be done with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stillness {
-    /// It has stood still. `seen`: the look in which it was first seen, 0 where that is not known. `long`: for as long as a file waits that is
-    /// not all there.
-    Still { seen: u64, long: bool },
-    /// It is looked at again by itself ([`Settling::take_due`]).
-    Moving,
+/// The present time. The wall clock used here does not follow forward steps: otherwise a file that was written just before a step would
+/// seem to have stood still for long.
+pub(super) fn now() -> Now {
+    let wall_ns = os::cautious_now().as_nanosecond();
+    Now { monotonic: Instant::now(), wall_ns: i64::try_from(wall_ns).unwrap_or(i64::MAX) }
+}
+
+/// A file that has stood still.
+#[derive(Debug, Clone)]
+pub(super) struct Ready {
+    pub file: Found,
+    /// The look in which it was first seen; 0 if that is not known.
+    pub seen: u64,
+    /// It has stood still for as long as a file waits that is not all there.
+    pub long: bool,
 }
 
 /// Files that have not stood still yet, at most `limit`; a scan, which [`Settling::crowded`] asks for, finds the others again.
 #[derive(Debug)]
-pub struct Settling {
+pub(super) struct Settling {
     settle: Duration,
     trusts_ctime: bool,
     limit: usize,
@@ -48,11 +47,11 @@ pub struct Settling {
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
+    stamp: Stamp,
+    since: Instant,
     seen: u64,
     /// How long it has to stand still.
     settle: Duration,
-    stamp: Stamp,
-    since: Instant,
     due: Instant,
 }
 
@@ -81,39 +80,38 @@ impl Settling {
         self.trusts_ctime = trusts;
     }
 
-    /// Judges a file by its stamp of this moment, in the look of this number.
-    pub fn look(&mut self, path: &Path, stamp: Stamp, now: Now, look: u64) -> Stillness {
-        let (since, seen, settle) = match self.files.get(path) {
-            Some(waiting) if waiting.stamp == stamp => (waiting.since, waiting.seen, waiting.settle),
+    /// Judges a file by its stamp of this moment, in the look of this number. `None`: it has not stood still; [`Settling::take_due`] returns
+    /// it later.
+    pub fn look(&mut self, file: Found, now: Now, look: u64) -> Option<Ready> {
+        let (since, seen, settle) = match self.files.get(&file.path) {
+            Some(waiting) if waiting.stamp == file.stamp => (waiting.since, waiting.seen, waiting.settle),
             Some(waiting) => (now.monotonic, waiting.seen, self.settle),
             None => (now.monotonic, if self.was_crowded { 0 } else { look }, self.settle),
         };
         let watched = now.monotonic.saturating_duration_since(since);
-        let still_for = watched.max(self.age(&stamp, now));
+        let still_for = watched.max(self.age(&file.stamp, now));
         if still_for >= settle {
-            self.files.remove(path);
-            return Stillness::Still { seen, long: still_for >= self.settle * LONG };
+            self.files.remove(&file.path);
+            return Some(Ready { file, seen, long: still_for >= self.settle * LONG });
         }
-        self.wait(path, Waiting { seen, settle, stamp, since, due: now.monotonic + (settle - still_for) });
-        Stillness::Moving
+        let due = now.monotonic + (settle - still_for);
+        self.wait(&file.path, Waiting { stamp: file.stamp, since, seen, settle, due });
+        None
     }
 
     /// Has a file looked at again after a pause although it stands still: a process has it open for writing, or it cannot be read.
-    pub fn postpone(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
-        let due = now.monotonic + self.settle.max(LEAST_PAUSE);
-        self.wait(path, Waiting { seen, settle: self.settle, stamp, since: now.monotonic, due });
+    pub fn postpone(&mut self, file: &Found, seen: u64, now: Now) {
+        self.stand_still_again(file, seen, now, self.settle);
     }
 
     /// Lets a file stand still for longer: it is not all there.
-    pub fn wait_longer(&mut self, path: &Path, stamp: Stamp, now: Now, seen: u64) {
-        let settle = self.settle * LONG;
-        let due = now.monotonic + settle.max(LEAST_PAUSE);
-        self.wait(path, Waiting { seen, settle, stamp, since: now.monotonic, due });
+    pub fn wait_longer(&mut self, file: &Found, seen: u64, now: Now) {
+        self.stand_still_again(file, seen, now, self.settle * LONG);
     }
 
-    /// How long a file must stand still.
-    pub fn settle(&self) -> Duration {
-        self.settle
+    fn stand_still_again(&mut self, file: &Found, seen: u64, now: Now, settle: Duration) {
+        let due = now.monotonic + settle.max(LEAST_PAUSE);
+        self.wait(&file.path, Waiting { stamp: file.stamp, since: now.monotonic, seen, settle, due });
     }
 
     /// Removes a file that is absent, or does not wait any more.
@@ -163,9 +161,7 @@ impl Settling {
     }
 
     fn wait(&mut self, path: &Path, waiting: Waiting) {
-        if let Some(place) = self.files.get_mut(path) {
-            *place = waiting;
-        } else if self.files.len() < self.limit {
+        if self.files.len() < self.limit || self.files.contains_key(path) {
             self.files.insert(path.to_owned(), waiting);
         } else {
             self.was_crowded = true;
@@ -179,13 +175,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::job::FileIdentity;
 
     const SETTLE: Duration = Duration::from_secs(2);
-    const STILL: Stillness = Stillness::Still { seen: 1, long: false };
 
-    fn stamp(size: u64, ctime_ms: i64) -> Stamp {
+    /// `seen` and `long` of a file that has stood still.
+    const STILL: Option<(u64, bool)> = Some((1, false));
+
+    fn file(path: &str, size: u64, ctime_ms: i64) -> Found {
         let identity = FileIdentity { dev: 1, inode: 7, size, mtime_ns: 0 };
-        Stamp { identity, ctime_ns: ctime_ms * 1_000_000 }
+        Found { path: path.into(), stamp: Stamp { identity, ctime_ns: ctime_ms * 1_000_000 } }
+    }
+
+    fn look(settling: &mut Settling, file: &Found, now: Now, look: u64) -> Option<(u64, bool)> {
+        settling.look(file.clone(), now, look).map(|ready| (ready.seen, ready.long))
     }
 
     /// A time on one clock that serves as both.
@@ -204,8 +207,8 @@ mod tests {
     fn a_file_that_was_left_alone_before_it_was_seen_is_still_at_once() {
         let start = Instant::now();
         let mut settling = settling(true, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 2_000), 1), STILL);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 0), at(start, 1_999), 1), Stillness::Moving);
+        assert_eq!(look(&mut settling, &file("a", 1, 0), at(start, 2_000), 1), STILL);
+        assert_eq!(look(&mut settling, &file("a", 1, 0), at(start, 1_999), 1), None);
         assert_eq!(settling.next_due(), Some(start + SETTLE));
     }
 
@@ -213,25 +216,25 @@ mod tests {
     fn another_machines_clock_is_not_believed() {
         let start = Instant::now();
         let mut settling = settling(false, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 0), 1), Stillness::Moving);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, -99_999), at(start, 2_000), 1), STILL);
+        assert_eq!(look(&mut settling, &file("a", 1, -99_999), at(start, 0), 1), None);
+        assert_eq!(look(&mut settling, &file("a", 1, -99_999), at(start, 2_000), 1), STILL);
     }
 
     #[test]
     fn a_file_from_the_future_is_watched_instead() {
         let start = Instant::now();
         let mut settling = settling(true, 10);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 0), 1), Stillness::Moving);
-        assert_eq!(settling.look(Path::new("a"), stamp(1, 999_999), at(start, 2_000), 1), STILL);
+        assert_eq!(look(&mut settling, &file("a", 1, 999_999), at(start, 0), 1), None);
+        assert_eq!(look(&mut settling, &file("a", 1, 999_999), at(start, 2_000), 1), STILL);
     }
 
     #[test]
     fn what_does_not_fit_asks_for_a_scan() {
         let start = Instant::now();
         let mut settling = settling(true, 1);
-        settling.look(Path::new("a"), stamp(1, 0), at(start, 0), 1);
+        look(&mut settling, &file("a", 1, 0), at(start, 0), 1);
         assert_eq!(settling.crowded(), None);
-        settling.look(Path::new("b"), stamp(1, 0), at(start, 500), 1);
+        look(&mut settling, &file("b", 1, 0), at(start, 500), 1);
         assert_eq!(settling.crowded(), Some(start + SETTLE));
         assert_eq!(settling.waiting(), 1);
     }
@@ -241,18 +244,15 @@ mod tests {
         let start = Instant::now();
         for trusts_ctime in [false, true] {
             let mut settling = settling(trusts_ctime, 10);
-            let (a, short) = (Path::new("a"), stamp(1, 0));
-            settling.look(a, short, at(start, 0), 1);
-            assert_eq!(settling.look(a, short, at(start, 2_000), 1), STILL);
-            settling.wait_longer(a, short, at(start, 2_000), 1);
-            assert_eq!(settling.look(a, short, at(start, 50_000), 2), Stillness::Moving);
-            assert_eq!(
-                settling.look(a, short, at(start, 62_000), 2),
-                Stillness::Still { seen: 1, long: true }
-            );
-            settling.wait_longer(a, short, at(start, 2_000), 1);
-            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 10_000), 2), Stillness::Moving);
-            assert_eq!(settling.look(a, stamp(2, 10_000), at(start, 12_000), 2), STILL);
+            let (short, longer) = (file("a", 1, 0), file("a", 2, 10_000));
+            look(&mut settling, &short, at(start, 0), 1);
+            assert_eq!(look(&mut settling, &short, at(start, 2_000), 1), STILL);
+            settling.wait_longer(&short, 1, at(start, 2_000));
+            assert_eq!(look(&mut settling, &short, at(start, 50_000), 2), None);
+            assert_eq!(look(&mut settling, &short, at(start, 62_000), 2), Some((1, true)));
+            settling.wait_longer(&short, 1, at(start, 2_000));
+            assert_eq!(look(&mut settling, &longer, at(start, 10_000), 2), None);
+            assert_eq!(look(&mut settling, &longer, at(start, 12_000), 2), STILL);
         }
     }
 
@@ -260,16 +260,14 @@ mod tests {
     fn the_look_in_which_a_file_was_first_seen_stays_with_it() {
         let start = Instant::now();
         let mut settling = settling(false, 1);
-        settling.look(Path::new("a"), stamp(1, 0), at(start, 0), 7);
-        settling.look(Path::new("a"), stamp(2, 0), at(start, 1_000), 8);
-        settling.postpone(Path::new("a"), stamp(2, 0), at(start, 1_500), 7);
+        look(&mut settling, &file("a", 1, 0), at(start, 0), 7);
+        look(&mut settling, &file("a", 2, 0), at(start, 1_000), 8);
+        settling.postpone(&file("a", 2, 0), 7, at(start, 1_500));
         // It does not fit beside the other; when it does, it may have been seen long before.
-        settling.look(Path::new("b"), stamp(1, 0), at(start, 1_500), 8);
-        let still = Stillness::Still { seen: 7, long: false };
-        assert_eq!(settling.look(Path::new("a"), stamp(2, 0), at(start, 3_500), 9), still);
-        settling.look(Path::new("b"), stamp(1, 0), at(start, 3_500), 9);
-        let still = Stillness::Still { seen: 0, long: false };
-        assert_eq!(settling.look(Path::new("b"), stamp(1, 0), at(start, 5_500), 10), still);
+        look(&mut settling, &file("b", 1, 0), at(start, 1_500), 8);
+        assert_eq!(look(&mut settling, &file("a", 2, 0), at(start, 3_500), 9), Some((7, false)));
+        look(&mut settling, &file("b", 1, 0), at(start, 3_500), 9);
+        assert_eq!(look(&mut settling, &file("b", 1, 0), at(start, 5_500), 10), Some((0, false)));
     }
 
     proptest! {
@@ -285,21 +283,20 @@ mod tests {
             looks.sort_unstable();
             let start = Instant::now();
             let mut settling = settling(trusts_ctime, 10);
-            for look in looks {
-                let written: Vec<u64> = writes.iter().copied().filter(|write| *write <= look).collect();
-                let Some(last) = written.last() else { continue };
-                let now = stamp(written.len() as u64, i64::try_from(*last).unwrap());
-                if settling.look(Path::new("a"), now, at(start, look), 1) != Stillness::Moving {
-                    prop_assert!(look - last >= 2_000, "written at {last}, taken at {look}");
+            let written = |number: usize, ms: u64| file("a", number as u64, i64::try_from(ms).unwrap());
+            for now in looks {
+                let past: Vec<u64> = writes.iter().copied().filter(|write| *write <= now).collect();
+                let Some(last) = past.last() else { continue };
+                if look(&mut settling, &written(past.len(), *last), at(start, now), 1).is_some() {
+                    prop_assert!(now - last >= 2_000, "written at {last}, taken at {now}");
                 }
             }
             let last = *writes.last().unwrap();
-            let stands = stamp(writes.len() as u64, i64::try_from(last).unwrap());
-            let first = last.max(30_000);
-            if settling.look(Path::new("a"), stands, at(start, first), 1) == Stillness::Moving {
+            let stands = written(writes.len(), last);
+            if look(&mut settling, &stands, at(start, last.max(30_000)), 1).is_none() {
                 let due = settling.next_due().unwrap();
                 let at_due = at(start, u64::try_from((due - start).as_millis()).unwrap());
-                prop_assert_ne!(settling.look(Path::new("a"), stands, at_due, 1), Stillness::Moving);
+                prop_assert!(look(&mut settling, &stands, at_due, 1).is_some());
             }
         }
     }

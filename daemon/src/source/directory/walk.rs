@@ -1,248 +1,197 @@
-//! Lists a folder and everything below it, a piece at a time, with memory in proportion to the depth of the tree and not to its size.
+//! Lists a folder and everything below it, a piece at a time. Of the whole tree only the paths of folders that are still to be listed are in
+//! memory, fewer than the kernel watches.
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use tracing::{info, warn};
 
-use super::file_filter::{Entered, FileFilter};
-use super::root::Root;
-use super::settle::Stamp;
-use super::watch::{Watch, WatchError};
-use crate::job::FileIdentity;
-use crate::job::audio::{is_absence, nanoseconds};
-
-/// The most folders that are held open at once; below that depth a folder is listed completely before its entries are visited.
-const OPEN_FOLDERS: usize = 48;
-
-/// The most endings that are logged. If there are more, the names have no real endings.
-const MOST_ENDINGS: usize = 32;
-
-/// A regular file that may be a recording.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Absolute.
-    pub path: PathBuf,
-    /// From `lstat`.
-    pub stamp: Stamp,
-    /// The look in which it was first seen, once it has stood still; see [`super::settle::Stillness`].
-    pub seen: u64,
-    /// It has stood still for as long as a file waits that is not all there.
-    pub long: bool,
-}
-
-impl Found {
-    /// The file at a path; `None` if the path is absent or not a regular file, or a folder on the way is a link.
-    pub fn at(root: &Root, path: PathBuf) -> Option<Found> {
-        let status = root.status(&path).ok()?;
-        Found::of(path, &status)
-    }
-
-    fn of(path: PathBuf, status: &Stat) -> Option<Found> {
-        kind(status).is_file().then(|| Found { path, stamp: stamp(status), seen: 0, long: false })
-    }
-}
-
-/// The part of a `stat` result that shows whether a file has changed.
-pub fn stamp(status: &Stat) -> Stamp {
-    let ctime_ns = nanoseconds(status.st_ctime, status.st_ctime_nsec);
-    Stamp { identity: FileIdentity::of(status), ctime_ns }
-}
-
-/// The file type in a `stat` result.
-pub fn kind(status: &Stat) -> FileType {
-    FileType::from_raw_mode(status.st_mode)
-}
+use super::context::Context;
+use super::file_filter::Entered;
+use super::found::{Found, kind};
+use super::root::{Root, remedy};
+use super::watch::Watch;
+use crate::job::audio::is_absence;
 
 /// A walk in progress. Its calls block, so a blocking thread has to make them.
-pub struct Walk {
+pub(super) struct Walk {
+    context: Arc<Context>,
     root: Root,
-    file_filter: Arc<FileFilter>,
     watch: Option<Arc<Watch>>,
-    levels: Vec<Level>,
-    troubles: Vec<Trouble>,
-    /// Endings of files that `include` does not take.
-    passed_over: HashSet<OsString>,
-    links: bool,
-}
-
-/// What the operator may have to know: mostly that a part of the tree could not be listed.
-#[derive(Debug)]
-pub enum Trouble {
-    /// A folder is not watched, so its changes raise no hints.
-    Watch(WatchError),
-    /// A folder cannot be listed.
-    List(PathBuf, io::Error),
-    /// The first file with an ending that `include` does not take.
-    PassedOver(PathBuf),
-    /// A folder that a NAS system, a desktop or a filesystem uses for itself.
-    Apart(PathBuf),
-    /// The first symbolic link.
-    Link(PathBuf),
-}
-
-enum Level {
-    Open(PathBuf, Dir),
-    Listed(std::vec::IntoIter<(PathBuf, FileType)>),
+    folders: Vec<PathBuf>,
+    open: Option<(PathBuf, Dir)>,
+    /// Changes in some folder raise no hints.
+    pub hintless: bool,
+    /// Why a folder could not be listed.
+    pub unlisted: Option<String>,
 }
 
 impl Walk {
     /// Begins at a folder. Each folder is watched first and listed then, so that a file that appears in between is seen by one of the two.
-    pub fn of(root: Root, folder: &Path, file_filter: Arc<FileFilter>, watch: Option<Arc<Watch>>) -> Walk {
-        let mut walk = Walk {
-            root,
-            file_filter,
-            watch,
-            levels: Vec::new(),
-            troubles: Vec::new(),
-            passed_over: HashSet::new(),
-            links: false,
-        };
-        walk.enter(folder);
-        walk
+    pub fn of(root: Root, folder: &Path, context: Arc<Context>, watch: Option<Arc<Watch>>) -> Walk {
+        let folders = vec![folder.to_owned()];
+        Walk { context, root, watch, folders, open: None, hintless: false, unlisted: None }
     }
 
     /// The next files, at most `limit`; empty when the walk is over.
     pub fn next(&mut self, limit: usize) -> Vec<Found> {
         let mut found = Vec::new();
         while found.len() < limit {
-            let Some(level) = self.levels.last_mut() else { break };
-            let Some((path, kind)) = level.next(&mut self.troubles) else {
-                self.levels.pop();
+            let Some((folder, entries)) = &mut self.open else {
+                let Some(folder) = self.folders.pop() else { break };
+                self.enter(folder);
                 continue;
             };
-            if kind.is_dir() {
-                match self.file_filter.enters(&path) {
-                    Entered::Yes => self.enter(&path),
-                    Entered::Apart => self.troubles.push(Trouble::Apart(path)),
-                    Entered::No => {}
+            let entry = match entries.next() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    let folder = folder.clone();
+                    self.open = None;
+                    self.cannot_list(&folder, &error.into());
+                    continue;
                 }
-            } else if kind.is_file() && self.file_filter.wants(&path) {
-                found.extend(level.status(&self.root, &path).and_then(|status| Found::of(path, &status)));
-            } else if kind.is_file() && self.file_filter.eligible(&path).is_some() {
-                self.pass_over(path);
-            } else if kind.is_symlink() && !self.links && self.file_filter.eligible(&path).is_some() {
-                self.links = true;
-                self.troubles.push(Trouble::Link(path));
+                None => {
+                    self.open = None;
+                    continue;
+                }
+            };
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = folder.join(name);
+            let status = || statat(entries.fd().ok()?, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+            let kind = match entry.file_type() {
+                // Some filesystems do not report the type in a listing. If `stat` fails too, the entry is absent by now.
+                FileType::Unknown => status().map_or(FileType::Unknown, |status| kind(&status)),
+                kind => kind,
+            };
+            let file_filter = &self.context.file_filter;
+            match kind {
+                FileType::Directory => match file_filter.enters(&path) {
+                    Entered::Yes => self.folders.push(path),
+                    Entered::Apart => log_apart(&self.context, &path),
+                    Entered::No => {}
+                },
+                FileType::RegularFile if file_filter.wants(&path) => {
+                    found.extend(status().and_then(|status| Found::of(path, &status)));
+                }
+                FileType::RegularFile if file_filter.eligible(&path).is_some() => {
+                    log_ignored(&self.context, &path);
+                }
+                FileType::Symlink if file_filter.eligible(&path).is_some() => {
+                    log_link(&self.context, &path);
+                }
+                _ => {}
             }
         }
         found
     }
 
-    /// The troubles since the last call.
-    pub fn take_troubles(&mut self) -> Vec<Trouble> {
-        std::mem::take(&mut self.troubles)
-    }
-
-    fn pass_over(&mut self, path: PathBuf) {
-        let ending = path.extension().unwrap_or_default();
-        if self.passed_over.len() < MOST_ENDINGS && self.passed_over.insert(ending.to_owned()) {
-            self.troubles.push(Trouble::PassedOver(path));
-        }
-    }
-
-    fn enter(&mut self, folder: &Path) {
-        let entries = self.root.folder(folder).and_then(|open| {
-            let status = open.status(Path::new(""))?;
-            let entries = open.entries()?;
-            // Watched only if it can be listed: without a listing, missing hints do not matter.
-            if let Some(watch) = &self.watch
-                && let Err(error) = watch.add(folder, status.st_dev, status.st_ino)
-            {
-                self.troubles.push(Trouble::Watch(error));
-            }
-            Ok(entries)
-        });
-        let open = |entries| Level::Open(folder.to_owned(), entries);
-        match entries {
-            Ok(entries) if self.levels.len() < OPEN_FOLDERS => self.levels.push(open(entries)),
-            Ok(entries) => {
-                let mut open = open(entries);
-                let mut listed = Vec::new();
-                while let Some(entry) = open.next(&mut self.troubles) {
-                    listed.push(entry);
+    fn enter(&mut self, folder: PathBuf) {
+        let listed =
+            self.root.folder(&folder).and_then(|open| Ok((open.status(Path::new(""))?, open.entries()?)));
+        match listed {
+            Ok((status, entries)) => {
+                // Watched only if it can be listed: without a listing, missing hints do not matter.
+                if let Some(watch) = &self.watch
+                    && let Err(error) = watch.add(&folder, status.st_dev, status.st_ino)
+                {
+                    self.hintless = true;
+                    if self.context.troubles.is_first(error.to_string()) {
+                        let source = self.context.source();
+                        warn!(source, "{error}; until then changes are found by rescans alone");
+                    }
                 }
-                self.levels.push(Level::Listed(listed.into_iter()));
+                self.open = Some((folder, entries));
             }
             // The folder was removed or replaced after its parent was listed.
             Err(error) if is_absence(&error) => {}
-            Err(error) => self.troubles.push(Trouble::List(folder.to_owned(), error)),
+            Err(error) => self.cannot_list(&folder, &error),
         }
+    }
+
+    fn cannot_list(&mut self, folder: &Path, error: &io::Error) {
+        let (name, remedy) = (folder.display(), remedy(error));
+        let or = if folder == self.context.root() { "" } else { ", or name it in `exclude`" };
+        let message =
+            format!("listing {name}: {error}; {remedy}{or}; until then the daemon accepts no file from it");
+        if self.context.troubles.is_first(folder.display().to_string()) {
+            warn!(source = self.context.source(), "{message}");
+        }
+        self.hintless = true;
+        self.unlisted.get_or_insert(message);
     }
 }
 
-impl Level {
-    fn next(&mut self, troubles: &mut Vec<Trouble>) -> Option<(PathBuf, FileType)> {
-        let (folder, entries) = match self {
-            Level::Listed(entries) => return entries.next(),
-            Level::Open(folder, entries) => (folder, entries),
-        };
-        loop {
-            match entries.next()? {
-                Ok(entry) => {
-                    let name = entry.file_name().to_bytes();
-                    if name == b"." || name == b".." {
-                        continue;
-                    }
-                    let path = folder.join(OsStr::from_bytes(name));
-                    match entry.file_type() {
-                        // Some filesystems do not report the type in a listing. If `stat` fails too, the entry is absent by now.
-                        FileType::Unknown => match look(entries, &path) {
-                            Some(status) => return Some((path, kind(&status))),
-                            None => continue,
-                        },
-                        kind => return Some((path, kind)),
-                    }
-                }
-                Err(error) => {
-                    troubles.push(Trouble::List(folder.clone(), error.into()));
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// The status of a path that this level has just returned.
-    fn status(&self, root: &Root, path: &Path) -> Option<Stat> {
-        match self {
-            Level::Open(_, entries) => look(entries, path),
-            Level::Listed(_) => root.status(path).ok(),
-        }
+fn log_ignored(context: &Context, path: &Path) {
+    let ending = path.extension().unwrap_or_default().display();
+    if context.endings.is_first(ending.to_string()) {
+        info!(source = context.source(), path = %path.display(), "the file is ignored, and so are others with this ending: `include` does not name it");
     }
 }
 
-/// The status of the entry of an open folder that has the last name of a path.
-fn look(entries: &Dir, path: &Path) -> Option<Stat> {
-    statat(entries.fd().ok()?, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()
+fn log_apart(context: &Context, path: &Path) {
+    let name = path.file_name().unwrap_or_default().display();
+    if context.troubles.is_first(format!("apart {name}")) {
+        info!(source = context.source(), path = %path.display(), "the folder is not entered, and others of its name: a NAS system or a desktop keeps it for itself");
+    }
+}
+
+fn log_link(context: &Context, path: &Path) {
+    if context.troubles.is_first("link") {
+        info!(source = context.source(), path = %path.display(), "symbolic links are ignored, this one and others; put the file or folder itself there, or give the folder a source of its own");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::ledger::Ledger;
+    use crate::telemetry::metrics::Metrics;
 
-    #[test]
-    fn an_ending_that_is_not_included_is_told_once_a_walk() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("below")).unwrap();
-        for name in ["a.WAV", "b.aac", "below/c.aac", "d.json", ".e.txt", "f.txt.part", "g"] {
-            std::fs::write(root.path().join(name), "x").unwrap();
+    fn context(root: &Path, state: &Path) -> Arc<Context> {
+        let config = format!("name = \"calls\"\npath = {root:?}\ninclude = [\"**/*.wav\"]");
+        let ledger = Ledger::open(state).unwrap();
+        Arc::new(Context::new(toml::from_str(&config).unwrap(), ledger, Metrics::new(), 0.0).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_whole_tree_is_listed_and_each_ending_that_is_not_included_is_logged_once() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("calls");
+        std::fs::create_dir_all(root.join("below/deep")).unwrap();
+        for name in ["a.WAV", "b.aac", "below/c.aac", "below/deep/c.wav", "d.json", ".e.txt", "f.txt.part"] {
+            std::fs::write(root.join(name), "x").unwrap();
         }
-        let file_filter = FileFilter::new(root.path().to_owned(), &["**/*.wav".into()], &[], true).unwrap();
-        let mut walk = Walk::of(Root::open(root.path()).unwrap(), root.path(), Arc::new(file_filter), None);
-        assert_eq!(walk.next(100).len(), 1);
-        let mut endings: Vec<_> = walk
-            .take_troubles()
-            .into_iter()
-            .map(|trouble| match trouble {
-                Trouble::PassedOver(path) => path.extension().unwrap_or_default().to_owned(),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        endings.sort();
-        assert_eq!(endings, ["", "aac", "json"]);
+        let context = context(&root, &disk.path().join("state"));
+        let mut walk = Walk::of(Root::open(&root).unwrap(), &root, Arc::clone(&context), None);
+        let mut found = [walk.next(1), walk.next(100)].concat();
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        assert_eq!(
+            found.iter().map(|file| &file.path).collect::<Vec<_>>(),
+            [&root.join("a.WAV"), &root.join("below/deep/c.wav")]
+        );
+        assert!(walk.next(100).is_empty());
+        let logged = ["aac", "json", "txt", "part"].map(|ending| !context.endings.is_first(ending));
+        assert_eq!(logged, [true, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_listed_is_named() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("calls");
+        std::fs::create_dir(&root).unwrap();
+        let context = context(&root, &disk.path().join("state"));
+        let mut walk = Walk::of(Root::open(&root).unwrap(), &root, context, None);
+        for folder in [root.join("shut"), root] {
+            walk.cannot_list(&folder, &io::ErrorKind::PermissionDenied.into());
+            let said = walk.unlisted.take().unwrap();
+            assert!(said.starts_with(&format!("listing {}: ", folder.display())), "{said}");
+        }
     }
 }

@@ -9,21 +9,22 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// The most separate hints; more become "look everywhere", because a full scan is as quick.
 const MOST_HINTS: usize = 4_096;
 
 /// Why the kernel gives no hints. Rescans go on, so changes are found later, and not lost.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
+pub(super) enum WatchError {
     /// `fs.inotify.max_user_watches`.
-    #[error("the limit of watched folders is reached at {0}; raise fs.inotify.max_user_watches (sysctl)")]
-    TooManyFolders(PathBuf),
+    #[error("the limit of watched folders is reached; raise fs.inotify.max_user_watches (sysctl)")]
+    TooManyFolders,
     /// `fs.inotify.max_user_instances`.
     #[error(
         "no further inotify instance can be made ({0}); raise fs.inotify.max_user_instances (sysctl) or the limit of open files"
@@ -34,20 +35,9 @@ pub enum WatchError {
     Folder(PathBuf, notify::Error),
 }
 
-impl WatchError {
-    /// Equal for errors that have one remedy: once a limit is reached, every further folder fails.
-    pub fn key(&self) -> String {
-        match self {
-            WatchError::TooManyFolders(_) => "max_user_watches".into(),
-            WatchError::TooManyInstances(_) => "max_user_instances".into(),
-            WatchError::Folder(folder, _) => folder.display().to_string(),
-        }
-    }
-}
-
 /// What may have changed since the last look.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Hints {
+pub(super) struct Hints {
     /// Files and folders that may have changed.
     pub paths: HashSet<PathBuf>,
     /// Any path may have changed.
@@ -56,7 +46,7 @@ pub struct Hints {
 
 /// The watched folders and their hints.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     watcher: Mutex<RecommendedWatcher>,
     state: Arc<WatchState>,
 }
@@ -64,8 +54,7 @@ pub struct Watch {
 /// State that is shared with the watcher's thread.
 #[derive(Debug, Default)]
 struct WatchState {
-    hints: Mutex<Hints>,
-    changed: Notify,
+    hints: watch::Sender<Hints>,
     watched: Mutex<Watched>,
 }
 
@@ -80,8 +69,8 @@ impl Watch {
     /// When the user has too many inotify instances.
     pub fn new() -> Result<Watch, WatchError> {
         let state = Arc::new(WatchState::default());
-        let hears = Arc::clone(&state);
-        let watcher = notify::recommended_watcher(move |event| hears.hear(event))
+        let listener = Arc::clone(&state);
+        let watcher = notify::recommended_watcher(move |event| listener.note(event))
             .map_err(WatchError::TooManyInstances)?;
         Ok(Watch { watcher: Mutex::new(watcher), state })
     }
@@ -93,18 +82,18 @@ impl Watch {
     /// When a limit is reached or the folder may not be read. A folder that is absent by now is no error.
     pub fn add(&self, folder: &Path, device: u64, inode: u64) -> Result<(), WatchError> {
         let (path, identity) = (hash(folder), hash((device, inode)));
-        if lock(&self.state.watched).get(&path) == Some(&identity) {
+        if self.state.watched.lock().get(&path) == Some(&identity) {
             return Ok(());
         }
-        match lock(&self.watcher).watch(folder, RecursiveMode::NonRecursive) {
+        match self.watcher.lock().watch(folder, RecursiveMode::NonRecursive) {
             Ok(()) => {
-                lock(&self.state.watched).insert(path, identity);
+                self.state.watched.lock().insert(path, identity);
                 Ok(())
             }
             Err(error) => match &error.kind {
                 ErrorKind::PathNotFound => Ok(()),
                 ErrorKind::Io(error) if is_gone(error) => Ok(()),
-                ErrorKind::MaxFilesWatch => Err(WatchError::TooManyFolders(folder.to_owned())),
+                ErrorKind::MaxFilesWatch => Err(WatchError::TooManyFolders),
                 _ => Err(WatchError::Folder(folder.to_owned(), error)),
             },
         }
@@ -112,26 +101,18 @@ impl Watch {
 
     /// Waits until there is a hint.
     pub async fn hinted(&self) {
-        loop {
-            let changed = self.state.changed.notified();
-            {
-                let hints = lock(&self.state.hints);
-                if hints.everything || !hints.paths.is_empty() {
-                    return;
-                }
-            }
-            changed.await;
-        }
+        // The sender lives as long as this value: waiting cannot fail.
+        let _ = self.state.hints.subscribe().wait_for(|hints| *hints != Hints::default()).await;
     }
 
     /// Takes the hints so far.
     pub fn take(&self) -> Hints {
-        std::mem::take(&mut *lock(&self.state.hints))
+        self.state.hints.send_replace(Hints::default())
     }
 }
 
 impl WatchState {
-    fn hear(&self, event: notify::Result<Event>) {
+    fn note(&self, event: notify::Result<Event>) {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
             _ => return self.hint(None),
@@ -139,7 +120,7 @@ impl WatchState {
         match event.kind {
             EventKind::Create(_) | EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                let mut watched = lock(&self.watched);
+                let mut watched = self.watched.lock();
                 // When a folder is moved, the watcher drops all watches below it.
                 if event.paths.iter().any(|path| watched.contains_key(&hash(path))) {
                     watched.clear();
@@ -147,7 +128,7 @@ impl WatchState {
             }
             EventKind::Modify(ModifyKind::Name(_)) => {}
             EventKind::Remove(_) => {
-                let mut watched = lock(&self.watched);
+                let mut watched = self.watched.lock();
                 for path in &event.paths {
                     watched.remove(&hash(path));
                 }
@@ -162,16 +143,13 @@ impl WatchState {
     }
 
     fn hint(&self, path: Option<PathBuf>) {
-        let mut hints = lock(&self.hints);
-        match path {
-            _ if hints.everything => return,
+        self.hints.send_modify(|hints| match path {
+            _ if hints.everything => {}
             Some(path) if hints.paths.len() < MOST_HINTS => {
                 hints.paths.insert(path);
             }
             _ => *hints = Hints { paths: HashSet::new(), everything: true },
-        }
-        drop(hints);
-        self.changed.notify_waiters();
+        });
     }
 }
 
@@ -185,11 +163,6 @@ fn hash(what: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A poisoned lock is ignored: every change is one call, so a panic cannot leave the data half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use notify::event::{CreateKind, Flag, RemoveKind};
@@ -198,8 +171,8 @@ mod tests {
 
     fn hints(events: Vec<notify::Result<Event>>) -> Hints {
         let state = WatchState::default();
-        events.into_iter().for_each(|event| state.hear(event));
-        std::mem::take(&mut *lock(&state.hints))
+        events.into_iter().for_each(|event| state.note(event));
+        state.hints.send_replace(Hints::default())
     }
 
     fn at(kind: EventKind, path: &str) -> notify::Result<Event> {

@@ -11,7 +11,7 @@ const MOST_CHUNKS: usize = 64;
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn is_short(file: &File, length: u64) -> io::Result<bool> {
+pub(super) fn is_short(file: &File, length: u64) -> io::Result<bool> {
     let Some(head) = read::<12>(file, 0)? else { return Ok(false) };
     let (form, whole) = (&head[..4], size(&head[4..8]));
     if !matches!(form, b"RIFF" | b"RF64" | b"BW64") || &head[8..] != b"WAVE" {
@@ -25,13 +25,13 @@ pub fn is_short(file: &File, length: u64) -> io::Result<bool> {
         offset += 8;
         match &chunk[..4] {
             b"ds64" => {
-                let told = read::<16>(file, offset)?.map(|sizes| size(&sizes[8..]));
-                long = told.filter(|size| !matches!(*size, 0 | u64::MAX));
+                let sizes = read::<16>(file, offset)?.map(|sizes| size(&sizes[8..]));
+                long = sizes.filter(|size| !matches!(*size, 0 | u64::MAX));
             }
             b"data" => {
-                let is_told = long.is_some() || !is_placeholder(declared);
+                let is_known = long.is_some() || !is_placeholder(declared);
                 let declared = long.filter(|_| declared == 0xffff_ffff).unwrap_or(declared);
-                return Ok(is_told && declared > length.saturating_sub(offset));
+                return Ok(is_known && declared > length.saturating_sub(offset));
             }
             _ => {}
         }
