@@ -18,7 +18,7 @@ impl Subject {
         if delivery <= PATIENT || !self.is_gone(claim.sequence()?, &claim.place).await {
             return None;
         }
-        match self.claims.inherit(ticket, delivery, claim).await {
+        match self.around.claims.inherit(ticket, delivery, claim).await {
             Ok(inherited) => {
                 let inherited = inherited?;
                 info!(job = %claim.job, gone = claim.place, place = ticket.place, former = %claim.owner, "the job's original message is gone; a duplicate takes its place");
@@ -33,7 +33,9 @@ impl Subject {
 
     /// Whether a message is no longer in the stream. `false` if the server does not answer.
     pub(super) async fn is_gone(&self, sequence: u64, place: &str) -> bool {
-        let Ok(stream) = self.jetstream.get_stream_no_info(&self.stream.name).await else { return false };
+        let Ok(stream) = self.around.jetstream.get_stream_no_info(&self.stream.name).await else {
+            return false;
+        };
         match stream.get_raw_message(sequence).await {
             Ok(message) => self.place(sequence, message.time.unix_timestamp_nanos()) != place,
             Err(error) => error.kind() == RawMessageErrorKind::NoMessageFound,

@@ -6,40 +6,22 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
-use hark_sdk::event::{Fault, Recording};
 use jiff::Timestamp;
 use tracing::{debug, error, info, trace, warn};
 use uuid::Uuid;
 
-use super::message::{Input, Said, bad};
+use super::message::{Input, Said};
 use super::unacked::Sign;
-use super::{Subject, Watching, spool};
+use super::{NotNow, Subject, Watching};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
-use crate::job::ledger::{LedgerError, Now, advance, jobs, pieces};
-use crate::job::{Duty, Job, Origin, Piece, Ticket, spool as job_spool};
-use crate::share::Unconfirmed;
+use crate::job::ledger::{LedgerError, Now, jobs};
+use crate::job::{Duty, Job, Piece, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
-use crate::source::url::{vet_resolved, without_query};
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);
 const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(2);
-
-/// Why a message was not taken in.
-#[derive(Debug)]
-pub(super) enum NotTaken {
-    /// The bucket did not confirm which daemon owns the job; the server redelivers the message.
-    Later(Unconfirmed),
-    /// The ledger is closed or damaged.
-    Ledger(LedgerError),
-}
-
-impl From<LedgerError> for NotTaken {
-    fn from(error: LedgerError) -> Self {
-        NotTaken::Ledger(error)
-    }
-}
 
 /// One delivery of a message.
 pub(super) struct Delivery {
@@ -51,14 +33,9 @@ pub(super) struct Delivery {
     pub(super) place: String,
     /// See [`Subject::intake_key`].
     key: String,
-    pub(super) contents: Contents,
-}
-
-/// What a message contains.
-pub(super) struct Contents {
     pub(super) said: Said,
-    input: Input,
-    payload: Bytes,
+    pub(super) input: Input,
+    pub(super) payload: Bytes,
 }
 
 /// The verdict on a delivery, with the claim on its job as the bucket has it.
@@ -73,7 +50,7 @@ impl Subject {
     /// redelivered the message to another daemon. A daemon that was stopped (SIGSTOP, a suspended machine) finds such deliveries when it
     /// continues.
     pub(super) fn is_old(&self, delivery: &Delivery) -> bool {
-        delivery.asked_at.elapsed() >= self.ack_wait
+        delivery.asked_at.elapsed() >= self.ack_wait()
     }
 
     /// Identifies a message for ever. The sequence number alone does not: a stream that was deleted and created again counts from one, so
@@ -93,7 +70,7 @@ impl Subject {
         read: (Said, Input),
         asked_at: Instant,
         watching: &Watching,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<(), NotNow> {
         let Some(delivery) = self.delivery(message, read, asked_at) else { return Ok(()) };
         let Delivery { place, sign, .. } = &delivery;
         trace!(source = self.config.name, place, delivery = sign.delivery, "received");
@@ -111,7 +88,7 @@ impl Subject {
             former = self.former(&delivery).await;
         }
         let id = former.unwrap_or_else(Uuid::now_v7);
-        let own_turn = self.claims.enter(id);
+        let own_turn = self.around.claims.enter(id);
         let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
             (Verdict::Mine | Verdict::New, Some((job, _))) => {
@@ -132,7 +109,7 @@ impl Subject {
             (Verdict::New | Verdict::Mine, None) | (Verdict::TakeOver, _) => {
                 // The job's former events do not show whether its audio had already been sent to the service.
                 claim.maybe_paid |= verdict == Verdict::New;
-                let turn = if claim.job == id { own_turn } else { self.claims.enter(claim.job) };
+                let turn = if claim.job == id { own_turn } else { self.around.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "another source is taking in a message of the same job");
                     self.later(&sign.acker).await;
@@ -144,11 +121,9 @@ impl Subject {
                 {
                     return Ok(self.join(job.id, delivery.sign).await?);
                 }
-                self.claims.let_go(claim.job).await?;
-                let Delivery { sign, key, contents, .. } = delivery;
-                let (job, refusal) = self.job(claim.job, sign.sequence, contents, watching).await?;
-                let job = Job { ticket: Some(ticket), ..job };
-                self.take_over(&claim, key, job, refusal, sign).await?;
+                self.around.claims.let_go(claim.job).await?;
+                let (job, refusal) = self.job(claim.job, ticket, &delivery, watching).await?;
+                self.take_over(&claim, delivery.key, job, refusal, delivery.sign).await?;
             }
         }
         Ok(())
@@ -176,7 +151,9 @@ impl Subject {
             asked_at,
             key: self.intake_key(said.message_id.as_deref(), &place),
             place,
-            contents: Contents { said, input, payload: message.payload },
+            said,
+            input,
+            payload: message.payload,
         })
     }
 
@@ -186,14 +163,14 @@ impl Subject {
         id: Uuid,
         delivery: &Delivery,
         known: Option<&(Job, Vec<Piece>)>,
-    ) -> Result<Claimed, NotTaken> {
-        let Delivery { sign, place, contents, .. } = delivery;
-        let message_id = contents.said.message_id.as_deref();
+    ) -> Result<Claimed, NotNow> {
+        let Delivery { sign, place, said, .. } = delivery;
+        let message_id = said.message_id.as_deref();
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
         let (received, mut pause) = (Instant::now(), CLAIM_AGAIN);
         let claimed = loop {
-            match self.claims.claim(id, &mut ticket, message_id, sign.delivery, known).await {
-                Err(_) if received.elapsed() < self.ack_wait / 3 => {
+            match self.around.claims.claim(id, &mut ticket, message_id, sign.delivery, known).await {
+                Err(_) if received.elapsed() < self.ack_wait() / 3 => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
                 }
@@ -204,7 +181,7 @@ impl Subject {
             // The daemon neither acknowledges nor holds the message, so the server redelivers it. Progress acknowledgements for a held
             // message could be wrong: another daemon may own its job by now.
             warn!(source = self.config.name, place, %unconfirmed, "a message is left for redelivery");
-            NotTaken::Later(unconfirmed)
+            NotNow::broker(unconfirmed)
         })?;
         if verdict == Verdict::Wait
             && let Some(claim) = self.inherit(&ticket, sign.delivery, &claim).await
@@ -223,13 +200,13 @@ impl Subject {
         watching: &Watching,
     ) -> Result<(), LedgerError> {
         let may_be_forgotten = self.may_be_forgotten(&delivery).await;
-        let Delivery { sign, place, key, contents, .. } = delivery;
-        let (mut job, refusal) = self.job(id, sign.sequence, contents, watching).await?;
-        job.ticket = Some(ticket);
+        let (mut job, refusal) = self.job(id, ticket, &delivery, watching).await?;
+        let Delivery { sign, place, key, .. } = delivery;
         // A daemon whose claim was lost with the bucket may have paid the service already.
         job.maybe_paid = refusal.is_none() && may_be_forgotten;
         self.held.hold(job.id, sign);
         let taken = self
+            .around
             .ledger
             .write({
                 let (mut job, refusal) = (job.clone(), refusal.clone());
@@ -240,7 +217,7 @@ impl Subject {
                             recording: Box::new(job.recording.clone()),
                             fault: fault.clone(),
                         };
-                        advance::advance(connection, job.id, fact, Timestamp::now())?;
+                        jobs::advance(connection, job.id, fact, Timestamp::now())?;
                     }
                     Ok(taken)
                 }
@@ -248,16 +225,15 @@ impl Subject {
             .await?;
         match taken {
             Taken::New => {
-                job.sequence = 1;
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
-                self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-                self.ledger.announce(job.id, Now::Owes(Duty::Prepare));
-                self.ledger.wake(Duty::Publish);
+                self.around.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
+                self.around.ledger.announce(job.id, Now::Owes(Duty::Prepare));
+                self.around.ledger.wake(Duty::Publish);
                 Ok(())
             }
             // Two deliveries were taken in at the same time, and the other was written to the ledger first.
             Taken::Known(known) => {
-                job_spool::remove(&self.state_directory, job.id).await;
+                job_spool::remove(&self.around.state_directory, job.id).await;
                 for sign in self.held.release(job.id) {
                     self.join(known.id, sign).await?;
                 }
@@ -266,20 +242,14 @@ impl Subject {
         }
     }
 
-    /// The URI of a message's audio in events.
-    pub(super) fn uri(&self, sequence: u64) -> String {
-        format!("nats:{}/{sequence}", self.stream.name)
-    }
-
     /// The job and the pieces that the ledger has for a message's key.
     async fn known(&self, key: &str) -> Result<Option<(Job, Vec<Piece>)>, LedgerError> {
         let key = key.to_owned();
-        let read = move |connection: &_| {
-            let Some(id) = intake::find(connection, &key)? else { return Ok(None) };
-            let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
-            Ok(Some((job, pieces::of_job(connection, id)?)))
-        };
-        self.ledger.read(read).await
+        let ledger = &self.around.ledger;
+        match ledger.read(move |connection| intake::find(connection, &key)).await? {
+            Some(id) => ledger.find_whole(id).await,
+            None => Ok(None),
+        }
     }
 
     /// Adds a message to a known job: the message is held until the job ends, or acknowledged now if the job is settled.
@@ -287,9 +257,9 @@ impl Subject {
         // The message is held before the job is read: if the job settles in between, settling releases the message, or the job is
         // read as settled.
         self.held.hold(job, sign);
-        match self.ledger.find(job).await? {
+        match self.around.ledger.find(job).await? {
             Some(known) if known.stage.is_settled() => self.settle(job, false).await,
-            Some(_) => self.held.look_at(job, &self.ledger).await,
+            Some(_) => self.held.look_at(job, &self.around.ledger).await,
             // Either another daemon has taken the job over, and the message waits until the job ends there; or the ledger has deleted the
             // job because of its age, which the next delivery of the message finds out.
             None => drop(self.held.release(job)),
@@ -300,8 +270,8 @@ impl Subject {
     /// Handles a message whose job is over: if this daemon owns the job, the message joins it; otherwise it is acknowledged now.
     async fn acknowledge(&self, claim: &Claim, known: Option<Job>, sign: Sign) -> Result<(), LedgerError> {
         match known {
-            Some(job) if self.claims.is_mine(claim) => return self.join(job.id, sign).await,
-            Some(job) if !job.stage.is_settled() => self.claims.let_go(job.id).await?,
+            Some(job) if self.around.claims.is_mine(claim) => return self.join(job.id, sign).await,
+            Some(job) if !job.stage.is_settled() => self.around.claims.let_go(job.id).await?,
             _ => {}
         }
         self.held.hold(claim.job, sign);
@@ -309,73 +279,10 @@ impl Subject {
         Ok(())
     }
 
-    /// Makes the job of a message, with its audio spooled to disk; with a fault if the message cannot be used.
-    async fn job(
-        &self,
-        id: Uuid,
-        sequence: u64,
-        Contents { said, input, payload }: Contents,
-        watching: &Watching,
-    ) -> Result<(Job, Option<Fault>), LedgerError> {
-        let mut recording = Recording {
-            uri: self.uri(sequence),
-            name: said.name.clone(),
-            message_id: said.message_id.clone(),
-            ..Recording::default()
-        };
-        let mut refusal = None;
-        let origin = match input {
-            Input::Audio => {
-                recording.sha256 = Some(spool::write(&self.state_directory, id, &payload, watching).await?);
-                recording.bytes = Some(payload.len() as u64);
-                self.ledger.spooled(payload.len() as u64);
-                Origin::Spool { file: id.to_string() }
-            }
-            Input::Url(url) => {
-                recording.uri = without_query(&url);
-                match vet_resolved(&url, &self.allow).await {
-                    Ok(vetted) => {
-                        recording.name = recording.name.or_else(|| last_segment(&vetted));
-                        // The URL as parsed, not the sender's text: another parser may find another host in the text.
-                        Origin::Url { url: vetted.into() }
-                    }
-                    Err(refused) => {
-                        refusal = Some(bad("ForbiddenURL", refused.to_string()));
-                        Origin::Nothing
-                    }
-                }
-            }
-            Input::Bad(fault) => {
-                recording.bytes = Some(payload.len() as u64);
-                refusal = Some(fault);
-                Origin::Nothing
-            }
-        };
-        let route = said.route.unwrap_or_else(|| self.config.route.clone());
-        if refusal.is_none() && !self.routes.contains(&route) {
-            let known = self.routes.join(", ");
-            refusal = Some(bad(
-                "UnknownRoute",
-                format!("the message asks for a route that is not configured; there are: {known}"),
-            ));
-        }
-        let route = if self.routes.contains(&route) { route } else { self.config.route.clone() };
-        let job = Job {
-            language: said.language,
-            context: said.context,
-            ..Job::new(id, &self.config.name, &route, origin, recording, said.metadata)
-        };
-        Ok((job, refusal))
-    }
-
     /// Asks the server to redeliver the message after half of `ack_wait`. If this request is lost, the server does so after `ack_wait`.
     async fn later(&self, acker: &Acker) {
-        if let Err(error) = acker.ack_with(AckKind::Nak(Some(self.ack_wait / 2))).await {
+        if let Err(error) = acker.ack_with(AckKind::Nak(Some(self.ack_wait() / 2))).await {
             debug!(%error, "the request to redeliver a message later was not sent");
         }
     }
-}
-
-fn last_segment(url: &url::Url) -> Option<String> {
-    url.path_segments()?.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
 }

@@ -5,20 +5,21 @@
 
 mod consumer;
 mod duplicate;
-mod flow;
 mod forgotten;
+mod health;
 mod intake;
-mod leftovers;
 mod listen;
 mod message;
+mod new_job;
 mod pull;
 mod spool;
+mod stored;
 mod takeover;
 mod unacked;
-mod unreadable;
 
 use parking_lot::Mutex;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +27,14 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
 pub use self::consumer::SourceError;
+use self::health::Health;
 use self::unacked::Held;
 pub use self::unacked::Slots;
 use crate::broker::{JetStream, Subjects};
@@ -55,18 +58,9 @@ pub struct Subject {
     stream: stream::Config,
     /// Whether the stream is the daemon's own audio stream, which the daemon creates if it is absent. Any other stream has to exist.
     own_stream: bool,
-    jetstream: JetStream,
-    ledger: Ledger,
-    claims: Claims,
-    fence: Fence,
-    state_directory: PathBuf,
-    routes: Vec<String>,
-    allow: AllowList,
-    slots: Slots,
-    policy: Policy,
-    metrics: Metrics,
+    around: Surroundings,
     held: Arc<Held>,
-    ack_wait: Duration,
+    health: Health,
     /// When the consumer was created, ns since the epoch: no daemon received a message through it before.
     heard_since: Mutex<i128>,
 }
@@ -104,25 +98,8 @@ impl Subject {
             ..stream::Config::default()
         };
         let ack_wait = around.nats.ack_wait;
-        let held = Arc::new(Held::new(ack_wait));
-        Subject {
-            config,
-            stream,
-            own_stream,
-            jetstream: around.jetstream,
-            ledger: around.ledger,
-            claims: around.claims,
-            fence: around.fence,
-            state_directory: around.state_directory,
-            routes: around.routes,
-            allow: around.allow,
-            slots: around.slots,
-            policy: around.policy,
-            metrics: around.metrics,
-            held,
-            ack_wait,
-            heard_since: Mutex::default(),
-        }
+        let (held, health) = (Arc::new(Held::new(ack_wait)), Health::new(ack_wait));
+        Subject { config, stream, own_stream, around, held, health, heard_since: Mutex::default() }
     }
 
     /// Takes messages in until `stop`. While NATS does not answer, the source waits without limit and reports that through `watching`.
@@ -130,19 +107,17 @@ impl Subject {
     /// # Errors
     /// When the stream does not capture the subject (configuration), or the ledger is closed or damaged.
     pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), SourceError> {
-        let keep_alive = tokio::spawn({
-            let (held, claims, stop) = (Arc::clone(&self.held), self.claims.clone(), stop.clone());
-            async move { held.keep_alive(claims, stop).await }.in_current_span()
-        });
-        let follow_jobs = tokio::spawn(Arc::clone(&self.held).follow(self.ledger.clone()));
-        let outcome = tokio::select! {
+        // Tasks of their own: progress is acknowledged in time however long a message takes to be taken in.
+        let mut others = JoinSet::new();
+        let (held, claims) = (Arc::clone(&self.held), self.around.claims.clone());
+        others.spawn(async move { held.keep_alive(&claims).await }.in_current_span());
+        let (held, ledger) = (Arc::clone(&self.held), self.around.ledger.clone());
+        others.spawn(async move { held.follow(&ledger).await }.in_current_span());
+        tokio::select! {
             outcome = self.take_messages(&watching) => outcome,
             Err(error) = self.watch_bucket() => Err(error.into()),
             () = stop.cancelled() => Ok(()),
-        };
-        keep_alive.abort();
-        follow_jobs.abort();
-        outcome
+        }
     }
 
     /// To be called after the job's last event is stored: acknowledges the job's messages, or terminates them (`AckKind::Term`) if the input
@@ -150,34 +125,33 @@ impl Subject {
     pub async fn settle(&self, job: Uuid, bad_input: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
-            let named = ["\"$JS.ACK."];
-            let confirmed = self.jetstream.unless_refused(&named, sign.acker.double_ack_with(kind)).await;
-            let confirmed = match confirmed {
-                Ok(confirmed) => confirmed.map_err(|error| error.to_string()),
-                Err(refused) => Err(refused.to_string()),
+            let acknowledged = sign.acker.double_ack_with(kind);
+            let acknowledged = self.around.jetstream.unless_refused(&["\"$JS.ACK."], acknowledged).await;
+            self.health.acknowledged(acknowledged.as_ref().map(drop).map_err(ToString::to_string));
+            let error = match acknowledged {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(refused) => refused.to_string(),
             };
-            if let Err(error) = &confirmed {
-                warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
-            }
-            self.held.acknowledged(&sign, confirmed);
+            warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
         }
-        job_spool::remove(&self.state_directory, job).await;
+        job_spool::remove(&self.around.state_directory, job).await;
     }
 
     /// Checks at intervals whether the bucket is still the one that has the claims of this source's jobs, and writes the claims again if
     /// not. A bucket that was lost and created again has no claims: if this daemon died, another daemon would start a new job for each of
     /// its messages, and pay the service again.
     async fn watch_bucket(&self) -> Result<Infallible, LedgerError> {
-        let mut told = None;
+        let mut written = None;
         let mut tick = tokio::time::interval(BUCKET_CHECK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match self.claims.bucket_made().await {
-                Ok(made) if told == Some(made) => {}
+            match self.around.claims.bucket_made().await {
+                Ok(made) if written == Some(made) => {}
                 Ok(made) => {
-                    if self.claims.update_all(&self.config.name).await? {
-                        told = Some(made);
+                    if self.around.claims.update_all(&self.config.name).await? {
+                        written = Some(made);
                     }
                 }
                 Err(unconfirmed) => {
@@ -190,4 +164,35 @@ impl Subject {
     fn heard_since(&self) -> i128 {
         *self.heard_since.lock()
     }
+
+    /// `nats.ack_wait`.
+    fn ack_wait(&self) -> Duration {
+        self.around.nats.ack_wait
+    }
+}
+
+/// Why a message, or a search, has to be tried again later, or never.
+#[derive(Debug, thiserror::Error)]
+enum NotNow {
+    /// The server does not answer, or the bucket does not confirm which daemon owns a job.
+    #[error("{0}")]
+    Broker(String),
+    /// The ledger is closed or damaged.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl NotNow {
+    fn broker(error: impl Display) -> NotNow {
+        NotNow::Broker(error.to_string())
+    }
+}
+
+/// Sets the source's state; wakes receivers only if the state has changed.
+fn set_state(watching: &Watching, state: Result<(), String>) {
+    watching.send_if_modified(|now| {
+        let changed = *now != state;
+        *now = state;
+        changed
+    });
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Subject;
 use super::unacked::Sign;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, Now, advance, intake, jobs};
+use crate::job::ledger::{LedgerError, Now, intake, jobs};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
@@ -27,18 +27,18 @@ impl Subject {
     ) -> Result<(), LedgerError> {
         let (job, pieces) = claim.resume(job);
         let failures = pieces.iter().map(|piece| piece.failures).sum();
-        let told = match self.fence.clone().step_in(job.clone(), failures).await {
+        let told = match self.around.fence.clone().step_in(job.clone(), failures).await {
             Ok(told) => told,
             Err(reason) => {
                 warn!(job = %job.id, reason, "the job cannot be continued now; it is tried again when its message is redelivered");
-                spool::remove(&self.state_directory, job.id).await;
+                spool::remove(&self.around.state_directory, job.id).await;
                 return Ok(());
             }
         };
         if told.over {
             info!(job = %job.id, "the job's last event is stored already");
             let over = Job { stage: Stage::Settled { failed: false }, ..job };
-            if let Err(unconfirmed) = self.claims.write(&over, &[]).await {
+            if let Err(unconfirmed) = self.around.claims.write(&over, &[]).await {
                 warn!(job = %over.id, %unconfirmed, "the bucket does not record that this job is over");
             }
             self.held.hold(over.id, sign);
@@ -46,33 +46,28 @@ impl Subject {
             return Ok(());
         }
         let stream_seq = told.stream_seq;
-        let (job, pieces) = go_on(job, pieces, told, &self.policy.prices);
+        let (job, pieces) = go_on(job, pieces, told, &self.around.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
-        let (id, policy) = (job.id, self.policy.clone());
-        let adopted = self.ledger.write(move |connection| {
+        let (id, policy) = (job.id, self.around.policy.clone());
+        let adopted = self.around.ledger.write(move |connection| {
             let now = Timestamp::now();
             jobs::adopt(connection, &job, &pieces, stream_seq)?;
             intake::remember(connection, &key, job.id)?;
             if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
                 let recording = Box::new(job.recording.clone());
-                advance::advance(
-                    connection,
-                    job.id,
-                    Fact::Unusable { recording, fault: fault.clone() },
-                    now,
-                )?;
+                jobs::advance(connection, job.id, Fact::Unusable { recording, fault: fault.clone() }, now)?;
             }
             for piece in pieces.iter().filter(|piece| piece.state == PieceState::Sending) {
                 let id = PieceId { job: job.id, number: piece.number };
-                advance::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
+                jobs::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
             }
             jobs::find(connection, job.id)
         });
         let stage = adopted.await?.map(|job| job.stage);
         info!(job = %id, ?stage, "the job continues on this daemon");
-        self.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
-        self.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
-        self.ledger.wake_all();
+        self.around.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
+        self.around.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
+        self.around.ledger.wake_all();
         // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would
         // then release the message.
         self.join(id, sign).await

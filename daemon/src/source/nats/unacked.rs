@@ -12,12 +12,11 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::job::ledger::{Change, Ledger, Now, jobs, pieces};
-use crate::job::{Duty, Piece};
+use crate::job::Duty;
+use crate::job::ledger::{Change, Ledger, Now};
 use crate::share::Claims;
 
 /// How many jobs are worked on at the same time when progress is acknowledged.
@@ -33,10 +32,9 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// How many slots are free when messages of `held` jobs are held, and `tasks` of these jobs have a task at the service.
-    fn free(self, held: usize, tasks: usize) -> usize {
-        let waiting = self.waiting.saturating_sub(held - tasks);
-        waiting.min((self.waiting + self.tasks).saturating_sub(held))
+    /// Whether there is a slot for one more when messages of `held` jobs are held, and `tasks` of these jobs have a task at the service.
+    fn are_free(self, held: usize, tasks: usize) -> bool {
+        held - tasks < self.waiting && held < self.waiting + self.tasks
     }
 }
 
@@ -57,8 +55,6 @@ pub(super) struct Held {
     released: Notify,
     /// When the messages' stream was created, ns since the epoch.
     stream: Mutex<Option<i128>>,
-    /// When an acknowledgement was last not confirmed, and why.
-    unconfirmed: Mutex<Option<(Instant, String)>>,
 }
 
 /// The held messages of one job.
@@ -72,13 +68,7 @@ struct Holding {
 
 impl Held {
     pub(super) fn new(ack_wait: Duration) -> Self {
-        Held {
-            ack_wait,
-            by_job: Mutex::default(),
-            released: Notify::new(),
-            stream: Mutex::default(),
-            unconfirmed: Mutex::default(),
-        }
+        Held { ack_wait, by_job: Mutex::default(), released: Notify::new(), stream: Mutex::default() }
     }
 
     /// Interval of the progress acknowledgements: a third of `ack_wait`, so that the loss of one does no harm (CONTRACT 3).
@@ -88,7 +78,7 @@ impl Held {
 
     /// Follows the ledger's changes. A job whose task is at the service takes no slot from the jobs that wait to be sent. The messages of a
     /// job that another daemon has taken over are released, because that daemon acknowledges them.
-    pub(super) async fn follow(self: Arc<Self>, ledger: Ledger) {
+    pub(super) async fn follow(&self, ledger: &Ledger) {
         let mut changes = ledger.changes();
         loop {
             let jobs = match changes.recv().await {
@@ -98,26 +88,24 @@ impl Held {
                 }
                 Ok(Change { now: Now::Waits, .. }) => continue,
                 Ok(Change { job, now: Now::Forgotten }) => vec![job],
-                Err(RecvError::Lagged(_)) => self.lock().keys().copied().collect(),
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => self.by_job.lock().keys().copied().collect(),
+                // The ledger is closed: another task of the source ends with that.
+                Err(RecvError::Closed) => std::future::pending().await,
             };
             for job in jobs {
-                self.look_at(job, &ledger).await;
+                self.look_at(job, ledger).await;
             }
         }
     }
 
     /// Reads from the ledger whether a job has a task at the service, and whether it is still this daemon's.
     pub(super) async fn look_at(&self, job: Uuid, ledger: &Ledger) {
-        let read = move |connection: &_| {
-            let is_here = jobs::find(connection, job)?.is_some();
-            let awaits = |piece: &Piece| piece.state.duty() == Some(Duty::Await);
-            Ok((is_here, is_here && pieces::of_job(connection, job)?.iter().any(awaits)))
-        };
-        match ledger.read(read).await {
-            Ok((true, is_task)) => self.mark(job, is_task),
+        match ledger.find_whole(job).await {
+            Ok(Some((_, pieces))) => {
+                self.mark(job, pieces.iter().any(|piece| piece.state.duty() == Some(Duty::Await)));
+            }
             // The message is not acknowledged here: the daemon that has the job now does that.
-            Ok((false, _)) => drop(self.release(job)),
+            Ok(None) => drop(self.release(job)),
             Err(error) => debug!(%job, %error, "the ledger cannot be read for the state of a held job"),
         }
     }
@@ -125,7 +113,7 @@ impl Held {
     /// Holds a message for a job. A redelivery replaces the message's former delivery: otherwise, while no progress acknowledgement reaches
     /// the server, a long task would collect one delivery every `ack_wait`.
     pub(super) fn hold(&self, job: Uuid, sign: Sign) {
-        let mut by_job = self.lock();
+        let mut by_job = self.by_job.lock();
         let signs = &mut by_job.entry(job).or_default().signs;
         signs.retain(|former| former.sequence != sign.sequence);
         signs.push(sign);
@@ -136,75 +124,49 @@ impl Held {
     pub(super) fn in_stream_of(&self, made: i128) {
         let before = self.stream.lock().replace(made);
         if before.is_some_and(|before| before != made) {
-            self.lock().values_mut().for_each(|holding| holding.signs.clear());
+            self.by_job.lock().values_mut().for_each(|holding| holding.signs.clear());
         }
     }
 
     pub(super) fn release(&self, job: Uuid) -> Vec<Sign> {
-        let holding = self.lock().remove(&job).unwrap_or_default();
+        let holding = self.by_job.lock().remove(&job).unwrap_or_default();
         self.released.notify_one();
         holding.signs
     }
 
     /// Sets whether the job has a task at the service: if so, the job takes no slot from the jobs that wait to be sent.
     pub(super) fn mark(&self, job: Uuid, is_task: bool) {
-        if let Some(holding) = self.lock().get_mut(&job) {
+        if let Some(holding) = self.by_job.lock().get_mut(&job) {
             holding.is_task = is_task;
             self.released.notify_one();
         }
     }
 
-    /// Notes whether the server has confirmed the acknowledgement of a message. A lost confirmation of a first delivery is ignored: the
-    /// server may have been unreachable for a moment. It is noted if the message had been redelivered.
-    pub(super) fn acknowledged(&self, sign: &Sign, outcome: Result<(), String>) {
-        let unconfirmed = match outcome {
-            Ok(()) => None,
-            Err(_) if sign.delivery <= 1 => return,
-            Err(reason) => Some((Instant::now(), reason)),
-        };
-        *self.unconfirmed.lock() = unconfirmed;
-    }
-
-    /// Whether acknowledgements are confirmed. The server redelivers a message whose acknowledgement was lost within `ack_wait`; so if no
-    /// further one was unconfirmed for twice that time, acknowledgements work again.
-    pub(super) fn state(&self) -> Result<(), String> {
-        let unconfirmed = self.unconfirmed.lock();
-        match unconfirmed.as_ref().filter(|(at, _)| at.elapsed() < 2 * self.ack_wait) {
-            Some((_, reason)) => Err(format!(
-                "acknowledgements of messages are not confirmed ({reason}); see whether the user may publish to $JS.ACK.>"
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until a slot is free; returns how many are free.
-    pub(super) async fn free(&self, slots: Slots) -> usize {
+    /// Waits until a slot is free.
+    pub(super) async fn slot(&self, slots: Slots) {
         loop {
             let (held, tasks) = {
-                let by_job = self.lock();
+                let by_job = self.by_job.lock();
                 (by_job.len(), by_job.values().filter(|holding| holding.is_task).count())
             };
-            match slots.free(held, tasks) {
-                0 => self.released.notified().await,
-                free => return free,
+            if slots.are_free(held, tasks) {
+                return;
             }
+            self.released.notified().await;
         }
     }
 
     /// Sends the progress acknowledgements of the held messages at intervals. After a silence (the daemon was stopped, or disconnected) the
     /// daemon first checks which daemon owns each job: a progress acknowledgement for another daemon's message would keep the server from
     /// redelivering the message if that daemon died.
-    pub(super) async fn keep_alive(&self, claims: Claims, stop: CancellationToken) {
+    pub(super) async fn keep_alive(&self, claims: &Claims) {
         let mut tick = tokio::time::interval(self.progress());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut doubtful: HashSet<Uuid> = HashSet::new();
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            let jobs: Vec<Uuid> = self.lock().keys().copied().collect();
+            tick.tick().await;
+            let jobs: Vec<Uuid> = self.by_job.lock().keys().copied().collect();
             if heard.elapsed() > 2 * self.progress() {
                 doubtful.extend(&jobs);
             }
@@ -212,7 +174,7 @@ impl Held {
                 heard = Instant::now();
             }
             // Concurrently, and for each job as soon as its owner is known: what is left of `ack_wait` has to suffice for the last job too.
-            let signs = jobs.into_iter().map(|job| self.sign(&claims, job, doubtful.contains(&job)));
+            let signs = jobs.into_iter().map(|job| self.sign(claims, job, doubtful.contains(&job)));
             let unsure = stream::iter(signs).buffer_unordered(LOOKS).filter_map(std::future::ready);
             doubtful = unsure.collect().await;
         }
@@ -228,17 +190,13 @@ impl Held {
         if let Err(error) = claims.update_if_outdated(job).await {
             debug!(%job, %error, "the job's claim is updated later");
         }
-        let signs = self.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
+        let signs = self.by_job.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
         for sign in signs {
             if let Err(error) = sign.acker.ack_with(AckKind::Progress).await {
                 debug!(%job, %error, "progress was not acknowledged; the message may be redelivered");
             }
         }
         None
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Uuid, Holding>> {
-        self.by_job.lock()
     }
 }
 
@@ -265,11 +223,14 @@ mod tests {
     #[test]
     fn tasks_at_the_service_leave_the_slots_to_those_that_wait_for_it() {
         let slots = Slots { waiting: 4, tasks: 10 };
-        let table = [((0, 0), 4), ((3, 0), 1), ((4, 0), 0), ((9, 5), 0), ((9, 6), 1), ((10, 10), 4)];
-        for ((held, tasks), free) in table {
-            assert_eq!(slots.free(held, tasks), free, "{held} at hand, {tasks} of them tasks");
+        // In the last two the total is used up: jobs whose task has ended and whose events are not stored yet are still held.
+        let free = [(0, 0), (3, 0), (9, 6), (10, 10), (13, 12)];
+        let used_up = [(4, 0), (9, 5), (14, 14), (20, 20)];
+        for (held, tasks) in free {
+            assert!(slots.are_free(held, tasks), "{held} held, {tasks} of them tasks");
         }
-        // Jobs whose task has ended and whose events are not stored yet are still held, so the total has a bound too.
-        assert_eq!((slots.free(13, 12), slots.free(14, 14), slots.free(20, 20)), (1, 0, 0));
+        for (held, tasks) in used_up {
+            assert!(!slots.are_free(held, tasks), "{held} held, {tasks} of them tasks");
+        }
     }
 }

@@ -1,0 +1,83 @@
+//! Makes the job of a message.
+
+use hark_sdk::event::{Fault, Recording};
+use uuid::Uuid;
+
+use super::intake::Delivery;
+use super::message::{Input, bad};
+use super::{Subject, Watching, spool};
+use crate::job::ledger::LedgerError;
+use crate::job::{Job, Origin, Ticket};
+use crate::source::url::{vet_resolved, without_query};
+
+impl Subject {
+    /// The URI of a message's audio in events.
+    pub(super) fn uri(&self, sequence: u64) -> String {
+        format!("nats:{}/{sequence}", self.stream.name)
+    }
+
+    /// Makes the job of a message, with its audio spooled to disk; with a fault if the message cannot be used.
+    pub(super) async fn job(
+        &self,
+        id: Uuid,
+        ticket: Ticket,
+        Delivery { sign, said, input, payload, .. }: &Delivery,
+        watching: &Watching,
+    ) -> Result<(Job, Option<Fault>), LedgerError> {
+        let mut recording = Recording {
+            uri: self.uri(sign.sequence),
+            name: said.name.clone(),
+            message_id: said.message_id.clone(),
+            ..Recording::default()
+        };
+        let mut refusal = None;
+        let origin = match input {
+            Input::Audio => {
+                recording.sha256 =
+                    Some(spool::write(&self.around.state_directory, id, payload, watching).await?);
+                recording.bytes = Some(payload.len() as u64);
+                self.around.ledger.spooled(payload.len() as u64);
+                Origin::Spool { file: id.to_string() }
+            }
+            Input::Url(url) => {
+                recording.uri = without_query(url);
+                match vet_resolved(url, &self.around.allow).await {
+                    Ok(vetted) => {
+                        recording.name = recording.name.or_else(|| last_segment(&vetted));
+                        // The URL as parsed, not the sender's text: another parser may find another host in the text.
+                        Origin::Url { url: vetted.into() }
+                    }
+                    Err(refused) => {
+                        refusal = Some(bad("ForbiddenURL", refused.to_string()));
+                        Origin::Nothing
+                    }
+                }
+            }
+            Input::Bad(fault) => {
+                recording.bytes = Some(payload.len() as u64);
+                refusal = Some(fault.clone());
+                Origin::Nothing
+            }
+        };
+        let mut route = &self.config.route;
+        match &said.route {
+            Some(asked) if self.around.routes.contains(asked) => route = asked,
+            Some(_) if refusal.is_none() => {
+                let known = self.around.routes.join(", ");
+                refusal = Some(bad(
+                    "UnknownRoute",
+                    format!("the message asks for a route that is not configured; there are: {known}"),
+                ));
+            }
+            _ => {}
+        }
+        let mut job = Job::new(id, &self.config.name, route, origin, recording, said.metadata.clone());
+        (job.language, job.context) = (said.language.clone(), said.context.clone());
+        job.ticket = Some(ticket);
+        Ok((job, refusal))
+    }
+}
+
+fn last_segment(url: &url::Url) -> Option<String> {
+    url.path_segments()?.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
+}
