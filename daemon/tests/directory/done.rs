@@ -6,7 +6,8 @@ use std::path::Path;
 
 use harkd::config::WhenDone;
 
-use crate::watched::{Watched, sha256, write};
+use crate::support::sha256;
+use crate::watched::{Watched, write};
 
 /// Number of jobs whose file still has to be moved or deleted.
 const OWED: &str = "SELECT count(*) FROM job WHERE duty = 'settle'";

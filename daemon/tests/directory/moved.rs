@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use harkd::config::WhenDone;
 
-use crate::watched::{BEFORE, CEILING, SETTLE, Watched, origin, sha256, write};
+use crate::support::{CEILING, sha256};
+use crate::watched::{BEFORE, SETTLE, Watched, origin, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {

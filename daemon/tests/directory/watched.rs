@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault};
 use harkd::config::DirectorySource;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const CEILING: Duration = Duration::from_secs(60);
+use crate::support::{CEILING, wait_until};
 
 pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
@@ -122,15 +122,8 @@ impl Watched {
     }
 
     pub(crate) async fn becomes(&self, sql: &'static str, number: i64) {
-        let began = Instant::now();
-        loop {
-            let count = self.count(sql).await;
-            if count == number {
-                return;
-            }
-            assert!(began.elapsed() < CEILING, "{sql}: {count} and not {number} after {CEILING:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let what = format!("{number} as the answer to {sql}");
+        wait_until(&what, 2 * CEILING, async || self.count(sql).await == number).await;
     }
 
     /// As if the job had not found its file at two attempts.
@@ -172,11 +165,6 @@ impl Watched {
 pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
-}
-
-pub(crate) fn sha256(text: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn origin(job: &Job) -> PathBuf {
