@@ -5,7 +5,7 @@ use std::time::Duration;
 use hark_sdk::event::Blame;
 use jiff::Timestamp;
 
-use super::answers::{Status, TaskList, TaskRow};
+use super::answers::{TaskList, TaskRow};
 use super::client::Client;
 use crate::recognize::error::{Error, When};
 
@@ -78,6 +78,7 @@ fn no_list(error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recognize::dashscope::answers::Status;
 
     #[test]
     fn rows_of_other_models_and_times_are_left_out() {

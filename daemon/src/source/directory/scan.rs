@@ -28,7 +28,7 @@ use crate::config::Existing;
 use crate::job::Duty;
 use crate::job::audio::is_absence;
 use crate::job::ledger::places::Place;
-use crate::job::ledger::{Admission, LedgerError};
+use crate::job::ledger::LedgerError;
 use crate::telemetry::OnceAMinute;
 
 /// The most files that may wait until they have stood still. Each of these is looked at by itself; further files need a full scan.
@@ -283,7 +283,7 @@ impl Scan {
     async fn take_in(&mut self, ready: Vec<Ready>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
-            if *self.context.ledger.admission().borrow() != Admission::Open {
+            if self.context.ledger.admission().borrow().is_err() {
                 self.turned_away = true;
                 break;
             }

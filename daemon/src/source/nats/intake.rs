@@ -15,7 +15,7 @@ use super::unacked::Sign;
 use super::{NotNow, Subject, Watching};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
-use crate::job::ledger::{LedgerError, Now, jobs};
+use crate::job::ledger::{LedgerError, Now, advance};
 use crate::job::{Duty, Job, Piece, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
 
@@ -217,7 +217,7 @@ impl Subject {
                             recording: Box::new(job.recording.clone()),
                             fault: fault.clone(),
                         };
-                        jobs::advance(connection, job.id, fact, Timestamp::now())?;
+                        advance::advance(connection, job.id, fact, Timestamp::now())?;
                     }
                     Ok(taken)
                 }

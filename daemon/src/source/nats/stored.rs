@@ -26,7 +26,7 @@ use super::message::{Input, Said, bad};
 use super::{NotNow, Subject, Watching, message};
 use crate::job::Ticket;
 use crate::job::ledger::intake;
-use crate::share::{self, claim};
+use crate::share::claim;
 
 /// The most messages, and the most bytes, that one search for unreadable messages reads. Messages behind these are found at their next
 /// delivery, when some of the first have been acknowledged.
@@ -118,7 +118,7 @@ impl Subject {
         let key = self.intake_key(message_id, place);
         let ledger = &self.around.ledger;
         if let Some(id) = ledger.read(move |connection| intake::find(connection, &key)).await?
-            && ledger.find(id).await?.as_ref().is_some_and(share::is_settled)
+            && ledger.find(id).await?.is_some_and(|job| job.stage.is_settled())
         {
             return Ok(true);
         }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Subject;
 use super::unacked::Sign;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, Now, intake, jobs};
+use crate::job::ledger::{LedgerError, Now, advance, intake, jobs};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
@@ -55,11 +55,16 @@ impl Subject {
             intake::remember(connection, &key, job.id)?;
             if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
                 let recording = Box::new(job.recording.clone());
-                jobs::advance(connection, job.id, Fact::Unusable { recording, fault: fault.clone() }, now)?;
+                advance::advance(
+                    connection,
+                    job.id,
+                    Fact::Unusable { recording, fault: fault.clone() },
+                    now,
+                )?;
             }
             for piece in pieces.iter().filter(|piece| piece.state == PieceState::Sending) {
                 let id = PieceId { job: job.id, number: piece.number };
-                jobs::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
+                advance::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
             }
             jobs::find(connection, job.id)
         });
