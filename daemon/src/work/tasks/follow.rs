@@ -63,8 +63,11 @@ impl Follower {
     /// Polls a task until its piece waits for it no more; returns the piece. A poll costs nothing, and another result does.
     pub(super) async fn follow(self: Arc<Self>, mut task: Task) -> Result<PieceId, LedgerError> {
         task.interval = self.first_interval;
+        // A task that an earlier run of the daemon left may have ended long ago: the oldest are polled first.
+        let age = Duration::try_from(task.age()).unwrap_or_default();
+        let mut pause = self.first_interval.saturating_sub(age);
         loop {
-            tokio::time::sleep(task.interval).await;
+            tokio::time::sleep(pause).await;
             let query = self.queries.acquire().await;
             // In a box, so that the tasks that wait for their turn take little memory.
             if self.ask(&mut task, query.ok()).boxed().await? == After::Over {
@@ -77,6 +80,7 @@ impl Follower {
                 let soon = self.first_interval * 3u32.pow(growths) / 2u32.pow(growths);
                 task.interval = task.interval.min(soon);
             }
+            pause = task.interval;
         }
     }
 }
