@@ -1,7 +1,6 @@
 //! A TOML text in which the place of every value is known.
 
 use figment::value::{Dict, Num, Value};
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistakes::{Mistake, Place};
@@ -9,48 +8,36 @@ use super::mistakes::{Mistake, Place};
 /// A parsed text.
 pub(super) struct Document<'t> {
     text: &'t str,
-    pub(super) root: DeTable<'t>,
-    /// The first syntax error. What the parser makes of the rest follows from it (a list that is not closed takes in the tables behind it),
-    /// and does not show what the operator meant.
+    /// Empty if the text is broken.
+    root: DeTable<'t>,
+    /// Why the text cannot be used: the first syntax error, or why it cannot be read. What the parser makes of the rest of such a text (a
+    /// list that is not closed takes in the tables behind it) does not show what the operator meant.
     pub(super) broken: Option<Mistake>,
 }
 
 impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let mut document = Document { text, root: root.into_inner(), broken: None };
-        document.broken =
-            errors.iter().min_by_key(|error| offset(error)).map(|error| document.explain(error));
+        let mut document = Document { text, root: DeTable::new(), broken: None };
+        let offset = |error: &&toml::de::Error| error.span().map_or(usize::MAX, |span| span.start);
+        match errors.iter().min_by_key(offset) {
+            None => document.root = root.into_inner(),
+            Some(error) => {
+                let place = error.span().map_or(Place::File, |span| document.place(span.start));
+                let text = format!("this is not TOML: {}", error.message().trim().replace('\n', ", "));
+                document.broken = Some(Mistake { place, text });
+            }
+        }
         document
     }
 
-    fn explain(&self, error: &toml::de::Error) -> Mistake {
-        let place = error.span().map_or(Place::File, |span| self.place(span.start));
-        let text = error.message().trim().replace('\n', ", ");
-        let advice = self.advice(offset(error), &text).unwrap_or_default();
-        Mistake { place, text: format!("this is not TOML: {text}{advice}") }
-    }
-
-    /// An explanation of the parser's error for readers who do not know TOML.
-    fn advice(&self, offset: usize, words: &str) -> Option<String> {
-        let written = self.text.get(offset..).and_then(|rest| rest.chars().next());
-        if words.starts_with("missing escaped value") {
-            return Some("; a backslash is only a backslash in 'single quotes'".into());
-        }
-        if let Some(quote @ ('“' | '”' | '„' | '‘' | '’' | '«' | '»')) = written {
-            return Some(format!("; {quote} is no quotation mark here, write \""));
-        }
-        let begin = innermost_list(self.root.values(), offset)?;
-        match (self.place(begin), self.place(offset)) {
-            (Place::Line { line, .. }, Place::Line { line: noticed, .. }) if line < noticed => {
-                Some(format!("; the list that begins in line {line} may lack its `]`"))
-            }
-            _ => None,
-        }
+    /// A text that cannot be read.
+    pub(super) fn unreadable(why: Mistake) -> Self {
+        Document { text: "", root: DeTable::new(), broken: Some(why) }
     }
 
     /// The line and column of a byte of the text.
-    pub(super) fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> Place {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place::Line {
@@ -59,24 +46,28 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// The place of the value at a path like `source.0.path`, or else of the closest table around it.
-    pub(super) fn find(&self, path: &str) -> Place {
+    /// The place of the key at a path like `source.0.path`, or of its value, or else of the closest table around it.
+    pub(super) fn find(&self, path: &str, is_key: bool) -> Place {
         let mut segments = path.split('.');
-        let Some((_, mut value)) = segments.next().and_then(|first| self.root.get_key_value(first)) else {
-            return Place::File;
-        };
+        let first = segments.next().and_then(|table| self.root.get_key_value(table));
+        let Some((mut key, mut value)) = first else { return Place::File };
         for segment in segments {
-            let inner = match value.get_ref() {
-                DeValue::Table(table) => table.get(segment),
-                DeValue::Array(array) => segment.parse().ok().and_then(|index: usize| array.get(index)),
-                _ => None,
-            };
-            match inner {
-                Some(inner) => value = inner,
-                None => break,
+            let index = segment.parse::<usize>().ok();
+            match value.get_ref() {
+                DeValue::Table(table) => match table.get_key_value(segment) {
+                    Some(entry) => (key, value) = entry,
+                    // A table that lacks its second pair of brackets counts as the first element.
+                    None if index == Some(0) => {}
+                    None => break,
+                },
+                DeValue::Array(elements) => match index.and_then(|index| elements.get(index)) {
+                    Some(element) => value = element,
+                    None => break,
+                },
+                _ => break,
             }
         }
-        self.place(value.span().start)
+        self.place(if is_key { key.span().start } else { value.span().start })
     }
 
     /// The whole text in figment's form.
@@ -85,28 +76,8 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Where the parser failed; an error without a place sorts last.
-fn offset(error: &toml::de::Error) -> usize {
-    error.span().map_or(usize::MAX, |span| span.start)
-}
-
-/// The start of the innermost list that contains the offset.
-fn innermost_list<'v, 't: 'v>(
-    values: impl IntoIterator<Item = &'v Spanned<DeValue<'t>>>,
-    offset: usize,
-) -> Option<usize> {
-    values.into_iter().find_map(|value| match value.get_ref() {
-        DeValue::Table(table) => innermost_list(table.values(), offset),
-        DeValue::Array(array) => innermost_list(array.iter(), offset).or_else(|| {
-            let span = value.span();
-            (span.start < offset && offset < span.end).then_some(span.start)
-        }),
-        _ => None,
-    })
-}
-
 /// A table in figment's form.
-pub(super) fn to_dict(table: &DeTable<'_>) -> Dict {
+fn to_dict(table: &DeTable<'_>) -> Dict {
     table.iter().map(|(key, value)| (key.get_ref().to_string(), to_value(value.get_ref()))).collect()
 }
 

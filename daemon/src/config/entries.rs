@@ -1,4 +1,5 @@
-//! The arrays of tables: `[[source]]`, `[[route]]`, `[[plugin]]`.
+//! The arrays of tables: `[[source]]`, `[[route]]`, `[[plugin]]`, with their defaults. Keys without a useful default are empty there, and
+//! the validation asks for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plugins, units};
+use super::{DEFAULT_ROUTE, Plugins, units};
 
 /// One `[[source]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,19 +36,17 @@ impl Source {
 }
 
 /// What to do with files that existed before the first start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    #[default]
     Skip,
     Process,
 }
 
 /// What happens to a file after its job's last event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenDone {
-    #[default]
     Keep,
     Move,
     Delete,
@@ -58,57 +57,76 @@ pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdow
 
 /// A watched folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DirectorySource {
     pub name: String,
     pub path: PathBuf,
-    #[serde(default = "default_route")]
     pub route: String,
-    #[serde(default = "yes")]
     pub recursive: bool,
     /// Globs against the path below `path`.
-    #[serde(default = "default_include")]
     pub include: Vec<String>,
     /// Globs against the path below `path`, of files and folders.
-    #[serde(default)]
     pub exclude: Vec<String>,
-    #[serde(default)]
     pub existing: Existing,
     /// Size, mtime and ctime must not change for this long.
-    #[serde(default = "default_settle", with = "units::duration")]
+    #[serde(with = "units::duration")]
     pub settle: Duration,
     /// `None`: "auto".
-    #[serde(default, with = "units::auto_duration")]
+    #[serde(with = "units::auto_duration")]
     pub rescan: Option<Duration>,
-    #[serde(default)]
     pub when_done: WhenDone,
-    #[serde(default)]
     pub done_directory: PathBuf,
-    #[serde(default)]
     pub failed_directory: PathBuf,
     /// Reserved; only empty is accepted.
-    #[serde(default)]
     pub metadata_from_name: String,
+}
+
+impl Default for DirectorySource {
+    fn default() -> Self {
+        DirectorySource {
+            name: String::new(),
+            path: PathBuf::new(),
+            route: DEFAULT_ROUTE.into(),
+            recursive: true,
+            include: vec!["**/*.{wav,mp3,m4a,flac,ogg,opus}".into()],
+            exclude: Vec::new(),
+            existing: Existing::Skip,
+            settle: Duration::from_secs(2),
+            rescan: None,
+            when_done: WhenDone::Keep,
+            done_directory: PathBuf::new(),
+            failed_directory: PathBuf::new(),
+            metadata_from_name: String::new(),
+        }
+    }
 }
 
 /// A JetStream subject.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct NatsSource {
     pub name: String,
     pub subject: String,
     /// Empty: `nats.audio_stream`.
-    #[serde(default)]
     pub stream: String,
-    #[serde(default = "default_route")]
     pub route: String,
 }
 
+impl Default for NatsSource {
+    fn default() -> Self {
+        NatsSource {
+            name: String::new(),
+            subject: String::new(),
+            stream: String::new(),
+            route: DEFAULT_ROUTE.into(),
+        }
+    }
+}
+
 /// How the engine is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineChoice {
-    #[default]
     Auto,
     Flash,
     Filetrans,
@@ -126,10 +144,9 @@ impl EngineChoice {
 }
 
 /// What to do with several channels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channels {
-    #[default]
     Mix,
     /// Reserved.
     Split,
@@ -137,39 +154,28 @@ pub enum Channels {
 
 /// One `[[route]]`: how recordings are recognized.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Route {
     pub name: String,
-    #[serde(default)]
     pub engine: EngineChoice,
     /// Empty: detect.
-    #[serde(default)]
     pub language: String,
-    #[serde(default)]
     pub context: String,
-    #[serde(default)]
     pub context_file: PathBuf,
-    #[serde(default)]
     pub itn: bool,
-    #[serde(default)]
     pub channels: Channels,
-    #[serde(default)]
     pub roles: Vec<String>,
-    #[serde(default = "yes")]
     pub partials: bool,
     /// Reserved; only false is accepted.
-    #[serde(default)]
     pub skip_silence: bool,
     /// Reserved; only true is accepted.
-    #[serde(default = "emotion_on")]
     pub emotion: toml::Value,
 }
 
-impl Route {
-    /// The route that exists when the config names none: `default`, everything at its default.
-    pub fn named(name: &str) -> Self {
+impl Default for Route {
+    fn default() -> Self {
         Route {
-            name: name.to_owned(),
+            name: String::new(),
             engine: EngineChoice::Auto,
             language: String::new(),
             context: String::new(),
@@ -179,45 +185,62 @@ impl Route {
             roles: Vec::new(),
             partials: true,
             skip_silence: false,
-            emotion: emotion_on(),
+            emotion: true.into(),
         }
     }
 }
 
+impl Route {
+    /// A route with everything at its default.
+    pub fn named(name: &str) -> Self {
+        Route { name: name.to_owned(), ..Route::default() }
+    }
+}
+
 /// What to do with a job whose transcript a plugin cannot process.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    #[default]
     Skip,
     Hold,
 }
 
 /// One `[[plugin]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plugin {
     pub name: String,
     /// A name (`<plugins.directory>/lib<name>.so`) or a path.
     pub library: String,
     /// Empty: all.
-    #[serde(default)]
     pub sources: Vec<String>,
-    #[serde(default = "default_timeout", with = "units::duration")]
+    #[serde(with = "units::duration")]
     pub timeout: Duration,
-    #[serde(default = "default_memory", with = "units::size")]
+    #[serde(with = "units::size")]
     pub memory_limit: u64,
-    #[serde(default)]
     pub network: bool,
-    #[serde(default)]
     pub write: Vec<PathBuf>,
-    #[serde(default)]
     pub sha256: String,
-    #[serde(default)]
     pub on_failure: OnFailure,
     /// Passed to the plugin as JSON.
-    #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for Plugin {
+    fn default() -> Self {
+        Plugin {
+            name: String::new(),
+            library: String::new(),
+            sources: Vec::new(),
+            timeout: Duration::from_secs(2),
+            memory_limit: 256 << 20,
+            network: false,
+            write: Vec::new(),
+            sha256: String::new(),
+            on_failure: OnFailure::Skip,
+            config: BTreeMap::new(),
+        }
+    }
 }
 
 impl Plugin {
@@ -229,32 +252,4 @@ impl Plugin {
             plugins.directory.join(format!("lib{}.so", self.library))
         }
     }
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn default_route() -> String {
-    "default".into()
-}
-
-fn default_include() -> Vec<String> {
-    vec!["**/*.{wav,mp3,m4a,flac,ogg,opus}".into()]
-}
-
-fn default_settle() -> Duration {
-    Duration::from_secs(2)
-}
-
-fn default_timeout() -> Duration {
-    Duration::from_secs(2)
-}
-
-fn default_memory() -> u64 {
-    256 << 20
-}
-
-fn emotion_on() -> toml::Value {
-    toml::Value::Boolean(true)
 }

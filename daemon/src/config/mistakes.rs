@@ -32,10 +32,6 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    pub(super) fn new(file: &str) -> Self {
-        Mistakes { file: file.to_owned(), mistakes: Vec::new() }
-    }
-
     /// Adds a mistake that concerns no line, such as a missing key or a plugin that does not load.
     pub fn add(&mut self, text: impl Into<String>) {
         self.mistakes.push(Mistake { place: Place::File, text: text.into() });

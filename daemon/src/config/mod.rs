@@ -8,13 +8,13 @@ mod allow_list;
 mod document;
 mod entries;
 mod environment;
+mod fit;
 mod inspect;
 mod language;
-mod listen;
 mod lookup;
 mod mistakes;
 mod nearest;
-mod schema;
+mod report;
 mod secret;
 mod tables;
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub use entries::{
 };
 pub use inspect::{Inspection, inspect, inspect_text};
 pub use language::{language_code, language_codes};
-pub use listen::listen_address;
+pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use secret::Secret;
 pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Region, Security, State, Storage};
@@ -47,24 +47,29 @@ pub const EMBEDDED: &str = include_str!("../../../config/harkd.toml");
 pub const DEFAULT_ROUTE: &str = "default";
 
 /// The whole configuration.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     pub dashscope: Dashscope,
     pub nats: Nats,
     pub state: State,
     pub log: Log,
     /// Reserved; only an empty list is accepted.
+    #[serde(default)]
     pub price: Vec<toml::Table>,
     pub storage: Storage,
     pub security: Security,
     pub budget: Budget,
     pub http: Http,
     pub plugins: Plugins,
+    #[serde(default)]
     pub source: Vec<Source>,
+    #[serde(default)]
     pub route: Vec<Route>,
+    #[serde(default)]
     pub plugin: Vec<Plugin>,
     /// Reserved; only empty is accepted.
+    #[serde(default)]
     pub webhook: Vec<toml::Value>,
 }
 

@@ -1,18 +1,17 @@
-//! The plain tables, one struct each, with their defaults.
+//! The plain tables, one struct each. Their defaults stand in the embedded file, which has every key.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::units;
+use super::{Config, units};
 use crate::telemetry::logging::LogFormat;
 
 /// The service's region: it decides address, models, price and which engines exist.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Region {
-    #[default]
     Singapore,
     Us,
     Beijing,
@@ -30,7 +29,7 @@ impl Region {
 
 /// `[dashscope]`: the service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Dashscope {
     pub region: Region,
     /// Overrides the region's address; up to and including `/api/v1`.
@@ -58,28 +57,9 @@ pub struct Dashscope {
     pub allow_temporary_upload: bool,
 }
 
-impl Default for Dashscope {
-    fn default() -> Self {
-        Dashscope {
-            region: Region::Singapore,
-            base_url: String::new(),
-            api_key_file: PathBuf::new(),
-            flash_model: String::new(),
-            filetrans_model: String::new(),
-            requests_per_minute: 100,
-            task_queries_per_second: 20,
-            concurrency: 32,
-            filetrans_concurrency: 1000,
-            poll_interval: Duration::from_secs(2),
-            ambiguous_retries: 1,
-            allow_temporary_upload: true,
-        }
-    }
-}
-
 /// `[nats]`: the broker, and the streams that the daemon creates where they are absent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Nats {
     pub servers: Vec<String>,
     pub credentials_file: PathBuf,
@@ -106,34 +86,9 @@ pub struct Nats {
     pub ack_wait: Duration,
 }
 
-impl Default for Nats {
-    fn default() -> Self {
-        Nats {
-            servers: vec!["nats://127.0.0.1:4222".into()],
-            credentials_file: PathBuf::new(),
-            user: String::new(),
-            password_file: PathBuf::new(),
-            token_file: PathBuf::new(),
-            nkey_file: PathBuf::new(),
-            tls_ca: PathBuf::new(),
-            tls_cert: PathBuf::new(),
-            tls_key: PathBuf::new(),
-            subject_prefix: "hark".into(),
-            events_stream: "HARK_EVENTS".into(),
-            events_max_age: Duration::from_secs(90 * 86_400),
-            events_max_bytes: 10 << 30,
-            audio_stream: "HARK_AUDIO".into(),
-            replicas: 1,
-            store_partials: false,
-            jetstream_domain: String::new(),
-            ack_wait: Duration::from_secs(30),
-        }
-    }
-}
-
 /// `[state]`: what survives a restart, and its limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     pub directory: PathBuf,
     /// Texts and events of ended jobs are kept this long; a file's identity for as long as the file is there.
@@ -144,56 +99,40 @@ pub struct State {
     pub max_size: u64,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        State {
-            directory: "/var/lib/hark".into(),
-            keep: Duration::from_secs(30 * 86_400),
-            max_size: 20 << 30,
-        }
-    }
-}
-
 /// `[log]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
     /// A level, or tracing directives.
     pub level: String,
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Log { format: LogFormat::Auto, level: "info".into() }
-    }
-}
-
 /// `[storage]`: reserved; only the default is accepted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Storage {
     pub url: String,
 }
 
 /// `[security]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Security {
     /// Hosts or networks that an audio URL in a message may point to besides public https; http is then allowed too.
     pub allow_urls: Vec<String>,
 }
 
 /// `[budget]`: reserved; only the default is accepted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Budget {
     pub daily_usd: f64,
 }
 
 /// `[http]`: metrics and health.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Http {
     /// Empty: off.
     pub listen: String,
@@ -203,26 +142,27 @@ pub struct Http {
     pub tls_key: PathBuf,
 }
 
-impl Default for Http {
-    fn default() -> Self {
-        Http {
-            listen: "127.0.0.1:9464".into(),
-            token_file: PathBuf::new(),
-            tls_cert: PathBuf::new(),
-            tls_key: PathBuf::new(),
-        }
-    }
-}
-
 /// `[plugins]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Plugins {
     pub directory: PathBuf,
 }
 
+impl Default for Dashscope {
+    fn default() -> Self {
+        Config::default().dashscope
+    }
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Config::default().nats
+    }
+}
+
 impl Default for Plugins {
     fn default() -> Self {
-        Plugins { directory: "/usr/lib/hark/plugins".into() }
+        Config::default().plugins
     }
 }

@@ -70,8 +70,8 @@ fn an_unknown_variable_is_an_error_that_names_the_nearest() {
 fn a_bad_value_names_the_variable() {
     assert_eq!(
         refused(("HARK_NATS__REPLICAS", "three")),
-        "environment variable HARK_NATS__REPLICAS: replicas of [nats] is the text \"three\"; it must be a whole number, 0 or more, \
-         that is not too large"
+        "environment variable HARK_NATS__REPLICAS: replicas of [nats] must be a whole number, 0 or more, that is not \
+         too large"
     );
     let text = refused(("HARK_DASHSCOPE__CONCURRENCY", "0"));
     assert!(text.starts_with("environment variable HARK_DASHSCOPE__CONCURRENCY: "), "{text}");

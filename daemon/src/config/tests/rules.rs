@@ -75,10 +75,10 @@ fn nothing_is_written_into_a_watched_folder() {
     }
     let state =
         mistake(&format!("[state]\ndirectory = \"/srv/calls/state\"\n{}", folder("calls", "/srv/calls", "")));
-    assert!(state.starts_with("harkd.toml:2:13: state.directory /srv/calls/state lies inside"), "{state}");
+    assert!(state.starts_with("harkd.toml:2:13: state.directory (/srv/calls/state) lies inside"), "{state}");
     let plugin = "[[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/tmp\", \"/srv/calls/out\"]\n";
     let text = mistake(&(folder("calls", "/srv/calls", "") + plugin));
-    assert!(text.contains("write /srv/calls/out of plugin \"p\""), "{text}");
+    assert!(text.contains("write of plugin \"p\" (/srv/calls/out)"), "{text}");
 }
 
 #[test]

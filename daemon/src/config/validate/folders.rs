@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::inspect::Report;
+use crate::config::report::Report;
 use crate::config::{Config, DirectorySource, WhenDone};
 
 pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
@@ -10,13 +10,6 @@ pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
         .filter(|(_, source)| !source.path.as_os_str().is_empty())
         .map(|(path, source)| (path, source, real(&source.path)))
         .collect();
-    for (path, source) in super::directories(config).filter(|(_, source)| source.path.as_os_str().is_empty())
-    {
-        report.mistake(
-            &format!("{path}.path"),
-            format!("path of source {:?} is empty; name the folder to watch", source.name),
-        );
-    }
     for (position, (path, source, folder)) in watched.iter().enumerate() {
         let earlier = watched[..position].iter().find(|(_, other, other_folder)| {
             folder == other_folder
@@ -35,13 +28,12 @@ pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
             report.mistake(&format!("{path}.path"), text);
         }
     }
-    for (path, key, owner, output) in outputs(config) {
+    for (path, name, output) in outputs(config) {
         let output_folder = real(output);
         let inside = watched.iter().find(|(_, _, folder)| output_folder.starts_with(folder));
         if let Some((_, source, _)) = inside {
             let text = format!(
-                "{key} {}{owner} lies inside {}, which source {:?} watches: what is put there would be taken for new recordings; move \
-                 it out",
+                "{name} ({}) lies inside {}, which source {:?} watches: what is put there would be taken for new recordings; move it out",
                 output.display(),
                 source.path.display(),
                 source.name
@@ -54,36 +46,25 @@ pub(super) fn folders(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// The folders that the daemon writes to, with the keys that name them.
-fn outputs(config: &Config) -> Vec<(String, &'static str, String, &Path)> {
-    let mut outputs = vec![(
-        "state.directory".to_owned(),
-        "state.directory",
-        String::new(),
-        config.state.directory.as_path(),
-    )];
+/// The folders that the daemon and its plugins write to, each with the path of its key, and its name.
+fn outputs(config: &Config) -> Vec<(String, String, &Path)> {
+    let state =
+        ("state.directory".to_owned(), "state.directory".to_owned(), config.state.directory.as_path());
+    let mut outputs = vec![state];
     for (path, source) in super::directories(config) {
-        let owner = format!(" of source {:?}", source.name);
-        outputs.push((
-            format!("{path}.done_directory"),
-            "done_directory",
-            owner.clone(),
-            source.done_directory.as_path(),
-        ));
-        outputs.push((
-            format!("{path}.failed_directory"),
-            "failed_directory",
-            owner,
-            source.failed_directory.as_path(),
-        ));
+        for (key, folder) in
+            [("done_directory", &source.done_directory), ("failed_directory", &source.failed_directory)]
+        {
+            outputs.push((format!("{path}.{key}"), format!("{key} of source {:?}", source.name), folder));
+        }
     }
     for (index, plugin) in config.plugin.iter().enumerate() {
         for (position, folder) in plugin.write.iter().enumerate() {
-            let owner = format!(" of plugin {:?}", plugin.name);
-            outputs.push((format!("plugin.{index}.write.{position}"), "write", owner, folder.as_path()));
+            let path = format!("plugin.{index}.write.{position}");
+            outputs.push((path, format!("write of plugin {:?}", plugin.name), folder));
         }
     }
-    outputs.retain(|(_, _, _, folder)| !folder.as_os_str().is_empty());
+    outputs.retain(|(_, _, folder)| !folder.as_os_str().is_empty());
     outputs
 }
 
@@ -102,23 +83,17 @@ fn done(path: &str, source: &DirectorySource, report: &mut Report<'_>) {
     }
 }
 
-/// The folder with links resolved as far as it exists, and `.` and `..` resolved by name beyond.
+/// The folder with links resolved as far as it exists, and `..` resolved by name beyond.
 fn real(folder: &Path) -> PathBuf {
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let mut plain = PathBuf::new();
-    for component in absolute.components() {
+    for component in std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).components() {
         match component {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
             other => plain.push(other),
         }
     }
-    let existing = plain.ancestors().find_map(|ancestor| {
-        let real = ancestor.canonicalize().ok()?;
-        let rest = plain.strip_prefix(ancestor).ok()?;
-        Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
-    });
+    let existing = plain
+        .ancestors()
+        .find_map(|ancestor| Some(ancestor.canonicalize().ok()?.join(plain.strip_prefix(ancestor).ok()?)));
     existing.unwrap_or(plain)
 }

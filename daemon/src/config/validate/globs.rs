@@ -1,10 +1,10 @@
-//! Include patterns: those that cannot be parsed, and those that can match nothing.
+//! Patterns of files: those that cannot be parsed, and those that can match nothing.
 
 use std::path::Path;
 
-use globset::{Glob, GlobBuilder};
+use globset::GlobBuilder;
 
-use crate::config::inspect::Report;
+use crate::config::report::Report;
 use crate::config::{Config, UNFINISHED_ENDINGS};
 
 /// A pattern with more alternatives is not checked: an operator does not write so many by mistake.
@@ -18,74 +18,75 @@ pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
                 format!("include of source {:?} is empty, so nothing is", source.name),
             );
         }
-        for (position, pattern) in source.include.iter().enumerate() {
-            let wrong = match glob(pattern) {
+        let mut judge = |key: &str, position: usize, pattern: &str, dead: Option<String>| {
+            // Compiled as the source does: `*` stays within a folder.
+            let wrong = match GlobBuilder::new(pattern).literal_separator(true).build() {
                 Err(error) => Some(format!("is not a glob: {}", error.kind())),
-                Ok(_) => matches_nothing(pattern, &source.path, source.recursive),
+                Ok(_) => dead.map(|reason| format!("matches nothing: {reason}")),
             };
             if let Some(wrong) = wrong {
-                let text = format!("include has {pattern:?}, which {wrong}");
-                report.mistake(&format!("{path}.include.{position}"), text);
+                report.mistake(
+                    &format!("{path}.{key}.{position}"),
+                    format!("{key} has {pattern:?}, which {wrong}"),
+                );
             }
+        };
+        for (position, pattern) in source.include.iter().enumerate() {
+            judge("include", position, pattern, matches_nothing(pattern, &source.path, source.recursive));
+        }
+        for (position, pattern) in source.exclude.iter().enumerate() {
+            judge("exclude", position, pattern, starts_elsewhere(pattern).map(str::to_owned));
         }
     }
 }
 
-/// Compiled as the source does: `*` stays within a folder.
-fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).build()
-}
-
 /// Why a pattern can match no file of a source, if none of its alternatives can.
 fn matches_nothing(pattern: &str, folder: &Path, recursive: bool) -> Option<String> {
-    if let Some(below) = folder.to_str().and_then(|folder| pattern.strip_prefix(folder))
-        && let Some(below) = below.strip_prefix('/').filter(|below| !below.is_empty())
-    {
-        return Some(format!(
-            "matches nothing: patterns are compared with the path below {}; write {below:?}",
-            folder.display()
-        ));
+    let below = folder.to_str().and_then(|folder| pattern.strip_prefix(folder)?.strip_prefix('/'));
+    if let Some(below) = below.filter(|below| !below.is_empty()) {
+        let folder = folder.display();
+        return Some(format!("patterns are compared with the path below {folder}; write {below:?}"));
     }
     let alternatives = alternatives(pattern)?;
     let mut reasons = alternatives.iter().map(|pattern| is_dead(pattern, recursive));
     let first = reasons.next()??;
-    reasons.all(|reason| reason.is_some()).then(|| format!("matches nothing: {first}"))
+    reasons.all(|reason| reason.is_some()).then(|| first.to_owned())
 }
 
 /// Why a pattern without braces matches no file, if it cannot.
 fn is_dead(pattern: &str, recursive: bool) -> Option<&'static str> {
-    let parts: Vec<&str> = pattern.split('/').collect();
-    let (last, folders) = parts.split_last()?;
-    let is_hidden = |part: &&str| part.starts_with('.') || part.starts_with("\\.") || part.starts_with("[.]");
-    let tail = last.rsplit(['*', '?', ']']).next().unwrap_or_default().to_lowercase();
-    if pattern.starts_with('/') {
-        Some("it is absolute, and patterns are compared with the path below `path`; write it as \"**/*.wav\"")
-    } else if parts[0].starts_with('~') && !folders.is_empty() {
-        Some(
-            "~ stands for no home here, and patterns are compared with the path below `path`; write it as \"**/*.wav\"",
-        )
-    } else if last.is_empty() {
-        Some("it names no file; write it as \"folder/**\" or \"*.wav\"")
-    } else if parts.contains(&"") {
-        Some("it has two / behind each other; write one")
-    } else if parts.contains(&".") || parts.contains(&"..") {
-        Some("paths below `path` have neither . nor .. in them; leave them out")
-    } else if parts.iter().any(is_hidden) {
+    let (folders, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    let mut parts = pattern.split('/');
+    if starts_elsewhere(pattern).is_some() {
+        starts_elsewhere(pattern)
+    } else if parts.clone().any(|part| matches!(part, "" | "." | "..")) {
+        Some("it has an empty part, . or .., and no path of a file has; write it as \"folder/*.wav\"")
+    } else if parts.any(|part| part.starts_with('.')) {
         Some("hidden files and folders are never read; write a pattern of other names")
-    } else if !recursive && folders.iter().any(|folder| *folder != "**") {
+    } else if !recursive && !matches!(folders, "" | "**") {
         Some("it is of files in folders, and recursive = false looks into none; set recursive = true")
-    } else if UNFINISHED_ENDINGS.iter().any(|ending| tail.ends_with(ending)) {
+    } else if UNFINISHED_ENDINGS.iter().any(|ending| name.to_lowercase().ends_with(ending)) {
         Some("files with this ending count as unfinished and are ignored; write a pattern of finished files")
     } else {
         None
     }
 }
 
+/// Why a pattern matches nothing below the source's folder, if it begins like the path of another one.
+fn starts_elsewhere(pattern: &str) -> Option<&'static str> {
+    let is_path = pattern.starts_with('/') || (pattern.starts_with('~') && pattern.contains('/'));
+    is_path.then_some(
+        "patterns are compared with the path below `path`; write it as \"**/*.wav\" or \"folder/**\"",
+    )
+}
+
 /// The pattern without its braces, once for each combination of their alternatives; `None` where there are too many.
 fn alternatives(pattern: &str) -> Option<Vec<String>> {
-    let Some((before, choices, after)) = first_braces(pattern) else { return Some(vec![pattern.to_owned()]) };
+    // The first closing brace belongs to a pair without others in it.
+    let pair = pattern.split_once('}').and_then(|(front, after)| Some((front.rsplit_once('{')?, after)));
+    let Some(((before, choices), after)) = pair else { return Some(vec![pattern.to_owned()]) };
     let mut all = Vec::new();
-    for choice in choices {
+    for choice in choices.split(',') {
         all.extend(alternatives(&format!("{before}{choice}{after}"))?);
         if all.len() > MOST_ALTERNATIVES {
             return None;
@@ -94,46 +95,11 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// The text before the first pair of braces, its alternatives, and the text behind it.
-fn first_braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
-    let (mut depth, mut open, mut begin) = (0_usize, 0, 0);
-    let (mut is_escaped, mut in_class) = (false, false);
-    let mut choices = Vec::new();
-    for (at, letter) in pattern.char_indices() {
-        match letter {
-            _ if std::mem::take(&mut is_escaped) => {}
-            '\\' => is_escaped = true,
-            // A class ends at its first `]` that is not its first character; a class cannot be empty.
-            ']' if in_class => in_class = false,
-            _ if in_class => {}
-            '[' => in_class = true,
-            '{' => {
-                depth += 1;
-                if depth == 1 {
-                    (open, begin) = (at, at + 1);
-                }
-            }
-            ',' if depth == 1 => {
-                choices.push(&pattern[begin..at]);
-                begin = at + 1;
-            }
-            '}' if depth == 1 => {
-                choices.push(&pattern[begin..at]);
-                return Some((&pattern[..open], choices, &pattern[at + 1..]));
-            }
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn is_said_of(pattern: &str, recursive: bool) -> Option<String> {
-        glob(pattern).unwrap();
         matches_nothing(pattern, Path::new("/srv/calls"), recursive)
     }
 
@@ -141,15 +107,15 @@ mod tests {
     fn a_pattern_that_can_match_nothing_is_told_from_one_that_can() {
         for (pattern, word) in [
             ("/srv/calls/**/*.wav", "write \"**/*.wav\""),
-            ("/srv/other/*.wav", "absolute"),
-            ("{/a,/b}/*.wav", "absolute"),
-            ("~/calls/*.wav", "no home"),
-            ("~agent/*.wav", "no home"),
-            ("", "names no file"),
-            ("done/", "names no file"),
-            ("a//*.wav", "two /"),
-            ("./*.wav", "neither . nor .."),
-            ("../calls/*.wav", "neither . nor .."),
+            ("/srv/other/*.wav", "below `path`"),
+            ("{/a,/b}/*.wav", "below `path`"),
+            ("~/calls/*.wav", "below `path`"),
+            ("~agent/*.wav", "below `path`"),
+            ("", "empty part"),
+            ("done/", "empty part"),
+            ("a//*.wav", "empty part"),
+            ("./*.wav", ". or .."),
+            ("../calls/*.wav", ". or .."),
             (".wav", "hidden"),
             (".cache/*.wav", "hidden"),
             ("**/.{wav,mp3}", "hidden"),

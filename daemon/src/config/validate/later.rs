@@ -1,7 +1,7 @@
 //! Keys that are reserved for later versions: only their defaults are accepted, because a key that is accepted without effect misleads the
 //! operator.
 
-use crate::config::inspect::Report;
+use crate::config::report::Report;
 use crate::config::{Channels, Config};
 
 pub(super) fn later(config: &Config, report: &mut Report<'_>) {

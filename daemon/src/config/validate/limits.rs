@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::inspect::Report;
-use crate::config::{Config, Source};
+use crate::config::Config;
+use crate::config::report::Report;
 
 /// A process that has loaded a Rust library needs a few megabytes before its first event.
 const LEAST_PLUGIN_MEMORY: u64 = 8 << 20;
@@ -18,29 +18,21 @@ const SHORTEST_ACK_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_AGE: Duration = Duration::from_secs(36_500 * 86_400);
 
 pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
-    let dashscope = &config.dashscope;
-    let at_least_one = [
-        ("dashscope.task_queries_per_second", dashscope.task_queries_per_second as usize),
-        ("dashscope.concurrency", dashscope.concurrency),
-        ("dashscope.filetrans_concurrency", dashscope.filetrans_concurrency),
-    ];
-    for (path, value) in at_least_one {
-        if value == 0 {
-            report.mistake(path, format!("{path} = 0 would stop every job; set it to 1 or more"));
+    let (dashscope, nats, state) = (&config.dashscope, &config.nats, &config.state);
+    for (path, is_zero) in [
+        ("dashscope.task_queries_per_second", dashscope.task_queries_per_second == 0),
+        ("dashscope.concurrency", dashscope.concurrency == 0),
+        ("dashscope.filetrans_concurrency", dashscope.filetrans_concurrency == 0),
+        ("dashscope.poll_interval", dashscope.poll_interval.is_zero()),
+        ("nats.events_max_age", nats.events_max_age.is_zero()),
+        ("nats.events_max_bytes", nats.events_max_bytes == 0),
+        ("state.max_size", state.max_size == 0),
+    ] {
+        if is_zero {
+            report.mistake(path, format!("{path} must be more than 0"));
         }
     }
-    let durations = [
-        ("dashscope.poll_interval", dashscope.poll_interval),
-        ("nats.events_max_age", config.nats.events_max_age),
-    ];
-    for (path, value) in durations {
-        if value == Duration::ZERO {
-            report.mistake(path, format!("{path} must be longer than 0"));
-        }
-    }
-    for (path, value) in
-        [("nats.events_max_age", config.nats.events_max_age), ("state.keep", config.state.keep)]
-    {
+    for (path, value) in [("nats.events_max_age", nats.events_max_age), ("state.keep", state.keep)] {
         if value > LONGEST_AGE {
             report.mistake(
                 path,
@@ -48,45 +40,33 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
             );
         }
     }
-    for (path, value) in
-        [("nats.events_max_bytes", config.nats.events_max_bytes), ("state.max_size", config.state.max_size)]
-    {
-        if value == 0 {
+    for (path, source) in super::directories(config) {
+        if source.rescan.is_some_and(|rescan| rescan < SHORTEST_RESCAN) {
             report.mistake(
-                path,
-                format!("{path} = \"0B\" leaves no room for anything; set it to a size, as in \"10GiB\""),
-            );
-        }
-    }
-    for (position, source) in config.source.iter().enumerate() {
-        if let Source::Directory(source) = source
-            && source.rescan.is_some_and(|rescan| rescan < SHORTEST_RESCAN)
-        {
-            report.mistake(
-                &format!("source.{position}.rescan"),
+                &format!("{path}.rescan"),
                 "rescan is shorter than a second; leave it \"auto\", or set it to \"1s\" or more",
             );
         }
     }
-    if config.nats.ack_wait < SHORTEST_ACK_WAIT || config.nats.ack_wait > LONGEST_AGE {
+    if nats.ack_wait < SHORTEST_ACK_WAIT || nats.ack_wait > LONGEST_AGE {
         report.mistake(
             "nats.ack_wait",
             "nats.ack_wait must be at least \"1s\"; a daemon confirms its messages every third of it",
         );
     }
-    if !(1..=5).contains(&config.nats.replicas) {
+    if !(1..=5).contains(&nats.replicas) {
         report.mistake(
             "nats.replicas",
             "nats.replicas must be 1 to 5, JetStream's limit; 3 outlives the loss of a server",
         );
     }
-    if config.state.directory.as_os_str().is_empty() {
+    if state.directory.as_os_str().is_empty() {
         report
             .mistake("state.directory", "state.directory is empty; name the folder that outlives a restart");
     }
     for (index, plugin) in config.plugin.iter().enumerate() {
         let mut refuse = |key: &str, text: String| report.mistake(&format!("plugin.{index}.{key}"), text);
-        if plugin.timeout == Duration::ZERO {
+        if plugin.timeout.is_zero() {
             refuse("timeout", format!("timeout of plugin {:?} must be longer than 0", plugin.name));
         }
         if plugin.memory_limit < LEAST_PLUGIN_MEMORY {
@@ -97,9 +77,6 @@ pub(super) fn limits(config: &Config, report: &mut Report<'_>) {
                     plugin.name
                 ),
             );
-        }
-        if plugin.library.is_empty() {
-            refuse("library", format!("library of plugin {:?} is empty; name one, or a path", plugin.name));
         }
         let bare = plugin.library.strip_suffix(".so").filter(|name| !name.contains('/'));
         if let Some(name) = bare.map(|name| name.strip_prefix("lib").unwrap_or(name)) {

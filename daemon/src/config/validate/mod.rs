@@ -1,6 +1,5 @@
 //! The rules that types cannot express. Each mistake names its key, and both keys where two contradict each other.
 
-mod excludes;
 mod folders;
 mod globs;
 mod later;
@@ -10,24 +9,24 @@ mod routes;
 mod services;
 mod subjects;
 
-use super::inspect::Report;
+use super::report::Report;
 use super::{Config, Source};
 
 /// Applies every rule.
 pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
+    // First, because keys that are missing have further mistakes.
+    names::names(config, report);
     services::dashscope(config, report);
     services::nats(config, report);
     services::http(config, report);
     services::log(config, report);
     limits::limits(config, report);
     later::later(config, report);
-    names::names(config, report);
     names::references(config, report);
     routes::routes(config, report);
     subjects::subjects(config, report);
     folders::folders(config, report);
     globs::globs(config, report);
-    excludes::excludes(config, report);
 }
 
 /// The directory sources, each with its path in the file.

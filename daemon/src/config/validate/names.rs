@@ -1,15 +1,37 @@
 //! Names, and the keys that refer to them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
-use crate::config::inspect::Report;
 use crate::config::nearest::suggestion;
-use crate::config::{Config, DEFAULT_ROUTE};
+use crate::config::report::Report;
+use crate::config::{Config, DEFAULT_ROUTE, Source};
 
 pub(super) fn names(config: &Config, report: &mut Report<'_>) {
+    for (index, source) in config.source.iter().enumerate() {
+        let (key, value) = match source {
+            Source::Directory(source) => ("path", source.path.as_os_str()),
+            Source::Nats(source) => ("subject", source.subject.as_ref()),
+        };
+        required("source", index, &[("name", source.name().as_ref()), (key, value)], report);
+    }
+    for (index, route) in config.route.iter().enumerate() {
+        required("route", index, &[("name", route.name.as_ref())], report);
+    }
+    for (index, plugin) in config.plugin.iter().enumerate() {
+        let keys = [("name", plugin.name.as_ref()), ("library", plugin.library.as_ref())];
+        required("plugin", index, &keys, report);
+    }
     unique("source", config.source.iter().map(|source| source.name()), report);
     unique("route", config.route.iter().map(|route| route.name.as_str()), report);
     unique("plugin", config.plugin.iter().map(|plugin| plugin.name.as_str()), report);
+}
+
+/// Keys of an element that have no useful default.
+fn required(table: &str, index: usize, keys: &[(&str, &OsStr)], report: &mut Report<'_>) {
+    for (key, _) in keys.iter().filter(|(_, value)| value.is_empty()) {
+        report.mistake(&format!("{table}.{index}.{key}"), format!("[[{table}]] lacks {key:?}"));
+    }
 }
 
 pub(super) fn references(config: &Config, report: &mut Report<'_>) {

@@ -1,6 +1,6 @@
 //! Routes: what the region and the service can do.
 
-use crate::config::inspect::Report;
+use crate::config::report::Report;
 use crate::config::{Config, EngineChoice, Route, Source, language_code};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {

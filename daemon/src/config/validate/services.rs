@@ -1,35 +1,32 @@
 //! Addresses and credentials of the services that the daemon connects to, and the address that it listens on.
 
-use std::path::Path;
+use std::fs::File;
 
 use async_nats::ServerAddr;
 use url::Url;
 
 use crate::config::AllowList;
 use crate::config::Config;
-use crate::config::inspect::Report;
 use crate::config::listen_address;
 use crate::config::lookup::nats_files;
+use crate::config::report::Report;
 use crate::telemetry::logging;
 
 pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
     let address = &config.dashscope.base_url;
     if !address.is_empty() {
-        let path = "dashscope.base_url";
-        match Url::parse(address) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
-                report.mistake(path, "dashscope.base_url is not an http or https address");
+        let is_bare =
+            |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        let wrong = match Url::parse(address) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => Some("is not an http or https address"),
+            Ok(url) if !is_bare(&url) => {
+                Some("carries a user, password or query; the key belongs into a file of its own")
             }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
-                report.mistake(path, "dashscope.base_url carries a user, password or query; the key belongs into a file of its own");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                let text = format!(
-                    "dashscope.base_url is no URL ({error}); write it as \"https://dashscope-intl.aliyuncs.com/api/v1\""
-                );
-                report.mistake(path, text);
-            }
+            Ok(_) => None,
+            Err(_) => Some("is no URL; write it as \"https://dashscope-intl.aliyuncs.com/api/v1\""),
+        };
+        if let Some(wrong) = wrong {
+            report.mistake("dashscope.base_url", format!("dashscope.base_url {wrong}"));
         }
     }
     for (position, entry) in config.security.allow_urls.iter().enumerate() {
@@ -61,40 +58,26 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
         };
         report.mistake(&format!("nats.servers.{position}"), text);
     }
-    if nats.user.is_empty() != nats.password_file.as_os_str().is_empty() {
-        let (path, other) = if nats.user.is_empty() {
-            ("nats.password_file", "nats.user")
-        } else {
-            ("nats.user", "nats.password_file")
-        };
-        report.mistake(path, format!("{path} is set and {other} is not; set both or neither"));
+    let is_set = |path: &str| match path {
+        "nats.user" => !nats.user.is_empty(),
+        path => nats_files(nats).any(|(key, _)| key == path),
+    };
+    for (one, other) in [("nats.user", "nats.password_file"), ("nats.tls_cert", "nats.tls_key")] {
+        if is_set(one) != is_set(other) {
+            let (path, missing) = if is_set(one) { (one, other) } else { (other, one) };
+            report.mistake(path, format!("{path} is set and {missing} is not; set both or neither"));
+        }
     }
-    if nats.tls_cert.as_os_str().is_empty() != nats.tls_key.as_os_str().is_empty() {
-        let (path, other) = if nats.tls_cert.as_os_str().is_empty() {
-            ("nats.tls_key", "nats.tls_cert")
-        } else {
-            ("nats.tls_cert", "nats.tls_key")
-        };
-        report.mistake(path, format!("{path} is set and {other} is not; set both or neither"));
-    }
-    let ways: Vec<&str> = [
-        ("nats.credentials_file", nats.credentials_file.as_path()),
-        ("nats.password_file", nats.password_file.as_path()),
-        ("nats.token_file", nats.token_file.as_path()),
-        ("nats.nkey_file", nats.nkey_file.as_path()),
-    ]
-    .into_iter()
-    .filter(|(_, file)| !file.as_os_str().is_empty())
-    .map(|(path, _)| path)
-    .collect();
-    if let [first, second, ..] = ways[..] {
+    let proofs = ["nats.credentials_file", "nats.password_file", "nats.token_file", "nats.nkey_file"];
+    let mut ways = proofs.into_iter().filter(|path| is_set(path));
+    if let (Some(first), Some(second)) = (ways.next(), ways.next()) {
         report.mistake(
             second,
             format!("{second} and {first} are both set; NATS takes one way to prove who we are"),
         );
     }
     for (path, file) in nats_files(nats) {
-        if let Err(reason) = readable(file) {
+        if let Err(reason) = File::open(file) {
             report.mistake(path, format!("{path} {} cannot be read: {reason}", file.display()));
         }
     }
@@ -122,8 +105,4 @@ pub(super) fn log(config: &Config, report: &mut Report<'_>) {
     if let Err(text) = logging::filter(&config.log.level) {
         report.mistake("log.level", text);
     }
-}
-
-fn readable(file: &Path) -> Result<(), std::io::Error> {
-    std::fs::File::open(file).map(|_| ())
 }
