@@ -118,13 +118,11 @@ mod tests {
 
     #[test]
     fn keys_config_and_recordings_are_hidden() {
-        let config: Config = toml::from_str(
-            "[dashscope]\napi_key_file = \"key\"\n[nats]\ntoken_file = \"/etc/token\"\n[state]\ndirectory = \"state\"\n\
+        let text = "[dashscope]\napi_key_file = \"key\"\n[nats]\ntoken_file = \"/etc/token\"\n[state]\ndirectory = \"state\"\n\
              [[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"/srv/calls\"\nwhen_done = \"move\"\n\
              done_directory = \"/srv/done\"\nfailed_directory = \"/srv/failed\"\n\
-             [[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/srv/done\"]\n",
-        )
-        .unwrap();
+             [[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/srv/done\"]\n";
+        let config = config::inspect_text("harkd.toml", text, &Default::default()).config;
         let around = Surroundings::of(&config, Path::new("harkd.toml"));
         let load = around.launch(&config.plugin[0], &config.plugins).load;
         for path in ["key", "/etc/token", "harkd.toml", "/srv/calls", "/srv/done", "/srv/failed", "state"] {
