@@ -10,17 +10,13 @@ use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError};
 use crate::telemetry::logging;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {}
-
 /// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once.
 ///
 /// # Errors
 /// 78 where the operator has to change the config, 70 for a bug or a failure of the machine.
-pub fn execute(config: &Path, _args: &Args) -> Result<(), Exit> {
-    let file = config;
+pub fn execute(file: &Path) -> Result<(), Exit> {
     let config = Config::load(file)?;
-    logging::init(config.log.format, &config.log.level).map_err(|error| Exit::Config(error.to_string()))?;
+    logging::init(config.log.format, &config.log.level).map_err(Exit::Config)?;
     info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
     for warning in config.warnings() {
         warn!("{warning}");

@@ -3,9 +3,8 @@
 //! Library targets at levels above `info` are capped unless the config names them: their `trace` shows headers and URLs with queries, and
 //! keys are in both. What the NATS client logs at `info` the daemon logs itself, and more seldom.
 
-mod human;
 mod journal;
-mod json;
+mod line;
 mod readable;
 
 use std::io::IsTerminal;
@@ -15,9 +14,10 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::format::JsonFields;
 
-use self::journal::Prioritized;
 pub use self::journal::priority;
+use self::line::Line;
 pub use self::readable::{readable, readable_json};
+
 /// Libraries whose lines contain what must not be logged, or outnumber all others, and the highest level of each.
 const CAPPED: [(&str, LevelFilter); 10] = [
     ("async_nats", LevelFilter::WARN),
@@ -33,25 +33,13 @@ const CAPPED: [(&str, LevelFilter); 10] = [
 ];
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// Human on a terminal, else JSON.
-    #[default]
     Auto,
     Human,
     Json,
-}
-
-/// Why logging cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
-    /// `log.level` in the config is not valid.
-    #[error("{0}")]
-    Level(String),
-    /// The process has another subscriber already; a process has one.
-    #[error("logging was set up twice in this process: {0}")]
-    Twice(String),
 }
 
 /// Sends this process's log lines to standard error from now on. Writing blocks while the reader of standard error does not read; if the
@@ -59,21 +47,20 @@ pub enum LoggingError {
 ///
 /// # Errors
 /// When `log.level` cannot be read, or logging was set up before.
-pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
-    let filter = filter(level).map_err(LoggingError::Level)?;
+pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let outcome = match (format, terminal) {
-        (LogFormat::Human, _) | (LogFormat::Auto, true) => lines
-            .with_ansi(terminal)
-            .fmt_fields(human::Fields)
-            .event_format(Prioritized(human::Line))
-            .try_init(),
-        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            lines.fmt_fields(JsonFields::new()).event_format(Prioritized(json::Line)).try_init()
-        }
+    let line = match (format, terminal) {
+        (LogFormat::Human, _) | (LogFormat::Auto, true) => Line::Human,
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => Line::Json,
     };
-    outcome.map_err(|error| LoggingError::Twice(error.to_string()))
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(level)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .fmt_fields(JsonFields::new())
+        .event_format(line)
+        .try_init()
+        .map_err(|error| format!("logging was set up twice in this process: {error}"))
 }
 
 /// Reads `log.level`: a level, or directives such as `info,harkd::recognize=debug`.

@@ -1,14 +1,11 @@
 //! Where standard error leads to the journal, each line begins with its priority, as `sd-daemon(3)` defines it, so that `journalctl -p
 //! warning` finds it.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
-use std::{fmt, io};
 
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::Level;
 
 /// The prefix of a line of this level on standard error; empty where standard error does not lead to the journal.
 pub fn priority(level: Level) -> &'static str {
@@ -33,26 +30,6 @@ fn prefix(level: Level) -> &'static str {
 /// Whether a stream is the one that systemd names, by device and inode: the descriptor may have been redirected since.
 fn leads_to_journal(stream: impl AsFd, named: Option<String>) -> bool {
     rustix::fs::fstat(stream).is_ok_and(|found| named == Some(format!("{}:{}", found.st_dev, found.st_ino)))
-}
-
-/// A format whose lines begin with their priority.
-pub(super) struct Prioritized<L>(pub L);
-
-impl<S, N, L> FormatEvent<S, N> for Prioritized<L>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'w> FormatFields<'w> + 'static,
-    L: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        writer.write_str(priority(*event.metadata().level()))?;
-        self.0.format_event(context, writer, event)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracing::{info, info_span};
 use tracing_subscriber::fmt::format::JsonFields;
 
-use super::{filter, human, json, readable};
+use super::{Line, filter, readable};
 
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
@@ -26,7 +26,7 @@ fn a_line_carries_the_fields_of_its_spans_flat() {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter("info").unwrap())
         .fmt_fields(JsonFields::new())
-        .event_format(json::Line)
+        .event_format(Line::Json)
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
@@ -54,8 +54,8 @@ fn a_person_reads_each_field_once() {
     let writer = page.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
-        .fmt_fields(human::Fields)
-        .event_format(human::Line)
+        .fmt_fields(JsonFields::new())
+        .event_format(Line::Human)
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
@@ -69,8 +69,8 @@ fn a_person_reads_each_field_once() {
     assert_eq!(
         words,
         [
-            "done job=0192 failed=false path=\"/srv\" source=\"calls\" lane=\"flash\"",
-            "recognized path=\"/srv\" job=0192 source=\"calls\" lane=\"flash\""
+            "done failed=false job=0192 lane=flash path=/srv source=calls",
+            "recognized job=0192 lane=flash path=/srv source=calls"
         ]
     );
     assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: done"), "{written}");
@@ -90,11 +90,11 @@ fn text_from_outside_commands_no_terminal_and_begins_no_line() {
     };
     let human = written(&|page| {
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || page.clone());
-        tracing::Dispatch::new(lines.fmt_fields(human::Fields).event_format(human::Line).finish())
+        tracing::Dispatch::new(lines.fmt_fields(JsonFields::new()).event_format(Line::Human).finish())
     });
     let json = written(&|page| {
         let lines = tracing_subscriber::fmt().with_writer(move || page.clone());
-        tracing::Dispatch::new(lines.fmt_fields(JsonFields::new()).event_format(json::Line).finish())
+        tracing::Dispatch::new(lines.fmt_fields(JsonFields::new()).event_format(Line::Json).finish())
     });
     for written in [&human, &json] {
         let line = written.strip_suffix('\n').unwrap();
