@@ -28,4 +28,4 @@ pub use limits::{
 };
 pub use packet::PacketSocket;
 pub use recording::{NotARecording, open_recording};
-pub use spawn::{ChildCommand, Output};
+pub use spawn::ChildCommand;

@@ -28,18 +28,18 @@ pub type Missing = Vec<String>;
 /// reading, memory and its socket need. Every other call fails with EPERM.
 #[must_use = "what is missing belongs in the log"]
 pub fn confine_audio_worker() -> Missing {
-    let mut missing = Missing::new();
-    missing.extend(landlock::no_files());
-    missing.extend(seccomp::only_reading());
-    missing
+    missing(landlock::no_files(), seccomp::only_reading())
 }
 
 /// For the process that a plugin runs in: the process may start threads but no processes or programs, may signal only itself, cannot access
 /// other processes, may write only below `writable`, and may open internet sockets only with `network`. Refused calls fail with EPERM.
 #[must_use = "what is missing belongs in the log"]
 pub fn confine_plugin(rights: &PluginRights) -> Missing {
-    let mut missing = Missing::new();
-    missing.extend(landlock::files_of_a_plugin(&rights.hidden, &rights.writable));
-    missing.extend(seccomp::nothing_dangerous(rights.network));
-    missing
+    let files = landlock::files_of_a_plugin(&rights.hidden, &rights.writable);
+    missing(files, seccomp::nothing_dangerous(rights.network))
+}
+
+fn missing(files: Option<String>, calls: Result<(), seccompiler::Error>) -> Missing {
+    let calls = calls.err().map(|error| format!("seccomp: not in force: {error}"));
+    files.into_iter().chain(calls).collect()
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
 };
 
 /// System call, and the rules under which it matches; a call without rules always matches.
@@ -12,29 +13,8 @@ type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
 
 const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 
-/// For the audio worker: a list of allowed calls. Returns what the kernel does not enforce.
-pub(super) fn only_reading() -> Option<String> {
-    verdict(install_only_reading())
-}
-
-/// For a plugin: a list of refused calls. Returns what the kernel does not enforce.
-pub(super) fn nothing_dangerous(network: bool) -> Option<String> {
-    verdict(install_nothing_dangerous(network))
-}
-
-fn verdict(outcome: Result<(), Error>) -> Option<String> {
-    outcome.err().map(|error| format!("seccomp: not in force: {error}"))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Filter(#[from] seccompiler::BackendError),
-    #[error(transparent)]
-    Install(#[from] seccompiler::Error),
-}
-
-fn install_only_reading() -> Result<(), Error> {
+/// For the audio worker: a list of allowed calls.
+pub(super) fn only_reading() -> Result<(), Error> {
     let mut allowed: Calls = READING.iter().map(|&call| (call, Vec::new())).collect();
     // abort() sends a signal to its own process.
     allowed.insert(libc::SYS_tgkill, vec![rule(&[argument(0, SeccompCmpOp::Eq, own_pid())?])?]);
@@ -82,7 +62,8 @@ const READING: &[c_long] = &[
     libc::SYS_poll,
 ];
 
-fn install_nothing_dangerous(network: bool) -> Result<(), Error> {
+/// For a plugin: a list of refused calls.
+pub(super) fn nothing_dangerous(network: bool) -> Result<(), Error> {
     // clone3 has its flags in memory, which a filter cannot read; with ENOSYS C libraries fall back to clone.
     let unknown: Calls = [(libc::SYS_clone3, Vec::new())].into();
     install(unknown, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;

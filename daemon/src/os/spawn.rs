@@ -4,7 +4,7 @@
 //! no code between fork and exec, so the standard library may use `posix_spawn`, which does not copy the daemon's page tables, and no
 //! `unsafe` is needed. Until `enter` returns the child runs only code of `harkd`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -25,30 +25,17 @@ pub fn this_executable() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
 
-/// Where a child's stdout or stderr goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Output {
-    /// `/dev/null`.
-    #[default]
-    Null,
-    /// To a pipe of the returned [`Child`]. The caller must read it: a full pipe blocks the child.
-    Piped,
-    /// To the daemon's own.
-    Inherit,
-}
-
 /// A `harkd` subcommand to start as a child.
 ///
-/// The child has one end of a socket pair, which it takes with [`super::child::enter`], and nothing else: no environment, no other
+/// The child has one end of a socket pair, which it takes with [`super::child::enter`], and nothing else: no environment, no output, no other
 /// descriptor, no terminal (a Ctrl-C does not reach it), no capabilities, no core dumps, and the limits given here. The kernel kills the
 /// child when the daemon dies in any way; the child also sees the end of file on the socket. Dropping the returned [`Child`] kills the
 /// child.
 #[derive(Debug, Clone)]
 pub struct ChildCommand {
     executable: PathBuf,
-    arguments: Vec<OsString>,
-    stdout: Output,
-    stderr: Output,
+    /// Other users can read them in the list of processes.
+    pub(super) arguments: Vec<OsString>,
     limits: Limits,
     library_path: OsString,
 }
@@ -59,34 +46,9 @@ impl ChildCommand {
         ChildCommand {
             executable: executable.to_owned(),
             arguments: vec![subcommand.into()],
-            stdout: Output::Null,
-            stderr: Output::Null,
             limits: Limits::default(),
             library_path: OsString::new(),
         }
-    }
-
-    /// Adds one argument. Other users can read arguments in the list of processes.
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments; see [`Self::arg`].
-    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        arguments.into_iter().fold(self, Self::arg)
-    }
-
-    /// Where the child's stdout goes; `/dev/null` by default.
-    pub fn stdout(mut self, output: Output) -> Self {
-        self.stdout = output;
-        self
-    }
-
-    /// Where the child's stderr goes; `/dev/null` by default.
-    pub fn stderr(mut self, output: Output) -> Self {
-        self.stderr = output;
-        self
     }
 
     /// What the child may use; see [`Limits`].
@@ -132,8 +94,8 @@ impl ChildCommand {
             .env_clear()
             .env(Entry::VARIABLE, entry.to_text()?)
             .stdin(Stdio::from(theirs))
-            .stdout(self.stdout.stdio())
-            .stderr(self.stderr.stdio())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .process_group(0)
             .kill_on_drop(true);
         if !self.library_path.is_empty() {
@@ -145,16 +107,6 @@ impl ChildCommand {
         spawner()?.send(request).map_err(|_| gone())?;
         let child = answered.await.map_err(|_| gone())??;
         Ok((child, ours))
-    }
-}
-
-impl Output {
-    fn stdio(self) -> Stdio {
-        match self {
-            Output::Null => Stdio::null(),
-            Output::Piped => Stdio::piped(),
-            Output::Inherit => Stdio::inherit(),
-        }
     }
 }
 

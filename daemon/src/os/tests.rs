@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncReadExt;
 
 use super::sandbox::{PluginRights, confine_audio_worker, confine_plugin};
-use super::{ChildCommand, Limits, Output};
+use super::{ChildCommand, Limits};
 
 /// What was tried, and "ok" or the error.
 type Report = BTreeMap<String, String>;
@@ -170,12 +170,13 @@ async fn report_of(test: &str, folder: &Path) -> Report {
 fn child(test: &str, folder: &Path) -> ChildCommand {
     let limits =
         Limits { memory: Some(256 << 20), descriptors: Some(32), tasks: Some(100), ..Limits::default() };
-    ChildCommand::new(&std::env::current_exe().unwrap(), &format!("os::tests::{test}"))
-        .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", "--skip"])
-        // The test harness reads the folder as a name to skip, and the child finds it last on its command line.
-        .arg(folder)
-        .stderr(Output::Inherit)
-        .limits(limits)
+    let mut command =
+        ChildCommand::new(&std::env::current_exe().unwrap(), &format!("os::tests::{test}")).limits(limits);
+    // The test harness reads the folder as a name to skip, and the child finds it last on its command line.
+    let harness = ["--exact", "--ignored", "--nocapture", "--test-threads=1", "--skip"];
+    command.arguments.extend(harness.map(Into::into));
+    command.arguments.push(folder.into());
+    command
 }
 
 #[test]
