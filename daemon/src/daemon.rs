@@ -2,6 +2,7 @@
 //! the front: first no new recordings, then no new requests, then what is under way is finished, published and acknowledged.
 
 mod housekeeping;
+mod lanes;
 mod reports;
 mod sources;
 mod tasks;
@@ -12,15 +13,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use hark_sdk::event::Event;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::housekeeping::housekeeping;
+use self::lanes::start_lanes;
 use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
@@ -29,10 +28,9 @@ use crate::api::{control, http};
 use crate::audio::Workers;
 use crate::broker::{self, Connection, Patience, Subjects};
 use crate::config::{Config, Route};
-use crate::job::ledger::due::Lane;
 use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Duty, Prices, spool};
+use crate::job::{Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Outbox, Outlet, Partials};
@@ -40,8 +38,7 @@ use crate::recognize::{Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::lane::Task;
-use crate::work::{self, InFlight, OpenFiles, PieceTask, Tools};
+use crate::work::{self, InFlight, OpenFiles, Tools};
 
 /// The time from the signal to the end of the stages; the plugins' end, the last publishes to NATS and the ledger's log share less than
 /// three more seconds: the goal is ten. The unit's `TimeoutStopSec` is longer; the daemon logs what has not ended by then, and the next
@@ -50,18 +47,6 @@ const DRAIN: Duration = Duration::from_secs(7);
 
 /// How long the plugins have for their end.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Recordings that are probed at a time: the audio workers bound the cost.
-const PREPARING: usize = 8;
-
-/// Uploads under way at a time; each streams from disk.
-const UPLOADING: usize = 8;
-
-/// Transcripts that the plugins have at a time: enough to fill their queues.
-const PIPING: usize = 64;
-
-/// Jobs whose end is reported to their sources at a time.
-const SETTLING: usize = 32;
 
 /// Descriptors besides a recording and a connection for each flash request: ledger, watches, audio workers, plugins, uploads, scans.
 const OWN_DESCRIPTORS: u64 = 160;
@@ -92,20 +77,15 @@ impl From<LedgerError> for DaemonError {
 /// Everything that is built but does not run yet, except HTTP.
 pub struct Daemon {
     config: Config,
-    metrics: Metrics,
     health: Health,
     stages: Stages,
     tasks: EssentialTasks,
-    ledger: Ledger,
-    claims: Claims,
     connection: Connection,
     sources: Sources,
-    recognition: Tools,
-    pipeline: Arc<Pipeline>,
+    tools: Tools,
     outbox: Outbox,
     broker: watch::Receiver<Result<(), String>>,
     outlet: Outlet,
-    policy: Policy,
 }
 
 impl Daemon {
@@ -136,12 +116,13 @@ impl Daemon {
         let metrics = Metrics::new();
         let health = Health::default();
         let (stages, mut tasks) = (Stages::default(), EssentialTasks::default());
-        match config.http.listen.as_str() {
-            "" => {}
-            listen => {
-                let listener = http::bind(listen).await.map_err(|error| configuration(&error))?;
-                start_http(listener, health.clone(), metrics.clone(), &mut tasks, &stages);
-            }
+        if !config.http.listen.is_empty() {
+            let listener = http::bind(&config.http.listen).await.map_err(|error| configuration(&error))?;
+            let stop = stages.publish.clone().cancelled_owned();
+            let serving = http::serve(listener, health.clone(), metrics.clone(), stop);
+            tasks.essential("http", async {
+                serving.await.map_err(|error| DaemonError::Software(format!("serving http: {error}")))
+            });
         }
         let key = config.dashscope.api_key().map_err(DaemonError::Config)?;
         // job
@@ -186,7 +167,7 @@ impl Daemon {
         )
         .await;
         let pipeline = Arc::new(pipeline);
-        let recognition = Tools {
+        let tools = Tools {
             ledger: ledger.clone(),
             claims: claims.clone(),
             recognizers: Arc::new(recognizers),
@@ -197,7 +178,7 @@ impl Daemon {
             ),
             state_directory: Arc::new(config.state.directory.clone()),
             routes: Arc::new(routes(&config)?),
-            policy: policy.clone(),
+            policy,
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             pipeline: Arc::clone(&pipeline),
             on_partial: on_partial(&pipeline, partials),
@@ -218,23 +199,7 @@ impl Daemon {
             metrics.clone(),
             ready,
         );
-        Ok(Daemon {
-            config,
-            metrics,
-            health,
-            stages,
-            tasks,
-            ledger,
-            claims,
-            connection,
-            sources,
-            recognition,
-            pipeline,
-            outbox,
-            broker,
-            outlet,
-            policy,
-        })
+        Ok(Daemon { config, health, stages, tasks, connection, sources, tools, outbox, broker, outlet })
     }
 }
 
@@ -247,29 +212,34 @@ impl Daemon {
         let (stages, mut tasks) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.tasks));
         tasks.essential(
             "gauges",
-            gauges(self.ledger.clone(), self.metrics.clone(), self.health.clone(), stages.publish.clone()),
+            gauges(
+                self.tools.ledger.clone(),
+                self.tools.metrics.clone(),
+                self.health.clone(),
+                stages.publish.clone(),
+            ),
         );
         // On a full disk this waits for free space, and it waits for a plugin that hangs while it is loaded: meanwhile HTTP answers, and a
         // signal still ends it.
         tokio::pin!(stop);
         tokio::select! {
             recovered = async {
-                self.pipeline.loaded().await;
+                self.tools.pipeline.loaded().await;
                 self.recover().await
             } => recovered?,
             () = &mut stop => {
-                end(&self.pipeline).await;
+                end(&self.tools.pipeline).await;
                 return Ok(());
             }
         }
         let watching = self.sources.start(&mut tasks, &stages);
-        self.start_lanes(&mut tasks, &stages);
+        start_lanes(&self.config.dashscope, self.tools.clone(), self.sources, &mut tasks, &stages);
         tasks.essential(
             "housekeeping",
-            housekeeping(self.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
+            housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
-        let (plugins, heard) = (Arc::clone(&self.pipeline), stages.publish.clone());
+        let (plugins, heard) = (Arc::clone(&self.tools.pipeline), stages.publish.clone());
         let requests = control::control(self.connection.client.clone(), subjects.clone(), plugins, heard);
         tasks.essential("control", async {
             requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
@@ -296,12 +266,12 @@ impl Daemon {
         };
         // The service manager is gone or absent: nothing to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.ledger)).await;
+        let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.tools.ledger)).await;
         if drained.is_err() {
             warn!(unfinished = ?tasks.names(), "some tasks did not end in time; the daemon resumes their work at the next start");
             tasks.abort().await;
         }
-        end(&self.pipeline).await;
+        end(&self.tools.pipeline).await;
         // A server that is away or does not read would keep the flush waiting for ever.
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -309,83 +279,25 @@ impl Daemon {
         }
         if outcome.is_ok() {
             // The time limit does no harm: the next start empties the log.
-            let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.read(checkpoint::empty_log))
-                .await;
+            let empty = self.tools.ledger.read(checkpoint::empty_log);
+            let _ = tokio::time::timeout(Duration::from_millis(500), empty).await;
         }
         outcome
     }
 
     /// Right after the start no request is under way: requests that were have an unknown fate now.
     async fn recover(&self) -> Result<(), DaemonError> {
-        let interrupted = self.ledger.read(pieces::interrupted).await?;
+        let interrupted = self.tools.ledger.read(pieces::interrupted).await?;
         // Before the sources start: for a moment, no job refers to what they spool.
-        spool::sweep(&self.config.state.directory, &self.ledger).await?;
+        spool::sweep(&self.config.state.directory, &self.tools.ledger).await?;
         for id in interrupted {
-            let advanced = self.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.policy).await?;
+            let advanced =
+                self.tools.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.tools.policy).await?;
             let source = advanced.map(|advanced| advanced.job.source);
             warn!(job = %id.job, source, piece = id.number, "a request was under way when the daemon ended");
         }
         Ok(())
     }
-
-    fn start_lanes(&self, tasks: &mut EssentialTasks, stages: &Stages) {
-        let tools = Tools { stop: stages.requests.clone(), ..self.recognition.clone() };
-        let poll = self.config.dashscope.poll_interval;
-        let ledger = &self.ledger;
-
-        let prepare = tools.clone();
-        tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
-            work::prepare::prepare(task.job, prepare.clone())
-        });
-        let with_tasks = self.recognition.recognizers.with_tasks();
-        for name in self.recognition.recognizers.names() {
-            let has_tasks = with_tasks.iter().any(|other| other == name);
-            let width = if has_tasks { UPLOADING } else { self.config.dashscope.concurrency };
-            let send = of_pieces(&tools, work::send::send);
-            tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
-            let resolve = of_pieces(&tools, work::resolve::resolve);
-            tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
-        }
-        let pipe = tools.clone();
-        tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
-        tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
-            work::pipe::pipe(task.job, pipe.clone())
-        });
-        let (settled, sources, claims) = (ledger.clone(), self.sources.clone(), self.claims.clone());
-        tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
-            sources.clone().settle(task.job, settled.clone(), claims.clone())
-        });
-    }
-}
-
-/// The work of a lane of pieces. Every task of such a lane has a piece; a task without one is ignored.
-fn of_pieces<F>(
-    tools: &Tools,
-    work: fn(PieceTask, Tools) -> F,
-) -> impl Fn(Task) -> BoxFuture<'static, Result<(), LedgerError>> + Send + 'static
-where
-    F: Future<Output = Result<(), LedgerError>> + Send + 'static,
-{
-    let tools = tools.clone();
-    move |Task { job, piece }| match piece {
-        Some(piece) => work(PieceTask { job, piece }, tools.clone()).boxed(),
-        None => std::future::ready(Ok(())).boxed(),
-    }
-}
-
-fn start_http(
-    listener: TcpListener,
-    health: Health,
-    metrics: Metrics,
-    tasks: &mut EssentialTasks,
-    stages: &Stages,
-) {
-    let stop = stages.publish.clone();
-    tasks.essential("http", async move {
-        http::serve(listener, health, metrics, stop.cancelled_owned())
-            .await
-            .map_err(|error| DaemonError::Software(format!("serving http: {error}")))
-    });
 }
 
 /// Lets the plugins end by themselves, within [`PARTING`].

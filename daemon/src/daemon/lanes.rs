@@ -1,0 +1,77 @@
+//! The lanes of the duties, and how many tasks each has under way at a time.
+
+use std::future::Future;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::sources::Sources;
+use super::tasks::{EssentialTasks, Stages};
+use crate::config::Dashscope;
+use crate::job::Duty;
+use crate::job::ledger::LedgerError;
+use crate::job::ledger::due::Lane;
+use crate::work::lane::Task;
+use crate::work::{self, PieceTask, Tools};
+
+/// Recordings that are probed at a time: the audio workers bound the cost.
+const PREPARING: usize = 8;
+
+/// Uploads under way at a time; each streams from disk.
+const UPLOADING: usize = 8;
+
+/// Transcripts that the plugins have at a time: enough to fill their queues.
+const PIPING: usize = 64;
+
+/// Jobs whose end is reported to their sources at a time.
+const SETTLING: usize = 32;
+
+/// Starts a lane for each duty, and for each duty of pieces one for each recognizer.
+pub(super) fn start_lanes(
+    config: &Dashscope,
+    tools: Tools,
+    sources: Sources,
+    tasks: &mut EssentialTasks,
+    stages: &Stages,
+) {
+    let tools = Tools { stop: stages.requests.clone(), ..tools };
+    let (ledger, poll) = (&tools.ledger.clone(), config.poll_interval);
+    let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
+
+    let prepare = tools.clone();
+    tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
+        work::prepare::prepare(task.job, prepare.clone())
+    });
+    let with_tasks = tools.recognizers.with_tasks();
+    for name in tools.recognizers.names() {
+        let has_tasks = with_tasks.iter().any(|other| other == name);
+        let width = if has_tasks { UPLOADING } else { config.concurrency };
+        let send = of_pieces(&tools, work::send::send);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
+        let resolve = of_pieces(&tools, work::resolve::resolve);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
+    }
+    let pipe = tools.clone();
+    tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
+    tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
+        work::pipe::pipe(task.job, pipe.clone())
+    });
+    tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
+        sources.clone().settle(task.job, settled.clone(), claims.clone())
+    });
+}
+
+/// The work of a lane of pieces. Every task of such a lane has a piece; a task without one is ignored.
+fn of_pieces<F>(
+    tools: &Tools,
+    work: fn(PieceTask, Tools) -> F,
+) -> impl Fn(Task) -> BoxFuture<'static, Result<(), LedgerError>> + Send + 'static
+where
+    F: Future<Output = Result<(), LedgerError>> + Send + 'static,
+{
+    let tools = tools.clone();
+    move |Task { job, piece }| match piece {
+        Some(piece) => work(PieceTask { job, piece }, tools.clone()).boxed(),
+        None => std::future::ready(Ok(())).boxed(),
+    }
+}
