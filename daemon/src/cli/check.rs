@@ -1,17 +1,17 @@
 //! `harkd check`: every mistake of the config at once; connects to nothing.
 
-use std::cell::RefCell;
-use std::io::{IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::json;
 use tracing::Level;
 
-use super::{Exit, write_json, write_line};
+use super::screen::{Span, Style, has_colours, paint};
+use super::{Exit, print, write_json, write_line};
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
 use crate::os::private;
 use crate::pipeline::{self, Surroundings};
-use crate::telemetry::logging::{priority, readable};
+use crate::telemetry::logging::priority;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,11 +24,11 @@ pub struct Args {
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
     let around = Surroundings::of(&inspection.config, path);
-    let (unheard, loaded) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let (mut unheard, mut loaded) = (Vec::new(), Vec::new());
     inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
         Ok(description) => {
-            loaded.borrow_mut().push((plugin.clone(), description.transform));
-            unheard.borrow_mut().extend(description.unheard().map(|kinds| {
+            loaded.push((plugin.clone(), description.transform));
+            unheard.extend(description.unheard().map(|kinds| {
                 format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives finals and partials", plugin.name)
             }));
             Ok(())
@@ -46,19 +46,13 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         warnings = config.warnings();
         warnings.extend(open_state(&config.state.directory));
     }
-    warnings.extend(unheard.into_inner());
-    warnings.extend(before_a_transform(&loaded.into_inner()));
-    let printed = if args.json {
-        print_json(&config, &mistakes, &warnings)
-    } else {
-        print_for_people(&config, &mistakes, &warnings)
+    warnings.extend(unheard);
+    warnings.extend(before_a_transform(&loaded));
+    // A reader that is gone (`| head`) has read what it wanted; the exit code still gives the result.
+    match args.json {
+        true => print(|out| print_json(out, &config, &mistakes, &warnings))?,
+        false => print(|out| print_for_people(out, &config, &mistakes, &warnings))?,
     };
-    // A reader that closed the pipe (`| head`) has read what it wanted; the exit code still gives the result.
-    if let Err(error) = printed
-        && error.kind() != std::io::ErrorKind::BrokenPipe
-    {
-        return Err(Exit::Software(format!("printing: {error}")));
-    }
     let more = if is_readable { "" } else { "; more may show when the file can be read" };
     if mistakes.is_empty() { Ok(()) } else { Err(Exit::Config(format!("{}{more}", mistakes.count()))) }
 }
@@ -93,7 +87,12 @@ fn before_a_transform(loaded: &[(config::Plugin, bool)]) -> Vec<String> {
     warnings
 }
 
-fn print_json(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std::io::Result<()> {
+fn print_json(
+    out: &mut impl Write,
+    config: &Config,
+    mistakes: &Mistakes,
+    warnings: &[String],
+) -> io::Result<()> {
     let listed: Vec<_> = mistakes
         .mistakes
         .iter()
@@ -116,23 +115,30 @@ fn print_json(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std:
         "routes": config.route.iter().map(|route| &route.name).collect::<Vec<_>>(),
         "plugins": config.plugin.iter().map(|plugin| &plugin.name).collect::<Vec<_>>(),
     });
-    write_json(&mut std::io::stdout().lock(), &summary)
+    write_json(out, &summary)
 }
 
 /// Findings go to standard error like a compiler's, the summary to standard output.
-fn print_for_people(config: &Config, mistakes: &Mistakes, warnings: &[String]) -> std::io::Result<()> {
-    let mut findings = std::io::stderr().lock();
-    let paint = Paint { on: findings.is_terminal() };
+fn print_for_people(
+    out: &mut impl Write,
+    config: &Config,
+    mistakes: &Mistakes,
+    warnings: &[String],
+) -> io::Result<()> {
+    let mut findings = io::stderr().lock();
+    let has_colours = has_colours(&findings);
+    let mut find = |level: Level, style: Style, word: &str, text: &str| {
+        let line = [Span::new(style, word), Span::new(Style::PLAIN, format!(" {text}"))];
+        writeln!(findings, "{}{}", priority(level), paint(&line, has_colours))
+    };
     for (place, text) in mistakes.lines() {
-        let place = paint.bold_red(&format!("{place}:"));
-        writeln!(findings, "{}{place} {}", priority(Level::ERROR), readable(text))?;
+        find(Level::ERROR, Style::RED, &format!("{place}:"), text)?;
     }
     for warning in warnings {
-        let word = paint.yellow("warning:");
-        writeln!(findings, "{}{word} {}", priority(Level::WARN), readable(warning))?;
+        find(Level::WARN, Style::YELLOW, "warning:", warning)?;
     }
     if mistakes.is_empty() {
-        write_line(&mut std::io::stdout().lock(), &format!("{}: ok; {}", mistakes.file, summary(config)))?;
+        write_line(out, &format!("{}: ok; {}", mistakes.file, summary(config)))?;
     }
     Ok(())
 }
@@ -164,25 +170,6 @@ fn summary(config: &Config) -> String {
 fn listed(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
     if items.is_empty() { "none".into() } else { items.join(", ") }
-}
-
-struct Paint {
-    on: bool,
-}
-
-impl Paint {
-    fn bold_red(&self, text: &str) -> String {
-        self.with("1;31", text)
-    }
-
-    fn yellow(&self, text: &str) -> String {
-        self.with("33", text)
-    }
-
-    fn with(&self, code: &str, text: &str) -> String {
-        let text = readable(text);
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
-    }
 }
 
 #[cfg(test)]

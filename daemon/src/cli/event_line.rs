@@ -42,20 +42,20 @@ pub fn line(heard: &ReceivedEvent, zone: &TimeZone, layout: Layout) -> Vec<Span>
     let event =
         heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
     let Some(event) = event else {
-        return vec![Span::new(Style::Dim, format!("{} {}", heard.kind, heard.body))];
+        return vec![Span::new(Style::DIM, format!("{} {}", heard.kind, heard.body))];
     };
     let name = event.recording.name.as_deref().unwrap_or(&event.recording.uri);
     let mut line = Vec::new();
     if layout.has_time {
         let time = event.time.to_zoned(zone.clone()).strftime("%H:%M:%S ");
-        line.push(Span::new(Style::Dim, time.to_string()));
+        line.push(Span::new(Style::DIM, time.to_string()));
     }
     if layout.name_columns > 0 {
-        let name = column(&Span::new(Style::Plain, name).text, layout.name_columns);
-        line.push(Span::new(Style::Plain, format!("{name} ")));
+        let name = column(&Span::new(Style::PLAIN, name).text, layout.name_columns);
+        line.push(Span::new(Style::PLAIN, format!("{name} ")));
     }
     let job = event.job.simple().to_string();
-    line.push(Span::new(Style::Dim, format!("{} ", &job[job.len() - ID_COLUMNS..])));
+    line.push(Span::new(Style::DIM, format!("{} ", &job[job.len() - ID_COLUMNS..])));
     line.extend(details(&event, layout));
     line
 }
@@ -70,7 +70,7 @@ fn details(event: &Event, layout: Layout) -> Vec<Span> {
             words.extend(recording.duration_ms.map(|ms| seconds(ms as f64 / 1000.0)));
             words.extend(recording.format.clone());
             words.push(format!("job {}", event.job));
-            label(Style::Dim, "accepted", Style::Dim, words.join(", "))
+            label(Style::DIM, "accepted", Style::DIM, words.join(", "))
         }
         Body::JobSubmitted(fields) => {
             let task = fields.task_id.as_ref().map_or(String::new(), |task| format!(", task {task}"));
@@ -80,39 +80,39 @@ fn details(event: &Event, layout: Layout) -> Vec<Span> {
                 fields.model,
                 doubt(fields.possible_duplicate_charge)
             );
-            label(Style::Dim, "submitted", Style::Dim, words)
+            label(Style::DIM, "submitted", Style::DIM, words)
         }
         Body::JobRetrying(fields) => {
             let again = seconds(fields.retry_in_ms as f64 / 1000.0);
             let words = format!("try {}: {}; again in {again}", fields.attempt, fault(&fields.error));
-            label(Style::Yellow, "retrying", Style::Yellow, words)
+            label(Style::YELLOW, "retrying", Style::YELLOW, words)
         }
         Body::TranscriptPartial(fields) => label(
-            Style::Cyan,
+            Style::CYAN,
             "…",
-            Style::Plain,
+            Style::PLAIN,
             format!("{}{}", speaker(fields.role.as_deref()), fields.text),
         ),
         Body::TranscriptFinal(fields) => transcript(fields, layout),
-        Body::AnnotationLanguage(fields) => label(Style::Dim, "language", Style::Plain, annotation(fields)),
-        Body::AnnotationEmotion(fields) => label(Style::Dim, "emotion", Style::Plain, annotation(fields)),
+        Body::AnnotationLanguage(fields) => label(Style::DIM, "language", Style::PLAIN, annotation(fields)),
+        Body::AnnotationEmotion(fields) => label(Style::DIM, "emotion", Style::PLAIN, annotation(fields)),
         Body::AlertRaised(fields) => alert(fields, layout),
         Body::AlertRetracted(fields) => label(
-            Style::Dim,
+            Style::DIM,
             "retracted",
-            Style::Dim,
+            Style::DIM,
             format!("{}: {:?} was not said", fields.rule, fields.quote),
         ),
-        Body::Plugin(fields) => label(Style::Cyan, &fields.plugin, Style::Plain, fields.data.to_string()),
-        Body::JobCompleted(fields) => label(Style::Green, "completed", Style::Dim, bill(&fields.bill)),
-        Body::JobFailed(fields) => label(Style::Red, "FAILED", Style::Red, fault(&fields.error)),
+        Body::Plugin(fields) => label(Style::CYAN, &fields.plugin, Style::PLAIN, fields.data.to_string()),
+        Body::JobCompleted(fields) => label(Style::GREEN, "completed", Style::DIM, bill(&fields.bill)),
+        Body::JobFailed(fields) => label(Style::RED, "FAILED", Style::RED, fault(&fields.error)),
     }
 }
 
 fn label(layout: Layout, label_style: Style, text: &str, style: Style, words: String) -> Vec<Span> {
     let text = Span::new(label_style, text).text;
     let text = if layout.label_columns == 0 { text } else { column(&text, layout.label_columns) };
-    vec![Span::new(label_style, text), Span::new(Style::Plain, " "), Span::new(style, words)]
+    vec![Span::new(label_style, text), Span::new(Style::PLAIN, " "), Span::new(style, words)]
 }
 
 fn transcript(fields: &TranscriptFinal, layout: Layout) -> Vec<Span> {
@@ -126,26 +126,26 @@ fn transcript(fields: &TranscriptFinal, layout: Layout) -> Vec<Span> {
             format!("{}… (and {more} characters more)", &fields.text[..end])
         }
     };
-    let mut line = label(layout, Style::Bold, "final", Style::Bold, text);
+    let mut line = label(layout, Style::BOLD, "final", Style::BOLD, text);
     if !about.is_empty() {
-        line.push(Span::new(Style::Dim, format!(" ({})", about.join(", "))));
+        line.push(Span::new(Style::DIM, format!(" ({})", about.join(", "))));
     }
     if fields.truncated {
-        line.push(Span::new(Style::Yellow, " (the text is cut)"));
+        line.push(Span::new(Style::YELLOW, " (the text is cut)"));
     }
     line
 }
 
 fn alert(fields: &Alert, layout: Layout) -> Vec<Span> {
     let (style, word) = match fields.severity {
-        Severity::Info => (Style::Cyan, "INFO"),
-        Severity::Warning => (Style::BlackOnYellow, "WARNING"),
-        Severity::Critical => (Style::WhiteOnRed, "CRITICAL"),
+        Severity::Info => (Style::CYAN, "INFO"),
+        Severity::Warning => (Style::BLACK_ON_YELLOW, "WARNING"),
+        Severity::Critical => (Style::WHITE_ON_RED, "CRITICAL"),
     };
     let tentative = if fields.state == AlertState::Tentative { ", tentative" } else { "" };
     let place = place(fields.role.as_deref(), fields.begin_ms, fields.end_ms);
-    let mut line = label(layout, style, word, Style::Bold, format!("{}: {:?}", fields.rule, fields.quote));
-    line.push(Span::new(Style::Dim, format!(" ({}{tentative}){place}", fields.plugin)));
+    let mut line = label(layout, style, word, Style::BOLD, format!("{}: {:?}", fields.rule, fields.quote));
+    line.push(Span::new(Style::DIM, format!(" ({}{tentative}){place}", fields.plugin)));
     line
 }
 

@@ -5,24 +5,20 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, stream};
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
 use serde_json::Value;
-use tokio::time::{Instant, Interval};
+use tokio::time::Interval;
 
 use super::Exit;
 use crate::broker::stream::{StreamError, find};
 use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 
-/// The pause between two attempts to reach the stream: while it does not exist yet, or after the server was away.
-const WAIT: Duration = Duration::from_millis(500);
-/// How often the follower checks whether the connection is a new one: the server may have lost the consumer with the old connection, and
-/// the client alone would notice by a missed heartbeat, half a minute later.
-const LOOK_AT_CONNECTION: Duration = Duration::from_secs(1);
-/// How often the follower checks whether the stream is still the same: a stream that was deleted and created again counts from one, and the
-/// consumer would wait until that stream reaches the old one's sequence.
-const LOOK_AT_STREAM: Duration = Duration::from_secs(5);
+/// How often the follower looks at the stream and the connection, and makes its consumer anew where it has none, or where it may have lost it:
+/// with an old connection (the client alone would notice half a minute later), or with the stream (one that was deleted and created again
+/// counts from one, and the consumer would wait until it reaches the old one's sequence).
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One event, as it was received.
 #[derive(Debug, Clone)]
@@ -49,18 +45,15 @@ pub enum Since {
 /// Follows the events of one prefix. Survives a server that goes away and comes back: the stored events continue where they stopped.
 pub struct Follower {
     client: Client,
-    connects: u64,
-    connection_check: Interval,
-    stream_check: Interval,
     jetstream: JetStream,
     stream: String,
     partials: Subscriber,
+    /// `None` while the stream does not exist or does not answer.
     stored: Option<pull::Ordered>,
-    /// When to look for the stream again, while `stored` is none.
-    look_again: Instant,
+    look: Interval,
+    /// When the followed stream was created (ns since the epoch), and the number of connections so far, when `stored` was made.
+    seen: Option<(i128, u64)>,
     next_sequence: u64,
-    /// When the stream that `next_sequence` refers to was created, ns since the epoch.
-    made: Option<i128>,
 }
 
 impl Follower {
@@ -77,23 +70,19 @@ impl Follower {
         client.flush().await.map_err(|error| refused(error.to_string()))?;
         let mut follower = Follower {
             client: client.clone(),
-            connects: connects(client),
-            connection_check: tokio::time::interval(LOOK_AT_CONNECTION),
-            stream_check: tokio::time::interval(LOOK_AT_STREAM),
             jetstream: connection.jetstream(),
             stream: nats.events_stream.clone(),
             partials,
             stored: None,
-            look_again: Instant::now(),
+            look: tokio::time::interval(LOOK),
+            seen: None,
             next_sequence: 1,
-            made: None,
         };
         if let Some(stream) = follower.find_stream().await? {
             if since == Since::Now {
                 follower.next_sequence = stream.cached_info().state.last_sequence + 1;
             }
-            follower.made = Some(made(&stream));
-            follower.stored = follower.consume(&stream).await?;
+            follower.consume(&stream).await?;
         }
         Ok(follower)
     }
@@ -106,31 +95,18 @@ impl Follower {
         loop {
             let heard = tokio::select! {
                 partial = self.partials.next() => match partial {
-                    Some(message) => ReceivedEvent::read(&message.subject, message.headers.as_ref(), &message.payload),
+                    Some(message) => ReceivedEvent::read(&message),
                     None => return Err(Exit::Unavailable("the NATS connection is closed".into())),
                 },
-                stored = next_stored(&mut self.stored, &mut self.look_again) => match stored {
-                    Some(message) => {
-                        self.next_sequence = sequence_of(&message).unwrap_or(self.next_sequence) + 1;
-                        ReceivedEvent::read(&message.subject, message.headers.as_ref(), &message.payload)
-                    }
-                    None => {
-                        self.reopen().await?;
-                        None
-                    }
+                Some(message) = next_stored(&mut self.stored) => {
+                    self.next_sequence = message.info().map_or(self.next_sequence, |info| info.stream_sequence) + 1;
+                    ReceivedEvent::read(&message)
                 },
-                _ = self.connection_check.tick() => {
-                    if connects(&self.client) != self.connects {
-                        self.connects = connects(&self.client);
-                        self.reopen().await?;
-                    }
-                    None
-                }
-                _ = self.stream_check.tick() => {
+                _ = self.look.tick() => {
                     if let Some(stream) = self.find_stream().await?
-                        && self.made != Some(made(&stream))
+                        && (self.stored.is_none() || self.seen != Some(self.sight_of(&stream)))
                     {
-                        self.follow(&stream).await?;
+                        self.consume(&stream).await?;
                     }
                     None
                 }
@@ -141,20 +117,11 @@ impl Follower {
         }
     }
 
-    async fn reopen(&mut self) -> Result<(), Exit> {
-        if let Some(stream) = self.find_stream().await? {
-            self.follow(&stream).await?;
-        }
-        Ok(())
-    }
-
-    /// Continues where the follower left the stream; a stream that was created anew is followed from its first event.
-    async fn follow(&mut self, stream: &stream::Stream) -> Result<(), Exit> {
-        if self.made.replace(made(stream)).is_some_and(|before| before != made(stream)) {
-            self.next_sequence = 1;
-        }
-        self.stored = self.consume(stream).await?;
-        Ok(())
+    fn sight_of(&self, stream: &stream::Stream) -> (i128, u64) {
+        (
+            stream.cached_info().created.unix_timestamp_nanos(),
+            self.client.statistics().connects.load(Ordering::Relaxed),
+        )
     }
 
     /// `None` while the stream does not exist or JetStream does not answer.
@@ -166,58 +133,45 @@ impl Follower {
         }
     }
 
-    async fn consume(&self, stream: &stream::Stream) -> Result<Option<pull::Ordered>, Exit> {
+    /// Continues where the follower left the stream; a stream that was created anew is followed from its first event.
+    async fn consume(&mut self, stream: &stream::Stream) -> Result<(), Exit> {
+        let seen = self.sight_of(stream);
+        if self.seen.replace(seen).is_some_and(|(created, _)| created != seen.0) {
+            self.next_sequence = 1;
+        }
         let config = pull::OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next_sequence },
             ..Default::default()
         };
         let named = format!(".CONSUMER.CREATE.{}\"", self.stream);
         let consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
-        let Ok(consumer) = consumer.map_err(|refused| Exit::Unavailable(refused.to_string()))? else {
-            return Ok(None);
+        self.stored = match consumer.map_err(|refused| Exit::Unavailable(refused.to_string()))? {
+            Ok(consumer) => consumer.messages().await.ok(),
+            Err(_) => None,
         };
-        Ok(consumer.messages().await.ok())
+        Ok(())
     }
 }
 
 impl ReceivedEvent {
-    fn read(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Option<ReceivedEvent> {
-        let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+    fn read(message: &Message) -> Option<ReceivedEvent> {
+        let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
         let kind = header("ce-type")?;
         Some(ReceivedEvent {
-            subject: subject.to_owned(),
+            subject: message.subject.to_string(),
             id: header("ce-id")?.to_owned(),
             kind: kind.strip_prefix("hark.").unwrap_or(kind).to_owned(),
-            body: serde_json::from_slice(payload).ok()?,
+            body: serde_json::from_slice(&message.payload).ok()?,
         })
     }
 }
 
-/// `None` when the consumer has to be created again, after a pause. The future may be dropped and the method called again at any await.
-async fn next_stored(
-    stored: &mut Option<pull::Ordered>,
-    look_again: &mut Instant,
-) -> Option<jetstream::Message> {
-    if let Some(messages) = stored {
-        if let Some(Ok(message)) = messages.next().await {
-            return Some(message);
-        }
+/// The next stored event; `None`, and no consumer any more, when its subscription has failed. May be dropped at any await.
+async fn next_stored(stored: &mut Option<pull::Ordered>) -> Option<jetstream::Message> {
+    let Some(messages) = stored else { return std::future::pending().await };
+    let message = messages.next().await.and_then(Result::ok);
+    if message.is_none() {
         *stored = None;
-        *look_again = Instant::now() + WAIT;
     }
-    tokio::time::sleep_until(*look_again).await;
-    *look_again = Instant::now() + WAIT;
-    None
-}
-
-fn made(stream: &stream::Stream) -> i128 {
-    stream.cached_info().created.unix_timestamp_nanos()
-}
-
-fn connects(client: &Client) -> u64 {
-    client.statistics().connects.load(Ordering::Relaxed)
-}
-
-fn sequence_of(message: &jetstream::Message) -> Option<u64> {
-    message.info().ok().map(|info| info.stream_sequence)
+    message
 }

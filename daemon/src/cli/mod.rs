@@ -1,10 +1,8 @@
 //! The command line: one file per subcommand.
 
-mod audio_worker;
 mod check;
 mod event_line;
 mod follow;
-mod plugin_host;
 mod plugins;
 mod run;
 mod screen;
@@ -22,6 +20,7 @@ use tracing::Level;
 
 use crate::config::Mistakes;
 use crate::telemetry::logging::{priority, readable, readable_json};
+use crate::{audio, os, pipeline};
 
 /// Hark listens: audio from folders and NATS subjects goes in, transcripts come out as NATS events.
 #[derive(Debug, Parser)]
@@ -37,7 +36,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
-    Run(run::Args),
+    Run,
     /// Validate the configuration, plugins included; connects to nothing
     Check(check::Args),
     /// Put audio on a NATS source of the daemon
@@ -48,10 +47,10 @@ enum Command {
     Plugins(plugins::Args),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]
-    PluginHost(plugin_host::Args),
+    PluginHost,
     /// (internal) the process that parses audio
     #[command(hide = true)]
-    AudioWorker(audio_worker::Args),
+    AudioWorker,
 }
 
 impl Args {
@@ -59,19 +58,27 @@ impl Args {
     pub fn execute(self) -> ExitCode {
         let config = &self.config;
         let outcome = match self.command {
-            Command::Run(args) => run::execute(config, &args),
+            Command::Run => run::execute(config),
             Command::Check(args) => check::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
-            Command::PluginHost(args) => plugin_host::execute(&args),
-            Command::AudioWorker(args) => audio_worker::execute(&args),
+            Command::PluginHost => ended("plugin-host", pipeline::child::run()),
+            Command::AudioWorker => ended(
+                "audio-worker",
+                os::enter(c"hark-audio").and_then(|socket| audio::worker::serve(&socket)),
+            ),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(exit) => exit.report(),
         }
     }
+}
+
+/// The end of a child process, which the daemon alone starts.
+fn ended(child: &str, outcome: io::Result<()>) -> Result<(), Exit> {
+    outcome.map_err(|error| Exit::Software(format!("{child}: {error}")))
 }
 
 /// Why a command failed, in one line; the numbers are the exit codes of `sysexits.h`, which systemd and scripts know.
@@ -138,9 +145,19 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     writeln!(out, "{}", readable_json(&serde_json::to_string(value)?))
 }
 
-/// The same, indented over several lines.
-fn write_pretty_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    writeln!(out, "{}", readable_json(&serde_json::to_string_pretty(value)?))
+/// Writes a command's output to stdout; false if its reader is gone (`harkd tail | head`), which is no failure.
+fn print(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<bool, Exit> {
+    let mut out = io::stdout().lock();
+    has_reader(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// Whether the reader of stdout is still there.
+fn has_reader(written: io::Result<()>) -> Result<bool, Exit> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Exit::Software(format!("writing to stdout: {error}"))),
+    }
 }
 
 /// Prints clap's message. Help and version are successes, every other message ends with 64.

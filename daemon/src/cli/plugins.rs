@@ -5,7 +5,6 @@ mod enable;
 mod list;
 mod new;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -76,15 +75,4 @@ fn in_words(description: &Description) -> String {
         if heard.is_empty() { "nothing".to_owned() } else { heard.join(" and ") },
         unheard.unwrap_or_default()
     )
-}
-
-/// A reader that closed the pipe (`| head`) is no failure.
-fn print(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<(), Exit> {
-    let mut out = io::stdout().lock();
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Exit::Software(format!("writing to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -9,34 +9,20 @@ use crate::telemetry::logging::readable;
 /// The width where the terminal does not report one.
 const USUAL_WIDTH: usize = 80;
 
-/// A text style; the numbers are ECMA-48's.
+/// A text style: the parameters of ECMA-48's SGR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    Plain,
-    Bold,
-    Dim,
-    Green,
-    Cyan,
-    Yellow,
-    Red,
-    BlackOnYellow,
-    WhiteOnRed,
-}
+pub struct Style(&'static str);
 
 impl Style {
-    fn code(self) -> &'static str {
-        match self {
-            Style::Plain => "0",
-            Style::Bold => "1",
-            Style::Dim => "2",
-            Style::Green => "32",
-            Style::Cyan => "36",
-            Style::Yellow => "33",
-            Style::Red => "1;31",
-            Style::BlackOnYellow => "1;30;43",
-            Style::WhiteOnRed => "1;37;41",
-        }
-    }
+    pub const PLAIN: Style = Style("0");
+    pub const BOLD: Style = Style("1");
+    pub const DIM: Style = Style("2");
+    pub const GREEN: Style = Style("32");
+    pub const CYAN: Style = Style("36");
+    pub const YELLOW: Style = Style("33");
+    pub const RED: Style = Style("1;31");
+    pub const BLACK_ON_YELLOW: Style = Style("1;30;43");
+    pub const WHITE_ON_RED: Style = Style("1;37;41");
 }
 
 /// A piece of a line.
@@ -67,9 +53,7 @@ impl Screen {
     /// Leaves out colours where `NO_COLOR` is set.
     pub fn new() -> Screen {
         let out = io::stdout();
-        let is_terminal = out.is_terminal();
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Screen { out, is_terminal, has_colours: is_terminal && !plain, live: None }
+        Screen { is_terminal: out.is_terminal(), has_colours: has_colours(&out), out, live: None }
     }
 
     /// How wide it is.
@@ -84,7 +68,7 @@ impl Screen {
     pub fn print(&mut self, line: &[Span]) -> io::Result<()> {
         let live = self.live.take();
         self.erase(live.is_some())?;
-        let line = self.paint(line);
+        let line = paint(line, self.has_colours);
         writeln!(self.out, "{line}")?;
         if let Some((owner, spans)) = live {
             self.grow(&owner, spans)?;
@@ -102,7 +86,7 @@ impl Screen {
         }
         self.erase(self.live.is_some())?;
         let fitted = fit(&line, width().saturating_sub(1));
-        let painted = self.paint(&fitted);
+        let painted = paint(&fitted, self.has_colours);
         write!(self.out, "{painted}")?;
         self.live = Some((owner.to_owned(), line));
         self.out.flush()
@@ -135,24 +119,23 @@ impl Screen {
     fn erase(&mut self, is_live: bool) -> io::Result<()> {
         if is_live && self.is_terminal { write!(self.out, "\r\x1b[2K") } else { Ok(()) }
     }
-
-    fn paint(&self, line: &[Span]) -> String {
-        let mut painted = String::new();
-        for span in line {
-            if self.has_colours && span.style != Style::Plain {
-                painted.push_str(&format!("\x1b[{}m{}\x1b[0m", span.style.code(), span.text));
-            } else {
-                painted.push_str(&span.text);
-            }
-        }
-        painted
-    }
 }
 
-impl Default for Screen {
-    fn default() -> Self {
-        Screen::new()
+/// The line as text, with or without colours.
+pub fn paint(line: &[Span], has_colours: bool) -> String {
+    let mut painted = String::new();
+    for Span { style, text } in line {
+        match has_colours && *style != Style::PLAIN {
+            true => painted.push_str(&format!("\x1b[{}m{text}\x1b[0m", style.0)),
+            false => painted.push_str(text),
+        }
     }
+    painted
+}
+
+/// Whether a person reads a stream in colours: it is a terminal, and `NO_COLOR` is not set.
+pub fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Cuts the line to `columns`: the last span is cut first, at its front, because the newest words stand at its end.
@@ -211,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_growing_text_shows_its_newest_words() {
-        let line = [Span::new(Style::Plain, "call: "), Span::new(Style::Plain, "one two three")];
+        let line = [Span::new(Style::PLAIN, "call: "), Span::new(Style::PLAIN, "one two three")];
         let shown = |columns| fit(&line, columns).iter().map(|span| span.text.clone()).collect::<String>();
         assert_eq!(shown(19), "call: one two three");
         assert_eq!(shown(12), "call: …three");
@@ -233,6 +216,6 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_command_the_terminal() {
-        assert_eq!(Span::new(Style::Plain, "a\x1b[2J\nb").text, "a\\u{1b}[2J\\nb");
+        assert_eq!(Span::new(Style::PLAIN, "a\x1b[2J\nb").text, "a\\u{1b}[2J\\nb");
     }
 }

@@ -1,19 +1,10 @@
-//! What every command that talks to NATS needs: config, runtime, connection, and each failure's exit code.
+//! What every command that talks to NATS needs: runtime, connection, and each failure's exit code.
 
 use std::future::Future;
-use std::path::Path;
 
 use super::Exit;
 use crate::broker::{ConnectError, Connection, Patience, connect};
 use crate::config::Config;
-
-/// Reads the config.
-///
-/// # Errors
-/// 78, with every mistake.
-pub fn load(path: &Path) -> Result<Config, Exit> {
-    Ok(Config::load(path)?)
-}
 
 /// Runs a command's work on one thread; a command waits more than it computes.
 ///
@@ -39,23 +30,4 @@ pub async fn open(config: &Config) -> Result<Connection, Exit> {
             Exit::Unavailable(error.to_string())
         }
     })
-}
-
-/// Whether writing failed because the reader is gone (`harkd tail | head`): that ends the command without an error.
-///
-/// # Errors
-/// Any other failure of the output, as 70.
-pub fn written(outcome: std::io::Result<()>) -> Result<Written, Exit> {
-    match outcome {
-        Ok(()) => Ok(Written::Yes),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Written::ReaderGone),
-        Err(error) => Err(Exit::Software(format!("writing the output: {error}"))),
-    }
-}
-
-/// See [`written`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Yes,
-    ReaderGone,
 }

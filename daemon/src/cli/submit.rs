@@ -10,9 +10,8 @@ use async_nats::jetstream;
 
 use self::message::{Message, Meta};
 use self::outcome::{Receipt, Watch};
-use super::Exit;
 use super::follow::{Follower, Since};
-use super::session::{self, Written};
+use super::{Exit, print, session};
 use crate::broker::JetStream;
 use crate::config::{Config, NatsSource, Source};
 
@@ -37,7 +36,7 @@ pub struct Args {
 
 /// Publishes everything, or, when one of the files cannot be sent, nothing.
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
-    let config = session::load(config)?;
+    let config = Config::load(config)?;
     let source = choose_source(&config, args.source.as_deref())?;
     let messages: Vec<Message> =
         args.audio.iter().map(|audio| Message::of(audio, &args.meta)).collect::<Result<_, _>>()?;
@@ -63,7 +62,7 @@ async fn submit(
     let mut receipts = Vec::new();
     for message in messages {
         let receipt = publish(&connection.jetstream(), source, message).await?;
-        if watch.is_none() && session::written(receipt.print(args.json))? == Written::ReaderGone {
+        if watch.is_none() && !print(|out| receipt.print(out, args.json))? {
             return Ok(());
         }
         receipts.push(receipt);

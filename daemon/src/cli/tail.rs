@@ -12,8 +12,7 @@ use uuid::Uuid;
 use super::event_line::{self, Layout};
 use super::follow::{Follower, ReceivedEvent, Since};
 use super::screen::Screen;
-use super::session::{self, Written};
-use super::{Exit, say, write_json};
+use super::{Exit, has_reader, say, session, write_json};
 use crate::broker::stream::find;
 use crate::broker::{JetStream, Subjects};
 use crate::config::{Config, Nats, Source};
@@ -39,7 +38,7 @@ pub struct Args {
 
 /// Follows until Ctrl-C, or until the reader of its output is gone.
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
-    let config = session::load(config)?;
+    let config = Config::load(config)?;
     session::block_on(async {
         tokio::select! {
             outcome = follow(&config, args) => outcome,
@@ -71,7 +70,7 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
     loop {
         let heard = follower.next().await?;
-        if args.wants(&heard) && session::written(output.show(&heard))? == Written::ReaderGone {
+        if args.wants(&heard) && !has_reader(output.show(&heard))? {
             return Ok(());
         }
     }

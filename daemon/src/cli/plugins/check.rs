@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{in_words, print};
-use crate::cli::{Exit, write_line, write_pretty_json};
+use super::in_words;
+use crate::cli::{Exit, print, write_json, write_line};
 use crate::config;
 use crate::pipeline::{self, Surroundings, Trial};
 
@@ -20,7 +20,7 @@ pub(super) fn execute(daemon: &Path, file: &Path, config: &str, json: bool) -> R
     let surroundings = Surroundings::of(&config::inspect(daemon).config, daemon);
     let trial = pipeline::trial(file, config, &surroundings)
         .map_err(|error| Exit::Software(format!("no process can be started for the plugin: {error}")))?;
-    print(|out| if json { write_pretty_json(out, &trial) } else { report(out, &trial) })?;
+    print(|out| if json { write_json(out, &trial) } else { report(out, &trial) })?;
     match trial.passed() {
         true => Ok(()),
         false => Err(Exit::Config(format!("{} does not pass", file.display()))),

@@ -6,10 +6,9 @@ use std::time::Duration;
 use async_nats::{Client, StatusCode, Subscriber};
 use futures::StreamExt;
 
-use super::print;
 use crate::api::control::{Answer, EnablePlugin};
 use crate::broker::Subjects;
-use crate::cli::{Exit, session, write_line, write_pretty_json};
+use crate::cli::{Exit, print, session, write_json, write_line};
 use crate::config::Config;
 use crate::pipeline::{Enabled, PluginState};
 
@@ -23,7 +22,7 @@ const NEXT: Duration = Duration::from_secs(2);
 /// # Errors
 /// A name that the config does not have, no daemon that answers, and a plugin that does not run afterwards.
 pub(super) fn execute(config: &Path, name: &str, json: bool) -> Result<(), Exit> {
-    let config = session::load(config)?;
+    let config = Config::load(config)?;
     if !config.plugin.iter().any(|plugin| plugin.name == name) {
         let names: Vec<&str> = config.plugin.iter().map(|plugin| plugin.name.as_str()).collect();
         let known =
@@ -38,7 +37,7 @@ async fn enable(config: &Config, name: &str, json: bool) -> Result<(), Exit> {
     let answers = ask(&connection.client, &Subjects::new(&config.nats.subject_prefix), name).await?;
     print(|out| {
         if json {
-            return write_pretty_json(out, &answers);
+            return write_json(out, &answers);
         }
         for Answer { daemon, outcome } in &answers {
             let line = match outcome {

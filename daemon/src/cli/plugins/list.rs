@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{in_words, print};
-use crate::cli::{Exit, write_line, write_pretty_json};
+use super::in_words;
+use crate::cli::{Exit, print, write_json, write_line};
 use crate::config::{self, Config};
 use crate::pipeline::{self, Description, Surroundings};
 
@@ -18,10 +18,10 @@ pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
     let around = Surroundings::of(&config, file);
     let rows: Vec<Row> =
         config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &around)).collect();
-    if json {
-        return print(|out| write_pretty_json(out, &rows));
-    }
     print(|out| {
+        if json {
+            return write_json(out, &rows);
+        }
         if rows.is_empty() {
             write_line(out, "no plugins are configured")?;
         }
@@ -40,7 +40,8 @@ pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
             }
         }
         Ok(())
-    })
+    })?;
+    Ok(())
 }
 
 /// One plugin of the config.

@@ -6,8 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::print;
-use crate::cli::{Exit, write_line, write_pretty_json};
+use crate::cli::{Exit, print, write_json, write_line};
 
 const MANIFEST: &str = include_str!("new/manifest.toml");
 const PLUGIN: &str = include_str!("new/plugin.rs");
@@ -58,7 +57,7 @@ pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool)
     print(|out| {
         let written = Written { name, library: &library, sdk, files };
         if json {
-            return write_pretty_json(out, &written);
+            return write_json(out, &written);
         }
         for file in &written.files {
             write_line(out, &format!("wrote {}", file.display()))?;
@@ -66,7 +65,8 @@ pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool)
         let config = config.display().to_string();
         let next = NEXT.replace("@library@", &library).replace("@name@", name);
         next.lines().try_for_each(|line| write_line(out, &line.replace("@config@", &config)))
-    })
+    })?;
+    Ok(())
 }
 
 /// The name of the crate's library, if `name` is valid for a crate.

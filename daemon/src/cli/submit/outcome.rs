@@ -1,13 +1,13 @@
 //! Follows submitted recordings to the end of their jobs.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cli::follow::{Follower, ReceivedEvent};
-use crate::cli::session::{self, Written};
-use crate::cli::{Exit, say, write_json, write_line};
+use crate::cli::{Exit, print, say, write_json, write_line};
 
 /// A running daemon accepts a recording within moments; after this long the command prints what it waits for.
 const TIME_TO_ACCEPT: Duration = Duration::from_secs(5);
@@ -23,16 +23,13 @@ pub struct Receipt {
 
 impl Receipt {
     /// Prints one line: where the message is stored.
-    pub fn print(&self, as_json: bool) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
+    pub fn print(&self, out: &mut impl Write, as_json: bool) -> io::Result<()> {
+        let Receipt { name, id, stream, sequence } = self;
         if as_json {
-            let line = json!({
-                "name": self.name, "message_id": self.id, "stream": self.stream, "sequence": self.sequence,
-            });
-            write_json(&mut out, &line)
+            let line = json!({ "name": name, "message_id": id, "stream": stream, "sequence": sequence });
+            write_json(out, &line)
         } else {
-            let Receipt { name, id, stream, sequence } = self;
-            write_line(&mut out, &format!("{name}: stored as {stream}/{sequence}, message id {id}"))
+            write_line(out, &format!("{name}: stored as {stream}/{sequence}, message id {id}"))
         }
     }
 
@@ -97,7 +94,7 @@ impl Watch {
                     if heard.kind == "job.failed" {
                         failures.push(failure(&receipt, &heard.body["error"]));
                     }
-                    if session::written(self.print(&receipt, &heard, &transcript))? == Written::ReaderGone {
+                    if !print(|out| self.print(out, &receipt, &heard, &transcript))? {
                         return Ok(());
                     }
                 }
@@ -107,18 +104,23 @@ impl Watch {
         if failures.is_empty() { Ok(()) } else { Err(Exit::Failed(failures.join("\n"))) }
     }
 
-    fn print(&self, receipt: &Receipt, last: &ReceivedEvent, transcript: &Value) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
+    fn print(
+        &self,
+        out: &mut impl Write,
+        receipt: &Receipt,
+        last: &ReceivedEvent,
+        transcript: &Value,
+    ) -> io::Result<()> {
         if self.as_json {
             let line = json!({
                 "name": receipt.name, "message_id": receipt.id, "stream": receipt.stream, "sequence": receipt.sequence,
                 "job": last.body["job"], "outcome": last.kind, "error": last.body["error"], "text": transcript["text"],
                 "language": transcript["language"], "emotion": transcript["emotion"],
             });
-            return write_json(&mut out, &line);
+            return write_json(out, &line);
         }
         match transcript["text"].as_str() {
-            Some(text) => write_line(&mut out, &format!("{}: {text}", receipt.name)),
+            Some(text) => write_line(out, &format!("{}: {text}", receipt.name)),
             None => Ok(()),
         }
     }
