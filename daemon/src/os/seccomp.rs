@@ -268,5 +268,5 @@ fn own_pid() -> u64 {
 fn install(calls: Calls, otherwise: SeccompAction, matched: SeccompAction) -> Result<(), Error> {
     let architecture = std::env::consts::ARCH.try_into()?;
     let program: BpfProgram = SeccompFilter::new(calls, otherwise, matched, architecture)?.try_into()?;
-    Ok(seccompiler::apply_filter(&program)?)
+    seccompiler::apply_filter(&program)
 }
