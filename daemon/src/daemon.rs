@@ -121,7 +121,8 @@ impl Daemon {
             let stop = stages.publish.clone().cancelled_owned();
             let serving = http::serve(listener, health.clone(), metrics.clone(), stop);
             tasks.essential("http", async {
-                serving.await.map_err(|error| DaemonError::Software(format!("serving http: {error}")))
+                serving.await;
+                Ok(())
             });
         }
         let key = config.dashscope.api_key().map_err(DaemonError::Config)?;

@@ -1,8 +1,8 @@
 //! Readiness: what each part of the daemon reported last.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// The parts that must work before the daemon can process recordings.
@@ -44,15 +44,9 @@ pub struct Health {
 }
 
 impl Health {
-    /// No part is ready.
-    pub fn new() -> Self {
-        let missing = Part::ALL.map(|part| Missing { part, reason: "not started yet".into() });
-        Health { missing: Arc::new(Mutex::new(missing.into())) }
-    }
-
     /// A part reports that it is ready, or why not. Holds a lock for a moment only, so a part may call this at every check of its state.
     pub fn set(&self, part: Part, state: Result<(), String>) {
-        let mut missing = self.lock();
+        let mut missing = self.missing.lock();
         missing.retain(|other| other.part != part);
         if let Err(reason) = state {
             missing.push(Missing { part, reason });
@@ -62,22 +56,14 @@ impl Health {
 
     /// The parts that are not ready; empty when all are.
     pub fn missing(&self) -> Vec<Missing> {
-        self.lock().clone()
-    }
-
-    /// True if nothing is missing.
-    pub fn is_ready(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    /// Each statement above leaves the list complete, so a panic elsewhere under the lock does no harm.
-    fn lock(&self) -> MutexGuard<'_, Vec<Missing>> {
-        self.missing.lock()
+        self.missing.lock().clone()
     }
 }
 
 impl Default for Health {
+    /// No part is ready.
     fn default() -> Self {
-        Health::new()
+        let missing = Part::ALL.map(|part| Missing { part, reason: "not started yet".into() });
+        Health { missing: Arc::new(Mutex::new(missing.into())) }
     }
 }
