@@ -165,8 +165,7 @@ impl Daemon {
             &config.plugin,
             &config.plugins,
             metrics.clone(),
-        )
-        .await;
+        );
         let pipeline = Arc::new(pipeline);
         let tools = Tools {
             ledger: ledger.clone(),

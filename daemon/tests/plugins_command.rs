@@ -51,9 +51,9 @@ fn a_plugin_that_misbehaves_is_told_how() {
     for (name, step, words) in [
         ("wrong_major", "load and create", "major version 7"),
         ("shout", "a final", "segment texts for 2 segments"),
-        ("rubbish", "a final", "the daemon refuses its output"),
+        ("rubbish", "a final", "9 of its emissions were refused"),
         ("keyword_alert", "load and create", "key \"rules\" is missing or empty"),
-        ("gives_up", "a final", "it gave up when this was refused: unknown event kind"),
+        ("gives_up", "a final", "1 of its emissions were refused: unknown event kind"),
         ("not_there", "load and create", "does not exist"),
     ] {
         let (code, trial) = check(&plugins.path().join(format!("{name}.so")), &[]);

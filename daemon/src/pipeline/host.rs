@@ -1,42 +1,35 @@
 //! Supervises the process of one plugin: sends it events, knows at which event it died, replaces it, and quarantines the plugin after too
 //! many deaths.
 //!
-//! All waiting events are in `pending`, in order; the first `sent` of them are at the process. An answer removes the first. When the
-//! process dies, the first event counts as the cause, and the rest goes to the next process. A plugin cannot hold an event beyond the
-//! deadlines here, and its output is always checked.
+//! All waiting events are in `pending`, in order; the first of them are at the process. An answer removes the first. When the process dies,
+//! the first event counts as the cause, and the rest goes to the next process. A plugin cannot hold an event beyond the deadlines here, and
+//! its output is always checked.
 
 mod answer;
-mod enable;
+mod folder;
 mod load;
-mod measure;
+mod strikes;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
 use std::time::Duration;
 
-use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::unconstrained;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::folder::OwnFolder;
-use super::log::PluginLog;
-use super::process::{EXIT_LIMIT, Gone, Launch, LoadError, Process};
+use super::process::{Gone, Launch, Process};
 use super::status::{PluginState, PluginStatus};
-use super::strikes::Strikes;
 use super::verify::Identity;
-use super::wire::{FromChild, Outcome};
+use super::wire::{self, Answer, Outcome, ToChild, clean};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
 pub use answer::{Failure, Reply, Work};
-pub use enable::Done;
 
-use answer::Words;
-use enable::Enabling;
+use folder::OwnFolder;
 use load::{Loading, look};
-use measure::Measure;
+use strikes::Strikes;
 
 /// Events that may wait for one plugin; when the queue is full, senders wait.
 pub const QUEUE: usize = 64;
@@ -45,11 +38,6 @@ const BATCH: usize = 16;
 /// Interval of the checks of the library's file. A new file is loaded when two checks find it the same: then no process is still writing
 /// it.
 const LOOK: Duration = Duration::from_millis(500);
-/// Shortest wait for the exit status of a dying process, so that its end can be reported: the process may have died at its deadline.
-const SHORTEST_EXIT: Duration = Duration::from_millis(25);
-/// Messages that are still read at the deadline: the answer may lie behind a few log lines in the socket when the supervisor itself is
-/// late.
-const LATE_MESSAGES: usize = 16;
 
 /// The supervisor of one plugin.
 pub struct Supervisor {
@@ -57,46 +45,35 @@ pub struct Supervisor {
     launch: Launch,
     timeout: Duration,
     queue: mpsc::Receiver<Work>,
-    status: Arc<Mutex<PluginStatus>>,
+    /// Requests of the operator to enable the plugin, and those that wait for the end of a load.
+    enable: mpsc::Receiver<oneshot::Sender<()>>,
+    enabling: Vec<oneshot::Sender<()>>,
+    status: watch::Sender<PluginStatus>,
     metrics: Metrics,
-    log: PluginLog,
 
     process: Option<Process>,
     /// A loaded process that takes over once `process` has answered its events.
     successor: Option<Process>,
     loading: Option<Loading>,
+    /// Events without an answer, in order; the first ones are at the process.
     pending: VecDeque<Pending>,
-    sent: usize,
-    /// When the process began the first of `pending`.
-    turn_began: Instant,
     strikes: Strikes,
     /// Identity of the library at the last load, successful or not.
     known: Option<Identity>,
     /// Identity of the library at the last check.
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
-    enabling: Enabling,
-    measure: Measure,
-    warned_of_missing: bool,
+    folder: OwnFolder,
+    overfull: Pin<Box<dyn Future<Output = ()> + Send>>,
     warnings: OnceAMinute,
 }
 
 struct Pending {
     work: Work,
-    first_turn: Option<Instant>,
+    frame: Vec<u8>,
+    /// When a process began it first.
+    began: Option<Instant>,
     survived_a_crash: bool,
-}
-
-enum Step {
-    Received(Result<FromChild, Gone>),
-    Loaded(Box<Result<Process, LoadError>>),
-    Late,
-    Queued(Option<Work>),
-    Enable(Done),
-    Look,
-    Overfull,
-    Stopping,
-    Retry,
 }
 
 impl Supervisor {
@@ -104,176 +81,165 @@ impl Supervisor {
         launch: Launch,
         timeout: Duration,
         queue: mpsc::Receiver<Work>,
-        enable: mpsc::Receiver<Done>,
-        status: Arc<Mutex<PluginStatus>>,
+        enable: mpsc::Receiver<oneshot::Sender<()>>,
+        status: watch::Sender<PluginStatus>,
         metrics: Metrics,
     ) -> Self {
-        let name = launch.load.name.clone();
+        let folder = OwnFolder::new(&launch.own_folder, launch.memory_limit);
         Supervisor {
-            log: PluginLog::new(&name),
-            measure: Measure::new(OwnFolder::new(&launch.own_folder, launch.memory_limit)),
-            name,
+            name: launch.load.name.clone(),
             launch,
             timeout,
             queue,
+            enable,
+            enabling: Vec::new(),
             status,
             metrics,
             process: None,
             successor: None,
             loading: None,
             pending: VecDeque::new(),
-            sent: 0,
-            turn_began: Instant::now(),
             strikes: Strikes::default(),
             known: None,
             seen: None,
             retry: None,
-            enabling: Enabling::new(enable),
-            warned_of_missing: false,
+            overfull: Box::pin(folder.clone().is_overfull()),
+            folder,
             warnings: OnceAMinute::default(),
         }
     }
 
-    /// Runs until `stopping` is cancelled and every queued event is answered; then ends the process in good order. Sends on `ready` when
-    /// the plugin has been loaded, or could not be.
-    pub async fn run(mut self, ready: oneshot::Sender<()>, stopping: CancellationToken) {
-        let mut ready = Some(ready);
+    /// Runs until `stopping` is cancelled and every queued event is answered; then ends the process in good order.
+    pub async fn run(mut self, stopping: CancellationToken) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         self.known = look(&self.launch.load.library).await;
         self.begin_loading();
         while open || !self.pending.is_empty() {
-            // Closing the queue lets the supervisor receive the events that are in it, and then its end.
-            if stopping.is_cancelled() {
-                self.queue.close();
-            }
-            match self.step(open, &mut looks, &stopping).await {
-                Step::Stopping => {}
-                Step::Received(Ok(message)) => self.receive(message).await,
-                Step::Received(Err(gone)) => self.process_gone(gone).await,
-                Step::Loaded(outcome) => self.take_over(*outcome),
-                Step::Late => self.deadline_passed().await,
-                Step::Queued(Some(work)) => {
-                    self.pending.push_back(Pending { work, first_turn: None, survived_a_crash: false });
+            let deadline = self.deadline();
+            let has_room = open && self.pending.len() < BATCH;
+            let waits = self.process.is_none() && !self.pending.is_empty();
+            let patience = self.loading.as_ref().filter(|_| waits).map(|loading| loading.patience);
+            let may_write = self.process.is_some() || self.loading.is_some();
+            // `select!` polls its branches in random order, so that a process that logs without pause does not starve the queue.
+            tokio::select! {
+                answered = async {
+                    let process = some(self.process.as_mut()).await;
+                    match deadline {
+                        Some(deadline) => timeout_at(deadline, process.answer()).await.ok(),
+                        None => Some(process.answer().await),
+                    }
+                } => match answered {
+                    Some(Ok(answer)) => self.receive(answer).await,
+                    Some(Err(gone)) => self.process_gone(gone).await,
+                    None => {
+                        let words = format!("no answer within {:?} (`timeout`)", self.timeout);
+                        self.strike("timeout", words, None).await;
+                    }
+                },
+                outcome = async { some(self.loading.as_mut()).await.future.as_mut().await } => self.take_over(outcome),
+                () = async { sleep_until(some(patience).await).await } => {
+                    self.fail_all(Failure { message: "its process is still starting".to_owned(), quarantined: false });
                 }
-                Step::Queued(None) => open = false,
-                Step::Enable(done) => self.enable(done),
-                Step::Look => {
-                    self.measure.begin();
-                    self.look().await;
+                work = self.queue.recv(), if has_room => match work {
+                    Some(work) => self.accept(work),
+                    None => open = false,
+                },
+                // The queue still returns the events that are in it, and then its end.
+                () = stopping.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                Some(done) = self.enable.recv() => self.enable(done),
+                () = async { sleep_until(some(self.retry).await.1).await } => self.begin_loading(),
+                _ = looks.tick() => self.look().await,
+                () = &mut self.overfull, if may_write => {
+                    self.over_its_folder().await;
+                    self.overfull = Box::pin(self.folder.clone().is_overfull());
                 }
-                Step::Overfull => self.over_its_folder().await,
-                Step::Retry => self.begin_loading(),
             }
             self.pump();
             if self.loading.is_none() {
-                self.enabling.done();
-                // The receiver may be gone; the plugin runs all the same.
-                let _ = ready.take().map(|ready| ready.send(()));
+                for done in self.enabling.drain(..) {
+                    // The requester may have stopped waiting; the plugin runs all the same.
+                    let _ = done.send(());
+                }
             }
         }
         for process in [self.process.take(), self.successor.take()].into_iter().flatten() {
-            process.retire(self.timeout, self.log.clone()).await;
+            process.end(self.timeout).await;
         }
     }
 
-    async fn step(&mut self, open: bool, looks: &mut Interval, stopping: &CancellationToken) -> Step {
-        let room = open && self.pending.len() < BATCH;
-        let deadline = self.deadline();
-        // The clock is checked here besides the timer below: each step creates the timer anew, and a process that sends messages without
-        // pause ends each step before the timer fires.
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Step::Late;
-        }
-        // A process that sends log lines without an event is read at the rate limit of its log only, so that the process blocks instead of
-        // costing the daemon a CPU.
-        let pause = if self.sent == 0 { self.log.pause() } else { Duration::ZERO };
-        // `select!` polls its branches in random order, so that such a process does not starve the queue either.
-        tokio::select! {
-            message = async {
-                let process = self.process.as_mut().expect_some().await;
-                // Skipped if zero: the timer rounds up to a millisecond.
-                if !pause.is_zero() {
-                    sleep(pause).await;
-                }
-                process.next().await
-            } => Step::Received(message),
-            outcome = async { self.loading.as_mut().expect_some().await.future.as_mut().await } => Step::Loaded(Box::new(outcome)),
-            () = async { sleep_until(deadline.expect_some().await).await } => Step::Late,
-            work = self.queue.recv(), if room => Step::Queued(work),
-            () = stopping.cancelled(), if !self.queue.is_closed() => Step::Stopping,
-            Some(done) = self.enabling.asked() => Step::Enable(done),
-            () = async { sleep_until(self.retry.expect_some().await.1).await } => Step::Retry,
-            _ = looks.tick() => Step::Look,
-            true = self.measure.is_over() => Step::Overfull,
-        }
-    }
-
-    /// Deadline of the first pending event, if a process has it or one is being loaded for it.
+    /// Deadline of the first pending event, once a process has begun it.
     fn deadline(&self) -> Option<Instant> {
-        match (&self.process, &self.loading) {
-            (Some(_), _) if self.sent > 0 => Some(self.turn_began + self.timeout),
-            (None, Some(loading)) if !self.pending.is_empty() => Some(loading.patience),
-            _ => None,
+        Some(self.pending.front()?.began? + self.timeout)
+    }
+
+    fn accept(&mut self, work: Work) {
+        match wire::frame(&ToChild::Event { kind: work.event.kind().to_string(), body: &*work.event }) {
+            Ok(frame) => {
+                self.pending.push_back(Pending { work, frame, began: None, survived_a_crash: false });
+            }
+            Err(error) => reply(work, Err(Failure { message: error.to_string(), quarantined: false })),
         }
     }
 
     /// Sends pending events to the process, or answers them with a failure if there is no process and none is being loaded.
     fn pump(&mut self) {
-        if self.sent == 0
+        if self.process.as_ref().is_none_or(|process| process.unanswered() == 0)
             && let Some(successor) = self.successor.take()
         {
             self.install(successor);
         }
         let Some(process) = &mut self.process else {
             if self.loading.is_none() {
-                let failure = self.unavailable();
-                for waiting in self.pending.drain(..) {
-                    reply(waiting.work, Err(failure.clone()));
-                }
+                self.fail_all(self.unavailable());
             }
             return;
         };
-        if self.successor.is_some() {
-            return;
-        }
-        while self.sent < self.pending.len().min(BATCH) {
-            if self.sent == 0 {
-                // An event that was sent before, to a process that died, keeps its first deadline.
-                self.turn_began = *self.pending[0].first_turn.get_or_insert_with(Instant::now);
+        // While a successor waits, the process gets no more events.
+        if self.successor.is_none() {
+            for pending in self.pending.iter().take(BATCH).skip(process.unanswered()) {
+                process.send(&pending.frame);
             }
-            process.send(&self.pending[self.sent].work.frame);
-            self.sent += 1;
+        }
+        // An event that was sent before, to a process that died, keeps its first deadline.
+        if let Some(first) = self.pending.front_mut().filter(|_| process.unanswered() > 0) {
+            first.began.get_or_insert_with(Instant::now);
         }
     }
 
-    async fn receive(&mut self, message: FromChild) {
-        let answered = match message {
-            FromChild::Log { level, line } => return self.log.line(level, &line),
-            FromChild::Answer(answered) if self.sent > 0 => answered,
-            _ => return self.process_gone(Gone::Rubbish("it answered without an event".to_owned())).await,
-        };
-        match answered.result {
-            Outcome::Failed => {
-                return self.strike("crash", Words::quoting("it failed", answered.why()), true).await;
+    fn fail_all(&mut self, failure: Failure) {
+        for waiting in self.pending.drain(..) {
+            reply(waiting.work, Err(failure.clone()));
+        }
+    }
+
+    async fn receive(&mut self, answer: Answer) {
+        let (Some(process), Some(first)) = (&self.process, self.pending.front()) else { return };
+        let outcome = match answer.outcome {
+            Outcome::Failed(why) => {
+                return self.strike("crash", "it failed".to_owned(), Some(clean(&why))).await;
             }
-            Outcome::Error => {
+            Outcome::Error(why) => {
                 self.count("error");
                 self.warn("plugin failed on an event; the reason is in its event or its log");
-                self.settle(Err(Failure { message: answered.why(), quarantined: false }));
+                Err(Failure { message: clean(&why), quarantined: false })
             }
             Outcome::Ok => {
-                let transform = self.process.as_ref().is_some_and(|process| process.description.transform);
-                let Some(first) = self.pending.front() else { return };
-                let heard = answer::read(&self.name, transform, &first.work.event, answered);
-                if !matches!(&heard, Ok(Reply { refused: None, .. })) {
-                    self.count("rubbish");
-                    self.warn("output of the plugin refused; the reason is in its event");
+                let transform = process.description.transform;
+                match answer::check(&self.name, transform, &first.work.event, answer) {
+                    Ok(reply) => {
+                        if reply.refused.is_some() {
+                            self.count("rubbish");
+                            self.warn("output of the plugin refused; the reason is in its event");
+                        }
+                        Ok(reply)
+                    }
+                    Err(rubbish) => return self.process_gone(Gone::Rubbish(rubbish.to_string())).await,
                 }
-                self.settle(heard);
             }
-        }
+        };
+        self.settle(outcome);
     }
 
     /// Logs a warning about the first event, in the daemon's words: the plugin's text may quote the transcript, and goes only into the
@@ -290,98 +256,11 @@ impl Supervisor {
         if let Some(first) = self.pending.pop_front() {
             reply(first.work, outcome);
         }
-        self.sent -= 1;
-        self.turn_began = Instant::now();
-        if self.sent > 0 {
-            self.pending[0].first_turn.get_or_insert(self.turn_began);
-        }
-    }
-
-    async fn process_gone(&mut self, gone: Gone) {
-        // A process that has closed its socket but does not exit gets no more time than a process that does not answer.
-        let left = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let limit = left.unwrap_or(EXIT_LIMIT).clamp(SHORTEST_EXIT, EXIT_LIMIT);
-        let (reason, words) = match gone {
-            Gone::Rubbish(words) => ("rubbish", Words::quoting("it broke the protocol", words)),
-            Gone::Ended => match &mut self.process {
-                Some(process) => ("crash", Words::ours(format!("its process {}", process.exit(limit).await))),
-                None => return,
-            },
-        };
-        self.strike(reason, words, true).await;
-    }
-
-    async fn deadline_passed(&mut self) {
-        for _ in 0..LATE_MESSAGES {
-            let Some(process) = &mut self.process else { break };
-            match unconstrained(process.next()).now_or_never() {
-                Some(Ok(message)) => self.receive(message).await,
-                Some(Err(gone)) => return self.process_gone(gone).await,
-                None => break,
-            }
-            if self.deadline().is_none_or(|deadline| deadline > Instant::now()) {
-                return;
-            }
-        }
-        if self.process.is_some() {
-            let words = Words::ours(format!("no answer within {:?} (`timeout`)", self.timeout));
-            return self.strike("timeout", words, false).await;
-        }
-        let failure = Failure { message: "its process is still starting".to_owned(), quarantined: false };
-        for waiting in self.pending.drain(..) {
-            reply(waiting.work, Err(failure.clone()));
-        }
-    }
-
-    /// Kills the process and counts a strike, with the first event as the cause. After a crash that event may be retried once, within its
-    /// own deadline, since it may not be the cause.
-    async fn strike(&mut self, reason: &'static str, words: Words, may_repeat: bool) {
-        self.count(reason);
-        if let Some(mut process) = self.process.take() {
-            process.kill().await;
-        }
-        let busy = std::mem::take(&mut self.sent) > 0;
-        let repeated = busy && self.pending.front().is_some_and(|first| first.survived_a_crash);
-        let (job, source) = busy.then(|| self.job()).unzip();
-        tracing::error!(plugin = %self.name, job, source, reason, error = words.ours, "plugin process replaced");
-        // One strike per event: its second crash gives no new information about the plugin.
-        let quarantined = !repeated && self.strikes.strike(std::time::Instant::now());
-        let may_repeat = may_repeat && !repeated && !quarantined && {
-            let began = self.pending.front().and_then(|first| first.first_turn);
-            began.is_some_and(|began| began.elapsed() < self.timeout)
-        };
-        // Before the event is answered: a caller that learns of the quarantine must find it in the status.
-        match (quarantined, self.successor.take()) {
-            // The reason goes into the events of other jobs, so it leaves out the plugin's text, which may quote this job's transcript.
-            (true, _) => {
-                self.quarantine(format!("three failures within ten minutes, the last one: {}", words.ours))
-            }
-            (false, Some(successor)) => self.install(successor),
-            (false, None) => self.begin_loading(),
-        }
-        match self.pending.front_mut() {
-            Some(first) if busy && may_repeat => first.survived_a_crash = true,
-            Some(_) if busy => {
-                if let Some(first) = self.pending.pop_front() {
-                    reply(first.work, Err(Failure { message: words.to_string(), quarantined }));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn quarantine(&mut self, reason: String) {
-        tracing::error!(
-            plugin = %self.name, library = %self.launch.load.library.display(), error = reason,
-            "plugin quarantined; transcripts are processed without it until its library is replaced, `harkd plugins enable` or a restart"
-        );
-        (self.loading, self.successor, self.retry) = (None, None, None);
-        self.enter(PluginState::Quarantined, Some(reason));
     }
 
     /// Why the plugin processes no events now.
     fn unavailable(&self) -> Failure {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = self.status.borrow();
         Failure {
             message: status.reason.clone().unwrap_or_else(|| "its process is not running".to_owned()),
             quarantined: status.state == PluginState::Quarantined,
@@ -389,13 +268,14 @@ impl Supervisor {
     }
 
     fn enter(&self, state: PluginState, reason: Option<String>) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.state = state;
-        status.reason = reason;
-        status.pid = self.process.as_ref().and_then(Process::id);
-        if let Some(process) = &self.process {
-            status.description = Some(process.description.clone());
-        }
+        self.status.send_modify(|status| {
+            status.state = state;
+            status.reason = reason;
+            status.pid = self.process.as_ref().and_then(Process::id);
+            if let Some(process) = &self.process {
+                status.description = Some(process.description.clone());
+            }
+        });
         for each in PluginState::ALL {
             let gauge = self.metrics.plugin_state.with_label_values(&[self.name.as_str(), each.as_str()]);
             gauge.set(i64::from(each == state));
@@ -419,15 +299,9 @@ fn reply(work: Work, outcome: Result<Reply, Failure>) {
 }
 
 /// Pends forever on `None`, so that a missing source of steps never completes a branch of `select!`.
-trait ExpectSome<T> {
-    async fn expect_some(self) -> T;
-}
-
-impl<T> ExpectSome<T> for Option<T> {
-    async fn expect_some(self) -> T {
-        match self {
-            Some(value) => value,
-            None => std::future::pending().await,
-        }
+async fn some<T>(value: Option<T>) -> T {
+    match value {
+        Some(value) => value,
+        None => std::future::pending().await,
     }
 }

@@ -12,46 +12,7 @@ use std::ptr::NonNull;
 use hark_sdk::abi;
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
-use super::wire::Outcome;
-
-/// Why a library cannot be used as a plugin.
-#[derive(Debug, thiserror::Error)]
-pub enum NoPlugin {
-    #[error(
-        "it cannot be opened: {0}; `ldd -r` lists what it lacks: install that, or put it beside the library"
-    )]
-    Open(String),
-    #[error(
-        "it exports no symbol \"hark_plugin\"; in Rust write hark_sdk::export!(…), in C define the constant of hark_plugin.h"
-    )]
-    NoSymbol,
-    #[error(
-        "its symbol \"hark_plugin\" begins with {found:#010x}, not with HARK_MAGIC ({expected:#010x}); is it a Hark plugin?"
-    )]
-    Magic { found: u32, expected: u32 },
-    #[error(
-        "it was built for major version {found} of the plugin ABI, this daemon speaks {expected}; build it against this daemon's SDK"
-    )]
-    Major { found: u32, expected: u32 },
-    #[error(
-        "its hark_plugin says size {found}, less than the {expected} bytes of version 1.0; set `size` to sizeof hark_plugin"
-    )]
-    Size { found: u32, expected: usize },
-    #[error("its hark_plugin has no function `{0}`; all three are needed")]
-    NoFunction(&'static str),
-}
-
-/// The host functions that a plugin may call. They run on the thread that the plugin calls from.
-pub trait Listener: Sync + 'static {
-    /// `emit`; false: refused.
-    fn emit(&self, kind: &[u8], json: &[u8]) -> bool;
-    /// `annotate`; false: refused.
-    fn annotate(&self, name: &[u8], json: &[u8]) -> bool;
-    /// `replace`; false: refused.
-    fn replace(&self, json: &[u8]) -> bool;
-    /// `log`.
-    fn log(&self, level: i32, text: &[u8]);
-}
+use super::recorder::Recorder;
 
 /// A library that declares itself a plugin for this daemon. It is never closed: unloading code with thread-locals is not sound.
 #[derive(Debug)]
@@ -74,44 +35,59 @@ impl Library {
     /// Opens a verified library, which runs its constructors.
     ///
     /// # Errors
-    /// See [`NoPlugin`].
-    pub fn open(bytes: &OwnedFd) -> Result<Library, NoPlugin> {
+    /// A sentence that says why it cannot be used as a plugin, and what to do.
+    pub fn open(bytes: &OwnedFd) -> Result<Library, String> {
         /// libloading lacks this flag. The handle is leaked anyway; the flag also keeps the loader from unloading the library.
         const RTLD_NODELETE: i32 = libc::RTLD_NODELETE;
         let path = format!("/proc/self/fd/{}", bytes.as_raw_fd());
         // SAFETY: constructors of the library run here. The operator vouches for their soundness by installing the library, and they can
         // break only this sandboxed process.
         let handle = unsafe { Handle::open(Some(&path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
-        let handle: &'static Handle =
-            Box::leak(Box::new(handle.map_err(|error| NoPlugin::Open(reason(&error, &path)))?));
+        let handle: &'static Handle = Box::leak(Box::new(handle.map_err(|error| {
+            let reason = reason(&error, &path);
+            format!(
+                "it cannot be opened: {reason}; `ldd -r` lists what it lacks: install that, or put it beside the library"
+            )
+        })?));
+        let no_symbol = || "it exports no symbol \"hark_plugin\"; in Rust write hark_sdk::export!(…), in C define the constant of hark_plugin.h";
         // SAFETY: only the address is used; its content is checked below.
-        let symbol = unsafe { handle.get::<*const u32>(abi::SYMBOL) }.map_err(|_| NoPlugin::NoSymbol)?;
+        let symbol = unsafe { handle.get::<*const u32>(abi::SYMBOL) }.map_err(|_| no_symbol())?;
         let address: *const u32 = symbol.as_raw_ptr().cast();
         if address.is_null() || !address.is_aligned() {
-            return Err(NoPlugin::NoSymbol);
+            return Err(no_symbol().to_owned());
         }
         // SAFETY: the symbol lies in a mapped, initialized section of a library that is never unloaded; only the magic is read until it has
         // been checked.
         let magic = unsafe { address.read() };
         if magic != abi::MAGIC {
-            return Err(NoPlugin::Magic { found: magic, expected: abi::MAGIC });
+            return Err(format!(
+                "its symbol \"hark_plugin\" begins with {magic:#010x}, not with HARK_MAGIC ({:#010x}); is it a Hark plugin?",
+                abi::MAGIC
+            ));
         }
         // SAFETY: the magic vouches for the four 32-bit fields that no version changes.
         let [_, size, major, _minor] = unsafe { address.cast::<[u32; 4]>().read() };
         if major != abi::MAJOR {
-            return Err(NoPlugin::Major { found: major, expected: abi::MAJOR });
+            return Err(format!(
+                "it was built for major version {major} of the plugin ABI, this daemon speaks {}; build it against this daemon's SDK",
+                abi::MAJOR
+            ));
         }
-        if (size as usize) < size_of::<abi::Plugin>() || !address.cast::<abi::Plugin>().is_aligned() {
-            return Err(NoPlugin::Size { found: size, expected: size_of::<abi::Plugin>() });
+        let least = size_of::<abi::Plugin>();
+        if (size as usize) < least || !address.cast::<abi::Plugin>().is_aligned() {
+            return Err(format!(
+                "its hark_plugin says size {size}, less than the {least} bytes of version 1.0; set `size` to sizeof hark_plugin"
+            ));
         }
         // SAFETY: magic, major and size vouch for a `struct hark_plugin` of version 1.0 at least; its functions are options, so any
         // bits are valid; it is constant and lives as long as the library, which is never unloaded.
         let table: &'static abi::Plugin = unsafe { &*address.cast() };
+        let lacks = |name: &str| format!("its hark_plugin has no function `{name}`; all three are needed");
         Ok(Library {
             table,
-            create: table.create.ok_or(NoPlugin::NoFunction("create"))?,
-            on_event: table.on_event.ok_or(NoPlugin::NoFunction("on_event"))?,
-            destroy: table.destroy.ok_or(NoPlugin::NoFunction("destroy"))?,
+            create: table.create.ok_or_else(|| lacks("create"))?,
+            on_event: table.on_event.ok_or_else(|| lacks("on_event"))?,
+            destroy: table.destroy.ok_or_else(|| lacks("destroy"))?,
         })
     }
 
@@ -135,11 +111,11 @@ impl Library {
         version.to_string_lossy().chars().take(64).collect()
     }
 
-    /// Creates the instance; `None` when the plugin refuses (it logs the reason through `listener`). The plugin calls the listener from now
+    /// Creates the instance; `None` when the plugin refuses (it logs the reason through `recorder`). The plugin calls the recorder from now
     /// on.
-    pub fn create(self, config: &str, listener: &'static impl Listener) -> Option<Instance> {
+    pub fn create(self, config: &str, recorder: &'static Recorder) -> Option<Instance> {
         // Leaked, so that the pointer stays valid for a plugin that wrongly keeps it beyond a call.
-        let host: &'static abi::Host = Box::leak(Box::new(host_for(listener)));
+        let host: &'static abi::Host = Box::leak(Box::new(host_for(recorder)));
         // SAFETY: host and config are valid for the call, and a 1.0 plugin has this signature.
         let this = unsafe { (self.create)(host, config.as_ptr().cast(), config.len()) };
         NonNull::new(this).map(|this| Instance { library: self, host, this })
@@ -147,10 +123,10 @@ impl Library {
 }
 
 impl Instance {
-    /// Calls the plugin with an event. Any return value other than the three results counts as `Failed`.
-    pub fn on_event(&mut self, kind: &str, body: &str) -> Outcome {
+    /// Calls the plugin with an event and returns its result.
+    pub fn on_event(&mut self, kind: &str, body: &str) -> i32 {
         // SAFETY: `this` came from this library's create; `&mut self` keeps calls from overlapping; the texts live for the call.
-        let result = unsafe {
+        unsafe {
             (self.library.on_event)(
                 self.this.as_ptr(),
                 self.host,
@@ -159,11 +135,6 @@ impl Instance {
                 body.as_ptr().cast(),
                 body.len(),
             )
-        };
-        match result {
-            abi::OK => Outcome::Ok,
-            abi::ERROR => Outcome::Error,
-            _ => Outcome::Failed,
         }
     }
 
@@ -181,15 +152,15 @@ fn reason(error: &libloading::Error, path: &str) -> String {
     message.replace(path, "it")
 }
 
-fn host_for<L: Listener>(listener: &'static L) -> abi::Host {
+fn host_for(recorder: &'static Recorder) -> abi::Host {
     abi::Host {
         size: size_of::<abi::Host>() as u32,
         minor: abi::MINOR,
-        user: std::ptr::from_ref(listener).cast_mut().cast(),
-        emit: emit::<L>,
-        annotate: annotate::<L>,
-        replace: replace::<L>,
-        log: log::<L>,
+        user: std::ptr::from_ref(recorder).cast_mut().cast(),
+        emit,
+        annotate,
+        replace,
+        log,
     }
 }
 
@@ -197,40 +168,42 @@ fn result(accepted: bool) -> i32 {
     if accepted { abi::OK } else { abi::ERROR }
 }
 
-unsafe extern "C" fn emit<L: Listener>(
+unsafe extern "C" fn emit(
     user: *mut c_void,
     kind: *const c_char,
     kind_length: usize,
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
-    let (listener, kind, json) =
-        unsafe { (&*user.cast::<L>(), abi::borrow(kind, kind_length), abi::borrow(json, json_length)) };
-    result(listener.emit(kind, json))
+    // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the texts for the call.
+    let (recorder, kind, json) = unsafe {
+        (&*user.cast::<Recorder>(), abi::borrow(kind, kind_length), abi::borrow(json, json_length))
+    };
+    result(recorder.emit(kind, json))
 }
 
-unsafe extern "C" fn annotate<L: Listener>(
+unsafe extern "C" fn annotate(
     user: *mut c_void,
     name: *const c_char,
     name_length: usize,
     json: *const c_char,
     json_length: usize,
 ) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the texts for the call.
-    let (listener, name, json) =
-        unsafe { (&*user.cast::<L>(), abi::borrow(name, name_length), abi::borrow(json, json_length)) };
-    result(listener.annotate(name, json))
+    // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the texts for the call.
+    let (recorder, name, json) = unsafe {
+        (&*user.cast::<Recorder>(), abi::borrow(name, name_length), abi::borrow(json, json_length))
+    };
+    result(recorder.annotate(name, json))
 }
 
-unsafe extern "C" fn replace<L: Listener>(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
-    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
-    let (listener, json) = unsafe { (&*user.cast::<L>(), abi::borrow(json, length)) };
-    result(listener.replace(json))
+unsafe extern "C" fn replace(user: *mut c_void, json: *const c_char, length: usize) -> i32 {
+    // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the text for the call.
+    let (recorder, json) = unsafe { (&*user.cast::<Recorder>(), abi::borrow(json, length)) };
+    result(recorder.replace(json))
 }
 
-unsafe extern "C" fn log<L: Listener>(user: *mut c_void, level: i32, text: *const c_char, length: usize) {
-    // SAFETY: `user` is the listener of `host_for`, which is leaked; the plugin lends the text for the call.
-    let (listener, text) = unsafe { (&*user.cast::<L>(), abi::borrow(text, length)) };
-    listener.log(level, text);
+unsafe extern "C" fn log(user: *mut c_void, level: i32, text: *const c_char, length: usize) {
+    // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the text for the call.
+    let (recorder, text) = unsafe { (&*user.cast::<Recorder>(), abi::borrow(text, length)) };
+    recorder.log(level, text);
 }

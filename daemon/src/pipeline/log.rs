@@ -6,23 +6,23 @@ use hark_sdk::Level;
 
 use super::wire::clean;
 
-/// Lines accepted at once.
-const BURST: u32 = 50;
-/// Lines per second accepted after that.
-const RATE: f64 = 20.0;
+/// Lines of one plugin that are logged in a second; further lines are counted.
+const MOST: u32 = 50;
+const SECOND: Duration = Duration::from_secs(1);
 
-/// The rate limiter of one plugin's log lines (a token bucket).
-#[derive(Debug, Clone)]
+/// The log of one plugin's process.
+#[derive(Debug)]
 pub struct PluginLog {
     plugin: String,
-    tokens: f64,
-    filled: Instant,
+    /// When the current second began, and the lines logged in it.
+    began: Instant,
+    lines: u32,
     dropped: u64,
 }
 
 impl PluginLog {
     pub fn new(plugin: &str) -> Self {
-        PluginLog { plugin: plugin.to_owned(), tokens: f64::from(BURST), filled: Instant::now(), dropped: 0 }
+        PluginLog { plugin: plugin.to_owned(), began: Instant::now(), lines: 0, dropped: 0 }
     }
 
     /// Logs a line, or counts it as dropped when it is over the rate.
@@ -45,21 +45,20 @@ impl PluginLog {
         }
     }
 
-    /// Time until the next line would be accepted.
+    /// Time until the next line would be logged.
     pub fn pause(&self) -> Duration {
-        let missing = (1.0 - self.tokens).max(0.0);
-        Duration::from_secs_f64(missing / RATE).saturating_sub(self.filled.elapsed())
+        if self.lines < MOST { Duration::ZERO } else { SECOND.saturating_sub(self.began.elapsed()) }
     }
 
     fn admit(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.filled).max(Duration::ZERO).as_secs_f64() * RATE;
-        self.tokens = (self.tokens + gained).min(f64::from(BURST));
-        self.filled = now;
-        if self.tokens < 1.0 {
+        if now.saturating_duration_since(self.began) >= SECOND {
+            (self.began, self.lines) = (now, 0);
+        }
+        if self.lines == MOST {
             self.dropped += 1;
             return false;
         }
-        self.tokens -= 1.0;
+        self.lines += 1;
         true
     }
 }
@@ -69,13 +68,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_cut_to_a_burst_and_a_trickle() {
+    fn a_flood_is_cut_to_some_lines_in_a_second() {
         let mut log = PluginLog::new("noisy");
-        let start = Instant::now();
+        let start = log.began;
         let admitted = (0..10_000).filter(|_| log.admit(start)).count();
         assert_eq!((admitted, log.dropped), (50, 9_950));
-        assert!(log.pause() <= Duration::from_millis(50));
-        let later = start + Duration::from_secs(1);
-        assert_eq!((0..100).filter(|_| log.admit(later)).count(), 20);
+        assert!(log.pause() <= SECOND);
+        assert_eq!((0..100).filter(|_| log.admit(start + SECOND)).count(), 50);
     }
 }

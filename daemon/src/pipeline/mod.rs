@@ -6,35 +6,33 @@
 //! = "hold"`. The time that a plugin costs is bounded: each event has `timeout`, and three deaths in ten minutes quarantine the plugin.
 
 pub mod child;
-mod folder;
 mod host;
 mod inspect;
 mod library;
 mod log;
-mod machine;
 mod process;
+mod recorder;
 mod status;
-mod strikes;
 mod surroundings;
 mod trial;
 mod verify;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hark_sdk::Wants;
 use hark_sdk::event::{Body, Event, Kind, PluginEvent};
+use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
 use crate::os::private;
 use crate::telemetry::metrics::Metrics;
 
-use host::{Done, Failure, QUEUE, Reply, Supervisor, Work};
+use host::{Failure, QUEUE, Reply, Supervisor, Work};
 use process::Launch;
 
 pub use inspect::inspect;
@@ -44,17 +42,10 @@ pub use surroundings::Surroundings;
 pub use trial::{Trial, trial};
 pub use wire::Description;
 
-/// Capacity of the queue of observations (what plugins emit about partials) that the daemon has not taken yet; further observations are
-/// dropped.
-const OBSERVATIONS: usize = 256;
-
 /// The plugins of a daemon.
 #[derive(Debug)]
 pub struct Pipeline {
     plugins: Vec<Plugin>,
-    observations: mpsc::Sender<Observation>,
-    taken: Mutex<Option<mpsc::Receiver<Observation>>>,
-    loading: Mutex<Vec<oneshot::Receiver<()>>>,
     stopping: CancellationToken,
 }
 
@@ -81,14 +72,6 @@ pub struct Held {
     pub quarantined: bool,
 }
 
-/// An event that a plugin emitted about a partial.
-#[derive(Debug)]
-pub struct Observation {
-    pub job: Uuid,
-    pub source: String,
-    pub body: Body,
-}
-
 /// One plugin, as seen by the code that sends it events.
 #[derive(Debug)]
 struct Plugin {
@@ -96,52 +79,40 @@ struct Plugin {
     sources: Vec<String>,
     hold: bool,
     queue: mpsc::Sender<Work>,
-    enable: mpsc::Sender<Done>,
+    enable: mpsc::Sender<oneshot::Sender<()>>,
     /// The permit for the one partial that the plugin may have at a time.
     observing: Arc<Semaphore>,
-    status: Arc<Mutex<PluginStatus>>,
+    status: watch::Receiver<PluginStatus>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pipeline {
     /// Starts one supervised process for each plugin; [`Pipeline::loaded`] waits for them. A plugin that cannot be loaded does not stop the
     /// daemon: the daemon logs an error, and retries when the library changes and with growing pauses.
-    pub async fn start_in(
+    pub fn start_in(
         surroundings: &Surroundings,
         plugins: &[config::Plugin],
         folders: &config::Plugins,
         metrics: Metrics,
     ) -> Pipeline {
-        let mut started = Vec::new();
-        let mut loaded = Vec::new();
         let stopping = CancellationToken::new();
-        for plugin in plugins {
+        let start = |plugin: &config::Plugin| {
             let own = surroundings.own_folder(&plugin.name);
             if let Err(error) = private::create_folder(&own) {
                 tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be created");
             }
-            let (ready, is_ready) = oneshot::channel();
             let launch = surroundings.launch(plugin, folders);
-            started.push(Plugin::start(launch, plugin, metrics.clone(), ready, stopping.clone()));
-            loaded.push(is_ready);
-        }
-        let (observations, taken) = mpsc::channel(OBSERVATIONS);
-        Pipeline {
-            plugins: started,
-            observations,
-            taken: Mutex::new(Some(taken)),
-            loading: Mutex::new(loaded),
-            stopping,
-        }
+            Plugin::start(launch, plugin, metrics.clone(), stopping.clone())
+        };
+        Pipeline { plugins: plugins.iter().map(start).collect(), stopping }
     }
 
-    /// Waits until each plugin is loaded or has failed to load: some ten seconds for a plugin that hangs. Call it once, before the first
-    /// event: an earlier event may find that its plugins are not loaded yet.
+    /// Waits until each plugin is loaded or has failed to load: some ten seconds for a plugin that hangs. Call it before the first event: an
+    /// earlier event may find that its plugins are not loaded yet.
     pub async fn loaded(&self) {
-        let loading = std::mem::take(&mut *self.loading.lock().unwrap_or_else(PoisonError::into_inner));
-        for ready in loading {
+        for plugin in &self.plugins {
             // A supervisor that has ended already has logged the reason.
-            let _ = ready.await;
+            let _ = plugin.status.clone().wait_for(|status| status.state != PluginState::Loading).await;
         }
     }
 
@@ -153,16 +124,14 @@ impl Pipeline {
         let kind = event.kind();
         let original = Arc::new(event);
         let mut event = original.clone();
-        let mut frame = None;
         let mut emitted = Vec::new();
         for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&original.source, &kind)) {
-            match plugin.ask(&event, &mut frame).await {
+            match plugin.ask(&event).await {
                 Ok(Reply { said, replaced, refused }) => {
                     emitted.extend(said);
                     emitted.extend(refused.map(|message| plugin.report(message, false)));
                     if let Some(replaced) = replaced {
                         event = Arc::new(replaced);
-                        frame = None;
                     }
                 }
                 Err(Failure { message, quarantined }) if plugin.hold => {
@@ -176,39 +145,23 @@ impl Pipeline {
         Processed { event: unwrap(event), emitted, held: None }
     }
 
-    /// Sends a partial to the plugins that want partials. Never waits: a plugin that is behind does not get the partial. The plugins'
-    /// answers go to [`Pipeline::observations`].
+    /// Sends a partial to the plugins that want partials. Never waits: a plugin that is behind does not get the partial. What the plugins emit
+    /// about it is not published yet.
     pub fn observe(&self, event: Event) {
         let kind = event.kind();
         let event = Arc::new(event);
-        let mut frame = None;
-        for plugin in
-            self.plugins.iter().filter(|plugin| plugin.wants(&kind) && plugin.is_for(&event.source, &kind))
-        {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&event.source, &kind)) {
             // One partial at a time per plugin: a final would wait for every partial queued before it, each for up to the plugin's
             // `timeout`.
             let Ok(turn) = Arc::clone(&plugin.observing).try_acquire_owned() else { continue };
-            let Ok(work) = work(&event, &mut frame) else { return };
-            let (work, answer) = work;
-            if plugin.queue.try_send(work).is_ok() {
-                let (event, observations) = (event.clone(), self.observations.clone());
+            let (answer, answered) = oneshot::channel();
+            if plugin.queue.try_send(Work { event: event.clone(), answer }).is_ok() {
                 tokio::spawn(async move {
-                    let answer = answer.await;
+                    let _ = answered.await;
                     drop(turn);
-                    let Ok(Ok(heard)) = answer else { return };
-                    for body in heard.said {
-                        let observation = Observation { job: event.job, source: event.source.clone(), body };
-                        // Dropped if the queue is full or has no receiver: observations are lossy, as partials are.
-                        let _ = observations.try_send(observation);
-                    }
                 });
             }
         }
-    }
-
-    /// Receiver of what plugins emit about partials (tentative alerts). Can be taken once. Observations are dropped when the queue is full.
-    pub fn observations(&self) -> Option<mpsc::Receiver<Observation>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether a plugin is configured for a source.
@@ -220,7 +173,7 @@ impl Pipeline {
     /// `on_failure = "hold"` has not been loaded yet, so that it may be a transform).
     pub fn withholds_partials(&self, source: &str) -> bool {
         self.plugins.iter().filter(|plugin| plugin.is_of(source)).any(|plugin| {
-            match &plugin.status.lock().unwrap_or_else(PoisonError::into_inner).description {
+            match &plugin.status.borrow().description {
                 Some(description) => description.transform,
                 None => plugin.hold,
             }
@@ -229,22 +182,20 @@ impl Pipeline {
 
     /// Status of each plugin, in the order of the config.
     pub fn statuses(&self) -> Vec<PluginStatus> {
-        let status = |plugin: &Plugin| plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.plugins.iter().map(status).collect()
+        self.plugins.iter().map(|plugin| plugin.status.borrow().clone()).collect()
     }
 
     /// Ends a quarantine, or retries at once to load a library that could not be loaded. Waits until the plugin is loaded or has failed to
     /// load, some ten seconds for a library that hangs. `None`: there is no plugin of that name.
     pub async fn enable(&self, name: &str) -> Option<Enabled> {
         let plugin = self.plugins.iter().find(|plugin| plugin.name == name)?;
-        let status = || plugin.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let was = status().state;
+        let was = plugin.status.borrow().state;
         let (done, is_done) = oneshot::channel();
         // A supervisor that has ended has logged the reason; the status is its last one.
         if plugin.enable.send(done).await.is_ok() {
             let _ = is_done.await;
         }
-        let PluginStatus { state, reason, .. } = status();
+        let PluginStatus { state, reason, .. } = plugin.status.borrow().clone();
         Some(Enabled { was, state, reason })
     }
 
@@ -253,7 +204,7 @@ impl Pipeline {
     pub async fn stop(&self) {
         self.stopping.cancel();
         for Plugin { name, supervisor, .. } in &self.plugins {
-            let supervisor = supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let supervisor = supervisor.lock().take();
             if let Some(supervisor) = supervisor
                 && let Err(error) = supervisor.await
             {
@@ -268,20 +219,19 @@ impl Plugin {
         launch: Launch,
         plugin: &config::Plugin,
         metrics: Metrics,
-        ready: oneshot::Sender<()>,
         stopping: CancellationToken,
     ) -> Plugin {
         let (queue, received) = mpsc::channel(QUEUE);
         let (enable, enabled) = mpsc::channel(1);
-        let status = Arc::new(Mutex::new(PluginStatus {
+        let (entered, status) = watch::channel(PluginStatus {
             name: plugin.name.clone(),
             library: launch.load.library.clone(),
             state: PluginState::Loading,
             reason: None,
             pid: None,
             description: None,
-        }));
-        let supervisor = Supervisor::new(launch, plugin.timeout, received, enabled, status.clone(), metrics);
+        });
+        let supervisor = Supervisor::new(launch, plugin.timeout, received, enabled, entered, metrics);
         Plugin {
             name: plugin.name.clone(),
             sources: plugin.sources.clone(),
@@ -290,7 +240,7 @@ impl Plugin {
             enable,
             observing: Arc::new(Semaphore::new(1)),
             status,
-            supervisor: Mutex::new(Some(tokio::spawn(supervisor.run(ready, stopping)))),
+            supervisor: Mutex::new(Some(tokio::spawn(supervisor.run(stopping)))),
         }
     }
 
@@ -301,21 +251,19 @@ impl Plugin {
     /// The wants of a plugin that was never loaded are unknown: then it counts for finals, so that their consumers get the report that the
     /// plugin is missing.
     fn is_for(&self, source: &str, kind: &Kind) -> bool {
-        let known = self.status.lock().unwrap_or_else(PoisonError::into_inner).description.is_some();
-        self.is_of(source) && if known { self.wants(kind) } else { *kind == Kind::TranscriptFinal }
+        self.is_of(source)
+            && match &self.status.borrow().description {
+                Some(description) => Wants::from_bits(description.wants).include(kind),
+                None => *kind == Kind::TranscriptFinal,
+            }
     }
 
-    fn wants(&self, kind: &Kind) -> bool {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.description.as_ref().is_some_and(|described| Wants::from_bits(described.wants).include(kind))
-    }
-
-    async fn ask(&self, event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<Reply, Failure> {
+    async fn ask(&self, event: &Arc<Event>) -> Result<Reply, Failure> {
         let gone =
             || Failure { message: "its supervisor is gone; restart the daemon".into(), quarantined: false };
-        let (work, answer) = work(event, frame)?;
-        self.queue.send(work).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Work { event: event.clone(), answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 
     fn report(&self, error: String, quarantined: bool) -> Body {
@@ -325,23 +273,6 @@ impl Plugin {
         };
         Body::Plugin(PluginEvent { plugin: self.name.clone(), data })
     }
-}
-
-type Answer = oneshot::Receiver<Result<Reply, Failure>>;
-
-fn work(event: &Arc<Event>, frame: &mut Option<Arc<[u8]>>) -> Result<(Work, Answer), Failure> {
-    let frame = match frame {
-        Some(frame) => frame.clone(),
-        None => {
-            let made: Arc<[u8]> = match wire::event_frame(event) {
-                Ok(made) => made.into(),
-                Err(error) => return Err(Failure { message: error.to_string(), quarantined: false }),
-            };
-            frame.insert(made).clone()
-        }
-    };
-    let (answer, answered) = oneshot::channel();
-    Ok((Work { event: event.clone(), frame, answer }, answered))
 }
 
 fn unwrap(event: Arc<Event>) -> Event {

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Child;
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::log::PluginLog;
 use super::verify::library_path;
-use super::wire::{self, Description, FromChild, Load, ToChild};
+use super::wire::{self, Answer, Description, FromChild, Load, ToChild, clean};
 use crate::os::{ChildCommand, Limits};
 
 /// Time after which a process that has not loaded its plugin counts as hanging. Loading takes milliseconds; a `create` that reads a model
@@ -24,8 +26,8 @@ pub const EXIT_LIMIT: Duration = Duration::from_millis(500);
 /// How long to wait for the exit after SIGKILL, which takes effect in milliseconds unless the kernel is blocked, as by a file server that
 /// does not answer or a debugger.
 const KILL_LIMIT: Duration = Duration::from_millis(50);
-/// Bytes per read; an answer takes some hundred.
-const READ_SIZE: usize = 16 << 10;
+/// Bytes of a buffer that is kept between two messages; an answer takes some hundred.
+const BUFFER: usize = 16 << 10;
 /// Descriptors that a plugin may have open.
 const DESCRIPTORS: u64 = 256;
 /// Threads and processes of the daemon's user up to which a plugin can start another thread: more than a daemon and all its plugins need,
@@ -52,9 +54,11 @@ pub struct LoadError(pub String);
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    socket: UnixStream,
-    received: BytesMut,
+    reader: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
+    writer: OwnedWriteHalf,
     unsent: BytesMut,
+    unanswered: usize,
+    log: PluginLog,
     pub description: Description,
 }
 
@@ -72,61 +76,59 @@ impl Process {
     ///
     /// # Errors
     /// When the process cannot be started, or the plugin cannot be loaded.
-    pub async fn start(launch: &Launch, log: &mut PluginLog) -> Result<Process, LoadError> {
-        let library = launch.load.library.display();
-        let command = ChildCommand::new(&launch.executable, "plugin-host").limits(Limits {
+    pub async fn start(launch: &Launch) -> Result<Process, LoadError> {
+        let refused =
+            |reason: String| LoadError(format!("library {}: {reason}", launch.load.library.display()));
+        let mut process = Process::spawn(launch)
+            .await
+            .map_err(|error| refused(format!("its process cannot be started: {error}")))?;
+        match tokio::time::timeout(LOADING_LIMIT, process.loaded(launch.memory_limit)).await {
+            Ok(loaded) => process.description = loaded.map_err(refused)?,
+            Err(_) => return Err(refused(format!("loading took more than {} s", LOADING_LIMIT.as_secs()))),
+        }
+        Ok(process)
+    }
+
+    async fn spawn(launch: &Launch) -> io::Result<Process> {
+        let load = absolute(&launch.load)?;
+        let limits = Limits {
             memory: Some(launch.memory_limit),
             descriptors: Some(DESCRIPTORS),
             tasks: Some(TASKS),
             // A file can be memory (memfd), and the plugin's files lie on a disk that the daemon uses too.
             file_bytes: Some(launch.memory_limit),
             ..Limits::default()
-        });
-        let start = async {
-            let load = absolute(&launch.load)?;
-            let (child, socket) = command.library_path(library_path(&load.library)).spawn_stream().await?;
-            let unsent = wire::frame(&ToChild::Load(load))?.as_slice().into();
-            Ok(Process {
-                child,
-                socket,
-                received: BytesMut::new(),
-                unsent,
-                description: Description::default(),
-            })
         };
-        let mut process = start.await.map_err(|error: io::Error| {
-            LoadError(format!("library {library}: its process cannot be started: {error}"))
-        })?;
-        let loaded = tokio::time::timeout(LOADING_LIMIT, async {
-            loop {
-                match process.next().await {
-                    Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
-                    Ok(FromChild::NotLoaded { error }) => return Err(LoadError(wire::clean(&error))),
-                    Ok(FromChild::Log { level, line }) => log.line(level, &line),
-                    Ok(FromChild::Answer(_)) => {
-                        return Err(LoadError(format!("library {library}: it answered before it was asked")));
-                    }
-                    Err(Gone::Rubbish(words)) => {
-                        return Err(LoadError(format!("library {library}: {words}")));
-                    }
-                    Err(Gone::Ended) => {
-                        let end = process.exit(EXIT_LIMIT).await;
-                        return Err(LoadError(format!(
-                            "library {library}: its process {end} while loading it; if it needs more memory than {} bytes, raise `memory_limit`",
-                            launch.memory_limit
-                        )));
-                    }
+        let command = ChildCommand::new(&launch.executable, "plugin-host").limits(limits);
+        let (child, socket) = command.library_path(library_path(&load.library)).spawn_stream().await?;
+        let (reader, writer) = socket.into_split();
+        Ok(Process {
+            child,
+            reader: FramedRead::new(reader, wire::codec()),
+            writer,
+            unsent: wire::frame(&ToChild::<()>::Load(load))?.as_slice().into(),
+            unanswered: 0,
+            log: PluginLog::new(&launch.load.name),
+            description: Description::default(),
+        })
+    }
+
+    async fn loaded(&mut self, memory_limit: u64) -> Result<Description, String> {
+        loop {
+            match self.next().await {
+                Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
+                Ok(FromChild::NotLoaded { error }) => return Err(clean(&error)),
+                Ok(FromChild::Log { level, line }) => self.log.line(level, &line),
+                Ok(FromChild::Answer(_)) => return Err("it answered before it was asked".to_owned()),
+                Err(Gone::Rubbish(words)) => return Err(words),
+                Err(Gone::Ended) => {
+                    let end = self.exit(EXIT_LIMIT).await;
+                    return Err(format!(
+                        "its process {end} while loading it; if it needs more memory than {memory_limit} bytes, raise `memory_limit`"
+                    ));
                 }
             }
-        });
-        match loaded.await {
-            Ok(loaded) => process.description = loaded?,
-            Err(_) => {
-                let seconds = LOADING_LIMIT.as_secs();
-                return Err(LoadError(format!("library {library}: loading took more than {seconds} s")));
-            }
         }
-        Ok(process)
     }
 
     /// The process id, while the process lives.
@@ -134,68 +136,67 @@ impl Process {
         self.child.id()
     }
 
-    /// Queues a frame; [`Process::next`] writes it as the process reads.
+    /// Queues an event's frame; [`Process::answer`] writes it as the process reads.
     pub fn send(&mut self, frame: &[u8]) {
         self.unsent.extend_from_slice(frame);
+        self.unanswered += 1;
     }
 
-    /// Receives the next message, and writes queued frames meanwhile. Cancelling the future loses nothing.
+    /// The events that were sent and are not answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Receives the answer to the first unanswered event; writes queued frames and logs the plugin's lines meanwhile. Cancelling the future
+    /// loses nothing.
     ///
     /// # Errors
-    /// When no further message can come.
-    pub async fn next(&mut self) -> Result<FromChild, Gone> {
+    /// When no answer can come.
+    pub async fn answer(&mut self) -> Result<Answer, Gone> {
         loop {
-            match wire::split_frame(&mut self.received) {
-                Ok(Some(frame)) => {
-                    // Otherwise the buffer of a long answer would stay allocated as long as the process lives.
-                    if frame.len() > READ_SIZE && self.received.is_empty() {
-                        self.received = BytesMut::new();
-                    }
-                    return serde_json::from_slice(&frame).map_err(|error| {
-                        Gone::Rubbish(format!("it wrote into the daemon's socket: {error}"))
-                    });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    return Err(Gone::Rubbish(format!("it wrote into the daemon's socket: {error}")));
-                }
+            // A process that logs without an event is read at the rate limit of its log only: so the process blocks instead of costing the
+            // daemon a CPU. The check for zero matters: the timer rounds up to a millisecond.
+            let pause = self.log.pause();
+            if self.unanswered == 0 && !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
-            let readable = async {
-                self.socket.readable().await?;
-                self.received.reserve(READ_SIZE);
-                match self.socket.try_read_buf(&mut self.received) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-                    outcome => outcome.map(|count| count > 0),
+            match self.next().await? {
+                FromChild::Log { level, line } => self.log.line(level, &line),
+                FromChild::Answer(answer) if self.unanswered > 0 => {
+                    self.unanswered -= 1;
+                    return Ok(answer);
                 }
-            };
-            let written = async {
-                if self.unsent.is_empty() {
-                    std::future::pending::<()>().await;
+                _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
+            }
+        }
+    }
+
+    /// Receives the next message, and writes queued frames meanwhile.
+    async fn next(&mut self) -> Result<FromChild, Gone> {
+        loop {
+            tokio::select! {
+                frame = self.reader.next() => {
+                    let rubbish = |error: &dyn std::fmt::Display| {
+                        Gone::Rubbish(format!("it wrote into the daemon's socket: {error}"))
+                    };
+                    let frame = match frame {
+                        Some(Ok(frame)) => frame,
+                        Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Err(rubbish(&error)),
+                        _ => return Err(Gone::Ended),
+                    };
+                    // Otherwise the buffer of a long answer would stay allocated as long as the process lives.
+                    if frame.len() > BUFFER && self.reader.read_buffer().is_empty() {
+                        *self.reader.read_buffer_mut() = BytesMut::new();
+                    }
+                    return serde_json::from_slice(&frame).map_err(|error| rubbish(&error));
                 }
-                self.socket.writable().await?;
-                match self.socket.try_write(&self.unsent) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                    outcome => outcome,
-                }
-            };
-            let outcome: io::Result<bool> = tokio::select! {
-                read = readable => read,
-                count = written => count.map(|count| {
-                    self.unsent.advance(count);
-                    // The same for the buffer of a long transcript.
-                    if self.unsent.is_empty() {
+                written = self.writer.write_buf(&mut self.unsent), if !self.unsent.is_empty() => {
+                    // A write fails only when the other end is closed: then what the process still sent is read. A buffer that is empty is
+                    // released, since a long transcript may have been in it.
+                    if written.is_err() || self.unsent.is_empty() {
                         self.unsent = BytesMut::new();
                     }
-                    true
-                }),
-            };
-            // A write to a socket pair fails only when the other end is closed. Then drop the unsent frames and read what the process still
-            // sent.
-            match outcome {
-                Ok(true) => {}
-                Ok(false) => return Err(Gone::Ended),
-                Err(_) if !self.unsent.is_empty() => self.unsent.clear(),
-                Err(_) => return Err(Gone::Ended),
+                }
             }
         }
     }
@@ -218,22 +219,17 @@ impl Process {
         let _ = tokio::time::timeout(KILL_LIMIT, self.child.kill()).await;
     }
 
-    /// Has the process end in good order (the plugin's `destroy`); kills it after `limit`.
-    pub async fn retire(self, limit: Duration, log: PluginLog) {
-        self.end(limit, log).await;
-    }
-
-    /// As [`Process::retire`]; describes how the process ended, or returns `None` if it had to be killed.
-    pub async fn end(mut self, limit: Duration, mut log: PluginLog) -> Option<String> {
+    /// Has the process end in good order (the plugin's `destroy`) and returns how it ended; kills it after `limit`.
+    pub async fn end(mut self, limit: Duration) -> Option<ExitStatus> {
         let ended = async {
             // The process waits for the next event and reads the end of the stream instead.
-            let _ = self.socket.shutdown().await;
+            let _ = self.writer.shutdown().await;
             while let Ok(message) = self.next().await {
                 if let FromChild::Log { level, line } = message {
-                    log.line(level, &line);
+                    self.log.line(level, &line);
                 }
             }
-            self.child.wait().await.ok().map(in_words)
+            self.child.wait().await.ok()
         };
         match tokio::time::timeout(limit, ended).await {
             Ok(status) => status,
@@ -257,19 +253,10 @@ fn absolute(load: &Load) -> io::Result<Load> {
 }
 
 fn in_words(status: ExitStatus) -> String {
-    let Some(signal) = status.signal() else {
-        return format!("exited with status {}", status.code().unwrap_or_default());
-    };
-    let name = match signal {
-        libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGABRT => " (SIGABRT, as on a failed assertion, or where `memory_limit` refuses memory)",
-        libc::SIGBUS => " (SIGBUS)",
-        libc::SIGILL => " (SIGILL)",
-        libc::SIGFPE => " (SIGFPE)",
-        libc::SIGKILL => " (SIGKILL)",
-        libc::SIGSYS => " (SIGSYS)",
-        libc::SIGXFSZ => " (SIGXFSZ, its `memory_limit` holds for each file too)",
+    let cause = match status.signal() {
+        Some(libc::SIGABRT) => "; as on a failed assertion, or where `memory_limit` refuses memory",
+        Some(libc::SIGXFSZ) => "; its `memory_limit` holds for each file too",
         _ => "",
     };
-    format!("was ended by signal {signal}{name}")
+    format!("ended ({status}{cause})")
 }

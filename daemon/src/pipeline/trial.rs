@@ -8,13 +8,12 @@ use hark_sdk::Wants;
 use hark_sdk::event::{Body, Event};
 use hark_sdk::testing::{partial, transcript};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::json;
 
 use super::Surroundings;
-use super::inspect::{LIMIT, blocking};
-use super::log::PluginLog;
+use super::inspect::{LIMIT, block_on};
 use super::process::{EXIT_LIMIT, Gone, Launch, Process};
-use super::wire::{self, Answer, Description, FromChild, Outcome, ToChild};
+use super::wire::{self, Answer, Description, Outcome, ToChild, clean};
 use crate::config;
 
 /// Result of a trial.
@@ -45,32 +44,19 @@ impl Trial {
 /// Tries out a library: load, create with `config` (JSON), finals, a partial, an invalid body, end.
 ///
 /// # Errors
-/// When the runtime for the trial cannot be started, or the trial panics. A process that cannot be started is a failed step.
+/// When the runtime for the trial cannot be started. A process that cannot be started is a failed step.
 pub fn trial(library: &Path, config: &str, surroundings: &Surroundings) -> io::Result<Trial> {
-    let plugin = config::Plugin {
-        name: "trial".to_owned(),
-        library: library.display().to_string(),
-        sources: Vec::new(),
-        timeout: LIMIT,
-        memory_limit: 256 << 20,
-        network: false,
-        write: Vec::new(),
-        sha256: String::new(),
-        on_failure: config::OnFailure::Skip,
-        config: Default::default(),
-    };
+    let plugin: config::Plugin = serde_json::from_value(json!({ "name": "trial", "library": "" }))?;
     let mut launch = surroundings.launch(&plugin, &config::Plugins::default());
     launch.load.library = library.to_owned();
     launch.load.config = config.to_owned();
-    blocking(run(&launch))
+    block_on(run(&launch))
 }
 
 async fn run(launch: &Launch) -> Trial {
     let mut trial = Trial { description: None, steps: Vec::new() };
-    let mut log = PluginLog::new("trial");
     let began = Instant::now();
-    let started = Process::start(launch, &mut log).await;
-    let mut process = match started {
+    let mut process = match Process::start(launch).await {
         Ok(process) => {
             trial.step("load and create", began, Ok("loaded".to_owned()));
             process
@@ -85,7 +71,8 @@ async fn run(launch: &Launch) -> Trial {
     let wanted = samples().into_iter().filter(|(_, event)| wants.include(&event.kind()));
     for (name, event) in wanted {
         let began = Instant::now();
-        let outcome = ask(&mut process, &mut log, wire::event_frame(&event)).await.and_then(judge);
+        let asked = ToChild::Event { kind: event.kind().to_string(), body: &event };
+        let outcome = ask(&mut process, &asked).await.and_then(judge);
         let lost = outcome.is_err();
         trial.step(name, began, outcome);
         if lost {
@@ -94,19 +81,21 @@ async fn run(launch: &Launch) -> Trial {
     }
 
     let began = Instant::now();
-    let invalid = ToChild::Event { kind: "transcript.final".to_owned(), body: RawValue::NULL };
-    let answer = ask(&mut process, &mut log, wire::frame(&invalid)).await;
-    let outcome = answer.and_then(|answer| match answer.result {
-        Outcome::Failed => Err("it returned HARK_FAILED for one invalid event; return HARK_ERROR".to_owned()),
-        Outcome::Error => Ok("refused".to_owned()),
+    let invalid = ToChild::Event { kind: "transcript.final".to_owned(), body: () };
+    let answer = ask(&mut process, &invalid).await;
+    let outcome = answer.and_then(|answer| match answer.outcome {
+        Outcome::Failed(_) => {
+            Err("it returned HARK_FAILED for one invalid event; return HARK_ERROR".to_owned())
+        }
+        Outcome::Error(_) => Ok("refused".to_owned()),
         Outcome::Ok => Ok("ignored".to_owned()),
     });
     trial.step("an invalid body", began, outcome);
 
     let began = Instant::now();
-    let outcome = match process.end(LIMIT, log).await {
-        Some(status) if status == "exited with status 0" => Ok("ended in good order".to_owned()),
-        Some(status) => Err(format!("its process {status}")),
+    let outcome = match process.end(LIMIT).await {
+        Some(status) if status.success() => Ok("ended in good order".to_owned()),
+        Some(status) => Err(format!("its process ended ({status})")),
         None => Err(format!("it did not end within {LIMIT:?}")),
     };
     trial.step("destroy", began, outcome);
@@ -128,41 +117,27 @@ fn samples() -> [(&'static str, Event); 4] {
     ]
 }
 
-async fn ask(
-    process: &mut Process,
-    log: &mut PluginLog,
-    frame: io::Result<Vec<u8>>,
-) -> Result<Answer, String> {
-    process.send(&frame.map_err(|error| error.to_string())?);
-    let answered = tokio::time::timeout(LIMIT, async {
-        loop {
-            match process.next().await {
-                Ok(FromChild::Answer(answer)) => return Ok(answer),
-                Ok(FromChild::Log { level, line }) => log.line(level, &line),
-                Ok(_) => return Err("it wrote into the daemon's socket".to_owned()),
-                Err(Gone::Rubbish(words)) => return Err(words),
-                Err(Gone::Ended) => return Err(format!("its process {}", process.exit(EXIT_LIMIT).await)),
-            }
-        }
-    });
-    answered.await.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
+async fn ask(process: &mut Process, event: &ToChild<impl Serialize>) -> Result<Answer, String> {
+    process.send(&wire::frame(event).map_err(|error| error.to_string())?);
+    match tokio::time::timeout(LIMIT, process.answer()).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Gone::Rubbish(words))) => Err(words),
+        Ok(Err(Gone::Ended)) => Err(format!("its process {}", process.exit(EXIT_LIMIT).await)),
+        Err(_) => Err(format!("no answer within {LIMIT:?}")),
+    }
 }
 
 fn summary(answer: &Answer) -> String {
-    match (answer.said.len(), answer.replaced.is_some()) {
-        (0, false) => "emitted nothing".to_owned(),
-        (count, false) => format!("emitted {count}"),
-        (0, true) => "replaced the text".to_owned(),
-        (count, true) => format!("replaced the text, emitted {count}"),
-    }
+    let replaced = if answer.replaced.is_some() { ", replaced the text" } else { "" };
+    format!("emitted {}{replaced}", answer.said.len())
 }
 
 /// Summary of an answer, or why the answer counts as a failure.
 fn judge(answer: Answer) -> Result<String, String> {
-    match answer.result {
-        Outcome::Ok if answer.refused_count == 0 => Ok(summary(&answer)),
-        Outcome::Ok => Err(format!("the daemon refuses its output: {}", answer.refused.join("; "))),
-        Outcome::Error | Outcome::Failed => Err(answer.why()),
+    match (&answer.outcome, &answer.refused) {
+        (Outcome::Ok, None) => Ok(summary(&answer)),
+        (Outcome::Ok, Some(refused)) => Err(format!("the daemon refuses its output: {}", clean(refused))),
+        (Outcome::Error(why) | Outcome::Failed(why), _) => Err(clean(why)),
     }
 }
 

@@ -4,13 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
 
-use super::machine::Machine;
+use crate::hex::hex;
+
+/// Bytes at the beginning of an ELF file that tell the machine that it was built for.
+const HEAD: usize = 20;
+const NOT_ELF: &str =
+    "it is not a shared library (ELF); it must be built for Linux as a cdylib, or with cc -shared";
 
 /// The bytes of a verified library, in memory that no process can change any more.
 #[derive(Debug)]
@@ -21,99 +26,84 @@ pub struct Verified {
     pub sha256: String,
 }
 
-/// Why a library is not opened. Every message names the file, and what to do if the operator can correct it.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    #[error("library {path} does not exist; install it there, or correct `library` of the plugin")]
-    Missing { path: PathBuf },
-    #[error("library {path} cannot be read: {error}")]
-    Unreadable { path: PathBuf, error: io::Error },
-    #[error("library {path} is not a regular file")]
-    NoFile { path: PathBuf },
-    #[error(
-        "library {path} is not a shared library (ELF); it must be built for Linux as a cdylib, or with cc -shared"
-    )]
-    NotElf { path: PathBuf },
-    #[error("library {path} was built for {found}, and this harkd for {own}; build it for this machine")]
-    Machine { path: PathBuf, found: Machine, own: Machine },
-    #[error(
-        "{path} belongs to user {owner}; a library and its folder must belong to root or to user {daemon}, who runs the daemon (chown)"
-    )]
-    Owner { path: PathBuf, owner: u32, daemon: u32 },
-    #[error(
-        "{path} has mode {mode:04o}; a library and its folder must be writable only by their owner (chmod go-w)"
-    )]
-    Mode { path: PathBuf, mode: u32 },
-    #[error(
-        "library {path} has sha256 {found}, but the config pins {pinned}; install the pinned one, or correct `sha256`"
-    )]
-    Pin { path: PathBuf, found: String, pinned: String },
-    #[error("library {path} changed while it was read; install by rename, not by overwriting")]
-    Changed { path: PathBuf },
-    #[error("keeping a copy of library {path} in memory: {error}")]
-    Copy { path: PathBuf, error: io::Error },
-}
-
 /// Checks owner and mode of the library and its folder, copies the bytes into sealed memory, and compares their digest with `pinned` unless
 /// that is empty. The bytes that are loaded later are exactly the checked ones, even if the file changes.
 ///
 /// # Errors
-/// See [`Refusal`].
-pub fn verify(path: &Path, pinned: &str) -> Result<Verified, Refusal> {
+/// A sentence that says why the library is not opened, and what to do if the operator can correct it.
+pub fn verify(path: &Path, pinned: &str) -> Result<Verified, String> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::Missing { path: path.to_owned() },
-        _ => Refusal::Unreadable { path: path.to_owned(), error },
+        io::ErrorKind::NotFound => {
+            "it does not exist; install it there, or correct `library` of the plugin".to_owned()
+        }
+        _ => format!("it cannot be read: {error}"),
     };
     // Links are followed: a link to a versioned file beside it is a common way to install libraries.
     let real = path.canonicalize().map_err(unreadable)?;
     for folder in folders(path, &real) {
         trusted(folder, &folder.metadata().map_err(unreadable)?)?;
     }
-    if !real.metadata().map_err(unreadable)?.is_file() {
-        return Err(Refusal::NoFile { path: real });
-    }
-    let mut file = File::open(&real).map_err(unreadable)?;
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&real);
+    let mut file = file.map_err(unreadable)?;
     let before = file.metadata().map_err(unreadable)?;
-    if !before.is_file() {
-        return Err(Refusal::NoFile { path: real });
-    }
     trusted(&real, &before)?;
+    if !before.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
 
-    let copy = |error: io::Error| Refusal::Copy { path: real.clone(), error };
+    let copied = |error: io::Error| format!("it cannot be copied into memory: {error}");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut memory =
-        File::from(rustix::fs::memfd_create("hark-plugin", flags).map_err(|error| copy(error.into()))?);
+    let memory = rustix::fs::memfd_create("hark-plugin", flags).map_err(|error| copied(error.into()))?;
+    let mut memory = File::from(memory);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
-    let mut first = true;
     loop {
         let count = file.read(&mut buffer).map_err(unreadable)?;
-        if std::mem::take(&mut first) {
-            let Some(found) = Machine::of(&buffer[..count]) else {
-                return Err(Refusal::NotElf { path: real });
-            };
-            let own = Machine::own().map_err(unreadable)?;
-            if found != own {
-                return Err(Refusal::Machine { path: real, found, own });
-            }
-        }
         if count == 0 {
             break;
         }
         hasher.update(&buffer[..count]);
-        memory.write_all(&buffer[..count]).map_err(copy)?;
+        memory.write_all(&buffer[..count]).map_err(copied)?;
     }
     if identity(&before) != identity(&file.metadata().map_err(unreadable)?) {
-        return Err(Refusal::Changed { path: real });
+        return Err("it changed while it was read; install by rename, not by overwriting".to_owned());
     }
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memory, seals).map_err(|error| copy(error.into()))?;
+    rustix::fs::fcntl_add_seals(&memory, seals).map_err(|error| copied(error.into()))?;
+    is_for_this_machine(&memory)?;
 
-    let found = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if !pinned.is_empty() && !pinned.eq_ignore_ascii_case(&found) {
-        return Err(Refusal::Pin { path: real, found, pinned: pinned.to_owned() });
+    let sha256 = hex(&hasher.finalize());
+    if !pinned.is_empty() && !pinned.eq_ignore_ascii_case(&sha256) {
+        return Err(format!(
+            "it has sha256 {sha256}, but the config pins {pinned}; install the pinned one, or correct `sha256`"
+        ));
     }
-    Ok(Verified { bytes: memory.into(), sha256: found })
+    Ok(Verified { bytes: memory.into(), sha256 })
+}
+
+/// Compares a library's header with the one of this program: the loader treats a library of another machine as if there were no file.
+fn is_for_this_machine(library: &File) -> Result<(), String> {
+    let head = |file: &File| {
+        let mut head = [0; HEAD];
+        file.read_exact_at(&mut head, 0).map(|()| head)
+    };
+    let (Ok(found), Ok(own)) = (head(library), File::open("/proc/self/exe").and_then(|file| head(&file)))
+    else {
+        return Err(NOT_ELF.to_owned());
+    };
+    if !found.starts_with(b"\x7fELF") {
+        return Err(NOT_ELF.to_owned());
+    }
+    // Bits, byte order and machine number.
+    let machine = |head: [u8; HEAD]| [head[4], head[5], head[18], head[19]];
+    if machine(found) != machine(own) {
+        return Err(format!(
+            "it was built for another machine, and this harkd for {}; build it for this machine",
+            std::env::consts::ARCH
+        ));
+    }
+    Ok(())
 }
 
 /// The folders of a library, separated by `:`, in which the loader may search for its dependencies: a library that is opened from memory
@@ -146,7 +136,6 @@ pub struct Identity {
     device: u64,
     inode: u64,
     size: u64,
-    written: (i64, i64),
     /// Time of the last change including mode and owner: a library that was refused for these may have been corrected.
     changed: (i64, i64),
 }
@@ -157,19 +146,23 @@ pub fn identity(metadata: &Metadata) -> Identity {
         device: metadata.dev(),
         inode: metadata.ino(),
         size: metadata.size(),
-        written: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
     }
 }
 
-fn trusted(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
-    let daemon = rustix::process::geteuid().as_raw();
+fn trusted(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    let (path, daemon) = (path.display(), rustix::process::geteuid().as_raw());
     let owner = metadata.uid();
     if owner != 0 && owner != daemon {
-        return Err(Refusal::Owner { path: path.to_owned(), owner, daemon });
+        return Err(format!(
+            "{path} belongs to user {owner}; a library and its folder must belong to root or to user {daemon}, who runs the daemon (chown)"
+        ));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(Refusal::Mode { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
+        let mode = metadata.mode() & 0o7777;
+        return Err(format!(
+            "{path} has mode {mode:04o}; a library and its folder must be writable only by their owner (chmod go-w)"
+        ));
     }
     Ok(())
 }
@@ -178,6 +171,7 @@ fn trusted(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
 mod tests {
     use std::fs::{Permissions, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -191,13 +185,13 @@ mod tests {
 
     /// The ELF header of a program of this machine type.
     fn elf() -> Vec<u8> {
-        let mut head = vec![0; Machine::HEAD];
+        let mut head = vec![0; HEAD];
         File::open("/proc/self/exe").unwrap().read_exact(&mut head).unwrap();
         head
     }
 
     fn refusal(path: &Path, pinned: &str) -> String {
-        verify(path, pinned).unwrap_err().to_string()
+        verify(path, pinned).unwrap_err()
     }
 
     #[test]
@@ -255,13 +249,12 @@ mod tests {
         let (_folder, path) = library();
         let mut head = elf();
         (head[18], head[19]) = if head[18] == 183 { (62, 0) } else { (183, 0) };
-        let name = if head[18] == 183 { "aarch64 of 64 bits" } else { "x86_64 of 64 bits" };
         write(&path, &head).unwrap();
-        assert!(refusal(&path, "").contains(&format!("was built for {name}, and this harkd for ")));
+        assert!(refusal(&path, "").starts_with("it was built for another machine, and this harkd for "));
         let mut head = elf();
         head[4] = 1;
         write(&path, &head).unwrap();
-        assert!(refusal(&path, "").contains(" of 32 bits, and this harkd for "));
+        assert!(refusal(&path, "").starts_with("it was built for another machine"));
     }
 
     #[test]

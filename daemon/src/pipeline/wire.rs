@@ -2,39 +2,34 @@
 //!
 //! The daemon sends [`ToChild::Load`] first, receives [`FromChild::Loaded`] or [`FromChild::NotLoaded`], and then sends events, several at
 //! once if several are waiting. The process answers them in order, each before it begins the next: so the daemon knows at which event a
-//! process died. The daemon checks everything that it receives; after an invalid frame it ends the process.
+//! process died. The daemon checks everything that it receives; after an invalid frame or answer it ends the process.
 
-use std::fmt;
-use std::io::{self, Read, Write};
-use std::marker::PhantomData;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use hark_sdk::event::{Event, Kind};
+use hark_sdk::event::Kind;
 use hark_sdk::{Wants, emission};
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::telemetry::logging::readable;
 
 /// Longest frame in bytes: an event of the longest recording (12 hours) takes some MiB.
 pub const LONGEST: usize = 32 << 20;
+/// Longest frame that the daemon receives: all that a plugin may emit for one event, a text in place of the event's, and the kinds. What a
+/// plugin forges costs the daemon no more than some times this memory.
+const LONGEST_ANSWER: usize = 2 * emission::MOST_BYTES + (1 << 20);
 const HEAD: usize = 4;
-/// Number of refusals whose reasons are reported; further refusals are only counted.
-pub const MOST_REASONS: usize = 4;
 
 /// From the daemon to a plugin's process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ToChild<'a> {
+pub enum ToChild<B> {
     /// The first frame.
     Load(Load),
-    /// An event; the plugin receives `body` as it is.
-    Event {
-        kind: String,
-        #[serde(borrow)]
-        body: &'a RawValue,
-    },
+    /// An event. The daemon serializes its body; the process passes the JSON on to the plugin as it is.
+    Event { kind: String, body: B },
 }
 
 /// The library to load, and the rights of its process.
@@ -75,7 +70,6 @@ pub struct Description {
     /// Whether the plugin replaces text.
     pub transform: bool,
     /// Parts of the sandbox that the kernel does not enforce, a sentence each.
-    #[serde(deserialize_with = "few::<16, _, _>")]
     pub missing: Vec<String>,
 }
 
@@ -102,60 +96,23 @@ impl Description {
 }
 
 /// A process's answer to one event.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
-    pub result: Outcome,
-    /// The last line that the plugin logged at error, if the call failed.
-    pub error: Option<String>,
-    #[serde(deserialize_with = "few::<{ emission::MOST }, _, _>")]
+    pub outcome: Outcome,
     pub said: Vec<Said>,
     pub replaced: Option<Box<RawValue>>,
-    /// The last `replace` was refused, so the text is not what the plugin intended.
-    pub replace_refused: bool,
-    /// Reasons of the first refusals; `refused_count` is the number of all.
-    #[serde(deserialize_with = "few::<MOST_REASONS, _, _>")]
-    pub refused: Vec<String>,
-    pub refused_count: u64,
+    /// If something that the plugin emitted was refused: how many emissions, and the reasons of the first.
+    pub refused: Option<String>,
 }
 
-impl Answer {
-    /// Why a call failed: the plugin's error line, else the first refusal.
-    pub fn why(&self) -> String {
-        match (&self.error, self.refused.first()) {
-            (Some(error), _) => clean(error),
-            (None, Some(refusal)) => format!("it gave up when this was refused: {}", clean(refusal)),
-            (None, None) => "it gave no reason".to_owned(),
-        }
-    }
-}
-
-/// Reads a list of at most `MOST` elements, which is all that `plugin-host` sends. A longer list is forged by the plugin: a frame has room
-/// for ten million texts.
-fn few<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    struct Few<T, const MOST: usize>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Few<T, MOST> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(formatter, "a list of at most {MOST}")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
-            let mut list = Vec::new();
-            while let Some(one) = sequence.next_element()? {
-                if list.len() == MOST {
-                    return Err(de::Error::invalid_length(MOST + 1, &self));
-                }
-                list.push(one);
-            }
-            Ok(list)
-        }
-    }
-    deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
+/// The results that the ABI defines. Failures have a reason: what the plugin logged as an error, or what was refused.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    #[default]
+    Ok,
+    Error(String),
+    Failed(String),
 }
 
 /// Text from a process made fit for logs, terminals and events: one line of at most 1 KiB.
@@ -164,34 +121,12 @@ pub fn clean(text: &str) -> String {
     readable(&text[..text.floor_char_boundary(LONGEST)]).into_owned()
 }
 
-/// The results that the ABI defines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Ok,
-    Error,
-    Failed,
-}
-
 /// One call of `emit` or `annotate`, with its JSON not parsed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
     Emit { kind: String, json: Box<RawValue> },
     Annotate { name: String, json: Box<RawValue> },
-}
-
-/// A frame with an event in it: [`ToChild::Event`], written straight from the event.
-///
-/// # Errors
-/// When it is longer than [`LONGEST`].
-pub fn event_frame(event: &Event) -> io::Result<Vec<u8>> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "snake_case")]
-    enum EventFrame<'a> {
-        Event { kind: String, body: &'a Event },
-    }
-    frame(&EventFrame::Event { kind: event.kind().to_string(), body: event })
 }
 
 /// A message as a frame.
@@ -207,18 +142,9 @@ pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Splits the first complete frame off what was received so far and returns the bytes of its message.
-///
-/// # Errors
-/// When the length is more than [`LONGEST`].
-pub fn split_frame(received: &mut bytes::BytesMut) -> io::Result<Option<bytes::BytesMut>> {
-    let Some(head) = received.first_chunk::<HEAD>() else { return Ok(None) };
-    let length = check(u32::from_le_bytes(*head) as usize)?;
-    if received.len() < HEAD + length {
-        return Ok(None);
-    }
-    let mut frame = received.split_to(HEAD + length);
-    Ok(Some(frame.split_off(HEAD)))
+/// Splits frames off what the daemon receives.
+pub fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().little_endian().max_frame_length(LONGEST_ANSWER).new_codec()
 }
 
 /// Reads a frame into `buffer`; false at the end of the stream.
@@ -236,14 +162,6 @@ pub fn read_frame(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<bo
     Ok(true)
 }
 
-/// Writes a message as a frame.
-///
-/// # Errors
-/// When the frame is too long, or the peer has closed the socket.
-pub fn write_frame(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    writer.write_all(&frame(message)?)
-}
-
 fn check(length: usize) -> io::Result<usize> {
     if length > LONGEST {
         return Err(io::Error::new(
@@ -256,55 +174,26 @@ fn check(length: usize) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio_util::codec::Decoder;
 
-    #[test]
-    fn a_frame_is_read_however_it_is_cut() {
-        let sent = FromChild::NotLoaded { error: "no".into() };
-        let bytes = [frame(&sent).unwrap(), frame(&sent).unwrap()].concat();
-        for piece in 1..bytes.len() {
-            let mut received = bytes::BytesMut::new();
-            let mut frames = 0;
-            for chunk in bytes.chunks(piece) {
-                received.extend_from_slice(chunk);
-                while let Some(message) = split_frame(&mut received).unwrap() {
-                    assert!(matches!(serde_json::from_slice(&message), Ok(FromChild::NotLoaded { .. })));
-                    frames += 1;
-                }
-            }
-            assert_eq!((frames, received.len()), (2, 0));
-        }
-    }
+    use super::*;
 
     #[test]
     fn a_length_that_cannot_be_one_is_refused_before_memory_is_taken_for_it() {
         let mut received = bytes::BytesMut::from(&b"\xff\xff\xff\xff"[..]);
-        assert!(split_frame(&mut received).is_err());
+        assert!(codec().decode(&mut received).is_err());
         assert!(read_frame(&mut &b"\xff\xff\xff\xff"[..], &mut Vec::new()).is_err());
-    }
-
-    #[test]
-    fn a_list_that_only_a_forger_would_send_is_not_held() {
-        let answer = |said: &str, refused: &str| {
-            let text = format!(
-                r#"{{"answer":{{"result":"ok","error":null,"said":[{said}],"replaced":null,"replace_refused":false,"refused":[{refused}],"refused_count":0}}}}"#
-            );
-            serde_json::from_str::<FromChild>(&text).map(drop)
-        };
-        let many = |one: &str, count| vec![one; count].join(",");
-        let one = r#"{"emit":{"kind":"plugin","json":0}}"#;
-        answer(&many(one, emission::MOST), &many(r#""""#, MOST_REASONS)).unwrap();
-        assert!(answer(&many(one, emission::MOST + 1), "").is_err());
-        assert!(answer("", &many(r#""""#, MOST_REASONS + 1)).is_err());
     }
 
     #[test]
     fn an_event_arrives_as_the_body_that_is_published() {
         let event = hark_sdk::testing::transcript(&["grüezi"]);
-        let bytes = event_frame(&event).unwrap();
+        let bytes = frame(&ToChild::Event { kind: event.kind().to_string(), body: &event }).unwrap();
         let mut buffer = Vec::new();
         assert!(read_frame(&mut &bytes[..], &mut buffer).unwrap());
-        let Ok(ToChild::Event { kind, body }) = serde_json::from_slice(&buffer) else { panic!("no event") };
+        let Ok(ToChild::Event { kind, body }) = serde_json::from_slice::<ToChild<&RawValue>>(&buffer) else {
+            panic!("no event")
+        };
         assert_eq!(
             (kind.as_str(), body.get()),
             ("transcript.final", &*serde_json::to_string(&event).unwrap())

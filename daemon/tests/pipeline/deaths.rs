@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use harkd::pipeline::PluginState;
 
 use crate::plugins::{Plugins, data};
-use crate::{count_of, error_of, greeted, spread, told};
+use crate::{error_of, greeted, number_from, spread, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_process() {
     for (what, words) in [
-        ("segfault", "signal 11 (SIGSEGV)"),
-        ("abort", "signal 6 (SIGABRT"),
-        ("exit", "exited with status 3"),
-        ("overflow", "signal 6 (SIGABRT"),
-        ("devour", "signal 11 (SIGSEGV)"),
+        ("segfault", "its process ended (signal: 11 (SIGSEGV)"),
+        ("abort", "signal: 6 (SIGABRT)"),
+        ("exit", "its process ended (exit status: 3)"),
+        ("overflow", "signal: 6 (SIGABRT)"),
+        ("devour", "signal: 11 (SIGSEGV)"),
         ("fail", "it failed: beyond repair"),
         ("nonsense", "it failed: it gave no reason"),
     ] {
         let patient = Duration::from_secs(20);
         let mut back = Vec::new();
         // Two deaths per start: the third death would put the plugin into quarantine.
-        for _ in 0..count_of("HARK_DEATHS", 1).div_ceil(2) {
+        for _ in 0..number_from("HARK_DEATHS").unwrap_or(1).div_ceil(2) {
             let plugins = Plugins::new().c("moody").timeout(patient).rust("hello").start().await;
             let began = Instant::now();
             let processed = plugins.process(told(what)).await;
@@ -82,7 +82,7 @@ async fn a_hang_costs_one_deadline_and_the_waiting_events_are_processed() {
     let timeout = Duration::from_millis(300);
     for what in ["hang", "spin"] {
         let mut beyond = Vec::new();
-        for _ in 0..count_of("HARK_DEATHS", 1) {
+        for _ in 0..number_from("HARK_DEATHS").unwrap_or(1) {
             let plugins = Plugins::new().c("moody").timeout(timeout).rust("hello").start().await;
             let began = Instant::now();
             let (first, second, third) = tokio::join!(

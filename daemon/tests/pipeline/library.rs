@@ -7,7 +7,7 @@ use hark_sdk::testing::transcript;
 use harkd::pipeline::PluginState;
 
 use crate::plugins::{self, Plugins, data};
-use crate::{count_of, error_of, greeted, spread, told};
+use crate::{error_of, greeted, number_from, spread, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_in_rust_and_in_c_greet_every_transcript() {
@@ -40,7 +40,7 @@ async fn a_library_that_is_no_plugin_is_named_and_the_others_run() {
         ("too_small", "says size 24, less than the 56 bytes"),
         ("no_function", "has no function `on_event`"),
         ("create_fails", "create refused: key \"model\" is missing; name a file"),
-        ("create_aborts", "its process was ended by signal 6 (SIGABRT"),
+        ("create_aborts", "its process ended (signal: 6 (SIGABRT)"),
     ];
     let mut plugins = Plugins::new();
     for (name, _) in expected {
@@ -84,7 +84,7 @@ async fn a_library_that_comes_late_is_loaded_when_it_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_library_takes_over_between_two_events_and_none_is_skipped_or_doubled() {
-    let reloads = count_of("HARK_RELOADS", 3);
+    let reloads = number_from("HARK_RELOADS").unwrap_or(3);
     let plugins = Plugins::new().c("listens").start().await;
     let built: Vec<_> = (1..=2)
         .map(|version| {
@@ -96,7 +96,7 @@ async fn a_new_library_takes_over_between_two_events_and_none_is_skipped_or_doub
     let (mut version, mut count, mut events) = (1, 0, 0);
     let mut taken_over = Vec::new();
     for reload in 1..=reloads {
-        let next = 1 + reload as u64 % 2;
+        let next = 1 + reload % 2;
         plugins.put("listens", &built[next as usize - 1]);
         let began = Instant::now();
         while version != next {

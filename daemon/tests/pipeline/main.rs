@@ -5,6 +5,10 @@
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
 mod plugins;
 
+#[path = "../support/environment.rs"]
+#[allow(unreachable_pub, reason = "`pub` means: for the tests")]
+mod environment;
+
 mod deaths;
 mod events;
 mod library;
@@ -18,6 +22,7 @@ use hark_sdk::event::Event;
 use hark_sdk::testing::transcript;
 use harkd::pipeline::Processed;
 
+pub(crate) use environment::number_from;
 use plugins::data;
 
 /// A transcript with the command that `moody` obeys.
@@ -32,12 +37,6 @@ pub(crate) fn error_of(processed: &Processed, plugin: &str) -> String {
 
 pub(crate) fn greeted(processed: &Processed, plugin: &str) -> bool {
     data(processed, plugin).any(|data| data.get("greeting").is_some())
-}
-
-/// A count that an environment variable may override.
-pub(crate) fn count_of(variable: &str, otherwise: usize) -> usize {
-    let given = std::env::var(variable).ok().filter(|count| !count.is_empty());
-    given.map_or(otherwise, |count| count.parse().unwrap())
 }
 
 pub(crate) fn spread(mut times: Vec<Duration>) -> String {

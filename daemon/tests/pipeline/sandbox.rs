@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harkd::pipeline::PluginState;
 
 use crate::plugins::{Plugins, data};
-use crate::{count_of, error_of, greeted, told};
+use crate::{error_of, greeted, number_from, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {
@@ -74,7 +74,7 @@ async fn a_file_grows_to_the_memory_limit_and_no_further() {
     });
     let plugins = plugins.start().await;
     let processed = plugins.process(told("fill")).await;
-    assert!(error_of(&processed, "writes").contains("signal 25 (SIGXFSZ"), "{processed:?}");
+    assert!(error_of(&processed, "writes").contains("signal: 25 (SIGXFSZ)"), "{processed:?}");
     plugins.stop().await;
 }
 
@@ -121,7 +121,7 @@ async fn noise_leaks_bombs_and_scribbles_stay_inside() {
     // Memory for some hundred threads.
     let little = |plugin: &mut harkd::config::Plugin| plugin.memory_limit = 16 << 20;
     for what in ["print", "leak", "babble", "bomb"] {
-        for _ in 0..count_of("HARK_DEATHS", 1) {
+        for _ in 0..number_from("HARK_DEATHS").unwrap_or(1) {
             let plugins = Plugins::new().c("moody").with(little).rust("hello").start().await;
             for word in [what, "nothing"] {
                 let processed = plugins.process(told(word)).await;
@@ -161,6 +161,6 @@ async fn memory_counts_when_it_is_used_and_addresses_do_not() {
 async fn a_process_that_dies_for_want_of_memory_is_reported_with_the_limit() {
     let plugins = Plugins::new().c("create_aborts").start().await;
     let reason = plugins.status("create_aborts").reason.unwrap();
-    assert!(reason.contains("signal 6 (SIGABRT") && reason.contains("raise `memory_limit`"), "{reason}");
+    assert!(reason.contains("signal: 6 (SIGABRT)") && reason.contains("raise `memory_limit`"), "{reason}");
     plugins.stop().await;
 }

@@ -84,7 +84,7 @@ impl Plugins {
         };
         let metrics = Metrics::new();
         let folders = config::Plugins::default();
-        let pipeline = Pipeline::start_in(&surroundings, &self.plugins, &folders, metrics.clone()).await;
+        let pipeline = Pipeline::start_in(&surroundings, &self.plugins, &folders, metrics.clone());
         pipeline.loaded().await;
         Running { folder: self.folder, metrics, pipeline }
     }

@@ -1,21 +1,17 @@
 //! Work for a plugin, and the answers of its process. Every answer is checked, since a plugin can write anything into the daemon's socket.
 
-use std::fmt;
 use std::sync::Arc;
 
 use hark_sdk::emission::{self, Allowance, Rubbish};
 use hark_sdk::event::{Body, Event};
 use tokio::sync::oneshot;
 
-use crate::pipeline::wire::{Answer, MOST_REASONS, Said, clean};
+use crate::pipeline::wire::{Answer, Said, clean};
 
 /// One event for one plugin.
 #[derive(Debug)]
 pub struct Work {
-    /// The event, for the checks of the answer.
     pub event: Arc<Event>,
-    /// `wire::event_frame` of it.
-    pub frame: Arc<[u8]>,
     /// Receives the result.
     pub answer: oneshot::Sender<Result<Reply, Failure>>,
 }
@@ -25,7 +21,7 @@ pub struct Work {
 pub struct Reply {
     pub said: Vec<Body>,
     pub replaced: Option<Event>,
-    /// Set if a part of the answer was refused: the number of refusals and the first reasons.
+    /// Set if a part of what the plugin emitted was refused: the number of refusals and the first reasons.
     pub refused: Option<String>,
 }
 
@@ -36,84 +32,31 @@ pub struct Failure {
     pub quarantined: bool,
 }
 
-/// The message of a failure: the daemon's text, for the log as well, and the plugin's text, which may quote the transcript and goes only
-/// into the plugin's event of the same job.
-#[derive(Debug, Clone)]
-pub struct Words {
-    pub ours: String,
-    theirs: Option<String>,
-}
-
-impl Words {
-    pub fn ours(ours: String) -> Words {
-        Words { ours, theirs: None }
-    }
-
-    pub fn quoting(ours: &str, theirs: String) -> Words {
-        Words { ours: ours.to_owned(), theirs: Some(theirs) }
-    }
-}
-
-impl fmt::Display for Words {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.theirs {
-            Some(theirs) => write!(formatter, "{}: {theirs}", self.ours),
-            None => formatter.write_str(&self.ours),
-        }
-    }
-}
-
-/// Reads an answer to `event` that came from the process of the plugin called `plugin`.
+/// Checks an answer to `event` that came from the process of the plugin called `plugin`.
 ///
 /// # Errors
-/// When the plugin tried to replace the text and the replacement was refused: the event counts as failed, above all because the replacement
-/// may be meant to hide something.
-pub fn read(plugin: &str, transform: bool, event: &Event, answered: Answer) -> Result<Reply, Failure> {
-    let mut heard = Reply::default();
-    let mut reasons = answered.refused;
-    let mut count = answered.refused_count.max(reasons.len() as u64);
-    let mut replace_refused = answered.replace_refused;
-    let mut refuse = |rubbish: Rubbish| {
-        count += 1;
-        if reasons.len() < MOST_REASONS {
-            reasons.push(rubbish.to_string());
-        }
-    };
+/// When `plugin-host` would have refused a part of it: so the plugin itself wrote the answer.
+pub fn check(plugin: &str, transform: bool, event: &Event, answer: Answer) -> Result<Reply, Rubbish> {
+    let mut reply = Reply { refused: answer.refused.map(|refused| clean(&refused)), ..Reply::default() };
     let mut allowance = Allowance::default();
-    for said in answered.said {
+    for said in answer.said {
         let (body, json) = match said {
             Said::Emit { kind, json } => (emission::emitted(plugin, &kind, json.get().as_bytes()), json),
             Said::Annotate { name, json } => {
                 (emission::annotated(plugin, &name, json.get().as_bytes()), json)
             }
         };
-        match body.and_then(|body| allowance.take(&body, json.get().len()).map(|()| body)) {
-            Ok(body) => heard.said.push(body),
-            Err(rubbish) => refuse(rubbish),
-        }
+        let body = body?;
+        allowance.take(&body, json.get().len())?;
+        reply.said.push(body);
     }
-    if let Some(json) = answered.replaced {
-        let replaced = match transform {
-            true => emission::replaced(event, json.get().as_bytes()),
-            false => Err(Rubbish::NoTransform),
-        };
-        match replaced {
-            Ok(event) => heard.replaced = Some(event),
-            Err(rubbish) => {
-                replace_refused = true;
-                refuse(rubbish);
-            }
+    if let Some(json) = answer.replaced {
+        if !transform {
+            return Err(Rubbish::NoTransform);
         }
+        reply.replaced = Some(emission::replaced(event, json.get().as_bytes())?);
     }
-    if count > 0 {
-        let words: Vec<String> = reasons.iter().take(MOST_REASONS).map(|reason| clean(reason)).collect();
-        let message = format!("{count} of its emissions were refused: {}", words.join("; "));
-        if replace_refused {
-            return Err(Failure { message, quarantined: false });
-        }
-        heard.refused = Some(message);
-    }
-    Ok(heard)
+    Ok(reply)
 }
 
 #[cfg(test)]
@@ -122,68 +65,53 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::pipeline::wire::Outcome;
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).unwrap()
-    }
-
-    fn forged(said: Vec<Said>, replaced: Option<&str>) -> Answer {
-        Answer {
-            result: Outcome::Ok,
-            error: None,
-            said,
-            replaced: replaced.map(raw),
-            replace_refused: false,
-            refused: Vec::new(),
-            refused_count: 0,
-        }
     }
 
     fn emit(kind: &str, json: &str) -> Said {
         Said::Emit { kind: kind.to_owned(), json: raw(json) }
     }
 
+    fn forged(said: Vec<Said>) -> Result<Reply, Rubbish> {
+        check("me", false, &transcript(&["hello"]), Answer { said, ..Answer::default() })
+    }
+
     #[test]
     fn what_a_process_forges_past_its_own_checks_is_refused_here() {
-        let event = transcript(&["hello"]);
-        let said = vec![
-            emit("plugin", "1"),
+        assert_eq!(forged(vec![emit("plugin", "1")]).unwrap().said.len(), 1);
+        for said in [
             emit("job.completed", "{}"),
             emit("plugin.another", "{}"),
             emit("alert.raised", r#"{"plugin": "another"}"#),
             Said::Annotate { name: "a.b".into(), json: raw("1") },
             emit("plugin", &format!("{:?}", "x".repeat(emission::LARGEST))),
-        ];
-        let heard = read("me", false, &event, forged(said, None)).unwrap();
-        assert_eq!(heard.said.len(), 1);
-        assert!(heard.refused.unwrap().starts_with("5 of its emissions were refused"));
-
-        let flood = (0..1_000).map(|_| emit("plugin", "1")).collect();
-        let heard = read("me", false, &event, forged(flood, None)).unwrap();
-        assert_eq!(heard.said.len(), emission::MOST);
-        assert!(heard.refused.unwrap().starts_with("744 of its emissions were refused"));
+        ] {
+            assert!(forged(vec![said]).is_err());
+        }
     }
 
     #[test]
     fn what_is_said_of_one_event_is_bounded_by_what_it_takes_to_hold_it() {
         let numbers = format!("[{}0]", "0,".repeat(30_000));
         let text = format!("{:?}", "x".repeat(1_000_000));
-        for (json, taken) in [(numbers, 2), (text, 8)] {
-            let said = (0..10).map(|_| emit("plugin", &json)).collect();
-            let heard = read("me", false, &transcript(&["hello"]), forged(said, None)).unwrap();
-            assert_eq!(heard.said.len(), taken);
-            assert!(heard.refused.is_some());
+        for (json, most) in [("1", emission::MOST), (&numbers, 2), (&text, 8)] {
+            let said = |count| (0..count).map(|_| emit("plugin", json)).collect();
+            assert_eq!(forged(said(most)).unwrap().said.len(), most);
+            assert!(forged(said(most + 1)).is_err());
         }
     }
 
     #[test]
     fn only_a_transform_replaces_and_only_all_of_it() {
         let event = transcript(&["hello", "you"]);
+        let replaced = |transform, json| {
+            check("me", transform, &event, Answer { replaced: Some(raw(json)), ..Answer::default() })
+        };
         let whole = r#"{"text": "x y", "segments": ["x", "y"]}"#;
-        let failure = read("me", false, &event, forged(Vec::new(), Some(whole))).unwrap_err();
-        assert!(failure.message.contains("declares itself a transform"), "{failure:?}");
-        assert!(read("me", true, &event, forged(Vec::new(), Some(whole))).unwrap().replaced.is_some());
-        assert!(read("me", true, &event, forged(Vec::new(), Some(r#"{"text": "x"}"#))).is_err());
+        assert!(matches!(replaced(false, whole), Err(Rubbish::NoTransform)));
+        assert!(replaced(true, whole).unwrap().replaced.is_some());
+        assert!(replaced(true, r#"{"text": "x"}"#).is_err());
     }
 }

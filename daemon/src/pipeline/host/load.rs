@@ -1,10 +1,11 @@
 //! Starts a process for a plugin: when the daemon starts, after a death, and when the library changes.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Supervisor;
@@ -33,9 +34,9 @@ impl Supervisor {
         if self.process.is_none() {
             self.enter(PluginState::Loading, None);
         }
-        let (launch, mut log) = (self.launch.clone(), self.log.clone());
+        let launch = self.launch.clone();
         self.loading = Some(Loading {
-            future: Box::pin(async move { Process::start(&launch, &mut log).await }),
+            future: Box::pin(async move { Process::start(&launch).await }),
             patience: Instant::now() + self.timeout.max(SHORTEST_PATIENCE),
         });
     }
@@ -77,14 +78,29 @@ impl Supervisor {
             plugin = %self.name, library = %self.launch.load.library.display(), version = description.version,
             sha256 = description.sha256, transform = description.transform, pid = process.id(), "plugin runs"
         );
-        if !description.missing.is_empty() && !std::mem::replace(&mut self.warned_of_missing, true) {
+        if !description.missing.is_empty() {
             let missing = description.missing.join("; ");
             tracing::warn!(plugin = %self.name, missing, "this kernel cannot confine plugins fully");
         }
         if let Some(old) = self.process.replace(process) {
-            tokio::spawn(old.retire(self.timeout, self.log.clone()));
+            tokio::spawn(old.end(self.timeout));
         }
         self.enter(PluginState::Running, None);
+    }
+
+    /// The operator ends a quarantine: loads the plugin at once if it does not run, and clears its recorded deaths. This includes a plugin
+    /// whose library could not be loaded: it need not wait for its next retry. Does nothing to a plugin that runs. `done` receives `()` once
+    /// the plugin runs, or could not be loaded.
+    pub(super) fn enable(&mut self, done: oneshot::Sender<()>) {
+        self.enabling.push(done);
+        if self.process.is_some() || self.successor.is_some() {
+            return;
+        }
+        tracing::info!(plugin = %self.name, "plugin enabled by the operator");
+        self.strikes.forget();
+        if self.loading.is_none() {
+            self.begin_loading();
+        }
     }
 
     /// Checks whether there is a new library at the path, and begins to load it once its file looks the same in two checks.
@@ -105,6 +121,5 @@ impl Supervisor {
 
 /// Identity of the library's file, if the file exists.
 pub(super) async fn look(library: &Path) -> Option<Identity> {
-    let library: PathBuf = library.to_owned();
     tokio::fs::metadata(library).await.ok().as_ref().map(identity)
 }

@@ -1,17 +1,23 @@
-//! A plugin's own folder, which lies on the ledger's disk: its size limit, and what is removed when it is over the limit.
+//! A plugin's own folder, which lies on the ledger's disk: its size limit, and what becomes of a plugin that is over the limit.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::{LOOK, Supervisor};
 use crate::os;
 use crate::os::usage::{self, Entry};
 
 /// Filesystems take file times from a coarse clock, which may be behind by this much.
 const TICK: Duration = Duration::from_millis(10);
+/// Pause between two measurements, as a multiple of the last one's duration: a folder of many files takes long to measure.
+const PAUSE_FACTOR: u32 = 20;
 
 /// The folder of one plugin.
 #[derive(Debug, Clone)]
-pub struct OwnFolder {
+pub(super) struct OwnFolder {
     path: PathBuf,
     memory_limit: u64,
     /// Entries changed before this time are not removed: seconds and nanoseconds.
@@ -20,25 +26,35 @@ pub struct OwnFolder {
 
 impl OwnFolder {
     /// Entries that are written from now on may be removed by [`Self::cut_back`].
-    pub fn new(path: &Path, memory_limit: u64) -> OwnFolder {
+    pub(super) fn new(path: &Path, memory_limit: u64) -> OwnFolder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
         let since = (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()));
         OwnFolder { path: path.to_owned(), memory_limit, since }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Measures the folder again and again until it holds too much.
+    pub(super) async fn is_overfull(self) {
+        let mut pause = LOOK;
+        loop {
+            sleep(pause).await;
+            let (folder, began) = (self.clone(), Instant::now());
+            // A measurement that panicked counts as not over the limit.
+            if spawn_blocking(move || folder.is_over()).await.unwrap_or_default() {
+                return;
+            }
+            pause = (began.elapsed() * PAUSE_FACTOR).max(LOOK);
+        }
     }
 
     /// Bytes that the plugin may keep: `memory_limit`, but at most an eighth of the disk, where the ledger has to grow.
-    pub fn most(&self) -> u64 {
+    fn most(&self) -> u64 {
         // If the disk cannot be queried, the folder does not exist and holds nothing.
         os::limits::eighth_of_disk(&self.path)
             .map_or(self.memory_limit, |eighth| eighth.min(self.memory_limit))
     }
 
     /// Whether the folder holds more than [`Self::most`]. Blocking.
-    pub fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         let most = self.most();
         let mut held = 0;
         usage::below(&self.path).any(|entry| {
@@ -49,7 +65,7 @@ impl OwnFolder {
 
     /// Removes the newest entries, but none from before this daemon started, until the folder is within its limit. Returns the number of
     /// bytes removed. Blocking; the plugin's process must have ended.
-    pub fn cut_back(&self) -> u64 {
+    fn cut_back(&self) -> u64 {
         let most = self.most();
         let entries: Vec<Entry> = usage::below(&self.path).collect();
         let mut held: u64 = entries.iter().map(|entry| entry.bytes).sum();
@@ -74,6 +90,27 @@ impl OwnFolder {
             }
         }
         before - held
+    }
+}
+
+impl Supervisor {
+    /// Quarantines the plugin at the first offence, without counting strikes: a full ledger disk stops every other plugin and the daemon.
+    pub(super) async fn over_its_folder(&mut self) {
+        for mut process in [self.process.take(), self.successor.take()].into_iter().flatten() {
+            process.kill().await;
+        }
+        let folder = self.folder.clone();
+        let path = folder.path.display().to_string();
+        self.count("folder");
+        self.quarantine(format!(
+            "its folder {path} held more than {} bytes (`memory_limit`, and at most an eighth of the disk); its newest files were removed; \
+             have it keep less there, or raise `memory_limit`",
+            folder.most()
+        ));
+        let removed_bytes = spawn_blocking(move || folder.cut_back()).await.unwrap_or_default();
+        if removed_bytes > 0 {
+            tracing::warn!(plugin = %self.name, folder = path, removed_bytes, "the newest files of the plugin's own folder were removed");
+        }
     }
 }
 

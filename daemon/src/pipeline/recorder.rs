@@ -1,0 +1,166 @@
+//! Receives what a plugin calls the host functions with, on any thread, and makes the answer to the running event from it.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+
+use hark_sdk::emission::{self, Allowance, Rubbish};
+use hark_sdk::event::{Body, Event};
+use hark_sdk::{Level, abi};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+
+use super::wire::{self, Answer, FromChild, Outcome, Said};
+
+/// Characters that a log line keeps.
+const LONGEST_LINE: usize = 1024;
+/// Number of refusals whose reasons are reported; further refusals are only counted.
+const MOST_REASONS: usize = 4;
+
+/// The host functions of one plugin, and the socket to the daemon.
+pub struct Recorder {
+    plugin: String,
+    socket: Mutex<UnixStream>,
+    call: Mutex<Call>,
+}
+
+/// The call that is running: what the plugin emitted, and what was refused.
+#[derive(Default)]
+struct Call {
+    running: bool,
+    /// The event, if the plugin is a transform.
+    replaceable: Option<Event>,
+    allowance: Allowance,
+    answer: Answer,
+    refusals: u64,
+    reasons: Vec<String>,
+    replace_refused: bool,
+    /// The last line that the plugin logged as an error.
+    error: Option<String>,
+}
+
+impl Recorder {
+    /// `plugin` is its configured name.
+    pub fn new(plugin: String, socket: UnixStream) -> Self {
+        Recorder { plugin, socket: Mutex::new(socket), call: Mutex::default() }
+    }
+
+    /// Sends a message to the daemon.
+    ///
+    /// # Errors
+    /// When the message is too long, or the daemon has closed the socket.
+    pub fn send(&self, message: &FromChild) -> io::Result<()> {
+        self.socket.lock().write_all(&wire::frame(message)?)
+    }
+
+    /// A call begins; `replaceable` is its event if the plugin may replace the text.
+    pub fn begin(&self, replaceable: Option<Event>) {
+        *self.call.lock() = Call { running: true, replaceable, ..Call::default() };
+    }
+
+    /// The call has returned `result`; every value other than the results that the ABI defines counts as `HARK_FAILED`.
+    pub fn end(&self, result: i32) -> Answer {
+        let mut call = std::mem::take(&mut *self.call.lock());
+        call.answer.refused = (call.refusals > 0)
+            .then(|| format!("{} of its emissions were refused: {}", call.refusals, call.reasons.join("; ")));
+        let refused = call.answer.refused.clone();
+        let why = || call.error.or(refused).unwrap_or_else(|| "it gave no reason".to_owned());
+        call.answer.outcome = match result {
+            // The replacement may be meant to hide something, so the event counts as failed.
+            abi::OK if call.replace_refused => Outcome::Error(why()),
+            abi::OK => Outcome::Ok,
+            abi::ERROR => Outcome::Error(why()),
+            _ => Outcome::Failed(why()),
+        };
+        call.answer
+    }
+
+    /// The last line that the plugin logged as an error.
+    pub fn error(&self) -> Option<String> {
+        self.call.lock().error.take()
+    }
+
+    /// `emit`; false: refused.
+    pub fn emit(&self, kind: &[u8], json: &[u8]) -> bool {
+        let kind = line(kind);
+        let body = emission::emitted(&self.plugin, &kind, json);
+        self.call.lock().take(body, json.len(), || Ok(Said::Emit { json: raw(&kind, json)?, kind }))
+    }
+
+    /// `annotate`; false: refused.
+    pub fn annotate(&self, name: &[u8], json: &[u8]) -> bool {
+        let name = line(name);
+        let body = emission::annotated(&self.plugin, &name, json);
+        self.call.lock().take(body, json.len(), || Ok(Said::Annotate { json: raw(&name, json)?, name }))
+    }
+
+    /// `replace`; false: refused.
+    pub fn replace(&self, json: &[u8]) -> bool {
+        let mut call = self.call.lock();
+        let replaced = match call.replaceable.as_ref().filter(|_| call.running) {
+            None => Err(Rubbish::NoTransform),
+            Some(_) if json.len() > emission::MOST_BYTES => Err(Rubbish::TooLarge {
+                what: "replace".into(),
+                bytes: json.len(),
+                most: emission::MOST_BYTES,
+            }),
+            Some(event) => emission::replaced(event, json).and_then(|_| raw("replace", json)),
+        };
+        call.replace_refused = replaced.is_err();
+        match replaced {
+            Ok(json) => {
+                call.answer.replaced = Some(json);
+                true
+            }
+            Err(rubbish) => call.refuse(&rubbish),
+        }
+    }
+
+    /// `log`.
+    pub fn log(&self, level: i32, text: &[u8]) {
+        let line = line(text);
+        if level == Level::Error as i32 {
+            self.call.lock().error = Some(line.clone());
+        }
+        // If the daemon has closed the socket, this process is about to end anyway.
+        let _ = self.send(&FromChild::Log { level, line });
+    }
+}
+
+impl Call {
+    fn take(
+        &mut self,
+        body: Result<Body, Rubbish>,
+        bytes: usize,
+        said: impl FnOnce() -> Result<Said, Rubbish>,
+    ) -> bool {
+        let taken = body.and_then(|body| match self.running {
+            true => self.allowance.take(&body, bytes).and_then(|()| said()),
+            false => Err(Rubbish::TooMany),
+        });
+        match taken {
+            Ok(said) => {
+                self.answer.said.push(said);
+                true
+            }
+            Err(rubbish) => self.refuse(&rubbish),
+        }
+    }
+
+    fn refuse(&mut self, rubbish: &Rubbish) -> bool {
+        self.refusals += 1;
+        if self.reasons.len() < MOST_REASONS {
+            self.reasons.push(line(rubbish.to_string().as_bytes()));
+        }
+        false
+    }
+}
+
+fn raw(what: &str, json: &[u8]) -> Result<Box<RawValue>, Rubbish> {
+    serde_json::from_slice(json).map_err(|error| Rubbish::Shape { what: what.to_owned(), error })
+}
+
+/// Text of at most [`LONGEST_LINE`] characters. The daemon escapes control characters, as in everything that it receives from this process.
+fn line(text: &[u8]) -> String {
+    let text = &text[..text.len().min(4 * LONGEST_LINE)];
+    String::from_utf8_lossy(text).chars().take(LONGEST_LINE).collect()
+}
