@@ -33,7 +33,7 @@ use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
-use crate::publish::{self, Outbox, Outlet, Partials};
+use crate::publish::{Outbox, Partials};
 use crate::recognize::{Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
@@ -85,7 +85,7 @@ pub struct Daemon {
     tools: Tools,
     outbox: Outbox,
     broker: watch::Receiver<Result<(), String>>,
-    outlet: Outlet,
+    partials: Partials,
 }
 
 impl Daemon {
@@ -156,7 +156,7 @@ impl Daemon {
         let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
 
         // recognize
-        let (partials, outlet) = publish::partials(metrics.clone());
+        let partials = Partials::new(metrics.clone());
         let key_file = config.dashscope.api_key_path();
         let recognizers = Recognizers::build(&config.dashscope, key, key_file, &metrics, Timeouts::default())
             .map_err(|error| configuration(&error))?;
@@ -181,7 +181,7 @@ impl Daemon {
             policy,
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             pipeline: Arc::clone(&pipeline),
-            on_partial: on_partial(&pipeline, partials),
+            on_partial: on_partial(&pipeline, partials.clone()),
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
             shortage: OnceAMinute::default(),
@@ -199,7 +199,7 @@ impl Daemon {
             metrics.clone(),
             ready,
         );
-        Ok(Daemon { config, health, stages, tasks, connection, sources, tools, outbox, broker, outlet })
+        Ok(Daemon { config, health, stages, tasks, connection, sources, tools, outbox, broker, partials })
     }
 }
 
@@ -244,9 +244,9 @@ impl Daemon {
         tasks.essential("control", async {
             requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
         });
-        let outlet = self.outlet.run(self.connection.client.clone(), subjects, stages.publish.clone());
+        let partials = self.partials.run(self.connection.client.clone(), subjects, stages.publish.clone());
         tasks.essential("partials", async {
-            outlet.await;
+            partials.await;
             Ok(())
         });
         tasks.essential(

@@ -5,4 +5,4 @@ mod outbox;
 mod partials;
 
 pub use outbox::Outbox;
-pub use partials::{Outlet, Partials, partials};
+pub use partials::Partials;
