@@ -146,7 +146,7 @@ async fn create(jetstream: &JetStream, mut wanted: stream::Config) -> Result<Str
                 }
                 return Ok(stream);
             }
-            Err(error) if is_no_room(&error) && wanted.max_bytes / 2 >= SMALLEST_RESERVATION => {
+            Err(error) if is_one_of(&error, &NO_ROOM) && wanted.max_bytes / 2 >= SMALLEST_RESERVATION => {
                 wanted.max_bytes /= 2
             }
             // Another daemon was quicker: the stream that it created is used.
@@ -161,18 +161,15 @@ async fn create(jetstream: &JetStream, mut wanted: stream::Config) -> Result<Str
     }
 }
 
-/// The server reserves `max_bytes` at creation and refuses a stream for which it has no space.
-fn is_no_room(error: &CreateStreamError) -> bool {
-    is_one_of(
-        error,
-        &[
-            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-            ErrorCode::INSUFFICIENT_RESOURCES,
-            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-            ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
-        ],
-    )
-}
+/// What the server answers when it has no room. It also reserves `max_bytes` at creation, and refuses a stream for which it has no space.
+pub(super) const NO_ROOM: [ErrorCode; 6] = [
+    ErrorCode::STREAM_STORE_FAILED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
+];
 
 fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(reason) if codes.contains(&reason.error_code()))
@@ -182,7 +179,7 @@ fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
 pub fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
     let mut causes = std::iter::successors(Some(refused), |error| error.source());
     let is_limit = |error: &CreateStreamError| {
-        is_no_room(error) || is_one_of(error, &[ErrorCode::MAXIMUM_STREAMS_LIMIT])
+        is_one_of(error, &NO_ROOM) || is_one_of(error, &[ErrorCode::MAXIMUM_STREAMS_LIMIT])
     };
     if causes.any(|error| error.downcast_ref().is_some_and(is_limit)) {
         "raise JetStream's limits of the server or of this account, or make room in them"

@@ -10,14 +10,15 @@ mod window;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream;
+use futures::FutureExt;
+use futures::future::OptionFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hark_sdk::event::{Fault, Kind};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
@@ -38,8 +39,8 @@ use crate::telemetry::metrics::Metrics;
 /// How many jobs have an event under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
 
-/// How many refused events may read the ledger at a time: after a kill the server refuses events of hundreds of jobs at once, and each
-/// read takes a blocking thread.
+/// How many refused events may read the ledger at a time, fewer than the ledger has readers: while the outbox itself waits for a reader, it
+/// polls no event, and events that were given all the readers would keep it waiting for ever.
 const LOOKS: usize = 2;
 
 /// How long the daemon waits for the server's acknowledgement. Longer than an fsync of a busy disk, shorter than a person's patience.
@@ -55,10 +56,9 @@ pub struct Outbox {
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
     looks: Semaphore,
-    gone: OnceAMinute,
     largest: Largest,
-    /// When [`Self::learn_largest`] last asked for the stream's limit.
-    looked: Mutex<Option<Instant>>,
+    /// When [`Self::check_stream`] last asked for the stream, and its outcome.
+    last_check: Mutex<Option<(Instant, Result<(), String>)>>,
     unfit: OnceAMinute,
 }
 
@@ -83,9 +83,8 @@ impl Outbox {
             metrics,
             ready,
             looks: Semaphore::new(LOOKS),
-            gone: OnceAMinute::default(),
             largest: Largest::default(),
-            looked: Mutex::default(),
+            last_check: Mutex::default(),
             unfit: OnceAMinute::default(),
         }
     }
@@ -105,8 +104,8 @@ impl Outbox {
         let mut window = Window::default();
         let mut running = FuturesUnordered::new();
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
-        let mut committing: Option<Commit> = None;
-        let (mut more, mut looked_last) = (true, false);
+        let mut committing = OptionFuture::default();
+        let (mut is_committing, mut more, mut looked_last) = (false, true, false);
         loop {
             let tries = !stop.is_cancelled();
             while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
@@ -127,14 +126,11 @@ impl Outbox {
                 let span = info_span!("job", job = %row.job, source = row.source);
                 running.push(self.deliver(&stream, row, last).instrument(span));
             }
-            if committing.is_none() && !acknowledged.is_empty() {
-                committing = Some(tokio::spawn(commit(
-                    self.ledger.clone(),
-                    std::mem::take(&mut acknowledged),
-                    self.metrics.clone(),
-                )));
+            if !is_committing && !acknowledged.is_empty() {
+                committing = Some(self.commit(std::mem::take(&mut acknowledged)).boxed()).into();
+                is_committing = true;
             }
-            let idle = running.is_empty() && committing.is_none() && !more;
+            let idle = running.is_empty() && !is_committing && !more;
             if idle && stop.is_cancelled() {
                 if looked_last {
                     return Ok(());
@@ -157,8 +153,8 @@ impl Outbox {
                         Delivered::Unfit => window.set_aside(&row, Instant::now()),
                     }
                 }
-                committed = joined(&mut committing), if committing.is_some() => {
-                    committing = None;
+                Some(committed) = &mut committing, if is_committing => {
+                    is_committing = false;
                     for one in committed? {
                         window.committed(one.job);
                     }
@@ -167,15 +163,13 @@ impl Outbox {
                 Ok(()) = woken.changed() => more = true,
                 () = stop.cancelled(), if idle => {}
                 // Without a running commit, every acknowledgement is in the ledger.
-                () = self.until_disconnected(&stop), if committing.is_none() => return Ok(()),
+                () = self.until_disconnected(&stop), if !is_committing => return Ok(()),
             }
         }
     }
-}
 
-impl Outbox {
     async fn ensure_streams(&self) -> Stream {
-        let report = |state: Result<(), String>| {
+        let report = |state| {
             self.ready.send_modify(|now| *now = state);
         };
         let stream = until_it_works("the events' stream", report, || {
@@ -189,42 +183,36 @@ impl Outbox {
     /// Waits for `stop`, and then until there is no connection.
     async fn until_disconnected(&self, stop: &CancellationToken) {
         stop.cancelled().await;
-        while self.is_connected() {
+        while self.jetstream.is_connected() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    fn is_connected(&self) -> bool {
-        self.jetstream.is_connected()
-    }
-}
-
-async fn commit(
-    ledger: Ledger,
-    acknowledged: Vec<Acknowledged>,
-    metrics: Metrics,
-) -> Result<Vec<Acknowledged>, LedgerError> {
-    let batch = acknowledged.clone();
-    let now = Timestamp::now();
-    let advanced = ledger
-        .write(move |connection| {
-            let mut ended = Vec::new();
-            for one in &batch {
-                let fault = if one.last { outbox::fault(connection, one)? } else { None };
-                outbox::remove(connection, one)?;
-                if one.last {
-                    let advanced = advance::advance(connection, one.job, Fact::Stored, now)?;
-                    ended.extend(advanced.map(|advanced| (advanced, fault)));
+    /// Removes acknowledged events from the ledger, and reports the jobs that have ended with them.
+    async fn commit(&self, acknowledged: Vec<Acknowledged>) -> Result<Vec<Acknowledged>, LedgerError> {
+        let batch = acknowledged.clone();
+        let now = Timestamp::now();
+        let advanced = self
+            .ledger
+            .write(move |connection| {
+                let mut ended = Vec::new();
+                for one in &batch {
+                    let fault = if one.last { outbox::fault(connection, one)? } else { None };
+                    outbox::remove(connection, one)?;
+                    if one.last {
+                        let advanced = advance::advance(connection, one.job, Fact::Stored, now)?;
+                        ended.extend(advanced.map(|advanced| (advanced, fault)));
+                    }
                 }
-            }
-            Ok(ended)
-        })
-        .await?;
-    for (advanced, fault) in advanced {
-        ledger.announce_step(&advanced);
-        report_end(&advanced.job, fault, now, &metrics);
+                Ok(ended)
+            })
+            .await?;
+        for (advanced, fault) in advanced {
+            self.ledger.announce_step(&advanced);
+            report_end(&advanced.job, fault, now, &self.metrics);
+        }
+        Ok(acknowledged)
     }
-    Ok(acknowledged)
 }
 
 /// A job has ended for every consumer: its last event is stored.
@@ -246,18 +234,6 @@ fn report_end(job: &Job, fault: Option<Fault>, now: Timestamp, metrics: &Metrics
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-type Commit = JoinHandle<Result<Vec<Acknowledged>, LedgerError>>;
-
-async fn joined(handle: &mut Option<Commit>) -> Result<Vec<Acknowledged>, LedgerError> {
-    match handle {
-        Some(commit) => commit.await.unwrap_or_else(|panic| {
-            error!(%panic, "committing acknowledgements failed");
-            Err(LedgerError::Closed)
-        }),
         None => std::future::pending().await,
     }
 }

@@ -1,17 +1,16 @@
 //! The fence: a daemon that takes a job over stores an event at the job's next place in the stream. From then on the server refuses every
 //! event that the former owner may still send, because those events name another predecessor.
 
-use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use hark_sdk::event::{Blame, Body, Event, JobRetrying, Kind};
 use serde::Deserialize;
 
 use super::{Claims, StoredEvents};
+use crate::broker::{Connection, JetStream};
 use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::subject::{Subjects, headers};
-use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 use crate::job::{Job, fault, job_machine};
 
@@ -100,9 +99,7 @@ impl Fence {
         let append = append(&self.jetstream, place, &subject, headers, body);
         match append.await {
             Ok(stream_seq) => Ok(Some(stream_seq)),
-            Err(AppendError::Publish(error)) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Ok(None)
-            }
+            Err(AppendError::OutOfOrder) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
     }

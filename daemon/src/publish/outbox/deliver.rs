@@ -1,17 +1,14 @@
 //! Publishes one event: until the stream has it, or it is clear that the event cannot or need not be published now.
 
-use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use hark_sdk::event::Kind;
 use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
-use super::{ACK_TIMEOUT, Outbox};
+use super::Outbox;
 use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Unfit};
@@ -24,7 +21,7 @@ use crate::share::{sequence_of, stored_events};
 /// logs each try.
 const DENIED_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the stream's known limit is relied on before an event that does not fit makes the daemon ask for the limit again.
+/// How long the daemon relies on what it knows of the stream before an event that is refused makes it ask again.
 const BELIEVED: Duration = Duration::from_secs(2);
 
 /// What became of an event.
@@ -50,48 +47,42 @@ impl Outbox {
         let subject = self.subjects.event(&row.kind, &row.source, row.job);
         let of_job = self.subjects.of_job(&row.source, row.job);
         let mut fitted = Fitted::default();
-        loop {
+        let delivered = loop {
             let failure = match self.publish(&row, &subject, &of_job, expected, &mut fitted).await {
                 Ok(stream_seq) => {
                     trace!(job = %row.job, sequence = row.sequence, stream_seq, "stored");
-                    self.say_ready();
-                    return Ok((row, Delivered::Stored(stream_seq)));
+                    break Delivered::Stored(stream_seq);
                 }
-                // The stream answers again, so each arm that returns reports ready: perhaps no later publish does.
-                Err(Refusal::OutOfOrder) => match self.last_if_ours(stream, &of_job, &row).await? {
-                    Last::Lost => {
-                        self.say_ready();
-                        return Ok((row, Delivered::Gone));
-                    }
-                    Last::Event(last) if last.sequence >= row.sequence => {
-                        self.say_ready();
-                        return Ok((row, Delivered::Stored(last.stream_seq)));
-                    }
-                    Last::Event(Stored { stream_seq: found, .. }) => {
-                        // The same predecessor again: the server has not yet applied what it told us, and a retry at once would spin.
-                        if found != expected {
+                Err(Refusal::NotAppended(AppendError::OutOfOrder)) => {
+                    match self.last_if_ours(stream, &of_job, &row).await? {
+                        Last::Lost => break Delivered::Gone,
+                        Last::Event(last) if last.sequence >= row.sequence => {
+                            break Delivered::Stored(last.stream_seq);
+                        }
+                        Last::Event(Stored { stream_seq: found, .. }) if found != expected => {
                             debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
                             expected = found;
                             continue;
                         }
-                        "the stream's last event of this job is refused as predecessor".to_owned()
+                        // The server has not yet applied what it answered, and a retry at once would spin.
+                        Last::Event(_) => {
+                            "the stream's last event of this job is refused as predecessor".to_owned()
+                        }
+                        Last::Unknown(reason) => reason,
                     }
-                    Last::Untold(reason) => reason,
-                },
-                Err(Refusal::NoStream) => {
-                    // Every event under way comes here by itself, so the daemon logs once a minute.
-                    let failure = self.make_again(&subject).await;
-                    if self.gone.is_time() {
-                        warn!(reason = failure, "events cannot be stored now; they wait in the outbox");
+                }
+                Err(Refusal::NotAppended(error @ (AppendError::NoStream(_) | AppendError::TooLarge(_)))) => {
+                    self.check_stream().await.err().unwrap_or_else(|| error.to_string())
+                }
+                Err(Refusal::NotAppended(error)) => {
+                    if matches!(error, AppendError::Denied(_)) {
+                        pause = pause.max(DENIED_PAUSE);
                     }
-                    self.ready.send_modify(|state| *state = Err(failure));
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                    continue;
+                    error.to_string()
                 }
                 Err(Refusal::Unfit(unfit)) => {
                     match unfit {
-                        Unfit::NoFrame(reason) => self.say_waiting(&reason),
+                        Unfit::NoFrame(reason) => self.report_waiting(&reason),
                         Unfit::NoPlace(reason) if self.unfit.is_time() => {
                             warn!(job = %row.job, reason, "a large event cannot be stored now; it waits in the outbox while events of other jobs are published");
                         }
@@ -99,27 +90,14 @@ impl Outbox {
                     }
                     return Ok((row, Delivered::Unfit));
                 }
-                Err(Refusal::NotNow(reason)) => reason,
-                Err(Refusal::Denied(reason)) => {
-                    pause = pause.max(DENIED_PAUSE);
-                    reason
-                }
             };
-            self.say_waiting(&failure);
+            self.report_waiting(&failure);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Creates the stream again if it is gone; returns why no stream took an event on this subject.
-    async fn make_again(&self, subject: &str) -> String {
-        match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
-            Ok(stream) => {
-                self.largest.learn(&stream.cached_info().config);
-                format!("the stream {} did not take {subject} for a moment", self.nats.events_stream)
-            }
-            Err(error) => error.to_string(),
-        }
+        };
+        // The stream answers again, and perhaps no later publish reports that.
+        self.ready.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err());
+        Ok((row, delivered))
     }
 
     async fn publish(
@@ -131,15 +109,17 @@ impl Outbox {
         fitted: &mut Fitted,
     ) -> Result<u64, Refusal> {
         // Without a connection the client would keep each try in memory, with its body, until it is connected again.
-        if !self.is_connected() {
-            return Err(Refusal::NotNow(self.jetstream.no_connection()));
+        if !self.jetstream.is_connected() {
+            return Err(Refusal::NotAppended(AppendError::NotNow(self.jetstream.no_connection())));
         }
         let mut largest = self.largest.message(&self.jetstream);
         if fitted.largest != largest || fitted.body.is_empty() {
             // Asked here, because while nothing fits there is no publish whose answer would show that the limit was raised; and an event
             // whose segments were moved into an object is stored like that for good.
             if !large::fits(&row.body, largest) {
-                self.learn_largest().await;
+                if let Err(reason) = self.check_stream().await {
+                    self.report_waiting(&reason);
+                }
                 largest = self.largest.message(&self.jetstream);
             }
             let body = large::fit(&self.jetstream, &self.nats, row.job, &row.kind, &row.body, largest);
@@ -147,78 +127,28 @@ impl Outbox {
         }
         let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         let place = Place { stream: &self.nats.events_stream, of_job, expected };
-        match append(&self.jetstream, place, subject, headers, fitted.body.clone()).await {
-            Ok(stream_seq) => Ok(stream_seq),
-            Err(AppendError::Publish(error)) => Err(self.refused(&error).await),
-            Err(AppendError::Refused(refused)) => Err(Refusal::Denied(refused.to_string())),
-        }
+        let appended = append(&self.jetstream, place, subject, headers, fitted.body.clone()).await;
+        appended.map_err(Refusal::NotAppended)
     }
 
-    async fn refused(&self, error: &PublishError) -> Refusal {
-        match error.kind() {
-            PublishErrorKind::WrongLastSequence => Refusal::OutOfOrder,
-            PublishErrorKind::StreamNotFound => Refusal::NoStream,
-            // If another client subscribes to the subject, the server does not report that no stream captures it.
-            PublishErrorKind::TimedOut if self.stream_is_gone().await => Refusal::NoStream,
-            _ => {
-                let is_too_large = |refusal: &jetstream::Error| {
-                    refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
-                };
-                if refusal(error).is_some_and(is_too_large) {
-                    self.learn_largest().await;
-                }
-                Refusal::NotNow(self.reason(error))
+    /// Creates the stream again if it is gone, and asks for its limit, which may have changed. Many events need this at the same time, and
+    /// one request serves all of them.
+    async fn check_stream(&self) -> Result<(), String> {
+        let mut last = self.last_check.lock().await;
+        if let Some((at, outcome)) = &*last
+            && at.elapsed() < BELIEVED
+        {
+            return outcome.clone();
+        }
+        let outcome = match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
+            Ok(stream) => {
+                self.largest.learn(&stream.cached_info().config);
+                Ok(())
             }
-        }
-    }
-
-    /// Asks for the stream's limit again: it may have changed, or the stream may be gone or replaced. Many events need the answer at the
-    /// same time, and one request serves all of them.
-    async fn learn_largest(&self) {
-        let mut looked = self.looked.lock().await;
-        if looked.is_some_and(|looked| looked.elapsed() < BELIEVED) {
-            return;
-        }
-        match ensure_event_streams(&self.jetstream, &self.nats, &self.subjects).await {
-            Ok(stream) => self.largest.learn(&stream.cached_info().config),
-            Err(error) => self.say_waiting(&error.to_string()),
-        }
-        *looked = Some(Instant::now());
-    }
-
-    async fn stream_is_gone(&self) -> bool {
-        let asked = self.jetstream.get_stream(&self.nats.events_stream).await;
-        asked.is_err_and(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::STREAM_NOT_FOUND,
-            _ => false,
-        })
-    }
-
-    /// The server's own message, and if the server has no room, what its operator can do.
-    fn reason(&self, error: &PublishError) -> String {
-        const NO_ROOM: [ErrorCode; 5] = [
-            ErrorCode::STREAM_STORE_FAILED,
-            ErrorCode::INSUFFICIENT_RESOURCES,
-            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-            ErrorCode::MEMORY_RESOURCES_EXCEEDED,
-        ];
-        if error.kind() == PublishErrorKind::TimedOut {
-            // With a full disk, nats-server 2.15.1 does not answer at all, even when there is room again.
-            return format!(
-                "the stream {} acknowledges nothing within {} s; see the nats-server's log: a stream whose disk was full stands still until \
-                 the server is restarted",
-                self.nats.events_stream,
-                ACK_TIMEOUT.as_secs()
-            );
-        }
-        match refusal(error).filter(|refusal| NO_ROOM.contains(&refusal.error_code())) {
-            Some(refusal) => format!(
-                "the stream {} takes no more: {refusal}; raise its limits or the account's, or make room on the disk of the nats-server's store",
-                self.nats.events_stream
-            ),
-            None => error.to_string(),
-        }
+            Err(error) => Err(error.to_string()),
+        };
+        *last = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 
     /// The job's newest event in the stream, if this daemon still owns the job.
@@ -228,7 +158,7 @@ impl Outbox {
         // behind the new owner's.
         let last = match self.last_stored(stream, of_job).await {
             Ok(last) => last,
-            Err(reason) => return Ok(Last::Untold(reason)),
+            Err(reason) => return Ok(Last::Unknown(reason)),
         };
         let (id, job_id, sequence) = (row.id, row.job, last.sequence);
         let look = self.looks.acquire().await;
@@ -241,7 +171,7 @@ impl Outbox {
                 self.claims.let_go(job.id).await?;
                 return Ok(Last::Lost);
             }
-            Err(unconfirmed) => return Ok(Last::Untold(unconfirmed.to_string())),
+            Err(unconfirmed) => return Ok(Last::Unknown(unconfirmed.to_string())),
         }
         let look = self.looks.acquire().await;
         let (waits, time) = self
@@ -283,8 +213,9 @@ impl Outbox {
                 }
                 // The newest message has no sequence: the stream once captured partials, or messages that no daemon wrote. The newest
                 // numbered event is somewhere before them; the next event is appended behind all of them.
-                let told = stored_events(stream, of_job).await?;
-                Ok(Stored { sequence: told.sequence, stream_seq: told.stream_seq, ..Stored::default() })
+                let numbered = stored_events(stream, of_job).await?;
+                let (sequence, stream_seq) = (numbered.sequence, numbered.stream_seq);
+                Ok(Stored { sequence, stream_seq, ..Stored::default() })
             }
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(Stored::default()),
@@ -293,16 +224,12 @@ impl Outbox {
         }
     }
 
-    fn say_waiting(&self, reason: &str) {
+    fn report_waiting(&self, reason: &str) {
         let first =
             self.ready.send_if_modified(|state| std::mem::replace(state, Err(reason.to_owned())).is_ok());
         if first {
             warn!(reason, "events cannot be stored now; they wait in the outbox");
         }
-    }
-
-    fn say_ready(&self) {
-        self.ready.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err());
     }
 }
 
@@ -314,23 +241,11 @@ struct Fitted {
     body: Bytes,
 }
 
-/// What the server answered to a publish.
-fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
-    error.source().and_then(|source| source.downcast_ref())
-}
-
 /// Why an event was not stored.
 enum Refusal {
-    /// Error 10071: the job's newest event in the stream is not the predecessor that the event names.
-    OutOfOrder,
-    /// No stream captures its subject.
-    NoStream,
     /// It does not fit into a message.
     Unfit(Unfit),
-    /// The daemon's user has no permission to publish it.
-    Denied(String),
-    /// Any other failure; a retry may succeed.
-    NotNow(String),
+    NotAppended(AppendError),
 }
 
 /// The newest event that the stream has of a job.
@@ -339,7 +254,7 @@ enum Last {
     /// Another daemon owns the job: it may have stored the events, and the row is deleted.
     Lost,
     /// The stream or the bucket did not answer, for this reason.
-    Untold(String),
+    Unknown(String),
 }
 
 /// The newest event of a job in the stream; the default value if there is none.
