@@ -26,7 +26,7 @@ use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
 use crate::api::{control, http};
 use crate::audio::Workers;
-use crate::broker::{self, Connection, Patience, Subjects};
+use crate::broker::{self, JetStream, Patience, Subjects};
 use crate::config::{Config, Route};
 use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
@@ -80,7 +80,7 @@ pub struct Daemon {
     health: Health,
     stages: Stages,
     tasks: EssentialTasks,
-    connection: Connection,
+    connection: JetStream,
     sources: Sources,
     tools: Tools,
     outbox: Outbox,
@@ -240,11 +240,11 @@ impl Daemon {
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
         let (plugins, heard) = (Arc::clone(&self.tools.pipeline), stages.publish.clone());
-        let requests = control::control(self.connection.client.clone(), subjects.clone(), plugins, heard);
+        let requests = control::control(self.connection.client(), subjects.clone(), plugins, heard);
         tasks.essential("control", async {
             requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
         });
-        let partials = self.partials.run(self.connection.client.clone(), subjects, stages.publish.clone());
+        let partials = self.partials.run(self.connection.client(), subjects, stages.publish.clone());
         tasks.essential("partials", async {
             partials.await;
             Ok(())
@@ -273,7 +273,7 @@ impl Daemon {
         }
         end(&self.tools.pipeline).await;
         // A server that is away or does not read would keep the flush waiting for ever.
-        let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client.flush()).await;
+        let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client().flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             warn!("the last messages to NATS may be lost; stored events are in the outbox");
         }

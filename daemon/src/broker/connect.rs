@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Server, ServerAddr};
+use async_nats::{ConnectOptions, Event, Server, ServerAddr};
 use percent_encoding::percent_decode_str;
 use tracing::{info, warn};
 
-use super::server_refusals::News;
 use super::{JetStream, ServerRefusals};
 use crate::config::{Nats, Secret};
 
@@ -20,11 +18,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// While no server answers, a warning is logged every so many failed rounds: with [`LONGEST_WAIT`], about once a minute.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 15;
-
-/// The server's error text when it refuses this user.
-const UNAUTHORIZED: &str = "Authorization Violation";
-/// What to do then.
-const WAYS_IN: &str = "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that the server has";
 
 /// What `connect` does while no server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,46 +35,14 @@ pub enum ConnectError {
     Address { server: String },
     #[error("reading nats.{key} {}: {source}", path.display())]
     Secret { key: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("nats.user is set, nats.password_file is not; set both or neither")]
-    Password,
-    #[error("no NATS server at {servers}: {reason}; start one, or set nats.servers")]
-    Unreachable { servers: String, reason: String },
-    #[error("the NATS server at {servers} refuses the connection: {reason}; {WAYS_IN}")]
-    Refused { servers: String, reason: String },
+    #[error("no connection to NATS at {0}")]
+    Server(String),
 }
 
 impl ConnectError {
     /// Whether the operator has to change the config; else a server is missing or refuses.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, ConnectError::Unreachable { .. } | ConnectError::Refused { .. })
-    }
-}
-
-/// A connection, and what its server refuses.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    pub client: Client,
-    pub refusals: ServerRefusals,
-    /// `nats.jetstream_domain`.
-    pub domain: String,
-}
-
-impl Connection {
-    /// JetStream over it.
-    pub fn jetstream(&self) -> JetStream {
-        JetStream::of(self)
-    }
-
-    /// Whether there is a connection, as far as is known.
-    pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-}
-
-/// For tests, which make their own client: no refusal is received on it.
-impl From<Client> for Connection {
-    fn from(client: Client) -> Self {
-        Connection { client, refusals: ServerRefusals::new("hark"), domain: String::new() }
+        !matches!(self, ConnectError::Server(_))
     }
 }
 
@@ -89,13 +50,13 @@ impl From<Client> for Connection {
 ///
 /// # Errors
 /// When an address or a secret's file cannot be read; with [`Patience::Once`] also when no server answers or accepts the connection.
-pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, ConnectError> {
+pub async fn connect(nats: &Nats, patience: Patience) -> Result<JetStream, ConnectError> {
     let refusals = ServerRefusals::new(&nats.subject_prefix);
     let servers = addresses(&nats.servers)?;
     let names = names(&servers);
     let rounds = Rounds { servers: names.clone(), refusals: refusals.clone(), begun: AtomicU32::new(0) };
     let rounds = Arc::new(rounds);
-    let mut options = with_credentials(with_user_of(ConnectOptions::new(), &servers), nats)
+    let mut options = with_credentials(&servers, nats)
         .await?
         .name("harkd")
         .ping_interval(PING_INTERVAL)
@@ -113,23 +74,32 @@ pub async fn connect(nats: &Nats, patience: Patience) -> Result<Connection, Conn
         options = options.retry_on_initial_connect();
     }
     match options.connect(servers).await {
-        Ok(client) => Ok(Connection { client, refusals, domain: nats.jetstream_domain.clone() }),
+        Ok(client) => Ok(JetStream::new(client, refusals, nats.jetstream_domain.clone())),
         Err(error) => {
-            let reason = told(&error.to_string());
-            Err(match error.kind() {
-                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                    ConnectError::Refused { servers: names, reason }
-                }
-                _ => ConnectError::Unreachable { servers: names, reason },
-            })
+            let reason = server_text(&error.to_string());
+            Err(ConnectError::Server(format!("{names}: {reason}; {}", remedy(&reason))))
         }
     }
 }
 
+/// What the operator does about a connection that fails for this reason.
+fn remedy(reason: &str) -> &'static str {
+    match reason.to_lowercase().contains("auth") {
+        true => {
+            "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that the server has"
+        }
+        false => "see that nats-server runs there, or set nats.servers",
+    }
+}
+
 /// The server's own text, which the client changes to small letters and puts behind a text of its own.
-fn told(error: &str) -> String {
+fn server_text(error: &str) -> String {
     let error = error.strip_prefix("nats: ").unwrap_or(error);
-    if error.contains("authorization violation") { UNAUTHORIZED.to_owned() } else { error.to_owned() }
+    if error.contains("authorization violation") {
+        "Authorization Violation".to_owned()
+    } else {
+        error.to_owned()
+    }
 }
 
 fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
@@ -152,22 +122,19 @@ fn without_user(address: &str) -> String {
     if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
-/// The user that an address contains; the client ignores it. The config's own keys are applied later, and win.
-fn with_user_of(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptions {
-    match user_of(servers) {
-        Some((user, Some(password))) => options.user_and_password(user, password),
-        Some((token, None)) => options.token(token),
-        None => options,
-    }
-}
-
 /// User and password of the first address that has them, or the token that an address has in place of both.
 fn user_of(servers: &[ServerAddr]) -> Option<(String, Option<String>)> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     servers.iter().find_map(|server| Some((decoded(server.username()?), server.password().map(decoded))))
 }
 
-async fn with_credentials(mut options: ConnectOptions, nats: &Nats) -> Result<ConnectOptions, ConnectError> {
+/// The user that an address contains, which the client ignores; the config's own keys win.
+async fn with_credentials(servers: &[ServerAddr], nats: &Nats) -> Result<ConnectOptions, ConnectError> {
+    let mut options = match user_of(servers) {
+        Some((user, Some(password))) => ConnectOptions::new().user_and_password(user, password),
+        Some((token, None)) => ConnectOptions::new().token(token),
+        None => ConnectOptions::new(),
+    };
     if is_set(&nats.credentials_file) {
         options = options.credentials_file(&nats.credentials_file).await.map_err(|source| {
             ConnectError::Secret { key: "credentials_file", path: nats.credentials_file.clone(), source }
@@ -176,8 +143,6 @@ async fn with_credentials(mut options: ConnectOptions, nats: &Nats) -> Result<Co
     if is_set(&nats.password_file) {
         let password = secret("password_file", &nats.password_file).await?;
         options = options.user_and_password(nats.user.clone(), password.reveal().to_owned());
-    } else if !nats.user.is_empty() {
-        return Err(ConnectError::Password);
     }
     if is_set(&nats.token_file) {
         options = options.token(secret("token_file", &nats.token_file).await?.reveal().to_owned());
@@ -225,25 +190,21 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Called when a round begins. The client reports nowhere else why the round before failed. Every failed round comes here; the log gets
-    /// the first, and a reminder.
+    /// The client calls this when a round begins, and reports nowhere else why the round before failed. The daemon logs the first failed
+    /// round, and a reminder.
     fn begins(&self, tried: &[Server]) {
         let failed = self.begun.fetch_add(1, Ordering::Relaxed);
         if failed == 0 {
             return;
         }
         let mut reasons: Vec<String> =
-            tried.iter().filter_map(|server| server.last_error.as_deref().map(told)).collect();
+            tried.iter().filter_map(|server| server.last_error.as_deref().map(server_text)).collect();
         reasons.dedup();
         let servers = &self.servers;
         // The client records no error for a host name without an address.
         let reason =
             if reasons.is_empty() { "the name has no address".to_owned() } else { reasons.join("; ") };
-        let remedy = if reason.contains(UNAUTHORIZED) {
-            WAYS_IN
-        } else {
-            "see that nats-server runs there, or set nats.servers"
-        };
+        let remedy = remedy(&reason);
         if (failed - 1).is_multiple_of(ROUNDS_BETWEEN_WARNINGS) {
             warn!(%servers, reason, remedy, "no connection to NATS; trying again");
         }
@@ -265,7 +226,7 @@ fn reporter(rounds: Arc<Rounds>) -> impl Fn(Event) -> std::future::Ready<()> + S
             // The reason is logged before the next round.
             Event::ClientError(_) => {}
             Event::ServerError(error) => {
-                if let Some(News { right, times }) = refusals.heard(&error.to_string()) {
+                if let Some((right, times)) = refusals.receive(&error.to_string()) {
                     warn!(%servers, %error, right, times, "NATS server refused something");
                 }
             }
@@ -311,7 +272,7 @@ mod tests {
     async fn names_the_server_that_does_not_answer() {
         let nats = Nats { servers: vec!["nats://127.0.0.1:1".into()], ..Nats::default() };
         let error = connect(&nats, Patience::Once).await.unwrap_err();
-        assert!(error.to_string().starts_with("no NATS server at 127.0.0.1:1: "), "{error}");
+        assert!(error.to_string().starts_with("no connection to NATS at 127.0.0.1:1: "), "{error}");
         assert!(!error.is_configuration());
     }
 

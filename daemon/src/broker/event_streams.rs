@@ -54,16 +54,11 @@ pub async fn ensure_event_streams(
 
 /// The setting of an existing stream with which the stream would lose an event, or a daemon would send one twice.
 fn loses_events(config: &Config, stored: &[String]) -> Option<String> {
-    match config.retention {
-        RetentionPolicy::Limits => {}
-        RetentionPolicy::Interest => {
-            return Some("has interest retention, which keeps no event that its consumers have acknowledged, and none without a consumer".into());
-        }
-        RetentionPolicy::WorkQueue => {
-            return Some(
-                "has workqueue retention, which keeps no event that a consumer has acknowledged".into(),
-            );
-        }
+    if config.retention != RetentionPolicy::Limits {
+        let retention = format!("{:?}", config.retention).to_lowercase();
+        return Some(format!(
+            "has {retention} retention, which keeps no event that its consumers have acknowledged"
+        ));
     }
     if config.no_ack {
         return Some("has no_ack = true, so it confirms no event".into());

@@ -1,4 +1,4 @@
-//! JetStream over the daemon's connection.
+//! A connection to NATS: its JetStream, and what the server refuses on it.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -9,12 +9,12 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 
 use super::stream::StreamError;
-use super::{Connection, Refused, ServerRefusals};
+use super::{Refused, ServerRefusals};
 
 /// The oldest nats-server that knows `Nats-Expected-Last-Subject-Sequence-Subject`.
 const NEEDED: (u64, u64) = (2, 11);
 
-/// JetStream in the configured domain, and what the server refuses of it.
+/// A connection, with JetStream in the configured domain. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct JetStream {
     context: Context,
@@ -23,13 +23,13 @@ pub struct JetStream {
 }
 
 impl JetStream {
-    pub(super) fn of(connection: &Connection) -> Self {
-        let client = connection.client.clone();
-        let context = match connection.domain.as_str() {
+    /// `domain` is `nats.jetstream_domain`.
+    pub(super) fn new(client: Client, refusals: ServerRefusals, domain: String) -> Self {
+        let context = match domain.as_str() {
             "" => jetstream::new(client),
             domain => jetstream::with_domain(client, domain),
         };
-        JetStream { context, refusals: connection.refusals.clone(), domain: connection.domain.clone() }
+        JetStream { context, refusals, domain }
     }
 
     /// Sets how long to wait for each answer.
@@ -108,9 +108,9 @@ impl Deref for JetStream {
     }
 }
 
-/// For tests, which make their own client.
+/// For tests, which make their own client: no refusal is received on it.
 impl From<Client> for JetStream {
     fn from(client: Client) -> Self {
-        JetStream::of(&Connection::from(client))
+        JetStream::new(client, ServerRefusals::new("hark"), String::new())
     }
 }

@@ -173,14 +173,20 @@ async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]
     jetstream.unless_refused(&[BUCKET], put).await.map_err(|refused| say(&refused))?.map(|_| ())
 }
 
-/// The event in at most `limit` bytes; `None` where that is less than the fixed fields need. First the kind's long field is cut (a final's
-/// segments still have its whole text), then the longest string, at last the sender's metadata are removed.
+/// The event in at most `limit` bytes; `None` where that is less than the fixed fields need. What a plugin said is replaced by an error; else
+/// the longest string is cut (mostly the text of a final, whose segments still have all of it), at last the sender's metadata are removed.
 fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8>>, String> {
     let whole = serialized(&event)?;
     if whole.len() <= limit {
         return Ok(Some(whole));
     }
-    shorten(&mut event.body, whole.len() - limit);
+    match &mut event.body {
+        Body::TranscriptFinal(last) => last.truncated = true,
+        Body::Plugin(plugin) => {
+            plugin.data = json!({"error": "the plugin's event is larger than a message may be"});
+        }
+        _ => {}
+    }
     loop {
         let body = serialized(&event)?;
         let excess = body.len().saturating_sub(limit);
@@ -213,22 +219,6 @@ fn bucket(nats: &Nats) -> object_store::Config {
         max_age,
         num_replicas: nats.replicas,
         ..object_store::Config::default()
-    }
-}
-
-/// Cuts the long field of an event.
-fn shorten(body: &mut Body, excess: usize) {
-    match body {
-        Body::TranscriptFinal(last) => {
-            last.truncated = true;
-            // `"truncated":true` needs space as well.
-            cut(&mut last.text, excess + 64);
-        }
-        Body::AlertRaised(alert) | Body::AlertRetracted(alert) => cut(&mut alert.quote, excess),
-        Body::Plugin(event) => {
-            event.data = json!({"error": "the plugin's event is larger than a message may be"});
-        }
-        _ => {}
     }
 }
 

@@ -10,7 +10,7 @@ mod server_refusals;
 pub mod stream;
 pub mod subject;
 
-pub use connect::{ConnectError, Connection, Patience, connect};
+pub use connect::{ConnectError, Patience, connect};
 pub use jetstream::JetStream;
 pub use server_refusals::{Refusals, Refused, ServerRefusals};
 pub use subject::Subjects;

@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::right::Right;
-
-/// How often a refusal that recurs is logged.
-const REMINDER: Duration = Duration::from_secs(60);
+use crate::telemetry::OnceAMinute;
 
 /// The number of different refusals that are remembered; rights are few.
 const MOST_LOGGED: usize = 256;
@@ -24,7 +23,7 @@ pub struct ServerRefusals(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     prefix: String,
-    heard: Sender<String>,
+    texts: Sender<String>,
     state: Mutex<State>,
 }
 
@@ -35,14 +34,8 @@ struct State {
     /// The client subscribes to answers once on each connection; if the server refuses that, no request will be answered. Since when, and
     /// the server's error text.
     unanswerable: Option<(Instant, String)>,
-    /// When each refusal was logged, and how often it has recurred since.
-    logged: HashMap<String, Logged>,
-}
-
-#[derive(Debug, Default)]
-struct Logged {
-    at: Option<Instant>,
-    times: u32,
+    /// Each different refusal, by the right that is missing or else by the server's text.
+    logged: HashMap<String, OnceAMinute>,
 }
 
 /// The server's refusal of a request, and what to do about it.
@@ -50,70 +43,63 @@ struct Logged {
 #[error("{0}")]
 pub struct Refused(String);
 
-/// What to log about a refusal.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct News {
-    /// The missing right, if that is the reason.
-    pub right: Option<String>,
-    /// How often it came since it was logged last.
-    pub times: u32,
-}
-
 impl ServerRefusals {
     /// `prefix` is `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {
         // A listener that misses some finds out by waiting in vain.
-        let shared = Shared { prefix: prefix.to_owned(), heard: Sender::new(1024), state: Mutex::default() };
+        let shared = Shared { prefix: prefix.to_owned(), texts: Sender::new(1024), state: Mutex::default() };
         ServerRefusals(Arc::new(shared))
     }
 
     /// Reports a connection, on which nothing was refused so far.
     pub(super) fn connected(&self) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         (state.failure, state.unanswerable) = (None, None);
     }
 
     /// Reports that there is no connection, and why.
     pub(super) fn failed(&self, reason: &str) {
-        self.state().failure = Some(reason.to_owned());
+        self.0.state.lock().failure = Some(reason.to_owned());
     }
 
     /// For how long no request could be answered on this connection. A right that was granted meanwhile takes effect on the next connection
     /// only.
     pub fn unanswerable_for(&self) -> Option<Duration> {
-        self.state().unanswerable.as_ref().map(|(since, _)| since.elapsed())
+        self.0.state.lock().unanswerable.as_ref().map(|(since, _)| since.elapsed())
     }
 
     /// Why there is no connection, as far as is known.
     pub fn failure(&self) -> String {
-        self.state().failure.clone().unwrap_or_else(|| "the connection is lost; reconnecting".to_owned())
+        self.0
+            .state
+            .lock()
+            .failure
+            .clone()
+            .unwrap_or_else(|| "the connection is lost; reconnecting".to_owned())
     }
 
-    /// Receives the text of a refusal. Returns what to log, if it is time for that.
-    pub(super) fn heard(&self, words: &str) -> Option<News> {
+    /// Receives the text of a refusal. If it is time to log it, returns the missing right, if that is the reason, and how often it came since
+    /// it was logged last.
+    pub(super) fn receive(&self, text: &str) -> Option<(Option<String>, u64)> {
         // There may be no listener.
-        let _ = self.0.heard.send(words.to_owned());
-        let right = Right::named_in(words, &self.0.prefix);
-        let mut state = self.state();
+        let _ = self.0.texts.send(text.to_owned());
+        let right = Right::named_in(text, &self.0.prefix);
+        let mut state = self.0.state.lock();
         if right.as_ref().is_some_and(Right::is_to_hear_answers) {
-            state.unanswerable = Some((Instant::now(), words.to_owned()));
+            state.unanswerable = Some((Instant::now(), text.to_owned()));
         }
         let right = right.map(|right| right.to_string());
         if state.logged.len() >= MOST_LOGGED {
             state.logged.clear();
         }
-        let logged = state.logged.entry(right.clone().unwrap_or_else(|| words.to_owned())).or_default();
-        logged.times += 1;
-        if logged.at.is_some_and(|at| at.elapsed() < REMINDER) {
-            return None;
-        }
-        logged.at = Some(Instant::now());
-        Some(News { right, times: std::mem::take(&mut logged.times) })
+        let times =
+            state.logged.entry(right.clone().unwrap_or_else(|| text.to_owned())).or_default().count()?;
+        Some((right, times))
     }
 
     /// Subscribes to the server's refusals from now on.
     pub fn listen(&self) -> Refusals {
-        Refusals { all: self.clone(), heard: self.0.heard.subscribe() }
+        Refusals { all: self.clone(), texts: self.0.texts.subscribe() }
     }
 
     /// The result of a request, or its refusal. `named`: parts of the request's subjects, by which its refusal is recognized.
@@ -142,29 +128,24 @@ impl ServerRefusals {
             None => format!("the nats-server says: {words}"),
         })
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before the lock is released.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Refusals since a request was made.
 #[derive(Debug)]
 pub struct Refusals {
     all: ServerRefusals,
-    heard: Receiver<String>,
+    texts: Receiver<String>,
 }
 
 impl Refusals {
     /// Waits for a refusal that names one of these subjects, or that concerns every request.
     pub async fn naming(&mut self, named: &[&str]) -> Refused {
         loop {
-            let unanswerable = self.all.state().unanswerable.clone();
+            let unanswerable = self.all.0.state.lock().unanswerable.clone();
             if let Some((_, words)) = unanswerable {
                 return self.all.explain(&words);
             }
-            match self.heard.recv().await {
+            match self.texts.recv().await {
                 Ok(words) if named.iter().any(|name| words.contains(name)) => {
                     return self.all.explain(&words);
                 }
@@ -185,8 +166,8 @@ mod tests {
     async fn a_request_ends_with_the_refusal_that_names_it_and_with_no_other() {
         let refusals = ServerRefusals::new("hark");
         let request = async {
-            refusals.heard("nats: Permissions Violation for Publish to \"hark.event.x\"");
-            refusals.heard(WORDS);
+            refusals.receive("nats: Permissions Violation for Publish to \"hark.event.x\"");
+            refusals.receive(WORDS);
             std::future::pending::<()>().await;
         };
         let refused = refusals.unless_refused(&[".STREAM.INFO.HARK_EVENTS\""], request).await.unwrap_err();
@@ -201,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn without_answers_no_request_is_waited_for_on_this_connection() {
         let refusals = ServerRefusals::new("hark");
-        refusals.heard("nats: Permissions Violation for Subscription to \"_INBOX.abc.*\"");
+        refusals.receive("nats: Permissions Violation for Subscription to \"_INBOX.abc.*\"");
         let waiting = std::future::pending::<()>();
         let refused = refusals.unless_refused(&["HARK_EVENTS"], waiting).await.unwrap_err();
         assert!(refused.to_string().ends_with("the right to subscribe to _INBOX.>"), "{refused}");
@@ -216,8 +197,8 @@ mod tests {
             format!("nats: Permissions Violation for Publish to \"hark.event.job.failed.calls.{job}\"")
         };
         let right = Some("publish to hark.event.>".to_owned());
-        assert_eq!(refusals.heard(&of(1)), Some(News { right, times: 1 }));
-        assert_eq!((2..100).filter_map(|job| refusals.heard(&of(job))).count(), 0);
-        assert!(refusals.heard(WORDS).is_some());
+        assert_eq!(refusals.receive(&of(1)), Some((right, 1)));
+        assert_eq!((2..100).filter_map(|job| refusals.receive(&of(job))).count(), 0);
+        assert!(refusals.receive(WORDS).is_some());
     }
 }

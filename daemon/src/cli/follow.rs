@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::time::Interval;
 
 use super::Exit;
+use crate::broker::JetStream;
 use crate::broker::stream::{StreamError, find};
-use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 
 /// How often the follower looks at the stream and the connection, and makes its consumer anew where it has none, or where it may have lost it:
@@ -61,8 +61,8 @@ impl Follower {
     ///
     /// # Errors
     /// 69 when the server refuses the subscription.
-    pub async fn open(connection: &Connection, nats: &Nats, since: Since) -> Result<Follower, Exit> {
-        let client = &connection.client;
+    pub async fn open(connection: &JetStream, nats: &Nats, since: Since) -> Result<Follower, Exit> {
+        let client = connection.client();
         let subject = format!("{}.event.transcript.partial.>", nats.subject_prefix);
         let refused = |error: String| Exit::Unavailable(format!("subscribing to {subject}: {error}"));
         let partials = client.subscribe(subject.clone()).await.map_err(|error| refused(error.to_string()))?;
@@ -70,7 +70,7 @@ impl Follower {
         client.flush().await.map_err(|error| refused(error.to_string()))?;
         let mut follower = Follower {
             client: client.clone(),
-            jetstream: connection.jetstream(),
+            jetstream: connection.clone(),
             stream: nats.events_stream.clone(),
             partials,
             stored: None,

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::Exit;
-use crate::broker::{ConnectError, Connection, Patience, connect};
+use crate::broker::{ConnectError, JetStream, Patience, connect};
 use crate::config::Config;
 
 /// Runs a command's work on one thread; a command waits more than it computes.
@@ -22,7 +22,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
 ///
 /// # Errors
 /// 69 when no server answers or accepts the connection, 78 when the config names a file that cannot be read.
-pub async fn open(config: &Config) -> Result<Connection, Exit> {
+pub async fn open(config: &Config) -> Result<JetStream, Exit> {
     connect(&config.nats, Patience::Once).await.map_err(|error: ConnectError| {
         if error.is_configuration() {
             Exit::Config(error.to_string())

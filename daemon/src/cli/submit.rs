@@ -50,7 +50,7 @@ async fn submit(
     args: &Args,
 ) -> Result<(), Exit> {
     let connection = session::open(config).await?;
-    let max_payload = connection.client.server_info().max_payload;
+    let max_payload = connection.client().server_info().max_payload;
     for message in &messages {
         message.fits(max_payload)?;
     }
@@ -61,7 +61,7 @@ async fn submit(
     };
     let mut receipts = Vec::new();
     for message in messages {
-        let receipt = publish(&connection.jetstream(), source, message).await?;
+        let receipt = publish(&connection, source, message).await?;
         if watch.is_none() && !print(|out| receipt.print(out, args.json))? {
             return Ok(());
         }

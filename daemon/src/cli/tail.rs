@@ -63,7 +63,7 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     let mut follower = Follower::open(&connection, &config.nats, since).await?;
     say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
     for job in &args.job {
-        if let Some(words) = standing(&connection.jetstream(), &config.nats, *job, args.all).await {
+        if let Some(words) = standing(&connection, &config.nats, *job, args.all).await {
             say(&words);
         }
     }

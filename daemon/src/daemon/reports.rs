@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::{DaemonError, sources::Watching};
 use crate::api::health::{Health, Missing, Part};
-use crate::broker::Connection;
+use crate::broker::JetStream;
 use crate::job::Duty;
 use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
 use crate::telemetry::metrics::Metrics;
@@ -58,7 +58,7 @@ pub(super) async fn tell_ready(
 /// publish the outbox has no new result. Logs what `/readyz` reports, when that changes.
 pub(super) async fn tell_broker(
     mut state: watch::Receiver<Result<(), String>>,
-    connection: Connection,
+    connection: JetStream,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
@@ -67,11 +67,11 @@ pub(super) async fn tell_broker(
         let heard = state.borrow_and_update().clone();
         let connected = match connection.is_connected() {
             true => Ok(()),
-            false => Err(connection.jetstream().no_connection()),
+            false => Err(connection.no_connection()),
         };
         health.set(Part::Nats, connected.and(heard));
-        if connection.refusals.unanswerable_for().is_some_and(|time| time > ANEW)
-            && let Err(error) = connection.client.force_reconnect().await
+        if connection.refusals().unanswerable_for().is_some_and(|time| time > ANEW)
+            && let Err(error) = connection.client().force_reconnect().await
         {
             debug!(%error, "the connection cannot be made anew");
         }

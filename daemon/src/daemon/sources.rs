@@ -41,7 +41,7 @@ impl Sources {
         config: &Config,
         ledger: &Ledger,
         claims: &Claims,
-        connection: &broker::Connection,
+        connection: &broker::JetStream,
         policy: &Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
@@ -65,7 +65,7 @@ impl Sources {
                     let fence = Fence::new(connection.clone(), &config.nats, claims.clone());
                     let around = nats::Surroundings {
                         nats: config.nats.clone(),
-                        jetstream: connection.jetstream(),
+                        jetstream: connection.clone(),
                         ledger: ledger.clone(),
                         claims: claims.clone(),
                         fence,

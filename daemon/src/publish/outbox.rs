@@ -25,7 +25,7 @@ use self::window::{BYTES, ROWS, Wanted, Window};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::Largest;
 use crate::broker::stream::until_it_works;
-use crate::broker::{Connection, JetStream, Subjects};
+use crate::broker::{JetStream, Subjects};
 use crate::config::Nats;
 use crate::job::Duty;
 use crate::job::Job;
@@ -67,12 +67,12 @@ impl Outbox {
     pub fn new(
         ledger: Ledger,
         claims: Claims,
-        connection: impl Into<Connection>,
+        connection: impl Into<JetStream>,
         nats: Nats,
         metrics: Metrics,
         ready: watch::Sender<Result<(), String>>,
     ) -> Self {
-        let jetstream = connection.into().jetstream().within(ACK_TIMEOUT);
+        let jetstream = connection.into().within(ACK_TIMEOUT);
         let subjects = Subjects::new(&nats.subject_prefix);
         Outbox {
             ledger,

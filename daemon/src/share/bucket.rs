@@ -8,8 +8,8 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use tokio::sync::Mutex;
 
 use super::claim::Claim;
+use crate::broker::JetStream;
 use crate::broker::stream::remedy;
-use crate::broker::{Connection, JetStream};
 use crate::config::Nats;
 use crate::job::persisted::{self, Unreadable};
 
@@ -39,7 +39,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// Opens no connection yet. `keep`: how long the ledger keeps jobs.
-    pub fn new(connection: &Connection, nats: &Nats, keep: Duration) -> Self {
+    pub fn new(connection: &JetStream, nats: &Nats, keep: Duration) -> Self {
         let config = kv::Config {
             bucket: BUCKET.into(),
             description: "Which harkd works on which message's job".into(),
@@ -48,7 +48,7 @@ impl Bucket {
             num_replicas: nats.replicas,
             ..kv::Config::default()
         };
-        let jetstream = connection.jetstream().within(within(nats.ack_wait));
+        let jetstream = connection.clone().within(within(nats.ack_wait));
         Bucket { jetstream, config, store: Mutex::default() }
     }
 

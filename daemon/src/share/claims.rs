@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::bucket::{Bucket, Unconfirmed, within};
 use super::claim::{Claim, Verdict, judge, second_key};
 use super::job_lock::{JobLock, JobLocks};
-use crate::broker::Connection;
+use crate::broker::JetStream;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
 use crate::job::{Job, Piece, Ticket, spool};
@@ -50,7 +50,7 @@ impl Claims {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn new(
-        connection: impl Into<Connection>,
+        connection: impl Into<JetStream>,
         nats: &Nats,
         keep: Duration,
         ledger: Ledger,

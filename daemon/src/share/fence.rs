@@ -6,7 +6,7 @@ use hark_sdk::event::{Blame, Body, Event, JobRetrying, Kind};
 use serde::Deserialize;
 
 use super::{Claims, StoredEvents};
-use crate::broker::{Connection, JetStream};
+use crate::broker::JetStream;
 use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
@@ -29,10 +29,10 @@ pub struct Fence {
 
 impl Fence {
     /// Opens no connection yet. `claims` tells which daemon owns a job.
-    pub fn new(connection: impl Into<Connection>, nats: &Nats, claims: Claims) -> Self {
+    pub fn new(connection: impl Into<JetStream>, nats: &Nats, claims: Claims) -> Self {
         Fence {
             claims,
-            jetstream: connection.into().jetstream(),
+            jetstream: connection.into(),
             nats: nats.clone(),
             subjects: Subjects::new(&nats.subject_prefix),
         }

@@ -34,7 +34,7 @@ pub(super) fn execute(config: &Path, name: &str, json: bool) -> Result<(), Exit>
 
 async fn enable(config: &Config, name: &str, json: bool) -> Result<(), Exit> {
     let connection = session::open(config).await?;
-    let answers = ask(&connection.client, &Subjects::new(&config.nats.subject_prefix), name).await?;
+    let answers = ask(&connection.client(), &Subjects::new(&config.nats.subject_prefix), name).await?;
     print(|out| {
         if json {
             return write_json(out, &answers);

@@ -27,8 +27,8 @@ use super::watch::Watch;
 use crate::config::Existing;
 use crate::job::Duty;
 use crate::job::audio::is_absence;
-use crate::job::ledger::places::Place;
 use crate::job::ledger::LedgerError;
+use crate::job::ledger::places::Place;
 use crate::telemetry::OnceAMinute;
 
 /// The most files that may wait until they have stood still. Each of these is looked at by itself; further files need a full scan.
