@@ -103,7 +103,7 @@ impl Supervisor {
             known: None,
             seen: None,
             retry: None,
-            overfull: Box::pin(folder.clone().is_overfull()),
+            overfull: Box::pin(folder.clone().until_overfull()),
             folder,
             warnings: OnceAMinute::default(),
         }
@@ -153,7 +153,7 @@ impl Supervisor {
                 _ = looks.tick() => self.look().await,
                 () = &mut self.overfull, if may_write => {
                     self.over_its_folder().await;
-                    self.overfull = Box::pin(self.folder.clone().is_overfull());
+                    self.overfull = Box::pin(self.folder.clone().until_overfull());
                 }
             }
             self.pump();

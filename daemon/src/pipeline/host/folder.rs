@@ -33,7 +33,7 @@ impl OwnFolder {
     }
 
     /// Measures the folder again and again until it holds too much.
-    pub(super) async fn is_overfull(self) {
+    pub(super) async fn until_overfull(self) {
         let mut pause = LOOK;
         loop {
             sleep(pause).await;
