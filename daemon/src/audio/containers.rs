@@ -1,86 +1,100 @@
-//! Formats that symphonia demuxes: ISO media, Ogg, Matroska, AIFF, CAF.
+//! Formats that symphonia demuxes: FLAC, ISO media, Ogg, Matroska, AIFF, CAF.
 
-use symphonia::core::codecs::CodecParameters;
+use std::ops::Range;
+
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
-use symphonia::core::units::{Duration, TimeBase, Timestamp};
-use symphonia::default::formats::{AiffReader, CafReader, IsoMp4Reader, MkvReader, OggReader};
+use symphonia::core::io::ReadBytes;
+use symphonia::core::units::{Duration, TimeBase};
+use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reader, MkvReader, OggReader};
 
+use super::length::measure;
 use super::source::Source;
 use super::{Probe, ProbeError};
 
-/// Reads what the container states about its first audio track.
+/// Milliseconds by which the length that a container states may differ from that of its packets.
+const A_PACKET: u64 = 60;
+
+/// Measures the first audio track of the container that begins at offset `start`.
 ///
 /// # Errors
-/// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks.
-pub(super) fn probe(mut source: Source, format: &'static str) -> Result<Probe, ProbeError> {
-    let truncated = is_iso(format) && breaks_off(&mut source)?;
-    let bytes = source.length();
-    let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
-    let mut reader = match open(stream, format) {
+/// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks or has no
+/// audio.
+pub(super) fn probe(source: &mut Source, start: u64, format: &'static str) -> Result<Probe, ProbeError> {
+    let boxes = if is_iso(format) { Boxes::read(source, start)? } else { Boxes::default() };
+    if boxes.lacks_index {
+        let why = "its index (moov) is missing, which a recorder writes last";
+        return Err(ProbeError::Truncated(why.into()));
+    }
+    // Symphonia passes over a box that ends behind the stream.
+    let bytes = start..before_id3v1(source)?.max(boxes.end);
+    let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
+    let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
-        // The file is ISO media that symphonia does not support and the service may: old QuickTime, several descriptions of a track.
-        Err(Error::Unsupported(_)) if is_iso(format) && !truncated => {
-            return Ok(Probe { format: format.into(), bytes, truncated, ..Probe::default() });
-        }
+        // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF.
+        Err(Error::Unsupported(_)) if !boxes.break_off => return Ok(unknown),
         Err(error) => return Err(explain(error)),
     };
-    let Some(track) = reader.first_track(TrackType::Audio) else {
+    let Some(track) = reader.first_track(TrackType::Audio).cloned() else {
         return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
     };
-    let parameters = match &track.codec_params {
-        Some(CodecParameters::Audio(parameters)) => Some(parameters),
-        _ => None,
-    };
+    let parameters = track.codec_params.as_ref().and_then(|it| it.audio());
     let codec = parameters.and_then(codec_name);
     let has_pictures = reader.first_track(TrackType::Video).is_some();
-    let format = match (format, codec) {
-        // Ogg with the Opus codec counts as a format of its own, `opus`.
-        ("ogg", Some("opus")) => "opus",
-        // Recorders write various brands into the header of files that are commonly called m4a.
-        ("mp4" | "3gp", Some("aac" | "alac")) if !has_pictures => "m4a",
-        _ => format,
+    let stated = stated_milliseconds(reader.as_ref(), &track);
+    let reopened = || open(source, bytes.clone(), format);
+    let walk = measure(reader, reopened).map_err(explain)?;
+    let mut truncated = walk.breaks_off || boxes.break_off;
+    if format == "flac" && stated.is_none() {
+        // What follows the last complete frame is part of another.
+        truncated |= reopened().map_err(explain)?.into_inner().pos() + walk.bytes < bytes.end - bytes.start;
+    }
+    let duration_ms = match (walk.milliseconds(), stated) {
+        (None, _) if truncated || format == "flac" => {
+            return Err(ProbeError::Truncated("not one frame is complete".into()));
+        }
+        (None, stated) => stated,
+        (Some(counted), Some(stated)) if !walk.is_complete && stated > counted => Some(stated),
+        // Packets have no exact ends in every container.
+        (Some(counted), Some(stated)) if counted.abs_diff(stated) <= A_PACKET => Some(stated),
+        (Some(_), _) if !walk.is_complete => walk.projected(bytes.end - bytes.start).milliseconds(),
+        (counted, _) => counted,
     };
-    let found = Probe {
-        format: format.into(),
+    Ok(Probe {
+        format: match (format, codec) {
+            // Ogg with the Opus codec counts as a format of its own, `opus`.
+            ("ogg", Some("opus")) => "opus",
+            // Recorders write various brands into the header of files that are commonly called m4a.
+            ("mp4" | "3gp", Some("aac" | "alac")) if !has_pictures => "m4a",
+            _ => format,
+        }
+        .into(),
         codec: codec.map(str::to_owned),
-        duration_ms: duration_ms(reader.as_ref(), track),
+        duration_ms,
         channels: parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32),
         sample_rate: parameters.and_then(|it| it.sample_rate),
-        bytes,
         truncated,
-    };
-    if found.duration_ms.is_some() {
-        return Ok(found);
-    }
-    // The container states no length: the file was written to a pipe or in fragments, or is cut off.
-    let (id, base) = (track.id, track.time_base);
-    let walked = base.and_then(|base| walk(reader.as_mut(), id, base));
-    Ok(Probe { duration_ms: walked, ..found })
+        ..unknown
+    })
 }
 
-/// The time from the track's first packet to the end of its last one. Reads the file to its end; an error of the reader counts as the end,
-/// because no decoder gets further.
-fn walk(reader: &mut dyn FormatReader, track: u32, base: TimeBase) -> Option<u64> {
-    let (mut first, mut end): (Option<Timestamp>, Option<Timestamp>) = (None, None);
-    while let Ok(Some(packet)) = reader.next_packet() {
-        if packet.track_id == track {
-            first = Some(first.map_or(packet.pts, |first| first.min(packet.pts)));
-            end = end.max(packet.pts.checked_add(packet.dur));
-        }
-    }
-    milliseconds(base, first?.duration_to(end?)?)
+/// The end of the file without an ID3v1 tag, which the last frame of FLAC would include.
+fn before_id3v1(source: &mut Source) -> Result<u64, ProbeError> {
+    let end = source.length();
+    let tag = end.saturating_sub(128);
+    Ok(if source.peek(tag, 128)?.starts_with(b"TAG") { tag } else { end })
 }
 
-fn open<'s>(
-    stream: MediaSourceStream<'s>,
+fn open(
+    source: &Source,
+    bytes: Range<u64>,
     format: &str,
-) -> symphonia::core::errors::Result<Box<dyn FormatReader + 's>> {
-    let options = FormatOptions::default();
+) -> symphonia::core::errors::Result<Box<dyn FormatReader + 'static>> {
+    let (stream, options) = (source.part(bytes), FormatOptions::default());
     Ok(match format {
+        "flac" => Box::new(FlacReader::try_new(stream, options)?),
         "ogg" => Box::new(OggReader::try_new(stream, options)?),
         "mkv" | "webm" => Box::new(MkvReader::try_new(stream, options)?),
         "aiff" => Box::new(AiffReader::try_new(stream, options)?),
@@ -89,7 +103,7 @@ fn open<'s>(
     })
 }
 
-fn explain(error: Error) -> ProbeError {
+pub(super) fn explain(error: Error) -> ProbeError {
     match error {
         Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             ProbeError::Truncated("it ends within its header".into())
@@ -102,7 +116,7 @@ fn explain(error: Error) -> ProbeError {
     }
 }
 
-fn duration_ms(reader: &dyn FormatReader, track: &Track) -> Option<u64> {
+fn stated_milliseconds(reader: &dyn FormatReader, track: &Track) -> Option<u64> {
     let media = reader.media_info();
     let of = |base: Option<TimeBase>, duration: Option<Duration>| milliseconds(base?, duration?);
     of(track.time_base, track.duration).or_else(|| of(media.time_base, media.duration))
@@ -145,26 +159,39 @@ fn is_iso(format: &str) -> bool {
     matches!(format, "m4a" | "mp4" | "mov" | "3gp")
 }
 
-/// Whether the last box of an ISO media file reaches beyond the end of the file.
-fn breaks_off(source: &mut Source) -> Result<bool, ProbeError> {
-    let mut offset = 0;
-    for _ in 0..10_000 {
-        if offset >= source.length() {
-            return Ok(offset > source.length());
+/// What the outermost boxes of ISO media show.
+#[derive(Default)]
+struct Boxes {
+    /// The end of the last one.
+    end: u64,
+    /// The last one is damaged or reaches beyond the end of the file.
+    break_off: bool,
+    /// All are there, and the index of the recording is not among them.
+    lacks_index: bool,
+}
+
+impl Boxes {
+    fn read(source: &mut Source, start: u64) -> Result<Boxes, ProbeError> {
+        let (mut offset, mut has_index) = (start, false);
+        for _ in 0..10_000 {
+            if offset >= source.length() {
+                break;
+            }
+            let head = source.peek(offset, 16)?;
+            has_index |= head.get(4..8) == Some(b"moov");
+            let size = match (head.first_chunk().map(|four| u32::from_be_bytes(*four)), head.get(8..16)) {
+                // To the end of the file.
+                (Some(0), _) => source.length() - offset,
+                (Some(1), Some(long)) => long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)),
+                (Some(size), _) => u64::from(size),
+                (None, _) => 0,
+            };
+            if size < 8 {
+                return Ok(Boxes { end: source.length(), break_off: true, lacks_index: false });
+            }
+            offset = offset.saturating_add(size);
         }
-        let head = source.peek(offset, 16)?;
-        let Some(size) = head.first_chunk().map(|four| u64::from(u32::from_be_bytes(*four))) else {
-            return Ok(true);
-        };
-        let size = match (size, head.get(8..16)) {
-            (0, _) => return Ok(false),
-            (1, Some(long)) => long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)),
-            _ => size,
-        };
-        if size < 8 {
-            return Ok(true);
-        }
-        offset = offset.saturating_add(size);
+        let break_off = offset > source.length();
+        Ok(Boxes { end: offset, break_off, lacks_index: !break_off && !has_index })
     }
-    Ok(false)
 }

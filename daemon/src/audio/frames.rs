@@ -1,315 +1,182 @@
-//! Streams of frames without a container: MPEG audio (MP3) and AAC in ADTS. Frames are counted, never decoded.
+//! Streams of frames without a container: MPEG audio (MP3) and AAC in ADTS.
 
+use std::ops::Range;
+
+use symphonia::core::codecs::audio::well_known as codec;
+use symphonia::core::errors::Result as Opened;
+use symphonia::core::formats::{FormatOptions, FormatReader};
+use symphonia::core::io::{MediaSourceStream, ReadBytes};
+use symphonia::default::formats::{AdtsReader, MpaReader};
+
+use super::length::walk;
 use super::source::Source;
 use super::wav::milliseconds;
-use super::{Probe, ProbeError};
+use super::{Probe, ProbeError, containers};
 
-/// The kind of frames that is searched for.
+/// The kind of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Mpeg,
     Adts,
 }
 
-/// After this many bytes (nine hours at 64 kbit/s) counting stops, and the length is projected from the frames that were counted.
-const MOST_COUNTED: u64 = 256 << 20;
+/// How many frames must follow each other without a gap: less also occurs in files that hold no audio.
+const ENOUGH: u64 = 3;
 
-/// How far counting searches for the next frame after bytes that are not a frame.
-const RESYNC: u64 = 64 << 10;
+/// More than [`ENOUGH`] of the longest frames.
+const ENOUGH_BYTES: u64 = 32 << 10;
 
-/// The offset of the first frame within `search` bytes of `start`. A frame counts if two frames of the same kind, or the end of the file,
-/// follow.
-pub(super) fn find(
-    source: &mut Source,
-    stream: Stream,
-    start: u64,
-    search: u64,
-) -> Result<Option<u64>, ProbeError> {
-    let mut offset = start;
+/// How many places that look like a frame are examined: a crafted file may have one at every third byte.
+const MOST_EXAMINED: usize = 1_000;
+
+impl Stream {
+    /// A reader of the stream that begins with this frame.
+    fn open<'s>(self, bytes: MediaSourceStream<'s>) -> Opened<Box<dyn FormatReader + 's>> {
+        let options = FormatOptions::default();
+        Ok(match self {
+            Stream::Mpeg => Box::new(MpaReader::try_new(bytes, options)?),
+            Stream::Adts => Box::new(AdtsReader::try_new(bytes, options)?),
+        })
+    }
+
+    /// Which frame might begin so.
+    fn of(first: &[u8]) -> Option<Stream> {
+        match *first {
+            [0xff, second, third] if second & 0xf6 == 0xf0 && third >> 2 & 15 < 13 => Some(Stream::Adts),
+            // Neither reserved values nor the free bit rate, which encoders do not use.
+            [0xff, second, third] => {
+                let (version, layer) = (second >> 3 & 3, second >> 1 & 3);
+                let is_possible = second >> 5 == 7 && version != 1 && layer != 0;
+                (is_possible && (1..15).contains(&(third >> 4)) && third >> 2 & 3 != 3)
+                    .then_some(Stream::Mpeg)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether frames follow each other without a gap from the first of these bytes to their end, or [`ENOUGH`] of them.
+    fn is_at(self, source: &mut Source, bytes: Range<u64>) -> std::io::Result<bool> {
+        let (start, length) = (bytes.start, bytes.end - bytes.start);
+        let head = source.peek(start, 64)?;
+        let has_tag = self == Stream::Mpeg && has_tag(head);
+        // What symphonia leaves out of a packet; with a checksum it is longer.
+        let header = match (self, head.get(1)) {
+            (Stream::Mpeg, _) => 0,
+            (Stream::Adts, Some(second)) if second & 1 == 0 => 9,
+            (Stream::Adts, _) => 7,
+        };
+        let Ok(mut reader) = self.open(source.part(bytes)) else { return Ok(false) };
+        let (mut count, mut sum) = (0, 0);
+        while count < ENOUGH
+            && let Ok(Some(packet)) = reader.next_packet()
+        {
+            count += 1;
+            sum += packet.data.len() as u64 + header;
+        }
+        Ok(match count {
+            // The frame with the tag is no packet.
+            1.. if has_tag => true,
+            ENOUGH => reader.into_inner().pos() == sum,
+            1.. if sum == length => true,
+            // The last frame is cut off.
+            2.. if sum < length => self.is_at(source, start..start + sum)?,
+            _ => false,
+        })
+    }
+}
+
+/// Searches for the first frame within `search` bytes of `start`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn find(source: &mut Source, start: u64, search: u64) -> std::io::Result<Option<(Stream, u64)>> {
     let end = start.saturating_add(search).min(source.length());
-    while offset < end {
+    let (mut offset, mut examined) = (start, 0);
+    while offset < end && examined < MOST_EXAMINED {
         let block = source.peek(offset, 4096)?;
-        let Some(at) = block.iter().position(|byte| *byte == 0xff) else {
-            offset += block.len().max(1) as u64;
+        let Some((at, stream)) =
+            block.windows(3).enumerate().find_map(|(at, it)| Some((at, Stream::of(it)?)))
+        else {
+            offset += block.len().saturating_sub(2).max(1) as u64;
             continue;
         };
         offset += at as u64;
-        if offset < end && is_followed(source, stream, offset)? {
-            return Ok(Some(offset));
+        let enough = (offset + ENOUGH_BYTES).min(source.length());
+        if offset < end && stream.is_at(source, offset..enough)? {
+            return Ok(Some((stream, offset)));
         }
+        examined += 1;
         offset += 1;
     }
     Ok(None)
 }
 
-fn is_followed(source: &mut Source, stream: Stream, offset: u64) -> Result<bool, ProbeError> {
-    let Some(first) = Frame::at(source, stream, offset)? else { return Ok(false) };
-    let mut next = offset + first.bytes;
-    for _ in 0..2 {
-        if next == source.length() {
-            return Ok(true);
-        }
-        match Frame::at(source, stream, next)? {
-            Some(frame) if frame.kind == first.kind => next += frame.bytes,
-            // The last frame may be cut off.
-            None if next > source.length() && next > offset + first.bytes => return Ok(true),
-            _ => return Ok(false),
-        }
-    }
-    Ok(true)
-}
-
-/// Counts the frames from offset `first` on.
+/// Measures the stream whose first frame is at offset `first`.
 ///
 /// # Errors
 /// [`ProbeError::Truncated`] when not one frame is complete.
 pub(super) fn probe(source: &mut Source, stream: Stream, first: u64) -> Result<Probe, ProbeError> {
     let nothing = || ProbeError::Truncated("not one frame is complete".into());
-    let head = Frame::at(source, stream, first)?.ok_or_else(nothing)?;
-    let end = before_tags(source)?;
-    let tag = if stream == Stream::Mpeg { Tag::read(source, first, &head)? } else { None };
-    let from = if tag.is_some() { first + head.bytes } else { first };
-
-    let trusted = match &tag {
-        Some(tag) => tag.trusted_frames(source, first, end, &head)?,
-        None => None,
+    let has_tag = stream == Stream::Mpeg && has_tag(source.peek(first, 64)?);
+    let end = source.length();
+    let open = || stream.open(source.part(first..end)).map_err(containers::explain);
+    // The tag of an encoder is no packet.
+    let audio = first + open()?.into_inner().pos();
+    let mut reader = open()?;
+    let track = reader.tracks().first().cloned().ok_or_else(nothing)?;
+    let parameters = track.codec_params.as_ref().and_then(|it| it.audio()).ok_or_else(nothing)?;
+    let rate = parameters.sample_rate.ok_or_else(nothing)?;
+    let mut found = match stream {
+        Stream::Mpeg => walk(reader.as_mut(), |packet| mpeg_samples(&packet.data)),
+        Stream::Adts => walk(reader.as_mut(), |_| None),
     };
-    let counted = match trusted {
-        Some(frames) => Counted { samples: frames * head.samples, truncated: false },
-        None => count(source, stream, from, end, &head)?,
-    };
-    if counted.samples == 0 {
-        return Err(nothing());
+    let counted = found.milliseconds().ok_or_else(nothing)?;
+    // Silence that the encoder added before and after.
+    let added = u64::from(track.delay.unwrap_or(0)) + u64::from(track.padding.unwrap_or(0));
+    let stated = track.num_frames.filter(|_| has_tag).map(|frames| milliseconds(frames + added, rate));
+    let mut truncated = found.breaks_off || stated.is_some_and(|stated| counted + 1 < stated);
+    if !found.is_complete {
+        found = found.projected(end - first);
+        truncated = false;
+    } else if stream == Stream::Mpeg && stated.is_none() {
+        // The reader passes over an incomplete frame at the end.
+        truncated = Stream::of(source.peek(audio + found.bytes, 3)?) == Some(Stream::Mpeg);
     }
-    let silence = if counted.truncated { 0 } else { tag.map_or(0, |tag| tag.padding) };
-    let samples = if silence < counted.samples { counted.samples - silence } else { counted.samples };
+    if !truncated {
+        found = found.without(added, rate);
+    }
+    let name = match parameters.codec {
+        codec::CODEC_ID_MP1 => "mp1",
+        codec::CODEC_ID_MP2 => "mp2",
+        codec::CODEC_ID_MP3 => "mp3",
+        _ => "aac",
+    };
     Ok(Probe {
-        format: head.name.into(),
-        codec: Some(head.name.into()),
-        duration_ms: Some(milliseconds(samples, head.rate)),
-        channels: Some(head.channels),
-        sample_rate: Some(head.rate),
-        bytes: source.length(),
-        truncated: counted.truncated,
+        format: name.into(),
+        codec: Some(name.into()),
+        duration_ms: found.milliseconds(),
+        channels: parameters.channels.as_ref().map(|channels| channels.count() as u32),
+        sample_rate: Some(rate),
+        bytes: end,
+        truncated,
     })
 }
 
-struct Counted {
-    samples: u64,
-    truncated: bool,
+/// Whether a frame holds the tag of an encoder and no audio.
+fn has_tag(frame: &[u8]) -> bool {
+    frame.windows(4).any(|four| matches!(four, b"Xing" | b"Info" | b"VBRI"))
 }
 
-fn count(
-    source: &mut Source,
-    stream: Stream,
-    from: u64,
-    end: u64,
-    head: &Frame,
-) -> Result<Counted, ProbeError> {
-    let mut counted = Counted { samples: 0, truncated: false };
-    let mut offset = from;
-    while offset < end {
-        if offset - from > MOST_COUNTED {
-            let projected = u128::from(counted.samples) * u128::from(end - from) / u128::from(offset - from);
-            counted.samples = projected as u64;
-            break;
-        }
-        match Frame::at(source, stream, offset)? {
-            Some(frame) if frame.kind == head.kind => {
-                if offset + frame.bytes > end {
-                    counted.truncated = true;
-                    break;
-                }
-                counted.samples += frame.samples;
-                offset += frame.bytes;
-            }
-            _ => match find(source, stream, offset + 1, RESYNC.min(end - offset))? {
-                Some(next) => offset = next,
-                None => break,
-            },
-        }
-    }
-    Ok(counted)
-}
-
-/// The end of the audio: before an ID3v1 tag and an APE tag.
-fn before_tags(source: &mut Source) -> Result<u64, ProbeError> {
-    let mut end = source.length();
-    if end >= 128 && source.peek(end - 128, 3)? == b"TAG" {
-        end -= 128;
-    }
-    if end >= 32 {
-        let footer = source.peek(end - 32, 32)?;
-        if footer.starts_with(b"APETAGEX") {
-            let number =
-                |at: usize| u32::from_le_bytes([footer[at], footer[at + 1], footer[at + 2], footer[at + 3]]);
-            let header = if number(20) & 0x8000_0000 != 0 { 32 } else { 0 };
-            end = end.saturating_sub(u64::from(number(12)) + header);
-        }
-    }
-    Ok(end)
-}
-
-struct Frame {
-    name: &'static str,
-    bytes: u64,
-    samples: u64,
-    rate: u32,
-    channels: u32,
-    /// The bits of the header that stay the same in one stream.
-    kind: u32,
-    /// Offset of the encoder's tag within the first frame of an MP3.
-    tag_offset: usize,
-}
-
-impl Frame {
-    fn at(source: &mut Source, stream: Stream, offset: u64) -> Result<Option<Frame>, ProbeError> {
-        let bytes = source.peek(offset, 7)?;
-        Ok(match stream {
-            Stream::Mpeg => bytes.first_chunk().and_then(|four| Frame::mpeg(u32::from_be_bytes(*four))),
-            Stream::Adts => bytes.first_chunk().and_then(Frame::adts),
-        })
-    }
-
-    fn mpeg(header: u32) -> Option<Frame> {
-        if header >> 21 != 0x7ff {
-            return None;
-        }
-        let (version, layer) = (header >> 19 & 3, 4 - (header >> 17 & 3));
-        let (bit_rate, sample_rate) = ((header >> 12 & 15) as usize, (header >> 10 & 3) as usize);
-        // Reserved values, and the free bit rate, which encoders do not use.
-        if version == 1 || layer == 4 || bit_rate == 0 || bit_rate == 15 || sample_rate == 3 {
-            return None;
-        }
-        let first_version = version == 3;
-        let row = match (first_version, layer) {
-            (true, layer) => layer as usize - 1,
-            (false, 1) => 3,
-            (false, _) => 4,
-        };
-        let bit_rate = 1000 * BIT_RATES[row][bit_rate - 1];
-        // MPEG 2 halves the rate, 2.5 halves it again.
-        let rate = [44_100, 48_000, 32_000][sample_rate] >> [2, 0, 1, 0][version as usize];
-        let padding = header >> 9 & 1;
-        let samples = match layer {
-            1 => 384,
-            3 if !first_version => 576,
-            _ => 1152,
-        };
-        let bytes = if layer == 1 {
-            (12 * bit_rate / rate + padding) * 4
-        } else {
-            samples / 8 * bit_rate / rate + padding
-        };
-        let mono = header >> 6 & 3 == 3;
-        Some(Frame {
-            name: ["mp1", "mp2", "mp3"][layer as usize - 1],
-            bytes: u64::from(bytes),
-            samples: u64::from(samples),
-            rate,
-            channels: if mono { 1 } else { 2 },
-            kind: header & 0xfffe_0c00,
-            tag_offset: match (first_version, mono) {
-                (true, false) => 36,
-                (true, true) | (false, false) => 21,
-                (false, true) => 13,
-            },
-        })
-    }
-
-    fn adts(header: &[u8; 7]) -> Option<Frame> {
-        let &[sync, second, third, fourth, fifth, sixth, seventh] = header;
-        if sync != 0xff || second & 0xf6 != 0xf0 {
-            return None;
-        }
-        let rate = *ADTS_RATES.get((third >> 2 & 15) as usize)?;
-        let bytes = u64::from(fourth & 3) << 11 | u64::from(fifth) << 3 | u64::from(sixth >> 5);
-        let configuration = u32::from(third & 1) << 2 | u32::from(fourth >> 6);
-        (bytes > 7).then_some(Frame {
-            name: "aac",
-            bytes,
-            samples: 1024 * (u64::from(seventh & 3) + 1),
-            rate,
-            channels: if configuration == 7 { 8 } else { configuration.max(1) },
-            kind: u32::from_be_bytes([sync, second, third & 0xfd, fourth & 0xc0]),
-            tag_offset: 0,
-        })
-    }
-}
-
-/// kbit/s by version and layer: MPEG 1 layers 1 to 3, MPEG 2 layer 1, MPEG 2 layers 2 and 3.
-const BIT_RATES: [[u32; 14]; 5] = [
-    [32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
-    [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
-    [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
-    [32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
-    [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-];
-
-const ADTS_RATES: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-
-/// A tag that an encoder wrote into the first frame, which then holds no audio: Xing, Info or VBRI.
-struct Tag {
-    frames: Option<u64>,
-    /// Bytes from the tag's frame to the end of the last frame.
-    bytes: Option<u64>,
-    /// Samples of silence that the encoder added before and after.
-    padding: u64,
-}
-
-impl Tag {
-    fn read(source: &mut Source, first: u64, head: &Frame) -> Result<Option<Tag>, ProbeError> {
-        let frame = source.peek(first, head.bytes as usize)?;
-        let number = |at: usize| {
-            frame
-                .get(at..at + 4)
-                .map(|four| u64::from(u32::from_be_bytes([four[0], four[1], four[2], four[3]])))
-        };
-        if frame.get(36..40) == Some(b"VBRI") {
-            return Ok(Some(Tag { frames: number(50), bytes: number(46), padding: 0 }));
-        }
-        let at = head.tag_offset;
-        if !matches!(frame.get(at..at + 4), Some(b"Xing" | b"Info")) {
-            return Ok(None);
-        }
-        let flags = number(at + 4).unwrap_or(0);
-        let mut next = at + 8;
-        let mut field = |bit: u64, size: usize| {
-            let here = next;
-            let there = flags & bit != 0;
-            next += if there { size } else { 0 };
-            there.then_some(here)
-        };
-        let frames = field(1, 4).and_then(number);
-        let bytes = field(2, 4).and_then(number);
-        field(4, 100);
-        field(8, 4);
-        let encoder =
-            frame.get(next..next + 24).filter(|tag| tag.starts_with(b"LAME") || tag.starts_with(b"Lav"));
-        let padding = encoder.map_or(0, |tag| {
-            let before = u64::from(tag[21]) << 4 | u64::from(tag[22]) >> 4;
-            let after = u64::from(tag[22] & 15) << 8 | u64::from(tag[23]);
-            before + after
-        });
-        Ok(Some(Tag { frames, bytes, padding }))
-    }
-
-    /// The tag's count of frames, if the file is as long as the tag states: not shorter, and without a second stream after it.
-    fn trusted_frames(
-        &self,
-        source: &mut Source,
-        first: u64,
-        end: u64,
-        head: &Frame,
-    ) -> Result<Option<u64>, ProbeError> {
-        let (Some(frames), Some(bytes)) = (self.frames, self.bytes) else { return Ok(None) };
-        let stated_end = first + bytes;
-        // No frame is shorter than 24 bytes, so a count of more than a frame per 24 bytes is false.
-        if stated_end > end || frames == 0 || frames > bytes / 24 {
-            return Ok(None);
-        }
-        let more = Frame::at(source, Stream::Mpeg, stated_end)?.is_some_and(|frame| frame.kind == head.kind);
-        Ok((!more).then_some(frames))
-    }
+/// Number and rate of the samples of a frame of MPEG audio: symphonia tells the rate of a stream's first frame only.
+pub(super) fn mpeg_samples(frame: &[u8]) -> Option<(u32, u32)> {
+    let &[_, second, third, ..] = frame else { return None };
+    let (version, layer) = (second >> 3 & 3, 4 - (second >> 1 & 3));
+    let rate = [44_100, 48_000, 32_000].get(usize::from(third >> 2 & 3))?;
+    let samples = match layer {
+        1 => 384,
+        3 if version != 3 => 576,
+        _ => 1152,
+    };
+    // MPEG 2 halves the rate, 2.5 halves it again.
+    Some((samples, rate >> [2, 0, 1, 0][usize::from(version)]))
 }

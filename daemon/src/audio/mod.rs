@@ -5,8 +5,8 @@
 //! Everything that `probe` calls runs in that child.
 
 mod containers;
-mod flac;
 mod frames;
+mod length;
 mod pool;
 mod probe;
 mod source;
@@ -25,20 +25,19 @@ pub use probe::probe;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The container by its content, whatever the file's name: `wav flac mp3 mp1 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and
-    /// recognized by their first bytes only: `amr wma avi flv au ape wv`.
+    /// recognized by their first bytes only: `amr wma avi flv mpeg au ape wv`.
     pub format: String,
     /// The codec of the audio track, as in `pcm mp3 aac opus vorbis flac alac alaw mulaw adpcm`; `None`: unknown.
     pub codec: Option<String>,
-    /// Length of the audio that the file really holds, in milliseconds. Exact for WAV, FLAC and MP3; as the container states it for the
-    /// others; `None` if the format is recognized by its first bytes only.
+    /// Length of the audio that the file really holds, in milliseconds, whatever its header states. Files with more than 256 MiB of frames
+    /// are measured at their beginning and projected. `None` if the format is recognized by its first bytes only.
     pub duration_ms: Option<u64>,
     pub channels: Option<u32>,
     /// In hertz.
     pub sample_rate: Option<u32>,
     /// Size of the file when it was probed.
     pub bytes: u64,
-    /// The file ends before its audio does (WAV, FLAC, MP3, ISO media). `duration_ms` counts the audio in the file, except in ISO media,
-    /// whose index states the length of the whole recording.
+    /// The file ends before its audio does. `duration_ms` counts the audio in the file.
     #[serde(default)]
     pub truncated: bool,
 }

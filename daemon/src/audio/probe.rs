@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
-use super::frames::{self, Stream};
+use super::frames;
 use super::source::Source;
-use super::{Probe, ProbeError, containers, flac, wav};
+use super::{Probe, ProbeError, containers, wav};
 
 /// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
 /// outside tests this runs in the audio worker only.
@@ -24,8 +24,7 @@ pub fn probe(file: File, hint_extension: Option<&str>) -> Result<Probe, ProbeErr
     let head = source.peek(start, HEAD)?.to_vec();
     let found = match Kind::of(&head) {
         Kind::Wav => wav::probe(&mut source, start)?,
-        Kind::Flac => flac::probe(&mut source, start)?,
-        Kind::Container(format) => containers::probe(source, format)?,
+        Kind::Container(format) => containers::probe(&mut source, start, format)?,
         Kind::FirstBytesOnly(format) => Probe { format: format.into(), ..Probe::default() },
         Kind::NotAudio(what) => return Err(ProbeError::NotAudio(what.into())),
         Kind::Unknown => bare_frames(&mut source, start, hint_extension)?,
@@ -43,7 +42,6 @@ const SEARCH_WHEN_NAMED: u64 = 1 << 20;
 
 enum Kind {
     Wav,
-    Flac,
     Container(&'static str),
     FirstBytesOnly(&'static str),
     NotAudio(&'static str),
@@ -77,8 +75,8 @@ impl Kind {
         if at(0, b"RIFF") && at(8, b"AVI ") {
             return Kind::FirstBytesOnly("avi");
         }
-        let signatures: [(&[u8], Kind); 17] = [
-            (b"fLaC", Kind::Flac),
+        let signatures: [(&[u8], Kind); 18] = [
+            (b"fLaC", Kind::Container("flac")),
             (b"OggS", Kind::Container("ogg")),
             (b"caff", Kind::Container("caf")),
             (b"#!AMR", Kind::FirstBytesOnly("amr")),
@@ -88,6 +86,8 @@ impl Kind {
             (b"MAC ", Kind::FirstBytesOnly("ape")),
             (b"wvpk", Kind::FirstBytesOnly("wv")),
             (b"ADIF", Kind::FirstBytesOnly("aac")),
+            // A program stream, with sound and mostly pictures.
+            (&[0, 0, 1, 0xba], Kind::FirstBytesOnly("mpeg")),
             (b"MThd", Kind::NotAudio("it is MIDI, which holds notes and no sound")),
             (b"PK\x03\x04", Kind::NotAudio("it is a ZIP archive or an office document")),
             (b"%PDF", Kind::NotAudio("it is a PDF document")),
@@ -113,10 +113,8 @@ fn brand(brand: &[u8]) -> &'static str {
 fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Probe, ProbeError> {
     let named = |extension: &str| hint.is_some_and(|hint| hint.eq_ignore_ascii_case(extension));
     let search = if named("mp3") || named("aac") { SEARCH_WHEN_NAMED } else { SEARCH };
-    for stream in [Stream::Mpeg, Stream::Adts] {
-        if let Some(first) = frames::find(source, stream, start, search)? {
-            return frames::probe(source, stream, first);
-        }
+    if let Some((stream, first)) = frames::find(source, start, search)? {
+        return frames::probe(source, stream, first);
     }
     if start >= source.length() {
         return Err(ProbeError::Truncated("there is a title tag and nothing after it".into()));

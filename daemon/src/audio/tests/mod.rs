@@ -10,6 +10,8 @@ use proptest::prelude::*;
 
 use super::{Probe, ProbeError, probe};
 
+mod lengths;
+
 const FIXTURES: [&str; 14] = [
     "adpcm.wav",
     "call.aac",
@@ -61,6 +63,7 @@ fn formats_that_we_cannot_measure_are_still_told_apart() {
         (&b"#!AMR\n\x0c"[..], "amr"),
         (&asf, "wma"),
         (b"FLV\x01\x05", "flv"),
+        (b"\0\0\x01\xba\x44\0", "mpeg"),
         (b"RIFF\0\0\0\0AVI LIST", "avi"),
     ] {
         let found = probe_bytes(head).unwrap();

@@ -1,0 +1,101 @@
+//! Lengths that a container states wrongly, or for a part of the file only.
+
+use super::*;
+
+#[test]
+fn joined_mp3_files_are_as_long_as_both() {
+    let tagged = read("tagged.mp3");
+    let found = probe_bytes(&tagged.repeat(2)).unwrap();
+    // The second one counts with the silence that its encoder added.
+    assert!((3000..3100).contains(&found.duration_ms.unwrap()) && !found.truncated, "{found:?}");
+}
+
+#[test]
+fn each_frame_of_an_mp3_counts_at_its_own_rate() {
+    // 32 kbit/s, mono: 1152 samples at 44,100 Hz, then 576 at 24,000 Hz.
+    let (fast, slow) =
+        (silent_frames([0xff, 0xfb, 0x10, 0xc0], 104, 100), silent_frames([0xff, 0xf3, 0x44, 0xc0], 96, 500));
+    let found = probe_bytes(&[fast, slow].concat()).unwrap();
+    assert_eq!(found.duration_ms, Some(2612 + 12_000));
+    assert_eq!((found.sample_rate, found.truncated), (Some(44_100), false));
+}
+
+#[test]
+fn an_mp3_without_a_tag_that_ends_within_a_frame_is_truncated() {
+    let frames = silent_frames([0xff, 0xfb, 0x10, 0xc0], 104, 100);
+    for (cut, truncated) in [(0, false), (50, true), (100, true)] {
+        let found = probe_bytes(&frames[..frames.len() - cut]).unwrap();
+        assert_eq!(found.truncated, truncated, "{cut} bytes: {found:?}");
+    }
+    let aac = read("call.aac");
+    assert!(probe_bytes(&aac[..aac.len() - 20]).unwrap().truncated);
+}
+
+#[test]
+fn all_streams_of_a_chained_ogg_count() {
+    for (name, one) in [("call.opus", 1500..=1510), ("call.ogg", 1500..=1500)] {
+        let found = probe_bytes(&read(name).repeat(3)).unwrap().duration_ms.unwrap();
+        assert!((3 * one.start()..=3 * one.end()).contains(&found), "{name}: {found}");
+    }
+}
+
+#[test]
+fn a_webm_is_as_long_as_its_blocks() {
+    let mut bytes = read("call.webm");
+    let duration = bytes.windows(3).position(|three| three == [0x44, 0x89, 0x88]).unwrap() + 3;
+    for stated in [0.5_f64, 500_000.0] {
+        bytes[duration..duration + 8].copy_from_slice(&stated.to_be_bytes());
+        let found = probe_bytes(&bytes).unwrap().duration_ms.unwrap();
+        assert!((480..=520).contains(&found), "{stated}: {found}");
+    }
+}
+
+#[test]
+fn iso_media_that_is_cut_off_has_the_length_of_what_is_there() {
+    let whole = read("talk.mov");
+    let found = probe_bytes(&whole).unwrap();
+    // The index moves in front of the audio, so what it says of places moves as well.
+    let (media, index) = (28..1393, 1393..whole.len());
+    let mut places = whole[index.clone()].to_vec();
+    for at in (0..places.len()).filter(|&at| whole[index.start + at..].starts_with(b"stco")) {
+        let count = usize::from(places[at + 11]);
+        for entry in places[at + 12..].chunks_exact_mut(4).take(count) {
+            let place = u32::from_be_bytes(entry.try_into().unwrap()) + index.len() as u32;
+            entry.copy_from_slice(&place.to_be_bytes());
+        }
+    }
+    let moved = [&whole[..media.start], &places, &whole[media]].concat();
+    assert_eq!(probe_bytes(&moved).unwrap().duration_ms, found.duration_ms);
+    let cut = probe_bytes(&moved[..moved.len() - 200]).unwrap();
+    assert!(cut.truncated && cut.duration_ms < found.duration_ms, "{cut:?}");
+}
+
+#[test]
+fn iso_media_without_an_index_is_said_to_lack_it() {
+    let mut movie = read("call.m4a");
+    let index = movie.windows(4).position(|four| four == b"moov").unwrap();
+    movie[index..index + 4].copy_from_slice(b"free");
+    let error = probe_bytes(&movie).unwrap_err();
+    assert!(error.code() == "TruncatedAudio" && error.to_string().contains("index"), "{error}");
+}
+
+#[test]
+fn an_aiff_with_an_unknown_codec_is_not_truncated() {
+    let mut bytes = read("call.aiff");
+    // AIFC with the compression `ima4` in its COMM chunk, which is longer by six bytes.
+    bytes[8..12].copy_from_slice(b"AIFC");
+    let common = bytes.windows(4).position(|four| four == b"COMM").unwrap();
+    bytes[common + 7] = 24;
+    bytes.splice(common + 26..common + 26, *b"ima4\0\0");
+    let length = (bytes.len() - 8) as u32;
+    bytes[4..8].copy_from_slice(&length.to_be_bytes());
+    let found = probe_bytes(&bytes).unwrap();
+    assert_eq!((found.format.as_str(), found.duration_ms, found.truncated), ("aiff", None, false));
+}
+
+/// Frames of MPEG audio of layer 3 that decode to silence.
+fn silent_frames(header: [u8; 4], length: usize, count: usize) -> Vec<u8> {
+    let mut frame = header.to_vec();
+    frame.resize(length, 0);
+    frame.repeat(count)
+}
