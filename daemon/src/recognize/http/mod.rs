@@ -13,6 +13,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
+use tracing::trace;
 
 pub use self::body::Content;
 pub(crate) use self::body::{Departure, Outgoing};
@@ -118,7 +119,11 @@ impl Http {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
-                    return answer.map_err(|error| lost(error.is_connect(), causes(error), departure));
+                    let answer = answer.map_err(|error| lost(error.is_connect(), causes(error), departure))?;
+                    // Never the query: it may grant the right to read what the URL names.
+                    let (host, path) = (answer.url().host_str(), answer.url().path());
+                    trace!(host, path, status = answer.status().as_u16(), "answered");
+                    return Ok(answer);
                 }
                 moved = departure.moved(), if moving => moving = moved,
                 () = patience(self.timeouts.idle) => {
