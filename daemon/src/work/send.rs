@@ -23,11 +23,15 @@ const TAKEN_AFTER: Duration = Duration::from_millis(300);
 /// 48 h, and a task whose file is gone fails like a task with bad audio.
 const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
+/// A piece whose permit comes this soon is not read again: its file is where it was when the lane read the piece, or is found missing.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// Carries out `Duty::Send`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
+    let begun = Instant::now();
     let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
     let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
     let place = if recognizer.profile().limits.tasks.is_some() {
@@ -54,7 +58,13 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         info!("the upload is too old to be submitted; it is made again");
         return Ok(());
     }
-    let Some(task) = tools.still_queued(&task).await? else { return Ok(()) };
+    let task = match begun.elapsed() {
+        waited if waited < AT_ONCE => task,
+        _ => match tools.still_queued(&task).await? {
+            Some(task) => task,
+            None => return Ok(()),
+        },
+    };
     let job = &task.job;
     let audio = match (&upload, &job.origin) {
         (Some(upload), _) => Audio::Url(&upload.url),
