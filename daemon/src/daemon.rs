@@ -7,13 +7,13 @@ mod reports;
 mod sources;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::Event;
+use hark_sdk::event::{Engine, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,7 +27,7 @@ use crate::api::health::Health;
 use crate::api::{control, http};
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
-use crate::config::{Config, Route};
+use crate::config::{AllowList, Config, Route};
 use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Prices, spool};
@@ -105,7 +105,8 @@ impl Daemon {
             warn!(%error, "the limit of open files stays as it is");
             None
         });
-        let wanted = OWN_DESCRIPTORS + 2 * config.dashscope.concurrency as u64;
+        let own: usize = config.recognizer.iter().map(|recognizer| recognizer.concurrency).sum();
+        let wanted = OWN_DESCRIPTORS + 2 * (config.dashscope.concurrency + own) as u64;
         if limit.is_some_and(|limit| limit < wanted) {
             warn!(
                 limit,
@@ -125,7 +126,7 @@ impl Daemon {
                 Ok(())
             });
         }
-        let key = config.dashscope.api_key().map_err(DaemonError::Config)?;
+        let key = config.dashscope_key().map_err(DaemonError::Config)?;
         // job
         let ledger = {
             let directory = config.state.directory.clone();
@@ -150,16 +151,22 @@ impl Daemon {
         .await?;
         let policy = Policy {
             ambiguous_retries: config.dashscope.ambiguous_retries,
-            prices: Prices::new(BTreeMap::new(), config.dashscope.region.nano_usd_per_second()),
+            prices: prices(&config),
             daemon: claims.daemon(),
         };
         let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
 
         // recognize
         let partials = Partials::new(metrics.clone());
-        let key_file = config.dashscope.api_key_path();
-        let recognizers = Recognizers::build(&config.dashscope, key, key_file, &metrics, Timeouts::default())
-            .map_err(|error| configuration(&error))?;
+        let mut recognizers = match key {
+            Some(key) => {
+                let file = config.dashscope.api_key_path();
+                Recognizers::build(&config.dashscope, key, file, &metrics, Timeouts::default())
+                    .map_err(|error| configuration(&error))?
+            }
+            None => Recognizers::default(),
+        };
+        recognizers.add_own(&config.recognizer, &metrics).map_err(DaemonError::Config)?;
         let pipeline = Pipeline::start_in(
             &pipeline::Surroundings::of(&config, config_file),
             &config.plugin,
@@ -184,6 +191,7 @@ impl Daemon {
             on_partial: on_partial(&pipeline, partials.clone()),
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
+            allow_urls: Arc::new(AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?),
             shortage: OnceAMinute::default(),
             metrics: metrics.clone(),
             stop: CancellationToken::new(),
@@ -222,7 +230,7 @@ impl Daemon {
         // On a full disk this waits for free space, and it waits for a plugin that hangs while it is loaded: meanwhile HTTP answers, and a
         // signal still ends it.
         tokio::pin!(stop);
-        tokio::select! {
+        let unconfigured = tokio::select! {
             recovered = async {
                 self.tools.pipeline.loaded().await;
                 self.recover().await
@@ -231,9 +239,10 @@ impl Daemon {
                 end(&self.tools.pipeline).await;
                 return Ok(());
             }
-        }
+        };
         let watching = self.sources.start(&mut tasks, &stages);
-        start_lanes(&self.config.dashscope, self.tools.clone(), self.sources, &mut tasks, &stages);
+        let poll = self.config.dashscope.poll_interval;
+        start_lanes(poll, self.tools.clone(), self.sources, &unconfigured, &mut tasks, &stages);
         tasks.essential(
             "housekeeping",
             housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
@@ -285,8 +294,9 @@ impl Daemon {
         outcome
     }
 
-    /// Right after the start no request is under way: requests that were have an unknown fate now.
-    async fn recover(&self) -> Result<(), DaemonError> {
+    /// Right after the start no request is under way: requests that were have an unknown fate now. Returns the recognizers that have open
+    /// pieces and are not in the config any more.
+    async fn recover(&self) -> Result<Vec<String>, DaemonError> {
         let interrupted = self.tools.ledger.read(pieces::interrupted).await?;
         // Before the sources start: for a moment, no job refers to what they spool.
         spool::sweep(&self.config.state.directory, &self.tools.ledger).await?;
@@ -296,7 +306,16 @@ impl Daemon {
             let source = advanced.map(|advanced| advanced.job.source);
             warn!(job = %id.job, source, piece = id.number, "a request was under way when the daemon ended");
         }
-        Ok(())
+        let mut unconfigured = self.tools.ledger.read(pieces::recognizers).await?;
+        unconfigured.retain(|name| self.tools.recognizers.get(&Engine::new(name)).is_none());
+        for recognizer in &unconfigured {
+            warn!(
+                recognizer,
+                "the config has no recognizer of this name any more; its recordings are planned anew, or fail if they may have cost \
+                 something; its tasks wait until it is back"
+            );
+        }
+        Ok(unconfigured)
     }
 }
 
@@ -316,6 +335,12 @@ fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
             partials.offer(event);
         }
     })
+}
+
+/// The price of a second with each recognizer.
+fn prices(config: &Config) -> Prices {
+    let own = config.recognizer.iter().map(|own| (own.name.clone(), own.nano_usd_per_second())).collect();
+    Prices::new(own, config.dashscope.region.nano_usd_per_second())
 }
 
 /// The routes by name; their context files are read here.

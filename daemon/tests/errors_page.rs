@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
 /// Literals that look like codes and appear in no event.
-const NO_CODES: [(&str, &str); 10] = [
+const NO_CODES: [(&str, &str); 12] = [
     ("KiB", "a unit"),
     ("MiB", "a unit"),
     ("GiB", "a unit"),
@@ -17,6 +17,8 @@ const NO_CODES: [(&str, &str); 10] = [
     ("EntityTooLarge", "a code of the object storage, told as TooLargeForUpload"),
     ("NoAudioWorker", "the job waits; the log has it"),
     ("MThd", "the first bytes of MIDI"),
+    ("BadRequestError", "a type of error of speech servers, told as HttpStatus400"),
+    ("NotFoundError", "a type of error of speech servers, told as HttpStatus404"),
     ("Code", "of random histories, which are tests"),
 ];
 

@@ -40,7 +40,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut warnings = Vec::new();
     // A file that cannot be read may name a key's file, and sources.
     if is_readable {
-        if let Err(text) = config.dashscope.api_key() {
+        if let Err(text) = config.dashscope_key() {
             mistakes.add(text);
         }
         warnings = config.warnings();

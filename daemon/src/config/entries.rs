@@ -1,5 +1,5 @@
-//! The arrays of tables: `[[source]]`, `[[route]]`, `[[plugin]]`, with their defaults. Keys without a useful default are empty there, and
-//! the validation asks for them.
+//! The arrays of tables `[[source]]`, `[[route]]` and `[[plugin]]`, with their defaults; `[[recognizer]]` is in [`super::recognizer`]. Keys
+//! without a useful default are empty there, and the validation asks for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -124,22 +124,45 @@ impl Default for NatsSource {
 }
 
 /// How the engine is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum EngineChoice {
     Auto,
     Flash,
     Filetrans,
+    /// The `[[recognizer]]` of this name.
+    Own(String),
 }
 
+/// The values of `engine` that are not the name of a `[[recognizer]]`.
+pub const ENGINES: [&str; 3] = ["auto", "flash", "filetrans"];
+
 impl EngineChoice {
-    /// The recognizer that the config names; `None`: any that fits.
-    pub fn name(self) -> Option<&'static str> {
+    /// The recognizer that the config names; `None`: any of DashScope's that fits.
+    pub fn name(&self) -> Option<&str> {
         match self {
             EngineChoice::Auto => None,
             EngineChoice::Flash => Some("flash"),
             EngineChoice::Filetrans => Some("filetrans"),
+            EngineChoice::Own(name) => Some(name),
         }
+    }
+}
+
+impl From<String> for EngineChoice {
+    fn from(written: String) -> Self {
+        match written.as_str() {
+            "auto" => EngineChoice::Auto,
+            "flash" => EngineChoice::Flash,
+            "filetrans" => EngineChoice::Filetrans,
+            _ => EngineChoice::Own(written),
+        }
+    }
+}
+
+impl From<EngineChoice> for String {
+    fn from(choice: EngineChoice) -> Self {
+        choice.name().unwrap_or("auto").to_owned()
     }
 }
 
@@ -168,6 +191,9 @@ pub struct Route {
     pub partials: bool,
     /// Reserved; only false is accepted.
     pub skip_silence: bool,
+    /// Longest piece of a long recording that goes through flash.
+    #[serde(with = "units::duration")]
+    pub piece: Duration,
     /// Reserved; only true is accepted.
     pub emotion: toml::Value,
 }
@@ -185,6 +211,7 @@ impl Default for Route {
             roles: Vec::new(),
             partials: true,
             skip_silence: false,
+            piece: Duration::from_secs(180),
             emotion: true.into(),
         }
     }

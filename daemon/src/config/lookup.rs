@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Dashscope, Region, Route, Secret};
+use super::{Config, DEFAULT_ROUTE, Dashscope, EngineChoice, Region, Route, Secret};
 
 /// The name of the systemd credential (`LoadCredential=`), and of its file in `$CREDENTIALS_DIRECTORY`.
 pub const CREDENTIAL: &str = "dashscope_api_key";
@@ -24,8 +24,33 @@ impl Config {
         let nats = nats_files(&self.nats);
         let nats = nats.filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
         let http = [&self.http.token_file, &self.http.tls_key].map(PathBuf::as_path);
-        let named = nats.map(|(_, file)| file).chain(http).filter(|file| !file.as_os_str().is_empty());
+        let own = self.recognizer.iter().map(|recognizer| recognizer.api_key_file.as_path());
+        let named = nats.map(|(_, file)| file).chain(http).chain(own);
+        let named = named.filter(|file| !file.as_os_str().is_empty());
         named.map(Path::to_owned).chain(self.dashscope.api_key_path())
+    }
+}
+
+impl Config {
+    /// The key of DashScope; `None`: there is none, and every route names a recognizer of the operator's own, so none is needed.
+    ///
+    /// # Errors
+    /// As [`Dashscope::api_key`].
+    pub fn dashscope_key(&self) -> Result<Option<Secret>, String> {
+        let is_given = self.dashscope.api_key_path().is_some() || std::env::var_os(KEY_VARIABLE).is_some();
+        if !is_given && !self.needs_dashscope() {
+            return Ok(None);
+        }
+        self.dashscope.api_key().map(Some)
+    }
+
+    /// Whether a route may send recordings to DashScope. The route `default`, which exists without being written, counts only if a source
+    /// takes it.
+    pub fn needs_dashscope(&self) -> bool {
+        let is_own = |route: &Route| matches!(route.engine, EngineChoice::Own(_));
+        let is_default_taken = self.source.iter().any(|source| source.route() == DEFAULT_ROUTE);
+        let mut routes = self.route.iter().filter(|route| is_default_taken || route.name != DEFAULT_ROUTE);
+        self.recognizer.is_empty() || !routes.all(is_own)
     }
 }
 
@@ -83,27 +108,15 @@ impl Dashscope {
     }
 
     pub(super) fn api_key_from(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Secret, String> {
-        let (key, place) = match self.api_key_path_from(&variable) {
-            Some(path) => (read_secret(&path)?, path.display().to_string()),
+        match self.api_key_path_from(&variable) {
+            Some(path) => key_in_file(&path, "dashscope.api_key_file"),
             None => match variable(KEY_VARIABLE) {
-                Some(key) => (Secret::new(&key.to_string_lossy()), format!("${KEY_VARIABLE}")),
-                None => {
-                    return Err(format!(
-                        "there is no API key; put it into a file and name that in dashscope.api_key_file, or hand it over as the \
-                         systemd credential {CREDENTIAL}, or set {KEY_VARIABLE}"
-                    ));
-                }
+                Some(key) => usable(Secret::new(&key.to_string_lossy()), &format!("${KEY_VARIABLE}")),
+                None => Err(format!(
+                    "there is no API key; put it into a file and name that in dashscope.api_key_file, or hand it over as the systemd \
+                     credential {CREDENTIAL}, or set {KEY_VARIABLE}"
+                )),
             },
-        };
-        match key.oddity() {
-            _ if key.reveal().is_empty() => Err(format!(
-                "the API key in {place} is empty; the service's console shows it once, when it is made"
-            )),
-            Some(oddity) => Err(format!("the API key in {place} {oddity}")),
-            None if key.is_token() => Ok(key),
-            None => Err(format!(
-                "the API key in {place} has characters that no key has; it is one line of plain letters"
-            )),
         }
     }
 
@@ -150,18 +163,31 @@ pub fn listen_address(listen: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Reads a secret's file.
+/// The API key in a file. `key`: of the config, which names the file.
 ///
 /// # Errors
 /// A sentence that names the file, never its content.
-fn read_secret(path: &Path) -> Result<Secret, String> {
+pub(super) fn key_in_file(path: &Path, key: &str) -> Result<Secret, String> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Secret::new(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
-            "the API key's file {} is not there; make it, or change dashscope.api_key_file",
-            path.display()
-        )),
+        Ok(text) => usable(Secret::new(&text), &path.display().to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(format!("the API key's file {} is not there; make it, or change {key}", path.display()))
+        }
         Err(error) => Err(format!("the API key's file {} cannot be read: {error}", path.display())),
+    }
+}
+
+/// The key, if it can be sent as one. `place`: where it was found.
+fn usable(key: Secret, place: &str) -> Result<Secret, String> {
+    match key.oddity() {
+        _ if key.reveal().is_empty() => Err(format!(
+            "the API key in {place} is empty; the service's console shows it once, when it is made"
+        )),
+        Some(oddity) => Err(format!("the API key in {place} {oddity}")),
+        None if key.is_token() => Ok(key),
+        None => Err(format!(
+            "the API key in {place} has characters that no key has; it is one line of plain letters"
+        )),
     }
 }
 

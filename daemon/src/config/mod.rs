@@ -14,6 +14,7 @@ mod language;
 mod lookup;
 mod mistakes;
 mod nearest;
+mod recognizer;
 mod report;
 mod secret;
 mod tables;
@@ -29,13 +30,14 @@ use serde::{Deserialize, Serialize};
 
 pub use allow_list::{AllowList, is_in, plain};
 pub use entries::{
-    Channels, DirectorySource, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source,
+    Channels, DirectorySource, ENGINES, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Route, Source,
     UNFINISHED_ENDINGS, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
 pub use language::{language_code, language_codes};
 pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
+pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
 pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Region, Security, State, Storage};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
@@ -51,6 +53,8 @@ pub const DEFAULT_ROUTE: &str = "default";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub dashscope: Dashscope,
+    #[serde(default)]
+    pub recognizer: Vec<Recognizer>,
     pub nats: Nats,
     pub state: State,
     pub log: Log,

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
-use super::{Config, Source, WhenDone, language_codes};
+use super::{Config, EngineChoice, Recognizer, Source, WhenDone, language_codes};
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
 fn strange_address(base_url: &str) -> Option<String> {
@@ -18,6 +18,15 @@ fn strange_address(base_url: &str) -> Option<String> {
     Some(format!(
         "dashscope.base_url {base_url:?} {what}; write the service's address up to and including /api/v1, or requests are answered by 404"
     ))
+}
+
+/// A speech server's address without its usual end; a server may have another, so this is only a warning.
+fn strange_recognizer(recognizer: &Recognizer) -> Option<String> {
+    let Recognizer { name, base_url, .. } = recognizer;
+    let path = Url::parse(base_url).ok()?.path().trim_end_matches('/').to_owned();
+    (!path.ends_with("/v1")).then(|| {
+        format!("recognizer {name:?}: base_url {base_url:?} does not end with /v1; requests go to {base_url}/audio/transcriptions or {base_url}/chat/completions")
+    })
 }
 
 impl Config {
@@ -63,7 +72,8 @@ impl Config {
                 ));
             }
         }
-        for route in self.route.iter().filter(|route| !route.language.is_empty()) {
+        let of_service = self.route.iter().filter(|route| !matches!(route.engine, EngineChoice::Own(_)));
+        for route in of_service.filter(|route| !route.language.is_empty()) {
             // Models learn more languages than the manual lists, so another language is only a warning.
             if !language_codes().any(|code| code == route.language) {
                 warnings.push(format!(
@@ -73,6 +83,7 @@ impl Config {
             }
         }
         warnings.extend(strange_address(&self.dashscope.base_url));
+        warnings.extend(self.recognizer.iter().filter_map(strange_recognizer));
         warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));
         warnings.extend(nats_files(&self.nats).filter_map(|(key, path)| odd_secret(key, path)));
         warnings

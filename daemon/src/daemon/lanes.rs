@@ -1,13 +1,13 @@
 //! The lanes of the duties, and how many tasks each has under way at a time.
 
 use std::future::Future;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::sources::Sources;
 use super::tasks::{EssentialTasks, Stages};
-use crate::config::Dashscope;
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::due::Lane;
@@ -17,35 +17,33 @@ use crate::work::{self, PieceTask, Tools};
 /// Recordings that are probed at a time: the audio workers bound the cost.
 const PREPARING: usize = 8;
 
-/// Uploads under way at a time; each streams from disk.
-const UPLOADING: usize = 8;
-
 /// Transcripts that the plugins have at a time: enough to fill their queues.
 const PIPING: usize = 64;
 
 /// Jobs whose end is reported to their sources at a time.
 const SETTLING: usize = 32;
 
-/// Starts a lane for each duty, and for each duty of pieces one for each recognizer.
+/// Starts a lane for each duty, and for each duty of pieces one for each recognizer. `poll`: the first pause between two queries of a task.
+/// `unconfigured`: recognizers that have open pieces and are not in the config any more.
 pub(super) fn start_lanes(
-    config: &Dashscope,
+    poll: Duration,
     tools: Tools,
     sources: Sources,
+    unconfigured: &[String],
     tasks: &mut EssentialTasks,
     stages: &Stages,
 ) {
     let tools = Tools { stop: stages.requests.clone(), ..tools };
-    let (ledger, poll) = (&tools.ledger.clone(), config.poll_interval);
+    let ledger = &tools.ledger.clone();
     let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
 
     let prepare = tools.clone();
     tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
         work::prepare::prepare(task.job, prepare.clone())
     });
-    let with_tasks = tools.recognizers.with_tasks();
-    for name in tools.recognizers.names() {
-        let has_tasks = with_tasks.iter().any(|other| other == name);
-        let width = if has_tasks { UPLOADING } else { config.concurrency };
+    let profiles = tools.recognizers.profiles();
+    let configured = profiles.map(|profile| (profile.engine.as_str(), profile.concurrency));
+    for (name, width) in configured.chain(unconfigured.iter().map(|name| (name.as_str(), 1))) {
         let send = of_pieces(&tools, work::send::send);
         tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
         let resolve = of_pieces(&tools, work::resolve::resolve);

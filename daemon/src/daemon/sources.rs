@@ -45,7 +45,10 @@ impl Sources {
         policy: &Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
-        let price = config.dashscope.region.nano_usd_per_second() as f64 / 1e9;
+        let price = |route: &str| {
+            let engine = config.route(route).and_then(|route| route.engine.name()).unwrap_or_default();
+            policy.prices.nano_per_second(engine) as f64 / 1e9
+        };
         let mut directories = HashMap::new();
         let mut subjects = HashMap::new();
         let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
@@ -57,8 +60,11 @@ impl Sources {
             }
             match source {
                 Source::Directory(source) => {
-                    let directory = Directory::new(source.clone(), ledger.clone(), metrics.clone(), price)
-                        .map_err(|error| DaemonError::Config(format!("source {}: {error}", source.name)))?;
+                    let directory =
+                        Directory::new(source.clone(), ledger.clone(), metrics.clone(), price(&source.route))
+                            .map_err(|error| {
+                                DaemonError::Config(format!("source {}: {error}", source.name))
+                            })?;
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {

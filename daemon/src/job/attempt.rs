@@ -94,6 +94,8 @@ impl Failure {
     pub fn interrupted() -> Failure {
         Failure {
             fate: Fate::Open,
+            // Read only where seconds cost nothing: else `ambiguous_retries` decides.
+            next: Next::After { wait: Duration::ZERO, counts: false },
             ..Failure::for_good(fault("Interrupted", Blame::Service, INTERRUPTED.into()))
         }
     }

@@ -2,6 +2,7 @@
 //! steps. A failing one prints its seed; `HARK_SEED=<n>` runs that one alone.
 
 mod dice;
+mod free;
 mod jobs;
 mod pieces;
 

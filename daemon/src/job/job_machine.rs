@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::piece_machine::Report;
-use super::{Attempt, Job, Piece, Plan, Span, Stage, annotate};
+use super::{Attempt, Job, Origin, Piece, Plan, Span, Stage, annotate};
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Fact {
     Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
     /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
+    /// The audio of a URL is on this machine now.
+    Fetched { recording: Box<Recording>, origin: Origin },
     /// The recording is not at its path; it may have been moved, and the source may not have noticed yet.
     Missing { fault: Fault },
     /// The present config gives the job another plan, and no attempt may have cost anything: the job is planned anew.
@@ -114,6 +116,10 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         (Stage::Accepted, Fact::Unusable { recording, fault }) => {
             step.job.recording = *recording;
             step.fail(fault, totals, now);
+        }
+        (Stage::Accepted | Stage::Recognizing, Fact::Fetched { recording, origin }) => {
+            step.job.recording = *recording;
+            step.job.origin = origin;
         }
         (Stage::Accepted, Fact::Missing { fault }) => {
             if std::mem::replace(&mut step.job.missing, true) {

@@ -91,7 +91,7 @@ const LIST_LAG: Duration = Duration::from_secs(5);
 pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) -> PieceStep {
     let mut step = PieceStep { piece: piece.clone(), reports: Vec::new(), due: now };
     match (piece.state.clone(), fact) {
-        (PieceState::Queued, PieceFact::Sending { marker }) => step.begin_attempt(marker, policy.daemon, now),
+        (PieceState::Queued, PieceFact::Sending { marker }) => step.begin_attempt(marker, policy, now),
         (PieceState::Sending, PieceFact::Unsent) => {
             step.piece.attempts.pop();
             step.piece.state = PieceState::Queued;
@@ -143,9 +143,14 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
 }
 
 impl PieceStep {
-    fn begin_attempt(&mut self, marker: Option<String>, daemon: Uuid, now: Timestamp) {
+    fn begin_attempt(&mut self, marker: Option<String>, policy: &Policy, now: Timestamp) {
         let number = self.piece.attempts.last().map_or(1, |last| last.number + 1);
-        let attempt = Attempt::open(number, daemon, now, marker);
+        if policy.prices.is_free(&self.piece.recognizer) {
+            // Attempts of a daemon that had the job before: none of them cost anything.
+            let former = self.piece.attempts.iter_mut().filter(|attempt| attempt.fate.may_have_cost());
+            former.for_each(|attempt| attempt.fate = Fate::Refused);
+        }
+        let attempt = Attempt::open(number, policy.daemon, now, marker);
         self.piece.attempts.push(attempt);
         self.piece.state = PieceState::Sending;
     }
@@ -165,16 +170,20 @@ impl PieceStep {
     }
 
     fn settle_attempt(&mut self, fate: Fate, seconds: u64, policy: &Policy) {
-        let model = self.piece.model.clone();
+        let cost_micro = policy.prices.cost_micro(&self.piece.recognizer, seconds);
         let Some(attempt) = self.piece.attempts.last_mut() else { return };
         attempt.fate = fate;
         attempt.seconds = seconds;
-        attempt.cost_micro = policy.prices.cost_micro(&model, seconds);
+        attempt.cost_micro = cost_micro;
     }
 
     fn failed(&mut self, failure: Failure, policy: &Policy, now: Timestamp) {
         self.piece.failures += 1;
-        let Failure { fault, fate, next, seconds, raw } = failure;
+        let Failure { fault, mut fate, next, seconds, raw } = failure;
+        // Where seconds cost nothing, an attempt that is lost is one that was refused: it is simply made again, after a growing pause.
+        if policy.prices.is_free(&self.piece.recognizer) && fate.may_have_cost() {
+            fate = Fate::Refused;
+        }
         let under_way = !matches!(self.piece.state, PieceState::Queued);
         if !under_way {
             if let Next::After { counts: true, .. } = next {

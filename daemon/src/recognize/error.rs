@@ -72,6 +72,8 @@ pub(crate) const ALWAYS: u32 = u32::MAX;
 
 impl When {
     pub(crate) const PASSED: When = When::Passed { hint: None, at_most: ALWAYS };
+    /// The pacer sets how long.
+    pub(crate) const HELD: When = When::Held { wait: UNPACED, announce: false };
 }
 
 /// The code of an answer that cannot be read.

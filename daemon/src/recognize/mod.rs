@@ -11,6 +11,7 @@ mod error;
 pub mod http;
 mod limits;
 mod message;
+mod openai;
 mod pacer;
 pub mod route;
 pub mod sse;
@@ -32,7 +33,7 @@ pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
 use self::http::Key;
-use crate::config::{Dashscope, Secret};
+use crate::config::{self, Dashscope, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
 
@@ -47,6 +48,10 @@ pub struct Profile {
     pub limits: Limits,
     /// Why no new recording is planned for it, and what to change. It still follows tasks that were created before the config was changed.
     pub unavailable: Option<Fault>,
+    /// Only a route that names the recognizer gets it: `auto` never does.
+    pub only_by_name: bool,
+    /// Requests in flight; tasks have a limit of their own.
+    pub concurrency: usize,
 }
 
 /// Turns audio into text.
@@ -123,7 +128,7 @@ pub struct Request<'a> {
     pub itn: bool,
     /// Whether the text is to stream back.
     pub partials: bool,
-    /// Length of the audio, for the segment's times.
+    /// Length of the audio that is sent; the times of the segments are within it.
     pub duration_ms: Option<u64>,
     /// The unique name of the uploaded object, by which [`Recognizer::resolve`] can identify the task.
     pub marker: Option<&'a str>,
@@ -220,6 +225,17 @@ impl Recognizers {
         Ok(Recognizers(vec![flash, filetrans]))
     }
 
+    /// Adds the speech servers of the operator's own; connects to none yet.
+    ///
+    /// # Errors
+    /// A key cannot be read, or there are no root certificates.
+    pub fn add_own(&mut self, config: &[config::Recognizer], metrics: &Metrics) -> Result<(), String> {
+        for own in config {
+            self.0.push(Arc::new(openai::build(own, metrics)?));
+        }
+        Ok(())
+    }
+
     /// The recognizer that a plan names; `None`: the config has none of that name any more.
     pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
         self.0.iter().find(|recognizer| recognizer.profile().engine == *engine)
@@ -231,17 +247,13 @@ impl Recognizers {
         with_tasks.map(|profile| profile.engine.to_string()).collect()
     }
 
-    /// The names of all recognizers.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.profiles().map(|profile| profile.engine.as_str())
-    }
-
     /// What all recognizers accept, for [`route::plan`].
     pub fn offers(&self) -> Vec<&Profile> {
         self.profiles().collect()
     }
 
-    fn profiles(&self) -> impl Iterator<Item = &Profile> {
+    /// What identifies each recognizer, and what it accepts.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
         self.0.iter().map(|recognizer| recognizer.profile())
     }
 }

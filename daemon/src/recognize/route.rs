@@ -44,7 +44,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
     let named = route.engine.name();
     let is_unknown = facts.duration_ms.is_none();
     let mut candidates = offers;
-    candidates.retain(|offer| named.is_none_or(|name| offer.engine.as_str() == name));
+    candidates.retain(|offer| named.map_or(!offer.only_by_name, |name| offer.engine.as_str() == name));
     if is_unknown {
         // The recognizer with the largest limit is tried first.
         candidates.reverse();
@@ -70,7 +70,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
 
 /// The plan for a recording with this recognizer, or the limit that prevents it.
 fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
-    let Profile { engine, model, limits, unavailable } = offer;
+    let Profile { engine, model, limits, unavailable, .. } = offer;
     if let Some(fault) = unavailable {
         return Err(fault.clone());
     }
@@ -146,6 +146,8 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::{Dashscope, EngineChoice, Region};
     use crate::recognize::dashscope::profiles;
@@ -231,6 +233,41 @@ mod tests {
         assert_eq!(shown(&facts("aiff", 10, 1000), Filetrans, &all()), "FormatNotSupported");
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &us()), "FiletransNotInRegion");
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &no_upload()), "UploadNotAllowed");
+    }
+
+    #[test]
+    fn only_a_route_that_names_a_recognizer_of_ones_own_gets_it() {
+        let own = Profile {
+            engine: Engine::new("gpu"),
+            model: "whisper-1".into(),
+            limits: Limits {
+                formats: &[],
+                longest: Some(Duration::from_secs(30)),
+                inline: Delivers::UpTo(1 << 20),
+                upload: Delivers::No,
+                url: Delivers::No,
+                streams: true,
+                selects_channels: false,
+                tasks: None,
+            },
+            unavailable: None,
+            only_by_name: true,
+            concurrency: 1,
+        };
+        let [flash, filetrans] = profiles(&us());
+        let shown = |facts: Facts, engine: &str| {
+            let route = Route { engine: engine.to_owned().into(), ..Route::named("default") };
+            plan(&facts, &route, vec![&flash, &filetrans, &own]).map(|plan| plan.engine.to_string())
+        };
+        for (seconds, engine, expected) in [
+            (10, "gpu", Ok("gpu")),
+            (31, "gpu", Err("TooLong")),
+            (10, "auto", Err(FORMAT)),
+            (10, "flash", Err(FORMAT)),
+        ] {
+            let found = shown(facts("caf", seconds, 1_000), engine);
+            assert_eq!(found.as_deref().map_err(|fault| fault.code.as_str()), expected, "{engine}");
+        }
     }
 
     #[test]

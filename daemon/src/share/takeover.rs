@@ -104,7 +104,7 @@ fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
         if let Some(last) = piece.attempts.last_mut() {
             last.fate = Fate::Taken;
             last.seconds = last.seconds.max(heard.billed_seconds);
-            last.cost_micro = prices.cost_micro(&piece.model, last.seconds);
+            last.cost_micro = prices.cost_micro(&piece.recognizer, last.seconds);
         }
         piece.heard = Some(heard);
     }

@@ -1,11 +1,12 @@
 //! Decides whether an audio URL that a sender put into a message may be used.
 //!
-//! The service fetches the URLs, not Hark; still no sender may use Hark or the service to reach hosts of a private network (SSRF). Public
+//! DashScope fetches the URLs itself, and [`fetch`] does for recognizers that take bytes only; no sender may use Hark or the service to reach hosts of a private network (SSRF). Public
 //! https URLs are allowed, and hosts that the operator lists in `security.allow_urls`. Every check uses the parsed URL, never the text:
 //! `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name the host and never the query, because presigned URLs carry their
 //! secret there.
 
 mod address;
+pub mod fetch;
 #[cfg(test)]
 mod tests;
 

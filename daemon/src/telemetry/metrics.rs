@@ -115,7 +115,7 @@ impl Metrics {
             ),
             recognize_held: gauges(
                 "hark_recognize_held",
-                "1 while a model's queue is held: key, arrears, rights or quota need a person",
+                "1 while a recognizer's queue is held: key, arrears, rights or quota need a person, or the server is away",
                 &["engine"],
             ),
             recognize_results_expiring: gauge(

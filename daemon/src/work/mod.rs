@@ -1,5 +1,6 @@
 //! The lanes' work on jobs and pieces between the ledger and the outbox, one file per duty.
 
+mod fetch;
 mod intend;
 pub mod lane;
 mod open_files;
@@ -25,7 +26,7 @@ pub use self::open_files::OpenFiles;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
-use crate::config::Route;
+use crate::config::{AllowList, Route};
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError, advance};
@@ -68,6 +69,8 @@ pub struct Tools {
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
+    /// `security.allow_urls`.
+    pub allow_urls: Arc<AllowList>,
     /// Limits the warnings about missing descriptors, memory, processes and folders to one a minute.
     pub shortage: OnceAMinute,
     pub metrics: Metrics,

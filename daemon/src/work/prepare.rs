@@ -17,6 +17,7 @@ use crate::recognize::route::{Facts, plan};
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
+    let Some(job) = tools.with_bytes(job, None).await? else { return Ok(()) };
     let recording = match look_inside(&job, &tools).await {
         Ok(recording) => recording,
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,

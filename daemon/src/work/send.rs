@@ -43,6 +43,10 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     } else {
         None
     };
+    // Another daemon had fetched the URL's audio.
+    if plan.delivery == Delivery::Inline && tools.with_bytes(task.job.clone(), Some(&task)).await?.is_none() {
+        return Ok(());
+    }
     let upload = match plan.delivery {
         Delivery::Inline | Delivery::Url => None,
         Delivery::Upload => match upload(&task, &plan, &*recognizer, &tools).await? {

@@ -280,6 +280,12 @@ impl Setup {
         self
     }
 
+    /// Takes a variable out of the daemon's environment, e.g. the key that [`Hark::new`] sets.
+    pub fn without(mut self, name: &str) -> Setup {
+        self.environment.remove(name);
+        self
+    }
+
     /// A path in the daemon's folder, for files that must be there before it starts.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
@@ -333,6 +339,7 @@ impl Setup {
 
 fn launch(folder: &Path, environment: &HashMap<String, String>) -> Process {
     let mut command = Command::new(programs::harkd());
+    command.env_remove("DASHSCOPE_API_KEY");
     command.arg("--config").arg(folder.join("harkd.toml")).arg("run").envs(environment);
     Process::start("harkd", &mut command, folder)
 }

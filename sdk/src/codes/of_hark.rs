@@ -78,6 +78,12 @@ pub const OF_HARK: &[Group] = &[
                 "Send a public https URL, or list the host in `security.allow_urls`.",
             ),
             code(
+                "DownloadFailed",
+                &[Audio],
+                "The recognizer takes bytes only, and the audio's URL could not be fetched, four times where the reason may pass.",
+                "See whether the URL answers this machine with 200; send the audio itself.",
+            ),
+            code(
                 "ObjectNotSupported",
                 &[Audio],
                 "The message refers to a JetStream object, which this version does not read.",
@@ -126,7 +132,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "TooLong",
                 &[Audio],
-                "The recording is longer than the engine takes; the message names the limit (flash 5 minutes, filetrans 12 hours).",
+                "The recording is longer than the engine takes; the message names the limit (flash 5 minutes, filetrans 12 hours, a speech server of your own its `piece`).",
                 OTHER_ENGINE,
             ),
             code(
@@ -211,9 +217,9 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "HttpStatus…",
                 &[Account, Audio, Service, Hark],
-                "The answer had this status and no code: a gateway refused the request. 401 to 403 are read as `account`, 413 and 415 as \
-                 `audio`, 408, 409, 425, 429 and 5xx as `service`, others as `hark`.",
-                "Check what listens at `dashscope.base_url`, the proxy and the key. The daemon tries again what may pass.",
+                "The answer had this status and no code: a gateway, or a speech server of your own, refused the request. 401 to 403 are \
+                 read as `account`, 413 and 415 as `audio`, 408, 409, 425, 429 and 5xx as `service`, others as `hark`.",
+                "Check what listens at `base_url`, the proxy and the key. The daemon tries again what may pass.",
             ),
         ],
     },

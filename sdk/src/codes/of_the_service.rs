@@ -6,8 +6,8 @@ use super::{AGAIN, BUG, CONVERT, Group, OTHER_ENGINE, code};
 
 const SERVE_THE_URL: &str =
     "Let the file server of the URL answer with the audio, and send the recording again.";
-const SET_THE_MODEL: &str =
-    "Set `dashscope.flash_model` or `dashscope.filetrans_model` to a model of `dashscope.region`.";
+const SET_THE_MODEL: &str = "Set `dashscope.flash_model` or `dashscope.filetrans_model` to a model of `dashscope.region`; on a speech server of your own, install \
+     the model or correct `model`.";
 const SET_THE_ADDRESS: &str =
     "Set `dashscope.base_url` to the service's address, up to and including `/api/v1`.";
 const GRANT: &str = "Have the provider grant the account this model, then wait: a probe resumes the queue.";

@@ -20,10 +20,10 @@ fn commented_samples_show_every_key_at_its_default() {
         .map(|line| format!("{line}\n"))
         .collect();
     let shown: toml::Table = samples.parse().unwrap();
-    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "route", "source"]);
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "recognizer", "route", "source"]);
     assert_eq!(shown["source"].as_array().unwrap().len(), 2, "one of each kind");
 
-    let required = ["name", "kind", "path", "subject", "library"];
+    let required = ["name", "kind", "path", "subject", "library", "base_url", "model"];
     for (table, elements) in shown {
         for element in elements.as_array().unwrap() {
             let mut shown = object(element);

@@ -1,6 +1,7 @@
 mod embedded;
 mod layers;
 mod listing;
+mod recognizers;
 mod rules;
 mod secrets;
 mod units;

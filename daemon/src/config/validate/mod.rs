@@ -5,6 +5,7 @@ mod globs;
 mod later;
 mod limits;
 mod names;
+mod recognizers;
 mod routes;
 mod services;
 mod subjects;
@@ -17,6 +18,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     // First, because keys that are missing have further mistakes.
     names::names(config, report);
     services::dashscope(config, report);
+    recognizers::recognizers(config, report);
     services::nats(config, report);
     services::http(config, report);
     services::log(config, report);

@@ -8,6 +8,14 @@ use crate::config::report::Report;
 use crate::config::{Config, DEFAULT_ROUTE, Source};
 
 pub(super) fn names(config: &Config, report: &mut Report<'_>) {
+    for (index, recognizer) in config.recognizer.iter().enumerate() {
+        let keys = [
+            ("name", recognizer.name.as_ref()),
+            ("base_url", recognizer.base_url.as_ref()),
+            ("model", recognizer.model.as_ref()),
+        ];
+        required("recognizer", index, &keys, report);
+    }
     for (index, source) in config.source.iter().enumerate() {
         let (key, value) = match source {
             Source::Directory(source) => ("path", source.path.as_os_str()),
@@ -22,6 +30,7 @@ pub(super) fn names(config: &Config, report: &mut Report<'_>) {
         let keys = [("name", plugin.name.as_ref()), ("library", plugin.library.as_ref())];
         required("plugin", index, &keys, report);
     }
+    unique("recognizer", config.recognizer.iter().map(|recognizer| recognizer.name.as_str()), report);
     unique("source", config.source.iter().map(|source| source.name()), report);
     unique("route", config.route.iter().map(|route| route.name.as_str()), report);
     unique("plugin", config.plugin.iter().map(|plugin| plugin.name.as_str()), report);

@@ -1,7 +1,9 @@
 //! Routes: what the region and the service can do.
 
+use super::recognizers::SHORTEST_PIECE;
+use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Config, EngineChoice, Route, Source, language_code};
+use crate::config::{Config, ENGINES, EngineChoice, Route, Source, language_code};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     for (index, route) in config.route.iter().enumerate() {
@@ -22,6 +24,15 @@ pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
             );
             report.mistake(&path("language"), text);
         }
+        if let EngineChoice::Own(name) = &route.engine {
+            unknown_engine(config, name, &path("engine"), report);
+        }
+        if route.piece < SHORTEST_PIECE {
+            report.mistake(
+                &path("piece"),
+                "piece is shorter than a second; set it to the default \"3m\", or to \"1s\" or more",
+            );
+        }
         if route.engine == EngineChoice::Filetrans {
             filetrans(config, route, &path("engine"), report);
         }
@@ -31,6 +42,19 @@ pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
 /// Two or three small letters; which codes a model knows changes with the model.
 fn is_language(code: &str) -> bool {
     code.is_empty() || (matches!(code.len(), 2 | 3) && code.bytes().all(|byte| byte.is_ascii_lowercase()))
+}
+
+/// The name of an engine that there is not.
+fn unknown_engine(config: &Config, name: &str, path: &str, report: &mut Report<'_>) {
+    let own = config.recognizer.iter().map(|recognizer| recognizer.name.as_str());
+    let engines: Vec<&str> = ENGINES.into_iter().chain(own).collect();
+    if !engines.contains(&name) {
+        let hint = suggestion(name, &engines);
+        let text = format!(
+            "engine = {name:?} is neither auto, flash or filetrans nor the name of a [[recognizer]]{hint}"
+        );
+        report.mistake(path, text);
+    }
 }
 
 fn filetrans(config: &Config, route: &Route, path: &str, report: &mut Report<'_>) {

@@ -13,21 +13,11 @@ use crate::config::report::Report;
 use crate::telemetry::logging;
 
 pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
-    let address = &config.dashscope.base_url;
-    if !address.is_empty() {
-        let is_bare =
-            |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none();
-        let wrong = match Url::parse(address) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => Some("is not an http or https address"),
-            Ok(url) if !is_bare(&url) => {
-                Some("carries a user, password or query; the key belongs into a file of its own")
-            }
-            Ok(_) => None,
-            Err(_) => Some("is no URL; write it as \"https://dashscope-intl.aliyuncs.com/api/v1\""),
-        };
-        if let Some(wrong) = wrong {
-            report.mistake("dashscope.base_url", format!("dashscope.base_url {wrong}"));
-        }
+    let base_url = &config.dashscope.base_url;
+    if !base_url.is_empty()
+        && let Some(reason) = no_address(base_url, "https://dashscope-intl.aliyuncs.com/api/v1")
+    {
+        report.mistake("dashscope.base_url", format!("dashscope.base_url {reason}"));
     }
     for (position, entry) in config.security.allow_urls.iter().enumerate() {
         // Checked with the parser that the daemon itself uses for the allow list.
@@ -35,6 +25,20 @@ pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
             let text = format!("security.allow_urls: {reason}");
             report.mistake(&format!("security.allow_urls.{position}"), text);
         }
+    }
+}
+
+/// What is wrong with the address of an API, if anything is. `sample`: one that is right.
+pub(super) fn no_address(text: &str, sample: &str) -> Option<String> {
+    match Url::parse(text) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
+            Some("is not an http or https address".into())
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
+            Some("carries a user, password or query; the key belongs into a file of its own".into())
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("is no URL ({error}); write it as {sample:?}")),
     }
 }
 

@@ -53,7 +53,7 @@ impl World {
             piece.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), Timestamp::UNIX_EPOCH));
             truths.push(Truth { charged: dice.one_in(2), cleared: false });
         }
-        let prices = Prices::new([("model".to_owned(), 35_000)].into(), 0);
+        let prices = Prices::new(Default::default(), 35_000);
         let policy = Policy { ambiguous_retries: dice.roll(3) as u32, prices, daemon: DAEMON };
         let list_tells = !dice.one_in(4);
         World {

@@ -222,6 +222,16 @@ pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError>
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
+/// The recognizers of the pieces that have not ended.
+///
+/// # Errors
+/// When the query fails.
+pub fn recognizers(connection: &Connection) -> Result<Vec<String>, LedgerError> {
+    let mut statement = connection.prepare("SELECT DISTINCT recognizer FROM piece WHERE duty IS NOT NULL")?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
 /// The tasks that the service accepted for recordings of this ledger and that its list may still show, with the times of their requests. A
 /// search for the task of a lost answer need not look at these.
 ///

@@ -29,6 +29,9 @@ use super::{Profile, Recognizer};
 use crate::config::Dashscope;
 use crate::telemetry::metrics::Metrics;
 
+/// Uploads of filetrans under way at a time; each streams from disk.
+const UPLOADS: usize = 8;
+
 /// The recognizers of one account, in the order in which `auto` prefers them.
 ///
 /// # Errors
@@ -59,6 +62,8 @@ pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
         model: config.flash_model().to_owned(),
         limits: flash::limits(),
         unavailable: None,
+        only_by_name: false,
+        concurrency: config.concurrency,
     };
     let model = config.filetrans_model();
     let not_in_region = || fault("FiletransNotInRegion", Blame::Hark, NOT_IN_REGION.into());
@@ -67,6 +72,8 @@ pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
         model: model.unwrap_or_default().to_owned(),
         limits: filetrans::limits(config.allow_temporary_upload),
         unavailable: model.is_none().then(not_in_region),
+        only_by_name: false,
+        concurrency: UPLOADS,
     };
     [flash, filetrans]
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::Simd;
@@ -29,9 +29,9 @@ const CHUNK: usize = 384 * 1024;
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 /// A recording's bytes on this machine, and the hash that proves that they are unchanged.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Content {
-    file: File,
+    file: Arc<File>,
     bytes: u64,
     sha256: Option<String>,
 }
@@ -54,7 +54,7 @@ impl Content {
         if job.recording.bytes.is_some_and(|expected| expected != bytes) {
             return Err(Unopened::Missing(changed()));
         }
-        Ok(Content { file, bytes, sha256: job.recording.sha256.clone() })
+        Ok(Content { file: Arc::new(file), bytes, sha256: job.recording.sha256.clone() })
     }
 
     /// Size in bytes.

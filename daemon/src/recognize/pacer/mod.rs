@@ -134,7 +134,8 @@ impl Pacer {
         if *announce {
             warn!(
                 engine = self.engine,
-                code, "the account is refused; the recognizer's queue is held and probed"
+                code,
+                "the recognizer takes no requests (account, address, or a server that is away); its queue is held and probed"
             );
         }
         self.show_access();
@@ -155,7 +156,7 @@ impl Pacer {
 
     fn answered(&self, call: Call) {
         if self.state.lock().access.answered(Instant::now(), call) {
-            info!(engine = self.engine, "the account is accepted again; the recognizer's queue resumes");
+            info!(engine = self.engine, "the recognizer takes requests again; its queue resumes");
             self.show_access();
             self.changed.notify_waiters();
         }

@@ -1,0 +1,101 @@
+//! `[[recognizer]]`: a speech server of the operator's own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, lookup, units};
+
+/// The protocols that Hark speaks with a speech server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecognizerKind {
+    /// `/v1/audio/transcriptions` or `/v1/chat/completions`.
+    Openai,
+}
+
+/// The shape of the requests to a server of kind `openai`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestShape {
+    /// `chat` for a model whose name has "qwen3-asr", else `transcriptions`.
+    #[default]
+    Auto,
+    Chat,
+    Transcriptions,
+}
+
+/// What pieces of recordings are sent as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PieceFormat {
+    #[default]
+    Flac,
+    Wav,
+}
+
+/// One `[[recognizer]]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recognizer {
+    /// What a route names as its engine.
+    pub name: String,
+    pub kind: RecognizerKind,
+    /// Up to and including `/v1`.
+    pub base_url: String,
+    pub model: String,
+    #[serde(default)]
+    pub request: RequestShape,
+    /// Empty: requests carry no key.
+    #[serde(default)]
+    pub api_key_file: PathBuf,
+    /// Longest piece of a recording.
+    #[serde(default = "default_piece", with = "units::duration")]
+    pub piece: Duration,
+    #[serde(default)]
+    pub format: PieceFormat,
+    /// Requests in flight.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: usize,
+    /// For a whole request.
+    #[serde(default = "default_timeout", with = "units::duration")]
+    pub timeout: Duration,
+    /// The price of a second of audio.
+    #[serde(default)]
+    pub usd_per_second: f64,
+}
+
+impl Recognizer {
+    /// The key for its requests; `None`: the config names no file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the file.
+    pub fn api_key(&self) -> Result<Option<Secret>, String> {
+        if self.api_key_file.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let key = format!("api_key_file of recognizer {:?}", self.name);
+        lookup::key_in_file(&self.api_key_file, &key).map(Some)
+    }
+
+    /// The price of a second of audio in billionths of a dollar. `check` has refused prices below zero and above [`DEAREST`].
+    pub fn nano_usd_per_second(&self) -> u64 {
+        (self.usd_per_second * 1e9).round() as u64
+    }
+}
+
+/// No server costs a thousand dollars a second; more than that is a mistake, and sums of it might overflow.
+pub const DEAREST: f64 = 1_000.0;
+
+fn default_piece() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_concurrency() -> usize {
+    4
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(120)
+}

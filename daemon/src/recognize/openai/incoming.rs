@@ -1,0 +1,213 @@
+//! An answer as it arrives, whole or as a stream, in any dialect, until the server has told the end.
+
+#[cfg(test)]
+mod tests;
+
+use hark_sdk::event::{Segment, Timing};
+use reqwest::Response;
+
+use super::dialects::{self, Finish, Said, Transcription};
+use super::prefix::{Prefix, Told};
+use super::segments::{Part, believable};
+use super::{Detects, Failed, language};
+use crate::job::Transcript;
+use crate::recognize::Listener;
+use crate::recognize::error::{Error, LONGEST_RAW};
+use crate::recognize::http::{Http, is_event_stream};
+use crate::recognize::sse::{Event, Parser};
+
+/// The most bytes of an answer, whole or streamed.
+const LONGEST_ANSWER: usize = 16 << 20;
+
+/// The most bytes of a text that streams back; every partial repeats the text. The quickest speakers come to some thousand a minute.
+const LONGEST_TEXT: usize = 256 << 10;
+
+/// What a request brought.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) transcript: Transcript,
+    pub(super) detects: Detects,
+}
+
+/// What has been received so far.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    text: String,
+    prefix: Prefix,
+    /// As the server told it.
+    language: Option<String>,
+    segments: Vec<dialects::Timed>,
+    truncated: bool,
+    end: End,
+    /// The answer as received, kept for an attempt that fails.
+    raw: Vec<u8>,
+}
+
+/// How far an answer is.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    NotYet,
+    /// The text may be complete: the body may end here, or go on.
+    Perhaps,
+    Certain,
+}
+
+impl Incoming {
+    /// Reads an answer with status 2xx to its end.
+    pub(super) async fn read(
+        &mut self,
+        http: &Http,
+        response: &mut Response,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failed> {
+        if is_event_stream(response) {
+            return self.read_stream(http, response, listener).await;
+        }
+        // Servers that do not stream ignore the wish.
+        http.body(response, &mut self.raw, LONGEST_ANSWER).await?;
+        self.take(dialects::read(&self.raw)?)?;
+        self.finish()?;
+        listener.on_taken();
+        Ok(())
+    }
+
+    async fn read_stream(
+        &mut self,
+        http: &Http,
+        response: &mut Response,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failed> {
+        let mut parser = Parser::default();
+        let mut left = LONGEST_ANSWER;
+        let mut is_taken = false;
+        while let Some(bytes) = http.chunk(response).await? {
+            left = left.checked_sub(bytes.len()).ok_or_else(|| {
+                Error::unreadable(&format!("the server's answer is longer than {LONGEST_ANSWER} bytes"))
+            })?;
+            self.raw.extend_from_slice(&bytes[..bytes.len().min(LONGEST_RAW - self.raw.len())]);
+            for event in parser.push(&bytes)? {
+                let grown = self.take_event(&event)?;
+                if !std::mem::replace(&mut is_taken, true) {
+                    listener.on_taken();
+                }
+                if grown {
+                    listener.on_text(self.text.trim());
+                }
+                if self.text.len() > LONGEST_TEXT {
+                    return Err(Error::unreadable("the text is longer than anybody says in a piece").into());
+                }
+                if self.end == End::Certain {
+                    return self.finish();
+                }
+            }
+        }
+        self.finish()
+    }
+
+    /// Takes an event; true if there is more text than before.
+    fn take_event(&mut self, event: &Event) -> Result<bool, Failed> {
+        let before = self.text.len();
+        match event.data.trim() {
+            "[DONE]" => self.end = End::Certain,
+            "" => {}
+            data => self.take(dialects::read(data.as_bytes())?)?,
+        }
+        Ok(self.text.len() > before)
+    }
+
+    fn take(&mut self, said: Said) -> Result<(), Failed> {
+        match said {
+            Said::More { text, finish } => {
+                self.add(&text);
+                if let Some(finish) = finish {
+                    self.finished(finish);
+                }
+            }
+            Said::Completion { text, finish } => {
+                self.add(&text);
+                self.finished(finish.unwrap_or(Finish { truncated: false, may_go_on: false }));
+            }
+            Said::Whole(transcription) | Said::Transcription(transcription) => self.replace(transcription),
+            Said::Refused(refusal) => return Err(Failed::Refused(refusal)),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, part: &str) {
+        let told = self.prefix.push(part);
+        self.told(told);
+    }
+
+    fn told(&mut self, Told { text, language }: Told) {
+        self.text.push_str(&text);
+        self.language = self.language.take().or(language);
+    }
+
+    fn finished(&mut self, Finish { truncated, may_go_on }: Finish) {
+        let held = self.prefix.end();
+        self.told(held);
+        self.truncated |= truncated;
+        self.end = if may_go_on { End::Perhaps } else { End::Certain };
+        self.prefix.again();
+    }
+
+    fn replace(&mut self, transcription: Transcription) {
+        let Transcription { text, language, detected_language, segments } = transcription;
+        (self.text, self.prefix) = (String::new(), Prefix::default());
+        self.add(&text);
+        self.language = self.language.take().or(detected_language).or(language);
+        self.segments = segments.unwrap_or_default();
+        self.end = End::Certain;
+    }
+
+    /// The body has ended, or the server has told the end.
+    fn finish(&mut self) -> Result<(), Failed> {
+        let held = self.prefix.end();
+        self.told(held);
+        let message = "the answer ended before the server said that it was done";
+        match self.end {
+            End::NotYet => Err(Error::open("EndedWithoutStop", message).into()),
+            End::Perhaps | End::Certain => Ok(()),
+        }
+    }
+
+    pub(super) fn into_raw(self) -> Vec<u8> {
+        self.raw
+    }
+
+    pub(super) fn has_text(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// `duration_ms`: of the audio that was sent; `asked`: the language that the request named.
+    pub(super) fn into_transcript(self, duration_ms: Option<u64>, asked: Option<&str>) -> Transcript {
+        let language = self.language.as_deref().and_then(language::code).or(asked.map(str::to_owned));
+        let segment = |begin_ms, end_ms, timing, text| Segment {
+            channel: 0,
+            role: None,
+            begin_ms,
+            end_ms,
+            timing,
+            text,
+            language: language.clone(),
+            emotion: None,
+        };
+        let text = self.text.trim().to_owned();
+        let segments = match believable(self.segments, duration_ms) {
+            // Without speech there is no segment.
+            _ if text.is_empty() => Vec::new(),
+            Some(parts) => {
+                let service = |Part { begin_ms, end_ms, text }| {
+                    segment(Some(begin_ms), Some(end_ms), Timing::Service, text)
+                };
+                parts.into_iter().map(service).collect()
+            }
+            None => match duration_ms {
+                Some(_) => vec![segment(Some(0), duration_ms, Timing::Chunk, text.clone())],
+                None => vec![segment(None, None, Timing::None, text.clone())],
+            },
+        };
+        Transcript { text, segments, truncated: self.truncated, billed_seconds: 0 }
+    }
+}

@@ -1,0 +1,156 @@
+//! The languages that Whisper and Qwen3-ASR name in English, and their codes.
+
+/// Each code, and the names that stand for it.
+const NAMES: [(&str, &[&str]); 101] = [
+    ("en", &["english"]),
+    ("zh", &["chinese", "mandarin"]),
+    ("de", &["german"]),
+    ("es", &["spanish", "castilian"]),
+    ("ru", &["russian"]),
+    ("ko", &["korean"]),
+    ("fr", &["french"]),
+    ("ja", &["japanese"]),
+    ("pt", &["portuguese"]),
+    ("tr", &["turkish"]),
+    ("pl", &["polish"]),
+    ("ca", &["catalan", "valencian"]),
+    ("nl", &["dutch", "flemish"]),
+    ("ar", &["arabic"]),
+    ("sv", &["swedish"]),
+    ("it", &["italian"]),
+    ("id", &["indonesian"]),
+    ("hi", &["hindi"]),
+    ("fi", &["finnish"]),
+    ("vi", &["vietnamese"]),
+    ("he", &["hebrew"]),
+    ("uk", &["ukrainian"]),
+    ("el", &["greek"]),
+    ("ms", &["malay"]),
+    ("cs", &["czech"]),
+    ("ro", &["romanian", "moldavian", "moldovan"]),
+    ("da", &["danish"]),
+    ("hu", &["hungarian"]),
+    ("ta", &["tamil"]),
+    ("no", &["norwegian"]),
+    ("th", &["thai"]),
+    ("ur", &["urdu"]),
+    ("hr", &["croatian"]),
+    ("bg", &["bulgarian"]),
+    ("lt", &["lithuanian"]),
+    ("la", &["latin"]),
+    ("mi", &["maori"]),
+    ("ml", &["malayalam"]),
+    ("cy", &["welsh"]),
+    ("sk", &["slovak"]),
+    ("te", &["telugu"]),
+    ("fa", &["persian"]),
+    ("lv", &["latvian"]),
+    ("bn", &["bengali"]),
+    ("sr", &["serbian"]),
+    ("az", &["azerbaijani"]),
+    ("sl", &["slovenian"]),
+    ("kn", &["kannada"]),
+    ("et", &["estonian"]),
+    ("mk", &["macedonian"]),
+    ("br", &["breton"]),
+    ("eu", &["basque"]),
+    ("is", &["icelandic"]),
+    ("hy", &["armenian"]),
+    ("ne", &["nepali"]),
+    ("mn", &["mongolian"]),
+    ("bs", &["bosnian"]),
+    ("kk", &["kazakh"]),
+    ("sq", &["albanian"]),
+    ("sw", &["swahili"]),
+    ("gl", &["galician"]),
+    ("mr", &["marathi"]),
+    ("pa", &["punjabi", "panjabi"]),
+    ("si", &["sinhala", "sinhalese"]),
+    ("km", &["khmer"]),
+    ("sn", &["shona"]),
+    ("yo", &["yoruba"]),
+    ("so", &["somali"]),
+    ("af", &["afrikaans"]),
+    ("oc", &["occitan"]),
+    ("ka", &["georgian"]),
+    ("be", &["belarusian"]),
+    ("tg", &["tajik"]),
+    ("sd", &["sindhi"]),
+    ("gu", &["gujarati"]),
+    ("am", &["amharic"]),
+    ("yi", &["yiddish"]),
+    ("lo", &["lao"]),
+    ("uz", &["uzbek"]),
+    ("fo", &["faroese"]),
+    ("ht", &["haitian"]),
+    ("ps", &["pashto", "pushto"]),
+    ("tk", &["turkmen"]),
+    ("nn", &["nynorsk"]),
+    ("mt", &["maltese"]),
+    ("sa", &["sanskrit"]),
+    ("lb", &["luxembourgish", "letzeburgesch"]),
+    ("my", &["myanmar", "burmese"]),
+    ("bo", &["tibetan"]),
+    ("tl", &["tagalog"]),
+    ("fil", &["filipino"]),
+    ("mg", &["malagasy"]),
+    ("as", &["assamese"]),
+    ("tt", &["tatar"]),
+    ("haw", &["hawaiian"]),
+    ("ln", &["lingala"]),
+    ("ha", &["hausa"]),
+    ("ba", &["bashkir"]),
+    ("jw", &["javanese"]),
+    ("su", &["sundanese"]),
+    ("yue", &["cantonese"]),
+];
+
+/// The code of a language as a server tells it: a code, or a name in any case; of several, the first. `None`: no language that is known.
+pub(super) fn code(told: &str) -> Option<String> {
+    let first = told.split(',').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let by_name = NAMES.iter().find(|(code, names)| *code == first || names.contains(&first.as_str()));
+    // "haitian creole", "chinese (mandarin)"
+    let word = first.split(' ').next().unwrap_or_default();
+    let by_word = || NAMES.iter().find(|(_, names)| names.contains(&word));
+    by_name.or_else(by_word).map(|(code, _)| (*code).to_owned())
+}
+
+/// The name of a language by its code, as Qwen3-ASR writes it.
+pub(super) fn name(code: &str) -> Option<String> {
+    let (_, names) = NAMES.iter().find(|(other, _)| *other == code)?;
+    let name = names.first()?;
+    Some(name[..1].to_ascii_uppercase() + &name[1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_language_is_told_by_code_or_name() {
+        for (told, expected) in [
+            ("English", Some("en")),
+            ("english", Some("en")),
+            ("en", Some("en")),
+            ("Chinese,English", Some("zh")),
+            ("Cantonese", Some("yue")),
+            ("haitian creole", Some("ht")),
+            ("None", None),
+            ("auto", None),
+            ("", None),
+            ("Klingon", None),
+        ] {
+            assert_eq!(code(told).as_deref(), expected, "{told}");
+        }
+        // The languages of Qwen3-ASR, as its own table names them.
+        for name in "Chinese English Cantonese Arabic German French Spanish Portuguese Indonesian Italian Korean Russian Thai Vietnamese \
+                     Japanese Turkish Hindi Malay Dutch Swedish Danish Finnish Polish Czech Filipino Persian Greek Romanian Hungarian \
+                     Macedonian"
+            .split_whitespace()
+        {
+            let code = code(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(super::name(&code).as_deref(), Some(name));
+        }
+        assert_eq!(name("tlh"), None);
+    }
+}

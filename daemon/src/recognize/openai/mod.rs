@@ -1,0 +1,264 @@
+//! Speech servers of the operator's own that speak OpenAI's HTTP: `[[recognizer]] kind = "openai"`. Two shapes of request and three dialects
+//! of answers cover vLLM, speaches, LocalAI, whisper.cpp and their kin; docs/own-server.md shows what each can tell.
+//!
+//! The audio goes to the address of the config and nowhere else: no proxy, no redirect, no other engine. While the server cannot be
+//! reached, loads its model, or lacks it, the queue is held and one request at a time probes it; no job fails for that.
+
+mod dialects;
+mod form;
+mod incoming;
+mod language;
+mod prefix;
+mod refusal;
+mod request;
+mod segments;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hark_sdk::event::{Blame, Engine};
+use reqwest::header::SERVER;
+
+use self::form::{Form, Forms};
+use self::incoming::{Answered, Incoming};
+use self::refusal::Refusal;
+use super::error::{Error, When, fault};
+use super::http::{Content, Http, Key, Timeouts};
+use super::limits::{Delivers, Limits};
+use super::pacer::{Pacer, Permit, Rate};
+use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
+use crate::config::{self, PieceFormat, RequestShape};
+use crate::job::{Fate, Transcript};
+use crate::telemetry::metrics::Metrics;
+
+/// vLLM refuses larger files unless told otherwise, as do hosted servers.
+const LARGEST_FILE: u64 = 25 << 20;
+
+/// A speech server.
+#[derive(Debug)]
+pub(super) struct Server {
+    config: config::Recognizer,
+    profile: Profile,
+    /// Without a slash at its end.
+    base: String,
+    http: Http,
+    key: Option<Key>,
+    pacer: Arc<Pacer>,
+    forms: Forms,
+}
+
+/// Why a request brought no transcript.
+enum Failed {
+    /// The server's refusal, under whatever status.
+    Refused(Refusal),
+    /// Any other error.
+    Other(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Other(error)
+    }
+}
+
+/// The recognizer of a `[[recognizer]]`.
+///
+/// # Errors
+/// The key cannot be read, or there are no root certificates.
+pub(super) fn build(config: &config::Recognizer, metrics: &Metrics) -> Result<Server, String> {
+    let key = config.api_key()?.map(|key| Key::new(key, Some(config.api_key_file.clone())));
+    // The whole request has one time limit; nothing within it is given up earlier.
+    let timeouts = Timeouts { idle: config.timeout, silence: config.timeout };
+    let is_plain = config.base_url.starts_with("http:");
+    let profile = Profile {
+        engine: Engine::new(&config.name),
+        model: config.model.clone(),
+        limits: limits(config),
+        unavailable: None,
+        only_by_name: true,
+        concurrency: config.concurrency,
+    };
+    Ok(Server {
+        profile,
+        base: config.base_url.trim_end_matches('/').to_owned(),
+        http: Http::new(is_plain, false, timeouts).map_err(|error| error.to_string())?,
+        key,
+        pacer: Pacer::new(&config.name, Rate::new(Duration::ZERO), metrics.clone()),
+        forms: Forms::default(),
+        config: config.clone(),
+    })
+}
+
+/// Recordings that are sent as they are. Every other one is decoded, cut and sent in the format of the config.
+fn limits(config: &config::Recognizer) -> Limits {
+    Limits {
+        formats: match config.format {
+            PieceFormat::Flac => &["wav", "flac"],
+            PieceFormat::Wav => &["wav"],
+        },
+        longest: Some(config.piece),
+        inline: Delivers::UpTo(LARGEST_FILE),
+        upload: Delivers::No,
+        url: Delivers::No,
+        streams: true,
+        selects_channels: false,
+        tasks: None,
+    }
+}
+
+impl Recognizer for Server {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn permit(&self) -> BoxFuture<'_, Permit> {
+        Box::pin(async {
+            let permit = self.pacer.permit().await;
+            if let Some(key) = self.key.as_ref().filter(|_| permit.is_probe()) {
+                key.reread().await;
+            }
+            permit
+        })
+    }
+
+    fn send<'a>(
+        &'a self,
+        permit: Permit,
+        request: Request<'a>,
+        listener: &'a mut dyn Listener,
+    ) -> BoxFuture<'a, Result<Sent, Error>> {
+        Box::pin(async move {
+            let limit = self.config.timeout;
+            let outcome = match tokio::time::timeout(limit, self.recognize(&request, listener)).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let message = format!("no whole answer came within the timeout of {} s", limit.as_secs());
+                    Err(Error::open("TimeOut", &message))
+                }
+            };
+            let outcome = outcome.map_err(|error| self.held_if_away(error));
+            permit.settle(outcome).map(Sent::Heard)
+        })
+    }
+}
+
+impl Server {
+    /// Asks for the most that the server is known to support. A server that refuses the form of a request, for free, is asked in a simpler
+    /// one.
+    async fn recognize(
+        &self,
+        request: &Request<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<Transcript, Error> {
+        let Audio::Inline { content, format } = &request.audio else {
+            let message = format!("{} takes bytes only, and was given a URL", self.config.name);
+            return Err(Error::give_up(fault("UploadNotAllowed", Blame::Hark, message)));
+        };
+        let wanted = self.forms.wanted(self.is_chat(), request.partials, request.language.is_some());
+        let mut form = wanted;
+        loop {
+            let failed = match self.ask(form, request, content, format, listener).await {
+                Ok(Answered { detects, .. })
+                    if detects == Detects::OnlyIfAsked
+                        && request.language.is_none()
+                        && !form.auto_language =>
+                {
+                    self.forms.needs_auto_language();
+                    form.auto_language = true;
+                    continue;
+                }
+                Ok(Answered { transcript, .. }) => {
+                    self.forms.worked(wanted, form);
+                    return Ok(transcript);
+                }
+                Err(failed) => failed,
+            };
+            match failed {
+                Failed::Refused(refusal) if refusal.means_silence() => return Ok(Transcript::default()),
+                Failed::Refused(refusal) => match self.forms.simpler(form, &refusal) {
+                    Some(simpler) => form = simpler,
+                    None => return Err(self.refused(refusal)),
+                },
+                Failed::Other(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        form: Form,
+        request: &Request<'_>,
+        content: &Content,
+        format: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<Answered, Failed> {
+        let mut response = match self.is_chat() {
+            true => self.send_chat(form, request, content.clone(), format).await?,
+            false => self.send_transcription(form, request, content.clone(), format).await?,
+        };
+        if !response.status().is_success() {
+            return Err(Failed::Refused(Refusal::read(&self.http, &mut response).await));
+        }
+        let detects = match response.headers().get(SERVER).and_then(|server| server.to_str().ok()) {
+            Some(server) if server.starts_with("whisper.cpp") => Detects::OnlyIfAsked,
+            _ => Detects::Always,
+        };
+        let mut incoming = Incoming::default();
+        let read = incoming.read(&self.http, &mut response, listener).await;
+        match read {
+            Ok(()) => {
+                let transcript = incoming.into_transcript(request.duration_ms, request.language);
+                let billed_seconds =
+                    if self.is_free() { 0 } else { request.duration_ms.unwrap_or(0).div_ceil(1000) };
+                Ok(Answered { transcript: Transcript { billed_seconds, ..transcript }, detects })
+            }
+            Err(Failed::Refused(refusal)) if !incoming.has_text() => Err(Failed::Refused(refusal)),
+            Err(failed) => {
+                let error = match failed {
+                    Failed::Refused(refusal) => self.refused(refusal),
+                    Failed::Other(error) => error,
+                };
+                let error = if incoming.has_text() { error.after_work(0) } else { error };
+                // What was paid for may contain the text.
+                Err(if self.is_free() { error } else { error.with_raw(incoming.into_raw()) }.into())
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        let error = refusal.into_error(&self.config);
+        match &self.key {
+            Some(key) => key.masked(error),
+            None => error,
+        }
+    }
+
+    /// A server that cannot be reached holds the queue: it is one machine, which somebody may have switched off.
+    fn held_if_away(&self, error: Error) -> Error {
+        match (error.fate, &error.when) {
+            (Fate::NotSent, When::Reachable) => Error { when: When::HELD, ..error },
+            _ => error,
+        }
+    }
+
+    fn is_chat(&self) -> bool {
+        match self.config.request {
+            RequestShape::Auto => self.config.model.to_ascii_lowercase().contains("qwen3-asr"),
+            RequestShape::Chat => true,
+            RequestShape::Transcriptions => false,
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.config.nano_usd_per_second() == 0
+    }
+}
+
+/// Whether a server finds out the language by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detects {
+    Always,
+    /// whisper.cpp hears English unless the request says `language=auto`.
+    OnlyIfAsked,
+}

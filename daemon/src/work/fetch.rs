@@ -1,0 +1,98 @@
+//! Fetches the audio of a URL where the plan needs bytes: the recognizer that the route names takes no URL.
+
+use std::io;
+use std::time::Duration;
+
+use hark_sdk::event::{Blame, Fault, Recording};
+use tracing::{info, warn};
+
+use super::{PieceTask, Tools};
+use crate::job::audio::{SPOOL, Unopened};
+use crate::job::job_machine::Fact;
+use crate::job::ledger::LedgerError;
+use crate::job::{Job, Origin};
+use crate::os::{self, private};
+use crate::recognize::Delivers;
+use crate::source::url::fetch::{Fetched, Unfetched, fetch};
+
+/// The most that is fetched (CONTRACT.md 3).
+const LARGEST: u64 = 2 << 30;
+
+/// Pauses between the tries.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
+
+impl Tools {
+    /// The job with its audio on this machine, if its plan needs that. `None`: it cannot be had, which is the end of the job (or of `piece`),
+    /// or it cannot be had now.
+    pub(super) async fn with_bytes(
+        &self,
+        job: Job,
+        piece: Option<&PieceTask>,
+    ) -> Result<Option<Job>, LedgerError> {
+        let Origin::Url { url } = &job.origin else { return Ok(Some(job)) };
+        if !self.needs_bytes(&job) {
+            return Ok(Some(job));
+        }
+        let fetched = tokio::select! {
+            fetched = self.fetched(&job, url) => fetched,
+            () = self.stop.cancelled() => return Ok(None),
+        };
+        let Fetched { bytes, sha256 } = match fetched {
+            Ok(fetched) => fetched,
+            Err(unopened) => {
+                self.not_opened(&job, piece, unopened).await?;
+                return Ok(None);
+            }
+        };
+        info!(job = %job.id, source = job.source, bytes, "the audio of the URL is on this machine");
+        self.ledger.spooled(bytes);
+        let recording = Recording { bytes: Some(bytes), sha256: Some(sha256), ..job.recording };
+        let origin = Origin::Spool { file: job.id.to_string() };
+        let fact = Fact::Fetched { recording: Box::new(recording), origin };
+        self.ledger.advance(job.id, fact).await?;
+        self.ledger.find(job.id).await
+    }
+
+    fn needs_bytes(&self, job: &Job) -> bool {
+        let engine = self.route(job).ok().and_then(|route| route.engine.name());
+        let mut profiles = self.recognizers.profiles();
+        let profile = engine.and_then(|name| profiles.find(|profile| profile.engine.as_str() == name));
+        profile.is_some_and(|profile| profile.limits.url == Delivers::No)
+    }
+
+    async fn fetched(&self, job: &Job, url: &str) -> Result<Fetched, Unopened> {
+        let folder = self.state_directory.join(SPOOL);
+        private::create_folder(&folder).map_err(Unopened::NotNow)?;
+        let into = folder.join(job.id.to_string());
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            // The last disk space is reserved for the ledger.
+            let free =
+                os::free_bytes(&folder).and_then(|free| Ok(free.saturating_sub(os::reserve_bytes(&folder)?)));
+            let room = free.map_err(Unopened::NotNow)?.min(self.ledger.left());
+            let error = match fetch(url, &self.allow_urls, &into, LARGEST.min(room)).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => error,
+            };
+            let code = match &error {
+                Unfetched::Forbidden(_) => "ForbiddenURL",
+                Unfetched::Refused(_) => "DownloadFailed",
+                Unfetched::TooLarge if room >= LARGEST => "TooLarge",
+                Unfetched::TooLarge => return Err(Unopened::NotNow(io::ErrorKind::StorageFull.into())),
+                Unfetched::Disk(error) => {
+                    return Err(Unopened::NotNow(io::Error::new(error.kind(), error.to_string())));
+                }
+                Unfetched::NotNow(_) => match pauses.next() {
+                    Some(pause) => {
+                        warn!(job = %job.id, source = job.source, %error, "the audio of the URL is fetched again");
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                    None => "DownloadFailed",
+                },
+            };
+            let message = error.to_string();
+            return Err(Fault { code: code.into(), blame: Blame::Audio, message, attempts: None }.into());
+        }
+    }
+}
