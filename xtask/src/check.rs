@@ -6,24 +6,42 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::servers::KEY;
+use crate::speech::{Speech, Unavailable};
 use crate::workspace::Workspace;
 use crate::{nats_server, python, terminal, test_binaries};
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fail where the packages of the speech server cannot be had, in place of leaving out what needs them
+    #[arg(long)]
+    all: bool,
+}
+
 /// Runs every step and prints how long each took; the first that fails ends it.
-pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let mut report = Report::default();
-    let outcome = steps(workspace, &mut report);
+    let outcome = steps(workspace, options, &mut report);
     report.print();
     outcome
 }
 
-fn steps(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
+fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut nats_server = None;
     let mut interpreter = None;
     report.step("tools", || {
         nats_server = Some(nats_server::find_or_install(workspace)?.path);
         interpreter = Some(python::environment(workspace)?.with_test_requirements(workspace)?.interpreter());
         Ok(())
+    })?;
+    let mut listens = true;
+    report.step("speech", || match Speech::find_or_install(workspace) {
+        Err(error) if error.is::<Unavailable>() && !options.all => {
+            println!("{}", terminal::red(NOT_HEARD));
+            listens = false;
+            Ok(())
+        }
+        outcome => outcome.map(|speech| println!("{speech}")),
     })?;
     report.cargo("formatting", workspace.cargo(&["fmt", "--all", "--check"]))?;
     report.cargo(
@@ -35,16 +53,37 @@ fn steps(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
     let mut environment = vec![("HARK_TESTS_BUILT", PathBuf::from("1"))];
     environment.extend(nats_server.map(|path| (nats_server::VARIABLE, path)));
     environment.extend(interpreter.map(|path| ("HARK_PYTHON", path)));
+    if options.all {
+        environment.push(("HARK_TESTS_ALL", PathBuf::from("1")));
+    }
     report.step("tests", || test_binaries::run(workspace, &environment))?;
+    report.cargo("stand-in", demo(workspace, &["--emulator"]))?;
+    if listens {
+        report.cargo("demo", demo(workspace, &[]))?;
+    } else {
+        report.not_run.push(NOT_HEARD);
+    }
     let mut docs = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "--deny warnings");
     report.cargo("docs", docs)
+}
+
+/// Why there is no demo that recognizes.
+const NOT_HEARD: &str = "NO SPEECH WAS RECOGNIZED: the packages of the speech server cannot be had; only the stand-in's demo was run, and the \
+                         test real_speech was skipped";
+
+/// A demo that ends by itself. It must not use the cloud's service, which costs.
+fn demo(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = workspace.cargo(&["run", "--quiet", "--package", "xtask", "--", "demo", "--once"]);
+    command.args(arguments).env_remove(KEY);
+    command
 }
 
 /// What was done so far, and how long it took.
 #[derive(Default)]
 struct Report {
     rows: Vec<(&'static str, Duration, bool)>,
+    not_run: Vec<&'static str>,
 }
 
 impl Report {
@@ -71,6 +110,9 @@ impl Report {
         for (name, elapsed, good) in &self.rows {
             let word = if *good { terminal::green("ok") } else { terminal::red("FAILED") };
             println!("{name:<12} {:>7.1} s  {word}", elapsed.as_secs_f64());
+        }
+        for left_out in &self.not_run {
+            println!("{}", terminal::red(left_out));
         }
     }
 }

@@ -11,6 +11,7 @@ mod nats_server;
 mod python;
 mod samples;
 mod servers;
+mod speech;
 mod terminal;
 mod test_binaries;
 mod workspace;
@@ -19,7 +20,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::speech::Speech;
 use crate::workspace::Workspace;
+
+/// As of harkd: a service that the task needs is missing.
+const UNAVAILABLE: u8 = 69;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Tasks of the Hark workspace")]
@@ -30,17 +35,17 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Starts NATS, the emulator and harkd, feeds sample recordings and shows the events
+    /// Starts NATS, a speech server and harkd, feeds sample recordings and shows the events
     Demo(demo::Options),
     /// Everything CI does: formatting, clippy, tests, docs
-    Test,
+    Test(check::Options),
     /// Measures the daemon against the same work without a daemon around it, in one run, and prints the ratios
     Bench(bench::Options),
     /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
     Chaos(chaos::Options),
-    /// Installs what demo and tests need beside Rust (a nats-server, a Python environment) and prints where it is
+    /// Installs what demo and tests need beside Rust (a nats-server, a Python environment, a speech server) and prints where it is
     Tools,
-    /// Speaks the sample recordings anew from xtask/samples/texts.toml (needs espeak-ng, sox and lame)
+    /// Speaks the sample recordings anew from xtask/samples/texts.toml (needs flite, espeak-ng, sox and lame)
     Samples,
 }
 
@@ -50,7 +55,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{} {error:#}", terminal::red("xtask:"));
-            ExitCode::FAILURE
+            if error.is::<speech::Unavailable>() { ExitCode::from(UNAVAILABLE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -58,7 +63,7 @@ fn main() -> ExitCode {
 fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
     match task {
         Task::Demo(options) => demo::run(workspace, options),
-        Task::Test => check::run(workspace),
+        Task::Test(options) => check::run(workspace, options),
         Task::Bench(options) => bench::run(workspace, options),
         Task::Chaos(options) => chaos::run(workspace, options),
         Task::Tools => {
@@ -66,6 +71,7 @@ fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
             let python = python::environment(workspace)?.with_test_requirements(workspace)?;
             println!("nats-server  {} ({})", nats_server.path.display(), nats_server.version);
             println!("python       {}", python.interpreter().display());
+            println!("speech       {}", Speech::find_or_install(workspace)?);
             Ok(())
         }
         Task::Samples => samples::speak_all(workspace),

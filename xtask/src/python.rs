@@ -1,5 +1,6 @@
-//! A Python environment for this workspace alone, in `target/tools/venv`: it brings `nats-server` where the machine has none, and
-//! the official SDK that the emulator is tested with. Every step leaves a stamp, so a second run costs nothing.
+//! Python environments for this workspace alone. The one in `target/tools` brings `nats-server` where the machine has none, and the
+//! official SDK that the emulator is tested with; the speech server has one of its own. Every step leaves a stamp, so a second run costs
+//! nothing.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,17 +20,21 @@ pub(crate) struct Environment {
     _lock: File,
 }
 
-/// The environment, made now if it is absent or was left half made.
+/// The environment of most tools; see [`environment_in`].
+pub(crate) fn environment(workspace: &Workspace) -> anyhow::Result<Environment> {
+    environment_in(&workspace.tools())
+}
+
+/// The environment `venv` of this folder, made now if it is absent or was left half made.
 ///
 /// # Errors
 /// When Python 3 with its `venv` module is missing, with what to install.
-pub(crate) fn environment(workspace: &Workspace) -> anyhow::Result<Environment> {
-    let tools = workspace.tools();
-    fs::create_dir_all(&tools).with_context(|| format!("making {}", tools.display()))?;
-    let lock_path = tools.join(".lock");
+pub(crate) fn environment_in(folder: &Path) -> anyhow::Result<Environment> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let lock_path = folder.join(".lock");
     let lock = File::create(&lock_path).with_context(|| format!("opening {}", lock_path.display()))?;
     lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
-    let environment = Environment { directory: tools.join("venv"), _lock: lock };
+    let environment = Environment { directory: folder.join("venv"), _lock: lock };
     environment.once("created", "1", || {
         println!("making a Python environment in {}", environment.directory.display());
         let mut venv = Command::new("python3");
@@ -92,13 +97,20 @@ impl Environment {
     }
 
     fn pip(&self, arguments: &[String]) -> anyhow::Result<()> {
-        let mut pip = Command::new(self.interpreter());
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(arguments);
+        let mut pip = self.pip_install();
+        pip.arg("--quiet").args(arguments);
         run_quietly(pip).context("pip could not install it; is there a way to PyPI (or PIP_INDEX_URL)?")
     }
 
+    /// `pip install`, without arguments yet.
+    pub(crate) fn pip_install(&self) -> Command {
+        let mut pip = Command::new(self.interpreter());
+        pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
+        pip
+    }
+
     /// Does `work` unless the stamp says that it was done for the same `content`.
-    fn once(
+    pub(crate) fn once(
         &self,
         stamp: &str,
         content: &str,
@@ -124,10 +136,14 @@ fn run_quietly(mut command: Command) -> anyhow::Result<()> {
         return Ok(());
     }
     let words = [output.stdout, output.stderr].concat();
-    let words = String::from_utf8_lossy(&words);
+    print_end(&String::from_utf8_lossy(&words));
+    bail!("{program} ended with {}", output.status)
+}
+
+/// The last lines of what a program said before it failed.
+pub(crate) fn print_end(words: &str) {
     let lines: Vec<&str> = words.lines().collect();
     for line in &lines[lines.len().saturating_sub(20)..] {
         eprintln!("  {}", terminal::dim(line));
     }
-    bail!("{program} ended with {}", output.status)
 }

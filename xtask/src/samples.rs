@@ -1,4 +1,4 @@
-//! The sample recordings: spoken by espeak-ng from `xtask/samples/texts.toml`, so that anyone can read, change and remake them.
+//! The sample recordings: spoken by speech synthesizers from `xtask/samples/texts.toml`, so that anyone can read, change and remake them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,10 +90,10 @@ struct Script {
 }
 
 #[derive(Debug, Deserialize)]
-struct Voice {
-    espeak: String,
-    pitch: u32,
-    words_per_minute: u32,
+#[serde(untagged)]
+enum Voice {
+    Flite { flite: String, stretch: f64 },
+    Espeak { espeak: String, pitch: u32, words_per_minute: u32 },
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,7 +112,7 @@ struct Line {
     voice: String,
     emotion: String,
     text: String,
-    /// The text for espeak-ng, where it cannot read the original text.
+    /// The text for the synthesizer, where it cannot read the original text.
     spoken: Option<String>,
 }
 
@@ -180,15 +180,22 @@ impl Sample {
 
 impl Voice {
     fn say(&self, text: &str) -> anyhow::Result<Vec<i16>> {
-        let spoken = pipe(
-            Command::new("espeak-ng")
-                .args(["-v", &self.espeak])
-                .args(["-p", &self.pitch.to_string()])
-                .args(["-s", &self.words_per_minute.to_string()])
-                .args(["--stdout", "-b", "1", "--stdin"]),
-            text.as_bytes(),
-        )?;
-        // espeak-ng does not know the length when it writes the header to a pipe. Without dither, the same text is the same bytes.
+        let spoken = match self {
+            Voice::Flite { flite, stretch } => {
+                let stretch = format!("duration_stretch={stretch}");
+                let mut command = Command::new("flite");
+                command.args(["-voice", flite, "--setf", &stretch, "-t", text, "-o", "/dev/stdout"]);
+                pipe(&mut command, b"")?
+            }
+            Voice::Espeak { espeak, pitch, words_per_minute } => {
+                let mut command = Command::new("espeak-ng");
+                command.args(["-v", espeak]).args(["-p", &pitch.to_string()]);
+                command.args(["-s", &words_per_minute.to_string()]).args(["--stdout", "-b", "1", "--stdin"]);
+                pipe(&mut command, text.as_bytes())?
+            }
+        };
+        // The length in the header may be wrong: it was written before the length was known. Without dither, the same text is the same
+        // bytes.
         let raw = pipe(
             Command::new("sox")
                 .args(["-D", "--ignore-length", "-t", "wav", "-", "-t", "raw"])
@@ -199,7 +206,7 @@ impl Voice {
                 ]),
             &spoken,
         )?;
-        ensure!(raw.len() > SAMPLE_RATE / 2, "espeak-ng said nothing for {text:?}");
+        ensure!(raw.len() > SAMPLE_RATE / 2, "the voice said nothing for {text:?}");
         Ok(raw.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
     }
 }
@@ -249,7 +256,7 @@ fn pipe(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("starting {program} (apt install espeak-ng sox lame)"))?;
+        .with_context(|| format!("starting {program} (apt install flite espeak-ng sox lame)"))?;
     let mut stdin = child.stdin.take().context("a pipe to the child")?;
     let output = std::thread::scope(|scope| {
         // Written by another thread: otherwise each side could wait for the other's full pipe. A child that ends early is noticed by its
@@ -262,6 +269,6 @@ fn pipe(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

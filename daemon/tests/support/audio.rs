@@ -1,4 +1,6 @@
-//! Generated recordings, and the hash by which they are recognized.
+//! Generated and sample recordings, and the hash by which they are recognized.
+
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +31,12 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
         file.extend(((state >> 52) as i16 - 2048).to_le_bytes());
     }
     file
+}
+
+/// A sample recording of the demo, e.g. `cancel.wav`; `xtask/samples/texts.toml` has its words.
+pub fn sample(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/samples").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// SHA-256 in lower-case hex, as the events and the emulator's journal have it.

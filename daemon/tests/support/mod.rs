@@ -31,8 +31,9 @@ mod small_disk;
 mod speech_server;
 mod stage;
 mod wait;
+mod whisper_server;
 
-pub use audio::{sha256, wav};
+pub use audio::{sample, sha256, wav};
 pub use emulator::Emulator;
 pub use environment::number_from;
 pub use events::Heard;
@@ -48,3 +49,4 @@ pub use small_disk::{SmallDisk, has_own_mounts};
 pub use speech_server::{Asked, Reply, SpeechServer};
 pub use stage::Stage;
 pub use wait::{CEILING, REDELIVERY, http, http_get, wait_until};
+pub use whisper_server::WhisperServer;

@@ -1,5 +1,6 @@
 //! Paths of the programs that the tests start.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -34,8 +35,22 @@ pub fn python() -> PathBuf {
     std::env::var_os("HARK_PYTHON").map_or_else(|| installed("python"), PathBuf::from)
 }
 
+/// The start script of the speech server that `cargo xtask tools` installed.
+pub fn whisper_server() -> PathBuf {
+    tools().join("speech/serve")
+}
+
+/// Prints although the test passes: the test harness captures only what the print macros write.
+pub fn say_past_the_capture(line: &str) {
+    std::io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
+}
+
 fn installed(program: &str) -> PathBuf {
-    results().parent().unwrap().join("tools/venv/bin").join(program)
+    tools().join("venv/bin").join(program)
+}
+
+fn tools() -> PathBuf {
+    results().parent().unwrap().join("tools")
 }
 
 /// `target/debug`, or the folder of this test's profile.

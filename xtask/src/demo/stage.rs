@@ -1,9 +1,10 @@
-//! NATS, the emulator and harkd, on free ports, in a folder that is removed with them.
+//! NATS, the recognizer and harkd, on free ports, in a folder that is removed with them.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
@@ -13,18 +14,30 @@ use crate::child::{Child, Output};
 use crate::interrupt::Interrupt;
 use crate::samples;
 use crate::servers::{self, KEY, TIME_TO_START};
+use crate::speech::{Listening, Speech};
 use crate::workspace::Workspace;
 
-/// The service that recognizes.
+/// What recognizes.
 pub(crate) enum Service {
+    /// A speech server, by default one on this machine.
+    Own(Speech),
+    /// The stand-in for the cloud's service, which recognizes nothing.
     Emulator,
+    /// The cloud's service.
     Real { region: Region, key: String },
+}
+
+/// What recognizes, as far as the demo started it.
+enum Recognizer {
+    Own(Listening),
+    Emulator(Child),
+    Real,
 }
 
 /// Everything that runs; dropping this ends it in the order of the fields, and removes the folder last.
 pub(crate) struct Stage {
     harkd: Child,
-    emulator: Option<Child>,
+    recognizer: Recognizer,
     nats: Child,
     http: SocketAddr,
     harkd_program: PathBuf,
@@ -40,12 +53,16 @@ impl Stage {
     ) -> anyhow::Result<Stage> {
         let folder = tempfile::Builder::new().prefix("hark-demo-").tempdir().context("making a folder")?;
         let (nats, nats_url) = servers::start_nats(nats_server, folder.path(), interrupt)?;
-        let (emulator, base_url, region, key) = match service {
+        let (recognizer, base_url, region, key) = match service {
+            Service::Own(speech) => {
+                let server = speech.start(interrupt)?;
+                (Recognizer::Own(server), String::new(), Region::Singapore, None)
+            }
             Service::Emulator => {
                 let (emulator, api) = start_emulator(workspace, interrupt)?;
-                (Some(emulator), api, Region::Singapore, "sk-emulator".to_owned())
+                (Recognizer::Emulator(emulator), api, Region::Singapore, Some("sk-emulator".to_owned()))
             }
-            Service::Real { region, key } => (None, String::new(), region, key),
+            Service::Real { region, key } => (Recognizer::Real, String::new(), region, Some(key)),
         };
         let http = servers::free_address()?;
         lay_out(workspace, folder.path())?;
@@ -58,14 +75,19 @@ impl Stage {
                 ("nats://127.0.0.1:4222", &nats_url),
                 ("127.0.0.1:9464", &http.to_string()),
             ],
+            &recognizer.config(),
         )?;
         let harkd_program = workspace.built("harkd");
         let mut command = Command::new(&harkd_program);
         command.arg("--config").arg(config_in(folder.path())).arg("run");
-        command.env(KEY, key).env("HARK_DASHSCOPE__REGION", region.name());
+        match key {
+            Some(key) => command.env(KEY, key),
+            None => command.env_remove(KEY),
+        };
+        command.env("HARK_DASHSCOPE__REGION", region.name());
         command.env("HARK_LOG__FORMAT", "human");
         let harkd = Child::start("harkd", command, Output::Kept)?;
-        let mut stage = Stage { harkd, emulator, nats, http, harkd_program, folder };
+        let mut stage = Stage { harkd, recognizer, nats, http, harkd_program, folder };
         let mut answer = String::new();
         let ready = interrupt.wait_for(TIME_TO_START, || {
             stage.all_run()?;
@@ -84,15 +106,23 @@ impl Stage {
     /// When one of the processes has ended, with its last output.
     pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
         self.nats.runs()?;
-        if let Some(emulator) = &mut self.emulator {
-            emulator.runs()?;
+        match &mut self.recognizer {
+            Recognizer::Own(server) => server.runs()?,
+            Recognizer::Emulator(emulator) => emulator.runs()?,
+            Recognizer::Real => {}
         }
         self.harkd.runs()
     }
 
-    /// Whether the emulator is used in place of the service.
-    pub(crate) fn has_emulator(&self) -> bool {
-        self.emulator.is_some()
+    /// The time for one recording.
+    pub(crate) fn time_for_a_recording(&self) -> Duration {
+        match &self.recognizer {
+            // Five minutes of speech take a minute on two idle cores.
+            Recognizer::Own(_) => Duration::from_secs(600),
+            Recognizer::Emulator(_) => Duration::from_secs(120),
+            // The service may queue a long one for minutes.
+            Recognizer::Real => Duration::from_secs(900),
+        }
     }
 
     /// The folder that is watched.
@@ -132,6 +162,31 @@ impl Stage {
     }
 }
 
+impl Recognizer {
+    /// What the config has beside `config/demo.toml`.
+    fn config(&self) -> String {
+        let Recognizer::Own(server) = self else { return String::new() };
+        // The server of the demo recognizes one piece after the other.
+        let concurrency = if server.is_ours() { 1 } else { 4 };
+        format!(
+            r#"
+[[recognizer]]
+name = "own"
+kind = "openai"
+base_url = "{}"
+model = "{}"
+concurrency = {concurrency}
+timeout = "10m"
+
+[[route]]
+name = "default"
+engine = "own"
+"#,
+            server.url, server.model
+        )
+    }
+}
+
 fn start_emulator(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<(Child, String)> {
     let mut command = Command::new(workspace.built("dashscope-emulator"));
     // Slow enough to show how the text grows.
@@ -147,13 +202,19 @@ fn lay_out(workspace: &Workspace, folder: &Path) -> anyhow::Result<()> {
     servers::lay_out_plugin(&workspace.built(servers::PLUGIN), &folder.join("plugins"))
 }
 
-fn write_config(workspace: &Workspace, folder: &Path, places: &[(&str, &str)]) -> anyhow::Result<()> {
+fn write_config(
+    workspace: &Workspace,
+    folder: &Path,
+    places: &[(&str, &str)],
+    recognizer: &str,
+) -> anyhow::Result<()> {
     let template = workspace.path("config/demo.toml");
     let mut text =
         fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
     for (usual, actual) in places {
         text = text.replace(usual, actual);
     }
+    text.push_str(recognizer);
     let path = config_in(folder);
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }

@@ -11,9 +11,6 @@ use super::stage::Stage;
 use crate::child::{Child, Output};
 use crate::interrupt::Interrupt;
 
-/// The time for one recording; the real service may queue a long one for minutes.
-const TIME_FOR_A_RECORDING: Duration = Duration::from_secs(900);
-const TIME_FOR_A_RECORDING_WITHOUT_KEY: Duration = Duration::from_secs(120);
 /// To connect to a server on this machine.
 const TIME_TO_FOLLOW: Duration = Duration::from_secs(20);
 
@@ -26,6 +23,8 @@ pub(crate) struct Watch {
     counts: BTreeMap<String, usize>,
     ended: BTreeSet<String>,
     failures: Vec<String>,
+    /// Texts of the finals, by the name of the recording.
+    texts: BTreeMap<String, String>,
 }
 
 impl Watch {
@@ -38,16 +37,15 @@ impl Watch {
             stage.command(&["tail", "--all", "--json"]),
             Output::Lines(sender),
         )?;
-        let ceiling =
-            if stage.has_emulator() { TIME_FOR_A_RECORDING_WITHOUT_KEY } else { TIME_FOR_A_RECORDING };
         let mut watch = Watch {
             shown,
             read,
             lines,
-            ceiling,
+            ceiling: stage.time_for_a_recording(),
             counts: BTreeMap::new(),
             ended: BTreeSet::new(),
             failures: Vec::new(),
+            texts: BTreeMap::new(),
         };
         let both_follow = interrupt.wait_for(TIME_TO_FOLLOW, || {
             watch.all_run()?;
@@ -108,6 +106,11 @@ impl Watch {
         )
     }
 
+    /// What was heard in this recording.
+    pub(crate) fn text_of(&self, name: &str) -> &str {
+        self.texts.get(name).map_or("", String::as_str)
+    }
+
     /// The jobs that failed, if any did.
     pub(crate) fn failure(&self) -> Option<String> {
         (!self.failures.is_empty()).then(|| self.failures.join("; "))
@@ -123,6 +126,9 @@ impl Watch {
                 let code = event["error"]["code"].as_str().unwrap_or("no code");
                 let message = event["error"]["message"].as_str().unwrap_or_default();
                 self.failures.push(format!("{name} failed: {code}: {message}"));
+            }
+            if kind == "hark.transcript.final" {
+                self.texts.insert(name.clone(), event["text"].as_str().unwrap_or_default().to_owned());
             }
             if matches!(kind.as_str(), "hark.job.failed" | "hark.job.completed") {
                 self.ended.insert(name);
