@@ -12,41 +12,53 @@ use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reade
 
 use super::length::measure;
 use super::source::Source;
-use super::{Probe, ProbeError};
+use super::{Probe, ProbeError, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
 
-/// Measures the first audio track of the container that begins at offset `start`.
+/// Where the container that begins at offset `start` is in the file.
 ///
 /// # Errors
-/// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks or has no
-/// audio.
-pub(super) fn probe(source: &mut Source, start: u64, format: &'static str) -> Result<Probe, ProbeError> {
+/// [`ProbeError::Truncated`] where it lacks what it takes to play it.
+pub(super) fn place(source: &mut Source, start: u64, format: &str) -> Result<Range<u64>, ProbeError> {
     let boxes = if is_iso(format) { Boxes::read(source, start)? } else { Boxes::default() };
     if boxes.lacks_index {
         let why = "its index (moov) is missing, which a recorder writes last";
         return Err(ProbeError::Truncated(why.into()));
     }
     // Symphonia passes over a box that ends behind the stream.
-    let bytes = start..before_id3v1(source)?.max(boxes.end);
+    Ok(start..before_id3v1(source)?.max(boxes.end))
+}
+
+/// Measures the first audio track of the container at this place.
+///
+/// # Errors
+/// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks or has no
+/// audio.
+pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Result<Probe, ProbeError> {
+    let is_cut = bytes.end > source.length();
     let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
         // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF.
-        Err(Error::Unsupported(_)) if !boxes.break_off => return Ok(unknown),
+        Err(Error::Unsupported(_)) if !is_cut => return Ok(unknown),
         Err(error) => return Err(explain(error)),
     };
-    let Some(track) = reader.first_track(TrackType::Audio).cloned() else {
+    let sound = sound_track(reader.as_ref()).cloned();
+    let parameters = sound.as_ref().and_then(|track| track.codec_params.as_ref()?.audio());
+    let codec = match parameters.and_then(codec_name) {
+        Some(name) => Some(name.to_owned()),
+        None => unknown_codec::name(source, bytes.start, format)?,
+    };
+    let Some(track) = sound.as_ref().filter(|_| parameters.is_some() || codec.is_some()) else {
         return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
     };
-    let parameters = track.codec_params.as_ref().and_then(|it| it.audio());
-    let codec = parameters.and_then(codec_name);
     let has_pictures = reader.first_track(TrackType::Video).is_some();
-    let stated = stated_milliseconds(reader.as_ref(), &track);
+    let stated = stated_milliseconds(reader.as_ref(), track);
     let reopened = || open(source, bytes.clone(), format);
     let walk = measure(reader, reopened).map_err(explain)?;
-    let mut truncated = walk.breaks_off || boxes.break_off;
+    let mut truncated = walk.breaks_off || is_cut;
     if format == "flac" && stated.is_none() {
         // What follows the last complete frame is part of another.
         truncated |= reopened().map_err(explain)?.into_inner().pos() + walk.bytes < bytes.end - bytes.start;
@@ -63,7 +75,7 @@ pub(super) fn probe(source: &mut Source, start: u64, format: &'static str) -> Re
         (counted, _) => counted,
     };
     Ok(Probe {
-        format: match (format, codec) {
+        format: match (format, codec.as_deref()) {
             // Ogg with the Opus codec counts as a format of its own, `opus`.
             ("ogg", Some("opus")) => "opus",
             // Recorders write various brands into the header of files that are commonly called m4a.
@@ -71,13 +83,19 @@ pub(super) fn probe(source: &mut Source, start: u64, format: &'static str) -> Re
             _ => format,
         }
         .into(),
-        codec: codec.map(str::to_owned),
+        codec,
         duration_ms,
         channels: parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32),
         sample_rate: parameters.and_then(|it| it.sample_rate),
         truncated,
         ..unknown
     })
+}
+
+/// The first audio track, or the first one whose codec symphonia does not know.
+pub(super) fn sound_track(reader: &dyn FormatReader) -> Option<&Track> {
+    let unknown = || reader.tracks().iter().find(|track| track.codec_params.is_none());
+    reader.first_track(TrackType::Audio).or_else(unknown)
 }
 
 /// The end of the file without an ID3v1 tag, which the last frame of FLAC would include.
@@ -87,7 +105,11 @@ fn before_id3v1(source: &mut Source) -> Result<u64, ProbeError> {
     Ok(if source.peek(tag, 128)?.starts_with(b"TAG") { tag } else { end })
 }
 
-fn open(
+/// A reader of the container at this place.
+///
+/// # Errors
+/// When it is damaged, or symphonia does not know the variant.
+pub(super) fn open(
     source: &Source,
     bytes: Range<u64>,
     format: &str,
@@ -162,10 +184,8 @@ fn is_iso(format: &str) -> bool {
 /// What the outermost boxes of ISO media show.
 #[derive(Default)]
 struct Boxes {
-    /// The end of the last one.
+    /// The end of the last one, behind the end of the file if it breaks off.
     end: u64,
-    /// The last one is damaged or reaches beyond the end of the file.
-    break_off: bool,
     /// All are there, and the index of the recording is not among them.
     lacks_index: bool,
 }
@@ -187,11 +207,10 @@ impl Boxes {
                 (None, _) => 0,
             };
             if size < 8 {
-                return Ok(Boxes { end: source.length(), break_off: true, lacks_index: false });
+                return Ok(Boxes { end: source.length() + 1, lacks_index: false });
             }
             offset = offset.saturating_add(size);
         }
-        let break_off = offset > source.length();
-        Ok(Boxes { end: offset, break_off, lacks_index: !break_off && !has_index })
+        Ok(Boxes { end: offset, lacks_index: offset <= source.length() && !has_index })
     }
 }

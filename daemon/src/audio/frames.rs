@@ -31,7 +31,10 @@ const MOST_EXAMINED: usize = 1_000;
 
 impl Stream {
     /// A reader of the stream that begins with this frame.
-    fn open<'s>(self, bytes: MediaSourceStream<'s>) -> Opened<Box<dyn FormatReader + 's>> {
+    ///
+    /// # Errors
+    /// When there is no frame.
+    pub(super) fn open<'s>(self, bytes: MediaSourceStream<'s>) -> Opened<Box<dyn FormatReader + 's>> {
         let options = FormatOptions::default();
         Ok(match self {
             Stream::Mpeg => Box::new(MpaReader::try_new(bytes, options)?),
@@ -159,6 +162,7 @@ pub(super) fn probe(source: &mut Source, stream: Stream, first: u64) -> Result<P
         sample_rate: Some(rate),
         bytes: end,
         truncated,
+        misleading_header: false,
     })
 }
 

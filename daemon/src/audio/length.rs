@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 
 use symphonia::core::errors::{Error, Result};
-use symphonia::core::formats::{FormatReader, SeekMode, SeekTo, Track, TrackType};
+use symphonia::core::formats::{FormatReader, SeekMode, SeekTo, Track};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, TimeBase, Timestamp};
+
+use super::containers::sound_track;
 
 /// After this many bytes (nine hours at 64 kbit/s) a walk stops; the rest is projected.
 const MOST_WALKED: u64 = 256 << 20;
@@ -62,7 +64,7 @@ struct Run {
 
 impl Run {
     fn of(reader: &dyn FormatReader) -> Run {
-        let track = reader.first_track(TrackType::Audio);
+        let track = sound_track(reader);
         let (id, base) = (track.map(|track| track.id), track.and_then(|track| track.time_base));
         Run { track: id, base, first: None, last: None, end: Timestamp::ZERO }
     }

@@ -4,15 +4,28 @@
 //! passes the open file to a child process that can do nothing but read the file (`worker`), and accepts only a small JSON answer.
 //! Everything that `probe` calls runs in that child.
 
+mod child;
+mod codec;
 mod containers;
+mod decode;
+mod encode;
 mod frames;
 mod length;
+mod opus;
+mod plan;
 mod pool;
 mod probe;
+mod resample;
+mod signature;
 mod source;
+mod speech;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod time;
+mod unknown_codec;
 mod wav;
+mod wire;
 pub mod worker;
 
 use hark_sdk::event::Blame;
@@ -20,12 +33,13 @@ use serde::{Deserialize, Serialize};
 
 pub use pool::Workers;
 pub use probe::probe;
+pub use survey::Survey;
 
 /// What a file turned out to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The container by its content, whatever the file's name: `wav flac mp3 mp1 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and
-    /// recognized by their first bytes only: `amr wma avi flv mpeg au ape wv`.
+    /// recognized by their first bytes only: `amr wma avi flv mpeg ts w64 au ape wv`.
     pub format: String,
     /// The codec of the audio track, as in `pcm mp3 aac opus vorbis flac alac alaw mulaw adpcm`; `None`: unknown.
     pub codec: Option<String>,
@@ -40,6 +54,17 @@ pub struct Probe {
     /// The file ends before its audio does. `duration_ms` counts the audio in the file.
     #[serde(default)]
     pub truncated: bool,
+    /// A WAV header that a service refuses or hears less by: a wrong block align, a chunk without its padding, a length of less audio than
+    /// follows. Send what [`Workers::piece`] makes of the recording, not the file.
+    #[serde(default)]
+    pub misleading_header: bool,
+}
+
+/// A part of a recording, in milliseconds from its begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub begin_ms: u64,
+    pub end_ms: u64,
 }
 
 /// Why a file has no [`Probe`]. The text is written for the person who provided the file.
@@ -53,6 +78,9 @@ pub enum ProbeError {
         "the file breaks off before any audio, or is damaged: {0}; copy it again from where it was recorded"
     )]
     Truncated(String),
+    /// The container is known and its audio is not: nothing is wrong with the file.
+    #[error("Hark cannot decode it: {0}; convert it to WAV, FLAC or MP3")]
+    Undecodable(String),
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
     /// The child reached its memory limit, or crashed or hung twice (once may be an accident).
@@ -74,9 +102,20 @@ impl ProbeError {
             ProbeError::Empty => "EmptyFile",
             ProbeError::NotAudio(_) => "NotAudio",
             ProbeError::Truncated(_) => "TruncatedAudio",
+            ProbeError::Undecodable(_) => "UndecodableAudio",
             ProbeError::Unreadable(_) => "UnreadableFile",
             ProbeError::ParserFailed(_) => "ParserFailed",
             ProbeError::NoWorker(_) => "NoAudioWorker",
+        }
+    }
+
+    /// The same error with the codec's name, if it is one of decoding.
+    fn of_codec(self, probe: &Probe) -> ProbeError {
+        match (self, &probe.codec) {
+            (ProbeError::Undecodable(why), Some(codec)) => {
+                ProbeError::Undecodable(format!("{codec} in {}: {why}", probe.format))
+            }
+            (error, _) => error,
         }
     }
 

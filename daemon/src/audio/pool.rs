@@ -1,91 +1,238 @@
-//! The pool of audio workers: a few child processes, each of which parses one file at a time.
+//! The pool of audio workers: a few child processes, each of which is busy with one file at a time.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::process::Child;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::worker::{Answer, PACKET, Ready, Request};
-use super::{Probe, ProbeError};
-use crate::os::{ChildCommand, Limits, PacketSocket, cpu_time};
+use super::child::Child;
+use super::survey::Survey;
+use super::wire::{Reply, Task};
+use super::{Probe, ProbeError, Span};
+use crate::config::PieceFormat;
 use crate::telemetry::metrics::Metrics;
 
-/// Deadline of a worker for one file: long enough for a gigabyte of frames from a slow disk.
+/// Longest time between two messages of a busy worker: long enough for a gigabyte of frames from a slow disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// After this many files a worker is replaced, in case the parsers leak memory.
 const FILES_PER_WORKER: u32 = 1_000;
 
-/// Resource limits of a worker. Parsing takes a few megabytes; the CPU seconds are for the worker's whole life.
-const LIMITS: Limits = Limits {
-    memory: Some(256 << 20),
-    cpu_seconds: Some(600),
-    // The standard three, the socket, a file, and some to spare.
-    descriptors: Some(16),
-    file_bytes: Some(0),
-    tasks: None,
-};
+/// After so much CPU time a worker is replaced, well before its limit ends it.
+const CPU_PER_WORKER: Duration = Duration::from_secs(300);
 
-/// Probes audio files in child processes, `count` at a time. Clones share the children.
+/// How long a child that made a piece waits for the next one with the recording open.
+const KEPT_OPEN: Duration = Duration::from_secs(60);
+
+/// The most pieces of a recording: two days in seconds.
+const MOST_PIECES: usize = 48 * 3_600;
+
+/// The longest piece in bytes: an hour of WAV.
+const LARGEST_PIECE: usize = 128 << 20;
+
+/// Probes and decodes audio files in child processes. Clones share the children.
 ///
-/// A child is started when it is first needed, and replaced when it crashes, hangs or has probed 1,000 files. Any number of callers
-/// may wait; a waiting caller costs only its future and the file that it holds open.
+/// A child is started when it is first needed, and replaced when it crashes, hangs or has served 1,000 files. Any number of callers may
+/// wait; a waiting caller costs only its future and the file that it holds open. Dropping a future ends the child that was busy with it.
+///
+/// Each file must be a regular file open for reading; its position is not changed. `hint_extension` is the extension of its name.
 #[derive(Debug, Clone)]
 pub struct Workers {
-    shared: Arc<Shared>,
+    /// For answers within milliseconds.
+    probing: Arc<Pool>,
+    /// For surveys and pieces, which must not keep probes waiting.
+    decoding: Arc<Pool>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Pool {
     executable: PathBuf,
     metrics: Metrics,
     free: Semaphore,
-    idle: Mutex<Vec<Worker>>,
+    idle: Mutex<Vec<Idle>>,
     patience: Duration,
 }
 
+#[derive(Debug)]
+struct Idle {
+    child: Child,
+    /// The recording that the child is decoding, and how far it is.
+    recording: Option<(u64, u64)>,
+    since: Instant,
+}
+
 impl Workers {
-    /// A pool of at most `count` children (at least one) of `executable` (see [`crate::os::spawn::this_executable`]). Starts none yet.
+    /// Two pools of at most `count` children (at least one) of `executable` (see [`crate::os::spawn::this_executable`]): one for probes,
+    /// one for surveys and pieces. Starts none yet.
     pub fn start(executable: PathBuf, count: usize, metrics: Metrics) -> Self {
         Workers::with_patience(executable, count, metrics, PATIENCE)
     }
 
     /// As [`Self::start`], with another limit on the time for one file.
     pub fn with_patience(executable: PathBuf, count: usize, metrics: Metrics, patience: Duration) -> Self {
-        let (free, idle) = (Semaphore::new(count.max(1)), Mutex::new(Vec::new()));
-        Workers { shared: Arc::new(Shared { executable, metrics, free, idle, patience }) }
+        let pool = || {
+            Arc::new(Pool {
+                executable: executable.clone(),
+                metrics: metrics.clone(),
+                free: Semaphore::new(count.max(1)),
+                idle: Mutex::new(Vec::new()),
+                patience,
+            })
+        };
+        Workers { probing: pool(), decoding: pool() }
     }
 
-    /// Probes a file, which must be a regular file open for reading; its position is not changed. `hint_extension` is the extension of its
-    /// name.
+    /// Finds out format, length and channels.
     ///
-    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries). Dropping the future ends the child
-    /// that was busy with the file.
+    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries).
     ///
     /// # Errors
     /// See [`ProbeError`].
     pub async fn probe(&self, file: &File, hint_extension: Option<&str>) -> Result<Probe, ProbeError> {
+        let answer = |reply| match reply {
+            Reply::Probed(answer) => Some(answer),
+            _ => None,
+        };
+        self.probing.ask(file, hint_extension, Task::Probe, |_, _| None, answer).await
+    }
+
+    /// Listens through a recording once and finds where to cut it: no piece is longer than `longest`. `found` is told each span as soon as
+    /// it is found, in order of time, so that pieces can be made and sent while the survey goes on. If a child crashes and another one
+    /// retries, the spans are the same, and those that were told are not told again.
+    ///
+    /// Decodes some hundred times faster than the recording plays; never waits more than 20 s for a sign of progress.
+    ///
+    /// # Errors
+    /// See [`ProbeError`]; [`ProbeError::Undecodable`] for audio that can only be sent as it is.
+    pub async fn survey(
+        &self,
+        file: &File,
+        hint_extension: Option<&str>,
+        longest: Duration,
+        mut found: impl FnMut(Span) + Send,
+    ) -> Result<Survey, ProbeError> {
+        let mut spans: Vec<Span> = Vec::new();
+        let task = Task::Survey { longest_ms: longest.as_millis() as u64 };
+        let take = |count: usize, reply| match reply {
+            Reply::Until(_) => Some(()),
+            Reply::Piece(span) => {
+                let is_next = spans.last().is_none_or(|last| last.end_ms <= span.begin_ms);
+                if spans.len() > count {
+                    // A retry finds the same ones again.
+                    return (spans[count] == span).then_some(());
+                }
+                if !is_next || span.end_ms <= span.begin_ms || spans.len() >= MOST_PIECES {
+                    return None;
+                }
+                spans.push(span);
+                found(span);
+                Some(())
+            }
+            _ => None,
+        };
+        let answer = |reply| match reply {
+            Reply::Surveyed(answer) => Some(answer),
+            _ => None,
+        };
+        let survey = self.decoding.ask(file, hint_extension, task, take, answer).await?;
+        Ok(Survey { spans, ..survey })
+    }
+
+    /// The bytes of a piece: 16 kHz, one channel, 16 bits. Pieces of one recording that are asked for in order of time are decoded in one
+    /// pass; any other place is searched in the file.
+    ///
+    /// # Errors
+    /// As for [`Self::survey`].
+    pub async fn piece(
+        &self,
+        file: &File,
+        hint_extension: Option<&str>,
+        span: Span,
+        format: PieceFormat,
+    ) -> Result<Vec<u8>, ProbeError> {
+        let recording = identity(file)?;
+        let mut bytes: Vec<u8> = Vec::new();
+        let take = |count: usize, reply| match reply {
+            Reply::Bytes(more) => {
+                if count == 0 {
+                    bytes.clear();
+                }
+                bytes.extend_from_slice(&more);
+                (bytes.len() <= LARGEST_PIECE).then_some(())
+            }
+            _ => None,
+        };
+        let answer = |reply| match reply {
+            Reply::Made(answer) => Some(answer),
+            _ => None,
+        };
+        let task = Task::Piece { recording, span, format };
+        self.decoding.ask(file, hint_extension, task, take, answer).await?;
+        Ok(bytes)
+    }
+}
+
+/// Tells recordings apart while a child decodes one.
+fn identity(file: &File) -> io::Result<u64> {
+    let status = file.metadata()?;
+    let mut hasher = DefaultHasher::new();
+    (status.dev(), status.ino(), status.size(), status.mtime(), status.mtime_nsec()).hash(&mut hasher);
+    Ok(hasher.finish())
+}
+
+impl Pool {
+    /// Has a child carry out a task. `take` is given the messages before the last one, spans and bytes numbered from 0 at each try, and `answer`
+    /// the last one; they return `None` for a message that an honest child does not send.
+    async fn ask<T>(
+        self: &Arc<Self>,
+        file: &File,
+        hint_extension: Option<&str>,
+        task: Task,
+        mut take: impl FnMut(usize, Reply) -> Option<()> + Send,
+        answer: impl Fn(Reply) -> Option<Result<T, ProbeError>> + Send,
+    ) -> Result<T, ProbeError> {
         let closed = |_| ProbeError::NoWorker("the pool is closed".into());
-        let _turn = self.shared.free.acquire().await.map_err(closed)?;
+        let _turn = self.free.acquire().await.map_err(closed)?;
         // A worker may die for another reason than the file: another process killed it, or the machine ran out of memory.
         for last_try in [false, true] {
-            let mut worker = self.shared.worker().await?;
-            let before = worker.cpu_time();
-            match timeout(self.shared.patience, worker.ask(file, hint_extension)).await {
-                Ok(Ok(answer)) => {
-                    self.shared.give_back(worker);
-                    return answer;
+            let mut child = self.child(task).await?;
+            let mut before = child.cpu_time();
+            let mut outcome = timeout(self.patience, child.ask(file, hint_extension, task)).await;
+            let mut count = 0;
+            let outcome = loop {
+                let reply = match outcome {
+                    Ok(Ok(reply)) => reply,
+                    Ok(Err(error)) => break Ok(error),
+                    Err(elapsed) => break Err(elapsed),
+                };
+                if reply.is_last() {
+                    match answer(reply) {
+                        Some(answer) => {
+                            self.give_back(child, task, answer.is_ok());
+                            return answer;
+                        }
+                        None => break Ok(dishonest()),
+                    }
                 }
-                Ok(Err(error)) => {
-                    let (fate, was_killed) = worker.fate().await;
+                let is_counted = !matches!(reply, Reply::Until(_));
+                if take(count, reply).is_none() {
+                    break Ok(dishonest());
+                }
+                count += usize::from(is_counted);
+                before = child.cpu_time();
+                outcome = timeout(self.patience, child.receive()).await;
+            };
+            match outcome {
+                Ok(error) => {
+                    let (fate, was_killed) = child.fate().await;
                     warn!(%error, fate, last_try, "an audio worker died and is replaced");
                     match last_try {
                         // Neither a crash of the parser nor the worker's limits cause a SIGKILL, so the file is not the reason.
@@ -95,9 +242,8 @@ impl Workers {
                     }
                 }
                 Err(_) => {
-                    let limit = self.shared.patience;
-                    let worked =
-                        worker.cpu_time().zip(before).map(|(now, before)| now.saturating_sub(before));
+                    let limit = self.patience;
+                    let worked = child.cpu_time().zip(before).map(|(now, before)| now.saturating_sub(before));
                     warn!(
                         seconds = limit.as_secs(),
                         ?worked,
@@ -119,90 +265,57 @@ impl Workers {
         }
         Err(ProbeError::ParserFailed("it died twice".into()))
     }
-}
 
-impl Shared {
-    async fn worker(&self) -> Result<Worker, ProbeError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(worker) = idle {
-            return Ok(worker);
+    /// An idle child, or a new one. For a piece the one that is decoding its recording and has not passed it.
+    async fn child(&self, task: Task) -> Result<Child, ProbeError> {
+        let idle = {
+            let mut idle = self.idle.lock();
+            let follows = |it: &Idle| match (task, it.recording) {
+                (Task::Piece { recording, span, .. }, Some((known, until))) => {
+                    known == recording && until <= span.begin_ms
+                }
+                _ => false,
+            };
+            let chosen = idle.iter().position(follows);
+            let unused = || idle.iter().position(|it| it.recording.is_none());
+            let chosen = chosen.or_else(unused).or(idle.len().checked_sub(1));
+            chosen.map(|at| idle.remove(at))
+        };
+        if let Some(Idle { child, .. }) = idle {
+            return Ok(child);
         }
-        let start = Worker::start(&self.executable);
+        let start = Child::start(&self.executable);
         let started =
             timeout(self.patience, start).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let worker = started.map_err(|error| ProbeError::NoWorker(error.to_string()))?;
+        let child = started.map_err(|error| ProbeError::NoWorker(error.to_string()))?;
         self.metrics.audio_worker_starts.inc();
-        Ok(worker)
+        Ok(child)
     }
 
-    fn give_back(&self, mut worker: Worker) {
-        worker.files += 1;
-        if worker.files < FILES_PER_WORKER {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    fn give_back(self: &Arc<Self>, mut child: Child, task: Task, has_succeeded: bool) {
+        child.files += 1;
+        let is_worn =
+            child.files >= FILES_PER_WORKER || child.cpu_time().is_none_or(|used| used > CPU_PER_WORKER);
+        if is_worn {
+            return;
         }
-    }
-}
-
-#[derive(Debug)]
-struct Worker {
-    child: Child,
-    socket: PacketSocket,
-    files: u32,
-}
-
-impl Worker {
-    async fn start(executable: &Path) -> io::Result<Worker> {
-        let (child, socket) =
-            ChildCommand::new(executable, "audio-worker").limits(LIMITS).spawn_packets().await?;
-        let mut worker = Worker { child, socket, files: 0 };
-        let mut buffer = [0; PACKET];
-        let Some(packet) = worker.socket.receive(&mut buffer).await? else {
-            return Err(io::Error::other(format!("it ended at once: {}", worker.fate().await.0)));
+        let recording = match task {
+            Task::Piece { recording, span, .. } if has_succeeded => Some((recording, span.end_ms)),
+            _ => None,
         };
-        let ready: Ready = serde_json::from_slice(&buffer[..packet.length])?;
-        for missing in ready.missing {
-            debug!(missing, "the audio worker's sandbox is not complete");
-        }
-        Ok(worker)
-    }
-
-    /// Has the worker probe a file. The error means that the worker died, or gave an answer that the parser cannot give: then a hostile
-    /// file may control the worker.
-    async fn ask(&mut self, file: &File, extension: Option<&str>) -> io::Result<Answer> {
-        let extension = extension.filter(|it| it.len() <= 16).map(str::to_owned);
-        let request = serde_json::to_vec(&Request { extension })?;
-        self.socket.send(&request, Some(file.as_fd())).await?;
-        let mut buffer = [0; PACKET];
-        let packet = self.socket.receive(&mut buffer).await?;
-        let packet = packet.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let answer: Answer = serde_json::from_slice(&buffer[..packet.length])?;
-        if answer.as_ref().is_ok_and(|probe| !is_a_name(&probe.format) || !probe.codec.iter().all(is_a_name))
-        {
-            return Err(io::Error::other("the answer is not one that the parser gives"));
-        }
-        Ok(answer)
-    }
-
-    /// CPU time that the worker has used so far.
-    fn cpu_time(&self) -> Option<Duration> {
-        self.child.id().and_then(cpu_time)
-    }
-
-    /// How the worker ended, in a few words, and whether a SIGKILL ended it. Waits at most a second for its end.
-    async fn fate(&mut self) -> (String, bool) {
-        // The socket closes a moment before the process is gone.
-        let status = timeout(Duration::from_secs(1), self.child.wait()).await;
-        match status.ok().and_then(Result::ok) {
-            Some(status) => (status.to_string(), status.signal() == Some(libc::SIGKILL)),
-            None => ("it gave no valid answer and did not exit".into(), false),
+        self.idle.lock().push(Idle { child, recording, since: Instant::now() });
+        if recording.is_some() {
+            // The child has the file open, which may have been deleted: its space would stay taken.
+            let pool = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(KEPT_OPEN).await;
+                let Some(pool) = pool.upgrade() else { return };
+                pool.idle.lock().retain(|it| it.recording.is_none() || it.since.elapsed() < KEPT_OPEN);
+            });
         }
     }
 }
 
-/// Whether a text has the form of a format's or codec's name. The names go into events and logs, so a worker under a hostile file's
-/// control must not be able to choose any text.
-fn is_a_name(text: impl AsRef<str>) -> bool {
-    let text = text.as_ref();
-    (1..=16).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+fn dishonest() -> io::Error {
+    io::Error::other("the answer is not one that the parser gives")
 }

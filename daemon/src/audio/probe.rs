@@ -1,10 +1,17 @@
-//! Determines the format of a file by its first bytes, never by its name.
+//! Finds the audio in a file, measures it and opens it.
 
 use std::fs::File;
+use std::ops::Range;
 
-use super::frames;
+use symphonia::core::errors::{Result as Opened, unsupported_error};
+use symphonia::core::formats::{FormatOptions, FormatReader};
+use symphonia::default::formats::WavReader;
+
+use super::frames::Stream;
+use super::signature::{HEAD, Kind, looks_like};
 use super::source::Source;
-use super::{Probe, ProbeError, containers, wav};
+use super::wav::Wav;
+use super::{Probe, ProbeError, containers, frames};
 
 /// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
 /// outside tests this runs in the audio worker only.
@@ -16,121 +23,105 @@ use super::{Probe, ProbeError, containers, wav};
 /// See [`ProbeError`]; never [`ProbeError::ParserFailed`] or [`ProbeError::NoWorker`].
 pub fn probe(file: File, hint_extension: Option<&str>) -> Result<Probe, ProbeError> {
     let mut source = Source::new(file)?;
-    if source.length() == 0 {
-        return Err(ProbeError::Empty);
-    }
-    let bytes = source.length();
-    let start = after_id3(&mut source)?;
-    let head = source.peek(start, HEAD)?.to_vec();
-    let found = match Kind::of(&head) {
-        Kind::Wav => wav::probe(&mut source, start)?,
-        Kind::Container(format) => containers::probe(&mut source, start, format)?,
-        Kind::FirstBytesOnly(format) => Probe { format: format.into(), ..Probe::default() },
-        Kind::NotAudio(what) => return Err(ProbeError::NotAudio(what.into())),
-        Kind::Unknown => bare_frames(&mut source, start, hint_extension)?,
-    };
-    Ok(Probe { bytes, ..found })
+    Content::find(&mut source, hint_extension)?.probe(&mut source)
 }
-
-/// Enough for every signature below, and for the document type of a Matroska file.
-const HEAD: usize = 256;
 
 /// How many bytes are searched for frames if the file's name does not suggest any.
 const SEARCH: u64 = 64 << 10;
 /// How many bytes are searched if the name does: some recorders write data of their own before the frames.
 const SEARCH_WHEN_NAMED: u64 = 1 << 20;
 
-enum Kind {
-    Wav,
-    Container(&'static str),
-    FirstBytesOnly(&'static str),
-    NotAudio(&'static str),
-    Unknown,
+/// Where and what the audio in a file is.
+pub(super) enum Content {
+    Wav(Wav),
+    /// A container that symphonia reads, and its place in the file.
+    Container(&'static str, Range<u64>),
+    /// Frames from this offset on.
+    Frames(Stream, u64),
+    /// A format that is known by its first bytes only.
+    Unread(&'static str),
 }
 
-impl Kind {
-    fn of(head: &[u8]) -> Kind {
-        let at = |offset: usize, text: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(text));
-        if at(8, b"WAVE") && (at(0, b"RIFF") || at(0, b"RF64") || at(0, b"BW64")) {
-            return Kind::Wav;
+impl Content {
+    /// Finds the audio. `hint` as for [`probe`].
+    ///
+    /// # Errors
+    /// As for [`probe`].
+    pub(super) fn find(source: &mut Source, hint: Option<&str>) -> Result<Content, ProbeError> {
+        if source.length() == 0 {
+            return Err(ProbeError::Empty);
         }
-        if at(4, b"ftyp") {
-            return Kind::Container(brand(head.get(8..12).unwrap_or_default()));
+        let start = after_id3(source)?;
+        Ok(match Kind::of(source.peek(start, HEAD)?) {
+            Kind::Wav => Content::Wav(Wav::read(source, start)?),
+            Kind::Container(format) => Content::Container(format, containers::place(source, start, format)?),
+            Kind::FirstBytesOnly(format) => Content::Unread(format),
+            Kind::NotAudio(what) => return Err(ProbeError::NotAudio(what.into())),
+            Kind::Unknown => bare_frames(source, start, hint)?,
+        })
+    }
+
+    /// Measures the audio.
+    ///
+    /// # Errors
+    /// As for [`probe`].
+    pub(super) fn probe(&self, source: &mut Source) -> Result<Probe, ProbeError> {
+        match self {
+            Content::Wav(wav) => Ok(wav.probe(source.length())),
+            Content::Container(format, place) => containers::probe(source, place.clone(), format),
+            Content::Frames(stream, first) => frames::probe(source, *stream, *first),
+            Content::Unread(format) => {
+                Ok(Probe { format: (*format).into(), bytes: source.length(), ..Probe::default() })
+            }
         }
-        // Old QuickTime files have no `ftyp` and begin with any of these atoms.
-        if [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"].iter().any(|&atom| at(4, atom)) {
-            return Kind::Container("mov");
+    }
+
+    /// A reader of the packets, from the first one on.
+    ///
+    /// # Errors
+    /// When symphonia cannot read the format.
+    pub(super) fn open(&self, source: &Source) -> Opened<Box<dyn FormatReader>> {
+        match self {
+            Content::Wav(wav) if wav.is_mpeg() => Stream::Mpeg.open(source.part(wav.audio.clone())),
+            Content::Wav(wav) => {
+                let stream = source.part_behind(wav.header(), wav.audio.clone());
+                Ok(Box::new(WavReader::try_new(stream, FormatOptions::default())?))
+            }
+            Content::Container(format, place) => containers::open(source, place.clone(), format),
+            Content::Frames(stream, first) => stream.open(source.part(*first..source.length())),
+            Content::Unread(_) => unsupported_error("no reader for this format"),
         }
-        if at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC")) {
-            return Kind::Container("aiff");
+    }
+
+    /// Whether symphonia's reader finds a time without reading all before it.
+    pub(super) fn can_seek(&self) -> bool {
+        match self {
+            // In blocks of several frames it looks for the wrong place.
+            Content::Wav(wav) => wav.is_pcm(),
+            content => !content.is_mpeg(),
         }
-        if at(0, &[0x1a, 0x45, 0xdf, 0xa3]) {
-            let webm = head.windows(4).any(|word| word == b"webm");
-            return Kind::Container(if webm { "webm" } else { "mkv" });
+    }
+
+    /// Whether the packets are frames of MPEG audio, which have no times of their own and may differ in rate.
+    pub(super) fn is_mpeg(&self) -> bool {
+        match self {
+            Content::Wav(wav) => wav.is_mpeg(),
+            Content::Frames(stream, _) => *stream == Stream::Mpeg,
+            _ => false,
         }
-        // Speex, from old telephony systems; symphonia does not support it.
-        if at(0, b"OggS") && at(28, b"Speex   ") {
-            return Kind::FirstBytesOnly("ogg");
-        }
-        if at(0, b"RIFF") && at(8, b"AVI ") {
-            return Kind::FirstBytesOnly("avi");
-        }
-        let signatures: [(&[u8], Kind); 18] = [
-            (b"fLaC", Kind::Container("flac")),
-            (b"OggS", Kind::Container("ogg")),
-            (b"caff", Kind::Container("caf")),
-            (b"#!AMR", Kind::FirstBytesOnly("amr")),
-            (&[0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11], Kind::FirstBytesOnly("wma")),
-            (b"FLV\x01", Kind::FirstBytesOnly("flv")),
-            (b".snd", Kind::FirstBytesOnly("au")),
-            (b"MAC ", Kind::FirstBytesOnly("ape")),
-            (b"wvpk", Kind::FirstBytesOnly("wv")),
-            (b"ADIF", Kind::FirstBytesOnly("aac")),
-            // A program stream, with sound and mostly pictures.
-            (&[0, 0, 1, 0xba], Kind::FirstBytesOnly("mpeg")),
-            (b"MThd", Kind::NotAudio("it is MIDI, which holds notes and no sound")),
-            (b"PK\x03\x04", Kind::NotAudio("it is a ZIP archive or an office document")),
-            (b"%PDF", Kind::NotAudio("it is a PDF document")),
-            (&[0x1f, 0x8b], Kind::NotAudio("it is a gzip archive; unpack it first")),
-            (b"\x7fELF", Kind::NotAudio("it is a program")),
-            (&[0x89, b'P', b'N', b'G'], Kind::NotAudio("it is a picture")),
-            (&[0xff, 0xd8, 0xff], Kind::NotAudio("it is a picture")),
-        ];
-        signatures.into_iter().find(|(text, _)| at(0, text)).map_or(Kind::Unknown, |(_, kind)| kind)
     }
 }
 
-/// The major brand of an ISO media file.
-fn brand(brand: &[u8]) -> &'static str {
-    match brand {
-        b"M4A " | b"M4B " | b"M4P " => "m4a",
-        b"qt  " => "mov",
-        [b'3', b'g', ..] => "3gp",
-        _ => "mp4",
-    }
-}
-
-fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Probe, ProbeError> {
+fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Content, ProbeError> {
     let named = |extension: &str| hint.is_some_and(|hint| hint.eq_ignore_ascii_case(extension));
     let search = if named("mp3") || named("aac") { SEARCH_WHEN_NAMED } else { SEARCH };
     if let Some((stream, first)) = frames::find(source, start, search)? {
-        return frames::probe(source, stream, first);
+        return Ok(Content::Frames(stream, first));
     }
     if start >= source.length() {
         return Err(ProbeError::Truncated("there is a title tag and nothing after it".into()));
     }
     Err(ProbeError::NotAudio(looks_like(source.peek(start, 4096)?).into()))
-}
-
-fn looks_like(head: &[u8]) -> &'static str {
-    let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80;
-    if head.iter().all(|&byte| byte == 0) {
-        "it begins with zeros only"
-    } else if head.iter().all(text) && std::str::from_utf8(&head[..head.len().min(64)]).is_ok() {
-        "it looks like text"
-    } else {
-        "nothing in its first bytes is the beginning of an audio format"
-    }
 }
 
 /// The offset of the content after any ID3v2 tags; some programs put tags even before FLAC and WAV.

@@ -51,9 +51,22 @@ impl Source {
         if offset < self.window_start { 0 } else { end.saturating_sub(offset) as usize }
     }
 
+    /// Up to `count` bytes from `offset`, copied.
+    pub(super) fn copy(&self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count.min(self.length.saturating_sub(offset) as usize)];
+        let read = read_at(&self.file, &mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     /// A part of the file as symphonia reads it; nothing outside of the part is reached. If it ends behind the file, reading does not.
     pub(super) fn part(&self, bytes: Range<u64>) -> MediaSourceStream<'static> {
-        let part = Part { file: self.file.clone(), bytes, position: 0 };
+        self.part_behind(Vec::new(), bytes)
+    }
+
+    /// As [`Self::part`], behind a header that is not in the file.
+    pub(super) fn part_behind(&self, header: Vec<u8>, bytes: Range<u64>) -> MediaSourceStream<'static> {
+        let part = Part { file: self.file.clone(), header, bytes, position: 0 };
         MediaSourceStream::new(Box::new(part), MediaSourceStreamOptions::default())
     }
 }
@@ -74,6 +87,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 
 struct Part {
     file: Arc<File>,
+    header: Vec<u8>,
     bytes: Range<u64>,
     /// Within the part.
     position: u64,
@@ -81,13 +95,19 @@ struct Part {
 
 impl Part {
     fn length(&self) -> u64 {
-        self.bytes.end.saturating_sub(self.bytes.start)
+        self.header.len() as u64 + self.bytes.end.saturating_sub(self.bytes.start)
     }
 }
 
 impl Read for Part {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let offset = self.bytes.start.saturating_add(self.position);
+        let header = self.header.get(self.position as usize..).filter(|header| !header.is_empty());
+        if let Some(mut header) = header {
+            let count = header.read(buffer)?;
+            self.position += count as u64;
+            return Ok(count);
+        }
+        let offset = self.bytes.start.saturating_add(self.position - self.header.len() as u64);
         let left = self.bytes.end.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let count = read_at(&self.file, &mut buffer[..left], offset)?;
         self.position += count as u64;

@@ -1,37 +1,84 @@
 //! WAV, RF64 and BW64: lengths by the bytes that are in the file, not by those that its header states.
 
+use std::ops::Range;
+
 use super::source::Source;
 use super::{Probe, ProbeError};
 
 /// The most chunks that are read. Files have a few; a crafted one could have a chunk every eight bytes.
 const MOST_CHUNKS: usize = 1_000;
 
+/// Fewer bytes behind the stated end of the audio are not taken for audio: some recorders fill a sector.
+const LEAST_REST: u64 = 4 << 10;
+
 /// Sizes that mean "I could not know": of a recorder that wrote to a pipe, or died before it went back to fill the size in.
 fn is_placeholder(size: u64) -> bool {
     matches!(size, 0 | 0x7fff_0000..=0x8000_0000 | 0xffff_0000..=0xffff_ffff)
 }
 
-/// Reads the chunks up to the audio. `start` is the offset of `RIFF`.
-///
-/// # Errors
-/// [`ProbeError::Truncated`] when there is not one frame of audio, or a header that makes no sense.
-pub(super) fn probe(source: &mut Source, start: u64) -> Result<Probe, ProbeError> {
-    let chunks = Chunks::read(source, start)?;
-    let format = chunks.format.ok_or_else(|| truncated("it has no fmt chunk"))?;
-    let data = chunks.data.ok_or_else(|| truncated("it has no data chunk"))?;
-    let frames = format.frames(data.present, chunks.fact.filter(|_| !data.truncated))?;
-    if frames == 0 {
-        return Err(truncated("its data chunk holds no audio"));
+/// What the chunks of a WAV file say, mended where it is wrong.
+pub(super) struct Wav {
+    format: Format,
+    /// Where the audio is in the file.
+    pub(super) audio: Range<u64>,
+    frames: u64,
+    truncated: bool,
+    /// A reader that believes the header refuses the file or hears only a part of it.
+    misleads: bool,
+}
+
+impl Wav {
+    /// Reads the chunks up to the audio. `start` is the offset of `RIFF`.
+    ///
+    /// # Errors
+    /// [`ProbeError::Truncated`] when there is not one frame of audio, or a header that makes no sense.
+    pub(super) fn read(source: &mut Source, start: u64) -> Result<Wav, ProbeError> {
+        let chunks = Chunks::read(source, start)?;
+        let format = chunks.format.ok_or_else(|| truncated("it has no fmt chunk"))?;
+        let data = chunks.data.ok_or_else(|| truncated("it has no data chunk"))?;
+        let fact = chunks.fact.filter(|_| !data.truncated && !data.is_stale);
+        let frames = format.frames(data.audio.end - data.audio.start, fact)?;
+        if frames == 0 {
+            return Err(truncated("its data chunk holds no audio"));
+        }
+        let misleads = chunks.lacks_padding || data.is_stale || format.has_wrong_block();
+        Ok(Wav { format, audio: data.audio, frames, truncated: data.truncated, misleads })
     }
-    Ok(Probe {
-        format: "wav".into(),
-        codec: format.codec().map(str::to_owned),
-        duration_ms: Some(milliseconds(frames, format.rate)),
-        channels: Some(u32::from(format.channels)),
-        sample_rate: Some(format.rate),
-        truncated: data.truncated,
-        bytes: source.length(),
-    })
+
+    pub(super) fn probe(&self, bytes: u64) -> Probe {
+        Probe {
+            format: "wav".into(),
+            codec: self.format.codec().map(str::to_owned),
+            duration_ms: Some(milliseconds(self.frames, self.format.rate)),
+            channels: Some(u32::from(self.format.channels)),
+            sample_rate: Some(self.format.rate),
+            truncated: self.truncated,
+            misleading_header: self.misleads,
+            bytes,
+        }
+    }
+
+    /// Whether the audio is a stream of MPEG frames.
+    pub(super) fn is_mpeg(&self) -> bool {
+        matches!(self.format.tag, 0x50 | 0x55)
+    }
+
+    /// Whether each frame has the same number of bytes.
+    pub(super) fn is_pcm(&self) -> bool {
+        self.format.block_of_frame().is_some()
+    }
+
+    /// A header for the audio alone that states what is there.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let fields = match self.format.block_of_frame() {
+            Some(block) => self.format.fields(block),
+            None => self.format.bytes.clone(),
+        };
+        let length = u32::try_from(self.audio.end - self.audio.start).ok();
+        let length = length.filter(|length| *length < 0xffff_0000).unwrap_or(u32::MAX).to_le_bytes();
+        let format_length = (fields.len() as u32).to_le_bytes();
+        [b"RIFF\xff\xff\xff\xffWAVEfmt ", &format_length[..], &fields, b"data", &length].concat()
+    }
 }
 
 /// `frames / rate` in milliseconds, rounded.
@@ -50,17 +97,20 @@ struct Chunks {
     /// The number of frames by the `fact` chunk, for formats whose blocks do not determine it.
     fact: Option<u64>,
     data: Option<Data>,
+    /// A chunk of odd length is not padded.
+    lacks_padding: bool,
 }
 
 struct Data {
-    /// Bytes that are in the file.
-    present: u64,
+    /// The bytes that are in the file.
+    audio: Range<u64>,
     truncated: bool,
+    /// More audio follows than the header states: its recorder went on and did not come back to the header.
+    is_stale: bool,
 }
 
 impl Chunks {
     fn read(source: &mut Source, start: u64) -> Result<Chunks, ProbeError> {
-        let length = source.length();
         let mut chunks = Chunks::default();
         let mut long_size = None;
         let mut offset = start + 12;
@@ -69,30 +119,63 @@ impl Chunks {
             let size = u64::from(u32::from_le_bytes([e, f, g, h]));
             offset += 8;
             match &[a, b, c, d] {
-                b"fmt " => chunks.format = Some(Format::parse(source.peek(offset, 40.min(size as usize))?)?),
+                b"fmt " => chunks.format = Some(Format::parse(source.peek(offset, 64.min(size as usize))?)?),
                 // A recorder that did not fill the size in left 0 or all ones: open-ended, like a size of 0 in a plain WAV file.
                 b"ds64" => {
-                    let told = source.peek(offset, 16)?.get(8..16).map(little_endian);
-                    long_size = told.filter(|size| !matches!(*size, 0 | u64::MAX));
+                    let stated = source.peek(offset, 16)?.get(8..16).map(little_endian);
+                    long_size = stated.filter(|size| !matches!(*size, 0 | u64::MAX));
                 }
                 b"fact" => chunks.fact = source.peek(offset, 4)?.get(..4).map(little_endian),
                 b"data" => {
-                    let declared = if size == 0xffff_ffff { long_size.unwrap_or(size) } else { size };
-                    let there = length.saturating_sub(offset);
-                    let open_ended = long_size.is_none() && is_placeholder(declared);
-                    let present = if open_ended { there } else { declared.min(there) };
-                    let truncated = !open_ended && declared > there;
-                    chunks.data = Some(Data { present, truncated });
+                    let stated = if size == 0xffff_ffff { long_size.unwrap_or(size) } else { size };
+                    let is_open = long_size.is_none() && is_placeholder(stated);
+                    chunks.data = Some(Data::read(source, offset, stated, is_open)?);
                     if chunks.format.is_some() {
                         break;
                     }
                 }
                 _ => {}
             }
-            offset = offset.saturating_add(size + (size & 1));
+            offset = offset.saturating_add(size);
+            if size & 1 == 1 {
+                let lacks_padding = is_unpadded(source.peek(offset, 4)?);
+                chunks.lacks_padding |= lacks_padding;
+                offset = offset.saturating_add(u64::from(!lacks_padding));
+            }
         }
         Ok(chunks)
     }
+}
+
+impl Data {
+    fn read(source: &mut Source, start: u64, stated: u64, is_open: bool) -> Result<Data, ProbeError> {
+        let length = source.length().max(start);
+        let end = if is_open { length } else { start.saturating_add(stated) };
+        if end >= length {
+            return Ok(Data { audio: start..length, truncated: end > length, is_stale: false });
+        }
+        // Other chunks follow, or the rest of the audio.
+        if length - end < LEAST_REST {
+            return Ok(Data { audio: start..end, truncated: false, is_stale: false });
+        }
+        let padded = end + (stated & 1);
+        let next = source.peek(padded, 8)?;
+        let is_chunk = next.len() < 8
+            || is_name(next)
+                && little_endian(&next[4..8]) <= length.saturating_sub(padded + 8).saturating_add(1);
+        let is_chunk = is_chunk || stated & 1 == 1 && is_unpadded(source.peek(end, 4)?);
+        Ok(Data { audio: start..if is_chunk { end } else { length }, truncated: false, is_stale: !is_chunk })
+    }
+}
+
+/// Whether a chunk follows where the padding of a chunk of odd length belongs.
+fn is_unpadded(next: &[u8]) -> bool {
+    next.first().is_some_and(|padding| *padding != 0) && is_name(next)
+}
+
+/// Whether a chunk's name begins these bytes.
+fn is_name(bytes: &[u8]) -> bool {
+    bytes.get(..4).is_some_and(|name| name.iter().all(|byte| matches!(byte, 0x20..0x7f)))
 }
 
 fn little_endian(bytes: &[u8]) -> u64 {
@@ -100,6 +183,8 @@ fn little_endian(bytes: &[u8]) -> u64 {
 }
 
 struct Format {
+    /// The whole chunk.
+    bytes: Vec<u8>,
     tag: u16,
     channels: u16,
     rate: u32,
@@ -118,6 +203,7 @@ impl Format {
             // WAVE_FORMAT_EXTENSIBLE: the first two bytes of its GUID are the plain format tag.
             let tag = if tag == 0xfffe { short(24)? } else { tag };
             Some(Format {
+                bytes: bytes.to_vec(),
                 tag,
                 channels: short(2)?,
                 rate: long(4)?,
@@ -148,12 +234,38 @@ impl Format {
         })
     }
 
+    /// Bytes of a frame, for codecs whose frames have a fixed length.
+    fn block_of_frame(&self) -> Option<u16> {
+        let bytes = self.bits.div_ceil(8);
+        let bytes = if bytes == 0 && matches!(self.tag, 0x06 | 0x07) { 1 } else { bytes };
+        let block = self.channels.checked_mul(bytes).filter(|block| *block > 0);
+        block.filter(|_| matches!(self.tag, 0x01 | 0x03 | 0x06 | 0x07))
+    }
+
+    fn has_wrong_block(&self) -> bool {
+        self.block_of_frame().is_some_and(|block| block != self.block)
+    }
+
+    /// A plain fmt chunk for frames of so many bytes.
+    fn fields(&self, block: u16) -> Vec<u8> {
+        let bytes_per_second = self.rate.saturating_mul(u32::from(block));
+        let bits = block / self.channels * 8;
+        [
+            &self.tag.to_le_bytes()[..],
+            &self.channels.to_le_bytes(),
+            &self.rate.to_le_bytes(),
+            &bytes_per_second.to_le_bytes(),
+            &block.to_le_bytes(),
+            &bits.to_le_bytes(),
+            &[0, 0],
+        ]
+        .concat()
+    }
+
     /// Number of audio frames in `bytes` bytes.
     fn frames(&self, bytes: u64, fact: Option<u64>) -> Result<u64, ProbeError> {
-        if matches!(self.tag, 0x01 | 0x03 | 0x06 | 0x07) {
-            let computed = u64::from(self.channels) * u64::from(self.bits.div_ceil(8));
-            let block = if self.block > 0 { u64::from(self.block) } else { computed };
-            return bytes.checked_div(block).ok_or_else(|| truncated("its header states 0 bytes a frame"));
+        if let Some(block) = self.block_of_frame() {
+            return Ok(bytes / u64::from(block));
         }
         let by_rate = match self.bytes_per_second {
             0 => None,

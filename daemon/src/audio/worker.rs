@@ -1,50 +1,99 @@
-//! The child process that parses audio files, one after another, until the daemon closes the socket.
+//! The child process that parses and decodes audio files, one after another, until the daemon closes the socket.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Probe, ProbeError, probe};
+use super::decode::Decoder;
+use super::encode::piece;
+use super::probe::Content;
+use super::source::Source;
+use super::survey::{Heard, survey};
+use super::wire::{MOST_BYTES, PACKET, Ready, Reply, Request, Task, from_packet};
+use super::{ProbeError, Span, probe};
+use crate::config::PieceFormat;
 use crate::os::{packet, sandbox};
-
-/// The daemon's request; the file's descriptor comes with the packet.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    pub(super) extension: Option<String>,
-}
-
-/// The first packet that a worker sends.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ready {
-    /// Parts of the sandbox that the kernel does not provide, for the log.
-    pub(super) missing: Vec<String>,
-}
-
-/// The worker's answer to a request.
-pub(super) type Answer = Result<Probe, ProbeError>;
-
-/// The longest packet in either direction, in bytes: names of formats and a sentence fit.
-pub(super) const PACKET: usize = 4 << 10;
 
 /// Serves the daemon at the other end of `socket` until the daemon closes it.
 ///
 /// # Errors
 /// When the socket fails. A file that makes the parser crash ends the process, and the daemon starts another.
 pub fn serve(socket: &OwnedFd) -> io::Result<()> {
+    crate::os::return_large_memory();
     let missing = sandbox::confine_audio_worker();
-    send(socket.as_fd(), &Ready { missing })?;
-    let mut buffer = [0; PACKET];
+    packet::send(socket.as_fd(), &serde_json::to_vec(&Ready { missing })?, None)?;
+    let mut worker = Worker { socket, decoding: None };
+    let mut buffer = vec![0; PACKET];
     while let Some(packet) = packet::receive(socket.as_fd(), &mut buffer)? {
-        let request: Request = serde_json::from_slice(&buffer[..packet.length])?;
+        let request: Request = from_packet(&buffer[..packet.length])?;
         let file = packet.descriptor.ok_or_else(|| io::Error::other("a request came without a file"))?;
-        let answer: Answer = probe(File::from(file), request.extension.as_deref());
-        send(socket.as_fd(), &answer)?;
+        worker.answer(&request, File::from(file))?;
     }
     Ok(())
 }
 
-fn send(socket: BorrowedFd<'_>, message: &impl Serialize) -> io::Result<()> {
-    packet::send(socket, &serde_json::to_vec(message)?, None)
+struct Worker<'s> {
+    socket: &'s OwnedFd,
+    /// The recording whose pieces are asked for one after another.
+    decoding: Option<(u64, Decoder)>,
+}
+
+impl Worker<'_> {
+    fn answer(&mut self, request: &Request, file: File) -> io::Result<()> {
+        let hint = request.extension.as_deref();
+        let reply = match request.task {
+            Task::Probe => Reply::Probed(probe(file, hint)),
+            Task::Survey { longest_ms } => {
+                let mut tell = |heard| match heard {
+                    Heard::Piece(span) => self.send(&Reply::Piece(span)),
+                    Heard::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
+                };
+                let mut found = survey(file, hint, longest_ms, &mut tell);
+                if let Ok(survey) = &mut found {
+                    survey.spans.clear();
+                }
+                Reply::Surveyed(found)
+            }
+            Task::Piece { recording, span, format } => {
+                Reply::Made(self.piece(file, hint, recording, span, format))
+            }
+        };
+        self.send(&reply)
+    }
+
+    fn piece(
+        &mut self,
+        file: File,
+        hint: Option<&str>,
+        recording: u64,
+        span: Span,
+        format: PieceFormat,
+    ) -> Result<(), ProbeError> {
+        let mut decoder = match self.decoding.take() {
+            Some((known, decoder)) if known == recording => decoder,
+            _ => {
+                let mut source = Source::new(file)?;
+                let content = Content::find(&mut source, hint)?;
+                Decoder::open(source, content)?
+            }
+        };
+        let mut bytes = Vec::with_capacity(MOST_BYTES);
+        let mut send = |made: &[u8]| {
+            for part in made.chunks(MOST_BYTES) {
+                if bytes.len() + part.len() > MOST_BYTES {
+                    self.send(&Reply::Bytes(std::mem::take(&mut bytes)))?;
+                }
+                bytes.extend_from_slice(part);
+            }
+            Ok(())
+        };
+        piece(&mut decoder, span, format, &mut send)?;
+        self.send(&Reply::Bytes(bytes))?;
+        self.decoding = Some((recording, decoder));
+        Ok(())
+    }
+
+    fn send(&self, reply: &Reply) -> io::Result<()> {
+        packet::send(self.socket.as_fd(), &reply.to_packet()?, None)
+    }
 }

@@ -25,6 +25,12 @@ pub const OF_HARK: &[Group] = &[
                 "Copy it again from where it was recorded.",
             ),
             code(
+                "UndecodableAudio",
+                &[Audio],
+                "The audio had to be decoded here, to be cut into pieces, and has a codec that Hark does not decode.",
+                CONVERT,
+            ),
+            code(
                 "ParserFailed",
                 &[Audio],
                 "The process that parses audio ran out of memory over the file, or crashed or hung twice.",

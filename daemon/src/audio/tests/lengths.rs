@@ -80,6 +80,24 @@ fn iso_media_without_an_index_is_said_to_lack_it() {
 }
 
 #[test]
+fn a_codec_that_no_decoder_knows_is_named() {
+    let replaced = |name: &str, from: &[u8], to: &[u8]| {
+        let mut bytes = read(name);
+        let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
+        places.iter().for_each(|&at| bytes[at..at + to.len()].copy_from_slice(to));
+        probe_bytes(&bytes).unwrap()
+    };
+    let phone = replaced("call.m4a", b"mp4a", b"samr");
+    assert_eq!(
+        (phone.format.as_str(), phone.codec.as_deref(), phone.duration_ms),
+        ("m4a", Some("amr"), Some(564))
+    );
+    let film = replaced("call.webm", b"A_OPUS", b"A_DTS\0");
+    assert_eq!((film.format.as_str(), film.codec.as_deref()), ("webm", Some("dts_")));
+    assert!((480..=520).contains(&film.duration_ms.unwrap()), "{film:?}");
+}
+
+#[test]
 fn an_aiff_with_an_unknown_codec_is_not_truncated() {
     let mut bytes = read("call.aiff");
     // AIFC with the compression `ima4` in its COMM chunk, which is longer by six bytes.

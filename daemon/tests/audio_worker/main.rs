@@ -19,6 +19,8 @@ use harkd::telemetry::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
 
+mod long;
+
 #[tokio::test]
 async fn a_thousand_files_at_once_are_all_answered_by_two_children() {
     let _alone = alone().await;

@@ -1,0 +1,332 @@
+//! Decodes a recording to one channel of samples whose times are exact, however it was cut, joined or interrupted.
+
+use symphonia::core::codecs::audio::AudioDecoder;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{Duration, TimeBase, Timestamp};
+
+use super::ProbeError;
+use super::codec::{codec, undecodable};
+use super::containers::sound_track;
+use super::frames::mpeg_samples;
+use super::probe::Content;
+use super::resample::RATE;
+use super::source::Source;
+use super::time::{LONGEST, SECOND, Time, length, samples_in, samples_time, time};
+
+/// How much is decoded before a place that is jumped to, so that the decoder is in step there.
+const RUN_UP: Time = SECOND / 2;
+
+/// Times of packets may differ by so much from those of the samples before; more is a gap in the recording.
+const JITTER: Time = SECOND / 25;
+
+/// Mixed channels with less of the energy of the first one (-30 dB) cancel each other out.
+const INVERTED: f32 = 0.001;
+
+/// How many unreadable places of a file are passed over.
+const MOST_DAMAGE: u32 = 1_000;
+
+/// Consecutive samples of the recording.
+#[derive(Debug)]
+pub(super) struct Block<'d> {
+    /// When the first sample is heard, from the recording's begin.
+    pub(super) begin: Time,
+    /// In hertz.
+    pub(super) rate: u32,
+    /// The channels mixed.
+    pub(super) samples: &'d [f32],
+    /// For each sample the highest level of the channels.
+    pub(super) levels: &'d [f32],
+}
+
+/// A recording that is being decoded, in order of time.
+pub(super) struct Decoder {
+    source: Source,
+    content: Content,
+    reader: Box<dyn FormatReader>,
+    codec: Box<dyn AudioDecoder>,
+    track: u32,
+    base: Option<TimeBase>,
+    /// When the present one of several joined streams begins, and the time that its first packet has.
+    stream_begin: Time,
+    first: Option<Timestamp>,
+    /// Number, rate and channels of the samples of an MPEG frame: at a change the codec begins anew.
+    kind: Option<(u32, u32, u8)>,
+    /// The end of what was decoded.
+    position: Time,
+    /// The position is that of a packet which may yield nothing, or not be the next: the next samples tell it.
+    is_rough: bool,
+    /// Nothing before this is delivered.
+    from: Time,
+    rate: u32,
+    interleaved: Vec<f32>,
+    samples: Vec<f32>,
+    levels: Vec<f32>,
+    /// How many of the samples were delivered.
+    taken: usize,
+    /// Samples of silence to deliver before them.
+    silence: u64,
+    damage: u32,
+}
+
+impl Decoder {
+    /// # Errors
+    /// When the file has no audio ([`Content::find`]), or audio that cannot be decoded.
+    pub(super) fn open(source: Source, content: Content) -> Result<Decoder, ProbeError> {
+        let reader = content.open(&source).map_err(undecodable)?;
+        let codec = codec(reader.as_ref())?;
+        let mut decoder = Decoder {
+            source,
+            content,
+            reader,
+            codec,
+            track: 0,
+            base: None,
+            stream_begin: 0,
+            first: None,
+            kind: None,
+            position: 0,
+            is_rough: false,
+            from: 0,
+            rate: RATE,
+            interleaved: Vec::new(),
+            samples: Vec::new(),
+            levels: Vec::new(),
+            taken: 0,
+            silence: 0,
+            damage: 0,
+        };
+        decoder.begin_stream()?;
+        Ok(decoder)
+    }
+
+    /// The end of what was delivered.
+    pub(super) fn delivered(&self) -> Time {
+        self.position - samples_time(self.silence + self.rest() as u64, self.rate)
+    }
+
+    /// The next samples before `until`; `None` where that, or the end of the recording, is reached.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn next(&mut self, until: Time) -> Result<Option<Block<'_>>, ProbeError> {
+        while self.silence == 0 && self.rest() == 0 {
+            if self.position >= until.min(LONGEST) || self.damage > MOST_DAMAGE {
+                return Ok(None);
+            }
+            match self.reader.next_packet() {
+                Ok(Some(packet)) if packet.track_id == self.track => self.decode(packet)?,
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(Error::ResetRequired) => {
+                    self.stream_begin = self.position;
+                    self.codec = codec(self.reader.as_ref())?;
+                    self.begin_stream()?;
+                }
+                Err(Error::IoError(error)) if error.raw_os_error().is_some() => return Err(error.into()),
+                // What follows may be readable; a file that ends within a packet has nothing more.
+                Err(_) => self.damage += 1,
+            }
+        }
+        let begin = self.delivered();
+        let most = samples_in(until.saturating_sub(begin), self.rate);
+        if self.silence > 0 {
+            let count = self.silence.min(u64::from(self.rate)).min(most);
+            self.silence -= count;
+            self.interleaved.clear();
+            self.interleaved.resize(count as usize, 0.0);
+            let silence = &self.interleaved[..];
+            return Ok((count > 0).then_some(Block {
+                begin,
+                rate: self.rate,
+                samples: silence,
+                levels: silence,
+            }));
+        }
+        let taken = self.taken;
+        self.taken += (self.rest() as u64).min(most) as usize;
+        let levels = if self.levels.is_empty() { &self.samples } else { &self.levels };
+        let (samples, levels) = (&self.samples[taken..self.taken], &levels[taken..self.taken]);
+        Ok((!samples.is_empty()).then_some(Block { begin, rate: self.rate, samples, levels }))
+    }
+
+    /// Goes to a place: the next samples are those from there on. Cheap forward; back, the file is opened again.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(super) fn go_to(&mut self, to: Time) -> Result<(), ProbeError> {
+        if to < self.delivered() {
+            self.restart()?;
+        }
+        self.from = to;
+        let early = samples_in(to - self.delivered(), self.rate);
+        let silence = self.silence.min(early);
+        self.silence -= silence;
+        self.taken += self.rest().min((early - silence) as usize);
+        // Frames without times can only be passed over one by one, as can what lies behind the first of several joined streams.
+        let is_far = to - self.position > 4 * RUN_UP;
+        if is_far && self.content.can_seek() && self.stream_begin == 0 && !self.jump(to) {
+            self.restart()?;
+            self.from = to;
+        }
+        Ok(())
+    }
+
+    /// How many decoded samples are not delivered yet.
+    fn rest(&self) -> usize {
+        self.samples.len() - self.taken
+    }
+
+    /// Has the reader seek to shortly before a time; false: its state is unknown now.
+    fn jump(&mut self, to: Time) -> bool {
+        let (Some(base), Some(track)) = (self.base, sound_track(self.reader.as_ref())) else { return true };
+        // Symphonia's search in Ogg does not end where two streams are interleaved.
+        if self.reader.tracks().len() > 1 && matches!(self.content, Content::Container("ogg", _)) {
+            return true;
+        }
+        let start = track.start_ts.max(Timestamp::ZERO);
+        let first = *self.first.get_or_insert(start);
+        let ticks = i128::from(to - RUN_UP) * i128::from(base.denom.get())
+            / (i128::from(base.numer.get()) * i128::from(SECOND));
+        let Ok(ticks) = u64::try_from(ticks) else { return true };
+        let Some(ts) = first.checked_add(Duration::from(ticks)) else { return true };
+        match self.reader.seek(SeekMode::Accurate, SeekTo::Timestamp { ts, track_id: self.track }) {
+            Ok(seeked) => {
+                self.codec.reset();
+                self.position = time(base, first, seeked.actual_ts);
+                self.is_rough = true;
+                self.position <= to
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), ProbeError> {
+        self.reader = self.content.open(&self.source).map_err(undecodable)?;
+        self.codec = codec(self.reader.as_ref())?;
+        self.samples.clear();
+        (self.stream_begin, self.from, self.kind) = (0, 0, None);
+        (self.taken, self.silence, self.damage) = (0, 0, 0);
+        self.begin_stream()
+    }
+
+    /// Begins the first stream, or the next of several that were joined.
+    fn begin_stream(&mut self) -> Result<(), ProbeError> {
+        let track =
+            sound_track(self.reader.as_ref()).ok_or_else(|| undecodable(Error::DecodeError("no track")))?;
+        (self.track, self.base, self.first) = (track.id, track.time_base, None);
+        let rate = track.codec_params.as_ref().and_then(|it| it.audio()?.sample_rate).unwrap_or(RATE);
+        let delay = if self.content.is_mpeg() { track.delay.unwrap_or(0) } else { 0 };
+        self.position = self.stream_begin - samples_time(u64::from(delay), rate);
+        self.is_rough = true;
+        Ok(())
+    }
+
+    fn decode(&mut self, mut packet: Packet) -> Result<(), ProbeError> {
+        let frame = self.content.is_mpeg().then(|| mpeg_samples(&packet.data)).flatten();
+        let (begin, end) = match (frame, self.base) {
+            (Some((samples, rate)), _) => {
+                (self.position, self.position + samples_time(u64::from(samples), rate))
+            }
+            (None, Some(base)) => {
+                let first = *self.first.get_or_insert(packet.pts.max(Timestamp::ZERO));
+                let begin = self.stream_begin.saturating_add(time(base, first, packet.pts));
+                (begin, begin.saturating_add(length(base, packet.dur)))
+            }
+            (None, None) => (self.position, self.position),
+        };
+        if end < self.from - RUN_UP {
+            self.position = self.position.max(end);
+            return Ok(());
+        }
+        self.taken = 0;
+        self.samples.clear();
+        self.follow(&packet, frame)?;
+        // What an encoder added is left out below, by time: what readers state of it is not always right.
+        let added = packet.trim_end;
+        (packet.trim_start, packet.trim_end) = (Duration::ZERO, Duration::ZERO);
+        match self.codec.decode(&packet) {
+            Ok(buffer) => {
+                let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
+                buffer.copy_to_vec_interleaved(&mut self.interleaved);
+                self.rate = rate;
+                self.mix(channels.max(1));
+            }
+            Err(_) => {
+                self.damage += 1;
+                // A packet without a time of its own would be missing.
+                let Some((samples, rate)) = frame else { return Ok(()) };
+                self.rate = rate;
+                self.samples.clear();
+                self.levels.clear();
+                self.samples.resize(samples as usize, 0.0);
+            }
+        }
+        if !(1_000..=768_000).contains(&self.rate) {
+            return Err(ProbeError::Undecodable(format!("it has {} samples a second", self.rate)));
+        }
+        if frame.is_none() {
+            let added = self.base.map_or(0, |base| length(base, added));
+            let left = self.samples.len().saturating_sub(samples_in(added, self.rate) as usize);
+            self.samples.truncate(left);
+            self.levels.truncate(left);
+        }
+        self.place(begin);
+        Ok(())
+    }
+
+    /// Begins the codec anew where the frames change, which symphonia does not.
+    fn follow(&mut self, packet: &Packet, frame: Option<(u32, u32)>) -> Result<(), ProbeError> {
+        let Some((samples, rate)) = frame else { return Ok(()) };
+        let is_mono = packet.data.get(3).is_some_and(|fourth| fourth >> 6 == 3);
+        let kind = Some((samples, rate, u8::from(is_mono)));
+        if self.kind != kind && self.kind.is_some() {
+            self.codec = codec(self.reader.as_ref())?;
+        }
+        self.kind = kind;
+        Ok(())
+    }
+
+    /// Gives the decoded samples their time: a gap before them is silence, what lies before `from` or the begin is dropped.
+    fn place(&mut self, begin: Time) {
+        let gap = begin - self.position;
+        let is_told = self.is_rough && !self.samples.is_empty() || gap > JITTER;
+        let begin = if is_told && gap < LONGEST { begin } else { self.position };
+        self.is_rough &= self.samples.is_empty();
+        // What an encoder added in front has times before its stream.
+        let wanted = self.from.max(self.stream_begin);
+        let count = self.samples.len() as u64;
+        let early = samples_in((wanted - begin).max(0), self.rate).min(count);
+        self.silence = samples_in((begin - self.position.max(wanted)).max(0), self.rate);
+        self.taken = early as usize;
+        self.position = begin + samples_time(count, self.rate);
+        if self.rest() == 0 {
+            self.silence = 0;
+        }
+    }
+
+    /// Makes one channel of the interleaved ones, and the levels of the loudest.
+    fn mix(&mut self, channels: usize) {
+        self.levels.clear();
+        if channels == 1 {
+            std::mem::swap(&mut self.samples, &mut self.interleaved);
+            return;
+        }
+        self.samples.clear();
+        let share = 1.0 / channels as f32;
+        let (mut together, mut apart) = (0.0, 0.0);
+        for frame in self.interleaved.chunks_exact(channels) {
+            let mixed = frame.iter().sum::<f32>() * share;
+            together += mixed * mixed;
+            apart += frame[0] * frame[0];
+            self.samples.push(mixed);
+            self.levels.push(frame.iter().fold(0.0, |level: f32, sample| level.max(sample.abs())));
+        }
+        // One channel is the other inverted, as by a swapped wire: mixed they would be silent.
+        if together < INVERTED * apart {
+            self.samples.clear();
+            self.samples.extend(self.interleaved.iter().step_by(channels));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What daemon and audio worker say to each other, one packet a message. The file's descriptor comes with each request.
+//!
+//! A worker first says [`Ready`]. It answers a request with any number of [`Reply::Bytes`], [`Reply::Piece`] and [`Reply::Until`], and one
+//! message that ends the answer.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::survey::Survey;
+use super::{Probe, ProbeError, Span};
+use crate::config::PieceFormat;
+
+/// The longest packet in either direction, in bytes. A socket's buffer holds several.
+pub(super) const PACKET: usize = 32 << 10;
+
+/// The first packet that a worker sends.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ready {
+    /// Parts of the sandbox that the kernel does not provide, for the log.
+    pub(super) missing: Vec<String>,
+}
+
+/// The daemon's request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Of the file's name.
+    pub(super) extension: Option<String>,
+    pub(super) task: Task,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Task {
+    Probe,
+    Survey {
+        longest_ms: u64,
+    },
+    /// If the request before had the same recording, the worker decodes on from where that ended.
+    Piece {
+        recording: u64,
+        span: Span,
+        format: PieceFormat,
+    },
+}
+
+/// A worker's message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// Of a survey: the next piece to send.
+    Piece(Span),
+    /// Of a survey: so many milliseconds of the recording are decoded.
+    Until(u64),
+    /// Of a piece: its next bytes.
+    #[serde(skip)]
+    Bytes(Vec<u8>),
+    /// Ends the answer to [`Task::Probe`].
+    Probed(Result<Probe, ProbeError>),
+    /// Ends the answer to [`Task::Survey`]; without the spans, which were sent before.
+    Surveyed(Result<Survey, ProbeError>),
+    /// Ends the answer to [`Task::Piece`].
+    Made(Result<(), ProbeError>),
+}
+
+/// Begins a packet of bytes. No JSON begins so.
+const BYTES: u8 = 0;
+
+/// The most bytes of a piece that fit into a packet.
+pub(super) const MOST_BYTES: usize = PACKET - 1;
+
+impl Reply {
+    /// Whether it ends an answer.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, Reply::Probed(_) | Reply::Surveyed(_) | Reply::Made(_))
+    }
+
+    /// The packet of this message.
+    ///
+    /// # Errors
+    /// None is known.
+    pub(super) fn to_packet(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Reply::Bytes(bytes) => Ok([&[BYTES], &bytes[..]].concat()),
+            reply => serde_json::to_vec(reply),
+        }
+    }
+
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// When it is none of a worker's.
+    pub(super) fn of_packet(packet: &[u8]) -> serde_json::Result<Reply> {
+        match packet {
+            [BYTES, bytes @ ..] => Ok(Reply::Bytes(bytes.to_vec())),
+            packet => from_packet(packet),
+        }
+    }
+}
+
+/// Reads a packet that holds JSON.
+///
+/// # Errors
+/// When it holds something else.
+pub(super) fn from_packet<T: DeserializeOwned>(packet: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(packet)
+}
