@@ -24,7 +24,7 @@ fn drop_files(hark: &Hark, inputs: &mut Vec<Input>, count: usize) {
 
 /// A stream made by the operator, which refuses new messages when it is full.
 fn stream_of_events(max_bytes: i64) -> stream::Config {
-    let kinds = ["job", "annotation", "alert", "plugin", "transcript.final"];
+    let kinds = ["job", "annotation", "alert", "plugin", "transcript.segment", "transcript.final"];
     stream::Config {
         name: "HARK_EVENTS".into(),
         subjects: kinds.map(|kind| format!("hark.event.{kind}.>")).into(),
@@ -114,7 +114,8 @@ async fn a_stream_that_does_not_capture_the_events_is_waited_for_quietly() {
         context.get_stream("HARK_EVENTS").await.unwrap().cached_info().state.messages >= 10
     })
     .await;
-    let kinds = ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.final.>"];
+    let kinds =
+        ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.segment.>", "transcript.final.>"];
     config.subjects = kinds.map(|kind| format!("test.event.{kind}")).into();
     context.update_stream(config).await.unwrap();
     all_settled(&hark, 8).await;

@@ -20,7 +20,8 @@ pub use self::job::{
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};
 pub use self::transcript::{
-    Annotation, ObjectRef, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,
+    Annotation, ObjectRef, Quality, Segment, Timing, TranscriptFinal, TranscriptPartial, TranscriptSegment,
+    Usage,
 };
 
 /// Whether `name` may be a token of a subject: `[a-z0-9_-]+`, as names of sources, plugins and rules must be.
@@ -129,6 +130,7 @@ pub enum Body {
     JobCompleted(JobCompleted),
     JobFailed(JobFailed),
     TranscriptPartial(TranscriptPartial),
+    TranscriptSegment(TranscriptSegment),
     TranscriptFinal(TranscriptFinal),
     AnnotationLanguage(Annotation),
     AnnotationEmotion(Annotation),
@@ -147,6 +149,7 @@ impl Body {
             Body::JobCompleted(_) => Kind::JobCompleted,
             Body::JobFailed(_) => Kind::JobFailed,
             Body::TranscriptPartial(_) => Kind::TranscriptPartial,
+            Body::TranscriptSegment(_) => Kind::TranscriptSegment,
             Body::TranscriptFinal(_) => Kind::TranscriptFinal,
             Body::AnnotationLanguage(_) => Kind::AnnotationLanguage,
             Body::AnnotationEmotion(_) => Kind::AnnotationEmotion,
@@ -169,6 +172,7 @@ impl Body {
             Kind::JobCompleted => Body::JobCompleted(read(value)?),
             Kind::JobFailed => Body::JobFailed(read(value)?),
             Kind::TranscriptPartial => Body::TranscriptPartial(read(value)?),
+            Kind::TranscriptSegment => Body::TranscriptSegment(read(value)?),
             Kind::TranscriptFinal => Body::TranscriptFinal(read(value)?),
             Kind::AnnotationLanguage => Body::AnnotationLanguage(read(value)?),
             Kind::AnnotationEmotion => Body::AnnotationEmotion(read(value)?),
@@ -189,6 +193,7 @@ impl Serialize for Body {
             Body::JobCompleted(fields) => fields.serialize(serializer),
             Body::JobFailed(fields) => fields.serialize(serializer),
             Body::TranscriptPartial(fields) => fields.serialize(serializer),
+            Body::TranscriptSegment(fields) => fields.serialize(serializer),
             Body::TranscriptFinal(fields) => fields.serialize(serializer),
             Body::AnnotationLanguage(fields) | Body::AnnotationEmotion(fields) => {
                 fields.serialize(serializer)

@@ -112,7 +112,10 @@ impl Wants {
             Kind::TranscriptFinal => Wants::FINALS,
             Kind::TranscriptPartial => Wants::PARTIALS,
             Kind::AnnotationLanguage | Kind::AnnotationEmotion => Wants::ANNOTATIONS,
-            Kind::AlertRaised | Kind::AlertRetracted | Kind::Plugin(_) => return false,
+            // No plugin is called with segments yet.
+            Kind::TranscriptSegment | Kind::AlertRaised | Kind::AlertRetracted | Kind::Plugin(_) => {
+                return false;
+            }
             _ => Wants::JOBS,
         };
         self.0 & family.0 != 0

@@ -18,6 +18,7 @@ pub fn all() -> BTreeMap<&'static str, Schema> {
         ("job.completed", of::<event::JobCompleted>()),
         ("job.failed", of::<event::JobFailed>()),
         ("transcript.partial", of::<event::TranscriptPartial>()),
+        ("transcript.segment", of::<event::TranscriptSegment>()),
         ("transcript.final", of::<event::TranscriptFinal>()),
         ("annotation.language", of::<event::Annotation>()),
         ("annotation.emotion", of::<event::Annotation>()),

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::emission::{self, Allowance, Rubbish};
 use crate::event::{
-    Body, Engine, Event, Kind, Recording, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,
+    Body, Engine, Event, Kind, Quality, Recording, Segment, Timing, TranscriptFinal, TranscriptPartial, Usage,
 };
 use crate::{Level, Plugin, abi, export};
 
@@ -137,6 +137,7 @@ pub fn transcript(texts: &[&str]) -> Event {
         text: (*text).to_owned(),
         language: Some("en".to_owned()),
         emotion: Some("neutral".to_owned()),
+        error: None,
     });
     event(Body::TranscriptFinal(TranscriptFinal {
         engine: Engine::FLASH,
@@ -144,10 +145,12 @@ pub fn transcript(texts: &[&str]) -> Event {
         text: texts.join(" "),
         language: Some("en".to_owned()),
         emotion: Some("neutral".to_owned()),
+        speech: Some(!texts.is_empty()),
         truncated: false,
         segments: Some(segments.collect()),
         segments_object: None,
         usage: Usage { seconds: 10 * texts.len() as u64 },
+        quality: Quality::default(),
     }))
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
     Alert, AlertState, Annotation, Bill, Blame, Body, Engine, Event, Fault, JobAccepted, JobCompleted,
-    JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Recording, Segment, Severity, Timing,
-    TranscriptFinal, TranscriptPartial, Usage,
+    JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment,
+    Severity, Timing, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage,
 };
 use serde_json::{Map, Value, json};
 
@@ -65,6 +65,7 @@ fn bodies() -> Vec<Body> {
         text: "I want to cancel my contract.".into(),
         language: Some("en".into()),
         emotion: Some("angry".into()),
+        error: None,
     };
     let annotation = |value: &str| Annotation {
         channel: 0,
@@ -95,7 +96,7 @@ fn bodies() -> Vec<Body> {
             possible_duplicate_charge: true,
         }),
         Body::JobRetrying(JobRetrying { attempt: 1, error: error(None), retry_in_ms: 2_000, piece: Some(2) }),
-        Body::JobCompleted(JobCompleted { bill: bill.clone() }),
+        Body::JobCompleted(JobCompleted { incomplete: true, bill: bill.clone() }),
         Body::JobFailed(JobFailed { error: error(Some(2)), bill }),
         Body::TranscriptPartial(TranscriptPartial {
             revision: 2,
@@ -105,23 +106,39 @@ fn bodies() -> Vec<Body> {
             begin_ms: 0,
             text: "I want to".into(),
         }),
+        Body::TranscriptSegment(TranscriptSegment {
+            engine: Engine::FLASH,
+            model: "qwen3-asr-flash".into(),
+            piece: 2,
+            pieces: Some(3),
+            begin_ms: 0,
+            end_ms: 3_194,
+            segments: vec![segment(Timing::Chunk, Some(0), Some(3_194))],
+        }),
         Body::TranscriptFinal(TranscriptFinal {
             engine: Engine::FLASH,
             model: "qwen3-asr-flash".into(),
             text: "I want to cancel my contract.".into(),
             language: Some("en".into()),
             emotion: Some("angry".into()),
+            speech: Some(true),
             truncated: true,
             segments: Some(vec![
                 segment(Timing::Service, Some(0), Some(1_500)),
                 segment(Timing::Chunk, Some(1_500), Some(3_194)),
                 segment(Timing::None, None, None),
+                Segment {
+                    text: String::new(),
+                    error: Some(error(None)),
+                    ..segment(Timing::Chunk, Some(3_194), Some(4_000))
+                },
             ]),
             segments_object: Some(ObjectRef {
                 bucket: "HARK_TRANSCRIPTS".into(),
                 name: "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c".into(),
             }),
             usage: Usage { seconds: 3 },
+            quality: Quality { speech_ms: Some(2_900), repetition: 1, failed_ms: 806 },
         }),
         Body::AnnotationLanguage(annotation("en")),
         Body::AnnotationEmotion(annotation("angry")),

@@ -33,7 +33,7 @@ impl Subjects {
 
     /// The subjects that the stream of events captures: everything but partials. A stream on `hark.event.>` would store partials too.
     pub fn stored(&self) -> Vec<String> {
-        ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.final.>"]
+        ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.segment.>", "transcript.final.>"]
             .iter()
             .map(|tail| format!("{}.event.{tail}", self.prefix))
             .collect()

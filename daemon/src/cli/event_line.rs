@@ -2,6 +2,7 @@
 
 use hark_sdk::event::{
     Alert, AlertState, Annotation, Bill, Body, Event, Fault, Kind, Severity, TranscriptFinal,
+    TranscriptSegment,
 };
 use jiff::tz::TimeZone;
 
@@ -93,6 +94,7 @@ fn details(event: &Event, layout: Layout) -> Vec<Span> {
             Style::PLAIN,
             format!("{}{}", speaker(fields.role.as_deref()), fields.text),
         ),
+        Body::TranscriptSegment(fields) => label(Style::CYAN, "segment", Style::PLAIN, segment(fields)),
         Body::TranscriptFinal(fields) => transcript(fields, layout),
         Body::AnnotationLanguage(fields) => label(Style::DIM, "language", Style::PLAIN, annotation(fields)),
         Body::AnnotationEmotion(fields) => label(Style::DIM, "emotion", Style::PLAIN, annotation(fields)),
@@ -134,6 +136,13 @@ fn transcript(fields: &TranscriptFinal, layout: Layout) -> Vec<Span> {
         line.push(Span::new(Style::YELLOW, " (the text is cut)"));
     }
     line
+}
+
+fn segment(fields: &TranscriptSegment) -> String {
+    let texts: Vec<&str> = fields.segments.iter().map(|segment| segment.text.as_str()).collect();
+    let text = if texts.is_empty() { "(nothing was said)".to_owned() } else { texts.join(" ") };
+    let of = fields.pieces.map_or(String::new(), |pieces| format!("/{pieces}"));
+    format!("{}{of}{}: {text}", fields.piece, place(None, Some(fields.begin_ms), Some(fields.end_ms)))
 }
 
 fn alert(fields: &Alert, layout: Layout) -> Vec<Span> {

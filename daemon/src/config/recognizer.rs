@@ -35,6 +35,16 @@ pub enum PieceFormat {
     Wav,
 }
 
+impl PieceFormat {
+    /// The container's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PieceFormat::Flac => "flac",
+            PieceFormat::Wav => "wav",
+        }
+    }
+}
+
 /// One `[[recognizer]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,6 +17,9 @@ use crate::work::{self, PieceTask, Tools};
 /// Recordings that are probed at a time: the audio workers bound the cost.
 const PREPARING: usize = 8;
 
+/// Recordings that are cut at a time: each takes a core.
+const CUTTING: usize = 2;
+
 /// Transcripts that the plugins have at a time: enough to fill their queues.
 const PIPING: usize = 64;
 
@@ -40,6 +43,10 @@ pub(super) fn start_lanes(
     let prepare = tools.clone();
     tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
         work::prepare::prepare(task.job, prepare.clone())
+    });
+    let cut = tools.clone();
+    tasks.lane(ledger, Lane::of_jobs(Duty::Cut), CUTTING, &stages.requests, move |task| {
+        work::cut::cut(task.job, cut.clone())
     });
     let profiles = tools.recognizers.profiles();
     let configured = profiles.map(|profile| (profile.engine.as_str(), profile.concurrency));

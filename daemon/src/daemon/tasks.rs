@@ -115,6 +115,7 @@ pub(super) async fn drain(stages: &Stages, tasks: &mut EssentialTasks, ledger: &
     tasks
         .wait_for(&[
             Duty::Prepare.as_str(),
+            Duty::Cut.as_str(),
             Duty::Send.as_str(),
             Duty::Resolve.as_str(),
             Duty::Await.as_str(),

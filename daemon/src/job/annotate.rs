@@ -62,13 +62,13 @@ mod tests {
     fn segment(channel: u32, begin: u64, end: u64, emotion: Option<&str>) -> Segment {
         Segment {
             channel,
-            role: None,
             begin_ms: Some(begin),
             end_ms: Some(end),
             timing: Timing::Service,
             text: "text".into(),
             language: Some("en".into()),
             emotion: emotion.map(str::to_owned),
+            ..Segment::default()
         }
     }
 

@@ -6,7 +6,7 @@ mod free;
 mod jobs;
 mod pieces;
 
-use hark_sdk::event::{Blame, Engine, Fault, Segment, TranscriptFinal, Usage};
+use hark_sdk::event::{Blame, Engine, Fault, Quality, Segment, TranscriptFinal, Usage};
 
 fn histories(name: &str, history: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let run = |seed: u64| {
@@ -43,9 +43,11 @@ pub(crate) fn transcript_final(segments: Vec<Segment>) -> TranscriptFinal {
         text: String::new(),
         language: None,
         emotion: None,
+        speech: Some(true),
         truncated: false,
         segments: Some(segments),
         segments_object: None,
         usage: Usage { seconds: 7 },
+        quality: Quality::default(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hark_sdk::event::{
     Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording,
-    TranscriptFinal,
+    TranscriptFinal, TranscriptSegment,
 };
 use jiff::Timestamp;
 
@@ -21,6 +21,9 @@ use super::{Attempt, Job, Origin, Piece, Plan, Span, Stage, annotate};
 pub enum Fact {
     /// The recording was probed and has a plan. Each of `spans` becomes one piece.
     Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
+    /// Pieces were found in the recording: begin and end in milliseconds, in the order of time; those that were found before are passed over.
+    /// `end`: the recording is listened to to its end. `left`: the state of all pieces before this.
+    Cut { spans: Vec<(u64, u64)>, end: Option<Box<CutEnd>>, left: Recognized },
     /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
     /// The audio of a URL is on this machine now.
@@ -29,7 +32,7 @@ pub enum Fact {
     Missing { fault: Fault },
     /// The present config gives the job another plan, and no attempt may have cost anything: the job is planned anew.
     Replanned,
-    /// Something happened to a piece. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
+    /// Something happened to a piece that exists. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
     /// after this.
     Piece { number: u32, found: bool, reports: Vec<Report>, revision: u64, left: Recognized },
     /// A plugin with `on_failure = "hold"` could not process the transcript. `level`: see [`Job::hold_told`].
@@ -40,6 +43,15 @@ pub enum Fact {
     Stored,
     /// The source is settled. `missed`: the file was not there to be moved or deleted.
     Settled { missed: bool },
+}
+
+/// What listening to a whole recording found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CutEnd {
+    /// The recording as it was measured.
+    pub recording: Recording,
+    /// Milliseconds of speech; `None`: not measured to the end.
+    pub speech_ms: Option<u64>,
 }
 
 /// The state of all pieces of a job.
@@ -108,12 +120,26 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         (Stage::Accepted, Fact::Prepared { recording, plan, spans }) => {
             step.job.missing = false;
             step.job.recording = *recording;
-            step.job.pieces = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-            step.pieces = Pieces::Made(pieces(job, &plan, spans, now));
+            if plan.cut.is_some() {
+                step.job.stage = Stage::Cutting { to_ms: 0, pieces: 0 };
+            } else {
+                step.job.pieces = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+                step.pieces = Pieces::Made(pieces(job, &plan, 1, spans, now));
+                step.job.stage = Stage::Recognizing;
+            }
             step.job.plan = Some(plan);
-            step.job.stage = Stage::Recognizing;
         }
-        (Stage::Accepted, Fact::Unusable { recording, fault }) => {
+        (Stage::Cutting { to_ms, pieces }, Fact::Cut { spans, end, mut left }) => {
+            step.job.missing = false;
+            left.open += step.add(to_ms, pieces, spans, now);
+            if let Some(end) = end {
+                step.job.recording = end.recording;
+                step.job.speech_ms = end.speech_ms;
+                step.job.stage = Stage::Recognizing;
+                step.end_if_recognized(left, totals, now);
+            }
+        }
+        (Stage::Accepted | Stage::Cutting { .. }, Fact::Unusable { recording, fault }) => {
             step.job.recording = *recording;
             step.fail(fault, totals, now);
         }
@@ -121,28 +147,34 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.job.recording = *recording;
             step.job.origin = origin;
         }
-        (Stage::Accepted, Fact::Missing { fault }) => {
+        (Stage::Accepted | Stage::Cutting { pieces: 0, .. }, Fact::Missing { fault }) => {
             if std::mem::replace(&mut step.job.missing, true) {
                 step.fail(fault, totals, now);
             } else {
                 step.due = now + TIME_TO_FIND;
             }
         }
+        (Stage::Cutting { .. }, Fact::Missing { .. }) if !job.missing => {
+            step.job.missing = true;
+            step.due = now + TIME_TO_FIND;
+        }
         (Stage::Recognizing, Fact::Missing { .. }) => step.job.missing = true,
-        (Stage::Recognizing, Fact::Replanned) => {
+        (Stage::Cutting { .. } | Stage::Recognizing, Fact::Replanned) => {
             step.job.plan = None;
             step.job.stage = Stage::Accepted;
+            step.job.pieces = 0;
+            step.job.speech_ms = None;
             step.pieces = Pieces::Gone;
         }
-        (Stage::Recognizing, Fact::Piece { number, found, reports, revision, left }) => {
+        (
+            Stage::Cutting { .. } | Stage::Recognizing,
+            Fact::Piece { number, found, reports, revision, left },
+        ) => {
             step.job.missing &= !found;
             step.job.revision = step.job.revision.max(revision);
             step.report(number, reports, left.pieces, totals);
-            if left.open == 0 {
-                match left.fault {
-                    Some(fault) if left.heard == 0 => step.fail(fault, totals, now),
-                    _ => step.job.stage = Stage::Heard,
-                }
+            if step.job.stage == Stage::Recognizing {
+                step.end_if_recognized(left, totals, now);
             }
         }
         (Stage::Heard, Fact::Held { level, fault, retry_in }) if level > job.hold_told => {
@@ -152,6 +184,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         }
         (Stage::Heard, Fact::Piped { event, emitted }) => {
             let stored = &job.stored;
+            let incomplete = event.quality.failed_ms > 0;
             // A former owner may have received another answer, with another number of annotations. So once the final is stored, none is
             // added.
             if !stored.has_final {
@@ -160,7 +193,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
                 step.events.push(Body::TranscriptFinal(*event));
             }
             step.events.extend(stored.emissions.clone().new_ones(emitted));
-            step.events.push(Body::JobCompleted(JobCompleted { bill: step.bill(totals, now) }));
+            step.events.push(Body::JobCompleted(JobCompleted { incomplete, bill: step.bill(totals, now) }));
             step.job.stage = Stage::Ended { failed: false, bad_input: false };
         }
         (Stage::Ended { failed, bad_input }, Fact::Stored) => {
@@ -179,11 +212,12 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
     step
 }
 
-/// One piece per span.
-fn pieces(job: &Job, plan: &Plan, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
+/// One piece per span, numbered from `first`.
+fn pieces(job: &Job, plan: &Plan, first: u32, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
     let piece = |(number, span)| Piece::new(number, span, plan.engine.as_str(), &plan.model);
-    let mut pieces: Vec<Piece> = (1..).zip(spans).map(piece).collect();
+    let mut pieces: Vec<Piece> = (first..).zip(spans).map(piece).collect();
     if job.maybe_paid
+        && first == 1
         && let Some(first) = pieces.first_mut()
     {
         // It is not known which daemon sent the attempt, and when.
@@ -193,9 +227,36 @@ fn pieces(job: &Job, plan: &Plan, spans: Vec<Span>, now: Timestamp) -> Vec<Piece
 }
 
 impl Step {
+    /// Adds the pieces that were found behind `to_ms`, the end of the job's `cut` pieces; returns how many.
+    fn add(&mut self, to_ms: u64, cut: u32, spans: Vec<(u64, u64)>, now: Timestamp) -> u32 {
+        let Some(plan) = self.job.plan.clone() else { return 0 };
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .filter(|(begin_ms, _)| *begin_ms >= to_ms)
+            .map(|(begin_ms, end_ms)| Span::part(begin_ms, end_ms))
+            .collect();
+        let to_ms = spans.last().and_then(|last| last.end_ms).unwrap_or(to_ms);
+        let added = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+        self.pieces = Pieces::Made(pieces(&self.job, &plan, cut + 1, spans, now));
+        self.job.pieces = self.job.pieces.max(cut + added);
+        self.job.stage = Stage::Cutting { to_ms, pieces: cut + added };
+        added
+    }
+
+    /// Ends the job's recognizing if no piece is open. The job fails if pieces failed and none was heard.
+    fn end_if_recognized(&mut self, left: Recognized, totals: Totals, now: Timestamp) {
+        match left.fault {
+            _ if left.open > 0 => {}
+            Some(fault) if left.heard == 0 => self.fail(fault, totals, now),
+            _ => self.job.stage = Stage::Heard,
+        }
+    }
+
     /// Turns what a piece reports into events. A job of several pieces is submitted once, with its first piece.
     fn report(&mut self, number: u32, reports: Vec<Report>, pieces: u32, totals: Totals) {
-        let piece = (pieces > 1).then_some(number);
+        let is_cutting = matches!(self.job.stage, Stage::Cutting { .. });
+        let piece = (pieces > 1 || is_cutting).then_some(number);
+        let pieces = (self.job.stage == Stage::Recognizing).then_some(pieces);
         for report in reports {
             match report {
                 Report::Submitted { .. } if piece.is_some() && self.job.submitted => {}
@@ -206,8 +267,20 @@ impl Step {
                         engine: plan.engine,
                         model: plan.model,
                         task_id: handle,
-                        pieces: piece.map(|_| pieces),
+                        pieces: piece.and(pieces),
                         possible_duplicate_charge: totals.possible_duplicate_charge,
+                    }));
+                }
+                Report::Heard { span, segments } => {
+                    let (Some(piece), Some(plan)) = (piece, self.job.plan.clone()) else { continue };
+                    self.events.push(Body::TranscriptSegment(TranscriptSegment {
+                        engine: plan.engine,
+                        model: plan.model,
+                        piece,
+                        pieces,
+                        begin_ms: span.begin_ms,
+                        end_ms: span.end_ms.unwrap_or(span.begin_ms),
+                        segments,
                     }));
                 }
                 Report::Retrying { attempt, fault, retry_in } => {

@@ -14,20 +14,27 @@ mod fate;
 #[cfg(test)]
 pub(crate) mod history;
 pub mod job_machine;
+pub mod joined;
 pub mod ledger;
 mod origin;
 pub mod persisted;
 mod piece;
 pub mod piece_machine;
 mod price;
+mod repetition;
 pub mod spool;
 mod stage;
+pub mod transcript;
+
+use std::time::Duration;
 
 use hark_sdk::event::{Body, Engine, Event, Recording, Segment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+pub use crate::config::PieceFormat;
 
 pub use self::attempt::{Attempt, Failure, Next, fault};
 pub use self::emissions::Emissions;
@@ -80,6 +87,8 @@ pub struct Job {
     pub plan: Option<Plan>,
     /// How many pieces the plan made.
     pub pieces: u32,
+    /// Milliseconds of speech in the recording; `None`: the audio was not decoded here.
+    pub speech_ms: Option<u64>,
     /// Highest revision that a partial of this job may have had.
     pub revision: u64,
     /// Sequence of the last stored event written to the outbox.
@@ -109,6 +118,15 @@ impl Job {
             metadata: self.metadata.clone(),
             body,
         }
+    }
+
+    /// The extension of the recording's name, if it has one.
+    pub fn extension(&self) -> Option<&str> {
+        let name = self.recording.name.as_deref().or(match &self.origin {
+            Origin::File { below, .. } => below.to_str(),
+            _ => None,
+        });
+        name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension)
     }
 
     /// A job that the daemon has just accepted.
@@ -152,8 +170,26 @@ pub struct Plan {
     pub model: String,
     /// How the audio gets to the service.
     pub delivery: Delivery,
+    /// How the recording is cut into pieces; `None`: it is sent whole, as it is.
+    pub cut: Option<Cut>,
     /// Why this plan was chosen, as text for people.
     pub reason: String,
+}
+
+/// How a recording is decoded and cut at silence; each piece is sent inline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The longest piece, in milliseconds.
+    pub longest_ms: u64,
+    /// What the pieces are sent as.
+    pub format: PieceFormat,
+}
+
+impl Cut {
+    /// The longest piece.
+    pub fn longest(self) -> Duration {
+        Duration::from_millis(self.longest_ms)
+    }
 }
 
 /// How the audio gets to the service.
@@ -179,4 +215,15 @@ pub struct Transcript {
     pub truncated: bool,
     /// `usage.seconds`.
     pub billed_seconds: u64,
+}
+
+impl Transcript {
+    /// The transcript of a piece with the times of the whole recording: the piece begins `begin_ms` after the recording.
+    pub fn later_by(mut self, begin_ms: u64) -> Transcript {
+        for segment in &mut self.segments {
+            segment.begin_ms = segment.begin_ms.map(|time| time + begin_ms);
+            segment.end_ms = segment.end_ms.map(|time| time + begin_ms);
+        }
+        self
+    }
 }

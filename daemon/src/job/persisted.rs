@@ -61,8 +61,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::job::{
-        Attempt, Delivery, Emissions, Fate, FileIdentity, Job, Origin, Piece, PieceState, Plan, Span, Stage,
-        StoredBefore, Ticket, Transcript,
+        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Job, Origin, Piece, PieceFormat, PieceState,
+        Plan, Span, Stage, StoredBefore, Ticket, Transcript,
     };
 
     fn id(number: u128) -> Uuid {
@@ -108,9 +108,11 @@ pub(crate) mod tests {
                 engine: Engine::FILETRANS,
                 model: "qwen3-asr-flash-filetrans".into(),
                 delivery: Delivery::Upload,
+                cut: Some(Cut { longest_ms: 180_000, format: PieceFormat::Flac }),
                 reason: "the route asks for filetrans".into(),
             }),
             pieces: 1,
+            speech_ms: Some(6_100),
             revision: 3,
             sequence: 9,
             ..Job::new(id(1), "calls", "default", origin, recording, metadata)
@@ -143,14 +145,13 @@ pub(crate) mod tests {
 
     fn transcript() -> Transcript {
         let segment = Segment {
-            channel: 0,
-            role: None,
             begin_ms: Some(0),
             end_ms: Some(7_400),
             timing: Timing::Service,
             text: "guten Tag".into(),
             language: Some("de".into()),
             emotion: Some("neutral".into()),
+            ..Segment::default()
         };
         Transcript { text: "guten Tag".into(), segments: vec![segment], truncated: true, billed_seconds: 8 }
     }

@@ -33,6 +33,16 @@ pub struct Span {
 }
 
 impl Span {
+    /// A part of the recording, its channels mixed.
+    pub fn part(begin_ms: u64, end_ms: u64) -> Span {
+        Span { channels: vec![0], begin_ms, end_ms: Some(end_ms) }
+    }
+
+    /// Length in milliseconds, if it is known.
+    pub fn length_ms(&self) -> Option<u64> {
+        self.end_ms.map(|end| end.saturating_sub(self.begin_ms))
+    }
+
     /// The whole recording, its channels mixed.
     pub fn whole(duration_ms: Option<u64>) -> Span {
         Span { channels: vec![0], begin_ms: 0, end_ms: duration_ms }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Fault, Segment};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Attempt, Failure, Fate, Next, Piece, PieceState, Prices, Transcript};
+use super::{Attempt, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
 
 /// Something that happened to a piece.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +20,8 @@ pub enum PieceFact {
     Unsent,
     /// The recognizer has accepted the request. `handle`: the task id, if the recognizer works with tasks.
     Taken { handle: Option<String> },
-    /// The recognizer has returned the transcript.
-    Heard { transcript: Transcript },
+    /// The recognizer has returned the transcript. `is_withheld`: a transform has to process it before any of it leaves the daemon.
+    Heard { transcript: Transcript, is_withheld: bool },
     /// A try failed.
     Failed(Failure),
     /// The task's result could not be fetched yet, and the service will delete it. `warnings`: the number of warnings including this one.
@@ -65,6 +65,8 @@ pub struct Policy {
 pub enum Report {
     /// The recognizer has accepted it.
     Submitted { handle: Option<String> },
+    /// It is heard, and its text may leave the daemon.
+    Heard { span: Span, segments: Vec<Segment> },
     /// A try failed and another follows, or a try is delayed.
     Retrying { attempt: u32, fault: Fault, retry_in: Duration },
 }
@@ -97,10 +99,14 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
             step.piece.state = PieceState::Queued;
         }
         (PieceState::Sending, PieceFact::Taken { handle }) => step.taken(handle),
-        (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript }) => {
+        (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript, is_withheld }) => {
             let seconds = transcript.billed_seconds;
             step.taken(None);
             step.settle_attempt(Fate::Taken, seconds, policy);
+            if !is_withheld {
+                let (span, segments) = (piece.span.clone(), transcript.segments.clone());
+                step.reports.push(Report::Heard { span, segments });
+            }
             step.piece.heard = Some(transcript);
             step.piece.state = PieceState::Heard;
         }

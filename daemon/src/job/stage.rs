@@ -9,7 +9,14 @@ pub enum Stage {
     /// The job is in the ledger; it is not probed and has no plan yet.
     #[default]
     Accepted,
-    /// The job's pieces are with the recognizer or wait for it: the duties are owed to the pieces.
+    /// Pieces are cut from the recording and added to the job; those that exist are with the recognizer or wait for it.
+    Cutting {
+        /// Where the next piece begins, in milliseconds of the recording.
+        to_ms: u64,
+        /// How many pieces were cut so far.
+        pieces: u32,
+    },
+    /// All pieces exist. The job's pieces are with the recognizer or wait for it: the duties are owed to the pieces.
     Recognizing,
     /// Every piece has ended, and at least one has a transcript; the plugins come next.
     Heard,
@@ -30,6 +37,7 @@ impl Stage {
     pub fn duty(&self) -> Option<Duty> {
         match self {
             Stage::Accepted => Some(Duty::Prepare),
+            Stage::Cutting { .. } => Some(Duty::Cut),
             Stage::Heard => Some(Duty::Pipe),
             Stage::Ended { .. } => Some(Duty::Publish),
             Stage::Stored { .. } => Some(Duty::Settle),
@@ -53,6 +61,8 @@ impl Stage {
 pub enum Duty {
     /// Probe a job's recording and plan the job.
     Prepare,
+    /// Cut further pieces from a job's recording.
+    Cut,
     /// Send a piece to its recognizer.
     Send,
     /// Ask the recognizer what became of a piece's request whose answer was lost.
@@ -69,13 +79,22 @@ pub enum Duty {
 
 impl Duty {
     /// Every duty, for gauges and wakers.
-    pub const ALL: [Duty; 7] =
-        [Duty::Prepare, Duty::Send, Duty::Resolve, Duty::Await, Duty::Pipe, Duty::Publish, Duty::Settle];
+    pub const ALL: [Duty; 8] = [
+        Duty::Prepare,
+        Duty::Cut,
+        Duty::Send,
+        Duty::Resolve,
+        Duty::Await,
+        Duty::Pipe,
+        Duty::Publish,
+        Duty::Settle,
+    ];
 
     /// The value in the ledger's `duty` columns and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Duty::Prepare => "prepare",
+            Duty::Cut => "cut",
             Duty::Send => "send",
             Duty::Resolve => "resolve",
             Duty::Await => "await",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::PieceFormat;
+
 /// What a recognizer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -19,6 +21,8 @@ pub struct Limits {
     pub streams: bool,
     /// Only the channels that a request names are recognized; otherwise the service mixes all channels down.
     pub selects_channels: bool,
+    /// It takes recordings in pieces that are decoded and cut here, where it does not take them as they are.
+    pub pieces: Option<Pieces>,
     /// For recognizers whose requests become tasks.
     pub tasks: Option<Tasks>,
 }
@@ -32,6 +36,15 @@ pub enum Delivers {
     No,
     /// The config forbids it. The text tells the operator what to change.
     Forbidden(&'static str),
+}
+
+/// The pieces that a recognizer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pieces {
+    /// The longest; `None`: the route's `piece`.
+    pub longest: Option<Duration>,
+    /// What they are sent as.
+    pub format: PieceFormat,
 }
 
 /// How long the service keeps tasks and their results.

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 pub use self::error::{Error, Tries};
 pub use self::http::{BuildError, Content, Timeouts};
-pub use self::limits::{Delivers, Limits, Tasks};
+pub use self::limits::{Delivers, Limits, Pieces, Tasks};
 pub use self::pacer::Permit;
 pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;

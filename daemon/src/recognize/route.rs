@@ -1,12 +1,14 @@
 //! Which engine a recording takes, and why: a pure function, so that `harkd explain` can print what the daemon will do.
 
+use std::time::Duration;
+
 use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
 use super::Profile;
 use super::error::fault;
-use super::limits::{Delivers, Limits};
+use super::limits::{Delivers, Limits, Pieces};
 use crate::config::Route;
-use crate::job::{Delivery, Origin, Plan};
+use crate::job::{Cut, Delivery, Origin, Plan};
 
 /// What is known about a recording. `None`: it was not measured.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,7 +52,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
         candidates.reverse();
     }
     let mut misfits: Vec<Fault> = Vec::new();
-    for offer in candidates {
+    for offer in &candidates {
         let engine = &offer.engine;
         match fit(facts, offer) {
             Ok(plan) => {
@@ -65,7 +67,23 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
             Err(misfit) => misfits.push(misfit),
         }
     }
-    Err(none(&misfits))
+    let in_pieces = candidates.iter().find_map(|offer| in_pieces(facts, route, offer));
+    let fault = none(&misfits);
+    in_pieces
+        .map(|plan| Plan { reason: format!("it is sent in pieces: {}", fault.message), ..plan })
+        .ok_or(fault)
+}
+
+/// The plan to decode and cut a recording here, for a recognizer that does not take it as it is. A recording whose length is not known is
+/// one that cannot be decoded here.
+fn in_pieces(facts: &Facts, route: &Route, offer: &Profile) -> Option<Plan> {
+    let Profile { engine, model, limits, unavailable, .. } = offer;
+    let Pieces { longest, format } =
+        limits.pieces.filter(|_| facts.duration_ms.is_some() && !facts.is_url && unavailable.is_none())?;
+    let longest = longest.unwrap_or(route.piece).min(limits.longest.unwrap_or(Duration::MAX));
+    let cut = Some(Cut { longest_ms: longest.as_millis() as u64, format });
+    let (engine, model) = (engine.clone(), model.clone());
+    Some(Plan { engine, model, delivery: Delivery::Inline, cut, reason: String::new() })
 }
 
 /// The plan for a recording with this recognizer, or the limit that prevents it.
@@ -84,7 +102,7 @@ fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
         return Err(misfit("TooLong", message));
     }
     let delivery = delivery(facts, engine, limits)?;
-    Ok(Plan { engine: engine.clone(), model: model.clone(), delivery, reason: String::new() })
+    Ok(Plan { engine: engine.clone(), model: model.clone(), delivery, cut: None, reason: String::new() })
 }
 
 /// How the audio reaches the recognizer.
@@ -149,7 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Dashscope, EngineChoice, Region};
+    use crate::config::{Dashscope, EngineChoice, PieceFormat, Region};
     use crate::recognize::dashscope::profiles;
 
     const FLASH_BYTES: u64 = 10_485_760;
@@ -181,6 +199,7 @@ mod tests {
 
     fn shown(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> String {
         match planned(facts, engine, config) {
+            Ok(Plan { engine, cut: Some(_), .. }) => format!("{engine} in pieces"),
             Ok(plan) => format!("{} {:?}", plan.engine, plan.delivery),
             Err(fault) => fault.code,
         }
@@ -199,19 +218,19 @@ mod tests {
             (Facts { duration_ms: Some(300_001), ..facts("mp3", 0, 1000) }, all(), "filetrans Upload"),
             (facts("mp4", 10, 1000), all(), "filetrans Upload"),
             (facts("aiff", 10, 1000), all(), "flash Inline"),
-            (facts("aiff", 301, 1000), all(), "FormatNotSupported"),
-            (facts("caf", 10, 1000), all(), "FormatNotSupported"),
-            (facts("mp3", 301, 1000), us(), "TooLong"),
-            (facts("mp3", 301, 1000), no_upload(), "TooLong"),
+            (facts("aiff", 301, 1000), all(), "flash in pieces"),
+            (facts("caf", 10, 1000), all(), "flash in pieces"),
+            (facts("mp3", 301, 1000), us(), "flash in pieces"),
+            (facts("mp3", 301, 1000), no_upload(), "flash in pieces"),
             (facts("mp3", 10, 1000), us(), "flash Inline"),
             (url(facts("mp3", 301, 1000)), no_upload(), "filetrans Url"),
             (url(facts("mp3", 10, 1000)), all(), "flash Url"),
             (facts("wav", 3600, 1 << 30), all(), "filetrans Upload"),
-            (facts("wav", 3600, (1 << 30) + 1), all(), "TooLarge"),
+            (facts("wav", 3600, (1 << 30) + 1), all(), "flash in pieces"),
             (url(facts("wav", 3600, (1 << 30) + 1)), all(), "filetrans Url"),
             (url(facts("wav", 3600, (2 << 30) + 1)), all(), "TooLarge"),
             (facts("mp3", 12 * 3600, 1000), all(), "filetrans Upload"),
-            (facts("mp3", 12 * 3600 + 1, 1000), all(), "TooLong"),
+            (facts("mp3", 12 * 3600 + 1, 1000), all(), "flash in pieces"),
             (unknown_length(facts("amr", 0, 1000)), all(), "filetrans Upload"),
             (unknown_length(facts("amr", 0, 1000)), us(), "flash Inline"),
             (unknown_length(facts("wma", 0, 11_000_000)), us(), "TooLarge"),
@@ -227,9 +246,9 @@ mod tests {
     fn a_route_that_names_an_engine_gets_it_or_a_fault_before_anything_is_spent() {
         use EngineChoice::{Filetrans, Flash};
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &all()), "filetrans Upload");
-        assert_eq!(shown(&facts("wav", 301, 1000), Flash, &all()), "TooLong");
-        assert_eq!(shown(&facts("wav", 10, 8 << 20), Flash, &all()), "TooLarge");
-        assert_eq!(shown(&facts("mov", 10, 1000), Flash, &all()), "FormatNotSupported");
+        assert_eq!(shown(&facts("wav", 301, 1000), Flash, &all()), "flash in pieces");
+        assert_eq!(shown(&facts("wav", 10, 8 << 20), Flash, &all()), "flash in pieces");
+        assert_eq!(shown(&facts("mov", 10, 1000), Flash, &all()), "flash in pieces");
         assert_eq!(shown(&facts("aiff", 10, 1000), Filetrans, &all()), "FormatNotSupported");
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &us()), "FiletransNotInRegion");
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &no_upload()), "UploadNotAllowed");
@@ -248,6 +267,7 @@ mod tests {
                 url: Delivers::No,
                 streams: true,
                 selects_channels: false,
+                pieces: Some(Pieces { longest: None, format: PieceFormat::Flac }),
                 tasks: None,
             },
             unavailable: None,
@@ -261,9 +281,9 @@ mod tests {
         };
         for (seconds, engine, expected) in [
             (10, "gpu", Ok("gpu")),
-            (31, "gpu", Err("TooLong")),
-            (10, "auto", Err(FORMAT)),
-            (10, "flash", Err(FORMAT)),
+            (31, "gpu", Ok("gpu")),
+            (10, "auto", Ok("flash")),
+            (10, "flash", Ok("flash")),
         ] {
             let found = shown(facts("caf", seconds, 1_000), engine);
             assert_eq!(found.as_deref().map_err(|fault| fault.code.as_str()), expected, "{engine}");
@@ -277,15 +297,14 @@ mod tests {
             of(&facts("mp3", 600, 1000), &all()).unwrap().reason,
             "another engine cannot take it: flash takes up to 0:05:00 h, this has 0:10:00 h"
         );
-        let fault = of(&facts("wav", 400, 1000), &us()).unwrap_err();
+        let reason = of(&facts("wav", 400, 1000), &us()).unwrap().reason;
+        assert!(reason.starts_with("it is sent in pieces: flash takes up to 0:05:00 h"), "{reason}");
+        assert!(reason.contains("region"), "{reason}");
+        // Recognized by its first bytes only: nothing of it can be decoded here.
+        let unknown = Facts { duration_ms: None, ..facts("au", 0, 1000) };
+        let fault = of(&unknown, &all()).unwrap_err();
         assert_eq!(fault.blame, Blame::Audio);
-        assert!(
-            fault.message.contains("up to 0:05:00 h") && fault.message.contains("region"),
-            "{}",
-            fault.message
-        );
-        let fault = of(&facts("caf", 400, 1000), &all()).unwrap_err();
-        let expected = "flash does not read caf; filetrans does not read caf; convert it to wav, flac or mp3";
+        let expected = "filetrans does not read au; flash does not read au; convert it to wav, flac or mp3";
         assert_eq!(fault.message, expected);
     }
 }

@@ -147,9 +147,13 @@ impl Claim {
         };
         let Measured { format, duration_ms, channels } = self.measured.clone();
         job.recording = Recording { format, duration_ms, channels, ..job.recording };
+        job.stage = match plan.cut {
+            // The recording is cut again from its begin; the pieces that are known stay as they are.
+            Some(_) => Stage::Cutting { to_ms: 0, pieces: 0 },
+            None => Stage::Recognizing,
+        };
         job.plan = Some(plan);
-        job.stage = Stage::Recognizing;
-        job.pieces = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        job.pieces = self.pieces.iter().map(|piece| piece.number).max().unwrap_or(0);
         job.submitted =
             self.pieces.iter().any(|piece| piece.attempts.iter().any(|attempt| attempt.fate == Fate::Taken));
         (job, self.pieces.iter().map(ClaimedPiece::resume).collect())
@@ -228,6 +232,7 @@ mod tests {
             engine: Engine::FILETRANS,
             model: "model".into(),
             delivery: Delivery::Upload,
+            cut: None,
             reason: "test".into(),
         };
         Job { stage, plan: Some(plan), ..job }

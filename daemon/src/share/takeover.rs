@@ -1,9 +1,10 @@
 //! The job that a daemon takes over: the state from its claim, joined with the events that the stream already has of it.
 
-use hark_sdk::event::{Body, Kind, TranscriptFinal};
+use hark_sdk::event::{Body, Kind, TranscriptFinal, TranscriptSegment};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::job::joined::joined;
 use crate::job::{
     Attempt, Delivery, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore, Transcript,
 };
@@ -21,6 +22,8 @@ pub struct StoredEvents {
     pub submitted: bool,
     /// What the job has to know of them.
     pub before: StoredBefore,
+    /// The pieces that are stored as heard.
+    pub segments: Vec<TranscriptSegment>,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
 }
@@ -47,6 +50,7 @@ impl StoredEvents {
                 self.before.has_final = true;
                 self.transcript = Some(transcript);
             }
+            Some(Body::TranscriptSegment(segment)) => self.segments.push(segment),
             Some(Body::JobSubmitted(_)) => self.submitted = true,
             _ => {}
         }
@@ -69,11 +73,15 @@ pub fn go_on(
     {
         first.failures += 1;
     }
+    for segment in stored.segments {
+        adopt(&mut pieces, segment, prices);
+    }
     if let Some(heard) = stored.transcript {
         let plan = job.plan.get_or_insert_with(|| Plan {
             engine: heard.engine.clone(),
             model: heard.model.clone(),
             delivery: Delivery::Inline,
+            cut: None,
             reason: "another daemon has heard it".into(),
         });
         if pieces.is_empty() {
@@ -95,6 +103,27 @@ pub fn go_on(
     (job, pieces)
 }
 
+/// Takes a piece that is stored as heard: it is not sent again, and its text stays as it left the former owner.
+fn adopt(pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
+    let TranscriptSegment { engine, model, piece: number, begin_ms, end_ms, segments, .. } = stored;
+    let at = pieces.iter().position(|piece| piece.number == number).unwrap_or_else(|| {
+        let mut piece = Piece::new(number, Span::part(begin_ms, end_ms), engine.as_str(), &model);
+        piece.attempts.push(Attempt::open(1, Uuid::nil(), Timestamp::now(), None));
+        pieces.push(piece);
+        pieces.len() - 1
+    });
+    let piece = &mut pieces[at];
+    // The bill is not in the event; the service bills begun seconds.
+    let price = prices.cost_micro(&model, 1);
+    let billed_seconds = if price > 0 { end_ms.saturating_sub(begin_ms).div_ceil(1_000) } else { 0 };
+    let text = joined(segments.iter().map(|segment| segment.text.as_str()));
+    hold_heard(
+        std::slice::from_mut(piece),
+        Transcript { text, segments, truncated: false, billed_seconds },
+        prices,
+    );
+}
+
 /// Gives the stored transcript to the first piece and ends the others without text: the final contains the text of all pieces.
 fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
     let mut stored = Some(transcript);
@@ -112,7 +141,7 @@ fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Kind, PluginEvent, Recording, Segment, Timing};
+    use hark_sdk::event::{Kind, PluginEvent, Recording, Segment};
     use proptest::prelude::*;
     use serde_json::{Map, json};
 
@@ -123,14 +152,9 @@ mod tests {
 
     fn heard(languages: &[&str]) -> Vec<Segment> {
         let segment = |language: &&str| Segment {
-            channel: 0,
-            role: None,
-            begin_ms: None,
-            end_ms: None,
-            timing: Timing::None,
             text: "text".into(),
             language: Some((*language).to_owned()),
-            emotion: None,
+            ..Segment::default()
         };
         languages.iter().map(segment).collect()
     }

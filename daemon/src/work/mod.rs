@@ -1,5 +1,6 @@
 //! The lanes' work on jobs and pieces between the ledger and the outbox, one file per duty.
 
+pub mod cut;
 mod fetch;
 mod intend;
 pub mod lane;
@@ -12,12 +13,13 @@ pub mod send;
 pub mod tasks;
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Engine, Event, Fault};
+use hark_sdk::event::{Blame, Engine, Event, Fault, Recording};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -25,13 +27,13 @@ use tracing::{info, warn};
 pub use self::open_files::OpenFiles;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
-use crate::audio::Workers;
+use crate::audio::{ProbeError, Span, Workers};
 use crate::config::{AllowList, Route};
-use crate::job::audio::{self, Unopened};
-use crate::job::job_machine::Fact;
+use crate::job::audio::{self, SPOOL, Unopened};
+use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{Ledger, LedgerError, advance};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan, fault};
+use crate::job::{Cut, Failure, Job, Piece, PieceId, PieceState, Plan, Stage, fault};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
 use crate::recognize::{Content, Error, Recognizer, Recognizers, Tries};
@@ -145,7 +147,9 @@ impl Tools {
         let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, self.recognizers.offers()) else {
             return Ok(false);
         };
-        if (&plan.engine, &plan.model, &plan.delivery) == (&old.engine, &old.model, &old.delivery) {
+        if (&plan.engine, &plan.model, &plan.delivery, plan.cut)
+            == (&old.engine, &old.model, &old.delivery, old.cut)
+        {
             return Ok(false);
         }
         let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();
@@ -180,6 +184,31 @@ impl Tools {
                 Ok(false)
             }
         }
+    }
+
+    /// Opens the file of a job's recording.
+    async fn open(&self, job: &Job) -> Result<File, Unopened> {
+        let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
+        let open = move || audio::open(&opened, &folder);
+        self.files.of(&job.source, open).await.map_err(Unopened::NotNow)?
+    }
+
+    /// Decodes a piece of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
+    async fn cut_content(&self, task: &PieceTask, cut: Cut) -> Result<Content, Unopened> {
+        let (job, span) = (&task.job, &task.piece.span);
+        let file = self.open(job).await?;
+        let span = Span { begin_ms: span.begin_ms, end_ms: span.end_ms.unwrap_or(span.begin_ms) };
+        let piece = self.workers.piece(&file, job.extension(), span, cut.format).await;
+        let bytes = piece.map_err(|error| unusable(job, &error))?;
+        let folder = self.state_directory.join(SPOOL);
+        let write = move || {
+            std::fs::create_dir_all(&folder)?;
+            let mut file = tempfile::tempfile_in(&folder)?;
+            file.write_all(&bytes)?;
+            Content::of_piece(file)
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::other);
+        written.and_then(|content| content).map_err(Unopened::NotNow)
     }
 
     /// Opens a job's recording.
@@ -230,6 +259,12 @@ impl Tools {
             return self.wait_for_folder(job, piece, "it is not there").await;
         }
         let Some(task) = piece else {
+            if job.missing && matches!(job.stage, Stage::Cutting { pieces: 1.., .. }) {
+                // What was cut before the file went is recognized.
+                let recording = Recording { truncated: true, ..job.recording.clone() };
+                let end = CutEnd { recording, speech_ms: None };
+                return self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop);
+            }
             return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
         };
         let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
@@ -326,4 +361,15 @@ fn language<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
 /// The context of a request: the message's own, else the route's.
 fn context<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
     job.context.as_deref().or(Some(route.context.as_str())).filter(|text| !text.is_empty())
+}
+
+/// Why the audio of a job cannot be used. If the fault is the daemon's and not the recording's, the job waits instead of failing.
+fn unusable(job: &Job, error: &ProbeError) -> Unopened {
+    match error.blame() {
+        Blame::Hark => Unopened::NotNow(io::Error::other(error.to_string())),
+        blame => {
+            let name = job.recording.name.as_deref().unwrap_or("the recording");
+            Unopened::Fault(fault(error.code(), blame, format!("{name}: {error}")))
+        }
+    }
 }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Fault, Segment, TranscriptFinal, Usage};
+use hark_sdk::event::{Blame, Body, Fault};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tracing::{trace, warn};
 
 use super::{PieceTask, Tools};
-use crate::job::annotate::prevailing;
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{LedgerError, advance, pieces};
 use crate::job::piece_machine::PieceFact;
-use crate::job::{Job, Piece, Plan, Stage, Transcript, fault};
+use crate::job::transcript::final_of;
+use crate::job::{Job, Stage, Transcript, fault};
 use crate::pipeline::Held;
 
 /// How soon a job that a plugin holds is given to the plugin again: a new plugin process starts within a second.
@@ -28,8 +28,10 @@ impl Tools {
     ) -> Result<(), LedgerError> {
         let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
         let ends = !self.pipeline.has_plugins_for(&task.job.source);
+        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
+        let transcript = transcript.later_by(task.piece.span.begin_ms);
         let write = move |connection: &Connection| {
-            let fact = PieceFact::Heard { transcript: transcript.clone() };
+            let fact = PieceFact::Heard { transcript: transcript.clone(), is_withheld };
             let heard = advance::advance_piece(connection, id, fact, revision, &policy, now)?;
             match heard {
                 Some(heard) if ends && heard.job.stage == Stage::Heard => {
@@ -102,24 +104,4 @@ fn fault_of(held: &Held) -> Fault {
         ),
     };
     fault("PluginHolds", Blame::Plugin, message)
-}
-
-/// The final of a job whose pieces have ended. `None` only for a job without a plan; at this stage every job has one.
-fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
-    let Plan { engine, model, .. } = job.plan.clone()?;
-    let heard: Vec<&Transcript> = pieces.iter().filter_map(|piece| piece.heard.as_ref()).collect();
-    let segments: Vec<Segment> =
-        heard.iter().flat_map(|transcript| transcript.segments.iter().cloned()).collect();
-    let value = |of: fn(&Segment) -> Option<&str>| prevailing(&segments, of);
-    Some(TranscriptFinal {
-        engine,
-        model,
-        text: heard.iter().map(|transcript| transcript.text.as_str()).collect::<Vec<_>>().join(" "),
-        language: value(|segment| segment.language.as_deref()),
-        emotion: value(|segment| segment.emotion.as_deref()),
-        truncated: heard.iter().any(|transcript| transcript.truncated),
-        segments_object: None,
-        usage: Usage { seconds: heard.iter().map(|transcript| transcript.billed_seconds).sum() },
-        segments: Some(segments),
-    })
 }

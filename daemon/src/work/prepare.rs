@@ -1,15 +1,13 @@
 //! Probes a recording and makes its plan. Costs nothing at the service.
 
-use std::io;
-
-use hark_sdk::event::{Blame, Recording};
+use hark_sdk::event::Recording;
 use tracing::warn;
 
-use super::Tools;
+use super::{Tools, unusable};
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
-use crate::job::{Job, Span, fault};
+use crate::job::{Job, Span};
 use crate::recognize::route::{Facts, plan};
 
 /// Carries out `Duty::Prepare`.
@@ -38,20 +36,11 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
 /// The recording with what a look into its audio tells; as it is, if there is no audio on this machine.
 async fn look_inside(job: &Job, tools: &Tools) -> Result<Recording, Unopened> {
     let mut recording = job.recording.clone();
-    let Some(path) = audio::path(job, &tools.state_directory) else { return Ok(recording) };
-    let (opened, folder) = (job.clone(), tools.state_directory.clone());
-    let open = move || audio::open(&opened, &folder);
-    let file = tools.files.of(&job.source, open).await.map_err(Unopened::NotNow)??;
-    let name = recording.name.as_deref().or(path.to_str());
-    let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, tail)| tail);
-    let probe = tools.workers.probe(&file, extension).await.map_err(|error| match error.blame() {
-        // The fault is the daemon's, not the recording's: the job waits instead of failing.
-        Blame::Hark => Unopened::NotNow(io::Error::other(error.to_string())),
-        blame => {
-            let name = recording.name.as_deref().unwrap_or("the recording");
-            Unopened::Fault(fault(error.code(), blame, format!("{name}: {error}")))
-        }
-    })?;
+    if audio::path(job, &tools.state_directory).is_none() {
+        return Ok(recording);
+    }
+    let file = tools.open(job).await?;
+    let probe = tools.workers.probe(&file, job.extension()).await.map_err(|error| unusable(job, &error))?;
     recording.format = Some(probe.format);
     recording.duration_ms = probe.duration_ms;
     recording.channels = probe.channels;

@@ -73,6 +73,10 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let audio = match (&upload, &job.origin) {
         (Some(upload), _) => Audio::Url(&upload.url),
         (None, Origin::Url { url }) => Audio::Url(url),
+        (None, _) if let Some(cut) = plan.cut => match tools.cut_content(&task, cut).await {
+            Ok(content) => Audio::Inline { content, format: cut.format.as_str() },
+            Err(unopened) => return tools.not_opened(job, Some(&task), unopened).await,
+        },
         (None, _) => match tools.content(job).await {
             Ok(content) => {
                 Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
@@ -108,7 +112,7 @@ fn request<'a>(
         context: context(job, route),
         itn: route.itn,
         partials: route.partials,
-        duration_ms: job.recording.duration_ms,
+        duration_ms: piece.span.length_ms().or(job.recording.duration_ms),
         marker,
     }
 }

@@ -52,7 +52,7 @@ pub struct JobSubmitted {
     /// The service's task, for filetrans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// How many pieces the recording is sent in, where they are several.
+    /// How many pieces the recording is sent in, where they are several and all of them are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<u32>,
     /// Present and true where a request of unknown fate was repeated: the service may charge twice.
@@ -136,6 +136,9 @@ pub struct Bill {
 /// `job.completed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobCompleted {
+    /// Present and true where a part of the recording could not be recognized: the final has it as segments with an `error`.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub incomplete: bool,
     /// What it took.
     #[serde(flatten)]
     pub bill: Bill,

@@ -28,6 +28,8 @@ pub enum Kind {
     JobFailed,
     /// `transcript.partial`: text so far; lossy, never stored by default.
     TranscriptPartial,
+    /// `transcript.segment`: a piece of a recording that is sent in several is heard.
+    TranscriptSegment,
     /// `transcript.final`: once per job.
     TranscriptFinal,
     /// `annotation.language`.
@@ -71,6 +73,7 @@ impl Kind {
             Kind::JobCompleted => ("job", "completed"),
             Kind::JobFailed => ("job", "failed"),
             Kind::TranscriptPartial => ("transcript", "partial"),
+            Kind::TranscriptSegment => ("transcript", "segment"),
             Kind::TranscriptFinal => ("transcript", "final"),
             Kind::AnnotationLanguage => ("annotation", "language"),
             Kind::AnnotationEmotion => ("annotation", "emotion"),
@@ -107,6 +110,7 @@ impl FromStr for Kind {
             "job.completed" => Kind::JobCompleted,
             "job.failed" => Kind::JobFailed,
             "transcript.partial" => Kind::TranscriptPartial,
+            "transcript.segment" => Kind::TranscriptSegment,
             "transcript.final" => Kind::TranscriptFinal,
             "annotation.language" => Kind::AnnotationLanguage,
             "annotation.emotion" => Kind::AnnotationEmotion,

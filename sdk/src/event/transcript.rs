@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::job::Engine;
+use super::job::{Engine, Fault};
 
 /// `transcript.partial`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,26 @@ pub struct TranscriptPartial {
     pub text: String,
 }
 
+/// `transcript.segment`: a piece of a recording that is sent in several is heard. In the order of hearing, which may differ from the
+/// order of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TranscriptSegment {
+    /// Which engine made it.
+    pub engine: Engine,
+    /// The service's model name.
+    pub model: String,
+    /// The piece, from 1 in the order of time.
+    pub piece: u32,
+    /// How many pieces the recording has; null while further ones are still being made.
+    pub pieces: Option<u32>,
+    /// Where the piece begins, in milliseconds of the recording.
+    pub begin_ms: u64,
+    /// Where the piece ends, in milliseconds of the recording.
+    pub end_ms: u64,
+    /// What was said in the piece; empty where nothing was said.
+    pub segments: Vec<Segment>,
+}
+
 /// `transcript.final`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptFinal {
@@ -37,6 +57,9 @@ pub struct TranscriptFinal {
     pub language: Option<String>,
     /// Emotion of most of the speech, null if unknown.
     pub emotion: Option<String>,
+    /// Whether any word was recognized; null where a piece failed and the others said nothing.
+    #[serde(default)]
+    pub speech: Option<bool>,
     /// Present and true where the service cut the text (`finish_reason` "length"), or where the text alone would not fit into a
     /// message: then the segments have it whole.
     #[serde(default, skip_serializing_if = "super::is_false")]
@@ -49,10 +72,24 @@ pub struct TranscriptFinal {
     pub segments_object: Option<ObjectRef>,
     /// What the service charged for this transcript.
     pub usage: Usage,
+    /// How far the transcript can be relied on.
+    #[serde(default)]
+    pub quality: Quality,
+}
+
+/// How far a transcript can be relied on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Quality {
+    /// Milliseconds in which the voice-activity detector found speech; null where the audio was not decoded here.
+    pub speech_ms: Option<u64>,
+    /// Segments in which a phrase repeats more than 20 times, as recognizers do that have lost their way.
+    pub repetition: u32,
+    /// Milliseconds of audio that could not be recognized; their segments have an `error`.
+    pub failed_ms: u64,
 }
 
 /// A piece of a transcript.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Segment {
     /// Channel, from 0.
     pub channel: u32,
@@ -71,10 +108,13 @@ pub struct Segment {
     pub language: Option<String>,
     /// The service's emotion.
     pub emotion: Option<String>,
+    /// Present where this part of the recording could not be recognized; then `text` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Fault>,
 }
 
 /// Where a segment's times come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Timing {
     /// The service measured them.
@@ -82,6 +122,7 @@ pub enum Timing {
     /// They are the borders of the piece that was sent.
     Chunk,
     /// No times were measured; they are null.
+    #[default]
     None,
 }
 

@@ -171,7 +171,7 @@ fn files(service: &Service) -> Vec<&'static str> {
         files.retain(|file| *file != LONG_SAMPLE);
     }
     if matches!(service, Service::Own(_)) {
-        // Too long to be sent whole, and no recording is cut into pieces yet.
+        // The five minutes would keep this machine busy for more than one; they can be dropped into the folder by hand.
         files.retain(|file| *file != SAMPLE_OF_ESPEAK && *file != LONG_SAMPLE);
     }
     files

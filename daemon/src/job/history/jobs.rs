@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::dice::Dice;
 use super::{fault, transcript_final};
-use crate::job::job_machine::{self, Fact, Pieces, Recognized, Totals};
+use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Recognized, Totals};
 use crate::job::piece_machine::Report;
-use crate::job::{Delivery, Duty, Job, Origin, Plan, Span, Stage};
+use crate::job::{Cut, Delivery, Duty, Job, Origin, PieceFormat, Plan, Span, Stage};
 
 /// A piece, as the job hears of it.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +46,8 @@ impl World {
             self.stray();
             match self.job.stage.duty() {
                 Some(Duty::Prepare) => self.prepare(),
+                Some(Duty::Cut) if self.dice.one_in(2) && self.pieces.contains(&Life::Open) => self.piece(),
+                Some(Duty::Cut) => self.cut(),
                 Some(Duty::Pipe) => self.pipe(),
                 Some(Duty::Publish) => self.commit(Fact::Stored),
                 Some(Duty::Settle) => self.commit(Fact::Settled { missed: false }),
@@ -70,8 +72,20 @@ impl World {
             Pieces::Gone => self.pieces.clear(),
             Pieces::Made(made) => {
                 let inherited = made.iter().filter(|piece| piece.may_have_cost()).count();
-                assert_eq!(inherited, usize::from(self.job.maybe_paid), "what may be paid is an attempt");
-                self.pieces = vec![Life::Open; made.len()];
+                let is_first = self.pieces.is_empty() && !made.is_empty();
+                assert_eq!(
+                    inherited,
+                    usize::from(self.job.maybe_paid && is_first),
+                    "what may be paid is an attempt"
+                );
+                for piece in made {
+                    assert_eq!(
+                        piece.number as usize,
+                        self.pieces.len() + 1,
+                        "a number is missing or used twice"
+                    );
+                    self.pieces.push(Life::Open);
+                }
             }
         }
         self.job = step.job;
@@ -100,9 +114,41 @@ impl World {
             return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, reason };
+        let cut = self.dice.one_in(2).then_some(Cut { longest_ms: 1_000, format: PieceFormat::Flac });
+        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason };
         let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
         self.commit(Fact::Prepared { recording, plan, spans });
+    }
+
+    /// The recording is cut further, or to its end. A cutter that a kill interrupted begins at the last piece that was stored.
+    fn cut(&mut self) {
+        let Stage::Cutting { to_ms, pieces } = self.job.stage else { panic!("{:?}", self.job.stage) };
+        assert_eq!(pieces as usize, self.pieces.len());
+        if self.dice.one_in(9) {
+            return self.commit(Fact::Missing { fault: fault(Blame::Audio) });
+        }
+        if pieces == 0 && self.dice.one_in(12) {
+            let recording = Box::default();
+            return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
+        }
+        let recording = Recording { duration_ms: Some(to_ms), ..Recording::default() };
+        let end = self.dice.one_in(4).then(|| Box::new(CutEnd { recording, speech_ms: Some(1) }));
+        let count = 2 + self.dice.roll(3);
+        // The first of these was found before, as after a restart.
+        let early = (to_ms > 0).then(|| (to_ms.saturating_sub(1), to_ms));
+        let spans = early.into_iter().chain((to_ms..to_ms + count).map(|at| (at, at + 1))).collect();
+        let left = self.left();
+        self.commit(Fact::Cut { spans, end, left });
+    }
+
+    fn left(&self) -> Recognized {
+        let count = |wanted: Life| self.pieces.iter().filter(|life| **life == wanted).count() as u32;
+        Recognized {
+            open: count(Life::Open),
+            heard: count(Life::Heard),
+            pieces: self.pieces.len() as u32,
+            fault: (count(Life::Failed) > 0).then(|| fault(Blame::Service)),
+        }
     }
 
     /// Any of the pieces goes on.
@@ -127,16 +173,11 @@ impl World {
                 self.totals.billed_seconds += 7;
                 self.totals.cost_micro += 245;
                 self.pieces[at] = Life::Heard;
+                reports
+                    .push(Report::Heard { span: Span::part(at as u64, at as u64 + 1), segments: Vec::new() });
             }
         }
-        let count = |wanted: Life| self.pieces.iter().filter(|life| **life == wanted).count() as u32;
-        let failed = (count(Life::Failed) > 0).then(|| fault(Blame::Service));
-        let left = Recognized {
-            open: count(Life::Open),
-            heard: count(Life::Heard),
-            pieces: self.pieces.len() as u32,
-            fault: failed,
-        };
+        let left = self.left();
         let sequence = self.now;
         let fact = Fact::Piece { number: at as u32 + 1, found: true, reports, revision: 3, left };
         self.commit(fact);
@@ -165,7 +206,7 @@ impl World {
         assert!(self.pieces.len() < 2 || submitted < 2, "several pieces are submitted once: {kinds:?}");
         let bill = match self.events.last() {
             Some(Body::JobCompleted(event)) => {
-                assert!(self.pieces.contains(&Life::Heard));
+                assert!(self.pieces.contains(&Life::Heard) || !self.pieces.contains(&Life::Failed));
                 &event.bill
             }
             Some(Body::JobFailed(event)) => {

@@ -109,7 +109,7 @@ impl World {
         let before = self.piece.clone();
         let late = match (&self.piece.state, self.dice.roll(3)) {
             (PieceState::Queued | PieceState::Resolving { .. }, 0) => {
-                PieceFact::Heard { transcript: Transcript::default() }
+                PieceFact::Heard { transcript: Transcript::default(), is_withheld: false }
             }
             (PieceState::Heard | PieceState::Failed { .. }, 1) => PieceFact::Restarted,
             (PieceState::Awaiting { .. } | PieceState::Queued, 2) => PieceFact::Resolved(Resolution::Absent),
@@ -239,7 +239,7 @@ impl World {
     fn heard(&mut self) {
         self.told_seconds += SECONDS;
         let transcript = Transcript { billed_seconds: SECONDS, ..Transcript::default() };
-        self.commit(PieceFact::Heard { transcript });
+        self.commit(PieceFact::Heard { transcript, is_withheld: false });
     }
 
     /// The service says that it did nothing, or the daemon knows that nothing left.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error::LedgerError;
 use super::{Ledger, Now, files, jobs, pieces};
-use crate::job::job_machine::{self, Fact, Pieces, Totals};
+use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
 use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, audio};
 
@@ -97,6 +97,21 @@ pub fn missing(
     advance(connection, id.job, Fact::Missing { fault }, now)
 }
 
+/// Pieces were found in a job's recording. `end`: it is listened to to its end.
+///
+/// # Errors
+/// When a statement fails.
+pub fn cut(
+    connection: &Connection,
+    id: Uuid,
+    spans: Vec<(u64, u64)>,
+    end: Option<CutEnd>,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let left = pieces::recognized(connection, id)?;
+    advance(connection, id, Fact::Cut { spans, end: end.map(Box::new), left }, now)
+}
+
 /// Stores a step of the job machine. `None`: it changed nothing.
 fn step(
     connection: &Connection,
@@ -123,7 +138,12 @@ fn step(
         Pieces::Stay => {}
         Pieces::Gone => pieces::remove(connection, job.id)?,
         Pieces::Made(made) => {
-            made.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))?;
+            for piece in made {
+                // A job that was taken over has the pieces already that its former owner sent.
+                if pieces::find(connection, PieceId { job: job.id, number: piece.number })?.is_none() {
+                    pieces::put(connection, job, piece, &[], now)?;
+                }
+            }
         }
     }
     if is_stored {

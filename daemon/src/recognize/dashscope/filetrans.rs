@@ -51,6 +51,7 @@ pub(super) fn limits(allow_temporary_upload: bool) -> Limits {
         url: Delivers::UpTo(2 << 30),
         streams: false,
         selects_channels: true,
+        pieces: None,
         tasks: Some(Tasks { kept: Duration::from_secs(24 * 3600), longest: Duration::from_secs(3 * 3600) }),
     }
 }

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::family::{Family, StreamMode};
 use super::transcript::Incoming;
+use crate::config::PieceFormat;
 use crate::recognize::error::Error;
 use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
-use crate::recognize::{Audio, Delivers, Limits, Listener, Permit, Profile, Recognizer, Request, Sent};
+use crate::recognize::{
+    Audio, Delivers, Limits, Listener, Permit, Pieces, Profile, Recognizer, Request, Sent,
+};
 
 /// The synchronous endpoint.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub(super) fn limits() -> Limits {
         url: Delivers::UpTo(BYTES),
         streams: true,
         selects_channels: false,
+        pieces: Some(Pieces { longest: None, format: PieceFormat::Flac }),
         tasks: None,
     }
 }

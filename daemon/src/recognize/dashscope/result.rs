@@ -46,13 +46,13 @@ impl Channel {
         let channel = self.channel_id;
         self.sentences.into_iter().map(move |sentence| Segment {
             channel,
-            role: None,
             begin_ms: Some(sentence.begin_time),
             end_ms: Some(sentence.end_time),
             timing: Timing::Service,
             text: sentence.text,
             language: sentence.language,
             emotion: sentence.emotion,
+            ..Segment::default()
         })
     }
 }

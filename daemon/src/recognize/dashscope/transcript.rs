@@ -131,14 +131,13 @@ impl Incoming {
 
     pub(super) fn into_transcript(self, duration_ms: Option<u64>) -> Transcript {
         let segment = Segment {
-            channel: 0,
-            role: None,
             begin_ms: duration_ms.map(|_| 0),
             end_ms: duration_ms,
             timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
             text: self.text.clone(),
             language: self.language,
             emotion: self.emotion,
+            ..Segment::default()
         };
         // Without speech there is no segment.
         let segments = if self.text.trim().is_empty() { Vec::new() } else { vec![segment] };

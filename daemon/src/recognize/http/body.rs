@@ -45,6 +45,15 @@ impl Content {
         Content::from_open(job, audio::open(job, state_directory)?)
     }
 
+    /// The bytes of a piece that the daemon has made: no other program can change them.
+    ///
+    /// # Errors
+    /// When the file's size cannot be read.
+    pub fn of_piece(file: File) -> io::Result<Content> {
+        let bytes = file.metadata()?.len();
+        Ok(Content { file: Arc::new(file), bytes, sha256: None })
+    }
+
     /// The bytes of a job whose recording is open already.
     ///
     /// # Errors

@@ -184,14 +184,12 @@ impl Incoming {
     pub(super) fn into_transcript(self, duration_ms: Option<u64>, asked: Option<&str>) -> Transcript {
         let language = self.language.as_deref().and_then(language::code).or(asked.map(str::to_owned));
         let segment = |begin_ms, end_ms, timing, text| Segment {
-            channel: 0,
-            role: None,
             begin_ms,
             end_ms,
             timing,
             text,
             language: language.clone(),
-            emotion: None,
+            ..Segment::default()
         };
         let text = self.text.trim().to_owned();
         let segments = match believable(self.segments, duration_ms) {

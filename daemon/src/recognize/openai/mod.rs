@@ -25,7 +25,7 @@ use self::incoming::{Answered, Incoming};
 use self::refusal::Refusal;
 use super::error::{Error, When, fault};
 use super::http::{Content, Http, Key, Timeouts};
-use super::limits::{Delivers, Limits};
+use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
 use crate::config::{self, PieceFormat, RequestShape};
@@ -103,6 +103,7 @@ fn limits(config: &config::Recognizer) -> Limits {
         url: Delivers::No,
         streams: true,
         selects_channels: false,
+        pieces: Some(Pieces { longest: Some(config.piece), format: config.format }),
         tasks: None,
     }
 }
