@@ -58,7 +58,7 @@ pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError::Io { address, source })
 }
 
-/// Answers until `stop`, then finishes the answers that are under way; a client whose request has not arrived by then has [`REQUEST_LIMIT`].
+/// Answers until `stop`, then finishes the answers that are under way; a client whose request has not arrived by then has `REQUEST_LIMIT`.
 pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, stop: impl Future<Output = ()>) {
     let pages = Router::new()
         .route("/healthz", get(|| async { "ok" }))

@@ -39,7 +39,8 @@ impl Opus {
             _ => return unsupported_error("opus: more than two channels"),
         };
         let rate = parameters.sample_rate.unwrap_or(COUNTED);
-        let decoder = OpusDecoder::new(rate, channels).map_err(|_| Error::Unsupported("opus: sample rate"))?;
+        let decoder =
+            OpusDecoder::new(rate, channels).map_err(|_| Error::Unsupported("opus: sample rate"))?;
         let longest = rate as usize * LONGEST_PACKET_MS / 1_000;
         Ok(Opus {
             parameters: parameters.clone(),

@@ -1,9 +1,9 @@
 //! Packets between daemon and worker.
 
-use super::super::encode::PieceFormat;
 use super::super::survey::Survey;
 use super::super::wire::{MOST_BYTES, PACKET, Reply, Request, Task, from_packet};
 use super::super::{Probe, ProbeError, Span};
+use crate::config::PieceFormat;
 
 #[test]
 fn each_message_is_read_as_it_was_sent() {

@@ -2,7 +2,7 @@
 //! sent, answers of limited length, and errors that record whether the service may have taken the request.
 //!
 //! There are two clients, which follow no redirects: one for free calls and results, and one for paid requests and uploads, which use a
-//! new connection each. Only a request that [`Key::authorize`] was asked for carries the key.
+//! new connection each. Only a request that `Key::authorize` was asked for carries the key.
 
 mod body;
 mod key;
