@@ -25,6 +25,7 @@ async fn jobs_of_a_killed_daemon_are_finished_by_the_other_daemon() {
         urls::an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_config_allows(1),
         events_after_a_stored_final_are_published_by_the_other_daemon(),
         a_duplicate_takes_over_the_job_of_a_message_that_is_gone(),
+        pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(),
     );
 }
 
@@ -95,6 +96,53 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     assert_eq!(jobs.keys().collect::<Vec<_>>(), [retrying.job()]);
     assert!(!is_marked(&jobs[retrying.job()]));
     assert_eq!(taken(&service, "flash"), 1);
+}
+
+/// A minute of noise in a container that flash does not take, so that it is decoded and cut into pieces.
+fn caf(seed: u64) -> Vec<u8> {
+    let samples = wav(50.0, seed).split_off(44);
+    let mut file = b"caff\x00\x01\x00\x00desc".to_vec();
+    file.extend(32_u64.to_be_bytes());
+    file.extend(8_000.0_f64.to_be_bytes());
+    file.extend(b"lpcm");
+    // Little endian, two bytes a packet, one frame a packet, one channel, 16 bits.
+    file.extend([2_u32, 2, 1, 1, 16].map(u32::to_be_bytes).concat());
+    file.extend(b"data");
+    file.extend((samples.len() as u64 + 4).to_be_bytes());
+    file.extend(0_u32.to_be_bytes());
+    file.extend(samples);
+    file
+}
+
+async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "50ms"]).await;
+    let pieces = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"5s\"";
+    let daemon = || daemon(&nats, &service).lines(pieces).set("dashscope.concurrency", "2");
+    let mut one = daemon().start().await;
+    put(&nats, "call", caf(1)).await;
+    for _ in 0..3 {
+        one.next_event("transcript.segment").await;
+    }
+    one.kill();
+    let mut two = daemon().start().await;
+    nothing_waits(&nats).await;
+    let jobs = jobs(&mut two).await;
+    let events = jobs.values().next().unwrap();
+    let segments: Vec<&Heard> = events.iter().filter(|event| event.kind() == "transcript.segment").collect();
+    let mut numbers: Vec<u64> = segments.iter().map(|event| event.body["piece"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "each piece is heard once");
+    assert!(numbers.len() >= 10, "{numbers:?}");
+    let texts = |event: &Heard| event.body["segments"].as_array().unwrap().clone();
+    let mut heard: Vec<Value> = segments.iter().flat_map(|event| texts(event)).collect();
+    heard.sort_by_key(|segment| segment["begin_ms"].as_u64());
+    let made = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
+    assert_eq!(made.body["segments"], json!(heard), "the texts are those that were stored");
+    // Two requests were under way, and the answers of two may have been heard and not stored.
+    let again = taken(&service, "flash") - numbers.len();
+    assert!(again <= 4, "{again} of {} pieces were sent again", numbers.len());
+    assert_eq!(is_marked(events), again > 0);
 }
 
 async fn a_duplicate_takes_over_the_job_of_a_message_that_is_gone() {
