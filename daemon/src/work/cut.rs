@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Tools, unusable};
+use super::Tools;
+use super::recordings::unusable;
 use crate::audio::{ProbeError, Span, Survey};
 use crate::job::job_machine::CutEnd;
 use crate::job::ledger::{LedgerError, advance};

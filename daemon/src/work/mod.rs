@@ -7,48 +7,40 @@ pub mod lane;
 mod open_files;
 pub mod pipe;
 pub mod prepare;
+mod recordings;
 pub mod resolve;
 mod revisions;
 pub mod send;
 pub mod tasks;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Engine, Event, Fault, Recording};
+use hark_sdk::event::{Blame, Engine, Event, Fault};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use self::open_files::OpenFiles;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
-use crate::audio::{ProbeError, Span, Workers};
+use crate::audio::Workers;
 use crate::config::{AllowList, Route};
-use crate::job::audio::{self, SPOOL, Unopened};
-use crate::job::job_machine::{CutEnd, Fact};
-use crate::job::ledger::{Ledger, LedgerError, advance};
+use crate::job::job_machine::Fact;
+use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Cut, Failure, Job, Piece, PieceId, PieceState, Plan, Stage, fault};
+use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan, fault};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
-use crate::recognize::{Content, Error, Recognizer, Recognizers, Tries};
+use crate::recognize::{Error, Recognizer, Recognizers, Tries};
 use crate::share::{Claims, Unconfirmed};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
 /// How soon the daemon asks again which daemon owns a job, after the bucket did not answer.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
-
-/// How soon a job is tried again after the machine lacked a file descriptor or a process for it.
-const SHORTAGE: Duration = Duration::from_secs(2);
-
-/// How soon a recording is looked for again after its whole folder was unreachable.
-const AWAY: Duration = Duration::from_secs(10);
 
 /// Hands a partial over to be published; never blocks.
 pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
@@ -186,129 +178,6 @@ impl Tools {
         }
     }
 
-    /// Opens the file of a job's recording.
-    async fn open(&self, job: &Job) -> Result<File, Unopened> {
-        let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
-        let open = move || audio::open(&opened, &folder);
-        self.files.of(&job.source, open).await.map_err(Unopened::NotNow)?
-    }
-
-    /// Decodes a piece of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
-    async fn cut_content(&self, task: &PieceTask, cut: Cut) -> Result<Content, Unopened> {
-        let (job, span) = (&task.job, &task.piece.span);
-        let file = self.open(job).await?;
-        let span = Span { begin_ms: span.begin_ms, end_ms: span.end_ms.unwrap_or(span.begin_ms) };
-        let piece = self.workers.piece(&file, job.extension(), span, cut.format).await;
-        let bytes = piece.map_err(|error| unusable(job, &error))?;
-        let folder = self.state_directory.join(SPOOL);
-        let write = move || {
-            std::fs::create_dir_all(&folder)?;
-            let mut file = tempfile::tempfile_in(&folder)?;
-            file.write_all(&bytes)?;
-            Content::of_piece(file)
-        };
-        let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::other);
-        written.and_then(|content| content).map_err(Unopened::NotNow)
-    }
-
-    /// Opens a job's recording.
-    async fn content(&self, job: &Job) -> Result<Content, Unopened> {
-        let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
-        let kept = self.files.take(job.id);
-        let open = move || match kept {
-            Some(file) => Content::from_open(&opened, file),
-            None => Content::of(&opened, &folder),
-        };
-        let content = self.files.of(&job.source, open).await;
-        content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
-    }
-
-    /// Handles a recording that could not be opened: a fault of the recording ends its job, or its piece; if the machine lacks a resource,
-    /// the job keeps its state and the daemon waits.
-    async fn not_opened(
-        &self,
-        job: &Job,
-        piece: Option<&PieceTask>,
-        unopened: Unopened,
-    ) -> Result<(), LedgerError> {
-        match unopened {
-            Unopened::Fault(fault) => match piece {
-                Some(task) => self.fail_for_good(task, fault).await,
-                None => {
-                    let recording = Box::new(job.recording.clone());
-                    self.ledger.advance(job.id, Fact::Unusable { recording, fault }).await.map(drop)
-                }
-            },
-            Unopened::Missing(fault) => self.missing(job, piece, fault).await,
-            Unopened::NotNow(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.wait_for_folder(job, piece, &error.to_string()).await
-            }
-            Unopened::NotNow(error) => {
-                self.wait_for_machine(error.to_string()).await;
-                Ok(())
-            }
-        }
-    }
-
-    /// Handles a recording that is not at its path: it is looked for once more. If its whole folder is unreachable, the job waits until the
-    /// folder is back.
-    async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
-        let looked_at = job.clone();
-        let away = self.files.of(&job.source, move || audio::is_away(&looked_at)).await;
-        if !matches!(away, Ok(false)) {
-            return self.wait_for_folder(job, piece, "it is not there").await;
-        }
-        let Some(task) = piece else {
-            if job.missing && matches!(job.stage, Stage::Cutting { pieces: 1.., .. }) {
-                // What was cut before the file went is recognized.
-                let recording = Recording { truncated: true, ..job.recording.clone() };
-                let end = CutEnd { recording, speech_ms: None };
-                return self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop);
-            }
-            return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
-        };
-        let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
-        let write = move |connection: &_| advance::missing(connection, id, fault.clone(), &policy, now);
-        if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.announce_step(&advanced);
-        }
-        Ok(())
-    }
-
-    /// Puts off a job, or a piece, whose folder is not there or does not answer.
-    async fn wait_for_folder(
-        &self,
-        job: &Job,
-        piece: Option<&PieceTask>,
-        reason: &str,
-    ) -> Result<(), LedgerError> {
-        if self.shortage.is_time() {
-            warn!(
-                source = job.source,
-                reason, "the folder of recordings is away and their jobs wait; mount it, or put it back"
-            );
-        }
-        let until = Timestamp::now() + AWAY;
-        match piece {
-            Some(task) => self.ledger.postpone_piece(task.id(), until).await,
-            None => self.ledger.postpone(job.id, until).await,
-        }
-    }
-
-    /// Waits before the next try. The job keeps its place in the lane meanwhile, so that the lane does not start more work.
-    async fn wait_for_machine(&self, shortage: String) {
-        if self.shortage.is_time() {
-            warn!(
-                shortage,
-                "the machine lacks a resource that the work needs, and jobs wait; see the limit of open files (LimitNOFILE=), memory, processes"
-            );
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SHORTAGE) => {}
-            () = self.stop.cancelled() => {}
-        }
-    }
-
     /// The recognizer of a piece. `None`: the config no longer has it, and the piece has failed.
     async fn recognizer(&self, task: &PieceTask) -> Result<Option<Arc<dyn Recognizer>>, LedgerError> {
         let name = &task.piece.recognizer;
@@ -361,15 +230,4 @@ fn language<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
 /// The context of a request: the message's own, else the route's.
 fn context<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
     job.context.as_deref().or(Some(route.context.as_str())).filter(|text| !text.is_empty())
-}
-
-/// Why the audio of a job cannot be used. If the fault is the daemon's and not the recording's, the job waits instead of failing.
-fn unusable(job: &Job, error: &ProbeError) -> Unopened {
-    match error.blame() {
-        Blame::Hark => Unopened::NotNow(io::Error::other(error.to_string())),
-        blame => {
-            let name = job.recording.name.as_deref().unwrap_or("the recording");
-            Unopened::Fault(fault(error.code(), blame, format!("{name}: {error}")))
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use hark_sdk::event::Recording;
 use tracing::warn;
 
-use super::{Tools, unusable};
+use super::Tools;
+use super::recordings::unusable;
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
