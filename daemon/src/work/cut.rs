@@ -34,7 +34,9 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
     let (found, mut spans) = mpsc::unbounded_channel();
     let found = move |span: Span| {
         // A receiver that is gone means that the job is not cut any more; then the survey is dropped as well.
-        let _ = if span.begin_ms < to_ms { Ok(()) } else { found.send(span) };
+        if span.begin_ms >= to_ms {
+            let _ = found.send(span);
+        }
     };
     let mut survey = pin!(tools.workers.survey(&file, job.extension(), cut.longest(), found));
     let mut waiting = Vec::new();

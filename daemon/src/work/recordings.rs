@@ -72,6 +72,8 @@ impl Tools {
         match unopened {
             Unopened::Fault(fault) => match piece {
                 Some(task) => self.fail_for_good(task, fault).await,
+                // The pieces that exist may be heard, and paid for.
+                None if has_pieces(job) => self.end_cut_early(job).await,
                 None => {
                     let recording = Box::new(job.recording.clone());
                     self.ledger.advance(job.id, Fact::Unusable { recording, fault }).await.map(drop)
@@ -97,11 +99,8 @@ impl Tools {
             return self.wait_for_folder(job, piece, "it is not there").await;
         }
         let Some(task) = piece else {
-            if job.missing && matches!(job.stage, Stage::Cutting { pieces: 1.., .. }) {
-                // What was cut before the file went is recognized.
-                let recording = Recording { truncated: true, ..job.recording.clone() };
-                let end = CutEnd { recording, speech_ms: None };
-                return self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop);
+            if job.missing && has_pieces(job) {
+                return self.end_cut_early(job).await;
             }
             return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
         };
@@ -111,6 +110,14 @@ impl Tools {
             self.ledger.announce_step(&advanced);
         }
         Ok(())
+    }
+
+    /// Ends the cutting of a recording that can no longer be read: the pieces that exist are recognized.
+    async fn end_cut_early(&self, job: &Job) -> Result<(), LedgerError> {
+        warn!("the recording cannot be read to its end and is recognized as far as it was cut");
+        let recording = Recording { truncated: true, ..job.recording.clone() };
+        let end = CutEnd { recording, speech_ms: None };
+        self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop)
     }
 
     /// Puts off a job, or a piece, whose folder is not there or does not answer.
@@ -146,6 +153,11 @@ impl Tools {
             () = self.stop.cancelled() => {}
         }
     }
+}
+
+/// Whether the job is being cut and has pieces already.
+fn has_pieces(job: &Job) -> bool {
+    matches!(job.stage, Stage::Cutting { pieces: 1.., .. })
 }
 
 /// Why the audio of a job cannot be used. If the fault is the daemon's and not the recording's, the job waits instead of failing.
