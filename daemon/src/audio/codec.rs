@@ -29,7 +29,7 @@ pub(super) fn codec(reader: &dyn FormatReader) -> Result<Box<dyn AudioDecoder>, 
         parameters.extra_data = None;
     }
     if matches!(parameters.codec, CODEC_ID_PCM_ALAW | CODEC_ID_PCM_MULAW) {
-        // Some containers state the bits of the code, and the decoder expects those of what it makes.
+        // Some containers state the bits of the coded sample, and the decoder expects the bits of the decoded one.
         (parameters.bits_per_sample, parameters.bits_per_coded_sample) = (None, None);
     }
     codecs().make_audio_decoder(&parameters, &AudioDecoderOptions::default()).map_err(undecodable)

@@ -18,7 +18,7 @@ use super::time::{LONGEST, SECOND, Time, length, samples_in, samples_time, time}
 /// How much is decoded before a place that is jumped to, so that the decoder is in step there.
 const RUN_UP: Time = SECOND / 2;
 
-/// Times of packets may differ by so much from those of the samples before; more is a gap in the recording.
+/// The time of a packet may differ by so much from the end of the samples before it; more is a gap in the recording.
 const JITTER: Time = SECOND / 25;
 
 /// Mixed channels with less of the energy of the first one (-30 dB) cancel each other out.

@@ -98,15 +98,15 @@ fn peak(samples: &[f32]) -> f32 {
 }
 
 /// The voice activity detector, for samples of any rate.
-pub(super) struct Ear {
+pub(super) struct SpeechDetector {
     detector: Box<earshot::Detector>,
     to_16k: Option<To16k>,
     samples: Vec<f32>,
 }
 
-impl Ear {
-    pub(super) fn new() -> Ear {
-        Ear { detector: earshot::Detector::default_boxed(), to_16k: None, samples: Vec::new() }
+impl SpeechDetector {
+    pub(super) fn new() -> SpeechDetector {
+        SpeechDetector { detector: earshot::Detector::default_boxed(), to_16k: None, samples: Vec::new() }
     }
 
     /// Which frames of these samples are speech. The first ones, which the detector warms up with, count as speech if they are near it.

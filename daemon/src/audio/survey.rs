@@ -8,7 +8,7 @@ use super::decode::Decoder;
 use super::plan::{Piece, Planner};
 use super::probe::Content;
 use super::source::Source;
-use super::speech::{Ear, FRAME_MS, Frame, Framer, WARM_UP};
+use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector, WARM_UP};
 use super::time::Time;
 use super::{Probe, ProbeError, Span};
 
@@ -19,7 +19,7 @@ pub struct Survey {
     pub probe: Probe,
     /// The pieces to send, in order of time. Together they are the recording without the pieces in which nothing is above -55 dBFS.
     pub spans: Vec<Span>,
-    /// How long somebody speaks. In recordings of more than five minutes the detector listens to a fortieth of the time.
+    /// Milliseconds of speech. In recordings of more than five minutes the detector listens to a fortieth of the time.
     pub speech_ms: u64,
     /// Nothing in the recording is above -55 dBFS.
     pub silent: bool,
@@ -34,7 +34,7 @@ const SAMPLE: (usize, usize) = (16, 640);
 
 /// What a survey tells while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Progress {
     /// A piece to send.
     Piece(Span),
     /// The recording is decoded so far, in milliseconds.
@@ -52,7 +52,7 @@ pub(super) fn survey(
     file: File,
     hint: Option<&str>,
     longest_ms: u64,
-    heard: &mut dyn FnMut(Heard) -> std::io::Result<()>,
+    heard: &mut dyn FnMut(Progress) -> std::io::Result<()>,
 ) -> Result<Survey, ProbeError> {
     let mut source = Source::new(file)?;
     let content = Content::find(&mut source, hint)?;
@@ -77,7 +77,7 @@ pub(super) fn survey(
         let until = decoder.delivered() as u64 / 1_000_000;
         if until >= told + TOLD_EVERY {
             told = until;
-            heard(Heard::Until(until))?;
+            heard(Progress::Until(until))?;
         }
     }
     let duration = decoder.delivered().max(0) as u64 / 1_000_000;
@@ -104,14 +104,14 @@ impl Survey {
         &mut self,
         piece: Piece,
         end_ms: u64,
-        heard: &mut dyn FnMut(Heard) -> std::io::Result<()>,
+        heard: &mut dyn FnMut(Progress) -> std::io::Result<()>,
     ) -> Result<(), ProbeError> {
         self.silent &= piece.is_silent;
         let [begin_ms, end_ms] = [piece.frames.start, piece.frames.end].map(|it| end_ms.min(it * FRAME_MS));
         if !piece.is_silent && begin_ms < end_ms {
             let span = Span { begin_ms, end_ms };
             self.spans.push(span);
-            heard(Heard::Piece(span))?;
+            heard(Progress::Piece(span))?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Survey {
 /// Hears the frames of a recording: keeps the samples that the planner may ask for, and listens for speech.
 struct Listener {
     planner: Planner,
-    ear: Ear,
+    detector: SpeechDetector,
     /// The samples of the present piece's last frames, and where in them each frame ends.
     samples: Vec<f32>,
     ends: Vec<usize>,
@@ -139,7 +139,7 @@ impl Listener {
     fn new(longest_ms: u64, sampling: (usize, usize)) -> Listener {
         Listener {
             planner: Planner::new(longest_ms),
-            ear: Ear::new(),
+            detector: SpeechDetector::new(),
             samples: Vec::new(),
             ends: Vec::new(),
             rate: 0,
@@ -179,7 +179,7 @@ impl Listener {
             return Ok(self.planner.push(frame, &mut |range| vec![true; range.len()]));
         }
         self.ends.push(self.samples.len());
-        let Listener { planner, ear, samples, ends, rate, failure, .. } = self;
+        let Listener { planner, detector, samples, ends, rate, failure, .. } = self;
         let longest = planner.longest();
         let known = ends.len();
         let piece = planner.push(frame, &mut |range| {
@@ -188,7 +188,7 @@ impl Listener {
             let mut speech = vec![true; range.len()];
             let at = |frame: usize| (frame + known).checked_sub(longest + 1).map_or(0, |index| ends[index]);
             if first < range.end {
-                match ear.hear(&samples[at(first)..at(range.end)], *rate) {
+                match detector.hear(&samples[at(first)..at(range.end)], *rate) {
                     Ok(heard) => {
                         let from = first - range.start;
                         for (known, heard) in speech[from..].iter_mut().zip(heard) {
@@ -225,7 +225,7 @@ impl Listener {
         let warm = if self.listened == 0 && frames < 2 * WARM_UP { 0 } else { WARM_UP.min(frames) };
         self.listened += (frames - warm) as u64;
         if self.sample_is_loud {
-            let speech = self.ear.hear(&self.sample, self.rate.max(1))?;
+            let speech = self.detector.hear(&self.sample, self.rate.max(1))?;
             self.speech += speech.iter().take(frames).skip(warm).filter(|speech| **speech).count() as u64;
         }
         self.sample.clear();

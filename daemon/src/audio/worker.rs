@@ -8,7 +8,7 @@ use super::decode::Decoder;
 use super::encode::piece;
 use super::probe::Content;
 use super::source::Source;
-use super::survey::{Heard, survey};
+use super::survey::{Progress, survey};
 use super::wire::{MOST_BYTES, PACKET, Ready, Reply, Request, Task, from_packet};
 use super::{ProbeError, Span, probe};
 use crate::config::PieceFormat;
@@ -45,8 +45,8 @@ impl Worker<'_> {
             Task::Probe => Reply::Probed(probe(file, hint)),
             Task::Survey { longest_ms } => {
                 let mut tell = |heard| match heard {
-                    Heard::Piece(span) => self.send(&Reply::Piece(span)),
-                    Heard::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
+                    Progress::Piece(span) => self.send(&Reply::Piece(span)),
+                    Progress::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
                 };
                 let mut found = survey(file, hint, longest_ms, &mut tell);
                 if let Ok(survey) = &mut found {

@@ -5,7 +5,7 @@ use super::super::encode::piece;
 use super::super::probe::Content;
 use super::super::resample::RATE;
 use super::super::source::Source;
-use super::super::survey::{Heard, Survey, survey};
+use super::super::survey::{Progress, Survey, survey};
 use super::super::time::Time;
 use super::super::{ProbeError, Span};
 use super::*;
@@ -66,7 +66,7 @@ fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
 fn survey_of(bytes: &[u8], longest_ms: u64) -> Result<Survey, ProbeError> {
     let mut told = Vec::new();
     let mut heard = |heard| {
-        if let Heard::Piece(span) = heard {
+        if let Progress::Piece(span) = heard {
             told.push(span);
         }
         Ok(())
@@ -303,13 +303,8 @@ proptest! {
         keep in 0.3f64..=1.0,
     ) {
         let name = FIXTURES[which];
-        let mut bytes = if name == "wav" { wav(1, 8_000, 16, 2_000, &[7; 2_000]) } else { read(name) };
-        for (at, value) in changes {
-            let count = bytes.len();
-            bytes[at % count] = value;
-        }
-        let kept = (bytes.len() as f64 * keep) as usize;
-        let outcome = catch_unwind(AssertUnwindSafe(|| survey_of(&bytes[..kept], 1_000)));
+        let bytes = damaged(name, &changes, keep);
+        let outcome = catch_unwind(AssertUnwindSafe(|| survey_of(&bytes, 1_000)));
         if let Ok(Ok(found)) = outcome {
             let duration = found.probe.duration_ms.unwrap();
             prop_assert!(found.spans.iter().all(|span| span.begin_ms < span.end_ms && span.end_ms <= duration));
