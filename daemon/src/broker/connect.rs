@@ -86,7 +86,7 @@ pub async fn connect(nats: &Nats, patience: Patience) -> Result<JetStream, Conne
 fn remedy(reason: &str) -> &'static str {
     match reason.to_lowercase().contains("auth") {
         true => {
-            "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to those of a user that the server has"
+            "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to the name and secret of a user that the server has"
         }
         false => "see that nats-server runs there, or set nats.servers",
     }

@@ -49,7 +49,7 @@ impl<'d> Report<'d> {
         (!is_spoilt).then(|| self.document.find(&format!("{within}{key}"), false))
     }
 
-    /// All mistakes, with those of variables that set no key.
+    /// All mistakes: of keys, and of variables that set no key.
     pub(super) fn finish(mut self, of_variables: Vec<Mistake>) -> Mistakes {
         self.mistakes.mistakes.extend(of_variables);
         self.mistakes.sort();

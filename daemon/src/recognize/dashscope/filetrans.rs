@@ -123,7 +123,7 @@ const PATH: &str = "/services/audio/asr/transcription";
 /// Longest result file. Twelve hours of speech take some megabytes; without a limit, a result from elsewhere could fill the memory.
 const MAX_RESULT_BYTES: usize = 64 << 20;
 
-/// A slower result would delay those of other tasks; it is fetched again later.
+/// A slower result would delay the results of other tasks; the daemon fetches it again later.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(300);
 
 async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error> {

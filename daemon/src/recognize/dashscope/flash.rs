@@ -122,7 +122,7 @@ fn body(request: Request<'_>, stream: Option<StreamMode>) -> Outgoing {
     }
 }
 
-/// The media type of a container; the service documents those of wav, mp3 and m4a.
+/// The media type of a container; the service documents the types of wav, mp3 and m4a.
 fn media_type(format: &str) -> String {
     match format {
         "m4a" => "audio/mp4".into(),

@@ -138,7 +138,7 @@ impl Search {
                         Resolution::Undecided
                     })
                 }
-                // A task that ended in another way cost nothing and produced nothing, whoever submitted it.
+                // A task that ended in another way cost nothing and produced nothing, this daemon's or not.
                 Status::Canceled | Status::Unknown => Resolution::Absent,
             };
             found = found.max(of_row);

@@ -235,7 +235,7 @@ impl Server {
         }
     }
 
-    /// A server that cannot be reached holds the queue: it is one machine, which somebody may have switched off.
+    /// A server that cannot be reached holds the queue: it is one machine, which the operator may have switched off.
     fn held_if_away(&self, error: Error) -> Error {
         match (error.fate, &error.when) {
             (Fate::NotSent, When::Reachable) => Error { when: When::HELD, ..error },

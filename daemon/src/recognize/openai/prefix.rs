@@ -4,7 +4,7 @@
 const LANGUAGE: &str = "language ";
 const TEXT: &str = "<asr_text>";
 
-/// Longest list of languages; behind more, the word "language" was said by somebody.
+/// Longest list of languages; behind more, the word "language" is part of the speech.
 const LONGEST_NAMES: usize = 80;
 
 /// Separates the prefix from the text.
