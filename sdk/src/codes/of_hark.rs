@@ -138,13 +138,13 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "TooLong",
                 &[Audio],
-                "The recording is longer than the engine takes; the message names the limit (flash 5 minutes, filetrans 12 hours, a speech server of your own its `piece`).",
+                "The recording is longer than the engine takes; the message names the limit (filetrans 12 hours). Flash and a speech server of your own get a long recording in pieces.",
                 OTHER_ENGINE,
             ),
             code(
                 "TooLarge",
                 &[Audio],
-                "The recording is larger than the engine takes; the message names the limit (flash 10 MB as base64, filetrans 2 GB).",
+                "The recording is larger than the engine takes; the message names the limit (flash 10 MB as base64 where it cannot be decoded here, filetrans 2 GB).",
                 OTHER_ENGINE,
             ),
             code(
