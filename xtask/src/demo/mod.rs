@@ -164,12 +164,6 @@ fn api_key() -> Option<String> {
 fn files(service: &Service) -> Vec<&'static str> {
     let mut files = FOLDER_SAMPLES.to_vec();
     files.insert(2, SUBMITTED_SAMPLE);
-    if matches!(service, Service::Real { region: Region::Us, .. }) {
-        println!(
-            "{LONG_SAMPLE} is left out: it is over five minutes, and the US region takes no such recordings"
-        );
-        files.retain(|file| *file != LONG_SAMPLE);
-    }
     if matches!(service, Service::Own(_)) {
         // The five minutes would keep this machine busy for more than one; they can be dropped into the folder by hand.
         files.retain(|file| *file != SAMPLE_OF_ESPEAK && *file != LONG_SAMPLE);
