@@ -151,7 +151,7 @@ impl Daemon {
         .await?;
         let policy = Policy {
             ambiguous_retries: config.dashscope.ambiguous_retries,
-            prices: prices(&config),
+            prices: Prices::of_config(&config),
             daemon: claims.daemon(),
         };
         let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
@@ -335,12 +335,6 @@ fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
             partials.offer(event);
         }
     })
-}
-
-/// The price of a second with each recognizer.
-fn prices(config: &Config) -> Prices {
-    let own = config.recognizer.iter().map(|own| (own.name.clone(), own.nano_usd_per_second())).collect();
-    Prices::new(own, config.dashscope.region.nano_usd_per_second())
 }
 
 /// The routes by name; their context files are read here.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use self::job::{
-    Bill, Blame, Engine, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted,
+    Bill, Blame, Engine, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Tokens,
 };
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};

@@ -149,7 +149,7 @@ pub fn transcript(texts: &[&str]) -> Event {
         truncated: false,
         segments: Some(segments.collect()),
         segments_object: None,
-        usage: Usage { seconds: 10 * texts.len() as u64 },
+        usage: Usage::seconds(10 * texts.len() as u64),
         quality: Quality::default(),
     }))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::event::{
     Alert, AlertState, Annotation, Bill, Blame, Body, Engine, Event, Fault, JobAccepted, JobCompleted,
     JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment,
-    Severity, Timing, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage,
+    Severity, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage,
 };
 use serde_json::{Map, Value, json};
 
@@ -52,6 +52,7 @@ fn bodies() -> Vec<Body> {
     let bill = Bill {
         audio_seconds: Some(3.194),
         billed_seconds: 3,
+        billed_tokens: Some(Tokens { input: 95, output: 9 }),
         cost_usd: 0.000_105,
         elapsed_ms: 1_280,
         possible_duplicate_charge: true,
@@ -137,7 +138,7 @@ fn bodies() -> Vec<Body> {
                 bucket: "HARK_TRANSCRIPTS".into(),
                 name: "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c".into(),
             }),
-            usage: Usage { seconds: 3 },
+            usage: Usage { seconds: 3, input_tokens: Some(95), output_tokens: Some(9) },
             quality: Quality { speech_ms: Some(2_900), repetition: 1, failed_ms: 806 },
         }),
         Body::AnnotationLanguage(annotation("en")),

@@ -39,7 +39,7 @@ pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
-pub use tables::{Budget, Dashscope, Http, Log, Nats, Plugins, Region, Security, State, Storage};
+pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State, Storage};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The bottom layer: every key with its default, its unit and its reason.
@@ -58,9 +58,8 @@ pub struct Config {
     pub nats: Nats,
     pub state: State,
     pub log: Log,
-    /// Reserved; only an empty list is accepted.
     #[serde(default)]
-    pub price: Vec<toml::Table>,
+    pub price: Vec<ModelPrice>,
     pub storage: Storage,
     pub security: Security,
     pub budget: Budget,

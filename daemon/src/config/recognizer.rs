@@ -88,11 +88,6 @@ impl Recognizer {
         let key = format!("api_key_file of recognizer {:?}", self.name);
         lookup::key_in_file(&self.api_key_file, &key).map(Some)
     }
-
-    /// The price of a second of audio in billionths of a dollar. `check` has refused prices below zero and above [`DEAREST`].
-    pub fn nano_usd_per_second(&self) -> u64 {
-        (self.usd_per_second * 1e9).round() as u64
-    }
 }
 
 /// No server costs a thousand dollars a second; more than that is a mistake, and sums of it might overflow.

@@ -17,16 +17,6 @@ pub enum Region {
     Beijing,
 }
 
-impl Region {
-    /// The cost of a second of audio in this region, in billionths of a dollar (dashscope-protocol.md).
-    pub fn nano_usd_per_second(self) -> u64 {
-        match self {
-            Region::Singapore => 35_000,
-            Region::Us | Region::Beijing => 32_000,
-        }
-    }
-}
-
 /// `[dashscope]`: the service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +98,23 @@ pub struct Log {
     pub level: String,
 }
 
+/// One `[[price]]`: the price of the service's models whose names match.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPrice {
+    /// A glob over the model's name.
+    pub model: String,
+    /// `None`, written as an empty text: every region.
+    #[serde(default, with = "every_region")]
+    pub region: Option<Region>,
+    #[serde(default)]
+    pub usd_per_second: f64,
+    #[serde(default)]
+    pub usd_per_million_input_tokens: f64,
+    #[serde(default)]
+    pub usd_per_million_output_tokens: f64,
+}
+
 /// `[storage]`: reserved; only the default is accepted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +154,28 @@ pub struct Http {
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     pub directory: PathBuf,
+}
+
+/// A region, or an empty text for every region.
+mod every_region {
+    use serde::de::value::StrDeserializer;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Region;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Region>, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "" => Ok(None),
+            name => Region::deserialize(StrDeserializer::new(name)).map(Some),
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(region: &Option<Region>, to: S) -> Result<S::Ok, S::Error> {
+        match region {
+            Some(region) => region.serialize(to),
+            None => to.serialize_str(""),
+        }
+    }
 }
 
 impl Default for Dashscope {

@@ -45,9 +45,11 @@ impl Sources {
         policy: &Policy,
         metrics: &Metrics,
     ) -> Result<Sources, DaemonError> {
-        let price = |route: &str| {
+        let flash = config.dashscope.flash_model();
+        let usd_per_hour = |route: &str| {
             let engine = config.route(route).and_then(|route| route.engine.name()).unwrap_or_default();
-            policy.prices.nano_per_second(engine) as f64 / 1e9
+            let price = policy.prices.of(engine, flash);
+            price.cost_micro(price.estimate(3_600)) as f64 / 1e6
         };
         let mut directories = HashMap::new();
         let mut subjects = HashMap::new();
@@ -60,11 +62,13 @@ impl Sources {
             }
             match source {
                 Source::Directory(source) => {
-                    let directory =
-                        Directory::new(source.clone(), ledger.clone(), metrics.clone(), price(&source.route))
-                            .map_err(|error| {
-                                DaemonError::Config(format!("source {}: {error}", source.name))
-                            })?;
+                    let directory = Directory::new(
+                        source.clone(),
+                        ledger.clone(),
+                        metrics.clone(),
+                        usd_per_hour(&source.route),
+                    )
+                    .map_err(|error| DaemonError::Config(format!("source {}: {error}", source.name)))?;
                     directories.insert(source.name.clone(), Arc::new(directory));
                 }
                 Source::Nats(source) => {

@@ -1,6 +1,6 @@
 //! An attempt: one request for a piece that may cost something.
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Fault, Usage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -25,9 +25,10 @@ pub struct Attempt {
     pub handle: Option<String>,
     /// What became of it.
     pub fate: Fate,
-    /// Seconds that the recognizer billed.
-    pub seconds: u64,
-    /// Their price in millionths of a dollar.
+    /// What the recognizer billed.
+    #[serde(flatten)]
+    pub billed: Usage,
+    /// Its price in millionths of a dollar.
     pub cost_micro: u64,
     /// A paid answer that could not be parsed, unchanged; erased once the job's last event is acknowledged.
     #[serde(skip)]
@@ -55,8 +56,8 @@ pub struct Failure {
     pub fate: Fate,
     /// When another attempt may follow one that cost nothing.
     pub next: Next,
-    /// Seconds that the service billed although the attempt failed.
-    pub seconds: u64,
+    /// What the service billed although the attempt failed.
+    pub billed: Usage,
     /// The answer, if it was paid for and could not be parsed.
     pub raw: Option<Vec<u8>>,
 }
@@ -82,7 +83,7 @@ pub fn fault(code: &str, blame: Blame, message: String) -> Fault {
 impl Failure {
     /// A failure before any request: nothing was sent.
     pub fn before_sending(fault: Fault, next: Next) -> Failure {
-        Failure { fault, fate: Fate::NotSent, next, seconds: 0, raw: None }
+        Failure { fault, fate: Fate::NotSent, next, billed: Usage::default(), raw: None }
     }
 
     /// A piece that cannot be recognized, for a reason that the daemon found before any request.

@@ -47,7 +47,7 @@ pub(crate) fn transcript_final(segments: Vec<Segment>) -> TranscriptFinal {
         truncated: false,
         segments: Some(segments),
         segments_object: None,
-        usage: Usage { seconds: 7 },
+        usage: Usage::seconds(7),
         quality: Quality::default(),
     }
 }

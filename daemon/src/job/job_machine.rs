@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hark_sdk::event::{
     Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording,
-    TranscriptFinal, TranscriptSegment,
+    Tokens, TranscriptFinal, TranscriptSegment, Usage,
 };
 use jiff::Timestamp;
 
@@ -72,9 +72,9 @@ pub struct Recognized {
 pub struct Totals {
     /// Tries that failed.
     pub failures: u32,
-    /// Seconds that were billed.
-    pub billed_seconds: u64,
-    /// Their price in millionths of a dollar.
+    /// What was billed.
+    pub billed: Usage,
+    /// Its price in millionths of a dollar.
     pub cost_micro: u64,
     /// A piece has more than one attempt that may have cost something.
     pub possible_duplicate_charge: bool,
@@ -212,6 +212,13 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
     step
 }
 
+/// The tokens of a bill; `None`: no model was billed by tokens.
+fn tokens(billed: Usage) -> Option<Tokens> {
+    let Usage { input_tokens, output_tokens, .. } = billed;
+    (input_tokens.is_some() || output_tokens.is_some())
+        .then(|| Tokens { input: input_tokens.unwrap_or(0), output: output_tokens.unwrap_or(0) })
+}
+
 /// One piece per span, numbered from `first`.
 fn pieces(job: &Job, plan: &Plan, first: u32, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
     let piece = |(number, span)| Piece::new(number, span, plan.engine.as_str(), &plan.model);
@@ -307,7 +314,8 @@ impl Step {
         let job = &self.job;
         Bill {
             audio_seconds: job.recording.duration_ms.map(|ms| ms as f64 / 1000.0),
-            billed_seconds: totals.billed_seconds,
+            billed_seconds: totals.billed.seconds,
+            billed_tokens: tokens(totals.billed),
             cost_usd: totals.cost_micro as f64 / 1e6,
             elapsed_ms: u64::try_from(now.duration_since(job.accepted_at).as_millis()).unwrap_or(0),
             possible_duplicate_charge: totals.possible_duplicate_charge,

@@ -28,7 +28,7 @@ pub mod transcript;
 
 use std::time::Duration;
 
-use hark_sdk::event::{Body, Engine, Event, Recording, Segment};
+use hark_sdk::event::{Body, Engine, Event, Recording, Segment, Usage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,7 +41,7 @@ pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};
 pub use self::piece::{Piece, PieceId, PieceState, Span};
-pub use self::price::Prices;
+pub use self::price::{Price, Prices};
 pub use self::stage::{Duty, Stage};
 
 /// What the ledger holds of a job. Its pieces are rows of their own.
@@ -213,8 +213,9 @@ pub struct Transcript {
     pub segments: Vec<Segment>,
     /// The service cut the text.
     pub truncated: bool,
-    /// `usage.seconds`.
-    pub billed_seconds: u64,
+    /// What the recognizer billed.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub billed: Usage,
 }
 
 impl Transcript {

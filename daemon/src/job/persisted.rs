@@ -137,7 +137,7 @@ pub(crate) mod tests {
         Attempt {
             handle: Some("task-1".into()),
             fate: Fate::Taken,
-            seconds: 8,
+            billed: hark_sdk::event::Usage::seconds(8),
             cost_micro: 280,
             ..Attempt::open(1, id(2), time(), Some("object-1".into()))
         }
@@ -153,7 +153,12 @@ pub(crate) mod tests {
             emotion: Some("neutral".into()),
             ..Segment::default()
         };
-        Transcript { text: "guten Tag".into(), segments: vec![segment], truncated: true, billed_seconds: 8 }
+        Transcript {
+            text: "guten Tag".into(),
+            segments: vec![segment],
+            truncated: true,
+            billed: hark_sdk::event::Usage::seconds(8),
+        }
     }
 
     /// What is persisted is public to the next version of harkd: a change here is one of the form, and may need a new version.

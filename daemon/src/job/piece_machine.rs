@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault, Segment};
+use hark_sdk::event::{Blame, Fault, Segment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ pub enum Resolution {
 }
 
 /// The settings that the machines need.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     /// `dashscope.ambiguous_retries`.
     pub ambiguous_retries: u32,
@@ -100,9 +100,9 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
         }
         (PieceState::Sending, PieceFact::Taken { handle }) => step.taken(handle),
         (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript, is_withheld }) => {
-            let seconds = transcript.billed_seconds;
+            let billed = transcript.billed;
             step.taken(None);
-            step.settle_attempt(Fate::Taken, seconds, policy);
+            step.settle_attempt(Fate::Taken, billed, policy);
             if !is_withheld {
                 let (span, segments) = (piece.span.clone(), transcript.segments.clone());
                 step.reports.push(Report::Heard { span, segments });
@@ -175,17 +175,17 @@ impl PieceStep {
         self.reports.push(Report::Submitted { handle });
     }
 
-    fn settle_attempt(&mut self, fate: Fate, seconds: u64, policy: &Policy) {
-        let cost_micro = policy.prices.cost_micro(&self.piece.recognizer, seconds);
+    fn settle_attempt(&mut self, fate: Fate, billed: Usage, policy: &Policy) {
+        let cost_micro = policy.prices.of(&self.piece.recognizer, &self.piece.model).cost_micro(billed);
         let Some(attempt) = self.piece.attempts.last_mut() else { return };
         attempt.fate = fate;
-        attempt.seconds = seconds;
+        attempt.billed = billed;
         attempt.cost_micro = cost_micro;
     }
 
     fn failed(&mut self, failure: Failure, policy: &Policy, now: Timestamp) {
         self.piece.failures += 1;
-        let Failure { fault, mut fate, next, seconds, raw } = failure;
+        let Failure { fault, mut fate, next, billed, raw } = failure;
         // Where seconds cost nothing, an attempt that is lost is one that was refused: it is simply made again, after a growing pause.
         if policy.prices.is_free(&self.piece.recognizer) && fate.may_have_cost() {
             fate = Fate::Refused;
@@ -205,7 +205,7 @@ impl PieceStep {
             // The recognizer has worked on the request and billed it, so the events report that it was submitted.
             self.taken(None);
         }
-        self.settle_attempt(fate, seconds, policy);
+        self.settle_attempt(fate, billed, policy);
         if let Some(attempt) = self.piece.attempts.last_mut() {
             attempt.raw = raw;
         }
@@ -218,7 +218,7 @@ impl PieceStep {
             Fate::Taken if next == Next::Never => self.give_up(fault),
             Fate::Taken => self.lost(fault, Fate::Taken, policy, now),
             Fate::NotSent | Fate::Refused | Fate::MaybeForwarded | Fate::Absent => {
-                if fate != Fate::MaybeForwarded && seconds == 0 && !counts(next) {
+                if fate != Fate::MaybeForwarded && billed.is_nothing() && !counts(next) {
                     // The attempt cost nothing and counts against no budget, so it is not kept.
                     self.piece.attempts.pop();
                 }

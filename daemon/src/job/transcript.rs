@@ -1,6 +1,6 @@
 //! The transcript of a job, made from the transcripts of its pieces. Pure.
 
-use hark_sdk::event::{Quality, Segment, Timing, TranscriptFinal, Usage};
+use hark_sdk::event::{Quality, Segment, Timing, TranscriptFinal};
 
 use super::annotate::prevailing;
 use super::joined::joined;
@@ -27,7 +27,7 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
         text,
         truncated: heard.iter().any(|transcript| transcript.truncated),
         segments_object: None,
-        usage: Usage { seconds: heard.iter().map(|transcript| transcript.billed_seconds).sum() },
+        usage: heard.iter().map(|transcript| transcript.billed).sum(),
         quality: Quality {
             speech_ms: job.speech_ms,
             repetition: u32::try_from(repetition).unwrap_or(u32::MAX),
@@ -81,7 +81,7 @@ mod tests {
             text: text.into(),
             segments: vec![segment],
             truncated: false,
-            billed_seconds: 1,
+            billed: hark_sdk::event::Usage::seconds(1),
         });
         piece.state = state;
         piece

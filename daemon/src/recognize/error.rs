@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Fault, Usage};
 
 use super::message::presentable;
 use crate::job::{Fate, Next};
@@ -27,8 +27,8 @@ pub struct Error {
     pub fault: Fault,
     /// The fate of the attempt.
     pub fate: Fate,
-    /// `usage.seconds` that the service reported before it failed.
-    pub billed_seconds: u64,
+    /// The charge that the service reported before it failed.
+    pub billed: Usage,
     /// The answer that could not be read, as far as it arrived: it is paid for, and may contain the text.
     pub raw: Option<Box<[u8]>>,
     pub(crate) when: When,
@@ -126,7 +126,7 @@ impl Error {
     }
 
     pub(crate) fn new(fault: Fault, fate: Fate, when: When) -> Error {
-        Error { fault, fate, when, billed_seconds: 0, raw: None, answered: false }
+        Error { fault, fate, when, billed: Usage::default(), raw: None, answered: false }
     }
 
     /// Another attempt would fail in the same way, and this one was not sent.
@@ -154,14 +154,14 @@ impl Error {
         self.fault.code == UNREADABLE
     }
 
-    /// The failure of a request that the service was processing, with the billed seconds that it reported (or 0). The service may charge
+    /// The failure of a request that the service was processing, with the charge that it reported. The service may charge
     /// for the work it did, whatever it reports afterwards.
-    pub(crate) fn after_work(self, billed_seconds: u64) -> Error {
+    pub(crate) fn after_work(self, billed: Usage) -> Error {
         let when = match self.when {
             When::Never => When::Never,
             _ => When::PASSED,
         };
-        Error { fate: Fate::Taken, when, billed_seconds, ..self }
+        Error { fate: Fate::Taken, when, billed, ..self }
     }
 
     /// The same error, with the answer that could not be read, as far as it arrived.
@@ -266,11 +266,12 @@ mod tests {
     #[test]
     fn what_fails_after_the_work_was_begun_is_taken() {
         let throttled = When::Throttled { wait: Some(SECOND) };
-        let error = Error::new(service("Throttling", ""), Fate::Refused, throttled).after_work(7);
-        assert_eq!((error.fate, error.billed_seconds), (Fate::Taken, 7));
+        let error =
+            Error::new(service("Throttling", ""), Fate::Refused, throttled).after_work(Usage::seconds(7));
+        assert_eq!((error.fate, error.billed.seconds), (Fate::Taken, 7));
         assert!(wait(&error, tries(0)).1);
         let moderated = Error::new(service("DataInspectionFailed", ""), Fate::Refused, When::Never);
-        assert_eq!(moderated.after_work(0).next(tries(0)), Next::Never);
+        assert_eq!(moderated.after_work(Usage::default()).next(tries(0)), Next::Never);
     }
 
     proptest! {

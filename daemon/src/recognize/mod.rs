@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Blame, Engine, Fault};
+use hark_sdk::event::{Blame, Engine, Fault, Usage};
 use jiff::Timestamp;
 
 pub use self::error::{Error, Tries};
@@ -187,7 +187,7 @@ pub struct Ready {
     /// The URL of the result: a secret, because it may grant the right to read the result.
     pub result_url: Secret,
     /// What the service charged.
-    pub billed_seconds: u64,
+    pub billed: Usage,
 }
 
 /// A request of which it is unknown whether the service took it.

@@ -1,6 +1,6 @@
 //! The job that a daemon takes over: the state from its claim, joined with the events that the stream already has of it.
 
-use hark_sdk::event::{Body, Kind, TranscriptFinal, TranscriptSegment};
+use hark_sdk::event::{Body, Kind, TranscriptFinal, TranscriptSegment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -95,7 +95,7 @@ pub fn go_on(
             text: heard.text,
             segments: heard.segments.unwrap_or_default(),
             truncated: heard.truncated,
-            billed_seconds: heard.usage.seconds,
+            billed: heard.usage,
         };
         hold_heard(&mut pieces, transcript, prices);
         job.stage = Stage::Heard;
@@ -114,14 +114,10 @@ fn adopt(pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
     });
     let piece = &mut pieces[at];
     // The bill is not in the event; the service bills begun seconds.
-    let price = prices.cost_micro(&model, 1);
-    let billed_seconds = if price > 0 { end_ms.saturating_sub(begin_ms).div_ceil(1_000) } else { 0 };
+    let is_free = prices.is_free(engine.as_str());
+    let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms).div_ceil(1_000) });
     let text = joined(segments.iter().map(|segment| segment.text.as_str()));
-    hold_heard(
-        std::slice::from_mut(piece),
-        Transcript { text, segments, truncated: false, billed_seconds },
-        prices,
-    );
+    hold_heard(std::slice::from_mut(piece), Transcript { text, segments, truncated: false, billed }, prices);
 }
 
 /// Gives the stored transcript to the first piece and ends the others without text: the final contains the text of all pieces.
@@ -132,8 +128,8 @@ fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
         let heard = stored.take().unwrap_or_default();
         if let Some(last) = piece.attempts.last_mut() {
             last.fate = Fate::Taken;
-            last.seconds = last.seconds.max(heard.billed_seconds);
-            last.cost_micro = prices.cost_micro(&piece.recognizer, last.seconds);
+            last.billed = last.billed.max(heard.billed);
+            last.cost_micro = prices.of(&piece.recognizer, &piece.model).cost_micro(last.billed);
         }
         piece.heard = Some(heard);
     }

@@ -1,8 +1,8 @@
 //! Every metric of the daemon, declared once. Labels come from closed sets (configured names, enums): never a path, subject or text.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 /// The handles; clones share the same values.
@@ -29,6 +29,8 @@ pub struct Metrics {
     pub recognize_requests: IntCounterVec,
     /// Seconds of audio that the service charged, by engine.
     pub recognize_billed_seconds: IntCounterVec,
+    /// Dollars that recognition cost, by source and model.
+    pub cost_usd: CounterVec,
     /// 1 while a model's queue is held (bad key, arrears, rights), by engine.
     pub recognize_held: IntGaugeVec,
     /// Tasks that may have ended half a day ago and whose result has not come.
@@ -112,6 +114,13 @@ impl Metrics {
                 "hark_recognize_billed_seconds_total",
                 "Seconds of audio charged by the service",
                 &["engine"],
+            ),
+            cost_usd: keep(
+                &registry,
+                CounterVec::new(
+                    Opts::new("hark_cost_usd_total", "Dollars that recognition cost"),
+                    &["source", "model"],
+                ),
             ),
             recognize_held: gauges(
                 "hark_recognize_held",

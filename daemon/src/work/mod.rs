@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Engine, Event, Fault};
+use hark_sdk::event::{Blame, Engine, Event, Fault, Usage};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -191,9 +191,11 @@ impl Tools {
         Ok(found)
     }
 
-    /// Counts seconds that a recognizer billed.
-    fn billed(&self, recognizer: &str, seconds: u64) {
-        self.metrics.recognize_billed_seconds.with_label_values(&[recognizer]).inc_by(seconds);
+    /// Counts what a recognizer billed, and its price.
+    fn billed(&self, job: &Job, piece: &Piece, billed: Usage) {
+        self.metrics.recognize_billed_seconds.with_label_values(&[&piece.recognizer]).inc_by(billed.seconds);
+        let micro = self.policy.prices.of(&piece.recognizer, &piece.model).cost_micro(billed);
+        self.metrics.cost_usd.with_label_values(&[&job.source, &piece.model]).inc_by(micro as f64 / 1e6);
     }
 
     async fn fail_for_good(&self, task: &PieceTask, fault: Fault) -> Result<(), LedgerError> {
@@ -218,8 +220,8 @@ impl Tools {
 /// A recognizer's error as the piece machine takes it.
 fn failure(error: Error, piece: &Piece) -> Failure {
     let next = error.next(Tries { failed: piece.failures, refused: piece.refusals() });
-    let (fate, seconds) = (error.fate, error.billed_seconds);
-    Failure { fault: error.fault, fate, next, seconds, raw: error.raw.map(Vec::from) }
+    let (fate, billed) = (error.fate, error.billed);
+    Failure { fault: error.fault, fate, next, billed, raw: error.raw.map(Vec::from) }
 }
 
 /// The language hint of a request: the message's own, else the route's.

@@ -182,8 +182,8 @@ impl Tools {
         }
         match outcome {
             Ok(Sent::Heard(transcript)) => {
-                self.billed(&task.piece.recognizer, transcript.billed_seconds);
-                info!(billed_seconds = transcript.billed_seconds, "recognized");
+                self.billed(&task.job, &task.piece, transcript.billed);
+                info!(billed_seconds = transcript.billed.seconds, "recognized");
                 self.heard(task, transcript, revision).await
             }
             Ok(Sent::Accepted { handle }) => {
@@ -202,7 +202,7 @@ impl Tools {
             }
             Err(error) => {
                 warn!(attempt = task.piece.failures + 1, %error, "the request failed");
-                self.billed(&task.piece.recognizer, error.billed_seconds);
+                self.billed(&task.job, &task.piece, error.billed);
                 let failed = PieceFact::Failed(failure(error, &task.piece));
                 self.advance_piece(task, failed, revision).await
             }

@@ -60,7 +60,7 @@ async fn incremental_pieces_that_look_cumulative_are_joined_all_the_same() {
     let pieces = ["嗯", "嗯嗯", "嗯嗯嗯"].map(piece);
     let last = STOP.replace("[{\"text\":\"so\"}]", "[]");
     let transcript = answered(STREAM, &[&pieces[0], &pieces[1], &pieces[2], &last]).await.unwrap();
-    assert_eq!((transcript.text.as_str(), transcript.billed_seconds), ("嗯嗯嗯嗯嗯嗯", 7));
+    assert_eq!((transcript.text.as_str(), transcript.billed.seconds), ("嗯嗯嗯嗯嗯嗯", 7));
 }
 
 #[tokio::test]
@@ -141,8 +141,8 @@ async fn a_result_that_cannot_be_read_is_kept_with_what_it_cost() {
     let files = FileServer::start(vec![("/result.json", "{\"transcripts\":7}".into())]).await;
     let [_, recognizer] = recognizers(&files.url("/api/v1"), 0);
     let result_url = Secret::new(&files.url("/result.json"));
-    let ready = Ready { handle: "task".into(), result_url, billed_seconds: 5 };
+    let ready = Ready { handle: "task".into(), result_url, billed: hark_sdk::event::Usage::seconds(5) };
     let error = recognizer.fetch(ready).await.unwrap_err();
-    assert_eq!((error.fate, error.billed_seconds), (Fate::Taken, 5));
+    assert_eq!((error.fate, error.billed.seconds), (Fate::Taken, 5));
     assert_eq!(error.raw.as_deref(), Some(&b"{\"transcripts\":7}"[..]));
 }

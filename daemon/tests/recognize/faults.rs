@@ -74,7 +74,7 @@ async fn usage_received_before_a_failure_is_reported() {
     let error = outcome.unwrap_err();
     assert_eq!(error.fault.code, "DataInspectionFailed");
     assert_eq!(heard.texts.len(), 2);
-    assert!(error.billed_seconds > 0, "the earlier events carried usage");
+    assert!(error.billed.seconds > 0, "the earlier events carried usage");
 }
 
 #[tokio::test]

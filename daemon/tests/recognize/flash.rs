@@ -26,7 +26,7 @@ async fn the_text_grows_while_the_service_speaks() {
     assert!(segment.language.is_some() && segment.emotion.is_some());
     let [entry] = &bench.entries("flash")[..] else { panic!("not one request") };
     assert_eq!(entry["sha256"], sha256(&audio), "the bytes arrived as they are");
-    assert_eq!(entry["charged_seconds"], transcript.billed_seconds);
+    assert_eq!(entry["charged_seconds"], transcript.billed.seconds);
 }
 
 #[tokio::test]

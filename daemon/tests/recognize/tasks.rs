@@ -78,10 +78,10 @@ async fn a_long_recording_goes_up_and_comes_back_with_times() {
     let url = bench.upload(&audio, "a.wav").await;
     let task_id = bench.submit(&url).await.unwrap();
     let Polled::Ready(ready) = bench.end_of(&task_id).await else { panic!("no result") };
-    let seconds = ready.billed_seconds;
+    let seconds = ready.billed.seconds;
     let transcript = bench.filetrans.fetch(ready).await.unwrap();
     assert_eq!(transcript.text, text_of(&audio));
-    assert_eq!(transcript.billed_seconds, seconds);
+    assert_eq!(transcript.billed.seconds, seconds);
     assert!(seconds >= 399);
     assert!(!transcript.segments.is_empty());
     for segment in &transcript.segments {
@@ -155,7 +155,7 @@ async fn a_result_that_is_gone_is_told_from_one_that_is_late() {
     assert_ne!(late.next(Tries::default()), Next::Never, "{late:?}");
     let gone = bench.filetrans.fetch(ready.clone()).await.unwrap_err();
     assert_eq!((gone.fault.code.as_str(), gone.fate), ("ResultGone", Fate::Taken));
-    assert_eq!((gone.next(Tries::default()), gone.billed_seconds), (Next::Never, ready.billed_seconds));
+    assert_eq!((gone.next(Tries::default()), gone.billed.seconds), (Next::Never, ready.billed.seconds));
     assert!(!gone.fault.message.contains("Signature"), "{gone}");
 }
 

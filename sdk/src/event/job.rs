@@ -117,6 +117,15 @@ pub struct Fault {
     pub attempts: Option<u32>,
 }
 
+/// Tokens that were billed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tokens {
+    /// Of requests.
+    pub input: u64,
+    /// Of answers.
+    pub output: u64,
+}
+
 /// What a job took, in its last event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bill {
@@ -124,7 +133,10 @@ pub struct Bill {
     pub audio_seconds: Option<f64>,
     /// Sum of every `usage.seconds` that the service told.
     pub billed_seconds: u64,
-    /// `billed_seconds` at the configured price.
+    /// Sums of the tokens that the service told; absent where no model was billed by tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_tokens: Option<Tokens>,
+    /// The price of what was billed, by model and region, with at most six decimals.
     pub cost_usd: f64,
     /// Milliseconds from acceptance to this event.
     pub elapsed_ms: u64,

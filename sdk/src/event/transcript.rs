@@ -135,11 +135,52 @@ pub struct ObjectRef {
     pub name: String,
 }
 
-/// What the service charged.
+/// What the service charged for. A model has a price per second or per token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Billed seconds of audio.
     pub seconds: u64,
+    /// Billed tokens of the request; absent where the model has no price per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Billed tokens of the answer; absent where the model has no price per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// So many seconds, and no tokens.
+    pub fn seconds(seconds: u64) -> Usage {
+        Usage { seconds, ..Usage::default() }
+    }
+
+    /// Whether nothing was charged.
+    pub fn is_nothing(&self) -> bool {
+        self.seconds == 0 && self.input_tokens.unwrap_or(0) == 0 && self.output_tokens.unwrap_or(0) == 0
+    }
+
+    /// The larger of each figure: a service repeats its usage in every event of a stream.
+    pub fn max(self, other: Usage) -> Usage {
+        Usage {
+            seconds: self.seconds.max(other.seconds),
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            output_tokens: self.output_tokens.max(other.output_tokens),
+        }
+    }
+}
+
+impl std::iter::Sum for Usage {
+    fn sum<I: Iterator<Item = Usage>>(usages: I) -> Usage {
+        let add = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
+        };
+        usages.fold(Usage::default(), |sum, usage| Usage {
+            seconds: sum.seconds.saturating_add(usage.seconds),
+            input_tokens: add(sum.input_tokens, usage.input_tokens),
+            output_tokens: add(sum.output_tokens, usage.output_tokens),
+        })
+    }
 }
 
 /// `annotation.language` and `annotation.emotion`: one per channel and run of equal values.

@@ -20,7 +20,7 @@ fn commented_samples_show_every_key_at_its_default() {
         .map(|line| format!("{line}\n"))
         .collect();
     let shown: toml::Table = samples.parse().unwrap();
-    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "recognizer", "route", "source"]);
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "price", "recognizer", "route", "source"]);
     assert_eq!(shown["source"].as_array().unwrap().len(), 2, "one of each kind");
 
     let required = ["name", "kind", "path", "subject", "library", "base_url", "model"];

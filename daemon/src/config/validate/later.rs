@@ -10,7 +10,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
             report.mistake(path, format!("{what} is not built yet; leave the key out for now"));
         }
     };
-    refuse(!config.price.is_empty(), "price", "[[price]] (prices of your own)");
     refuse(!config.storage.url.is_empty(), "storage.url", "storage.url (an object store of your own)");
     refuse(
         config.budget.daily_usd != 0.0,

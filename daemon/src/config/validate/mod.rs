@@ -5,6 +5,7 @@ mod globs;
 mod later;
 mod limits;
 mod names;
+mod prices;
 mod recognizers;
 mod routes;
 mod services;
@@ -23,6 +24,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     services::http(config, report);
     services::log(config, report);
     limits::limits(config, report);
+    prices::prices(config, report);
     later::later(config, report);
     names::references(config, report);
     routes::routes(config, report);

@@ -14,7 +14,9 @@ const DAEMON: Uuid = Uuid::from_u128(1);
 
 #[test]
 fn where_seconds_cost_nothing_a_lost_request_is_a_refused_one() {
-    let prices = Prices::new([("gpu".to_owned(), 0)].into(), 35_000);
+    let prices = Prices::from_toml(
+        "[[recognizer]]\nname = \"gpu\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\nmodel = \"whisper\"",
+    );
     let policy = Policy { ambiguous_retries: 0, prices, daemon: DAEMON };
     let mut piece = Piece::new(1, Span::whole(None), "gpu", "model");
     // Another daemon had the job.

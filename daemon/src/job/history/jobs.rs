@@ -170,7 +170,7 @@ impl World {
             2 => self.pieces[at] = Life::Failed,
             3 => self.totals.possible_duplicate_charge = true,
             _ => {
-                self.totals.billed_seconds += 7;
+                self.totals.billed.seconds += 7;
                 self.totals.cost_micro += 245;
                 self.pieces[at] = Life::Heard;
                 reports
@@ -217,7 +217,7 @@ impl World {
             other => panic!("{other:?} is no last event"),
         };
         assert_eq!(finals, usize::from(kinds.last() == Some(&Kind::JobCompleted)));
-        assert_eq!(bill.billed_seconds, self.totals.billed_seconds);
+        assert_eq!(bill.billed_seconds, self.totals.billed.seconds);
         assert_eq!(bill.cost_usd, self.totals.cost_micro as f64 / 1e6);
         assert_eq!(bill.possible_duplicate_charge, self.totals.possible_duplicate_charge);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::Blame;
+use hark_sdk::event::{Blame, Usage};
 use jiff::{Timestamp, ToSpan};
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ impl World {
             piece.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), Timestamp::UNIX_EPOCH));
             truths.push(Truth { charged: dice.one_in(2), cleared: false });
         }
-        let prices = Prices::new(Default::default(), 35_000);
+        let prices = Prices::from_toml("");
         let policy = Policy { ambiguous_retries: dice.roll(3) as u32, prices, daemon: DAEMON };
         let list_tells = !dice.one_in(4);
         World {
@@ -238,7 +238,7 @@ impl World {
 
     fn heard(&mut self) {
         self.told_seconds += SECONDS;
-        let transcript = Transcript { billed_seconds: SECONDS, ..Transcript::default() };
+        let transcript = Transcript { billed: Usage::seconds(SECONDS), ..Transcript::default() };
         self.commit(PieceFact::Heard { transcript, is_withheld: false });
     }
 
@@ -250,7 +250,8 @@ impl World {
 
     fn fail(&mut self, fate: Fate, next: Next, seconds: u64) {
         self.told_seconds += seconds;
-        let failure = Failure { fault: fault(Blame::Service), fate, next, seconds, raw: None };
+        let failure =
+            Failure { fault: fault(Blame::Service), fate, next, billed: Usage::seconds(seconds), raw: None };
         self.commit(PieceFact::Failed(failure));
     }
 
@@ -275,7 +276,7 @@ impl World {
         let lost = self.piece.attempts.iter().filter(|attempt| attempt.fate.is_lost()).count();
         assert!(lost <= budget + inherited, "{lost} attempts may have been paid for in vain or heard");
         assert!(charged <= budget + self.forwarded + inherited, "{charged} charges");
-        let seconds: u64 = self.piece.attempts.iter().map(|attempt| attempt.seconds).sum();
+        let seconds: u64 = self.piece.attempts.iter().map(|attempt| attempt.billed.seconds).sum();
         assert_eq!(seconds, self.told_seconds, "seconds told = seconds counted");
         let cost: u64 = self.piece.attempts.iter().map(|attempt| attempt.cost_micro).sum();
         assert_eq!(cost, seconds / SECONDS * 245);

@@ -1,5 +1,6 @@
 //! Pieces and their attempts in the ledger.
 
+use hark_sdk::event::Usage;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -86,7 +87,7 @@ fn read(
     let mut piece: Piece = form::from_json("piece", &about)?;
     piece.heard = heard.as_deref().map(|heard| form::from_json("piece", heard)).transpose()?;
     let mut statement = connection.prepare_cached(
-        "SELECT number, daemon, began, marker, handle, fate, seconds, cost_micro, raw FROM attempt \
+        "SELECT number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, raw FROM attempt \
          WHERE job = ?1 AND piece = ?2 ORDER BY number",
     )?;
     piece.attempts =
@@ -102,9 +103,9 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         marker: row.get(3)?,
         handle: row.get(4)?,
         fate: row.get(5)?,
-        seconds: row.get(6)?,
-        cost_micro: row.get(7)?,
-        raw: row.get(8)?,
+        billed: Usage { seconds: row.get(6)?, input_tokens: row.get(7)?, output_tokens: row.get(8)? },
+        cost_micro: row.get(9)?,
+        raw: row.get(10)?,
     })
 }
 
@@ -112,8 +113,8 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO attempt \
-             (job, piece, number, daemon, began, marker, handle, fate, seconds, cost_micro, raw) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (job, piece, number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, raw) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             job,
@@ -124,7 +125,9 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
             attempt.marker,
             attempt.handle,
             attempt.fate,
-            attempt.seconds,
+            attempt.billed.seconds,
+            attempt.billed.input_tokens,
+            attempt.billed.output_tokens,
             attempt.cost_micro,
             attempt.raw
         ])?;
@@ -192,20 +195,25 @@ pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, Ledg
 /// # Errors
 /// When a row cannot be read.
 pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError> {
-    let (billed_seconds, cost_micro, most_that_may_have_cost): (u64, u64, u32) = connection
+    let (billed, cost_micro, most_that_may_have_cost): (Usage, u64, u32) = connection
         .prepare_cached(
-            "SELECT coalesce(sum(seconds), 0), coalesce(sum(cost_micro), 0), coalesce(max(cost), 0) FROM \
-             (SELECT sum(seconds) AS seconds, sum(cost_micro) AS cost_micro, \
+            "SELECT coalesce(sum(seconds), 0), sum(input_tokens), sum(output_tokens), \
+                    coalesce(sum(cost_micro), 0), coalesce(max(cost), 0) FROM \
+             (SELECT sum(seconds) AS seconds, sum(input_tokens) AS input_tokens, \
+                     sum(output_tokens) AS output_tokens, sum(cost_micro) AS cost_micro, \
                      sum(fate IN ('open', 'maybe_forwarded', 'taken', 'unknown')) AS cost \
               FROM attempt WHERE job = ?1 GROUP BY piece)",
         )?
-        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .query_row([job], |row| {
+            let (seconds, input_tokens, output_tokens) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((Usage { seconds, input_tokens, output_tokens }, row.get(3)?, row.get(4)?))
+        })?;
     let failures: Option<u32> = connection
         .prepare_cached("SELECT sum(json_extract(about, '$.failures')) FROM piece WHERE job = ?1")?
         .query_row([job], |row| row.get(0))?;
     Ok(Totals {
         failures: failures.unwrap_or(0),
-        billed_seconds,
+        billed,
         cost_micro,
         possible_duplicate_charge: most_that_may_have_cost > 1,
     })

@@ -41,6 +41,8 @@ CREATE TABLE attempt (
     handle     TEXT,                      -- of its task at the recognizer
     fate       TEXT NOT NULL,
     seconds    INTEGER NOT NULL,          -- that were billed
+    input_tokens  INTEGER,                -- that were billed; NULL: the model has no price per token
+    output_tokens INTEGER,
     cost_micro INTEGER NOT NULL,          -- millionths of a dollar
     raw        BLOB,                      -- a paid answer that could not be read; NULL once the last event is acknowledged
     PRIMARY KEY (job, piece, number)

@@ -1,5 +1,6 @@
 //! The service's answers as types. Unknown fields are ignored; an answer without a required field is unreadable.
 
+use hark_sdk::event;
 use serde::Deserialize;
 
 /// A refusal: any answer with a `code` that is not empty, whatever its status.
@@ -17,6 +18,12 @@ pub(super) struct Usage {
     /// Billed seconds of audio.
     #[serde(default)]
     pub(super) seconds: u64,
+}
+
+impl From<Usage> for event::Usage {
+    fn from(usage: Usage) -> Self {
+        event::Usage::seconds(usage.seconds)
+    }
 }
 
 /// What was asked for, and the charge.

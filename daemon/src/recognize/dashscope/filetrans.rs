@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Fault, Usage};
 use serde_json::json;
 
 use super::answers::{Answer, Refused, Status, Submitted, Task};
@@ -101,12 +101,12 @@ impl Recognizer for Filetrans {
 
     fn fetch(&self, ready: Ready) -> BoxFuture<'_, Result<Transcript, Error>> {
         Box::pin(async move {
-            let billed_seconds = ready.billed_seconds;
+            let billed = ready.billed;
             let file = result(&self.client, &ready).await;
-            let file = file.map_err(|error| Error { billed_seconds, ..error })?;
+            let file = file.map_err(|error| Error { billed, ..error })?;
             // Remembered, so that no search for another task has to fetch this result again.
             self.search.learn(&ready.handle, &file.file_url);
-            Ok(file.into_transcript(billed_seconds))
+            Ok(file.into_transcript(billed))
         })
     }
 
@@ -158,19 +158,19 @@ pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Erro
 
 /// The state of a task in the answer to a query.
 fn state_of(task_id: &str, answer: Answer<Task>) -> Result<Polled, Error> {
-    let (output, seconds) = (answer.output, answer.usage.seconds);
+    let (output, billed) = (answer.output, Usage::from(answer.usage));
     Ok(match output.task_status {
         Status::Open => Polled::Open,
         Status::Succeeded => {
             let result =
                 output.result.ok_or_else(|| Error::unreadable("a task succeeded without a result"))?;
             let result_url = Secret::new(&result.transcription_url);
-            Polled::Ready(Ready { handle: task_id.to_owned(), result_url, billed_seconds: seconds })
+            Polled::Ready(Ready { handle: task_id.to_owned(), result_url, billed })
         }
-        Status::Failed => failed(&output.failure, seconds),
+        Status::Failed => failed(&output.failure, billed),
         Status::Canceled => {
             let message = "the task was canceled at the service by a user of the account";
-            Polled::Failed(ended(fault("TaskCanceled", Blame::Account, message.into()), When::Never, seconds))
+            Polled::Failed(ended(fault("TaskCanceled", Blame::Account, message.into()), When::Never, billed))
         }
         Status::Unknown => {
             let message = "the service does not know the task any more: expired, or of another account's key";
@@ -207,16 +207,16 @@ pub(super) async fn result(client: &Client, ready: &Ready) -> Result<ResultFile,
 }
 
 /// The error of a task that has ended.
-fn ended(fault: Fault, when: When, seconds: u64) -> Error {
+fn ended(fault: Fault, when: When, billed: Usage) -> Error {
     let error = Error::new(fault, Fate::Refused, when);
     // A charged attempt is repeated less often than a refused one.
-    if seconds == 0 { error } else { error.after_work(seconds) }
+    if billed.is_nothing() { error } else { error.after_work(billed) }
 }
 
-fn failed(failure: &Refused, seconds: u64) -> Polled {
+fn failed(failure: &Refused, billed: Usage) -> Polled {
     let code = failure.code.as_deref().filter(|code| !code.is_empty()).unwrap_or("TaskFailed");
     if means_silence(code) {
-        return Polled::Heard(Transcript { billed_seconds: seconds, ..Transcript::default() });
+        return Polled::Heard(Transcript { billed, ..Transcript::default() });
     }
     let message = failure.message.as_deref().unwrap_or_default();
     let error = Refusal { code: Some(code), message, ..Refusal::default() }.into_error();
@@ -225,7 +225,7 @@ fn failed(failure: &Refused, seconds: u64) -> Polled {
         When::Held { .. } | When::Throttled { .. } => When::PASSED,
         when => when,
     };
-    Polled::Failed(Error { answered: true, ..ended(error.fault, when, seconds) })
+    Polled::Failed(Error { answered: true, ..ended(error.fault, when, billed) })
 }
 
 #[cfg(test)]
@@ -249,7 +249,7 @@ mod tests {
         let url = "http://host/x.json?Expires=1&Signature=a%2Bb";
         let answer = json!({"request_id": "r", "output": {"task_id": "t", "task_status": "SUCCEEDED", "result": {"transcription_url": url}}, "usage": {"seconds": 3}});
         let Ok(Polled::Ready(ready)) = state(answer) else { panic!("not ready") };
-        assert_eq!((ready.result_url.reveal(), ready.billed_seconds), (url, 3));
+        assert_eq!((ready.result_url.reveal(), ready.billed.seconds), (url, 3));
         assert!(state(json!({"output": {"task_status": "SUCCEEDED"}})).unwrap_err().is_unreadable());
     }
 
@@ -268,7 +268,7 @@ mod tests {
     fn a_task_that_failed_and_was_charged_is_not_repeated_as_one_that_was_refused() {
         assert_eq!(failure("FILE_SERVER_ERROR", 0).fate, Fate::Refused);
         let charged = failure("FILE_SERVER_ERROR", 5);
-        assert_eq!((charged.fate, charged.billed_seconds), (Fate::Taken, 5));
+        assert_eq!((charged.fate, charged.billed.seconds), (Fate::Taken, 5));
         assert_eq!(failure("DECODE_ERROR", 5).when, When::Never);
         assert_eq!(failure("Arrearage", 0).when, When::PASSED);
     }

@@ -1,6 +1,6 @@
 //! The service's result file of a task, and the transcript that Hark makes of it.
 
-use hark_sdk::event::{Segment, Timing};
+use hark_sdk::event::{Segment, Timing, Usage};
 use serde::Deserialize;
 
 use crate::job::Transcript;
@@ -31,13 +31,13 @@ struct Sentence {
 
 impl ResultFile {
     /// The whole text as the service gives it (one line a channel), and the sentences in order of begin and channel.
-    pub(super) fn into_transcript(self, billed_seconds: u64) -> Transcript {
+    pub(super) fn into_transcript(self, billed: Usage) -> Transcript {
         let texts = self.transcripts.iter().map(|channel| channel.text.trim());
         let text = texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
         let mut segments: Vec<Segment> =
             self.transcripts.into_iter().flat_map(Channel::into_segments).collect();
         segments.sort_by_key(|segment| (segment.begin_ms, segment.channel));
-        Transcript { text, segments, truncated: false, billed_seconds }
+        Transcript { text, segments, truncated: false, billed }
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn transcript(result: Value) -> Transcript {
-        serde_json::from_value::<ResultFile>(result).unwrap().into_transcript(3)
+        serde_json::from_value::<ResultFile>(result).unwrap().into_transcript(Usage::seconds(3))
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
             .map(|segment| (segment.channel, segment.begin_ms, &*segment.text))
             .collect();
         assert_eq!(shown, [(0, Some(0), "a"), (1, Some(1000), "b"), (0, Some(2000), "c")]);
-        assert_eq!((&*heard.text, heard.billed_seconds), ("a c\nb", 3));
+        assert_eq!((&*heard.text, heard.billed.seconds), ("a c\nb", 3));
         assert_eq!(heard.segments[0].timing, Timing::Service);
         assert_eq!(heard.segments[0].language.as_deref(), Some("de"));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hark_sdk::event::{Segment, Timing};
+use hark_sdk::event::{Segment, Timing, Usage};
 use reqwest::Response;
 
 use super::answers::{Answer, Flash};
@@ -23,7 +23,7 @@ pub(super) struct Incoming {
     text: String,
     language: Option<String>,
     emotion: Option<String>,
-    billed_seconds: u64,
+    billed: Usage,
     /// Once the service reported the end: whether it cut the text.
     truncated: Option<bool>,
     /// The stream as received, kept for an attempt that fails.
@@ -95,7 +95,7 @@ impl Incoming {
     /// Adds an answer or an event; true if there is more text than before.
     fn add(&mut self, answer: Answer<Flash>, mode: StreamMode) -> bool {
         let [choice] = answer.output.choices;
-        self.billed_seconds = self.billed_seconds.max(answer.usage.seconds);
+        self.billed = self.billed.max(answer.usage.into());
         for annotation in choice.message.annotations {
             self.language = annotation.language.or(self.language.take());
             self.emotion = annotation.emotion.or(self.emotion.take());
@@ -121,8 +121,8 @@ impl Incoming {
 
     /// The error of a request after this much of the answer: if the service sent text, or a price, it has done work and charges for it.
     pub(super) fn failed(self, error: Error) -> Error {
-        let has_begun = self.billed_seconds > 0 || !self.text.is_empty();
-        let error = if has_begun { error.after_work(self.billed_seconds) } else { error };
+        let has_begun = !self.billed.is_nothing() || !self.text.is_empty();
+        let error = if has_begun { error.after_work(self.billed) } else { error };
         match error.fate {
             Fate::Open | Fate::Taken => error.with_raw(self.raw),
             _ => error,
@@ -141,12 +141,7 @@ impl Incoming {
         };
         // Without speech there is no segment.
         let segments = if self.text.trim().is_empty() { Vec::new() } else { vec![segment] };
-        Transcript {
-            text: self.text,
-            segments,
-            truncated: self.truncated == Some(true),
-            billed_seconds: self.billed_seconds,
-        }
+        Transcript { text: self.text, segments, truncated: self.truncated == Some(true), billed: self.billed }
     }
 }
 
@@ -197,7 +192,7 @@ mod tests {
         let mut incoming = Incoming { raw: b"data:".to_vec(), ..Incoming::default() };
         incoming.add(event("so", Value::Null), StreamMode::Increments);
         let error = incoming.failed(broken());
-        assert_eq!((error.fate, error.billed_seconds, &*error.raw.unwrap()), (Fate::Taken, 3, &b"data:"[..]));
+        assert_eq!((error.fate, error.billed.seconds, &*error.raw.unwrap()), (Fate::Taken, 3, &b"data:"[..]));
         let error = Incoming::default().failed(broken());
         assert_eq!((error.fate, error.raw), (Fate::Open, None));
     }

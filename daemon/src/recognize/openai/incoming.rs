@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use hark_sdk::event::Usage;
 use hark_sdk::event::{Segment, Timing};
 use reqwest::Response;
 
@@ -206,6 +207,6 @@ impl Incoming {
                 None => vec![segment(None, None, Timing::None, text.clone())],
             },
         };
-        Transcript { text, segments, truncated: self.truncated, billed_seconds: 0 }
+        Transcript { text, segments, truncated: self.truncated, billed: Usage::default() }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Blame, Engine};
+use hark_sdk::event::{Blame, Engine, Usage};
 use reqwest::header::SERVER;
 
 use self::form::{Form, Forms};
@@ -210,9 +210,9 @@ impl Server {
         match read {
             Ok(()) => {
                 let transcript = incoming.into_transcript(request.duration_ms, request.language);
-                let billed_seconds =
-                    if self.is_free() { 0 } else { request.duration_ms.unwrap_or(0).div_ceil(1000) };
-                Ok(Answered { transcript: Transcript { billed_seconds, ..transcript }, detects })
+                let seconds = request.duration_ms.unwrap_or(0).div_ceil(1000);
+                let billed = Usage::seconds(if self.is_free() { 0 } else { seconds });
+                Ok(Answered { transcript: Transcript { billed, ..transcript }, detects })
             }
             Err(Failed::Refused(refusal)) if !incoming.has_text() => Err(Failed::Refused(refusal)),
             Err(failed) => {
@@ -220,7 +220,7 @@ impl Server {
                     Failed::Refused(refusal) => self.refused(refusal),
                     Failed::Other(error) => error,
                 };
-                let error = if incoming.has_text() { error.after_work(0) } else { error };
+                let error = if incoming.has_text() { error.after_work(Usage::default()) } else { error };
                 // What was paid for may contain the text.
                 Err(if self.is_free() { error } else { error.with_raw(incoming.into_raw()) }.into())
             }
@@ -252,7 +252,7 @@ impl Server {
     }
 
     fn is_free(&self) -> bool {
-        self.config.nano_usd_per_second() == 0
+        self.config.usd_per_second == 0.0
     }
 }
 

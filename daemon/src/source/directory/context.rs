@@ -28,8 +28,8 @@ pub(super) struct Context {
     pub file_filter: FileFilter,
     pub ledger: Ledger,
     pub metrics: Metrics,
-    /// USD per second of audio.
-    pub price: f64,
+    /// USD for an hour of audio.
+    pub usd_per_hour: f64,
     pub troubles: LogOnce,
     pub endings: LogOnce,
 }
@@ -41,14 +41,14 @@ impl Context {
         config: DirectorySource,
         ledger: Ledger,
         metrics: Metrics,
-        price: f64,
+        usd_per_hour: f64,
     ) -> Result<Context, String> {
         let root = std::path::absolute(&config.path)
             .map_err(|error| format!("path {}: {error}; give an absolute path", config.path.display()))?;
         let file_filter = FileFilter::new(root, &config.include, &config.exclude, config.recursive)
             .map_err(|error| format!("include or exclude: {error}"))?;
         let (troubles, endings) = (LogOnce::at_most(MOST_TROUBLES), LogOnce::at_most(MOST_ENDINGS));
-        Ok(Context { config, file_filter, ledger, metrics, price, troubles, endings })
+        Ok(Context { config, file_filter, ledger, metrics, usd_per_hour, troubles, endings })
     }
 
     /// Name of the source.

@@ -95,7 +95,7 @@ pub struct Directory {
 
 impl Directory {
     /// Makes the source without any file access that can block; [`Self::run`] waits for a folder that does not exist yet or cannot be read.
-    /// `price`: USD per second of audio, for the log.
+    /// `usd_per_hour`: the price of an hour of audio, for the log.
     ///
     /// # Errors
     /// A sentence about a path or glob that cannot be used.
@@ -103,11 +103,11 @@ impl Directory {
         config: DirectorySource,
         ledger: Ledger,
         metrics: Metrics,
-        price: f64,
+        usd_per_hour: f64,
     ) -> Result<Directory, String> {
         // Created with 0: a counter that first appears with the value 1 shows no increase in a metrics system.
         metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
-        let context = Arc::new(Context::new(config, ledger, metrics, price)?);
+        let context = Arc::new(Context::new(config, ledger, metrics, usd_per_hour)?);
         Ok(Directory { context, putting_away: Semaphore::new(PUTTING_AWAY) })
     }
 

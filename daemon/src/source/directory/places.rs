@@ -122,7 +122,7 @@ impl Places {
 /// Logs the number of older files and the price of an hour of audio. The total price would need each file's duration, which only a probe of
 /// the file finds out.
 fn log_older_files(context: &Context, files: u64, bytes: u64) {
-    let usd_per_hour = (context.price * 3.6e9).round() / 1e6;
+    let usd_per_hour = context.usd_per_hour;
     let what = match context.config.existing {
         Existing::Skip => {
             "are skipped; existing = \"process\" takes them in a new source, at this price of an hour of audio"

@@ -50,13 +50,13 @@ impl Follower {
     }
 
     async fn fetch(&self, task: &mut Task, ready: Ready) -> Result<After, LedgerError> {
-        task.seconds = ready.billed_seconds;
+        task.billed = ready.billed;
         let _download = self.downloads.acquire().await;
         // The piece may have gone while the task waited for its turn.
         let Some(question) = self.question(task).await? else { return Ok(After::Over) };
-        let billed_seconds = ready.billed_seconds;
+        let billed = ready.billed;
         match question.recognizer.fetch(ready).await {
-            Ok(transcript) => question.recognized(Transcript { billed_seconds, ..transcript }).await,
+            Ok(transcript) => question.recognized(Transcript { billed, ..transcript }).await,
             // The next poll of the task gives a fresh URL.
             Err(error) => question.without_result(error, true).await,
         }
@@ -83,9 +83,9 @@ struct Question<'a> {
 impl Question<'_> {
     async fn recognized(self, transcript: Transcript) -> Result<After, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
-        let billed_seconds = transcript.billed_seconds;
-        info!(job = %job.id, source = job.source, task = self.task.handle, billed_seconds, "recognized");
-        tools.billed(&piece.recognizer, billed_seconds);
+        let billed = transcript.billed;
+        info!(job = %job.id, source = job.source, task = self.task.handle, billed_seconds = billed.seconds, "recognized");
+        tools.billed(job, piece, billed);
         tools.heard(&self.piece, transcript, 0).await?;
         Ok(After::Over)
     }
@@ -93,7 +93,7 @@ impl Question<'_> {
     async fn failed(self, error: Error) -> Result<After, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
         warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the task failed");
-        tools.billed(&piece.recognizer, error.billed_seconds);
+        tools.billed(job, piece, error.billed);
         let failed = PieceFact::Failed(failure(error, piece));
         tools.advance_piece(&self.piece, failed, 0).await?;
         Ok(After::Over)
@@ -115,15 +115,15 @@ impl Question<'_> {
     async fn lost(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
         // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
-        let seconds = self.task.seconds.max(error.billed_seconds);
-        tools.billed(&piece.recognizer, seconds);
+        let billed = self.task.billed.max(error.billed);
+        tools.billed(job, piece, billed);
         tools.metrics.recognize_results_lost.inc();
         error!(
             job = %job.id,
             source = job.source,
             recording = job.recording.uri,
             task = self.task.handle,
-            billed_seconds = (seconds > 0).then_some(seconds),
+            billed_seconds = (!billed.is_nothing()).then_some(billed.seconds),
             %error,
             "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
         );
@@ -140,7 +140,7 @@ impl Question<'_> {
         };
         let raw = error.raw.filter(|_| is_result).map(Vec::from);
         let next = Next::After { wait: Duration::ZERO, counts: true };
-        let failed = Failure { fault, fate: Fate::Taken, next, seconds, raw };
+        let failed = Failure { fault, fate: Fate::Taken, next, billed, raw };
         tools.advance_piece(&self.piece, PieceFact::Failed(failed), 0).await?;
         Ok(After::Over)
     }

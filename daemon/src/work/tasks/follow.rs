@@ -1,5 +1,6 @@
 //! One task at the service, and what its answers have told so far.
 
+use hark_sdk::event::Usage;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +100,8 @@ pub(super) struct Task {
     /// Answers in a row that the task, or its result, is not there; and when the first of them came.
     misses: u32,
     missing_since: Option<Instant>,
-    /// `usage.seconds`, from the latest answer that told it; 0 if none did.
-    pub(super) seconds: u64,
+    /// The charge, from the latest answer that told it.
+    pub(super) billed: Usage,
     /// How many warnings its job's events contain.
     pub(super) warned: u32,
     /// Its result may be lost soon.
@@ -131,7 +132,7 @@ impl Task {
             running_at: attempt.began,
             misses: 0,
             missing_since: None,
-            seconds: 0,
+            billed: Usage::default(),
             warned,
             expiring: None,
         })
