@@ -30,7 +30,7 @@ use crate::broker::{self, JetStream, Patience, Subjects};
 use crate::config::{AllowList, Config, Route};
 use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Prices, spool};
+use crate::job::{Budget, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{Outbox, Partials};
@@ -152,6 +152,7 @@ impl Daemon {
         let policy = Policy {
             ambiguous_retries: config.dashscope.ambiguous_retries,
             prices: Prices::of_config(&config),
+            budget: Budget::of_config(&config),
             daemon: claims.daemon(),
         };
         let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;

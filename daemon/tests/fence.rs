@@ -13,7 +13,7 @@ use harkd::config::Nats;
 use harkd::job::job_machine::Fact;
 use harkd::job::ledger::{Ledger, intake, jobs, outbox};
 use harkd::job::piece_machine::{PieceFact, Policy};
-use harkd::job::{Delivery, Job, Origin, PieceId, Plan, Prices, Span, Ticket};
+use harkd::job::{Budget, Delivery, Job, Origin, PieceId, Plan, Prices, Span, Ticket};
 use harkd::publish::Outbox;
 use harkd::share::{Claims, Fence};
 use harkd::telemetry::metrics::Metrics;
@@ -91,11 +91,18 @@ impl Daemon {
         let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, reason };
         let spans = vec![Span::whole(None)];
         self.ledger.advance(job.id, Fact::Prepared { recording, plan, spans }).await.unwrap();
-        let policy = Policy { ambiguous_retries: 0, prices: Prices::default(), daemon: self.claims.daemon() };
+        let policy = Policy {
+            ambiguous_retries: 0,
+            prices: Prices::default(),
+            budget: Budget::default(),
+            daemon: self.claims.daemon(),
+        };
         let piece = PieceId { job: job.id, number: 1 };
-        for fact in
-            [PieceFact::Sending { marker: None }, PieceFact::Taken { handle: None }, PieceFact::Restarted]
-        {
+        for fact in [
+            PieceFact::Sending { marker: None, reserved_micro: 0 },
+            PieceFact::Taken { handle: None },
+            PieceFact::Restarted,
+        ] {
             self.ledger.advance_piece(piece, fact, 0, &policy).await.unwrap();
         }
         assert_eq!(self.ledger.read(outbox::count).await.unwrap(), 3);

@@ -141,8 +141,7 @@ mod tests {
         Source::Nats(NatsSource {
             name: name.into(),
             subject: "hark.audio.inbox".into(),
-            stream: String::new(),
-            route: "default".into(),
+            ..NatsSource::default()
         })
     }
 

@@ -26,6 +26,14 @@ impl Source {
         }
     }
 
+    /// Its own part of the budget, in dollars a UTC day; 0: no limit of its own.
+    pub fn daily_usd(&self) -> f64 {
+        match self {
+            Source::Directory(source) => source.daily_usd,
+            Source::Nats(source) => source.daily_usd,
+        }
+    }
+
     /// The route of its recordings.
     pub fn route(&self) -> &str {
         match self {
@@ -79,6 +87,8 @@ pub struct DirectorySource {
     pub failed_directory: PathBuf,
     /// Reserved; only empty is accepted.
     pub metadata_from_name: String,
+    /// This source's own part of the budget; 0: no limit of its own.
+    pub daily_usd: f64,
 }
 
 impl Default for DirectorySource {
@@ -97,6 +107,7 @@ impl Default for DirectorySource {
             done_directory: PathBuf::new(),
             failed_directory: PathBuf::new(),
             metadata_from_name: String::new(),
+            daily_usd: 0.0,
         }
     }
 }
@@ -110,6 +121,8 @@ pub struct NatsSource {
     /// Empty: `nats.audio_stream`.
     pub stream: String,
     pub route: String,
+    /// This source's own part of the budget; 0: no limit of its own.
+    pub daily_usd: f64,
 }
 
 impl Default for NatsSource {
@@ -119,6 +132,7 @@ impl Default for NatsSource {
             subject: String::new(),
             stream: String::new(),
             route: DEFAULT_ROUTE.into(),
+            daily_usd: 0.0,
         }
     }
 }

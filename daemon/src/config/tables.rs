@@ -130,10 +130,11 @@ pub struct Security {
     pub allow_urls: Vec<String>,
 }
 
-/// `[budget]`: reserved; only the default is accepted.
+/// `[budget]`: what this daemon may spend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
+    /// In a UTC day; 0: no limit.
     pub daily_usd: f64,
 }
 

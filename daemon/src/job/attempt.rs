@@ -30,6 +30,9 @@ pub struct Attempt {
     pub billed: Usage,
     /// Its price in millionths of a dollar.
     pub cost_micro: u64,
+    /// What was reserved for it in the day's budget, in millionths of a dollar: it counts as spent until the bill is known.
+    #[serde(skip)]
+    pub reserved_micro: u64,
     /// A paid answer that could not be parsed, unchanged; erased once the job's last event is acknowledged.
     #[serde(skip)]
     pub raw: Option<Vec<u8>>,
@@ -39,6 +42,15 @@ impl Attempt {
     /// An attempt that another daemon may have made, about which nothing else is known.
     pub fn of_unknown_fate(daemon: Uuid, began: Timestamp) -> Attempt {
         Attempt { fate: Fate::Unknown, ..Attempt::open(1, daemon, began, None) }
+    }
+
+    /// What it counts as spent, in millionths of a dollar: the bill, or the reservation while the attempt may cost something.
+    pub fn spent_micro(&self) -> u64 {
+        match self.fate.may_have_cost() {
+            _ if !self.billed.is_nothing() => self.cost_micro,
+            true => self.reserved_micro,
+            false => 0,
+        }
     }
 
     /// An attempt that is about to leave.

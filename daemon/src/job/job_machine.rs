@@ -290,6 +290,11 @@ impl Step {
                         segments,
                     }));
                 }
+                Report::OverBudget { .. } if self.job.reported_over_budget => {}
+                Report::OverBudget { attempt, fault, retry_in } => {
+                    self.job.reported_over_budget = true;
+                    self.retrying(piece, attempt, fault, retry_in);
+                }
                 Report::Retrying { attempt, fault, retry_in } => {
                     self.retrying(piece, attempt, fault, retry_in)
                 }

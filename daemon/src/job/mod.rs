@@ -9,6 +9,7 @@
 pub mod annotate;
 mod attempt;
 pub mod audio;
+mod budget;
 mod emissions;
 mod fate;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use uuid::Uuid;
 pub use crate::config::PieceFormat;
 
 pub use self::attempt::{Attempt, Failure, Next, fault};
+pub use self::budget::{Budget, Spent};
 pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::origin::{FileIdentity, Origin};
@@ -75,6 +77,8 @@ pub struct Job {
     pub missing: bool,
     /// What its events have reported about a plugin that holds it: 0 nothing, 1 the hold, 2 that the plugin is quarantined.
     pub hold_told: u32,
+    /// Its events have reported that it waits for the budget of another day.
+    pub reported_over_budget: bool,
     /// A `job.submitted` was written for it.
     pub submitted: bool,
     /// After its end its source has to be settled: a message acknowledged, a file moved or deleted.

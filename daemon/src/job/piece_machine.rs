@@ -9,13 +9,16 @@ use hark_sdk::event::{Blame, Fault, Segment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Attempt, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
+use super::{Attempt, Budget, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
 
 /// Something that happened to a piece.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PieceFact {
-    /// The daemon is about to send a request that may cost. `marker`: unique name of the upload, if there is one.
-    Sending { marker: Option<String> },
+    /// The daemon is about to send a request that may cost. `marker`: unique name of the upload, if there is one. `reserved_micro`: what is
+    /// reserved for it in the budget, in millionths of a dollar.
+    Sending { marker: Option<String>, reserved_micro: u64 },
+    /// The day's budget does not allow the request; another day's will.
+    OverBudget { fault: Fault, retry_in: Duration },
     /// The request was not sent after all.
     Unsent,
     /// The recognizer has accepted the request. `handle`: the task id, if the recognizer works with tasks.
@@ -54,8 +57,10 @@ pub enum Resolution {
 pub struct Policy {
     /// `dashscope.ambiguous_retries`.
     pub ambiguous_retries: u32,
-    /// What a second of each model costs.
+    /// What each model costs.
     pub prices: Prices,
+    /// What may be spent in a day.
+    pub budget: Budget,
     /// This daemon, by the id in its ledger.
     pub daemon: Uuid,
 }
@@ -67,6 +72,8 @@ pub enum Report {
     Submitted { handle: Option<String> },
     /// It is heard, and its text may leave the daemon.
     Heard { span: Span, segments: Vec<Segment> },
+    /// It waits for the budget of another day, which the events of a job report once.
+    OverBudget { attempt: u32, fault: Fault, retry_in: Duration },
     /// A try failed and another follows, or a try is delayed.
     Retrying { attempt: u32, fault: Fault, retry_in: Duration },
 }
@@ -86,6 +93,9 @@ pub struct PieceStep {
 /// (doubling to five minutes) these cover an outage of about an hour.
 pub const REFUSAL_BUDGET: u32 = 18;
 
+/// How soon a piece that waits for the budget looks at it again: the ledger lets no duty wait for longer (`ledger::due`).
+const LONGEST_LOOK_AWAY: Duration = Duration::from_secs(14 * 60);
+
 /// Pause between two looks into the list of tasks: the list may lag behind a submit that the service has accepted.
 const LIST_LAG: Duration = Duration::from_secs(5);
 
@@ -93,7 +103,16 @@ const LIST_LAG: Duration = Duration::from_secs(5);
 pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) -> PieceStep {
     let mut step = PieceStep { piece: piece.clone(), reports: Vec::new(), due: now };
     match (piece.state.clone(), fact) {
-        (PieceState::Queued, PieceFact::Sending { marker }) => step.begin_attempt(marker, policy, now),
+        (PieceState::Queued, PieceFact::Sending { marker, reserved_micro }) => {
+            step.begin_attempt(marker, policy, now);
+            if let Some(attempt) = step.piece.attempts.last_mut() {
+                attempt.reserved_micro = reserved_micro;
+            }
+        }
+        (PieceState::Queued, PieceFact::OverBudget { fault, retry_in }) => {
+            step.due = now + retry_in.min(LONGEST_LOOK_AWAY);
+            step.reports.push(Report::OverBudget { attempt: piece.failures + 1, fault, retry_in });
+        }
         (PieceState::Sending, PieceFact::Unsent) => {
             step.piece.attempts.pop();
             step.piece.state = PieceState::Queued;
@@ -103,6 +122,10 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
             let billed = transcript.billed;
             step.taken(None);
             step.settle_attempt(Fate::Taken, billed, policy);
+            if let Some(attempt) = step.piece.attempts.last_mut() {
+                // The bill is known, also where it is nothing.
+                attempt.reserved_micro = 0;
+            }
             if !is_withheld {
                 let (span, segments) = (piece.span.clone(), transcript.segments.clone());
                 step.reports.push(Report::Heard { span, segments });

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use hark_sdk::event::Engine;
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use super::{PieceTask, Tools};
-use crate::job::Piece;
-use crate::job::ledger::{Advanced, LedgerError};
+use crate::job::ledger::{Advanced, LedgerError, spend};
 use crate::job::piece_machine::{self, PieceFact};
+use crate::job::{Piece, PieceState};
 use crate::recognize::Permit;
 use crate::share::Unconfirmed;
 
@@ -20,7 +22,7 @@ impl Tools {
         marker: Option<String>,
         permit: &Permit,
     ) -> Result<Option<PieceTask>, LedgerError> {
-        let fact = PieceFact::Sending { marker };
+        let fact = PieceFact::Sending { marker, reserved_micro: self.reservation(task) };
         let writing = self.claims.writing(task.job.id).await;
         let mut confirmed = Instant::now();
         let is_ours = self.claim_with(task, fact.clone()).await?;
@@ -31,6 +33,13 @@ impl Tools {
         drop(writing);
         let Some(Advanced { job, piece: Some(piece) }) = advanced else { return Ok(None) };
         let task = PieceTask { job, piece };
+        if task.piece.state != PieceState::Sending {
+            // The budget was spent meanwhile; the claim has the intent that the ledger refused.
+            if task.job.ticket.is_some() {
+                self.claims.update(task.job.id).await?;
+            }
+            return Ok(None);
+        }
         let leaves = async {
             permit.depart().await;
             // The process or its disk may have been stopped for minutes since the claim was confirmed, and another daemon may have taken
@@ -56,6 +65,45 @@ impl Tools {
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
         }
         Ok(self.goes_on(&task, is_ours).await?.then_some(task))
+    }
+
+    /// What the next request of a piece reserves in the day's budget, in millionths of a dollar. A length that is not known counts as the
+    /// longest that the recognizer takes.
+    fn reservation(&self, task: &PieceTask) -> u64 {
+        let PieceTask { job, piece } = task;
+        if !self.policy.budget.limits(&job.source) {
+            return 0;
+        }
+        let limits =
+            self.recognizers.get(&Engine::new(&piece.recognizer)).map(|one| one.profile().limits.clone());
+        let longest =
+            limits.as_ref().and_then(|limits| limits.longest).map(|longest| longest.as_millis() as u64);
+        let length_ms = piece.span.length_ms().or(job.recording.duration_ms).or(longest).unwrap_or(0);
+        let channels = match limits.is_some_and(|limits| limits.selects_channels) {
+            true => piece.span.channels.len() as u64,
+            false => 1,
+        };
+        let price = self.policy.prices.of(&piece.recognizer, &piece.model);
+        price.reservation_micro(length_ms.div_ceil(1_000) * channels)
+    }
+
+    /// Whether the day's budget allows the next request of a piece. If not, the piece has been put off or has failed. Asked before work that
+    /// costs time; the transaction that writes the intent decides.
+    pub(super) async fn is_within_budget(&self, task: &PieceTask) -> Result<bool, LedgerError> {
+        if !self.policy.budget.limits(&task.job.source) {
+            return Ok(true);
+        }
+        let (job, reserved, budget) = (task.job.clone(), self.reservation(task), self.policy.budget.clone());
+        let look = move |connection: &Connection| {
+            spend::refusal(connection, &job, reserved, &budget, Timestamp::now())
+        };
+        match self.ledger.read(look).await? {
+            None => Ok(true),
+            Some(refusal) => {
+                self.advance_piece(task, refusal, 0).await?;
+                Ok(false)
+            }
+        }
     }
 
     /// Writes the claim as it will be once `fact` is in the ledger; returns whether this daemon owns the job.

@@ -34,6 +34,9 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let begun = Instant::now();
     let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
     let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
+    if !tools.is_within_budget(&task).await? {
+        return Ok(());
+    }
     let place = if recognizer.profile().limits.tasks.is_some() {
         // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {

@@ -171,6 +171,12 @@ pub const OF_HARK: &[Group] = &[
                 "The region has no filetrans model (`us` has none).",
                 "Use another region, or name a model in `dashscope.filetrans_model`.",
             ),
+            code(
+                "OverBudget",
+                &[Account],
+                "The request does not fit into the rest of `budget.daily_usd` or of the source's `daily_usd`, and the job waits for the next UTC day. Where the request alone costs more than a whole day's budget, the job fails; the message names the estimate.",
+                "No action, or raise the budget.",
+            ),
         ],
     },
     Group {

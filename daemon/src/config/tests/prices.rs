@@ -29,3 +29,13 @@ fn what_is_no_price_is_a_mistake() {
         assert!(text.starts_with(expected), "{text}");
     }
 }
+
+#[test]
+fn a_budget_is_an_amount_of_dollars_of_the_daemon_and_of_each_source() {
+    let source =
+        "[[source]]\nname = \"calls\"\nkind = \"directory\"\npath = \"/srv/calls\"\ndaily_usd = 0.5\n";
+    let config = valid(&format!("[budget]\ndaily_usd = 5\n{source}"));
+    assert_eq!((config.budget.daily_usd, config.source[0].daily_usd()), (5.0, 0.5));
+    let text = mistake(&format!("[budget]\ndaily_usd = -5.0\n{source}"));
+    assert!(text.starts_with("harkd.toml:2:13: daily_usd = -5 is no budget"), "{text}");
+}

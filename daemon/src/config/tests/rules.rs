@@ -122,7 +122,6 @@ fn references_name_the_nearest() {
 fn what_comes_later_is_accepted_only_at_its_default() {
     for text in [
         "[storage]\nurl = \"s3://bucket/x\"\n",
-        "[budget]\ndaily_usd = 5\n",
         "[[webhook]]\nurl = \"https://example.com\"\n",
         "[http]\ntoken_file = \"/dev/null\"\n",
         "[http]\ntls_cert = \"/dev/null\"\n",

@@ -11,11 +11,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
         }
     };
     refuse(!config.storage.url.is_empty(), "storage.url", "storage.url (an object store of your own)");
-    refuse(
-        config.budget.daily_usd != 0.0,
-        "budget.daily_usd",
-        "budget.daily_usd (a limit on the day's cost)",
-    );
     refuse(!config.webhook.is_empty(), "webhook", "[[webhook]]");
     for (path, file) in [
         ("http.token_file", &config.http.token_file),

@@ -5,6 +5,9 @@ use globset::GlobBuilder;
 use crate::config::report::Report;
 use crate::config::{Config, DEAREST};
 
+/// More is a mistake, and sums of it might overflow.
+const LARGEST_BUDGET: f64 = 1e9;
+
 pub(super) fn prices(config: &Config, report: &mut Report<'_>) {
     for (index, price) in config.price.iter().enumerate() {
         let mut refuse = |key: &str, text: String| report.mistake(&format!("price.{index}.{key}"), text);
@@ -22,6 +25,16 @@ pub(super) fn prices(config: &Config, report: &mut Report<'_>) {
             if !(0.0..=dearest).contains(&usd) {
                 refuse(key, format!("{key} = {usd} of [[price]] {model:?} is no price; write 0.0 or more"));
             }
+        }
+    }
+    let sources = config.source.iter().enumerate();
+    let of_sources = sources.map(|(index, source)| (format!("source.{index}.daily_usd"), source.daily_usd()));
+    for (path, usd) in of_sources.chain([("budget.daily_usd".into(), config.budget.daily_usd)]) {
+        if !(0.0..=LARGEST_BUDGET).contains(&usd) {
+            report.mistake(
+                &path,
+                format!("daily_usd = {usd} is no budget; write dollars a day, or 0.0 for no limit"),
+            );
         }
     }
 }

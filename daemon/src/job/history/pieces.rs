@@ -9,9 +9,12 @@ use uuid::Uuid;
 use super::dice::Dice;
 use super::fault;
 use crate::job::piece_machine::{self, PieceFact, Policy, Resolution};
-use crate::job::{Attempt, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
+use crate::job::{Attempt, Budget, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
 
 /// What every recognition is billed.
+/// What is reserved for a request, in millionths of a dollar: what it costs.
+const RESERVED: u64 = 245;
+
 const SECONDS: u64 = 7;
 
 const DAEMON: Uuid = Uuid::from_u128(1);
@@ -54,7 +57,12 @@ impl World {
             truths.push(Truth { charged: dice.one_in(2), cleared: false });
         }
         let prices = Prices::from_toml("");
-        let policy = Policy { ambiguous_retries: dice.roll(3) as u32, prices, daemon: DAEMON };
+        let policy = Policy {
+            ambiguous_retries: dice.roll(3) as u32,
+            prices,
+            budget: Budget::default(),
+            daemon: DAEMON,
+        };
         let list_tells = !dice.one_in(4);
         World {
             dice,
@@ -127,7 +135,7 @@ impl World {
         }
         let marker = (self.piece.recognizer == "filetrans" && !self.dice.one_in(3))
             .then(|| format!("object-{}", self.truths.len()));
-        self.commit(PieceFact::Sending { marker: marker.clone() });
+        self.commit(PieceFact::Sending { marker: marker.clone(), reserved_micro: RESERVED });
         self.truths.push(Truth::default());
         if self.crashed() {
             return;
@@ -279,7 +287,13 @@ impl World {
         let seconds: u64 = self.piece.attempts.iter().map(|attempt| attempt.billed.seconds).sum();
         assert_eq!(seconds, self.told_seconds, "seconds told = seconds counted");
         let cost: u64 = self.piece.attempts.iter().map(|attempt| attempt.cost_micro).sum();
-        assert_eq!(cost, seconds / SECONDS * 245);
+        assert_eq!(cost, seconds / SECONDS * RESERVED);
+        let spent: u64 = self.piece.attempts.iter().map(Attempt::spent_micro).sum();
+        assert!(
+            spent >= (charged.saturating_sub(inherited)) as u64 * RESERVED,
+            "{spent} for {charged} charges"
+        );
+        assert!(spent <= doubtful as u64 * RESERVED, "what cannot have cost is not spent: {spent}");
         assert_eq!(self.piece.state == PieceState::Heard, self.piece.heard.is_some());
     }
 }
@@ -291,7 +305,8 @@ fn again(counts: bool) -> Next {
 
 #[test]
 fn a_submit_that_never_arrives_is_tried_ever_more_seldom_and_then_given_up() {
-    let policy = Policy { ambiguous_retries: 1, prices: Prices::default(), daemon: DAEMON };
+    let policy =
+        Policy { ambiguous_retries: 1, prices: Prices::default(), budget: Budget::default(), daemon: DAEMON };
     let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
     let mut now = Timestamp::UNIX_EPOCH;
     let mut waits = Vec::new();
@@ -299,7 +314,7 @@ fn a_submit_that_never_arrives_is_tried_ever_more_seldom_and_then_given_up() {
         let lost =
             Failure { fate: Fate::Open, ..Failure::before_sending(fault(Blame::Service), again(true)) };
         for fact in [
-            PieceFact::Sending { marker: Some("object".into()) },
+            PieceFact::Sending { marker: Some("object".into()), reserved_micro: RESERVED },
             PieceFact::Failed(lost),
             PieceFact::Resolved(Resolution::Absent),
             PieceFact::Resolved(Resolution::Absent),
@@ -317,7 +332,8 @@ fn a_submit_that_never_arrives_is_tried_ever_more_seldom_and_then_given_up() {
 
 #[test]
 fn another_daemons_open_attempt_is_never_proved_absent() {
-    let policy = Policy { ambiguous_retries: 1, prices: Prices::default(), daemon: DAEMON };
+    let policy =
+        Policy { ambiguous_retries: 1, prices: Prices::default(), budget: Budget::default(), daemon: DAEMON };
     let mut piece = Piece::new(1, Span::whole(None), "filetrans", "model");
     let other = Uuid::from_u128(2);
     piece.attempts.push(Attempt::open(1, other, Timestamp::UNIX_EPOCH, Some("object".into())));
@@ -331,7 +347,7 @@ fn another_daemons_open_attempt_is_never_proved_absent() {
     }
     assert_eq!(piece.attempts[0].fate, Fate::Unknown, "its owner may wake up and send it");
     assert_eq!(piece.state, PieceState::Queued);
-    let sending = PieceFact::Sending { marker: Some("another".into()) };
+    let sending = PieceFact::Sending { marker: Some("another".into()), reserved_micro: RESERVED };
     let next = piece_machine::advance(&piece, sending, &policy, Timestamp::UNIX_EPOCH).piece;
     assert!(next.attempts.iter().all(|attempt| attempt.fate.may_have_cost()), "{:?}", next.attempts);
 }

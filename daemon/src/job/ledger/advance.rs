@@ -7,7 +7,7 @@ use tracing::trace;
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::{Ledger, Now, files, jobs, pieces};
+use super::{Ledger, Now, files, jobs, pieces, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
 use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, audio};
@@ -59,6 +59,12 @@ pub fn advance_piece(
 ) -> Result<Option<Advanced>, LedgerError> {
     let Some(job) = jobs::find(connection, id.job)? else { return Ok(None) };
     let Some(piece) = pieces::find(connection, id)? else { return Ok(None) };
+    let fact = match fact {
+        PieceFact::Sending { reserved_micro, .. } => {
+            spend::refusal(connection, &job, reserved_micro, &policy.budget, now)?.unwrap_or(fact)
+        }
+        fact => fact,
+    };
     let (found, restarted) = match fact {
         PieceFact::Sending { .. } => (true, false),
         PieceFact::Restarted => (false, true),

@@ -21,6 +21,7 @@ pub mod pieces;
 pub mod places;
 mod readers;
 pub mod retention;
+pub mod spend;
 mod writer;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::form;
+use super::{form, spend};
 use crate::job::job_machine::{Recognized, Totals};
 use crate::job::{Attempt, Duty, Job, Piece, PieceId, PieceState};
 
@@ -42,6 +42,7 @@ pub(super) fn put(
             form::to_json(piece)?,
             piece.heard.as_ref().map(form::to_json).transpose()?
         ])?;
+    spend::change(connection, job, piece, written)?;
     for attempt in piece.attempts.iter().filter(|attempt| !written.contains(attempt)) {
         put_attempt(connection, job.id, piece.number, attempt)?;
     }
@@ -87,7 +88,7 @@ fn read(
     let mut piece: Piece = form::from_json("piece", &about)?;
     piece.heard = heard.as_deref().map(|heard| form::from_json("piece", heard)).transpose()?;
     let mut statement = connection.prepare_cached(
-        "SELECT number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, raw FROM attempt \
+        "SELECT number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, reserved_micro, raw FROM attempt \
          WHERE job = ?1 AND piece = ?2 ORDER BY number",
     )?;
     piece.attempts =
@@ -105,7 +106,8 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         fate: row.get(5)?,
         billed: Usage { seconds: row.get(6)?, input_tokens: row.get(7)?, output_tokens: row.get(8)? },
         cost_micro: row.get(9)?,
-        raw: row.get(10)?,
+        reserved_micro: row.get(10)?,
+        raw: row.get(11)?,
     })
 }
 
@@ -113,8 +115,8 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO attempt \
-             (job, piece, number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, raw) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             (job, piece, number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, reserved_micro, raw) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             job,
@@ -129,6 +131,7 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
             attempt.billed.input_tokens,
             attempt.billed.output_tokens,
             attempt.cost_micro,
+            attempt.reserved_micro,
             attempt.raw
         ])?;
     Ok(())

@@ -44,10 +44,20 @@ CREATE TABLE attempt (
     input_tokens  INTEGER,                -- that were billed; NULL: the model has no price per token
     output_tokens INTEGER,
     cost_micro INTEGER NOT NULL,          -- millionths of a dollar
+    reserved_micro INTEGER NOT NULL,      -- in the budget of the day on which it began; counts as spent until the bill is known
     raw        BLOB,                      -- a paid answer that could not be read; NULL once the last event is acknowledged
     PRIMARY KEY (job, piece, number)
 ) WITHOUT ROWID;
 CREATE INDEX attempt_with_handle ON attempt (began) WHERE handle IS NOT NULL;
+
+-- What the attempts of this daemon cost, or have reserved, by the UTC day (since the epoch) on which they began; millionths of a dollar.
+CREATE TABLE spend (
+    day        INTEGER NOT NULL,
+    source     TEXT NOT NULL,
+    recognizer TEXT NOT NULL,
+    micro      INTEGER NOT NULL,
+    PRIMARY KEY (day, source, recognizer)
+) WITHOUT ROWID;
 
 -- Stored events that JetStream has not acknowledged, in the order in which they were caused.
 CREATE TABLE outbox (

@@ -1,0 +1,66 @@
+//! What was spent or reserved in each UTC day. Changed in the transaction that changes the attempt.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::error::LedgerError;
+use crate::job::budget::{Refusal, day};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
+
+/// Counts how what a piece's attempts spent differs from what is `written`, on the days on which the attempts began.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn change(
+    connection: &Connection,
+    job: &Job,
+    piece: &Piece,
+    written: &[Attempt],
+) -> Result<(), LedgerError> {
+    let same = |one: &Attempt, other: &Attempt| one.number == other.number;
+    let before =
+        |attempt: &Attempt| written.iter().find(|other| same(attempt, other)).map_or(0, Attempt::spent_micro);
+    let gone = written.iter().filter(|old| !piece.attempts.iter().any(|attempt| same(attempt, old)));
+    let changes = piece
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.began, attempt.spent_micro(), before(attempt)))
+        .chain(gone.map(|attempt| (attempt.began, 0, attempt.spent_micro())));
+    for (began, now, before) in changes.filter(|(_, now, before)| now != before) {
+        connection
+            .prepare_cached(
+                "INSERT INTO spend (day, source, recognizer, micro) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO UPDATE SET micro = micro + ?4",
+            )?
+            .execute(params![day(began), job.source, piece.recognizer, now as i64 - before as i64])?;
+    }
+    Ok(())
+}
+
+/// What becomes of a piece whose request the day's budget does not allow; `None`: it may be sent. `reserved_micro`: its estimate.
+///
+/// # Errors
+/// When the query fails.
+pub fn refusal(
+    connection: &Connection,
+    job: &Job,
+    reserved_micro: u64,
+    budget: &Budget,
+    now: Timestamp,
+) -> Result<Option<PieceFact>, LedgerError> {
+    if !budget.limits(&job.source) {
+        return Ok(None);
+    }
+    let (daemon, source): (i64, i64) = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(micro), 0), coalesce(sum(micro) FILTER (WHERE source = ?2), 0) \
+             FROM spend WHERE day = ?1",
+        )?
+        .query_row(params![day(now), job.source], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let spent = Spent { daemon: daemon.max(0) as u64, source: source.max(0) as u64 };
+    Ok(budget.refusal(&job.source, spent, reserved_micro, now).map(|refusal| match refusal {
+        Refusal::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
+        Refusal::AnyDay(fault) => PieceFact::Failed(Failure::for_good(fault)),
+    }))
+}
