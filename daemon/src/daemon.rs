@@ -38,7 +38,7 @@ use crate::recognize::{Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::{self, InFlight, OpenFiles, Tools};
+use crate::work::{self, InFlight, OpenFiles, Priorities, Tools};
 
 /// The time from the signal to the end of the stages; the plugins' end, the last publishes to NATS and the ledger's log share less than
 /// three more seconds: the goal is ten. The unit's `TimeoutStopSec` is longer; the daemon logs what has not ended by then, and the next
@@ -187,6 +187,7 @@ impl Daemon {
             state_directory: Arc::new(config.state.directory.clone()),
             routes: Arc::new(routes(&config)?),
             policy,
+            priorities: Priorities::of_config(&config),
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             pipeline: Arc::clone(&pipeline),
             on_partial: on_partial(&pipeline, partials.clone()),

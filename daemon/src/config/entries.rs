@@ -26,6 +26,14 @@ impl Source {
         }
     }
 
+    /// Whether its recordings go before those of other sources.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Source::Directory(source) => source.priority,
+            Source::Nats(source) => source.priority,
+        }
+    }
+
     /// Its own part of the budget, in dollars a UTC day; 0: no limit of its own.
     pub fn daily_usd(&self) -> f64 {
         match self {
@@ -60,6 +68,17 @@ pub enum WhenDone {
     Delete,
 }
 
+/// Which recordings go first. The order is that of the variants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Live,
+    #[default]
+    Normal,
+    /// After all others, but for one place in eight.
+    Archive,
+}
+
 /// Endings, in small letters, of names of unfinished uploads (RELIABILITY 2), which are not recordings yet.
 pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
 
@@ -89,6 +108,7 @@ pub struct DirectorySource {
     pub metadata_from_name: String,
     /// This source's own part of the budget; 0: no limit of its own.
     pub daily_usd: f64,
+    pub priority: Priority,
 }
 
 impl Default for DirectorySource {
@@ -108,6 +128,7 @@ impl Default for DirectorySource {
             failed_directory: PathBuf::new(),
             metadata_from_name: String::new(),
             daily_usd: 0.0,
+            priority: Priority::Normal,
         }
     }
 }
@@ -123,6 +144,7 @@ pub struct NatsSource {
     pub route: String,
     /// This source's own part of the budget; 0: no limit of its own.
     pub daily_usd: f64,
+    pub priority: Priority,
 }
 
 impl Default for NatsSource {
@@ -133,6 +155,7 @@ impl Default for NatsSource {
             stream: String::new(),
             route: DEFAULT_ROUTE.into(),
             daily_usd: 0.0,
+            priority: Priority::Normal,
         }
     }
 }

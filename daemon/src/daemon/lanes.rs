@@ -37,31 +37,31 @@ pub(super) fn start_lanes(
     stages: &Stages,
 ) {
     let tools = Tools { stop: stages.requests.clone(), ..tools };
-    let ledger = &tools.ledger.clone();
+    let (ledger, priorities) = (&tools.ledger.clone(), &tools.priorities.clone());
     let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
 
     let prepare = tools.clone();
-    tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, &stages.requests, move |task| {
+    tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, priorities, &stages.requests, move |task| {
         work::prepare::prepare(task.job, prepare.clone())
     });
     let cut = tools.clone();
-    tasks.lane(ledger, Lane::of_jobs(Duty::Cut), CUTTING, &stages.requests, move |task| {
+    tasks.lane(ledger, Lane::of_jobs(Duty::Cut), CUTTING, priorities, &stages.requests, move |task| {
         work::cut::cut(task.job, cut.clone())
     });
     let profiles = tools.recognizers.profiles();
     let configured = profiles.map(|profile| (profile.engine.as_str(), profile.concurrency));
     for (name, width) in configured.chain(unconfigured.iter().map(|name| (name.as_str(), 1))) {
         let send = of_pieces(&tools, work::send::send);
-        tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, &stages.requests, send);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, priorities, &stages.requests, send);
         let resolve = of_pieces(&tools, work::resolve::resolve);
-        tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, &stages.requests, resolve);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, priorities, &stages.requests, resolve);
     }
     let pipe = tools.clone();
     tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
-    tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, &stages.pipe, move |task| {
+    tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, priorities, &stages.pipe, move |task| {
         work::pipe::pipe(task.job, pipe.clone())
     });
-    tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, &stages.settle, move |task| {
+    tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, priorities, &stages.settle, move |task| {
         sources.clone().settle(task.job, settled.clone(), claims.clone())
     });
 }

@@ -12,6 +12,7 @@ use super::DaemonError;
 use crate::job::Duty;
 use crate::job::ledger::Ledger;
 use crate::job::ledger::due::{self, Lane};
+use crate::work::Priorities;
 use crate::work::lane::{self, Task};
 
 /// How long to wait for aborted tasks.
@@ -46,8 +47,15 @@ impl EssentialTasks {
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    pub fn lane<W, F>(&mut self, ledger: &Ledger, lane: Lane, width: usize, stop: &CancellationToken, work: W)
-    where
+    pub fn lane<W, F>(
+        &mut self,
+        ledger: &Ledger,
+        lane: Lane,
+        width: usize,
+        priorities: &Priorities,
+        stop: &CancellationToken,
+        work: W,
+    ) where
         W: Fn(Task) -> F + Send + 'static,
         F: Future<Output = lane::Worked> + Send + 'static,
     {
@@ -55,7 +63,7 @@ impl EssentialTasks {
             Some(recognizer) => format!("{} {recognizer}", lane.duty.as_str()),
             None => lane.duty.as_str().to_owned(),
         };
-        let run = lane::run(ledger.clone(), lane, width, stop.clone(), work);
+        let run = lane::run(ledger.clone(), lane, width, priorities.clone(), stop.clone(), work);
         self.essential(&name, async { Ok(run.await?) });
     }
 

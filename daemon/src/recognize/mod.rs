@@ -33,7 +33,7 @@ pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
 use self::http::Key;
-use crate::config::{self, Dashscope, Secret};
+use crate::config::{self, Dashscope, Priority, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
 
@@ -60,9 +60,9 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     fn profile(&self) -> &Profile;
 
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
-    /// request at a time is sent to find out whether it still is). Permits are granted in the order of the calls. Dropping the future
-    /// gives up its place.
-    fn permit(&self) -> BoxFuture<'_, Permit>;
+    /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
+    /// order of the calls; every eighth goes to an archive that waits. Dropping the future gives up its place.
+    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit>;
 
     /// Sends one request, once. `listener` is informed of progress. Not cancel-safe: the fate of a request whose future is dropped is
     /// unknown.

@@ -1,11 +1,11 @@
 //! A lane carries out one duty: it takes jobs from the ledger as they fall due and works on a bounded number of them at a time.
 //!
-//! The sources share the free places: a folder that receives 100,000 files leaves places for a message that comes after them.
+//! The sources share the free places ([`Places`]): a folder that receives 100,000 files leaves places for a message that comes after them.
 //!
 //! The ledger is the queue. A lane holds in memory only the jobs that it works on, so 100,000 open jobs cost no memory; the next look into
 //! the ledger finds every other job that is due.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
+use super::places::{Places, Priorities};
 use crate::job::ledger::due::{self, Lane, Owed};
 use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
 use crate::job::{Job, Piece};
@@ -40,6 +41,7 @@ pub async fn run<W, F>(
     ledger: Ledger,
     lane: Lane,
     width: usize,
+    priorities: Priorities,
     stop: CancellationToken,
     work: W,
 ) -> Result<(), LedgerError>
@@ -48,7 +50,8 @@ where
     F: Future<Output = Worked> + Send + 'static,
 {
     let mut woken = ledger.wakes(lane.duty);
-    let mut desk = Desk { ledger, lane, at_hand: HashMap::new(), resting: HashSet::new() };
+    let places = Places::new(priorities, width);
+    let mut desk = Desk { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
@@ -94,6 +97,7 @@ where
 struct Desk {
     ledger: Ledger,
     lane: Lane,
+    places: Places,
     /// The running tasks, with what they work on and its source.
     at_hand: HashMap<Id, (Owed, String)>,
     /// Jobs and pieces whose work panicked, or that a newer harkd wrote; the lane leaves them alone until the next start.
@@ -102,6 +106,8 @@ struct Desk {
 
 /// What a look into the ledger found.
 struct Found {
+    /// The lane's places, after these tasks have theirs.
+    places: Places,
     /// Due tasks, as many as the lane had free places.
     tasks: Vec<(Owed, Task)>,
     /// Rows that a newer harkd wrote.
@@ -118,16 +124,18 @@ impl Desk {
     async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
         let at_hand = self.at_hand.values().map(|(owed, _)| owed);
         let busy: HashSet<Owed> = at_hand.chain(&self.resting).copied().collect();
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut taken: HashMap<String, usize> = HashMap::new();
         for (_, source) in self.at_hand.values() {
-            *places.entry(source.clone()).or_default() += 1;
+            *taken.entry(source.clone()).or_default() += 1;
         }
-        let lane = self.lane.clone();
+        let (lane, places) = (self.lane.clone(), self.places.clone());
         let look = move |connection: &Connection| {
             let due = due::due(connection, &lane, Timestamp::now(), busy.len() + room)?;
             let next = due.next.and_then(|millis| Timestamp::from_millisecond(millis).ok());
-            let free = share(due.by_source, &busy, &places, room);
+            let mut places = places.clone();
+            let free = places.give(due.by_source, &busy, &taken);
             let mut found = Found {
+                places,
                 tasks: Vec::with_capacity(free.len()),
                 newer: Vec::new(),
                 more: free.len() == room,
@@ -143,6 +151,7 @@ impl Desk {
             Ok(found)
         };
         let found = self.ledger.read(look).await?;
+        self.places = found.places.clone();
         for (owed, error) in &found.newer {
             warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is skipped");
             self.resting.insert(*owed);
@@ -179,32 +188,6 @@ fn task(connection: &Connection, lane: &Lane, owed: Owed) -> Result<Option<Task>
     Ok(piece.map(|piece| Task { job, piece: Some(piece) }))
 }
 
-/// Chooses what gets the `room` free places: each place goes to the source that has the fewest places. `places`: how many each source has
-/// already.
-fn share(
-    due: BTreeMap<String, Vec<Owed>>,
-    busy: &HashSet<Owed>,
-    places: &HashMap<String, usize>,
-    room: usize,
-) -> Vec<Owed> {
-    let mut queues: Vec<_> = due
-        .into_iter()
-        .map(|(source, ids)| {
-            let free = ids.into_iter().filter(|id| !busy.contains(id)).peekable();
-            (places.get(&source).copied().unwrap_or(0), free)
-        })
-        .collect();
-    let mut chosen = Vec::with_capacity(room);
-    while chosen.len() < room {
-        let waiting =
-            queues.iter_mut().filter_map(|(count, ids)| ids.peek().is_some().then_some((count, ids)));
-        let Some((count, ids)) = waiting.min_by_key(|(count, _)| **count) else { break };
-        *count += 1;
-        chosen.extend(ids.next());
-    }
-    chosen
-}
-
 async fn sleep_until(due: Option<Timestamp>) {
     match due {
         Some(due) => {
@@ -212,50 +195,5 @@ async fn sleep_until(due: Option<Timestamp>) {
             tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
         }
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn due(sources: &[(&str, usize)]) -> BTreeMap<String, Vec<Owed>> {
-        let ids = |count| (0..count).map(|_| Owed { job: Uuid::now_v7(), piece: 0 }).collect();
-        sources.iter().map(|(source, count)| ((*source).to_owned(), ids(*count))).collect()
-    }
-
-    fn chosen(sources: &[(&str, usize)], places: &[(&str, usize)], room: usize) -> Vec<(String, usize)> {
-        let due = due(sources);
-        let places = places.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect();
-        let chosen = share(due.clone(), &HashSet::new(), &places, room);
-        let of = |ids: &[Owed]| chosen.iter().filter(|id| ids.contains(id)).count();
-        due.iter().map(|(source, ids)| (source.clone(), of(ids))).filter(|(_, count)| *count > 0).collect()
-    }
-
-    fn counts(counts: &[(&str, usize)]) -> Vec<(String, usize)> {
-        counts.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect()
-    }
-
-    #[test]
-    fn a_source_with_many_jobs_leaves_places_to_the_others() {
-        assert_eq!(chosen(&[("a", 100), ("b", 100)], &[], 8), counts(&[("a", 4), ("b", 4)]));
-        assert_eq!(chosen(&[("a", 100), ("b", 1)], &[], 8), counts(&[("a", 7), ("b", 1)]));
-        assert_eq!(chosen(&[("a", 100), ("b", 100)], &[("a", 7)], 1), counts(&[("b", 1)]));
-        assert_eq!(
-            chosen(&[("a", 100), ("b", 100)], &[("a", 6), ("b", 2)], 5),
-            counts(&[("a", 1), ("b", 4)])
-        );
-    }
-
-    #[test]
-    fn no_place_stays_empty_while_a_job_waits_and_none_is_given_twice() {
-        assert_eq!(chosen(&[("a", 100)], &[("a", 30)], 2), counts(&[("a", 2)]));
-        assert_eq!(chosen(&[("a", 1), ("b", 1)], &[], 8), counts(&[("a", 1), ("b", 1)]));
-        assert_eq!(chosen(&[], &[], 8), counts(&[]));
-        let due = due(&[("a", 3)]);
-        let busy = due["a"][..2].iter().copied().collect();
-        assert_eq!(share(due.clone(), &busy, &HashMap::new(), 8), due["a"][2..]);
     }
 }

@@ -6,6 +6,7 @@ mod intend;
 pub mod lane;
 mod open_files;
 pub mod pipe;
+mod places;
 pub mod prepare;
 mod recordings;
 pub mod resolve;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use self::open_files::OpenFiles;
+pub use self::places::Priorities;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
@@ -56,6 +58,8 @@ pub struct Tools {
     /// By name. Each route's `context` already contains the text of its `context_file`.
     pub routes: Arc<HashMap<String, Route>>,
     pub policy: Policy,
+    /// Of the sources.
+    pub priorities: Priorities,
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
     pub pipeline: Arc<Pipeline>,

@@ -58,7 +58,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         },
     };
     let permit = tokio::select! {
-        permit = recognizer.permit() => permit,
+        permit = recognizer.permit(tools.priorities.of(&task.job.source)) => permit,
         () = tools.stop.cancelled() => return Ok(()),
     };
     if upload.as_ref().is_some_and(|upload| upload.made.elapsed() > FRESH_UPLOAD) {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use hark_sdk::event::Blame;
+use harkd::config::Priority;
 use harkd::config::{Dashscope, Secret};
 use harkd::recognize::{Content, Recognizers, Timeouts};
 use harkd::telemetry::metrics::Metrics;
@@ -39,7 +40,7 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     assert_eq!(held(), 1);
 
     // No permit is given while the queue is held; the next request is the probe, and reads the key file again.
-    let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.permit()).await;
+    let waited = tokio::time::timeout(Duration::from_millis(500), recognizer.permit(Priority::Normal)).await;
     assert!(waited.is_err(), "a permit of a closed queue");
     std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
     let (outcome, _) = flash(&*recognizer, &a, folder.path(), true).await;

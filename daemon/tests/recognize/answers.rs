@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harkd::config::Priority;
 use harkd::config::Secret;
 use harkd::job::{Fate, Transcript};
 use harkd::recognize::{Audio, Error, Ready};
@@ -130,7 +131,7 @@ async fn a_submit_without_a_task_may_have_been_taken() {
     let path = "/api/v1/services/audio/asr/transcription";
     let service = FileServer::start(vec![(path, answer.into())]).await;
     let [_, recognizer] = recognizers(&service.url("/api/v1"), 0);
-    let permit = recognizer.permit().await;
+    let permit = recognizer.permit(Priority::Normal).await;
     let request = request(FILETRANS, Audio::Url("https://media.example/a.wav"));
     let error = recognizer.send(permit, request, &mut Heard::default()).await.unwrap_err();
     assert_eq!((error.fate, error.raw.as_deref()), (Fate::Open, Some(answer.as_bytes())), "{error}");

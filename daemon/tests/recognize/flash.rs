@@ -2,6 +2,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use hark_sdk::event::Timing;
+use harkd::config::Priority;
 use harkd::recognize::{Audio, Request};
 use tokio::io::AsyncReadExt;
 
@@ -57,7 +58,7 @@ async fn the_service_fetches_a_url_itself() {
     let files = FileServer::start(vec![("/a.wav", audio.clone())]).await;
     let url = files.url("/a.wav");
     let request = Request { language: Some("en"), ..request(FLASH, Audio::Url(&url)) };
-    let permit = bench.flash.permit().await;
+    let permit = bench.flash.permit(Priority::Normal).await;
     let transcript = heard(bench.flash.send(permit, request, &mut Heard::default()).await).unwrap();
     assert_eq!(transcript.text, text_of(&audio));
     let segment = &transcript.segments[0];
@@ -92,7 +93,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
             file.write_all(b"more").unwrap();
         }
         let request = request(FLASH, Audio::Inline { content, format: "wav" });
-        let permit = recognizer.permit().await;
+        let permit = recognizer.permit(Priority::Normal).await;
         let error = recognizer.send(permit, request, &mut Heard::default()).await.unwrap_err();
         assert_eq!(error.fault.code, "RecordingChanged", "{name}");
         assert_eq!(leads(&error), Leads::GiveUp);

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use dashscope_emulator::text_for;
 use hark_sdk::event::{Engine, Recording};
+use harkd::config::Priority;
 use harkd::config::{Dashscope, Secret};
 use harkd::job::{Fate, FileIdentity, Job, Origin, Transcript};
 use harkd::recognize::{
@@ -137,7 +138,7 @@ pub(crate) async fn flash(
         ..request(FLASH, audio)
     };
     let mut listener = Heard::default();
-    let permit = recognizer.permit().await;
+    let permit = recognizer.permit(Priority::Normal).await;
     let outcome = recognizer.send(permit, request, &mut listener).await;
     (heard(outcome), listener)
 }

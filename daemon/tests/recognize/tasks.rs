@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hark_sdk::event::Timing;
+use harkd::config::Priority;
 use harkd::job::Fate;
 use harkd::recognize::{Audio, Content, Error, Lost, Next, Polled, Request, Resolution, Sent, Tries};
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ impl Bench {
             partials: false,
             ..request(FILETRANS, Audio::Url(file_url))
         };
-        let permit = self.filetrans.permit().await;
+        let permit = self.filetrans.permit(Priority::Normal).await;
         match self.filetrans.send(permit, request, &mut Heard::default()).await? {
             Sent::Accepted { handle } => Ok(handle),
             other => panic!("{other:?}"),

@@ -13,6 +13,7 @@ use super::codes::{Refusal, means_silence};
 use super::result::ResultFile;
 use super::search::Search;
 use super::upload;
+use crate::config::Priority;
 use crate::config::Secret;
 use crate::job::{Fate, Transcript};
 use crate::recognize::error::{Error, When, fault};
@@ -61,8 +62,8 @@ impl Recognizer for Filetrans {
         &self.profile
     }
 
-    fn permit(&self) -> BoxFuture<'_, Permit> {
-        Box::pin(async move { self.client.with_newest_key(self.pacer.permit().await).await })
+    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
+        Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
     }
 
     fn send<'a>(

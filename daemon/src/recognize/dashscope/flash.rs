@@ -10,6 +10,7 @@ use super::client::Client;
 use super::family::{Family, StreamMode};
 use super::transcript::Incoming;
 use crate::config::PieceFormat;
+use crate::config::Priority;
 use crate::recognize::error::Error;
 use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
@@ -53,8 +54,8 @@ impl Recognizer for Flash {
         &self.profile
     }
 
-    fn permit(&self) -> BoxFuture<'_, Permit> {
-        Box::pin(async move { self.client.with_newest_key(self.pacer.permit().await).await })
+    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
+        Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
     }
 
     fn send<'a>(

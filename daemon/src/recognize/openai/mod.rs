@@ -28,7 +28,7 @@ use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
-use crate::config::{self, PieceFormat, RequestShape};
+use crate::config::{self, PieceFormat, Priority, RequestShape};
 use crate::job::{Fate, Transcript};
 use crate::telemetry::metrics::Metrics;
 
@@ -113,9 +113,9 @@ impl Recognizer for Server {
         &self.profile
     }
 
-    fn permit(&self) -> BoxFuture<'_, Permit> {
-        Box::pin(async {
-            let permit = self.pacer.permit().await;
+    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
+        Box::pin(async move {
+            let permit = self.pacer.permit(priority).await;
             if let Some(key) = self.key.as_ref().filter(|_| permit.is_probe()) {
                 key.reread().await;
             }

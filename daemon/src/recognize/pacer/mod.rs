@@ -1,8 +1,9 @@
-//! The pacing of one recognizer: its queue, its rate, and whether the account is accepted. A paid request waits here for a [`Permit`], in
-//! the order of the calls; the pacer learns from its outcome.
+//! The pacing of one recognizer: its queue, its rate, and whether the account is accepted. A paid request waits here for a [`Permit`], by
+//! the priority of its source, then in the order of the calls; the pacer learns from its outcome.
 
 mod access;
 mod calls;
+mod queue;
 mod rate;
 
 use std::sync::Arc;
@@ -16,7 +17,9 @@ pub(crate) use self::calls::Calls;
 pub(crate) use self::rate::Rate;
 
 use self::access::{Access, Call, Leave};
+use self::queue::Queue;
 use super::error::{Error, When};
+use crate::config::Priority;
 use crate::job::Fate;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
@@ -32,8 +35,7 @@ pub(crate) struct Pacer {
     state: Mutex<State>,
     /// Signals an outcome, after which the front of the queue may have to wait less long.
     changed: Notify,
-    /// The front of the queue: fair, and a waiter that is dropped passes its place on.
-    front: tokio::sync::Mutex<()>,
+    queue: Queue,
     /// The same spacing again at the moment of sending: permits that were delayed together (by the disk, by the bucket) are not used
     /// together.
     departures: Calls,
@@ -81,38 +83,46 @@ impl Pacer {
             departures: Calls::new(rate.clone()),
             state: Mutex::new(State { rate, access: Access::default() }),
             changed: Notify::new(),
-            front: tokio::sync::Mutex::new(()),
+            queue: Queue::default(),
             warned: OnceAMinute::default(),
             metrics,
         })
     }
 
     /// Waits until a request may be sent.
-    pub(crate) async fn permit(self: &Arc<Self>) -> Permit {
-        let _front = self.front.lock().await;
-        self.pass(true).await
+    pub(crate) async fn permit(self: &Arc<Self>, priority: Priority) -> Permit {
+        let place = self.queue.enter(priority);
+        loop {
+            place.first().await;
+            let changed = self.changed.notified();
+            match self.ask(true) {
+                Ok(permit) => {
+                    place.served();
+                    return permit;
+                }
+                // Meanwhile a request of a higher priority may arrive.
+                Err(wait) => tokio::time::timeout(wait, changed).await.unwrap_or_default(),
+            }
+        }
     }
 
     /// Permission for a free call that precedes the paid one: waits for the account, not for the rate.
     pub(crate) async fn admission(self: &Arc<Self>) -> Permit {
-        self.pass(false).await
-    }
-
-    async fn pass(self: &Arc<Self>, paced: bool) -> Permit {
         loop {
             let changed = self.changed.notified();
-            let now = Instant::now();
-            let wait = match self.state.lock().ask(now, paced) {
-                Leave::Wait(wait) => wait,
-                leave => {
-                    let probe = leave == Leave::Probe;
-                    return Permit { pacer: Arc::clone(self), granted: now, probe };
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = changed => {}
+            match self.ask(false) {
+                Ok(permit) => return permit,
+                Err(wait) => tokio::time::timeout(wait, changed).await.unwrap_or_default(),
             }
+        }
+    }
+
+    /// A permit, or how long to wait before asking again, unless the pacer learns something earlier.
+    fn ask(self: &Arc<Self>, paced: bool) -> Result<Permit, Duration> {
+        let now = Instant::now();
+        match self.state.lock().ask(now, paced) {
+            Leave::Wait(wait) => Err(wait),
+            leave => Ok(Permit { pacer: Arc::clone(self), granted: now, probe: leave == Leave::Probe }),
         }
     }
 
