@@ -42,7 +42,9 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
         // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF.
-        Err(Error::Unsupported(_)) if !is_cut => return Ok(unknown),
+        Err(Error::Unsupported(_)) if !is_cut => {
+            return Ok(Probe { codec: unknown_codec::name(source, bytes.start, format)?, ..unknown });
+        }
         Err(error) => return Err(explain(error)),
     };
     let sound = sound_track(reader.as_ref()).cloned();

@@ -10,6 +10,7 @@ mod containers;
 mod decode;
 mod encode;
 mod frames;
+mod layer2;
 mod length;
 mod opus;
 mod plan;
@@ -54,8 +55,8 @@ pub struct Probe {
     /// The file ends before its audio does. `duration_ms` counts the audio in the file.
     #[serde(default)]
     pub truncated: bool,
-    /// A WAV header that a service refuses or hears less by: a wrong block align, a chunk without its padding, a length of less audio than
-    /// follows. Send what [`Workers::piece`] makes of the recording, not the file.
+    /// A WAV header that a service refuses or hears less by: a wrong block align, a chunk without its padding, no length or one of less
+    /// audio than follows, RF64. Send what [`Workers::piece`] makes of the recording, not the file.
     #[serde(default)]
     pub misleading_header: bool,
 }
@@ -109,11 +110,14 @@ impl ProbeError {
         }
     }
 
-    /// The same error with the codec's name, if it is one of decoding.
+    /// The same error with the names of codec and container, if it is one of decoding.
     fn of_codec(self, probe: &Probe) -> ProbeError {
         match (self, &probe.codec) {
             (ProbeError::Undecodable(why), Some(codec)) => {
                 ProbeError::Undecodable(format!("{codec} in {}: {why}", probe.format))
+            }
+            (ProbeError::Undecodable(why), None) => {
+                ProbeError::Undecodable(format!("{}: {why}", probe.format))
             }
             (error, _) => error,
         }

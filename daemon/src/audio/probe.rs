@@ -11,7 +11,7 @@ use super::frames::Stream;
 use super::signature::{HEAD, Kind, looks_like};
 use super::source::Source;
 use super::wav::Wav;
-use super::{Probe, ProbeError, containers, frames};
+use super::{Probe, ProbeError, containers, frames, layer2};
 
 /// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
 /// outside tests this runs in the audio worker only.
@@ -38,6 +38,8 @@ pub(super) enum Content {
     Container(&'static str, Range<u64>),
     /// Frames from this offset on.
     Frames(Stream, u64),
+    /// Frames of MPEG audio from this offset on that symphonia refuses.
+    Layer2(u64),
     /// A format that is known by its first bytes only.
     Unread(&'static str),
 }
@@ -70,9 +72,14 @@ impl Content {
             Content::Wav(wav) => Ok(wav.probe(source.length())),
             Content::Container(format, place) => containers::probe(source, place.clone(), format),
             Content::Frames(stream, first) => frames::probe(source, *stream, *first),
-            Content::Unread(format) => {
-                Ok(Probe { format: (*format).into(), bytes: source.length(), ..Probe::default() })
-            }
+            Content::Layer2(first) => layer2::probe(source, *first),
+            Content::Unread(format) => Ok(Probe {
+                format: (*format).into(),
+                // Ogg is read, unless its codec is Speex.
+                codec: (*format == "ogg").then(|| "speex".into()),
+                bytes: source.length(),
+                ..Probe::default()
+            }),
         }
     }
 
@@ -89,6 +96,9 @@ impl Content {
             }
             Content::Container(format, place) => containers::open(source, place.clone(), format),
             Content::Frames(stream, first) => stream.open(source.part(*first..source.length())),
+            Content::Layer2(_) => {
+                unsupported_error("its bit rate is none of its standard's for its channels")
+            }
             Content::Unread(_) => unsupported_error("no reader for this format"),
         }
     }
@@ -117,6 +127,9 @@ fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Co
     let search = if named("mp3") || named("aac") { SEARCH_WHEN_NAMED } else { SEARCH };
     if let Some((stream, first)) = frames::find(source, start, search)? {
         return Ok(Content::Frames(stream, first));
+    }
+    if layer2::is_at(source, start)? {
+        return Ok(Content::Layer2(start));
     }
     if start >= source.length() {
         return Err(ProbeError::Truncated("there is a title tag and nothing after it".into()));

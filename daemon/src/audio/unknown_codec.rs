@@ -17,21 +17,32 @@ pub(super) fn name(source: &Source, start: u64, format: &str) -> std::io::Result
             let found = iso(&source.copy(start, SEARCHED)?);
             Ok(found.or(iso(&source.copy(tail, SEARCHED)?)))
         }
+        "aiff" => Ok(aifc(&source.copy(start, SEARCHED)?)),
         _ => Ok(None),
     }
+}
+
+/// The compression that the COMM chunk of AIFC names.
+fn aifc(bytes: &[u8]) -> Option<String> {
+    let common = &bytes[find(bytes, b"COMM")? + 8..];
+    common.get(18..22).map(coded)
 }
 
 /// The sample description of the first track whose handler is `soun`.
 fn iso(bytes: &[u8]) -> Option<String> {
     let mut rest = &bytes[find(bytes, b"mhlrsoun").or(find(bytes, b"\0\0\0\0soun"))?..];
     rest = &rest[find(rest, b"stsd")?..];
-    let code: [u8; 4] = rest.get(16..20)?.try_into().ok()?;
-    Some(match &code {
+    rest.get(16..20).map(coded)
+}
+
+/// A code of four letters, as QuickTime has them.
+fn coded(code: &[u8]) -> String {
+    match code {
         b"samr" | b"sawb" | b"sawp" => "amr".into(),
         b"ima4" | [b'm', b's', 0, 2 | 0x11] => "adpcm".into(),
         b"agsm" => "gsm".into(),
-        _ => plain(&code),
-    })
+        _ => plain(code),
+    }
 }
 
 /// The `CodecID` of the first track whose codec is one of sound.

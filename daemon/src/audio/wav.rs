@@ -41,7 +41,8 @@ impl Wav {
         if frames == 0 {
             return Err(truncated("its data chunk holds no audio"));
         }
-        let misleads = chunks.lacks_padding || data.is_stale || format.has_wrong_block();
+        let misleads =
+            chunks.lacks_padding || chunks.has_wrong_size || data.is_stale || format.has_wrong_block();
         Ok(Wav { format, audio: data.audio, frames, truncated: data.truncated, misleads })
     }
 
@@ -99,6 +100,8 @@ struct Chunks {
     data: Option<Data>,
     /// A chunk of odd length is not padded.
     lacks_padding: bool,
+    /// The audio has no size, ends behind the end that the file states, or has a size of 64 bits, which many readers do not know.
+    has_wrong_size: bool,
 }
 
 struct Data {
@@ -111,7 +114,11 @@ struct Data {
 
 impl Chunks {
     fn read(source: &mut Source, start: u64) -> Result<Chunks, ProbeError> {
-        let mut chunks = Chunks::default();
+        let head = source.peek(start, 8)?;
+        let end = start + 8 + head.get(4..8).map_or(0, little_endian);
+        let is_long = !head.starts_with(b"RIFF");
+        let is_open = end == start + 8 + u64::from(u32::MAX);
+        let mut chunks = Chunks { has_wrong_size: is_long, ..Chunks::default() };
         let mut long_size = None;
         let mut offset = start + 12;
         for _ in 0..MOST_CHUNKS {
@@ -128,8 +135,9 @@ impl Chunks {
                 b"fact" => chunks.fact = source.peek(offset, 4)?.get(..4).map(little_endian),
                 b"data" => {
                     let stated = if size == 0xffff_ffff { long_size.unwrap_or(size) } else { size };
-                    let is_open = long_size.is_none() && is_placeholder(stated);
-                    chunks.data = Some(Data::read(source, offset, stated, is_open)?);
+                    chunks.has_wrong_size |= stated == 0 || !is_open && end < offset.saturating_add(stated);
+                    let is_placeholder = long_size.is_none() && is_placeholder(stated);
+                    chunks.data = Some(Data::read(source, offset, stated, is_placeholder)?);
                     if chunks.format.is_some() {
                         break;
                     }

@@ -156,6 +156,36 @@ fn lengths_that_a_header_does_not_know_or_gets_wrong_do_not_shorten_what_is_hear
 }
 
 #[test]
+fn a_wav_header_that_other_readers_refuse_or_believe_is_reported() {
+    let tone = pcm16(&tone(1.0, 8_000));
+    let header = |riff: u32, block: u16, data: u32| {
+        let mut bytes = wav(1, 8_000, 16, data, &tone);
+        bytes[4..8].copy_from_slice(&riff.to_le_bytes());
+        bytes[32..34].copy_from_slice(&block.to_le_bytes());
+        bytes
+    };
+    let open = u32::MAX;
+    let mut long = header(open, 2, 16_000);
+    long[..4].copy_from_slice(b"RF64");
+    let table = [
+        ("right", header(16_036, 2, 16_000), false),
+        ("written to a pipe", header(open, 2, open), false),
+        ("written to a pipe by another program", header(0x7fff_ffff, 2, 0x7fff_ffff - 36), false),
+        ("more than is there", header(32_036, 2, 32_000), false),
+        ("the block align of stereo", header(16_036, 4, 16_000), true),
+        ("less than is there", header(4_036, 2, 4_000), true),
+        ("its recorder died", header(0, 2, 0), true),
+        ("its recorder died, in another way", header(36, 2, 0), true),
+        ("the file's own size was never filled in", header(36, 2, 16_000), true),
+        ("sizes of 64 bits", long, true),
+    ];
+    for (what, bytes, expected) in table {
+        let found = probe_bytes(&bytes).unwrap();
+        assert_eq!((found.duration_ms, found.misleading_header), (Some(1_000), expected), "{what}");
+    }
+}
+
+#[test]
 fn every_fixture_decodes_to_its_length() {
     for name in super::FIXTURES.iter().filter(|name| !["wav", "silent.mp4"].contains(name)) {
         let bytes = read(name);
@@ -288,8 +318,14 @@ fn what_cannot_be_decoded_is_named() {
     gsm[8..14].copy_from_slice(&[0x5a, 6, 0, 0, 65, 0]);
     let error = survey_of(&wav_of(&gsm, &[0; 650]), 30_000).unwrap_err();
     assert!(error.code() == "UndecodableAudio" && error.to_string().contains("gsm"), "{error}");
-    let error = survey_of(b"#!AMR\n\x3c", 30_000).unwrap_err();
-    assert_eq!(error.code(), "UndecodableAudio");
+    let speex = [&b"OggS"[..], &[0; 24], b"Speex   "].concat();
+    let mono_at_384 = [&[0xff, 0xfd, 0xe4, 0xc4][..], &[0; 1148]].concat().repeat(4);
+    for (bytes, named) in
+        [(&b"#!AMR\n\x3c"[..], "amr"), (&speex, "speex in ogg"), (&mono_at_384, "mp2 in mpeg")]
+    {
+        let error = survey_of(bytes, 30_000).unwrap_err();
+        assert!(error.code() == "UndecodableAudio" && error.to_string().contains(named), "{error}");
+    }
 }
 
 proptest! {

@@ -109,9 +109,28 @@ fn an_aiff_with_an_unknown_codec_is_not_truncated() {
     bytes[4..8].copy_from_slice(&length.to_be_bytes());
     let found = probe_bytes(&bytes).unwrap();
     assert_eq!((found.format.as_str(), found.duration_ms, found.truncated), ("aiff", None, false));
+    assert_eq!(found.codec.as_deref(), Some("adpcm"));
 }
 
-/// Frames of MPEG audio of layer 3 that decode to silence.
+#[test]
+fn layer_2_of_a_bit_rate_that_symphonia_refuses_is_measured() {
+    // 384 kbit/s, mono, 48 kHz; 80 kbit/s, stereo, 24 kHz.
+    for (header, length, channels, rate, per_frame) in
+        [([0xff, 0xfd, 0xe4, 0xc4], 1152, 1, 48_000, 24), ([0xff, 0xf5, 0x94, 0x04], 480, 2, 24_000, 48)]
+    {
+        let frames = silent_frames(header, length, 100);
+        let found = probe_bytes(&frames).unwrap();
+        assert_eq!((found.format.as_str(), found.codec.as_deref()), ("mpeg", Some("mp2")));
+        assert_eq!((found.channels, found.sample_rate), (Some(channels), Some(rate)));
+        assert_eq!((found.duration_ms, found.truncated), (Some(100 * per_frame), false));
+        let tagged = [&b"ID3\x04\0\0\0\0\0\x05abcde"[..], &frames, b"TAG", &[0; 125]].concat();
+        assert_eq!(probe_bytes(&tagged).unwrap().duration_ms, Some(100 * per_frame));
+        let cut = probe_bytes(&frames[..frames.len() - 100]).unwrap();
+        assert_eq!((cut.duration_ms, cut.truncated), (Some(99 * per_frame), true));
+    }
+}
+
+/// Frames of MPEG audio that decode to silence.
 fn silent_frames(header: [u8; 4], length: usize, count: usize) -> Vec<u8> {
     let mut frame = header.to_vec();
     frame.resize(length, 0);
