@@ -187,6 +187,9 @@ pub struct Cut {
     pub longest_ms: u64,
     /// What the pieces are sent as.
     pub format: PieceFormat,
+    /// The file's header is one that a recognizer may refuse or misread, so that the file is not sent as it is, however short it is. Kept
+    /// for the comparison with the plan that a changed config gives.
+    pub misleading_header: bool,
 }
 
 impl Cut {

@@ -108,7 +108,7 @@ pub(crate) mod tests {
                 engine: Engine::FILETRANS,
                 model: "qwen3-asr-flash-filetrans".into(),
                 delivery: Delivery::Upload,
-                cut: Some(Cut { longest_ms: 180_000, format: PieceFormat::Flac }),
+                cut: Some(Cut { longest_ms: 180_000, format: PieceFormat::Flac, misleading_header: false }),
                 reason: "the route asks for filetrans".into(),
             }),
             pieces: 1,

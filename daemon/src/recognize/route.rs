@@ -21,6 +21,10 @@ pub struct Facts {
     pub bytes: Option<u64>,
     /// The service is to fetch the audio from the message's own URL.
     pub is_url: bool,
+    /// The codec, for messages.
+    pub codec: Option<String>,
+    /// Its header is one that a recognizer may refuse or hear a part by: the file is not sent as it is.
+    pub misleading_header: bool,
 }
 
 impl Facts {
@@ -31,6 +35,17 @@ impl Facts {
             duration_ms: recording.duration_ms,
             bytes: recording.bytes,
             is_url: matches!(origin, Origin::Url { .. }),
+            codec: None,
+            misleading_header: false,
+        }
+    }
+
+    /// As messages name the audio: the container, and the codec where it has another name.
+    fn audio(&self) -> String {
+        let format = self.format.as_deref().unwrap_or("this format");
+        match self.codec.as_deref().filter(|codec| *codec != format) {
+            Some(codec) => format!("{format} (codec {codec})"),
+            None => format.to_owned(),
         }
     }
 }
@@ -81,7 +96,8 @@ fn in_pieces(facts: &Facts, route: &Route, offer: &Profile) -> Option<Plan> {
     let Pieces { longest, format } =
         limits.pieces.filter(|_| facts.duration_ms.is_some() && !facts.is_url && unavailable.is_none())?;
     let longest = longest.unwrap_or(route.piece).min(limits.longest.unwrap_or(Duration::MAX));
-    let cut = Some(Cut { longest_ms: longest.as_millis() as u64, format });
+    let misleading_header = facts.misleading_header;
+    let cut = Some(Cut { longest_ms: longest.as_millis() as u64, format, misleading_header });
     let (engine, model) = (engine.clone(), model.clone());
     Some(Plan { engine, model, delivery: Delivery::Inline, cut, reason: String::new() })
 }
@@ -93,8 +109,13 @@ fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
         return Err(fault.clone());
     }
     let format = facts.format.as_deref();
-    if let Some(format) = format.filter(|name| !limits.formats.is_empty() && !limits.formats.contains(name)) {
-        return Err(misfit(FORMAT, format!("{engine} does not read {format}")));
+    if format.is_some_and(|name| !limits.formats.is_empty() && !limits.formats.contains(&name)) {
+        return Err(misfit(FORMAT, format!("{engine} does not read {}", facts.audio())));
+    }
+    if facts.misleading_header {
+        let format = format.unwrap_or_default();
+        let message = format!("{engine} may refuse or misread the file because of its {format} header");
+        return Err(misfit(FORMAT, message));
     }
     let longest = limits.longest.map_or(u64::MAX, |longest| longest.as_millis() as u64);
     if let Some(length) = facts.duration_ms.filter(|length| *length > longest) {
@@ -189,8 +210,12 @@ mod tests {
             format: Some(format.into()),
             duration_ms: Some(seconds * 1000),
             bytes: Some(bytes),
-            is_url: false,
+            ..Facts::default()
         }
+    }
+
+    fn with_wrong_header(facts: Facts) -> Facts {
+        Facts { misleading_header: true, ..facts }
     }
 
     fn planned(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> Result<Plan, Fault> {
@@ -220,6 +245,8 @@ mod tests {
             (facts("aiff", 10, 1000), all(), "flash Inline"),
             (facts("aiff", 301, 1000), all(), "flash in pieces"),
             (facts("caf", 10, 1000), all(), "flash in pieces"),
+            (with_wrong_header(facts("wav", 10, 1000)), all(), "flash in pieces"),
+            (with_wrong_header(facts("wav", 400, 1000)), all(), "flash in pieces"),
             (facts("mp3", 301, 1000), us(), "flash in pieces"),
             (facts("mp3", 301, 1000), no_upload(), "flash in pieces"),
             (facts("mp3", 10, 1000), us(), "flash Inline"),
@@ -250,6 +277,12 @@ mod tests {
         assert_eq!(shown(&facts("wav", 10, 8 << 20), Flash, &all()), "flash in pieces");
         assert_eq!(shown(&facts("mov", 10, 1000), Flash, &all()), "flash in pieces");
         assert_eq!(shown(&facts("aiff", 10, 1000), Filetrans, &all()), "FormatNotSupported");
+        let wrong = with_wrong_header(facts("wav", 10, 1000));
+        assert_eq!(shown(&wrong, Flash, &all()), "flash in pieces");
+        assert_eq!(shown(&wrong, Filetrans, &all()), "FormatNotSupported");
+        let message = planned(&wrong, Filetrans, &all()).unwrap_err().message;
+        let expected = "filetrans may refuse or misread the file because of its wav header; convert it to wav, flac or mp3";
+        assert_eq!(message, expected);
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &us()), "FiletransNotInRegion");
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &no_upload()), "UploadNotAllowed");
     }
@@ -288,6 +321,12 @@ mod tests {
             let found = shown(facts("caf", seconds, 1_000), engine);
             assert_eq!(found.as_deref().map_err(|fault| fault.code.as_str()), expected, "{engine}");
         }
+        // Its server takes wav as it is, but not with a wrong header.
+        let route = Route { engine: "gpu".to_owned().into(), ..Route::named("default") };
+        let wrong = with_wrong_header(facts("wav", 10, 1000));
+        for (facts, is_cut) in [(facts("wav", 10, 1000), false), (wrong, true)] {
+            assert_eq!(plan(&facts, &route, vec![&own]).unwrap().cut.is_some(), is_cut);
+        }
     }
 
     #[test]
@@ -306,5 +345,8 @@ mod tests {
         assert_eq!(fault.blame, Blame::Audio);
         let expected = "filetrans does not read au; flash does not read au; convert it to wav, flac or mp3";
         assert_eq!(fault.message, expected);
+        let unknown = Facts { codec: Some("amr".into()), duration_ms: None, ..facts("3gp", 0, 1000) };
+        let message = of(&unknown, &us()).unwrap_err().message;
+        assert!(message.ends_with("flash does not read 3gp (codec amr)"), "{message}");
     }
 }

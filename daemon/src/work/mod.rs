@@ -140,7 +140,9 @@ impl Tools {
     /// Makes the job be planned anew if the present config gives it another plan (the model, the region, the route's engine) and no attempt
     /// may have cost anything; returns whether it did. Any other job keeps its plan.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
-        let Ok(plan) = plan(&Facts::of(&job.recording, &job.origin), route, self.recognizers.offers()) else {
+        let misleading_header = old.cut.is_some_and(|cut| cut.misleading_header);
+        let facts = Facts { misleading_header, ..Facts::of(&job.recording, &job.origin) };
+        let Ok(plan) = plan(&facts, route, self.recognizers.offers()) else {
             return Ok(false);
         };
         if (&plan.engine, &plan.model, &plan.delivery, plan.cut)

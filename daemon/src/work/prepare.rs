@@ -5,6 +5,7 @@ use tracing::warn;
 
 use super::Tools;
 use super::recordings::unusable;
+use crate::audio::Probe;
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
@@ -17,11 +18,10 @@ use crate::recognize::route::{Facts, plan};
 /// When the ledger is closed or damaged.
 pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
     let Some(job) = tools.with_bytes(job, None).await? else { return Ok(()) };
-    let recording = match look_inside(&job, &tools).await {
-        Ok(recording) => recording,
+    let (recording, facts) = match look_inside(&job, &tools).await {
+        Ok(found) => found,
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
-    let facts = Facts::of(&recording, &job.origin);
     let planned = tools.route(&job).and_then(|route| plan(&facts, route, tools.recognizers.offers()));
     let recording = Box::new(recording);
     let fact = match planned {
@@ -34,15 +34,16 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
     tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
-/// The recording with what a look into its audio tells; as it is, if there is no audio on this machine.
-async fn look_inside(job: &Job, tools: &Tools) -> Result<Recording, Unopened> {
+/// The recording with what a look into its audio tells, and the facts that decide its plan; as it is, if there is no audio on this machine.
+async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Unopened> {
     let mut recording = job.recording.clone();
     if audio::path(job, &tools.state_directory).is_none() {
-        return Ok(recording);
+        let facts = Facts::of(&recording, &job.origin);
+        return Ok((recording, facts));
     }
     let file = tools.open(job).await?;
     let probe = tools.workers.probe(&file, job.extension()).await.map_err(|error| unusable(job, &error))?;
-    recording.format = Some(probe.format);
+    recording.format = Some(probe.format.clone());
     recording.duration_ms = probe.duration_ms;
     recording.channels = probe.channels;
     recording.truncated = probe.truncated;
@@ -55,5 +56,7 @@ async fn look_inside(job: &Job, tools: &Tools) -> Result<Recording, Unopened> {
         );
     }
     tools.files.keep(job.id, file);
-    Ok(recording)
+    let Probe { codec, misleading_header, .. } = probe;
+    let facts = Facts { codec, misleading_header, ..Facts::of(&recording, &job.origin) };
+    Ok((recording, facts))
 }

@@ -134,7 +134,12 @@ pub const OF_HARK: &[Group] = &[
     Group {
         title: "The route",
         codes: &[
-            code("FormatNotSupported", &[Audio], "The engine does not read this container.", CONVERT),
+            code(
+                "FormatNotSupported",
+                &[Audio],
+                "The engine does not read this container, or gets the file as it is and may misread its WAV header.",
+                CONVERT,
+            ),
             code(
                 "TooLong",
                 &[Audio],

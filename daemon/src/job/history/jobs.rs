@@ -114,7 +114,9 @@ impl World {
             return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let cut = self.dice.one_in(2).then_some(Cut { longest_ms: 1_000, format: PieceFormat::Flac });
+        let cut =
+            Cut { longest_ms: 1_000, format: PieceFormat::Flac, misleading_header: self.dice.one_in(2) };
+        let cut = self.dice.one_in(2).then_some(cut);
         let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason };
         let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
         self.commit(Fact::Prepared { recording, plan, spans });
