@@ -1,4 +1,4 @@
-//! The subscriber: measures how old words are when they arrive, and when the last job ended.
+//! The subscriber: measures how old words are when they arrive, and when jobs began and ended.
 
 use std::collections::HashMap;
 
@@ -95,6 +95,19 @@ pub(crate) async fn count(client: Client, options: Count) -> anyhow::Result<()> 
         ended += 1;
     }
     println!("{}", json!({"last_ns": now_ns(), "failed": failures}));
+    Ok(())
+}
+
+/// Prints when the first job was accepted and when its first piece was submitted, in nanoseconds since the epoch.
+pub(crate) async fn begin(client: Client) -> anyhow::Result<()> {
+    let mut accepted = client.subscribe("hark.event.job.accepted.>").await?;
+    let mut submitted = client.subscribe("hark.event.job.submitted.>").await?;
+    client.flush().await?;
+    println!("ready");
+    accepted.next().await.context("the connection to NATS is gone")?;
+    let accepted_ns = now_ns();
+    submitted.next().await.context("the connection to NATS is gone")?;
+    println!("{}", json!({"accepted_ns": accepted_ns, "submitted_ns": now_ns()}));
     Ok(())
 }
 

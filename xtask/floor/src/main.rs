@@ -26,6 +26,8 @@ enum Task {
     Listen(listen::Options),
     /// Tells when the last of so many jobs has ended
     Count(listen::Count),
+    /// Tells when a job was accepted, and when its first piece was submitted
+    Begin,
     /// Publishes the time as partials do, and nothing else
     Publish(publish::Options),
     /// Sends the files of a folder to the service and publishes what comes back
@@ -44,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         match task {
             Task::Listen(options) => listen::partials(client, options).await,
             Task::Count(options) => listen::count(client, options).await,
+            Task::Begin => listen::begin(client).await,
             Task::Publish(options) => publish::run(client, options).await,
             Task::Files(options) => files::run(client, options).await,
         }

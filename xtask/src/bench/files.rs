@@ -48,7 +48,7 @@ impl Effort {
 pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     let (python, files) = (bench.python()?, bench.options.files);
     bench.say("files: harkd");
-    let setup = Setup { engine: "flash", concurrency: CONCURRENCY, plugin: false };
+    let setup = Setup { engine: "flash", concurrency: CONCURRENCY, ..Setup::default() };
     let harkd = contend(bench, |scene| scene.harkd(&setup))?;
     bench.say("files: the bare loop");
     let bare_loop = contend(bench, |scene| scene.bare_loop(files, CONCURRENCY))?;

@@ -19,7 +19,7 @@ pub(super) fn idle(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     let mut recordings = Recordings::make(scene.folder(), 1, 10)?;
     let mut listener = scene.floor(&["count", "--jobs", "1"])?;
     listener.line()?;
-    let harkd = scene.harkd(&Setup { engine: "auto", concurrency: 32, plugin: true })?;
+    let harkd = scene.harkd(&Setup { plugin: true, ..Setup::default() })?;
     bench.interrupt.sleep(REST)?;
     let fresh = harkd.tree()?.memory()?;
     recordings.drop_into(&scene.calls())?;
@@ -44,7 +44,7 @@ pub(super) fn upload(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()>
     recordings::silent(&file, bench.options.upload)?;
     let mut listener = scene.floor(&["count", "--jobs", "1"])?;
     listener.line()?;
-    let harkd = scene.harkd(&Setup { engine: "filetrans", concurrency: 32, plugin: true })?;
+    let harkd = scene.harkd(&Setup { engine: "filetrans", plugin: true, ..Setup::default() })?;
     std::fs::rename(&file, scene.calls().join("large.wav"))?;
     let mut most = 0;
     let ended = listener.line_while(|| {

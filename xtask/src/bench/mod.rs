@@ -3,9 +3,13 @@
 //! Every contender gets servers of its own, freshly started, on the loopback of this machine: the machine's other work disturbs all of them
 //! alike, so the ratios are valid where the absolute figures are not.
 
+mod decode;
+mod ffmpeg;
 mod files;
+mod long;
 mod memory;
 mod partial;
+mod pieces;
 mod recordings;
 mod scene;
 mod table;
@@ -60,9 +64,16 @@ enum Row {
     Upload,
     /// Memory with many tasks in flight, and queries a second
     Tasks,
+    /// CPU to decode an hour, find speech in it and cut it, against ffmpeg's decoding
+    Decode,
+    /// Memory with twelve hours in pieces, and when the first one is sent
+    Long,
+    /// CPU and memory for half an hour in pieces, against qwen3-asr-toolkit
+    Pieces,
 }
 
-const ALL: [Row; 5] = [Row::Partial, Row::Files, Row::Idle, Row::Upload, Row::Tasks];
+const ALL: [Row; 8] =
+    [Row::Partial, Row::Files, Row::Idle, Row::Upload, Row::Tasks, Row::Decode, Row::Long, Row::Pieces];
 
 /// What every row of the table needs.
 struct Bench<'a> {
@@ -92,6 +103,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             Row::Idle => memory::idle(&bench, &mut table)?,
             Row::Upload => memory::upload(&bench, &mut table)?,
             Row::Tasks => tasks::measure(&bench, &mut table)?,
+            Row::Decode => decode::measure(&bench, &mut table)?,
+            Row::Long => long::measure(&bench, &mut table)?,
+            Row::Pieces => pieces::measure(&bench, &mut table)?,
         }
     }
     if options.json {

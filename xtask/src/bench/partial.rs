@@ -57,7 +57,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
         let mut recordings = Recordings::make(scene.folder(), bench.options.streams, SECONDS)?;
         let mut ear = scene.floor(&ear)?;
         ear.line()?;
-        let setup = Setup { engine: "flash", concurrency: bench.options.streams, plugin: false };
+        let setup = Setup { engine: "flash", concurrency: bench.options.streams, ..Setup::default() };
         let _harkd = scene.harkd(&setup)?;
         recordings.drop_into(&scene.calls())?;
         heard(&mut ear)?

@@ -35,6 +35,14 @@ pub(super) struct Setup {
     pub(super) engine: &'static str,
     pub(super) concurrency: usize,
     pub(super) plugin: bool,
+    /// 0: no limit.
+    pub(super) requests_per_minute: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { engine: "auto", concurrency: 32, plugin: false, requests_per_minute: 0 }
+    }
 }
 
 /// harkd, the bare loop, the script: what is measured.
@@ -139,13 +147,25 @@ impl<'a> Scene<'a> {
         Ok(script)
     }
 
+    /// Starts qwen3-asr-toolkit with a recording, and waits until its Python runs.
+    pub(super) fn toolkit(&self, python: &Path, recording: &Path) -> anyhow::Result<Player<'a>> {
+        let case = serde_json::json!({
+            "api": self.api, "file": recording, "folder": self.path("toolkit"),
+        });
+        let mut command = Command::new(python);
+        command.arg(self.bench.workspace.path("xtask/src/bench/toolkit.py")).arg(case.to_string());
+        let mut toolkit = Player::start(self.bench, "qwen3-asr-toolkit", command)?;
+        toolkit.line()?;
+        Ok(toolkit)
+    }
+
     fn config(&self, setup: &Setup, http: &str) -> String {
-        let Setup { engine, concurrency, plugin } = setup;
+        let Setup { engine, concurrency, plugin, requests_per_minute } = setup;
         let mut config = format!(
             r#"
 [dashscope]
 base_url = "{}"
-requests_per_minute = 0
+requests_per_minute = {requests_per_minute}
 concurrency = {concurrency}
 
 [nats]
@@ -220,6 +240,10 @@ impl<'a> Player<'a> {
     /// When the process has ended, with its last output.
     pub(super) fn runs(&mut self) -> anyhow::Result<()> {
         self.child.runs()
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// It and its children.

@@ -45,7 +45,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
     let mut recordings = Recordings::make(scene.folder(), tasks, 1)?;
     let mut listener = scene.floor(&["count", "--jobs", &tasks.to_string()])?;
     listener.line()?;
-    let harkd = scene.harkd(&Setup { engine: "filetrans", concurrency: 32, plugin: true })?;
+    let harkd = scene.harkd(&Setup { engine: "filetrans", plugin: true, ..Setup::default() })?;
     recordings.drop_into(&scene.calls())?;
     let mut most = 0;
     let ended = listener.line_while(|| {

@@ -44,6 +44,21 @@ impl Tree {
         Ok(duration(ticks))
     }
 
+    /// Those of its processes that were started with this argument.
+    pub(super) fn named(&self, argument: &str) -> Tree {
+        let has_argument = |id: &&u32| {
+            // A process may have ended meanwhile.
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+        };
+        Tree { processes: self.processes.iter().filter(has_argument).copied().collect() }
+    }
+
+    /// CPU time of those of its processes that have not ended.
+    pub(super) fn cpu_of_each(&self) -> Duration {
+        duration(self.processes.iter().flat_map(|id| Stat::of(*id)).map(|stat| stat.ticks).sum())
+    }
+
     /// Memory in bytes. What several processes share, such as the program itself, is counted once.
     pub(super) fn memory(&self) -> anyhow::Result<u64> {
         self.processes.iter().map(|id| memory_of(*id)).sum()
@@ -54,6 +69,7 @@ impl Tree {
 struct Stat {
     parent: u32,
     ticks: u64,
+    ticks_of_ended: u64,
 }
 
 impl Stat {
@@ -68,7 +84,7 @@ impl Stat {
         };
         // User and system time, of the process (14, 15) and of its children that ended (16, 17).
         let ticks = (14..=17).map(field).sum::<anyhow::Result<u64>>()?;
-        Ok(Stat { parent: u32::try_from(field(4)?)?, ticks })
+        Ok(Stat { parent: u32::try_from(field(4)?)?, ticks, ticks_of_ended: field(16)? + field(17)? })
     }
 }
 
@@ -90,6 +106,11 @@ fn memory_of(id: u32) -> anyhow::Result<u64> {
 fn kib_after(name: &str, text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// CPU time of the children of this process that ended and were waited for.
+pub(super) fn ended_children() -> anyhow::Result<Duration> {
+    Ok(duration(Stat::of(std::process::id())?.ticks_of_ended))
 }
 
 /// CPU time of all cores, for all processes, since the machine started.

@@ -1,0 +1,71 @@
+//! Decoding an hour, finding speech in it and where to cut it, against ffmpeg's decoding alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Bench;
+use super::ffmpeg;
+use super::scene::{Scene, Setup};
+use super::table::{Goal, Line, Table};
+
+const HOUR: u64 = 3_600;
+
+/// The subcommand of the daemon's children that decode.
+const WORKER: &str = "audio-worker";
+
+/// One request a minute: the daemon makes the first piece, and the others wait. What the workers do meanwhile is listen.
+const REQUESTS: u32 = 1;
+
+/// What is decoded, and how ffmpeg makes it.
+const KINDS: [(&str, &str, &[&str]); 3] = [
+    ("1 h of 8 kHz µ-law", "hour.wav", &["-ar", "8000", "-ac", "1", "-c:a", "pcm_mulaw"]),
+    ("1 h of mp3", "hour.mp3", &["-ar", "44100", "-ac", "1", "-b:a", "64k"]),
+    (
+        "1 h of Opus in Ogg",
+        "hour.opus",
+        &["-ar", "48000", "-ac", "1", "-c:a", "libopus", "-compression_level", "0"],
+    ),
+];
+
+pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
+    for (what, name, options) in KINDS {
+        bench.say(&format!("decode: {what}"));
+        let scene = Scene::set(bench, &[])?;
+        let file = ffmpeg::make(bench, &scene.path(name), HOUR, options)?;
+        let alone = ffmpeg::cpu_to_decode(&file)?;
+        let ours = cpu_of_workers(bench, &scene, &file, name)?;
+        table.add(Line {
+            row: "decode",
+            what: format!("CPU to decode, find speech and cut {what}"),
+            measured: ours.as_secs_f64(),
+            unit: "s",
+            against: Some(("ffmpeg, decoding", alone.as_secs_f64())),
+            // An hour of Opus is measured without a goal.
+            goal: (name != "hour.opus").then_some(Goal::RatioAtMost(2.0)),
+        });
+    }
+    Ok(())
+}
+
+/// CPU of the daemon's audio workers until the recording is cut.
+fn cpu_of_workers(bench: &Bench<'_>, scene: &Scene<'_>, file: &Path, name: &str) -> anyhow::Result<Duration> {
+    let mut listener = scene.floor(&["begin"])?;
+    listener.line()?;
+    let setup = Setup { engine: "flash", requests_per_minute: REQUESTS, ..Setup::default() };
+    let mut harkd = scene.harkd(&setup)?;
+    std::fs::rename(file, scene.calls().join(name))?;
+    listener.line_while(|| harkd.runs())?;
+    let mut cpu = harkd.tree()?.named(WORKER).cpu_of_each();
+    loop {
+        bench.interrupt.sleep(STILL)?;
+        harkd.runs()?;
+        let now = harkd.tree()?.named(WORKER).cpu_of_each();
+        if now == cpu {
+            return Ok(now);
+        }
+        cpu = now;
+    }
+}
+
+/// How long the workers must have done nothing to be done.
+const STILL: Duration = Duration::from_secs(2);
