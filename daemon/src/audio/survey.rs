@@ -41,8 +41,9 @@ pub(super) enum Progress {
     Until(u64),
 }
 
-/// How often a survey tells how far it is, in milliseconds of the recording.
-const TOLD_EVERY: u64 = 300_000;
+/// How often a survey tells how far it is, in milliseconds of the recording: on a busy machine the audio of half a minute is decoded well
+/// within the time after which a worker counts as hanging.
+const TOLD_EVERY: u64 = 30_000;
 
 /// Listens through a recording. `longest_ms` is the length of the longest piece.
 ///
