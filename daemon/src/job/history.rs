@@ -27,6 +27,11 @@ fn every_piece_ends_and_says_which_attempts_may_have_cost() {
 }
 
 #[test]
+fn a_piece_that_costs_nothing_is_asked_for_in_halves_once_whatever_is_killed() {
+    histories("piece that costs nothing", |seed| free::World::new(seed).run());
+}
+
+#[test]
 fn every_job_ends_once_whatever_its_pieces_do() {
     histories("job", |seed| jobs::World::new(seed).run());
 }

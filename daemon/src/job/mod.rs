@@ -12,6 +12,7 @@ pub mod audio;
 mod budget;
 mod emissions;
 mod fate;
+pub mod halves;
 #[cfg(test)]
 pub(crate) mod history;
 pub mod job_machine;
@@ -41,6 +42,7 @@ pub use self::attempt::{Attempt, Failure, Next, fault};
 pub use self::budget::{Budget, Spent};
 pub use self::emissions::Emissions;
 pub use self::fate::Fate;
+pub use self::halves::Halves;
 pub use self::origin::{FileIdentity, Origin};
 pub use self::piece::{Piece, PieceId, PieceState, Span};
 pub use self::price::{Price, Prices};

@@ -61,8 +61,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::job::{
-        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Job, Origin, Piece, PieceFormat, PieceState,
-        Plan, Span, Stage, StoredBefore, Ticket, Transcript,
+        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Piece, PieceFormat,
+        PieceState, Plan, Span, Stage, StoredBefore, Ticket, Transcript,
     };
 
     fn id(number: u128) -> Uuid {
@@ -130,6 +130,7 @@ pub(crate) mod tests {
         piece.state = PieceState::Resolving { absences: 1, until: Some(time()), fault };
         piece.failures = 2;
         piece.refused_before_sending = 1;
+        piece.halves = Some(Halves { left: Some(vec![Span::part(3_700, 7_400)]), heard: vec![transcript()] });
         piece
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attempt, Duty, Transcript};
+use super::{Attempt, Duty, Halves, Transcript};
 
 /// The id of a piece: its job, and its number within the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,10 +66,12 @@ pub struct Piece {
     pub failures: u32,
     /// How many of these were refusals before a request (of an upload). They count against the same budget as refused attempts.
     pub refused_before_sending: u32,
+    /// It is asked for once more, in halves; `None` also once it has ended.
+    pub halves: Option<Halves>,
     /// Every attempt that may have cost something or was refused, oldest first.
     #[serde(skip)]
     pub attempts: Vec<Attempt>,
-    /// The transcript; erased once the job's last event is acknowledged.
+    /// The transcript, or the first answer of a piece that is asked for in halves; erased once the job's last event is acknowledged.
     #[serde(skip)]
     pub heard: Option<Transcript>,
 }
@@ -122,6 +124,11 @@ impl Piece {
     /// A piece that waits for its first attempt.
     pub fn new(number: u32, span: Span, recognizer: &str, model: &str) -> Piece {
         Piece { number, span, recognizer: recognizer.to_owned(), model: model.to_owned(), ..Piece::default() }
+    }
+
+    /// What its next request carries: the piece, or one of its halves.
+    pub fn asked_for(&self) -> &Span {
+        self.halves.as_ref().and_then(Halves::next).unwrap_or(&self.span)
     }
 
     /// The attempt that is under way, or the last one.

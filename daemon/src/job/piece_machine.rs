@@ -3,13 +3,15 @@
 //! The ledger passes facts to it and stores the results, in one transaction. A fact that does not fit the state (a late answer, a second
 //! acknowledgement) changes nothing: the same fact may be reported twice.
 
+mod answer;
+
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault, Segment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Attempt, Budget, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
+use super::{Attempt, Budget, Failure, Fate, Halves, Next, Piece, PieceState, Prices, Span, Transcript};
 
 /// Something that happened to a piece.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,10 @@ pub enum PieceFact {
     Taken { handle: Option<String> },
     /// The recognizer has returned the transcript. `is_withheld`: a transform has to process it before any of it leaves the daemon.
     Heard { transcript: Transcript, is_withheld: bool },
+    /// The piece is cut; these are the halves to send.
+    Halved { halves: Vec<Span> },
+    /// The halves failed, and the first answer stands. `is_withheld`: as of `Heard`.
+    Kept { is_withheld: bool },
     /// A try failed.
     Failed(Failure),
     /// The task's result could not be fetched yet, and the service will delete it. `warnings`: the number of warnings including this one.
@@ -126,12 +132,19 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
                 // The bill is known, also where it is nothing.
                 attempt.reserved_micro = 0;
             }
-            if !is_withheld {
-                let (span, segments) = (piece.span.clone(), transcript.segments.clone());
-                step.reports.push(Report::Heard { span, segments });
+            step.heard(transcript, is_withheld, policy);
+        }
+        (PieceState::Queued, PieceFact::Halved { halves }) => {
+            if let Some(Halves { left: left @ None, .. }) = &mut step.piece.halves {
+                *left = Some(halves);
             }
-            step.piece.heard = Some(transcript);
-            step.piece.state = PieceState::Heard;
+        }
+        (PieceState::Queued, PieceFact::Kept { is_withheld }) => {
+            if step.piece.halves.is_some()
+                && let Some(first) = step.piece.heard.take()
+            {
+                step.end(first, is_withheld);
+            }
         }
         (
             PieceState::Queued | PieceState::Sending | PieceState::Awaiting { .. },
@@ -195,7 +208,9 @@ impl PieceStep {
         if handle.is_some() {
             self.piece.state = PieceState::Awaiting { warned: 0 };
         }
-        self.reports.push(Report::Submitted { handle });
+        if self.piece.halves.is_none() {
+            self.reports.push(Report::Submitted { handle });
+        }
     }
 
     fn settle_attempt(&mut self, fate: Fate, billed: Usage, policy: &Policy) {
@@ -310,10 +325,6 @@ impl PieceStep {
         self.report_retrying(fault, wait);
         self.piece.state = PieceState::Queued;
         self.due = now + wait;
-    }
-
-    fn give_up(&mut self, fault: Fault) {
-        self.piece.state = PieceState::Failed { fault };
     }
 
     fn report_retrying(&mut self, fault: Fault, retry_in: Duration) {

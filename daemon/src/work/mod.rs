@@ -2,6 +2,7 @@
 
 pub mod cut;
 mod fetch;
+mod halves;
 mod intend;
 pub mod lane;
 mod open_files;

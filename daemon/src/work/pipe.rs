@@ -19,20 +19,31 @@ use crate::pipeline::Held;
 const HELD: Duration = Duration::from_secs(2);
 
 impl Tools {
-    /// Stores a piece's transcript. If no plugin is configured for the source, the same transaction writes the job's last events.
+    /// Stores the transcript of a piece, or of one of its halves.
     pub(super) async fn heard(
         &self,
         task: &PieceTask,
         transcript: Transcript,
         revision: u64,
     ) -> Result<(), LedgerError> {
+        let transcript = transcript.later_by(task.piece.asked_for().begin_ms);
+        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
+        self.end_piece(task, PieceFact::Heard { transcript, is_withheld }, revision).await
+    }
+
+    /// Lets the first answer of a piece stand, whose halves failed.
+    pub(super) async fn keep(&self, task: &PieceTask) -> Result<(), LedgerError> {
+        warn!("no halves of the piece were heard; its first answer is kept, which repeats itself or is cut");
+        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
+        self.end_piece(task, PieceFact::Kept { is_withheld }, 0).await
+    }
+
+    /// Stores a fact that ends a piece. If no plugin is configured for the source, the same transaction writes the job's last events.
+    async fn end_piece(&self, task: &PieceTask, fact: PieceFact, revision: u64) -> Result<(), LedgerError> {
         let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
         let ends = !self.pipeline.has_plugins_for(&task.job.source);
-        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
-        let transcript = transcript.later_by(task.piece.span.begin_ms);
         let write = move |connection: &Connection| {
-            let fact = PieceFact::Heard { transcript: transcript.clone(), is_withheld };
-            let heard = advance::advance_piece(connection, id, fact, revision, &policy, now)?;
+            let heard = advance::advance_piece(connection, id, fact.clone(), revision, &policy, now)?;
             match heard {
                 Some(heard) if ends && heard.job.stage == Stage::Heard => {
                     let Some(event) = final_of(&heard.job, &pieces::of_job(connection, id.job)?) else {

@@ -14,7 +14,7 @@ use crate::audio::{ProbeError, Span};
 use crate::job::audio::{self, SPOOL, Unopened};
 use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{LedgerError, advance};
-use crate::job::{Cut, Job, Stage, fault};
+use crate::job::{self, Job, PieceFormat, Stage, fault};
 use crate::recognize::Content;
 
 /// How soon a job is tried again after the machine lacked a file descriptor or a process for it.
@@ -31,22 +31,26 @@ impl Tools {
         self.files.of(&job.source, open).await.map_err(Unopened::NotNow)?
     }
 
-    /// Decodes a piece of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
-    pub(super) async fn cut_content(&self, task: &PieceTask, cut: Cut) -> Result<Content, Unopened> {
-        let (job, span) = (&task.job, &task.piece.span);
+    /// Decodes a part of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
+    pub(super) async fn part(
+        &self,
+        job: &Job,
+        span: &job::Span,
+        format: PieceFormat,
+    ) -> Result<File, Unopened> {
         let file = self.open(job).await?;
         let span = Span { begin_ms: span.begin_ms, end_ms: span.end_ms.unwrap_or(span.begin_ms) };
-        let piece = self.workers.piece(&file, job.extension(), span, cut.format).await;
-        let bytes = piece.map_err(|error| unusable(job, &error))?;
+        let part = self.workers.piece(&file, job.extension(), span, format).await;
+        let bytes = part.map_err(|error| unusable(job, &error))?;
         let folder = self.state_directory.join(SPOOL);
         let write = move || {
             std::fs::create_dir_all(&folder)?;
             let mut file = tempfile::tempfile_in(&folder)?;
             file.write_all(&bytes)?;
-            Content::of_piece(file)
+            Ok(file)
         };
         let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::other);
-        written.and_then(|content| content).map_err(Unopened::NotNow)
+        written.and_then(|file| file).map_err(Unopened::NotNow)
     }
 
     /// Opens a job's recording.

@@ -11,10 +11,11 @@ use super::revisions::Revision;
 use super::tasks::Place;
 use super::{PieceTask, Tools, context, failure, language};
 use crate::config::Route;
+use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
-use crate::job::{Delivery, Origin, PieceState, Plan};
-use crate::recognize::{Audio, Error, Listener, Recognizer, Request, Sent};
+use crate::job::{Delivery, Halves, Origin, PieceFormat, PieceState, Plan};
+use crate::recognize::{Audio, Content, Error, Listener, Recognizer, Request, Sent};
 
 /// How long after the recognizer took a piece the ledger is told so: most answers are complete by then, and one transaction writes both.
 const TAKEN_AFTER: Duration = Duration::from_millis(300);
@@ -32,6 +33,9 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 /// When the ledger is closed or damaged.
 pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let begun = Instant::now();
+    if task.is_queued() && task.piece.halves.as_ref().is_some_and(Halves::have_failed) {
+        return tools.keep(&task).await;
+    }
     let Some((route, plan)) = tools.planned_route(&task).await? else { return Ok(()) };
     let Some(recognizer) = tools.recognizer(&task).await? else { return Ok(()) };
     if !tools.is_within_budget(&task).await? {
@@ -49,6 +53,9 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     // Another daemon had fetched the URL's audio.
     if plan.delivery == Delivery::Inline && tools.with_bytes(task.job.clone(), Some(&task)).await?.is_none() {
         return Ok(());
+    }
+    if task.piece.halves.as_ref().is_some_and(|halves| halves.left.is_none()) {
+        return tools.halve(&task).await;
     }
     let upload = match plan.delivery {
         Delivery::Inline | Delivery::Url => None,
@@ -76,10 +83,13 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let audio = match (&upload, &job.origin) {
         (Some(upload), _) => Audio::Url(&upload.url),
         (None, Origin::Url { url }) => Audio::Url(url),
-        (None, _) if let Some(cut) = plan.cut => match tools.cut_content(&task, cut).await {
-            Ok(content) => Audio::Inline { content, format: cut.format.as_str() },
-            Err(unopened) => return tools.not_opened(job, Some(&task), unopened).await,
-        },
+        (None, _) if let Some(format) = made_here(&task, &plan, &*recognizer) => {
+            let part = tools.part(job, task.piece.asked_for(), format).await;
+            match part.and_then(|part| Content::of_piece(part).map_err(Unopened::NotNow)) {
+                Ok(content) => Audio::Inline { content, format: format.as_str() },
+                Err(unopened) => return tools.not_opened(job, Some(&task), unopened).await,
+            }
+        }
         (None, _) => match tools.content(job).await {
             Ok(content) => {
                 Audio::Inline { content, format: job.recording.format.as_deref().unwrap_or_default() }
@@ -99,6 +109,12 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     tools.sent(&intent, outcome, progress, place).await
 }
 
+/// What the piece is encoded as, if it is not the recording as it is.
+fn made_here(task: &PieceTask, plan: &Plan, recognizer: &dyn Recognizer) -> Option<PieceFormat> {
+    let of_halves = || recognizer.profile().limits.pieces.map(|pieces| pieces.format);
+    plan.cut.map(|cut| cut.format).or_else(|| task.piece.halves.as_ref().and_then(|_| of_halves()))
+}
+
 fn request<'a>(
     task: &'a PieceTask,
     route: &'a Route,
@@ -115,7 +131,7 @@ fn request<'a>(
         context: context(job, route),
         itn: route.itn,
         partials: route.partials,
-        duration_ms: piece.span.length_ms().or(job.recording.duration_ms),
+        duration_ms: piece.asked_for().length_ms().or(job.recording.duration_ms),
         marker,
     }
 }
@@ -253,7 +269,7 @@ impl Listener for Progress {
             role: None,
             piece: self.task.number_in_events(),
             begin_ms: piece.span.begin_ms,
-            text: text.to_owned(),
+            text: piece.halves.as_ref().map_or_else(|| text.to_owned(), |halves| halves.text_with(text)),
         });
         (self.tools.on_partial)(job.event(None, partial));
     }

@@ -5,6 +5,7 @@
 mod support;
 
 mod faults;
+mod halves;
 mod heard;
 
 use serde_json::Value;

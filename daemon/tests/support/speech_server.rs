@@ -30,6 +30,8 @@ struct Script {
     next: VecDeque<Reply>,
     /// The answer to every other request.
     always: Reply,
+    /// The answer to audio of more than so many bytes.
+    long: Option<(usize, Reply)>,
     asked: Vec<Asked>,
 }
 
@@ -66,7 +68,8 @@ impl SpeechServer {
 
     /// The same at an address that is known before.
     pub async fn start_at(address: SocketAddr, always: Reply) -> SpeechServer {
-        let script = Arc::new(Mutex::new(Script { next: VecDeque::new(), always, asked: Vec::new() }));
+        let script =
+            Arc::new(Mutex::new(Script { next: VecDeque::new(), always, long: None, asked: Vec::new() }));
         let router = Router::new().fallback(serve).with_state(Arc::clone(&script));
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,6 +94,11 @@ impl SpeechServer {
     /// The answer to every request from now on.
     pub fn always(&self, reply: Reply) {
         self.script.lock().unwrap().always = reply;
+    }
+
+    /// The answer to every request with more than so many bytes of audio from now on.
+    pub fn always_if_longer(&self, bytes: usize, reply: Reply) {
+        self.script.lock().unwrap().long = Some((bytes, reply));
     }
 
     /// The requests so far.
@@ -176,8 +184,11 @@ async fn serve(
 ) -> Response {
     let reply = {
         let mut script = script.lock().unwrap();
-        script.asked.push(Asked::read(&uri, &headers, &body));
-        script.next.pop_front().unwrap_or_else(|| script.always.clone())
+        let asked = Asked::read(&uri, &headers, &body);
+        let long = script.long.clone().filter(|(bytes, _)| asked.audio.len() > *bytes);
+        script.asked.push(asked);
+        let next = script.next.pop_front().or(long.map(|(_, reply)| reply));
+        next.unwrap_or_else(|| script.always.clone())
     };
     tokio::time::sleep(reply.wait).await;
     let mut response = Response::builder().status(reply.status);

@@ -1,0 +1,44 @@
+//! Cuts a piece whose text repeats itself or is cut into halves, where seconds cost nothing: each half is asked for once.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::recordings::unusable;
+use super::{PieceTask, Tools};
+use crate::job::audio::Unopened;
+use crate::job::halves::halves;
+use crate::job::ledger::LedgerError;
+use crate::job::piece_machine::PieceFact;
+use crate::job::{PieceFormat, Span};
+
+impl Tools {
+    /// Finds the halves of a piece and stores them. A piece that cannot be cut keeps its first answer.
+    pub(super) async fn halve(&self, task: &PieceTask) -> Result<(), LedgerError> {
+        if !self.policy.prices.is_free(&task.piece.recognizer) {
+            // The config has a price for its recognizer now.
+            return self.keep(task).await;
+        }
+        match self.halves_of(task).await {
+            Ok(halves) => {
+                info!(
+                    halves = halves.len(),
+                    "the text repeats itself or is cut; the piece is asked for once more in halves"
+                );
+                self.advance_piece(task, PieceFact::Halved { halves }, 0).await
+            }
+            Err(unopened) => self.not_opened(&task.job, Some(task), unopened).await,
+        }
+    }
+
+    async fn halves_of(&self, task: &PieceTask) -> Result<Vec<Span>, Unopened> {
+        let (job, span) = (&task.job, &task.piece.span);
+        let part = self.part(job, span, PieceFormat::Wav).await?;
+        // The survey cuts in the last eighth before this: around the middle.
+        let longest = Duration::from_millis(span.length_ms().unwrap_or(0) * 9 / 16);
+        let survey = self.workers.survey(&part, Some("wav"), longest, |_| ()).await;
+        let survey = survey.map_err(|error| unusable(job, &error))?;
+        let parts: Vec<(u64, u64)> = survey.spans.iter().map(|part| (part.begin_ms, part.end_ms)).collect();
+        Ok(halves(span, &parts))
+    }
+}
