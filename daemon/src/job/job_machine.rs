@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::piece_machine::Report;
-use super::{Attempt, Job, Origin, Piece, Plan, Span, Stage, annotate};
+use super::{Attempt, Fate, Job, Origin, Piece, PieceState, Plan, Span, Stage, annotate, paid};
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,7 +131,9 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         }
         (Stage::Cutting { to_ms, pieces }, Fact::Cut { spans, end, mut left }) => {
             step.job.missing = false;
-            left.open += step.add(to_ms, pieces, spans, now);
+            // Pieces that were taken over as heard exist before they are cut.
+            let known = left.pieces.saturating_sub(pieces);
+            left.open += step.add(to_ms, pieces, spans, now).saturating_sub(known);
             if let Some(end) = end {
                 step.job.recording = end.recording;
                 step.job.speech_ms = end.speech_ms;
@@ -221,7 +223,15 @@ fn tokens(billed: Usage) -> Option<Tokens> {
 
 /// One piece per span, numbered from `first`.
 fn pieces(job: &Job, plan: &Plan, first: u32, spans: Vec<Span>, now: Timestamp) -> Vec<Piece> {
-    let piece = |(number, span)| Piece::new(number, span, plan.engine.as_str(), &plan.model);
+    let piece = |(number, span)| {
+        let mut piece = Piece::new(number, span, plan.engine.as_str(), &plan.model);
+        piece.attempts = paid::attempts(&job.paid, number, now);
+        if piece.last_attempt().is_some_and(|last| last.fate == Fate::Open || last.fate.is_lost()) {
+            // Found by `Restarted`, which decides what follows.
+            piece.state = PieceState::Sending;
+        }
+        piece
+    };
     let mut pieces: Vec<Piece> = (first..).zip(spans).map(piece).collect();
     if job.maybe_paid
         && first == 1

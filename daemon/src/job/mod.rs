@@ -19,6 +19,7 @@ pub mod job_machine;
 pub mod joined;
 pub mod ledger;
 mod origin;
+pub mod paid;
 pub mod persisted;
 mod piece;
 pub mod piece_machine;
@@ -44,6 +45,7 @@ pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::halves::Halves;
 pub use self::origin::{FileIdentity, Origin};
+pub use self::paid::Paid;
 pub use self::piece::{Piece, PieceId, PieceState, Span};
 pub use self::price::{Price, Prices};
 pub use self::stage::{Duty, Stage};
@@ -74,6 +76,8 @@ pub struct Job {
     /// Another daemon may have paid for it, and the claim that recorded this is lost: its first piece begins with an attempt of unknown
     /// fate.
     pub maybe_paid: bool,
+    /// What former owners may have paid for its pieces, where the recording is cut here; read as each piece is cut.
+    pub paid: Vec<Paid>,
     /// For an open job: its file was once not at its path, and the daemon looks for it a second time. For a settled job: its file was not
     /// there to be moved or deleted, and the daemon does that when the file is found.
     pub missing: bool,

@@ -61,7 +61,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::job::{
-        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Piece, PieceFormat,
+        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
         PieceState, Plan, Span, Stage, StoredBefore, Ticket, Transcript,
     };
 
@@ -99,6 +99,7 @@ pub(crate) mod tests {
             ticket: Some(Ticket { key: "HARK_AUDIO.7".into(), place: "HARK_AUDIO.7@1790".into() }),
             stored: StoredBefore { annotations: 1, has_final: true, emissions },
             maybe_paid: true,
+            paid: vec![Paid { first: 1, last: 7, fates: vec![Fate::Unknown, Fate::Taken] }],
             missing: true,
             hold_told: 2,
             submitted: true,

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::hex::hex;
-use crate::job::{Attempt, Fate, Job, Piece, PieceState, Plan, Span, Stage, Ticket};
+use crate::job::{Attempt, Fate, Job, Paid, Piece, PieceState, Plan, Span, Stage, Ticket, paid};
 
 /// The value of a key in `HARK_JOBS`: which daemon works on a message's job, and what another daemon needs in order to continue the job
 /// without paying again. A claim holds no text, no names and no metadata: the daemon that takes over reads the message.
@@ -29,8 +29,10 @@ pub struct Claim {
     plan: Option<Plan>,
     /// What the probe found out about the recording.
     measured: Measured,
-    /// The pieces with an attempt that may have cost something.
+    /// The pieces with an attempt that may have cost something, of a recording that is not cut here.
     pieces: Vec<ClaimedPiece>,
+    /// The same of a recording that is cut here.
+    paid: Vec<Paid>,
     /// See [`Job::maybe_paid`].
     pub maybe_paid: bool,
 }
@@ -131,8 +133,19 @@ impl Claim {
             duration_ms: recording.duration_ms,
             channels: recording.channels,
         };
-        let may_have_cost = pieces.iter().filter(|piece| !self.ended && piece.may_have_cost());
-        self.pieces = may_have_cost.map(ClaimedPiece::of).collect();
+        (self.pieces, self.paid) = (Vec::new(), Vec::new());
+        if self.ended {
+            return;
+        }
+        // A daemon that takes over cuts the recording at the same places, so numbers and fates are enough: hundreds of pieces take a few
+        // kilobytes. The texts of those that were heard are read from the stream.
+        match &job.plan {
+            Some(Plan { cut: Some(_), .. }) => self.paid = paid::paid(&job.paid, pieces),
+            _ => {
+                let may_have_cost = pieces.iter().filter(|piece| piece.may_have_cost());
+                self.pieces = may_have_cost.map(ClaimedPiece::of).collect();
+            }
+        }
     }
 
     /// Brings `job`, made anew from the message, to the state that the claim describes; returns the job and its pieces. The caller writes
@@ -141,21 +154,25 @@ impl Claim {
         job.accepted_at = self.accepted_at;
         job.revision = self.revision;
         job.maybe_paid = self.maybe_paid;
-        let Some(plan) = self.plan.clone().filter(|_| !self.pieces.is_empty()) else {
+        let may_have_cost = !self.pieces.is_empty() || !self.paid.is_empty();
+        let Some(plan) = self.plan.clone().filter(|_| may_have_cost) else {
             // No attempt may have cost anything: the job is planned anew.
             return (job, Vec::new());
         };
         let Measured { format, duration_ms, channels } = self.measured.clone();
         job.recording = Recording { format, duration_ms, channels, ..job.recording };
         job.stage = match plan.cut {
-            // The recording is cut again from its begin; the pieces that are known stay as they are.
+            // The recording is cut again from its begin.
             Some(_) => Stage::Cutting { to_ms: 0, pieces: 0 },
             None => Stage::Recognizing,
         };
         job.plan = Some(plan);
-        job.pieces = self.pieces.iter().map(|piece| piece.number).max().unwrap_or(0);
-        job.submitted =
-            self.pieces.iter().any(|piece| piece.attempts.iter().any(|attempt| attempt.fate == Fate::Taken));
+        let known = self.pieces.iter().map(|piece| piece.number).chain(self.paid.iter().map(|run| run.last));
+        job.pieces = known.max().unwrap_or(0);
+        let of_pieces = self.pieces.iter().flat_map(|piece| &piece.attempts).map(|attempt| attempt.fate);
+        let mut fates = of_pieces.chain(self.paid.iter().flat_map(|run| run.fates.iter().copied()));
+        job.submitted = fates.any(|fate| fate == Fate::Taken);
+        job.paid.clone_from(&self.paid);
         (job, self.pieces.iter().map(ClaimedPiece::resume).collect())
     }
 
@@ -209,136 +226,4 @@ impl ClaimedPiece {
 }
 
 #[cfg(test)]
-mod tests {
-    use hark_sdk::event::Engine;
-    use proptest::prelude::*;
-    use serde_json::Map;
-
-    use super::*;
-    use crate::job::{Delivery, Origin, persisted};
-
-    const PLACE: &str = "HARK_AUDIO.7@1790000000000000000";
-
-    fn job(stage: Stage) -> Job {
-        let recording = Recording {
-            uri: "nats:HARK_AUDIO/7".into(),
-            name: Some("secret-name.wav".into()),
-            duration_ms: Some(7),
-            ..Recording::default()
-        };
-        let metadata = Map::from_iter([("agent".to_owned(), "secret-agent".into())]);
-        let job = Job::new(Uuid::now_v7(), "inbox", "default", Origin::Nothing, recording, metadata);
-        let plan = Plan {
-            engine: Engine::FILETRANS,
-            model: "model".into(),
-            delivery: Delivery::Upload,
-            cut: None,
-            reason: "test".into(),
-        };
-        Job { stage, plan: Some(plan), ..job }
-    }
-
-    fn stages() -> impl Strategy<Value = Stage> {
-        prop_oneof![
-            Just(Stage::Accepted),
-            Just(Stage::Recognizing),
-            Just(Stage::Heard),
-            Just(Stage::Ended { failed: false, bad_input: false }),
-            Just(Stage::Stored { failed: false, bad_input: false }),
-            Just(Stage::Settled { failed: true }),
-        ]
-    }
-
-    fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
-        let fates = prop::sample::select(vec![
-            Fate::Open,
-            Fate::NotSent,
-            Fate::Refused,
-            Fate::MaybeForwarded,
-            Fate::Absent,
-            Fate::Taken,
-            Fate::Unknown,
-        ]);
-        let one = (fates, any::<bool>(), any::<bool>()).prop_map(|(fate, marker, handle)| Attempt {
-            fate,
-            handle: (fate == Fate::Taken && handle).then(|| "task-1".to_owned()),
-            ..Attempt::open(1, Uuid::nil(), Timestamp::UNIX_EPOCH, marker.then(|| "object-1".to_owned()))
-        });
-        prop::collection::vec(one, 0..4)
-    }
-
-    proptest! {
-        #[test]
-        fn a_job_is_taken_from_another_only_when_its_own_message_was_delivered_anew(
-            stage in stages(), mine: bool, same_place: bool, held in 1_i64..4, delivery in 1_i64..4,
-        ) {
-            let (me, other) = (Uuid::now_v7(), Uuid::now_v7());
-            let job = job(stage);
-            let mut claim = Claim::new(job.id, if mine { me } else { other }, PLACE, held);
-            claim.follow(&job, &[]);
-            let place = if same_place { PLACE } else { "HARK_AUDIO.9" };
-            let verdict = judge(Some(&claim), me, place, delivery);
-            let over = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
-            prop_assert_eq!(verdict == Verdict::Over, over);
-            prop_assert_eq!(verdict == Verdict::Mine, !over && mine);
-            prop_assert_eq!(verdict == Verdict::TakeOver, !over && !mine && same_place && delivery > held);
-            prop_assert_eq!(judge(None, me, place, delivery), Verdict::New);
-        }
-
-        #[test]
-        fn a_daemon_that_takes_over_knows_every_attempt_that_may_have_cost(attempts in attempts()) {
-            let (me, ticket) = (Uuid::now_v7(), Ticket { key: PLACE.into(), place: PLACE.into() });
-            let job = job(Stage::Recognizing);
-            let mut piece = Piece::new(1, Span::whole(Some(7)), "filetrans", "model");
-            piece.attempts = attempts;
-            let claim = Claim::of(&job, std::slice::from_ref(&piece), &ticket, me);
-            let text = persisted::to_json(&claim).unwrap();
-            prop_assert!(!text.contains("secret"), "no names and no metadata: {}", text);
-            let read: Claim = persisted::from_json(text.as_bytes()).unwrap();
-            prop_assert_eq!(&read, &claim);
-
-            let (resumed, pieces) = read.resume(Job { id: job.id, plan: None, ..self::job(Stage::Accepted) });
-            if !piece.may_have_cost() {
-                prop_assert_eq!((resumed.stage, pieces.len()), (Stage::Accepted, 0));
-                return Ok(());
-            }
-            prop_assert_eq!(resumed.stage, Stage::Recognizing);
-            prop_assert_eq!(&pieces[0].attempts, &piece.attempts);
-            let last = piece.last_attempt().unwrap();
-            let is_with_the_service = last.fate == Fate::Taken && last.handle.is_some();
-            prop_assert_eq!(matches!(pieces[0].state, PieceState::Awaiting { .. }), is_with_the_service);
-            let may_be_under_way = matches!(last.fate, Fate::Open | Fate::Taken) && !is_with_the_service;
-            prop_assert_eq!(pieces[0].state == PieceState::Sending, may_be_under_way, "found by `Restarted`");
-        }
-    }
-
-    #[test]
-    fn a_claim_is_as_its_golden_file_has_it() {
-        let id = |number: u128| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | number);
-        let time = Timestamp::from_second(1_790_000_000).unwrap();
-        let mut piece = Piece::new(1, Span::whole(Some(7)), "filetrans", "model");
-        piece.attempts.push(Attempt::open(1, id(2), time, Some("object-1".into())));
-        let job =
-            Job { id: id(1), accepted_at: time, revision: 3, maybe_paid: true, ..job(Stage::Recognizing) };
-        let ticket = Ticket { key: PLACE.into(), place: PLACE.into() };
-        let claim = Claim { delivery: 2, ..Claim::of(&job, &[piece], &ticket, id(2)) };
-        persisted::tests::assert_golden(&claim, "share/golden/claim.json");
-    }
-
-    #[test]
-    fn a_key_is_of_the_message_id_or_of_the_place() {
-        assert_eq!(key(None, PLACE), "HARK_AUDIO.7");
-        let odd = key(None, "calls:in.7@5");
-        assert!(odd.len() == 64 && odd != key(None, "calls:in.8@5"), "no key may have a colon: {odd}");
-        assert_eq!(key(Some("a"), PLACE), "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb");
-        assert_ne!(second_key(Some("a"), "ONE.1@5"), second_key(Some("a"), "TWO.1@5"));
-        assert_eq!(second_key(Some("a"), "ONE.1@5"), second_key(Some("a"), "ONE.2@6"));
-        assert_ne!(second_key(None, "ONE.1@5"), second_key(None, "ONE.1@6"));
-
-        let claim = Claim::new(Uuid::now_v7(), Uuid::now_v7(), "ONE.1@5", 1);
-        assert!(!claim.is_foreign(None, "ONE.1@5") && !claim.is_foreign(Some("a"), "ONE.2@6"));
-        assert!(claim.is_foreign(None, "ONE.1@6"), "the stream was made anew");
-        assert!(claim.is_foreign(Some("a"), "TWO.1@5"));
-        assert_eq!(claim.sequence(), Some(1));
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::job::joined::joined;
 use crate::job::{
     Attempt, Delivery, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore, Transcript,
+    paid,
 };
 
 /// What the stream of events has of a job.
@@ -73,42 +74,45 @@ pub fn go_on(
     {
         first.failures += 1;
     }
-    for segment in stored.segments {
-        adopt(&mut pieces, segment, prices);
-    }
-    if let Some(heard) = stored.transcript {
-        let plan = job.plan.get_or_insert_with(|| Plan {
-            engine: heard.engine.clone(),
-            model: heard.model.clone(),
-            delivery: Delivery::Inline,
-            cut: None,
-            reason: "another daemon has heard it".into(),
-        });
-        if pieces.is_empty() {
-            // The claim that described the job's attempts is lost.
-            let mut piece =
-                Piece::new(1, Span::whole(job.recording.duration_ms), plan.engine.as_str(), &plan.model);
-            piece.attempts.push(Attempt::open(1, Uuid::nil(), Timestamp::now(), None));
-            pieces.push(piece);
+    let Some(heard) = stored.transcript else {
+        for segment in stored.segments {
+            adopt(&job, &mut pieces, segment, prices);
         }
-        let transcript = Transcript {
-            text: heard.text,
-            segments: heard.segments.unwrap_or_default(),
-            truncated: heard.truncated,
-            billed: heard.usage,
-        };
-        hold_heard(&mut pieces, transcript, prices);
-        job.stage = Stage::Heard;
+        return (job, pieces);
+    };
+    let plan = job.plan.get_or_insert_with(|| Plan {
+        engine: heard.engine.clone(),
+        model: heard.model.clone(),
+        delivery: Delivery::Inline,
+        cut: None,
+        reason: "another daemon has heard it".into(),
+    });
+    if pieces.is_empty() {
+        // The recording was cut, or the claim that described the job's attempts is lost. One piece with the most attempts of any tells
+        // whether a charge may be a duplicate.
+        let mut piece =
+            Piece::new(1, Span::whole(job.recording.duration_ms), plan.engine.as_str(), &plan.model);
+        let most = job.paid.iter().max_by_key(|run| run.fates.len()).map_or(1, |run| run.first);
+        piece.attempts = attempts(&job, most);
+        pieces.push(piece);
     }
+    let transcript = Transcript {
+        text: heard.text,
+        segments: heard.segments.unwrap_or_default(),
+        truncated: heard.truncated,
+        billed: heard.usage,
+    };
+    hold_heard(&mut pieces, transcript, prices);
+    job.stage = Stage::Heard;
     (job, pieces)
 }
 
 /// Takes a piece that is stored as heard: it is not sent again, and its text stays as it left the former owner.
-fn adopt(pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
+fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
     let TranscriptSegment { engine, model, piece: number, begin_ms, end_ms, segments, .. } = stored;
     let at = pieces.iter().position(|piece| piece.number == number).unwrap_or_else(|| {
         let mut piece = Piece::new(number, Span::part(begin_ms, end_ms), engine.as_str(), &model);
-        piece.attempts.push(Attempt::open(1, Uuid::nil(), Timestamp::now(), None));
+        piece.attempts = attempts(job, number);
         pieces.push(piece);
         pieces.len() - 1
     });
@@ -118,6 +122,15 @@ fn adopt(pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
     let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms).div_ceil(1_000) });
     let text = joined(segments.iter().map(|segment| segment.text.as_str()));
     hold_heard(std::slice::from_mut(piece), Transcript { text, segments, truncated: false, billed }, prices);
+}
+
+/// The attempts of a piece that was heard, at least one.
+fn attempts(job: &Job, piece: u32) -> Vec<Attempt> {
+    let now = Timestamp::now();
+    match paid::attempts(&job.paid, piece, now) {
+        none if none.is_empty() => vec![Attempt::open(1, Uuid::nil(), now, None)],
+        known => known,
+    }
 }
 
 /// Gives the stored transcript to the first piece and ends the others without text: the final contains the text of all pieces.

@@ -70,7 +70,9 @@ impl Tools {
     ) -> Result<bool, LedgerError> {
         let now = Timestamp::now();
         let spans: Vec<(u64, u64)> = spans.iter().map(|span| (span.begin_ms, span.end_ms)).collect();
-        let write = move |connection: &_| advance::cut(connection, job, spans.clone(), end.clone(), now);
+        let policy = self.policy.clone();
+        let write =
+            move |connection: &_| advance::cut(connection, job, spans.clone(), end.clone(), &policy, now);
         let advanced = self.ledger.write(write).await?;
         if let Some(advanced) = &advanced {
             self.ledger.announce_step(advanced);

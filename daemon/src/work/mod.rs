@@ -152,7 +152,8 @@ impl Tools {
             return Ok(false);
         }
         let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();
-        if pieces.iter().any(Piece::may_have_cost) && !job.maybe_paid {
+        let may_have_cost = !job.paid.is_empty() || pieces.iter().any(Piece::may_have_cost);
+        if may_have_cost && !job.maybe_paid {
             return Ok(false);
         }
         info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");

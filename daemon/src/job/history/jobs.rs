@@ -11,7 +11,7 @@ use super::dice::Dice;
 use super::{fault, transcript_final};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Recognized, Totals};
 use crate::job::piece_machine::Report;
-use crate::job::{Cut, Delivery, Duty, Job, Origin, PieceFormat, Plan, Span, Stage};
+use crate::job::{Cut, Delivery, Duty, Fate, Job, Origin, Paid, PieceFormat, PieceState, Plan, Span, Stage};
 
 /// A piece, as the job hears of it.
 #[derive(Clone, Copy, PartialEq)]
@@ -37,6 +37,10 @@ impl World {
             Job::new(Uuid::nil(), "calls", "default", Origin::Nothing, Recording::default(), Map::new());
         job.owes_source = dice.one_in(2);
         job.maybe_paid = dice.one_in(8);
+        if dice.one_in(8) {
+            // Another daemon had the job.
+            job.paid = vec![Paid { first: 2, last: 3, fates: vec![Fate::Unknown, Fate::Taken] }];
+        }
         let (events, now) = (vec![job_machine::accepted(&job)], job.accepted_at);
         World { dice, job, pieces: Vec::new(), totals: Totals::default(), events, now }
     }
@@ -71,14 +75,16 @@ impl World {
             Pieces::Stay => {}
             Pieces::Gone => self.pieces.clear(),
             Pieces::Made(made) => {
-                let inherited = made.iter().filter(|piece| piece.may_have_cost()).count();
-                let is_first = self.pieces.is_empty() && !made.is_empty();
-                assert_eq!(
-                    inherited,
-                    usize::from(self.job.maybe_paid && is_first),
-                    "what may be paid is an attempt"
-                );
                 for piece in made {
+                    let paid = if matches!(piece.number, 2 | 3) && !self.job.paid.is_empty() { 2 } else { 0 };
+                    let maybe_paid = usize::from(self.job.maybe_paid && piece.number == 1);
+                    assert_eq!(piece.attempts.len(), paid + maybe_paid, "what may be paid is an attempt");
+                    assert!(piece.attempts.iter().all(|attempt| attempt.fate.may_have_cost()));
+                    assert_eq!(
+                        piece.state == PieceState::Sending,
+                        paid > 0,
+                        "`Restarted` decides what follows"
+                    );
                     assert_eq!(
                         piece.number as usize,
                         self.pieces.len() + 1,
@@ -222,5 +228,28 @@ impl World {
         assert_eq!(bill.billed_seconds, self.totals.billed.seconds);
         assert_eq!(bill.cost_usd, self.totals.cost_micro as f64 / 1e6);
         assert_eq!(bill.possible_duplicate_charge, self.totals.possible_duplicate_charge);
+    }
+}
+
+#[test]
+fn a_job_that_was_taken_over_ends_although_its_pieces_were_heard_before_they_are_cut() {
+    let mut job =
+        Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
+    let (model, reason) = ("model".to_owned(), "test".to_owned());
+    let cut = Some(Cut { longest_ms: 1_000, format: PieceFormat::Flac });
+    job.plan = Some(Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason });
+    for (heard, expected) in [(3, Stage::Heard), (2, Stage::Recognizing)] {
+        job.stage = Stage::Cutting { to_ms: 0, pieces: 0 };
+        let first = Fact::Cut {
+            spans: vec![(0, 1), (1, 2)],
+            end: None,
+            left: Recognized { heard, pieces: heard, ..Recognized::default() },
+        };
+        let begun = job_machine::advance(&job, first, Totals::default(), job.accepted_at).job;
+        let end = Some(Box::new(CutEnd { recording: Recording::default(), speech_ms: None }));
+        let left = Recognized { heard, pieces: heard, ..Recognized::default() };
+        let last = Fact::Cut { spans: vec![(2, 3)], end, left };
+        let ended = job_machine::advance(&begun, last, Totals::default(), job.accepted_at).job;
+        assert_eq!(ended.stage, expected);
     }
 }

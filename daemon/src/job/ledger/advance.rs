@@ -10,7 +10,7 @@ use super::error::LedgerError;
 use super::{Ledger, Now, files, jobs, pieces, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, audio};
+use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -103,7 +103,8 @@ pub fn missing(
     advance(connection, id.job, Fact::Missing { fault }, now)
 }
 
-/// Pieces were found in a job's recording. `end`: it is listened to to its end.
+/// Pieces were found in a job's recording. `end`: it is listened to to its end. What follows for a piece that a former owner may have paid for
+/// is decided at once.
 ///
 /// # Errors
 /// When a statement fails.
@@ -112,10 +113,24 @@ pub fn cut(
     id: Uuid,
     spans: Vec<(u64, u64)>,
     end: Option<CutEnd>,
+    policy: &Policy,
     now: Timestamp,
 ) -> Result<Option<Advanced>, LedgerError> {
+    let Some(Job { stage: Stage::Cutting { pieces: before, .. }, .. }) = jobs::find(connection, id)? else {
+        return Ok(None);
+    };
     let left = pieces::recognized(connection, id)?;
-    advance(connection, id, Fact::Cut { spans, end: end.map(Box::new), left }, now)
+    let cut = advance(connection, id, Fact::Cut { spans, end: end.map(Box::new), left }, now)?;
+    let Some(mut advanced) = cut else { return Ok(None) };
+    if !advanced.job.paid.is_empty() {
+        for number in before + 1..=advanced.job.pieces {
+            let id = PieceId { job: id, number };
+            if let Some(after) = advance_piece(connection, id, PieceFact::Restarted, 0, policy, now)? {
+                advanced.job = after.job;
+            }
+        }
+    }
+    Ok(Some(advanced))
 }
 
 /// Stores a step of the job machine. `None`: it changed nothing.
