@@ -2,7 +2,7 @@
 //! recordings keep coming. Then the faults stop, every job has to end, and the ledger check compares the records.
 //!
 //! The short run is part of every test run. `cargo xtask chaos` makes it longer through `HARK_CHAOS_SECONDS`, `HARK_CHAOS_KILLS` and
-//! `HARK_CHAOS_INPUTS`; `HARK_SEED` repeats a run's decisions.
+//! `HARK_CHAOS_INPUTS` and, with recordings of many pieces, `HARK_CHAOS_PIECES`; `HARK_SEED` repeats a run's decisions.
 #![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::Context;
 use chaos::feed::Feed;
 use chaos::figures::Figures;
-use chaos::plan::{Plan, Strike, faults};
+use chaos::plan::{Plan, ROUTES, Strike, faults};
 use serde_json::json;
 use support::{
     CEILING, Emulator, Footprint, Hark, Input, LedgerJob, LedgerRecord, NatsServer, Records, wait_until, wav,
@@ -30,7 +30,8 @@ use support::{
 const BOUND: Duration = Duration::from_secs(75);
 
 /// An unoptimized build on two cores stays under two minutes, the wait for redeliveries included.
-const SHORT: Plan = Plan { seed: 0, length: Duration::from_secs(60), kills: 40, inputs: 1_000 };
+const SHORT: Plan =
+    Plan { seed: 0, length: Duration::from_secs(60), kills: 40, inputs: 1_000, in_pieces: false };
 
 const SOURCES: [&str; 2] = ["calls", "archive"];
 
@@ -48,10 +49,10 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
         .set("dashscope.ambiguous_retries", "20")
         .set("log.level", "\"info\"")
         .plugin("hello", "hello", "")
-        .folder(SOURCES[0])
+        .folder_with(SOURCES[0], "include = [\"*.{wav,caf}\"]\n")
         .folder_with(SOURCES[1], "route = \"long\"\n")
         .inbox("inbox", "hark.audio.inbox")
-        .lines("[[route]]\nname = \"default\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
+        .lines(ROUTES)
         .start()
         .await;
     let first = hark.drop_file(SOURCES[0], "first.wav", &wav(1.0, 0));
@@ -115,7 +116,7 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     (records.ended_after, records.bound) = (ended_after, BOUND);
     records.footprints = vec![Footprint::before_and_after(before, hark.process().id()).await];
     let violations = records.violations();
-    println!("{}", figures.table(&records, violations.len(), begin.elapsed()));
+    println!("{}", figures.table(&records, &violations, begin.elapsed()));
     records.assert_kept();
     assert!(hark.stop().await.success());
 }

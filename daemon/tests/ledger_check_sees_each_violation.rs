@@ -21,7 +21,7 @@ fn event(job: &str, sequence: u64, kind: &str, name: &str, sha256: &str, fields:
     headers.insert("ce-type", format!("hark.{kind}"));
     headers.insert("ce-id", id.as_str());
     headers.insert("Nats-Msg-Id", id.as_str());
-    Heard { subject: format!("hark.event.{kind}.calls.{job}"), headers, body }
+    Heard { subject: format!("hark.event.{kind}.calls.{job}"), headers, body, stored: None }
 }
 
 /// The records of one recording through flash, in order.
@@ -61,6 +61,7 @@ fn in_order() -> Records {
         )],
         inputs: vec![input],
         unacknowledged: 0,
+        several_daemons: false,
     }
 }
 
@@ -239,4 +240,69 @@ fn l9_what_is_left_behind() {
     assert_eq!(leak, [Violation::Grown { what: "the number of descriptors", before: 20, after: 120 }]);
     let threads = planted(|records| records.footprints[0].1.threads = 50);
     assert_eq!(threads, [Violation::Grown { what: "the number of threads", before: 5, after: 50 }]);
+}
+
+/// The records of one recording in two pieces, in order.
+fn in_two_pieces() -> Records {
+    let mut records = in_order();
+    let input = records.inputs[0].clone().in_pieces();
+    let text = |sha256: &str| dashscope_emulator::text_for(sha256);
+    let recording = json!({"name": "a.wav", "sha256": input.sha256, "duration_ms": 3_000});
+    let segment = |sha256: &str| json!({"text": text(sha256)});
+    let heard = |sequence, kind: &str, fields: Value| {
+        let mut event = event(JOB, sequence, kind, "a.wav", &input.sha256, fields);
+        event.body["recording"] = recording.clone();
+        event
+    };
+    let piece = |sequence: u64, number: u64, sha256: &str| {
+        let fields = json!({
+            "time": format!("2026-09-21T14:00:0{sequence}Z"), "piece": number, "begin_ms": (number - 1) * 2_000,
+            "end_ms": (number * 2_000).min(3_000), "segments": [segment(sha256)],
+        });
+        heard(sequence, "transcript.segment", fields)
+    };
+    let sent = |second: u64, sha256: &str, seconds: u64| {
+        json!({
+            "kind": "flash", "outcome": "ok", "sha256": sha256, "charged_seconds": seconds, "time": format!("2026-09-21T14:00:0{second}Z"),
+        })
+    };
+    records.journal = vec![sent(1, "aaaa", 2), sent(2, "bbbb", 1)];
+    records.events = vec![
+        heard(1, "job.accepted", json!({})),
+        heard(2, "job.submitted", json!({})),
+        piece(3, 2, "bbbb"),
+        piece(4, 1, "aaaa"),
+        heard(5, "transcript.final", json!({"segments": [segment("aaaa"), segment("bbbb")]})),
+        heard(6, "alert.raised", json!({})),
+        heard(7, "job.completed", json!({"billed_seconds": 3})),
+    ];
+    records.ledger.jobs[0].sequence = 7;
+    records.inputs = vec![input];
+    records
+}
+
+#[test]
+fn pieces_that_are_sent_again_left_out_or_changed() {
+    let planted = |plant: &dyn Fn(&mut Records)| {
+        let mut records = in_two_pieces();
+        plant(&mut records);
+        records.violations()
+    };
+    assert_eq!(planted(&|_| ()), []);
+    let name = || "a.wav".to_owned();
+    let again = planted(&|records| {
+        let mut line = records.journal[0].clone();
+        line["time"] = json!("2026-09-21T14:00:05Z");
+        records.journal.push(line);
+        records.events[6].body["possible_duplicate_charge"] = json!(true);
+        records.events[1] = event(JOB, 2, "job.retrying", "a.wav", &records.inputs[0].sha256, json!({}));
+    });
+    assert_eq!(again, [Violation::HeardAgain { name: name(), piece: 1 }], "marked, and wrong all the same");
+    let wrong = |what: &'static str| [Violation::WrongPieces { name: name(), what }];
+    let gap = planted(&|records| records.events[3].body["end_ms"] = json!(1_900));
+    assert_eq!(gap, wrong("are not the whole recording"));
+    let changed = planted(&|records| records.events[4].body["segments"][0]["text"] = json!("else"));
+    assert_eq!(changed, wrong("are not what the final says"));
+    let numbers = planted(&|records| records.events[3].body["piece"] = json!(3));
+    assert!(numbers.contains(&wrong("are not heard once each")[0]), "{numbers:?}");
 }

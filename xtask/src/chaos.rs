@@ -9,6 +9,9 @@ use crate::workspace::Workspace;
 const KILLS_AN_HOUR: f64 = 1_000.0;
 const INPUTS_AN_HOUR: f64 = 50_000.0;
 
+/// With `--pieces`: each of these recordings is twenty requests.
+const IN_PIECES_AN_HOUR: f64 = 1_500.0;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How long the faults go on; 0.02 is about a minute
@@ -18,6 +21,10 @@ pub(crate) struct Options {
     /// Daemons: one, or two that share a stream
     #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=2))]
     daemons: u8,
+
+    /// Recordings of about twenty pieces each
+    #[arg(long)]
+    pieces: bool,
 
     /// Repeats the decisions of an earlier run, which printed it
     #[arg(long, value_name = "NUMBER")]
@@ -32,12 +39,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     ensure!(built.context("starting cargo")?.success(), "the build failed");
     let (test, part) = if options.daemons == 1 { ("chaos", "") } else { ("two_daemons", "chaos::two") };
     let of_hours = |an_hour: f64| ((an_hour * options.hours).ceil() as u64).to_string();
+    let inputs = if options.pieces { IN_PIECES_AN_HOUR } else { INPUTS_AN_HOUR };
     let mut run = workspace.cargo(&["test", "--package", "harkd", "--test", test, part, "--", "--nocapture"]);
     run.env(nats_server::VARIABLE, nats_server)
         .env("HARK_TESTS_BUILT", "1")
         .env("HARK_CHAOS_SECONDS", of_hours(3_600.0))
         .env("HARK_CHAOS_KILLS", of_hours(KILLS_AN_HOUR))
-        .env("HARK_CHAOS_INPUTS", of_hours(INPUTS_AN_HOUR));
+        .env("HARK_CHAOS_INPUTS", of_hours(inputs))
+        .env("HARK_CHAOS_PIECES", u8::from(options.pieces).to_string());
     if let Some(seed) = options.seed {
         run.env("HARK_SEED", seed.to_string());
     }

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use tokio::task::JoinHandle;
 
 use super::messages::publish;
-use super::plan::Plan;
+use super::plan::{Plan, long};
 use crate::SOURCES;
 use crate::support::{Hark, Input, NatsServer, wav};
 
@@ -46,9 +46,19 @@ async fn send(plan: Plan, folders: [PathBuf; 2], url: String) -> Vec<Input> {
                 publish(&context, "hark.audio.inbox", &name, "audio/wav", garbage.clone()).await;
                 Input::refused("inbox", &name, &garbage)
             }
+            2..=8 if plan.is_long(number) => {
+                let (name, audio) = (format!("{number}.caf"), long(number));
+                publish(&context, "hark.audio.inbox", &name, "audio/x-caf", audio.clone()).await;
+                Input::recognized("inbox", &name, &audio).in_pieces()
+            }
             2..=8 => {
                 publish(&context, "hark.audio.inbox", &name, "audio/wav", audio.clone()).await;
                 Input::recognized("inbox", &name, &audio)
+            }
+            _ if plan.in_pieces => {
+                let (name, audio) = (format!("{number}.caf"), long(number));
+                drop_file(&folders[0], &name, &audio);
+                Input::recognized(SOURCES[0], &name, &audio).in_pieces()
             }
             _ => {
                 drop_file(&folders[0], &name, &audio);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::plan::Plan;
-use crate::support::Records;
+use crate::support::{Records, Violation};
 
 /// Counted during the run.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Figures {
     }
 
     /// The table that is printed to the terminal.
-    pub fn table(&self, records: &Records, violations: usize, elapsed: Duration) -> String {
+    pub fn table(&self, records: &Records, violations: &[Violation], elapsed: Duration) -> String {
         let events = |kind: &str| records.events.iter().filter(|event| event.kind() == kind).count();
         let paid = records.journal.iter().filter(|line| !line["charged_seconds"].is_null()).count();
         let faulty =
@@ -41,13 +41,16 @@ impl Figures {
         row("requests at the service", records.journal.len().to_string());
         row("of these with a fault", records.journal.iter().filter(faulty).count().to_string());
         row("paid recognitions", paid.to_string());
+        row("pieces heard", events("transcript.segment").to_string());
+        let heard_again = violations.iter().filter(|one| matches!(one, Violation::HeardAgain { .. }));
+        row("heard pieces paid again", heard_again.count().to_string());
         row("jobs completed", events("job.completed").to_string());
         row("jobs failed", events("job.failed").to_string());
         row("jobs marked possible_duplicate_charge", marked.count().to_string());
         row("events stored", records.events.len().to_string());
         row("last job ended after the faults", format!("{:.1} s", records.ended_after.as_secs_f64()));
         row("whole run", format!("{:.1} s", elapsed.as_secs_f64()));
-        row("violations of L1 to L9", violations.to_string());
+        row("violations of L1 to L9", violations.len().to_string());
         table
     }
 }

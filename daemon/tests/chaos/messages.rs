@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::plan::Plan;
+use super::plan::{Plan, long};
 use crate::support::{FileServer, Input, NatsServer, wav};
 
 /// The sender; it retries through every fault until each message is stored.
@@ -73,6 +73,11 @@ async fn send(plan: Plan, nats: String, files: String) -> Vec<Input> {
             3 | 4 => {
                 publish(&context, "hark.audio.long", &name, "audio/wav", audio.clone()).await;
                 Input::recognized("long", &name, &audio)
+            }
+            _ if plan.is_long(number) => {
+                let (name, audio) = (format!("{number}.caf"), long(number));
+                publish(&context, "hark.audio.inbox", &name, "audio/x-caf", audio.clone()).await;
+                Input::recognized("inbox", &name, &audio).in_pieces()
             }
             _ => {
                 publish(&context, "hark.audio.inbox", &name, "audio/wav", audio.clone()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::number_from;
+use crate::support::{caf, number_from};
 
 /// One fault of the broker for so many kills.
 const KILLS_PER_BROKER_FAULT: usize = 8;
@@ -16,6 +16,8 @@ pub struct Plan {
     pub length: Duration,
     pub kills: usize,
     pub inputs: usize,
+    /// Every recording for flash is one of many pieces; else a few are.
+    pub in_pieces: bool,
 }
 
 /// A signal to a process, `after` so long since the previous strike.
@@ -39,7 +41,13 @@ impl Plan {
             length: number_from("HARK_CHAOS_SECONDS").map_or(short.length, Duration::from_secs),
             kills: count("HARK_CHAOS_KILLS").unwrap_or(short.kills),
             inputs: count("HARK_CHAOS_INPUTS").unwrap_or(short.inputs),
+            in_pieces: count("HARK_CHAOS_PIECES").map_or(short.in_pieces, |pieces| pieces > 0),
         }
+    }
+
+    /// Whether a recording for flash is a long one.
+    pub fn is_long(&self, number: usize) -> bool {
+        self.in_pieces || number % 40 == 5
     }
 
     /// The strikes, over the length of the run. Every eighth kill is followed by a fault of the broker, in turn a restart and a pause.
@@ -75,6 +83,14 @@ impl Strike {
         }
     }
 }
+
+/// A recording of about twenty pieces, by [`ROUTES`].
+pub fn long(number: usize) -> Vec<u8> {
+    caf(16.0, number as u64)
+}
+
+/// The routes of a run.
+pub const ROUTES: &str = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"1s\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
 
 /// Every fault of the service that a job survives, mixed.
 pub fn faults(seed: u64) -> Value {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::absence::{self, Act, Deed, script};
 use super::messages::{self, Messages};
-use super::plan::{Plan, faults};
+use super::plan::{Plan, ROUTES, faults};
 use crate::support::{
-    CEILING, Emulator, Footprint, Hark, LedgerRecord, NatsServer, Records, Setup, unacknowledged, wait_until,
+    CEILING, Emulator, Footprint, Hark, LedgerRecord, NatsServer, Records, Setup, Violation, unacknowledged,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +19,8 @@ use serde_json::{Value, json};
 const BOUND: Duration = Duration::from_secs(100);
 
 /// The short run: long enough for one redelivery from an absent daemon to the other daemon.
-const SHORT: Plan = Plan { seed: 0, length: Duration::from_secs(8), kills: 12, inputs: 160 };
+const SHORT: Plan =
+    Plan { seed: 0, length: Duration::from_secs(8), kills: 12, inputs: 160, in_pieces: false };
 
 fn daemon(nats: &NatsServer, service: &Emulator) -> Setup {
     Hark::new()
@@ -35,7 +37,7 @@ fn daemon(nats: &NatsServer, service: &Emulator) -> Setup {
         .lines(
             "[[source]]\nname = \"long\"\nkind = \"nats\"\nsubject = \"hark.audio.long\"\nroute = \"long\"\n",
         )
-        .lines("[[route]]\nname = \"default\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
+        .lines(ROUTES)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,6 +78,7 @@ async fn two_daemons_lose_nothing_and_pay_nothing_twice_without_a_mark() {
 
     let mut records = Records::gather(&inputs, &harks[0], &service, &nats).await;
     records.ledger.add(LedgerRecord::read(&harks[1].path("state")));
+    records.several_daemons = true;
     let fresh = records.events.iter().rfind(|event| event.body["recording"]["name"] == "fresh.wav");
     records.fresh = fresh.map(|event| event.kind().to_owned());
     records.outputs = [("plugin.hello".to_owned(), 1)].into();
@@ -94,6 +97,12 @@ async fn two_daemons_lose_nothing_and_pay_nothing_twice_without_a_mark() {
     for hark in &mut harks {
         assert!(hark.stop().await.success());
     }
+}
+
+/// Number of requests for pieces that were heard already.
+fn heard_again(records: &Records) -> usize {
+    let is_one = |violation: &&Violation| matches!(violation, Violation::HeardAgain { .. });
+    records.violations().iter().filter(is_one).count()
 }
 
 /// Waits until every message is acknowledged and neither ledger has an open job or an unpublished event. The ledger check verifies that
@@ -132,6 +141,8 @@ fn table(plan: &Plan, script: &[Deed], records: &Records, violations: usize, ela
             records.journal.iter().filter(|line| !line["charged_seconds"].is_null()).count().to_string(),
         ),
         ("takeovers", taken_over.count().to_string()),
+        ("pieces heard", events("transcript.segment").to_string()),
+        ("heard pieces paid again", heard_again(records).to_string()),
         ("jobs completed", events("job.completed").to_string()),
         ("jobs failed", events("job.failed").to_string()),
         (

@@ -33,6 +33,22 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
     file
 }
 
+/// The same noise in a container that flash does not take, so that it is decoded and cut into pieces.
+pub fn caf(seconds: f64, seed: u64) -> Vec<u8> {
+    let samples = wav(seconds, seed).split_off(44);
+    let mut file = b"caff\x00\x01\x00\x00desc".to_vec();
+    file.extend(32_u64.to_be_bytes());
+    file.extend(8_000.0_f64.to_be_bytes());
+    file.extend(b"lpcm");
+    // Little endian, two bytes a packet, one frame a packet, one channel, 16 bits.
+    file.extend([2_u32, 2, 1, 1, 16].map(u32::to_be_bytes).concat());
+    file.extend(b"data");
+    file.extend((samples.len() as u64 + 4).to_be_bytes());
+    file.extend(0_u32.to_be_bytes());
+    file.extend(samples);
+    file
+}
+
 /// A sample recording of the demo, e.g. `cancel.wav`; `xtask/samples/texts.toml` has its words.
 pub fn sample(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/samples").join(name);

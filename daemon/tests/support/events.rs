@@ -6,6 +6,7 @@ use async_nats::jetstream;
 use async_nats::{Client, HeaderMap};
 use futures::StreamExt;
 use hark_sdk::event::Event;
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// One event as received over NATS.
@@ -14,6 +15,8 @@ pub struct Heard {
     pub subject: String,
     pub headers: HeaderMap,
     pub body: Value,
+    /// When the stream stored it, where that was read.
+    pub stored: Option<Timestamp>,
 }
 
 impl Heard {
@@ -42,7 +45,10 @@ impl Heard {
         let mut heard = Vec::new();
         while left > 0 {
             let message = messages.next().await.unwrap().unwrap();
-            heard.push(Heard::new(&message.subject, message.headers.clone(), &message.payload));
+            let mut event = Heard::new(&message.subject, message.headers.clone(), &message.payload);
+            let published = message.info().unwrap().published.unix_timestamp_nanos();
+            event.stored = Some(Timestamp::from_nanosecond(published).unwrap());
+            heard.push(event);
             left -= 1;
         }
         heard
@@ -51,7 +57,7 @@ impl Heard {
     fn new(subject: &str, headers: Option<HeaderMap>, payload: &[u8]) -> Heard {
         let body =
             serde_json::from_slice(payload).unwrap_or_else(|error| panic!("{subject}: no JSON: {error}"));
-        Heard { subject: subject.to_owned(), headers: headers.unwrap_or_default(), body }
+        Heard { subject: subject.to_owned(), headers: headers.unwrap_or_default(), body, stored: None }
     }
 }
 

@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, sha256, wait_until, wav};
+use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, sha256, wait_until, wav};
 use crate::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
@@ -98,29 +98,13 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     assert_eq!(taken(&service, "flash"), 1);
 }
 
-/// A minute of noise in a container that flash does not take, so that it is decoded and cut into pieces.
-fn caf(seed: u64) -> Vec<u8> {
-    let samples = wav(50.0, seed).split_off(44);
-    let mut file = b"caff\x00\x01\x00\x00desc".to_vec();
-    file.extend(32_u64.to_be_bytes());
-    file.extend(8_000.0_f64.to_be_bytes());
-    file.extend(b"lpcm");
-    // Little endian, two bytes a packet, one frame a packet, one channel, 16 bits.
-    file.extend([2_u32, 2, 1, 1, 16].map(u32::to_be_bytes).concat());
-    file.extend(b"data");
-    file.extend((samples.len() as u64 + 4).to_be_bytes());
-    file.extend(0_u32.to_be_bytes());
-    file.extend(samples);
-    file
-}
-
 async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "50ms"]).await;
     let pieces = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"5s\"";
     let daemon = || daemon(&nats, &service).lines(pieces).set("dashscope.concurrency", "2");
     let mut one = daemon().start().await;
-    put(&nats, "call", caf(1)).await;
+    put(&nats, "call", caf(50.0, 1)).await;
     for _ in 0..3 {
         one.next_event("transcript.segment").await;
     }

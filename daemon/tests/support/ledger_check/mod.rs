@@ -5,6 +5,7 @@
 //! `gather` fills it from a run.
 
 mod gather;
+mod pieces;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Records {
     pub footprints: Vec<(Footprint, Footprint)>,
     /// Number of messages that were not acknowledged.
     pub unacknowledged: u64,
+    /// Several daemons: what one heard is known to another when the stream stores it.
+    pub several_daemons: bool,
 }
 
 /// A file or message that the test gave to the daemon.
@@ -47,8 +50,10 @@ pub struct Input {
     /// SHA-256 of the bytes, in hex.
     pub sha256: String,
     pub ends: Ends,
-    /// The text that its final must have.
+    /// The text that its final must have; not read of a recording in pieces.
     pub text: String,
+    /// It is decoded by the daemon and sent in pieces.
+    pub in_pieces: bool,
 }
 
 /// How an input's job may end.
@@ -103,6 +108,8 @@ pub enum Violation {
     WrongEnd { name: String, kind: String, code: String },
     #[error("L2: {name} was paid {paid} times, its marks allow {allowed}")]
     PaidTwice { name: String, paid: usize, allowed: usize },
+    #[error("L2: piece {piece} of {name} was sent again after it was heard")]
+    HeardAgain { name: String, piece: u64 },
     #[error("L3: job {job} has sequence {found} where {expected} belongs")]
     Gap { job: String, expected: u64, found: u64 },
     #[error("L3: the stream has two events with the id {id}")]
@@ -115,6 +122,8 @@ pub enum Violation {
     LedgerDisagrees { job: String, ledger: u64, stream: u64 },
     #[error("L4: the final of {name} has another text than the service returned")]
     WrongText { name: String },
+    #[error("L4: the pieces of {name} {what}")]
+    WrongPieces { name: String, what: &'static str },
     #[error("L5: job {job} has {found} events {kind}, not {expected}")]
     Outputs { job: String, kind: String, expected: usize, found: usize },
     #[error("L6: the service received bytes that no input has: {sha256}")]
@@ -146,12 +155,24 @@ impl Input {
     pub fn recognized(source: &str, name: &str, bytes: &[u8]) -> Input {
         let sha256 = sha256(bytes);
         let text = dashscope_emulator::text_for(&sha256);
-        Input { source: source.to_owned(), name: name.to_owned(), sha256, ends: Ends::Completed, text }
+        Input {
+            source: source.to_owned(),
+            name: name.to_owned(),
+            sha256,
+            ends: Ends::Completed,
+            text,
+            in_pieces: false,
+        }
     }
 
     /// Garbage, or audio that the service refuses: the job must fail.
     pub fn refused(source: &str, name: &str, bytes: &[u8]) -> Input {
         Input { ends: Ends::Failed, ..Input::recognized(source, name, bytes) }
+    }
+
+    /// A recording that the daemon cuts into pieces.
+    pub fn in_pieces(self) -> Input {
+        Input { in_pieces: true, ..self }
     }
 
     /// The same input where faults may use up every retry, so that the job may also fail.

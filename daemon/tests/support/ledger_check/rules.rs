@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::pieces::{Pieces, heard_once, pieces_whole};
 use super::{Ends, Input, Records, Violation};
 use crate::support::Heard;
 
 /// Applies every rule.
 pub(super) fn all(records: &Records) -> Vec<Violation> {
     let jobs = Jobs::of(records);
-    let rules: [fn(&Records, &Jobs<'_>) -> Vec<Violation>; 9] = [
+    let rules: [fn(&Records, &Jobs<'_>) -> Vec<Violation>; 11] = [
         one_job_and_one_end,
         paid_once,
+        heard_once,
         sequences_unbroken,
         texts_equal,
+        pieces_whole,
         outputs_once,
         hashes_equal,
         everything_ends,
@@ -25,13 +28,14 @@ pub(super) fn all(records: &Records) -> Vec<Violation> {
 }
 
 /// Indexes of the records, so that no rule searches linearly: a long run has 50,000 inputs.
-struct Jobs<'r> {
+pub(super) struct Jobs<'r> {
     /// The events of each job, in the order of the stream.
     events: BTreeMap<&'r str, Vec<&'r Heard>>,
     /// Jobs by source and name of the recording.
     of_origin: HashMap<Origin<'r>, Vec<&'r str>>,
     /// Journal lines with a charge, by the hash of the audio.
     charges: HashMap<&'r str, Vec<&'r Value>>,
+    pub(super) pieces: Pieces<'r>,
 }
 
 type Origin<'r> = (&'r str, &'r str);
@@ -50,17 +54,24 @@ impl<'r> Jobs<'r> {
         for line in records.journal.iter().filter(|line| !line["charged_seconds"].is_null()) {
             charges.entry(line["sha256"].as_str().unwrap_or_default()).or_default().push(line);
         }
-        Jobs { events, of_origin, charges }
+        Jobs { events, of_origin, charges, pieces: Pieces::of(records) }
     }
 
     /// The events of each job of an input.
-    fn of_input(&self, input: &Input) -> Vec<&[&'r Heard]> {
+    pub(super) fn of_input(&self, input: &Input) -> Vec<&[&'r Heard]> {
         let jobs = self.of_origin.get(&(input.source.as_str(), input.name.as_str()));
         jobs.into_iter().flatten().map(|job| self.events[job].as_slice()).collect()
     }
 
-    fn charges(&self, sha256: &str) -> &[&'r Value] {
-        self.charges.get(sha256).map_or(&[], Vec::as_slice)
+    /// What was charged for an input: for its bytes, or for those of its pieces.
+    pub(super) fn charges(&self, input: &Input) -> Vec<&'r Value> {
+        let of_pieces =
+            self.of_input(input).into_iter().flatten().filter_map(|event| self.pieces.sha256(event));
+        let hashes: Vec<&str> = match input.in_pieces {
+            true => of_pieces.collect(),
+            false => vec![input.sha256.as_str()],
+        };
+        hashes.into_iter().filter_map(|sha256| self.charges.get(sha256)).flatten().copied().collect()
     }
 }
 
@@ -105,8 +116,8 @@ fn one_job_and_one_end(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
 /// L2: at most one paid request for each recording, plus the retries of marked jobs.
 fn paid_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
-    for (sha256, inputs) in by_hash(&records.inputs) {
-        let paid = jobs.charges(sha256).len();
+    for inputs in by_hash(&records.inputs).into_values() {
+        let paid = jobs.charges(inputs[0]).len();
         let allowed: usize = inputs.iter().flat_map(|input| jobs.of_input(input)).map(tries).sum();
         if paid > allowed.max(1) {
             found.push(Violation::PaidTwice { name: inputs[0].name.clone(), paid, allowed });
@@ -159,7 +170,7 @@ fn texts_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
             jobs.of_input(input).into_iter().flatten().filter(|e| e.kind() == "transcript.final");
         finals.any(|event| event.body["text"] != input.text.as_str())
     };
-    let wrong = records.inputs.iter().filter(wrong);
+    let wrong = records.inputs.iter().filter(|input| !input.in_pieces).filter(wrong);
     wrong.map(|input| Violation::WrongText { name: input.name.clone() }).collect()
 }
 
@@ -185,7 +196,8 @@ fn outputs_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
 
 /// L6: the service received exactly the bytes that the test made.
 fn hashes_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
-    let made: HashSet<&str> = records.inputs.iter().map(|input| input.sha256.as_str()).collect();
+    let mut made: HashSet<&str> = records.inputs.iter().map(|input| input.sha256.as_str()).collect();
+    made.extend(records.events.iter().filter_map(|event| jobs.pieces.sha256(event)));
     let recognized = records.journal.iter().filter(|line| line["kind"] == "flash" || line["kind"] == "task");
     let received: BTreeSet<&str> = recognized.filter_map(|line| line["sha256"].as_str()).collect();
     let strange = received.into_iter().filter(|sha256| !made.contains(sha256));
@@ -224,9 +236,9 @@ fn everything_ends(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
 /// L8: the seconds reported equal the seconds charged; if a job failed or is marked, they may be fewer.
 fn bills_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
-    for (sha256, inputs) in by_hash(&records.inputs) {
+    for inputs in by_hash(&records.inputs).into_values() {
         let charged: u64 =
-            jobs.charges(sha256).iter().filter_map(|line| line["charged_seconds"].as_u64()).sum();
+            jobs.charges(inputs[0]).iter().filter_map(|line| line["charged_seconds"].as_u64()).sum();
         let ends: Vec<&Heard> = inputs
             .iter()
             .flat_map(|input| jobs.of_input(input))
@@ -270,10 +282,12 @@ fn by_hash(inputs: &[Input]) -> HashMap<&str, Vec<&Input>> {
     grouped
 }
 
-/// Number of requests that a job may have paid for: one, and, if the job is marked, one more for each retry.
+/// Number of requests that a job may have paid for: one, or one for each piece, and, if the job is marked, one more for each retry.
 fn tries(events: &[&Heard]) -> usize {
     let marked = events.iter().any(|event| is_marked(event));
-    1 + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }
+    let pieces = events.iter().filter(|event| event.kind() == "transcript.segment").count();
+    pieces.max(1)
+        + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }
 }
 
 fn is_marked(event: &Heard) -> bool {
