@@ -117,9 +117,9 @@ fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: 
         pieces.len() - 1
     });
     let piece = &mut pieces[at];
-    // The bill is not in the event; the service bills begun seconds.
+    // The bill is not in the event; the service bills whole seconds and cuts off the rest (dashscope-protocol.md 2).
     let is_free = prices.is_free(engine.as_str());
-    let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms).div_ceil(1_000) });
+    let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms) / 1_000 });
     let text = joined(segments.iter().map(|segment| segment.text.as_str()));
     hold_heard(std::slice::from_mut(piece), Transcript { text, segments, truncated: false, billed }, prices);
 }

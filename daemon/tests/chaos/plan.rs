@@ -86,11 +86,11 @@ impl Strike {
 
 /// A recording of about twenty pieces, by [`ROUTES`].
 pub fn long(number: usize) -> Vec<u8> {
-    caf(16.0, number as u64)
+    caf(32.0, number as u64)
 }
 
 /// The routes of a run.
-pub const ROUTES: &str = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"1s\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
+pub const ROUTES: &str = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"2s\"\n\n[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
 
 /// Every fault of the service that a job survives, mixed.
 pub fn faults(seed: u64) -> Value {

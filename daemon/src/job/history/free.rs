@@ -138,7 +138,8 @@ impl World {
     }
 
     fn fail(&mut self, fate: Fate, next: Next) {
-        let failure = Failure { fault: fault(Blame::Service), fate, next, billed: Usage::default(), raw: None };
+        let failure =
+            Failure { fault: fault(Blame::Service), fate, next, billed: Usage::default(), raw: None };
         self.commit(PieceFact::Failed(failure));
         self.gave_up |= self.piece.halves.as_ref().is_some_and(crate::job::Halves::have_failed);
     }

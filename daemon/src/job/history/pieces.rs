@@ -1,5 +1,6 @@
 //! A piece between a service and a daemon that is killed at any moment.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Usage};
@@ -56,7 +57,8 @@ impl World {
             piece.attempts.push(Attempt::of_unknown_fate(Uuid::nil(), Timestamp::UNIX_EPOCH));
             truths.push(Truth { charged: dice.one_in(2), cleared: false });
         }
-        let prices = Prices::from_toml("");
+        static PRICES: LazyLock<Prices> = LazyLock::new(|| Prices::from_toml(""));
+        let prices = PRICES.clone();
         let policy = Policy {
             ambiguous_retries: dice.roll(3) as u32,
             prices,
