@@ -41,7 +41,12 @@ impl World {
         let length = if dice.one_in(4) { None } else { Some(LENGTH) };
         World {
             piece: Piece::new(1, Span::whole(length), "gpu", "model"),
-            policy: Policy { ambiguous_retries: 0, prices: free(), budget: Budget::default(), daemon: DAEMON },
+            policy: Policy {
+                ambiguous_retries: 0,
+                prices: free(),
+                budget: Budget::default(),
+                daemon: DAEMON,
+            },
             dice,
             reports: Vec::new(),
             first: None,
@@ -90,7 +95,7 @@ impl World {
             _ => {}
         }
         let span = self.piece.asked_for().clone();
-        self.commit(PieceFact::Sending { marker: None });
+        self.commit(PieceFact::Sending { marker: None, reserved_micro: 0 });
         if !self.dice.one_in(3) {
             self.commit(PieceFact::Taken { handle: None });
         }
@@ -214,11 +219,15 @@ fn where_seconds_cost_nothing_a_lost_request_is_a_refused_one() {
 
 #[test]
 fn where_seconds_cost_a_text_that_repeats_itself_is_left_as_it_is() {
-    let policy = Policy { ambiguous_retries: 0, prices: Prices::default(), budget: Budget::default(), daemon: DAEMON };
+    let policy =
+        Policy { ambiguous_retries: 0, prices: Prices::default(), budget: Budget::default(), daemon: DAEMON };
     let mut piece = Piece::new(1, Span::part(0, LENGTH), "flash", "model");
     let text = "Thank you. ".repeat(30);
     let transcript = Transcript { text, truncated: true, ..Transcript::default() };
-    for fact in [PieceFact::Sending { marker: None }, PieceFact::Heard { transcript, is_withheld: false }] {
+    for fact in [
+        PieceFact::Sending { marker: None, reserved_micro: 0 },
+        PieceFact::Heard { transcript, is_withheld: false },
+    ] {
         piece = piece_machine::advance(&piece, fact, &policy, Timestamp::UNIX_EPOCH).piece;
     }
     assert_eq!((&piece.state, piece.halves), (&PieceState::Heard, None));
