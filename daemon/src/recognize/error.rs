@@ -27,8 +27,8 @@ pub struct Error {
     pub fault: Fault,
     /// The fate of the attempt.
     pub fate: Fate,
-    /// The charge that the service reported before it failed.
-    pub billed: Usage,
+    /// The charge that the service reported before it failed. In a box, as most errors have none.
+    pub billed: Box<Usage>,
     /// The answer that could not be read, as far as it arrived: it is paid for, and may contain the text.
     pub raw: Option<Box<[u8]>>,
     pub(crate) when: When,
@@ -126,7 +126,7 @@ impl Error {
     }
 
     pub(crate) fn new(fault: Fault, fate: Fate, when: When) -> Error {
-        Error { fault, fate, when, billed: Usage::default(), raw: None, answered: false }
+        Error { fault, fate, when, billed: Box::default(), raw: None, answered: false }
     }
 
     /// Another attempt would fail in the same way, and this one was not sent.
@@ -161,7 +161,7 @@ impl Error {
             When::Never => When::Never,
             _ => When::PASSED,
         };
-        Error { fate: Fate::Taken, when, billed, ..self }
+        Error { fate: Fate::Taken, when, billed: Box::new(billed), ..self }
     }
 
     /// The same error, with the answer that could not be read, as far as it arrived.

@@ -228,7 +228,7 @@ impl Tools {
 /// A recognizer's error as the piece machine takes it.
 fn failure(error: Error, piece: &Piece) -> Failure {
     let next = error.next(Tries { failed: piece.failures, refused: piece.refusals() });
-    let (fate, billed) = (error.fate, error.billed);
+    let (fate, billed) = (error.fate, *error.billed);
     Failure { fault: error.fault, fate, next, billed, raw: error.raw.map(Vec::from) }
 }
 

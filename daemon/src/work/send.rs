@@ -221,7 +221,7 @@ impl Tools {
             }
             Err(error) => {
                 warn!(attempt = task.piece.failures + 1, %error, "the request failed");
-                self.billed(&task.job, &task.piece, error.billed);
+                self.billed(&task.job, &task.piece, *error.billed);
                 let failed = PieceFact::Failed(failure(error, &task.piece));
                 self.advance_piece(task, failed, revision).await
             }

@@ -236,7 +236,7 @@ fn a_job_that_was_taken_over_ends_although_its_pieces_were_heard_before_they_are
     let mut job =
         Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
     let (model, reason) = ("model".to_owned(), "test".to_owned());
-    let cut = Some(Cut { longest_ms: 1_000, format: PieceFormat::Flac });
+    let cut = Some(Cut { longest_ms: 1_000, format: PieceFormat::Flac, misleading_header: false });
     job.plan = Some(Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason });
     for (heard, expected) in [(3, Stage::Heard), (2, Stage::Recognizing)] {
         job.stage = Stage::Cutting { to_ms: 0, pieces: 0 };

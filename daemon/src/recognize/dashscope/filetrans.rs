@@ -104,7 +104,7 @@ impl Recognizer for Filetrans {
         Box::pin(async move {
             let billed = ready.billed;
             let file = result(&self.client, &ready).await;
-            let file = file.map_err(|error| Error { billed, ..error })?;
+            let file = file.map_err(|error| Error { billed: Box::new(billed), ..error })?;
             // Remembered, so that no search for another task has to fetch this result again.
             self.search.learn(&ready.handle, &file.file_url);
             Ok(file.into_transcript(billed))

@@ -93,7 +93,7 @@ impl Question<'_> {
     async fn failed(self, error: Error) -> Result<After, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
         warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the task failed");
-        tools.billed(job, piece, error.billed);
+        tools.billed(job, piece, *error.billed);
         let failed = PieceFact::Failed(failure(error, piece));
         tools.advance_piece(&self.piece, failed, 0).await?;
         Ok(After::Over)
@@ -115,7 +115,7 @@ impl Question<'_> {
     async fn lost(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
         // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
-        let billed = self.task.billed.max(error.billed);
+        let billed = self.task.billed.max(*error.billed);
         tools.billed(job, piece, billed);
         tools.metrics.recognize_results_lost.inc();
         error!(
