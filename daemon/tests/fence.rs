@@ -88,7 +88,8 @@ impl Daemon {
         let mut taken = job.clone();
         self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
         let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
-        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, reason };
+        let plan =
+            Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, split: None, reason };
         let spans = vec![Span::whole(None)];
         self.ledger.advance(job.id, Fact::Prepared { recording, plan, spans }).await.unwrap();
         let policy = Policy {

@@ -117,7 +117,9 @@ async fn pieces_that_were_heard_are_not_paid_again_after_a_kill() {
     let nats = NatsServer::start().await;
     // Each word takes a while, so that some pieces are heard, some under way and some waiting when the daemon is killed.
     let service = Emulator::start(&["--token-delay", "20ms"]).await;
-    let mut hark = setup(&nats, &service).set("dashscope.concurrency", "3").start().await;
+    // A piece may be under way at each kill.
+    let setup = setup(&nats, &service).set("dashscope.ambiguous_retries", "3");
+    let mut hark = setup.set("dashscope.concurrency", "3").start().await;
     hark.drop_file("calls", "long.wav", &long_recording(2));
     for kills in 1..=3 {
         wait_until("further pieces to be sent", Duration::from_secs(60), async || {

@@ -20,8 +20,8 @@ pub use self::job::{
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};
 pub use self::transcript::{
-    Annotation, ObjectRef, Quality, Segment, Timing, TranscriptFinal, TranscriptPartial, TranscriptSegment,
-    Usage,
+    Annotation, AnnotationSpeech, ChannelSpeech, Interruption, ObjectRef, Quality, Segment, TimeSpan, Timing,
+    TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage,
 };
 
 /// Whether `name` may be a token of a subject: `[a-z0-9_-]+`, as names of sources, plugins and rules must be.
@@ -134,6 +134,7 @@ pub enum Body {
     TranscriptFinal(TranscriptFinal),
     AnnotationLanguage(Annotation),
     AnnotationEmotion(Annotation),
+    AnnotationSpeech(AnnotationSpeech),
     AlertRaised(Alert),
     AlertRetracted(Alert),
     Plugin(PluginEvent),
@@ -153,6 +154,7 @@ impl Body {
             Body::TranscriptFinal(_) => Kind::TranscriptFinal,
             Body::AnnotationLanguage(_) => Kind::AnnotationLanguage,
             Body::AnnotationEmotion(_) => Kind::AnnotationEmotion,
+            Body::AnnotationSpeech(_) => Kind::AnnotationSpeech,
             Body::AlertRaised(_) => Kind::AlertRaised,
             Body::AlertRetracted(_) => Kind::AlertRetracted,
             Body::Plugin(event) => Kind::Plugin(event.plugin.clone()),
@@ -176,6 +178,7 @@ impl Body {
             Kind::TranscriptFinal => Body::TranscriptFinal(read(value)?),
             Kind::AnnotationLanguage => Body::AnnotationLanguage(read(value)?),
             Kind::AnnotationEmotion => Body::AnnotationEmotion(read(value)?),
+            Kind::AnnotationSpeech => Body::AnnotationSpeech(read(value)?),
             Kind::AlertRaised => Body::AlertRaised(read(value)?),
             Kind::AlertRetracted => Body::AlertRetracted(read(value)?),
             Kind::Plugin(_) => Body::Plugin(read(value)?),
@@ -198,6 +201,7 @@ impl Serialize for Body {
             Body::AnnotationLanguage(fields) | Body::AnnotationEmotion(fields) => {
                 fields.serialize(serializer)
             }
+            Body::AnnotationSpeech(fields) => fields.serialize(serializer),
             Body::AlertRaised(fields) | Body::AlertRetracted(fields) => fields.serialize(serializer),
             Body::Plugin(fields) => fields.serialize(serializer),
         }

@@ -111,7 +111,7 @@ impl Wants {
         let family = match kind {
             Kind::TranscriptFinal => Wants::FINALS,
             Kind::TranscriptPartial => Wants::PARTIALS,
-            Kind::AnnotationLanguage | Kind::AnnotationEmotion => Wants::ANNOTATIONS,
+            Kind::AnnotationLanguage | Kind::AnnotationEmotion | Kind::AnnotationSpeech => Wants::ANNOTATIONS,
             // No plugin is called with segments yet.
             Kind::TranscriptSegment | Kind::AlertRaised | Kind::AlertRetracted | Kind::Plugin(_) => {
                 return false;

@@ -22,6 +22,7 @@ pub fn all() -> BTreeMap<&'static str, Schema> {
         ("transcript.final", of::<event::TranscriptFinal>()),
         ("annotation.language", of::<event::Annotation>()),
         ("annotation.emotion", of::<event::Annotation>()),
+        ("annotation.speech", of::<event::AnnotationSpeech>()),
         ("alert.raised", of::<event::Alert>()),
         ("alert.retracted", of::<event::Alert>()),
         ("plugin", of::<event::PluginEvent>()),

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, Bill, Blame, Body, Engine, Event, Fault, JobAccepted, JobCompleted,
-    JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment,
-    Severity, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage,
+    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault,
+    Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef,
+    PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal,
+    TranscriptPartial, TranscriptSegment, Usage,
 };
 use serde_json::{Map, Value, json};
 
@@ -54,6 +55,8 @@ fn bodies() -> Vec<Body> {
         billed_seconds: 3,
         billed_tokens: Some(Tokens { input: 95, output: 9 }),
         cost_usd: 0.000_105,
+        saved_seconds: Some(3.194),
+        saved_usd: Some(0.000_112),
         elapsed_ms: 1_280,
         possible_duplicate_charge: true,
     };
@@ -143,6 +146,22 @@ fn bodies() -> Vec<Body> {
         }),
         Body::AnnotationLanguage(annotation("en")),
         Body::AnnotationEmotion(annotation("angry")),
+        Body::AnnotationSpeech(AnnotationSpeech {
+            channels: vec![ChannelSpeech {
+                channel: 1,
+                role: Some("customer".into()),
+                speech_ms: 2_310,
+                turns: 2,
+                longest_turn_ms: 1_800,
+                level_dbfs: Some(-23.4),
+                clipped: 0.000_125,
+                doubles: Some(0),
+            }],
+            overlap_ms: 120,
+            silence_ms: 640,
+            longest_silence: Some(TimeSpan { begin_ms: 0, end_ms: 410 }),
+            interruptions: vec![Interruption { channel: 1, role: Some("customer".into()), begin_ms: 1_200 }],
+        }),
         Body::AlertRaised(alert(AlertState::Confirmed)),
         Body::AlertRetracted(alert(AlertState::Tentative)),
         Body::Plugin(PluginEvent { plugin: "keywords".into(), data: json!({"left_out": 3}) }),

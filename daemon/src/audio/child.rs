@@ -54,9 +54,9 @@ impl Child {
     ///
     /// # Errors
     /// The worker died, or gave an answer that the parser cannot give: then a hostile file may control the worker.
-    pub(super) async fn ask(&mut self, file: &File, hint: Option<&str>, task: Task) -> io::Result<Reply> {
+    pub(super) async fn ask(&mut self, file: &File, hint: Option<&str>, task: &Task) -> io::Result<Reply> {
         let extension = hint.filter(|it| it.len() <= 16).map(str::to_owned);
-        let request = serde_json::to_vec(&Request { extension, task })?;
+        let request = serde_json::to_vec(&Request { extension, task: task.clone() })?;
         self.socket.send(&request, Some(file.as_fd())).await?;
         self.receive().await
     }

@@ -1,4 +1,4 @@
-//! Decodes a recording to one channel of samples whose times are exact, however it was cut, joined or interrupted.
+//! Decodes a recording to samples whose times are exact, however it was cut, joined or interrupted: its channels mixed, or each by itself.
 
 use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::errors::Error;
@@ -10,6 +10,7 @@ use super::ProbeError;
 use super::codec::{codec, undecodable};
 use super::containers::sound_track;
 use super::frames::mpeg_samples;
+use super::lanes::{Block, Lanes, Samples};
 use super::probe::Content;
 use super::resample::RATE;
 use super::source::Source;
@@ -21,24 +22,8 @@ const RUN_UP: Time = SECOND / 2;
 /// The time of a packet may differ by so much from the end of the samples before it; more is a gap in the recording.
 const JITTER: Time = SECOND / 25;
 
-/// Mixed channels with less of the energy of the first one (-30 dB) cancel each other out.
-const INVERTED: f32 = 0.001;
-
 /// How many unreadable places of a file are passed over.
 const MOST_DAMAGE: u32 = 1_000;
-
-/// Consecutive samples of the recording.
-#[derive(Debug)]
-pub(super) struct Block<'d> {
-    /// When the first sample is heard, from the recording's begin.
-    pub(super) begin: Time,
-    /// In hertz.
-    pub(super) rate: u32,
-    /// The channels mixed.
-    pub(super) samples: &'d [f32],
-    /// For each sample the highest level of the channels.
-    pub(super) levels: &'d [f32],
-}
 
 /// A recording that is being decoded, in order of time.
 pub(super) struct Decoder {
@@ -61,8 +46,8 @@ pub(super) struct Decoder {
     from: Time,
     rate: u32,
     interleaved: Vec<f32>,
-    samples: Vec<f32>,
-    levels: Vec<f32>,
+    samples: Samples,
+    silent: [Vec<f32>; 1],
     /// How many of the samples were delivered.
     taken: usize,
     /// Samples of silence to deliver before them.
@@ -73,7 +58,7 @@ pub(super) struct Decoder {
 impl Decoder {
     /// # Errors
     /// When the file has no audio ([`Content::find`]), or audio that cannot be decoded.
-    pub(super) fn open(source: Source, content: Content) -> Result<Decoder, ProbeError> {
+    pub(super) fn open(source: Source, content: Content, lanes: Lanes) -> Result<Decoder, ProbeError> {
         let reader = content.open(&source).map_err(undecodable)?;
         let codec = codec(reader.as_ref())?;
         let mut decoder = Decoder {
@@ -91,8 +76,8 @@ impl Decoder {
             from: 0,
             rate: RATE,
             interleaved: Vec::new(),
-            samples: Vec::new(),
-            levels: Vec::new(),
+            samples: Samples::new(lanes),
+            silent: [Vec::new()],
             taken: 0,
             silence: 0,
             damage: 0,
@@ -134,21 +119,15 @@ impl Decoder {
         if self.silence > 0 {
             let count = self.silence.min(u64::from(self.rate)).min(most);
             self.silence -= count;
-            self.interleaved.clear();
-            self.interleaved.resize(count as usize, 0.0);
-            let silence = &self.interleaved[..];
-            return Ok((count > 0).then_some(Block {
-                begin,
-                rate: self.rate,
-                samples: silence,
-                levels: silence,
-            }));
+            let count = count as usize;
+            let silent = &mut self.silent[0];
+            silent.resize(silent.len().max(count), 0.0);
+            return Ok((count > 0).then(|| Block::silent(begin, self.rate, &self.silent, count)));
         }
         let taken = self.taken;
         self.taken += (self.rest() as u64).min(most) as usize;
-        let levels = if self.levels.is_empty() { &self.samples } else { &self.levels };
-        let (samples, levels) = (&self.samples[taken..self.taken], &levels[taken..self.taken]);
-        Ok((!samples.is_empty()).then_some(Block { begin, rate: self.rate, samples, levels }))
+        let range = taken..self.taken;
+        Ok((!range.is_empty()).then(|| self.samples.block(begin, self.rate, range)))
     }
 
     /// Goes to a place: the next samples are those from there on. Cheap forward; back, the file is opened again.
@@ -251,7 +230,7 @@ impl Decoder {
                 let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
                 buffer.copy_to_vec_interleaved(&mut self.interleaved);
                 self.rate = rate;
-                self.mix(channels.max(1));
+                self.samples.spread(&mut self.interleaved, channels.max(1));
             }
             Err(_) => {
                 self.damage += 1;
@@ -259,8 +238,7 @@ impl Decoder {
                 let Some((samples, rate)) = frame else { return Ok(()) };
                 self.rate = rate;
                 self.samples.clear();
-                self.levels.clear();
-                self.samples.resize(samples as usize, 0.0);
+                self.samples.resize(samples as usize);
             }
         }
         if !(1_000..=768_000).contains(&self.rate) {
@@ -268,9 +246,7 @@ impl Decoder {
         }
         if frame.is_none() {
             let added = self.base.map_or(0, |base| length(base, added));
-            let left = self.samples.len().saturating_sub(samples_in(added, self.rate) as usize);
-            self.samples.truncate(left);
-            self.levels.truncate(left);
+            self.samples.resize(self.samples.len().saturating_sub(samples_in(added, self.rate) as usize));
         }
         self.place(begin);
         Ok(())
@@ -291,9 +267,9 @@ impl Decoder {
     /// Gives the decoded samples their time: a gap before them is silence, what lies before `from` or the begin is dropped.
     fn place(&mut self, begin: Time) {
         let gap = begin - self.position;
-        let is_told = self.is_rough && !self.samples.is_empty() || gap > JITTER;
+        let is_told = self.is_rough && self.samples.len() > 0 || gap > JITTER;
         let begin = if is_told && gap < LONGEST { begin } else { self.position };
-        self.is_rough &= self.samples.is_empty();
+        self.is_rough &= self.samples.len() == 0;
         // What an encoder added in front has times before its stream.
         let wanted = self.from.max(self.stream_begin);
         let count = self.samples.len() as u64;
@@ -303,30 +279,6 @@ impl Decoder {
         self.position = begin + samples_time(count, self.rate);
         if self.rest() == 0 {
             self.silence = 0;
-        }
-    }
-
-    /// Makes one channel of the interleaved ones, and the levels of the loudest.
-    fn mix(&mut self, channels: usize) {
-        self.levels.clear();
-        if channels == 1 {
-            std::mem::swap(&mut self.samples, &mut self.interleaved);
-            return;
-        }
-        self.samples.clear();
-        let share = 1.0 / channels as f32;
-        let (mut together, mut apart) = (0.0, 0.0);
-        for frame in self.interleaved.chunks_exact(channels) {
-            let mixed = frame.iter().sum::<f32>() * share;
-            together += mixed * mixed;
-            apart += frame[0] * frame[0];
-            self.samples.push(mixed);
-            self.levels.push(frame.iter().fold(0.0, |level: f32, sample| level.max(sample.abs())));
-        }
-        // One channel is the other inverted, as by a swapped wire: mixed they would be silent.
-        if together < INVERTED * apart {
-            self.samples.clear();
-            self.samples.extend(self.interleaved.iter().step_by(channels));
         }
     }
 }

@@ -20,42 +20,54 @@ const BITS: usize = 16;
 /// Nanoseconds of a millisecond.
 const MILLISECOND: Time = 1_000_000;
 
-/// Decodes a span and hands its encoded bytes to `send` as they are made. A recording that ends before the span does ends in silence.
+/// Decodes parts of a recording, of the decoder's first lane, and hands the bytes of a file with one right behind the other to `send` as they
+/// are made. A recording that ends before a part does ends in silence.
 ///
 /// # Errors
 /// When the file cannot be read or decoded.
 pub(super) fn piece(
     decoder: &mut Decoder,
-    span: Span,
+    parts: &[Span],
     format: PieceFormat,
     send: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<(), ProbeError> {
-    let [begin, end] =
-        [span.begin_ms, span.end_ms].map(|time| Time::try_from(time).unwrap_or(0) * MILLISECOND);
-    let total = (span.end_ms.saturating_sub(span.begin_ms) * u64::from(RATE) / 1000) as usize;
+    let count = |part: &Span| (part.length() * u64::from(RATE) / 1000) as usize;
+    let total = parts.iter().map(count).sum();
     let mut encoder = Encoder::new(format, total)?;
     encoder.begin(send)?;
-    decoder.go_to(begin)?;
     let (mut samples, mut left) = (Vec::new(), total);
-    let mut to_16k: Option<To16k> = None;
-    while let Some(block) = decoder.next(end)? {
-        if to_16k.as_ref().is_some_and(|it| it.rate() != block.rate)
-            && let Some(mut before) = to_16k.take()
-        {
-            before.finish(&mut samples);
-        }
-        let resampler = match &mut to_16k {
-            Some(resampler) => resampler,
-            none => none.insert(To16k::new(block.rate)?),
+    for part in parts {
+        // Samples of the parts before that are not encoded yet.
+        let mut rest = samples.len() + count(part);
+        let mut encode = |samples: &mut Vec<f32>, rest: &mut usize| {
+            let whole = samples.len().min(*rest) / BLOCK * BLOCK;
+            encoder.push(&samples[..whole], send)?;
+            samples.drain(..whole);
+            (left, *rest) = (left - whole, *rest - whole);
+            Ok::<_, ProbeError>(())
         };
-        resampler.push(block.samples, &mut samples);
-        let whole = (samples.len() / BLOCK * BLOCK).min(left / BLOCK * BLOCK);
-        encoder.push(&samples[..whole], send)?;
-        samples.drain(..whole);
-        left -= whole;
-    }
-    if let Some(mut resampler) = to_16k {
-        resampler.finish(&mut samples);
+        let [begin, end] =
+            [part.begin_ms, part.end_ms].map(|time| Time::try_from(time).unwrap_or(0) * MILLISECOND);
+        decoder.go_to(begin)?;
+        let mut to_16k: Option<To16k> = None;
+        while let Some(block) = decoder.next(end)? {
+            if to_16k.as_ref().is_some_and(|it| it.rate() != block.rate)
+                && let Some(mut before) = to_16k.take()
+            {
+                before.finish(&mut samples);
+            }
+            let resampler = match &mut to_16k {
+                Some(resampler) => resampler,
+                none => none.insert(To16k::new(block.rate)?),
+            };
+            resampler.push(block.lane(0), &mut samples);
+            encode(&mut samples, &mut rest)?;
+        }
+        if let Some(mut resampler) = to_16k {
+            resampler.finish(&mut samples);
+        }
+        samples.resize(rest, 0.0);
+        encode(&mut samples, &mut rest)?;
     }
     samples.resize(left, 0.0);
     encoder.push(&samples, send)

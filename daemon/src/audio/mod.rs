@@ -8,8 +8,11 @@ mod child;
 mod codec;
 mod containers;
 mod decode;
+mod doubles;
 mod encode;
 mod frames;
+mod lane;
+mod lanes;
 mod layer2;
 mod length;
 mod opus;
@@ -18,9 +21,11 @@ mod pool;
 mod probe;
 mod resample;
 mod signature;
+mod silence;
 mod source;
 mod speech;
 mod survey;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -32,9 +37,12 @@ pub mod worker;
 use hark_sdk::event::Blame;
 use serde::{Deserialize, Serialize};
 
+use crate::job::MOST_CHANNELS;
+
 pub use pool::Workers;
 pub use probe::probe;
-pub use survey::Survey;
+pub use survey::{Sounding, Survey, SurveyPlan};
+pub use talk::{Talk, Turns};
 
 /// What a file turned out to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +74,39 @@ pub struct Probe {
 pub struct Span {
     pub begin_ms: u64,
     pub end_ms: u64,
+}
+
+impl Span {
+    /// Milliseconds.
+    pub fn length(&self) -> u64 {
+        self.end_ms.saturating_sub(self.begin_ms)
+    }
+}
+
+/// A section of a recording that is sent as one piece.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// The channel, from 0; `None`: all of them mixed.
+    pub channel: Option<u32>,
+    /// What is sent of it, in order of time, one part right behind the other; not empty.
+    pub parts: Vec<Span>,
+}
+
+impl Section {
+    /// Where it begins, in milliseconds of the recording.
+    pub fn begin_ms(&self) -> u64 {
+        self.parts.first().map_or(0, |part| part.begin_ms)
+    }
+
+    /// Where it ends, in milliseconds of the recording.
+    pub fn end_ms(&self) -> u64 {
+        self.parts.last().map_or(0, |part| part.end_ms)
+    }
+
+    /// Milliseconds of what is sent.
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(Span::length).sum()
+    }
 }
 
 /// Why a file has no [`Probe`]. The text is written for the person who provided the file.

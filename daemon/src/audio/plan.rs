@@ -2,22 +2,16 @@
 
 use std::ops::Range;
 
-use super::speech::{FRAME_MS, Frame, WARM_UP};
+use super::speech::{FRAME_MS, Frame};
 
 /// The shortest pause that is cut at, in frames: 208 ms.
 const PAUSE: usize = (200_usize).div_ceil(FRAME_MS as usize);
 
-/// The most frames before the limit in which the longest pause is searched with the detector: 20 s.
+/// The most frames before the limit in which the longest pause is searched: 20 s.
 const LONGEST_REACH: usize = 1_250;
 
-/// How many pauses are examined with the detector before all of the reach is.
-const MOST_EXAMINED: usize = 3;
-
-/// How many frames of a long pause are enough for the detector.
-const ENOUGH: usize = 40;
-
-/// How many frames are searched for a place without speech at once.
-const STEP: usize = 48;
+/// The most parts of a piece: a message to the audio worker has place for more.
+const MOST_PARTS: usize = 512;
 
 /// How much louder than the background a frame may be and still be a pause, as a ratio of energies (6 dB).
 const ABOVE_BACKGROUND: f32 = 4.0;
@@ -28,54 +22,49 @@ const BELOW_MEAN: f32 = 10.0;
 /// The energy of noise at -60 dBFS: what is not louder is a pause in any surroundings.
 const QUIET: f32 = 1e-6;
 
-/// A piece of a recording, in frames from its begin.
+/// A piece of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
-    pub(super) frames: Range<u64>,
+    /// What it is made of, in frames from the recording's begin. Between two parts lies silence that is left out.
+    pub(super) parts: Vec<Range<u64>>,
     /// Nothing in it is above -55 dBFS.
     pub(super) is_silent: bool,
 }
 
-/// Tells which of these frames (of the present piece) are speech.
-pub(super) type Listen<'l> = &'l mut dyn FnMut(Range<usize>) -> Vec<bool>;
-
-/// Cuts while the recording passes.
+/// Cuts while the frames of a lane pass.
 pub(super) struct Planner {
     longest: usize,
-    begin: u64,
     frames: Vec<Frame>,
+    /// The parts of the present piece.
+    parts: Vec<Range<u64>>,
 }
 
 impl Planner {
     /// No piece gets longer than `longest_ms`, which is at least a second.
     pub(super) fn new(longest_ms: u64) -> Planner {
         let longest = (longest_ms.max(1_000) / FRAME_MS) as usize;
-        Planner { longest, begin: 0, frames: Vec::new() }
+        Planner { longest, frames: Vec::new(), parts: Vec::new() }
     }
 
-    /// Frames of the longest piece.
-    pub(super) fn longest(&self) -> usize {
-        self.longest
-    }
-
-    /// How many of the present piece's last frames the planner may want to listen to at its limit.
-    pub(super) fn reach(&self) -> usize {
+    /// How many of the present piece's last frames are searched for a pause at its limit.
+    fn reach(&self) -> usize {
         (self.longest / 8).clamp(2 * PAUSE, LONGEST_REACH)
     }
 
-    /// Whether the frame that comes next is within reach of the limit.
-    pub(super) fn is_within_reach(&self) -> bool {
-        self.frames.len() + self.reach() >= self.longest
-    }
-
-    /// Takes the next frame; returns the piece that it completes.
-    pub(super) fn push(&mut self, frame: Frame, listen: Listen<'_>) -> Option<Piece> {
+    /// Takes the next frame that is to be sent, the recording's frame number `at`; returns the piece that it completes.
+    pub(super) fn push(&mut self, at: u64, frame: Frame) -> Option<Piece> {
+        let is_next = self.parts.last().is_some_and(|last| last.end == at);
+        let completed = if !is_next && self.parts.len() >= MOST_PARTS { self.finish() } else { None };
+        match self.parts.last_mut() {
+            Some(last) if last.end == at => last.end += 1,
+            _ => self.parts.push(at..at + 1),
+        }
         self.frames.push(frame);
         if self.frames.len() < self.longest {
-            return None;
+            return completed;
         }
-        let cut = cut(&self.frames, self.frames.len() - self.reach(), listen);
-        Some(self.take(cut))
+        let count = cut(&self.frames, self.frames.len() - self.reach());
+        Some(self.take(count))
     }
 
     /// The last piece.
@@ -86,34 +75,30 @@ impl Planner {
 
     fn take(&mut self, count: usize) -> Piece {
         let is_silent = self.frames.drain(..count).all(|frame| !frame.is_loud);
-        let begin = self.begin;
-        self.begin += count as u64;
-        Piece { frames: begin..self.begin, is_silent }
+        let (mut parts, mut left) = (Vec::new(), count as u64);
+        while left > 0
+            && let Some(first) = self.parts.first_mut()
+        {
+            let end = first.end.min(first.start + left);
+            parts.push(first.start..end);
+            left -= end - first.start;
+            first.start = end;
+            if first.is_empty() {
+                self.parts.remove(0);
+            }
+        }
+        Piece { parts, is_silent }
     }
 }
 
 /// Where to cut: after how many frames, at least one and at most all.
-fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
+fn cut(frames: &[Frame], reach: usize) -> usize {
     let quiet = quiet_runs(frames);
-    // The longest pause within reach that holds no speech.
-    let mut within: Vec<Range<usize>> =
-        quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end)).collect();
-    within.sort_by_key(|run| std::cmp::Reverse(run.len()));
-    for run in within.into_iter().take(MOST_EXAMINED) {
-        let run = middle(&run, ENOUGH);
-        if let Some(found) = silent(run.clone(), reach, listen) {
-            return quietest(frames, found);
-        }
-    }
-    // Where the background is loud: any place without speech, the last ones first.
-    let mut end = frames.len();
-    while end > reach {
-        let begin = end.saturating_sub(STEP).max(reach);
-        if let Some(found) = silent(begin..end, reach, listen) {
-            return quietest(frames, found);
-        }
-        // A pause may lie across two steps.
-        end = if begin > reach { begin + PAUSE } else { reach };
+    // The longest pause within reach that holds no speech; where the background is loud, any place without speech.
+    let within = quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end));
+    let within = within.filter_map(|run| silent(frames, run)).max_by_key(Range::len);
+    if let Some(found) = within.or_else(|| silent(frames, reach..frames.len())) {
+        return quietest(frames, found);
     }
     // The last pause before.
     let before =
@@ -124,18 +109,10 @@ fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
     }
 }
 
-/// The longest pause without speech among these frames. The detector warms up with those before them, within reach.
-fn silent(run: Range<usize>, reach: usize, listen: Listen<'_>) -> Option<Range<usize>> {
-    let from = run.start.saturating_sub(WARM_UP).max(reach);
-    let speech = listen(from..run.end);
-    let found = longest(runs(speech.len(), |at| !speech[at] && from + at >= run.start))?;
-    Some(from + found.start..from + found.end)
-}
-
-/// The middle so many frames of a run.
-fn middle(run: &Range<usize>, count: usize) -> Range<usize> {
-    let less = run.len().saturating_sub(count) / 2;
-    run.start + less..run.end - less
+/// The longest pause without speech among these frames.
+fn silent(frames: &[Frame], run: Range<usize>) -> Option<Range<usize>> {
+    let found = longest(runs(run.len(), |at| !frames[run.start + at].is_speech))?;
+    Some(run.start + found.start..run.start + found.end)
 }
 
 /// Runs of frames that are no louder than the background, and much less loud than the rest.

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::child::Child;
-use super::survey::Survey;
+use super::survey::{Survey, SurveyPlan};
 use super::wire::{Reply, Task};
-use super::{Probe, ProbeError, Span};
+use super::{MOST_CHANNELS, Probe, ProbeError, Section};
 use crate::config::PieceFormat;
 use crate::telemetry::metrics::Metrics;
 
@@ -104,9 +104,10 @@ impl Workers {
         self.probing.ask(file, hint_extension, Task::Probe, |_, _| None, answer).await
     }
 
-    /// Listens through a recording once and finds where to cut it: no piece is longer than `longest`. `found` is told each span as soon as
-    /// it is found, in order of time, so that pieces can be made and sent while the survey goes on. If a child crashes and another one
-    /// retries, the spans are the same, and those that were told are not told again.
+    /// Listens through a recording once, and finds where to cut it if `plan` says so. `found` is told each section as soon as it is found,
+    /// so that pieces can be made and sent while the survey goes on: sections of mixed channels one after another in order of time, those
+    /// of single channels at the end. If a child crashes and another one retries, the sections are the same, and those that were told are
+    /// not told again.
     ///
     /// Decodes some hundred times faster than the recording plays; never waits more than 20 s for a sign of progress.
     ///
@@ -116,24 +117,27 @@ impl Workers {
         &self,
         file: &File,
         hint_extension: Option<&str>,
-        longest: Duration,
-        mut found: impl FnMut(Span) + Send,
+        plan: SurveyPlan,
+        mut found: impl FnMut(Section) + Send,
     ) -> Result<Survey, ProbeError> {
-        let mut spans: Vec<Span> = Vec::new();
-        let task = Task::Survey { longest_ms: longest.as_millis() as u64 };
+        let (mut sections, mut interruptions) = (Vec::<Section>::new(), Vec::new());
         let take = |count: usize, reply| match reply {
             Reply::Until(_) => Some(()),
-            Reply::Piece(span) => {
-                let is_next = spans.last().is_none_or(|last| last.end_ms <= span.begin_ms);
-                if spans.len() > count {
+            Reply::Interruptions(first, further) => {
+                interruptions.truncate(first);
+                interruptions.extend(further);
+                Some(())
+            }
+            Reply::Piece(section) => {
+                if sections.len() > count {
                     // A retry finds the same ones again.
-                    return (spans[count] == span).then_some(());
+                    return (sections[count] == section).then_some(());
                 }
-                if !is_next || span.end_ms <= span.begin_ms || spans.len() >= MOST_PIECES {
+                if !is_possible(&sections, &section) || sections.len() >= MOST_PIECES {
                     return None;
                 }
-                spans.push(span);
-                found(span);
+                sections.push(section.clone());
+                found(section);
                 Some(())
             }
             _ => None,
@@ -142,12 +146,13 @@ impl Workers {
             Reply::Surveyed(answer) => Some(answer),
             _ => None,
         };
-        let survey = self.decoding.ask(file, hint_extension, task, take, answer).await?;
-        Ok(Survey { spans, ..survey })
+        let mut survey = self.decoding.ask(file, hint_extension, Task::Survey(plan), take, answer).await?;
+        survey.talk.interruptions = interruptions;
+        Ok(Survey { sections, ..survey })
     }
 
-    /// The bytes of a piece: 16 kHz, one channel, 16 bits. Pieces of one recording that are asked for in order of time are decoded in one
-    /// pass; any other place is searched in the file.
+    /// The bytes of a piece: 16 kHz, one channel, 16 bits. Pieces of one recording and channel that are asked for in order of time are
+    /// decoded in one pass; any other place is searched in the file.
     ///
     /// # Errors
     /// As for [`Self::survey`].
@@ -155,10 +160,10 @@ impl Workers {
         &self,
         file: &File,
         hint_extension: Option<&str>,
-        span: Span,
+        section: Section,
         format: PieceFormat,
     ) -> Result<Vec<u8>, ProbeError> {
-        let recording = identity(file)?;
+        let recording = identity(file, section.channel)?;
         let mut bytes: Vec<u8> = Vec::new();
         let take = |count: usize, reply| match reply {
             Reply::Bytes(more) => {
@@ -174,17 +179,31 @@ impl Workers {
             Reply::Made(answer) => Some(answer),
             _ => None,
         };
-        let task = Task::Piece { recording, span, format };
+        let task = Task::Piece { recording, section, format };
         self.decoding.ask(file, hint_extension, task, take, answer).await?;
         Ok(bytes)
     }
 }
 
-/// Tells recordings apart while a child decodes one.
-fn identity(file: &File) -> io::Result<u64> {
+/// Whether a section may follow those before: none begins before the one before it of its channel ends.
+fn is_possible(before: &[Section], section: &Section) -> bool {
+    let last = before.iter().rev().find(|other| other.channel == section.channel);
+    let mut end = last.map_or(0, Section::end_ms);
+    let follows = |part: &super::Span| {
+        let is_next = end <= part.begin_ms && part.begin_ms < part.end_ms;
+        end = part.end_ms;
+        is_next
+    };
+    let is_known = section.channel.is_none_or(|channel| channel < MOST_CHANNELS);
+    is_known && !section.parts.is_empty() && section.parts.iter().all(follows)
+}
+
+/// Tells recordings, and their channels, apart while a child decodes one.
+fn identity(file: &File, channel: Option<u32>) -> io::Result<u64> {
     let status = file.metadata()?;
     let mut hasher = DefaultHasher::new();
     (status.dev(), status.ino(), status.size(), status.mtime(), status.mtime_nsec()).hash(&mut hasher);
+    channel.hash(&mut hasher);
     Ok(hasher.finish())
 }
 
@@ -203,9 +222,9 @@ impl Pool {
         let _turn = self.free.acquire().await.map_err(closed)?;
         // A worker may die for another reason than the file: another process killed it, or the machine ran out of memory.
         for last_try in [false, true] {
-            let mut child = self.child(task).await?;
+            let mut child = self.child(&task).await?;
             let mut before = child.cpu_time();
-            let mut outcome = timeout(self.patience, child.ask(file, hint_extension, task)).await;
+            let mut outcome = timeout(self.patience, child.ask(file, hint_extension, &task)).await;
             let mut count = 0;
             let outcome = loop {
                 let reply = match outcome {
@@ -216,13 +235,13 @@ impl Pool {
                 if reply.is_last() {
                     match answer(reply) {
                         Some(answer) => {
-                            self.give_back(child, task, answer.is_ok());
+                            self.give_back(child, &task, answer.is_ok());
                             return answer;
                         }
                         None => break Ok(dishonest()),
                     }
                 }
-                let is_counted = !matches!(reply, Reply::Until(_));
+                let is_counted = !matches!(reply, Reply::Until(_) | Reply::Interruptions(..));
                 if take(count, reply).is_none() {
                     break Ok(dishonest());
                 }
@@ -267,12 +286,12 @@ impl Pool {
     }
 
     /// An idle child, or a new one. For a piece the one that is decoding its recording and has not passed it.
-    async fn child(&self, task: Task) -> Result<Child, ProbeError> {
+    async fn child(&self, task: &Task) -> Result<Child, ProbeError> {
         let idle = {
             let mut idle = self.idle.lock();
             let follows = |it: &Idle| match (task, it.recording) {
-                (Task::Piece { recording, span, .. }, Some((known, until))) => {
-                    known == recording && until <= span.begin_ms
+                (Task::Piece { recording, section, .. }, Some((known, until))) => {
+                    known == *recording && until <= section.begin_ms()
                 }
                 _ => false,
             };
@@ -292,7 +311,7 @@ impl Pool {
         Ok(child)
     }
 
-    fn give_back(self: &Arc<Self>, mut child: Child, task: Task, has_succeeded: bool) {
+    fn give_back(self: &Arc<Self>, mut child: Child, task: &Task, has_succeeded: bool) {
         child.files += 1;
         let is_worn =
             child.files >= FILES_PER_WORKER || child.cpu_time().is_none_or(|used| used > CPU_PER_WORKER);
@@ -300,7 +319,7 @@ impl Pool {
             return;
         }
         let recording = match task {
-            Task::Piece { recording, span, .. } if has_succeeded => Some((recording, span.end_ms)),
+            Task::Piece { recording, section, .. } if has_succeeded => Some((*recording, section.end_ms())),
             _ => None,
         };
         self.idle.lock().push(Idle { child, recording, since: Instant::now() });

@@ -1,7 +1,7 @@
 //! Where sound and speech are in a recording.
 
 use super::ProbeError;
-use super::decode::Block;
+use super::lanes::Block;
 use super::resample::{RATE, To16k};
 use super::time::samples_in;
 
@@ -17,8 +17,19 @@ const SILENCE: f32 = 0.001_778_279_4;
 /// The score from which the detector takes a frame for speech.
 const SPEECH: f32 = 0.5;
 
-/// How many frames the detector needs to hear before its scores mean something.
-pub(super) const WARM_UP: usize = 8;
+/// From this level on a sample is at full scale: the highest one of 16 bits is.
+const FULL: f32 = 0.9999;
+
+/// Mu-law and A-law have no samples above 0.98.
+const FULL_LAW: f32 = 0.98;
+
+/// After so many frames without sound the detector is not asked any more.
+const QUIET_FRAMES: usize = 16;
+
+/// The level from which on a sample of this codec is at full scale.
+pub(super) fn full_scale(codec: Option<&str>) -> f32 {
+    if matches!(codec, Some("mulaw" | "alaw")) { FULL_LAW } else { FULL }
+}
 
 /// 16 ms of sound.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,31 +38,47 @@ pub(super) struct Frame {
     pub(super) energy: f32,
     /// Its highest level, of any channel, is above -55 dBFS.
     pub(super) is_loud: bool,
+    /// The detector takes it for speech.
+    pub(super) is_speech: bool,
+    /// How many samples are at full scale, and how many there are.
+    pub(super) full: u32,
+    pub(super) samples: u32,
 }
 
-/// Divides blocks into frames.
-#[derive(Default)]
+/// Divides the samples of a lane into frames.
 pub(super) struct Framer {
+    full_scale: f32,
     count: u64,
     square: f32,
     peak: f32,
     samples: u32,
+    full: u32,
 }
 
 impl Framer {
-    /// Hands each frame that the block completes to `complete`, with the number of the block's samples up to the frame's end.
-    pub(super) fn push(&mut self, block: &Block<'_>, mut complete: impl FnMut(Frame, usize)) {
+    pub(super) fn new(full_scale: f32) -> Framer {
+        Framer { full_scale, count: 0, square: 0.0, peak: 0.0, samples: 0, full: 0 }
+    }
+
+    /// Hands each frame that the lane's samples in a block complete to `complete`.
+    pub(super) fn push(&mut self, block: &Block<'_>, lane: usize, mut complete: impl FnMut(Frame)) {
+        let (samples, levels) = (block.lane(lane), block.levels(lane));
         let mut at = 0;
-        while at < block.samples.len() {
+        while at < samples.len() {
             let boundary = (self.count as i64 + 1) * FRAME - block.begin;
-            let end = samples_in(boundary, block.rate).min(block.samples.len() as u64) as usize;
+            let end = samples_in(boundary, block.rate).min(samples.len() as u64) as usize;
             let end = end.max(at);
-            self.square += square(&block.samples[at..end]);
-            self.peak = self.peak.max(peak(&block.levels[at..end]));
+            self.square += square(&samples[at..end]);
+            let highest = peak(&levels[at..end]);
+            if highest >= self.full_scale {
+                self.full +=
+                    levels[at..end].iter().filter(|level| level.abs() >= self.full_scale).count() as u32;
+            }
+            self.peak = self.peak.max(highest);
             self.samples += (end - at) as u32;
             at = end;
             if samples_in(boundary, block.rate) <= end as u64 {
-                complete(self.take(), end);
+                complete(self.take());
             }
         }
     }
@@ -62,9 +89,10 @@ impl Framer {
     }
 
     fn take(&mut self) -> Frame {
-        let frame = Frame { energy: self.square / self.samples.max(1) as f32, is_loud: self.peak > SILENCE };
-        *self = Framer { count: self.count + 1, ..Framer::default() };
-        frame
+        let Framer { square, peak, samples, full, .. } = *self;
+        *self = Framer { count: self.count + 1, ..Framer::new(self.full_scale) };
+        let energy = square / samples.max(1) as f32;
+        Frame { energy, is_loud: peak > SILENCE, is_speech: false, full, samples }
     }
 }
 
@@ -97,41 +125,70 @@ fn peak(samples: &[f32]) -> f32 {
     peaks.into_iter().fold(rest, f32::max)
 }
 
-/// The voice activity detector, for samples of any rate.
+/// The voice activity detector for a lane, for samples of any rate.
 pub(super) struct SpeechDetector {
     detector: Box<earshot::Detector>,
     to_16k: Option<To16k>,
     samples: Vec<f32>,
+    /// Frames without sound so far.
+    quiet: usize,
 }
 
 impl SpeechDetector {
     pub(super) fn new() -> SpeechDetector {
-        SpeechDetector { detector: earshot::Detector::default_boxed(), to_16k: None, samples: Vec::new() }
+        let detector = earshot::Detector::default_boxed();
+        SpeechDetector { detector, to_16k: None, samples: Vec::new(), quiet: 0 }
     }
 
-    /// Which frames of these samples are speech. The first ones, which the detector warms up with, count as speech if they are near it.
+    /// Takes the samples that follow, and hands `complete` for each frame that they complete whether it is speech.
     ///
     /// # Errors
     /// For a rate that cannot be resampled.
-    pub(super) fn hear(&mut self, samples: &[f32], rate: u32) -> Result<Vec<bool>, ProbeError> {
-        let to_16k = match &mut self.to_16k {
-            Some(to_16k) if to_16k.rate() == rate => to_16k,
-            other => other.insert(To16k::new(rate)?),
-        };
-        self.samples.clear();
-        to_16k.push(samples, &mut self.samples);
-        to_16k.finish(&mut self.samples);
-        self.detector.reset();
-        let length = (RATE as u64 * FRAME_MS / 1000) as usize;
-        for sample in &mut self.samples {
-            *sample = sample.clamp(-1.0, 1.0);
+    pub(super) fn push(
+        &mut self,
+        samples: &[f32],
+        rate: u32,
+        complete: impl FnMut(bool),
+    ) -> Result<(), ProbeError> {
+        if self.to_16k.as_ref().is_some_and(|it| it.rate() != rate)
+            && let Some(mut before) = self.to_16k.take()
+        {
+            before.finish(&mut self.samples);
         }
-        let score = |frame: &[f32]| self.detector.predict_f32(frame);
-        let mut speech: Vec<bool> =
-            self.samples.chunks_exact(length).map(score).map(|it| it >= SPEECH).collect();
-        let warm = WARM_UP.min(speech.len());
-        let is_near = speech[warm..].iter().take(WARM_UP).any(|it| *it);
-        speech[..warm].fill(is_near);
-        Ok(speech)
+        let to_16k = match &mut self.to_16k {
+            Some(to_16k) => to_16k,
+            none => none.insert(To16k::new(rate)?),
+        };
+        to_16k.push(samples, &mut self.samples);
+        self.listen(complete);
+        Ok(())
+    }
+
+    /// The frames that are complete only at the recording's end.
+    pub(super) fn finish(&mut self, complete: impl FnMut(bool)) {
+        if let Some(mut to_16k) = self.to_16k.take() {
+            to_16k.finish(&mut self.samples);
+        }
+        self.listen(complete);
+    }
+
+    fn listen(&mut self, mut complete: impl FnMut(bool)) {
+        const LENGTH: usize = (RATE as u64 * FRAME_MS / 1000) as usize;
+        let frames = self.samples.len() / LENGTH;
+        for frame in self.samples[..frames * LENGTH].chunks_exact_mut(LENGTH) {
+            self.quiet = if peak(frame) > SILENCE { 0 } else { self.quiet + 1 };
+            if self.quiet >= QUIET_FRAMES {
+                if self.quiet == QUIET_FRAMES {
+                    self.detector.reset();
+                }
+                complete(false);
+                continue;
+            }
+            for sample in frame.iter_mut() {
+                *sample = sample.clamp(-1.0, 1.0);
+            }
+            complete(self.detector.predict_f32(frame) >= SPEECH);
+        }
+        self.samples.drain(..frames * LENGTH);
     }
 }

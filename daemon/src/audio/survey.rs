@@ -1,42 +1,75 @@
-//! Listens through a long recording once: how long it is, where it is cut, how much of it is speech.
+//! Listens through a recording once: how long it is, who speaks when, which channels say nothing of their own, where it is cut.
 
 use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
-use super::plan::{Piece, Planner};
+use super::doubles::Doubles;
+use super::lane::{Lane, Sound};
+use super::lanes::Lanes;
+use super::plan::Piece;
 use super::probe::Content;
 use super::source::Source;
-use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector, WARM_UP};
+use super::speech::{FRAME_MS, full_scale};
+use super::talk::{Spoken, Talk, talk};
 use super::time::Time;
-use super::{Probe, ProbeError, Span};
+use super::{MOST_CHANNELS, Probe, ProbeError, Section, Span};
+
+/// What a survey is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyPlan {
+    /// Milliseconds of the longest piece; `None`: the recording is not cut.
+    pub longest_ms: Option<u64>,
+    /// Each channel by itself; else they are mixed.
+    pub split: bool,
+    /// Long silence is left out of the pieces.
+    pub skip_silence: bool,
+}
 
 /// What listening through a recording found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Survey {
     /// Container, codec and so on; `duration_ms` is the length of what was decoded.
     pub probe: Probe,
-    /// The pieces to send, in order of time. Together they are the recording without the pieces in which nothing is above -55 dBFS.
-    pub spans: Vec<Span>,
-    /// Milliseconds of speech. In recordings of more than five minutes the detector listens to a fortieth of the time.
+    /// The pieces to send, in order of time and channel. Together they are the recording without the pieces in which nothing is above
+    /// -55 dBFS, without channels that repeat others, and without long silence if that is to be left out.
+    pub sections: Vec<Section>,
+    /// Milliseconds of speech, over all channels that repeat no other.
     pub speech_ms: u64,
     /// Nothing in the recording is above -55 dBFS.
     pub silent: bool,
+    /// Each channel, or the mixed ones as one.
+    pub channels: Vec<Sounding>,
+    /// How the channels share the time.
+    pub talk: Talk,
 }
 
-/// Up to this length the detector listens to everything, in milliseconds.
-const HEARD_WHOLE: u64 = 300_000;
+/// What a channel sounds like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sounding {
+    /// The root mean square of its speech; `None`: it has none.
+    pub level_dbfs: Option<f64>,
+    /// The share of its samples at full scale, 0 to 1.
+    pub clipped: f64,
+    /// The earlier channel that it repeats.
+    pub doubles: Option<u32>,
+    /// Nothing on it is above -55 dBFS.
+    pub is_silent: bool,
+}
 
-/// Frames that the detector hears at once, and from one such place to the next: in long recordings a sample.
-const WHOLE: (usize, usize) = (128, 128);
-const SAMPLE: (usize, usize) = (16, 640);
+impl Sounding {
+    /// Whether it says anything of its own.
+    pub fn is_to_be_sent(&self) -> bool {
+        !self.is_silent && self.doubles.is_none()
+    }
+}
 
 /// What a survey tells while it goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
     /// A piece to send.
-    Piece(Span),
+    Piece(Section),
     /// The recording is decoded so far, in milliseconds.
     Until(u64),
 }
@@ -45,40 +78,46 @@ pub(super) enum Progress {
 /// within the time after which a worker counts as hanging.
 const TOLD_EVERY: u64 = 30_000;
 
-/// Listens through a recording. `longest_ms` is the length of the longest piece.
+/// Takes what a survey tells.
+pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
+
+/// Listens through a recording. The pieces of mixed channels are told as they are found; those of single channels at the end, when it is
+/// known which channels repeat others.
 ///
 /// # Errors
 /// As for [`super::probe()`], and [`ProbeError::Undecodable`].
 pub(super) fn survey(
     file: File,
     hint: Option<&str>,
-    longest_ms: u64,
-    heard: &mut dyn FnMut(Progress) -> std::io::Result<()>,
+    plan: SurveyPlan,
+    tell: Tell<'_>,
 ) -> Result<Survey, ProbeError> {
     let mut source = Source::new(file)?;
     let content = Content::find(&mut source, hint)?;
     let probe = content.probe(&mut source)?;
-    let mut decoder = Decoder::open(source, content).map_err(|error| error.of_codec(&probe))?;
-    let is_short = probe.duration_ms.is_some_and(|duration| duration <= HEARD_WHOLE);
-    let mut listener = Listener::new(longest_ms, if is_short { WHOLE } else { SAMPLE });
-    let (mut framer, mut told) = (Framer::default(), 0);
+    let kind = match probe.channels {
+        Some(count @ 2..) if plan.split => Lanes::Each(count.min(MOST_CHANNELS) as usize),
+        _ => Lanes::Mixed,
+    };
+    let is_split = kind != Lanes::Mixed;
+    let mut decoder = Decoder::open(source, content, kind).map_err(|error| error.of_codec(&probe))?;
+    let full_scale = full_scale(probe.codec.as_deref());
+    let mut lanes: Vec<Lane> = (0..kind.count()).map(|_| Lane::new(plan, full_scale)).collect();
+    let mut doubles = Doubles::new(kind.count());
     let mut survey = Survey { probe, silent: true, ..Survey::default() };
+    let (mut found, mut told) = (Vec::new(), 0);
     while let Some(block) = decoder.next(Time::MAX)? {
-        let (mut begin, mut outcome) = (0, Ok(()));
-        framer.push(&block, |frame, end| {
-            if outcome.is_ok() {
-                outcome = listener
-                    .push(frame, &block.samples[begin..end], block.rate)
-                    .and_then(|piece| piece.map_or(Ok(()), |piece| survey.add(piece, u64::MAX, heard)));
-            }
-            begin = end;
-        });
-        listener.keep(&block.samples[begin..], block.rate);
-        outcome?;
+        for (number, lane) in (0..).zip(&mut lanes) {
+            lane.push(&block, number, |piece| found.push((number, piece)))?;
+        }
+        doubles.push(&block);
         let until = decoder.delivered() as u64 / 1_000_000;
+        if !is_split {
+            survey.add(std::mem::take(&mut found), is_split, u64::MAX, tell)?;
+        }
         if until >= told + TOLD_EVERY {
             told = until;
-            heard(Progress::Until(until))?;
+            tell(Progress::Until(until))?;
         }
     }
     let duration = decoder.delivered().max(0) as u64 / 1_000_000;
@@ -87,158 +126,66 @@ pub(super) fn survey(
             ProbeError::Undecodable("none of its audio can be decoded".into()).of_codec(&survey.probe)
         );
     }
-    let completed = match framer.rest() {
-        Some(rest) => listener.push(rest, &[], 0)?,
-        None => None,
-    };
-    for piece in completed.into_iter().chain(listener.planner.finish()) {
-        survey.add(piece, duration, heard)?;
-    }
-    survey.speech_ms = listener.speech_ms(duration)?;
-    survey.probe.duration_ms = Some(duration);
+    let sounds: Vec<Sound> = (0..)
+        .zip(lanes)
+        .map(|(number, lane)| lane.finish(duration, |piece| found.push((number, piece))))
+        .collect();
+    survey.measure(&sounds, &doubles.finish(), duration);
+    survey.add(found, is_split, duration, tell)?;
     Ok(survey)
 }
 
 impl Survey {
-    /// Adds a piece of a recording that ends at `end_ms` at the latest.
+    /// Adds pieces of a recording that ends at `end_ms` at the latest, by the lanes that they belong to.
     fn add(
         &mut self,
-        piece: Piece,
+        found: Vec<(usize, Piece)>,
+        is_split: bool,
         end_ms: u64,
-        heard: &mut dyn FnMut(Progress) -> std::io::Result<()>,
+        tell: Tell<'_>,
     ) -> Result<(), ProbeError> {
-        self.silent &= piece.is_silent;
-        let [begin_ms, end_ms] = [piece.frames.start, piece.frames.end].map(|it| end_ms.min(it * FRAME_MS));
-        if !piece.is_silent && begin_ms < end_ms {
-            let span = Span { begin_ms, end_ms };
-            self.spans.push(span);
-            heard(Progress::Piece(span))?;
+        let is_sent = |lane: usize| self.channels.get(lane).is_none_or(Sounding::is_to_be_sent);
+        let found = found.into_iter().filter(|(lane, piece)| !piece.is_silent && is_sent(*lane));
+        let mut sections: Vec<Section> = found
+            .map(|(lane, piece)| {
+                let parts = piece.parts.iter().map(|part| {
+                    let [begin_ms, end_ms] =
+                        [part.start, part.end].map(|frames| end_ms.min(frames * FRAME_MS));
+                    Span { begin_ms, end_ms }
+                });
+                let parts = parts.filter(|part| part.begin_ms < part.end_ms).collect();
+                Section { channel: is_split.then_some(lane as u32), parts }
+            })
+            .filter(|section: &Section| !section.parts.is_empty())
+            .collect();
+        sections.sort_by_key(|section| (section.begin_ms(), section.channel));
+        for section in sections {
+            tell(Progress::Piece(section.clone()))?;
+            self.sections.push(section);
         }
         Ok(())
     }
-}
 
-/// Hears the frames of a recording: keeps the samples that the planner may ask for, and listens for speech.
-struct Listener {
-    planner: Planner,
-    detector: SpeechDetector,
-    /// The samples of the present piece's last frames, and where in them each frame ends.
-    samples: Vec<f32>,
-    ends: Vec<usize>,
-    rate: u32,
-    /// Frames of a sample, and frames from sample to sample.
-    sampling: (usize, usize),
-    sample: Vec<f32>,
-    sample_is_loud: bool,
-    count: usize,
-    speech: u64,
-    listened: u64,
-    failure: Option<ProbeError>,
-}
-
-impl Listener {
-    fn new(longest_ms: u64, sampling: (usize, usize)) -> Listener {
-        Listener {
-            planner: Planner::new(longest_ms),
-            detector: SpeechDetector::new(),
-            samples: Vec::new(),
-            ends: Vec::new(),
-            rate: 0,
-            sampling,
-            sample: Vec::new(),
-            sample_is_loud: false,
-            count: 0,
-            speech: 0,
-            listened: 0,
-            failure: None,
-        }
-    }
-
-    /// Keeps samples of a frame that is not complete.
-    fn keep(&mut self, samples: &[f32], rate: u32) {
-        if rate != self.rate && rate != 0 {
-            self.samples.clear();
-            self.ends.clear();
-            self.sample.clear();
-            self.rate = rate;
-        }
-        if self.planner.is_within_reach() {
-            self.samples.extend_from_slice(samples);
-        }
-        if self.count % self.sampling.1 < self.sampling.0 {
-            self.sample.extend_from_slice(samples);
-        }
-    }
-
-    /// Takes a frame and the rest of its samples.
-    fn push(&mut self, frame: Frame, samples: &[f32], rate: u32) -> Result<Option<Piece>, ProbeError> {
-        self.keep(samples, rate);
-        self.sample(frame)?;
-        if !self.planner.is_within_reach() {
-            self.samples.clear();
-            self.ends.clear();
-            return Ok(self.planner.push(frame, &mut |range| vec![true; range.len()]));
-        }
-        self.ends.push(self.samples.len());
-        let Listener { planner, detector, samples, ends, rate, failure, .. } = self;
-        let longest = planner.longest();
-        let known = ends.len();
-        let piece = planner.push(frame, &mut |range| {
-            // What was not kept, because the rate changed, counts as speech.
-            let first = longest.saturating_sub(known).max(range.start);
-            let mut speech = vec![true; range.len()];
-            let at = |frame: usize| (frame + known).checked_sub(longest + 1).map_or(0, |index| ends[index]);
-            if first < range.end {
-                match detector.hear(&samples[at(first)..at(range.end)], *rate) {
-                    Ok(heard) => {
-                        let from = first - range.start;
-                        for (known, heard) in speech[from..].iter_mut().zip(heard) {
-                            *known = heard;
-                        }
-                    }
-                    Err(error) => *failure = Some(error),
-                }
-            }
-            speech
+    /// Adds what the lanes heard.
+    fn measure(&mut self, sounds: &[Sound], doubles: &[Option<usize>], duration_ms: u64) {
+        let doubles = doubles.iter().map(|double| double.map(|earlier| earlier as u32));
+        let channels = sounds.iter().zip(doubles).map(|(sound, doubles)| Sounding {
+            level_dbfs: sound.level_dbfs(),
+            clipped: sound.clipped(),
+            // Silence repeats nothing.
+            doubles: doubles.filter(|_| sound.is_loud),
+            is_silent: !sound.is_loud,
         });
-        if piece.is_some() {
-            self.samples.clear();
-            self.ends.clear();
-        }
-        match self.failure.take() {
-            Some(error) => Err(error),
-            None => Ok(piece),
-        }
-    }
-
-    /// Listens for speech at some places, to all frames in short recordings.
-    fn sample(&mut self, frame: Frame) -> Result<(), ProbeError> {
-        let (length, every) = self.sampling;
-        let at = self.count % every;
-        self.count += 1;
-        self.sample_is_loud |= frame.is_loud;
-        if at + 1 == length { self.listen(length) } else { Ok(()) }
-    }
-
-    /// Listens to the last so many frames.
-    fn listen(&mut self, frames: usize) -> Result<(), ProbeError> {
-        // Of what is no longer than that, all counts.
-        let warm = if self.listened == 0 && frames < 2 * WARM_UP { 0 } else { WARM_UP.min(frames) };
-        self.listened += (frames - warm) as u64;
-        if self.sample_is_loud {
-            let speech = self.detector.hear(&self.sample, self.rate.max(1))?;
-            self.speech += speech.iter().take(frames).skip(warm).filter(|speech| **speech).count() as u64;
-        }
-        self.sample.clear();
-        self.sample_is_loud = false;
-        Ok(())
-    }
-
-    fn speech_ms(&mut self, duration: u64) -> Result<u64, ProbeError> {
-        let rest = self.count % self.sampling.1;
-        if rest < self.sampling.0 {
-            self.listen(rest)?;
-        }
-        Ok((duration * self.speech).checked_div(self.listened).unwrap_or(0))
+        self.channels = channels.collect();
+        self.silent = self.channels.iter().all(|channel| channel.is_silent);
+        let spoken = sounds.iter().zip(&self.channels).map(|(sound, channel)| Spoken {
+            speech: sound.speech.clone(),
+            is_double: channel.doubles.is_some(),
+        });
+        let spoken: Vec<Spoken> = spoken.collect();
+        self.talk = talk(&spoken, duration_ms);
+        let own = self.talk.turns.iter().zip(&spoken).filter(|(_, spoken)| !spoken.is_double);
+        self.speech_ms = own.map(|(turns, _)| turns.speech_ms).sum();
+        self.probe.duration_ms = Some(duration_ms);
     }
 }

@@ -1,13 +1,13 @@
 //! What daemon and audio worker say to each other, one packet a message. The file's descriptor comes with each request.
 //!
-//! A worker first says [`Ready`]. It answers a request with any number of [`Reply::Bytes`], [`Reply::Piece`] and [`Reply::Until`], and one
-//! message that ends the answer.
+//! A worker first says [`Ready`]. It answers a request with any number of [`Reply::Bytes`], [`Reply::Piece`], [`Reply::Until`] and
+//! [`Reply::Interruptions`], and one message that ends the answer.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::survey::Survey;
-use super::{Probe, ProbeError, Span};
+use super::survey::{Survey, SurveyPlan};
+use super::{Probe, ProbeError, Section};
 use crate::config::PieceFormat;
 
 /// The longest packet in either direction, in bytes. A socket's buffer holds several.
@@ -28,25 +28,28 @@ pub(super) struct Request {
     pub(super) task: Task,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Task {
     Probe,
-    Survey {
-        longest_ms: u64,
-    },
-    /// If the request before had the same recording, the worker decodes on from where that ended.
+    Survey(SurveyPlan),
+    /// If the request before had the same recording and channel, the worker decodes on from where that ended.
     Piece {
         recording: u64,
-        span: Span,
+        section: Section,
         format: PieceFormat,
     },
 }
+
+/// The most interruptions of one message.
+pub(super) const MOST_INTERRUPTIONS: usize = 1_000;
 
 /// A worker's message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// Of a survey: the next piece to send.
-    Piece(Span),
+    Piece(Section),
+    /// Of a survey, at its end: interruptions, from this one on.
+    Interruptions(usize, Vec<(u32, u64)>),
     /// Of a survey: so many milliseconds of the recording are decoded.
     Until(u64),
     /// Of a piece: its next bytes.
@@ -54,7 +57,7 @@ pub(super) enum Reply {
     Bytes(Vec<u8>),
     /// Ends the answer to [`Task::Probe`].
     Probed(Result<Probe, ProbeError>),
-    /// Ends the answer to [`Task::Survey`]; without the spans, which were sent before.
+    /// Ends the answer to [`Task::Survey`]; without the sections and the interruptions, which were sent before.
     Surveyed(Result<Survey, ProbeError>),
     /// Ends the answer to [`Task::Piece`].
     Made(Result<(), ProbeError>),

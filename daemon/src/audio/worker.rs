@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::decode::Decoder;
 use super::encode::piece;
+use super::lanes::Lanes;
 use super::probe::Content;
 use super::source::Source;
 use super::survey::{Progress, survey};
-use super::wire::{MOST_BYTES, PACKET, Ready, Reply, Request, Task, from_packet};
-use super::{ProbeError, Span, probe};
+use super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Ready, Reply, Request, Task, from_packet};
+use super::{ProbeError, Section, probe};
 use crate::config::PieceFormat;
 use crate::os::{packet, sandbox};
 
@@ -34,28 +35,34 @@ pub fn serve(socket: &OwnedFd) -> io::Result<()> {
 
 struct Worker<'s> {
     socket: &'s OwnedFd,
-    /// The recording whose pieces are asked for one after another.
+    /// The recording, and channel, whose pieces are asked for one after another.
     decoding: Option<(u64, Decoder)>,
 }
 
 impl Worker<'_> {
     fn answer(&mut self, request: &Request, file: File) -> io::Result<()> {
         let hint = request.extension.as_deref();
-        let reply = match request.task {
+        let reply = match &request.task {
             Task::Probe => Reply::Probed(probe(file, hint)),
-            Task::Survey { longest_ms } => {
+            Task::Survey(plan) => {
                 let mut tell = |heard| match heard {
-                    Progress::Piece(span) => self.send(&Reply::Piece(span)),
+                    Progress::Piece(section) => self.send(&Reply::Piece(section)),
                     Progress::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
                 };
-                let mut found = survey(file, hint, longest_ms, &mut tell);
+                let mut found = survey(file, hint, *plan, &mut tell);
                 if let Ok(survey) = &mut found {
-                    survey.spans.clear();
+                    survey.sections.clear();
+                    let interruptions = std::mem::take(&mut survey.talk.interruptions);
+                    for (batch, first) in
+                        interruptions.chunks(MOST_INTERRUPTIONS).zip((0..).step_by(MOST_INTERRUPTIONS))
+                    {
+                        self.send(&Reply::Interruptions(first, batch.to_vec()))?;
+                    }
                 }
                 Reply::Surveyed(found)
             }
-            Task::Piece { recording, span, format } => {
-                Reply::Made(self.piece(file, hint, recording, span, format))
+            Task::Piece { recording, section, format } => {
+                Reply::Made(self.piece(file, hint, *recording, section, *format))
             }
         };
         self.send(&reply)
@@ -66,7 +73,7 @@ impl Worker<'_> {
         file: File,
         hint: Option<&str>,
         recording: u64,
-        span: Span,
+        section: &Section,
         format: PieceFormat,
     ) -> Result<(), ProbeError> {
         let mut decoder = match self.decoding.take() {
@@ -74,7 +81,8 @@ impl Worker<'_> {
             _ => {
                 let mut source = Source::new(file)?;
                 let content = Content::find(&mut source, hint)?;
-                Decoder::open(source, content)?
+                let lanes = section.channel.map_or(Lanes::Mixed, |channel| Lanes::Only(channel as usize));
+                Decoder::open(source, content, lanes)?
             }
         };
         let mut bytes = Vec::with_capacity(MOST_BYTES);
@@ -87,7 +95,7 @@ impl Worker<'_> {
             }
             Ok(())
         };
-        piece(&mut decoder, span, format, &mut send)?;
+        piece(&mut decoder, &section.parts, format, &mut send)?;
         self.send(&Reply::Bytes(bytes))?;
         self.decoding = Some((recording, decoder));
         Ok(())

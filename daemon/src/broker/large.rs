@@ -173,6 +173,19 @@ async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]
     jetstream.unless_refused(&[BUCKET], put).await.map_err(|refused| say(&refused))?.map(|_| ())
 }
 
+/// Leaves the later half of the interruptions out until the event fits; other events have no list to shorten.
+fn shorten_list(event: &mut Event, limit: usize) -> Result<(), String> {
+    while serialized(event)?.len() > limit {
+        match &mut event.body {
+            Body::AnnotationSpeech(speech) if !speech.interruptions.is_empty() => {
+                speech.interruptions.truncate(speech.interruptions.len() / 2);
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
 /// The event in at most `limit` bytes; `None` where that is less than the fixed fields need. What a plugin said is replaced by an error; else
 /// the longest string is cut (mostly the text of a final, whose segments still have all of it), at last the sender's metadata are removed.
 fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8>>, String> {
@@ -187,6 +200,7 @@ fn abridged(mut event: Event, kind: &Kind, limit: usize) -> Result<Option<Vec<u8
         }
         _ => {}
     }
+    shorten_list(&mut event, limit)?;
     loop {
         let body = serialized(&event)?;
         let excess = body.len().saturating_sub(limit);
@@ -242,7 +256,9 @@ fn serialized(value: &impl Serialize) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Alert, AlertState, Annotation, PluginEvent, Severity};
+    use hark_sdk::event::{
+        Alert, AlertState, Annotation, AnnotationSpeech, Interruption, PluginEvent, Severity,
+    };
     use hark_sdk::testing::{event, transcript};
 
     use super::*;
@@ -273,11 +289,13 @@ mod tests {
         };
         let annotation = Annotation { channel: 0, role: None, begin_ms: None, end_ms: None, value: long() };
         let many: Vec<u32> = (0..300_000).collect();
+        let interruptions = vec![Interruption { channel: 1, role: None, begin_ms: 7 }; 30_000];
         for body in [
             Body::AlertRaised(alert.clone()),
             Body::AlertRetracted(alert),
             Body::AnnotationEmotion(annotation.clone()),
             Body::AnnotationLanguage(annotation),
+            Body::AnnotationSpeech(AnnotationSpeech { interruptions, ..AnnotationSpeech::default() }),
             Body::Plugin(PluginEvent { plugin: "counts".into(), data: json!(many) }),
         ] {
             cut_to(&event(body.clone()), 4 << 10);

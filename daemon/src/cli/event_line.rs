@@ -1,8 +1,8 @@
 //! How an event is shown in a terminal.
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, Bill, Body, Event, Fault, Kind, Severity, TranscriptFinal,
-    TranscriptSegment,
+    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Body, ChannelSpeech, Event, Fault, Kind, Severity,
+    TranscriptFinal, TranscriptSegment,
 };
 use jiff::tz::TimeZone;
 
@@ -98,6 +98,7 @@ fn details(event: &Event, layout: Layout) -> Vec<Span> {
         Body::TranscriptFinal(fields) => transcript(fields, layout),
         Body::AnnotationLanguage(fields) => label(Style::DIM, "language", Style::PLAIN, annotation(fields)),
         Body::AnnotationEmotion(fields) => label(Style::DIM, "emotion", Style::PLAIN, annotation(fields)),
+        Body::AnnotationSpeech(fields) => label(Style::DIM, "speech", Style::PLAIN, speech(fields)),
         Body::AlertRaised(fields) => alert(fields, layout),
         Body::AlertRetracted(fields) => label(
             Style::DIM,
@@ -162,6 +163,18 @@ fn annotation(fields: &Annotation) -> String {
     format!("{}{}", fields.value, place(fields.role.as_deref(), fields.begin_ms, fields.end_ms))
 }
 
+fn speech(fields: &AnnotationSpeech) -> String {
+    let channel = |channel: &ChannelSpeech| {
+        let name = channel.role.clone().unwrap_or_else(|| format!("channel {}", channel.channel));
+        match channel.doubles {
+            Some(other) => format!("{name} repeats channel {other}"),
+            None => format!("{name} {}", seconds(channel.speech_ms as f64 / 1000.0)),
+        }
+    };
+    let channels: Vec<String> = fields.channels.iter().map(channel).collect();
+    format!("{}, silence {}", channels.join(", "), seconds(fields.silence_ms as f64 / 1000.0))
+}
+
 fn place(role: Option<&str>, begin_ms: Option<u64>, end_ms: Option<u64>) -> String {
     let mut words = role.map_or(String::new(), |role| format!(" {role}"));
     if let (Some(begin), Some(end)) = (begin_ms, end_ms) {
@@ -184,9 +197,10 @@ fn fault(fault: &Fault) -> String {
 }
 
 fn bill(bill: &Bill) -> String {
+    let saved = bill.saved_seconds.map_or(String::new(), |saved| format!("{} saved, ", seconds(saved)));
     let audio = bill.audio_seconds.map_or(String::new(), |audio| format!("{} of audio, ", seconds(audio)));
     format!(
-        "{audio}{} s billed, {:.6} USD, took {}{}",
+        "{audio}{} s billed, {:.6} USD, {saved}took {}{}",
         bill.billed_seconds,
         bill.cost_usd,
         seconds(bill.elapsed_ms as f64 / 1000.0),
@@ -271,6 +285,25 @@ mod tests {
                            "state": "confirmed", "quote": "cancel", "role": "customer", "begin_ms": 0, "end_ms": 3200});
         let line = shown("alert.raised", alert);
         assert!(line.ends_with("WARNING   churn: \"cancel\" (keywords) customer 0.0–3.2 s"), "{line}");
+    }
+
+    #[test]
+    fn who_spoke_how_long_is_a_line() {
+        let channel = |number: u32, more: Value| {
+            let mut channel = json!({"channel": number, "speech_ms": 2340, "turns": 1, "longest_turn_ms": 2340,
+                                     "level_dbfs": -23.0, "clipped": 0.0});
+            channel.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            channel
+        };
+        let channels = [channel(0, json!({"role": "agent"})), channel(1, json!({"doubles": 0}))];
+        let line = shown(
+            "annotation.speech",
+            json!({"channels": channels, "overlap_ms": 0, "silence_ms": 860, "interruptions": []}),
+        );
+        assert!(
+            line.ends_with("speech    agent 2.3 s, channel 1 repeats channel 0, silence 0.9 s"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -207,8 +207,9 @@ impl From<EngineChoice> for String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channels {
+    /// They are mixed to one.
     Mix,
-    /// Reserved.
+    /// Each is recognized by itself.
     Split,
 }
 
@@ -224,9 +225,10 @@ pub struct Route {
     pub context_file: PathBuf,
     pub itn: bool,
     pub channels: Channels,
+    /// Names of the channels, by their numbers.
     pub roles: Vec<String>,
     pub partials: bool,
-    /// Reserved; only false is accepted.
+    /// Long silence is left out of what is sent.
     pub skip_silence: bool,
     /// Longest piece of a long recording that goes through flash.
     #[serde(with = "units::duration")]

@@ -82,6 +82,14 @@ impl Config {
                 ));
             }
         }
+        for route in self.route.iter().filter(|route| route.skip_silence) {
+            if route.engine == EngineChoice::Filetrans {
+                warnings.push(format!(
+                    "route {:?}: skip_silence saves nothing with engine = \"filetrans\", which takes the file as it is; use \"auto\" or \"flash\"",
+                    route.name
+                ));
+            }
+        }
         warnings.extend(strange_address(&self.dashscope.base_url));
         warnings.extend(self.recognizer.iter().filter_map(strange_recognizer));
         warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));

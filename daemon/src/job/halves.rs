@@ -49,13 +49,13 @@ impl Halves {
 
 /// Whether a piece that was answered so is better asked for in halves.
 pub fn is_better_in_halves(span: &Span, answer: &Transcript) -> bool {
-    span.length_ms().is_some_and(|length| length >= SHORTEST) && (answer.truncated || repeats(&answer.text))
+    span.sent_ms().is_some_and(|length| length >= SHORTEST) && (answer.truncated || repeats(&answer.text))
 }
 
 /// The halves of a piece, without those that are silent. `parts`: begin and end of the parts of the piece that are not silent, cut in
 /// pauses; times in milliseconds of the piece. The piece is cut where the first part was, or in its middle if that is far from it.
 pub fn halves(piece: &Span, parts: &[(u64, u64)]) -> Vec<Span> {
-    let length = piece.length_ms().unwrap_or(0);
+    let length = piece.sent_ms().unwrap_or(0);
     let cut = match parts.first() {
         Some((0, end)) => *end,
         Some((begin, _)) => *begin,
@@ -63,12 +63,11 @@ pub fn halves(piece: &Span, parts: &[(u64, u64)]) -> Vec<Span> {
     };
     let cut = if (length / 4..=length - length / 4).contains(&cut) { cut } else { length / 2 };
     let has_sound = |half: &(u64, u64)| parts.iter().any(|(begin, end)| *begin < half.1 && *end > half.0);
-    let span = |(begin, end)| Span {
-        channels: piece.channels.clone(),
-        begin_ms: piece.begin_ms + begin,
-        end_ms: Some(piece.begin_ms + end),
-    };
-    [(0, cut), (cut, length)].into_iter().filter(has_sound).map(span).collect()
+    [(0, cut), (cut, length)]
+        .into_iter()
+        .filter(has_sound)
+        .map(|(begin, end)| piece.slice(begin, end))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,24 +6,24 @@
 use std::time::Duration;
 
 use hark_sdk::event::{
-    Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording,
-    Tokens, TranscriptFinal, TranscriptSegment, Usage,
+    AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying,
+    JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage,
 };
 use jiff::Timestamp;
 
 use uuid::Uuid;
 
 use super::piece_machine::Report;
-use super::{Attempt, Fate, Job, Origin, Piece, PieceState, Plan, Span, Stage, annotate, paid};
+use super::{Attempt, Fate, Job, Origin, Piece, PieceState, Plan, Saved, Span, Stage, annotate, paid};
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// The recording was probed and has a plan. Each of `spans` becomes one piece.
     Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
-    /// Pieces were found in the recording: begin and end in milliseconds, in the order of time; those that were found before are passed over.
-    /// `end`: the recording is listened to to its end. `left`: the state of all pieces before this.
-    Cut { spans: Vec<(u64, u64)>, end: Option<Box<CutEnd>>, left: Recognized },
+    /// Pieces were found in the recording, in the order of time; those that were found before are passed over. Pieces of single channels come
+    /// all at once, with the `end`. `end`: the recording is listened to to its end. `left`: the state of all pieces before this.
+    Cut { spans: Vec<Span>, end: Option<Box<CutEnd>>, left: Recognized },
     /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
     /// The audio of a URL is on this machine now.
@@ -52,6 +52,10 @@ pub struct CutEnd {
     pub recording: Recording,
     /// Milliseconds of speech; `None`: not measured to the end.
     pub speech_ms: Option<u64>,
+    /// What was measured of the speech; `None`: not measured to the end.
+    pub speech: Option<AnnotationSpeech>,
+    /// What is not sent; `None`: not measured to the end.
+    pub saved: Option<Saved>,
 }
 
 /// The state of all pieces of a job.
@@ -120,7 +124,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         (Stage::Accepted, Fact::Prepared { recording, plan, spans }) => {
             step.job.missing = false;
             step.job.recording = *recording;
-            if plan.cut.is_some() {
+            if plan.is_surveyed() {
                 step.job.stage = Stage::Cutting { to_ms: 0, pieces: 0 };
             } else {
                 step.job.pieces = u32::try_from(spans.len()).unwrap_or(u32::MAX);
@@ -137,6 +141,11 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             if let Some(end) = end {
                 step.job.recording = end.recording;
                 step.job.speech_ms = end.speech_ms;
+                step.job.saved = end.saved;
+                if let Some(speech) = end.speech.filter(|_| !job.speech_told) {
+                    step.job.speech_told = true;
+                    step.events.push(Body::AnnotationSpeech(speech));
+                }
                 step.job.stage = Stage::Recognizing;
                 step.end_if_recognized(left, totals, now);
             }
@@ -145,7 +154,10 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.job.recording = *recording;
             step.fail(fault, totals, now);
         }
-        (Stage::Accepted | Stage::Recognizing, Fact::Fetched { recording, origin }) => {
+        (
+            Stage::Accepted | Stage::Cutting { .. } | Stage::Recognizing,
+            Fact::Fetched { recording, origin },
+        ) => {
             step.job.recording = *recording;
             step.job.origin = origin;
         }
@@ -166,6 +178,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.job.stage = Stage::Accepted;
             step.job.pieces = 0;
             step.job.speech_ms = None;
+            step.job.saved = None;
             step.pieces = Pieces::Gone;
         }
         (
@@ -245,13 +258,9 @@ fn pieces(job: &Job, plan: &Plan, first: u32, spans: Vec<Span>, now: Timestamp) 
 
 impl Step {
     /// Adds the pieces that were found behind `to_ms`, the end of the job's `cut` pieces; returns how many.
-    fn add(&mut self, to_ms: u64, cut: u32, spans: Vec<(u64, u64)>, now: Timestamp) -> u32 {
+    fn add(&mut self, to_ms: u64, cut: u32, mut spans: Vec<Span>, now: Timestamp) -> u32 {
         let Some(plan) = self.job.plan.clone() else { return 0 };
-        let spans: Vec<Span> = spans
-            .into_iter()
-            .filter(|(begin_ms, _)| *begin_ms >= to_ms)
-            .map(|(begin_ms, end_ms)| Span::part(begin_ms, end_ms))
-            .collect();
+        spans.retain(|span| span.begin_ms >= to_ms);
         let to_ms = spans.last().and_then(|last| last.end_ms).unwrap_or(to_ms);
         let added = u32::try_from(spans.len()).unwrap_or(u32::MAX);
         self.pieces = Pieces::Made(pieces(&self.job, &plan, cut + 1, spans, now));
@@ -332,6 +341,8 @@ impl Step {
             billed_seconds: totals.billed.seconds,
             billed_tokens: tokens(totals.billed),
             cost_usd: totals.cost_micro as f64 / 1e6,
+            saved_seconds: job.saved.filter(|saved| saved.ms > 0).map(|saved| saved.ms as f64 / 1000.0),
+            saved_usd: job.saved.filter(|saved| saved.ms > 0).map(|saved| saved.cost_micro as f64 / 1e6),
             elapsed_ms: u64::try_from(now.duration_since(job.accepted_at).as_millis()).unwrap_or(0),
             possible_duplicate_charge: totals.possible_duplicate_charge,
         }

@@ -29,8 +29,6 @@ pub mod spool;
 mod stage;
 pub mod transcript;
 
-use std::time::Duration;
-
 use hark_sdk::event::{Body, Engine, Event, Recording, Segment, Usage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,7 +44,7 @@ pub use self::fate::Fate;
 pub use self::halves::Halves;
 pub use self::origin::{FileIdentity, Origin};
 pub use self::paid::Paid;
-pub use self::piece::{Piece, PieceId, PieceState, Span};
+pub use self::piece::{MOST_CHANNELS, Piece, PieceId, PieceState, Span};
 pub use self::price::{Price, Prices};
 pub use self::stage::{Duty, Stage};
 
@@ -99,10 +97,23 @@ pub struct Job {
     pub pieces: u32,
     /// Milliseconds of speech in the recording; `None`: the audio was not decoded here.
     pub speech_ms: Option<u64>,
+    /// What was not sent of the recording, of all of its channels; `None`: the audio was not decoded here.
+    pub saved: Option<Saved>,
+    /// An `annotation.speech` was written for it.
+    pub speech_told: bool,
     /// Highest revision that a partial of this job may have had.
     pub revision: u64,
     /// Sequence of the last stored event written to the outbox.
     pub sequence: u64,
+}
+
+/// What was not sent of a recording: silence, silent channels, channels that repeat others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Milliseconds, over all channels.
+    pub ms: u64,
+    /// What sending them would have cost, in millionths of a dollar.
+    pub cost_micro: u64,
 }
 
 /// What the stream has of a job's events from its former owners.
@@ -112,6 +123,8 @@ pub struct StoredBefore {
     pub annotations: usize,
     /// Whether the final is stored.
     pub has_final: bool,
+    /// Whether an `annotation.speech` is stored.
+    pub has_speech: bool,
     /// The plugin events that are stored.
     pub emissions: Emissions,
 }
@@ -182,8 +195,30 @@ pub struct Plan {
     pub delivery: Delivery,
     /// How the recording is cut into pieces; `None`: it is sent whole, as it is.
     pub cut: Option<Cut>,
+    /// Each channel is recognized by itself; `None`: the channels are mixed.
+    pub split: Option<Split>,
     /// Why this plan was chosen, as text for people.
     pub reason: String,
+}
+
+impl Plan {
+    /// Whether the recording is listened to here before any of it is sent.
+    pub fn is_surveyed(&self) -> bool {
+        self.cut.is_some() || self.split.is_some()
+    }
+
+    /// The role of a channel, if the route names it.
+    pub fn role(&self, channel: u32) -> Option<String> {
+        let role = self.split.as_ref()?.roles.get(channel as usize)?;
+        (!role.is_empty()).then(|| role.clone())
+    }
+}
+
+/// How the channels of a recording are told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The names of the channels, by their numbers.
+    pub roles: Vec<String>,
 }
 
 /// How a recording is decoded and cut at silence; each piece is sent inline.
@@ -193,16 +228,11 @@ pub struct Cut {
     pub longest_ms: u64,
     /// What the pieces are sent as.
     pub format: PieceFormat,
+    /// Long silence is left out.
+    pub skip_silence: bool,
     /// The file's header is one that a recognizer may refuse or misread, so that the file is not sent as it is, however short it is. Kept
     /// for the comparison with the plan that a changed config gives.
     pub misleading_header: bool,
-}
-
-impl Cut {
-    /// The longest piece.
-    pub fn longest(self) -> Duration {
-        Duration::from_millis(self.longest_ms)
-    }
 }
 
 /// How the audio gets to the service.
@@ -232,11 +262,15 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// The transcript of a piece with the times of the whole recording: the piece begins `begin_ms` after the recording.
-    pub fn later_by(mut self, begin_ms: u64) -> Transcript {
+    /// The transcript of a piece that carries `span` with the times of the whole recording, its channels and their roles.
+    pub fn placed(mut self, span: &Span, plan: &Plan) -> Transcript {
         for segment in &mut self.segments {
-            segment.begin_ms = segment.begin_ms.map(|time| time + begin_ms);
-            segment.end_ms = segment.end_ms.map(|time| time + begin_ms);
+            segment.begin_ms = segment.begin_ms.map(|time| span.begins_at(time));
+            segment.end_ms = segment.end_ms.map(|time| span.ends_at(time));
+            if let (Some(_), [channel]) = (&plan.split, &span.channels[..]) {
+                segment.channel = *channel;
+            }
+            segment.role = plan.role(segment.channel);
         }
         self
     }

@@ -62,7 +62,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::job::{
         Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
-        PieceState, Plan, Span, Stage, StoredBefore, Ticket, Transcript,
+        PieceState, Plan, Saved, Span, Split, Stage, StoredBefore, Ticket, Transcript,
     };
 
     fn id(number: u128) -> Uuid {
@@ -97,7 +97,7 @@ pub(crate) mod tests {
             language: Some("de".into()),
             context: Some("names".into()),
             ticket: Some(Ticket { key: "HARK_AUDIO.7".into(), place: "HARK_AUDIO.7@1790".into() }),
-            stored: StoredBefore { annotations: 1, has_final: true, emissions },
+            stored: StoredBefore { annotations: 1, has_final: true, has_speech: true, emissions },
             maybe_paid: true,
             paid: vec![Paid { first: 1, last: 7, fates: vec![Fate::Unknown, Fate::Taken] }],
             missing: true,
@@ -109,11 +109,19 @@ pub(crate) mod tests {
                 engine: Engine::FILETRANS,
                 model: "qwen3-asr-flash-filetrans".into(),
                 delivery: Delivery::Upload,
-                cut: Some(Cut { longest_ms: 180_000, format: PieceFormat::Flac, misleading_header: false }),
+                cut: Some(Cut {
+                    longest_ms: 180_000,
+                    format: PieceFormat::Flac,
+                    skip_silence: true,
+                    misleading_header: false,
+                }),
+                split: Some(Split { roles: vec!["agent".into(), "customer".into()] }),
                 reason: "the route asks for filetrans".into(),
             }),
             pieces: 1,
             speech_ms: Some(6_100),
+            saved: Some(Saved { ms: 1_300, cost_micro: 46 }),
+            speech_told: true,
             revision: 3,
             sequence: 9,
             ..Job::new(id(1), "calls", "default", origin, recording, metadata)
@@ -121,7 +129,8 @@ pub(crate) mod tests {
     }
 
     fn piece() -> Piece {
-        let mut piece = Piece::new(1, Span::whole(Some(7_400)), "filetrans", "qwen3-asr-flash-filetrans");
+        let span = Span { parts: vec![(0, 2_000), (6_000, 7_400)], ..Span::whole(Some(7_400)) };
+        let mut piece = Piece::new(1, span, "filetrans", "qwen3-asr-flash-filetrans");
         let fault = Fault {
             code: "TimeOut".into(),
             blame: Blame::Service,

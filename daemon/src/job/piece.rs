@@ -21,6 +21,9 @@ impl std::fmt::Display for PieceId {
     }
 }
 
+/// The most channels of a recording that are recognized each by itself.
+pub const MOST_CHANNELS: u32 = 16;
+
 /// The part of a recording that a piece carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -30,22 +33,72 @@ pub struct Span {
     pub begin_ms: u64,
     /// End, in milliseconds from the recording's begin; `None`: the recording's end, if its length is not known.
     pub end_ms: Option<u64>,
+    /// The time map: begin and end of each part that is sent, in milliseconds of the recording, one part right behind the other; what lies
+    /// between them is silence that is left out. Empty: all is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<(u64, u64)>,
 }
 
 impl Span {
     /// A part of the recording, its channels mixed.
     pub fn part(begin_ms: u64, end_ms: u64) -> Span {
-        Span { channels: vec![0], begin_ms, end_ms: Some(end_ms) }
+        Span { channels: vec![0], begin_ms, end_ms: Some(end_ms), parts: Vec::new() }
     }
 
-    /// Length in milliseconds, if it is known.
-    pub fn length_ms(&self) -> Option<u64> {
-        self.end_ms.map(|end| end.saturating_sub(self.begin_ms))
+    /// Milliseconds of what is sent on each channel, if that is known.
+    pub fn sent_ms(&self) -> Option<u64> {
+        match &self.parts[..] {
+            [] => self.end_ms.map(|end| end.saturating_sub(self.begin_ms)),
+            parts => Some(parts.iter().map(|(begin, end)| end.saturating_sub(*begin)).sum()),
+        }
+    }
+
+    /// What is sent, part by part: begin and end in milliseconds of the recording.
+    pub fn sent(&self) -> Vec<(u64, u64)> {
+        match &self.parts[..] {
+            [] => vec![(self.begin_ms, self.end_ms.unwrap_or(self.begin_ms))],
+            parts => parts.to_vec(),
+        }
+    }
+
+    /// The part of it from `from` to `to`, in milliseconds of what is sent.
+    pub fn slice(&self, from: u64, to: u64) -> Span {
+        let (begin_ms, end_ms) = (self.begins_at(from), self.ends_at(to));
+        let within = |(begin, end): &(u64, u64)| {
+            let (begin, end) = ((*begin).max(begin_ms), (*end).min(end_ms));
+            (begin < end).then_some((begin, end))
+        };
+        let parts = self.parts.iter().filter_map(within).collect();
+        Span { channels: self.channels.clone(), begin_ms, end_ms: Some(end_ms), parts }
+    }
+
+    /// When something begins in the recording that begins `time` milliseconds after what is sent begins. Where two parts meet, it begins
+    /// with the second one.
+    pub fn begins_at(&self, time: u64) -> u64 {
+        self.at(time, |time, length| time < length)
+    }
+
+    /// When something ends in the recording that ends `time` milliseconds after what is sent begins. Where two parts meet, it ends with the
+    /// first one.
+    pub fn ends_at(&self, time: u64) -> u64 {
+        self.at(time, |time, length| time <= length)
+    }
+
+    fn at(&self, mut time: u64, is_within: impl Fn(u64, u64) -> bool) -> u64 {
+        let Some((last, others)) = self.parts.split_last() else { return self.begin_ms + time };
+        for (begin, end) in others {
+            let length = end.saturating_sub(*begin);
+            if is_within(time, length) {
+                return begin + time;
+            }
+            time -= length;
+        }
+        last.0 + time
     }
 
     /// The whole recording, its channels mixed.
     pub fn whole(duration_ms: Option<u64>) -> Span {
-        Span { channels: vec![0], begin_ms: 0, end_ms: duration_ms }
+        Span { channels: vec![0], begin_ms: 0, end_ms: duration_ms, parts: Vec::new() }
     }
 }
 
@@ -145,5 +198,47 @@ impl Piece {
     /// Whether an attempt may have cost something: then the piece keeps its plan.
     pub fn may_have_cost(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.fate.may_have_cost())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn times_are_mapped_to_the_part_that_they_lie_in() {
+        let span = Span { parts: vec![(100, 200), (500, 600)], ..Span::part(100, 600) };
+        assert_eq!(span.sent_ms(), Some(200));
+        for (time, begins, ends) in
+            [(0, 100, 100), (99, 199, 199), (100, 500, 200), (101, 501, 501), (200, 600, 600)]
+        {
+            assert_eq!((span.begins_at(time), span.ends_at(time)), (begins, ends), "{time}");
+        }
+        let half = Span { parts: vec![(150, 200), (500, 580)], ..Span::part(150, 580) };
+        assert_eq!(span.slice(50, 180), half);
+        let whole = Span::part(100, 600);
+        assert_eq!(whole.slice(50, 180), Span::part(150, 280));
+        assert_eq!((whole.begins_at(7), whole.ends_at(7), whole.sent_ms()), (107, 107, Some(500)));
+    }
+
+    proptest! {
+        #[test]
+        fn each_millisecond_that_is_sent_is_found_where_it_was(
+            lengths in prop::collection::vec((1_u64..50, 1_u64..50), 1..20), begin in 0_u64..1_000,
+        ) {
+            let (mut at, mut parts) = (begin, Vec::new());
+            for (length, pause) in lengths {
+                parts.push((at, at + length));
+                at += length + pause;
+            }
+            let span = Span { parts: parts.clone(), ..Span::part(begin, parts.last().unwrap().1) };
+            let sent: Vec<u64> = parts.iter().flat_map(|(begin, end)| *begin..*end).collect();
+            prop_assert_eq!(span.sent_ms(), Some(sent.len() as u64));
+            for (time, place) in (0..).zip(sent) {
+                prop_assert_eq!((span.begins_at(time), span.ends_at(time + 1)), (place, place + 1));
+            }
+        }
     }
 }

@@ -10,17 +10,23 @@ use super::{Job, Piece, PieceState, Plan, Transcript};
 /// The final of a job whose pieces have ended. A piece that failed is a segment with an error and without text. `None` only for a job
 /// without a plan; a job whose pieces have ended has one.
 pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
-    let Plan { engine, model, .. } = job.plan.clone()?;
+    let plan = job.plan.as_ref()?;
     let heard: Vec<&Transcript> = pieces.iter().filter_map(|piece| piece.heard.as_ref()).collect();
-    let segments: Vec<Segment> = pieces.iter().flat_map(segments).collect();
-    let text = joined(heard.iter().map(|transcript| transcript.text.as_str()));
+    let mut segments: Vec<Segment> = pieces.iter().flat_map(|piece| segments(piece, plan)).collect();
+    // Without segments it is a final of another daemon, whose segments are in an object.
+    let text = if plan.split.is_some() && !segments.is_empty() {
+        segments.sort_by_key(|segment| (segment.begin_ms.unwrap_or(u64::MAX), segment.channel));
+        dialogue(&segments)
+    } else {
+        joined(heard.iter().map(|transcript| transcript.text.as_str()))
+    };
     let failed: Vec<&Segment> = segments.iter().filter(|segment| segment.error.is_some()).collect();
     let length = |segment: &&Segment| segment.end_ms.unwrap_or(0) - segment.begin_ms.unwrap_or(0);
     let repetition = segments.iter().filter(|segment| repeats(&segment.text)).count();
     let value = |of: fn(&Segment) -> Option<&str>| prevailing(&segments, of);
     Some(TranscriptFinal {
-        engine,
-        model,
+        engine: plan.engine.clone(),
+        model: plan.model.clone(),
         language: value(|segment| segment.language.as_deref()),
         emotion: value(|segment| segment.emotion.as_deref()),
         speech: (failed.is_empty() || !text.is_empty()).then_some(!text.is_empty()),
@@ -37,15 +43,23 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
     })
 }
 
+/// The texts of segments in order of time, one line for each change of channel.
+fn dialogue(segments: &[Segment]) -> String {
+    let said: Vec<&Segment> = segments.iter().filter(|segment| !segment.text.trim().is_empty()).collect();
+    let lines = said.chunk_by(|one, next| one.channel == next.channel);
+    let line = |turn: &[&Segment]| joined(turn.iter().map(|segment| segment.text.as_str()));
+    lines.map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// What a piece adds to the segments.
-fn segments(piece: &Piece) -> Vec<Segment> {
+fn segments(piece: &Piece, plan: &Plan) -> Vec<Segment> {
     let PieceState::Failed { fault } = &piece.state else {
         return piece.heard.as_ref().map_or_else(Vec::new, |heard| heard.segments.clone());
     };
     let end_ms = piece.span.end_ms.filter(|end| *end >= piece.span.begin_ms);
-    vec![Segment {
-        channel: piece.span.channels.first().copied().unwrap_or(0),
-        role: None,
+    let segment = |channel: &u32| Segment {
+        channel: *channel,
+        role: plan.role(*channel),
         begin_ms: end_ms.map(|_| piece.span.begin_ms),
         end_ms,
         timing: if end_ms.is_some() { Timing::Chunk } else { Timing::None },
@@ -53,7 +67,8 @@ fn segments(piece: &Piece) -> Vec<Segment> {
         language: None,
         emotion: None,
         error: Some(fault.clone()),
-    }]
+    };
+    piece.span.channels.iter().map(segment).collect()
 }
 
 #[cfg(test)]
@@ -61,7 +76,7 @@ mod tests {
     use hark_sdk::event::{Blame, Engine, Fault};
 
     use super::*;
-    use crate::job::{Delivery, Span};
+    use crate::job::{Delivery, Span, Split};
 
     fn piece(number: u32, state: PieceState, text: &str) -> Piece {
         let (begin, end) = (u64::from(number - 1) * 1_000, u64::from(number) * 1_000);
@@ -89,8 +104,53 @@ mod tests {
 
     fn of(pieces: &[Piece]) -> TranscriptFinal {
         let (model, reason) = ("model".into(), "test".into());
-        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, reason };
+        let plan =
+            Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, split: None, reason };
         final_of(&Job { plan: Some(plan), ..Job::default() }, pieces).unwrap()
+    }
+
+    #[test]
+    fn channels_that_were_split_are_a_dialogue() {
+        let said = |channel: u32, begin: u64, text: &str| Segment {
+            channel,
+            begin_ms: Some(begin),
+            end_ms: Some(begin + 900),
+            timing: Timing::Service,
+            text: text.into(),
+            ..Segment::default()
+        };
+        let piece = |number: u32, channel: u32, segments: Vec<Segment>| {
+            let span = Span { channels: vec![channel], ..Span::part(0, 9_000) };
+            let mut piece = Piece::new(number, span, "own", "model");
+            let transcript =
+                Transcript { text: "as the server joined it".into(), segments, ..Transcript::default() };
+            (piece.heard, piece.state) = (Some(transcript), PieceState::Heard);
+            piece
+        };
+        let split = Some(Split { roles: vec!["agent".into(), "customer".into()] });
+        let (model, reason) = ("model".into(), "test".into());
+        let plan =
+            Plan { engine: Engine::new("own"), model, delivery: Delivery::Inline, cut: None, split, reason };
+        let job = Job { plan: Some(plan), ..Job::default() };
+        let mut pieces = [
+            piece(
+                1,
+                0,
+                vec![said(0, 1_000, "Good morning."), said(0, 2_000, "Hello?"), said(0, 5_000, "I see.")],
+            ),
+            piece(
+                2,
+                1,
+                vec![said(1, 500, "Hi."), said(1, 3_000, "I want a refund."), said(1, 8_000, "Bye.")],
+            ),
+        ];
+        let text = final_of(&job, &pieces).unwrap().text;
+        assert_eq!(text, "Hi.\nGood morning. Hello?\nI want a refund.\nI see.\nBye.");
+        (pieces[1].heard, pieces[1].state) = (None, failed());
+        let made = final_of(&job, &pieces).unwrap();
+        assert_eq!(made.text, "Good morning. Hello? I see.");
+        let error = &made.segments.unwrap()[0];
+        assert_eq!((error.channel, error.role.as_deref(), error.begin_ms), (1, Some("customer"), Some(0)));
     }
 
     fn failed() -> PieceState {

@@ -1,9 +1,12 @@
 //! Which engine a recording takes, and why: a pure function, so that `harkd explain` can print what the daemon will do.
 
+mod listened;
+
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
+use self::listened::{listened, split};
 use super::Profile;
 use super::error::fault;
 use super::limits::{Delivers, Limits, Pieces};
@@ -19,6 +22,8 @@ pub struct Facts {
     pub duration_ms: Option<u64>,
     /// Size in bytes.
     pub bytes: Option<u64>,
+    /// Number of channels.
+    pub channels: Option<u32>,
     /// The service is to fetch the audio from the message's own URL.
     pub is_url: bool,
     /// The codec, for messages.
@@ -34,6 +39,7 @@ impl Facts {
             format: recording.format.clone(),
             duration_ms: recording.duration_ms,
             bytes: recording.bytes,
+            channels: recording.channels,
             is_url: matches!(origin, Origin::Url { .. }),
             codec: None,
             misleading_header: false,
@@ -66,6 +72,10 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
         // The recognizer with the largest limit is tried first.
         candidates.reverse();
     }
+    let split = split(facts, route)?;
+    if let Some(planned) = listened(facts, route, &candidates, split) {
+        return planned;
+    }
     let mut misfits: Vec<Fault> = Vec::new();
     for offer in &candidates {
         let engine = &offer.engine;
@@ -96,10 +106,11 @@ fn in_pieces(facts: &Facts, route: &Route, offer: &Profile) -> Option<Plan> {
     let Pieces { longest, format } =
         limits.pieces.filter(|_| facts.duration_ms.is_some() && !facts.is_url && unavailable.is_none())?;
     let longest = longest.unwrap_or(route.piece).min(limits.longest.unwrap_or(Duration::MAX));
-    let misleading_header = facts.misleading_header;
-    let cut = Some(Cut { longest_ms: longest.as_millis() as u64, format, misleading_header });
+    let longest_ms = longest.as_millis() as u64;
+    let (skip_silence, misleading_header) = (route.skip_silence, facts.misleading_header);
+    let cut = Some(Cut { longest_ms, format, skip_silence, misleading_header });
     let (engine, model) = (engine.clone(), model.clone());
-    Some(Plan { engine, model, delivery: Delivery::Inline, cut, reason: String::new() })
+    Some(Plan { engine, model, delivery: Delivery::Inline, cut, split: None, reason: String::new() })
 }
 
 /// The plan for a recording with this recognizer, or the limit that prevents it.
@@ -123,7 +134,8 @@ fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
         return Err(misfit("TooLong", message));
     }
     let delivery = delivery(facts, engine, limits)?;
-    Ok(Plan { engine: engine.clone(), model: model.clone(), delivery, cut: None, reason: String::new() })
+    let (engine, model) = (engine.clone(), model.clone());
+    Ok(Plan { engine, model, delivery, cut: None, split: None, reason: String::new() })
 }
 
 /// How the audio reaches the recognizer.
@@ -193,23 +205,24 @@ mod tests {
 
     const FLASH_BYTES: u64 = 10_485_760;
 
-    fn all() -> Dashscope {
+    pub(super) fn all() -> Dashscope {
         Dashscope::default()
     }
 
-    fn us() -> Dashscope {
+    pub(super) fn us() -> Dashscope {
         Dashscope { region: Region::Us, ..all() }
     }
 
-    fn no_upload() -> Dashscope {
+    pub(super) fn no_upload() -> Dashscope {
         Dashscope { allow_temporary_upload: false, ..all() }
     }
 
-    fn facts(format: &str, seconds: u64, bytes: u64) -> Facts {
+    pub(super) fn facts(format: &str, seconds: u64, bytes: u64) -> Facts {
         Facts {
             format: Some(format.into()),
             duration_ms: Some(seconds * 1000),
             bytes: Some(bytes),
+            channels: Some(1),
             ..Facts::default()
         }
     }
@@ -287,9 +300,8 @@ mod tests {
         assert_eq!(shown(&facts("wav", 10, 1000), Filetrans, &no_upload()), "UploadNotAllowed");
     }
 
-    #[test]
-    fn only_a_route_that_names_a_recognizer_of_ones_own_gets_it() {
-        let own = Profile {
+    pub(super) fn own() -> Profile {
+        Profile {
             engine: Engine::new("gpu"),
             model: "whisper-1".into(),
             limits: Limits {
@@ -306,7 +318,12 @@ mod tests {
             unavailable: None,
             only_by_name: true,
             concurrency: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn only_a_route_that_names_a_recognizer_of_ones_own_gets_it() {
+        let own = own();
         let [flash, filetrans] = profiles(&us());
         let shown = |facts: Facts, engine: &str| {
             let route = Route { engine: engine.to_owned().into(), ..Route::named("default") };

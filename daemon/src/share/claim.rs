@@ -161,10 +161,10 @@ impl Claim {
         };
         let Measured { format, duration_ms, channels } = self.measured.clone();
         job.recording = Recording { format, duration_ms, channels, ..job.recording };
-        job.stage = match plan.cut {
-            // The recording is cut again from its begin.
-            Some(_) => Stage::Cutting { to_ms: 0, pieces: 0 },
-            None => Stage::Recognizing,
+        job.stage = match plan.is_surveyed() {
+            // The recording is listened to again from its begin.
+            true => Stage::Cutting { to_ms: 0, pieces: 0 },
+            false => Stage::Recognizing,
         };
         job.plan = Some(plan);
         let known = self.pieces.iter().map(|piece| piece.number).chain(self.paid.iter().map(|run| run.last));

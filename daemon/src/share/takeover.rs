@@ -43,6 +43,7 @@ impl StoredEvents {
             "annotation" | "alert" | "plugin" if is_after => {
                 body.iter().for_each(|body| self.before.emissions.add(body));
             }
+            "annotation" if *kind == Kind::AnnotationSpeech => self.before.has_speech = true,
             "annotation" => self.before.annotations += 1,
             _ => {}
         }
@@ -67,6 +68,7 @@ pub fn go_on(
 ) -> (Job, Vec<Piece>) {
     job.sequence = stored.sequence;
     job.submitted |= stored.submitted;
+    job.speech_told |= stored.before.has_speech;
     job.stored = stored.before;
     // The event that took the place is a `job.retrying`, which counts a failed try, unless it was the job's first event (`job.accepted`).
     if stored.sequence > 1
@@ -85,6 +87,7 @@ pub fn go_on(
         model: heard.model.clone(),
         delivery: Delivery::Inline,
         cut: None,
+        split: None,
         reason: "another daemon has heard it".into(),
     });
     if pieces.is_empty() {

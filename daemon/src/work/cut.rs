@@ -1,20 +1,22 @@
-//! Finds where a recording is cut into pieces, and adds each piece to the job as soon as it is found: the first ones are sent while the rest
-//! of a long recording is still decoded.
+//! Listens through a recording before it is sent, finds where it is cut into pieces, and adds each piece to the job as soon as it is found: the
+//! first ones are sent while the rest of a long recording is still decoded. Pieces of single channels wait for the end, when it is known
+//! which channels repeat others.
 
 use std::pin::pin;
+use std::time::Instant;
 
-use hark_sdk::event::{Blame, Recording};
+use hark_sdk::event::{AnnotationSpeech, Blame, ChannelSpeech, Interruption, Recording, TimeSpan};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Tools;
 use super::recordings::unusable;
-use crate::audio::{ProbeError, Span, Survey};
+use crate::audio::{ProbeError, Section, Survey, SurveyPlan};
 use crate::job::job_machine::CutEnd;
 use crate::job::ledger::{LedgerError, advance};
-use crate::job::{Job, Stage};
+use crate::job::{Job, Plan, Saved, Span, Stage};
 
 /// The most pieces that one transaction adds.
 const BATCH: usize = 64;
@@ -24,26 +26,30 @@ const BATCH: usize = 64;
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
-    let Stage::Cutting { to_ms, pieces } = job.stage else { return Ok(()) };
-    let Some(cut) = job.plan.as_ref().and_then(|plan| plan.cut) else { return Ok(()) };
+    // Another daemon had fetched the URL's audio.
+    let Some(job) = tools.with_bytes(job, None).await? else { return Ok(()) };
+    let (Stage::Cutting { to_ms, pieces }, Some(plan)) = (&job.stage, &job.plan) else { return Ok(()) };
+    let (to_ms, pieces) = (*to_ms, *pieces);
     let file = match tools.open(&job).await {
         Ok(file) => file,
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
-    // Holds at most what the survey finds while the ledger commits: sixteen bytes a piece.
-    let (found, mut spans) = mpsc::unbounded_channel();
-    let found = move |span: Span| {
+    let begun = Instant::now();
+    // Holds at most what the survey finds while the ledger commits.
+    let (found, mut sections) = mpsc::unbounded_channel();
+    let found = move |section: Section| {
         // A receiver that is gone means that the job is not cut any more; then the survey is dropped as well.
-        if span.begin_ms >= to_ms {
-            let _ = found.send(span);
+        if section.begin_ms() >= to_ms {
+            let _ = found.send(span(section));
         }
     };
-    let mut survey = pin!(tools.workers.survey(&file, job.extension(), cut.longest(), found));
+    let mut survey = pin!(tools.workers.survey(&file, job.extension(), survey_plan(plan), found));
     let mut waiting = Vec::new();
     let mut has_several = pieces > 1;
+    let is_streamed = plan.split.is_none();
     let outcome = loop {
         tokio::select! {
-            count = spans.recv_many(&mut waiting, BATCH), if !spans.is_closed() => {
+            count = sections.recv_many(&mut waiting, BATCH), if is_streamed && !sections.is_closed() => {
                 // Events number a piece only where the job has several, so the first is added together with the second, or at the end.
                 has_several |= waiting.len() > 1;
                 if count > 0 && has_several && !tools.add_spans(job.id, std::mem::take(&mut waiting), None).await? {
@@ -54,10 +60,33 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
             () = tools.stop.cancelled() => return Ok(()),
         }
     };
-    while let Ok(span) = spans.try_recv() {
+    while let Ok(span) = sections.try_recv() {
         waiting.push(span);
     }
-    tools.end_cut(&job, has_several, waiting, outcome).await
+    if let Ok(survey) = &outcome {
+        let milliseconds = begun.elapsed().as_millis() as u64;
+        info!(pieces = survey.sections.len(), speech_ms = survey.speech_ms, milliseconds, "listened to");
+    }
+    tools.end_cut(&job, plan, has_several, waiting, outcome).await
+}
+
+fn survey_plan(plan: &Plan) -> SurveyPlan {
+    SurveyPlan {
+        longest_ms: plan.cut.map(|cut| cut.longest_ms),
+        split: plan.split.is_some(),
+        skip_silence: plan.cut.is_some_and(|cut| cut.skip_silence),
+    }
+}
+
+/// What a piece of this section carries.
+fn span(section: Section) -> Span {
+    let (begin_ms, end_ms) = (section.begin_ms(), section.end_ms());
+    let parts = match section.parts.len() {
+        // All of it is sent.
+        1 => Vec::new(),
+        _ => section.parts.iter().map(|part| (part.begin_ms, part.end_ms)).collect(),
+    };
+    Span { channels: vec![section.channel.unwrap_or(0)], begin_ms, end_ms: Some(end_ms), parts }
 }
 
 impl Tools {
@@ -69,7 +98,6 @@ impl Tools {
         end: Option<CutEnd>,
     ) -> Result<bool, LedgerError> {
         let now = Timestamp::now();
-        let spans: Vec<(u64, u64)> = spans.iter().map(|span| (span.begin_ms, span.end_ms)).collect();
         let policy = self.policy.clone();
         let write =
             move |connection: &_| advance::cut(connection, job, spans.clone(), end.clone(), &policy, now);
@@ -84,26 +112,84 @@ impl Tools {
     async fn end_cut(
         &self,
         job: &Job,
+        plan: &Plan,
         has_pieces: bool,
-        rest: Vec<Span>,
+        mut rest: Vec<Span>,
         outcome: Result<Survey, ProbeError>,
     ) -> Result<(), LedgerError> {
         let recording = job.recording.clone();
         let end = match outcome {
-            Ok(survey) => CutEnd {
-                recording: Recording {
-                    duration_ms: survey.probe.duration_ms,
-                    truncated: recording.truncated || survey.probe.truncated,
-                    ..recording
-                },
-                speech_ms: Some(survey.speech_ms),
-            },
+            Ok(survey) => {
+                if plan.cut.is_none() {
+                    rest = whole(&survey);
+                }
+                CutEnd {
+                    recording: Recording {
+                        duration_ms: survey.probe.duration_ms,
+                        truncated: recording.truncated || survey.probe.truncated,
+                        ..recording
+                    },
+                    speech_ms: Some(survey.speech_ms),
+                    saved: Some(self.saved(plan, &survey)),
+                    speech: Some(annotation(plan, survey)),
+                }
+            }
             Err(error) if error.blame() != Blame::Hark && (has_pieces || !rest.is_empty()) => {
                 warn!(%error, "the recording is damaged and is recognized as far as it can be decoded");
-                CutEnd { recording: Recording { truncated: true, ..recording }, speech_ms: None }
+                let recording = Recording { truncated: true, ..recording };
+                CutEnd { recording, speech_ms: None, speech: None, saved: None }
             }
             Err(error) => return self.not_opened(job, None, unusable(job, &error)).await,
         };
         self.add_spans(job.id, rest, Some(end)).await.map(drop)
+    }
+
+    /// What is not sent of a recording.
+    fn saved(&self, plan: &Plan, survey: &Survey) -> Saved {
+        let duration = survey.probe.duration_ms.unwrap_or(0);
+        let sent: u64 = match plan.cut {
+            Some(_) => survey.sections.iter().map(Section::length).sum(),
+            None => {
+                survey.channels.iter().filter(|channel| channel.is_to_be_sent()).count() as u64 * duration
+            }
+        };
+        let ms = (survey.channels.len() as u64 * duration).saturating_sub(sent);
+        let price = self.policy.prices.of(plan.engine.as_str(), &plan.model);
+        // The price of as many seconds as these are milliseconds, to be exact.
+        Saved { ms, cost_micro: (price.cost_micro(price.estimate(ms)) + 500) / 1_000 }
+    }
+}
+
+/// One piece: the channels that say something of their own, for a recognizer that takes the recording as it is.
+fn whole(survey: &Survey) -> Vec<Span> {
+    let numbered = (0..).zip(&survey.channels).filter(|(_, channel)| channel.is_to_be_sent());
+    let channels: Vec<u32> = numbered.map(|(number, _)| number).collect();
+    let span = Span { channels, ..Span::whole(survey.probe.duration_ms) };
+    if span.channels.is_empty() { Vec::new() } else { vec![span] }
+}
+
+/// What was measured, for the event.
+fn annotation(plan: &Plan, survey: Survey) -> AnnotationSpeech {
+    let channel =
+        |((channel, sound), turns): ((u32, &crate::audio::Sounding), &crate::audio::Turns)| ChannelSpeech {
+            channel,
+            role: plan.role(channel),
+            speech_ms: turns.speech_ms,
+            turns: turns.count,
+            longest_turn_ms: turns.longest_ms,
+            level_dbfs: sound.level_dbfs,
+            clipped: sound.clipped,
+            doubles: sound.doubles,
+        };
+    let talk = survey.talk;
+    let interruption = |(channel, begin_ms)| Interruption { channel, role: plan.role(channel), begin_ms };
+    AnnotationSpeech {
+        channels: (0..).zip(&survey.channels).zip(&talk.turns).map(channel).collect(),
+        overlap_ms: talk.overlap_ms,
+        silence_ms: talk.silence_ms,
+        longest_silence: talk
+            .longest_silence
+            .map(|silence| TimeSpan { begin_ms: silence.begin_ms, end_ms: silence.end_ms }),
+        interruptions: talk.interruptions.into_iter().map(interruption).collect(),
     }
 }

@@ -1,4 +1,5 @@
-//! Fetches the audio of a URL where the plan needs bytes: the recognizer that the route names takes no URL.
+//! Fetches the audio of a URL where the plan needs bytes: the recognizer that the route names takes no URL, or the recording is to be
+//! listened to here first.
 
 use std::io;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use hark_sdk::event::{Blame, Fault, Recording};
 use tracing::{info, warn};
 
 use super::{PieceTask, Tools};
+use crate::config::{Channels, EngineChoice};
 use crate::job::audio::{SPOOL, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
@@ -54,7 +56,12 @@ impl Tools {
     }
 
     fn needs_bytes(&self, job: &Job) -> bool {
-        let engine = self.route(job).ok().and_then(|route| route.engine.name());
+        let Ok(route) = self.route(job) else { return false };
+        let skips = route.skip_silence && route.engine != EngineChoice::Filetrans;
+        if route.channels == Channels::Split || skips {
+            return true;
+        }
+        let engine = route.engine.name();
         let mut profiles = self.recognizers.profiles();
         let profile = engine.and_then(|name| profiles.find(|profile| profile.engine.as_str() == name));
         profile.is_some_and(|profile| profile.limits.url == Delivers::No)

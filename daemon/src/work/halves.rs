@@ -1,11 +1,10 @@
 //! Cuts a piece whose text repeats itself or is cut into halves, where seconds cost nothing: each half is asked for once.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::recordings::unusable;
 use super::{PieceTask, Tools};
+use crate::audio::SurveyPlan;
 use crate::job::audio::Unopened;
 use crate::job::halves::halves;
 use crate::job::ledger::LedgerError;
@@ -35,10 +34,12 @@ impl Tools {
         let (job, span) = (&task.job, &task.piece.span);
         let part = self.part(job, span, PieceFormat::Wav).await?;
         // The survey cuts in the last eighth before this: around the middle.
-        let longest = Duration::from_millis(span.length_ms().unwrap_or(0) * 9 / 16);
-        let survey = self.workers.survey(&part, Some("wav"), longest, |_| ()).await;
+        let longest_ms = Some(span.sent_ms().unwrap_or(0) * 9 / 16);
+        let plan = SurveyPlan { longest_ms, ..SurveyPlan::default() };
+        let survey = self.workers.survey(&part, Some("wav"), plan, |_| ()).await;
         let survey = survey.map_err(|error| unusable(job, &error))?;
-        let parts: Vec<(u64, u64)> = survey.spans.iter().map(|part| (part.begin_ms, part.end_ms)).collect();
+        let parts: Vec<(u64, u64)> =
+            survey.sections.iter().map(|part| (part.begin_ms(), part.end_ms())).collect();
         Ok(halves(span, &parts))
     }
 }

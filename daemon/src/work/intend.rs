@@ -78,7 +78,7 @@ impl Tools {
             self.recognizers.get(&Engine::new(&piece.recognizer)).map(|one| one.profile().limits.clone());
         let longest =
             limits.as_ref().and_then(|limits| limits.longest).map(|longest| longest.as_millis() as u64);
-        let length_ms = piece.span.length_ms().or(job.recording.duration_ms).or(longest).unwrap_or(0);
+        let length_ms = piece.span.sent_ms().or(job.recording.duration_ms).or(longest).unwrap_or(0);
         let channels = match limits.is_some_and(|limits| limits.selects_channels) {
             true => piece.span.channels.len() as u64,
             false => 1,

@@ -146,9 +146,7 @@ impl Tools {
         let Ok(plan) = plan(&facts, route, self.recognizers.offers()) else {
             return Ok(false);
         };
-        if (&plan.engine, &plan.model, &plan.delivery, plan.cut)
-            == (&old.engine, &old.model, &old.delivery, old.cut)
-        {
+        if plan == (Plan { reason: plan.reason.clone(), ..old.clone() }) {
             return Ok(false);
         }
         let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();

@@ -26,7 +26,10 @@ impl Tools {
         transcript: Transcript,
         revision: u64,
     ) -> Result<(), LedgerError> {
-        let transcript = transcript.later_by(task.piece.asked_for().begin_ms);
+        let transcript = match &task.job.plan {
+            Some(plan) => transcript.placed(task.piece.asked_for(), plan),
+            None => transcript,
+        };
         let is_withheld = self.pipeline.withholds_partials(&task.job.source);
         self.end_piece(task, PieceFact::Heard { transcript, is_withheld }, revision).await
     }

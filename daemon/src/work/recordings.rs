@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::{PieceTask, Tools};
-use crate::audio::{ProbeError, Span};
+use crate::audio::{ProbeError, Section, Span};
 use crate::job::audio::{self, SPOOL, Unopened};
 use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{LedgerError, advance};
@@ -39,8 +39,12 @@ impl Tools {
         format: PieceFormat,
     ) -> Result<File, Unopened> {
         let file = self.open(job).await?;
-        let span = Span { begin_ms: span.begin_ms, end_ms: span.end_ms.unwrap_or(span.begin_ms) };
-        let part = self.workers.piece(&file, job.extension(), span, format).await;
+        let is_split = job.plan.as_ref().is_some_and(|plan| plan.split.is_some());
+        let section = Section {
+            channel: span.channels.first().copied().filter(|_| is_split),
+            parts: span.sent().into_iter().map(|(begin_ms, end_ms)| Span { begin_ms, end_ms }).collect(),
+        };
+        let part = self.workers.piece(&file, job.extension(), section, format).await;
         let bytes = part.map_err(|error| unusable(job, &error))?;
         let folder = self.state_directory.join(SPOOL);
         let write = move || {
@@ -120,7 +124,7 @@ impl Tools {
     async fn end_cut_early(&self, job: &Job) -> Result<(), LedgerError> {
         warn!("the recording cannot be read to its end and is recognized as far as it was cut");
         let recording = Recording { truncated: true, ..job.recording.clone() };
-        let end = CutEnd { recording, speech_ms: None };
+        let end = CutEnd { recording, speech_ms: None, speech: None, saved: None };
         self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop)
     }
 

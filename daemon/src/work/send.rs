@@ -50,10 +50,14 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     } else {
         None
     };
-    // Another daemon had fetched the URL's audio.
-    if plan.delivery == Delivery::Inline && tools.with_bytes(task.job.clone(), Some(&task)).await?.is_none() {
-        return Ok(());
-    }
+    let task = match plan.delivery {
+        Delivery::Url => task,
+        // Another daemon had fetched the URL's audio.
+        Delivery::Inline | Delivery::Upload => match tools.with_bytes(task.job.clone(), Some(&task)).await? {
+            Some(job) => PieceTask { job, ..task },
+            None => return Ok(()),
+        },
+    };
     if task.piece.halves.as_ref().is_some_and(|halves| halves.left.is_none()) {
         return tools.halve(&task).await;
     }
@@ -101,8 +105,9 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
     let request = request(&task, &route, &plan, audio, marker.as_deref());
     let channels = job.recording.channels.unwrap_or(1);
-    if recognizer.profile().limits.selects_channels && channels as usize > request.channels.len() {
-        warn!(channels, recognized = ?request.channels, "not all channels are recognized; mix the recording down to one channel if the others have speech");
+    let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
+    if selects && channels as usize > request.channels.len() {
+        warn!(channels, recognized = ?request.channels, "not all channels are recognized; set channels = \"split\" on the route if the others have speech");
     }
     let mut progress = Progress::new(&intent, &tools);
     let outcome = recognizer.send(permit, request, &mut progress).await;
@@ -131,7 +136,7 @@ fn request<'a>(
         context: context(job, route),
         itn: route.itn,
         partials: route.partials,
-        duration_ms: piece.asked_for().length_ms().or(job.recording.duration_ms),
+        duration_ms: piece.asked_for().sent_ms().or(job.recording.duration_ms),
         marker,
     }
 }
@@ -261,12 +266,13 @@ impl Listener for Progress {
 
     fn on_text(&mut self, text: &str) {
         let (job, piece) = (&self.task.job, &self.task.piece);
+        let channel = piece.span.channels.first().copied().unwrap_or(0);
         let revision = self.revision.next();
         trace!(job = %job.id, revision, bytes = text.len(), "the text grows");
         let partial = Body::TranscriptPartial(TranscriptPartial {
             revision,
-            channel: piece.span.channels.first().copied().unwrap_or(0),
-            role: None,
+            channel,
+            role: job.plan.as_ref().and_then(|plan| plan.role(channel)),
             piece: self.task.number_in_events(),
             begin_ms: piece.span.begin_ms,
             text: piece.halves.as_ref().map_or_else(|| text.to_owned(), |halves| halves.text_with(text)),

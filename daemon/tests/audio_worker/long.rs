@@ -1,6 +1,6 @@
 //! Long recordings: found out where to cut, and made into pieces, by real children that are killed, stopped and left.
 
-use harkd::audio::Span;
+use harkd::audio::{Section, Span, SurveyPlan};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -31,7 +31,12 @@ fn is_pause(milliseconds: u64) -> bool {
     milliseconds % 1_500 >= 1_000
 }
 
-const THIRTY: Duration = Duration::from_secs(30);
+/// Pieces of at most thirty seconds.
+const THIRTY: SurveyPlan = SurveyPlan { longest_ms: Some(30_000), split: false, skip_silence: false };
+
+fn section(begin_ms: u64, end_ms: u64) -> Section {
+    Section { channel: None, parts: vec![Span { begin_ms, end_ms }] }
+}
 
 #[tokio::test]
 async fn a_recording_is_cut_in_its_pauses_and_its_pieces_are_the_recording() {
@@ -40,20 +45,20 @@ async fn a_recording_is_cut_in_its_pauses_and_its_pieces_are_the_recording() {
     let workers = Workers::start(harkd(), 1, metrics.clone());
     let recording = file(&bursts(601));
     let mut told = Vec::new();
-    let found = workers.survey(&recording, Some("wav"), THIRTY, |span| told.push(span)).await.unwrap();
-    assert_eq!((found.probe.duration_ms, found.silent, &found.spans), (Some(601_000), false, &told));
+    let found = workers.survey(&recording, Some("wav"), THIRTY, |section| told.push(section)).await.unwrap();
+    assert_eq!((found.probe.duration_ms, found.silent, &found.sections), (Some(601_000), false, &told));
     let mut end = 0;
-    for span in &found.spans {
-        assert_eq!(span.begin_ms, end);
-        end = span.end_ms;
-        assert!(end - span.begin_ms <= 30_000 && (is_pause(end) || end == 601_000), "{span:?}");
+    for section in &found.sections {
+        assert_eq!(section.begin_ms(), end);
+        end = section.end_ms();
+        assert!(section.length() <= 30_000 && (is_pause(end) || end == 601_000), "{section:?}");
     }
     assert_eq!(end, 601_000);
     let begun = Instant::now();
-    for span in &found.spans {
-        let flac = workers.piece(&recording, Some("wav"), *span, PieceFormat::Flac).await.unwrap();
+    for section in &found.sections {
+        let flac = workers.piece(&recording, Some("wav"), section.clone(), PieceFormat::Flac).await.unwrap();
         let probe = workers.probe(&file(&flac), None).await.unwrap();
-        assert_eq!((probe.format.as_str(), probe.duration_ms), ("flac", Some(span.end_ms - span.begin_ms)));
+        assert_eq!((probe.format.as_str(), probe.duration_ms), ("flac", Some(section.length())));
     }
     // One child for probes, one for the rest, and one pass over the recording.
     assert_eq!(metrics.audio_worker_starts.get(), 2);
@@ -66,7 +71,7 @@ async fn a_piece_is_the_same_in_order_again_and_alone() {
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let recording = file(&bursts(60));
     let piece =
-        |begin_ms, end_ms| workers.piece(&recording, None, Span { begin_ms, end_ms }, PieceFormat::Wav);
+        |begin_ms, end_ms| workers.piece(&recording, None, section(begin_ms, end_ms), PieceFormat::Wav);
     let (first, second) = (piece(0, 20_000).await.unwrap(), piece(20_000, 50_000).await.unwrap());
     assert_eq!((first.len(), second.len()), (44 + 640_000, 44 + 960_000));
     assert!(piece(20_000, 50_000).await.unwrap() == second, "again");
@@ -79,19 +84,19 @@ async fn a_piece_is_the_same_in_order_again_and_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_that_are_killed_neither_lose_nor_repeat_a_span() {
     let _alone = alone().await;
-    let recording = file(&bursts(1_200));
+    let recording = file(&bursts(300));
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let whole = workers.survey(&recording, None, THIRTY, |_| ()).await.unwrap();
-    for count in [1, 10, 30] {
+    for count in [1, 5, 10] {
         let mut told = Vec::new();
-        let killing = |span| {
-            told.push(span);
+        let killing = |section| {
+            told.push(section);
             if told.len() == count {
                 kill_process(child(), Signal::KILL).unwrap();
             }
         };
         let found = workers.survey(&recording, None, THIRTY, killing).await.unwrap();
-        assert_eq!((&told, &found), (&whole.spans, &whole));
+        assert_eq!((&told, &found), (&whole.sections, &whole));
     }
 }
 
@@ -108,22 +113,22 @@ async fn a_caller_that_leaves_ends_its_child_and_probes_never_wait_for_long_reco
     surveying.abort();
     until(|| children().len() == 1).await;
     // The pool goes on.
-    let span = Span { begin_ms: 3_600_000, end_ms: 3_601_000 };
-    assert!(!workers.piece(&recording, None, span, PieceFormat::Flac).await.unwrap().is_empty());
+    let late = section(3_600_000, 3_601_000);
+    assert!(!workers.piece(&recording, None, late, PieceFormat::Flac).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn memory_does_not_grow_with_the_recording() {
     let _alone = alone().await;
     let workers = Workers::start(harkd(), 1, Metrics::new());
-    let limit = Duration::from_secs(180);
+    let plan = SurveyPlan { longest_ms: Some(180_000), ..THIRTY };
     let mut most = Vec::new();
-    for seconds in [200, 1_600] {
+    for seconds in [200, 800] {
         let recording = file(&bursts(seconds));
-        let found = workers.survey(&recording, None, limit, |_| ()).await.unwrap();
+        let found = workers.survey(&recording, None, plan, |_| ()).await.unwrap();
         let before = resident();
-        for span in &found.spans {
-            workers.piece(&recording, None, *span, PieceFormat::Flac).await.unwrap();
+        for section in found.sections {
+            workers.piece(&recording, None, section, PieceFormat::Flac).await.unwrap();
         }
         assert!(resident() < before + (16 << 20), "a few pieces, and no recording");
         most.push(most_resident(child()));
@@ -144,7 +149,6 @@ async fn what_cannot_be_decoded_has_its_own_error() {
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let error = workers.survey(&file(b"#!AMR\n\x3c\0"), None, THIRTY, |_| ()).await.unwrap_err();
     assert_eq!((error.code(), error.blame()), ("UndecodableAudio", Blame::Audio));
-    let span = Span { begin_ms: 0, end_ms: 1_000 };
-    let error = workers.piece(&file(b"text"), None, span, PieceFormat::Wav).await.unwrap_err();
+    let error = workers.piece(&file(b"text"), None, section(0, 1_000), PieceFormat::Wav).await.unwrap_err();
     assert_eq!(error.code(), "NotAudio");
 }

@@ -55,6 +55,36 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The samples of a sample recording with one channel: 8 kHz, 16 bit.
+pub fn sentence(name: &str) -> Vec<i16> {
+    sample(name)[44..].chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect()
+}
+
+/// A channel of so many seconds, 8 kHz: silence with sounds that begin at these seconds.
+pub fn channel(seconds: usize, sounds: &[(f64, &[i16])]) -> Vec<i16> {
+    let mut samples = vec![0; seconds * 8_000];
+    for (begin, sound) in sounds {
+        let begin = (begin * 8_000.0) as usize;
+        samples[begin..begin + sound.len()].copy_from_slice(sound);
+    }
+    samples
+}
+
+/// A WAV file of these channels, 8 kHz, 16 bit.
+pub fn stereo(channels: &[Vec<i16>]) -> Vec<u8> {
+    let count = channels.len() as u16;
+    let bytes = (channels[0].len() * channels.len() * 2) as u32;
+    let mut file = wav(0.0, 0);
+    file[4..8].copy_from_slice(&(36 + bytes).to_le_bytes());
+    file[22..24].copy_from_slice(&count.to_le_bytes());
+    file[28..32].copy_from_slice(&(16_000 * u32::from(count)).to_le_bytes());
+    file[32..34].copy_from_slice(&(2 * count).to_le_bytes());
+    file[40..44].copy_from_slice(&bytes.to_le_bytes());
+    let frames = (0..channels[0].len()).flat_map(|at| channels.iter().map(move |channel| channel[at]));
+    file.extend(frames.flat_map(i16::to_le_bytes));
+    file
+}
+
 /// SHA-256 in lower-case hex, as the events and the emulator's journal have it.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

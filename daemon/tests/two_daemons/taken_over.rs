@@ -4,7 +4,9 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::{CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, sha256, wait_until, wav};
+use crate::support::{
+    CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, sha256, stereo, wait_until, wav,
+};
 use crate::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
@@ -25,7 +27,11 @@ async fn jobs_of_a_killed_daemon_are_finished_by_the_other_daemon() {
         urls::an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_config_allows(1),
         events_after_a_stored_final_are_published_by_the_other_daemon(),
         a_duplicate_takes_over_the_job_of_a_message_that_is_gone(),
-        pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(),
+        pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon("", caf(50.0, 1)),
+        pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(
+            SPLIT,
+            stereo(&[noise(3), noise(4)])
+        ),
     );
 }
 
@@ -98,13 +104,23 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     assert_eq!(taken(&service, "flash"), 1);
 }
 
-async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon() {
+const SPLIT: &str = "channels = \"split\"\nroles = [\"agent\", \"customer\"]\nskip_silence = true";
+
+/// Half a minute of noise at 8 kHz.
+fn noise(seed: u64) -> Vec<i16> {
+    wav(30.0, seed)[44..]
+        .chunks_exact(2)
+        .map(|sample| i16::from_le_bytes(sample.try_into().unwrap()))
+        .collect()
+}
+
+async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(route: &str, audio: Vec<u8>) {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "50ms"]).await;
-    let pieces = "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"5s\"";
-    let daemon = || daemon(&nats, &service).lines(pieces).set("dashscope.concurrency", "2");
+    let pieces = format!("[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"5s\"\n{route}");
+    let daemon = || daemon(&nats, &service).lines(&pieces).set("dashscope.concurrency", "2");
     let mut one = daemon().start().await;
-    put(&nats, "call", caf(50.0, 1)).await;
+    put(&nats, "call", audio).await;
     for _ in 0..3 {
         one.next_event("transcript.segment").await;
     }
@@ -120,9 +136,11 @@ async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(
     assert!(numbers.len() >= 10, "{numbers:?}");
     let texts = |event: &Heard| event.body["segments"].as_array().unwrap().clone();
     let mut heard: Vec<Value> = segments.iter().flat_map(|event| texts(event)).collect();
-    heard.sort_by_key(|segment| segment["begin_ms"].as_u64());
+    heard.sort_by_key(|segment| (segment["begin_ms"].as_u64(), segment["channel"].as_u64()));
     let made = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
     assert_eq!(made.body["segments"], json!(heard), "the texts are those that were stored");
+    let measured = events.iter().filter(|event| event.kind() == "annotation.speech").count();
+    assert_eq!(measured, 1, "told once");
     // Two requests were under way, and the answers of two may have been heard and not stored.
     let again = taken(&service, "flash") - numbers.len();
     assert!(again <= 4, "{again} of {} pieces were sent again", numbers.len());

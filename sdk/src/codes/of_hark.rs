@@ -27,7 +27,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "UndecodableAudio",
                 &[Audio],
-                "The audio had to be decoded here, to be cut into pieces, and has a codec that Hark does not decode.",
+                "The audio had to be decoded here, to be cut into pieces or to tell its channels apart, and has a codec that Hark does not decode.",
                 CONVERT,
             ),
             code(
@@ -134,6 +134,12 @@ pub const OF_HARK: &[Group] = &[
     Group {
         title: "The route",
         codes: &[
+            code(
+                "TooManyChannels",
+                &[Audio],
+                "The route splits the channels, and the recording has more than 16.",
+                "Send it on a route with `channels = \"mix\"`.",
+            ),
             code(
                 "FormatNotSupported",
                 &[Audio],

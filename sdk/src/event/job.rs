@@ -138,6 +138,13 @@ pub struct Bill {
     pub billed_tokens: Option<Tokens>,
     /// The price of what was billed, by model and region, with at most six decimals.
     pub cost_usd: f64,
+    /// Seconds that were not sent, of the recording times its channels: silence, silent channels, channels that repeat others. Absent where
+    /// all was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_seconds: Option<f64>,
+    /// What sending them would have cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_usd: Option<f64>,
     /// Milliseconds from acceptance to this event.
     pub elapsed_ms: u64,
     /// Present and true where a request of unknown fate was repeated: the service may have charged twice.

@@ -36,6 +36,8 @@ pub enum Kind {
     AnnotationLanguage,
     /// `annotation.emotion`.
     AnnotationEmotion,
+    /// `annotation.speech`: who spoke how long, measured from the audio.
+    AnnotationSpeech,
     /// `alert.raised`.
     AlertRaised,
     /// `alert.retracted`.
@@ -77,6 +79,7 @@ impl Kind {
             Kind::TranscriptFinal => ("transcript", "final"),
             Kind::AnnotationLanguage => ("annotation", "language"),
             Kind::AnnotationEmotion => ("annotation", "emotion"),
+            Kind::AnnotationSpeech => ("annotation", "speech"),
             Kind::AlertRaised => ("alert", "raised"),
             Kind::AlertRetracted => ("alert", "retracted"),
             Kind::Plugin(name) => ("plugin", name),
@@ -114,6 +117,7 @@ impl FromStr for Kind {
             "transcript.final" => Kind::TranscriptFinal,
             "annotation.language" => Kind::AnnotationLanguage,
             "annotation.emotion" => Kind::AnnotationEmotion,
+            "annotation.speech" => Kind::AnnotationSpeech,
             "alert.raised" => Kind::AlertRaised,
             "alert.retracted" => Kind::AlertRetracted,
             other => {

@@ -126,6 +126,66 @@ pub enum Timing {
     None,
 }
 
+/// `annotation.speech`: who spoke how long, measured from the audio; once for each recording that was decoded where the daemon runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnotationSpeech {
+    /// Each channel; mixed audio is channel 0.
+    pub channels: Vec<ChannelSpeech>,
+    /// Milliseconds in which more than one channel speaks; a channel that repeats another does not count.
+    pub overlap_ms: u64,
+    /// Milliseconds in which no channel speaks.
+    pub silence_ms: u64,
+    /// The longest time in which no channel speaks; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_silence: Option<TimeSpan>,
+    /// The turns that begin inside another channel's turn and go on after that one ends, in order of time; at most 10,000.
+    pub interruptions: Vec<Interruption>,
+}
+
+/// The speech of a channel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChannelSpeech {
+    /// Channel, from 0.
+    pub channel: u32,
+    /// The channel's role, where the route names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Milliseconds of speech.
+    pub speech_ms: u64,
+    /// How many turns it has: speech with no pause over a second.
+    pub turns: u32,
+    /// The longest turn in milliseconds.
+    pub longest_turn_ms: u64,
+    /// The root mean square of its speech; null where it has none.
+    pub level_dbfs: Option<f64>,
+    /// The share of its samples at full scale, from 0 to 1.
+    pub clipped: f64,
+    /// Present where it repeats another channel and so was not sent: that channel's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubles: Option<u32>,
+}
+
+/// A time in a recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimeSpan {
+    /// Begin in milliseconds of the recording.
+    pub begin_ms: u64,
+    /// End in milliseconds of the recording.
+    pub end_ms: u64,
+}
+
+/// A turn that begins inside another channel's turn and goes on after that one ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Interruption {
+    /// The channel that interrupts.
+    pub channel: u32,
+    /// Its role, where the route names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Where its turn begins, in milliseconds of the recording.
+    pub begin_ms: u64,
+}
+
 /// An object in a JetStream object store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectRef {

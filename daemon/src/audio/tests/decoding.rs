@@ -2,12 +2,13 @@
 
 use super::super::decode::Decoder;
 use super::super::encode::piece;
+use super::super::lanes::Lanes;
 use super::super::probe::Content;
 use super::super::resample::RATE;
 use super::super::source::Source;
-use super::super::survey::{Progress, Survey, survey};
+use super::super::survey::{Progress, Survey, SurveyPlan, survey};
 use super::super::time::Time;
-use super::super::{ProbeError, Span};
+use super::super::{ProbeError, Section, Span};
 use super::*;
 use crate::config::PieceFormat;
 
@@ -50,14 +51,14 @@ fn file_of(bytes: &[u8]) -> File {
 fn decoder(bytes: &[u8]) -> Decoder {
     let mut source = Source::new(file_of(bytes)).unwrap();
     let content = Content::find(&mut source, None).unwrap();
-    Decoder::open(source, content).unwrap()
+    Decoder::open(source, content, Lanes::Mixed).unwrap()
 }
 
 /// All samples, with the rate of the last ones.
 fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
     let (mut decoder, mut samples, mut rate) = (decoder(bytes), Vec::new(), 0);
     while let Some(block) = decoder.next(Time::MAX).unwrap() {
-        samples.extend_from_slice(block.samples);
+        samples.extend_from_slice(block.lane(0));
         rate = block.rate;
     }
     (samples, rate)
@@ -66,14 +67,15 @@ fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
 fn survey_of(bytes: &[u8], longest_ms: u64) -> Result<Survey, ProbeError> {
     let mut told = Vec::new();
     let mut heard = |heard| {
-        if let Progress::Piece(span) = heard {
-            told.push(span);
+        if let Progress::Piece(section) = heard {
+            told.push(section);
         }
         Ok(())
     };
-    let found = survey(file_of(bytes), None, longest_ms, &mut heard);
+    let plan = SurveyPlan { longest_ms: Some(longest_ms), ..SurveyPlan::default() };
+    let found = survey(file_of(bytes), None, plan, &mut heard);
     if let Ok(found) = &found {
-        assert_eq!(found.spans, told);
+        assert_eq!(found.sections, told);
     }
     found
 }
@@ -84,7 +86,7 @@ fn piece_of(decoder: &mut Decoder, begin_ms: u64, end_ms: u64, format: PieceForm
         bytes.extend_from_slice(made);
         Ok(())
     };
-    piece(decoder, Span { begin_ms, end_ms }, format, &mut send).unwrap();
+    piece(decoder, &[Span { begin_ms, end_ms }], format, &mut send).unwrap();
     bytes
 }
 
@@ -231,9 +233,9 @@ fn a_place_that_is_jumped_to_holds_what_it_holds_when_it_is_played() {
             decoder.go_to(to).unwrap();
             let block = decoder.next(Time::MAX).unwrap().unwrap();
             assert!((block.begin - to).abs() < 1_000_000, "{name}: {} for {to}", block.begin);
-            let count = block.samples.len().min(100);
+            let count = block.len().min(100);
             let there = &all[from as usize..from as usize + count];
-            let apart: Vec<f32> = there.iter().zip(block.samples).map(|(one, other)| one - other).collect();
+            let apart: Vec<f32> = there.iter().zip(block.lane(0)).map(|(one, other)| one - other).collect();
             assert!(level(&apart) < 0.05, "{name} at {share}: {} of {}", level(&apart), level(there));
         }
     }
@@ -286,12 +288,15 @@ fn silence_is_not_sent_and_all_else_is() {
     };
     // -61 dBFS and less is silence.
     let found = survey_of(&file(&[&silence, &quiet]), 10_000).unwrap();
-    assert!(found.silent && found.spans.is_empty() && found.speech_ms == 0, "{found:?}");
+    assert!(found.silent && found.sections.is_empty() && found.speech_ms == 0, "{found:?}");
     assert_eq!(found.probe.duration_ms, Some(80_000));
     let found = survey_of(&file(&[&silence, &tone, &silence]), 10_000).unwrap();
-    let sent: u64 = found.spans.iter().map(|span| span.end_ms - span.begin_ms).sum();
+    let sent: u64 = found.sections.iter().map(Section::length).sum();
     assert!(!found.silent && (40_000..60_000).contains(&sent), "{found:?}");
-    assert!(found.spans[0].begin_ms <= 40_000 && found.spans.last().unwrap().end_ms >= 80_000, "{found:?}");
+    assert!(
+        found.sections[0].begin_ms() <= 40_000 && found.sections.last().unwrap().end_ms() >= 80_000,
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -299,7 +304,7 @@ fn a_channel_that_is_the_other_one_inverted_is_heard() {
     let samples: Vec<f64> = tone(3.0, 8_000).iter().flat_map(|sample| [*sample, -sample]).collect();
     let file = wav(2, 8_000, 16, 96_000, &pcm16(&samples));
     let found = survey_of(&file, 30_000).unwrap();
-    assert!(!found.silent && found.spans.len() == 1, "{found:?}");
+    assert!(!found.silent && found.sections.len() == 1, "{found:?}");
     let piece = piece_of(&mut decoder(&file), 0, 3_000, PieceFormat::Wav);
     assert!(level(&decode(&piece).0) > 0.3);
 }
@@ -308,8 +313,8 @@ fn a_channel_that_is_the_other_one_inverted_is_heard() {
 fn a_survey_ends_where_the_recording_does() {
     let found = survey_of(&wav(1, 8_000, 16, 80_022, &pcm16(&tone(5.0013, 8_000))), 2_000).unwrap();
     assert_eq!(found.probe.duration_ms, Some(5_001));
-    assert_eq!(found.spans.last().unwrap().end_ms, 5_001);
-    assert!(found.spans.iter().all(|span| span.end_ms - span.begin_ms <= 2_000), "{found:?}");
+    assert_eq!(found.sections.last().unwrap().end_ms(), 5_001);
+    assert!(found.sections.iter().all(|section| section.length() <= 2_000), "{found:?}");
 }
 
 #[test]
@@ -343,8 +348,8 @@ proptest! {
         let outcome = catch_unwind(AssertUnwindSafe(|| survey_of(&bytes, 1_000)));
         if let Ok(Ok(found)) = outcome {
             let duration = found.probe.duration_ms.unwrap();
-            prop_assert!(found.spans.iter().all(|span| span.begin_ms < span.end_ms && span.end_ms <= duration));
-            prop_assert!(found.spans.windows(2).all(|two| two[0].end_ms <= two[1].begin_ms));
+            prop_assert!(found.sections.iter().all(|it| it.begin_ms() < it.end_ms() && it.end_ms() <= duration));
+            prop_assert!(found.sections.windows(2).all(|two| two[0].end_ms() <= two[1].begin_ms()));
             prop_assert!(found.speech_ms <= duration);
         }
     }

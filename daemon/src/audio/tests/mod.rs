@@ -10,7 +10,9 @@ use proptest::prelude::*;
 
 use super::{Probe, ProbeError, probe};
 
+mod channels;
 mod decoding;
+mod figures;
 mod lengths;
 mod planner;
 mod wire;

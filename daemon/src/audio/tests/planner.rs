@@ -22,22 +22,27 @@ fn speech(runs: &[(bool, usize)]) -> Vec<bool> {
 
 fn frames(speech: &[bool], background: f32) -> Vec<Frame> {
     let energy = |at: usize| if speech[at] { 0.01 + (at % 7) as f32 * 0.001 } else { background };
-    (0..speech.len()).map(|at| Frame { energy: energy(at), is_loud: energy(at) > 1e-5 }).collect()
+    let frame = |at: usize| Frame {
+        energy: energy(at),
+        is_loud: energy(at) > 1e-5,
+        is_speech: speech[at],
+        ..Frame::default()
+    };
+    (0..speech.len()).map(frame).collect()
 }
 
-fn plan(frames: &[Frame], speech: &[bool], longest_ms: u64) -> Vec<Piece> {
+fn plan(frames: &[Frame], longest_ms: u64) -> Vec<Piece> {
     let mut planner = Planner::new(longest_ms);
-    let mut pieces: Vec<Piece> = Vec::new();
-    let mut begin = 0;
-    for frame in frames {
-        let mut listen = |range: Range<usize>| speech[begin + range.start..begin + range.end].to_vec();
-        if let Some(piece) = planner.push(*frame, &mut listen) {
-            begin = piece.frames.end as usize;
-            pieces.push(piece);
-        }
-    }
+    let mut pieces: Vec<Piece> =
+        (0..).zip(frames).filter_map(|(at, frame)| planner.push(at, *frame)).collect();
     pieces.extend(planner.finish());
     pieces
+}
+
+/// The frames of a piece of which nothing is left out.
+fn range(piece: &Piece) -> Range<u64> {
+    let [range] = &piece.parts[..] else { panic!("{piece:?}") };
+    range.clone()
 }
 
 proptest! {
@@ -51,13 +56,14 @@ proptest! {
     ) {
         let speech = speech(&runs);
         let frames = frames(&speech, background);
-        let pieces = plan(&frames, &speech, longest_ms);
+        let pieces = plan(&frames, longest_ms);
         let longest = (longest_ms / 16) as usize;
         let mut end = 0;
         for piece in &pieces {
-            prop_assert_eq!(piece.frames.start, end);
-            end = piece.frames.end;
-            let range = piece.frames.start as usize..end as usize;
+            let frames_of = super::planner::range(piece);
+            prop_assert_eq!(frames_of.start, end);
+            end = frames_of.end;
+            let range = frames_of.start as usize..end as usize;
             prop_assert!(!range.is_empty() && range.len() <= longest);
             prop_assert_eq!(piece.is_silent, frames[range.clone()].iter().all(|frame| !frame.is_loud));
             if range.end == frames.len() {
@@ -73,16 +79,16 @@ proptest! {
             }
         }
         prop_assert_eq!(end as usize, frames.len());
-        prop_assert_eq!(pieces, plan(&frames, &speech, longest_ms));
+        prop_assert_eq!(pieces, plan(&frames, longest_ms));
     }
 }
 
 #[test]
 fn a_recording_within_the_limit_is_one_piece_and_none_is_none() {
     let speech = vec![true; 100];
-    let pieces = plan(&frames(&speech, 0.0), &speech, 30_000);
-    assert_eq!(pieces, [Piece { frames: 0..100, is_silent: false }]);
-    assert!(plan(&[], &[], 30_000).is_empty());
+    let pieces = plan(&frames(&speech, 0.0), 30_000);
+    assert_eq!((pieces.len(), range(&pieces[0]), pieces[0].is_silent), (1, 0..100, false));
+    assert!(plan(&[], 30_000).is_empty());
 }
 
 #[test]
@@ -91,37 +97,62 @@ fn the_longest_pause_within_reach_is_cut_in_its_middle() {
     let mut speech = vec![true; 3_000];
     speech[1_690..1_705].fill(false);
     speech[1_750..1_790].fill(false);
-    let pieces = plan(&frames(&speech, 1e-7), &speech, 30_000);
-    assert!((1_765..=1_775).contains(&pieces[0].frames.end), "{pieces:?}");
+    let pieces = plan(&frames(&speech, 1e-7), 30_000);
+    assert!((1_765..=1_775).contains(&range(&pieces[0]).end), "{pieces:?}");
 }
 
 #[test]
 fn a_pause_before_the_reach_is_better_than_a_cut_within_speech() {
     let mut speech = vec![true; 3_000];
     speech[900..920].fill(false);
-    let pieces = plan(&frames(&speech, 1e-7), &speech, 30_000);
-    assert!((905..=915).contains(&pieces[0].frames.end), "{pieces:?}");
+    let pieces = plan(&frames(&speech, 1e-7), 30_000);
+    assert!((905..=915).contains(&range(&pieces[0]).end), "{pieces:?}");
 }
 
 #[test]
 fn quiet_speech_that_the_detector_hears_is_no_pause() {
-    let mut energy = frames(&vec![true; 3_000], 0.0);
+    let mut speech = vec![true; 3_000];
+    speech[1_800..1_820].fill(false);
+    let mut energy = frames(&speech, 0.0);
     // As quiet as a pause, and one; the first is longer.
     for at in (1_700..1_740).chain(1_800..1_820) {
         energy[at].energy = 1e-8;
     }
-    let mut speech = vec![true; 3_000];
-    speech[1_800..1_820].fill(false);
-    let pieces = plan(&energy, &speech, 30_000);
-    assert!((1_805..=1_815).contains(&pieces[0].frames.end), "{pieces:?}");
+    let pieces = plan(&energy, 30_000);
+    assert!((1_805..=1_815).contains(&range(&pieces[0]).end), "{pieces:?}");
 }
 
 #[test]
 fn silence_makes_silent_pieces() {
     let mut speech = vec![false; 10_000];
     speech[..500].fill(true);
-    let pieces = plan(&frames(&speech, 1e-8), &speech, 30_000);
+    let pieces = plan(&frames(&speech, 1e-8), 30_000);
     let silent: Vec<bool> = pieces.iter().map(|piece| piece.is_silent).collect();
     assert_eq!(silent.iter().filter(|silent| !**silent).count(), 1, "{pieces:?}");
     assert!(!silent[0]);
+}
+
+#[test]
+fn a_piece_is_as_long_as_what_is_sent_of_it_and_keeps_its_parts() {
+    let speech = vec![true; 3_000];
+    let mut planner = Planner::new(10_000);
+    // Every second hundred of frames is left out.
+    let sent = (0..).zip(frames(&speech, 0.0)).filter(|(at, _)| at / 100 % 2 == 0);
+    let mut pieces: Vec<Piece> = sent.filter_map(|(at, frame)| planner.push(at, frame)).collect();
+    pieces.extend(planner.finish());
+    let parts: Vec<Range<u64>> = pieces.iter().flat_map(|piece| piece.parts.clone()).collect();
+    let frames: Vec<u64> = parts.iter().cloned().flatten().collect();
+    assert_eq!(frames, (0..3_000).filter(|at| at / 100 % 2 == 0).collect::<Vec<_>>());
+    let lengths: Vec<u64> =
+        pieces.iter().map(|it| it.parts.iter().map(|part| part.end - part.start).sum()).collect();
+    assert!(lengths.iter().all(|length| *length <= 625) && lengths.len() == 3, "{lengths:?}");
+}
+
+#[test]
+fn a_piece_of_too_many_parts_ends() {
+    let mut planner = Planner::new(3_600_000);
+    let sent = (0..2_000_u64).map(|at| 2 * at);
+    let mut pieces: Vec<Piece> = sent.filter_map(|at| planner.push(at, Frame::default())).collect();
+    pieces.extend(planner.finish());
+    assert_eq!(pieces.iter().map(|piece| piece.parts.len()).collect::<Vec<_>>(), [512, 512, 512, 464]);
 }

@@ -1,17 +1,26 @@
 //! Packets between daemon and worker.
 
 use super::super::survey::Survey;
-use super::super::wire::{MOST_BYTES, PACKET, Reply, Request, Task, from_packet};
-use super::super::{Probe, ProbeError, Span};
+use super::super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Reply, Request, Task, from_packet};
+use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Span, Turns};
 use crate::config::PieceFormat;
 
 #[test]
 fn each_message_is_read_as_it_was_sent() {
-    let span = Span { begin_ms: 1, end_ms: u64::MAX };
+    // As long as they may get: two days in milliseconds.
+    const LAST: u64 = 172_800_000;
+    let span = Span { begin_ms: LAST, end_ms: LAST };
+    let section = Section { channel: Some(MOST_CHANNELS - 1), parts: vec![span; 512] };
     let probe = Probe { format: "wav".into(), duration_ms: Some(1), ..Probe::default() };
-    let survey = Survey { probe: probe.clone(), speech_ms: 7, ..Survey::default() };
+    let sounding =
+        Sounding { level_dbfs: Some(-23.4), clipped: 0.123_456, doubles: Some(1), is_silent: false };
+    let mut survey = Survey { probe: probe.clone(), speech_ms: LAST, ..Survey::default() };
+    survey.channels = vec![sounding; MOST_CHANNELS as usize];
+    survey.talk.turns =
+        vec![Turns { speech_ms: LAST, count: 99_999, longest_ms: LAST }; MOST_CHANNELS as usize];
     for reply in [
-        Reply::Piece(span),
+        Reply::Piece(section.clone()),
+        Reply::Interruptions(9_000, vec![(15, LAST); MOST_INTERRUPTIONS]),
         Reply::Until(9),
         Reply::Bytes(vec![0, b'{', 255]),
         Reply::Bytes(vec![7; MOST_BYTES]),
@@ -24,9 +33,11 @@ fn each_message_is_read_as_it_was_sent() {
         assert!(packet.len() <= PACKET);
         assert_eq!(Reply::of_packet(&packet).unwrap(), reply);
     }
-    let task = Task::Piece { recording: u64::MAX, span, format: PieceFormat::Flac };
+    let task = Task::Piece { recording: u64::MAX, section, format: PieceFormat::Flac };
     let request = Request { extension: Some("wav".into()), task };
-    assert_eq!(from_packet::<Request>(&serde_json::to_vec(&request).unwrap()).unwrap(), request);
+    let packet = serde_json::to_vec(&request).unwrap();
+    assert!(packet.len() <= PACKET);
+    assert_eq!(from_packet::<Request>(&packet).unwrap(), request);
 }
 
 #[test]

@@ -125,11 +125,8 @@ fn what_comes_later_is_accepted_only_at_its_default() {
         "[[webhook]]\nurl = \"https://example.com\"\n",
         "[http]\ntoken_file = \"/dev/null\"\n",
         "[http]\ntls_cert = \"/dev/null\"\n",
-        "[[route]]\nname = \"r\"\nchannels = \"split\"\n",
-        "[[route]]\nname = \"r\"\nskip_silence = true\n",
         "[[route]]\nname = \"r\"\nemotion = false\n",
         "[[route]]\nname = \"r\"\nemotion = [\"agent\"]\n",
-        "[[route]]\nname = \"r\"\nroles = [\"agent\"]\n",
         &folder("calls", "/srv/calls", "metadata_from_name = \"freepbx\""),
     ] {
         assert!(mistake(text).contains("is not built yet"), "{text}");
@@ -138,6 +135,24 @@ fn what_comes_later_is_accepted_only_at_its_default() {
         "[budget]\ndaily_usd = 0\n[storage]\nurl = \"\"\n[[route]]\nname = \"r\"\nemotion = true\nchannels = \"mix\"\n",
     );
     valid("[nats]\nstore_partials = true\n");
+}
+
+#[test]
+fn roles_name_channels_that_are_split() {
+    let split = "[[route]]\nname = \"r\"\nchannels = \"split\"\nskip_silence = true\n";
+    valid(split);
+    valid(&format!("{split}roles = [\"agent\", \"customer\"]\n"));
+    let text = mistake("[[route]]\nname = \"r\"\nroles = [\"agent\"]\n");
+    assert!(text.contains("channels = \"split\""), "{text}");
+}
+
+#[test]
+fn a_route_that_cannot_save_silence_is_a_warning() {
+    let config =
+        |engine: &str| format!("[[route]]\nname = \"r\"\nengine = \"{engine}\"\nskip_silence = true\n");
+    let of = |engine: &str| valid(&config(engine)).warnings().join("\n");
+    assert!(of("filetrans").contains("skip_silence"), "{}", of("filetrans"));
+    assert!(!of("flash").contains("skip_silence"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Keys that are reserved for later versions: only their defaults are accepted, because a key that is accepted without effect misleads the
 //! operator.
 
+use crate::config::Config;
 use crate::config::report::Report;
-use crate::config::{Channels, Config};
 
 pub(super) fn later(config: &Config, report: &mut Report<'_>) {
     let mut refuse = |set: bool, path: &str, what: &str| {
@@ -29,17 +29,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
     }
     for (index, route) in config.route.iter().enumerate() {
         let path = |key: &str| format!("route.{index}.{key}");
-        refuse(
-            route.channels == Channels::Split,
-            &path("channels"),
-            "channels = \"split\" (each channel by itself)",
-        );
-        refuse(
-            !route.roles.is_empty(),
-            &path("roles"),
-            "roles (names of channels, which channels = \"split\" needs)",
-        );
-        refuse(route.skip_silence, &path("skip_silence"), "skip_silence = true");
         refuse(
             route.emotion != toml::Value::Boolean(true),
             &path("emotion"),

@@ -3,7 +3,7 @@
 use super::recognizers::SHORTEST_PIECE;
 use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Config, ENGINES, EngineChoice, Route, Source, language_code};
+use crate::config::{Channels, Config, ENGINES, EngineChoice, Route, Source, language_code};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     for (index, route) in config.route.iter().enumerate() {
@@ -26,6 +26,12 @@ pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
         }
         if let EngineChoice::Own(name) = &route.engine {
             unknown_engine(config, name, &path("engine"), report);
+        }
+        if !route.roles.is_empty() && route.channels == Channels::Mix {
+            report.mistake(
+                &path("roles"),
+                "roles name the channels, which are mixed here; set channels = \"split\", or leave roles out",
+            );
         }
         if route.piece < SHORTEST_PIECE {
             report.mistake(

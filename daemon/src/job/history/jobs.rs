@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Engine, Kind, Recording};
+use hark_sdk::event::{AnnotationSpeech, Blame, Body, Engine, Kind, Recording};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Map;
 use uuid::Uuid;
@@ -11,7 +11,9 @@ use super::dice::Dice;
 use super::{fault, transcript_final};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Recognized, Totals};
 use crate::job::piece_machine::Report;
-use crate::job::{Cut, Delivery, Duty, Fate, Job, Origin, Paid, PieceFormat, PieceState, Plan, Span, Stage};
+use crate::job::{
+    Cut, Delivery, Duty, Fate, Job, Origin, Paid, PieceFormat, PieceState, Plan, Saved, Span, Split, Stage,
+};
 
 /// A piece, as the job hears of it.
 #[derive(Clone, Copy, PartialEq)]
@@ -120,10 +122,15 @@ impl World {
             return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
         let (model, reason) = ("model".to_owned(), "dice".to_owned());
-        let cut =
-            Cut { longest_ms: 1_000, format: PieceFormat::Flac, misleading_header: self.dice.one_in(2) };
+        let cut = Cut {
+            longest_ms: 1_000,
+            format: PieceFormat::Flac,
+            skip_silence: false,
+            misleading_header: self.dice.one_in(2),
+        };
         let cut = self.dice.one_in(2).then_some(cut);
-        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason };
+        let split = self.dice.one_in(3).then(Split::default);
+        let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, split, reason };
         let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
         self.commit(Fact::Prepared { recording, plan, spans });
     }
@@ -140,11 +147,18 @@ impl World {
             return self.commit(Fact::Unusable { recording, fault: fault(Blame::Audio) });
         }
         let recording = Recording { duration_ms: Some(to_ms), ..Recording::default() };
-        let end = self.dice.one_in(4).then(|| Box::new(CutEnd { recording, speech_ms: Some(1) }));
+        let end = CutEnd {
+            recording,
+            speech_ms: Some(1),
+            speech: Some(AnnotationSpeech::default()),
+            saved: Some(Saved { ms: 1, cost_micro: 1 }),
+        };
+        let end = self.dice.one_in(4).then(|| Box::new(end));
         let count = 2 + self.dice.roll(3);
         // The first of these was found before, as after a restart.
-        let early = (to_ms > 0).then(|| (to_ms.saturating_sub(1), to_ms));
-        let spans = early.into_iter().chain((to_ms..to_ms + count).map(|at| (at, at + 1))).collect();
+        let early = (to_ms > 0).then(|| Span::part(to_ms.saturating_sub(1), to_ms));
+        let spans =
+            early.into_iter().chain((to_ms..to_ms + count).map(|at| Span::part(at, at + 1))).collect();
         let left = self.left();
         self.commit(Fact::Cut { spans, end, left });
     }
@@ -236,19 +250,22 @@ fn a_job_that_was_taken_over_ends_although_its_pieces_were_heard_before_they_are
     let mut job =
         Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
     let (model, reason) = ("model".to_owned(), "test".to_owned());
-    let cut = Some(Cut { longest_ms: 1_000, format: PieceFormat::Flac, misleading_header: false });
-    job.plan = Some(Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, reason });
+    let (skip_silence, misleading_header) = (false, false);
+    let cut = Some(Cut { longest_ms: 1_000, format: PieceFormat::Flac, skip_silence, misleading_header });
+    job.plan =
+        Some(Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, split: None, reason });
     for (heard, expected) in [(3, Stage::Heard), (2, Stage::Recognizing)] {
         job.stage = Stage::Cutting { to_ms: 0, pieces: 0 };
         let first = Fact::Cut {
-            spans: vec![(0, 1), (1, 2)],
+            spans: vec![Span::part(0, 1), Span::part(1, 2)],
             end: None,
             left: Recognized { heard, pieces: heard, ..Recognized::default() },
         };
         let begun = job_machine::advance(&job, first, Totals::default(), job.accepted_at).job;
-        let end = Some(Box::new(CutEnd { recording: Recording::default(), speech_ms: None }));
+        let end = CutEnd { recording: Recording::default(), speech_ms: None, speech: None, saved: None };
+        let end = Some(Box::new(end));
         let left = Recognized { heard, pieces: heard, ..Recognized::default() };
-        let last = Fact::Cut { spans: vec![(2, 3)], end, left };
+        let last = Fact::Cut { spans: vec![Span::part(2, 3)], end, left };
         let ended = job_machine::advance(&begun, last, Totals::default(), job.accepted_at).job;
         assert_eq!(ended.stage, expected);
     }

@@ -10,7 +10,7 @@ use super::error::LedgerError;
 use super::{Ledger, Now, files, jobs, pieces, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Stage, audio};
+use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Span, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -111,7 +111,7 @@ pub fn missing(
 pub fn cut(
     connection: &Connection,
     id: Uuid,
-    spans: Vec<(u64, u64)>,
+    spans: Vec<Span>,
     end: Option<CutEnd>,
     policy: &Policy,
     now: Timestamp,

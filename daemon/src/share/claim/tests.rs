@@ -23,6 +23,7 @@ fn job(stage: Stage) -> Job {
         model: "model".into(),
         delivery: Delivery::Upload,
         cut: None,
+        split: None,
         reason: "test".into(),
     };
     Job { stage, plan: Some(plan), ..job }
@@ -81,7 +82,8 @@ proptest! {
     ) {
         let (me, ticket) = (Uuid::now_v7(), Ticket { key: PLACE.into(), place: PLACE.into() });
         let mut job = job(Stage::Recognizing);
-        let cut = Cut { longest_ms: 30_000, format: PieceFormat::Flac, misleading_header: false };
+        let (skip_silence, misleading_header) = (false, false);
+        let cut = Cut { longest_ms: 30_000, format: PieceFormat::Flac, skip_silence, misleading_header };
         job.plan = job.plan.map(|plan| Plan { cut: Some(cut), ..plan });
         let piece = |(number, attempts): (u32, &Vec<Attempt>)| {
             Piece { attempts: attempts.clone(), ..Piece::new(number, Span::part(0, 1), "flash", "model") }
@@ -135,7 +137,8 @@ proptest! {
 fn the_claim_of_a_job_of_many_pieces_stays_small() {
     let (me, ticket) = (Uuid::now_v7(), Ticket { key: PLACE.into(), place: PLACE.into() });
     let mut job = job(Stage::Recognizing);
-    let cut = Cut { longest_ms: 30_000, format: PieceFormat::Flac, misleading_header: false };
+    let (skip_silence, misleading_header) = (false, false);
+    let cut = Cut { longest_ms: 30_000, format: PieceFormat::Flac, skip_silence, misleading_header };
     job.plan = job.plan.map(|plan| Plan { cut: Some(cut), ..plan });
     let mut pieces: Vec<Piece> =
         (1..=1_440).map(|number| Piece::new(number, Span::part(0, 1), "flash", "model")).collect();
