@@ -108,10 +108,10 @@ async fn bad_messages_are_answered_and_harm_nothing_else() {
         [
             "BadReference",
             "EmptyFile",
+            "ForbiddenRoute",
             "ForbiddenURL",
             "ForbiddenURL",
             "NotAudio",
-            "UnknownRoute",
             "completed"
         ]
     );
@@ -121,6 +121,50 @@ async fn bad_messages_are_answered_and_harm_nothing_else() {
     }
     wait_until("every message to be settled", CEILING, async || unacknowledged(&context).await == 0).await;
     assert!(!hark.log().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_message_chooses_among_the_routes_and_buckets_of_its_source() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let source = "[[source]]\nname = \"inbox\"\nkind = \"nats\"\nsubject = \"hark.audio.inbox\"\nroute = \"own\"\n\
+                  allow_routes = [\"other\"]\nallow_buckets = [\"CALLS\"]\n";
+    let routes = "[[route]]\nname = \"own\"\n[[route]]\nname = \"other\"\n[[route]]\nname = \"costly\"\n";
+    let files = support::FileServer::start(vec![("/call.wav", wav(1.0, 9))]).await;
+    let setup = Hark::new().nats(&nats).asr(&service).set("security.allow_urls", "[\"127.0.0.1/32\"]");
+    let mut hark = setup.lines(source).lines(routes).start().await;
+    let context = jetstream::new(nats.client().await);
+    let messages = [
+        (json!({"url": files.url("/call.wav")}), "own", "completed"),
+        (json!({"url": files.url("/call.wav"), "route": "own"}), "own", "completed"),
+        (json!({"url": files.url("/call.wav"), "route": "other"}), "other", "completed"),
+        (json!({"url": files.url("/call.wav"), "route": "costly"}), "own", "ForbiddenRoute"),
+        (json!({"url": files.url("/call.wav"), "route": "default"}), "own", "ForbiddenRoute"),
+        (json!({"url": files.url("/call.wav"), "route": "no route"}), "own", "ForbiddenRoute"),
+        (json!({"object": {"bucket": "HARK_TRANSCRIPTS", "name": "n"}}), "own", "ForbiddenBucket"),
+    ];
+    for (number, (message, ..)) in messages.iter().enumerate() {
+        let id = number.to_string();
+        put(&context, &[("Nats-Msg-Id", &id)], message.to_string().into_bytes()).await;
+    }
+    hark.ended_jobs(messages.len()).await;
+    let events = hark.events().await;
+    for (number, (_, route, outcome)) in messages.iter().enumerate() {
+        let of = |kind: &str| {
+            let mut own =
+                events.iter().filter(|event| event.body["recording"]["message_id"] == number.to_string());
+            own.find(|event| event.kind() == kind).map(|event| event.body.clone()).unwrap_or_default()
+        };
+        assert_eq!(of("job.accepted")["route"], *route, "{number}");
+        match *outcome {
+            "completed" => assert!(of("job.completed").is_object(), "{number}"),
+            code => {
+                let error = &of("job.failed")["error"];
+                assert_eq!((&error["code"], &error["blame"]), (&json!(code), &json!("audio")), "{number}");
+            }
+        }
+    }
+    wait_until("every message to be settled", CEILING, async || unacknowledged(&context).await == 0).await;
 }
 
 #[tokio::test]

@@ -133,6 +133,9 @@ impl Default for DirectorySource {
     }
 }
 
+/// The object bucket of audio that is too large for a message.
+pub const UPLOADS: &str = "HARK_UPLOADS";
+
 /// A JetStream subject.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,6 +145,10 @@ pub struct NatsSource {
     /// Empty: `nats.audio_stream`.
     pub stream: String,
     pub route: String,
+    /// Routes that a message may choose besides `route`.
+    pub allow_routes: Vec<String>,
+    /// Object buckets that a message may refer to.
+    pub allow_buckets: Vec<String>,
     /// This source's own part of the budget; 0: no limit of its own.
     pub daily_usd: f64,
     pub priority: Priority,
@@ -154,6 +161,8 @@ impl Default for NatsSource {
             subject: String::new(),
             stream: String::new(),
             route: DEFAULT_ROUTE.into(),
+            allow_routes: Vec::new(),
+            allow_buckets: vec![UPLOADS.into()],
             daily_usd: 0.0,
             priority: Priority::Normal,
         }

@@ -53,7 +53,6 @@ impl Sources {
         };
         let mut directories = HashMap::new();
         let mut subjects = HashMap::new();
-        let routes: Vec<String> = config.route.iter().map(|route| route.name.clone()).collect();
         for source in &config.source {
             // A counter that appears with its first failure would show no increase from zero to one.
             metrics.source_accepted.with_label_values(&[source.name()]).inc_by(0);
@@ -80,7 +79,6 @@ impl Sources {
                         claims: claims.clone(),
                         fence,
                         state_directory: config.state.directory.clone(),
-                        routes: routes.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
                         // Twice the number of recordings under way, so that no free request waits for a message; a larger number would keep
                         // messages from other daemons.

@@ -74,7 +74,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "BadReference",
                 &[Audio],
-                "The JSON message is no reference: it is not JSON, has no `url` or too much in it, or is larger than 1 MiB.",
+                "The JSON message is no reference: it is not JSON, has no `url` and no `object`, or too much in it, or is larger than 1 MiB.",
                 "Send `{\"url\": \"https://…\"}`, or audio with an audio Content-Type.",
             ),
             code(
@@ -96,11 +96,16 @@ pub const OF_HARK: &[Group] = &[
                 "Send the audio itself, or a `url`.",
             ),
             code(
-                "UnknownRoute",
-                &[Audio, Hark],
-                "The message asks for a route that the config does not have (`audio`), or the job's route was removed from the config \
-                 (`hark`).",
-                "Name a configured route, or put the route back, and send the recording again.",
+                "ForbiddenRoute",
+                &[Audio],
+                "The message names a route that is neither its source's own nor in `allow_routes` of its source.",
+                "Leave `route` out, or add the route to `allow_routes`, and send the recording again.",
+            ),
+            code(
+                "ForbiddenBucket",
+                &[Audio],
+                "The message refers to an object bucket that is not in `allow_buckets` of its source.",
+                "Send the audio itself, or add the bucket to `allow_buckets`, and send the recording again.",
             ),
             code("NameTooLong", &[Audio], "The name has more than 1 KiB.", "Shorten the name."),
             code("MessageIdTooLong", &[Audio], "`Nats-Msg-Id` has more than 1 KiB.", "Shorten the id."),
@@ -139,6 +144,12 @@ pub const OF_HARK: &[Group] = &[
                 &[Audio],
                 "The route splits the channels, and the recording has more than 16.",
                 "Send it on a route with `channels = \"mix\"`.",
+            ),
+            code(
+                "UnknownRoute",
+                &[Hark],
+                "The job's route was removed from the config.",
+                "Put the route back, and send the recording again.",
             ),
             code(
                 "FormatNotSupported",

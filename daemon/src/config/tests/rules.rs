@@ -119,6 +119,17 @@ fn references_name_the_nearest() {
 }
 
 #[test]
+fn what_messages_may_choose_is_named_as_it_is() {
+    let text =
+        mistake(&(intake("a", "hark.audio.a") + "allow_routes = [\"fats\"]\n[[route]]\nname = \"fast\"\n"));
+    assert!(text.starts_with("harkd.toml:5:17: there is no [[route]] named \"fats\""), "{text}");
+    assert!(text.ends_with("did you mean \"fast\"?"), "{text}");
+    let text = mistake(&(intake("a", "hark.audio.a") + "allow_buckets = [\"my.calls\"]\n"));
+    assert!(text.contains("\"my.calls\" is not a bucket's name"), "{text}");
+    valid(&(intake("a", "hark.audio.a") + "allow_routes = [\"default\"]\nallow_buckets = []\n"));
+}
+
+#[test]
 fn what_comes_later_is_accepted_only_at_its_default() {
     for text in [
         "[storage]\nurl = \"s3://bucket/x\"\n",

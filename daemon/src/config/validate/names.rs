@@ -60,6 +60,18 @@ pub(super) fn references(config: &Config, report: &mut Report<'_>) {
             report.mistake(&format!("source.{index}.route"), text);
         }
     }
+    for (element, source) in super::intakes(config) {
+        for (position, name) in source.allow_routes.iter().enumerate() {
+            if !routes.contains(&name.as_str()) {
+                let hint = suggestion(name, &routes);
+                let text = format!(
+                    "there is no [[route]] named {name:?}, which messages of source {:?} may choose{hint}",
+                    source.name
+                );
+                report.mistake(&format!("{element}.allow_routes.{position}"), text);
+            }
+        }
+    }
     for (index, plugin) in config.plugin.iter().enumerate() {
         for (position, name) in plugin.sources.iter().enumerate() {
             if !sources.contains(&name.as_str()) {

@@ -36,6 +36,14 @@ pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
                 format!("stream = {:?} is not a stream's name", source.stream),
             );
         }
+        for (position, bucket) in source.allow_buckets.iter().enumerate() {
+            if !is_bucket(bucket) {
+                report.mistake(
+                    &format!("{path}.allow_buckets.{position}"),
+                    format!("{bucket:?} is not a bucket's name: letters, digits, _ and - make one"),
+                );
+            }
+        }
     }
     for (path, name) in
         [("nats.events_stream", &config.nats.events_stream), ("nats.audio_stream", &config.nats.audio_stream)]
@@ -102,6 +110,12 @@ fn is_filter(subject: &str) -> bool {
 fn is_stream(name: &str) -> bool {
     let bad = |letter: char| letter.is_whitespace() || letter.is_control() || ".*>/\\".contains(letter);
     !name.is_empty() && !name.contains(bad)
+}
+
+/// Whether NATS takes this as the name of an object bucket.
+fn is_bucket(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 #[cfg(test)]

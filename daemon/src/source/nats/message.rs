@@ -61,6 +61,8 @@ pub enum Input {
     Audio,
     /// At a URL that is not vetted yet.
     Url(String),
+    /// In an object bucket.
+    Object { bucket: String, name: String },
     /// Nowhere: the message cannot be used, for this reason.
     Bad(Fault),
 }
@@ -106,12 +108,18 @@ pub fn bad(code: &str, message: impl Into<String>) -> Fault {
 #[derive(Deserialize)]
 struct Reference {
     url: Option<String>,
-    object: Option<IgnoredAny>,
+    object: Option<Object>,
     name: Option<String>,
     metadata: Option<Plain>,
     language: Option<String>,
     context: Option<String>,
     route: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    bucket: String,
+    name: String,
 }
 
 /// Whether a media type is audio, or video: a container with pictures has audio as well.
@@ -190,13 +198,15 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
             format!("the audio URL has {} bytes, at most {URL_LIMIT} are taken", url.len()),
         )),
         (Some(url), None) => Ok(Input::Url(url)),
-        (None, Some(_)) => Err(bad(
-            "ObjectNotSupported",
-            "audio in a JetStream object is not supported yet; send the audio itself or a \"url\"",
+        (None, Some(Object { name, .. })) if name.len() > NAME_LIMIT => Err(bad(
+            "BadReference",
+            format!("the name of the object has {} bytes, at most {NAME_LIMIT} are taken", name.len()),
         )),
-        (None, None) => {
-            Err(bad("BadReference", "the JSON message has no \"url\"; send {\"url\": \"https://…\"}"))
-        }
+        (None, Some(Object { bucket, name })) => Ok(Input::Object { bucket, name }),
+        (None, None) => Err(bad(
+            "BadReference",
+            "the JSON message has no \"url\" and no \"object\"; send {\"url\": \"https://…\"} or {\"object\": {\"bucket\": \"…\", \"name\": \"…\"}}",
+        )),
     }
 }
 

@@ -74,8 +74,6 @@ pub struct Surroundings {
     /// Finds jobs in the stream of events and continues them.
     pub fence: Fence,
     pub state_directory: PathBuf,
-    /// Names of the configured routes, one of which a message may ask for.
-    pub routes: Vec<String>,
     pub allow: AllowList,
     /// The most messages that the source holds; further ones stay in the stream.
     pub slots: Slots,

@@ -53,28 +53,67 @@ impl Subject {
                     }
                 }
             }
+            Input::Object { bucket, .. } => {
+                refusal = Some(match self.config.allow_buckets.contains(bucket) {
+                    true => bad(
+                        "ObjectNotSupported",
+                        "audio in a JetStream object is not supported yet; send the audio itself or a \"url\"",
+                    ),
+                    false => self.forbidden_bucket(),
+                });
+                Origin::Nothing
+            }
             Input::Bad(fault) => {
                 recording.bytes = Some(payload.len() as u64);
                 refusal = Some(fault.clone());
                 Origin::Nothing
             }
         };
-        let mut route = &self.config.route;
-        match &said.route {
-            Some(asked) if self.around.routes.contains(asked) => route = asked,
-            Some(_) if refusal.is_none() => {
-                let known = self.around.routes.join(", ");
-                refusal = Some(bad(
-                    "UnknownRoute",
-                    format!("the message asks for a route that is not configured; there are: {known}"),
-                ));
+        let route = match &said.route {
+            None => &self.config.route,
+            Some(asked) if self.may_choose(asked) => asked,
+            Some(_) => {
+                refusal.get_or_insert_with(|| self.forbidden_route());
+                &self.config.route
             }
-            _ => {}
-        }
+        };
         let mut job = Job::new(id, &self.config.name, route, origin, recording, said.metadata.clone());
         (job.language, job.context) = (said.language.clone(), said.context.clone());
         job.ticket = Some(ticket);
         Ok((job, refusal))
+    }
+
+    /// Whether a message may choose this route.
+    fn may_choose(&self, route: &String) -> bool {
+        *route == self.config.route || self.config.allow_routes.contains(route)
+    }
+
+    fn forbidden_route(&self) -> Fault {
+        let own = &self.config.route;
+        let may: Vec<&str> =
+            std::iter::once(own).chain(&self.config.allow_routes).map(String::as_str).collect();
+        let name = &self.config.name;
+        bad(
+            "ForbiddenRoute",
+            format!(
+                "messages of source {name:?} may choose only {}; leave \"route\" out, or let the operator add the route to allow_routes",
+                may.join(", ")
+            ),
+        )
+    }
+
+    fn forbidden_bucket(&self) -> Fault {
+        let (name, buckets) = (&self.config.name, &self.config.allow_buckets);
+        let may = match buckets.is_empty() {
+            true => "no bucket".to_owned(),
+            false => format!("only {}", buckets.join(", ")),
+        };
+        bad(
+            "ForbiddenBucket",
+            format!(
+                "messages of source {name:?} may refer to {may}; send the audio itself, or let the operator add the bucket to allow_buckets"
+            ),
+        )
     }
 }
 

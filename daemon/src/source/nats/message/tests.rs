@@ -115,7 +115,8 @@ fn bad_references_are_named_without_their_content() {
         (&b"{\"url\": secret"[..], "BadReference"),
         (b"{}", "BadReference"),
         (b"{\"url\": 7}", "BadReference"),
-        (b"{\"object\": {\"bucket\": \"b\", \"name\": \"n\"}}", "ObjectNotSupported"),
+        (b"{\"object\": {\"bucket\": \"b\"}}", "BadReference"),
+        (b"{\"object\": \"b\"}", "BadReference"),
         (
             b"{\"url\": \"https://secret/a\", \"object\": {\"bucket\": \"b\", \"name\": \"n\"}}",
             "BadReference",
