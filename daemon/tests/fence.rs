@@ -86,7 +86,7 @@ impl Daemon {
     /// Takes in a job with three events in the outbox: accepted, submitted and the last one.
     async fn take_in_with_three_events(&self, job: &Job) {
         let mut taken = job.clone();
-        self.ledger.write(move |connection| jobs::insert(connection, &mut taken)).await.unwrap();
+        self.ledger.write(move |connection| jobs::insert(connection, &mut taken, Vec::new())).await.unwrap();
         let (recording, model, reason) = (Box::default(), "model".into(), "dice".into());
         let plan =
             Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut: None, split: None, reason };

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub use self::job::{
     Bill, Blame, Engine, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Tokens,
+    Warning,
 };
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};

@@ -6,10 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault,
-    Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef,
-    PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal,
-    TranscriptPartial, TranscriptSegment, Usage,
+    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault, Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Warning,
 };
 use serde_json::{Map, Value, json};
 
@@ -91,7 +88,13 @@ fn bodies() -> Vec<Body> {
         quote: "cancel".into(),
     };
     vec![
-        Body::JobAccepted(JobAccepted { route: "default".into() }),
+        Body::JobAccepted(JobAccepted {
+            route: "default".into(),
+            warnings: vec![Warning {
+                code: "SidecarUnreadable".into(),
+                message: "the metadata of \"cancel.json\" is left out: it is no JSON object".into(),
+            }],
+        }),
         Body::JobSubmitted(JobSubmitted {
             engine: Engine::FILETRANS,
             model: "qwen3-asr-flash-filetrans".into(),

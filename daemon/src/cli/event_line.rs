@@ -65,12 +65,13 @@ fn details(event: &Event, layout: Layout) -> Vec<Span> {
     let label =
         |label_style, text: &str, style, words: String| label(layout, label_style, text, style, words);
     match &event.body {
-        Body::JobAccepted(_) => {
+        Body::JobAccepted(fields) => {
             let recording = &event.recording;
             let mut words = vec![format!("from {}", event.source)];
             words.extend(recording.duration_ms.map(|ms| seconds(ms as f64 / 1000.0)));
             words.extend(recording.format.clone());
             words.push(format!("job {}", event.job));
+            words.extend(fields.warnings.iter().map(|warning| warning.message.clone()));
             label(Style::DIM, "accepted", Style::DIM, words.join(", "))
         }
         Body::JobSubmitted(fields) => {

@@ -104,8 +104,10 @@ pub struct DirectorySource {
     pub when_done: WhenDone,
     pub done_directory: PathBuf,
     pub failed_directory: PathBuf,
-    /// Reserved; only empty is accepted.
+    /// A preset, or a regular expression with named groups.
     pub metadata_from_name: String,
+    /// Whether `<base name>.json` beside a recording has metadata of it.
+    pub metadata_sidecar: bool,
     /// This source's own part of the budget; 0: no limit of its own.
     pub daily_usd: f64,
     pub priority: Priority,
@@ -127,6 +129,7 @@ impl Default for DirectorySource {
             done_directory: PathBuf::new(),
             failed_directory: PathBuf::new(),
             metadata_from_name: String::new(),
+            metadata_sidecar: true,
             daily_usd: 0.0,
             priority: Priority::Normal,
         }

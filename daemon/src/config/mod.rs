@@ -13,11 +13,13 @@ mod inspect;
 mod language;
 mod lookup;
 mod mistakes;
+mod name_pattern;
 mod nearest;
 mod recognizer;
 mod report;
 mod secret;
 mod tables;
+mod template;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -37,9 +39,11 @@ pub use inspect::{Inspection, inspect, inspect_text};
 pub use language::{language_code, language_codes};
 pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
+pub use name_pattern::NamePattern;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
 pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State, Storage};
+pub use template::Template;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The bottom layer: every key with its default, its unit and its reason.

@@ -176,7 +176,10 @@ mod tests {
         let heard = Job { stage: Stage::Heard, ..job };
         let mut woken = ledger.wakes(Duty::Pipe);
         // As if by a task that was stopped before it could wake the lane.
-        ledger.write(move |connection| jobs::insert(connection, &mut heard.clone())).await.unwrap();
+        ledger
+            .write(move |connection| jobs::insert(connection, &mut heard.clone(), Vec::new()))
+            .await
+            .unwrap();
         let lane = async {
             woken.changed().await.unwrap();
             ledger.write(move |connection| jobs::forget(connection, id)).await.unwrap();

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use hark_sdk::event::{
-    AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying,
-    JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage,
+    AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage, Warning,
 };
 use jiff::Timestamp;
 
@@ -112,9 +111,9 @@ pub enum Pieces {
 /// filesystem takes a fraction of a second; without such events, this is half of a rescan's interval.
 pub const TIME_TO_FIND: Duration = Duration::from_secs(5);
 
-/// The first event of a job.
-pub fn accepted(job: &Job) -> Body {
-    Body::JobAccepted(JobAccepted { route: job.route.clone() })
+/// The first event of a job. `warnings`: what the source could not use of what came with the recording.
+pub fn accepted(job: &Job, warnings: Vec<Warning>) -> Body {
+    Body::JobAccepted(JobAccepted { route: job.route.clone(), warnings })
 }
 
 /// What becomes of a job when `fact` happens at `now`; `totals` over its attempts, the fact's included.

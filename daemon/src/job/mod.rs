@@ -18,6 +18,7 @@ pub(crate) mod history;
 pub mod job_machine;
 pub mod joined;
 pub mod ledger;
+pub mod metadata;
 mod origin;
 pub mod paid;
 pub mod persisted;
@@ -63,6 +64,8 @@ pub struct Job {
     pub recording: Recording,
     /// The metadata that the sender gave with the recording.
     pub metadata: Map<String, Value>,
+    /// The sidecar whose fields are in `metadata`.
+    pub sidecar: Option<Sidecar>,
     /// The message's own language; it overrides the route's.
     pub language: Option<String>,
     /// The message's own context; it overrides the route's.
@@ -173,6 +176,15 @@ impl Job {
             ..Job::default()
         }
     }
+}
+
+/// A file beside a recording with metadata of it, as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// From `stat`.
+    pub identity: FileIdentity,
+    /// Of its bytes, in hex.
+    pub sha256: String,
 }
 
 /// Where a message's job is claimed.

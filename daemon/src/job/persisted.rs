@@ -62,7 +62,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::job::{
         Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
-        PieceState, Plan, Saved, Span, Split, Stage, StoredBefore, Ticket, Transcript,
+    PieceState, Plan, Saved, Sidecar, Span, Split, Stage, StoredBefore, Ticket, Transcript,
     };
 
     fn id(number: u128) -> Uuid {
@@ -94,6 +94,10 @@ pub(crate) mod tests {
             data: Value::Null,
         }));
         Job {
+            sidecar: Some(Sidecar {
+                identity: FileIdentity { dev: 1, inode: 5, size: 2, mtime_ns: 4 },
+                sha256: "ff00".into(),
+            }),
             language: Some("de".into()),
             context: Some("names".into()),
             ticket: Some(Ticket { key: "HARK_AUDIO.7".into(), place: "HARK_AUDIO.7@1790".into() }),

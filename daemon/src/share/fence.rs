@@ -67,7 +67,11 @@ impl Fence {
             if !self.claims.owns(&job).await.map_err(|unconfirmed| unconfirmed.to_string())? {
                 return Err("another daemon has claimed the job meanwhile".into());
             }
-            let body = if stored.sequence == 0 { job_machine::accepted(&job) } else { taken_over(failures) };
+            let body = if stored.sequence == 0 {
+                job_machine::accepted(&job, Vec::new())
+            } else {
+                taken_over(failures)
+            };
             let event = job.event(Some(stored.sequence + 1), body);
             if let Some(stream_seq) =
                 self.publish(&event, &of_job, stored.stream_seq, largest.message(&self.jetstream)).await?

@@ -30,7 +30,7 @@ pub use self::places::Priorities;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
-use crate::config::{AllowList, Route};
+use crate::config::{AllowList, Route, Template};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::{PieceFact, Policy};
@@ -123,7 +123,7 @@ impl Tools {
         Ok(found.map(|(job, piece)| PieceTask { job, piece }).filter(PieceTask::is_queued))
     }
 
-    /// The route and the plan of a piece that is to be sent as planned. `None`: the piece is not to be sent now; its new state names its
+    /// The route and the plan of a piece that is to be sent as planned, the route's texts with the job's metadata in them. `None`: the piece is not to be sent now; its new state names its
     /// next duty.
     async fn planned_route(&self, task: &PieceTask) -> Result<Option<(Route, Plan)>, LedgerError> {
         let (true, Some(plan)) = (task.is_queued(), &task.job.plan) else { return Ok(None) };
@@ -135,7 +135,7 @@ impl Tools {
             }
         };
         let is_replanned = self.is_replanned(&task.job, plan, route).await?;
-        Ok((!is_replanned).then(|| (route.clone(), plan.clone())))
+        Ok((!is_replanned).then(|| (filled(route, &task.job), plan.clone())))
     }
 
     /// Makes the job be planned anew if the present config gives it another plan (the model, the region, the route's engine) and no attempt
@@ -238,4 +238,12 @@ fn language<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
 /// The context of a request: the message's own, else the route's.
 fn context<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
     job.context.as_deref().or(Some(route.context.as_str())).filter(|text| !text.is_empty())
+}
+
+/// The route with the job's metadata in its texts.
+fn filled(route: &Route, job: &Job) -> Route {
+    // `check` refuses a text that cannot be parsed; a `context_file` may have changed since.
+    let fill =
+        |text: &String| Template::parse(text).map_or_else(|_| text.clone(), |it| it.fill(&job.metadata));
+    Route { context: fill(&route.context), ..route.clone() }
 }

@@ -41,6 +41,54 @@ async fn a_settled_file_is_moved_without_overwriting_and_a_second_time_changes_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_moves_with_the_last_recording_of_its_base_name() {
+    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    let watched = Watched::started(|config| {
+        config.when_done = WhenDone::Move;
+        config.done_directory = other.path().join("done");
+    })
+    .await;
+    // `late` was not there when its recording was read, `written` is another file by the time that its recording is settled.
+    write(&watched.path("deep/call.json"), r#"{"agent": "Bob"}"#);
+    write(&watched.path("written.json"), r#"{"agent": "Bob"}"#);
+    write(&watched.path("broken.json"), "{");
+    for name in ["deep/call.wav", "deep/call.mp3", "deep/call-2.wav", "written.wav", "broken.wav", "late.wav"]
+    {
+        write(&watched.path(name), name);
+    }
+    let jobs = watched.jobs_become(6).await;
+    write(&watched.path("written.json"), r#"{"agent": "Eve, and more"}"#);
+    write(&watched.path("late.json"), r#"{"agent": "Bob"}"#);
+    let directory = watched.directory();
+    let settle = async |name: &str| {
+        let job = jobs.iter().find(|job| job.recording.name.as_deref() == Some(name)).unwrap();
+        directory.settle(job, false).await.unwrap();
+    };
+    settle("call.wav").await;
+    assert!(watched.path("deep/call.json").exists(), "call.mp3 has not ended");
+    settle("call.mp3").await;
+    assert_eq!(fs::read_to_string(other.path().join("done/deep/call.json")).unwrap(), r#"{"agent": "Bob"}"#);
+    assert!(!watched.path("deep/call.json").exists() && watched.path("deep/call-2.wav").exists());
+    for name in ["written.wav", "broken.wav", "late.wav"] {
+        settle(name).await;
+    }
+    for name in ["written.json", "broken.json", "late.json"] {
+        assert!(watched.path(name).exists(), "{name} was not read");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_whose_recording_was_put_away_before_a_crash_follows_it() {
+    let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
+    write(&watched.path("call.json"), "{}");
+    write(&watched.path("call.wav"), "x");
+    let jobs = watched.jobs_become(1).await;
+    fs::remove_file(watched.path("call.wav")).unwrap();
+    watched.directory().settle(&jobs[0], false).await.unwrap();
+    assert!(!watched.path("call.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_settled_file_is_moved_to_another_filesystem() {
     let other = tempfile::tempdir_in("/dev/shm").unwrap();
     let watched = Watched::started(|config| {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{CEILING, FileServer, NatsServer, Reply, SpeechServer, all_acknowledged, publish, wav};
+use crate::support::{
+    CEILING, FileServer, Hark, NatsServer, Reply, SpeechServer, all_acknowledged, publish, wav,
+};
 use crate::{QWEN, WHISPER, final_of, job, retries, setup, stream, verbose};
 
 #[tokio::test]
@@ -37,6 +39,42 @@ async fn a_recording_is_heard_with_language_and_times_and_without_dashscope() {
     assert_eq!(fields, [Some("whisper-1"), Some("verbose_json"), None, None]);
     let (_, metrics) = hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_recognize_requests_total{engine=\"gpu\",outcome=\"ok\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_a_name_and_a_sidecar_tell_is_in_the_events_and_in_the_context() {
+    let nats = NatsServer::start().await;
+    let server = SpeechServer::start(verbose()).await;
+    let route = "[[route]]\nname = \"default\"\nengine = \"gpu\"\ncontext = \"{extension} is {agent}, {missing}of {{Acme}}\"";
+    let recognizer = format!(
+        "[[recognizer]]\nname = \"gpu\"\nkind = \"openai\"\nbase_url = \"{}\"\n{WHISPER}",
+        server.url()
+    );
+    let setup = Hark::new().nats(&nats).without("DASHSCOPE_API_KEY").lines(&recognizer).lines(route);
+    let mut hark = setup.folder_with("calls", "metadata_from_name = \"freepbx\"").start().await;
+    std::fs::write(
+        hark.path("calls/out-71222-002-20241105-091730-1730780250.107.json"),
+        r#"{"agent": "Ada", "vip": true}"#,
+    )
+    .unwrap();
+    hark.drop_file("calls", "out-71222-002-20241105-091730-1730780250.107.wav", &wav(2.0, 1));
+    let events = job(&mut hark, 1).await;
+    let metadata = json!({"direction": "out", "external": "71222", "extension": "002", "datetime": "20241105-091730",
+                          "uniqueid": "1730780250.107", "agent": "Ada", "vip": true});
+    for event in &events {
+        assert_eq!(event.body["metadata"], metadata, "{}", event.kind());
+    }
+    assert_eq!(server.asked()[0].fields["prompt"], "002 is Ada, of {Acme}");
+
+    std::os::unix::fs::symlink("/etc/hostname", hark.path("calls/b.json")).unwrap();
+    hark.drop_file("calls", "b.wav", &wav(2.0, 2));
+    let events = job(&mut hark, 2).await;
+    let accepted = &events[0].body;
+    assert_eq!((events[0].kind(), &accepted["metadata"]), ("job.accepted", &json!({})));
+    assert_eq!(accepted["warnings"][0]["code"], "SidecarUnreadable");
+    let message = accepted["warnings"][0]["message"].as_str().unwrap();
+    assert!(message.contains("\"b.json\"") && message.contains("symbolic link"), "{message}");
+    assert_eq!(events.last().unwrap().kind(), "job.completed");
 }
 
 #[tokio::test]

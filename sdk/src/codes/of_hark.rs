@@ -69,6 +69,16 @@ pub const OF_HARK: &[Group] = &[
         ],
     },
     Group {
+        title: "Warnings of `job.accepted`",
+        codes: &[code(
+            "SidecarUnreadable",
+            &[Audio],
+            "The `.json` beside the recording is no JSON object of at most 32 KiB and four levels, or cannot be opened. The job goes on without \
+             its fields.",
+            "Read the message; write the sidecar whole, and before the recording.",
+        )],
+    },
+    Group {
         title: "The message",
         codes: &[
             code(

@@ -11,6 +11,18 @@ use serde::{Deserialize, Serialize};
 pub struct JobAccepted {
     /// Name of the route.
     pub route: String,
+    /// What came with the recording and could not be used; the job goes on without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that came with a recording and could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// What kind of thing, such as `SidecarUnreadable`.
+    pub code: String,
+    /// For people: names the thing, and says why.
+    pub message: String,
 }
 
 /// Which recognizer: `flash`, `filetrans`, or the name of another one. An open set: a reader passes over names that it does not know.

@@ -119,6 +119,25 @@ fn references_name_the_nearest() {
 }
 
 #[test]
+fn what_names_tell_and_what_contexts_ask_for_is_well_formed() {
+    let named = |pattern: &str| folder("calls", "/srv/calls", &format!("metadata_from_name = {pattern:?}"));
+    for pattern in ["freepbx", "pca", "miarec", r"^(?<agent>\w+)-", r"(?P<agent>\w+)"] {
+        valid(&named(pattern));
+    }
+    let text = mistake(&named("freepbxx"));
+    assert!(text.starts_with("harkd.toml:5:22: ") && text.ends_with("did you mean \"freepbx\"?"), "{text}");
+    mistake(&named("(?<agent>"));
+    let route = |context: &str| format!("[[route]]\nname = \"r\"\ncontext = {context:?}\n");
+    valid(&route("a call to {agent} of {{Acme}}"));
+    let text = mistake(&route("a call to {agent"));
+    assert!(text.starts_with("harkd.toml:3:11: context of route \"r\": \"{agent\" is no field"), "{text}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "a call to { agent }").unwrap();
+    let text = mistake(&format!("[[route]]\nname = \"r\"\ncontext_file = {:?}\n", file.path()));
+    assert!(text.starts_with("harkd.toml:3:16: context_file of route \"r\""), "{text}");
+}
+
+#[test]
 fn what_messages_may_choose_is_named_as_it_is() {
     let text =
         mistake(&(intake("a", "hark.audio.a") + "allow_routes = [\"fats\"]\n[[route]]\nname = \"fast\"\n"));
@@ -138,7 +157,6 @@ fn what_comes_later_is_accepted_only_at_its_default() {
         "[http]\ntls_cert = \"/dev/null\"\n",
         "[[route]]\nname = \"r\"\nemotion = false\n",
         "[[route]]\nname = \"r\"\nemotion = [\"agent\"]\n",
-        &folder("calls", "/srv/calls", "metadata_from_name = \"freepbx\""),
     ] {
         assert!(mistake(text).contains("is not built yet"), "{text}");
     }

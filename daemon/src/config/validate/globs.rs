@@ -1,17 +1,20 @@
-//! Patterns of files: those that cannot be parsed, and those that can match nothing.
+//! Patterns of files and of their names: those that cannot be parsed, and those that can match nothing.
 
 use std::path::Path;
 
 use globset::GlobBuilder;
 
 use crate::config::report::Report;
-use crate::config::{Config, UNFINISHED_ENDINGS};
+use crate::config::{Config, NamePattern, UNFINISHED_ENDINGS};
 
 /// A pattern with more alternatives is not checked: an operator does not write so many by mistake.
 const MOST_ALTERNATIVES: usize = 1_000;
 
 pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
     for (path, source) in super::directories(config) {
+        if let Err(text) = NamePattern::parse(&source.metadata_from_name) {
+            report.mistake(&format!("{path}.metadata_from_name"), text);
+        }
         if source.include.is_empty() {
             report.mistake(
                 &format!("{path}.include"),

@@ -19,14 +19,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
     ] {
         refuse(!file.as_os_str().is_empty(), path, &format!("{path} (HTTP beyond loopback)"));
     }
-    for (element, source) in super::directories(config) {
-        let path = format!("{element}.metadata_from_name");
-        refuse(
-            !source.metadata_from_name.is_empty(),
-            &path,
-            "metadata_from_name (metadata out of file names)",
-        );
-    }
     for (index, route) in config.route.iter().enumerate() {
         let path = |key: &str| format!("route.{index}.{key}");
         refuse(

@@ -3,15 +3,22 @@
 use super::recognizers::SHORTEST_PIECE;
 use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Channels, Config, ENGINES, EngineChoice, Route, Source, language_code};
+use crate::config::{Channels, Config, ENGINES, EngineChoice, Route, Source, Template, language_code};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     for (index, route) in config.route.iter().enumerate() {
         let path = |key: &str| format!("route.{index}.{key}");
         if !route.context.is_empty() && !route.context_file.as_os_str().is_empty() {
             report.mistake(&path("context_file"), "context and context_file are both set; keep one of them");
-        } else if let Err(text) = route.context_text() {
-            report.mistake(&path("context_file"), text);
+        } else {
+            let key = if route.context_file.as_os_str().is_empty() { "context" } else { "context_file" };
+            let text = route.context_text().and_then(|text| match Template::parse(&text) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("{key} of route {:?}: {error}", route.name)),
+            });
+            if let Err(text) = text {
+                report.mistake(&path(key), text);
+            }
         }
         if !is_language(&route.language) {
             let advice = match language_code(&route.language) {

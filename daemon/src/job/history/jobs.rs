@@ -43,7 +43,7 @@ impl World {
             // Another daemon had the job.
             job.paid = vec![Paid { first: 2, last: 3, fates: vec![Fate::Unknown, Fate::Taken] }];
         }
-        let (events, now) = (vec![job_machine::accepted(&job)], job.accepted_at);
+        let (events, now) = (vec![job_machine::accepted(&job, Vec::new())], job.accepted_at);
         World { dice, job, pieces: Vec::new(), totals: Totals::default(), events, now }
     }
 

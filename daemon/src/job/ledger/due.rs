@@ -138,7 +138,7 @@ mod tests {
             let mut job =
                 Job::new(id, "calls", "default", Origin::Nothing, Recording::default(), Default::default());
             job.accepted_at = now - SignedDuration::from_secs(age);
-            insert(&connection, &mut job).unwrap();
+            insert(&connection, &mut job, Vec::new()).unwrap();
             ids.push(id);
         }
         // The second one is to be looked for once more, five seconds later.

@@ -27,7 +27,7 @@ pub fn take(connection: &Connection, key: &str, job: &mut Job) -> Result<Taken, 
     {
         return Ok(Taken::Known(Box::new(known)));
     }
-    jobs::insert(connection, job)?;
+    jobs::insert(connection, job, Vec::new())?;
     remember(connection, key, job.id)?;
     Ok(Taken::New)
 }

@@ -1,6 +1,6 @@
 //! Jobs in the ledger: taken in, adopted, found, forgotten.
 
-use hark_sdk::event::{Body, Event};
+use hark_sdk::event::{Body, Event, Warning};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -9,12 +9,12 @@ use super::error::LedgerError;
 use super::{Ledger, form, outbox, pieces};
 use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
 
-/// Writes a new job with its `job.accepted`. Part of a larger transaction of the source that took it in.
+/// Writes a new job with its `job.accepted`, which has the warnings. Part of a larger transaction of the source that took it in.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn insert(connection: &Connection, job: &mut Job) -> Result<(), LedgerError> {
-    let events = [job_machine::accepted(job)];
+pub fn insert(connection: &Connection, job: &mut Job, warnings: Vec<Warning>) -> Result<(), LedgerError> {
+    let events = [job_machine::accepted(job, warnings)];
     enqueue(connection, job, &events, job.accepted_at)?;
     write_new(connection, job, 0)
 }

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::file_filter::FileFilter;
 use super::log_once::LogOnce;
 use super::root::Root;
-use crate::config::{DirectorySource, WhenDone};
+use crate::config::{DirectorySource, NamePattern, WhenDone};
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::telemetry::metrics::Metrics;
 
@@ -26,6 +26,8 @@ const MOST_ENDINGS: usize = 32;
 pub(super) struct Context {
     pub config: DirectorySource,
     pub file_filter: FileFilter,
+    /// `metadata_from_name`.
+    pub name_pattern: Option<NamePattern>,
     pub ledger: Ledger,
     pub metrics: Metrics,
     /// USD for an hour of audio.
@@ -36,7 +38,7 @@ pub(super) struct Context {
 
 impl Context {
     /// # Errors
-    /// A sentence about a path or glob that cannot be used.
+    /// A sentence about a path, glob or pattern that cannot be used.
     pub fn new(
         config: DirectorySource,
         ledger: Ledger,
@@ -47,8 +49,9 @@ impl Context {
             .map_err(|error| format!("path {}: {error}; give an absolute path", config.path.display()))?;
         let file_filter = FileFilter::new(root, &config.include, &config.exclude, config.recursive)
             .map_err(|error| format!("include or exclude: {error}"))?;
+        let name_pattern = NamePattern::parse(&config.metadata_from_name)?;
         let (troubles, endings) = (LogOnce::at_most(MOST_TROUBLES), LogOnce::at_most(MOST_ENDINGS));
-        Ok(Context { config, file_filter, ledger, metrics, usd_per_hour, troubles, endings })
+        Ok(Context { config, file_filter, name_pattern, ledger, metrics, usd_per_hour, troubles, endings })
     }
 
     /// Name of the source.

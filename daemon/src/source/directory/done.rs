@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::context::{Context, blocking};
 use super::put_away::{Fate, HeardFile, NotPutAway, Outcome, carry_out};
+use super::sidecar;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::ledger::files::{self, Known};
 use crate::job::{Job, Origin};
@@ -24,8 +25,12 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         sha256: job.recording.sha256.clone().unwrap_or_default(),
         was_missed: job.missing,
     };
-    let (path, from, below) = (root.join(below), root.clone(), below.clone());
-    let outcome = blocking(move || carry_out(&fate, &from, &below, &heard)).await??;
+    let (path, root, below) = (root.join(below), root.clone(), below.clone());
+    let outcome = blocking({
+        let (fate, root, below) = (fate.clone(), root.clone(), below.clone());
+        move || carry_out(&fate, &root, &below, &heard)
+    });
+    let outcome = outcome.await??;
     match outcome {
         Outcome::Absent => {
             info!(job = %job.id, "the file is not at its path; if the daemon finds it under another name, it moves or deletes it then")
@@ -51,6 +56,10 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         }
     };
     context.write(note).await?;
+    if let (Outcome::Gone | Outcome::Absent, Some(sidecar)) = (outcome, job.sidecar.clone()) {
+        let context = Arc::clone(context);
+        blocking(move || sidecar::put_away(&context, &fate, &root, &below, id, &sidecar)).await?;
+    }
     // If another file is at the path, the file that was heard may have moved to another name as well.
     Ok(outcome != Outcome::Gone)
 }

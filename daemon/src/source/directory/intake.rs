@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hark_sdk::event::Recording;
 use rusqlite::Connection;
-use serde_json::Map;
 use url::Url;
 use uuid::Uuid;
 
@@ -20,6 +19,7 @@ use super::context::Context;
 use super::found::Found;
 use super::kept::Reason;
 use super::settle::Ready;
+use super::sidecar::Told;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
@@ -31,6 +31,8 @@ pub(super) struct Hashed {
     pub ready: Ready,
     /// Lower-case hex of its bytes.
     pub sha256: String,
+    /// What its name and its sidecar tell.
+    pub told: Told,
     /// Known files with the same bytes that are no longer at their paths: the file may be one of these, moved.
     pub vacated: Vec<Known>,
 }
@@ -56,7 +58,7 @@ pub(super) fn take_in(
     file: &Hashed,
     absences: &Absences,
 ) -> Result<Taken, LedgerError> {
-    let Hashed { ready: Ready { file: found, seen, .. }, sha256, vacated } = file;
+    let Hashed { ready: Ready { file: found, seen, .. }, sha256, told, vacated } = file;
     let identity = found.stamp.identity;
     let at = files::at_path(connection, context.source(), &found.path)?;
     if at.iter().any(|known| known.identity == identity) {
@@ -83,8 +85,8 @@ pub(super) fn take_in(
             return Ok(Taken::Kept(Reason::Same));
         }
     }
-    let mut job = job(context, found, sha256);
-    jobs::insert(connection, &mut job)?;
+    let mut job = job(context, found, sha256, told);
+    jobs::insert(connection, &mut job, told.warnings.clone())?;
     let id = job.id;
     let (sha256, job) = (Some(sha256.clone()), Some(id));
     let is_same_file =
@@ -173,7 +175,7 @@ fn place(
     Ok(())
 }
 
-fn job(context: &Context, found: &Found, sha256: &str) -> Job {
+fn job(context: &Context, found: &Found, sha256: &str, told: &Told) -> Job {
     let path = &found.path;
     let recording = Recording {
         uri: uri(path),
@@ -184,9 +186,9 @@ fn job(context: &Context, found: &Found, sha256: &str) -> Job {
         ..Recording::default()
     };
     let origin = origin(context, path, found.stamp.identity);
-    let job =
-        Job::new(Uuid::now_v7(), context.source(), &context.config.route, origin, recording, Map::new());
-    Job { owes_source: context.puts_away(), ..job }
+    let (route, metadata) = (&context.config.route, told.metadata.clone());
+    let job = Job::new(Uuid::now_v7(), context.source(), route, origin, recording, metadata);
+    Job { owes_source: context.puts_away(), sidecar: told.sidecar.clone(), ..job }
 }
 
 /// The origin of a file of the watched folder. Every path that a scan finds is below that folder.

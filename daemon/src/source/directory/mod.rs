@@ -32,6 +32,7 @@ mod ready;
 mod root;
 mod scan;
 mod settle;
+mod sidecar;
 mod walk;
 mod watch;
 mod wav_header;

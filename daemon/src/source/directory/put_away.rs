@@ -19,6 +19,7 @@ use crate::job::audio::is_absence;
 use crate::job::ledger::LedgerError;
 use crate::os::{Entry, Folder};
 
+#[derive(Debug, Clone)]
 pub(super) enum Fate {
     /// Into this folder, with the same path below it as below the watched folder: so equal names from two folders do not collide.
     Move(PathBuf),

@@ -16,6 +16,7 @@ use super::identity::is_vacated;
 use super::intake::{self, Hashed, Taken};
 use super::ready::{self, NotRead};
 use super::settle::Ready;
+use super::sidecar;
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
@@ -112,7 +113,11 @@ async fn hash_piece(
         let (mut hashed, mut outcomes) = (Vec::new(), Vec::new());
         for ready in piece {
             match ready::read(&context, &ready, is_network, &stop) {
-                Ok(sha256) => hashed.push(Hashed { ready, sha256, vacated: Vec::new() }),
+                Ok(sha256) => {
+                    let below = ready.file.path.strip_prefix(context.root()).unwrap_or(&ready.file.path);
+                    let told = sidecar::read(&context, below);
+                    hashed.push(Hashed { ready, sha256, told, vacated: Vec::new() });
+                }
                 Err(not_read) => outcomes.push((ready, Err(not_read))),
             }
         }

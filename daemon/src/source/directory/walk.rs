@@ -14,6 +14,7 @@ use super::context::Context;
 use super::file_filter::Entered;
 use super::found::{Found, kind};
 use super::root::{Root, remedy};
+use super::sidecar;
 use super::watch::Watch;
 use crate::job::audio::is_absence;
 
@@ -130,6 +131,9 @@ impl Walk {
 
 fn log_ignored(context: &Context, path: &Path) {
     let ending = path.extension().unwrap_or_default().display();
+    if context.config.metadata_sidecar && ending.to_string() == sidecar::ENDING {
+        return;
+    }
     if context.endings.is_first(ending.to_string()) {
         info!(source = context.source(), path = %path.display(), "the file is ignored, and so are others with this ending: `include` does not name it");
     }
@@ -178,7 +182,7 @@ mod tests {
         );
         assert!(walk.next(100).is_empty());
         let logged = ["aac", "json", "txt", "part"].map(|ending| !context.endings.is_first(ending));
-        assert_eq!(logged, [true, true, false, false]);
+        assert_eq!(logged, [true, false, false, false], "a .json is metadata of a recording");
     }
 
     #[tokio::test]

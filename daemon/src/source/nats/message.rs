@@ -11,10 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::config::{language_code, language_codes};
-
-/// The most bytes of metadata as JSON. Every event of the job carries the metadata, and more would leave too little room for the
-/// transcript.
-const METADATA_LIMIT: usize = 32 << 10;
+use crate::job::metadata;
 
 /// The most bytes of the recording's name, which every event carries too. A file's name has at most 255 bytes.
 const NAME_LIMIT: usize = 1 << 10;
@@ -225,12 +222,12 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
             fits = Err(bad(code, format!("the {what} has {size} bytes, at most {limit} are carried")));
         }
     }
-    let size = serde_json::to_vec(&said.metadata).map_or(usize::MAX, |json| json.len());
-    if size > METADATA_LIMIT {
+    let size = metadata::size(&said.metadata);
+    if size > metadata::LARGEST {
         said.metadata.clear();
         return Err(bad(
             "MetadataTooLarge",
-            format!("metadata has {size} bytes as JSON, at most {METADATA_LIMIT} are carried"),
+            format!("metadata has {size} bytes as JSON, at most {} are carried", metadata::LARGEST),
         ));
     }
     fits

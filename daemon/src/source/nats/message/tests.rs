@@ -21,6 +21,23 @@ fn an_audio_content_type_makes_the_payload_audio_whatever_it_is() {
 }
 
 #[test]
+fn headers_are_read_in_any_case_and_the_message_lies_over_them() {
+    // nats-py sends the names as they are written.
+    let headers = headers(&[
+        ("hark-name", "a.wav"),
+        ("HARK-LANGUAGE", "de"),
+        ("hark-meta-agent-id", "7"),
+        ("Hark-Meta-Team", "sales"),
+        ("nats-msg-id", "1"),
+    ]);
+    let message = br#"{"url": "https://h/a", "metadata": {"team": "support", "n": 1}}"#;
+    let (said, _) = read(Some(&headers), message);
+    assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("a.wav"), Some("de")));
+    assert_eq!(Value::from(said.metadata), json!({"agent_id": "7", "team": "support", "n": 1}));
+    assert_eq!(said.message_id.as_deref(), Some("1"));
+}
+
+#[test]
 fn without_a_content_type_a_json_object_is_a_reference_and_anything_else_is_audio() {
     let (_, input) = read(None, br#"{"url": "https://host/a.wav"}"#);
     assert_eq!(input, Input::Url("https://host/a.wav".into()));
@@ -148,7 +165,7 @@ fn metadata_that_could_not_be_read_again_is_refused_and_not_carried() {
 #[test]
 fn what_would_not_fit_into_an_event_is_refused_and_not_carried() {
     for (field, value, code) in [
-        ("metadata", json!({"k": "x".repeat(METADATA_LIMIT)}), "MetadataTooLarge"),
+        ("metadata", json!({"k": "x".repeat(metadata::LARGEST)}), "MetadataTooLarge"),
         ("name", json!("n".repeat(NAME_LIMIT + 1)), "NameTooLong"),
         ("context", json!("c".repeat(CONTEXT_LIMIT + 1)), "ContextTooLong"),
         ("language", json!("l".repeat(LANGUAGE_LIMIT + 1)), "LanguageTooLong"),
