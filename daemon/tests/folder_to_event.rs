@@ -321,3 +321,46 @@ async fn sighup_is_logged_and_ends_nothing() {
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
     wait_until("a word about it", CEILING, async || hark.log().contains("SIGHUP")).await;
 }
+
+#[tokio::test]
+async fn suppressed_emotion_is_in_no_event_and_not_in_the_ledger() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let routes = "[[route]]\nname = \"quiet\"\nemotion = false\n[[route]]\nname = \"task\"\nengine = \"filetrans\"\nemotion = [\"customer\"]\n";
+    // A plugin that cannot be loaded holds the jobs, so that the ledger has what was heard.
+    let held = "[[plugin]]\nname = \"held\"\nlibrary = \"/nowhere/libheld.so\"\nsources = [\"quiet\", \"task\"]\non_failure = \"hold\"\n";
+    let setup = Hark::new().nats(&nats).asr(&service).lines(routes).lines(held).folder("calls");
+    let setup = setup.folder_with("quiet", "route = \"quiet\"\n").folder_with("task", "route = \"task\"\n");
+    let mut hark = setup.start().await;
+    hark.drop_file("calls", "a.wav", &wav(2.0, 1));
+    hark.ended_jobs(1).await;
+    let shown = |events: &[Heard]| events.iter().filter(|event| event.kind() == "annotation.emotion").count();
+    assert_eq!(shown(&hark.events().await), 1, "the service tells it");
+    hark.drop_file("quiet", "a.wav", &wav(2.0, 1));
+    hark.drop_file("task", "a.wav", &wav(2.0, 1));
+    for _ in 0..2 {
+        let held = hark.next_event("job.retrying").await;
+        assert_eq!(held.body["error"]["code"], "PluginHolds");
+    }
+    let ledger = rusqlite::Connection::open(hark.path("state/ledger.sqlite3")).unwrap();
+    let mut heard = ledger.prepare("SELECT heard FROM piece WHERE heard IS NOT NULL").unwrap();
+    let heard: Vec<String> = heard.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(heard.len(), 2);
+    assert!(heard.iter().all(|heard| heard.contains("\"emotion\":null")), "{heard:?}");
+
+    let config = std::fs::read_to_string(hark.config_file()).unwrap();
+    std::fs::write(hark.config_file(), config.replace("\"hold\"", "\"skip\"")).unwrap();
+    hark.restart().await;
+    hark.ended_jobs(3).await;
+    let events = hark.events().await;
+    assert_eq!(shown(&events), 1);
+    let finals =
+        events.iter().filter(|event| event.kind() == "transcript.final" && event.body["source"] != "calls");
+    for event in finals {
+        assert_eq!(
+            (&event.body["emotion"], &event.body["segments"][0]["emotion"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(event.body["language"], "en");
+    }
+}

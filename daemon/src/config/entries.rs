@@ -225,6 +225,26 @@ pub enum Channels {
     Split,
 }
 
+/// Whose emotion is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "is true, false, or a list of roles such as [\"customer\"]")]
+pub enum Emotion {
+    /// Everyone's, or nobody's.
+    All(bool),
+    /// That of the channels with these roles, and of no other.
+    Roles(Vec<String>),
+}
+
+impl Emotion {
+    /// Whether the emotion of speech of this role is kept.
+    pub fn keeps(&self, role: Option<&str>) -> bool {
+        match self {
+            Emotion::All(keeps) => *keeps,
+            Emotion::Roles(roles) => role.is_some_and(|role| roles.iter().any(|kept| kept == role)),
+        }
+    }
+}
+
 /// One `[[route]]`: how recordings are recognized.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -245,8 +265,8 @@ pub struct Route {
     /// Longest piece of a long recording that goes through flash.
     #[serde(with = "units::duration")]
     pub piece: Duration,
-    /// Reserved; only true is accepted.
-    pub emotion: toml::Value,
+    /// Whose emotion is kept.
+    pub emotion: Emotion,
 }
 
 impl Default for Route {
@@ -263,7 +283,7 @@ impl Default for Route {
             partials: true,
             skip_silence: false,
             piece: Duration::from_secs(180),
-            emotion: true.into(),
+            emotion: Emotion::All(true),
         }
     }
 }

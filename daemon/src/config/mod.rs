@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 
 pub use allow_list::{AllowList, is_in, plain};
 pub use entries::{
-    Channels, DirectorySource, ENGINES, EngineChoice, Existing, NatsSource, OnFailure, Plugin, Priority,
-    Route, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
+    Channels, DirectorySource, ENGINES, Emotion, EngineChoice, Existing, NatsSource, OnFailure, Plugin,
+    Priority, Route, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
 };
 pub use inspect::{Inspection, inspect, inspect_text};
 pub use language::{language_code, language_codes};

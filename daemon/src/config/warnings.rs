@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
-use super::{Config, EngineChoice, Recognizer, Source, WhenDone, language_codes};
+use super::{Config, Emotion, EngineChoice, Recognizer, Source, WhenDone, language_codes};
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
 fn strange_address(base_url: &str) -> Option<String> {
@@ -86,6 +86,15 @@ impl Config {
             if route.engine == EngineChoice::Filetrans {
                 warnings.push(format!(
                     "route {:?}: skip_silence saves nothing with engine = \"filetrans\", which takes the file as it is; use \"auto\" or \"flash\"",
+                    route.name
+                ));
+            }
+        }
+        for route in &self.route {
+            let Emotion::Roles(kept) = &route.emotion else { continue };
+            for role in kept.iter().filter(|role| !route.roles.contains(role)) {
+                warnings.push(format!(
+                    "route {:?} keeps the emotion of the role {role:?} only, and its `roles` name no such channel; nobody's is kept",
                     route.name
                 ));
             }

@@ -274,6 +274,14 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// The transcript without the emotion of the segments whose role `keeps` refuses.
+    pub fn without_emotion(mut self, keeps: impl Fn(Option<&str>) -> bool) -> Transcript {
+        for segment in self.segments.iter_mut().filter(|segment| !keeps(segment.role.as_deref())) {
+            segment.emotion = None;
+        }
+        self
+    }
+
     /// The transcript of a piece that carries `span` with the times of the whole recording, its channels and their roles.
     pub fn placed(mut self, span: &Span, plan: &Plan) -> Transcript {
         for segment in &mut self.segments {

@@ -186,6 +186,29 @@ mod tests {
     }
 
     #[test]
+    fn suppressed_emotion_is_in_nothing_that_follows() {
+        let said = |role: Option<&str>, emotion: &str| Segment {
+            role: role.map(str::to_owned),
+            emotion: Some(emotion.into()),
+            text: "text".into(),
+            language: Some("en".into()),
+            ..Segment::default()
+        };
+        let segments = vec![said(Some("agent"), "angry"), said(Some("customer"), "sad"), said(None, "happy")];
+        let heard = Transcript { segments, ..Transcript::default() };
+        let kept = heard.without_emotion(|role| role == Some("customer"));
+        let mut whole = piece(1, PieceState::Heard, "");
+        whole.heard = Some(kept);
+        let made = of(&[whole]);
+        assert_eq!(made.emotion.as_deref(), Some("sad"));
+        let segments = made.segments.unwrap();
+        let emotions: Vec<_> = segments.iter().map(|segment| segment.emotion.as_deref()).collect();
+        assert_eq!(emotions, [None, Some("sad"), None]);
+        let annotated = crate::job::annotate::annotations(&segments);
+        assert_eq!(annotated.len(), 2, "a language and an emotion: {annotated:?}");
+    }
+
+    #[test]
     fn a_text_that_repeats_itself_is_counted() {
         let looped = "Thank you. ".repeat(30);
         let made = of(&[piece(1, PieceState::Heard, &looped), piece(2, PieceState::Heard, "Thank you.")]);

@@ -30,6 +30,9 @@ impl Tools {
             Some(plan) => transcript.placed(task.piece.asked_for(), plan),
             None => transcript,
         };
+        // Here, before the ledger, the events and the plugins have it. Without its route, the job's policy is not known.
+        let route = self.route(&task.job).ok();
+        let transcript = transcript.without_emotion(|role| route.is_some_and(|it| it.emotion.keeps(role)));
         let is_withheld = self.pipeline.withholds_partials(&task.job.source);
         self.end_piece(task, PieceFact::Heard { transcript, is_withheld }, revision).await
     }

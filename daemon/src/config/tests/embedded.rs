@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::valid;
-use crate::config::{Config, EMBEDDED};
+use crate::config::{Channels, Config, EMBEDDED, Route};
 
 fn object(value: impl serde::Serialize) -> Map<String, Value> {
     match serde_json::to_value(value).unwrap() {
@@ -52,6 +52,21 @@ fn samples_are_valid_as_they_stand() {
         .collect();
     let config = valid(&uncommented);
     assert_eq!((config.source.len(), config.route.len(), config.plugin.len()), (2, 1, 1));
+}
+
+#[test]
+fn the_sample_for_the_eu_keeps_no_emotion_of_employees() {
+    let sample: String = EMBEDDED
+        .lines()
+        .filter_map(|line| line.strip_prefix("#     ").filter(|line| !line.starts_with(' ')))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let sample: toml::Table = sample.parse().unwrap();
+    let [route] = &sample["route"].as_array().unwrap()[..] else { panic!("{sample}") };
+    let route: Route = route.clone().try_into().unwrap();
+    assert_eq!((route.name.as_str(), route.channels), ("eu", Channels::Split));
+    let kept: Vec<&String> = route.roles.iter().filter(|role| route.emotion.keeps(Some(role))).collect();
+    assert_eq!(kept, ["customer"]);
 }
 
 #[test]

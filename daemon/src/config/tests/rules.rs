@@ -149,14 +149,36 @@ fn what_messages_may_choose_is_named_as_it_is() {
 }
 
 #[test]
+fn whose_emotion_is_kept() {
+    let route =
+        |emotion: &str, more: &str| valid(&format!("[[route]]\nname = \"r\"\nemotion = {emotion}\n{more}"));
+    let keeps = |emotion: &str| {
+        let emotion = route(emotion, "").route("r").unwrap().emotion.clone();
+        [None, Some("agent"), Some("customer")].map(|role| emotion.keeps(role))
+    };
+    assert_eq!(keeps("true"), [true; 3]);
+    assert_eq!(keeps("false"), [false; 3]);
+    assert_eq!(keeps("[]"), [false; 3]);
+    assert_eq!(keeps("[\"customer\"]"), [false, false, true]);
+    for wrong in ["\"customer\"", "1", "[1]"] {
+        let text = mistake(&format!("[[route]]\nname = \"r\"\nemotion = {wrong}\n"));
+        assert!(
+            text.starts_with("harkd.toml:3:11: emotion of [[route]]") && text.contains("a list of roles"),
+            "{text}"
+        );
+    }
+    let warnings = route("[\"custmer\"]", "").warnings();
+    let expected = "route \"r\" keeps the emotion of the role \"custmer\" only, and its `roles` name no such channel; nobody's is kept";
+    assert!(warnings.iter().any(|warning| warning == expected), "{warnings:?}");
+}
+
+#[test]
 fn what_comes_later_is_accepted_only_at_its_default() {
     for text in [
         "[storage]\nurl = \"s3://bucket/x\"\n",
         "[[webhook]]\nurl = \"https://example.com\"\n",
         "[http]\ntoken_file = \"/dev/null\"\n",
         "[http]\ntls_cert = \"/dev/null\"\n",
-        "[[route]]\nname = \"r\"\nemotion = false\n",
-        "[[route]]\nname = \"r\"\nemotion = [\"agent\"]\n",
     ] {
         assert!(mistake(text).contains("is not built yet"), "{text}");
     }

@@ -19,12 +19,4 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
     ] {
         refuse(!file.as_os_str().is_empty(), path, &format!("{path} (HTTP beyond loopback)"));
     }
-    for (index, route) in config.route.iter().enumerate() {
-        let path = |key: &str| format!("route.{index}.{key}");
-        refuse(
-            route.emotion != toml::Value::Boolean(true),
-            &path("emotion"),
-            "emotion other than true (suppressing it)",
-        );
-    }
 }
