@@ -190,8 +190,57 @@ async fn a_reference_is_fetched_by_the_service_itself() {
     assert!(service.journal().iter().any(|line| line["file_url"] == url), "{:?}", service.journal());
     assert_eq!(last.body["recording"]["sha256"], serde_json::Value::Null);
     assert_eq!(last.body["metadata"]["n"], 1);
-    assert_eq!(last.body["engine"], "filetrans", "its length is unknown, and filetrans takes any");
+    let recording = &last.body["recording"];
+    assert_eq!([&recording["format"], &recording["duration_ms"]], [&json!("wav"), &json!(2_000)]);
+    assert_eq!(last.body["engine"], "flash", "it is short");
+    assert!(!hark.partials().is_empty(), "its text streams back");
     assert!(!hark.log().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_url_is_sent_as_its_length_and_its_redirects_allow() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--token-delay", "0ms"]).await;
+    // More than flash takes, and small enough to be looked into whole.
+    let long = wav(301.0, 3);
+    let files = support::FileServer::start(vec![("/long.wav", long), ("/short.wav", wav(1.0, 4))]).await;
+    let moved = axum::Router::new()
+        .route(
+            "/away",
+            axum::routing::get(async || axum::response::Redirect::temporary("https://169.254.169.254/a.wav")),
+        )
+        .route("/shut", axum::routing::get(async || axum::http::StatusCode::FORBIDDEN));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move { axum::serve(listener, moved).await });
+    let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
+    let mut hark = setup.set("security.allow_urls", "[\"127.0.0.1/32\"]").start().await;
+    let context = jetstream::new(nats.client().await);
+    for (name, url) in [
+        ("long", files.url("/long.wav")),
+        ("away", format!("http://127.0.0.1:{port}/away?signature=secret")),
+        ("shut", format!("http://127.0.0.1:{port}/shut?signature=secret")),
+    ] {
+        put(&context, &[("Hark-Name", name)], json!({ "url": url }).to_string().into_bytes()).await;
+    }
+    hark.ended_jobs(3).await;
+    let events = hark.events().await;
+    let of = |name: &str, kind: &str| {
+        let own = events.iter().find(|event| event.kind() == kind && event.body["recording"]["name"] == name);
+        own.map(|event| event.body.clone()).unwrap_or_default()
+    };
+    let heard = of("long", "transcript.final");
+    assert_eq!(
+        [&heard["engine"], &heard["recording"]["duration_ms"]],
+        [&json!("filetrans"), &json!(301_000)]
+    );
+    let away = of("away", "job.failed");
+    assert_eq!([&away["error"]["code"], &away["error"]["blame"]], [&json!("ForbiddenURL"), &json!("audio")]);
+    assert!(away["error"]["message"].as_str().unwrap().contains("169.254.169.254"), "{away}");
+    // What cannot be looked into is sent by URL, and the service says what it found.
+    assert_eq!(of("shut", "job.submitted")["engine"], "filetrans");
+    assert!(hark.log().contains("the audio URL cannot be looked into") && !hark.log().contains("secret"));
+    server.abort();
 }
 
 #[tokio::test]

@@ -2,5 +2,6 @@
 //! settles the input: acknowledges the message, keeps, moves or deletes the file.
 
 pub mod directory;
+pub mod download;
 pub mod nats;
 pub mod url;

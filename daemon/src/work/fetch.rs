@@ -15,7 +15,8 @@ use crate::job::ledger::LedgerError;
 use crate::job::{Job, Origin};
 use crate::os::{self, private};
 use crate::recognize::Delivers;
-use crate::source::url::fetch::{Fetched, Unfetched, fetch};
+use crate::source::download::{Fetched, Unfetched};
+use crate::source::url::fetch::fetch;
 
 /// The most that is fetched (CONTRACT.md 3).
 const LARGEST: u64 = 2 << 30;
@@ -31,10 +32,19 @@ impl Tools {
         job: Job,
         piece: Option<&PieceTask>,
     ) -> Result<Option<Job>, LedgerError> {
-        let Origin::Url { url } = &job.origin else { return Ok(Some(job)) };
-        if !self.needs_bytes(&job) {
-            return Ok(Some(job));
+        match job.origin {
+            Origin::Url { .. } if self.needs_bytes(&job) => self.fetch(job, piece).await,
+            _ => Ok(Some(job)),
         }
+    }
+
+    /// Fetches the audio of a job's URL. `None` as of [`Self::with_bytes`].
+    pub(super) async fn fetch(
+        &self,
+        job: Job,
+        piece: Option<&PieceTask>,
+    ) -> Result<Option<Job>, LedgerError> {
+        let Origin::Url { url } = &job.origin else { return Ok(Some(job)) };
         let fetched = tokio::select! {
             fetched = self.fetched(&job, url) => fetched,
             () = self.stop.cancelled() => return Ok(None),
@@ -83,7 +93,7 @@ impl Tools {
             };
             let code = match &error {
                 Unfetched::Forbidden(_) => "ForbiddenURL",
-                Unfetched::Refused(_) => "DownloadFailed",
+                Unfetched::Refused(_) | Unfetched::Absent(_) => "DownloadFailed",
                 Unfetched::TooLarge if room >= LARGEST => "TooLarge",
                 Unfetched::TooLarge => return Err(Unopened::NotNow(io::ErrorKind::StorageFull.into())),
                 Unfetched::Disk(error) => {

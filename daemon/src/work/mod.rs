@@ -5,6 +5,7 @@ mod fetch;
 mod halves;
 mod intend;
 pub mod lane;
+mod look;
 mod open_files;
 pub mod pipe;
 mod places;

@@ -9,7 +9,7 @@ use crate::audio::Probe;
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
-use crate::job::{Job, Span};
+use crate::job::{Job, Origin, Span};
 use crate::recognize::route::{Facts, plan};
 
 /// Carries out `Duty::Prepare`.
@@ -23,6 +23,11 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
     let planned = tools.route(&job).and_then(|route| plan(&facts, route, tools.recognizers.offers()));
+    if planned.is_err() && matches!(job.origin, Origin::Url { .. }) && recording.format.is_some() {
+        // No engine takes this audio by URL. On this machine it can be cut into pieces.
+        let Some(job) = tools.fetch(job, None).await? else { return Ok(()) };
+        return Box::pin(prepare(job, tools)).await;
+    }
     let recording = Box::new(recording);
     let fact = match planned {
         Ok(plan) => {
@@ -34,8 +39,13 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
     tools.ledger.advance(job.id, fact).await.map(drop)
 }
 
-/// The recording with what a look into its audio tells, and the facts that decide its plan; as it is, if there is no audio on this machine.
+/// The recording with what a look into its audio tells, and the facts that decide its plan; as it is, if there is no audio to look into.
 async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Unopened> {
+    if let Origin::Url { url } = &job.origin {
+        let recording = tools.looked_into(job, url).await?;
+        let facts = Facts::of(&recording, &job.origin);
+        return Ok((recording, facts));
+    }
     let mut recording = job.recording.clone();
     if audio::path(job, &tools.state_directory).is_none() {
         let facts = Facts::of(&recording, &job.origin);

@@ -72,9 +72,10 @@ pub(crate) async fn an_ambiguous_submit_of_a_url_is_retried_as_often_as_the_conf
     assert_eq!(taken(&service, "list"), 0, "the list could not tell");
 }
 
-/// A daemon that allows URLs of this machine.
+/// A daemon that allows URLs of this machine and has each recognized as a task.
 fn daemon_of_urls(nats: &NatsServer, service: &Emulator) -> Setup {
-    daemon(nats, service).set("security.allow_urls", "[\"127.0.0.1/32\"]")
+    let tasks = "[[route]]\nname = \"default\"\nengine = \"filetrans\"\n";
+    daemon(nats, service).set("security.allow_urls", "[\"127.0.0.1/32\"]").lines(tasks)
 }
 
 /// Publishes a message that refers to the recording of `files`.

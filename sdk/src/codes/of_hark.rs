@@ -90,7 +90,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "ForbiddenURL",
                 &[Audio],
-                "The URL is not public https, and `security.allow_urls` does not name its host.",
+                "The URL, or one that it redirects to, is not public https, and `security.allow_urls` does not name its host.",
                 "Send a public https URL, or list the host in `security.allow_urls`.",
             ),
             code(

@@ -1,159 +1,29 @@
-//! Fetches the audio of a URL onto this machine, for recognizers that take bytes only. Each address is vetted, also of each redirect, and the
-//! connection goes to exactly the addresses that were vetted.
+//! Fetches the audio of a URL onto this machine, for recognizers that take bytes only.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
-use reqwest::header::{HeaderMap, LOCATION};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
-use url::{Host, Url};
-
-use super::address::is_public;
-use super::{UrlRefused, vet};
-use crate::config::{AllowList, plain};
-use crate::hex::hex;
-use crate::os::private;
-
-/// How long a connection may take, and a host name to resolve.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a server may send nothing.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-
-/// The most redirects that are followed: storage behind a short link takes two.
-const REDIRECTS: usize = 5;
-
-/// What was fetched.
-#[derive(Debug)]
-pub struct Fetched {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// In hex.
-    pub sha256: String,
-}
-
-/// Why the audio could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum Unfetched {
-    /// The URL, or a URL that it redirects to, may not be opened.
-    #[error(transparent)]
-    Forbidden(#[from] UrlRefused),
-    /// The server refuses it.
-    #[error("the server of the audio URL answered {0}")]
-    Refused(String),
-    /// More than `most` bytes.
-    #[error("the audio of the URL is larger than what may be fetched")]
-    TooLarge,
-    /// The server did not answer, or not to the end; it may later.
-    #[error("the audio URL could not be fetched: {0}")]
-    NotNow(String),
-    /// The file could not be written.
-    #[error("writing the audio of a URL: {0}")]
-    Disk(#[from] io::Error),
-}
+use super::guard::{Guard, not_now};
+use crate::config::AllowList;
+use crate::source::download::{Download, Fetched, Unfetched, whole_or_absent};
 
 /// Fetches at most `most` bytes into a file, which is complete afterwards, or absent.
 ///
 /// # Errors
 /// See [`Unfetched`]; no text contains the URL's query.
 pub async fn fetch(url: &str, allow: &AllowList, into: &Path, most: u64) -> Result<Fetched, Unfetched> {
-    let response = follow(url, allow).await?;
-    let fetched = write(response, into, most).await;
-    if fetched.is_err() {
-        // What is left of it would take up space until the next start.
-        let _ = tokio::fs::remove_file(into).await;
-    }
-    fetched
+    whole_or_absent(into, write(url, allow, into, most).await).await
 }
 
-/// The answer with the audio, behind the redirects.
-async fn follow(url: &str, allow: &AllowList) -> Result<Response, Unfetched> {
-    let mut url = vet(url, allow)?;
-    for _ in 0..=REDIRECTS {
-        let answer = client(&url, allow).await?.get(url.clone()).send().await;
-        let response = answer.map_err(|error| Unfetched::NotNow(causes(error)))?;
-        let status = response.status();
-        match status.as_u16() {
-            200 => return Ok(response),
-            301 | 302 | 303 | 307 | 308 => {
-                let target = location(&url, response.headers());
-                url = vet(&target.ok_or_else(|| Unfetched::Refused(format!("{status} to nowhere")))?, allow)?;
-            }
-            408 | 425 | 429 | 500.. => return Err(Unfetched::NotNow(format!("it answered {status}"))),
-            _ => return Err(Unfetched::Refused(status.to_string())),
-        }
-    }
-    Err(Unfetched::Refused("with too many redirects".into()))
-}
-
-fn location(url: &Url, headers: &HeaderMap) -> Option<String> {
-    let target = headers.get(LOCATION)?.to_str().ok()?;
-    Some(url.join(target).ok()?.into())
-}
-
-/// A client that connects to the vetted addresses of this host and to no other, without a proxy of the environment.
-async fn client(url: &Url, allow: &AllowList) -> Result<Client, Unfetched> {
-    // An error means that another part of the daemon installed the same provider already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_LIMIT)
-        .read_timeout(SILENCE_LIMIT)
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .redirect(Policy::none())
-        .no_proxy();
-    if let Some(Host::Domain(name)) = url.host() {
-        builder = builder.resolve_to_addrs(name, &resolve(name, url, allow).await?);
-    }
-    let built = builder.build();
-    built.map_err(|error| Unfetched::NotNow(causes(error)))
-}
-
-/// The addresses of a host, all of them public or allowed.
-async fn resolve(name: &str, url: &Url, allow: &AllowList) -> Result<Vec<SocketAddr>, Unfetched> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let host = plain(name);
-    let lookup = tokio::time::timeout(CONNECT_LIMIT, tokio::net::lookup_host((name, port))).await;
-    let addresses: Vec<SocketAddr> = match lookup {
-        Ok(Ok(addresses)) => addresses.collect(),
-        _ => return Err(Unfetched::NotNow(format!("{host} has no address"))),
-    };
-    let may_open = |address: IpAddr| allow.names(&host) || allow.contains(address) || is_public(address);
-    match addresses.iter().map(SocketAddr::ip).find(|address| !may_open(*address)) {
-        Some(address) => Err(UrlRefused::ResolvesInside { host, address }.into()),
-        None => Ok(addresses),
-    }
-}
-
-async fn write(mut response: Response, into: &Path, most: u64) -> Result<Fetched, Unfetched> {
+async fn write(url: &str, allow: &AllowList, into: &Path, most: u64) -> Result<Fetched, Unfetched> {
+    let mut response = Guard::new(allow).open(url, None).await?;
     if response.content_length().is_some_and(|length| length > most) {
         return Err(Unfetched::TooLarge);
     }
-    let mut file = tokio::fs::File::from_std(private::create_file(into)?);
-    let (mut hasher, mut bytes) = (Sha256::new(), 0);
-    while let Some(chunk) = response.chunk().await.map_err(|error| Unfetched::NotNow(causes(error)))? {
-        bytes += chunk.len() as u64;
-        if bytes > most {
-            return Err(Unfetched::TooLarge);
-        }
-        hasher.update(&chunk);
-        file.write_all(&chunk).await?;
+    let mut file = Download::create(into, most)?;
+    while let Some(chunk) = response.chunk().await.map_err(not_now)? {
+        file.add(&chunk).await?;
     }
-    file.sync_all().await?;
-    Ok(Fetched { bytes, sha256: hex(&hasher.finalize()) })
-}
-
-/// An HTTP library's error without the URL, whose query may be a signature.
-fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
+    file.finish().await
 }
 
 #[cfg(test)]
@@ -165,7 +35,10 @@ mod tests {
     use axum::http::Uri;
     use axum::response::{IntoResponse, Redirect, Response};
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::hex::hex;
 
     async fn serve(State(pages): State<HashMap<&'static str, String>>, uri: Uri) -> Response {
         match (uri.path(), pages.get(uri.path())) {

@@ -1,0 +1,58 @@
+//! Looks into the audio of a URL that the service is to fetch.
+
+use hark_sdk::event::{Blame, Recording};
+use tracing::info;
+
+use super::Tools;
+use super::recordings::unusable;
+use crate::job::audio::{SPOOL, Unopened};
+use crate::job::{Job, fault};
+use crate::os::private;
+use crate::source::download::Unfetched;
+use crate::source::url::look::{Looked, look};
+
+/// The most that is read. Flash takes no more by URL, and recordings that only other engines take need no look to their end.
+const MOST: u64 = 10 << 20;
+
+impl Tools {
+    /// The recording of a URL with what a look into it tells; as it is, if the server, or the audio, does not let the daemon look: then the
+    /// service gets the URL unseen.
+    ///
+    /// # Errors
+    /// [`Unopened::Fault`] if the URL leads to a forbidden address: the service would follow it too.
+    pub(super) async fn looked_into(&self, job: &Job, url: &str) -> Result<Recording, Unopened> {
+        let folder = self.state_directory.join(SPOOL);
+        // A file without a name: a kill leaves nothing behind.
+        let file = private::create_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+        let file = file.map_err(Unopened::NotNow)?;
+        let unseen = |reason: String| {
+            info!(job = %job.id, source = job.source, reason, "the audio URL cannot be looked into; the service gets it unseen");
+            Ok(job.recording.clone())
+        };
+        let Looked { file, bytes, is_whole } = match look(url, &self.allow_urls, file, MOST).await {
+            Ok(looked) => looked,
+            Err(Unfetched::Forbidden(refused)) => {
+                return Err(fault("ForbiddenURL", Blame::Audio, refused.to_string()).into());
+            }
+            Err(Unfetched::Disk(error)) => return Err(Unopened::NotNow(error)),
+            Err(error) => return unseen(error.to_string()),
+        };
+        let probe = match self.workers.probe(&file, job.extension()).await {
+            Ok(probe) => probe,
+            Err(error) => {
+                return match unusable(job, &error) {
+                    Unopened::NotNow(error) => Err(Unopened::NotNow(error)),
+                    _ => unseen(error.to_string()),
+                };
+            }
+        };
+        let mut recording = Recording { format: Some(probe.format), bytes, ..job.recording.clone() };
+        // Of the first bytes alone, length and channels may be wrong.
+        if is_whole {
+            recording.duration_ms = probe.duration_ms;
+            recording.channels = probe.channels;
+            recording.truncated = probe.truncated;
+        }
+        Ok(recording)
+    }
+}
