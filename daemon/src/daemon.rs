@@ -178,6 +178,7 @@ impl Daemon {
         let tools = Tools {
             ledger: ledger.clone(),
             claims: claims.clone(),
+            jetstream: connection.clone(),
             recognizers: Arc::new(recognizers),
             workers: Workers::start(
                 os::spawn::this_executable(),

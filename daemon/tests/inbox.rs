@@ -244,6 +244,75 @@ async fn a_url_is_sent_as_its_length_and_its_redirects_allow() {
 }
 
 #[tokio::test]
+async fn an_object_is_heard_and_deleted_after_its_own_last_event() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--fault", "arrearage,on=flash"]).await;
+    let source = "[[source]]\nname = \"inbox\"\nkind = \"nats\"\nsubject = \"hark.audio.inbox\"\n\
+                  allow_buckets = [\"HARK_UPLOADS\", \"CALLS\", \"GONE\"]\n";
+    let mut hark = Hark::new().nats(&nats).asr(&service).lines(source).start().await;
+    let context = jetstream::new(nats.client().await);
+    let uploads = context.get_object_store("HARK_UPLOADS").await.expect("the daemon makes it");
+    let stream = context.get_stream("OBJ_HARK_UPLOADS").await.unwrap();
+    assert_eq!(stream.cached_info().config.max_age, std::time::Duration::from_secs(86_400));
+    let bucket = |name: &str| async_nats::jetstream::object_store::Config {
+        bucket: name.into(),
+        ..Default::default()
+    };
+    let calls = context.create_object_store(bucket("CALLS")).await.unwrap();
+    let private = context.create_object_store(bucket("PRIVATE")).await.unwrap();
+    // Larger than a message.
+    let audio = wav(60.0, 7);
+    uploads.put("day/call 1.wav", &mut audio.as_slice()).await.unwrap();
+    uploads.put("other", &mut &b"not of this message"[..]).await.unwrap();
+    let secret = private.put("secret", &mut audio.as_slice()).await.unwrap();
+    uploads.add_link("link", &secret).await.unwrap();
+    calls.put("garbage", &mut &b"garbage, no audio"[..]).await.unwrap();
+    let refer = async |bucket: &str, name: &str| {
+        let message = json!({"object": {"bucket": bucket, "name": name}, "metadata": {"of": name}});
+        put(&context, &[], message.to_string().into_bytes()).await;
+    };
+    refer("HARK_UPLOADS", "day/call 1.wav").await;
+    hark.next_event("job.retrying").await;
+    assert!(uploads.info("day/call 1.wav").await.is_ok(), "its job has not ended");
+    for (bucket, name) in [
+        ("HARK_UPLOADS", "missing"),
+        ("HARK_UPLOADS", "link"),
+        ("GONE", "a"),
+        ("PRIVATE", "secret"),
+        ("CALLS", "garbage"),
+    ] {
+        refer(bucket, name).await;
+    }
+    hark.ended_jobs(5).await;
+    // Another daemon, or this one after a restart, goes on with what is spooled.
+    hark.restart().await;
+    service.set_faults(json!([])).await;
+    let ended = hark.ended_jobs(6).await;
+    let outcome = |name: &str| {
+        let of = ended.iter().find(|event| event.body["metadata"]["of"] == name).unwrap();
+        of.body["error"]["code"].as_str().unwrap_or("completed").to_owned()
+    };
+    let outcomes = ["day/call 1.wav", "missing", "link", "a", "secret", "garbage"].map(outcome);
+    let missing = "ObjectUnavailable";
+    assert_eq!(outcomes, ["completed", missing, missing, missing, "ForbiddenBucket", "NotAudio"]);
+    let done = ended.iter().find(|event| event.kind() == "job.completed").unwrap();
+    let recording = &done.body["recording"];
+    assert_eq!(
+        [&recording["name"], &recording["sha256"], &recording["bytes"]],
+        [&json!("day/call 1.wav"), &json!(support::sha256(&audio)), &json!(audio.len())]
+    );
+    wait_until("every message to be settled", CEILING, async || unacknowledged(&context).await == 0).await;
+    for (store, gone) in [(&uploads, "day/call 1.wav"), (&calls, "garbage")] {
+        assert!(store.info(gone).await.is_err() || store.info(gone).await.unwrap().deleted, "{gone}");
+    }
+    for (store, kept) in [(&uploads, "other"), (&private, "secret")] {
+        assert!(!store.info(kept).await.unwrap().deleted, "{kept}");
+    }
+    let spool = hark.path("state/spool");
+    wait_until("the spool to be empty", CEILING, async || spool.read_dir().unwrap().count() == 0).await;
+}
+
+#[tokio::test]
 async fn a_message_survives_a_kill_and_is_one_job() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "60ms"]).await;

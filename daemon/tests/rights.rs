@@ -161,6 +161,15 @@ async fn the_documented_rights_are_enough() {
     std::fs::write(&file, wav(1.0, 3)).unwrap();
     let (status, log) = run(&["submit", "--wait", file.to_str().unwrap()]).await;
     assert!(status.success() && log.contains("call.wav: "), "{log}");
+    // Larger than a message: through the bucket of uploads, which the daemon empties.
+    std::fs::write(&file, wav(5.0, 4)).unwrap();
+    let (status, log) = run(&["submit", "--wait", file.to_str().unwrap()]).await;
+    assert!(status.success() && log.contains("call.wav: "), "{log}");
+    let uploads = context.get_object_store("HARK_UPLOADS").await.unwrap();
+    wait_until("the object to be deleted", CEILING, async || {
+        uploads.list().await.unwrap().collect::<Vec<_>>().await.is_empty()
+    })
+    .await;
     let (status, log) = run(&["plugins", "enable", "hello"]).await;
     assert!(status.success(), "{log}");
 

@@ -64,19 +64,42 @@ async fn submit_takes_standard_input_odd_names_and_schemes_in_capitals() {
 }
 
 #[tokio::test]
-async fn submit_reports_what_to_do_when_a_file_is_larger_than_a_message() {
+async fn submit_puts_a_file_that_is_larger_than_a_message_into_the_bucket_of_uploads() {
     let nats = NatsServer::configured("max_payload: 65536").await;
     let stage = Stage::on(nats).await;
     let small = stage.file("small.wav", &wav(1.0, 1));
     let large = stage.file("large.wav", &wav(10.0, 2));
-    let output = stage.run(&["submit", small.to_str().unwrap(), large.to_str().unwrap()]);
+    let both = ["submit", "--meta", "agent_id=7", small.to_str().unwrap(), large.to_str().unwrap()];
+
+    // A source that takes no uploads: the file cannot be sent, and then none is.
+    let config = std::fs::read_to_string(&stage.config).unwrap();
+    std::fs::write(&stage.config, config.replace("kind = \"nats\"", "kind = \"nats\"\nallow_buckets = []"))
+        .unwrap();
+    let output = stage.run(&both);
     assert_eq!(output.status.code(), Some(64));
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        words.contains("large.wav") && words.contains("max_payload") && words.contains("watched folder"),
-        "{words}"
-    );
+    for word in ["large.wav", "max_payload", "watched folder", "allow_buckets"] {
+        assert!(words.contains(word), "{words}");
+    }
     assert_eq!(stage.audio_stream().await.get_info().await.unwrap().state.messages, 0, "all or nothing");
+
+    std::fs::write(&stage.config, config).unwrap();
+    let output = stage.run(&both);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(stage.stored_audio(1).await.payload, wav(1.0, 1));
+    let reference = stage.stored_audio(2).await;
+    let header = |name: &str| reference.headers.get(name).unwrap().as_str().to_owned();
+    assert_eq!(
+        [header("Content-Type"), header("Hark-Name"), header("Hark-Meta-Agent-Id")],
+        ["application/json", "large.wav", "7"]
+    );
+    let place: Value = serde_json::from_slice(&reference.payload).unwrap();
+    assert_eq!(place["object"]["bucket"], "HARK_UPLOADS");
+    let uploads = stage.jetstream().await.get_object_store("HARK_UPLOADS").await.unwrap();
+    let mut object = uploads.get(place["object"]["name"].as_str().unwrap()).await.unwrap();
+    let mut audio = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut object, &mut audio).await.unwrap();
+    assert_eq!(audio, wav(10.0, 2));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ const MARGIN: usize = 64 << 10;
 /// What remains besides the margin must hold a useful event; if `max_payload` is too small for that, events take half of it.
 const LEAST: usize = 4 << 10;
 /// The object store's default chunk size.
-const LARGEST_CHUNK: usize = 128 << 10;
+pub(super) const LARGEST_CHUNK: usize = 128 << 10;
 /// Strings that are shorter are not cut: names, hashes, times and the enum values of the schema.
 const SHORT: usize = 128;
 
@@ -115,7 +115,7 @@ pub async fn fit(
 }
 
 /// The largest body in a message of `largest` bytes (0: not known yet).
-fn limit(largest: usize) -> usize {
+pub(super) fn limit(largest: usize) -> usize {
     match largest.checked_sub(MARGIN) {
         _ if largest == 0 => usize::MAX,
         Some(limit) if limit >= LEAST => limit,

@@ -5,6 +5,7 @@ mod connect;
 pub mod event_streams;
 mod jetstream;
 pub mod large;
+pub mod object;
 mod right;
 mod server_refusals;
 pub mod stream;

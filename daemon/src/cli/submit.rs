@@ -8,7 +8,7 @@ use std::path::Path;
 
 use async_nats::jetstream;
 
-use self::message::{Message, Meta};
+use self::message::{Message, Meta, Payload};
 use self::outcome::{Receipt, Watch};
 use super::follow::{Follower, Since};
 use super::{Exit, print, session};
@@ -17,7 +17,8 @@ use crate::config::{Config, NatsSource, Source};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Audio files, - for standard input, or http(s) addresses that the service fetches
+    /// Audio files, - for standard input, or http(s) addresses that the service fetches. Files over the server's max_payload go
+    /// through the object bucket HARK_UPLOADS
     #[arg(required = true, value_name = "FILE|URL")]
     audio: Vec<OsString>,
     /// The NATS source of the config that takes it; may be left out where there is only one
@@ -51,8 +52,8 @@ async fn submit(
 ) -> Result<(), Exit> {
     let connection = session::open(config).await?;
     let max_payload = connection.client().server_info().max_payload;
-    for message in &messages {
-        message.fits(max_payload)?;
+    for message in messages.iter().filter(|message| !message.fits(max_payload)) {
+        message.may_be_uploaded(source, max_payload)?;
     }
     // Before the first message goes out, so that no event of its job is missed.
     let mut watch = match args.wait {
@@ -61,6 +62,10 @@ async fn submit(
     };
     let mut receipts = Vec::new();
     for message in messages {
+        let message = match message.fits(max_payload) {
+            true => message,
+            false => message.uploaded(&connection, &config.nats).await?,
+        };
         let receipt = publish(&connection, source, message).await?;
         if watch.is_none() && !print(|out| receipt.print(out, args.json))? {
             return Ok(());
@@ -77,7 +82,10 @@ async fn submit(
 async fn publish(jetstream: &JetStream, source: &NatsSource, message: Message) -> Result<Receipt, Exit> {
     use jetstream::context::PublishErrorKind as Kind;
     let subject = a_subject_of(&source.subject);
-    let (name, id) = (message.name.clone(), message.id.clone());
+    let Message { name, id, headers, payload } = message;
+    let Payload::Bytes(payload) = payload else {
+        return Err(Exit::Usage(format!("{name} is too large for a message")));
+    };
     let refused = |error: jetstream::context::PublishError| {
         Exit::Unavailable(match error.kind() {
             Kind::StreamNotFound => format!(
@@ -91,9 +99,7 @@ async fn publish(jetstream: &JetStream, source: &NatsSource, message: Message) -
         })
     };
     let named = format!("\"{subject}\"");
-    let publish = async {
-        jetstream.publish_with_headers(subject.clone(), message.headers, message.payload).await?.await
-    };
+    let publish = async { jetstream.publish_with_headers(subject.clone(), headers, payload).await?.await };
     let acknowledgement = jetstream
         .unless_refused(&[&named], publish)
         .await

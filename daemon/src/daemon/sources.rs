@@ -154,6 +154,10 @@ impl Sources {
                 return ledger.postpone(job.id, jiff::Timestamp::now() + Duration::from_secs(2)).await;
             }
         }
+        // Before the ledger has the job as settled, so that a crash in between leaves no object behind. Every source has the same broker.
+        if let Some(subject) = self.subjects.values().next() {
+            subject.delete_object(&job).await;
+        }
         ledger.advance(job.id, Fact::Settled { missed }).await?;
         if job.missing {
             // Only the job's file had still to be put away; its message was acknowledged long ago.

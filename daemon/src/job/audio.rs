@@ -46,7 +46,7 @@ pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     match &job.origin {
         Origin::File { root, below, .. } => Some(root.join(below)),
         Origin::Spool { file } => Some(state_directory.join(SPOOL).join(file)),
-        Origin::Url { .. } | Origin::Nothing => None,
+        Origin::Url { .. } | Origin::Object | Origin::Nothing => None,
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Fact {
     Cut { spans: Vec<Span>, end: Option<Box<CutEnd>>, left: Recognized },
     /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
-    /// The audio of a URL is on this machine now.
+    /// The audio of a URL or an object is on this machine now.
     Fetched { recording: Box<Recording>, origin: Origin },
     /// The recording is not at its path; it may have been moved, and the source may not have noticed yet.
     Missing { fault: Fault },

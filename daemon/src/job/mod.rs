@@ -30,7 +30,7 @@ pub mod spool;
 mod stage;
 pub mod transcript;
 
-use hark_sdk::event::{Body, Engine, Event, Recording, Segment, Usage};
+use hark_sdk::event::{Body, Engine, Event, ObjectRef, Recording, Segment, Usage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -64,6 +64,8 @@ pub struct Job {
     pub recording: Recording,
     /// The metadata that the sender gave with the recording.
     pub metadata: Map<String, Value>,
+    /// The object that its message names; deleted after the job's last event.
+    pub object: Option<ObjectRef>,
     /// The sidecar whose fields are in `metadata`.
     pub sidecar: Option<Sidecar>,
     /// The message's own language; it overrides the route's.

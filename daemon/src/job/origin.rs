@@ -33,6 +33,8 @@ pub enum Origin {
         /// With its query, which is a secret of the sender and never appears in an event or a log.
         url: String,
     },
+    /// The object that [`super::Job::object`] names: it is fetched into the spool before anything else is done.
+    Object,
     /// No recording: the daemon refused the input when it came.
     #[default]
     Nothing,

@@ -54,7 +54,7 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use hark_sdk::event::{Blame, Engine, Fault, PluginEvent, Recording, Segment, Timing};
+    use hark_sdk::event::{Blame, Engine, Fault, ObjectRef, PluginEvent, Recording, Segment, Timing};
     use jiff::Timestamp;
     use serde_json::{Map, Value, json};
     use uuid::Uuid;
@@ -94,6 +94,7 @@ pub(crate) mod tests {
             data: Value::Null,
         }));
         Job {
+            object: Some(ObjectRef { bucket: "HARK_UPLOADS".into(), name: "call-7".into() }),
             sidecar: Some(Sidecar {
                 identity: FileIdentity { dev: 1, inode: 5, size: 2, mtime_ns: 4 },
                 sha256: "ff00".into(),

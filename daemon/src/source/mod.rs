@@ -4,4 +4,5 @@
 pub mod directory;
 pub mod download;
 pub mod nats;
+pub mod object;
 pub mod url;

@@ -26,7 +26,7 @@ const BATCH: usize = 64;
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
-    // Another daemon had fetched the URL's audio.
+    // Another daemon had fetched the audio of the URL or the object.
     let Some(job) = tools.with_bytes(job, None).await? else { return Ok(()) };
     let (Stage::Cutting { to_ms, pieces }, Some(plan)) = (&job.stage, &job.plan) else { return Ok(()) };
     let (to_ms, pieces) = (*to_ms, *pieces);

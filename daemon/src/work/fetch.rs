@@ -1,10 +1,10 @@
-//! Fetches the audio of a URL where the plan needs bytes: the recognizer that the route names takes no URL, or the recording is to be
-//! listened to here first.
+//! Fetches the audio of a URL where the plan needs bytes (the recognizer that the route names takes no URL, or the recording is to be listened
+//! to here first), and that of an object.
 
 use std::io;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault, Recording};
+use hark_sdk::event::{Blame, Fault, ObjectRef, Recording};
 use tracing::{info, warn};
 
 use super::{PieceTask, Tools};
@@ -12,10 +12,11 @@ use crate::config::{Channels, EngineChoice};
 use crate::job::audio::{SPOOL, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
-use crate::job::{Job, Origin};
+use crate::job::{Delivery, Job, Origin};
 use crate::os::{self, private};
 use crate::recognize::Delivers;
 use crate::source::download::{Fetched, Unfetched};
+use crate::source::object;
 use crate::source::url::fetch::fetch;
 
 /// The most that is fetched (CONTRACT.md 3).
@@ -34,29 +35,44 @@ impl Tools {
     ) -> Result<Option<Job>, LedgerError> {
         match job.origin {
             Origin::Url { .. } if self.needs_bytes(&job) => self.fetch(job, piece).await,
+            Origin::Object => self.fetch(job, piece).await,
             _ => Ok(Some(job)),
         }
     }
 
-    /// Fetches the audio of a job's URL. `None` as of [`Self::with_bytes`].
+    /// Fetches the audio of a job's URL or object. `None` as of [`Self::with_bytes`].
     pub(super) async fn fetch(
         &self,
         job: Job,
         piece: Option<&PieceTask>,
     ) -> Result<Option<Job>, LedgerError> {
-        let Origin::Url { url } = &job.origin else { return Ok(Some(job)) };
+        let place = match (&job.origin, &job.object) {
+            (Origin::Url { url }, _) => Place::Url(url),
+            (Origin::Object, Some(object)) => Place::Object(object),
+            _ => return Ok(Some(job)),
+        };
         let fetched = tokio::select! {
-            fetched = self.fetched(&job, url) => fetched,
+            fetched = self.fetched(&job, place) => fetched,
             () = self.stop.cancelled() => return Ok(None),
         };
         let Fetched { bytes, sha256 } = match fetched {
             Ok(fetched) => fetched,
-            Err(unopened) => {
+            Err(NotFetched::Unopened(unopened)) => {
                 self.not_opened(&job, piece, unopened).await?;
                 return Ok(None);
             }
+            Err(NotFetched::NoAnswer(reason)) => {
+                if self.shortage.is_time() {
+                    warn!(
+                        source = job.source,
+                        reason, "objects of audio are out of reach and their jobs wait; see to the broker"
+                    );
+                }
+                self.put_off(&job, piece).await?;
+                return Ok(None);
+            }
         };
-        info!(job = %job.id, source = job.source, bytes, "the audio of the URL is on this machine");
+        info!(job = %job.id, source = job.source, bytes, "the audio of the message's reference is on this machine");
         self.ledger.spooled(bytes);
         let recording = Recording { bytes: Some(bytes), sha256: Some(sha256), ..job.recording };
         let origin = Origin::Spool { file: job.id.to_string() };
@@ -66,6 +82,9 @@ impl Tools {
     }
 
     fn needs_bytes(&self, job: &Job) -> bool {
+        if job.plan.as_ref().is_some_and(|plan| plan.delivery != Delivery::Url) {
+            return true;
+        }
         let Ok(route) = self.route(job) else { return false };
         let skips = route.skip_silence && route.engine != EngineChoice::Filetrans;
         if route.channels == Channels::Split || skips {
@@ -77,39 +96,64 @@ impl Tools {
         profile.is_some_and(|profile| profile.limits.url == Delivers::No)
     }
 
-    async fn fetched(&self, job: &Job, url: &str) -> Result<Fetched, Unopened> {
+    async fn fetched(&self, job: &Job, place: Place<'_>) -> Result<Fetched, NotFetched> {
         let folder = self.state_directory.join(SPOOL);
-        private::create_folder(&folder).map_err(Unopened::NotNow)?;
+        private::create_folder(&folder)?;
         let into = folder.join(job.id.to_string());
         let mut pauses = PAUSES.into_iter();
         loop {
             // The last disk space is reserved for the ledger.
-            let free =
-                os::free_bytes(&folder).and_then(|free| Ok(free.saturating_sub(os::reserve_bytes(&folder)?)));
-            let room = free.map_err(Unopened::NotNow)?.min(self.ledger.left());
-            let error = match fetch(url, &self.allow_urls, &into, LARGEST.min(room)).await {
+            let free = os::free_bytes(&folder)?.saturating_sub(os::reserve_bytes(&folder)?);
+            let room = free.min(self.ledger.left());
+            let most = LARGEST.min(room);
+            let fetched = match place {
+                Place::Url(url) => fetch(url, &self.allow_urls, &into, most).await,
+                Place::Object(object) => object::fetch(&self.jetstream, object, &into, most).await,
+            };
+            let error = match fetched {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => error,
             };
             let code = match &error {
                 Unfetched::Forbidden(_) => "ForbiddenURL",
-                Unfetched::Refused(_) | Unfetched::Absent(_) => "DownloadFailed",
+                Unfetched::Refused(_) => "DownloadFailed",
+                Unfetched::Absent(_) => "ObjectUnavailable",
                 Unfetched::TooLarge if room >= LARGEST => "TooLarge",
-                Unfetched::TooLarge => return Err(Unopened::NotNow(io::ErrorKind::StorageFull.into())),
-                Unfetched::Disk(error) => {
-                    return Err(Unopened::NotNow(io::Error::new(error.kind(), error.to_string())));
-                }
-                Unfetched::NotNow(_) => match pauses.next() {
-                    Some(pause) => {
+                Unfetched::TooLarge => return Err(io::Error::from(io::ErrorKind::StorageFull).into()),
+                Unfetched::Disk(error) => return Err(io::Error::new(error.kind(), error.to_string()).into()),
+                Unfetched::NotNow(reason) => match (place, pauses.next()) {
+                    (Place::Object(_), _) => return Err(NotFetched::NoAnswer(reason.clone())),
+                    (Place::Url(_), Some(pause)) => {
                         warn!(job = %job.id, source = job.source, %error, "the audio of the URL is fetched again");
                         tokio::time::sleep(pause).await;
                         continue;
                     }
-                    None => "DownloadFailed",
+                    (Place::Url(_), None) => "DownloadFailed",
                 },
             };
             let message = error.to_string();
-            return Err(Fault { code: code.into(), blame: Blame::Audio, message, attempts: None }.into());
+            let fault = Fault { code: code.into(), blame: Blame::Audio, message, attempts: None };
+            return Err(NotFetched::Unopened(fault.into()));
         }
+    }
+}
+
+/// Where the audio is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Url(&'a str),
+    Object(&'a ObjectRef),
+}
+
+/// Why it is not on this machine.
+enum NotFetched {
+    Unopened(Unopened),
+    /// The broker does not answer, or refuses.
+    NoAnswer(String),
+}
+
+impl From<io::Error> for NotFetched {
+    fn from(error: io::Error) -> Self {
+        NotFetched::Unopened(Unopened::NotNow(error))
     }
 }

@@ -5,9 +5,11 @@ use tracing::info;
 
 use super::Tools;
 use super::recordings::unusable;
+use crate::audio::Probe;
 use crate::job::audio::{SPOOL, Unopened};
 use crate::job::{Job, fault};
 use crate::os::private;
+use crate::recognize::route::Facts;
 use crate::source::download::Unfetched;
 use crate::source::url::look::{Looked, look};
 
@@ -15,19 +17,19 @@ use crate::source::url::look::{Looked, look};
 const MOST: u64 = 10 << 20;
 
 impl Tools {
-    /// The recording of a URL with what a look into it tells; as it is, if the server, or the audio, does not let the daemon look: then the
+    /// The recording of a URL with what a look into it tells, and the facts that decide its plan; as it is, if the server, or the audio, does not let the daemon look: then the
     /// service gets the URL unseen.
     ///
     /// # Errors
     /// [`Unopened::Fault`] if the URL leads to a forbidden address: the service would follow it too.
-    pub(super) async fn looked_into(&self, job: &Job, url: &str) -> Result<Recording, Unopened> {
+    pub(super) async fn looked_into(&self, job: &Job, url: &str) -> Result<(Recording, Facts), Unopened> {
         let folder = self.state_directory.join(SPOOL);
         // A file without a name: a kill leaves nothing behind.
         let file = private::create_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder));
         let file = file.map_err(Unopened::NotNow)?;
         let unseen = |reason: String| {
             info!(job = %job.id, source = job.source, reason, "the audio URL cannot be looked into; the service gets it unseen");
-            Ok(job.recording.clone())
+            Ok((job.recording.clone(), Facts::of(&job.recording, &job.origin)))
         };
         let Looked { file, bytes, is_whole } = match look(url, &self.allow_urls, file, MOST).await {
             Ok(looked) => looked,
@@ -46,13 +48,17 @@ impl Tools {
                 };
             }
         };
-        let mut recording = Recording { format: Some(probe.format), bytes, ..job.recording.clone() };
+        let mut recording = Recording { format: Some(probe.format.clone()), bytes, ..job.recording.clone() };
         // Of the first bytes alone, length and channels may be wrong.
-        if is_whole {
-            recording.duration_ms = probe.duration_ms;
-            recording.channels = probe.channels;
-            recording.truncated = probe.truncated;
+        if !is_whole {
+            let facts = Facts::of(&recording, &job.origin);
+            return Ok((recording, facts));
         }
-        Ok(recording)
+        recording.duration_ms = probe.duration_ms;
+        recording.channels = probe.channels;
+        recording.truncated = probe.truncated;
+        let Probe { codec, misleading_header, .. } = probe;
+        let facts = Facts { codec, misleading_header, ..Facts::of(&recording, &job.origin) };
+        Ok((recording, facts))
     }
 }

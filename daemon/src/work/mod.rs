@@ -31,6 +31,7 @@ pub use self::places::Priorities;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
+use crate::broker::JetStream;
 use crate::config::{AllowList, Route, Template};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
@@ -54,6 +55,8 @@ pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Tools {
     pub ledger: Ledger,
     pub claims: Claims,
+    /// For the objects that messages refer to.
+    pub jetstream: JetStream,
     pub recognizers: Arc<Recognizers>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,

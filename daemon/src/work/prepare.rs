@@ -42,9 +42,7 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
 /// The recording with what a look into its audio tells, and the facts that decide its plan; as it is, if there is no audio to look into.
 async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Unopened> {
     if let Origin::Url { url } = &job.origin {
-        let recording = tools.looked_into(job, url).await?;
-        let facts = Facts::of(&recording, &job.origin);
-        return Ok((recording, facts));
+        return tools.looked_into(job, url).await;
     }
     let mut recording = job.recording.clone();
     if audio::path(job, &tools.state_directory).is_none() {

@@ -141,6 +141,11 @@ impl Tools {
                 reason, "the folder of recordings is away and their jobs wait; mount it, or put it back"
             );
         }
+        self.put_off(job, piece).await
+    }
+
+    /// Puts off a job, or a piece, whose recording cannot be reached now.
+    pub(super) async fn put_off(&self, job: &Job, piece: Option<&PieceTask>) -> Result<(), LedgerError> {
         let until = Timestamp::now() + AWAY;
         match piece {
             Some(task) => self.ledger.postpone_piece(task.id(), until).await,

@@ -52,7 +52,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     };
     let task = match plan.delivery {
         Delivery::Url => task,
-        // Another daemon had fetched the URL's audio.
+        // Another daemon had fetched the audio of the URL or the object.
         Delivery::Inline | Delivery::Upload => match tools.with_bytes(task.job.clone(), Some(&task)).await? {
             Some(job) => PieceTask { job, ..task },
             None => return Ok(()),

@@ -100,10 +100,10 @@ pub const OF_HARK: &[Group] = &[
                 "See whether the URL answers this machine with 200; send the audio itself.",
             ),
             code(
-                "ObjectNotSupported",
+                "ObjectUnavailable",
                 &[Audio],
-                "The message refers to a JetStream object, which this version does not read.",
-                "Send the audio itself, or a `url`.",
+                "The object of the message, or its bucket, is not there, is a link, or does not have its digest.",
+                "Put the object into its bucket before the message is sent, under a name of its own, and send the message again.",
             ),
             code(
                 "ForbiddenRoute",

@@ -11,10 +11,15 @@ use bytes::Bytes;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::broker::JetStream;
 use crate::cli::Exit;
+use crate::config::{Nats, NatsSource, UPLOADS};
 
 /// The server counts headers towards `max_payload`; those of a submitted message are far smaller than this.
-const ROOM_FOR_HEADERS: usize = 4096;
+const ROOM_FOR_HEADERS: u64 = 4096;
+
+/// The most that the daemon fetches of an object.
+const LARGEST_UPLOAD: u64 = 2 << 30;
 
 /// The largest `max_payload` that a server accepts.
 const LARGEST_MESSAGE: u64 = 64 << 20;
@@ -27,7 +32,15 @@ pub struct Message {
     /// submitted again.
     pub id: String,
     pub headers: HeaderMap,
-    pub payload: Bytes,
+    pub payload: Payload,
+}
+
+/// The audio, or a reference to it.
+#[derive(Debug)]
+pub enum Payload {
+    Bytes(Bytes),
+    /// A file that no message can hold, with its size.
+    File(File, u64),
 }
 
 impl Message {
@@ -49,7 +62,8 @@ impl Message {
             return Message::reference(&audio.to_string_lossy(), scheme, id, headers);
         }
         let (name, payload) = if audio == "-" {
-            ("standard input".to_owned(), read_whole(std::io::stdin().lock(), "standard input")?)
+            let audio = read_whole(std::io::stdin().lock(), "standard input")?;
+            ("standard input".to_owned(), Payload::Bytes(audio.into()))
         } else {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             // A header is one line.
@@ -60,7 +74,7 @@ impl Message {
             }
             (name, read_file(path)?)
         };
-        Ok(Message { name, id, headers, payload: payload.into() })
+        Ok(Message { name, id, headers, payload })
     }
 
     /// A message that refers to an address: the service fetches it.
@@ -71,37 +85,74 @@ impl Message {
             )));
         }
         headers.insert("Content-Type", "application/json");
-        let payload = Bytes::from(json!({ "url": audio }).to_string());
+        let payload = Payload::Bytes(json!({ "url": audio }).to_string().into());
         let shown = audio.split(['?', '#']).next().unwrap_or_default().to_owned();
         Ok(Message { name: shown, id, headers, payload })
     }
 
     /// Whether the server takes a message of this size.
+    pub fn fits(&self, max_payload: usize) -> bool {
+        self.size() + ROOM_FOR_HEADERS <= max_payload as u64
+    }
+
+    fn size(&self) -> u64 {
+        match &self.payload {
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::File(_, size) => *size,
+        }
+    }
+
+    /// Whether audio that no message can hold may go through the bucket of uploads.
     ///
     /// # Errors
     /// 64; the error names the alternatives.
-    pub fn fits(&self, max_payload: usize) -> Result<(), Exit> {
-        let size = self.payload.len() + ROOM_FOR_HEADERS;
-        if size <= max_payload {
+    pub fn may_be_uploaded(&self, source: &NatsSource, max_payload: usize) -> Result<(), Exit> {
+        let (name, size) = (&self.name, self.size());
+        if size > LARGEST_UPLOAD {
+            return Err(Exit::Usage(format!(
+                "{name} has {size} bytes, and the daemon takes {LARGEST_UPLOAD} at most; send it in parts"
+            )));
+        }
+        if source.allow_buckets.iter().any(|bucket| bucket == UPLOADS) {
             return Ok(());
         }
         Err(Exit::Usage(format!(
-            "{} has {} bytes, and the NATS server takes messages of up to {max_payload} (its max_payload); put the file into a \
-             watched folder, submit an address of it, or raise max_payload, up to 64 MB",
-            self.name,
-            self.payload.len()
+            "{name} has {size} bytes, the NATS server takes messages of up to {max_payload} (its max_payload), and allow_buckets of source \
+             {:?} does not have {UPLOADS}; add it there, put the file into a watched folder, or submit an address of it",
+            source.name
         )))
+    }
+
+    /// The message that refers to its audio in the bucket of uploads, after it was put there.
+    ///
+    /// # Errors
+    /// 69, when the server does not take it.
+    pub async fn uploaded(mut self, jetstream: &JetStream, nats: &Nats) -> Result<Message, Exit> {
+        let put = match self.payload {
+            Payload::Bytes(bytes) => jetstream.upload(nats, &self.id, &mut &bytes[..]).await,
+            Payload::File(file, _) => {
+                jetstream.upload(nats, &self.id, &mut tokio::fs::File::from_std(file)).await
+            }
+        };
+        let object = put.map_err(|error| Exit::Unavailable(format!("{}: {error}", self.name)))?;
+        self.headers.insert("Content-Type", "application/json");
+        self.payload = Payload::Bytes(json!({ "object": object }).to_string().into());
+        Ok(self)
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
+fn read_file(path: &Path) -> Result<Payload, Exit> {
     let audio = path.display();
     let reading = |error| Exit::Usage(format!("reading audio file {audio}: {error}"));
     let file = File::open(path).map_err(reading)?;
-    if file.metadata().map_err(reading)?.is_dir() {
+    let found = file.metadata().map_err(reading)?;
+    if found.is_dir() {
         return Err(Exit::Usage(format!("{audio} is a folder; name the files in it")));
     }
-    read_whole(file, &format!("audio file {audio}"))
+    if found.len() > LARGEST_MESSAGE {
+        return Ok(Payload::File(file, found.len()));
+    }
+    Ok(Payload::Bytes(read_whole(file, &format!("audio file {audio}"))?.into()))
 }
 
 /// Reads everything, if a message can hold it; errors call it `audio`.
@@ -113,8 +164,7 @@ fn read_whole(from: impl Read, audio: &str) -> Result<Vec<u8>, Exit> {
     match payload.len() as u64 {
         0 => Err(Exit::Usage(format!("{audio} is empty"))),
         size if size > LARGEST_MESSAGE => Err(Exit::Usage(format!(
-            "{audio} has more than {} MB, and no NATS server takes larger messages; put it into a watched folder, or submit an address \
-             of it",
+            "{audio} has more than {} MB, which no message holds; submit it as a file",
             LARGEST_MESSAGE >> 20
         ))),
         _ => Ok(payload),
@@ -176,6 +226,13 @@ impl FromStr for Meta {
 mod tests {
     use super::*;
 
+    fn bytes(message: &Message) -> &[u8] {
+        match &message.payload {
+            Payload::Bytes(bytes) => bytes,
+            Payload::File(..) => panic!("it is no small file"),
+        }
+    }
+
     fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
         message.headers.get(name).map(|value| value.as_str())
     }
@@ -195,7 +252,7 @@ mod tests {
         let path = folder.path().join("call.wav");
         std::fs::write(&path, b"RIFF").unwrap();
         let message = Message::of(path.as_os_str(), &["a=b".parse().unwrap()]).unwrap();
-        assert_eq!(message.payload, b"RIFF".as_slice());
+        assert_eq!(bytes(&message), b"RIFF");
         assert_eq!(header(&message, "Hark-Name"), Some("call.wav"));
         assert_eq!(header(&message, "Content-Type"), Some("audio/wav"));
         assert_eq!(header(&message, "Hark-Meta-A"), Some("b"));
@@ -212,23 +269,34 @@ mod tests {
         assert_eq!(header(&message, "Hark-Name"), Some("caf\u{fffd}.wav"));
         assert_eq!(header(&message, "Content-Type"), Some("audio/wav"));
         let message = Message::of(OsStr::new("HTTP://example.com/A.wav"), &[]).unwrap();
-        assert_eq!(message.payload, br#"{"url":"HTTP://example.com/A.wav"}"#.as_slice());
+        assert_eq!(bytes(&message), br#"{"url":"HTTP://example.com/A.wav"}"#);
     }
 
     #[test]
     fn an_address_travels_as_a_reference_and_is_shown_without_its_query() {
         let message = Message::of(OsStr::new("https://example.com/a.wav?signature=secret"), &[]).unwrap();
-        assert_eq!(message.payload, br#"{"url":"https://example.com/a.wav?signature=secret"}"#.as_slice());
+        assert_eq!(bytes(&message), br#"{"url":"https://example.com/a.wav?signature=secret"}"#);
         assert_eq!(header(&message, "Content-Type"), Some("application/json"));
         assert_eq!(message.name, "https://example.com/a.wav");
         assert!(Message::of(OsStr::new("ftp://example.com/a.wav"), &[]).is_err());
     }
 
     #[test]
-    fn a_file_that_the_server_would_refuse_is_refused_before() {
-        let message = Message::of(OsStr::new("https://example.com/a.wav"), &[]).unwrap();
-        assert!(message.fits(1 << 20).is_ok());
-        let error = message.fits(100).unwrap_err().to_string();
-        assert!(error.contains("max_payload") && error.contains("watched folder"), "{error}");
+    fn what_no_message_holds_goes_through_the_bucket_where_the_source_allows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        let file = File::create(&path).unwrap();
+        file.set_len(LARGEST_MESSAGE + 1).unwrap();
+        let message = Message::of(path.as_os_str(), &[]).unwrap();
+        assert!(matches!(message.payload, Payload::File(_, size) if size == LARGEST_MESSAGE + 1));
+        assert!(!message.fits(64 << 20));
+        let mut source = NatsSource { name: "inbox".into(), ..NatsSource::default() };
+        message.may_be_uploaded(&source, 1 << 20).unwrap();
+        source.allow_buckets.clear();
+        let error = message.may_be_uploaded(&source, 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("max_payload") && error.contains("allow_buckets"), "{error}");
+        file.set_len(LARGEST_UPLOAD + 1).unwrap();
+        let message = Message::of(path.as_os_str(), &[]).unwrap();
+        assert!(message.may_be_uploaded(&NatsSource::default(), 1 << 20).is_err());
     }
 }

@@ -42,6 +42,7 @@ impl Subject {
             if !has_listened {
                 let (subject, stream) = (&self.config.subject, &self.stream.name);
                 info!(source = self.config.name, subject, stream, "listening");
+                self.make_uploads().await;
             }
             has_listened = true;
             // After any error the consumer is looked up again (RELIABILITY 1).

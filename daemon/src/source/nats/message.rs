@@ -4,7 +4,7 @@
 mod tests;
 
 use async_nats::HeaderMap;
-use hark_sdk::event::{Blame, Fault};
+use hark_sdk::event::{Blame, Fault, ObjectRef};
 use hark_sdk::plain::Plain;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -59,7 +59,7 @@ pub enum Input {
     /// At a URL that is not vetted yet.
     Url(String),
     /// In an object bucket.
-    Object { bucket: String, name: String },
+    Object(ObjectRef),
     /// Nowhere: the message cannot be used, for this reason.
     Bad(Fault),
 }
@@ -105,18 +105,12 @@ pub fn bad(code: &str, message: impl Into<String>) -> Fault {
 #[derive(Deserialize)]
 struct Reference {
     url: Option<String>,
-    object: Option<Object>,
+    object: Option<ObjectRef>,
     name: Option<String>,
     metadata: Option<Plain>,
     language: Option<String>,
     context: Option<String>,
     route: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    bucket: String,
-    name: String,
 }
 
 /// Whether a media type is audio, or video: a container with pictures has audio as well.
@@ -195,11 +189,11 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
             format!("the audio URL has {} bytes, at most {URL_LIMIT} are taken", url.len()),
         )),
         (Some(url), None) => Ok(Input::Url(url)),
-        (None, Some(Object { name, .. })) if name.len() > NAME_LIMIT => Err(bad(
+        (None, Some(ObjectRef { name, .. })) if name.len() > NAME_LIMIT => Err(bad(
             "BadReference",
             format!("the name of the object has {} bytes, at most {NAME_LIMIT} are taken", name.len()),
         )),
-        (None, Some(Object { bucket, name })) => Ok(Input::Object { bucket, name }),
+        (None, Some(object)) => Ok(Input::Object(object)),
         (None, None) => Err(bad(
             "BadReference",
             "the JSON message has no \"url\" and no \"object\"; send {\"url\": \"https://…\"} or {\"object\": {\"bucket\": \"…\", \"name\": \"…\"}}",

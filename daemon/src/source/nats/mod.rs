@@ -17,6 +17,7 @@ mod stored;
 mod takeover;
 mod unacked;
 
+use hark_sdk::event::ObjectRef;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -38,7 +39,8 @@ use self::health::Health;
 use self::unacked::Held;
 pub use self::unacked::Slots;
 use crate::broker::{JetStream, Subjects};
-use crate::config::{AllowList, Nats, NatsSource};
+use crate::config::{AllowList, Nats, NatsSource, UPLOADS};
+use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::job::spool as job_spool;
@@ -134,6 +136,30 @@ impl Subject {
             warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
         }
         job_spool::remove(&self.around.state_directory, job).await;
+    }
+
+    /// Deletes the object that a job's message names, after the job's last event is stored. If that fails, the object stays and the log says
+    /// so; the bucket that Hark creates keeps it for a day.
+    pub async fn delete_object(&self, job: &Job) {
+        let Some(object) = &job.object else { return };
+        if let Err(error) = self.around.jetstream.delete_object(object).await {
+            let ObjectRef { bucket, name } = object;
+            warn!(job = %job.id, bucket, object = name, error, "the object of a recording that is over cannot be deleted; delete it by hand");
+        }
+    }
+
+    /// Creates the bucket of uploads, if the source may use it and it is absent.
+    async fn make_uploads(&self) {
+        if !self.config.allow_buckets.iter().any(|bucket| bucket == UPLOADS) {
+            return;
+        }
+        if let Err(error) = self.around.jetstream.uploads(&self.around.nats).await {
+            warn!(
+                source = self.config.name,
+                error,
+                "the bucket of uploads cannot be created; create it, give the daemon the right to, or take it out of allow_buckets"
+            );
+        }
     }
 
     /// Checks at intervals whether the bucket is still the one that has the claims of this source's jobs, and writes the claims again if

@@ -30,7 +30,7 @@ impl Subject {
             message_id: said.message_id.clone(),
             ..Recording::default()
         };
-        let mut refusal = None;
+        let (mut refusal, mut object) = (None, None);
         let origin = match input {
             Input::Audio => {
                 recording.sha256 =
@@ -53,14 +53,13 @@ impl Subject {
                     }
                 }
             }
-            Input::Object { bucket, .. } => {
-                refusal = Some(match self.config.allow_buckets.contains(bucket) {
-                    true => bad(
-                        "ObjectNotSupported",
-                        "audio in a JetStream object is not supported yet; send the audio itself or a \"url\"",
-                    ),
-                    false => self.forbidden_bucket(),
-                });
+            Input::Object(place) if self.config.allow_buckets.contains(&place.bucket) => {
+                recording.name = recording.name.or_else(|| Some(place.name.clone()));
+                object = Some(place.clone());
+                Origin::Object
+            }
+            Input::Object(_) => {
+                refusal = Some(self.forbidden_bucket());
                 Origin::Nothing
             }
             Input::Bad(fault) => {
@@ -79,7 +78,7 @@ impl Subject {
         };
         let mut job = Job::new(id, &self.config.name, route, origin, recording, said.metadata.clone());
         (job.language, job.context) = (said.language.clone(), said.context.clone());
-        job.ticket = Some(ticket);
+        (job.ticket, job.object) = (Some(ticket), object);
         Ok((job, refusal))
     }
 
