@@ -7,6 +7,7 @@
 //! the service.
 
 pub mod admin;
+pub mod audio3;
 pub mod body;
 pub mod call;
 pub mod faults;

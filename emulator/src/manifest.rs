@@ -31,6 +31,7 @@ pub struct Recording {
 #[serde(deny_unknown_fields)]
 pub struct KnownSentence {
     pub channel_id: Option<u32>,
+    pub speaker_id: Option<u32>,
     pub begin_time: u64,
     pub end_time: u64,
     pub text: String,

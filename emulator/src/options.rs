@@ -32,7 +32,7 @@ pub struct Options {
     pub api_keys: Vec<String>,
 
     /// JSON: sha256 of the audio bytes in hex -> {"text", "language", "emotion", "sentences"?: [{"channel_id"?,
-    /// "begin_time", "end_time", "text", "language"?, "emotion"?}]}, times in milliseconds
+    /// "speaker_id"?, "begin_time", "end_time", "text", "language"?, "emotion"?}]}, times in milliseconds
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
 
@@ -127,7 +127,8 @@ Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
     split_bytes           one byte at a time
     garbage               200 and no JSON
     length                half of the text, finish_reason is length
-    empty_text            content is []
+    empty_text            content is []; models that have a code for silence refuse
+    echo                  the text is the request's context
   In streams:
     slow_tokens           ms=60000 between events
     no_stop               ends without it; behind after_events=N

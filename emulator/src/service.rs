@@ -86,20 +86,36 @@ impl Service {
         }
     }
 
-    /// The engine that the model name means in this region; `None` if the region has no such model.
-    pub fn engine_of(&self, model: &str) -> Option<Engine> {
-        let (flash, filetrans): (&[&str], &[&str]) = match self.options.region {
-            Region::Singapore | Region::Beijing => (&FLASH_MODELS, &FILETRANS_MODELS),
-            Region::Us => (&FLASH_MODELS_US, &[]),
-        };
-        if flash.contains(&model) {
-            Some(Engine::Flash)
-        } else if filetrans.contains(&model) {
-            Some(Engine::Filetrans)
-        } else {
-            None
+    /// The model of this name in this region; `None` if the region has no such model.
+    pub fn model(&self, name: &str) -> Option<Model> {
+        let is_of = |names: &[&str]| names.contains(&name);
+        let model = |engine, family| Some(Model { engine, family });
+        match self.options.region {
+            Region::Us => {
+                is_of(&FLASH_MODELS_US).then_some(Model { engine: Engine::Flash, family: Family::Qwen3 })
+            }
+            _ if is_of(&FLASH_MODELS) => model(Engine::Flash, Family::Qwen3),
+            _ if is_of(&FILETRANS_MODELS) => model(Engine::Filetrans, Family::Qwen3),
+            _ if is_of(&AUDIO3_FLASH_MODELS) => model(Engine::Flash, Family::Audio3),
+            _ if is_of(&AUDIO3_FILETRANS_MODELS) => model(Engine::Filetrans, Family::Audio3),
+            _ => None,
         }
     }
+}
+
+/// What a model's name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Model {
+    pub engine: Engine,
+    pub family: Family,
+}
+
+/// The families of models: each has its own requests, answers, streams and result files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    Qwen3,
+    /// `qwen-audio-3.x`, `fun-asr`, `paraformer`.
+    Audio3,
 }
 
 /// The two ways in which the service recognizes, each with an endpoint and model names of its own.
@@ -112,6 +128,17 @@ pub enum Engine {
 const FLASH_MODELS: [&str; 3] =
     ["qwen3-asr-flash", "qwen3-asr-flash-2025-09-08", "qwen3-asr-flash-2026-02-10"];
 const FILETRANS_MODELS: [&str; 2] = ["qwen3-asr-flash-filetrans", "qwen3-asr-flash-filetrans-2025-11-17"];
+const AUDIO3_FLASH_MODELS: [&str; 4] =
+    ["qwen-audio-3.0-asr-flash", "qwen-audio-3.1-asr-flash", "fun-asr-flash", "fun-asr-flash-2026-06-15"];
+const AUDIO3_FILETRANS_MODELS: [&str; 7] = [
+    "qwen-audio-3.0-asr-flash-filetrans",
+    "qwen-audio-3.1-asr-flash-filetrans",
+    "fun-asr",
+    "fun-asr-2025-11-07",
+    "fun-asr-mtl",
+    "fun-asr-mtl-2025-08-25",
+    "paraformer-v2",
+];
 /// Older pages name the models of this region with a suffix, newer ones without; the service knows both.
 const FLASH_MODELS_US: [&str; 5] = [
     "qwen3-asr-flash-us",

@@ -1,5 +1,7 @@
 //! The text of a recording: from the manifest, else made from the hash.
 
+use serde_json::{Value, json};
+
 use crate::manifest::{KnownSentence, Recording};
 use crate::service::Service;
 use crate::text;
@@ -20,6 +22,7 @@ pub struct Sentence {
     pub text: String,
     pub language: String,
     pub emotion: String,
+    pub speaker: u32,
 }
 
 /// The recording's text from flash. `language` is the one that the request named: it is echoed.
@@ -61,6 +64,7 @@ pub fn hear_channel(
                 text: known_sentence.text.clone(),
                 language: language_of(known, known_sentence.language.as_deref(), language),
                 emotion: emotion_of(known, known_sentence.emotion.as_deref()),
+                speaker: known_sentence.speaker_id.unwrap_or(0),
             };
             sentences.into_iter().map(sentence).collect()
         }
@@ -71,16 +75,33 @@ pub fn hear_channel(
             };
             let parts = text::sentences(&text);
             let spans = share(duration_ms, &parts);
-            let sentence = |(part, (begin, end)): (&&str, (u64, u64))| Sentence {
+            // Where nothing is known about the speakers, two of them take turns.
+            let sentence = |(number, (part, (begin, end))): (usize, (&&str, (u64, u64)))| Sentence {
+                speaker: (number % 2) as u32,
                 begin,
                 end,
                 text: (*part).to_owned(),
                 language: language_of(known, None, language),
                 emotion: emotion_of(known, None),
             };
-            parts.iter().zip(spans).map(sentence).collect()
+            parts.iter().zip(spans).enumerate().map(sentence).collect()
         }
     }
+}
+
+/// The context as if it had been said.
+pub fn echo(context: &str, duration_ms: u64) -> Vec<Sentence> {
+    let parts = text::sentences(context);
+    let spans = share(duration_ms, &parts);
+    let sentence = |(part, (begin, end)): (&&str, (u64, u64))| Sentence {
+        begin,
+        end,
+        text: (*part).to_owned(),
+        language: "en".to_owned(),
+        emotion: "neutral".to_owned(),
+        speaker: 0,
+    };
+    parts.iter().zip(spans).map(sentence).collect()
 }
 
 /// Divides a span of time among texts, by their lengths in characters.
@@ -95,6 +116,23 @@ pub fn share(duration_ms: u64, parts: &[&str]) -> Vec<(u64, u64)> {
         spans.push((begin, duration_ms.saturating_mul(spoken) / total));
     }
     spans
+}
+
+/// The words of a sentence share its time. Punctuation behind a word stands by itself. `with_blanks`: a word has the blank before it.
+pub fn words(sentence: &Sentence, with_blanks: bool) -> Vec<Value> {
+    let pieces = text::pieces(&sentence.text);
+    let spans = share(sentence.end.saturating_sub(sentence.begin), &pieces);
+    let word = |(piece, (begin, end)): (&&str, (u64, u64))| {
+        let piece = if with_blanks { piece } else { piece.trim() };
+        let word = piece.trim_end_matches(|letter: char| !letter.is_alphanumeric());
+        json!({
+            "begin_time": sentence.begin + begin,
+            "end_time": sentence.begin + end,
+            "text": word,
+            "punctuation": &piece[word.len()..],
+        })
+    };
+    pieces.iter().zip(spans).map(word).collect()
 }
 
 fn whole_text(recording: &Recording) -> String {

@@ -27,8 +27,8 @@ pub fn model(
         _ => return Err(Refusal::missing("BadRequest.EmptyModel", "model")),
     };
     entry.model = Some(model.clone());
-    match service.engine_of(&model) {
-        Some(engine) if engine == endpoint => Ok(model),
+    match service.model(&model) {
+        Some(found) if found.engine == endpoint => Ok(model),
         Some(_) => Err(Refusal::wrong_endpoint()),
         None => Err(Refusal::unknown_model()),
     }
@@ -67,6 +67,18 @@ pub fn language(fields: &Map<String, Value>) -> Result<Option<String>, Refusal> 
     }
 }
 
+/// A field that is a list of texts, or absent.
+pub fn optional_texts(fields: &Map<String, Value>, name: &str) -> Result<Vec<String>, Refusal> {
+    let texts = match fields.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(texts)) => texts,
+        Some(_) => return Err(wrong_type(name, "array")),
+    };
+    let text =
+        |text: &Value| text.as_str().map(str::to_owned).ok_or_else(|| wrong_type(name, "array of strings"));
+    texts.iter().map(text).collect()
+}
+
 /// A number of tokens that no tokenizer would undercut: words, and CJK characters by themselves.
 pub fn tokens_at_least(text: &str) -> usize {
     text.split_whitespace()
@@ -74,7 +86,7 @@ pub fn tokens_at_least(text: &str) -> usize {
         .sum()
 }
 
-fn wrong_type(name: &str, expected: &str) -> Refusal {
+pub fn wrong_type(name: &str, expected: &str) -> Refusal {
     Refusal::invalid(&format!("parameters.{name} should be of type {expected}"))
 }
 

@@ -1,6 +1,8 @@
 """The service's own SDK against the emulator. Run by official_sdk.rs, which passes one argument: a JSON object."""
 
 import base64
+import importlib
+import io
 import json
 import os
 import sys
@@ -14,14 +16,27 @@ os.environ["DASHSCOPE_HTTP_BASE_URL"] = case["api"]
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 import dashscope  # noqa: E402
+from dashscope.audio.asr import Transcription  # noqa: E402
 from dashscope.audio.qwen_asr import QwenTranscription  # noqa: E402
 from dashscope.common.error import UploadFileException  # noqa: E402
 from dashscope.utils.oss_utils import OssUtils  # noqa: E402
-from dashscope.v2.errors import AuthenticationError, PermissionDeniedError, RateLimitError  # noqa: E402
+from dashscope.v2.errors import (  # noqa: E402
+    AuthenticationError,
+    DashScopeError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+
+# The SDK has no call for the synchronous endpoint of the newer family: its own sample reads the stream.
+SAMPLE = importlib.import_module(
+    "dashscope.examples.01_atomic_capabilities.audio.direct_call.asr_http_stream"
+)
 
 KEY = "sk-0123456789abcdef"
 FLASH = "qwen3-asr-flash"
 FILETRANS = "qwen3-asr-flash-filetrans"
+AUDIO = "qwen-audio-3.1-asr-flash"
+AUDIO_FILETRANS = "qwen-audio-3.1-asr-flash-filetrans"
 dashscope.api_key = KEY
 
 
@@ -257,6 +272,109 @@ class FiletransErrors(Case):
         with self.assertRaises(UploadFileException) as raised:
             OssUtils.upload(model=FILETRANS, file_path=case["path"], api_key=KEY, upload_certificate=certificate)
         self.assertIn("FileAlreadyExists", str(raised.exception))
+
+
+class AudioFlash(Case):
+    """The family qwen-audio-3.x, as the sample of the SDK sends and reads it."""
+
+    def stream(self, model=AUDIO, **parameters):
+        message = {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": data_url()}}]}
+        body = {
+            "model": model,
+            "input": {"messages": [message]},
+            "parameters": {"format": "wav", "sample_rate": "16000", **parameters},
+        }
+        client = dashscope.Client(api_key=KEY, base_url=case["api"], max_retries=0)
+        transcript, events = io.StringIO(), io.StringIO()
+        response = client.transport.open_stream(
+            "POST", SAMPLE.PATH, json=body, headers={"X-DashScope-SSE": "enable"}, timeout=30, sdk_module="audio"
+        )
+        try:
+            text = SAMPLE.receive_transcript(response, transcript, events)
+        finally:
+            response.close()
+            client.close()
+        self.assertEqual(transcript.getvalue(), text)
+        return text, [json.loads(line) for line in events.getvalue().splitlines()]
+
+    def test_every_event_is_a_snapshot_and_the_last_one_has_the_tokens(self):
+        text, events = self.stream()
+        self.assertEqual(text, case["text"])
+        self.assertGreater(len(events), 3)
+        texts = [event["output"]["text"] for event in events]
+        self.assertTrue(all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:])))
+        self.assertTrue(all("output_tokens" not in event["usage"] for event in events[:-1]))
+        self.assertGreater(events[-1]["usage"]["output_tokens"], 0)
+        sentence = events[-1]["output"]["sentence"]
+        self.assertTrue(sentence["sentence_end"] and sentence["words"])
+
+    def test_a_short_recording_is_not_streamed_by_the_older_models(self):
+        for model in ["qwen-audio-3.0-asr-flash", "fun-asr-flash"]:
+            text, events = self.stream(model)
+            self.assertEqual((text, len(events)), (case["text"], 1))
+
+    def test_turns_of_speakers_are_in_the_last_event(self):
+        _, events = self.stream(speaker_diarization_enabled=True)
+        self.assertEqual(events[-1]["output"]["sentences"][0]["speaker_id"], 0)
+
+    def test_an_error_in_the_stream(self):
+        faults({"kind": "stream_error", "code": "DataInspectionFailed", "status": 400})
+        with self.assertRaises(DashScopeError) as raised:
+            self.stream()
+        self.assertEqual(raised.exception.code, "DataInspectionFailed")
+
+    def test_refusals(self):
+        for parameters in [{"language_hints": ["yue"]}, {"format": ""}, {"vocabulary": {"Hark": 9}}]:
+            with self.subTest(parameters), self.assertRaises(DashScopeError):
+                self.stream(**parameters)
+
+
+class AudioFiletrans(Case):
+    def transcripts(self, results):
+        self.assertEqual(results[0]["subtask_status"], "SUCCEEDED", results)
+        with urllib.request.urlopen(results[0]["transcription_url"]) as result:
+            return json.load(result)["transcripts"]
+
+    def test_by_the_first_version_of_the_sdk(self):
+        for model in [AUDIO_FILETRANS, "fun-asr", "paraformer-v2"]:
+            with self.subTest(model):
+                response = Transcription.call(
+                    model=model, file_urls=[case["url"]], diarization_enabled=True, language_hints=["en"]
+                )
+                self.assertEqual((response.status_code, response.output.task_status), (200, "SUCCEEDED"), response)
+                self.assertEqual(response.usage["duration"], 2)
+                [transcript] = self.transcripts(response.output["results"])
+                sentence = transcript["sentences"][0]
+                self.assertEqual((transcript["text"], sentence["sentence_id"]), (case["text"], 1))
+                self.assertTrue(sentence["words"])
+                self.assertEqual(sentence["speaker_id"], 0)
+                self.assertNotIn("emotion", sentence)
+
+    def test_by_the_second_version_of_the_sdk(self):
+        client = dashscope.Client(api_key=KEY, base_url=case["api"], max_retries=0)
+        job = client.audio.asr.transcribe([case["url"]], poll_interval=0.05)
+        self.assertEqual(job.status, "SUCCEEDED", job)
+        self.assertEqual(self.transcripts(job.output["results"])[0]["text"], case["text"])
+        client.close()
+
+    def test_a_failed_task_tells_the_file_that_failed(self):
+        response = Transcription.call(model="fun-asr", file_urls=[case["url"] + ".gone"])
+        self.assertEqual(response.output.task_status, "FAILED", response)
+        self.assertEqual(response.output["results"][0]["code"], "FILE_404_NOT_FOUND")
+
+    def test_refused_submits(self):
+        for arguments in [
+            {"file_urls": [case["url"]] * 2},
+            {"language_hints": ["fil"]},
+            {"diarization_enabled": True, "speaker_count": 1},
+        ]:
+            with self.subTest(arguments):
+                arguments = {"model": AUDIO_FILETRANS, "file_urls": [case["url"]], **arguments}
+                response = Transcription.async_call(**arguments)
+                self.assertEqual((response.status_code, response.code), (400, "InvalidParameter"), response)
+        # The older family has one `file_url`.
+        response = QwenTranscription.async_call(model=AUDIO_FILETRANS, file_url=case["url"])
+        self.assertEqual((response.status_code, response.code), (400, "InvalidParameter"), response)
 
 
 if __name__ == "__main__":

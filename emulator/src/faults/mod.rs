@@ -91,6 +91,8 @@ pub enum FaultKind {
     Length,
     /// `content` is an empty array; usage is as ever.
     EmptyText,
+    /// The text is the context of the request, as recognizers answer over silence.
+    Echo,
     /// The task ends as FAILED with `code`.
     TaskFailed,
     /// The task stays PENDING, or RUNNING, for ever.
@@ -181,6 +183,7 @@ impl FaultKind {
             | FaultKind::Stall
             | FaultKind::SplitBytes
             | FaultKind::Garbage => true,
+            FaultKind::Echo => matches!(kind, Kind::Flash | Kind::Submit),
             FaultKind::BadKey => !matches!(kind, Kind::Upload | Kind::Result),
             FaultKind::Arrearage | FaultKind::RequireContentLength => {
                 matches!(kind, Kind::Flash | Kind::Submit)

@@ -13,6 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::service::Family;
+
 /// All tasks that are known, by id. Ids are in the order of the submits.
 pub struct Tasks {
     table: Mutex<BTreeMap<String, Task>>,
@@ -27,6 +29,8 @@ pub struct Task {
     /// The id of the submit request.
     pub request_id: String,
     pub model: String,
+    pub family: Family,
+    pub file_url: String,
     pub state: State,
     pub submitted: Timestamp,
     pub scheduled: Option<Timestamp>,

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::faults::FaultKind;
 use crate::journal::Kind;
 use crate::refusal::Refusal;
-use crate::service::Service;
+use crate::service::{Family, Service};
 
 use super::{State, Task};
 
@@ -96,16 +96,28 @@ fn body(task: &Task, request_id: &str) -> Value {
         output["end_time"] = json!(beijing_time(ended));
     }
     let mut body = json!({"request_id": request_id});
-    match &task.state {
-        State::Succeeded { url, seconds } => {
+    let of_file = |mut result: Value| {
+        result["file_url"] = json!(task.file_url);
+        result["subtask_status"] = json!(task.state.word());
+        json!([result])
+    };
+    match (&task.state, task.family) {
+        (State::Succeeded { url, seconds }, Family::Qwen3) => {
             output["result"] = json!({"transcription_url": url});
             body["usage"] = json!({"seconds": seconds});
         }
-        State::Failed { code, message } => {
+        (State::Succeeded { url, seconds }, Family::Audio3) => {
+            output["results"] = of_file(json!({"transcription_url": url}));
+            body["usage"] = json!({"duration": seconds});
+        }
+        (State::Failed { code, message }, family) => {
             output["code"] = json!(code);
             output["message"] = json!(message);
+            if family == Family::Audio3 {
+                output["results"] = of_file(json!({"code": code, "message": message}));
+            }
         }
-        State::Pending | State::Running | State::Canceled | State::Unknown => {}
+        (State::Pending | State::Running | State::Canceled | State::Unknown, _) => {}
     }
     body["output"] = output;
     body

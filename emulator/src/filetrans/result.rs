@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::audio3;
+use crate::faults::FaultKind;
 use crate::media::Media;
-use crate::service::Service;
+use crate::service::{Family, Service};
 use crate::text;
 use crate::transcript::{self, Sentence};
 
@@ -15,26 +17,48 @@ pub(super) fn result(service: &Service, order: &Order, sha256: &str, media: &Med
     let mut transcripts = Vec::with_capacity(order.channels.len());
     let mut silent = true;
     for channel in &order.channels {
-        let sentences =
+        let mut sentences =
             transcript::hear_channel(service, sha256, *channel, duration_ms, order.language.as_deref());
+        if order.fired.has(FaultKind::Echo) {
+            sentences = transcript::echo(&order.context, duration_ms);
+        }
+        if order.is_masked {
+            sentences.iter_mut().for_each(|sentence| sentence.text = audio3::masked(&sentence.text));
+        }
         silent &= sentences.is_empty();
         let text = text::join(sentences.iter().map(|sentence| sentence.text.as_str()));
-        let sentences: Vec<Value> = sentences
-            .iter()
-            .enumerate()
-            .map(|(number, sentence)| sentence_body(number, sentence, order.enable_words))
-            .collect();
-        transcripts.push(json!({"channel_id": channel, "text": text, "sentences": sentences}));
+        let body = |(number, sentence): (usize, &Sentence)| match order.family {
+            Family::Qwen3 => of_qwen3(number, sentence, order.enable_words),
+            Family::Audio3 => of_audio3(number + 1, sentence, order.speakers),
+        };
+        let bodies: Vec<Value> = sentences.iter().enumerate().map(body).collect();
+        let mut transcript = json!({"channel_id": channel, "text": text, "sentences": bodies});
+        if order.family == Family::Audio3 {
+            let spoken: u64 =
+                sentences.iter().map(|sentence| sentence.end.saturating_sub(sentence.begin)).sum();
+            transcript["content_duration_in_milliseconds"] = spoken.into();
+        }
+        transcripts.push(transcript);
     }
-    let result = json!({
-        "file_url": order.file_url,
-        "audio_info": {"format": media.container.name(), "sample_rate": media.sample_rate},
-        "transcripts": transcripts,
-    });
+    let mut result = json!({"file_url": order.file_url, "transcripts": transcripts});
+    match order.family {
+        Family::Qwen3 => {
+            result["audio_info"] =
+                json!({"format": media.container.name(), "sample_rate": media.sample_rate});
+        }
+        Family::Audio3 => {
+            result["properties"] = json!({
+                "audio_format": media.container.name(),
+                "channels": order.channels,
+                "original_sampling_rate": media.sample_rate,
+                "original_duration_in_milliseconds": duration_ms,
+            });
+        }
+    }
     (!silent).then_some(result)
 }
 
-fn sentence_body(number: usize, sentence: &Sentence, with_words: bool) -> Value {
+fn of_qwen3(number: usize, sentence: &Sentence, with_words: bool) -> Value {
     let mut body = json!({
         "sentence_id": number,
         "begin_time": sentence.begin,
@@ -44,24 +68,22 @@ fn sentence_body(number: usize, sentence: &Sentence, with_words: bool) -> Value 
         "text": sentence.text,
     });
     if with_words {
-        body["words"] = Value::Array(words(sentence));
+        body["words"] = Value::Array(transcript::words(sentence, false));
     }
     body
 }
 
-/// The words share the time of their sentence. Punctuation behind a word stands by itself.
-fn words(sentence: &Sentence) -> Vec<Value> {
-    let pieces = text::pieces(&sentence.text);
-    let spans = transcript::share(sentence.end.saturating_sub(sentence.begin), &pieces);
-    let word = |(piece, (begin, end)): (&&str, (u64, u64))| {
-        let piece = piece.trim();
-        let word = piece.trim_end_matches(|letter: char| !letter.is_alphanumeric());
-        json!({
-            "begin_time": sentence.begin + begin,
-            "end_time": sentence.begin + end,
-            "text": word,
-            "punctuation": &piece[word.len()..],
-        })
-    };
-    pieces.iter().zip(spans).map(word).collect()
+/// Neither language nor emotion; words always.
+fn of_audio3(number: usize, sentence: &Sentence, with_speaker: bool) -> Value {
+    let mut body = json!({
+        "sentence_id": number,
+        "begin_time": sentence.begin,
+        "end_time": sentence.end,
+        "text": sentence.text,
+        "words": transcript::words(sentence, true),
+    });
+    if with_speaker {
+        body["speaker_id"] = sentence.speaker.into();
+    }
+    body
 }

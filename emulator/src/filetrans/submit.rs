@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::audio3;
 use crate::body;
 use crate::call::{Call, header_is, to_the_end};
 use crate::faults::Fired;
 use crate::journal::Kind;
 use crate::refusal::Refusal;
-use crate::service::{Engine, Service};
+use crate::service::{Engine, Family, Service};
 use crate::validate;
 
 use super::{State, Task, work};
@@ -32,6 +33,13 @@ pub(super) struct Order {
     pub(super) channels: Vec<u32>,
     pub(super) language: Option<String>,
     pub(super) enable_words: bool,
+    pub(super) family: Family,
+    /// Who speaks is told.
+    pub(super) speakers: bool,
+    /// Words of the service's list become asterisks.
+    pub(super) is_masked: bool,
+    /// As the service takes it; empty: none.
+    pub(super) context: String,
     /// Without `parameters` the service accepts the task and fails it later.
     pub(super) has_parameters: bool,
     pub(super) fired: Fired,
@@ -71,6 +79,8 @@ async fn accept(
         id: task_id.clone(),
         request_id: order.request_id.clone(),
         model: order.model.clone(),
+        family: order.family,
+        file_url: order.file_url.clone(),
         state: State::Pending,
         submitted: Timestamp::now(),
         scheduled: None,
@@ -93,6 +103,9 @@ fn read(
     let Some(Value::Object(input)) = body.get("input") else {
         return Err(Refusal::missing("BadRequest.EmptyInput", "input"));
     };
+    if service.model(&model).is_some_and(|found| found.family == Family::Audio3) {
+        return read_audio3(call, body, model, input, headers);
+    }
     let file_url = match input.get("file_url") {
         Some(Value::String(url)) if !url.is_empty() => url.clone(),
         _ => return Err(Refusal::missing("InvalidParameter", "input.file_url")),
@@ -117,6 +130,56 @@ fn read(
         channels,
         language: validate::language(parameters)?,
         enable_words: validate::optional_bool(parameters, "enable_words")?.unwrap_or(false),
+        family: Family::Qwen3,
+        speakers: false,
+        is_masked: false,
+        context: context.to_owned(),
+        has_parameters: matches!(body.get("parameters"), Some(Value::Object(_))),
+        fired: call.fired.clone(),
+    })
+}
+
+/// A submit of the family `qwen-audio-3.x`, `fun-asr`, `paraformer`: `file_urls`, hints, speakers, hot words; words always have times.
+fn read_audio3(
+    call: &mut Call,
+    body: &Map<String, Value>,
+    model: String,
+    input: &Map<String, Value>,
+    headers: &HeaderMap,
+) -> Result<Order, Refusal> {
+    let urls = validate::optional_texts(input, "file_urls")?;
+    // Some models take several; the emulator does not.
+    let [file_url] = &urls[..] else {
+        return Err(Refusal::missing("InvalidParameter", "input.file_urls"));
+    };
+    call.entry.file_url = Some(file_url.clone());
+    // Sources disagree about the name.
+    let turns = input.get("context").or(input.get("messages"));
+    let context = match turns {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Array(turns)) => audio3::context(turns)?,
+        Some(_) => return Err(Refusal::invalid("input.context should be of type array")),
+    };
+    let parameters = validate::optional_object(body, "parameters")?;
+    let speakers = validate::optional_bool(parameters, "diarization_enabled")?.unwrap_or(false);
+    audio3::speaker_count(parameters)?;
+    let channels = channels(parameters)?;
+    call.entry.channels = Some(channels.clone());
+    let audio3::Parameters { language, is_masked } = audio3::parameters(&model, parameters)?;
+    Ok(Order {
+        task_id: uuid::Uuid::now_v7().to_string(),
+        request_id: call.entry.request_id.clone(),
+        key: call.entry.key.clone(),
+        model,
+        file_url: file_url.clone(),
+        resolve_oss: header_is(headers, "x-dashscope-ossresourceresolve", "enable"),
+        channels,
+        language,
+        enable_words: true,
+        family: Family::Audio3,
+        speakers,
+        is_masked,
+        context,
         has_parameters: matches!(body.get("parameters"), Some(Value::Object(_))),
         fired: call.fired.clone(),
     })

@@ -1,5 +1,6 @@
 //! `POST …/multimodal-generation/generation`: one request, one transcript, whole or streamed.
 
+mod audio3;
 mod clock;
 mod request;
 mod stream;
@@ -24,8 +25,9 @@ use crate::service::{Engine, Service};
 use crate::source::{self, Received, SourceError, Wanted};
 use crate::text;
 use crate::transcript::{self, Heard};
+use crate::validate;
 
-use request::FlashRequest;
+use request::{Ask, FlashRequest};
 
 /// Answers one recognition.
 pub async fn recognize(State(service): State<Arc<Service>>, request: Request) -> Response {
@@ -67,17 +69,20 @@ async fn answer(
     call.entry.sha256 = Some(received.sha256.clone());
     call.entry.bytes = Some(received.bytes);
     let media = received.probe().await.map_err(unreadable)?;
-    check_limits(&media)?;
+    check_limits(&media, &request.ask)?;
 
     tokio::time::sleep(service.options.flash_delay).await;
+    if let Ask::Audio3(ask) = &request.ask {
+        return audio3::answer(service, call, &request, ask, &received.sha256, &media);
+    }
     let seconds = media.duration.as_secs();
     call.entry.charged_seconds = Some(seconds);
     let heard = transcript::hear(service, &received.sha256, request.language.as_deref());
     let recognition = Recognition {
-        heard: with_faults(heard, &call.fired),
+        heard: with_faults(heard, &call.fired, &request.context),
         finish_reason: if call.fired.has(FaultKind::Length) { "length" } else { "stop" },
         seconds,
-        context_tokens: request.context_tokens,
+        context_tokens: validate::tokens_at_least(&request.context),
         request_id: call.entry.request_id.clone(),
     };
     if let Some(words) = service.options.clock_words.filter(|_| call.event_stream) {
@@ -117,9 +122,13 @@ async fn receive(
     source::from_url(service, wanted).await.map_err(not_received)
 }
 
-fn check_limits(media: &Media) -> Result<(), Refusal> {
+fn check_limits(media: &Media, ask: &Ask) -> Result<(), Refusal> {
     if !media.container.is_taken_by(Engine::Flash, media.has_video) {
         return Err(unreadable(MediaError::UnknownContainer));
+    }
+    if media.duration > LONGEST && matches!(ask, Ask::Audio3(_)) {
+        let code = "AUDIO_DURATION_TOO_LONG";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, code, code));
     }
     if media.duration > LONGEST {
         return Err(Refusal::invalid("<400> InternalError.Algo.InvalidParameter: The audio is too long"));
@@ -127,7 +136,10 @@ fn check_limits(media: &Media) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn with_faults(mut heard: Heard, fired: &Fired) -> Heard {
+fn with_faults(mut heard: Heard, fired: &Fired, context: &str) -> Heard {
+    if fired.has(FaultKind::Echo) {
+        context.clone_into(&mut heard.text);
+    }
     if fired.has(FaultKind::EmptyText) {
         heard.text.clear();
     }

@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 use crate::body;
 use crate::journal::Entry;
 use crate::refusal::Refusal;
-use crate::service::{Engine, Service};
+use crate::service::{Engine, Family, Service};
 use crate::validate;
+
+use super::audio3;
 
 /// A body that the service accepts.
 pub(super) struct FlashRequest {
@@ -16,7 +18,15 @@ pub(super) struct FlashRequest {
     pub(super) audio: String,
     pub(super) language: Option<String>,
     pub(super) incremental_output: bool,
-    pub(super) context_tokens: usize,
+    /// As the service takes it; empty: none.
+    pub(super) context: String,
+    pub(super) ask: Ask,
+}
+
+/// What is asked in the family's own way.
+pub(super) enum Ask {
+    Qwen3,
+    Audio3(audio3::Ask),
 }
 
 impl FlashRequest {
@@ -36,9 +46,13 @@ impl FlashRequest {
         let Some(Value::Array(messages)) = input.get_mut("messages") else {
             return Err(Refusal::missing("BadRequest.EmptyInput", "input.messages"));
         };
+        if service.model(&model).is_some_and(|found| found.family == Family::Audio3) {
+            let messages = std::mem::take(messages);
+            return audio3::read(model, messages, validate::optional_object(&body, "parameters")?);
+        }
         let (audio, context) = audio_and_context(messages)?;
-        let context_tokens = context.as_deref().map_or(0, validate::tokens_at_least);
-        if context_tokens > validate::CONTEXT_TOKENS {
+        let context = context.unwrap_or_default();
+        if validate::tokens_at_least(&context) > validate::CONTEXT_TOKENS {
             return Err(Refusal::invalid("Range of input length should be [1, 10000]"));
         }
 
@@ -48,7 +62,7 @@ impl FlashRequest {
         validate::optional_bool(options, "enable_lid")?;
         let incremental_output = validate::optional_bool(parameters, "incremental_output")?.unwrap_or(false);
         let language = validate::language(options)?;
-        Ok(FlashRequest { model, audio, language, incremental_output, context_tokens })
+        Ok(FlashRequest { model, audio, language, incremental_output, context, ask: Ask::Qwen3 })
     }
 }
 

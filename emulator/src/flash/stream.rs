@@ -84,7 +84,13 @@ impl Script {
 
 /// Streams the recognition according to the script.
 pub(super) fn respond(recognition: &Recognition, script: Script) -> Response {
-    let events = script.cut(events(recognition, script.incremental), &recognition.request_id);
+    let events = events(recognition, script.incremental);
+    play(events, &script, &recognition.request_id)
+}
+
+/// Streams these events according to the script.
+pub(super) fn play(events: Vec<Bytes>, script: &Script, request_id: &str) -> Response {
+    let events = script.cut(events, request_id);
     let waits: Vec<Duration> = (0..events.len()).map(|position| script.wait_before(position)).collect();
     let paced = stream::iter(events.into_iter().zip(waits)).then(|(event, wait)| async move {
         tokio::time::sleep(wait).await;

@@ -57,7 +57,7 @@ fn answer(service: &Service, call: &mut Call, parameters: Parameters) -> Result<
     let model = parameters.model.filter(|model| !model.is_empty());
     let model = model.ok_or_else(|| Refusal::missing("BadRequest.EmptyModel", "model"))?;
     call.entry.model = Some(model.clone());
-    service.engine_of(&model).ok_or_else(Refusal::unknown_model)?;
+    service.model(&model).ok_or_else(Refusal::unknown_model)?;
 
     let now = Timestamp::now();
     let most_bytes = service.options.upload_limit_mb << 20;
