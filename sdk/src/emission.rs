@@ -172,7 +172,7 @@ pub fn annotated(plugin: &str, name: &str, json: &[u8]) -> Result<Body, Rubbish>
     }
 }
 
-/// The event with its text replaced by `replace(json)`.
+/// The event with its text replaced by `replace(json)`. A segment whose text changes loses its words: they would tell what the text hides.
 ///
 /// # Errors
 /// When the event is not a final, or the JSON does not have one text for each segment.
@@ -198,6 +198,9 @@ pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
     }
     let mut transcript = TranscriptFinal { text, ..transcript.clone() };
     for (segment, text) in transcript.segments.iter_mut().flatten().zip(segments) {
+        if segment.text != text {
+            segment.words = None;
+        }
         segment.text = text;
     }
     Ok(Event { body: Body::TranscriptFinal(transcript), ..event.clone() })

@@ -137,7 +137,7 @@ pub fn transcript(texts: &[&str]) -> Event {
         text: (*text).to_owned(),
         language: Some("en".to_owned()),
         emotion: Some("neutral".to_owned()),
-        error: None,
+        ..Segment::default()
     });
     event(Body::TranscriptFinal(TranscriptFinal {
         engine: Engine::FLASH,
@@ -163,6 +163,7 @@ pub fn partial(revision: u64, text: &str) -> Event {
         piece: None,
         begin_ms: 0,
         text: text.to_owned(),
+        echo: false,
     }))
 }
 

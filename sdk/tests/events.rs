@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault, Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Warning,
+    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault, Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Warning, Word,
 };
 use serde_json::{Map, Value, json};
 
@@ -60,12 +60,15 @@ fn bodies() -> Vec<Body> {
     let segment = |timing, begin_ms, end_ms| Segment {
         channel: 0,
         role: Some("customer".into()),
+        speaker: Some("0".into()),
         begin_ms,
         end_ms,
         timing,
         text: "I want to cancel my contract.".into(),
         language: Some("en".into()),
         emotion: Some("angry".into()),
+        words: Some(vec![Word { begin_ms: 100, end_ms: 400, text: "contract.".into() }]),
+        echo: true,
         error: None,
     };
     let annotation = |value: &str| Annotation {
@@ -112,6 +115,7 @@ fn bodies() -> Vec<Body> {
             piece: Some(2),
             begin_ms: 0,
             text: "I want to".into(),
+            echo: true,
         }),
         Body::TranscriptSegment(TranscriptSegment {
             engine: Engine::FLASH,
@@ -145,7 +149,7 @@ fn bodies() -> Vec<Body> {
                 name: "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c".into(),
             }),
             usage: Usage { seconds: 3, input_tokens: Some(95), output_tokens: Some(9) },
-            quality: Quality { speech_ms: Some(2_900), repetition: 1, failed_ms: 806 },
+            quality: Quality { speech_ms: Some(2_900), repetition: 1, echo: 1, failed_ms: 806 },
         }),
         Body::AnnotationLanguage(annotation("en")),
         Body::AnnotationEmotion(annotation("angry")),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::emission::Rubbish;
-use hark_sdk::event::{Alert, AlertState, Body, Event, Severity};
+use hark_sdk::event::{Alert, AlertState, Body, Event, Severity, Word};
 use hark_sdk::testing::{Bench, partial, transcript};
 use hark_sdk::{Error, Host, Level, Plugin, Transcript, Wants};
 
@@ -148,6 +148,20 @@ fn a_transform_replaces_every_text_and_nothing_else() {
     assert_eq!(texts, ["GOOD MORNING", "HELLO"]);
     let lower = |event: &Event| serde_json::to_string(event).unwrap().to_lowercase();
     assert_eq!(lower(&replaced), lower(&event));
+}
+
+#[test]
+fn a_segment_whose_text_changes_loses_its_words() {
+    let mut event = transcript(&["my card is 4111", "GOOD"]);
+    let Body::TranscriptFinal(fields) = &mut event.body else { panic!("{event:?}") };
+    for segment in fields.segments.iter_mut().flatten() {
+        segment.words = Some(vec![Word { begin_ms: 0, end_ms: 1, text: segment.text.clone() }]);
+    }
+    let replaced = Bench::<Shout>::create("{}").unwrap().hand(&event).unwrap().replaced.unwrap();
+    let Body::TranscriptFinal(fields) = &replaced.body else { panic!("{replaced:?}") };
+    let has_words: Vec<bool> =
+        fields.segments.iter().flatten().map(|segment| segment.words.is_some()).collect();
+    assert_eq!(has_words, [false, true], "what is as it was keeps them");
 }
 
 #[test]

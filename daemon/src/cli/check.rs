@@ -36,6 +36,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         Err(error) => Err(error.to_string()),
     });
     let is_readable = inspection.is_readable;
+    let of_config = inspection.warnings();
     let (config, mut mistakes) = (inspection.config, inspection.mistakes);
     let mut warnings = Vec::new();
     // A file that cannot be read may name a key's file, and sources.
@@ -43,7 +44,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         if let Err(text) = config.dashscope_key() {
             mistakes.add(text);
         }
-        warnings = config.warnings();
+        warnings = of_config;
         warnings.extend(open_state(&config.state.directory));
     }
     warnings.extend(unheard);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEFAULT_ROUTE, Plugins, units};
+use super::{DEFAULT_ROUTE, Hotword, Plugins, units};
 
 /// One `[[source]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -255,7 +255,12 @@ pub struct Route {
     pub language: String,
     pub context: String,
     pub context_file: PathBuf,
+    pub hotwords: Vec<Hotword>,
     pub itn: bool,
+    /// Times of words, where the recognizer tells them.
+    pub words: bool,
+    /// 0: none; 1: as many as there are; more: a hint of how many.
+    pub speakers: u32,
     pub channels: Channels,
     /// Names of the channels, by their numbers.
     pub roles: Vec<String>,
@@ -277,7 +282,10 @@ impl Default for Route {
             language: String::new(),
             context: String::new(),
             context_file: PathBuf::new(),
+            hotwords: Vec::new(),
             itn: false,
+            words: false,
+            speakers: 0,
             channels: Channels::Mix,
             roles: Vec::new(),
             partials: true,

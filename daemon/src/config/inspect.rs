@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::abilities::Warning;
 use super::document::Document;
 use super::environment::{layer, settings};
 use super::fit::fit;
@@ -18,6 +19,8 @@ pub struct Inspection {
     pub mistakes: Mistakes,
     /// False if the file cannot be read or is not TOML: then its settings, and what it lacks, are unknown.
     pub is_readable: bool,
+    /// What its models cannot do, by the place of the key.
+    abilities: Vec<Mistake>,
     /// The place of each plugin's `library` key; `None` if that plugin has a mistake already.
     libraries: Vec<Option<Place>>,
 }
@@ -29,6 +32,14 @@ impl Inspection {
     /// All mistakes.
     pub fn into_result(self) -> Result<Config, Mistakes> {
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// What is not a mistake but may be unintended, one sentence each; with its place where it is about a key of the file.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.config.warnings_of_surroundings();
+        let placed = Mistakes { file: self.mistakes.file.clone(), mistakes: self.abilities.clone() };
+        warnings.extend(placed.lines().map(|(place, text)| format!("{place}: {text}")));
+        warnings
     }
 
     /// Tries each plugin that has no mistake so far; an error of `load` becomes a mistake at the line of its library.
@@ -80,5 +91,8 @@ fn inspect_document(name: &str, document: &Document<'_>, variables: &BTreeMap<St
     }
     let libraries =
         (0..config.plugin.len()).map(|index| report.sound(&format!("plugin.{index}"), "library")).collect();
-    Inspection { config, mistakes: report.finish(of_variables), is_readable, libraries }
+    let abilities = config.abilities().into_iter();
+    let abilities =
+        abilities.map(|Warning { path, text }| Mistake { place: report.place(&path, false), text }).collect();
+    Inspection { config, mistakes: report.finish(of_variables), is_readable, abilities, libraries }
 }

@@ -1,7 +1,7 @@
 //! The service's language codes, and what operators write for them.
 
-/// The codes that the service's manual lists, each with its three-letter codes, its name, and other codes of the same language.
-const LANGUAGES: [(&str, &[&str]); 27] = [
+/// The codes that the service's manuals list, each with its three-letter codes, its name, and other codes of the same language.
+const LANGUAGES: [(&str, &[&str]); 34] = [
     ("zh", &["zho", "chi", "chinese", "cmn", "mandarin", "nan", "wuu"]),
     ("yue", &["cantonese"]),
     ("en", &["eng", "english"]),
@@ -29,13 +29,55 @@ const LANGUAGES: [(&str, &[&str]); 27] = [
     ("no", &["nor", "norwegian", "nb", "nob", "nn", "nno"]),
     ("pl", &["pol", "polish"]),
     ("sv", &["swe", "swedish"]),
+    ("nl", &["nld", "dut", "dutch"]),
+    ("el", &["ell", "gre", "greek"]),
+    ("hu", &["hun", "hungarian"]),
+    ("ro", &["ron", "rum", "romanian"]),
+    ("bg", &["bul", "bulgarian"]),
+    ("hr", &["hrv", "croatian"]),
+    ("sk", &["slk", "slo", "slovak"]),
 ];
+
+/// The languages that a recognizer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Languages {
+    /// Those of `qwen3-asr-…` (dashscope-protocol.md 7).
+    Qwen3,
+    /// Those of `language_hints` (successors.md 5).
+    Audio3,
+    /// Those of a speech server of the operator's own, which are not known.
+    OfTheServer,
+}
+
+impl Languages {
+    /// The recognizer's own code for a language; `None`: it does not take it. A code that Hark does not know was written by an operator who
+    /// may know more than the manuals do, and is passed on where the recognizer is known to learn languages.
+    pub fn code(self, language: &str) -> Option<&str> {
+        match self {
+            Languages::OfTheServer => Some(language),
+            Languages::Qwen3 => {
+                let is_new = ["nl", "el", "hu", "ro", "bg", "hr", "sk"].contains(&language);
+                (!is_new).then_some(language)
+            }
+            Languages::Audio3 => match language {
+                "fil" => Some("tl"),
+                "yue" | "tr" | "uk" | "is" => None,
+                _ => language_codes().any(|code| code == language).then_some(language),
+            },
+        }
+    }
+
+    /// The codes that it is known to take, as Hark writes them.
+    pub fn codes(self) -> impl Iterator<Item = &'static str> {
+        language_codes().filter(move |code| self.code(code).is_some())
+    }
+}
 
 /// Values that mean: detect the language.
 const DETECT: [&str; 5] = ["", "auto", "detect", "und", "mul"];
 
 /// The service's code for a language as operators write it (`en`, `en-US`, `zh_Hant_TW`, `English`), empty for `auto`. `None`: the
-/// service's manual lists no such language.
+/// service's manuals list no such language.
 pub fn language_code(written: &str) -> Option<&'static str> {
     let small = written.trim().to_ascii_lowercase();
     if DETECT.contains(&small.as_str()) {
@@ -58,7 +100,7 @@ pub fn language_code(written: &str) -> Option<&'static str> {
     Some(code)
 }
 
-/// The codes that the service's manual lists.
+/// The codes that the service's manuals list.
 pub fn language_codes() -> impl Iterator<Item = &'static str> {
     LANGUAGES.iter().map(|(code, _)| *code)
 }
@@ -90,11 +132,25 @@ mod tests {
         ] {
             assert_eq!(language_code(written), Some(code), "{written}");
         }
+        assert_eq!(language_code("Dutch"), Some("nl"));
         for written in ["he", "klingon", "en;q=0.9", "en,de", "en-", "e n", "-en"] {
             assert_eq!(language_code(written), None, "{written}");
         }
         for code in language_codes() {
             assert_eq!(language_code(code), Some(code));
         }
+    }
+
+    #[test]
+    fn a_language_is_mapped_to_the_models_code_or_refused() {
+        assert_eq!(Languages::Qwen3.code("fil"), Some("fil"));
+        assert_eq!(Languages::Qwen3.code("nl"), None);
+        assert_eq!(Languages::Qwen3.code("xx"), Some("xx"), "unknown to Hark");
+        assert_eq!(Languages::Qwen3.codes().count(), 27);
+        assert_eq!(Languages::Audio3.code("fil"), Some("tl"));
+        for refused in ["yue", "tr", "uk", "is", "xx"] {
+            assert_eq!(Languages::Audio3.code(refused), None, "{refused}");
+        }
+        assert_eq!(Languages::Audio3.codes().count(), 30);
     }
 }

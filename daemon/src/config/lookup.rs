@@ -63,16 +63,30 @@ impl Region {
             Region::Beijing => "beijing",
         }
     }
+
+    /// The provider's name of the region, as the hosts of workspaces contain it (dashscope-protocol.md 1).
+    fn on_the_wire(self) -> &'static str {
+        match self {
+            Region::Singapore => "ap-southeast-1",
+            Region::Us => "us-east-1",
+            Region::Beijing => "cn-beijing",
+        }
+    }
 }
 
 impl Dashscope {
     /// The service's address, up to and including `/api/v1`, without a slash at its end.
-    pub fn base_url(&self) -> &str {
-        match (self.base_url.trim_end_matches('/'), self.region) {
+    pub fn base_url(&self) -> String {
+        let general = match (self.base_url.trim_end_matches('/'), self.region) {
+            ("", _) if !self.workspace.is_empty() => {
+                let (workspace, region) = (&self.workspace, self.region.on_the_wire());
+                return format!("https://{workspace}.{region}.maas.aliyuncs.com/api/v1");
+            }
             ("", Region::Singapore | Region::Us) => "https://dashscope-intl.aliyuncs.com/api/v1",
             ("", Region::Beijing) => "https://dashscope.aliyuncs.com/api/v1",
             (address, _) => address,
-        }
+        };
+        general.to_owned()
     }
 
     /// The model for recordings of up to five minutes, which streams its text.

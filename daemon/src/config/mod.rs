@@ -4,15 +4,19 @@
 //! `HARK_SECTION__KEY`. Names and defaults are CONTRACT; the embedded file is the manual as well, and a test holds the defaults of
 //! the types against it. Each component is handed its own part; there is no global config.
 
+mod abilities;
 mod allow_list;
+mod context;
 mod document;
 mod entries;
 mod environment;
 mod fit;
+mod hotword;
 mod inspect;
 mod language;
 mod lookup;
 mod mistakes;
+mod model;
 mod name_pattern;
 mod nearest;
 mod recognizer;
@@ -31,14 +35,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use allow_list::{AllowList, is_in, plain};
+pub use context::ContextLimit;
 pub use entries::{
     Channels, DirectorySource, ENGINES, Emotion, EngineChoice, Existing, NatsSource, OnFailure, Plugin,
     Priority, Route, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
 };
+pub use hotword::Hotword;
 pub use inspect::{Inspection, inspect, inspect_text};
-pub use language::{language_code, language_codes};
+pub use language::{Languages, language_code, language_codes};
 pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
+pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;

@@ -29,17 +29,22 @@ impl<'d> Report<'d> {
         if self.paths.iter().any(|other| other == path) {
             return;
         }
+        let place = self.place(path, is_key);
+        self.paths.push(path.to_owned());
+        self.mistakes.mistakes.push(Mistake { place, text: text.into() });
+    }
+
+    /// The place of a key itself, or of its value: in the file, or the variable that sets it.
+    pub(super) fn place(&self, path: &str, is_key: bool) -> Place {
         // A variable that sets a list is also the origin of the list's elements.
         let sets = |setting: &&Setting| {
             let rest = path.strip_prefix(&format!("{}.{}", setting.table, setting.key));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let place = match self.settings.iter().find(sets) {
+        match self.settings.iter().find(sets) {
             Some(setting) => Place::Variable(setting.variable.clone()),
             None => self.document.find(path, is_key),
-        };
-        self.paths.push(path.to_owned());
-        self.mistakes.mistakes.push(Mistake { place, text: text.into() });
+        }
     }
 
     /// The place of an element's key, if the element has no mistake.

@@ -22,13 +22,15 @@ pub enum Region {
 #[serde(deny_unknown_fields)]
 pub struct Dashscope {
     pub region: Region,
-    /// Overrides the region's address; up to and including `/api/v1`.
+    /// The workspace whose own host is used; empty: the region's general host.
+    pub workspace: String,
+    /// Overrides the region's and the workspace's address; up to and including `/api/v1`.
     pub base_url: String,
     /// Empty: `$CREDENTIALS_DIRECTORY/dashscope_api_key`, else `DASHSCOPE_API_KEY`.
     pub api_key_file: PathBuf,
-    /// Empty: the region's stable model.
+    /// Its family follows from the name. Empty: the region's stable model.
     pub flash_model: String,
-    /// Empty: the region's stable model.
+    /// Its family follows from the name. Empty: the region's stable model.
     pub filetrans_model: String,
     /// Per model, spread evenly; 0: Hark sets no limit.
     pub requests_per_minute: u32,

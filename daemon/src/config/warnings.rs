@@ -33,6 +33,13 @@ impl Config {
     /// Looks at the present state of the machine: folders that do not exist yet, secrets that other users can read. `check` prints these,
     /// `run` logs them; neither stops for them.
     pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings_of_surroundings();
+        warnings.extend(self.abilities().into_iter().map(|warning| warning.text));
+        warnings
+    }
+
+    /// The warnings that are about no key of the file in particular.
+    pub(super) fn warnings_of_surroundings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.source.is_empty() {
             warnings.push("there is no [[source]], so nothing is listened to; the manual shows two".into());
@@ -74,7 +81,7 @@ impl Config {
         }
         let of_service = self.route.iter().filter(|route| !matches!(route.engine, EngineChoice::Own(_)));
         for route in of_service.filter(|route| !route.language.is_empty()) {
-            // Models learn more languages than the manual lists, so another language is only a warning.
+            // The qwen3 models learn more languages than the manual lists, so another language is only a warning.
             if !language_codes().any(|code| code == route.language) {
                 warnings.push(format!(
                     "route {:?}: language {:?} is not among those that the service lists; it may refuse it",

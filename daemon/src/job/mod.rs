@@ -289,6 +289,9 @@ impl Transcript {
         for segment in &mut self.segments {
             segment.begin_ms = segment.begin_ms.map(|time| span.begins_at(time));
             segment.end_ms = segment.end_ms.map(|time| span.ends_at(time));
+            for word in segment.words.iter_mut().flatten() {
+                (word.begin_ms, word.end_ms) = (span.begins_at(word.begin_ms), span.ends_at(word.end_ms));
+            }
             if let (Some(_), [channel]) = (&plan.split, &span.channels[..]) {
                 segment.channel = *channel;
             }

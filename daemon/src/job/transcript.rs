@@ -22,6 +22,9 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
     };
     let failed: Vec<&Segment> = segments.iter().filter(|segment| segment.error.is_some()).collect();
     let length = |segment: &&Segment| segment.end_ms.unwrap_or(0) - segment.begin_ms.unwrap_or(0);
+    let echo = segments.iter().filter(|segment| segment.echo).count();
+    let has_words = !text.is_empty()
+        && (echo == 0 || segments.iter().any(|segment| !segment.echo && !segment.text.is_empty()));
     let repetition = segments.iter().filter(|segment| repeats(&segment.text)).count();
     let value = |of: fn(&Segment) -> Option<&str>| prevailing(&segments, of);
     Some(TranscriptFinal {
@@ -29,7 +32,7 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
         model: plan.model.clone(),
         language: value(|segment| segment.language.as_deref()),
         emotion: value(|segment| segment.emotion.as_deref()),
-        speech: (failed.is_empty() || !text.is_empty()).then_some(!text.is_empty()),
+        speech: (has_words || (failed.is_empty() && echo == 0)).then_some(has_words),
         text,
         truncated: heard.iter().any(|transcript| transcript.truncated),
         segments_object: None,
@@ -37,6 +40,7 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
         quality: Quality {
             speech_ms: job.speech_ms,
             repetition: u32::try_from(repetition).unwrap_or(u32::MAX),
+            echo: u32::try_from(echo).unwrap_or(u32::MAX),
             failed_ms: failed.iter().map(length).sum(),
         },
         segments: Some(segments),
@@ -63,10 +67,8 @@ fn segments(piece: &Piece, plan: &Plan) -> Vec<Segment> {
         begin_ms: end_ms.map(|_| piece.span.begin_ms),
         end_ms,
         timing: if end_ms.is_some() { Timing::Chunk } else { Timing::None },
-        text: String::new(),
-        language: None,
-        emotion: None,
         error: Some(fault.clone()),
+        ..Segment::default()
     };
     piece.span.channels.iter().map(segment).collect()
 }
@@ -82,15 +84,12 @@ mod tests {
         let (begin, end) = (u64::from(number - 1) * 1_000, u64::from(number) * 1_000);
         let mut piece = Piece::new(number, Span::part(begin, end), "flash", "model");
         let segment = Segment {
-            channel: 0,
-            role: None,
             begin_ms: Some(begin),
             end_ms: Some(end),
             timing: Timing::Chunk,
             text: text.into(),
             language: Some("en".into()),
-            emotion: None,
-            error: None,
+            ..Segment::default()
         };
         piece.heard = (state == PieceState::Heard).then(|| Transcript {
             text: text.into(),
@@ -213,5 +212,22 @@ mod tests {
         let looped = "Thank you. ".repeat(30);
         let made = of(&[piece(1, PieceState::Heard, &looped), piece(2, PieceState::Heard, "Thank you.")]);
         assert_eq!(made.quality.repetition, 1);
+    }
+
+    #[test]
+    fn an_echo_of_the_context_is_counted_and_is_no_proof_of_speech() {
+        let echo = |number: u32| {
+            let mut piece = piece(number, PieceState::Heard, "Ada Lovelace, Charles Babbage");
+            piece
+                .heard
+                .iter_mut()
+                .flat_map(|heard| &mut heard.segments)
+                .for_each(|segment| segment.echo = true);
+            piece
+        };
+        let made = of(&[echo(1)]);
+        assert_eq!((made.quality.echo, made.speech), (1, None));
+        let made = of(&[echo(1), piece(2, PieceState::Heard, "Hello.")]);
+        assert_eq!((made.quality.echo, made.speech), (1, Some(true)));
     }
 }

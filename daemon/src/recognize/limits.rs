@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::PieceFormat;
+use crate::config::{PieceFormat, Takes, Tells};
 
 /// What a recognizer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct Limits {
     pub streams: bool,
     /// Only the channels that a request names are recognized; otherwise the service mixes all channels down.
     pub selects_channels: bool,
+    /// What it can be told besides the audio.
+    pub takes: Takes,
+    /// What it tells besides the text.
+    pub tells: Tells,
     /// It takes recordings in pieces that are decoded and cut here, where it does not take them as they are.
     pub pieces: Option<Pieces>,
     /// For recognizers whose requests become tasks.

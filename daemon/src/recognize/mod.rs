@@ -7,7 +7,9 @@
 //! needs a [`Permit`] first; the recognizer's pacer learns from its outcome.
 
 pub mod dashscope;
+mod echo;
 mod error;
+mod hints;
 pub mod http;
 mod limits;
 mod message;
@@ -25,7 +27,9 @@ use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Engine, Fault, Usage};
 use jiff::Timestamp;
 
+pub use self::echo::Echo;
 pub use self::error::{Error, Tries};
+pub use self::hints::Hints;
 pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
 pub use self::pacer::Permit;
@@ -118,14 +122,18 @@ pub struct Request<'a> {
     pub model: &'a str,
     /// The audio.
     pub audio: Audio<'a>,
+    /// Container of the audio behind a URL, if it is known.
+    pub format: Option<&'a str>,
     /// Channels to recognize, from 0; each is billed separately if the recognizer separates them.
     pub channels: &'a [u32],
-    /// The service's language code; `None`: detect.
-    pub language: Option<&'a str>,
-    /// Names, terms, prose that bias the vocabulary.
-    pub context: Option<&'a str>,
+    /// As the recognizer takes them ([`Hints::fit`]).
+    pub hints: &'a Hints,
     /// Numbers as digits.
     pub itn: bool,
+    /// Times of words, if the recognizer tells them.
+    pub words: bool,
+    /// Who speaks, if the recognizer tells it. 0: do not ask; 1: as many as there are; more: a hint of how many.
+    pub speakers: u32,
     /// Whether the text is to stream back.
     pub partials: bool,
     /// Length of the audio that is sent; the times of the segments are within it.

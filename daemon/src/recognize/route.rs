@@ -200,7 +200,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Dashscope, EngineChoice, PieceFormat, Region};
+    use crate::config::{Dashscope, EngineChoice, Model, PieceFormat, Region};
     use crate::recognize::dashscope::profiles;
 
     const FLASH_BYTES: u64 = 10_485_760;
@@ -312,6 +312,8 @@ mod tests {
                 url: Delivers::No,
                 streams: true,
                 selects_channels: false,
+                takes: Model::QWEN3_FLASH.takes,
+                tells: Model::QWEN3_FLASH.tells,
                 pieces: Some(Pieces { longest: None, format: PieceFormat::Flac }),
                 tasks: None,
             },

@@ -3,6 +3,7 @@
 pub mod cut;
 mod fetch;
 mod halves;
+mod hints;
 mod intend;
 pub mod lane;
 mod look;
@@ -139,7 +140,7 @@ impl Tools {
             }
         };
         let is_replanned = self.is_replanned(&task.job, plan, route).await?;
-        Ok((!is_replanned).then(|| (filled(route, &task.job), plan.clone())))
+        Ok((!is_replanned).then(|| (route.clone(), plan.clone())))
     }
 
     /// Makes the job be planned anew if the present config gives it another plan (the model, the region, the route's engine) and no attempt
@@ -232,22 +233,4 @@ fn failure(error: Error, piece: &Piece) -> Failure {
     let next = error.next(Tries { failed: piece.failures, refused: piece.refusals() });
     let (fate, billed) = (error.fate, *error.billed);
     Failure { fault: error.fault, fate, next, billed, raw: error.raw.map(Vec::from) }
-}
-
-/// The language hint of a request: the message's own, else the route's.
-fn language<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
-    job.language.as_deref().or(Some(route.language.as_str())).filter(|text| !text.is_empty())
-}
-
-/// The context of a request: the message's own, else the route's.
-fn context<'a>(job: &'a Job, route: &'a Route) -> Option<&'a str> {
-    job.context.as_deref().or(Some(route.context.as_str())).filter(|text| !text.is_empty())
-}
-
-/// The route with the job's metadata in its texts.
-fn filled(route: &Route, job: &Job) -> Route {
-    // `check` refuses a text that cannot be parsed; a `context_file` may have changed since.
-    let fill =
-        |text: &String| Template::parse(text).map_or_else(|_| text.clone(), |it| it.fill(&job.metadata));
-    Route { context: fill(&route.context), ..route.clone() }
 }

@@ -26,6 +26,7 @@ impl Tools {
         transcript: Transcript,
         revision: u64,
     ) -> Result<(), LedgerError> {
+        let transcript = self.finished(&task.job, transcript);
         let transcript = match &task.job.plan {
             Some(plan) => transcript.placed(task.piece.asked_for(), plan),
             None => transcript,

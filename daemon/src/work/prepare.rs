@@ -22,7 +22,12 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
         Ok(found) => found,
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
-    let planned = tools.route(&job).and_then(|route| plan(&facts, route, tools.recognizers.offers()));
+    let planned = tools.route(&job).and_then(|route| {
+        let plan = plan(&facts, route, tools.recognizers.offers())?;
+        // A context that is too long, or a language that the model does not take, is told before anything is spent.
+        tools.hints(&job, route, &plan)?;
+        Ok(plan)
+    });
     if planned.is_err() && matches!(job.origin, Origin::Url { .. }) && recording.format.is_some() {
         // No engine takes this audio by URL. On this machine it can be cut into pieces.
         let Some(job) = tools.fetch(job, None).await? else { return Ok(()) };

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::revisions::Revision;
 use super::tasks::Place;
-use super::{PieceTask, Tools, context, failure, language};
+use super::{PieceTask, Tools, failure};
 use crate::config::Route;
 use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Delivery, Halves, Origin, PieceFormat, PieceState, Plan};
-use crate::recognize::{Audio, Content, Error, Listener, Recognizer, Request, Sent};
+use crate::recognize::{Audio, Content, Echo, Error, Hints, Listener, Recognizer, Request, Sent};
 
 /// How long after the recognizer took a piece the ledger is told so: most answers are complete by then, and one transaction writes both.
 const TAKEN_AFTER: Duration = Duration::from_millis(300);
@@ -41,6 +41,10 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     if !tools.is_within_budget(&task).await? {
         return Ok(());
     }
+    let hints = match tools.hints(&task.job, &route, &plan) {
+        Ok(hints) => hints,
+        Err(fault) => return tools.fail_for_good(&task, fault).await,
+    };
     let place = if recognizer.profile().limits.tasks.is_some() {
         // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {
@@ -103,13 +107,13 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     };
     let marker = upload.as_ref().map(|upload| upload.marker.clone());
     let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
-    let request = request(&task, &route, &plan, audio, marker.as_deref());
+    let request = request(&task, &route, &plan, &hints, audio, marker.as_deref());
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
     if selects && channels as usize > request.channels.len() {
         warn!(channels, recognized = ?request.channels, "not all channels are recognized; set channels = \"split\" on the route if the others have speech");
     }
-    let mut progress = Progress::new(&intent, &tools);
+    let mut progress = Progress::new(&intent, &tools, Echo::of(&hints.words()));
     let outcome = recognizer.send(permit, request, &mut progress).await;
     tools.sent(&intent, outcome, progress, place).await
 }
@@ -124,6 +128,7 @@ fn request<'a>(
     task: &'a PieceTask,
     route: &'a Route,
     plan: &'a Plan,
+    hints: &'a Hints,
     audio: Audio<'a>,
     marker: Option<&'a str>,
 ) -> Request<'a> {
@@ -131,10 +136,13 @@ fn request<'a>(
     Request {
         model: &plan.model,
         audio,
+        format: job.recording.format.as_deref(),
         channels: &piece.span.channels,
-        language: language(job, route),
-        context: context(job, route),
+        hints,
         itn: route.itn,
+        words: route.words,
+        // Each piece would count its own speakers from 0.
+        speakers: if plan.cut.is_some() { 0 } else { route.speakers },
         partials: route.partials,
         duration_ms: piece.asked_for().sent_ms().or(job.recording.duration_ms),
         marker,
@@ -239,13 +247,14 @@ struct Progress {
     task: PieceTask,
     tools: Tools,
     revision: Revision,
+    echo: Echo,
     taken: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    fn new(task: &PieceTask, tools: &Tools) -> Self {
+    fn new(task: &PieceTask, tools: &Tools, echo: Echo) -> Self {
         let revision = tools.revisions.of(task.job.id, task.job.revision);
-        Progress { task: task.clone(), tools: tools.clone(), revision, taken: None }
+        Progress { task: task.clone(), tools: tools.clone(), revision, echo, taken: None }
     }
 }
 
@@ -269,13 +278,15 @@ impl Listener for Progress {
         let channel = piece.span.channels.first().copied().unwrap_or(0);
         let revision = self.revision.next();
         trace!(job = %job.id, revision, bytes = text.len(), "the text grows");
+        let whole = piece.halves.as_ref().map_or_else(|| text.to_owned(), |halves| halves.text_with(text));
         let partial = Body::TranscriptPartial(TranscriptPartial {
             revision,
             channel,
             role: job.plan.as_ref().and_then(|plan| plan.role(channel)),
             piece: self.task.number_in_events(),
             begin_ms: piece.span.begin_ms,
-            text: piece.halves.as_ref().map_or_else(|| text.to_owned(), |halves| halves.text_with(text)),
+            echo: self.echo.may_be(&whole),
+            text: whole,
         });
         (self.tools.on_partial)(job.event(None, partial));
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use hark_sdk::event::Timing;
 use harkd::config::Priority;
-use harkd::recognize::{Audio, Request};
+use harkd::recognize::{Audio, Hints, Request};
 use tokio::io::AsyncReadExt;
 
 use crate::support::{FileServer, wav};
@@ -57,7 +57,8 @@ async fn the_service_fetches_a_url_itself() {
     let audio = wav(1.0, 4);
     let files = FileServer::start(vec![("/a.wav", audio.clone())]).await;
     let url = files.url("/a.wav");
-    let request = Request { language: Some("en"), ..request(FLASH, Audio::Url(&url)) };
+    let hints = Hints { language: Some("en".into()), ..Hints::default() };
+    let request = Request { hints: &hints, ..request(FLASH, Audio::Url(&url)) };
     let permit = bench.flash.permit(Priority::Normal).await;
     let transcript = heard(bench.flash.send(permit, request, &mut Heard::default()).await).unwrap();
     assert_eq!(transcript.text, text_of(&audio));

@@ -21,7 +21,7 @@ use harkd::config::Priority;
 use harkd::config::{Dashscope, Secret};
 use harkd::job::{Fate, FileIdentity, Job, Origin, Transcript};
 use harkd::recognize::{
-    Audio, Content, Error, Listener, Next, Recognizer, Recognizers, Request, Sent, Timeouts, Tries,
+    Audio, Content, Error, Hints, Listener, Next, Recognizer, Recognizers, Request, Sent, Timeouts, Tries,
 };
 use harkd::telemetry::metrics::Metrics;
 use std::sync::Arc;
@@ -77,15 +77,19 @@ pub(crate) fn both(recognizers: &Recognizers) -> [Arc<dyn Recognizer>; 2] {
     [Engine::FLASH, Engine::FILETRANS].map(|engine| Arc::clone(recognizers.get(&engine).unwrap()))
 }
 
+static NO_HINTS: Hints = Hints { language: None, context: String::new(), hotwords: Vec::new() };
+
 /// A request for this audio, with every other field at its minimum.
 pub(crate) fn request<'a>(model: &'static str, audio: Audio<'a>) -> Request<'a> {
     Request {
         model,
         audio,
+        format: None,
         channels: &[0],
-        language: None,
-        context: None,
+        hints: &NO_HINTS,
         itn: false,
+        words: false,
+        speakers: 0,
         partials: true,
         duration_ms: None,
         marker: None,
@@ -130,8 +134,9 @@ pub(crate) async fn flash(
     partials: bool,
 ) -> (Result<Transcript, Error>, Heard) {
     let audio = Audio::Inline { content: Content::of(job, folder).unwrap(), format: "wav" };
+    let hints = Hints { context: "names: \"Ada\", \\ 你好".into(), ..Hints::default() };
     let request = Request {
-        context: Some("names: \"Ada\", \\ 你好"),
+        hints: &hints,
         itn: true,
         partials,
         duration_ms: job.recording.duration_ms,

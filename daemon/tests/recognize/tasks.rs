@@ -4,7 +4,7 @@ use std::time::Duration;
 use hark_sdk::event::Timing;
 use harkd::config::Priority;
 use harkd::job::Fate;
-use harkd::recognize::{Audio, Content, Error, Lost, Next, Polled, Request, Resolution, Sent, Tries};
+use harkd::recognize::{Audio, Content, Error, Hints, Lost, Next, Polled, Request, Resolution, Sent, Tries};
 use jiff::Timestamp;
 
 use crate::support::{CEILING, wav};
@@ -18,12 +18,8 @@ impl Bench {
     }
 
     async fn submit(&self, file_url: &str) -> Result<String, Error> {
-        let request = Request {
-            language: Some("en"),
-            context: Some("terms"),
-            partials: false,
-            ..request(FILETRANS, Audio::Url(file_url))
-        };
+        let hints = Hints { language: Some("en".into()), context: "terms".into(), hotwords: Vec::new() };
+        let request = Request { hints: &hints, partials: false, ..request(FILETRANS, Audio::Url(file_url)) };
         let permit = self.filetrans.permit(Priority::Normal).await;
         match self.filetrans.send(permit, request, &mut Heard::default()).await? {
             Sent::Accepted { handle } => Ok(handle),

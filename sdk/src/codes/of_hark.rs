@@ -119,7 +119,12 @@ pub const OF_HARK: &[Group] = &[
             ),
             code("NameTooLong", &[Audio], "The name has more than 1 KiB.", "Shorten the name."),
             code("MessageIdTooLong", &[Audio], "`Nats-Msg-Id` has more than 1 KiB.", "Shorten the id."),
-            code("ContextTooLong", &[Audio], "The context has more than 64 KiB.", "Shorten the context."),
+            code(
+                "ContextTooLong",
+                &[Audio],
+                "The context has more than 64 KiB, or more than the model takes.",
+                "Shorten the context.",
+            ),
             code(
                 "LanguageTooLong",
                 &[Audio],
@@ -129,7 +134,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "UnknownLanguage",
                 &[Audio],
-                "The language is none that the service takes.",
+                "The language is none that the model takes.",
                 "Send one of the codes that the message lists, or none to have the language detected.",
             ),
             code(

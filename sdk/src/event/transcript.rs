@@ -22,6 +22,9 @@ pub struct TranscriptPartial {
     pub begin_ms: u64,
     /// The text of the piece so far.
     pub text: String,
+    /// Present and true where the text is nothing but words of the context: it may not have been said.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub echo: bool,
 }
 
 /// `transcript.segment`: a piece of a recording that is sent in several is heard. In the order of hearing, which may differ from the
@@ -57,7 +60,8 @@ pub struct TranscriptFinal {
     pub language: Option<String>,
     /// Emotion of most of the speech, null if unknown.
     pub emotion: Option<String>,
-    /// Whether any word was recognized; null where a piece failed and the others said nothing.
+    /// Whether any word was recognized; null where that is not known: a piece failed and the others said nothing, or all that was
+    /// recognized is an echo of the context.
     #[serde(default)]
     pub speech: Option<bool>,
     /// Present and true where the service cut the text (`finish_reason` "length"), or where the text alone would not fit into a
@@ -84,6 +88,9 @@ pub struct Quality {
     pub speech_ms: Option<u64>,
     /// Segments in which a phrase repeats more than 20 times, as recognizers do that have lost their way.
     pub repetition: u32,
+    /// Segments whose text is nothing but words of the context, as recognizers write them over silence: they may not have been said.
+    #[serde(default)]
+    pub echo: u32,
     /// Milliseconds of audio that could not be recognized; their segments have an `error`.
     pub failed_ms: u64,
 }
@@ -96,6 +103,9 @@ pub struct Segment {
     /// The channel's role, where the route names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Who speaks: "0", "1", … within this recording; absent where the recognizer was not asked, or does not tell speakers apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
     /// Begin in milliseconds of the recording; null where it was not measured.
     pub begin_ms: Option<u64>,
     /// End in milliseconds of the recording; null where it was not measured.
@@ -108,9 +118,28 @@ pub struct Segment {
     pub language: Option<String>,
     /// The service's emotion.
     pub emotion: Option<String>,
+    /// The words with their times, in order; absent where the route does not ask for them, or the recognizer does not tell them. A
+    /// transform that changes the text takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<Word>>,
+    /// Present and true where the text is nothing but words of the context, as recognizers write them over silence: it may not have been
+    /// said.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub echo: bool,
     /// Present where this part of the recording could not be recognized; then `text` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Fault>,
+}
+
+/// A word of a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Word {
+    /// Begin in milliseconds of the recording.
+    pub begin_ms: u64,
+    /// End in milliseconds of the recording.
+    pub end_ms: u64,
+    /// The word with the punctuation behind it, without spaces around it.
+    pub text: String,
 }
 
 /// Where a segment's times come from.

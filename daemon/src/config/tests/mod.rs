@@ -1,6 +1,7 @@
 mod embedded;
 mod layers;
 mod listing;
+mod models;
 mod prices;
 mod recognizers;
 mod rules;

@@ -107,10 +107,10 @@ fn dashscope_is_needed_unless_every_route_names_a_recognizer() {
 #[test]
 fn what_a_server_of_ones_own_may_not_take_is_warned_of() {
     let warnings = |text: &str| valid(text).warnings();
-    let dutch = |engine: &str| recognizer("gpu", "") + &route(engine) + "language = \"nl\"\n";
+    let hebrew = |engine: &str| recognizer("gpu", "") + &route(engine) + "language = \"he\"\n";
     let about = |warnings: &[String], word: &str| warnings.iter().any(|warning| warning.contains(word));
-    assert!(about(&warnings(&dutch("flash")), "language \"nl\" is not among those that the service lists"));
-    assert!(!about(&warnings(&dutch("gpu")), "language"));
+    assert!(about(&warnings(&hebrew("flash")), "language \"he\" is not among those that the service lists"));
+    assert!(!about(&warnings(&hebrew("gpu")), "language"));
     let elsewhere = recognizer("gpu", "").replace("8000/v1", "8000/api");
     assert!(about(&warnings(&elsewhere), "does not end with /v1"));
 }

@@ -221,7 +221,9 @@ fn http_beyond_loopback_is_refused() {
 fn the_us_has_no_model_for_tasks() {
     let route = "[[route]]\nname = \"long\"\nengine = \"filetrans\"\n";
     assert!(mistake(&format!("[dashscope]\nregion = \"us\"\n{route}")).contains("dashscope.region"));
-    valid(&format!("[dashscope]\nregion = \"us\"\nfiletrans_model = \"of-the-future\"\n{route}"));
+    valid(&format!(
+        "[dashscope]\nregion = \"us\"\nfiletrans_model = \"qwen3-asr-of-the-future-filetrans\"\n{route}"
+    ));
     let closed = format!("[dashscope]\nallow_temporary_upload = false\n{route}");
     valid(&closed);
     let text = mistake(&(closed + &folder("calls", "/srv/calls", "route = \"long\"")));

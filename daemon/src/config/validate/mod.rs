@@ -4,6 +4,7 @@ mod folders;
 mod globs;
 mod later;
 mod limits;
+mod models;
 mod names;
 mod prices;
 mod recognizers;
@@ -19,6 +20,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     // First, because keys that are missing have further mistakes.
     names::names(config, report);
     services::dashscope(config, report);
+    models::models(config, report);
     recognizers::recognizers(config, report);
     services::nats(config, report);
     services::http(config, report);

@@ -15,14 +15,21 @@ pub(super) struct Refused {
 /// The charge.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Usage {
-    /// Billed seconds of audio.
-    #[serde(default)]
-    pub(super) seconds: u64,
+    /// Billed seconds of audio, by the qwen3 models.
+    seconds: Option<u64>,
+    /// The same, by the others.
+    duration: Option<f64>,
+    /// Tokens of the request and of the answer, by models with a price per token.
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
 }
 
 impl From<Usage> for event::Usage {
     fn from(usage: Usage) -> Self {
-        event::Usage::seconds(usage.seconds)
+        let Usage { seconds, duration, input_tokens, output_tokens } = usage;
+        // A part of a second counts as one; a negative number, or none, becomes 0.
+        let seconds = seconds.unwrap_or_else(|| duration.unwrap_or(0.0).ceil() as u64);
+        event::Usage { seconds, input_tokens, output_tokens }
     }
 }
 
@@ -34,36 +41,25 @@ pub(super) struct Answer<T> {
     pub(super) usage: Usage,
 }
 
-/// A whole answer of flash, or one event of its stream.
+/// A word with its times.
 #[derive(Debug, Deserialize)]
-pub(super) struct Flash {
-    pub(super) choices: [Choice; 1],
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Choice {
-    /// `stop`: the text is complete; `length`: the service cut it. While the service is still recognizing, null or the string "null".
-    pub(super) finish_reason: Option<String>,
-    pub(super) message: Message,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Message {
-    /// Empty where no speech was recognized, and in the last event of a stream.
-    pub(super) content: Vec<Text>,
+pub(super) struct Word {
+    begin_time: Option<u64>,
+    end_time: Option<u64>,
+    /// With a blank before it, where the script has blanks.
+    text: String,
     #[serde(default)]
-    pub(super) annotations: Vec<Annotation>,
+    punctuation: String,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Text {
-    pub(super) text: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Annotation {
-    pub(super) language: Option<String>,
-    pub(super) emotion: Option<String>,
+/// The words as events have them; a word without times is left out.
+pub(super) fn words(told: &[Word]) -> Vec<event::Word> {
+    let word = |word: &Word| {
+        let (begin_ms, end_ms) = word.begin_time.zip(word.end_time)?;
+        let text = format!("{}{}", word.text.trim(), word.punctuation.trim());
+        (!text.is_empty()).then_some(event::Word { begin_ms, end_ms, text })
+    };
+    told.iter().filter_map(word).collect()
 }
 
 /// The answer to a submit.
@@ -72,12 +68,14 @@ pub(super) struct Submitted {
     pub(super) task_id: String,
 }
 
-/// The answer to a query.
+/// The answer to a query. The task's model decides which of the two forms of a result it has; a query names no model.
 #[derive(Debug, Deserialize)]
 pub(super) struct Task {
     pub(super) task_status: Status,
-    /// Present if the task succeeded.
+    /// Of the qwen3 models: present if the task succeeded.
     pub(super) result: Option<TaskResult>,
+    /// Of the others: one for each file. A task of which a file failed may have succeeded nevertheless.
+    pub(super) results: Option<Vec<Subtask>>,
     /// Present if the task failed.
     #[serde(flatten)]
     pub(super) failure: Refused,
@@ -86,6 +84,16 @@ pub(super) struct Task {
 #[derive(Debug, Deserialize)]
 pub(super) struct TaskResult {
     pub(super) transcription_url: String,
+}
+
+/// What became of a file.
+#[derive(Debug, Deserialize)]
+pub(super) struct Subtask {
+    pub(super) subtask_status: Status,
+    pub(super) transcription_url: Option<String>,
+    /// Present if it failed.
+    #[serde(flatten)]
+    pub(super) failure: Refused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -156,29 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flash_answer_is_read_as_documented() {
-        let answer = json!({"request_id": "r", "output": {"choices": [{"finish_reason": "stop", "message": {
-            "role": "assistant",
-            "annotations": [{"type": "audio_info", "language": "en", "emotion": "neutral"}],
-            "content": [{"text": "the transcript"}],
-        }}]}, "usage": {"seconds": 1, "input_tokens_details": {"text_tokens": 0}}});
-        let Answer { output: Flash { choices: [choice] }, usage } = read(&answer);
-        assert_eq!((choice.finish_reason.as_deref(), usage.seconds), (Some("stop"), 1));
-        assert_eq!(choice.message.content[0].text, "the transcript");
-        assert_eq!(choice.message.annotations[0].language.as_deref(), Some("en"));
-    }
-
-    #[test]
-    fn a_text_of_another_shape_is_no_silence() {
-        let of = |content: Value| {
-            let answer = json!({"output": {"choices": [{"message": {"content": content}}]}});
-            Answer::<Flash>::deserialize(&answer).map(|answer| {
-                let [choice] = answer.output.choices;
-                (choice.finish_reason, choice.message.content.len())
-            })
-        };
-        assert_eq!(of(json!([])).unwrap(), (None, 0));
-        assert!(of(json!([{"words": "so"}])).is_err() && of(json!("so")).is_err());
+    fn seconds_are_read_under_either_name_and_rounded_up() {
+        let seconds = |usage: Value| event::Usage::from(read::<Usage>(&usage)).seconds;
+        assert_eq!(seconds(json!({"seconds": 3})), 3);
+        assert_eq!(seconds(json!({"duration": 3.2})), 4);
+        assert_eq!(seconds(json!({"duration": 4})), 4);
+        assert_eq!(seconds(json!({})), 0);
     }
 
     #[test]

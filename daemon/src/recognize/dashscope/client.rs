@@ -35,7 +35,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(config: &Dashscope, key: Key, timeouts: Timeouts) -> Result<Client, BuildError> {
-        let base = config.base_url().to_owned();
+        let base = config.base_url();
         let address = Url::parse(&base).ok();
         let host = address.as_ref().and_then(Url::host_str);
         // A proxy leads to no service on this machine.

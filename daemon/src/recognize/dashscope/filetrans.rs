@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Fault, Usage};
-use serde_json::json;
 
-use super::answers::{Answer, Refused, Status, Submitted, Task};
+use super::answers::{Answer, Refused, Status, Submitted, Subtask, Task};
 use super::client::Client;
 use super::codes::{Refusal, means_silence};
 use super::result::ResultFile;
 use super::search::Search;
-use super::upload;
-use crate::config::Priority;
-use crate::config::Secret;
+use super::{audio3, qwen3, upload};
+use crate::config::{Family, Model, Priority, Secret};
 use crate::job::{Fate, Transcript};
 use crate::recognize::error::{Error, When, fault};
 use crate::recognize::http::{JSON, Outgoing, unanswered};
@@ -38,8 +36,8 @@ const FORMATS: [&str; 17] = [
     "webm", "wma", "wmv",
 ];
 
-/// The service's limits (dashscope-protocol.md 3 and 6).
-pub(super) fn limits(allow_temporary_upload: bool) -> Limits {
+/// The service's limits (dashscope-protocol.md 3 and 6, successors.md 3).
+pub(super) fn limits(model: Model, allow_temporary_upload: bool) -> Limits {
     const FORBIDDEN: &str = "dashscope.allow_temporary_upload is false; set it to true, or send a URL";
     Limits {
         formats: &FORMATS,
@@ -52,6 +50,8 @@ pub(super) fn limits(allow_temporary_upload: bool) -> Limits {
         url: Delivers::UpTo(2 << 30),
         streams: false,
         selects_channels: true,
+        takes: model.takes,
+        tells: model.tells,
         pieces: None,
         tasks: Some(Tasks { kept: Duration::from_secs(24 * 3600), longest: Duration::from_secs(3 * 3600) }),
     }
@@ -132,15 +132,10 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
         let message = "filetrans fetches the audio from a URL, and was given bytes";
         return Err(Error::give_up(fault("UploadNotAllowed", Blame::Hark, message.into())));
     };
-    // Parameters are always sent: the newer hosts accept a submit without them, and the task then fails.
-    let mut parameters = json!({"channel_id": request.channels, "enable_itn": request.itn});
-    if let Some(language) = request.language {
-        parameters["language"] = language.into();
-    }
-    if let Some(context) = request.context {
-        parameters["corpus"] = json!({"text": context});
-    }
-    let body = json!({"model": request.model, "input": {"file_url": file_url}, "parameters": parameters});
+    let body = match Model::of(request.model).map(|model| model.family) {
+        Some(Family::Audio3) => audio3::submit_body(request, file_url),
+        Some(Family::Qwen3) | None => qwen3::submit_body(request, file_url),
+    };
     let mut call = client.post(PATH, JSON).header("X-DashScope-Async", "enable");
     if file_url.starts_with("oss://") {
         call = call.header("X-DashScope-OssResourceResolve", "enable");
@@ -160,15 +155,21 @@ pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Erro
 /// The state of a task in the answer to a query.
 fn state_of(task_id: &str, answer: Answer<Task>) -> Result<Polled, Error> {
     let (output, billed) = (answer.output, Usage::from(answer.usage));
+    // A submit names one file.
+    let subtask = output.results.and_then(|results| results.into_iter().next());
     Ok(match output.task_status {
         Status::Open => Polled::Open,
-        Status::Succeeded => {
-            let result =
-                output.result.ok_or_else(|| Error::unreadable("a task succeeded without a result"))?;
-            let result_url = Secret::new(&result.transcription_url);
-            Polled::Ready(Ready { handle: task_id.to_owned(), result_url, billed })
+        Status::Succeeded => match (output.result, subtask) {
+            (Some(result), _) => ready(task_id, &result.transcription_url, billed),
+            (None, Some(Subtask { subtask_status: Status::Failed, failure, .. })) => failed(&failure, billed),
+            (None, Some(Subtask { transcription_url: Some(url), .. })) => ready(task_id, &url, billed),
+            (None, _) => return Err(Error::unreadable("a task succeeded without a result")),
+        },
+        Status::Failed => {
+            let has_code = output.failure.code.as_deref().is_some_and(|code| !code.is_empty());
+            let of_file = subtask.map(|subtask| subtask.failure).filter(|_| !has_code);
+            failed(&of_file.unwrap_or(output.failure), billed)
         }
-        Status::Failed => failed(&output.failure, billed),
         Status::Canceled => {
             let message = "the task was canceled at the service by a user of the account";
             Polled::Failed(ended(fault("TaskCanceled", Blame::Account, message.into()), When::Never, billed))
@@ -178,6 +179,10 @@ fn state_of(task_id: &str, answer: Answer<Task>) -> Result<Polled, Error> {
             Polled::Failed(Error { fate: Fate::Unknown, ..Error::open("TaskUnknown", message) })
         }
     })
+}
+
+fn ready(task_id: &str, url: &str, billed: Usage) -> Polled {
+    Polled::Ready(Ready { handle: task_id.to_owned(), result_url: Secret::new(url), billed })
 }
 
 /// Fetches a result and reads its segments.
@@ -231,7 +236,7 @@ fn failed(failure: &Refused, billed: Usage) -> Polled {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -252,6 +257,32 @@ mod tests {
         let Ok(Polled::Ready(ready)) = state(answer) else { panic!("not ready") };
         assert_eq!((ready.result_url.reveal(), ready.billed.seconds), (url, 3));
         assert!(state(json!({"output": {"task_status": "SUCCEEDED"}})).unwrap_err().is_unreadable());
+    }
+
+    #[test]
+    fn a_task_of_files_is_judged_by_the_state_of_its_file() {
+        let task = |subtask: Value| {
+            state(
+                json!({"output": {"task_id": "t", "task_status": "SUCCEEDED", "results": [subtask], "task_metrics": {"TOTAL": 1, "SUCCEEDED": 0, "FAILED": 1}}, "usage": {"duration": 9}}),
+            )
+        };
+        let url = "https://host/x.json?Signature=a";
+        let Ok(Polled::Ready(ready)) =
+            task(json!({"file_url": "u", "subtask_status": "SUCCEEDED", "transcription_url": url}))
+        else {
+            panic!("not ready")
+        };
+        assert_eq!((ready.result_url.reveal(), ready.billed.seconds), (url, 9));
+        let failed = json!({"file_url": "u", "subtask_status": "FAILED", "code": "FILE_404_NOT_FOUND", "message": "gone"});
+        let Ok(Polled::Failed(error)) = task(failed.clone()) else { panic!("no failure") };
+        assert_eq!(error.fault.code, "FILE_404_NOT_FOUND");
+        let silent =
+            json!({"subtask_status": "FAILED", "code": "SUCCESS_WITH_NO_VALID_FRAGMENT", "message": ""});
+        assert!(matches!(task(silent), Ok(Polled::Heard(_))));
+        let whole = json!({"output": {"task_status": "FAILED", "results": [failed]}});
+        let Ok(Polled::Failed(error)) = state(whole) else { panic!("no failure") };
+        assert_eq!(error.fault.code, "FILE_404_NOT_FOUND");
+        assert!(task(json!({"subtask_status": "SUCCEEDED"})).unwrap_err().is_unreadable());
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::Client;
-use super::family::{Family, StreamMode};
-use super::transcript::Incoming;
-use crate::config::PieceFormat;
-use crate::config::Priority;
+use super::codes::means_silence;
+use super::transcript::{Incoming, Reading};
+use super::{audio3, qwen3};
+use crate::config::{Family, Model, PieceFormat, Priority};
+use crate::job::Transcript;
 use crate::recognize::error::Error;
 use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
@@ -26,8 +27,8 @@ pub(super) struct Flash {
     pub(super) profile: Profile,
 }
 
-/// The service's limits (dashscope-protocol.md 2).
-pub(super) fn limits() -> Limits {
+/// The service's limits (dashscope-protocol.md 2, successors.md 3). Some models take larger files from a URL; those go to filetrans.
+pub(super) fn limits(model: Model) -> Limits {
     const BYTES: u64 = 10_485_760;
     /// As a data URL the audio may have 10,485,760 bytes in all: prefix and base64 included.
     const INLINE_BYTES: u64 = (BYTES - 64) / 4 * 3;
@@ -39,12 +40,14 @@ pub(super) fn limits() -> Limits {
         url: Delivers::UpTo(BYTES),
         streams: true,
         selects_channels: false,
+        takes: model.takes,
+        tells: model.tells,
         pieces: Some(Pieces { longest: None, format: PieceFormat::Flac }),
         tasks: None,
     }
 }
 
-const FORMATS: [&str; 16] = [
+pub(super) const FORMATS: [&str; 16] = [
     "aac", "aiff", "amr", "avi", "flac", "flv", "m4a", "mkv", "mp3", "mpeg", "ogg", "opus", "wav", "webm",
     "wma", "wmv",
 ];
@@ -76,44 +79,59 @@ async fn recognize(
     request: Request<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Sent, Error> {
+    let is_stream = request.partials;
+    match Model::of(request.model).map(|model| model.family) {
+        Some(Family::Audio3) => {
+            let body = audio3::flash_body(&request);
+            exchange::<audio3::Told>(client, permit, request, body, is_stream, listener).await
+        }
+        Some(Family::Qwen3) | None => {
+            let body = qwen3::flash_body(&request, is_stream);
+            exchange::<qwen3::Told>(client, permit, request, body, is_stream, listener).await
+        }
+    }
+}
+
+/// Sends a request, and reads its answer as its family writes it.
+async fn exchange<R: Reading>(
+    client: &Client,
+    permit: Permit,
+    request: Request<'_>,
+    body: (String, String),
+    is_stream: bool,
+    listener: &mut dyn Listener,
+) -> Result<Sent, Error> {
     let duration_ms = request.duration_ms;
-    let stream = request.partials.then(|| Family::of(request.model).stream);
-    let mut call = client.post(PATH, if stream.is_some() { EVENT_STREAM } else { JSON });
-    if stream.is_some() {
+    let mut call = client.post(PATH, if is_stream { EVENT_STREAM } else { JSON });
+    if is_stream {
         call = call.header("X-DashScope-SSE", "enable");
     }
-    let mut incoming = Incoming::default();
-    let outcome = match client.send(call, body(request, stream)).await {
-        Ok(response) => incoming.read(client, response, stream, listener).await,
+    let mut incoming = Incoming::<R>::default();
+    let outcome = match client.send(call, outgoing(request.audio, body)).await {
+        Ok(response) => incoming.read(client, response, is_stream, listener).await,
         Err(error) => Err(error),
     };
+    let outcome = outcome.map(|()| true).or_else(|error| {
+        // A public client that was tried on the service in September 2026 has this refusal for audio without speech; it is not billed.
+        let is_silence = is_silence(&error) && !incoming.has_text();
+        if is_silence { Ok(false) } else { Err(error) }
+    });
     // The pacer learns about the rate and the account from every outcome, whatever the outcome means for this recording.
     match permit.settle(outcome) {
-        Ok(()) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
+        Ok(true) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
+        Ok(false) => Ok(Sent::Heard(Transcript::default())),
         Err(error) => Err(incoming.failed(error)),
     }
 }
 
-/// The JSON around the audio is written by hand, so that the audio need not be in memory.
-fn body(request: Request<'_>, stream: Option<StreamMode>) -> Outgoing {
-    let mut system = String::new();
-    if let Some(context) = request.context {
-        system = json!({"role": "system", "content": [{"text": context}]}).to_string();
-        system.push(',');
-    }
-    let mut options = json!({"enable_itn": request.itn});
-    if let Some(language) = request.language {
-        options["language"] = language.into();
-    }
-    let mut parameters = json!({"result_format": "message", "asr_options": options});
-    if let Some(mode) = stream {
-        parameters["incremental_output"] = (mode == StreamMode::Increments).into();
-    }
-    let model = Value::from(request.model);
-    let before =
-        format!(r#"{{"model":{model},"input":{{"messages":[{system}{{"role":"user","content":[{{"audio":"#);
-    let after = format!(r#"}}]}}]}},"parameters":{parameters}}}"#);
-    match request.audio {
+/// Whether the service refused audio because it has no speech: the name of that stands in the code or in the message.
+fn is_silence(error: &Error) -> bool {
+    error.answered && (means_silence(&error.fault.code) || means_silence(&error.fault.message))
+}
+
+/// The JSON is written around the audio, so that the audio need not be in memory.
+fn outgoing(audio: Audio<'_>, (before, after): (String, String)) -> Outgoing {
+    match audio {
         Audio::Url(url) => Outgoing::bytes(format!("{before}{}{after}", Value::from(url)).into_bytes()),
         Audio::Inline { content, format } => Outgoing::base64(
             format!("{before}\"data:{};base64,", media_type(format)),
@@ -139,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_longest_data_url_is_within_the_services_limit() {
-        let Delivers::UpTo(bytes) = limits().inline else { panic!("not inline") };
+        let Delivers::UpTo(bytes) = limits(Model::QWEN3_FLASH).inline else { panic!("not inline") };
         for format in FORMATS {
             let prefix = format!("data:{};base64,", media_type(format));
             assert!(prefix.len() as u64 + bytes.div_ceil(3) * 4 <= 10_485_760, "{format}");

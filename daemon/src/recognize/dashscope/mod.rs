@@ -2,13 +2,14 @@
 //! here; dashscope-protocol.md documents what is sent and read.
 
 mod answers;
+mod audio3;
 mod client;
 mod codes;
-mod family;
 mod filetrans;
 mod flash;
 mod lenient;
 mod list;
+mod qwen3;
 mod result;
 mod search;
 mod transcript;
@@ -26,7 +27,7 @@ use super::error::fault;
 use super::http::{BuildError, Key, Timeouts};
 use super::pacer::{Pacer, Rate};
 use super::{Profile, Recognizer};
-use crate::config::Dashscope;
+use crate::config::{Dashscope, Model};
 use crate::telemetry::metrics::Metrics;
 
 /// Uploads of filetrans under way at a time; each streams from disk.
@@ -60,7 +61,7 @@ pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
     let flash = Profile {
         engine: Engine::FLASH,
         model: config.flash_model().to_owned(),
-        limits: flash::limits(),
+        limits: flash::limits(Model::of(config.flash_model()).unwrap_or(Model::QWEN3_FLASH)),
         unavailable: None,
         only_by_name: false,
         concurrency: config.concurrency,
@@ -70,7 +71,10 @@ pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
     let filetrans = Profile {
         engine: Engine::FILETRANS,
         model: model.unwrap_or_default().to_owned(),
-        limits: filetrans::limits(config.allow_temporary_upload),
+        limits: filetrans::limits(
+            model.and_then(Model::of).unwrap_or(Model::QWEN3_FILETRANS),
+            config.allow_temporary_upload,
+        ),
         unavailable: model.is_none().then(not_in_region),
         only_by_name: false,
         concurrency: UPLOADS,

@@ -3,9 +3,10 @@
 use hark_sdk::event::{Segment, Timing, Usage};
 use serde::Deserialize;
 
+use super::answers::{Word, words};
 use crate::job::Transcript;
 
-/// The fields that are read from a result file; word times are not.
+/// The fields that are read from a result file; both families write them.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResultFile {
     /// The URL of the recording, as the service stored it.
@@ -27,6 +28,10 @@ struct Sentence {
     text: String,
     language: Option<String>,
     emotion: Option<String>,
+    /// Of the models that tell speakers apart, if asked to.
+    speaker_id: Option<u64>,
+    /// Of the qwen3 model only if asked for.
+    words: Option<Vec<Word>>,
 }
 
 impl ResultFile {
@@ -52,6 +57,8 @@ impl Channel {
             text: sentence.text,
             language: sentence.language,
             emotion: sentence.emotion,
+            speaker: sentence.speaker_id.map(|speaker| speaker.to_string()),
+            words: sentence.words.as_deref().map(words),
             ..Segment::default()
         })
     }
@@ -92,5 +99,25 @@ mod tests {
         let silent = json!({"channel_id": 0, "text": "", "sentences": []});
         let heard = transcript(json!({"file_url": "u", "transcripts": [silent]}));
         assert_eq!((&*heard.text, heard.segments), ("", Vec::new()));
+    }
+
+    /// successors.md 6, "Result file".
+    #[test]
+    fn the_other_familys_file_has_speakers_and_words_and_no_language() {
+        let sentence = |id: u64, speaker: u64, text: &str| {
+            let words = json!([{"begin_time": id, "end_time": id + 1, "text": " Hello", "punctuation": "!"}]);
+            json!({"sentence_id": id, "begin_time": id * 10, "end_time": id * 10 + 9, "text": text, "speaker_id": speaker, "words": words})
+        };
+        let heard = transcript(json!({
+            "file_url": "u",
+            "properties": {"audio_format": "pcm_s16le", "channels": [0], "original_sampling_rate": 16_000, "original_duration_in_milliseconds": 3_834},
+            "transcripts": [{"channel_id": 0, "content_duration_in_milliseconds": 3_720, "text": "Hello! Hello!", "sentences": [sentence(1, 0, "Hello!"), sentence(2, 1, "Hello!")]}],
+        }));
+        let shown: Vec<_> =
+            heard.segments.iter().map(|segment| (segment.speaker.as_deref(), segment.begin_ms)).collect();
+        assert_eq!(shown, [(Some("0"), Some(10)), (Some("1"), Some(20))]);
+        let words = heard.segments[0].words.as_ref().unwrap();
+        assert_eq!((words[0].begin_ms, words[0].end_ms, &*words[0].text), (1, 2, "Hello!"));
+        assert_eq!(heard.segments[0].language, None);
     }
 }

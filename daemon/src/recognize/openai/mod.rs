@@ -28,7 +28,7 @@ use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
-use crate::config::{self, PieceFormat, Priority, RequestShape};
+use crate::config::{self, ContextLimit, Languages, PieceFormat, Priority, RequestShape, Takes, Tells};
 use crate::job::{Fate, Transcript};
 use crate::telemetry::metrics::Metrics;
 
@@ -103,6 +103,13 @@ fn limits(config: &config::Recognizer) -> Limits {
         url: Delivers::No,
         streams: true,
         selects_channels: false,
+        takes: Takes {
+            languages: Languages::OfTheServer,
+            context: ContextLimit::Unknown,
+            hotwords: false,
+            itn: false,
+        },
+        tells: Tells { annotations: false, words: false, speakers: false },
         pieces: Some(Pieces { longest: Some(config.piece), format: config.format }),
         tasks: None,
     }
@@ -156,13 +163,13 @@ impl Server {
             let message = format!("{} takes bytes only, and was given a URL", self.config.name);
             return Err(Error::give_up(fault("UploadNotAllowed", Blame::Hark, message)));
         };
-        let wanted = self.forms.wanted(self.is_chat(), request.partials, request.language.is_some());
+        let wanted = self.forms.wanted(self.is_chat(), request.partials, request.hints.language.is_some());
         let mut form = wanted;
         loop {
             let failed = match self.ask(form, request, content, format, listener).await {
                 Ok(Answered { detects, .. })
                     if detects == Detects::OnlyIfAsked
-                        && request.language.is_none()
+                        && request.hints.language.is_none()
                         && !form.auto_language =>
                 {
                     self.forms.needs_auto_language();
@@ -209,7 +216,8 @@ impl Server {
         let read = incoming.read(&self.http, &mut response, listener).await;
         match read {
             Ok(()) => {
-                let transcript = incoming.into_transcript(request.duration_ms, request.language);
+                let transcript =
+                    incoming.into_transcript(request.duration_ms, request.hints.language.as_deref());
                 let seconds = request.duration_ms.unwrap_or(0).div_ceil(1000);
                 let billed = Usage::seconds(if self.is_free() { 0 } else { seconds });
                 Ok(Answered { transcript: Transcript { billed, ..transcript }, detects })

@@ -31,15 +31,15 @@ impl Server {
             .file_name(format!("audio.{format}"))
             .headers(HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type(format)))]));
         let mut fields = multipart::Form::new().text("model", self.config.model.clone());
-        match request.language {
+        match request.hints.language.as_deref() {
             // This door takes codes of two letters, and Whisper's for Filipino is Tagalog's.
             Some("fil") => fields = fields.text("language", "tl"),
             Some(language) => fields = fields.text("language", language.to_owned()),
             None if form.auto_language => fields = fields.text("language", "auto"),
             None => {}
         }
-        if let Some(context) = request.context {
-            fields = fields.text("prompt", context.to_owned());
+        if !request.hints.context.is_empty() {
+            fields = fields.text("prompt", request.hints.context.clone());
         }
         fields = fields.text("response_format", if form.verbose { "verbose_json" } else { "json" });
         if form.streams() {
@@ -84,8 +84,8 @@ fn media_type(format: &str) -> &'static str {
 /// The JSON before and after the base64 of the audio, which is not in memory.
 fn chat(model: &str, form: Form, request: &Request<'_>, format: &str) -> (String, String) {
     let mut messages = String::new();
-    if let Some(context) = request.context {
-        messages = json!({"role": "system", "content": context}).to_string() + ",";
+    if !request.hints.context.is_empty() {
+        messages = json!({"role": "system", "content": request.hints.context}).to_string() + ",";
     }
     let (open, close) = match form.audio_url {
         true => {
@@ -104,7 +104,7 @@ fn chat(model: &str, form: Form, request: &Request<'_>, format: &str) -> (String
     }
     let mut begun = String::new();
     if form.begun
-        && let Some(name) = request.language.and_then(language::name)
+        && let Some(name) = request.hints.language.as_deref().and_then(language::name)
     {
         let text = format!("language {name}<asr_text>");
         begun = ",".to_owned() + &json!({"role": "assistant", "content": text}).to_string();
@@ -120,16 +120,23 @@ fn chat(model: &str, form: Form, request: &Request<'_>, format: &str) -> (String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recognize::Audio;
+    use crate::recognize::{Audio, Hints};
 
     fn sent(form: Form, language: Option<&str>, context: Option<&str>) -> Value {
+        let hints = Hints {
+            language: language.map(str::to_owned),
+            context: context.unwrap_or_default().to_owned(),
+            hotwords: Vec::new(),
+        };
         let request = Request {
             model: "Qwen/Qwen3-ASR-1.7B",
             audio: Audio::Url("none"),
+            format: None,
             channels: &[0],
-            language,
-            context,
+            hints: &hints,
             itn: false,
+            words: false,
+            speakers: 0,
             partials: true,
             duration_ms: Some(1_500),
             marker: None,

@@ -22,7 +22,7 @@ const URL_LIMIT: usize = 8 << 10;
 /// The most bytes of the sender's message id, which every event and every claim carries.
 const MESSAGE_ID_LIMIT: usize = 1 << 10;
 
-/// The most bytes of the context. The service takes ten thousand tokens, which have fewer bytes than this.
+/// The most bytes of the context that are carried. How much of it is sent, the model decides.
 const CONTEXT_LIMIT: usize = 64 << 10;
 
 /// The most bytes of the language; a code has a few.

@@ -1,0 +1,114 @@
+//! What the models of a config cannot do and its routes ask for, and which models a route may use.
+
+use super::context::ContextLimit;
+use super::model::Model;
+use super::{Config, EngineChoice, Region, Route};
+
+/// A warning about the value of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Warning {
+    /// As `route.0.words`.
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+impl Config {
+    /// The models that may get the recordings of a route, with their names.
+    pub(super) fn models_of(&self, route: &Route) -> Vec<(&str, Model)> {
+        let flash = Some(self.dashscope.flash_model());
+        let filetrans = self.dashscope.filetrans_model();
+        let names = match route.engine {
+            EngineChoice::Auto => [flash, filetrans],
+            EngineChoice::Flash => [flash, None],
+            EngineChoice::Filetrans => [None, filetrans],
+            EngineChoice::Own(_) => [None, None],
+        };
+        names.into_iter().flatten().filter_map(|name| Some((name, Model::of(name)?))).collect()
+    }
+
+    /// What its models cannot do.
+    pub(super) fn abilities(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |path: String, text: String| warnings.push(Warning { path, text });
+        for (key, name) in [
+            ("flash_model", &self.dashscope.flash_model),
+            ("filetrans_model", &self.dashscope.filetrans_model),
+        ] {
+            let Some(model) = Model::of(name) else { continue };
+            let path = || format!("dashscope.{key}");
+            if self.dashscope.region == Region::Us && !model.in_us {
+                warn(
+                    path(),
+                    format!(
+                        "the region us does not serve {name}, by the provider's list of models; requests may be refused"
+                    ),
+                );
+            }
+            if !model.tells.annotations {
+                let text = format!(
+                    "{name} tells no emotion and no language: emotion is null in events, and the language is the route's or the message's, \
+                     else null; keep qwen3-asr-flash for routes that need them"
+                );
+                warn(path(), text);
+            }
+        }
+        for (index, route) in self.route.iter().enumerate() {
+            let models = self.models_of(route);
+            for (name, model) in &models {
+                for (key, text) in beyond(route, name, *model) {
+                    warn(format!("route.{index}.{key}"), text);
+                }
+            }
+            if let EngineChoice::Own(own) = &route.engine {
+                let is_asked = [("words", route.words), ("speakers", route.speakers > 0)];
+                for (key, _) in is_asked.into_iter().filter(|(_, is_asked)| *is_asked) {
+                    warn(
+                        format!("route.{index}.{key}"),
+                        format!("the recognizer {own:?} is not asked for {key}"),
+                    );
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// What a route asks for that a model cannot do: the key and a sentence.
+fn beyond(route: &Route, name: &str, model: Model) -> Vec<(&'static str, String)> {
+    let Model { is_task, takes, tells, .. } = model;
+    let mut found = Vec::new();
+    if route.words && !tells.words {
+        found.push(("words", format!("{name} tells no times of words; its segments have none")));
+    }
+    if route.speakers > 0 && !tells.speakers {
+        found.push(("speakers", format!("{name} does not tell speakers apart; its segments have none")));
+    }
+    if route.speakers > 0 && tells.speakers && !is_task {
+        let text = "flash does not tell speakers apart in recordings that are sent in pieces, for each piece would count its own";
+        found.push(("speakers", text.to_owned()));
+        if !route.language.is_empty() {
+            // successors.md 5, "speakers".
+            found.push(("language", format!("{name} ignores the language where it tells speakers apart")));
+        }
+    }
+    if route.itn && !takes.itn {
+        found.push(("itn", format!("{name} has no switch for numbers as digits; itn has no effect")));
+    }
+    if takes.context == ContextLimit::NoContext {
+        let keys = [
+            ("context", !route.context.is_empty()),
+            ("context_file", !route.context_file.as_os_str().is_empty()),
+            ("hotwords", !route.hotwords.is_empty()),
+        ];
+        for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
+            found.push((key, format!("{name} takes no context; {key} has no effect with it")));
+        }
+    }
+    if takes.hotwords
+        && let Some(long) = route.hotwords.iter().find(|hotword| !hotword.is_short())
+    {
+        let text = format!("{name} takes no hot word as long as {:?}; it is added to the context", long.word);
+        found.push(("hotwords", text));
+    }
+    found
+}
