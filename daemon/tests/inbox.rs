@@ -150,9 +150,11 @@ async fn a_message_chooses_among_the_routes_and_buckets_of_its_source() {
     hark.ended_jobs(messages.len()).await;
     let events = hark.events().await;
     for (number, (_, route, outcome)) in messages.iter().enumerate() {
+        let id = number.to_string();
         let of = |kind: &str| {
-            let mut own =
-                events.iter().filter(|event| event.body["recording"]["message_id"] == number.to_string());
+            let mut own = events
+                .iter()
+                .filter(|event| event.body["recording"]["message_id"].as_str() == Some(id.as_str()));
             own.find(|event| event.kind() == kind).map(|event| event.body.clone()).unwrap_or_default()
         };
         assert_eq!(of("job.accepted")["route"], *route, "{number}");

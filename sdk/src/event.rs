@@ -21,7 +21,8 @@ pub use self::job::{
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
 pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};
 pub use self::transcript::{
-    Annotation, AnnotationSpeech, ChannelSpeech, Interruption, ObjectRef, Quality, Segment, TimeSpan, Timing, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Word,
+    Annotation, AnnotationSpeech, ChannelSpeech, Interruption, ObjectRef, Quality, Segment, TimeSpan, Timing,
+    TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Word,
 };
 
 /// Whether `name` may be a token of a subject: `[a-z0-9_-]+`, as names of sources, plugins and rules must be.

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault, Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef, PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Warning, Word,
+    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault,
+    Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef,
+    PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal,
+    TranscriptPartial, TranscriptSegment, Usage, Warning, Word,
 };
 use serde_json::{Map, Value, json};
 

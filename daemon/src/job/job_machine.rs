@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use hark_sdk::event::{
-    AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage, Warning,
+    AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying,
+    JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage, Warning,
 };
 use jiff::Timestamp;
 

@@ -62,7 +62,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::job::{
         Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
-    PieceState, Plan, Saved, Sidecar, Span, Split, Stage, StoredBefore, Ticket, Transcript,
+        PieceState, Plan, Saved, Sidecar, Span, Split, Stage, StoredBefore, Ticket, Transcript,
     };
 
     fn id(number: u128) -> Uuid {

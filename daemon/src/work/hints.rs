@@ -10,7 +10,8 @@ use crate::recognize::{Echo, Hints};
 /// What the message and the route say: the message's own language and context, else the route's.
 fn told(job: &Job, route: &Route) -> Hints {
     let language = job.language.as_deref().unwrap_or(&route.language);
-    let hotwords = route.hotwords.iter().map(|hotword| Hotword { word: filled(&hotword.word, job), ..hotword.clone() });
+    let hotwords =
+        route.hotwords.iter().map(|hotword| Hotword { word: filled(&hotword.word, job), ..hotword.clone() });
     Hints {
         language: Some(language.to_owned()).filter(|language| !language.is_empty()),
         context: job.context.clone().unwrap_or_else(|| filled(&route.context, job)),

@@ -33,7 +33,7 @@ pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
 use crate::broker::JetStream;
-use crate::config::{AllowList, Route, Template};
+use crate::config::{AllowList, Route};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::{PieceFact, Policy};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::valid;
-use crate::config::{Channels, Config, EMBEDDED, Route};
+use crate::config::{Channels, Config, EMBEDDED};
 
 fn object(value: impl serde::Serialize) -> Map<String, Value> {
     match serde_json::to_value(value).unwrap() {
@@ -61,10 +61,9 @@ fn the_sample_for_the_eu_keeps_no_emotion_of_employees() {
         .filter_map(|line| line.strip_prefix("#     ").filter(|line| !line.starts_with(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
-    let sample: toml::Table = sample.parse().unwrap();
-    let [route] = &sample["route"].as_array().unwrap()[..] else { panic!("{sample}") };
-    let route: Route = route.clone().try_into().unwrap();
-    assert_eq!((route.name.as_str(), route.channels), ("eu", Channels::Split));
+    let config = valid(&sample);
+    let route = config.route("eu").unwrap();
+    assert_eq!(route.channels, Channels::Split);
     let kept: Vec<&String> = route.roles.iter().filter(|role| route.emotion.keeps(Some(role))).collect();
     assert_eq!(kept, ["customer"]);
 }
