@@ -2,6 +2,7 @@
 
 mod check;
 mod event_line;
+mod explain;
 mod follow;
 mod plugins;
 mod run;
@@ -39,6 +40,8 @@ enum Command {
     Run,
     /// Validate the configuration, plugins included; connects to nothing
     Check(check::Args),
+    /// Say what would happen to recordings, why, and what it would cost; sends nothing
+    Explain(explain::Args),
     /// Put audio on a NATS source of the daemon
     Submit(submit::Args),
     /// Follow events in the terminal
@@ -60,6 +63,7 @@ impl Args {
         let outcome = match self.command {
             Command::Run => run::execute(config),
             Command::Check(args) => check::execute(config, &args),
+            Command::Explain(args) => explain::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),

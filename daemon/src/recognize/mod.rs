@@ -37,7 +37,7 @@ pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
 use self::http::Key;
-use crate::config::{self, Dashscope, Priority, Secret};
+use crate::config::{self, Config, Dashscope, Priority, Secret};
 use crate::job::Transcript;
 use crate::telemetry::metrics::Metrics;
 
@@ -211,6 +211,12 @@ pub struct Lost<'a> {
     pub until: Option<Timestamp>,
     /// Handles of this daemon's other recordings, past ones included, and when they were created.
     pub known: &'a HashMap<String, Timestamp>,
+}
+
+/// What the recognizers of a config accept, without building one: in the order in which `auto` prefers them.
+pub fn profiles(config: &Config) -> Vec<Profile> {
+    let own = config.recognizer.iter().map(openai::profile);
+    dashscope::profiles(&config.dashscope).into_iter().chain(own).collect()
 }
 
 /// Every recognizer of the config.

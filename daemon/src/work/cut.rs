@@ -70,7 +70,8 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
     tools.end_cut(&job, plan, has_several, waiting, outcome).await
 }
 
-fn survey_plan(plan: &Plan) -> SurveyPlan {
+/// How a recording with this plan is listened to.
+pub fn survey_plan(plan: &Plan) -> SurveyPlan {
     SurveyPlan {
         longest_ms: plan.cut.map(|cut| cut.longest_ms),
         split: plan.split.is_some(),
@@ -160,10 +161,15 @@ impl Tools {
     }
 }
 
+/// The channels that say something of their own.
+pub fn channels_to_send(survey: &Survey) -> Vec<u32> {
+    let numbered = (0..).zip(&survey.channels).filter(|(_, channel)| channel.is_to_be_sent());
+    numbered.map(|(number, _)| number).collect()
+}
+
 /// One piece: the channels that say something of their own, for a recognizer that takes the recording as it is.
 fn whole(survey: &Survey) -> Vec<Span> {
-    let numbered = (0..).zip(&survey.channels).filter(|(_, channel)| channel.is_to_be_sent());
-    let channels: Vec<u32> = numbered.map(|(number, _)| number).collect();
+    let channels = channels_to_send(survey);
     let span = Span { channels, ..Span::whole(survey.probe.duration_ms) };
     if span.channels.is_empty() { Vec::new() } else { vec![span] }
 }

@@ -14,7 +14,7 @@ use crate::source::download::Unfetched;
 use crate::source::url::look::{Looked, look};
 
 /// The most that is read. Flash takes no more by URL, and recordings that only other engines take need no look to their end.
-const MOST: u64 = 10 << 20;
+pub const MOST: u64 = 10 << 20;
 
 impl Tools {
     /// The recording of a URL with what a look into it tells, and the facts that decide its plan; as it is, if the server, or the audio, does not let the daemon look: then the

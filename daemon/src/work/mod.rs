@@ -6,7 +6,7 @@ mod halves;
 mod hints;
 mod intend;
 pub mod lane;
-mod look;
+pub mod look;
 mod open_files;
 pub mod pipe;
 mod places;

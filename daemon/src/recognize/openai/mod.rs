@@ -71,16 +71,8 @@ pub(super) fn build(config: &config::Recognizer, metrics: &Metrics) -> Result<Se
     // The whole request has one time limit; nothing within it is given up earlier.
     let timeouts = Timeouts { idle: config.timeout, silence: config.timeout };
     let is_plain = config.base_url.starts_with("http:");
-    let profile = Profile {
-        engine: Engine::new(&config.name),
-        model: config.model.clone(),
-        limits: limits(config),
-        unavailable: None,
-        only_by_name: true,
-        concurrency: config.concurrency,
-    };
     Ok(Server {
-        profile,
+        profile: profile(config),
         base: config.base_url.trim_end_matches('/').to_owned(),
         http: Http::new(is_plain, false, timeouts).map_err(|error| error.to_string())?,
         key,
@@ -88,6 +80,18 @@ pub(super) fn build(config: &config::Recognizer, metrics: &Metrics) -> Result<Se
         forms: Forms::default(),
         config: config.clone(),
     })
+}
+
+/// The profile of a `[[recognizer]]`.
+pub(super) fn profile(config: &config::Recognizer) -> Profile {
+    Profile {
+        engine: Engine::new(&config.name),
+        model: config.model.clone(),
+        limits: limits(config),
+        unavailable: None,
+        only_by_name: true,
+        concurrency: config.concurrency,
+    }
 }
 
 /// Recordings that are sent as they are. Every other one is decoded, cut and sent in the format of the config.

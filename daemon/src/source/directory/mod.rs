@@ -24,6 +24,7 @@ mod found;
 mod identity;
 mod intake;
 mod kept;
+mod listing;
 mod log_once;
 mod places;
 mod put_away;
@@ -48,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::context::Context;
+pub use self::listing::recordings_in;
 pub use self::put_away::NotPutAway;
 use self::root::{ScanError, look_into};
 use self::scan::Scan;

@@ -1,0 +1,199 @@
+//! The plan and the price of one recording.
+
+use std::fs::File;
+use std::path::Path;
+
+use hark_sdk::event::Engine;
+use serde::Serialize;
+
+use crate::audio::{ProbeError, Section, Workers};
+use crate::cli::Exit;
+use crate::config::{AllowList, Config, Route};
+use crate::job::{Plan, Prices};
+use crate::os;
+use crate::recognize::route::{Facts, plan, rejection};
+use crate::recognize::{Profile, profiles};
+use crate::source::download::Unfetched;
+use crate::source::url::look::look;
+use crate::telemetry::metrics::Metrics;
+use crate::work::cut::{channels_to_send, survey_plan};
+use crate::work::look::MOST;
+
+/// Recordings that are decoded at a time.
+pub(super) const AT_A_TIME: usize = 2;
+
+/// What would happen to one recording.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Explained {
+    /// The file, or the address without its query.
+    pub path: String,
+    pub engine: Option<Engine>,
+    pub model: Option<String>,
+    /// Requests; `None`: unknown.
+    pub pieces: Option<usize>,
+    /// Channels that are sent.
+    pub channels: Option<usize>,
+    /// Seconds that will be billed; `None`: the length is not known before the service fetches it.
+    pub seconds: Option<u64>,
+    /// Their estimated price.
+    pub cost_usd: Option<f64>,
+    pub reason: Option<String>,
+    pub rejected: Vec<Rejected>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// An engine that does not get the recording.
+#[derive(Debug, Serialize)]
+pub(super) struct Rejected {
+    pub engine: Engine,
+    pub why: String,
+}
+
+pub(super) struct Estimator {
+    workers: Workers,
+    profiles: Vec<Profile>,
+    prices: Prices,
+    allow_urls: AllowList,
+}
+
+impl Estimator {
+    pub(super) fn new(config: &Config) -> Result<Estimator, Exit> {
+        Ok(Estimator {
+            workers: Workers::start(os::spawn::this_executable(), AT_A_TIME, Metrics::new()),
+            profiles: profiles(config),
+            prices: Prices::of_config(config),
+            allow_urls: AllowList::parse(&config.security.allow_urls).map_err(Exit::Config)?,
+        })
+    }
+
+    /// Probes a file, and listens through it if its plan would.
+    pub(super) async fn file(&self, path: &Path, route: Option<&Route>) -> Explained {
+        let shown = path.display().to_string();
+        let explained = async {
+            let file = File::open(path).map_err(|error| error.to_string())?;
+            let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let probed = self.workers.probe(&file, extension).await;
+            let probe = probed.map_err(|error: ProbeError| error.to_string())?;
+            let facts = Facts {
+                format: Some(probe.format),
+                duration_ms: probe.duration_ms,
+                bytes: Some(bytes),
+                channels: probe.channels,
+                is_url: false,
+                codec: probe.codec,
+                misleading_header: probe.misleading_header,
+            };
+            let (plan, mut explained) = self.planned(&facts, route)?;
+            let requests = match plan.cut.is_some() || plan.split.is_some() {
+                true => {
+                    Some(self.listened(&file, extension, &plan).await.map_err(|error| error.to_string())?)
+                }
+                false => probe.duration_ms.map(|length| Requests { pieces: vec![length], channels: 1 }),
+            };
+            if let Some(requests) = requests {
+                self.price(&plan, &requests, &mut explained);
+            }
+            Ok(explained)
+        };
+        named(shown, explained.await)
+    }
+
+    /// Looks into the audio of an address as the daemon does before it sends the address.
+    pub(super) async fn url(&self, url: &str, route: Option<&Route>) -> Explained {
+        let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+        let explained = async {
+            let facts = self.facts_of_url(url).await?;
+            let (plan, mut explained) = self.planned(&facts, route)?;
+            let length = facts.duration_ms.filter(|_| plan.cut.is_none() && plan.split.is_none());
+            if let Some(length) = length {
+                self.price(&plan, &Requests { pieces: vec![length], channels: 1 }, &mut explained);
+            }
+            Ok(explained)
+        };
+        named(shown, explained.await)
+    }
+
+    async fn facts_of_url(&self, url: &str) -> Result<Facts, String> {
+        let unseen = Facts { is_url: true, ..Facts::default() };
+        let file = tempfile::tempfile().map_err(|error| error.to_string())?;
+        let looked = match look(url, &self.allow_urls, file, MOST).await {
+            Ok(looked) => looked,
+            Err(refused @ Unfetched::Forbidden(_)) => return Err(refused.to_string()),
+            Err(_) => return Ok(unseen),
+        };
+        let Ok(probe) = self.workers.probe(&looked.file, None).await else { return Ok(unseen) };
+        let facts = Facts { format: Some(probe.format), bytes: looked.bytes, ..unseen };
+        Ok(match looked.is_whole {
+            true => Facts {
+                duration_ms: probe.duration_ms,
+                channels: probe.channels,
+                codec: probe.codec,
+                ..facts
+            },
+            false => facts,
+        })
+    }
+
+    fn planned(&self, facts: &Facts, route: Option<&Route>) -> Result<(Plan, Explained), String> {
+        let route = route.ok_or("the route is not in the config")?;
+        let plan = plan(facts, route, self.profiles.iter().collect()).map_err(|fault| fault.message)?;
+        let others = self.profiles.iter().filter(|offer| offer.engine != plan.engine);
+        let rejected = others
+            .map(|offer| Rejected { engine: offer.engine.clone(), why: rejection(facts, route, offer) })
+            .collect();
+        let explained = Explained {
+            engine: Some(plan.engine.clone()),
+            model: Some(plan.model.clone()),
+            reason: Some(plan.reason.clone()),
+            rejected,
+            ..Explained::default()
+        };
+        Ok((plan, explained))
+    }
+
+    /// What would be sent of a recording that is decoded here first.
+    async fn listened(
+        &self,
+        file: &File,
+        extension: Option<&str>,
+        plan: &Plan,
+    ) -> Result<Requests, ProbeError> {
+        let survey = self.workers.survey(file, extension, survey_plan(plan), |_| {}).await?;
+        let sent = channels_to_send(&survey).len();
+        if plan.cut.is_some() {
+            let pieces = survey.sections.iter().map(Section::length).collect();
+            return Ok(Requests { pieces, channels: if plan.split.is_some() { sent } else { 1 } });
+        }
+        let length = survey.probe.duration_ms.unwrap_or(0);
+        Ok(Requests {
+            pieces: if sent == 0 { Vec::new() } else { vec![length * sent as u64] },
+            channels: sent,
+        })
+    }
+
+    /// A service bills whole seconds of each request.
+    fn price(&self, plan: &Plan, requests: &Requests, explained: &mut Explained) {
+        let price = self.prices.of(plan.engine.as_str(), &plan.model);
+        let seconds = requests.pieces.iter().map(|length| length / 1_000);
+        let micro: u64 = seconds.clone().map(|seconds| price.cost_micro(price.estimate(seconds))).sum();
+        explained.pieces = Some(requests.pieces.len());
+        explained.channels = Some(requests.channels);
+        explained.seconds = Some(seconds.sum());
+        explained.cost_usd = Some(micro as f64 / 1e6);
+    }
+}
+
+struct Requests {
+    /// Milliseconds that each request is billed for.
+    pieces: Vec<u64>,
+    channels: usize,
+}
+
+fn named(path: String, explained: Result<Explained, String>) -> Explained {
+    match explained {
+        Ok(explained) => Explained { path, ..explained },
+        Err(error) => Explained { path, error: Some(error), ..Explained::default() },
+    }
+}
