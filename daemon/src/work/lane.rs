@@ -1,6 +1,6 @@
 //! A lane carries out one duty: it takes jobs from the ledger as they fall due and works on a bounded number of them at a time.
 //!
-//! The sources share the free places ([`Places`]): a folder that receives 100,000 files leaves places for a message that comes after them.
+//! The sources share the free places (`places.rs`): a folder that receives 100,000 files leaves places for a message that comes after them.
 //!
 //! The ledger is the queue. A lane holds in memory only the jobs that it works on, so 100,000 open jobs cost no memory; the next look into
 //! the ledger finds every other job that is due.
