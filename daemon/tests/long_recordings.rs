@@ -110,6 +110,10 @@ async fn speech_is_cut_in_its_pauses() {
     let speech_ms = of_kind(&events, "transcript.final")[0]["quality"]["speech_ms"].as_u64().unwrap();
     let (spoken, all) = (320_000 - 1_000 * pauses.len() as u64, 320_000);
     assert!((spoken / 2..all).contains(&speech_ms), "{speech_ms} ms of speech in {spoken}");
+    assert!(
+        of_kind(&events, "annotation.speech").is_empty(),
+        "a sample was heard, in which no turn can be measured"
+    );
 }
 
 #[tokio::test]

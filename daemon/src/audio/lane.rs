@@ -1,9 +1,11 @@
 //! Listens to one lane of a recording, a channel or the mixed ones: its speech, its level, its pieces.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::lanes::Block;
-use super::plan::{Piece, Planner};
+use super::plan::{Listen, Piece, Planner};
+use super::sample::Sample;
 use super::silence::Skipper;
 use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector};
 use super::survey::SurveyPlan;
@@ -15,17 +17,33 @@ const GAP_MS: u64 = 250;
 /// Shorter sound that the detector takes for speech, in milliseconds, is a click.
 const SHORTEST_MS: u64 = 64;
 
+/// How much of a lane the detector hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// All of it: what it says is measured.
+    All,
+    /// A sample: how much it says is estimated.
+    Sample,
+}
+
 /// A lane that is being listened to.
 pub(super) struct Lane {
     framer: Framer,
-    detector: SpeechDetector,
-    /// Frames of which the detector has not said whether they are speech, and what it said of frames that are not complete.
-    frames: VecDeque<Frame>,
-    speech: VecDeque<bool>,
+    ear: Ear,
     heard: Heard,
 }
 
-/// What follows once it is known of a frame whether it is speech.
+enum Ear {
+    All {
+        detector: SpeechDetector,
+        /// Frames of which the detector has not said whether they are speech, and what it said of frames that are not complete.
+        frames: VecDeque<Frame>,
+        speech: VecDeque<bool>,
+    },
+    Sample(Sample),
+}
+
+/// What follows once it is known of a frame whether it is speech, if it is heard.
 struct Heard {
     sound: Sound,
     next: u64,
@@ -36,8 +54,10 @@ struct Heard {
 /// What was heard on a lane.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Sound {
-    /// In order of time.
+    /// In order of time. Empty if only a sample was heard.
     pub(super) speech: Vec<Span>,
+    /// Milliseconds of speech, estimated from a sample; `None`: all was heard.
+    pub(super) estimate_ms: Option<u64>,
     /// Something is above -55 dBFS.
     pub(super) is_loud: bool,
     /// The energies of the frames with speech, and how many they are.
@@ -49,15 +69,20 @@ pub(super) struct Sound {
 }
 
 impl Lane {
-    pub(super) fn new(plan: SurveyPlan, full_scale: f32) -> Lane {
+    pub(super) fn new(plan: SurveyPlan, hearing: Hearing, full_scale: f32) -> Lane {
         let heard = Heard {
             sound: Sound::default(),
             next: 0,
             skipper: plan.skip_silence.then(Skipper::default),
             planner: plan.longest_ms.map(Planner::new),
         };
-        let (framer, detector) = (Framer::new(full_scale), SpeechDetector::new());
-        Lane { framer, detector, frames: VecDeque::new(), speech: VecDeque::new(), heard }
+        let ear = match hearing {
+            Hearing::All => {
+                Ear::All { detector: SpeechDetector::new(), frames: VecDeque::new(), speech: VecDeque::new() }
+            }
+            Hearing::Sample => Ear::Sample(Sample::new()),
+        };
+        Lane { framer: Framer::new(full_scale), ear, heard }
     }
 
     /// Takes the next samples; hands the pieces that they complete to `found`.
@@ -70,41 +95,74 @@ impl Lane {
         lane: usize,
         mut found: impl FnMut(Piece),
     ) -> Result<(), ProbeError> {
-        let Lane { framer, detector, frames, speech, heard } = self;
-        framer.push(block, lane, |frame| frames.push_back(frame));
-        detector.push(block.lane(lane), block.rate, |is_speech| speech.push_back(is_speech))?;
-        while let (Some(frame), Some(is_speech)) = (frames.front(), speech.front()) {
-            heard.push(Frame { is_speech: *is_speech, ..*frame }, &mut found);
-            frames.pop_front();
-            speech.pop_front();
+        let Lane { framer, ear, heard } = self;
+        let samples = block.lane(lane);
+        match ear {
+            Ear::All { detector, frames, speech } => {
+                framer.push(block, lane, |frame, _| frames.push_back(frame));
+                detector.set_rate(block.rate)?;
+                detector.push(samples, |is_speech| speech.push_back(is_speech));
+                while let (Some(frame), Some(is_speech)) = (frames.front(), speech.front()) {
+                    heard.push(Frame { is_speech: *is_speech, ..*frame }, &mut known, &mut found);
+                    frames.pop_front();
+                    speech.pop_front();
+                }
+            }
+            Ear::Sample(sample) => {
+                sample.set_rate(block.rate)?;
+                let mut begin = 0;
+                framer.push(block, lane, |frame, end| {
+                    sample.push(&samples[begin..end]);
+                    begin = end;
+                    heard.push_sampled(frame, sample, &mut found);
+                });
+                sample.push(&samples[begin..]);
+            }
         }
         Ok(())
     }
 
     /// Ends a recording of this length.
-    pub(super) fn finish(mut self, duration_ms: u64, mut found: impl FnMut(Piece)) -> Sound {
-        self.frames.extend(self.framer.rest());
-        self.detector.finish(|is_speech| self.speech.push_back(is_speech));
-        for frame in self.frames {
-            let is_speech = self.speech.pop_front().unwrap_or(false);
-            self.heard.push(Frame { is_speech, ..frame }, &mut found);
+    pub(super) fn finish(self, duration_ms: u64, mut found: impl FnMut(Piece)) -> Sound {
+        let Lane { mut framer, ear, mut heard } = self;
+        let rest = framer.rest();
+        match ear {
+            Ear::All { mut detector, mut frames, mut speech } => {
+                frames.extend(rest);
+                detector.finish(|is_speech| speech.push_back(is_speech));
+                for frame in frames {
+                    let is_speech = speech.pop_front().unwrap_or(false);
+                    heard.push(Frame { is_speech, ..frame }, &mut known, &mut found);
+                }
+            }
+            Ear::Sample(mut sample) => {
+                if let Some(rest) = rest {
+                    heard.push_sampled(rest, &mut sample, &mut found);
+                }
+                heard.sound.estimate_ms = Some(sample.speech_ms(duration_ms));
+            }
         }
-        if let Some(piece) = self.heard.planner.as_mut().and_then(Planner::finish) {
+        if let Some(piece) = heard.planner.as_mut().and_then(Planner::finish) {
             found(piece);
         }
-        self.heard.sound.finish(duration_ms)
+        heard.sound.finish(duration_ms)
     }
 }
 
+/// What the detector said of frames that it has all heard.
+pub(super) fn known(frames: &[Frame], range: Range<usize>) -> Vec<bool> {
+    frames[range].iter().map(|frame| frame.is_speech).collect()
+}
+
 impl Heard {
-    fn push(&mut self, frame: Frame, found: &mut impl FnMut(Piece)) {
+    fn push(&mut self, frame: Frame, listen: Listen<'_>, found: &mut impl FnMut(Piece)) {
         let Heard { sound, next, skipper, planner } = self;
         let at = *next;
         *next += 1;
         sound.add(at, frame);
         let Some(planner) = planner else { return };
         let mut keep = |at, frame| {
-            if let Some(piece) = planner.push(at, frame) {
+            if let Some(piece) = planner.push(at, frame, listen) {
                 found(piece);
             }
         };
@@ -112,6 +170,19 @@ impl Heard {
             Some(skipper) => skipper.push(frame, keep),
             None => keep(at, frame),
         }
+    }
+
+    /// Takes a frame whose samples the sample has.
+    fn push_sampled(&mut self, frame: Frame, sample: &mut Sample, found: &mut impl FnMut(Piece)) {
+        sample.end_frame();
+        let mut listen =
+            |frames: &[Frame], range: Range<usize>| sample.hear(frames.len() - range.start, range.len());
+        self.push(frame, &mut listen, found);
+        let (count, is_within_reach) = self
+            .planner
+            .as_ref()
+            .map_or((usize::MAX, false), |planner| (planner.len(), planner.is_within_reach()));
+        sample.keep(count, is_within_reach);
     }
 }
 

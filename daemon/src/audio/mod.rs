@@ -20,6 +20,7 @@ mod plan;
 mod pool;
 mod probe;
 mod resample;
+mod sample;
 mod signature;
 mod silence;
 mod source;

@@ -1,5 +1,6 @@
 //! Decides where a long recording is cut into pieces. Depends on the sound alone, so that another pass cuts at the same places.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use super::speech::{FRAME_MS, Frame};
@@ -31,6 +32,9 @@ pub(super) struct Piece {
     pub(super) is_silent: bool,
 }
 
+/// Tells which frames of this range are speech. The slice is the present piece so far.
+pub(super) type Listen<'l> = &'l mut dyn FnMut(&[Frame], Range<usize>) -> Vec<bool>;
+
 /// Cuts while the frames of a lane pass.
 pub(super) struct Planner {
     longest: usize,
@@ -46,13 +50,23 @@ impl Planner {
         Planner { longest, frames: Vec::new(), parts: Vec::new() }
     }
 
+    /// How many frames of the present piece there are.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether [`Self::push`] may ask for the frame that comes next.
+    pub(super) fn is_within_reach(&self) -> bool {
+        self.frames.len() + self.reach() >= self.longest
+    }
+
     /// How many of the present piece's last frames are searched for a pause at its limit.
     fn reach(&self) -> usize {
         (self.longest / 8).clamp(2 * PAUSE, LONGEST_REACH)
     }
 
     /// Takes the next frame that is to be sent, the recording's frame number `at`; returns the piece that it completes.
-    pub(super) fn push(&mut self, at: u64, frame: Frame) -> Option<Piece> {
+    pub(super) fn push(&mut self, at: u64, frame: Frame, listen: Listen<'_>) -> Option<Piece> {
         let is_next = self.parts.last().is_some_and(|last| last.end == at);
         let completed = if !is_next && self.parts.len() >= MOST_PARTS { self.finish() } else { None };
         match self.parts.last_mut() {
@@ -63,7 +77,7 @@ impl Planner {
         if self.frames.len() < self.longest {
             return completed;
         }
-        let count = cut(&self.frames, self.frames.len() - self.reach());
+        let count = cut(&self.frames, self.frames.len() - self.reach(), listen);
         Some(self.take(count))
     }
 
@@ -92,12 +106,22 @@ impl Planner {
 }
 
 /// Where to cut: after how many frames, at least one and at most all.
-fn cut(frames: &[Frame], reach: usize) -> usize {
+fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
     let quiet = quiet_runs(frames);
     // The longest pause within reach that holds no speech; where the background is loud, any place without speech.
-    let within = quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end));
-    let within = within.filter_map(|run| silent(frames, run)).max_by_key(Range::len);
-    if let Some(found) = within.or_else(|| silent(frames, reach..frames.len())) {
+    let mut within: Vec<Range<usize>> =
+        quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end)).collect();
+    within.sort_by_key(|run| Reverse(run.len()));
+    let mut found: Option<Range<usize>> = None;
+    for run in within {
+        let longest = found.as_ref().map_or(0, Range::len);
+        // Listening costs most.
+        if run.len() <= longest {
+            break;
+        }
+        found = silent(frames, run, listen).filter(|pause| pause.len() > longest).or(found);
+    }
+    if let Some(found) = found.or_else(|| silent(frames, reach..frames.len(), listen)) {
         return quietest(frames, found);
     }
     // The last pause before.
@@ -110,8 +134,9 @@ fn cut(frames: &[Frame], reach: usize) -> usize {
 }
 
 /// The longest pause without speech among these frames.
-fn silent(frames: &[Frame], run: Range<usize>) -> Option<Range<usize>> {
-    let found = longest(runs(run.len(), |at| !frames[run.start + at].is_speech))?;
+fn silent(frames: &[Frame], run: Range<usize>, listen: Listen<'_>) -> Option<Range<usize>> {
+    let speech = listen(frames, run.clone());
+    let found = longest(runs(speech.len(), |at| !speech[at]))?;
     Some(run.start + found.start..run.start + found.end)
 }
 

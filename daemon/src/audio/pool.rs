@@ -147,7 +147,9 @@ impl Workers {
             _ => None,
         };
         let mut survey = self.decoding.ask(file, hint_extension, Task::Survey(plan), take, answer).await?;
-        survey.talk.interruptions = interruptions;
+        if let Some(talk) = &mut survey.talk {
+            talk.interruptions = interruptions;
+        }
         Ok(Survey { sections, ..survey })
     }
 

@@ -60,8 +60,8 @@ impl Framer {
         Framer { full_scale, count: 0, square: 0.0, peak: 0.0, samples: 0, full: 0 }
     }
 
-    /// Hands each frame that the lane's samples in a block complete to `complete`.
-    pub(super) fn push(&mut self, block: &Block<'_>, lane: usize, mut complete: impl FnMut(Frame)) {
+    /// Hands each frame that the lane's samples in a block complete to `complete`, with the number of those samples up to the frame's end.
+    pub(super) fn push(&mut self, block: &Block<'_>, lane: usize, mut complete: impl FnMut(Frame, usize)) {
         let (samples, levels) = (block.lane(lane), block.levels(lane));
         let mut at = 0;
         while at < samples.len() {
@@ -78,7 +78,7 @@ impl Framer {
             self.samples += (end - at) as u32;
             at = end;
             if samples_in(boundary, block.rate) <= end as u64 {
-                complete(self.take());
+                complete(self.take(), end);
             }
         }
     }
@@ -125,6 +125,9 @@ fn peak(samples: &[f32]) -> f32 {
     peaks.into_iter().fold(rest, f32::max)
 }
 
+/// Samples of a frame that the detector hears.
+const LENGTH: usize = (RATE as u64 * FRAME_MS / 1000) as usize;
+
 /// The voice activity detector for a lane, for samples of any rate.
 pub(super) struct SpeechDetector {
     detector: Box<earshot::Detector>,
@@ -140,40 +143,52 @@ impl SpeechDetector {
         SpeechDetector { detector, to_16k: None, samples: Vec::new(), quiet: 0 }
     }
 
-    /// Takes the samples that follow, and hands `complete` for each frame that they complete whether it is speech.
+    /// What follows has this rate, in hertz.
     ///
     /// # Errors
     /// For a rate that cannot be resampled.
-    pub(super) fn push(
-        &mut self,
-        samples: &[f32],
-        rate: u32,
-        complete: impl FnMut(bool),
-    ) -> Result<(), ProbeError> {
-        if self.to_16k.as_ref().is_some_and(|it| it.rate() != rate)
-            && let Some(mut before) = self.to_16k.take()
+    pub(super) fn set_rate(&mut self, rate: u32) -> Result<(), ProbeError> {
+        if self.to_16k.as_ref().is_none_or(|it| it.rate() != rate)
+            && let Some(mut before) = self.to_16k.replace(To16k::new(rate)?)
         {
             before.finish(&mut self.samples);
         }
-        let to_16k = match &mut self.to_16k {
-            Some(to_16k) => to_16k,
-            none => none.insert(To16k::new(rate)?),
-        };
-        to_16k.push(samples, &mut self.samples);
-        self.listen(complete);
         Ok(())
+    }
+
+    /// Takes the samples that follow, and hands `complete` for each frame that they complete whether it is speech.
+    pub(super) fn push(&mut self, samples: &[f32], complete: impl FnMut(bool)) {
+        if let Some(to_16k) = &mut self.to_16k {
+            to_16k.push(samples, &mut self.samples);
+        }
+        self.listen(complete);
     }
 
     /// The frames that are complete only at the recording's end.
     pub(super) fn finish(&mut self, complete: impl FnMut(bool)) {
-        if let Some(mut to_16k) = self.to_16k.take() {
+        if let Some(to_16k) = &mut self.to_16k {
             to_16k.finish(&mut self.samples);
         }
         self.listen(complete);
     }
 
+    /// Which of these frames are speech, whatever was heard before.
+    pub(super) fn hear(&mut self, samples: &[f32], frames: usize) -> Vec<bool> {
+        self.detector.reset();
+        self.quiet = 0;
+        self.samples.clear();
+        let mut speech = Vec::with_capacity(frames);
+        if let Some(to_16k) = &mut self.to_16k {
+            to_16k.push(samples, &mut self.samples);
+            to_16k.finish(&mut self.samples);
+        }
+        // Where a frame is no whole number of samples, the last one may miss one.
+        self.samples.resize(frames * LENGTH, 0.0);
+        self.listen(|is_speech| speech.push(is_speech));
+        speech
+    }
+
     fn listen(&mut self, mut complete: impl FnMut(bool)) {
-        const LENGTH: usize = (RATE as u64 * FRAME_MS / 1000) as usize;
         let frames = self.samples.len() / LENGTH;
         for frame in self.samples[..frames * LENGTH].chunks_exact_mut(LENGTH) {
             self.quiet = if peak(frame) > SILENCE { 0 } else { self.quiet + 1 };

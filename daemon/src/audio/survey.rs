@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
 use super::doubles::Doubles;
-use super::lane::{Lane, Sound};
+use super::lane::{Hearing, Lane, Sound};
 use super::lanes::Lanes;
 use super::plan::Piece;
 use super::probe::Content;
@@ -35,20 +35,20 @@ pub struct Survey {
     /// The pieces to send, in order of time and channel. Together they are the recording without the pieces in which nothing is above
     /// -55 dBFS, without channels that repeat others, and without long silence if that is to be left out.
     pub sections: Vec<Section>,
-    /// Milliseconds of speech, over all channels that repeat no other.
+    /// Milliseconds of speech, over all channels that repeat no other. An estimate if only a sample was heard.
     pub speech_ms: u64,
     /// Nothing in the recording is above -55 dBFS.
     pub silent: bool,
     /// Each channel, or the mixed ones as one.
     pub channels: Vec<Sounding>,
-    /// How the channels share the time.
-    pub talk: Talk,
+    /// How the channels share the time; `None`: only a sample was heard, of mixed channels longer than five minutes.
+    pub talk: Option<Talk>,
 }
 
 /// What a channel sounds like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sounding {
-    /// The root mean square of its speech; `None`: it has none.
+    /// The root mean square of its speech; `None`: it has none, or only a sample was heard.
     pub level_dbfs: Option<f64>,
     /// The share of its samples at full scale, 0 to 1.
     pub clipped: f64,
@@ -62,6 +62,18 @@ impl Sounding {
     /// Whether it says anything of its own.
     pub fn is_to_be_sent(&self) -> bool {
         !self.is_silent && self.doubles.is_none()
+    }
+}
+
+/// Up to this length all of any recording is heard, in milliseconds.
+const HEARD_WHOLE: u64 = 300_000;
+
+impl SurveyPlan {
+    /// How much of a recording is heard. Hearing all of it takes several times the CPU of decoding it, so of a long one this is done only for
+    /// what was asked for: who speaks when, and where silence is.
+    fn hearing(self, probe: &Probe) -> Hearing {
+        let is_long = probe.duration_ms.is_some_and(|duration| duration > HEARD_WHOLE);
+        if is_long && !self.split && !self.skip_silence { Hearing::Sample } else { Hearing::All }
     }
 }
 
@@ -102,7 +114,8 @@ pub(super) fn survey(
     let is_split = kind != Lanes::Mixed;
     let mut decoder = Decoder::open(source, content, kind).map_err(|error| error.of_codec(&probe))?;
     let full_scale = full_scale(probe.codec.as_deref());
-    let mut lanes: Vec<Lane> = (0..kind.count()).map(|_| Lane::new(plan, full_scale)).collect();
+    let hearing = plan.hearing(&probe);
+    let mut lanes: Vec<Lane> = (0..kind.count()).map(|_| Lane::new(plan, hearing, full_scale)).collect();
     let mut doubles = Doubles::new(kind.count());
     let mut survey = Survey { probe, silent: true, ..Survey::default() };
     let (mut found, mut told) = (Vec::new(), 0);
@@ -178,14 +191,19 @@ impl Survey {
         });
         self.channels = channels.collect();
         self.silent = self.channels.iter().all(|channel| channel.is_silent);
+        self.probe.duration_ms = Some(duration_ms);
+        if let [Sound { estimate_ms: Some(estimate), .. }] = sounds {
+            self.speech_ms = *estimate;
+            return;
+        }
         let spoken = sounds.iter().zip(&self.channels).map(|(sound, channel)| Spoken {
             speech: sound.speech.clone(),
             is_double: channel.doubles.is_some(),
         });
         let spoken: Vec<Spoken> = spoken.collect();
-        self.talk = talk(&spoken, duration_ms);
-        let own = self.talk.turns.iter().zip(&spoken).filter(|(_, spoken)| !spoken.is_double);
+        let talk = talk(&spoken, duration_ms);
+        let own = talk.turns.iter().zip(&spoken).filter(|(_, spoken)| !spoken.is_double);
         self.speech_ms = own.map(|(turns, _)| turns.speech_ms).sum();
-        self.probe.duration_ms = Some(duration_ms);
+        self.talk = Some(talk);
     }
 }

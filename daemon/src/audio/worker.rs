@@ -52,7 +52,9 @@ impl Worker<'_> {
                 let mut found = survey(file, hint, *plan, &mut tell);
                 if let Ok(survey) = &mut found {
                     survey.sections.clear();
-                    let interruptions = std::mem::take(&mut survey.talk.interruptions);
+                    let interruptions =
+                        survey.talk.as_mut().map(|talk| std::mem::take(&mut talk.interruptions));
+                    let interruptions = interruptions.unwrap_or_default();
                     for (batch, first) in
                         interruptions.chunks(MOST_INTERRUPTIONS).zip((0..).step_by(MOST_INTERRUPTIONS))
                     {

@@ -132,7 +132,7 @@ impl Tools {
                     },
                     speech_ms: Some(survey.speech_ms),
                     saved: Some(self.saved(plan, &survey)),
-                    speech: Some(annotation(plan, survey)),
+                    speech: annotation(plan, survey),
                 }
             }
             Err(error) if error.blame() != Blame::Hark && (has_pieces || !rest.is_empty()) => {
@@ -174,8 +174,9 @@ fn whole(survey: &Survey) -> Vec<Span> {
     if span.channels.is_empty() { Vec::new() } else { vec![span] }
 }
 
-/// What was measured, for the event.
-fn annotation(plan: &Plan, survey: Survey) -> AnnotationSpeech {
+/// What was measured, for the event; `None`: only a sample was heard.
+fn annotation(plan: &Plan, survey: Survey) -> Option<AnnotationSpeech> {
+    let talk = survey.talk?;
     let channel =
         |((channel, sound), turns): ((u32, &crate::audio::Sounding), &crate::audio::Turns)| ChannelSpeech {
             channel,
@@ -187,9 +188,8 @@ fn annotation(plan: &Plan, survey: Survey) -> AnnotationSpeech {
             clipped: sound.clipped,
             doubles: sound.doubles,
         };
-    let talk = survey.talk;
     let interruption = |(channel, begin_ms)| Interruption { channel, role: plan.role(channel), begin_ms };
-    AnnotationSpeech {
+    Some(AnnotationSpeech {
         channels: (0..).zip(&survey.channels).zip(&talk.turns).map(channel).collect(),
         overlap_ms: talk.overlap_ms,
         silence_ms: talk.silence_ms,
@@ -197,5 +197,5 @@ fn annotation(plan: &Plan, survey: Survey) -> AnnotationSpeech {
             .longest_silence
             .map(|silence| TimeSpan { begin_ms: silence.begin_ms, end_ms: silence.end_ms }),
         interruptions: talk.interruptions.into_iter().map(interruption).collect(),
-    }
+    })
 }

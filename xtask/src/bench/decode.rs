@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::Bench;
 use super::ffmpeg;
 use super::scene::{Scene, Setup};
@@ -13,8 +15,12 @@ const HOUR: u64 = 3_600;
 /// The subcommand of the daemon's children that decode.
 const WORKER: &str = "audio-worker";
 
-/// One request a minute: the daemon makes the first piece, and the others wait. What the workers do meanwhile is listen.
+/// One request a minute: a short recording takes it, and no piece of the long one is made before the next minute. What the workers do
+/// meanwhile is listen.
 const REQUESTS: u32 = 1;
+
+/// The recording that takes the minute's request.
+const SHORT: &str = "xtask/samples/cancel.wav";
 
 /// What is decoded, and how ffmpeg makes it.
 const KINDS: [(&str, &str, &[&str]); 3] = [
@@ -53,15 +59,21 @@ fn cpu_of_workers(bench: &Bench<'_>, scene: &Scene<'_>, file: &Path, name: &str)
     listener.line()?;
     let setup = Setup { engine: "flash", requests_per_minute: REQUESTS, ..Setup::default() };
     let mut harkd = scene.harkd(&setup)?;
-    std::fs::rename(file, scene.calls().join(name))?;
+    std::fs::copy(bench.workspace.path(SHORT), scene.calls().join("short.wav"))
+        .context("copying a sample")?;
     listener.line_while(|| harkd.runs())?;
-    let mut cpu = harkd.tree()?.named(WORKER).cpu_of_each();
+    let mut cpu_of_workers = || -> anyhow::Result<Duration> {
+        harkd.runs()?;
+        Ok(harkd.tree()?.named(WORKER).cpu_of_each())
+    };
+    let before = cpu_of_workers()?;
+    std::fs::rename(file, scene.calls().join(name))?;
+    let mut cpu = before;
     loop {
         bench.interrupt.sleep(STILL)?;
-        harkd.runs()?;
-        let now = harkd.tree()?.named(WORKER).cpu_of_each();
-        if now == cpu {
-            return Ok(now);
+        let now = cpu_of_workers()?;
+        if now == cpu && now > before {
+            return Ok(now - before);
         }
         cpu = now;
     }

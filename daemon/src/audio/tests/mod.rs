@@ -15,6 +15,7 @@ mod decoding;
 mod figures;
 mod lengths;
 mod planner;
+mod sample;
 mod wire;
 
 const FIXTURES: [&str; 14] = [

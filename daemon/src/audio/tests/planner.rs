@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
+use super::super::lane::known;
 use super::super::plan::{Piece, Planner};
 use super::super::speech::Frame;
 
@@ -34,7 +35,7 @@ fn frames(speech: &[bool], background: f32) -> Vec<Frame> {
 fn plan(frames: &[Frame], longest_ms: u64) -> Vec<Piece> {
     let mut planner = Planner::new(longest_ms);
     let mut pieces: Vec<Piece> =
-        (0..).zip(frames).filter_map(|(at, frame)| planner.push(at, *frame)).collect();
+        (0..).zip(frames).filter_map(|(at, frame)| planner.push(at, *frame, &mut known)).collect();
     pieces.extend(planner.finish());
     pieces
 }
@@ -138,7 +139,7 @@ fn a_piece_is_as_long_as_what_is_sent_of_it_and_keeps_its_parts() {
     let mut planner = Planner::new(10_000);
     // Every second hundred of frames is left out.
     let sent = (0..).zip(frames(&speech, 0.0)).filter(|(at, _)| at / 100 % 2 == 0);
-    let mut pieces: Vec<Piece> = sent.filter_map(|(at, frame)| planner.push(at, frame)).collect();
+    let mut pieces: Vec<Piece> = sent.filter_map(|(at, frame)| planner.push(at, frame, &mut known)).collect();
     pieces.extend(planner.finish());
     let parts: Vec<Range<u64>> = pieces.iter().flat_map(|piece| piece.parts.clone()).collect();
     let frames: Vec<u64> = parts.iter().cloned().flatten().collect();
@@ -152,7 +153,8 @@ fn a_piece_is_as_long_as_what_is_sent_of_it_and_keeps_its_parts() {
 fn a_piece_of_too_many_parts_ends() {
     let mut planner = Planner::new(3_600_000);
     let sent = (0..2_000_u64).map(|at| 2 * at);
-    let mut pieces: Vec<Piece> = sent.filter_map(|at| planner.push(at, Frame::default())).collect();
+    let mut pieces: Vec<Piece> =
+        sent.filter_map(|at| planner.push(at, Frame::default(), &mut known)).collect();
     pieces.extend(planner.finish());
     assert_eq!(pieces.iter().map(|piece| piece.parts.len()).collect::<Vec<_>>(), [512, 512, 512, 464]);
 }

@@ -2,7 +2,7 @@
 
 use super::super::survey::Survey;
 use super::super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Reply, Request, Task, from_packet};
-use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Span, Turns};
+use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Span, Talk, Turns};
 use crate::config::PieceFormat;
 
 #[test]
@@ -16,8 +16,8 @@ fn each_message_is_read_as_it_was_sent() {
         Sounding { level_dbfs: Some(-23.4), clipped: 0.123_456, doubles: Some(1), is_silent: false };
     let mut survey = Survey { probe: probe.clone(), speech_ms: LAST, ..Survey::default() };
     survey.channels = vec![sounding; MOST_CHANNELS as usize];
-    survey.talk.turns =
-        vec![Turns { speech_ms: LAST, count: 99_999, longest_ms: LAST }; MOST_CHANNELS as usize];
+    let turns = vec![Turns { speech_ms: LAST, count: 99_999, longest_ms: LAST }; MOST_CHANNELS as usize];
+    survey.talk = Some(Talk { turns, ..Talk::default() });
     for reply in [
         Reply::Piece(section.clone()),
         Reply::Interruptions(9_000, vec![(15, LAST); MOST_INTERRUPTIONS]),
