@@ -34,11 +34,11 @@ use crate::job::{Budget, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{Outbox, Partials};
-use crate::recognize::{Recognizers, Timeouts};
+use crate::recognize::{Bucket, Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::{self, InFlight, OpenFiles, Priorities, Tools};
+use crate::work::{self, InFlight, Objects, OpenFiles, Priorities, Tools};
 
 /// The time from the signal to the end of the stages; the plugins' end, the last publishes to NATS and the ledger's log share less than
 /// three more seconds: the goal is ten. The unit's `TimeoutStopSec` is longer; the daemon logs what has not ended by then, and the next
@@ -162,7 +162,9 @@ impl Daemon {
         let mut recognizers = match key {
             Some(key) => {
                 let file = config.dashscope.api_key_path();
-                Recognizers::build(&config.dashscope, key, file, &metrics, Timeouts::default())
+                let bucket = Bucket::of_config(&config.storage, &metrics, Timeouts::default());
+                let bucket = bucket.map_err(DaemonError::Config)?;
+                Recognizers::build(&config.dashscope, bucket, key, file, &metrics, Timeouts::default())
                     .map_err(|error| configuration(&error))?
             }
             None => Recognizers::default(),
@@ -195,6 +197,7 @@ impl Daemon {
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
             allow_urls: Arc::new(AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?),
+            objects: Objects::default(),
             shortage: OnceAMinute::default(),
             metrics: metrics.clone(),
             stop: CancellationToken::new(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
 /// Literals that look like codes and appear in no event.
-const NO_CODES: [(&str, &str); 12] = [
+const NO_CODES: [(&str, &str); 20] = [
     ("KiB", "a unit"),
     ("MiB", "a unit"),
     ("GiB", "a unit"),
@@ -15,6 +15,14 @@ const NO_CODES: [(&str, &str); 12] = [
     ("OggS", "the first bytes of Ogg"),
     ("OSSAccessKeyId", "a field of an upload"),
     ("EntityTooLarge", "a code of the object storage, told as TooLargeForUpload"),
+    ("RequestTimeout", "a code of S3, told as StorageUnavailable"),
+    ("NoSuchBucket", "a code of S3, told as StorageMisconfigured"),
+    ("RequestTimeTooSkewed", "a code of S3, told as StorageMisconfigured"),
+    ("SecondLevelDomainForbidden", "a code of S3, told as StorageMisconfigured"),
+    ("ExpiredToken", "a code of S3, told as StorageDenied"),
+    ("InvalidToken", "a code of S3, told as StorageDenied"),
+    ("InvalidAccessKeyId", "a code of S3, told as StorageDenied"),
+    ("SignatureDoesNotMatch", "a code of S3, told as StorageDenied"),
     ("NoAudioWorker", "the job waits; the log has it"),
     ("MThd", "the first bytes of MIDI"),
     ("BadRequestError", "a type of error of speech servers, told as HttpStatus400"),

@@ -25,7 +25,8 @@ impl Config {
         let nats = nats.filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
         let http = [&self.http.token_file, &self.http.tls_key].map(PathBuf::as_path);
         let own = self.recognizer.iter().map(|recognizer| recognizer.api_key_file.as_path());
-        let named = nats.map(|(_, file)| file).chain(http).chain(own);
+        let storage = [self.storage.credentials_file.as_path()];
+        let named = nats.map(|(_, file)| file).chain(http).chain(own).chain(storage);
         let named = named.filter(|file| !file.as_os_str().is_empty());
         named.map(Path::to_owned).chain(self.dashscope.api_key_path())
     }

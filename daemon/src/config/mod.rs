@@ -5,6 +5,7 @@
 //! the types against it. Each component is handed its own part; there is no global config.
 
 mod abilities;
+mod address;
 mod allow_list;
 mod context;
 mod document;
@@ -22,6 +23,7 @@ mod nearest;
 mod recognizer;
 mod report;
 mod secret;
+mod storage;
 mod tables;
 mod template;
 #[cfg(test)]
@@ -34,6 +36,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::{is_inside, is_public};
 pub use allow_list::{AllowList, is_in, plain};
 pub use context::ContextLimit;
 pub use entries::{
@@ -49,7 +52,8 @@ pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
-pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State, Storage};
+pub use storage::{Addressing, Bucket, Credentials, Storage};
+pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State};
 pub use template::Template;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 

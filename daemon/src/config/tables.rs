@@ -117,13 +117,6 @@ pub struct ModelPrice {
     pub usd_per_million_output_tokens: f64,
 }
 
-/// `[storage]`: reserved; only the default is accepted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Storage {
-    pub url: String,
-}
-
 /// `[security]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

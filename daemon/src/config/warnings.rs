@@ -1,9 +1,11 @@
 //! What is not a mistake but may be unintended.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
-use super::{Config, Emotion, EngineChoice, Recognizer, Source, WhenDone, language_codes};
+use super::{
+    Config, Emotion, EngineChoice, Recognizer, Source, WhenDone, is_inside, is_public, language_codes,
+};
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
 fn strange_address(base_url: &str) -> Option<String> {
@@ -30,6 +32,22 @@ fn strange_recognizer(recognizer: &Recognizer) -> Option<String> {
 }
 
 impl Config {
+    /// A bucket on a private network, for a service that is not on it.
+    fn unreachable_bucket(&self) -> Option<String> {
+        let is_private = |url: &Url| match url.host() {
+            Some(Host::Domain(name)) => is_inside(name),
+            Some(Host::Ipv4(address)) => !is_public(address.into()),
+            Some(Host::Ipv6(address)) => !is_public(address.into()),
+            None => false,
+        };
+        let bucket = self.storage.bucket().ok()??;
+        let service = Url::parse(&self.dashscope.base_url()).ok()?;
+        let endpoint = bucket.endpoint.as_str();
+        (is_private(&bucket.endpoint) && !is_private(&service)).then(|| {
+            format!("storage.endpoint {endpoint:?} is on a private network, where the service cannot fetch recordings; name a server that it reaches")
+        })
+    }
+
     /// Looks at the present state of the machine: folders that do not exist yet, secrets that other users can read. `check` prints these,
     /// `run` logs them; neither stops for them.
     pub fn warnings(&self) -> Vec<String> {
@@ -107,6 +125,7 @@ impl Config {
             }
         }
         warnings.extend(strange_address(&self.dashscope.base_url));
+        warnings.extend(self.unreachable_bucket());
         warnings.extend(self.recognizer.iter().filter_map(strange_recognizer));
         warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));
         warnings.extend(nats_files(&self.nats).filter_map(|(key, path)| odd_secret(key, path)));

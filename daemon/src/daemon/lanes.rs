@@ -56,6 +56,8 @@ pub(super) fn start_lanes(
         let resolve = of_pieces(&tools, work::resolve::resolve);
         tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, priorities, &stages.requests, resolve);
     }
+    let objects = work::objects::discard_unneeded(tools.clone(), stages.publish.clone());
+    tasks.essential("objects", async { Ok(objects.await?) });
     let pipe = tools.clone();
     tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
     tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, priorities, &stages.pipe, move |task| {

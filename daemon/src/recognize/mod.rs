@@ -17,11 +17,13 @@ mod openai;
 mod pacer;
 pub mod route;
 pub mod sse;
+mod storage;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Engine, Fault, Usage};
@@ -33,6 +35,7 @@ pub use self::hints::Hints;
 pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
 pub use self::pacer::Permit;
+pub use self::storage::Bucket;
 pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
@@ -77,17 +80,29 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>>;
 
-    /// Streams a recording to the service's storage under a name that was never used before, and returns the URL for [`Request::audio`].
-    /// Costs nothing and needs no permit, but waits like a permit while the account is refused. Whatever the error's fate, another attempt
-    /// is free; it needs another name.
+    /// The object that an upload of this name makes and that the caller has to [`Recognizer::discard`]; `None`: what is uploaded removes
+    /// itself.
+    fn object(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Streams a recording to the operator's bucket, or else to the service's storage, under a name that was never used before, and returns
+    /// the URL for [`Request::audio`], which ends with the name. Costs nothing and needs no permit, but waits like a permit while the
+    /// account, or the bucket, is refused. Whatever the error's fate, another attempt is free; it needs another name.
     fn upload<'a>(
         &'a self,
         _model: &'a str,
         _content: Content,
         _name: &'a str,
-    ) -> BoxFuture<'a, Result<String, Error>> {
+    ) -> BoxFuture<'a, Result<Uploaded, Error>> {
         let error = unsupported(self.profile(), "UploadNotAllowed", "takes no uploads");
         Box::pin(async { Err(error) })
+    }
+
+    /// Deletes an object of [`Recognizer::object`], whether or not it was ever made. `None`: it is of no bucket that this recognizer uploads
+    /// to. An error: it may still be there.
+    fn discard<'a>(&'a self, _object: &'a str) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        None
     }
 
     /// The state of a task. An error: the query failed, and the task is unchanged; [`Error::raw`] is set if an answer came and could not be
@@ -156,6 +171,15 @@ pub enum Audio<'a> {
     Url(&'a str),
 }
 
+/// A recording that was uploaded.
+#[derive(Debug)]
+pub struct Uploaded {
+    /// A secret, because it may grant the right to read the recording.
+    pub url: Secret,
+    /// An older upload is not to be submitted: the service could not fetch it any more when its task is due.
+    pub fresh_for: Duration,
+}
+
 /// Informed of a request's progress. Called between two reads of the answer: must not block.
 pub trait Listener: Send {
     /// The service has the request: it answered 200, and the first part of its answer arrived.
@@ -216,7 +240,8 @@ pub struct Lost<'a> {
 /// What the recognizers of a config accept, without building one: in the order in which `auto` prefers them.
 pub fn profiles(config: &Config) -> Vec<Profile> {
     let own = config.recognizer.iter().map(openai::profile);
-    dashscope::profiles(&config.dashscope).into_iter().chain(own).collect()
+    let has_bucket = !config.storage.url.is_empty();
+    dashscope::profiles(&config.dashscope, has_bucket).into_iter().chain(own).collect()
 }
 
 /// Every recognizer of the config.
@@ -224,18 +249,20 @@ pub fn profiles(config: &Config) -> Vec<Profile> {
 pub struct Recognizers(Vec<Arc<dyn Recognizer>>);
 
 impl Recognizers {
-    /// Builds all of them; connects to nothing yet. `key_file`: the file that `key` was read from, read again while the account is refused.
+    /// Builds all of them; connects to nothing yet. `bucket`: where local recordings are uploaded to. `key_file`: the file that `key` was read from, read again while the account is refused.
     ///
     /// # Errors
     /// There are no root certificates.
     pub fn build(
         config: &Dashscope,
+        bucket: Option<Bucket>,
         key: Secret,
         key_file: Option<PathBuf>,
         metrics: &Metrics,
         timeouts: Timeouts,
     ) -> Result<Recognizers, BuildError> {
-        let [flash, filetrans] = dashscope::build(config, Key::new(key, key_file), metrics, timeouts)?;
+        let [flash, filetrans] =
+            dashscope::build(config, bucket, Key::new(key, key_file), metrics, timeouts)?;
         Ok(Recognizers(vec![flash, filetrans]))
     }
 
@@ -253,6 +280,12 @@ impl Recognizers {
     /// The recognizer that a plan names; `None`: the config has none of that name any more.
     pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
         self.0.iter().find(|recognizer| recognizer.profile().engine == *engine)
+    }
+
+    /// Deletes an object of an upload. `None`: it is of no bucket that the config has.
+    pub async fn discard(&self, object: &str) -> Option<Result<(), Error>> {
+        let discarding = self.0.iter().find_map(|recognizer| recognizer.discard(object))?;
+        Some(discarding.await)
     }
 
     /// The names of the recognizers whose requests become tasks.

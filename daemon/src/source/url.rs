@@ -5,7 +5,6 @@
 //! `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name the host and never the query, because presigned URLs carry their
 //! secret there.
 
-mod address;
 #[cfg(test)]
 mod cases;
 pub mod fetch;
@@ -19,9 +18,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use self::address::{is_inside, is_public};
-use crate::config::AllowList;
-use crate::config::plain;
+use crate::config::{AllowList, is_inside, is_public, plain};
 
 /// How long a host name may take to resolve.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(2);

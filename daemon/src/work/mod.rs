@@ -7,6 +7,7 @@ mod hints;
 mod intend;
 pub mod lane;
 pub mod look;
+pub mod objects;
 mod open_files;
 pub mod pipe;
 mod places;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use self::objects::Objects;
 pub use self::open_files::OpenFiles;
 pub use self::places::Priorities;
 pub use self::revisions::Revisions;
@@ -73,6 +75,8 @@ pub struct Tools {
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
+    /// Objects of the operator's bucket that no request in the ledger names yet.
+    pub objects: Objects,
     /// `security.allow_urls`.
     pub allow_urls: Arc<AllowList>,
     /// Limits the warnings about missing descriptors, memory, processes and folders to one a minute.

@@ -7,22 +7,19 @@ use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
 use uuid::Uuid;
 
+use super::objects::Held;
 use super::revisions::Revision;
 use super::tasks::Place;
 use super::{PieceTask, Tools, failure};
-use crate::config::Route;
+use crate::config::{Route, Secret};
 use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Delivery, Halves, Origin, PieceFormat, PieceState, Plan};
-use crate::recognize::{Audio, Content, Echo, Error, Hints, Listener, Recognizer, Request, Sent};
+use crate::recognize::{Audio, Content, Echo, Error, Hints, Listener, Recognizer, Request, Sent, Uploaded};
 
 /// How long after the recognizer took a piece the ledger is told so: most answers are complete by then, and one transaction writes both.
 const TAKEN_AFTER: Duration = Duration::from_millis(300);
-
-/// How old an upload may be when it is submitted. While an account is held, a request may wait for days. The service keeps an upload for
-/// 48 h, and a task whose file is gone fails like a task with bad audio.
-const FRESH_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
 /// A piece whose permit comes this soon is not read again: its file is where it was when the lane read the piece, or is found missing.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -76,7 +73,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         permit = recognizer.permit(tools.priorities.of(&task.job.source)) => permit,
         () = tools.stop.cancelled() => return Ok(()),
     };
-    if upload.as_ref().is_some_and(|upload| upload.made.elapsed() > FRESH_UPLOAD) {
+    if upload.as_ref().is_some_and(|upload| upload.made.elapsed() > upload.fresh_for) {
         info!("the upload is too old to be submitted; it is made again");
         return Ok(());
     }
@@ -89,7 +86,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     };
     let job = &task.job;
     let audio = match (&upload, &job.origin) {
-        (Some(upload), _) => Audio::Url(&upload.url),
+        (Some(upload), _) => Audio::Url(upload.url.reveal()),
         (None, Origin::Url { url }) => Audio::Url(url),
         (None, _) if let Some(format) = made_here(&task, &plan, &*recognizer) => {
             let part = tools.part(job, task.piece.asked_for(), format).await;
@@ -149,12 +146,15 @@ fn request<'a>(
     }
 }
 
-/// A recording at the service's own storage.
+/// A recording at the service's own storage, or in the operator's bucket.
 struct Upload {
-    url: String,
+    url: Secret,
+    /// Kept in the bucket until the request is in the ledger.
+    _object: Option<Held>,
     /// The object's unique name.
     marker: String,
     made: Instant,
+    fresh_for: Duration,
 }
 
 /// Uploads the recording of a piece. `None`: nothing is to be sent now; the ledger has the reason, or the daemon is stopping.
@@ -181,13 +181,19 @@ async fn upload(
             return Ok(None);
         }
     };
+    let object = match recognizer.object(&marker) {
+        Some(object) => Some(tools.make_object(object, job.id).await?),
+        None => None,
+    };
     let uploaded = tokio::select! {
         uploaded = recognizer.upload(&plan.model, content, &marker) => uploaded,
         // An upload costs nothing, and the next start makes a new one.
         () = tools.stop.cancelled() => return Ok(None),
     };
     match uploaded {
-        Ok(url) => Ok(Some(Upload { url, marker, made: Instant::now() })),
+        Ok(Uploaded { url, fresh_for }) => {
+            Ok(Some(Upload { url, _object: object, marker, made: Instant::now(), fresh_for }))
+        }
         Err(error) => {
             warn!(attempt = task.piece.failures + 1, %error, "the upload failed");
             tools.advance_piece(&task, PieceFact::Failed(failure(error, &task.piece)), 0).await?;

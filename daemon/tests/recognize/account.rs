@@ -18,8 +18,8 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     let metrics = Metrics::new();
     let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
     let key = Secret::new("sk-bad-0123456789");
-    let built =
-        Recognizers::build(&config, key, Some(key_file.clone()), &metrics, Timeouts::default()).unwrap();
+    let built = Recognizers::build(&config, None, key, Some(key_file.clone()), &metrics, Timeouts::default())
+        .unwrap();
     let [recognizer, _] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["flash"]).get();
 
@@ -92,7 +92,8 @@ async fn a_daemon_that_only_polls_tasks_finds_the_new_key_and_opens_what_the_old
     let metrics = Metrics::new();
     let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
     let key = Secret::new("sk-old-0123456789");
-    let built = Recognizers::build(&config, key, Some(key_file), &metrics, Timeouts::default()).unwrap();
+    let built =
+        Recognizers::build(&config, None, key, Some(key_file), &metrics, Timeouts::default()).unwrap();
     let [_, recognizer] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["filetrans"]).get();
 

@@ -11,7 +11,7 @@ use crate::{FILETRANS, flash, job, recognizers};
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
 
 /// Reads until the request contains `end`, and returns what was read; `None` if the connection ends first.
-async fn read_until(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
+pub(crate) async fn read_until(socket: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     while !request.windows(end.len()).any(|part| part == end) {
         if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
@@ -87,7 +87,7 @@ async fn an_upload_leaves_on_no_connection_that_may_be_closing() {
     };
     let content = Content::of(&job, folder.path()).unwrap();
     tokio::select! {
-        url = recognizer.upload(FILETRANS, content, "a.wav") => assert_eq!(url.unwrap(), "oss://dir/a.wav"),
+        url = recognizer.upload(FILETRANS, content, "a.wav") => assert_eq!(url.unwrap().url.reveal(), "oss://dir/a.wav"),
         () = serve => {}
     }
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod account;
 mod answers;
+mod bucket;
 mod connections;
 mod faults;
 mod flash;
@@ -69,7 +70,7 @@ pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recog
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { idle: second, silence: second };
     let key = Secret::new("sk-test-0123456789");
-    both(&Recognizers::build(&config, key, None, &Metrics::new(), timeouts).unwrap())
+    both(&Recognizers::build(&config, None, key, None, &Metrics::new(), timeouts).unwrap())
 }
 
 /// The recognizers of flash and filetrans.

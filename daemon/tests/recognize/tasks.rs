@@ -14,7 +14,7 @@ impl Bench {
     async fn upload(&self, audio: &[u8], object: &str) -> String {
         let job = job(self.folder.path(), object, audio);
         let content = Content::of(&job, self.folder.path()).unwrap();
-        self.filetrans.upload(FILETRANS, content, object).await.unwrap()
+        self.filetrans.upload(FILETRANS, content, object).await.unwrap().url.reveal().to_owned()
     }
 
     async fn submit(&self, file_url: &str) -> Result<String, Error> {

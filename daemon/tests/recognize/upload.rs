@@ -24,7 +24,8 @@ async fn a_large_file_is_streamed_and_arrives_as_it_is() {
         }
         most
     });
-    let url = url.unwrap();
+    let url = url.unwrap().url;
+    let url = url.reveal();
     assert!(url.starts_with("oss://") && url.ends_with("/unique-name.wav"), "{url}");
     let [entry] = &bench.entries("upload")[..] else { panic!("not one upload") };
     assert_eq!(entry["sha256"], hash);

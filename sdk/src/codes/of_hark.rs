@@ -193,14 +193,14 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "TooLargeForUpload",
                 &[Audio],
-                "The service's temporary storage takes up to 1 GB, or less where it says so.",
+                "The service's temporary storage takes up to 1 GB, or less where it says so; the bucket of `[storage]` has a limit of its own.",
                 "Put the recording where a URL reaches it, and send the URL.",
             ),
             code(
                 "UploadNotAllowed",
                 &[Hark],
                 "Filetrans fetches the audio from a URL, and `dashscope.allow_temporary_upload` is false.",
-                "Set it to true, or send a URL.",
+                "Set it to true, name a bucket in `storage.url`, or send a URL.",
             ),
             code(
                 "FiletransNotInRegion",
@@ -262,6 +262,24 @@ pub const OF_HARK: &[Group] = &[
                 &[Service],
                 "The service's temporary storage refused the file.",
                 "No action at first: the daemon tries again with a new upload policy. Where it lasts, read the message.",
+            ),
+            code(
+                "StorageDenied",
+                &[Account],
+                "The bucket of `[storage]` refuses the keys, or does not allow them what the daemon does. Recordings that need no upload go on.",
+                "Correct the keys, or allow them `s3:PutObject`, `s3:GetObject` and `s3:DeleteObject` below `storage.url`. The daemon reads the keys and tries again once a minute.",
+            ),
+            code(
+                "StorageMisconfigured",
+                &[Hark],
+                "There is no such bucket at `storage.endpoint`, its region is another, the keys cannot be read, or this machine's clock is wrong; the message says which.",
+                "Make the bucket, or correct `[storage]` and restart. The daemon tries again once a minute.",
+            ),
+            code(
+                "StorageUnavailable",
+                &[Service],
+                "The server of the bucket of `[storage]` is out of order, or throttles.",
+                "No action at first: the daemon tries again. Where it lasts, look after the server.",
             ),
             code(
                 "HttpStatus…",

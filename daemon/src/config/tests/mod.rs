@@ -6,6 +6,7 @@ mod prices;
 mod recognizers;
 mod rules;
 mod secrets;
+mod storage;
 mod units;
 
 use std::collections::BTreeMap;

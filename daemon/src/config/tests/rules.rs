@@ -175,16 +175,13 @@ fn whose_emotion_is_kept() {
 #[test]
 fn what_comes_later_is_accepted_only_at_its_default() {
     for text in [
-        "[storage]\nurl = \"s3://bucket/x\"\n",
         "[[webhook]]\nurl = \"https://example.com\"\n",
         "[http]\ntoken_file = \"/dev/null\"\n",
         "[http]\ntls_cert = \"/dev/null\"\n",
     ] {
         assert!(mistake(text).contains("is not built yet"), "{text}");
     }
-    valid(
-        "[budget]\ndaily_usd = 0\n[storage]\nurl = \"\"\n[[route]]\nname = \"r\"\nemotion = true\nchannels = \"mix\"\n",
-    );
+    valid("[budget]\ndaily_usd = 0\n[[route]]\nname = \"r\"\nemotion = true\nchannels = \"mix\"\n");
     valid("[nats]\nstore_partials = true\n");
 }
 
@@ -227,7 +224,7 @@ fn the_us_has_no_model_for_tasks() {
     let closed = format!("[dashscope]\nallow_temporary_upload = false\n{route}");
     valid(&closed);
     let text = mistake(&(closed + &folder("calls", "/srv/calls", "route = \"long\"")));
-    assert!(text.contains("dashscope.allow_temporary_upload"), "{text}");
+    assert!(text.contains("dashscope.allow_temporary_upload") && text.contains("storage.url"), "{text}");
 }
 
 #[test]

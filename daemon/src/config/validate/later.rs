@@ -10,7 +10,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
             report.mistake(path, format!("{what} is not built yet; leave the key out for now"));
         }
     };
-    refuse(!config.storage.url.is_empty(), "storage.url", "storage.url (an object store of your own)");
     refuse(!config.webhook.is_empty(), "webhook", "[[webhook]]");
     for (path, file) in [
         ("http.token_file", &config.http.token_file),

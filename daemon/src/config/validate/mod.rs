@@ -10,6 +10,7 @@ mod prices;
 mod recognizers;
 mod routes;
 mod services;
+mod storage;
 mod subjects;
 
 use super::report::Report;
@@ -27,6 +28,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     services::log(config, report);
     limits::limits(config, report);
     prices::prices(config, report);
+    storage::storage(config, report);
     later::later(config, report);
     names::references(config, report);
     routes::routes(config, report);

@@ -85,10 +85,11 @@ fn filetrans(config: &Config, route: &Route, path: &str, report: &mut Report<'_>
     });
     if let Some(source) = local
         && !config.dashscope.allow_temporary_upload
+        && config.storage.url.is_empty()
     {
         let text = format!(
             "route {:?} sends the files of source {source:?} to filetrans, which fetches them from a URL, and \
-             dashscope.allow_temporary_upload = false leaves none; allow it, or use \"auto\" or \"flash\"",
+             dashscope.allow_temporary_upload = false leaves none; allow it, name a bucket in storage.url, or use \"auto\" or \"flash\"",
             route.name
         );
         report.mistake(path, text);

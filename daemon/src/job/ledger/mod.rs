@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod pieces;
 pub mod places;
 mod readers;
+pub mod remote_objects;
 pub mod retention;
 pub mod spend;
 mod writer;

@@ -59,6 +59,13 @@ CREATE TABLE spend (
     PRIMARY KEY (day, source, recognizer)
 ) WITHOUT ROWID;
 
+-- Objects in a bucket of the operator's own, without a signature. Written before an object is made, removed when it is deleted.
+CREATE TABLE remote_object (
+    url  TEXT PRIMARY KEY,
+    made INTEGER NOT NULL,
+    job  BLOB NOT NULL
+) WITHOUT ROWID;
+
 -- Stored events that JetStream has not acknowledged, in the order in which they were caused.
 CREATE TABLE outbox (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,

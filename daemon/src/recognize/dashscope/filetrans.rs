@@ -18,14 +18,16 @@ use crate::recognize::error::{Error, When, fault};
 use crate::recognize::http::{JSON, Outgoing, unanswered};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
-    Audio, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Profile, Ready, Recognizer, Request,
-    Resolution, Sent, Tasks,
+    Audio, Bucket, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Profile, Ready, Recognizer,
+    Request, Resolution, Sent, Tasks, Uploaded,
 };
 
 /// The asynchronous endpoint.
 #[derive(Debug)]
 pub(super) struct Filetrans {
     pub(super) client: Arc<Client>,
+    /// Of the operator's own.
+    pub(super) bucket: Option<Bucket>,
     pub(super) search: Search,
     pub(super) pacer: Arc<Pacer>,
     pub(super) profile: Profile,
@@ -36,18 +38,22 @@ const FORMATS: [&str; 17] = [
     "webm", "wma", "wmv",
 ];
 
+/// The largest file that the service fetches.
+const LARGEST: u64 = 2 << 30;
+
 /// The service's limits (dashscope-protocol.md 3 and 6, successors.md 3).
-pub(super) fn limits(model: Model, allow_temporary_upload: bool) -> Limits {
-    const FORBIDDEN: &str = "dashscope.allow_temporary_upload is false; set it to true, or send a URL";
+pub(super) fn limits(model: Model, has_bucket: bool, allow_temporary_upload: bool) -> Limits {
+    const FORBIDDEN: &str = "dashscope.allow_temporary_upload is false; set it to true, name a bucket in storage.url, or send a URL";
     Limits {
         formats: &FORMATS,
         longest: Some(Duration::from_secs(12 * 3600)),
         inline: Delivers::No,
         upload: match allow_temporary_upload {
+            _ if has_bucket => Delivers::UpTo(LARGEST),
             true => Delivers::UpTo(1 << 30),
             false => Delivers::Forbidden(FORBIDDEN),
         },
-        url: Delivers::UpTo(2 << 30),
+        url: Delivers::UpTo(LARGEST),
         streams: false,
         selects_channels: true,
         takes: model.takes,
@@ -78,17 +84,29 @@ impl Recognizer for Filetrans {
         })
     }
 
+    fn object(&self, name: &str) -> Option<String> {
+        self.bucket.as_ref().map(|bucket| bucket.object(name))
+    }
+
     fn upload<'a>(
         &'a self,
         model: &'a str,
         content: Content,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<String, Error>> {
+    ) -> BoxFuture<'a, Result<Uploaded, Error>> {
         Box::pin(async move {
+            if let Some(bucket) = &self.bucket {
+                return bucket.upload(content, name).await;
+            }
             let permit = self.client.with_newest_key(self.pacer.admission().await).await;
             let policy = permit.settle_free(upload::policy(&self.client, model).await)?;
             upload::store(&self.client, policy, content, name).await
         })
+    }
+
+    fn discard<'a>(&'a self, object: &'a str) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        let bucket = self.bucket.as_ref().filter(|bucket| bucket.has(object))?;
+        Some(Box::pin(bucket.discard(object)))
     }
 
     fn poll<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Polled, Error>> {

@@ -26,7 +26,7 @@ use self::search::Search;
 use super::error::fault;
 use super::http::{BuildError, Key, Timeouts};
 use super::pacer::{Pacer, Rate};
-use super::{Profile, Recognizer};
+use super::{Bucket, Profile, Recognizer};
 use crate::config::{Dashscope, Model};
 use crate::telemetry::metrics::Metrics;
 
@@ -39,6 +39,7 @@ const UPLOADS: usize = 8;
 /// There are no root certificates.
 pub(super) fn build(
     config: &Dashscope,
+    bucket: Option<Bucket>,
     key: Key,
     metrics: &Metrics,
     timeouts: Timeouts,
@@ -47,15 +48,15 @@ pub(super) fn build(
     let pacer = |profile: &Profile| {
         Pacer::new(profile.engine.as_str(), Rate::per_minute(config.requests_per_minute), metrics.clone())
     };
-    let [flash, filetrans] = profiles(config);
+    let [flash, filetrans] = profiles(config, bucket.is_some());
     let flash = Flash { client: Arc::clone(&client), pacer: pacer(&flash), profile: flash };
     let search = Search::default();
-    let filetrans = Filetrans { client, search, pacer: pacer(&filetrans), profile: filetrans };
+    let filetrans = Filetrans { client, bucket, search, pacer: pacer(&filetrans), profile: filetrans };
     Ok([Arc::new(flash), Arc::new(filetrans)])
 }
 
-/// The profiles of the recognizers. In a region that has no model for it, filetrans is unavailable.
-pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
+/// The profiles of the recognizers. `has_bucket`: `[storage]` names one. In a region that has no model for it, filetrans is unavailable.
+pub(super) fn profiles(config: &Dashscope, has_bucket: bool) -> [Profile; 2] {
     const NOT_IN_REGION: &str =
         "the region has no filetrans model; use another region, or name one in dashscope.filetrans_model";
     let flash = Profile {
@@ -73,6 +74,7 @@ pub(super) fn profiles(config: &Dashscope) -> [Profile; 2] {
         model: model.unwrap_or_default().to_owned(),
         limits: filetrans::limits(
             model.and_then(Model::of).unwrap_or(Model::QWEN3_FILETRANS),
+            has_bucket,
             config.allow_temporary_upload,
         ),
         unavailable: model.is_none().then(not_in_region),

@@ -1,13 +1,21 @@
 //! The service's temporary storage: gives a local file a URL that filetrans can fetch, for 48 hours.
 
+use std::time::Duration;
+
 use hark_sdk::event::Blame;
 use reqwest::multipart::{Form, Part};
 
 use super::answers::{Policy, PolicyAnswer};
 use super::client::Client;
+use crate::config::Secret;
+use crate::recognize::Uploaded;
 use crate::recognize::error::{Error, When, fault};
 use crate::recognize::http::{Content, Outgoing};
 use crate::recognize::message::presentable;
+
+/// How old an upload may be when it is submitted. While an account is held, a request may wait for days. The service keeps an upload for
+/// 48 h, and a task whose file is gone fails like a task with bad audio.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// Attempts of an upload whose form the storage refuses.
 const TRIES: u32 = 4;
@@ -26,7 +34,7 @@ pub(super) async fn store(
     policy: Policy,
     content: Content,
     name: &str,
-) -> Result<String, Error> {
+) -> Result<Uploaded, Error> {
     let key = format!("{}/{name}", policy.upload_dir.trim_end_matches('/'));
     let form = Form::new()
         .text("OSSAccessKeyId", policy.oss_access_key_id)
@@ -42,7 +50,7 @@ pub(super) async fn store(
     let mut response = client.http.watch(call, &mut departure).await?;
     let status = response.status();
     if status.is_success() {
-        return Ok(format!("oss://{key}"));
+        return Ok(Uploaded { url: Secret::new(&format!("oss://{key}")), fresh_for: FRESH });
     }
     let mut body = Vec::new();
     client.http.body(&mut response, &mut body, MAX_REFUSAL_BYTES).await?;

@@ -6,18 +6,20 @@
 
 mod body;
 mod key;
+mod private_only;
 mod retry_after;
 
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use tracing::trace;
 
 pub use self::body::Content;
 pub(crate) use self::body::{Departure, Outgoing};
 pub(crate) use self::key::Key;
+use self::private_only::PrivateOnly;
 pub(crate) use self::retry_after::retry_after;
 
 use super::error::{Error, When};
@@ -75,6 +77,20 @@ impl Http {
     /// `is_plain`: the service's address is http, and no missing root certificate prevents the start. `proxy`: whether a proxy of the
     /// environment (`HTTPS_PROXY`, `NO_PROXY`) is used.
     pub(crate) fn new(is_plain: bool, proxy: bool, timeouts: Timeouts) -> Result<Http, BuildError> {
+        Http::with(is_plain, timeouts, |builder| if proxy { builder } else { builder.no_proxy() })
+    }
+
+    /// For an http address that may be of this machine or of a private network only: a name of which any address is public is not connected
+    /// to. An address in place of a name is the caller's to check.
+    pub(crate) fn within(timeouts: Timeouts) -> Result<Http, BuildError> {
+        Http::with(true, timeouts, |builder| builder.no_proxy().dns_resolver(PrivateOnly))
+    }
+
+    fn with(
+        is_plain: bool,
+        timeouts: Timeouts,
+        adapt: impl Fn(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Http, BuildError> {
         // An error means that another part of the daemon installed the same provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = |idle_connections: usize| {
@@ -85,7 +101,7 @@ impl Http {
                 .pool_max_idle_per_host(idle_connections)
                 .retry(reqwest::retry::never())
                 .redirect(Policy::none());
-            if proxy { builder } else { builder.no_proxy() }
+            adapt(builder)
         };
         let build = |idle_connections: usize| {
             let built = builder(idle_connections).build().or_else(|error| match is_plain {

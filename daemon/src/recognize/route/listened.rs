@@ -119,7 +119,7 @@ mod tests {
             ..Route::named("default")
         };
         let shown = |facts: Facts, route: &Route, config: &Dashscope| {
-            let [flash, filetrans] = profiles(config);
+            let [flash, filetrans] = profiles(config, false);
             let own = own();
             match plan(&facts, route, vec![&flash, &filetrans, &own]) {
                 Err(fault) => fault.code,

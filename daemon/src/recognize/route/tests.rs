@@ -35,7 +35,7 @@ fn with_wrong_header(facts: Facts) -> Facts {
 }
 
 fn planned(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> Result<Plan, Fault> {
-    plan(facts, &Route { engine, ..Route::named("default") }, profiles(config).iter().collect())
+    plan(facts, &Route { engine, ..Route::named("default") }, profiles(config, false).iter().collect())
 }
 
 fn shown(facts: &Facts, engine: EngineChoice, config: &Dashscope) -> String {
@@ -130,7 +130,7 @@ pub(super) fn own() -> Profile {
 #[test]
 fn only_a_route_that_names_a_recognizer_of_ones_own_gets_it() {
     let own = own();
-    let [flash, filetrans] = profiles(&us());
+    let [flash, filetrans] = profiles(&us(), false);
     let shown = |facts: Facts, engine: &str| {
         let route = Route { engine: engine.to_owned().into(), ..Route::named("default") };
         plan(&facts, &route, vec![&flash, &filetrans, &own]).map(|plan| plan.engine.to_string())
@@ -150,6 +150,18 @@ fn only_a_route_that_names_a_recognizer_of_ones_own_gets_it() {
     for (facts, is_cut) in [(facts("wav", 10, 1000), false), (wrong, true)] {
         assert_eq!(plan(&facts, &route, vec![&own]).unwrap().cut.is_some(), is_cut);
     }
+}
+
+#[test]
+fn a_bucket_of_ones_own_takes_what_filetrans_takes_whatever_the_services_storage_may() {
+    let shown = |bytes: u64| {
+        let [flash, filetrans] = profiles(&no_upload(), true);
+        let route = Route { engine: EngineChoice::Filetrans, ..Route::named("default") };
+        let planned = plan(&facts("wav", 3600, bytes), &route, vec![&flash, &filetrans]);
+        planned.map(|plan| plan.delivery).map_err(|fault| fault.code)
+    };
+    assert_eq!(shown(2 << 30), Ok(Delivery::Upload));
+    assert_eq!(shown((2 << 30) + 1), Err("TooLarge".to_owned()));
 }
 
 #[test]

@@ -11,9 +11,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use url::{Host, Url};
 
-use super::address::is_public;
 use super::{UrlRefused, vet};
-use crate::config::{AllowList, plain};
+use crate::config::{AllowList, is_public, plain};
 use crate::source::download::Unfetched;
 
 /// How long a connection may take, and a host name to resolve.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::is_in;
+use super::is_in;
 
 /// IPv4 ranges that are not public (IANA's special-purpose registries), with their prefix lengths.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
@@ -38,7 +38,7 @@ const INSIDE: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa"];
 
 /// Whether an address belongs to the public internet.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => !SPECIAL_V4.iter().any(|(net, bits)| is_in(address, IpAddr::V4(*net), *bits)),
         IpAddr::V6(_) => {
@@ -50,7 +50,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 /// Whether a host name belongs to a private network: it has no dot, or one of the endings in [`INSIDE`].
-pub(super) fn is_inside(name: &str) -> bool {
+pub fn is_inside(name: &str) -> bool {
     !name.contains('.')
         || INSIDE.iter().any(|ending| {
             name.strip_suffix(ending).is_some_and(|front| front.is_empty() || front.ends_with('.'))

@@ -1,0 +1,52 @@
+//! Resolves the names of private networks, and no other.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::config::is_public;
+
+/// A resolver that refuses a name of which any address is public.
+#[derive(Debug)]
+pub(super) struct PrivateOnly;
+
+/// The name has a public address.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} has the public address {1}, and plain http is for loopback and private networks only; use https"
+)]
+struct Public(String, IpAddr);
+
+impl Resolve for PrivateOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            match vetted(name.as_str(), found) {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(public) => Err(public.into()),
+            }
+        })
+    }
+}
+
+fn vetted(name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Public> {
+    match found.iter().find(|address| is_public(address.ip())) {
+        Some(public) => Err(Public(name.to_owned(), public.ip())),
+        None => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_public_address_is_enough_to_refuse_a_name() {
+        let of = |addresses: &[&str]| {
+            let found = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            vetted("store", found).map_err(|public| public.to_string())
+        };
+        assert_eq!(of(&["10.0.0.7:0", "[::1]:0"]).unwrap().len(), 2);
+        assert!(of(&["10.0.0.7:0", "8.8.8.8:0"]).unwrap_err().contains("8.8.8.8"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Uploads into a bucket of the operator's own: each object is in the ledger before it is made, and is deleted when no request needs it any
+//! more, also after a kill.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::Tools;
+use crate::job::ledger::{LedgerError, remote_objects};
+use crate::recognize::Error;
+
+/// How often the daemon looks for objects that are not needed any more.
+const EVERY: Duration = Duration::from_secs(2);
+/// The pause after one could not be deleted.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// Deletions under way at a time.
+const AT_A_TIME: usize = 8;
+
+/// The objects that are being uploaded or are about to be submitted: no request in the ledger names them yet. Clones share the set.
+#[derive(Debug, Clone, Default)]
+pub struct Objects(Arc<Mutex<HashSet<String>>>);
+
+/// An object that a request is going to need. When this is dropped, the ledger alone decides.
+#[derive(Debug)]
+pub(super) struct Held {
+    objects: Objects,
+    url: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.objects.0.lock().remove(&self.url);
+    }
+}
+
+impl Tools {
+    /// Writes an object into the ledger, after which it may be made. `url`: without a signature.
+    pub(super) async fn make_object(&self, url: String, job: Uuid) -> Result<Held, LedgerError> {
+        self.objects.0.lock().insert(url.clone());
+        let held = Held { objects: self.objects.clone(), url: url.clone() };
+        let now = Timestamp::now();
+        self.ledger.write(move |connection| remote_objects::insert(connection, &url, job, now)).await?;
+        Ok(held)
+    }
+
+    /// The objects that are not needed any more.
+    async fn unneeded_objects(&self) -> Result<Vec<String>, LedgerError> {
+        let made: HashSet<String> = self.ledger.read(remote_objects::all).await?.into_iter().collect();
+        if made.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In this order: an object that was made by now and is not held now is needed only if the ledger has its request now.
+        let held = self.objects.0.lock().clone();
+        let now = Timestamp::now();
+        let mut unneeded =
+            self.ledger.read(move |connection| remote_objects::unneeded(connection, now)).await?;
+        unneeded.retain(|url| made.contains(url) && !held.contains(url));
+        Ok(unneeded)
+    }
+
+    /// Deletes an object. `None`: the config does not name its bucket any more.
+    async fn discard(&self, url: String) -> Result<(String, Option<Result<(), Error>>), LedgerError> {
+        let discarded = self.recognizers.discard(&url).await;
+        if let Some(Ok(())) = discarded {
+            info!(object = url, "an object that is not needed any more was deleted from the bucket");
+            let url = url.clone();
+            self.ledger.write(move |connection| remote_objects::remove(connection, &url)).await?;
+        }
+        Ok((url, discarded))
+    }
+}
+
+/// Deletes objects as soon as they are not needed any more, until `stop`.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn discard_unneeded(tools: Tools, stop: CancellationToken) -> Result<(), LedgerError> {
+    // Of buckets that the config does not name any more: until the next start, nothing can be done for them.
+    let mut elsewhere = HashSet::new();
+    loop {
+        let pause = tokio::select! {
+            pause = pass(&tools, &mut elsewhere) => pause?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Deletes what is not needed now; returns the pause until the next pass.
+async fn pass(tools: &Tools, elsewhere: &mut HashSet<String>) -> Result<Duration, LedgerError> {
+    let mut unneeded = tools.unneeded_objects().await?;
+    unneeded.retain(|url| !elsewhere.contains(url));
+    let discarding = futures::stream::iter(unneeded).map(|url| tools.discard(url));
+    let mut discarding = pin!(discarding.buffer_unordered(AT_A_TIME));
+    let mut failures = Vec::new();
+    while let Some(discarded) = discarding.next().await {
+        match discarded? {
+            (_, Some(Ok(()))) => {}
+            (url, Some(Err(error))) => failures.push((url, error)),
+            (url, None) => {
+                warn!(
+                    object = url,
+                    "an object of a bucket that [storage] does not name any more is left; put the old url and endpoint back, or delete it"
+                );
+                elsewhere.insert(url);
+            }
+        }
+    }
+    let Some((object, error)) = failures.first() else { return Ok(EVERY) };
+    // One line a pass: where the right to delete is missing, every object fails.
+    warn!(
+        object,
+        %error,
+        failed = failures.len(),
+        "objects that are not needed any more could not be deleted from the bucket; trying again in a minute"
+    );
+    Ok(AFTER_FAILURE)
+}
