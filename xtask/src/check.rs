@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::servers::KEY;
 use crate::speech::{Speech, Unavailable};
 use crate::workspace::Workspace;
-use crate::{nats_server, python, terminal, test_binaries};
+use crate::{debian, nats_server, python, terminal, test_binaries};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fail where the packages of the speech server cannot be had, in place of leaving out what needs them
+    /// Fail where ffmpeg or the packages of the speech server cannot be had, in place of leaving out what needs them
     #[arg(long)]
     all: bool,
 }
@@ -29,11 +29,17 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
 fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut nats_server = None;
     let mut interpreter = None;
+    let mut decodes = true;
     report.step("tools", || {
         nats_server = Some(nats_server::find_or_install(workspace)?.path);
+        decodes = debian::find_or_install("ffmpeg")?;
+        ensure!(decodes || !options.all, "ffmpeg is not installed (Debian and Ubuntu: apt install ffmpeg)");
         interpreter = Some(python::environment(workspace)?.with_test_requirements(workspace)?.interpreter());
         Ok(())
     })?;
+    if !decodes {
+        report.not_run.push(NOT_DECODED);
+    }
     let mut listens = true;
     report.step("speech", || match Speech::find_or_install(workspace) {
         Err(error) if error.is::<Unavailable>() && !options.all => {
@@ -67,6 +73,10 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     docs.env("RUSTDOCFLAGS", "--deny warnings");
     report.cargo("docs", docs)
 }
+
+/// What needs ffmpeg.
+const NOT_DECODED: &str = "NOTHING WAS DECODED WITH FFMPEG, which is not installed (Debian and Ubuntu: apt install ffmpeg): the tests of containers \
+                           were skipped";
 
 /// Why there is no demo that recognizes.
 const NOT_HEARD: &str = "NO SPEECH WAS RECOGNIZED: the packages of the speech server cannot be had; only the stand-in's demo was run, and the \

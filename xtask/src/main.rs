@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod check;
 mod child;
+mod debian;
 mod demo;
 mod interrupt;
 mod nats_server;
