@@ -99,17 +99,19 @@ async fn a_codec_that_cannot_be_decoded_is_named() {
         .folder_with("calls", "include = [\"**/*\"]\n")
         .start()
         .await;
-    // A container that flash does not take, with the codec of phones.
+    // A container that flash does not take, with a codec that no program knows.
     let phone = include_bytes!("audio/call.m4a");
     let mut phone = phone.to_vec();
-    let at = phone.windows(4).position(|four| four == b"mp4a").unwrap();
-    phone[at..at + 4].copy_from_slice(b"samr");
+    for name in [b"mp4a", b"esds"] {
+        let at = phone.windows(4).position(|four| four == name).unwrap();
+        phone[at..at + 4].copy_from_slice(b"xxxx");
+    }
     phone[8..12].copy_from_slice(b"3gp4");
     hark.drop_file("calls", "phone.3gp", &phone);
     let last = ended(&mut hark, 1).await.remove("phone.3gp").unwrap();
     assert_eq!((last.kind(), error(&last, "code")), ("job.failed", "UndecodableAudio".into()));
     let message = error(&last, "message");
-    assert!(message.contains("amr in ") && message.contains("convert it to"), "{message}");
+    assert!(message.contains("xxxx in ") && message.contains("convert it to"), "{message}");
     assert_eq!(requests(&service, "flash"), 0);
 }
 

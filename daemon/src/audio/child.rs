@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::Probe;
-use super::wire::{PACKET, Ready, Reply, Request, Task, from_packet};
+use super::ffmpeg::{self, Decoding};
+use super::wire::{PACKET, Piped, Ready, Reply, Request, Task, from_packet};
+use super::{Probe, ProbeError};
 use crate::os::{ChildCommand, Limits, PacketSocket, cpu_time};
 
 /// Resource limits of a worker. Parsing takes a few megabytes; the CPU seconds are for the worker's whole life.
@@ -29,6 +30,8 @@ pub(super) struct Child {
     process: tokio::process::Child,
     socket: PacketSocket,
     buffer: Vec<u8>,
+    /// What decodes the recording that the worker reads.
+    pub(super) decoding: Option<Decoding>,
     /// How many it has served.
     pub(super) files: u32,
 }
@@ -39,7 +42,7 @@ impl Child {
     pub(super) async fn start(executable: &Path) -> io::Result<Child> {
         let (process, socket) =
             ChildCommand::new(executable, "audio-worker").limits(LIMITS).spawn_packets().await?;
-        let mut child = Child { process, socket, buffer: vec![0; PACKET], files: 0 };
+        let mut child = Child { process, socket, buffer: vec![0; PACKET], decoding: None, files: 0 };
         let Some(packet) = child.socket.receive(&mut child.buffer).await? else {
             return Err(io::Error::other(format!("it ended at once: {}", child.fate().await.0)));
         };
@@ -78,6 +81,34 @@ impl Child {
             return Err(io::Error::other("the answer is not one that the parser gives"));
         }
         Ok(reply)
+    }
+
+    /// Answers [`Reply::Decode`]: starts this ffmpeg for the file, and hands the pipe to the worker. Waits for the worker's next message.
+    ///
+    /// # Errors
+    /// As for [`Self::ask`].
+    pub(super) async fn decode(
+        &mut self,
+        executable: &Path,
+        program: Option<&Path>,
+        file: &File,
+        demuxer: &str,
+    ) -> io::Result<Reply> {
+        self.decoding = None;
+        let (answer, pipe) = match program {
+            None => (Err(ProbeError::NoFfmpeg(String::new())), None),
+            Some(program) => match ffmpeg::start(executable, program, file, demuxer).await {
+                Ok((decoding, pipe)) => {
+                    self.decoding = Some(decoding);
+                    (Ok(()), Some(pipe))
+                }
+                Err(error) => (Err(ProbeError::NoWorker(error.to_string())), None),
+            },
+        };
+        let answer = serde_json::to_vec(&Piped(answer))?;
+        self.socket.send(&answer, pipe.as_ref().map(AsFd::as_fd)).await?;
+        drop(pipe);
+        self.receive().await
     }
 
     /// CPU time that the worker has used so far.

@@ -11,6 +11,7 @@ use super::codec::{codec, undecodable};
 use super::containers::sound_track;
 use super::frames::mpeg_samples;
 use super::lanes::{Block, Lanes, Samples};
+use super::outside::Opened;
 use super::probe::Content;
 use super::resample::RATE;
 use super::source::Source;
@@ -59,8 +60,13 @@ impl Decoder {
     /// # Errors
     /// When the file has no audio ([`Content::find`]), or audio that cannot be decoded.
     pub(super) fn open(source: Source, content: Content, lanes: Lanes) -> Result<Decoder, ProbeError> {
-        let reader = content.open(&source).map_err(undecodable)?;
-        let codec = codec(reader.as_ref())?;
+        let opened = Opened::new(&source, content)?;
+        Decoder::of(source, opened, lanes)
+    }
+
+    /// As [`Self::open`], of audio that is opened.
+    pub(super) fn of(source: Source, opened: Opened, lanes: Lanes) -> Result<Decoder, ProbeError> {
+        let Opened { content, reader, codec } = opened;
         let mut decoder = Decoder {
             source,
             content,
@@ -89,6 +95,16 @@ impl Decoder {
     /// The end of what was delivered.
     pub(super) fn delivered(&self) -> Time {
         self.position - samples_time(self.silence + self.rest() as u64, self.rate)
+    }
+
+    /// As [`Self::delivered`], in milliseconds.
+    pub(super) fn delivered_ms(&self) -> u64 {
+        self.delivered().max(0) as u64 / 1_000_000
+    }
+
+    /// Whether it is decoded outside, from its begin on.
+    pub(super) fn is_outside(&self) -> bool {
+        matches!(self.content, Content::Decoded(_))
     }
 
     /// The next samples before `until`; `None` where that, or the end of the recording, is reached.
@@ -182,7 +198,7 @@ impl Decoder {
     }
 
     fn restart(&mut self) -> Result<(), ProbeError> {
-        self.reader = self.content.open(&self.source).map_err(undecodable)?;
+        self.reader = self.content.open(&self.source)?;
         self.codec = codec(self.reader.as_ref())?;
         self.samples.clear();
         (self.stream_begin, self.from, self.kind) = (0, 0, None);

@@ -162,7 +162,7 @@ pub(super) fn probe(source: &mut Source, stream: Stream, first: u64) -> Result<P
         sample_rate: Some(rate),
         bytes: end,
         truncated,
-        misleading_header: false,
+        ..Probe::default()
     })
 }
 

@@ -81,6 +81,6 @@ pub(super) fn probe(source: &mut Source, first: u64) -> Result<Probe, ProbeError
         sample_rate: Some(frame.sample_rate),
         bytes: source.length(),
         truncated,
-        misleading_header: false,
+        ..Probe::default()
     })
 }

@@ -10,12 +10,15 @@ mod containers;
 mod decode;
 mod doubles;
 mod encode;
+pub mod ffmpeg;
 mod frames;
 mod lane;
 mod lanes;
 mod layer2;
 mod length;
+mod measure;
 mod opus;
+mod outside;
 mod plan;
 mod pool;
 mod probe;
@@ -49,12 +52,12 @@ pub use talk::{Talk, Turns};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The container by its content, whatever the file's name: `wav flac mp3 mp1 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and
-    /// recognized by their first bytes only: `amr wma avi flv mpeg ts w64 au ape wv`.
+    /// decoded with ffmpeg only: `amr wma wmv avi flv mpeg ts w64 au ape wv`.
     pub format: String,
     /// The codec of the audio track, as in `pcm mp3 aac opus vorbis flac alac alaw mulaw adpcm`; `None`: unknown.
     pub codec: Option<String>,
     /// Length of the audio that the file really holds, in milliseconds, whatever its header states. Files with more than 256 MiB of frames
-    /// are measured at their beginning and projected. `None` if the format is recognized by its first bytes only.
+    /// are measured at their beginning and projected. `None` for a URL's audio and where nothing decodes it here.
     pub duration_ms: Option<u64>,
     pub channels: Option<u32>,
     /// In hertz.
@@ -65,9 +68,12 @@ pub struct Probe {
     #[serde(default)]
     pub truncated: bool,
     /// A WAV header that a service refuses or hears less by: a wrong block align, a chunk without its padding, no length or one of less
-    /// audio than follows, RF64. Send what [`Workers::piece`] makes of the recording, not the file.
+    /// audio than follows, RF64; or a codec of telephones (GSM, G.729). Send what [`Workers::piece`] makes of the recording, not the file.
     #[serde(default)]
     pub misleading_header: bool,
+    /// Why the audio cannot be decoded here, and what to do, where its length is not known.
+    #[serde(default)]
+    pub undecodable: Option<String>,
 }
 
 /// A part of a recording, in milliseconds from its begin.
@@ -124,6 +130,11 @@ pub enum ProbeError {
     /// The container is known and its audio is not: nothing is wrong with the file.
     #[error("Hark cannot decode it: {0}; convert it to WAV, FLAC or MP3")]
     Undecodable(String),
+    /// As [`Self::Undecodable`], and ffmpeg might decode it.
+    #[error(
+        "Hark needs ffmpeg to decode it, which is not installed here: {0}; install ffmpeg, or convert it to WAV, FLAC or MP3"
+    )]
+    NoFfmpeg(String),
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
     /// The child reached its memory limit, or crashed or hung twice (once may be an accident).
@@ -145,7 +156,7 @@ impl ProbeError {
             ProbeError::Empty => "EmptyFile",
             ProbeError::NotAudio(_) => "NotAudio",
             ProbeError::Truncated(_) => "TruncatedAudio",
-            ProbeError::Undecodable(_) => "UndecodableAudio",
+            ProbeError::Undecodable(_) | ProbeError::NoFfmpeg(_) => "UndecodableAudio",
             ProbeError::Unreadable(_) => "UnreadableFile",
             ProbeError::ParserFailed(_) => "ParserFailed",
             ProbeError::NoWorker(_) => "NoAudioWorker",
@@ -154,15 +165,20 @@ impl ProbeError {
 
     /// The same error with the names of codec and container, if it is one of decoding.
     fn of_codec(self, probe: &Probe) -> ProbeError {
-        match (self, &probe.codec) {
-            (ProbeError::Undecodable(why), Some(codec)) => {
-                ProbeError::Undecodable(format!("{codec} in {}: {why}", probe.format))
-            }
-            (ProbeError::Undecodable(why), None) => {
-                ProbeError::Undecodable(format!("{}: {why}", probe.format))
-            }
-            (error, _) => error,
+        let audio = match probe.codec.as_deref().filter(|codec| *codec != probe.format) {
+            Some(codec) => format!("{codec} in {}", probe.format),
+            None => probe.format.clone(),
+        };
+        match self {
+            ProbeError::Undecodable(why) => ProbeError::Undecodable(format!("{audio}: {why}")),
+            ProbeError::NoFfmpeg(_) => ProbeError::NoFfmpeg(audio),
+            error => error,
         }
+    }
+
+    /// The error of audio that is read and yields no sample.
+    fn nothing() -> ProbeError {
+        ProbeError::Undecodable("none of its audio can be decoded".into())
     }
 
     /// Whether the file or Hark is the cause. Only [`Blame::Hark`] is worth a retry.

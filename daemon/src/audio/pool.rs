@@ -16,7 +16,9 @@ use tracing::warn;
 use super::child::Child;
 use super::survey::{Survey, SurveyPlan};
 use super::wire::{Reply, Task};
-use super::{MOST_CHANNELS, Probe, ProbeError, Section};
+use super::{MOST_CHANNELS, Probe, ProbeError, Section, ffmpeg};
+use hark_sdk::event::Blame;
+
 use crate::config::PieceFormat;
 use crate::telemetry::metrics::Metrics;
 
@@ -55,6 +57,7 @@ pub struct Workers {
 #[derive(Debug)]
 struct Pool {
     executable: PathBuf,
+    ffmpeg: Option<PathBuf>,
     metrics: Metrics,
     free: Semaphore,
     idle: Mutex<Vec<Idle>>,
@@ -78,9 +81,11 @@ impl Workers {
 
     /// As [`Self::start`], with another limit on the time for one file.
     pub fn with_patience(executable: PathBuf, count: usize, metrics: Metrics, patience: Duration) -> Self {
+        let ffmpeg = ffmpeg::find();
         let pool = || {
             Arc::new(Pool {
                 executable: executable.clone(),
+                ffmpeg: ffmpeg.clone(),
                 metrics: metrics.clone(),
                 free: Semaphore::new(count.max(1)),
                 idle: Mutex::new(Vec::new()),
@@ -92,7 +97,8 @@ impl Workers {
 
     /// Finds out format, length and channels.
     ///
-    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries).
+    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries). Length and channels of what ffmpeg alone
+    /// can read are those of what it decodes, some hundred times faster than the recording plays.
     ///
     /// # Errors
     /// See [`ProbeError`].
@@ -101,7 +107,17 @@ impl Workers {
             Reply::Probed(answer) => Some(answer),
             _ => None,
         };
-        self.probing.ask(file, hint_extension, Task::Probe, |_, _| None, answer).await
+        let probe = self.probing.ask(file, hint_extension, Task::Probe, |_, _| None, answer).await?;
+        if probe.duration_ms.is_some() && probe.channels.is_some() {
+            return Ok(probe);
+        }
+        let take = |_, reply| matches!(reply, Reply::Until(_)).then_some(());
+        match self.decoding.ask(file, hint_extension, Task::Measure, take, answer).await {
+            Ok(measured) => Ok(measured),
+            Err(error) if error.blame() == Blame::Hark => Err(error),
+            // Some recognizers take it as it is.
+            Err(error) => Ok(Probe { undecodable: Some(error.to_string()), ..probe }),
+        }
     }
 
     /// Listens through a recording once, and finds where to cut it if `plan` says so. `found` is told each section as soon as it is found,
@@ -175,6 +191,7 @@ impl Workers {
                 bytes.extend_from_slice(&more);
                 (bytes.len() <= LARGEST_PIECE).then_some(())
             }
+            Reply::Until(_) => Some(()),
             _ => None,
         };
         let answer = |reply| match reply {
@@ -227,7 +244,7 @@ impl Pool {
             let mut child = self.child(&task).await?;
             let mut before = child.cpu_time();
             let mut outcome = timeout(self.patience, child.ask(file, hint_extension, &task)).await;
-            let mut count = 0;
+            let (mut count, mut decoded) = (0, 0);
             let outcome = loop {
                 let reply = match outcome {
                     Ok(Ok(reply)) => reply,
@@ -244,6 +261,16 @@ impl Pool {
                     }
                 }
                 let is_counted = !matches!(reply, Reply::Until(_) | Reply::Interruptions(..));
+                if let Reply::Decode(demuxer) = &reply {
+                    decoded += 1;
+                    // One for the recording, and another if a piece lies before what was decoded.
+                    if decoded > 2 {
+                        break Ok(dishonest());
+                    }
+                    let start = child.decode(&self.executable, self.ffmpeg.as_deref(), file, demuxer);
+                    outcome = timeout(self.patience, start).await;
+                    continue;
+                }
                 if take(count, reply).is_none() {
                     break Ok(dishonest());
                 }
@@ -324,6 +351,9 @@ impl Pool {
             Task::Piece { recording, section, .. } if has_succeeded => Some((*recording, section.end_ms())),
             _ => None,
         };
+        if recording.is_none() {
+            child.decoding = None;
+        }
         self.idle.lock().push(Idle { child, recording, since: Instant::now() });
         if recording.is_some() {
             // The child has the file open, which may have been deleted: its space would stay taken.

@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::ops::Range;
 
-use symphonia::core::errors::{Result as Opened, unsupported_error};
 use symphonia::core::formats::{FormatOptions, FormatReader};
 use symphonia::default::formats::WavReader;
 
+use super::codec::undecodable;
 use super::frames::Stream;
-use super::signature::{HEAD, Kind, looks_like};
+use super::signature::{ASF_HEADER, HEAD, Kind, has_pictures, looks_like};
 use super::source::Source;
 use super::wav::Wav;
-use super::{Probe, ProbeError, containers, frames, layer2};
+use super::{Probe, ProbeError, containers, ffmpeg, frames, layer2};
 
 /// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
 /// outside tests this runs in the audio worker only.
@@ -42,6 +42,8 @@ pub(super) enum Content {
     Layer2(u64),
     /// A format that is known by its first bytes only.
     Unread(&'static str),
+    /// What ffmpeg makes of the file with this demuxer.
+    Decoded(&'static str),
 }
 
 impl Content {
@@ -57,6 +59,9 @@ impl Content {
         Ok(match Kind::of(source.peek(start, HEAD)?) {
             Kind::Wav => Content::Wav(Wav::read(source, start)?),
             Kind::Container(format) => Content::Container(format, containers::place(source, start, format)?),
+            Kind::FirstBytesOnly("wma") if has_pictures(source.peek(start, ASF_HEADER)?) => {
+                Content::Unread("wmv")
+            }
             Kind::FirstBytesOnly(format) => Content::Unread(format),
             Kind::NotAudio(what) => return Err(ProbeError::NotAudio(what.into())),
             Kind::Unknown => bare_frames(source, start, hint)?,
@@ -73,7 +78,7 @@ impl Content {
             Content::Container(format, place) => containers::probe(source, place.clone(), format),
             Content::Frames(stream, first) => frames::probe(source, *stream, *first),
             Content::Layer2(first) => layer2::probe(source, *first),
-            Content::Unread(format) => Ok(Probe {
+            Content::Unread(format) | Content::Decoded(format) => Ok(Probe {
                 format: (*format).into(),
                 // Ogg is read, unless its codec is Speex.
                 codec: (*format == "ogg").then(|| "speex".into()),
@@ -86,20 +91,34 @@ impl Content {
     /// A reader of the packets, from the first one on.
     ///
     /// # Errors
-    /// When symphonia cannot read the format.
-    pub(super) fn open(&self, source: &Source) -> Opened<Box<dyn FormatReader>> {
+    /// [`ProbeError::Undecodable`] when symphonia cannot read the format; for [`Content::Decoded`] the errors of [`Source::decoded`].
+    pub(super) fn open(&self, source: &Source) -> Result<Box<dyn FormatReader>, ProbeError> {
+        let unsupported = |why: &str| Err(ProbeError::Undecodable(why.into()));
         match self {
             Content::Wav(wav) if wav.is_mpeg() => Stream::Mpeg.open(source.part(wav.audio.clone())),
             Content::Wav(wav) => {
                 let stream = source.part_behind(wav.header(), wav.audio.clone());
-                Ok(Box::new(WavReader::try_new(stream, FormatOptions::default())?))
+                WavReader::try_new(stream, FormatOptions::default())
+                    .map(|it| Box::new(it) as Box<dyn FormatReader>)
             }
             Content::Container(format, place) => containers::open(source, place.clone(), format),
             Content::Frames(stream, first) => stream.open(source.part(*first..source.length())),
             Content::Layer2(_) => {
-                unsupported_error("its bit rate is none of its standard's for its channels")
+                return unsupported("its bit rate is none of its standard's for its channels");
             }
-            Content::Unread(_) => unsupported_error("no reader for this format"),
+            Content::Unread(_) => return unsupported("no reader for this format"),
+            Content::Decoded(demuxer) => return source.decoded(demuxer),
+        }
+        .map_err(undecodable)
+    }
+
+    /// The demuxer with which ffmpeg reads the file.
+    pub(super) fn demuxer(&self) -> Option<&'static str> {
+        match self {
+            Content::Wav(_) => ffmpeg::demuxer("wav"),
+            Content::Container(format, _) | Content::Unread(format) => ffmpeg::demuxer(format),
+            Content::Layer2(_) => ffmpeg::demuxer("mp2"),
+            Content::Frames(..) | Content::Decoded(_) => None,
         }
     }
 
@@ -108,6 +127,7 @@ impl Content {
         match self {
             // In blocks of several frames it looks for the wrong place.
             Content::Wav(wav) => wav.is_pcm(),
+            Content::Decoded(_) => false,
             content => !content.is_mpeg(),
         }
     }

@@ -3,6 +3,9 @@
 /// Enough for every signature below, and for the document type of a Matroska file.
 pub(super) const HEAD: usize = 256;
 
+/// Within so many bytes an ASF file (wma, wmv) describes its streams.
+pub(super) const ASF_HEADER: usize = 16 << 10;
+
 pub(super) enum Kind {
     Wav,
     Container(&'static str),
@@ -67,6 +70,13 @@ impl Kind {
         ];
         signatures.into_iter().find(|(text, _)| at(0, text)).map_or(Kind::Unknown, |(_, kind)| kind)
     }
+}
+
+/// Whether the header of an ASF file describes a stream of moving pictures.
+pub(super) fn has_pictures(header: &[u8]) -> bool {
+    const VIDEO: [u8; 16] =
+        [0xc0, 0xef, 0x19, 0xbc, 0x4d, 0x5b, 0xcf, 0x11, 0xa8, 0xfd, 0, 0x80, 0x5f, 0x5c, 0x44, 0x2b];
+    header.windows(VIDEO.len()).any(|id| id == VIDEO)
 }
 
 /// The major brand of an ISO media file.

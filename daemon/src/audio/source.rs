@@ -6,7 +6,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use symphonia::core::formats::FormatReader;
 use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
+
+use super::ProbeError;
+use super::outside::Daemon;
 
 /// A file that is read by position: the worker's descriptor shares its offset with the daemon's, and the daemon may be reading as well.
 #[derive(Debug)]
@@ -15,6 +19,7 @@ pub(super) struct Source {
     length: u64,
     window: Vec<u8>,
     window_start: u64,
+    daemon: Option<Daemon>,
 }
 
 /// How many bytes are read at once, and the most that is kept in memory of a file.
@@ -24,7 +29,21 @@ impl Source {
     /// The length is the file's present length; bytes that are appended later are not read.
     pub(super) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Source { file: Arc::new(file), length, window: Vec::new(), window_start: 0 })
+        Ok(Source { file: Arc::new(file), length, window: Vec::new(), window_start: 0, daemon: None })
+    }
+
+    /// The same file, of which this daemon can make an ffmpeg decode what symphonia cannot.
+    pub(super) fn with(self, daemon: Daemon) -> Self {
+        Source { daemon: Some(daemon), ..self }
+    }
+
+    /// What ffmpeg makes of the file with this demuxer.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::decode`].
+    pub(super) fn decoded(&self, demuxer: &str) -> Result<Box<dyn FormatReader>, ProbeError> {
+        let daemon = self.daemon.as_ref().ok_or_else(|| ProbeError::NoFfmpeg("it".into()))?;
+        daemon.decode(demuxer)
     }
 
     pub(super) fn length(&self) -> u64 {

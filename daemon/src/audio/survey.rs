@@ -1,13 +1,12 @@
 //! Listens through a recording once: how long it is, who speaks when, which channels say nothing of their own, where it is cut.
 
-use std::fs::File;
-
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
 use super::doubles::Doubles;
 use super::lane::{Hearing, Lane, Sound};
 use super::lanes::Lanes;
+use super::outside::Opened;
 use super::plan::Piece;
 use super::probe::Content;
 use super::source::Source;
@@ -88,7 +87,7 @@ pub(super) enum Progress {
 
 /// How often a survey tells how far it is, in milliseconds of the recording: on a busy machine the audio of half a minute is decoded well
 /// within the time after which a worker counts as hanging.
-const TOLD_EVERY: u64 = 30_000;
+pub(super) const TOLD_EVERY: u64 = 30_000;
 
 /// Takes what a survey tells.
 pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
@@ -99,20 +98,21 @@ pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
 /// # Errors
 /// As for [`super::probe()`], and [`ProbeError::Undecodable`].
 pub(super) fn survey(
-    file: File,
+    mut source: Source,
     hint: Option<&str>,
     plan: SurveyPlan,
     tell: Tell<'_>,
 ) -> Result<Survey, ProbeError> {
-    let mut source = Source::new(file)?;
     let content = Content::find(&mut source, hint)?;
-    let probe = content.probe(&mut source)?;
+    let mut probe = content.probe(&mut source)?;
+    let opened = Opened::new(&source, content).map_err(|error| error.of_codec(&probe))?;
+    probe.channels = probe.channels.or(opened.sound().0);
     let kind = match probe.channels {
         Some(count @ 2..) if plan.split => Lanes::Each(count.min(MOST_CHANNELS) as usize),
         _ => Lanes::Mixed,
     };
     let is_split = kind != Lanes::Mixed;
-    let mut decoder = Decoder::open(source, content, kind).map_err(|error| error.of_codec(&probe))?;
+    let mut decoder = Decoder::of(source, opened, kind)?;
     let full_scale = full_scale(probe.codec.as_deref());
     let hearing = plan.hearing(&probe);
     let mut lanes: Vec<Lane> = (0..kind.count()).map(|_| Lane::new(plan, hearing, full_scale)).collect();
@@ -124,7 +124,7 @@ pub(super) fn survey(
             lane.push(&block, number, |piece| found.push((number, piece)))?;
         }
         doubles.push(&block);
-        let until = decoder.delivered() as u64 / 1_000_000;
+        let until = decoder.delivered_ms();
         if !is_split {
             survey.add(std::mem::take(&mut found), is_split, u64::MAX, tell)?;
         }
@@ -133,11 +133,9 @@ pub(super) fn survey(
             tell(Progress::Until(until))?;
         }
     }
-    let duration = decoder.delivered().max(0) as u64 / 1_000_000;
+    let duration = decoder.delivered_ms();
     if duration == 0 {
-        return Err(
-            ProbeError::Undecodable("none of its audio can be decoded".into()).of_codec(&survey.probe)
-        );
+        return Err(ProbeError::nothing().of_codec(&survey.probe));
     }
     let sounds: Vec<Sound> = (0..)
         .zip(lanes)

@@ -54,8 +54,9 @@ impl Wav {
             channels: Some(u32::from(self.format.channels)),
             sample_rate: Some(self.format.rate),
             truncated: self.truncated,
-            misleading_header: self.misleads,
+            misleading_header: self.misleads || self.format.is_of_telephones(),
             bytes,
+            ..Probe::default()
         }
     }
 
@@ -234,9 +235,13 @@ impl Format {
             0x06 => "alaw",
             0x07 => "mulaw",
             0x02 | 0x11 => "adpcm",
+            0x14 | 0x42 => "g723",
+            0x22 => "truespeech",
             0x31 => "gsm",
+            0x45 | 0x64 => "g726",
             0x50 => "mp2",
             0x55 => "mp3",
+            0x83 => "g729",
             0xff | 0x1600 | 0x1610 => "aac",
             _ => return None,
         })
@@ -248,6 +253,11 @@ impl Format {
         let bytes = if bytes == 0 && matches!(self.tag, 0x06 | 0x07) { 1 } else { bytes };
         let block = self.channels.checked_mul(bytes).filter(|block| *block > 0);
         block.filter(|_| matches!(self.tag, 0x01 | 0x03 | 0x06 | 0x07))
+    }
+
+    /// A codec that recognizers do not name among what they take, and that many decoders lack.
+    fn is_of_telephones(&self) -> bool {
+        matches!(self.tag, 0x14 | 0x22 | 0x31 | 0x42 | 0x45 | 0x64 | 0x83)
     }
 
     fn has_wrong_block(&self) -> bool {

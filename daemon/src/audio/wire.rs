@@ -31,6 +31,8 @@ pub(super) struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Task {
     Probe,
+    /// As [`Task::Probe`], with the length that decoding finds.
+    Measure,
     Survey(SurveyPlan),
     /// If the request before had the same recording and channel, the worker decodes on from where that ended.
     Piece {
@@ -55,13 +57,19 @@ pub(super) enum Reply {
     /// Of a piece: its next bytes.
     #[serde(skip)]
     Bytes(Vec<u8>),
-    /// Ends the answer to [`Task::Probe`].
+    /// The daemon is to have ffmpeg decode the file with this demuxer; it answers [`Piped`].
+    Decode(String),
+    /// Ends the answer to [`Task::Probe`] and [`Task::Measure`].
     Probed(Result<Probe, ProbeError>),
     /// Ends the answer to [`Task::Survey`]; without the sections and the interruptions, which were sent before.
     Surveyed(Result<Survey, ProbeError>),
     /// Ends the answer to [`Task::Piece`].
     Made(Result<(), ProbeError>),
 }
+
+/// The daemon's answer to [`Reply::Decode`]; with `Ok` comes the end of a pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Piped(pub(super) Result<(), ProbeError>);
 
 /// Begins a packet of bytes. No JSON begins so.
 const BYTES: u8 = 0;

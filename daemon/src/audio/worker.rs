@@ -7,9 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::decode::Decoder;
 use super::encode::piece;
 use super::lanes::Lanes;
+use super::measure::measure;
+use super::outside::Daemon;
 use super::probe::Content;
 use super::source::Source;
-use super::survey::{Progress, survey};
+use super::survey::{Progress, TOLD_EVERY, survey};
+use super::time::Time;
 use super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Ready, Reply, Request, Task, from_packet};
 use super::{ProbeError, Section, probe};
 use crate::config::PieceFormat;
@@ -21,9 +24,10 @@ use crate::os::{packet, sandbox};
 /// When the socket fails. A file that makes the parser crash ends the process, and the daemon starts another.
 pub fn serve(socket: &OwnedFd) -> io::Result<()> {
     crate::os::return_large_memory();
+    let daemon = Daemon::new(socket.try_clone()?);
     let missing = sandbox::confine_audio_worker();
     packet::send(socket.as_fd(), &serde_json::to_vec(&Ready { missing })?, None)?;
-    let mut worker = Worker { socket, decoding: None };
+    let mut worker = Worker { socket, daemon, decoding: None };
     let mut buffer = vec![0; PACKET];
     while let Some(packet) = packet::receive(socket.as_fd(), &mut buffer)? {
         let request: Request = from_packet(&buffer[..packet.length])?;
@@ -35,6 +39,7 @@ pub fn serve(socket: &OwnedFd) -> io::Result<()> {
 
 struct Worker<'s> {
     socket: &'s OwnedFd,
+    daemon: Daemon,
     /// The recording, and channel, whose pieces are asked for one after another.
     decoding: Option<(u64, Decoder)>,
 }
@@ -44,12 +49,17 @@ impl Worker<'_> {
         let hint = request.extension.as_deref();
         let reply = match &request.task {
             Task::Probe => Reply::Probed(probe(file, hint)),
+            Task::Measure => {
+                let mut tell = |until| self.send(&Reply::Until(until));
+                Reply::Probed(self.source(file).and_then(|source| measure(source, hint, &mut tell)))
+            }
             Task::Survey(plan) => {
                 let mut tell = |heard| match heard {
                     Progress::Piece(section) => self.send(&Reply::Piece(section)),
                     Progress::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
                 };
-                let mut found = survey(file, hint, *plan, &mut tell);
+                let found = self.source(file).and_then(|source| survey(source, hint, *plan, &mut tell));
+                let mut found = found;
                 if let Ok(survey) = &mut found {
                     survey.sections.clear();
                     let interruptions =
@@ -81,12 +91,13 @@ impl Worker<'_> {
         let mut decoder = match self.decoding.take() {
             Some((known, decoder)) if known == recording => decoder,
             _ => {
-                let mut source = Source::new(file)?;
+                let mut source = self.source(file)?;
                 let content = Content::find(&mut source, hint)?;
                 let lanes = section.channel.map_or(Lanes::Mixed, |channel| Lanes::Only(channel as usize));
                 Decoder::open(source, content, lanes)?
             }
         };
+        self.pass_over(&mut decoder, section.begin_ms())?;
         let mut bytes = Vec::with_capacity(MOST_BYTES);
         let mut send = |made: &[u8]| {
             for part in made.chunks(MOST_BYTES) {
@@ -100,6 +111,30 @@ impl Worker<'_> {
         piece(&mut decoder, &section.parts, format, &mut send)?;
         self.send(&Reply::Bytes(bytes))?;
         self.decoding = Some((recording, decoder));
+        Ok(())
+    }
+
+    fn source(&self, file: File) -> Result<Source, ProbeError> {
+        Ok(Source::new(file)?.with(self.daemon.clone()))
+    }
+
+    /// Decodes up to a piece what nothing can search in, and tells how far it is.
+    fn pass_over(&self, decoder: &mut Decoder, to_ms: u64) -> Result<(), ProbeError> {
+        if !decoder.is_outside() {
+            return Ok(());
+        }
+        let to = Time::try_from(to_ms).unwrap_or(0) * 1_000_000;
+        if to < decoder.delivered() {
+            decoder.go_to(0)?;
+        }
+        let mut told = decoder.delivered_ms();
+        while decoder.next(to)?.is_some() {
+            let until = decoder.delivered_ms();
+            if until >= told + TOLD_EVERY {
+                told = until;
+                self.send(&Reply::Until(until))?;
+            }
+        }
         Ok(())
     }
 

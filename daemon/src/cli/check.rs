@@ -8,6 +8,7 @@ use tracing::Level;
 
 use super::screen::{Span, Style, has_colours, paint};
 use super::{Exit, print, write_json, write_line};
+use crate::audio::ffmpeg;
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
 use crate::os::private;
 use crate::pipeline::{self, Surroundings};
@@ -46,6 +47,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         }
         warnings = of_config;
         warnings.extend(open_state(&config.state.directory));
+        warnings.extend(ffmpeg::find().is_none().then(|| no_ffmpeg(&config)).flatten());
     }
     warnings.extend(unheard);
     warnings.extend(before_a_transform(&loaded));
@@ -65,6 +67,25 @@ fn open_state(directory: &Path) -> Option<String> {
     Some(format!(
         "state.directory {path} is open to others (mode {mode:04o}), and texts and audio lie in it; harkd closes it when it starts, and \
          does not start where it may not: chmod 700 {path}"
+    ))
+}
+
+/// The warning that ffmpeg is missing, where a source takes recordings that Hark decodes with it.
+fn no_ffmpeg(config: &Config) -> Option<String> {
+    const ENDINGS: [&str; 12] =
+        ["3gp", "amr", "ape", "au", "avi", "flv", "mpeg", "ts", "w64", "wma", "wmv", "wv"];
+    let takes = |glob: &String| {
+        glob.ends_with('*') || ENDINGS.iter().any(|ending| glob.to_lowercase().contains(ending))
+    };
+    let needs_it = |source: &&Source| match source {
+        Source::Directory(folder) => folder.include.iter().any(takes),
+        Source::Nats(_) => true,
+    };
+    let source = config.source.iter().find(needs_it)?.name();
+    Some(format!(
+        "ffmpeg is not installed, and source {source:?} takes recordings that Hark decodes with it ({}, and GSM or G.729 in wav): they are sent \
+         as they are where the engine takes them, else they fail; install ffmpeg (Debian and Ubuntu: apt install ffmpeg)",
+        ENDINGS.join(" ")
     ))
 }
 

@@ -54,6 +54,9 @@ enum Command {
     /// (internal) the process that parses audio
     #[command(hide = true)]
     AudioWorker,
+    /// (internal) the process that becomes ffmpeg
+    #[command(hide = true)]
+    Ffmpeg,
 }
 
 impl Args {
@@ -72,6 +75,9 @@ impl Args {
                 "audio-worker",
                 os::enter(c"hark-audio").and_then(|socket| audio::worker::serve(&socket)),
             ),
+            Command::Ffmpeg => {
+                ended("ffmpeg", os::enter(c"hark-ffmpeg").and_then(|socket| audio::ffmpeg::run(&socket)))
+            }
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

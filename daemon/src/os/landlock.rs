@@ -35,6 +35,25 @@ pub(super) fn files_of_a_plugin(hidden: &[PathBuf], writable: &[PathBuf]) -> Opt
     verdict(confine())
 }
 
+/// From now on the process can read and run this program, and what is installed. Returns what the kernel does not enforce.
+pub(super) fn programs_only(program: &Path) -> Option<String> {
+    let confine = || {
+        let mut rules = ruleset()?;
+        for path in [
+            Path::new("/usr"),
+            Path::new("/lib"),
+            Path::new("/lib64"),
+            Path::new("/etc/ld.so.cache"),
+            program,
+        ] {
+            rules = grant(rules, path, AccessFs::from_read(KNOWN))?;
+        }
+        rules = grant(rules, Path::new("/dev/null"), AccessFs::ReadFile | AccessFs::WriteFile)?;
+        rules.restrict_self().map(|status| status.ruleset)
+    };
+    verdict(confine())
+}
+
 /// A ruleset that handles all rights, so that only granted ones remain, and confines signals and abstract sockets to the process.
 fn ruleset() -> Result<RulesetCreated, RulesetError> {
     Ruleset::default().handle_access(AccessFs::from_all(KNOWN))?.scope(Scope::from_all(KNOWN))?.create()

@@ -4,7 +4,7 @@
 //! the other, the limits and the empty environment still hold. Call these functions while the process has one thread, since both layers
 //! bind the calling thread and the threads that it starts later.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{landlock, seccomp};
 
@@ -36,7 +36,21 @@ pub fn confine_audio_worker() -> Missing {
 #[must_use = "what is missing belongs in the log"]
 pub fn confine_plugin(rights: &PluginRights) -> Missing {
     let files = landlock::files_of_a_plugin(&rights.hidden, &rights.writable);
-    missing(files, seccomp::nothing_dangerous(rights.network))
+    missing(
+        files,
+        seccomp::nothing_dangerous(if rights.network {
+            seccomp::Freedom::Network
+        } else {
+            seccomp::Freedom::None
+        }),
+    )
+}
+
+/// For the process that becomes ffmpeg: as a plugin's without network, it cannot write anywhere, and can read this program and what is
+/// installed in `/usr` and `/lib` only, which it may also run.
+#[must_use = "what is missing belongs in the log"]
+pub fn confine_ffmpeg(program: &Path) -> Missing {
+    missing(landlock::programs_only(program), seccomp::nothing_dangerous(seccomp::Freedom::Program))
 }
 
 fn missing(files: Option<String>, calls: Result<(), seccompiler::Error>) -> Missing {

@@ -62,13 +62,27 @@ const READING: &[c_long] = &[
     libc::SYS_poll,
 ];
 
-/// For a plugin: a list of refused calls.
-pub(super) fn nothing_dangerous(network: bool) -> Result<(), Error> {
+/// What else a process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freedom {
+    None,
+    /// Open internet connections.
+    Network,
+    /// Become another program.
+    Program,
+}
+
+/// For a plugin, and for ffmpeg: a list of refused calls.
+pub(super) fn nothing_dangerous(freedom: Freedom) -> Result<(), Error> {
     // clone3 has its flags in memory, which a filter cannot read; with ENOSYS C libraries fall back to clone.
     let unknown: Calls = [(libc::SYS_clone3, Vec::new())].into();
     install(unknown, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
 
+    let network = freedom == Freedom::Network;
     let mut refused: Calls = DANGEROUS.iter().map(|&call| (call, Vec::new())).collect();
+    if freedom == Freedom::Program {
+        refused.remove(&libc::SYS_execve);
+    }
     let a_process = rule(&[argument(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?])?;
     refused.insert(libc::SYS_clone, vec![a_process]);
     for call in [libc::SYS_kill, libc::SYS_tgkill] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncReadExt;
 
-use super::sandbox::{PluginRights, confine_audio_worker, confine_plugin};
+use super::sandbox::{PluginRights, confine_audio_worker, confine_ffmpeg, confine_plugin};
 use super::{ChildCommand, Limits};
 
 /// What was tried, and "ok" or the error.
@@ -84,6 +84,31 @@ async fn the_audio_worker_can_open_nothing_at_all() {
     ] {
         assert!(report[refused].contains("not permitted"), "{refused}: {report:#?}");
     }
+}
+
+#[tokio::test]
+async fn ffmpeg_reaches_neither_network_nor_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    let report = report_of("ffmpeg_child", folder.path()).await;
+    assert_eq!(report["missing"], "ok");
+    for refused in [
+        "a program",
+        "a tcp socket",
+        "a unix socket",
+        "a unix datagram",
+        "reading elsewhere",
+        "writing elsewhere",
+        "removing elsewhere",
+    ] {
+        let text = &report[refused];
+        assert!(
+            text.contains("not permitted") || text.contains("permission denied"),
+            "{refused}: {report:#?}"
+        );
+    }
+    assert_eq!(report["reading what is installed"], "ok");
 }
 
 #[tokio::test]
@@ -225,6 +250,18 @@ fn audio_child() {
     let missing = confine_audio_worker();
     let mut report = attempts(&folder);
     report.insert("missing".into(), if missing.is_empty() { "ok".into() } else { missing.join("; ") });
+    socket.write_all(&serde_json::to_vec(&report).unwrap()).unwrap();
+}
+
+#[test]
+#[ignore = "runs as a child of the tests above"]
+fn ffmpeg_child() {
+    let Some((mut socket, folder)) = entered() else { return };
+    let missing = confine_ffmpeg(Path::new("/bin/true"));
+    let mut report = attempts(&folder);
+    report.insert("missing".into(), if missing.is_empty() { "ok".into() } else { missing.join("; ") });
+    let installed = std::fs::read_dir("/usr/lib").map(drop);
+    report.insert("reading what is installed".into(), text_of(installed));
     socket.write_all(&serde_json::to_vec(&report).unwrap()).unwrap();
 }
 

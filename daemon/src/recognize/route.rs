@@ -30,6 +30,8 @@ pub struct Facts {
     pub codec: Option<String>,
     /// Its header is one that a recognizer may refuse or hear a part by: the file is not sent as it is.
     pub misleading_header: bool,
+    /// Why it cannot be decoded here, and what to do, if that is known.
+    pub undecodable: Option<String>,
 }
 
 impl Facts {
@@ -43,6 +45,7 @@ impl Facts {
             is_url: matches!(origin, Origin::Url { .. }),
             codec: None,
             misleading_header: false,
+            undecodable: None,
         }
     }
 
@@ -93,7 +96,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
         }
     }
     let in_pieces = candidates.iter().find_map(|offer| in_pieces(facts, route, offer));
-    let fault = none(&misfits);
+    let fault = none(facts, &misfits);
     in_pieces
         .map(|plan| Plan { reason: format!("it is sent in pieces: {}", fault.message), ..plan })
         .ok_or(fault)
@@ -137,7 +140,9 @@ fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
     }
     if facts.misleading_header {
         let format = format.unwrap_or_default();
-        let message = format!("{engine} may refuse or misread the file because of its {format} header");
+        let codec = facts.codec.as_deref().map(|codec| format!(" (codec {codec})")).unwrap_or_default();
+        let message =
+            format!("{engine} may refuse or misread the file because of its {format} header{codec}");
         return Err(misfit(FORMAT, message));
     }
     let longest = limits.longest.map_or(u64::MAX, |longest| longest.as_millis() as u64);
@@ -178,7 +183,7 @@ fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery,
 }
 
 /// The fault where no engine accepts the recording: that of the last available engine, which accepts the longest recordings.
-fn none(misfits: &[Fault]) -> Fault {
+fn none(facts: &Facts, misfits: &[Fault]) -> Fault {
     let of_audio = misfits.iter().rfind(|misfit| misfit.blame == Blame::Audio);
     let Some(first) = of_audio.or(misfits.last()) else {
         return fault(
@@ -189,7 +194,7 @@ fn none(misfits: &[Fault]) -> Fault {
     };
     let mut messages: Vec<&str> = misfits.iter().map(|misfit| misfit.message.as_str()).collect();
     if misfits.iter().all(|misfit| misfit.code == FORMAT) {
-        messages.push("convert it to wav, flac or mp3");
+        messages.push(facts.undecodable.as_deref().unwrap_or("convert it to wav, flac or mp3"));
     }
     fault(&first.code, first.blame, messages.join("; "))
 }

@@ -69,7 +69,7 @@ async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Uno
         );
     }
     tools.files.keep(job.id, file);
-    let Probe { codec, misleading_header, .. } = probe;
-    let facts = Facts { codec, misleading_header, ..Facts::of(&recording, &job.origin) };
+    let Probe { codec, misleading_header, undecodable, .. } = probe;
+    let facts = Facts { codec, misleading_header, undecodable, ..Facts::of(&recording, &job.origin) };
     Ok((recording, facts))
 }

@@ -19,6 +19,7 @@ mod audio;
 mod emulator;
 mod environment;
 mod events;
+pub mod ffmpeg;
 mod files;
 mod hark;
 mod ledger_check;

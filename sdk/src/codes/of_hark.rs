@@ -27,8 +27,8 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "UndecodableAudio",
                 &[Audio],
-                "The audio had to be decoded here, to be cut into pieces or to tell its channels apart, and has a codec that Hark does not decode.",
-                CONVERT,
+                "The audio had to be decoded here, to be cut into pieces or to tell its channels apart, and has a codec that Hark does not decode, or decodes only with ffmpeg, which is not installed.",
+                "Install ffmpeg if the message says so; or convert the recording to wav, flac or mp3 with another program.",
             ),
             code(
                 "ParserFailed",

@@ -72,7 +72,7 @@ pub(super) fn file(bytes: &[u8]) -> File {
 }
 
 pub(super) fn survey_of(bytes: &[u8], plan: SurveyPlan) -> Survey {
-    survey(file(bytes), None, plan, &mut |_| Ok(())).unwrap()
+    survey(Source::new(file(bytes)).unwrap(), None, plan, &mut |_| Ok(())).unwrap()
 }
 
 fn doubles(channels: &[&[f64]]) -> Vec<Option<u32>> {

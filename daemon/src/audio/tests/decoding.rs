@@ -73,7 +73,7 @@ fn survey_of(bytes: &[u8], longest_ms: u64) -> Result<Survey, ProbeError> {
         Ok(())
     };
     let plan = SurveyPlan { longest_ms: Some(longest_ms), ..SurveyPlan::default() };
-    let found = survey(file_of(bytes), None, plan, &mut heard);
+    let found = survey(Source::new(file_of(bytes)).unwrap(), None, plan, &mut heard);
     if let Ok(found) = &found {
         assert_eq!(found.sections, told);
     }

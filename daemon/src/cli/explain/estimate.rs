@@ -84,6 +84,7 @@ impl Estimator {
                 is_url: false,
                 codec: probe.codec,
                 misleading_header: probe.misleading_header,
+                undecodable: probe.undecodable,
             };
             let (plan, mut explained) = self.planned(&facts, route)?;
             let requests = match plan.cut.is_some() || plan.split.is_some() {
@@ -130,6 +131,8 @@ impl Estimator {
                 duration_ms: probe.duration_ms,
                 channels: probe.channels,
                 codec: probe.codec,
+                misleading_header: probe.misleading_header,
+                undecodable: probe.undecodable,
                 ..facts
             },
             false => facts,

@@ -26,10 +26,13 @@ pub(super) fn split(facts: &Facts, route: &Route) -> Result<Option<Split>, Fault
         }
         _ => {
             let what = facts.format.as_deref().unwrap_or("it");
-            let message = format!(
-                "the route asks for each channel by itself, and Hark cannot decode {what} to tell them apart; convert it to wav, flac or mp3, \
-                 or {ADVICE}"
-            );
+            let why = match &facts.undecodable {
+                Some(why) => why.clone(),
+                None => {
+                    format!("Hark cannot decode {what} to tell them apart; convert it to wav, flac or mp3")
+                }
+            };
+            let message = format!("the route asks for each channel by itself: {why}, or {ADVICE}");
             Err(misfit("UndecodableAudio", message))
         }
     }
@@ -88,10 +91,10 @@ pub(super) fn listened(
     }
     match in_many {
         Some(plan) => {
-            let reason = format!("{wish}, and it is sent in pieces: {}", none(&misfits).message);
+            let reason = format!("{wish}, and it is sent in pieces: {}", none(facts, &misfits).message);
             Some(Ok(Plan { reason, ..plan }))
         }
-        None if split.is_some() => Some(Err(none(&misfits))),
+        None if split.is_some() => Some(Err(none(facts, &misfits))),
         None => None,
     }
 }

@@ -1,0 +1,189 @@
+//! ffmpeg, for audio that symphonia cannot decode: in a child of its own, which is given the open file and the end of a pipe and no path.
+//!
+//! The worker that reads the recording has no right to start a program. It asks the daemon, which starts `harkd ffmpeg`; that process gives
+//! its rights up ([`crate::os::sandbox::confine_ffmpeg`]) and becomes ffmpeg. The worker is sent the other end of the pipe, and reads the
+//! decoded audio as a WAV file without an end. ffmpeg ends when the worker closes the pipe, and is killed with its handle.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
+use tracing::debug;
+
+use crate::os::{ChildCommand, Limits, packet, sandbox};
+
+/// The demuxers that ffmpeg may be started with, by the formats that [`super::signature`] names.
+const DEMUXERS: [(&str, &str); 23] = [
+    ("3gp", "mov"),
+    ("aac", "aac"),
+    ("aiff", "aiff"),
+    ("amr", "amr"),
+    ("ape", "ape"),
+    ("au", "au"),
+    ("avi", "avi"),
+    ("caf", "caf"),
+    ("flv", "flv"),
+    ("m4a", "mov"),
+    ("mkv", "matroska"),
+    ("mov", "mov"),
+    ("mp2", "mp3"),
+    ("mp4", "mov"),
+    ("mpeg", "mpeg"),
+    ("ogg", "ogg"),
+    ("ts", "mpegts"),
+    ("w64", "w64"),
+    ("wav", "wav"),
+    ("webm", "matroska"),
+    ("wma", "asf"),
+    ("wmv", "asf"),
+    ("wv", "wv"),
+];
+
+/// A file of up to so many bytes is read into memory, where ffmpeg can go back in it: phones write the index of a 3gp file last, and some
+/// AVI files have sound and pictures one after the other. The fifth version reads standard input in no other way.
+const READ_WHOLE: u64 = 64 << 20;
+
+/// Bytes that are read at once of a longer file.
+const BLOCK: u64 = 1 << 20;
+
+/// ffmpeg keeps twice of what it reads at once, and maps 100 MB of libraries.
+const LIMITS: Limits = Limits {
+    memory: Some(512 << 20),
+    // Twelve hours take five minutes on a slow machine.
+    cpu_seconds: Some(1_200),
+    // The standard three, the socket, and the libraries one by one.
+    descriptors: Some(32),
+    file_bytes: Some(0),
+    tasks: None,
+};
+
+/// The longest packet between daemon and child, in bytes.
+const PACKET: usize = 8 << 10;
+
+/// The demuxer for a format.
+pub(super) fn demuxer(format: &str) -> Option<&'static str> {
+    DEMUXERS.iter().find(|(name, _)| *name == format).map(|(_, demuxer)| *demuxer)
+}
+
+/// Where ffmpeg is installed, by the variable `PATH`.
+pub fn find() -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        path.is_absolute() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+    };
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("ffmpeg")).find(is_program)
+}
+
+/// A process that decodes a file. Dropping it kills the process.
+#[derive(Debug)]
+pub(super) struct Decoding {
+    _process: tokio::process::Child,
+}
+
+/// What the daemon tells the child, with the file's descriptor. The end of the pipe comes with the packet after it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    program: PathBuf,
+    demuxer: String,
+    bytes: u64,
+}
+
+/// What the child answers before it becomes ffmpeg, and again if it could not.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// With the parts of the sandbox that the kernel does not provide.
+    Confined(sandbox::Missing),
+    Failed(String),
+}
+
+/// Starts decoding a file from its begin on, in a child of `executable` (see [`crate::os::spawn::this_executable`]). Returns the end of the
+/// pipe from which a WAV file is read; it is empty if ffmpeg cannot decode the file.
+///
+/// # Errors
+/// When the demuxer is none that the sniffer names, no process can be started, or ffmpeg cannot be run.
+pub(super) async fn start(
+    executable: &Path,
+    program: &Path,
+    file: &File,
+    demuxer: &str,
+) -> io::Result<(Decoding, OwnedFd)> {
+    if !DEMUXERS.iter().any(|(_, known)| *known == demuxer) {
+        return Err(io::Error::other("no such demuxer"));
+    }
+    // A descriptor with an offset of its own: the daemon and the worker read the file too.
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let (end, begin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (process, socket) = ChildCommand::new(executable, "ffmpeg").limits(LIMITS).spawn_packets().await?;
+    let decoding = Decoding { _process: process };
+    let order =
+        Order { program: program.to_owned(), demuxer: demuxer.to_owned(), bytes: file.metadata()?.len() };
+    socket.send(&serde_json::to_vec(&order)?, Some(file.as_fd())).await?;
+    socket.send(b"pipe", Some(begin.as_fd())).await?;
+    drop(begin);
+    let mut buffer = vec![0; PACKET];
+    let mut is_confined = false;
+    // The socket closes when the child has become ffmpeg.
+    while let Some(packet) = socket.receive(&mut buffer).await? {
+        match serde_json::from_slice(&buffer[..packet.length])? {
+            Answer::Confined(missing) => {
+                is_confined = true;
+                for missing in missing {
+                    debug!(missing, "the sandbox of ffmpeg is not complete");
+                }
+            }
+            Answer::Failed(why) => {
+                return Err(io::Error::other(format!("{} cannot be run: {why}", program.display())));
+            }
+        }
+    }
+    if !is_confined {
+        return Err(io::Error::other("the process that becomes ffmpeg ended at once"));
+    }
+    Ok((decoding, end))
+}
+
+/// Becomes ffmpeg, as the daemon at the other end of `socket` orders.
+///
+/// # Errors
+/// When the socket fails, or ffmpeg cannot be run; the daemon is told.
+pub fn run(socket: &OwnedFd) -> io::Result<()> {
+    let mut buffer = vec![0; PACKET];
+    let mut receive = || {
+        let packet = packet::receive(socket.as_fd(), &mut buffer)?;
+        let packet = packet.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let descriptor = packet.descriptor.ok_or_else(|| io::Error::other("a packet came without a file"))?;
+        io::Result::Ok((buffer[..packet.length].to_vec(), descriptor))
+    };
+    let (order, file) = receive()?;
+    let (_, pipe) = receive()?;
+    let order: Order = serde_json::from_slice(&order)?;
+    let mut command = Command::new(&order.program);
+    command
+        .args(arguments(&order.demuxer, order.bytes))
+        .env_clear()
+        .stdin(file)
+        .stdout(pipe)
+        .stderr(Stdio::null());
+    let tell = |answer: &Answer| packet::send(socket.as_fd(), &serde_json::to_vec(answer)?, None);
+    tell(&Answer::Confined(sandbox::confine_ffmpeg(&order.program)))?;
+    let error = command.exec();
+    tell(&Answer::Failed(error.to_string()))?;
+    Err(error)
+}
+
+/// Decode the first sound track of standard input with this demuxer alone; gaps of more than a tenth of a second become silence.
+fn arguments(demuxer: &str, bytes: u64) -> Vec<OsString> {
+    let block = if bytes <= READ_WHOLE { bytes + 1 } else { BLOCK };
+    let input = format!(
+        "-nostdin -hide_banner -loglevel quiet -threads 1 -protocol_whitelist pipe,fd -format_whitelist {demuxer} -blocksize {block} \
+         -f {demuxer} -i pipe:0"
+    );
+    let output =
+        "-map 0:a:0 -map_metadata -1 -af aresample=async=1 -fflags +bitexact -c:a pcm_s16le -f wav pipe:1";
+    input.split_whitespace().chain(output.split_whitespace()).map(OsString::from).collect()
+}
