@@ -8,12 +8,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::os::{ChildCommand, Limits, packet, sandbox};
@@ -82,7 +84,16 @@ pub fn find() -> Option<PathBuf> {
 /// A process that decodes a file. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Decoding {
-    _process: tokio::process::Child,
+    process: tokio::process::Child,
+}
+
+impl Decoding {
+    /// How the process was killed, if it was, and whether by SIGKILL, which neither the file nor the limits cause; waits at most a second for its end. What came through the pipe is then not the whole recording.
+    pub(super) async fn was_killed(mut self) -> Option<(String, bool)> {
+        let status = timeout(Duration::from_secs(1), self.process.wait()).await.ok()?.ok()?;
+        let signal = status.signal()?;
+        Some((format!("ffmpeg: {status}"), signal == libc::SIGKILL))
+    }
 }
 
 /// What the daemon tells the child, with the file's descriptor. The end of the pipe comes with the packet after it.
@@ -119,7 +130,7 @@ pub(super) async fn start(
     let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let (end, begin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (process, socket) = ChildCommand::new(executable, "ffmpeg").limits(LIMITS).spawn_packets().await?;
-    let decoding = Decoding { _process: process };
+    let decoding = Decoding { process };
     let order =
         Order { program: program.to_owned(), demuxer: demuxer.to_owned(), bytes: file.metadata()?.len() };
     socket.send(&serde_json::to_vec(&order)?, Some(file.as_fd())).await?;

@@ -254,6 +254,18 @@ impl Pool {
                 if reply.is_last() {
                     match answer(reply) {
                         Some(answer) => {
+                            // A worker that makes a piece tells by itself.
+                            let is_piece = matches!(task, Task::Piece { .. });
+                            if !is_piece
+                                && let Some(decoding) = child.decoding.take()
+                                && let Some((fate, was_killed)) = decoding.was_killed().await
+                            {
+                                self.give_back(child, &task, false);
+                                return Err(match was_killed {
+                                    true => ProbeError::NoWorker(fate),
+                                    false => ProbeError::ParserFailed(fate),
+                                });
+                            }
                             self.give_back(child, &task, answer.is_ok());
                             return answer;
                         }

@@ -109,6 +109,9 @@ impl Worker<'_> {
             Ok(())
         };
         piece(&mut decoder, &section.parts, format, &mut send)?;
+        if decoder.is_outside() && decoder.delivered_ms() + 1_000 < section.end_ms() {
+            return Err(ProbeError::NoWorker("ffmpeg was killed while it decoded".into()));
+        }
         self.send(&Reply::Bytes(bytes))?;
         self.decoding = Some((recording, decoder));
         Ok(())

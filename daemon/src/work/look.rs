@@ -57,8 +57,8 @@ impl Tools {
         recording.duration_ms = probe.duration_ms;
         recording.channels = probe.channels;
         recording.truncated = probe.truncated;
-        let Probe { codec, misleading_header, .. } = probe;
-        let facts = Facts { codec, misleading_header, ..Facts::of(&recording, &job.origin) };
+        let Probe { codec, misleading_header, undecodable, .. } = probe;
+        let facts = Facts { codec, misleading_header, undecodable, ..Facts::of(&recording, &job.origin) };
         Ok((recording, facts))
     }
 }

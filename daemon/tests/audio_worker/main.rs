@@ -20,6 +20,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
 
 mod long;
+mod outside;
+#[path = "../support/mod.rs"]
+mod support;
 
 #[tokio::test]
 async fn a_thousand_files_at_once_are_all_answered_by_two_children() {
@@ -182,6 +185,11 @@ async fn until(condition: impl Fn() -> bool) {
 
 /// The worker processes that are children of this process, without zombies.
 fn children() -> Vec<Pid> {
+    named("hark-audio")
+}
+
+/// The children of this process with this name, without zombies.
+fn named(wanted: &str) -> Vec<Pid> {
     let us = std::process::id().to_string();
     let numbers = Path::new("/proc").read_dir().unwrap().flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -189,7 +197,7 @@ fn children() -> Vec<Pid> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
         let words: Vec<&str> = rest.split(' ').collect();
-        name.ends_with("(hark-audio") && words[0] != "Z" && words[1] == us
+        name.ends_with(&format!("({wanted}")) && words[0] != "Z" && words[1] == us
     };
     numbers.filter(ours).filter_map(Pid::from_raw).collect()
 }
