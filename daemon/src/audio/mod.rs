@@ -37,16 +37,17 @@ mod unknown_codec;
 mod wav;
 mod wire;
 pub mod worker;
+mod workers;
 
 use hark_sdk::event::Blame;
 use serde::{Deserialize, Serialize};
 
 use crate::job::MOST_CHANNELS;
 
-pub use pool::Workers;
 pub use probe::probe;
 pub use survey::{Sounding, Survey, SurveyPlan};
 pub use talk::{Talk, Turns};
+pub use workers::Workers;
 
 /// What a file turned out to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
