@@ -49,7 +49,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a host name belongs to a private network: it has no dot, or one of the endings in [`INSIDE`].
+/// Whether a host name belongs to a private network: it has no dot, or one of the endings in `INSIDE`.
 pub fn is_inside(name: &str) -> bool {
     !name.contains('.')
         || INSIDE.iter().any(|ending| {
