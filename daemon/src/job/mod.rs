@@ -49,7 +49,8 @@ pub use self::piece::{MOST_CHANNELS, Piece, PieceId, PieceState, Span};
 pub use self::price::{Price, Prices};
 pub use self::stage::{Duty, Stage};
 
-/// What the ledger holds of a job. Its pieces are rows of their own.
+/// What the ledger holds of a job. Its pieces are rows of their own. Fields at their default are not written: a row of more than a
+/// kilobyte would take a whole page of its own (SQLite, WITHOUT ROWID).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// A UUIDv7: sorts by time of acceptance.
@@ -63,52 +64,73 @@ pub struct Job {
     /// What the daemon knows about the recording.
     pub recording: Recording,
     /// The metadata that the sender gave with the recording.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub metadata: Map<String, Value>,
     /// The object that its message names; deleted after the job's last event.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub object: Option<ObjectRef>,
     /// The sidecar whose fields are in `metadata`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sidecar: Option<Sidecar>,
     /// The message's own language; it overrides the route's.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub language: Option<String>,
     /// The message's own context; it overrides the route's.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub context: Option<String>,
     /// Where its message is claimed among the daemons that share a stream; `None` for a job that did not come in a message.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ticket: Option<Ticket>,
     /// What the stream already had of its events when this daemon took the job over.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub stored: StoredBefore,
     /// Another daemon may have paid for it, and the claim that recorded this is lost: its first piece begins with an attempt of unknown
     /// fate.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub maybe_paid: bool,
     /// What former owners may have paid for its pieces, where the recording is cut here; read as each piece is cut.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub paid: Vec<Paid>,
     /// For an open job: its file was once not at its path, and the daemon looks for it a second time. For a settled job: its file was not
     /// there to be moved or deleted, and the daemon does that when the file is found.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub missing: bool,
     /// What its events have reported about a plugin that holds it: 0 nothing, 1 the hold, 2 that the plugin is quarantined.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub hold_told: u32,
     /// Its events have reported that it waits for the budget of another day.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reported_over_budget: bool,
     /// A `job.submitted` was written for it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub submitted: bool,
     /// After its end its source has to be settled: a message acknowledged, a file moved or deleted.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub owes_source: bool,
     /// When it entered the ledger.
     pub accepted_at: Timestamp,
     /// Its stage.
     pub stage: Stage,
     /// How it is recognized: made once, by `recognize::route`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub plan: Option<Plan>,
     /// How many pieces the plan made.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pieces: u32,
     /// Milliseconds of speech in the recording; `None`: the audio was not decoded here.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub speech_ms: Option<u64>,
     /// What was not sent of the recording, of all of its channels; `None`: the audio was not decoded here.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub saved: Option<Saved>,
     /// An `annotation.speech` was written for it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub speech_told: bool,
     /// Highest revision that a partial of this job may have had.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub revision: u64,
     /// Sequence of the last stored event written to the outbox.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sequence: u64,
 }
 
@@ -119,6 +141,11 @@ pub struct Saved {
     pub ms: u64,
     /// What sending them would have cost, in millionths of a dollar.
     pub cost_micro: u64,
+}
+
+/// Whether a value is its type's default.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What the stream has of a job's events from its former owners.
