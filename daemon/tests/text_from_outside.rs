@@ -46,7 +46,7 @@ async fn names_and_words_from_outside_are_escaped_in_the_log_and_by_every_comman
     let (lines, json) = (tail("tail", &[]), tail("tail-json", &["--json"]));
     hark.drop_file("calls", &format!("{DISGUISE}.wav"), &wav(1.0, 1));
     let broken = hark.drop_file("calls", &format!("{DISGUISE} broken.wav"), b"no audio at all");
-    hark.drop_file("calls", &format!("{DISGUISE}.wma"), b"not in `include`");
+    hark.drop_file("calls", &format!("{DISGUISE}.raw"), b"not in `include`");
     hark.ended_jobs(2).await;
     wait_until("the file that is left alone", CEILING, async || hark.log().contains("the file is ignored"))
         .await;

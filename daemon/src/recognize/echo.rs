@@ -14,12 +14,12 @@ pub struct Echo {
 impl Echo {
     /// Of a request with this context and these hot words.
     pub fn of(context: &str) -> Echo {
-        Echo { words: words(context) }
+        Echo { words: words(context, usize::MAX) }
     }
 
     /// Marks every segment of a transcript whose whole text is the context, or a part of it of two words or more.
     pub fn mark(&self, transcript: &mut Transcript) {
-        let said = words(&transcript.text);
+        let said = words(&transcript.text, self.words.len());
         let is_part = said.len() >= LEAST_PART && self.has(&said, false);
         if !said.is_empty() && (said == self.words || is_part) {
             for segment in transcript.segments.iter_mut().filter(|segment| !segment.text.is_empty()) {
@@ -30,7 +30,7 @@ impl Echo {
 
     /// Whether a text that still grows may become an echo; the last word may be cut.
     pub fn may_be(&self, text: &str) -> bool {
-        let said = words(text);
+        let said = words(text, self.words.len());
         !said.is_empty() && self.has(&said, true)
     }
 
@@ -45,11 +45,15 @@ impl Echo {
     }
 }
 
-/// The words of a text, in small letters, without punctuation; each character of Chinese and Japanese is a word.
-fn words(text: &str) -> Vec<String> {
+/// The words of a text, in small letters, without punctuation; each character of Chinese and Japanese is a word. At most one more than
+/// `most`: a text with more words than the context is no echo of it, and the text of a long recording has many.
+fn words(text: &str, most: usize) -> Vec<String> {
     let mut words = Vec::new();
     let mut is_open = false;
     for character in text.chars().flat_map(char::to_lowercase) {
+        if words.len() > most {
+            break;
+        }
         let is_single = matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}');
         match words.last_mut() {
             Some(word) if is_open && !is_single && character.is_alphanumeric() => {
