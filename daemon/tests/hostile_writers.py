@@ -61,10 +61,11 @@ class Writer:
         for part in self.parts(recording):
             if closed is not None:
                 time.sleep(self.chance.uniform(0, SETTLE / 4))
-                if time.monotonic() - closed > SETTLE / 2:
-                    self.stood_still(recording[:written])
             with open(self.path, "ab", buffering=0) as file:
                 file.write(part)
+            # Measured after the write: a busy machine may have kept the writer from it.
+            if closed is not None and time.monotonic() - closed > SETTLE / 2:
+                self.stood_still(recording[:written])
             closed, written = time.monotonic(), written + len(part)
         return recording
 
