@@ -75,6 +75,7 @@ pub fn advance_piece(
         return Ok(None);
     }
     pieces::put(connection, &job, &after.piece, &piece.attempts, after.due)?;
+    spend::change(connection, &job, &after.piece, &piece.attempts, policy.daemon)?;
     let left = pieces::recognized(connection, id.job)?;
     let totals = pieces::totals(connection, id.job)?;
     let revision = if restarted { job.revision + REVISION_LEAP } else { revision };

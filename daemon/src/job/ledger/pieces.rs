@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::{form, spend};
+use super::form;
 use crate::job::job_machine::{Recognized, Totals};
 use crate::job::{Attempt, Duty, Job, Piece, PieceId, PieceState};
 
@@ -42,7 +42,6 @@ pub(super) fn put(
             form::to_json(piece)?,
             piece.heard.as_ref().map(form::to_json).transpose()?
         ])?;
-    spend::change(connection, job, piece, written)?;
     for attempt in piece.attempts.iter().filter(|attempt| !written.contains(attempt)) {
         put_attempt(connection, job.id, piece.number, attempt)?;
     }

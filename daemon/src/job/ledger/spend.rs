@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 use super::error::LedgerError;
 use crate::job::budget::{Refusal, day};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
 
-/// Counts how what a piece's attempts spent differs from what is `written`, on the days on which the attempts began.
+/// Counts how what a piece's attempts spent differs from what is `written`, on the days on which the attempts began. Counts the attempts of
+/// `daemon` only: each daemon has a budget of its own, and the one that sent a request has reserved for it.
 ///
 /// # Errors
 /// When the statement fails.
@@ -17,14 +19,19 @@ pub(super) fn change(
     job: &Job,
     piece: &Piece,
     written: &[Attempt],
+    daemon: Uuid,
 ) -> Result<(), LedgerError> {
+    let own = |attempt: &&Attempt| attempt.daemon == daemon;
     let same = |one: &Attempt, other: &Attempt| one.number == other.number;
-    let before =
-        |attempt: &Attempt| written.iter().find(|other| same(attempt, other)).map_or(0, Attempt::spent_micro);
-    let gone = written.iter().filter(|old| !piece.attempts.iter().any(|attempt| same(attempt, old)));
+    let before = |attempt: &Attempt| {
+        written.iter().filter(own).find(|other| same(attempt, other)).map_or(0, Attempt::spent_micro)
+    };
+    let gone =
+        written.iter().filter(own).filter(|old| !piece.attempts.iter().any(|attempt| same(attempt, old)));
     let changes = piece
         .attempts
         .iter()
+        .filter(own)
         .map(|attempt| (attempt.began, attempt.spent_micro(), before(attempt)))
         .chain(gone.map(|attempt| (attempt.began, 0, attempt.spent_micro())));
     for (began, now, before) in changes.filter(|(_, now, before)| now != before) {
@@ -63,4 +70,49 @@ pub fn refusal(
         Refusal::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
         Refusal::AnyDay(fault) => PieceFact::Failed(Failure::for_good(fault)),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{Recording, Usage};
+
+    use super::*;
+    use crate::job::{Fate, Origin, Span};
+
+    const OWN: Uuid = Uuid::from_u128(1);
+
+    fn attempt(daemon: Uuid, fate: Fate, seconds: u64) -> Attempt {
+        let open = Attempt::open(1, daemon, Timestamp::UNIX_EPOCH, None);
+        Attempt {
+            fate,
+            billed: Usage::seconds(seconds),
+            cost_micro: seconds * 35,
+            reserved_micro: 350,
+            ..open
+        }
+    }
+
+    #[test]
+    fn a_day_has_what_this_daemon_reserved_until_it_has_the_bill() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let (id, recording) = (Uuid::now_v7(), Recording::default());
+        let job = Job::new(id, "calls", "default", Origin::Nothing, recording, Default::default());
+        let piece = Piece::new(1, Span::whole(None), "flash", "model");
+        let mut written = Vec::new();
+        let mut spent_after = |attempts: Vec<Attempt>| -> i64 {
+            let piece = Piece { attempts, ..piece.clone() };
+            change(&connection, &job, &piece, &written, OWN).unwrap();
+            written.clone_from(&piece.attempts);
+            connection
+                .query_row("SELECT coalesce(sum(micro), 0) FROM spend WHERE day = 0", [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(spent_after(vec![attempt(Uuid::nil(), Fate::Taken, 10)]), 0, "another daemon's");
+        assert_eq!(spent_after(vec![attempt(OWN, Fate::Open, 0)]), 350);
+        assert_eq!(spent_after(vec![]), 0, "it was not sent after all");
+        assert_eq!(spent_after(vec![attempt(OWN, Fate::Unknown, 0)]), 350);
+        assert_eq!(spent_after(vec![attempt(OWN, Fate::Taken, 4)]), 140);
+        assert_eq!(spent_after(vec![attempt(OWN, Fate::Refused, 0)]), 0);
+    }
 }
