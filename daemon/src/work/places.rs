@@ -65,15 +65,22 @@ impl Places {
             })
             .collect();
         let mut running: usize = taken.values().sum();
+        let of_archives = taken.iter().filter(|(source, _)| self.priorities.of(source) == Priority::Archive);
+        let mut archives: usize = of_archives.map(|(_, count)| *count).sum();
         let mut chosen = Vec::new();
         loop {
             let is_archives_turn = self.before_an_archive >= BEFORE_AN_ARCHIVE;
             let mut waiting: Vec<_> = queues
                 .iter_mut()
                 .filter_map(|(priority, count, ids)| ids.peek().is_some().then_some((*priority, count, ids)))
-                .filter(|(priority, ..)| running < self.most(*priority))
                 .collect();
             let has_archives = waiting.iter().any(|(priority, ..)| *priority == Priority::Archive);
+            // An archive whose turn it is may take a place that is left free, up to its eighth of the lane.
+            let is_owed = is_archives_turn && archives < self.width.div_ceil(8);
+            waiting.retain(|(priority, ..)| {
+                running < self.width
+                    && (running < self.most(*priority) || (is_owed && *priority == Priority::Archive))
+            });
             let next = waiting.iter_mut().min_by_key(|(priority, count, _)| {
                 let is_first = is_archives_turn && *priority == Priority::Archive;
                 (!is_first, *priority, **count)
@@ -86,6 +93,7 @@ impl Places {
             };
             **count += 1;
             running += 1;
+            archives += usize::from(*priority == Priority::Archive);
             chosen.extend(ids.next());
         }
     }
@@ -165,6 +173,18 @@ mod tests {
             counts(&[("live", 4)])
         );
         assert_eq!(given(&mut self::places(1), &[("archive", 9)], &[]), counts(&[("archive", 1)]));
+    }
+
+    #[test]
+    fn an_archive_gets_its_turn_though_live_calls_fill_the_lane() {
+        let mut places = places(8);
+        let waiting = [("archive", 100), ("live", 100)];
+        let turns: Vec<_> =
+            (0..9).map(|_| given(&mut places, &waiting, &[("live", 7)])[0].0.clone()).collect();
+        assert_eq!(turns.iter().filter(|source| *source == "archive").count(), 1, "{turns:?}");
+        // It has its eighth already.
+        let given = given(&mut places, &waiting, &[("archive", 1), ("live", 6)]);
+        assert_eq!(given[0].0, "live");
     }
 
     #[test]
