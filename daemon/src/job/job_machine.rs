@@ -139,6 +139,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             let known = left.pieces.saturating_sub(pieces);
             left.open += step.add(to_ms, pieces, spans, now).saturating_sub(known);
             if let Some(end) = end {
+                step.job.probed_ms = job.recording.duration_ms;
                 step.job.recording = end.recording;
                 step.job.speech_ms = end.speech_ms;
                 step.job.saved = end.saved;
@@ -178,6 +179,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.job.stage = Stage::Accepted;
             step.job.pieces = 0;
             step.job.speech_ms = None;
+            step.job.probed_ms = None;
             step.job.saved = None;
             step.pieces = Pieces::Gone;
         }

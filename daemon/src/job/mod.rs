@@ -120,6 +120,9 @@ pub struct Job {
     /// Milliseconds of speech in the recording; `None`: the audio was not decoded here.
     #[serde(default, skip_serializing_if = "is_default")]
     pub speech_ms: Option<u64>,
+    /// The length that the probe found, of a recording that was listened to since: its plan was made for this length.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probed_ms: Option<u64>,
     /// What was not sent of the recording, of all of its channels; `None`: the audio was not decoded here.
     #[serde(default, skip_serializing_if = "is_default")]
     pub saved: Option<Saved>,

@@ -9,7 +9,6 @@ use hark_sdk::event::{AnnotationSpeech, Blame, ChannelSpeech, Interruption, Reco
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::Tools;
 use super::recordings::unusable;
@@ -52,7 +51,7 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
             count = sections.recv_many(&mut waiting, BATCH), if is_streamed && !sections.is_closed() => {
                 // Events number a piece only where the job has several, so the first is added together with the second, or at the end.
                 has_several |= waiting.len() > 1;
-                if count > 0 && has_several && !tools.add_spans(job.id, std::mem::take(&mut waiting), None).await? {
+                if count > 0 && has_several && !tools.add_spans(&job, std::mem::take(&mut waiting), None).await? {
                     return Ok(());
                 }
             }
@@ -94,14 +93,15 @@ impl Tools {
     /// Adds pieces that were found to a job. `end`: the recording is listened to to its end. False: the job is not being cut any more.
     pub(super) async fn add_spans(
         &self,
-        job: Uuid,
+        job: &Job,
         spans: Vec<Span>,
         end: Option<CutEnd>,
     ) -> Result<bool, LedgerError> {
         let now = Timestamp::now();
-        let policy = self.policy.clone();
-        let write =
-            move |connection: &_| advance::cut(connection, job, spans.clone(), end.clone(), &policy, now);
+        let (id, plan, policy) = (job.id, job.plan.clone(), self.policy.clone());
+        let write = move |connection: &_| {
+            advance::cut(connection, id, plan.as_ref(), spans.clone(), end.clone(), &policy, now)
+        };
         let advanced = self.ledger.write(write).await?;
         if let Some(advanced) = &advanced {
             self.ledger.announce_step(advanced);
@@ -142,7 +142,7 @@ impl Tools {
             }
             Err(error) => return self.not_opened(job, None, unusable(job, &error)).await,
         };
-        self.add_spans(job.id, rest, Some(end)).await.map(drop)
+        self.add_spans(job, rest, Some(end)).await.map(drop)
     }
 
     /// What is not sent of a recording.

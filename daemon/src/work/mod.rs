@@ -1,7 +1,7 @@
 //! The lanes' work on jobs and pieces between the ledger and the outbox, one file per duty.
 
 pub mod cut;
-mod fetch;
+pub mod fetch;
 mod halves;
 mod hints;
 mod intend;
@@ -39,7 +39,7 @@ use crate::config::{AllowList, Route};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan, fault};
+use crate::job::{Attempt, Failure, Job, Piece, PieceId, PieceState, Plan, fault};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
 use crate::recognize::{Error, Recognizer, Recognizers, Tries};
@@ -132,8 +132,7 @@ impl Tools {
         Ok(found.map(|(job, piece)| PieceTask { job, piece }).filter(PieceTask::is_queued))
     }
 
-    /// The route and the plan of a piece that is to be sent as planned, the route's texts with the job's metadata in them. `None`: the piece is not to be sent now; its new state names its
-    /// next duty.
+    /// The route and the plan of a piece that is to be sent. `None`: the piece is not to be sent now; its new state names its next duty.
     async fn planned_route(&self, task: &PieceTask) -> Result<Option<(Route, Plan)>, LedgerError> {
         let (true, Some(plan)) = (task.is_queued(), &task.job.plan) else { return Ok(None) };
         let route = match self.route(&task.job) {
@@ -151,7 +150,8 @@ impl Tools {
     /// may have cost anything; returns whether it did. Any other job keeps its plan.
     async fn is_replanned(&self, job: &Job, old: &Plan, route: &Route) -> Result<bool, LedgerError> {
         let misleading_header = old.cut.is_some_and(|cut| cut.misleading_header);
-        let facts = Facts { misleading_header, ..Facts::of(&job.recording, &job.origin) };
+        let duration_ms = job.probed_ms.or(job.recording.duration_ms);
+        let facts = Facts { misleading_header, duration_ms, ..Facts::of(&job.recording, &job.origin) };
         let Ok(plan) = plan(&facts, route, self.recognizers.offers()) else {
             return Ok(false);
         };
@@ -159,8 +159,11 @@ impl Tools {
             return Ok(false);
         }
         let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();
-        let may_have_cost = !job.paid.is_empty() || pieces.iter().any(Piece::may_have_cost);
-        if may_have_cost && !job.maybe_paid {
+        // The placeholder for a former owner's unknown attempt is made again with the new plan.
+        let costs =
+            |attempt: &Attempt| attempt.fate.may_have_cost() && !(job.maybe_paid && attempt.daemon.is_nil());
+        let is_kept = |piece: &Piece| piece.state == PieceState::Heard || piece.attempts.iter().any(costs);
+        if !job.paid.is_empty() || pieces.iter().any(is_kept) {
             return Ok(false);
         }
         info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");

@@ -15,6 +15,7 @@ use crate::job::audio::{self, SPOOL, Unopened};
 use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{LedgerError, advance};
 use crate::job::{self, Job, PieceFormat, Stage, fault};
+use crate::os::private;
 use crate::recognize::Content;
 
 /// How soon a job is tried again after the machine lacked a file descriptor or a process for it.
@@ -48,7 +49,7 @@ impl Tools {
         let bytes = part.map_err(|error| unusable(job, &error))?;
         let folder = self.state_directory.join(SPOOL);
         let write = move || {
-            std::fs::create_dir_all(&folder)?;
+            private::create_folder(&folder)?;
             let mut file = tempfile::tempfile_in(&folder)?;
             file.write_all(&bytes)?;
             Ok(file)
@@ -125,7 +126,7 @@ impl Tools {
         warn!("the recording cannot be read to its end and is recognized as far as it was cut");
         let recording = Recording { truncated: true, ..job.recording.clone() };
         let end = CutEnd { recording, speech_ms: None, speech: None, saved: None };
-        self.add_spans(job.id, Vec::new(), Some(end)).await.map(drop)
+        self.add_spans(job, Vec::new(), Some(end)).await.map(drop)
     }
 
     /// Puts off a job, or a piece, whose folder is not there or does not answer.

@@ -10,7 +10,7 @@ use super::error::LedgerError;
 use super::{Ledger, Now, files, jobs, pieces, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Span, Stage, audio};
+use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Plan, Span, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -104,7 +104,7 @@ pub fn missing(
     advance(connection, id.job, Fact::Missing { fault }, now)
 }
 
-/// Pieces were found in a job's recording. `end`: it is listened to to its end. What follows for a piece that a former owner may have paid for
+/// Pieces were found in the recording of a job with this plan. `end`: it is listened to to its end. What follows for a piece that a former owner may have paid for
 /// is decided at once.
 ///
 /// # Errors
@@ -112,12 +112,15 @@ pub fn missing(
 pub fn cut(
     connection: &Connection,
     id: Uuid,
+    plan: Option<&Plan>,
     spans: Vec<Span>,
     end: Option<CutEnd>,
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Option<Advanced>, LedgerError> {
-    let Some(Job { stage: Stage::Cutting { pieces: before, .. }, .. }) = jobs::find(connection, id)? else {
+    // The job may have been planned anew while its recording was listened to for another plan.
+    let job = jobs::find(connection, id)?.filter(|job| job.plan.as_ref() == plan);
+    let Some(Job { stage: Stage::Cutting { pieces: before, .. }, .. }) = job else {
         return Ok(None);
     };
     let left = pieces::recognized(connection, id)?;
