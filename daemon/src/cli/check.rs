@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use globset::GlobBuilder;
 use serde_json::json;
 use tracing::Level;
 
@@ -75,7 +76,9 @@ fn no_ffmpeg(config: &Config) -> Option<String> {
     const ENDINGS: [&str; 12] =
         ["3gp", "amr", "ape", "au", "avi", "flv", "mpeg", "ts", "w64", "wma", "wmv", "wv"];
     let takes = |glob: &String| {
-        glob.ends_with('*') || ENDINGS.iter().any(|ending| glob.to_lowercase().contains(ending))
+        let name = glob.rsplit('/').next().unwrap_or(glob);
+        let glob = GlobBuilder::new(name).case_insensitive(true).build().map(|glob| glob.compile_matcher());
+        glob.is_ok_and(|glob| ENDINGS.iter().any(|ending| glob.is_match(format!("call.{ending}"))))
     };
     let needs_it = |source: &&Source| match source {
         Source::Directory(folder) => folder.include.iter().any(takes),

@@ -8,22 +8,33 @@ use hark_sdk::event::{Blame, Fault, ObjectRef, Recording};
 use tracing::{info, warn};
 
 use super::{PieceTask, Tools};
-use crate::config::{Channels, EngineChoice};
+use crate::config::{Channels, EngineChoice, Route};
 use crate::job::audio::{SPOOL, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
 use crate::job::{Delivery, Job, Origin};
 use crate::os::{self, private};
-use crate::recognize::Delivers;
+use crate::recognize::{Delivers, Profile};
 use crate::source::download::{Fetched, Unfetched};
 use crate::source::object;
 use crate::source::url::fetch::fetch;
 
 /// The most that is fetched (CONTRACT.md 3).
-const LARGEST: u64 = 2 << 30;
+pub const LARGEST: u64 = 2 << 30;
 
 /// Pauses between the tries.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
+
+/// Whether the audio of a URL is fetched for recordings of this route, before they are planned.
+pub fn needs_bytes<'a>(route: &Route, mut profiles: impl Iterator<Item = &'a Profile>) -> bool {
+    let skips = route.skip_silence && route.engine != EngineChoice::Filetrans;
+    if route.channels == Channels::Split || skips {
+        return true;
+    }
+    let engine = route.engine.name();
+    let profile = engine.and_then(|name| profiles.find(|profile| profile.engine.as_str() == name));
+    profile.is_some_and(|profile| profile.limits.url == Delivers::No)
+}
 
 impl Tools {
     /// The job with its audio on this machine, if its plan needs that. `None`: it cannot be had, which is the end of the job (or of `piece`),
@@ -82,18 +93,8 @@ impl Tools {
     }
 
     fn needs_bytes(&self, job: &Job) -> bool {
-        if job.plan.as_ref().is_some_and(|plan| plan.delivery != Delivery::Url) {
-            return true;
-        }
-        let Ok(route) = self.route(job) else { return false };
-        let skips = route.skip_silence && route.engine != EngineChoice::Filetrans;
-        if route.channels == Channels::Split || skips {
-            return true;
-        }
-        let engine = route.engine.name();
-        let mut profiles = self.recognizers.profiles();
-        let profile = engine.and_then(|name| profiles.find(|profile| profile.engine.as_str() == name));
-        profile.is_some_and(|profile| profile.limits.url == Delivers::No)
+        job.plan.as_ref().is_some_and(|plan| plan.delivery != Delivery::Url)
+            || self.route(job).is_ok_and(|route| needs_bytes(route, self.recognizers.profiles()))
     }
 
     async fn fetched(&self, job: &Job, place: Place<'_>) -> Result<Fetched, NotFetched> {

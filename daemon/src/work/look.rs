@@ -17,8 +17,8 @@ use crate::source::url::look::{Looked, look};
 pub const MOST: u64 = 10 << 20;
 
 impl Tools {
-    /// The recording of a URL with what a look into it tells, and the facts that decide its plan; as it is, if the server, or the audio, does not let the daemon look: then the
-    /// service gets the URL unseen.
+    /// The recording of a URL with what a look into it tells, and the facts that decide its plan. If the daemon cannot look into it, the
+    /// recording stays as it is and the service gets the URL unseen.
     ///
     /// # Errors
     /// [`Unopened::Fault`] if the URL leads to a forbidden address: the service would follow it too.

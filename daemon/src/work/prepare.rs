@@ -22,18 +22,20 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
         Ok(found) => found,
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
-    let planned = tools.route(&job).and_then(|route| {
-        let plan = plan(&facts, route, tools.recognizers.offers())?;
-        // A context that is too long, or a language that the model does not take, is told before anything is spent.
-        tools.hints(&job, route, &plan)?;
-        Ok(plan)
-    });
-    if planned.is_err() && matches!(job.origin, Origin::Url { .. }) && recording.format.is_some() {
+    let route = tools.route(&job);
+    let planned = route.clone().and_then(|route| plan(&facts, route, tools.recognizers.offers()));
+    if route.is_ok()
+        && planned.is_err()
+        && matches!(job.origin, Origin::Url { .. })
+        && recording.format.is_some()
+    {
         // No engine takes this audio by URL. On this machine it can be cut into pieces.
         let Some(job) = tools.fetch(job, None).await? else { return Ok(()) };
         return Box::pin(prepare(job, tools)).await;
     }
     let recording = Box::new(recording);
+    // A context that is too long, or a language that the model does not take, is an error before anything is spent.
+    let planned = planned.and_then(|plan| tools.hints(&job, route?, &plan).map(|_| plan));
     let fact = match planned {
         Ok(plan) => {
             let spans = vec![Span::whole(recording.duration_ms)];

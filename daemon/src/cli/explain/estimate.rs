@@ -14,9 +14,11 @@ use crate::os;
 use crate::recognize::route::{Facts, plan, rejection};
 use crate::recognize::{Profile, profiles};
 use crate::source::download::Unfetched;
+use crate::source::url::fetch::fetch;
 use crate::source::url::look::look;
 use crate::telemetry::metrics::Metrics;
 use crate::work::cut::{channels_to_send, survey_plan};
+use crate::work::fetch::{LARGEST, needs_bytes};
 use crate::work::look::MOST;
 
 /// Recordings that are decoded at a time.
@@ -101,12 +103,19 @@ impl Estimator {
         named(shown, explained.await)
     }
 
-    /// Looks into the audio of an address as the daemon does before it sends the address.
+    /// Looks into the audio of an address as the daemon does before it sends the address; fetches it where the daemon would.
     pub(super) async fn url(&self, url: &str, route: Option<&Route>) -> Explained {
         let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+        if route.is_some_and(|route| needs_bytes(route, self.profiles.iter())) {
+            return Explained { path: shown, ..self.fetched(url, route).await };
+        }
         let explained = async {
             let facts = self.facts_of_url(url).await?;
-            let (plan, mut explained) = self.planned(&facts, route)?;
+            let planned = self.planned(&facts, route);
+            if planned.is_err() && facts.format.is_some() {
+                return Ok(self.fetched(url, route).await);
+            }
+            let (plan, mut explained) = planned?;
             let length = facts.duration_ms.filter(|_| plan.cut.is_none() && plan.split.is_none());
             if let Some(length) = length {
                 self.price(&plan, &Requests { pieces: vec![length], channels: 1 }, &mut explained);
@@ -114,6 +123,16 @@ impl Estimator {
             Ok(explained)
         };
         named(shown, explained.await)
+    }
+
+    async fn fetched(&self, url: &str, route: Option<&Route>) -> Explained {
+        let explained = async {
+            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let into = folder.path().join("audio");
+            fetch(url, &self.allow_urls, &into, LARGEST).await.map_err(|error| error.to_string())?;
+            Ok(self.file(&into, route).await)
+        };
+        explained.await.unwrap_or_else(|error| Explained { error: Some(error), ..Explained::default() })
     }
 
     async fn facts_of_url(&self, url: &str) -> Result<Facts, String> {
@@ -176,10 +195,12 @@ impl Estimator {
         })
     }
 
-    /// A service bills whole seconds of each request.
+    /// The service bills the whole seconds of each request; a server of one's own, the begun ones.
     fn price(&self, plan: &Plan, requests: &Requests, explained: &mut Explained) {
         let price = self.prices.of(plan.engine.as_str(), &plan.model);
-        let seconds = requests.pieces.iter().map(|length| length / 1_000);
+        let is_own = self.profiles.iter().any(|offer| offer.engine == plan.engine && offer.only_by_name);
+        let billed = |length: &u64| if is_own { length.div_ceil(1_000) } else { length / 1_000 };
+        let seconds = requests.pieces.iter().map(billed);
         let micro: u64 = seconds.clone().map(|seconds| price.cost_micro(price.estimate(seconds))).sum();
         explained.pieces = Some(requests.pieces.len());
         explained.channels = Some(requests.channels);
