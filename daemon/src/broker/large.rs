@@ -28,7 +28,7 @@ const MARGIN: usize = 64 << 10;
 /// What remains besides the margin must hold a useful event; if `max_payload` is too small for that, events take half of it.
 const LEAST: usize = 4 << 10;
 /// The object store's default chunk size.
-pub(super) const LARGEST_CHUNK: usize = 128 << 10;
+pub const LARGEST_CHUNK: usize = 128 << 10;
 /// Strings that are shorter are not cut: names, hashes, times and the enum values of the schema.
 const SHORT: usize = 128;
 

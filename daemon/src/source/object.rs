@@ -9,13 +9,11 @@ use tokio::io::AsyncReadExt;
 
 use super::download::{Download, Fetched, Unfetched, whole_or_absent};
 use crate::broker::JetStream;
+use crate::broker::large::LARGEST_CHUNK;
 use crate::broker::object::Unavailable;
 
 /// How long the server may send nothing: an object whose chunks are missing never ends.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-
-/// An object's chunk, by default.
-const CHUNK: usize = 128 << 10;
 
 /// Fetches at most `most` bytes into a file, which is complete afterwards and has the object's digest, or absent.
 ///
@@ -48,7 +46,7 @@ async fn write(
         Unfetched::NotNow(format!("the object {name:?} of the bucket {bucket} did not come whole: {reason}"))
     };
     let mut file = Download::create(into, most)?;
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; LARGEST_CHUNK];
     loop {
         let read = tokio::time::timeout(SILENCE_LIMIT, object.read(&mut chunk)).await;
         let read = read.map_err(|silent| cut_off(&silent))?.map_err(|error| match error.kind() {

@@ -56,7 +56,9 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         }
     };
     context.write(note).await?;
-    if let (Outcome::Gone | Outcome::Absent, Some(sidecar)) = (outcome, job.sidecar.clone()) {
+    // A person may have moved an absent recording and be about to move its sidecar: the daemon does not delete that sidecar.
+    let goes = outcome == Outcome::Gone || (outcome == Outcome::Absent && matches!(fate, Fate::Move(_)));
+    if let Some(sidecar) = job.sidecar.clone().filter(|_| goes) {
         let context = Arc::clone(context);
         blocking(move || sidecar::put_away(&context, &fate, &root, &below, id, &sidecar)).await?;
     }
