@@ -39,9 +39,14 @@ impl Hotword {
     }
 }
 
+/// Whether a character is Han or kana, which are written without spaces between words.
+pub fn is_han_or_kana(character: char) -> bool {
+    matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}')
+}
+
 /// Han, kana, hangul.
 fn is_cjk(character: char) -> bool {
-    matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
+    is_han_or_kana(character) || matches!(character, '\u{ac00}'..='\u{d7af}')
 }
 
 impl<'de> Deserialize<'de> for Hotword {

@@ -23,6 +23,7 @@ mod nearest;
 mod recognizer;
 mod report;
 mod secret;
+mod source;
 mod storage;
 mod tables;
 mod template;
@@ -39,11 +40,8 @@ use serde::{Deserialize, Serialize};
 pub use address::{is_inside, is_public};
 pub use allow_list::{AllowList, is_in, plain};
 pub use context::ContextLimit;
-pub use entries::{
-    Channels, DirectorySource, ENGINES, Emotion, EngineChoice, Existing, NatsSource, OnFailure, Plugin,
-    Priority, Route, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
-};
-pub use hotword::Hotword;
+pub use entries::{Channels, ENGINES, Emotion, EngineChoice, OnFailure, Plugin, Route};
+pub use hotword::{Hotword, is_han_or_kana};
 pub use inspect::{Inspection, inspect, inspect_text};
 pub use language::{Languages, language_code, language_codes};
 pub use lookup::listen_address;
@@ -52,6 +50,9 @@ pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
+pub use source::{
+    DirectorySource, Existing, NatsSource, Priority, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
+};
 pub use storage::{Addressing, Bucket, Credentials, Storage};
 pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State};
 pub use template::Template;

@@ -111,6 +111,13 @@ impl Storage {
 
     fn name_and_prefix(&self) -> Result<(String, String), String> {
         let url = &self.url;
+        // What stands before an @ is a key; the error must not print it.
+        if url.contains('@') {
+            return Err(
+                "url of [storage] has an @; write s3://bucket/prefix, and the keys into credentials_file"
+                    .into(),
+            );
+        }
         let Some(rest) = url.strip_prefix("s3://") else {
             return Err(format!(
                 "url = {url:?} of [storage] does not begin with s3://; write s3://bucket/prefix, also for OSS and other servers, and name \
@@ -142,7 +149,7 @@ impl Storage {
         };
         let sample = "https://s3.oss-eu-central-1.aliyuncs.com";
         let Ok(url) = Url::parse(&written) else {
-            return Err(format!("endpoint = {written:?} of [storage] is no URL; write it as {sample:?}"));
+            return Err(format!("endpoint of [storage] is no URL; write it as {sample:?}"));
         };
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(format!(

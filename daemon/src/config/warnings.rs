@@ -119,7 +119,7 @@ impl Config {
             let Emotion::Roles(kept) = &route.emotion else { continue };
             for role in kept.iter().filter(|role| !route.roles.contains(role)) {
                 warnings.push(format!(
-                    "route {:?} keeps the emotion of the role {role:?} only, and its `roles` name no such channel; nobody's is kept",
+                    "route {:?}: emotion names the role {role:?}, which is not in its `roles`; no channel has that role",
                     route.name
                 ));
             }

@@ -168,7 +168,7 @@ fn whose_emotion_is_kept() {
         );
     }
     let warnings = route("[\"custmer\"]", "").warnings();
-    let expected = "route \"r\" keeps the emotion of the role \"custmer\" only, and its `roles` name no such channel; nobody's is kept";
+    let expected = "route \"r\": emotion names the role \"custmer\", which is not in its `roles`; no channel has that role";
     assert!(warnings.iter().any(|warning| warning == expected), "{warnings:?}");
 }
 

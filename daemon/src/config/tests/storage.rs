@@ -55,6 +55,7 @@ fn what_is_wrong_with_the_bucket_is_said_with_its_line() {
         ("url = \"oss://calls/x\"", "harkd.toml:3:7: url = ", "also for OSS"),
         ("url = \"s3://Calls\"", "harkd.toml:3:7: ", "\"Calls\""),
         ("url = \"s3://\"", "harkd.toml:3:7: ", "bucket"),
+        ("url = \"s3://me:canary@calls\"", "harkd.toml:3:7: url of", "credentials_file"),
         ("url = \"s3://calls/a//b\"", "harkd.toml:3:7: ", "prefix"),
         ("url = \"s3://calls/../b\"", "harkd.toml:3:7: ", "prefix"),
         ("url = \"s3://calls\"\nendpoint = \"minio:9000\"", "harkd.toml:4:12: ", "http or https"),

@@ -4,7 +4,7 @@ use crate::config::hotword::Hotword;
 use crate::config::model::Model;
 use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, Template};
 
 /// Names of every family, for suggestions.
 const FLASH: [&str; 3] = ["qwen3-asr-flash", "qwen-audio-3.1-asr-flash", "fun-asr-flash"];
@@ -99,6 +99,8 @@ fn hotwords(route: &Route, path: &str, report: &mut Report<'_>) {
         let path = format!("{path}.{index}");
         if word.trim().is_empty() {
             report.mistake(&path, "a hot word is empty");
+        } else if let Err(error) = Template::parse(word) {
+            report.mistake(&path, format!("hot word {word:?}: {error}"));
         } else if !(1..=5).contains(weight) && *weight != Hotword::SUPER {
             let text = format!(
                 "weight = {weight} of the hot word {word:?} is neither 1 to 5 nor {}",
