@@ -1,5 +1,10 @@
 //! Finds answers that only repeat the context. Recognizers are known to write their context over silence, as if it had been said. Pure.
 
+use std::collections::BTreeSet;
+
+use hark_sdk::event::Segment;
+
+use crate::config::is_han_or_kana;
 use crate::job::Transcript;
 
 /// A whole answer of fewer words that are a part of the context is taken to have been said: "yes" stands in many a context.
@@ -14,24 +19,34 @@ pub struct Echo {
 impl Echo {
     /// Of a request with this context and these hot words.
     pub fn of(context: &str) -> Echo {
-        Echo { words: words(context, usize::MAX) }
+        Echo { words: words([context], usize::MAX) }
     }
 
-    /// Marks every segment of a transcript whose whole text is the context, or a part of it of two words or more.
+    /// Marks the segments of every channel whose whole text is the context, or a part of it of two words or more.
     pub fn mark(&self, transcript: &mut Transcript) {
-        let said = words(&transcript.text, self.words.len());
-        let is_part = said.len() >= LEAST_PART && self.has(&said, false);
-        if !said.is_empty() && (said == self.words || is_part) {
-            for segment in transcript.segments.iter_mut().filter(|segment| !segment.text.is_empty()) {
-                segment.echo = true;
+        let channels: BTreeSet<u32> = transcript.segments.iter().map(|segment| segment.channel).collect();
+        for channel in channels {
+            let segments = transcript.segments.iter_mut().filter(|segment| segment.channel == channel);
+            let segments: Vec<&mut Segment> = segments.collect();
+            let texts = segments.iter().map(|segment| segment.text.as_str());
+            let said = words(texts, self.words.len());
+            let is_part = said.len() >= LEAST_PART && self.has(&said, false);
+            if !said.is_empty() && (said == self.words || is_part) {
+                for segment in segments {
+                    segment.echo = !segment.text.is_empty();
+                }
             }
         }
     }
 
     /// Whether a text that still grows may become an echo; the last word may be cut.
     pub fn may_be(&self, text: &str) -> bool {
-        let said = words(text, self.words.len());
-        !said.is_empty() && self.has(&said, true)
+        let is_begun = |most: usize| {
+            let said = words([text], most);
+            !said.is_empty() && self.has(&said, true)
+        };
+        // This is asked for every partial, and most texts differ from the context within three words.
+        is_begun(2) && is_begun(self.words.len())
     }
 
     /// Whether these words stand in the context in a row. `is_cut`: of the last one the beginning is enough.
@@ -45,16 +60,18 @@ impl Echo {
     }
 }
 
-/// The words of a text, in small letters, without punctuation; each character of Chinese and Japanese is a word. At most one more than
+/// The words of texts, in small letters, without punctuation; each character of Chinese and Japanese is a word. At most one more than
 /// `most`: a text with more words than the context is no echo of it, and the text of a long recording has many.
-fn words(text: &str, most: usize) -> Vec<String> {
+fn words<'t>(texts: impl IntoIterator<Item = &'t str>, most: usize) -> Vec<String> {
     let mut words = Vec::new();
     let mut is_open = false;
-    for character in text.chars().flat_map(char::to_lowercase) {
+    // The words of two texts stand apart.
+    let characters = texts.into_iter().flat_map(|text| text.chars().chain(['\n']));
+    for character in characters.flat_map(char::to_lowercase) {
         if words.len() > most {
             break;
         }
-        let is_single = matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}');
+        let is_single = is_han_or_kana(character);
         match words.last_mut() {
             Some(word) if is_open && !is_single && character.is_alphanumeric() => {
                 String::push(word, character)
@@ -69,8 +86,6 @@ fn words(text: &str, most: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::Segment;
-
     use super::*;
 
     const CONTEXT: &str = "Names: Ada Lovelace, Charles Babbage.\n产品：云听、灵犀";
@@ -98,6 +113,16 @@ mod tests {
             assert!(is_marked(CONTEXT, text), "{text}");
         }
         assert!(is_marked("Hark", "Hark."), "the whole context");
+    }
+
+    #[test]
+    fn an_echo_on_one_channel_is_marked_though_another_channel_speaks() {
+        let on = |channel, text: &str| Segment { channel, text: text.into(), ..Segment::default() };
+        let segments = vec![on(0, "Hello there."), on(1, "Ada"), on(0, "How are you?"), on(1, "Lovelace.")];
+        let mut transcript = Transcript { segments, ..Transcript::default() };
+        Echo::of(CONTEXT).mark(&mut transcript);
+        let marked: Vec<bool> = transcript.segments.iter().map(|segment| segment.echo).collect();
+        assert_eq!(marked, [false, true, false, true]);
     }
 
     #[test]

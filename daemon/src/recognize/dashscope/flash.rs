@@ -119,7 +119,7 @@ async fn exchange<R: Reading>(
     // The pacer learns about the rate and the account from every outcome, whatever the outcome means for this recording.
     match permit.settle(outcome) {
         Ok(true) => Ok(Sent::Heard(incoming.into_transcript(duration_ms))),
-        Ok(false) => Ok(Sent::Heard(Transcript::default())),
+        Ok(false) => Ok(Sent::Heard(Transcript { billed: incoming.billed(), ..Transcript::default() })),
         Err(error) => Err(incoming.failed(error)),
     }
 }

@@ -119,6 +119,11 @@ impl<R: Reading> Incoming<R> {
         !self.reading.text().is_empty()
     }
 
+    /// What the service billed, as far as it told.
+    pub(super) fn billed(&self) -> Usage {
+        self.reading.billed()
+    }
+
     /// The error of a request after this much of the answer: if the service sent text, or a price, it has done work and charges for it.
     pub(super) fn failed(self, error: Error) -> Error {
         let billed = self.reading.billed();

@@ -71,7 +71,9 @@ fn format<'a>(request: &'a Request<'_>) -> &'a str {
             let path = url.split(['?', '#']).next().unwrap_or_default();
             let extension =
                 path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, end)| end);
-            request.format.or(extension.filter(|end| FORMATS.contains(end))).unwrap_or("wav")
+            let named =
+                extension.and_then(|end| FORMATS.into_iter().find(|format| format.eq_ignore_ascii_case(end)));
+            request.format.or(named).unwrap_or("wav")
         }
     }
 }
