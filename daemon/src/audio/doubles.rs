@@ -29,6 +29,9 @@ const AS_GOOD: f64 = 0.98;
 /// By how much a gain may differ from the one that was found before, as a factor.
 const SAME_GAIN: f64 = 1.4;
 
+/// The most by which a channel may be louder than its original (24 dB): a fainter original is crosstalk, and what is heard of it is bad.
+const MOST_GAIN: f64 = 16.0;
+
 /// The rate of the first, coarse search for the shift.
 const COARSE: usize = 4_000;
 
@@ -154,7 +157,9 @@ fn next(state: State, earlier: &[f32], later: &[f32], shift: usize, rate: usize)
         let original = &earlier[from..from + later.len()];
         let [energy, common] = [original, later].map(|it| product(it, original) / count);
         let apart = second - 2.0 * fit.gain * common + fit.gain * fit.gain * energy;
-        if apart <= (DIFFERENCE * second).max(NOISE * (fit.gain * fit.gain).max(1.0)) {
+        // Noise of the original is in the difference as well, by the gain, and no more of it than the original has there.
+        let noise = NOISE.max(fit.gain * fit.gain * NOISE.min(2.0 * energy));
+        if apart <= (DIFFERENCE * second).max(noise) {
             return state;
         }
     } else if second < NOISE && first < NOISE * 10.0 {
@@ -168,7 +173,8 @@ fn next(state: State, earlier: &[f32], later: &[f32], shift: usize, rate: usize)
         }
         _ => true,
     };
-    if found.alike >= ALIKE && is_as_before { State::Same(found) } else { State::Different }
+    let is_double = found.alike >= ALIKE && found.gain.abs() <= MOST_GAIN && is_as_before;
+    if is_double { State::Same(found) } else { State::Different }
 }
 
 /// The shift at which the two are most alike.

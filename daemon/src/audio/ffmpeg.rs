@@ -88,11 +88,13 @@ pub(super) struct Decoding {
 }
 
 impl Decoding {
-    /// How the process was killed, if it was, and whether by SIGKILL, which neither the file nor the limits cause; waits at most a second for its end. What came through the pipe is then not the whole recording.
+    /// How the process was killed, if it was, and whether by SIGKILL, which neither the file nor the limits cause; waits at most a second for
+    /// its end. What came through the pipe is then not the whole recording.
     pub(super) async fn was_killed(mut self) -> Option<(String, bool)> {
         let status = timeout(Duration::from_secs(1), self.process.wait()).await.ok()?.ok()?;
-        let signal = status.signal()?;
-        Some((format!("ffmpeg: {status}"), signal == libc::SIGKILL))
+        // ffmpeg catches the signal of the CPU limit, and ends with this status.
+        let is_killed = status.signal().is_some() || status.code() == Some(255);
+        is_killed.then(|| (format!("ffmpeg: {status}"), status.signal() == Some(libc::SIGKILL)))
     }
 }
 

@@ -14,6 +14,9 @@ const LONGEST_REACH: usize = 1_250;
 /// The most parts of a piece: a message to the audio worker has place for more.
 const MOST_PARTS: usize = 512;
 
+/// The most frames that are left out between two parts of a piece, half an hour: the worker reports no progress while it decodes them.
+const FARTHEST: u64 = 30 * 60 * 1_000 / FRAME_MS;
+
 /// How much louder than the background a frame may be and still be a pause, as a ratio of energies (6 dB).
 const ABOVE_BACKGROUND: f32 = 4.0;
 
@@ -68,7 +71,9 @@ impl Planner {
     /// Takes the next frame that is to be sent, the recording's frame number `at`; returns the piece that it completes.
     pub(super) fn push(&mut self, at: u64, frame: Frame, listen: Listen<'_>) -> Option<Piece> {
         let is_next = self.parts.last().is_some_and(|last| last.end == at);
-        let completed = if !is_next && self.parts.len() >= MOST_PARTS { self.finish() } else { None };
+        let is_far = self.parts.last().is_some_and(|last| at.saturating_sub(last.end) > FARTHEST);
+        let is_full = !is_next && self.parts.len() >= MOST_PARTS;
+        let completed = if is_far || is_full { self.finish() } else { None };
         match self.parts.last_mut() {
             Some(last) if last.end == at => last.end += 1,
             _ => self.parts.push(at..at + 1),
@@ -115,7 +120,7 @@ fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
     let mut found: Option<Range<usize>> = None;
     for run in within {
         let longest = found.as_ref().map_or(0, Range::len);
-        // Listening costs most.
+        // The detector costs most of the CPU time, so it does not hear pauses that are shorter than the one found.
         if run.len() <= longest {
             break;
         }

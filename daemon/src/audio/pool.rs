@@ -71,6 +71,10 @@ impl Pool {
         // A worker may die for another reason than the file: another process killed it, or the machine ran out of memory.
         for last_try in [false, true] {
             let mut child = self.child(&task).await?;
+            if !matches!(task, Task::Piece { .. }) {
+                // The child decoded another recording before.
+                child.decoding = None;
+            }
             let mut before = child.cpu_time();
             let mut outcome = timeout(self.patience, child.ask(file, hint_extension, &task)).await;
             let (mut count, mut decoded) = (0, 0);
@@ -83,7 +87,7 @@ impl Pool {
                 if reply.is_last() {
                     match answer(reply) {
                         Some(answer) => {
-                            // A worker that makes a piece tells by itself.
+                            // For a piece the worker itself reports that ffmpeg was killed.
                             let is_piece = matches!(task, Task::Piece { .. });
                             if !is_piece
                                 && let Some(decoding) = child.decoding.take()

@@ -75,12 +75,13 @@ impl To16k {
     /// Appends the rest, up to as many samples as the input has time for, and is ready for another stream.
     pub(super) fn finish(&mut self, out: &mut Vec<f32>) {
         let total = (self.taken * u64::from(RATE) + u64::from(self.rate / 2)) / u64::from(self.rate);
-        let before = out.len() - out.len().min(self.made as usize);
         let silence = [0.0; CHUNK];
         while self.made < total && self.resampler.is_some() {
             self.push(&silence, out);
         }
-        out.truncate(before + total as usize);
+        // The caller may have taken earlier samples out of `out` already.
+        let more = self.made.saturating_sub(total) as usize;
+        out.truncate(out.len().saturating_sub(more));
         self.reset();
     }
 

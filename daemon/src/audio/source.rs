@@ -40,7 +40,7 @@ impl Source {
     /// What ffmpeg makes of the file with this demuxer.
     ///
     /// # Errors
-    /// Those of [`Daemon::decode`].
+    /// When there is no ffmpeg, it cannot be started, or it decodes nothing of the file (see [`Daemon::decode`]).
     pub(super) fn decoded(&self, demuxer: &str) -> Result<Box<dyn FormatReader>, ProbeError> {
         let daemon = self.daemon.as_ref().ok_or_else(|| ProbeError::NoFfmpeg("it".into()))?;
         daemon.decode(demuxer)

@@ -92,8 +92,8 @@ pub(super) const TOLD_EVERY: u64 = 30_000;
 /// Takes what a survey tells.
 pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
 
-/// Listens through a recording. The pieces of mixed channels are told as they are found; those of single channels at the end, when it is
-/// known which channels repeat others.
+/// Listens through a recording. If the channels are mixed, the survey tells each piece when it finds it. If they are split, it
+/// tells all pieces at the end, when it knows which channels repeat others.
 ///
 /// # Errors
 /// As for [`super::probe()`], and [`ProbeError::Undecodable`].
@@ -183,8 +183,8 @@ impl Survey {
         let channels = sounds.iter().zip(doubles).map(|(sound, doubles)| Sounding {
             level_dbfs: sound.level_dbfs(),
             clipped: sound.clipped(),
-            // Silence repeats nothing.
-            doubles: doubles.filter(|_| sound.is_loud),
+            // A silent channel repeats none and is repeated by none: it is not sent, so what repeats it must be.
+            doubles: doubles.filter(|earlier| sound.is_loud && sounds[*earlier as usize].is_loud),
             is_silent: !sound.is_loud,
         });
         self.channels = channels.collect();

@@ -8,7 +8,7 @@ use super::Span;
 const LONGEST_PAUSE: u64 = 1_000;
 
 /// The most interruptions that are listed, so that an event with them fits into a message: a conversation of twelve hours has fewer.
-const MOST_INTERRUPTIONS: usize = 10_000;
+pub(super) const MOST_INTERRUPTIONS: usize = 10_000;
 
 /// The speech of one channel.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -156,7 +156,7 @@ mod tests {
             (&[(1_000, 2_000)], &[]),
             (&[(5_000, 6_000)], &[]),
             (&[(0, 6_000)], &[]),
-            // It ends as the other one does.
+            // The customer's turn ends at the same time as the agent's.
             (&[(4_000, 5_000)], &[]),
             // The agent interrupts.
             (&[(9_000, 11_000)], &[(0, 10_000)]),

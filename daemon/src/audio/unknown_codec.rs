@@ -24,8 +24,8 @@ pub(super) fn name(source: &Source, start: u64, format: &str) -> std::io::Result
 
 /// The compression that the COMM chunk of AIFC names.
 fn aifc(bytes: &[u8]) -> Option<String> {
-    let common = &bytes[find(bytes, b"COMM")? + 8..];
-    common.get(18..22).map(coded)
+    let common = find(bytes, b"COMM")? + 8;
+    bytes.get(common + 18..common + 22).map(coded)
 }
 
 /// The sample description of the first track whose handler is `soun`.

@@ -47,6 +47,9 @@ struct Worker<'s> {
 impl Worker<'_> {
     fn answer(&mut self, request: &Request, file: File) -> io::Result<()> {
         let hint = request.extension.as_deref();
+        if !matches!(request.task, Task::Piece { .. }) {
+            self.decoding = None;
+        }
         let reply = match &request.task {
             Task::Probe => Reply::Probed(probe(file, hint)),
             Task::Measure => {

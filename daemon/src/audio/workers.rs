@@ -12,6 +12,7 @@ use hark_sdk::event::Blame;
 
 use super::pool::Pool;
 use super::survey::{Survey, SurveyPlan};
+use super::talk::MOST_INTERRUPTIONS;
 use super::wire::{Reply, Task};
 use super::{MOST_CHANNELS, Probe, ProbeError, Section, ffmpeg};
 use crate::config::PieceFormat;
@@ -20,8 +21,8 @@ use crate::telemetry::metrics::Metrics;
 /// Longest time between two messages of a busy worker: long enough for a gigabyte of frames from a slow disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The most pieces of a recording: two days in seconds.
-const MOST_PIECES: usize = 48 * 3_600;
+/// The most parts that all pieces of a recording have together: two days in seconds.
+const MOST_PARTS: usize = 48 * 3_600;
 
 /// The longest piece in bytes: an hour of WAV.
 const LARGEST_PIECE: usize = 128 << 20;
@@ -57,8 +58,8 @@ impl Workers {
 
     /// Finds out format, length and channels.
     ///
-    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries). Length and channels of what ffmpeg alone
-    /// can read are those of what it decodes, some hundred times faster than the recording plays.
+    /// Waits for a free child, then at most 20 s (40 s if a child crashed or hung and another retries). If only ffmpeg
+    /// can read the file, a child decodes all of it to find length and channels, some hundred times faster than the recording plays.
     ///
     /// # Errors
     /// See [`ProbeError`].
@@ -96,20 +97,21 @@ impl Workers {
         plan: SurveyPlan,
         mut found: impl FnMut(Section) + Send,
     ) -> Result<Survey, ProbeError> {
-        let (mut sections, mut interruptions) = (Vec::<Section>::new(), Vec::new());
+        let (mut sections, mut parts, mut interruptions) = (Vec::<Section>::new(), 0_usize, Vec::new());
         let take = |count: usize, reply| match reply {
             Reply::Until(_) => Some(()),
             Reply::Interruptions(first, further) => {
                 interruptions.truncate(first);
                 interruptions.extend(further);
-                Some(())
+                (interruptions.len() <= MOST_INTERRUPTIONS).then_some(())
             }
             Reply::Piece(section) => {
                 if sections.len() > count {
                     // A retry finds the same ones again.
                     return (sections[count] == section).then_some(());
                 }
-                if !is_possible(&sections, &section) || sections.len() >= MOST_PIECES {
+                parts += section.parts.len();
+                if !is_possible(&sections, &section) || parts > MOST_PARTS {
                     return None;
                 }
                 sections.push(section.clone());
