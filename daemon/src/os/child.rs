@@ -93,7 +93,8 @@ impl Limits {
     fn apply(&self) -> io::Result<()> {
         limit(Resource::Core, 0)?;
         if let Some(seconds) = self.cpu_seconds {
-            limit(Resource::Cpu, seconds)?;
+            // At the hard limit the kernel sends SIGKILL, which would look like that of another process.
+            limits(Resource::Cpu, seconds, seconds.saturating_add(5))?;
         }
         if let Some(count) = self.descriptors {
             limit(Resource::Nofile, count)?;
@@ -140,9 +141,14 @@ fn small_thread_stacks() {}
 
 /// Sets the soft and the hard limit, never above the current hard limit.
 fn limit(resource: Resource, value: u64) -> io::Result<()> {
-    let maximum = rustix::process::getrlimit(resource).maximum;
-    let value = Some(maximum.map_or(value, |maximum| maximum.min(value)));
-    Ok(setrlimit(resource, Rlimit { current: value, maximum: value })?)
+    limits(resource, value, value)
+}
+
+/// Sets the soft and the hard limit, neither above the hard limit that holds now.
+fn limits(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let now = rustix::process::getrlimit(resource).maximum;
+    let [current, maximum] = [soft, hard].map(|value| Some(now.map_or(value, |now| now.min(value))));
+    Ok(setrlimit(resource, Rlimit { current, maximum })?)
 }
 
 /// Bytes of writable memory that this process has mapped now, stacks included.

@@ -36,18 +36,12 @@ pub fn confine_audio_worker() -> Missing {
 #[must_use = "what is missing belongs in the log"]
 pub fn confine_plugin(rights: &PluginRights) -> Missing {
     let files = landlock::files_of_a_plugin(&rights.hidden, &rights.writable);
-    missing(
-        files,
-        seccomp::nothing_dangerous(if rights.network {
-            seccomp::Freedom::Network
-        } else {
-            seccomp::Freedom::None
-        }),
-    )
+    let freedom = if rights.network { seccomp::Freedom::Network } else { seccomp::Freedom::None };
+    missing(files, seccomp::nothing_dangerous(freedom))
 }
 
-/// For the process that becomes ffmpeg: as a plugin's without network, it cannot write anywhere, and can read this program and what is
-/// installed in `/usr` and `/lib` only, which it may also run.
+/// For the process that becomes ffmpeg: the process may replace itself by a program, but start no other process. It can read and run only
+/// `program` and the files below `/usr`, `/lib` and `/lib64`, can write no file but `/dev/null`, and can open no socket.
 #[must_use = "what is missing belongs in the log"]
 pub fn confine_ffmpeg(program: &Path) -> Missing {
     missing(landlock::programs_only(program), seccomp::nothing_dangerous(seccomp::Freedom::Program))

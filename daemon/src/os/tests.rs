@@ -69,9 +69,7 @@ async fn a_plugin_with_the_right_to_it_reaches_the_network_and_no_unix_socket() 
 
 #[tokio::test]
 async fn the_audio_worker_can_open_nothing_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
-    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    let folder = folder_with_rules();
     let report = report_of("audio_child", folder.path()).await;
     assert_eq!(report["missing"], "ok");
     for refused in [
@@ -88,9 +86,7 @@ async fn the_audio_worker_can_open_nothing_at_all() {
 
 #[tokio::test]
 async fn ffmpeg_reaches_neither_network_nor_files() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
-    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    let folder = folder_with_rules();
     let report = report_of("ffmpeg_child", folder.path()).await;
     assert_eq!(report["missing"], "ok");
     for refused in [
@@ -136,6 +132,14 @@ async fn dropping_the_handle_kills_the_child() {
     drop(child);
     let end = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut ready)).await;
     assert_eq!(end.unwrap().unwrap(), 0, "the socket closes when the child dies");
+}
+
+/// A folder with a file that the child must not reach.
+fn folder_with_rules() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    std::fs::write(folder.path().join("elsewhere/rules"), "rules").unwrap();
+    folder
 }
 
 #[test]
