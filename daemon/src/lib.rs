@@ -20,7 +20,7 @@
 //! # Job, piece, attempt, fate
 //!
 //! - A *recording* is audio with an identity (sha256) and an origin. A *job* is one recording on one route.
-//! - A *piece* is what one request carries: a span of time on some channels of the recording. Today each job has one piece, the whole.
+//! - A *piece* is what one request carries: a span of time on some channels of the recording. A job has one piece, the whole, or several that are cut while the first ones are recognized already.
 //! - An *attempt* is one request that may cost. The daemon writes it before the request leaves, and its *fate* ([`job::Fate`]) after: open,
 //!   not sent, refused, maybe forwarded, absent, taken, unknown. The fate is stored, not inferred from counters.
 //! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. Refusals, retries and billed
@@ -35,7 +35,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`api`] | the daemon's interfaces while it runs: `/metrics`, `/healthz`, `/readyz`, requests over NATS |
-//! | [`audio`] | the format, length and channels of a recording. A sandboxed child process that can do nothing else parses it. |
+//! | [`audio`] | measures, decodes and cuts recordings, in sandboxed child processes that can do nothing else; ffmpeg decodes the rest, in a child of its own |
 //! | [`broker`] | everything that knows NATS as such: connection, streams, appending in order, large events. Only this room knows subjects. |
 //! | [`cli`] | one file for each subcommand |
 //! | [`config`] | types, layers, one `validate()` |
