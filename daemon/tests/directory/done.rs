@@ -78,14 +78,30 @@ async fn a_sidecar_moves_with_the_last_recording_of_its_base_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sidecar_whose_recording_was_put_away_before_a_crash_follows_it() {
+async fn a_sidecar_whose_recording_was_moved_before_a_crash_follows_it() {
+    let other = tempfile::tempdir().unwrap();
+    let watched = Watched::started(|config| {
+        config.when_done = WhenDone::Move;
+        config.done_directory = other.path().to_owned();
+    })
+    .await;
+    write(&watched.path("call.json"), "{}");
+    write(&watched.path("call.wav"), "x");
+    let jobs = watched.jobs_become(1).await;
+    fs::rename(watched.path("call.wav"), other.path().join("call.wav")).unwrap();
+    watched.directory().settle(&jobs[0], false).await.unwrap();
+    assert!(!watched.path("call.json").exists() && other.path().join("call.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_stays_whose_recording_a_person_took_away() {
     let watched = Watched::started(|config| config.when_done = WhenDone::Delete).await;
     write(&watched.path("call.json"), "{}");
     write(&watched.path("call.wav"), "x");
     let jobs = watched.jobs_become(1).await;
     fs::remove_file(watched.path("call.wav")).unwrap();
     watched.directory().settle(&jobs[0], false).await.unwrap();
-    assert!(!watched.path("call.json").exists());
+    assert!(watched.path("call.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,14 +35,19 @@ impl Subject {
                         Ok(Err(error))
                     }
                     Err(error) => Err(error),
-                    Ok(consumer) => Ok(Ok(consumer)),
+                    Ok(consumer) => {
+                        // Before the source reports that it is ready: a producer may upload at once.
+                        if !has_listened {
+                            self.make_uploads().await;
+                        }
+                        Ok(Ok(consumer))
+                    }
                 }
             });
             let consumer = consumer.await?;
             if !has_listened {
                 let (subject, stream) = (&self.config.subject, &self.stream.name);
                 info!(source = self.config.name, subject, stream, "listening");
-                self.make_uploads().await;
             }
             has_listened = true;
             // After any error the consumer is looked up again (RELIABILITY 1).
