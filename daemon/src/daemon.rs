@@ -193,7 +193,7 @@ impl Daemon {
             priorities: Priorities::of_config(&config),
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             pipeline: Arc::clone(&pipeline),
-            on_partial: on_partial(&pipeline, partials.clone()),
+            partials: of_plugins(&pipeline, &ledger, partials.clone()),
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
             allow_urls: Arc::new(AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?),
@@ -332,15 +332,10 @@ async fn end(pipeline: &Pipeline) {
     }
 }
 
-/// Hands a partial to the plugins that want it, and publishes it, unless a transform has to see its text first.
-fn on_partial(pipeline: &Arc<Pipeline>, partials: Partials) -> work::OnPartial {
-    let pipeline = Arc::clone(pipeline);
-    Arc::new(move |event: Event| {
-        pipeline.observe(event.clone());
-        if !pipeline.withholds_partials(&event.source) {
-            partials.offer(event);
-        }
-    })
+/// Passes partials through the plugins to their publisher.
+fn of_plugins(pipeline: &Arc<Pipeline>, ledger: &Ledger, partials: Partials) -> work::partials::Partials {
+    let publish = Arc::new(move |event: Event| partials.offer(event));
+    work::partials::Partials::new(Arc::clone(pipeline), ledger.clone(), publish)
 }
 
 /// The routes by name; their context files are read here.

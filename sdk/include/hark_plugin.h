@@ -49,12 +49,14 @@ extern "C" {
 
 /* Kinds of events that on_event is called with: hark_plugin.wants. */
 #define HARK_WANTS_FINALS 1u      /* transcript.final */
-#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; some are skipped when the plugin is behind, and what it emits is not published yet */
+#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; when the plugin is behind, it gets the newest one of each piece */
 #define HARK_WANTS_JOBS 4u        /* job.*: reserved, no plugin is called with them yet; `harkd check` warns */
-#define HARK_WANTS_ANNOTATIONS 8u /* annotation.*: reserved likewise */
+#define HARK_WANTS_ANNOTATIONS 8u /* annotation.*, before the final */
+#define HARK_WANTS_SEGMENTS 16u   /* transcript.segment; after a restart the earlier ones of a job come again, and what is emitted is dropped */
 
 /* Properties of the plugin: hark_plugin.flags. */
-#define HARK_TRANSFORM 1u /* replaces text, so it runs before any part of the transcript leaves the daemon */
+#define HARK_TRANSFORM 1u /* replaces text: runs before all other plugins, and before any part of the transcript leaves the daemon. A source
+                             whose transforms do not want partials or segments publishes none. */
 
 /*
  * Functions of the host that a plugin may call. Owner: the host. Valid during the call that it is passed to, on that call's thread.
@@ -66,10 +68,11 @@ typedef struct hark_host {
     void *user;     /* pass it as the first argument */
 
     /*
-     * Publishes an event of the current event's job, after that event and in the order of the calls. What is emitted about a partial is
-     * not published yet.
+     * Publishes an event of the current event's job, after that event and in the order of the calls. `piece` and `revision` tell which
+     * segment or partial it is about; the daemon fills them in. An alert keeps its id from tentative to the end: of each id the daemon
+     * publishes "tentative", "confirmed" and a retraction once each, in this order, and retracts what is still tentative at the end.
      * kind     "alert.raised", "alert.retracted": json is an object with alert, rule, severity ("info", "warning", "critical"), state
-     *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms. `plugin` is filled in.
+     *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms, reason. `plugin` is filled in.
      *          "plugin": json is anything; it is published as plugin.<name>, in `data`.
      * When     during on_event.
      * Failure  HARK_ERROR for another kind, JSON of another shape or nested deeper than 64 levels, more than 1 MiB, or for one event
@@ -87,9 +90,10 @@ typedef struct hark_host {
     int32_t (*annotate)(void *user, const char *name, size_t name_length, const char *json, size_t json_length);
 
     /*
-     * Replaces the text of the final that on_event was called with: {"text": "…", "segments": ["…", …]}, one text for each segment.
-     * A final of one segment needs no `segments`: it gets `text`. The last call counts. Times, roles and all other fields stay.
-     * When     during on_event with a transcript.final, in a plugin with HARK_TRANSFORM.
+     * Replaces the text of the transcript that on_event was called with: {"text": "…", "segments": ["…", …]}, one text for each segment.
+     * A transcript of one segment needs no `segments`: it gets `text`. A partial has no segments. Of a transcript.segment only `segments`
+     * count. The last call counts. Times, roles and all other fields stay.
+     * When     during on_event with a transcript.final, .segment or .partial, in a plugin with HARK_TRANSFORM.
      * Failure  HARK_ERROR elsewhere, for JSON of another shape, and for another number of segments. Then return HARK_ERROR from
      *          on_event: `on_failure` (skip or hold) in the daemon's configuration decides what happens to the transcript.
      */
@@ -127,7 +131,7 @@ struct hark_plugin {
 
     /*
      * Processes one event. `kind` is "transcript.final" and so on, `body` the event's JSON body.
-     * When     after create, for each final and partial in `wants` (no other kind yet); not again after HARK_FAILED. An event during
+     * When     after create, for each event in `wants`; not again after HARK_FAILED. An event during
      *          which a process died may come a second time, to the next process.
      * Failure  HARK_ERROR or HARK_FAILED, see above.
      */

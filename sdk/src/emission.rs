@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::event::{Body, Event, Kind, PluginEvent, TranscriptFinal, UnknownKind, is_token};
+use crate::event::{About, Body, Event, Kind, PluginEvent, UnknownKind, is_token};
 use crate::plain::Plain;
 
 /// Most bytes of one emission: a NATS message holds 1 MiB by default, and an alert is a line.
@@ -59,8 +59,10 @@ pub enum Rubbish {
         "more than {MOST} events for one, or more than {MOST_BYTES} bytes or {MOST_VALUES} JSON values in them"
     )]
     TooMany,
-    /// `replace` of an event that is not a transcript.final.
-    #[error("only a transcript.final has a text to replace, not {0}")]
+    /// `replace` of an event that is no transcript.
+    #[error(
+        "only transcript.partial, transcript.segment and transcript.final have a text to replace, not {0}"
+    )]
     NothingToReplace(Kind),
     /// `replace` without the flag [`TRANSFORM`](crate::abi::TRANSFORM).
     #[error("only a plugin that declares itself a transform may replace text")]
@@ -135,6 +137,10 @@ pub fn emitted(plugin: &str, kind: &str, json: &[u8]) -> Result<Body, Rubbish> {
         other => return Err(Rubbish::Kind(other.to_string())),
     };
     if let Some(fields) = value.as_object_mut() {
+        // The daemon fills these in.
+        for key in ["piece", "revision"] {
+            fields.remove(key);
+        }
         let given = fields.insert("plugin".into(), plugin.into());
         if let Some(name) = given.as_ref().and_then(Value::as_str)
             && !name.is_empty()
@@ -173,9 +179,10 @@ pub fn annotated(plugin: &str, name: &str, json: &[u8]) -> Result<Body, Rubbish>
 }
 
 /// The event with its text replaced by `replace(json)`. A segment whose text changes loses its words: they would tell what the text hides.
+/// A `transcript.segment` has no text beside its segments' texts, and a `transcript.partial` has no segments.
 ///
 /// # Errors
-/// When the event is not a final, or the JSON does not have one text for each segment.
+/// When the event is no transcript, or the JSON does not have one text for each segment.
 pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -183,27 +190,34 @@ pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
         text: String,
         segments: Option<Vec<String>>,
     }
-    let Body::TranscriptFinal(transcript) = &event.body else {
-        return Err(Rubbish::NothingToReplace(event.kind()));
+    let mut body = event.body.clone();
+    let (whole, segments) = match &mut body {
+        Body::TranscriptFinal(fields) => (Some(&mut fields.text), fields.segments.as_deref_mut()),
+        Body::TranscriptSegment(fields) => (None, Some(&mut fields.segments[..])),
+        Body::TranscriptPartial(fields) => (Some(&mut fields.text), None),
+        _ => return Err(Rubbish::NothingToReplace(event.kind())),
     };
-    let Replacement { text, segments } =
+    let Replacement { text, segments: texts } =
         serde_json::from_slice(json).map_err(|error| Rubbish::Shape { what: "replace".into(), error })?;
-    let needed = transcript.segments.as_ref().map_or(0, Vec::len);
-    let segments = match segments {
+    let segments = segments.unwrap_or_default();
+    let needed = segments.len();
+    let texts = match texts {
         None if needed <= 1 => vec![text.clone(); needed],
         given => given.unwrap_or_default(),
     };
-    if segments.len() != needed {
-        return Err(Rubbish::Segments { given: segments.len(), needed });
+    if texts.len() != needed {
+        return Err(Rubbish::Segments { given: texts.len(), needed });
     }
-    let mut transcript = TranscriptFinal { text, ..transcript.clone() };
-    for (segment, text) in transcript.segments.iter_mut().flatten().zip(segments) {
+    for (segment, text) in segments.iter_mut().zip(texts) {
         if segment.text != text {
             segment.words = None;
         }
         segment.text = text;
     }
-    Ok(Event { body: Body::TranscriptFinal(transcript), ..event.clone() })
+    if let Some(whole) = whole {
+        *whole = text;
+    }
+    Ok(Event { body, ..event.clone() })
 }
 
 fn parse(what: &str, json: &[u8]) -> Result<Value, Rubbish> {
@@ -215,5 +229,5 @@ fn parse(what: &str, json: &[u8]) -> Result<Value, Rubbish> {
 }
 
 fn own(plugin: &str, data: Value) -> Body {
-    Body::Plugin(PluginEvent { plugin: plugin.to_owned(), data })
+    Body::Plugin(PluginEvent { plugin: plugin.to_owned(), data, about: About::default() })
 }

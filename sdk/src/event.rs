@@ -19,7 +19,7 @@ pub use self::job::{
     Warning,
 };
 pub use self::kind::{Kind, SCHEMA_VERSION, UnknownKind, data_schema};
-pub use self::plugin::{Alert, AlertState, PluginEvent, Severity};
+pub use self::plugin::{About, Alert, AlertState, PluginEvent, Severity};
 pub use self::transcript::{
     Annotation, AnnotationSpeech, ChannelSpeech, Interruption, ObjectRef, Quality, Segment, TimeSpan, Timing,
     TranscriptFinal, TranscriptPartial, TranscriptSegment, Usage, Word,
@@ -159,6 +159,30 @@ impl Body {
             Body::AlertRaised(_) => Kind::AlertRaised,
             Body::AlertRetracted(_) => Kind::AlertRetracted,
             Body::Plugin(event) => Kind::Plugin(event.plugin.clone()),
+        }
+    }
+
+    /// What a plugin was called with when it emitted this; `None`: plugins do not emit this kind.
+    pub fn about(&self) -> Option<About> {
+        match self {
+            Body::AlertRaised(alert) | Body::AlertRetracted(alert) => Some(alert.about),
+            Body::AnnotationLanguage(annotation) | Body::AnnotationEmotion(annotation) => {
+                Some(annotation.about)
+            }
+            Body::Plugin(event) => Some(event.about),
+            _ => None,
+        }
+    }
+
+    /// Notes what a plugin was called with when it emitted this.
+    pub fn set_about(&mut self, called_with: About) {
+        match self {
+            Body::AlertRaised(alert) | Body::AlertRetracted(alert) => alert.about = called_with,
+            Body::AnnotationLanguage(annotation) | Body::AnnotationEmotion(annotation) => {
+                annotation.about = called_with;
+            }
+            Body::Plugin(event) => event.about = called_with,
+            _ => {}
         }
     }
 

@@ -97,10 +97,11 @@ impl<'call> Host<'call> {
         accepted(result, "annotate")
     }
 
-    /// Replaces the transcript's text, and the text of each segment, in order. Times, roles and all other fields stay.
+    /// Replaces the text of a transcript, and the text of each segment, in order. Times, roles and all other fields stay. A partial has no
+    /// segments; of a `transcript.segment` only the segments' texts count.
     ///
     /// # Errors
-    /// When the plugin is not a transform, the event is not a final, or the number of segments differs.
+    /// When the plugin is not a transform, the event is no transcript, or the number of segments differs.
     pub fn replace(&self, text: &str, segments: &[String]) -> Result<(), Error> {
         let json = serde_json::to_vec(&json!({ "text": text, "segments": segments }))?;
         // SAFETY: the text outlives the call, and the host copies what it keeps.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::Host;
-use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial};
+use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial, TranscriptSegment};
 
 /// A plugin. The daemon makes one instance in a process of its own, hands it one event after the other, and drops it at the end:
 ///
@@ -15,10 +15,10 @@ use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial};
 /// Calls never overlap and stay in order within a job. Each has the configured `timeout`. A panic ends the instance: the daemon replaces
 /// the process, and the next event goes to a new instance.
 pub trait Plugin: Sized + 'static {
-    /// The events that the daemon calls the plugin with; finals by default. So far the daemon calls plugins with finals and partials only,
-    /// and does not publish what they emit about a partial; the other kinds are reserved, and `harkd check` warns of them.
+    /// The events that the daemon calls the plugin with; finals by default. `job.*` is reserved, and `harkd check` warns of it.
     const WANTS: Wants = Wants::FINALS;
-    /// Whether the plugin replaces text ([`Host::replace`]). A transform runs before any part of a transcript leaves the daemon.
+    /// Whether the plugin replaces text ([`Host::replace`]). Transforms run first, in the order of the config, before any part of a transcript
+    /// leaves the daemon. A source whose transforms do not want partials or segments publishes none.
     const TRANSFORM: bool = false;
 
     /// Creates the instance from `[plugin.config]`, a JSON object.
@@ -27,13 +27,14 @@ pub trait Plugin: Sized + 'static {
     /// When the config is invalid; the message names the key and what to do. The plugin then counts as failed.
     fn create(config: &str) -> Result<Self, Error>;
 
-    /// Processes an event of a kind in [`Plugin::WANTS`]. The default passes finals and partials to the functions below.
+    /// Processes an event of a kind in [`Plugin::WANTS`]. The default passes transcripts to the functions below, and ignores annotations.
     ///
     /// # Errors
     /// The event counts as failed for this plugin, and the daemon drops what the plugin emitted for it.
     fn on_event(&mut self, event: &Event, host: &Host) -> Result<(), Error> {
         match &event.body {
             Body::TranscriptFinal(fields) => self.on_final(&Transcript { event, fields }, host),
+            Body::TranscriptSegment(fields) => self.on_segment(event, fields, host),
             Body::TranscriptPartial(fields) => self.on_partial(event, fields, host),
             _ => Ok(()),
         }
@@ -49,8 +50,18 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// Processes a partial text; needs [`Wants::PARTIALS`]. The daemon skips partials when the plugin is behind, and does not publish yet
-    /// what the plugin emits about them.
+    /// Processes a piece that is heard, of a recording that is sent in several; needs [`Wants::SEGMENTS`]. Pieces come in the order of
+    /// hearing. A new process gets the earlier ones again before the next event of their job; what it emits about them is dropped.
+    ///
+    /// # Errors
+    /// As for [`Plugin::on_event`].
+    fn on_segment(&mut self, event: &Event, segment: &TranscriptSegment, host: &Host) -> Result<(), Error> {
+        let _ = (event, segment, host);
+        Ok(())
+    }
+
+    /// Processes a partial text; needs [`Wants::PARTIALS`]. When the plugin is behind, the newest partial of each piece replaces the waiting
+    /// one.
     ///
     /// # Errors
     /// As for [`Plugin::on_event`].
@@ -88,8 +99,10 @@ impl Wants {
     pub const PARTIALS: Wants = Wants(2);
     /// `job.*`.
     pub const JOBS: Wants = Wants(4);
-    /// `annotation.*`.
+    /// `annotation.*`, before the final.
     pub const ANNOTATIONS: Wants = Wants(8);
+    /// `transcript.segment`.
+    pub const SEGMENTS: Wants = Wants(16);
 
     /// The union of both.
     pub const fn and(self, other: Wants) -> Wants {
@@ -112,10 +125,8 @@ impl Wants {
             Kind::TranscriptFinal => Wants::FINALS,
             Kind::TranscriptPartial => Wants::PARTIALS,
             Kind::AnnotationLanguage | Kind::AnnotationEmotion | Kind::AnnotationSpeech => Wants::ANNOTATIONS,
-            // No plugin is called with segments yet.
-            Kind::TranscriptSegment | Kind::AlertRaised | Kind::AlertRetracted | Kind::Plugin(_) => {
-                return false;
-            }
+            Kind::TranscriptSegment => Wants::SEGMENTS,
+            Kind::AlertRaised | Kind::AlertRetracted | Kind::Plugin(_) => return false,
             _ => Wants::JOBS,
         };
         self.0 & family.0 != 0

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hark_sdk::event::{
-    Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event, Fault,
-    Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef,
+    About, Alert, AlertState, Annotation, AnnotationSpeech, Bill, Blame, Body, ChannelSpeech, Engine, Event,
+    Fault, Interruption, JobAccepted, JobCompleted, JobFailed, JobRetrying, JobSubmitted, Kind, ObjectRef,
     PluginEvent, Quality, Recording, Segment, Severity, TimeSpan, Timing, Tokens, TranscriptFinal,
     TranscriptPartial, TranscriptSegment, Usage, Warning, Word,
 };
@@ -80,6 +80,7 @@ fn bodies() -> Vec<Body> {
         begin_ms: Some(0),
         end_ms: Some(3_194),
         value: value.into(),
+        about: About { piece: Some(2), revision: Some(7) },
     };
     let alert = |state| Alert {
         alert: "churn-1".into(),
@@ -92,6 +93,8 @@ fn bodies() -> Vec<Body> {
         begin_ms: Some(0),
         end_ms: Some(3_194),
         quote: "cancel".into(),
+        reason: Some("not in the segment".into()),
+        about: About { piece: Some(2), revision: Some(7) },
     };
     vec![
         Body::JobAccepted(JobAccepted {
@@ -174,7 +177,11 @@ fn bodies() -> Vec<Body> {
         }),
         Body::AlertRaised(alert(AlertState::Confirmed)),
         Body::AlertRetracted(alert(AlertState::Tentative)),
-        Body::Plugin(PluginEvent { plugin: "keywords".into(), data: json!({"left_out": 3}) }),
+        Body::Plugin(PluginEvent {
+            plugin: "keywords".into(),
+            data: json!({"left_out": 3}),
+            about: About { piece: Some(2), revision: Some(7) },
+        }),
     ]
 }
 

@@ -66,6 +66,7 @@ fn alert(plugin: &str) -> Alert {
         begin_ms: None,
         end_ms: None,
         quote: "cancel".into(),
+        ..Alert::default()
     }
 }
 

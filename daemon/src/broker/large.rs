@@ -286,8 +286,9 @@ mod tests {
             begin_ms: None,
             end_ms: None,
             quote: "cancel".into(),
+            ..Alert::default()
         };
-        let annotation = Annotation { channel: 0, role: None, begin_ms: None, end_ms: None, value: long() };
+        let annotation = Annotation { value: long(), ..Annotation::default() };
         let many: Vec<u32> = (0..300_000).collect();
         let interruptions = vec![Interruption { channel: 1, role: None, begin_ms: 7 }; 30_000];
         for body in [
@@ -296,7 +297,11 @@ mod tests {
             Body::AnnotationEmotion(annotation.clone()),
             Body::AnnotationLanguage(annotation),
             Body::AnnotationSpeech(AnnotationSpeech { interruptions, ..AnnotationSpeech::default() }),
-            Body::Plugin(PluginEvent { plugin: "counts".into(), data: json!(many) }),
+            Body::Plugin(PluginEvent {
+                plugin: "counts".into(),
+                data: json!(many),
+                ..PluginEvent::default()
+            }),
         ] {
             cut_to(&event(body.clone()), 4 << 10);
             cut_to(&event(body), 960 << 10);

@@ -26,12 +26,11 @@ pub struct Args {
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
     let around = Surroundings::of(&inspection.config, path);
-    let (mut unheard, mut loaded) = (Vec::new(), Vec::new());
+    let mut unheard = Vec::new();
     inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
         Ok(description) => {
-            loaded.push((plugin.clone(), description.transform));
             unheard.extend(description.unheard().map(|kinds| {
-                format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives finals and partials", plugin.name)
+                format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives transcripts and annotations", plugin.name)
             }));
             Ok(())
         }
@@ -51,7 +50,6 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         warnings.extend(ffmpeg::find().is_none().then(|| no_ffmpeg(&config)).flatten());
     }
     warnings.extend(unheard);
-    warnings.extend(before_a_transform(&loaded));
     // A reader that is gone (`| head`) has read what it wanted; the exit code still gives the result.
     match args.json {
         true => print(|out| print_json(out, &config, &mistakes, &warnings))?,
@@ -90,26 +88,6 @@ fn no_ffmpeg(config: &Config) -> Option<String> {
          as they are where the engine takes them, else they fail; install ffmpeg (Debian and Ubuntu: apt install ffmpeg)",
         ENDINGS.join(" ")
     ))
-}
-
-/// Warns of plugins that receive a text before a transform of the same source does: their events may quote what the transform takes out.
-fn before_a_transform(loaded: &[(config::Plugin, bool)]) -> Vec<String> {
-    let shares = |one: &config::Plugin, other: &config::Plugin| {
-        let is_for_all = one.sources.is_empty() || other.sources.is_empty();
-        is_for_all || one.sources.iter().any(|source| other.sources.contains(source))
-    };
-    let mut warnings = Vec::new();
-    for (place, (plugin, transforms)) in loaded.iter().enumerate() {
-        let later =
-            loaded[place + 1..].iter().find(|(later, transforms)| *transforms && shares(plugin, later));
-        if let (false, Some((transform, _))) = (transforms, later) {
-            warnings.push(format!(
-                "plugin {:?} stands before {:?} and sees the text that it replaces: what it emits may quote it; put {:?} first",
-                plugin.name, transform.name, transform.name
-            ));
-        }
-    }
-    warnings
 }
 
 fn print_json(
@@ -195,26 +173,4 @@ fn summary(config: &Config) -> String {
 fn listed(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
     if items.is_empty() { "none".into() } else { items.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugin_before_a_transform_of_the_same_source_is_warned_of() {
-        let plugin = |name: &str, sources: &[&str]| -> config::Plugin {
-            serde_json::from_value(json!({"name": name, "library": name, "sources": sources})).unwrap()
-        };
-        let transform = (plugin("redact", &["calls"]), true);
-        for (sources, count) in [(&["calls"][..], 1), (&[], 1), (&["inbox"], 0)] {
-            let keywords = (plugin("keywords", sources), false);
-            assert_eq!(
-                before_a_transform(&[keywords.clone(), transform.clone()]).len(),
-                count,
-                "{sources:?}"
-            );
-            assert_eq!(before_a_transform(&[transform.clone(), keywords]).len(), 0, "in order");
-        }
-    }
 }

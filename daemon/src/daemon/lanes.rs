@@ -55,6 +55,8 @@ pub(super) fn start_lanes(
         tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, priorities, &stages.requests, send);
         let resolve = of_pieces(&tools, work::resolve::resolve);
         tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, priorities, &stages.requests, resolve);
+        let pipe = of_pieces(&tools, work::pipe::pipe_piece);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Pipe, name), PIPING, priorities, &stages.pipe, pipe);
     }
     let objects = work::objects::discard_unneeded(tools.clone(), stages.publish.clone());
     tasks.essential("objects", async { Ok(objects.await?) });

@@ -47,6 +47,7 @@ fn runs<'a>(segments: &'a [Segment], value: impl Fn(&'a Segment) -> Option<&'a s
                 begin_ms: segment.begin_ms,
                 end_ms: segment.end_ms,
                 value: value.to_owned(),
+                ..Annotation::default()
             }),
         }
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use hark_sdk::event::{
     AnnotationSpeech, Bill, Blame, Body, Fault, JobAccepted, JobCompleted, JobFailed, JobRetrying,
-    JobSubmitted, Recording, Tokens, TranscriptFinal, TranscriptSegment, Usage, Warning,
+    JobSubmitted, Recording, Tokens, TranscriptFinal, Usage, Warning,
 };
 use jiff::Timestamp;
 
 use uuid::Uuid;
 
 use super::piece_machine::Report;
+use super::transcript::segment;
 use super::{Attempt, Fate, Job, Origin, Piece, PieceState, Plan, Saved, Span, Stage, annotate, paid};
 
 /// Something that happened to a job.
@@ -35,9 +36,11 @@ pub enum Fact {
     /// Something happened to a piece that exists. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
     /// after this.
     Piece { number: u32, found: bool, reports: Vec<Report>, revision: u64, left: Recognized },
-    /// A plugin with `on_failure = "hold"` could not process the transcript. `level`: see [`Job::hold_told`].
+    /// Plugins emitted this about a partial.
+    Emitted { emitted: Vec<Body> },
+    /// A plugin with `on_failure = "hold"` could not process a transcript. `level`: see [`Job::hold_told`].
     Held { level: u32, fault: Fault, retry_in: Duration },
-    /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events.
+    /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events that are not stored yet.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
     /// JetStream has the last event.
     Stored,
@@ -184,7 +187,8 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.pieces = Pieces::Gone;
         }
         (
-            Stage::Cutting { .. } | Stage::Recognizing,
+            // A job that was taken over has pieces before it is prepared.
+            Stage::Accepted | Stage::Cutting { .. } | Stage::Recognizing,
             Fact::Piece { number, found, reports, revision, left },
         ) => {
             step.job.missing &= !found;
@@ -194,10 +198,18 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
                 step.end_if_recognized(left, totals, now);
             }
         }
-        (Stage::Heard, Fact::Held { level, fault, retry_in }) if level > job.hold_told => {
+        (Stage::Cutting { .. } | Stage::Recognizing, Fact::Emitted { emitted }) => {
+            step.events.extend(emitted)
+        }
+        (
+            Stage::Accepted | Stage::Cutting { .. } | Stage::Recognizing | Stage::Heard,
+            Fact::Held { level, fault, retry_in },
+        ) if level > job.hold_told => {
             step.job.hold_told = level;
             step.retrying(None, totals.failures + 1, fault, retry_in);
-            step.due = now + retry_in;
+            if job.stage == Stage::Heard {
+                step.due = now + retry_in;
+            }
         }
         (Stage::Heard, Fact::Piped { event, emitted }) => {
             let stored = &job.stored;
@@ -209,7 +221,7 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
                 step.events.extend(annotations.into_iter().skip(stored.annotations));
                 step.events.push(Body::TranscriptFinal(*event));
             }
-            step.events.extend(stored.emissions.clone().new_ones(emitted));
+            step.events.extend(emitted);
             step.events.push(Body::JobCompleted(JobCompleted { incomplete, bill: step.bill(totals, now) }));
             step.job.stage = Stage::Ended { failed: false, bad_input: false };
         }
@@ -300,17 +312,10 @@ impl Step {
                     }));
                 }
                 Report::Heard { span, segments } => {
-                    let (Some(piece), Some(plan)) = (piece, self.job.plan.clone()) else { continue };
-                    self.events.push(Body::TranscriptSegment(TranscriptSegment {
-                        engine: plan.engine,
-                        model: plan.model,
-                        piece,
-                        pieces,
-                        begin_ms: span.begin_ms,
-                        end_ms: span.end_ms.unwrap_or(span.begin_ms),
-                        segments,
-                    }));
+                    let (Some(piece), Some(plan)) = (piece, &self.job.plan) else { continue };
+                    self.events.push(segment(plan, piece, pieces, &span, segments));
                 }
+                Report::Emitted(emitted) => self.events.extend(emitted),
                 Report::OverBudget { .. } if self.job.reported_over_budget => {}
                 Report::OverBudget { attempt, fault, retry_in } => {
                     self.job.reported_over_budget = true;

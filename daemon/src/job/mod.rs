@@ -10,7 +10,7 @@ pub mod annotate;
 mod attempt;
 pub mod audio;
 mod budget;
-mod emissions;
+pub mod emission;
 mod fate;
 pub mod halves;
 #[cfg(test)]
@@ -40,7 +40,6 @@ pub use crate::config::PieceFormat;
 
 pub use self::attempt::{Attempt, Failure, Next, fault};
 pub use self::budget::{Budget, Spent};
-pub use self::emissions::Emissions;
 pub use self::fate::Fate;
 pub use self::halves::Halves;
 pub use self::origin::{FileIdentity, Origin};
@@ -152,7 +151,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// What the stream has of a job's events from its former owners.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBefore {
     /// How many annotations are stored before the final.
     pub annotations: usize,
@@ -160,8 +159,6 @@ pub struct StoredBefore {
     pub has_final: bool,
     /// Whether an `annotation.speech` is stored.
     pub has_speech: bool,
-    /// The plugin events that are stored.
-    pub emissions: Emissions,
 }
 
 impl Job {
@@ -306,6 +303,15 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// The transcript as transforms left it.
+    pub fn with_segments(self, segments: Vec<Segment>) -> Transcript {
+        if segments == self.segments {
+            return self;
+        }
+        let text = joined::joined(segments.iter().map(|segment| segment.text.as_str()));
+        Transcript { text, segments, ..self }
+    }
+
     /// The transcript without the emotion of the segments whose role `keeps` refuses.
     pub fn without_emotion(mut self, keeps: impl Fn(Option<&str>) -> bool) -> Transcript {
         for segment in self.segments.iter_mut().filter(|segment| !keeps(segment.role.as_deref())) {

@@ -54,14 +54,14 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use hark_sdk::event::{Blame, Engine, Fault, ObjectRef, PluginEvent, Recording, Segment, Timing};
+    use hark_sdk::event::{Blame, Engine, Fault, ObjectRef, Recording, Segment, Timing};
     use jiff::Timestamp;
     use serde_json::{Map, Value, json};
     use uuid::Uuid;
 
     use super::*;
     use crate::job::{
-        Attempt, Cut, Delivery, Emissions, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
+        Attempt, Cut, Delivery, Fate, FileIdentity, Halves, Job, Origin, Paid, Piece, PieceFormat,
         PieceState, Plan, Saved, Sidecar, Span, Split, Stage, StoredBefore, Ticket, Transcript,
     };
 
@@ -88,11 +88,6 @@ pub(crate) mod tests {
             ..Recording::default()
         };
         let metadata = Map::from_iter([("agent_id".to_owned(), json!("7"))]);
-        let mut emissions = Emissions::default();
-        emissions.add(&hark_sdk::event::Body::Plugin(PluginEvent {
-            plugin: "keywords".into(),
-            data: Value::Null,
-        }));
         Job {
             object: Some(ObjectRef { bucket: "HARK_UPLOADS".into(), name: "call-7".into() }),
             sidecar: Some(Sidecar {
@@ -102,7 +97,7 @@ pub(crate) mod tests {
             language: Some("de".into()),
             context: Some("names".into()),
             ticket: Some(Ticket { key: "HARK_AUDIO.7".into(), place: "HARK_AUDIO.7@1790".into() }),
-            stored: StoredBefore { annotations: 1, has_final: true, has_speech: true, emissions },
+            stored: StoredBefore { annotations: 1, has_final: true, has_speech: true },
             maybe_paid: true,
             paid: vec![Paid { first: 1, last: 7, fates: vec![Fate::Unknown, Fate::Taken] }],
             missing: true,

@@ -153,6 +153,11 @@ pub enum PieceState {
         /// How many warnings the events contain that the result could not be fetched yet and will be deleted.
         warned: u32,
     },
+    /// Its transcript is stored and passes through the plugins before any of it leaves the daemon.
+    Piping {
+        /// A former owner published it, after its transforms: only what plugins emit about it may be missing.
+        published: bool,
+    },
     /// Its transcript is stored.
     Heard,
     /// It failed for good.
@@ -168,6 +173,7 @@ impl PieceState {
             PieceState::Queued | PieceState::Sending => Some(Duty::Send),
             PieceState::Resolving { .. } => Some(Duty::Resolve),
             PieceState::Awaiting { .. } => Some(Duty::Await),
+            PieceState::Piping { .. } => Some(Duty::Pipe),
             PieceState::Heard | PieceState::Failed { .. } => None,
         }
     }

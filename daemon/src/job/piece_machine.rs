@@ -7,7 +7,7 @@ mod answer;
 
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault, Segment, Usage};
+use hark_sdk::event::{Blame, Body, Fault, Segment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -25,12 +25,15 @@ pub enum PieceFact {
     Unsent,
     /// The recognizer has accepted the request. `handle`: the task id, if the recognizer works with tasks.
     Taken { handle: Option<String> },
-    /// The recognizer has returned the transcript. `is_withheld`: a transform has to process it before any of it leaves the daemon.
-    Heard { transcript: Transcript, is_withheld: bool },
+    /// The recognizer has returned the transcript.
+    Heard { transcript: Transcript, release: Release },
     /// The piece is cut; these are the halves to send.
     Halved { halves: Vec<Span> },
-    /// The halves failed, and the first answer stands. `is_withheld`: as of `Heard`.
-    Kept { is_withheld: bool },
+    /// The halves failed, and the first answer stands.
+    Kept { release: Release },
+    /// The plugins have processed the transcript. `transcript`: as the transforms left it. `leaves`: it is published now. `emitted`: the
+    /// plugins' events that are not stored yet.
+    Piped { transcript: Transcript, leaves: bool, emitted: Vec<Body> },
     /// A try failed.
     Failed(Failure),
     /// The task's result could not be fetched yet, and the service will delete it. `warnings`: the number of warnings including this one.
@@ -41,6 +44,17 @@ pub enum PieceFact {
     Resolved(Resolution),
     /// The daemon started, or took the job over, and found the piece in its state: no task of this daemon is sending it.
     Restarted,
+}
+
+/// When a transcript of a part of the recording leaves the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// At once.
+    AtOnce,
+    /// When the plugins have processed it.
+    AfterPlugins,
+    /// With the final, which the transforms process; the part itself is not published.
+    WithFinal,
 }
 
 /// The fate of a request whose answer was lost, by the recognizer's list of tasks. Of two tasks that may be the request's, the one with the
@@ -78,6 +92,8 @@ pub enum Report {
     Submitted { handle: Option<String> },
     /// It is heard, and its text may leave the daemon.
     Heard { span: Span, segments: Vec<Segment> },
+    /// Events of plugins about it.
+    Emitted(Vec<Body>),
     /// It waits for the budget of another day, which the events of a job report once.
     OverBudget { attempt: u32, fault: Fault, retry_in: Duration },
     /// A try failed and another follows, or a try is delayed.
@@ -124,7 +140,7 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
             step.piece.state = PieceState::Queued;
         }
         (PieceState::Sending, PieceFact::Taken { handle }) => step.taken(handle),
-        (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript, is_withheld }) => {
+        (PieceState::Sending | PieceState::Awaiting { .. }, PieceFact::Heard { transcript, release }) => {
             let billed = transcript.billed;
             step.taken(None);
             step.settle_attempt(Fate::Taken, billed, policy);
@@ -132,19 +148,27 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
                 // The bill is known, also where it is nothing.
                 attempt.reserved_micro = 0;
             }
-            step.heard(transcript, is_withheld, policy);
+            step.heard(transcript, release, policy);
         }
         (PieceState::Queued, PieceFact::Halved { halves }) => {
             if let Some(Halves { left: left @ None, .. }) = &mut step.piece.halves {
                 *left = Some(halves);
             }
         }
-        (PieceState::Queued, PieceFact::Kept { is_withheld }) => {
+        (PieceState::Queued, PieceFact::Kept { release }) => {
             if step.piece.halves.is_some()
                 && let Some(first) = step.piece.heard.take()
             {
-                step.end(first, is_withheld);
+                step.end(first, release);
             }
+        }
+        (PieceState::Piping { .. }, PieceFact::Piped { transcript, leaves, emitted }) => {
+            if leaves {
+                step.report_heard(&transcript);
+            }
+            step.reports.push(Report::Emitted(emitted));
+            step.piece.heard = Some(transcript);
+            step.piece.state = PieceState::Heard;
         }
         (
             PieceState::Queued | PieceState::Sending | PieceState::Awaiting { .. },

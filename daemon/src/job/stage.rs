@@ -69,7 +69,7 @@ pub enum Duty {
     Resolve,
     /// Poll a piece's task and fetch its result.
     Await,
-    /// Give a job's transcript to the plugins, then write the job's last events.
+    /// Give a piece's transcript to the plugins; or a job's, then write the job's last events.
     Pipe,
     /// Publish a job's last event from the outbox.
     Publish,

@@ -1,11 +1,11 @@
 //! The transcript of a job, made from the transcripts of its pieces. Pure.
 
-use hark_sdk::event::{Quality, Segment, Timing, TranscriptFinal};
+use hark_sdk::event::{Body, Quality, Segment, Timing, TranscriptFinal, TranscriptSegment};
 
 use super::annotate::prevailing;
 use super::joined::joined;
 use super::repetition::repeats;
-use super::{Job, Piece, PieceState, Plan, Transcript};
+use super::{Job, Piece, PieceState, Plan, Span, Transcript};
 
 /// The final of a job whose pieces have ended. A piece that failed is a segment with an error and without text. `None` only for a job
 /// without a plan; a job whose pieces have ended has one.
@@ -44,6 +44,19 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
             failed_ms: failed.iter().map(length).sum(),
         },
         segments: Some(segments),
+    })
+}
+
+/// The `transcript.segment` of a piece that is heard. `pieces`: how many the recording has, once that is known.
+pub fn segment(plan: &Plan, piece: u32, pieces: Option<u32>, span: &Span, segments: Vec<Segment>) -> Body {
+    Body::TranscriptSegment(TranscriptSegment {
+        engine: plan.engine.clone(),
+        model: plan.model.clone(),
+        piece,
+        pieces,
+        begin_ms: span.begin_ms,
+        end_ms: span.end_ms.unwrap_or(span.begin_ms),
+        segments,
     })
 }
 

@@ -18,17 +18,20 @@ mod trial;
 mod verify;
 mod wire;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hark_sdk::Wants;
-use hark_sdk::event::{Body, Event, Kind, PluginEvent};
+use hark_sdk::event::{About, Body, Event, Kind, PluginEvent};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::config::{self, OnFailure};
+use crate::job::piece_machine::Release;
 use crate::os::private;
 use crate::telemetry::metrics::Metrics;
 
@@ -41,6 +44,9 @@ pub use status::{Enabled, PluginState, PluginStatus};
 pub use surroundings::Surroundings;
 pub use trial::{Trial, trial};
 pub use wire::Description;
+
+/// The most jobs whose contexts a plugin remembers: jobs that fail are not forgotten one by one.
+const MOST_CONTEXTS: usize = 16_384;
 
 /// The plugins of a daemon.
 #[derive(Debug)]
@@ -80,8 +86,8 @@ struct Plugin {
     hold: bool,
     queue: mpsc::Sender<Work>,
     enable: mpsc::Sender<oneshot::Sender<()>>,
-    /// The permit for the one partial that the plugin may have at a time.
-    observing: Arc<Semaphore>,
+    /// The process that has the context of a job, by its number.
+    contexts: Mutex<HashMap<Uuid, u64>>,
     status: watch::Receiver<PluginStatus>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -116,20 +122,38 @@ impl Pipeline {
         }
     }
 
-    /// Runs an event of a job (mostly transcript.final) through every plugin that is configured for its source and wants its kind, in the
-    /// order of the config. Waits while a plugin's queue is full; a plugin that fails delays the event by its `timeout` at most.
+    /// Runs an event of a job through every plugin that is configured for its source and wants its kind: the transforms first, then all
+    /// others, both in the order of the config. Waits while a plugin's queue is full; a plugin that fails delays the event by its `timeout`
+    /// at most. Failures are reported as events, but for partials, whose next one tells the same.
+    ///
+    /// `earlier`: the segments of the job that plugins had before. A process that is newer than these gets them first, so that it knows
+    /// what its predecessor knew; what it emits about them is dropped.
     ///
     /// Events of one job stay in order as long as the caller awaits one call before the next. Cancelling the future loses only the answer.
-    pub async fn process(&self, event: Event) -> Processed {
+    pub async fn process<F>(&self, event: Event, earlier: impl Fn() -> F + Sync) -> Processed
+    where
+        F: Future<Output = Vec<Event>> + Send,
+    {
         let kind = event.kind();
+        let about = about(&event.body);
         let original = Arc::new(event);
         let mut event = original.clone();
         let mut emitted = Vec::new();
-        for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&original.source, &kind)) {
+        let (transforms, others): (Vec<_>, Vec<_>) = self
+            .plugins
+            .iter()
+            .filter(|plugin| plugin.is_for(&original.source, &kind))
+            .partition(|plugin| plugin.may_transform());
+        for plugin in transforms.into_iter().chain(others) {
+            plugin.give_context(&event, &earlier).await;
+            let report = |message, quarantined| match kind {
+                Kind::TranscriptPartial => None,
+                _ => Some(plugin.report(message, quarantined)),
+            };
             match plugin.ask(&event).await {
                 Ok(Reply { said, replaced, refused }) => {
                     emitted.extend(said);
-                    emitted.extend(refused.map(|message| plugin.report(message, false)));
+                    emitted.extend(refused.and_then(|message| report(message, false)));
                     if let Some(replaced) = replaced {
                         event = Arc::new(replaced);
                     }
@@ -138,30 +162,12 @@ impl Pipeline {
                     let held = Held { plugin: plugin.name.clone(), reason: message, quarantined };
                     return Processed { event: unwrap(original), emitted: Vec::new(), held: Some(held) };
                 }
-                Err(Failure { message, quarantined }) => emitted.push(plugin.report(message, quarantined)),
+                Err(Failure { message, quarantined }) => emitted.extend(report(message, quarantined)),
             }
         }
+        emitted.iter_mut().for_each(|body| body.set_about(about));
         drop(original);
         Processed { event: unwrap(event), emitted, held: None }
-    }
-
-    /// Sends a partial to the plugins that want partials. Never waits: a plugin that is behind does not get the partial. What the plugins emit
-    /// about it is not published yet.
-    pub fn observe(&self, event: Event) {
-        let kind = event.kind();
-        let event = Arc::new(event);
-        for plugin in self.plugins.iter().filter(|plugin| plugin.is_for(&event.source, &kind)) {
-            // One partial at a time per plugin: a final would wait for every partial queued before it, each for up to the plugin's
-            // `timeout`.
-            let Ok(turn) = Arc::clone(&plugin.observing).try_acquire_owned() else { continue };
-            let (answer, answered) = oneshot::channel();
-            if plugin.queue.try_send(Work { event: event.clone(), answer }).is_ok() {
-                tokio::spawn(async move {
-                    let _ = answered.await;
-                    drop(turn);
-                });
-            }
-        }
     }
 
     /// Whether a plugin is configured for a source.
@@ -169,15 +175,27 @@ impl Pipeline {
         self.plugins.iter().any(|plugin| plugin.is_of(source))
     }
 
-    /// Whether partials of a source must not leave the daemon, because a transform has to process texts first (or because a plugin with
-    /// `on_failure = "hold"` has not been loaded yet, so that it may be a transform).
-    pub fn withholds_partials(&self, source: &str) -> bool {
-        self.plugins.iter().filter(|plugin| plugin.is_of(source)).any(|plugin| {
-            match &plugin.status.borrow().description {
-                Some(description) => description.transform,
-                None => plugin.hold,
-            }
-        })
+    /// Whether a plugin that is configured for a source wants a kind of event.
+    pub fn wants(&self, source: &str, kind: &Kind) -> bool {
+        self.plugins.iter().any(|plugin| plugin.is_for(source, kind))
+    }
+
+    /// When the partials, or the segments, of a source leave the daemon. They leave with the final where a transform does not want them:
+    /// the final is the first text that it has processed.
+    pub fn release(&self, source: &str, kind: &Kind) -> Release {
+        let mut transforms =
+            self.plugins.iter().filter(|plugin| plugin.is_of(source) && plugin.may_transform());
+        if transforms.any(|transform| !transform.is_for(source, kind)) {
+            return Release::WithFinal;
+        }
+        let mut plugins = self.plugins.iter().filter(|plugin| plugin.is_for(source, kind));
+        match kind {
+            // A plugin that only listens does not delay partials.
+            Kind::TranscriptPartial if !plugins.any(Plugin::may_transform) => Release::AtOnce,
+            Kind::TranscriptPartial => Release::AfterPlugins,
+            _ if plugins.next().is_none() => Release::AtOnce,
+            _ => Release::AfterPlugins,
+        }
     }
 
     /// Status of each plugin, in the order of the config.
@@ -229,6 +247,7 @@ impl Plugin {
             state: PluginState::Loading,
             reason: None,
             pid: None,
+            starts: 0,
             description: None,
         });
         let supervisor = Supervisor::new(launch, plugin.timeout, received, enabled, entered, metrics);
@@ -238,7 +257,7 @@ impl Plugin {
             hold: plugin.on_failure == OnFailure::Hold,
             queue,
             enable,
-            observing: Arc::new(Semaphore::new(1)),
+            contexts: Mutex::default(),
             status,
             supervisor: Mutex::new(Some(tokio::spawn(supervisor.run(stopping)))),
         }
@@ -249,13 +268,46 @@ impl Plugin {
     }
 
     /// The wants of a plugin that was never loaded are unknown: then it counts for finals, so that their consumers get the report that the
-    /// plugin is missing.
+    /// plugin is missing; with `on_failure = "hold"` it counts for all texts.
     fn is_for(&self, source: &str, kind: &Kind) -> bool {
         self.is_of(source)
             && match &self.status.borrow().description {
                 Some(description) => Wants::from_bits(description.wants).include(kind),
-                None => *kind == Kind::TranscriptFinal,
+                None => *kind == Kind::TranscriptFinal || (self.hold && kind.family() == "transcript"),
             }
+    }
+
+    /// Whether it is a transform, or, since it was never loaded, may be one that the config does not do without.
+    fn may_transform(&self) -> bool {
+        self.status.borrow().description.as_ref().map_or(self.hold, |description| description.transform)
+    }
+
+    /// Gives a process that is newer than the job the job's earlier segments.
+    async fn give_context<F>(&self, event: &Event, earlier: &(impl Fn() -> F + Sync))
+    where
+        F: Future<Output = Vec<Event>> + Send,
+    {
+        if !matches!(event.body, Body::TranscriptSegment(_) | Body::TranscriptPartial(_)) {
+            // A final has all segments, and nothing follows it.
+            self.contexts.lock().remove(&event.job);
+            return;
+        }
+        let process = self.status.borrow().starts;
+        if !self.is_for(&event.source, &Kind::TranscriptSegment)
+            || self.contexts.lock().get(&event.job) == Some(&process)
+        {
+            return;
+        }
+        for segment in earlier().await {
+            // A failure counts against the plugin; the event that follows is reported.
+            let _ = self.ask(&Arc::new(segment)).await;
+        }
+        let mut contexts = self.contexts.lock();
+        if contexts.len() >= MOST_CONTEXTS {
+            // The jobs that are under way get their context once more.
+            contexts.clear();
+        }
+        contexts.insert(event.job, process);
     }
 
     async fn ask(&self, event: &Arc<Event>) -> Result<Reply, Failure> {
@@ -271,7 +323,16 @@ impl Plugin {
             true => json!({ "error": error, "quarantined": true }),
             false => json!({ "error": error }),
         };
-        Body::Plugin(PluginEvent { plugin: self.name.clone(), data })
+        Body::Plugin(PluginEvent { plugin: self.name.clone(), data, ..PluginEvent::default() })
+    }
+}
+
+/// What events of plugins tell about the event that they were called with.
+fn about(body: &Body) -> About {
+    match body {
+        Body::TranscriptPartial(partial) => About { piece: partial.piece, revision: Some(partial.revision) },
+        Body::TranscriptSegment(segment) => About { piece: Some(segment.piece), revision: None },
+        _ => About::default(),
     }
 }
 

@@ -47,6 +47,9 @@ pub struct PluginStatus {
     pub reason: Option<String>,
     /// Process id, while the process runs.
     pub pid: Option<u32>,
+    /// How many processes were installed: each knows only what it was called with.
+    #[serde(skip)]
+    pub starts: u64,
     /// Description that the library gave when it was loaded last.
     #[serde(flatten)]
     pub description: Option<Description>,

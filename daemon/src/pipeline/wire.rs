@@ -82,16 +82,9 @@ impl Description {
         self
     }
 
-    /// Kinds of events that the plugin wants and never gets, in words for its author: so far the daemon calls plugins with finals and
-    /// partials only.
+    /// Kinds of events that the plugin wants and never gets, in words for its author.
     pub fn unheard(&self) -> Option<&'static str> {
-        let wants = Wants::from_bits(self.wants);
-        match (wants.include(&Kind::JobAccepted), wants.include(&Kind::AnnotationLanguage)) {
-            (true, true) => Some("jobs and annotations"),
-            (true, false) => Some("jobs"),
-            (false, true) => Some("annotations"),
-            (false, false) => None,
-        }
+        Wants::from_bits(self.wants).include(&Kind::JobAccepted).then_some("jobs")
     }
 }
 

@@ -9,6 +9,7 @@ pub mod lane;
 pub mod look;
 pub mod objects;
 mod open_files;
+pub mod partials;
 pub mod pipe;
 mod places;
 pub mod prepare;
@@ -23,13 +24,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Engine, Event, Fault, Usage};
+use hark_sdk::event::{Blame, Engine, Fault, Usage};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use self::objects::Objects;
 pub use self::open_files::OpenFiles;
+use self::partials::Partials;
 pub use self::places::Priorities;
 pub use self::revisions::Revisions;
 pub use self::tasks::InFlight;
@@ -50,9 +52,6 @@ use crate::telemetry::metrics::Metrics;
 /// How soon the daemon asks again which daemon owns a job, after the bucket did not answer.
 const UNCONFIRMED: Duration = Duration::from_secs(2);
 
-/// Hands a partial over to be published; never blocks.
-pub type OnPartial = Arc<dyn Fn(Event) + Send + Sync>;
-
 /// What every lane between the ledger and the recognizers needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Tools {
@@ -71,7 +70,7 @@ pub struct Tools {
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
     pub pipeline: Arc<Pipeline>,
-    pub on_partial: OnPartial,
+    pub partials: Partials,
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
@@ -162,7 +161,10 @@ impl Tools {
         // The placeholder for a former owner's unknown attempt is made again with the new plan.
         let costs =
             |attempt: &Attempt| attempt.fate.may_have_cost() && !(job.maybe_paid && attempt.daemon.is_nil());
-        let is_kept = |piece: &Piece| piece.state == PieceState::Heard || piece.attempts.iter().any(costs);
+        let is_kept = |piece: &Piece| {
+            matches!(piece.state, PieceState::Heard | PieceState::Piping { .. })
+                || piece.attempts.iter().any(costs)
+        };
         if !job.paid.is_empty() || pieces.iter().any(is_kept) {
             return Ok(false);
         }

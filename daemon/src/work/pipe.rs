@@ -1,18 +1,20 @@
-//! Passes a job's transcript through the plugins and writes the job's last events into the outbox.
+//! Passes the transcripts of pieces and jobs through the plugins, and writes the job's last events into the outbox.
 
+use std::future::ready;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Fault};
+use hark_sdk::event::{Blame, Body, Event, Fault, Kind, TranscriptFinal};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tracing::{trace, warn};
 
 use super::{PieceTask, Tools};
+use crate::job::annotate::annotations;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, advance, pieces};
-use crate::job::piece_machine::PieceFact;
-use crate::job::transcript::final_of;
-use crate::job::{Job, Stage, Transcript, fault};
+use crate::job::ledger::{Ledger, LedgerError, advance, pieces, published};
+use crate::job::piece_machine::{PieceFact, Release};
+use crate::job::transcript::{final_of, segment};
+use crate::job::{Job, Piece, PieceId, PieceState, Stage, Transcript, fault};
 use crate::pipeline::Held;
 
 /// How soon a job that a plugin holds is given to the plugin again: a new plugin process starts within a second.
@@ -34,15 +36,22 @@ impl Tools {
         // Here, before the ledger, the events and the plugins have it. Without its route, the job's policy is not known.
         let route = self.route(&task.job).ok();
         let transcript = transcript.without_emotion(|role| route.is_some_and(|it| it.emotion.keeps(role)));
-        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
-        self.end_piece(task, PieceFact::Heard { transcript, is_withheld }, revision).await
+        let release = self.release(task);
+        self.end_piece(task, PieceFact::Heard { transcript, release }, revision).await
     }
 
     /// Lets the first answer of a piece stand, whose halves failed.
     pub(super) async fn keep(&self, task: &PieceTask) -> Result<(), LedgerError> {
         warn!("no halves of the piece were heard; its first answer is kept, which repeats itself or is cut");
-        let is_withheld = self.pipeline.withholds_partials(&task.job.source);
-        self.end_piece(task, PieceFact::Kept { is_withheld }, 0).await
+        self.end_piece(task, PieceFact::Kept { release: self.release(task) }, 0).await
+    }
+
+    /// When the transcript of a piece leaves the daemon. The only piece of a recording leaves with the final.
+    fn release(&self, task: &PieceTask) -> Release {
+        match task.number_in_events() {
+            Some(_) => self.pipeline.release(&task.job.source, &Kind::TranscriptSegment),
+            None => Release::WithFinal,
+        }
     }
 
     /// Stores a fact that ends a piece. If no plugin is configured for the source, the same transaction writes the job's last events.
@@ -69,7 +78,51 @@ impl Tools {
     }
 }
 
-/// Carries out `Duty::Pipe`.
+/// Carries out `Duty::Pipe` of a piece: its `transcript.segment` passes through the plugins.
+///
+/// # Errors
+/// When the ledger is closed or damaged.
+pub async fn pipe_piece(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
+    let PieceTask { job, piece } = &task;
+    let (PieceState::Piping { published }, Some(heard)) = (&piece.state, &piece.heard) else { return Ok(()) };
+    tools.partials.finish(task.id()).await;
+    // The library of a transform may have been replaced since the piece was heard.
+    let is_withheld = tools.pipeline.release(&job.source, &Kind::TranscriptSegment) == Release::WithFinal;
+    let Some(event) = segment_event(job, piece).filter(|_| !is_withheld) else {
+        let fact = PieceFact::Piped { transcript: heard.clone(), leaves: false, emitted: Vec::new() };
+        return tools.end_piece(&task, fact, 0).await;
+    };
+    let processed = tools.pipeline.process(event, || earlier(tools.ledger.clone(), task.id())).await;
+    if let Some(held) = processed.held {
+        tools.ledger.postpone_piece(task.id(), Timestamp::now() + HELD).await?;
+        return hold(job, held, &tools).await;
+    }
+    let transcript = match processed.event.body {
+        // What a former owner published stays as it is.
+        Body::TranscriptSegment(event) if !published => heard.clone().with_segments(event.segments),
+        _ => heard.clone(),
+    };
+    let fact = PieceFact::Piped { transcript, leaves: !published, emitted: processed.emitted };
+    tools.end_piece(&task, fact, 0).await
+}
+
+/// The `transcript.segment` of a piece as plugins get it.
+fn segment_event(job: &Job, piece: &Piece) -> Option<Event> {
+    let (plan, heard) = (job.plan.as_ref()?, piece.heard.as_ref()?);
+    let pieces = (job.stage == Stage::Recognizing).then_some(job.pieces);
+    Some(job.event(None, segment(plan, piece.number, pieces, &piece.span, heard.segments.clone())))
+}
+
+/// The segments of a job that plugins had before this piece, in order of time. Empty also if the ledger cannot be read: then the daemon is
+/// about to end.
+pub(super) async fn earlier(ledger: Ledger, piece: PieceId) -> Vec<Event> {
+    let Ok(Some((job, pieces))) = ledger.find_whole(piece.job).await else { return Vec::new() };
+    let heard =
+        pieces.iter().filter(|other| other.number != piece.number && other.state == PieceState::Heard);
+    heard.filter_map(|other| segment_event(&job, other)).collect()
+}
+
+/// Carries out `Duty::Pipe` of a job: its final passes through the plugins, after its annotations.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
@@ -78,26 +131,49 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
     if job.stage != Stage::Heard {
         return Ok(());
     }
-    let Some(event) = final_of(&job, &pieces) else { return Ok(()) };
-    let event = job.event(None, Body::TranscriptFinal(event));
-    let processed = tools.pipeline.process(event).await;
-    if let Some(held) = processed.held {
-        return hold(job, held, tools).await;
+    let Some(transcript) = final_of(&job, &pieces) else { return Ok(()) };
+    for piece in &pieces {
+        tools.partials.finish(PieceId { job: job.id, number: piece.number }).await;
     }
-    // A transform may change the text of a final, never its kind.
-    let Body::TranscriptFinal(event) = processed.event.body else { return Ok(()) };
-    let fact = Fact::Piped { event: Box::new(event), emitted: processed.emitted };
-    tools.ledger.advance(job.id, fact).await.map(drop)
+    let mut events = tools.annotations(&job, &transcript).await?;
+    events.push(Body::TranscriptFinal(transcript));
+    let mut emitted = Vec::new();
+    for body in events {
+        let processed = tools.pipeline.process(job.event(None, body), || ready(Vec::new())).await;
+        if let Some(held) = processed.held {
+            tools.ledger.postpone(job.id, Timestamp::now() + HELD).await?;
+            return hold(&job, held, &tools).await;
+        }
+        emitted.extend(processed.emitted);
+        if let Body::TranscriptFinal(event) = processed.event.body {
+            let fact = Fact::Piped { event: Box::new(event), emitted };
+            return tools.ledger.advance(job.id, fact).await.map(drop);
+        }
+    }
+    Ok(())
 }
 
-/// Puts off a job that a plugin holds. The hold and the quarantine are reported once each, by an event and a log line; later tries report
+impl Tools {
+    /// The annotations of a job that its plugins want.
+    async fn annotations(&self, job: &Job, transcript: &TranscriptFinal) -> Result<Vec<Body>, LedgerError> {
+        if !self.pipeline.wants(&job.source, &Kind::AnnotationSpeech) {
+            return Ok(Vec::new());
+        }
+        let id = job.id;
+        let speech = self.ledger.read(move |connection| published::speech(connection, id)).await?;
+        let others = annotations(transcript.segments.as_deref().unwrap_or_default());
+        Ok(speech.map(Body::AnnotationSpeech).into_iter().chain(others).collect())
+    }
+}
+
+/// Reports that a plugin holds a job. The hold and the quarantine are reported once each, by an event and a log line; later tries report
 /// nothing.
-async fn hold(job: Job, held: Held, tools: Tools) -> Result<(), LedgerError> {
+async fn hold(job: &Job, held: Held, tools: &Tools) -> Result<(), LedgerError> {
     // At `trace` only: the reason may quote the transcript.
     trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
     let level = if held.quarantined { 2 } else { 1 };
     if level <= job.hold_told {
-        return tools.ledger.postpone(job.id, Timestamp::now() + HELD).await;
+        return Ok(());
     }
     warn!(
         plugin = held.plugin,

@@ -294,6 +294,6 @@ impl Listener for Progress {
             echo: self.echo.may_be(&whole),
             text: whole,
         });
-        (self.tools.on_partial)(job.event(None, partial));
+        self.tools.partials.offer(self.task.id(), job.event(None, partial));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use hark_sdk::event::{Body, JobAccepted};
+use hark_sdk::event::{Body, JobAccepted, Kind};
 use hark_sdk::testing::{event, partial, transcript};
+
+use harkd::job::piece_machine::Release;
 
 use crate::plugins::{Plugins, data};
 use crate::{error_of, greeted, told};
@@ -25,22 +27,9 @@ async fn plugins_receive_only_their_sources_and_kinds() {
     assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "job.accepted");
     assert_eq!(heard.emitted.len(), 1, "hello wants finals only");
 
-    plugins.pipeline().observe(partial(1, "good"));
+    plugins.process(partial(1, "good")).await;
     let heard = plugins.process(told("nothing")).await;
     assert_eq!(data(&heard, "listens").next().unwrap()["count"], 4, "the partial was the third");
-    plugins.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn partials_never_wait_and_finals_are_not_lost_behind_them() {
-    let plugins = Plugins::new().c("listens").start().await;
-    let began = Instant::now();
-    for revision in 0..20_000 {
-        plugins.pipeline().observe(partial(revision, "and so on"));
-    }
-    println!("20,000 partials were shown in {:?}", began.elapsed());
-    let heard = plugins.process(told("nothing")).await;
-    assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "transcript.final");
     plugins.stop().await;
 }
 
@@ -72,19 +61,20 @@ async fn an_event_that_a_plugin_fails_is_held_if_the_config_says_so() {
     let plugins = Plugins::new().missing("redact").holding().start().await;
     let held = plugins.process(told("nothing")).await.held.unwrap();
     assert!(held.reason.contains("does not exist"), "{held:?}");
-    assert!(plugins.pipeline().withholds_partials("calls"));
+    assert_eq!(plugins.pipeline().release("calls", &Kind::TranscriptPartial), Release::AfterPlugins);
     plugins.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transform_is_seen_by_the_plugins_after_it() {
-    let plugins = Plugins::new().c("shout").c("moody").start().await;
+async fn a_transform_comes_before_all_other_plugins() {
+    let plugins = Plugins::new().c("moody").c("shout").start().await;
     let processed = plugins.process(told("segfault")).await;
     let Body::TranscriptFinal(transcript) = &processed.event.body else { panic!("{processed:?}") };
     assert_eq!(transcript.text, "SHOUTED");
     assert_eq!(transcript.segments.as_ref().unwrap()[0].text, "SHOUTED");
     assert!(greeted(&processed, "moody"), "it read the new text, which tells it nothing: {processed:?}");
-    assert!(plugins.pipeline().withholds_partials("calls"));
+    let release = plugins.pipeline().release("calls", &Kind::TranscriptPartial);
+    assert_eq!(release, Release::WithFinal, "the transform wants finals only");
     plugins.stop().await;
 }
 

@@ -98,7 +98,7 @@ impl Plugins {
 
 impl Running {
     pub async fn process(&self, event: Event) -> Processed {
-        self.pipeline.process(event).await
+        self.pipeline.process(event, || std::future::ready(Vec::new())).await
     }
 
     pub fn statuses(&self) -> Vec<PluginStatus> {

@@ -109,6 +109,7 @@ impl KeywordAlert {
                 begin_ms: None,
                 end_ms: None,
                 quote: place.text[found.range].to_owned(),
+                ..Alert::default()
             };
             locate(&mut alert);
             Some(alert)

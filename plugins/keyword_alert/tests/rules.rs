@@ -50,6 +50,7 @@ fn a_word_raises_a_confirmed_alert_where_it_was_said() {
             begin_ms: Some(10_000),
             end_ms: Some(20_000),
             quote: "Cancel".into(),
+            ..Alert::default()
         }]
     );
 }

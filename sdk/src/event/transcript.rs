@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::job::{Engine, Fault};
+use super::plugin::About;
 
 /// `transcript.partial`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -273,7 +274,7 @@ impl std::iter::Sum for Usage {
 }
 
 /// `annotation.language` and `annotation.emotion`: one per channel and run of equal values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Annotation {
     /// Channel, from 0.
     pub channel: u32,
@@ -288,4 +289,7 @@ pub struct Annotation {
     pub end_ms: Option<u64>,
     /// The language code or the emotion.
     pub value: String,
+    /// What the plugin that made it was called with; absent where the daemon made it.
+    #[serde(flatten)]
+    pub about: About,
 }

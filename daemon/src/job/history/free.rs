@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dice::Dice;
 use super::fault;
 use crate::job::halves::halves;
-use crate::job::piece_machine::{self, PieceFact, Policy, Report};
+use crate::job::piece_machine::{self, PieceFact, Policy, Release, Report};
 use crate::job::{
     Attempt, Budget, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript, persisted,
 };
@@ -89,7 +89,7 @@ impl World {
     fn send(&mut self) {
         match &self.piece.halves {
             Some(halves) if halves.have_failed() => {
-                return self.commit(PieceFact::Kept { is_withheld: false });
+                return self.commit(PieceFact::Kept { release: Release::AtOnce });
             }
             Some(halves) if halves.left.is_none() => return self.cut(),
             _ => {}
@@ -139,7 +139,7 @@ impl World {
             None => self.first = Some(transcript.clone()),
             Some(_) => self.of_halves.push((span, transcript.clone())),
         }
-        self.commit(PieceFact::Heard { transcript, is_withheld: false });
+        self.commit(PieceFact::Heard { transcript, release: Release::AtOnce });
     }
 
     fn fail(&mut self, fate: Fate, next: Next) {
@@ -226,7 +226,7 @@ fn where_seconds_cost_a_text_that_repeats_itself_is_left_as_it_is() {
     let transcript = Transcript { text, truncated: true, ..Transcript::default() };
     for fact in [
         PieceFact::Sending { marker: None, reserved_micro: 0 },
-        PieceFact::Heard { transcript, is_withheld: false },
+        PieceFact::Heard { transcript, release: Release::AtOnce },
     ] {
         piece = piece_machine::advance(&piece, fact, &policy, Timestamp::UNIX_EPOCH).piece;
     }

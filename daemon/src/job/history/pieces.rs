@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dice::Dice;
 use super::fault;
-use crate::job::piece_machine::{self, PieceFact, Policy, Resolution};
+use crate::job::piece_machine::{self, PieceFact, Policy, Release, Resolution};
 use crate::job::{Attempt, Budget, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript};
 
 /// What every recognition is billed.
@@ -90,6 +90,7 @@ impl World {
                 Some(Duty::Send) => self.send(),
                 Some(Duty::Resolve) => self.resolve(),
                 Some(Duty::Await) => self.wait(),
+                Some(Duty::Pipe) => self.pipe(),
                 Some(duty) => panic!("{duty:?} is not owed to a piece"),
                 None => return self.check(),
             }
@@ -119,7 +120,7 @@ impl World {
         let before = self.piece.clone();
         let late = match (&self.piece.state, self.dice.roll(3)) {
             (PieceState::Queued | PieceState::Resolving { .. }, 0) => {
-                PieceFact::Heard { transcript: Transcript::default(), is_withheld: false }
+                PieceFact::Heard { transcript: Transcript::default(), release: Release::AtOnce }
             }
             (PieceState::Heard | PieceState::Failed { .. }, 1) => PieceFact::Restarted,
             (PieceState::Awaiting { .. } | PieceState::Queued, 2) => PieceFact::Resolved(Resolution::Absent),
@@ -249,7 +250,18 @@ impl World {
     fn heard(&mut self) {
         self.told_seconds += SECONDS;
         let transcript = Transcript { billed: Usage::seconds(SECONDS), ..Transcript::default() };
-        self.commit(PieceFact::Heard { transcript, is_withheld: false });
+        let release =
+            [Release::AtOnce, Release::AfterPlugins, Release::WithFinal][self.dice.roll(3) as usize];
+        self.commit(PieceFact::Heard { transcript, release });
+    }
+
+    /// The plugins process it, after a crash once more.
+    fn pipe(&mut self) {
+        if self.crashed() {
+            return;
+        }
+        let transcript = self.piece.heard.clone().expect("it was heard");
+        self.commit(PieceFact::Piped { transcript, leaves: true, emitted: Vec::new() });
     }
 
     /// The service says that it did nothing, or the daemon knows that nothing left.

@@ -7,10 +7,10 @@ use tracing::trace;
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::{Ledger, Now, files, jobs, pieces, spend};
+use super::{Ledger, Now, files, jobs, pieces, published, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, Plan, Span, Stage, audio};
+use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, PieceState, Plan, Span, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -41,8 +41,36 @@ pub fn advance(
         true => Totals::default(),
         false => pieces::totals(connection, id)?,
     };
+    let fact = match fact {
+        Fact::Piped { event, emitted } if job.stage == Stage::Heard => {
+            Fact::Piped { event, emitted: published::new_ones(connection, id, emitted)? }
+        }
+        fact => fact,
+    };
     let job = step(connection, &job, fact, totals, now)?;
     Ok(job.map(|job| Advanced { job, piece: None }))
+}
+
+/// Plugins emitted events about a partial of a piece. They are stored unless the piece has ended: then its segment, or the final, decides.
+///
+/// # Errors
+/// When a statement fails.
+pub fn emitted(
+    connection: &Connection,
+    id: PieceId,
+    emitted: Vec<Body>,
+    now: Timestamp,
+) -> Result<Option<Advanced>, LedgerError> {
+    let is_open = |piece: &Piece| {
+        !matches!(piece.state, PieceState::Piping { .. } | PieceState::Heard | PieceState::Failed { .. })
+    };
+    if !pieces::find(connection, id)?.is_some_and(|piece| is_open(&piece)) {
+        return Ok(None);
+    }
+    match published::new_ones(connection, id.job, emitted)? {
+        none if none.is_empty() => Ok(None),
+        emitted => advance(connection, id.job, Fact::Emitted { emitted }, now),
+    }
 }
 
 /// Passes a fact to the machine of a piece, and what comes out to the job's. `revision`: of the last partial. `None`: as of [`advance`].
@@ -62,6 +90,15 @@ pub fn advance_piece(
     let fact = match fact {
         PieceFact::Sending { reserved_micro, .. } => {
             spend::refusal(connection, &job, reserved_micro, &policy.budget, now)?.unwrap_or(fact)
+        }
+        PieceFact::Piped { transcript, leaves, emitted }
+            if matches!(piece.state, PieceState::Piping { .. }) =>
+        {
+            PieceFact::Piped {
+                transcript,
+                leaves,
+                emitted: published::new_ones(connection, id.job, emitted)?,
+            }
         }
         fact => fact,
     };
@@ -173,6 +210,16 @@ fn step(
     }
     if is_stored {
         pieces::erase_texts(connection, job.id)?;
+        published::erase(connection, job.id)?;
+    }
+    for body in &step.events {
+        if let Body::AnnotationSpeech(speech) = body {
+            published::keep_speech(connection, job.id, speech)?;
+        }
+    }
+    if step.events.last().is_some_and(|last| last.kind().is_last()) {
+        let before_the_last = step.events.len() - 1;
+        step.events.splice(before_the_last..before_the_last, published::retractions(connection, job.id)?);
     }
     jobs::enqueue(connection, &mut step.job, &step.events, now)?;
     let has_ended = step.events.iter().any(|body| body.kind().is_last());

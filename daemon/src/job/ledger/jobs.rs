@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::{Ledger, form, outbox, pieces};
+use super::{Ledger, form, outbox, pieces, published};
 use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
 
 /// Writes a new job with its `job.accepted`, which has the warnings. Part of a larger transaction of the source that took it in.
@@ -19,8 +19,9 @@ pub fn insert(connection: &Connection, job: &mut Job, warnings: Vec<Warning>) ->
     write_new(connection, job, 0)
 }
 
-/// Writes a job that was taken over from another daemon, in its present state, with its pieces. `stream_seq`: of its newest event in the
-/// stream. Rows of the same job from an earlier time must have been deleted before.
+/// Writes a job that was taken over from another daemon, in its present state, with its pieces. `stored`: the stream's events of plugins and
+/// the speech about it. `stream_seq`: of its newest event in the stream. Rows of the same job from an earlier time must have been deleted
+/// before.
 ///
 /// # Errors
 /// When a statement fails.
@@ -28,9 +29,16 @@ pub fn adopt(
     connection: &Connection,
     job: &Job,
     adopted: &[Piece],
+    stored: Vec<Body>,
     stream_seq: u64,
 ) -> Result<(), LedgerError> {
     write_new(connection, job, stream_seq)?;
+    for body in &stored {
+        if let Body::AnnotationSpeech(speech) = body {
+            published::keep_speech(connection, job.id, speech)?;
+        }
+    }
+    published::new_ones(connection, job.id, stored)?;
     let now = Timestamp::now();
     adopted.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))
 }
@@ -84,6 +92,7 @@ pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
     // Its tasks are deleted as well: if the job comes back with a submit whose answer was lost, the search of the list must not skip its
     // task as known.
     pieces::remove(connection, id)?;
+    published::erase(connection, id)?;
     connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)

@@ -19,6 +19,7 @@ mod open;
 pub mod outbox;
 pub mod pieces;
 pub mod places;
+pub mod published;
 mod readers;
 pub mod remote_objects;
 pub mod retention;

@@ -50,6 +50,16 @@ CREATE TABLE attempt (
 ) WITHOUT ROWID;
 CREATE INDEX attempt_with_handle ON attempt (began) WHERE handle IS NOT NULL;
 
+-- What the events of a job have published, as far as later events depend on it (published.rs). Removed once the last event is
+-- acknowledged.
+CREATE TABLE published (
+    job        BLOB NOT NULL,
+    key        TEXT NOT NULL,
+    count      INTEGER NOT NULL,          -- how many of a series, or how far an alert is
+    body       TEXT,                      -- an alert that is tentative; the annotation.speech
+    PRIMARY KEY (job, key)
+) WITHOUT ROWID;
+
 -- What the attempts of this daemon cost, or have reserved, by the UTC day (since the epoch) on which they began; millionths of a dollar.
 CREATE TABLE spend (
     day        INTEGER NOT NULL,

@@ -2,20 +2,20 @@
 
 use hark_sdk::event::Fault;
 
-use super::{PieceStep, Policy, Report};
+use super::{PieceStep, Policy, Release, Report};
 use crate::job::halves::is_better_in_halves;
 use crate::job::{Halves, PieceState, Transcript};
 
 impl PieceStep {
     /// The recognizer has answered: for the piece, or for one of its halves.
-    pub(super) fn heard(&mut self, transcript: Transcript, is_withheld: bool, policy: &Policy) {
+    pub(super) fn heard(&mut self, transcript: Transcript, release: Release, policy: &Policy) {
         let is_free = policy.prices.is_free(&self.piece.recognizer);
         let Some(mut halves) = self.piece.halves.take() else {
             if is_free && is_better_in_halves(&self.piece.span, &transcript) {
                 self.piece.heard = Some(transcript);
                 self.go_on_with(Halves::default());
             } else {
-                self.end(transcript, is_withheld);
+                self.end(transcript, release);
             }
             return;
         };
@@ -23,7 +23,7 @@ impl PieceStep {
         let left = halves.left.get_or_insert_default();
         left.drain(..left.len().min(1));
         if left.is_empty() {
-            self.end(halves.join(), is_withheld);
+            self.end(halves.join(), release);
         } else {
             self.go_on_with(halves);
         }
@@ -38,14 +38,22 @@ impl PieceStep {
     }
 
     /// The piece ends with this transcript.
-    pub(super) fn end(&mut self, transcript: Transcript, is_withheld: bool) {
-        if !is_withheld {
-            let (span, segments) = (self.piece.span.clone(), transcript.segments.clone());
-            self.reports.push(Report::Heard { span, segments });
+    pub(super) fn end(&mut self, transcript: Transcript, release: Release) {
+        if release == Release::AtOnce {
+            self.report_heard(&transcript);
         }
         self.piece.halves = None;
         self.piece.heard = Some(transcript);
-        self.piece.state = PieceState::Heard;
+        self.piece.state = match release {
+            Release::AfterPlugins => PieceState::Piping { published: false },
+            Release::AtOnce | Release::WithFinal => PieceState::Heard,
+        };
+    }
+
+    /// The transcript leaves the daemon.
+    pub(super) fn report_heard(&mut self, transcript: &Transcript) {
+        let (span, segments) = (self.piece.span.clone(), transcript.segments.clone());
+        self.reports.push(Report::Heard { span, segments });
     }
 
     /// The piece fails. If one of its halves was asked for, the first answer stands instead.

@@ -85,6 +85,7 @@ impl Supervisor {
         if let Some(old) = self.process.replace(process) {
             tokio::spawn(old.end(self.timeout));
         }
+        self.status.send_modify(|status| status.starts += 1);
         self.enter(PluginState::Running, None);
     }
 

@@ -45,13 +45,13 @@ impl Subject {
             self.settle(over.id, false).await;
             return Ok(());
         }
-        let stream_seq = told.stream_seq;
+        let (stream_seq, published) = (told.stream_seq, told.published.clone());
         let (job, pieces) = go_on(job, pieces, told, &self.around.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
         let (id, policy) = (job.id, self.around.policy.clone());
         let adopted = self.around.ledger.write(move |connection| {
             let now = Timestamp::now();
-            jobs::adopt(connection, &job, &pieces, stream_seq)?;
+            jobs::adopt(connection, &job, &pieces, published.clone(), stream_seq)?;
             intake::remember(connection, &key, job.id)?;
             if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
                 let recording = Box::new(job.recording.clone());

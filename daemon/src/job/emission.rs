@@ -1,0 +1,92 @@
+//! What plugins emit about a job is stored once, whatever is called twice: after a crash, by another daemon, or for a final that tells
+//! what segments told before. Pure.
+//!
+//! An alert is known by its id: of each state it is stored once, and no state follows a later one. Any other emission about a segment or
+//! the final has a deterministic id within its job: what it is about, its plugin, its kind, and its number among these. So the ids do not
+//! depend on which other plugins a daemon has. What is emitted about a partial is new: no partial is processed twice.
+
+use hark_sdk::event::{About, Alert, AlertState, Body};
+
+/// By what an emission is compared with those that are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// It is stored unless the state of this alert is as far, or further.
+    Alert { key: String, state: u64 },
+    /// It is stored unless so many of this series are stored.
+    Numbered { series: String },
+    /// It is stored.
+    New,
+}
+
+/// The state of an alert that is tentative.
+pub const TENTATIVE: u64 = 1;
+
+impl Identity {
+    /// Of an emission of a plugin.
+    pub fn of(body: &Body) -> Identity {
+        let (alert, state) = match body {
+            Body::AlertRaised(alert) if alert.state == AlertState::Tentative => (alert, TENTATIVE),
+            Body::AlertRaised(alert) => (alert, 2),
+            Body::AlertRetracted(alert) => (alert, 3),
+            other => return Identity::of_another(other),
+        };
+        Identity::Alert { key: format!("alert/{}/{}", alert.plugin, alert.alert), state }
+    }
+
+    fn of_another(body: &Body) -> Identity {
+        let plugin = match body {
+            Body::Plugin(event) => event.plugin.as_str(),
+            // Annotations do not name the plugin that made them.
+            _ => "",
+        };
+        match body.about() {
+            Some(About { revision: None, piece }) => {
+                let piece = piece.map_or_else(|| "final".to_owned(), |piece| piece.to_string());
+                Identity::Numbered { series: format!("{piece}/{plugin}/{}", body.kind()) }
+            }
+            _ => Identity::New,
+        }
+    }
+}
+
+/// The retraction of an alert that is still tentative at the end of its job.
+pub fn unconfirmed(alert: Alert) -> Body {
+    let reason = Some("not confirmed by the end of the job".to_owned());
+    Body::AlertRetracted(Alert { reason, about: About::default(), ..alert })
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::PluginEvent;
+
+    use super::*;
+
+    fn numbered(series: &str) -> Identity {
+        Identity::Numbered { series: series.into() }
+    }
+
+    #[test]
+    fn an_emission_is_known_by_what_it_is_about_its_plugin_and_its_kind() {
+        let of = |piece, revision| {
+            let about = About { piece, revision };
+            Identity::of(&Body::Plugin(PluginEvent { plugin: "a".into(), about, ..PluginEvent::default() }))
+        };
+        assert_eq!(of(None, None), numbered("final/a/plugin.a"));
+        assert_eq!(of(Some(7), None), numbered("7/a/plugin.a"));
+        assert_eq!(of(Some(7), Some(3)), Identity::New);
+        assert_eq!(of(None, Some(3)), Identity::New);
+    }
+
+    #[test]
+    fn an_alert_is_known_by_its_id_and_its_states_have_an_order() {
+        let alert = |state| Alert { alert: "1".into(), plugin: "a".into(), state, ..Alert::default() };
+        let states = [
+            Body::AlertRaised(alert(AlertState::Tentative)),
+            Body::AlertRaised(alert(AlertState::Confirmed)),
+            Body::AlertRetracted(alert(AlertState::Tentative)),
+        ];
+        for (body, state) in states.iter().zip([TENTATIVE, 2, 3]) {
+            assert_eq!(Identity::of(body), Identity::Alert { key: "alert/a/1".into(), state });
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What the events of an open job have published, as far as later events depend on it: the alerts and other emissions of plugins, and the
+//! `annotation.speech`. The rows go with the texts of the job.
+
+use hark_sdk::event::{Alert, AnnotationSpeech, Body};
+use rusqlite::{Connection, OptionalExtension, params};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::error::LedgerError;
+use super::form;
+use crate::job::emission::{Identity, TENTATIVE, unconfirmed};
+
+/// The most emissions of plugins that are stored of a job, partials and segments included: a call of twelve hours in pieces of half a
+/// minute with some alerts in each has as many. The bound keeps a plugin that emits without end from filling the disk.
+const MOST: u64 = 20_000;
+
+/// Key of the number of emissions.
+const TOTAL: &str = "total";
+/// Key of the `annotation.speech`.
+const SPEECH: &str = "speech";
+
+/// The emissions that are not stored yet, in order; notes them as stored.
+///
+/// # Errors
+/// When a statement fails.
+pub(super) fn new_ones(
+    connection: &Connection,
+    job: Uuid,
+    emitted: Vec<Body>,
+) -> Result<Vec<Body>, LedgerError> {
+    let before = count(connection, job, TOTAL)?;
+    let mut total = before;
+    let mut new = Vec::new();
+    let mut numbers = std::collections::HashMap::<String, u64>::new();
+    for body in emitted {
+        if total >= MOST {
+            warn!(%job, most = MOST, "plugins emit more about the job than is stored; the rest is dropped");
+            break;
+        }
+        match Identity::of(&body) {
+            Identity::Alert { key, state } => {
+                if count(connection, job, &key)? >= state {
+                    continue;
+                }
+                let alert = match &body {
+                    Body::AlertRaised(alert) if state == TENTATIVE => Some(form::to_json(alert)?),
+                    _ => None,
+                };
+                note(connection, job, &key, state, alert)?;
+            }
+            Identity::Numbered { series } => {
+                let number = numbers.entry(series.clone()).or_default();
+                *number += 1;
+                if count(connection, job, &series)? >= *number {
+                    continue;
+                }
+                note(connection, job, &series, *number, None)?;
+            }
+            Identity::New => {}
+        }
+        total += 1;
+        new.push(body);
+    }
+    if total > before {
+        note(connection, job, TOTAL, total, None)?;
+    }
+    Ok(new)
+}
+
+/// The retractions of the alerts that are still tentative.
+///
+/// # Errors
+/// When a row cannot be read.
+pub(super) fn retractions(connection: &Connection, job: Uuid) -> Result<Vec<Body>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body FROM published WHERE job = ?1 AND key GLOB 'alert/*' AND body IS NOT NULL ORDER BY key",
+    )?;
+    let alerts = statement.query_map([job], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let retracted = |alert: &String| Ok(unconfirmed(form::from_json::<Alert>("published", alert)?));
+    alerts.iter().map(retracted).collect()
+}
+
+/// Notes the `annotation.speech` of a job, which plugins get before the final.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn keep_speech(
+    connection: &Connection,
+    job: Uuid,
+    speech: &AnnotationSpeech,
+) -> Result<(), LedgerError> {
+    note(connection, job, SPEECH, 1, Some(form::to_json(speech)?))
+}
+
+/// The `annotation.speech` of a job, if it has one.
+///
+/// # Errors
+/// When the row cannot be read.
+pub fn speech(connection: &Connection, job: Uuid) -> Result<Option<AnnotationSpeech>, LedgerError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM published WHERE job = ?1 AND key = ?2")?
+        .query_row(params![job, SPEECH], |row| row.get(0))
+        .optional()?;
+    body.as_deref().map(|body| form::from_json("published", body)).transpose()
+}
+
+/// Forgets what a job has published.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM published WHERE job = ?1")?.execute([job])?;
+    Ok(())
+}
+
+fn count(connection: &Connection, job: Uuid, key: &str) -> Result<u64, LedgerError> {
+    let count = connection
+        .prepare_cached("SELECT count FROM published WHERE job = ?1 AND key = ?2")?
+        .query_row(params![job, key], |row| row.get(0))
+        .optional()?;
+    Ok(count.unwrap_or(0))
+}
+
+fn note(
+    connection: &Connection,
+    job: Uuid,
+    key: &str,
+    count: u64,
+    body: Option<String>,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO published (job, key, count, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![job, key, count, body])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::{About, AlertState, PluginEvent};
+    use serde_json::json;
+
+    use super::*;
+
+    const JOB: Uuid = Uuid::from_u128(7);
+
+    fn ledger() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        connection
+    }
+
+    fn alert(id: &str, state: AlertState) -> Body {
+        Body::AlertRaised(Alert { alert: id.into(), plugin: "keywords".into(), state, ..Alert::default() })
+    }
+
+    fn retracted(id: &str) -> Body {
+        let Body::AlertRaised(alert) = alert(id, AlertState::Tentative) else { unreachable!() };
+        Body::AlertRetracted(alert)
+    }
+
+    fn event(plugin: &str, piece: Option<u32>, word: u64) -> Body {
+        let about = About { piece, revision: None };
+        Body::Plugin(PluginEvent { plugin: plugin.into(), data: json!(word), about })
+    }
+
+    #[test]
+    fn a_final_that_tells_what_segments_told_publishes_nothing_twice() {
+        let ledger = ledger();
+        let new = |emitted: Vec<Body>| new_ones(&ledger, JOB, emitted).unwrap();
+        let (tentative, confirmed) = (alert("1", AlertState::Tentative), alert("1", AlertState::Confirmed));
+        assert_eq!(new(vec![tentative.clone()]).len(), 1);
+        assert_eq!(new(vec![tentative.clone()]), [], "of the next partial");
+        assert_eq!(new(vec![confirmed.clone(), confirmed.clone()]), std::slice::from_ref(&confirmed));
+        assert_eq!(new(vec![tentative, confirmed]), [], "of the final");
+        assert_eq!(retractions(&ledger, JOB).unwrap(), []);
+        assert_eq!(new(vec![retracted("1")]).len(), 1);
+        assert_eq!(new(vec![alert("1", AlertState::Confirmed)]), [], "what is retracted stays so");
+    }
+
+    #[test]
+    fn what_is_stored_of_a_plugin_is_left_out_whichever_other_plugins_there_are() {
+        let ledger = ledger();
+        new_ones(&ledger, JOB, vec![event("a", None, 1), event("b", None, 1), event("a", None, 2)]).unwrap();
+        let all = vec![event("c", None, 1), event("a", None, 1), event("a", None, 2), event("a", None, 3)];
+        assert_eq!(new_ones(&ledger, JOB, all).unwrap(), [event("c", None, 1), event("a", None, 3)]);
+        let of_pieces = vec![event("a", Some(1), 1), event("a", Some(2), 1)];
+        assert_eq!(new_ones(&ledger, JOB, of_pieces.clone()).unwrap(), of_pieces);
+        assert_eq!(new_ones(&ledger, JOB, of_pieces).unwrap(), []);
+        let other = Uuid::from_u128(8);
+        assert_eq!(new_ones(&ledger, other, vec![event("a", None, 1)]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_alert_that_is_tentative_at_the_end_is_retracted() {
+        let ledger = ledger();
+        let raised = ["1", "2"].map(|id| alert(id, AlertState::Tentative));
+        new_ones(&ledger, JOB, raised.to_vec()).unwrap();
+        new_ones(&ledger, JOB, vec![retracted("2")]).unwrap();
+        let [Body::AlertRetracted(alert)] = &retractions(&ledger, JOB).unwrap()[..] else { panic!() };
+        assert_eq!((alert.alert.as_str(), alert.reason.is_some()), ("1", true));
+        erase(&ledger, JOB).unwrap();
+        assert_eq!(retractions(&ledger, JOB).unwrap(), []);
+    }
+
+    #[test]
+    fn a_plugin_that_emits_without_end_fills_no_disk() {
+        let ledger = ledger();
+        let partial = |revision| {
+            let about = About { piece: None, revision: Some(revision) };
+            Body::Plugin(PluginEvent { plugin: "a".into(), about, ..PluginEvent::default() })
+        };
+        let stored: usize = (0..100)
+            .map(|revision| new_ones(&ledger, JOB, vec![partial(revision); 256]).unwrap().len())
+            .sum();
+        assert_eq!(stored as u64, MOST);
+    }
+}
