@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
+use support::{CEILING, Emulator, Hark, Heard, NatsServer, spoken, wait_until, wav};
 
 /// A second costs 35 millionths of a dollar in the default region, so a file of ten seconds costs 350 of them.
 const TEN_SECONDS: f64 = 10.0;
@@ -70,4 +70,63 @@ async fn a_request_that_no_days_budget_allows_fails_its_job() {
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("$0.002100") && message.contains("budget.daily_usd is $0.001000"), "{message}");
     assert!(service.journal().iter().all(|entry| entry["kind"] != "flash"), "nothing was sent");
+}
+
+#[tokio::test]
+async fn tokens_overrun_the_budget_by_no_more_than_the_requests_under_way() {
+    // 20 s with 8 words a second: estimated at 46 + 28 millionths of a dollar and reserved with a quarter more, 93; billed at 46 + 75.
+    const SECONDS: f64 = 20.0;
+    const RESERVED: f64 = 0.000_093;
+    const BILLED: f64 = 0.000_121;
+    const BUDGET: f64 = 0.001;
+    const AT_ONCE: f64 = 4.0;
+    const FILES: usize = 16;
+    let nats = NatsServer::start().await;
+    let files: Vec<Vec<u8>> = (0..FILES).map(|number| wav(SECONDS, number as u64)).collect();
+    let manifest = spoken(&files.iter().map(|audio| (&audio[..], SECONDS, 8.0)).collect::<Vec<_>>());
+    let flags =
+        ["--token-delay", "0ms", "--flash-delay", "200ms", "--manifest", manifest.path().to_str().unwrap()];
+    let service = Emulator::start(&flags).await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .set("dashscope.flash_model", "\"qwen-audio-3.1-asr-flash\"")
+        .set("dashscope.concurrency", &AT_ONCE.to_string())
+        .set("budget.daily_usd", &BUDGET.to_string())
+        .folder("calls")
+        .start()
+        .await;
+    for (number, audio) in files.iter().enumerate() {
+        hark.drop_file("calls", &format!("{number}.wav"), audio);
+    }
+    let mut events = Vec::new();
+    wait_until("every job to end or to wait", CEILING, async || {
+        events = hark.events().await;
+        let ended = events.iter().filter(|event| event.kind() == "job.completed").count();
+        ended + waiting(&events).len() >= FILES
+    })
+    .await;
+    let bills: Vec<f64> = events
+        .iter()
+        .filter(|event| event.kind() == "job.completed")
+        .map(|event| event.body["cost_usd"].as_f64().unwrap())
+        .collect();
+    assert!(bills.iter().all(|bill| (bill - BILLED).abs() < 1e-9), "{bills:?}");
+    let paid: f64 = bills.iter().sum();
+    let margin = AT_ONCE * (BILLED - RESERVED);
+    assert!(paid <= BUDGET + margin + 1e-9, "{paid} was paid of {BUDGET}");
+    assert!(paid > BUDGET - RESERVED, "{paid}: another request would have fitted");
+    let charged = service.journal().iter().filter(|entry| !entry["charged_seconds"].is_null()).count();
+    assert_eq!(charged, bills.len(), "the service charged nothing that no event tells");
+    let waits = waiting(&events);
+    let jobs: std::collections::BTreeSet<&str> = waits.iter().map(|wait| wait.job()).collect();
+    assert_eq!(
+        (waits.len(), jobs.len()),
+        (FILES - bills.len(), FILES - bills.len()),
+        "each waits and says so once"
+    );
+    for wait in waits {
+        let error = &wait.body["error"];
+        assert_eq!((&error["code"], &error["blame"]), (&"OverBudget".into(), &"account".into()));
+    }
 }

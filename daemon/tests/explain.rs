@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Emulator, Hark, NatsServer, wav};
+use support::{Emulator, Hark, NatsServer, spoken, wav};
 
 fn explained(hark: &Hark, arguments: &[&str], code: i32) -> Value {
     let output = hark.command(&[&["explain", "--json"], arguments].concat()).output().unwrap();
@@ -51,6 +51,51 @@ async fn the_bill_of_a_folder_is_the_one_that_was_explained() {
     assert!((paid - expected).abs() < 0.01, "{paid} was paid, {expected} was explained");
     let billed: u64 = ended.iter().map(|event| event.body["billed_seconds"].as_u64().unwrap()).sum();
     assert_eq!(Value::from(billed), explained["total"]["seconds"]);
+}
+
+#[tokio::test]
+async fn a_bill_in_tokens_is_near_the_one_that_was_explained() {
+    let nats = NatsServer::start().await;
+    // The last recording is too long for flash and becomes a task, whose answer tells no tokens.
+    let recordings =
+        [("a", 20.0, 2.4), ("b", 45.0, 3.3), ("c", 90.0, 2.0), ("d", 150.0, 2.9), ("e", 330.0, 3.0)];
+    let files = recordings.map(|(name, seconds, pace)| (name, wav(seconds, seconds as u64), seconds, pace));
+    let manifest = spoken(&files.each_ref().map(|(_, audio, seconds, pace)| (&audio[..], *seconds, *pace)));
+    let service = Emulator::start(&[
+        "--token-delay",
+        "0ms",
+        "--task-delay",
+        "100ms",
+        "--manifest",
+        manifest.path().to_str().unwrap(),
+    ])
+    .await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .set("dashscope.flash_model", "\"qwen-audio-3.1-asr-flash\"")
+        .set("dashscope.filetrans_model", "\"qwen-audio-3.1-asr-flash-filetrans\"")
+        .folder("calls")
+        .start()
+        .await;
+    let folder = hark.path("new");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, audio, ..) in &files {
+        std::fs::write(folder.join(format!("{name}.wav")), audio).unwrap();
+    }
+    let explained = explained(&hark, &[folder.to_str().unwrap(), "--route", "default"], 0);
+    let expected = explained["total"]["cost_usd"].as_f64().unwrap();
+
+    for (name, audio, ..) in &files {
+        hark.drop_file("calls", &format!("{name}.wav"), audio);
+    }
+    let ended = hark.ended_jobs(files.len()).await;
+    let paid: f64 = ended.iter().map(|event| event.body["cost_usd"].as_f64().unwrap()).sum();
+    assert!(ended.iter().all(|event| event.kind() == "job.completed"), "{ended:?}");
+    let told = ended.iter().filter(|event| event.body["billed_tokens"]["output"].as_u64() > Some(0)).count();
+    assert_eq!(told, 4, "flash tells tokens");
+    // 485 s of audio by seconds of qwen3 would cost five times as much.
+    assert!(paid > 0.001 && (paid / expected - 1.0).abs() < 0.2, "{paid} was paid, {expected} was explained");
 }
 
 #[tokio::test]

@@ -50,8 +50,11 @@ impl Price {
         }
     }
 
-    /// The price of what was billed in millionths of a dollar, rounded to the nearest.
+    /// The price of what was billed in millionths of a dollar, rounded to the nearest. Tokens that the answer does not tell are estimated:
+    /// whether 3.1's tasks tell them is not documented (successors.md 10), and a bill of nothing would let a budget be overrun.
     pub fn cost_micro(&self, billed: Usage) -> u64 {
+        let tells_tokens = billed.input_tokens.is_some() || billed.output_tokens.is_some();
+        let billed = if tells_tokens || billed.seconds == 0 { billed } else { self.estimate(billed.seconds) };
         let seconds = billed.seconds.saturating_mul(self.nano_per_second).saturating_mul(1_000);
         let input = billed.input_tokens.unwrap_or(0).saturating_mul(self.pico_per_input_token);
         let output = billed.output_tokens.unwrap_or(0).saturating_mul(self.pico_per_output_token);
@@ -156,6 +159,8 @@ mod tests {
         // 45,057 x 0.15 + 10,800 x 0.47 millionths of a dollar.
         assert_eq!(price.cost_micro(billed), 11_835);
         assert_eq!(price.cost_micro(price.estimate(3_600)), 11_835);
+        assert_eq!(price.cost_micro(Usage::seconds(3_600)), 11_835, "tokens that are not told are estimated");
+        assert_eq!(price.cost_micro(Usage::default()), 0);
     }
 
     #[test]

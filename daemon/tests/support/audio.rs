@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// A WAV file, 8 kHz, mono, 16 bit: quiet noise that depends on the seed, so that no two recordings have the same sha256.
@@ -31,6 +32,17 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
         file.extend(((state >> 52) as i16 - 2048).to_le_bytes());
     }
     file
+}
+
+/// A manifest in which these recordings, of so many seconds, have so many words a second; a person says two or three.
+pub fn spoken(recordings: &[(&[u8], f64, f64)]) -> tempfile::NamedTempFile {
+    let entry = |(audio, seconds, pace): &(&[u8], f64, f64)| {
+        (sha256(audio), json!({"text": vec!["word"; (seconds * pace) as usize].join(" ")}))
+    };
+    let entries: serde_json::Map<_, _> = recordings.iter().map(entry).collect();
+    let manifest = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(manifest.path(), json!(entries).to_string()).unwrap();
+    manifest
 }
 
 /// The same noise in a container that flash does not take, so that it is decoded and cut into pieces.

@@ -35,7 +35,7 @@ mod stage;
 mod wait;
 mod whisper_server;
 
-pub use audio::{caf, channel, sample, sentence, sha256, stereo, wav};
+pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
 pub use emulator::Emulator;
 pub use environment::number_from;
 pub use events::Heard;
