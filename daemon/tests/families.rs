@@ -6,7 +6,7 @@ mod support;
 
 use async_nats::jetstream;
 use serde_json::{Value, json};
-use support::{Emulator, Hark, Heard, NatsServer, Setup, publish, sha256, wav};
+use support::{Emulator, FileServer, Hark, Heard, NatsServer, Setup, publish, sha256, wav};
 
 const CONTEXT: &str = "Names: Ada Lovelace, Charles Babbage.";
 
@@ -208,4 +208,45 @@ async fn a_message_whose_context_or_language_the_model_does_not_take_is_bad_inpu
     assert!(found[0].1.contains("has 499 characters, and the model takes 400"), "{found:?}");
     assert_eq!((&*found[0].0, &*found[1].0), ("ContextTooLong", "UnknownLanguage"));
     assert!(service.journal().is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn what_a_message_says_and_its_model_does_not_take_is_a_warning_and_the_job_goes_on() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&["--task-delay", "50ms"]).await;
+    let files = FileServer::start(vec![("/a.wav", wav(1.0, 20)), ("/b.wav", wav(1.0, 21))]).await;
+    let mut hark = setup(&nats, &service, "qwen-audio-3.1-asr-flash", "fun-asr", "engine = \"filetrans\"")
+        .lines("[[route]]\nname = \"who\"\nengine = \"flash\"\nspeakers = 1\n")
+        .lines("[[source]]\nname = \"inbox\"\nkind = \"nats\"\nsubject = \"hark.audio.inbox\"\nroute = \"r\"\nallow_routes = [\"who\"]\n")
+        .set("security.allow_urls", "[\"127.0.0.1/32\"]")
+        .start()
+        .await;
+    let context = jetstream::new(nats.client().await);
+    let headers = [("Content-Type", "application/json")];
+    for reference in [
+        json!({"url": files.url("/a.wav"), "context": "calls", "language": "en"}),
+        json!({"url": files.url("/b.wav"), "context": "calls", "language": "en", "route": "who"}),
+    ] {
+        publish(&context, "hark.audio.inbox", &headers, reference.to_string().into_bytes()).await;
+    }
+    let ended = hark.ended_jobs(2).await;
+    assert!(ended.iter().all(|event| event.kind() == "job.completed"), "{ended:?}");
+    let events = hark.events().await;
+    let mut warned: Vec<String> = events
+        .iter()
+        .filter(|event| event.kind() == "job.accepted")
+        .map(|event| {
+            let [warning] = &event.body["warnings"].as_array().unwrap()[..] else { panic!("{}", event.body) };
+            format!("{}: {}", warning["code"].as_str().unwrap(), warning["message"].as_str().unwrap())
+        })
+        .collect();
+    warned.sort();
+    assert_eq!(
+        warned,
+        [
+            "ContextUnused: fun-asr takes no context; the message's context has no effect with it",
+            "LanguageUnused: qwen-audio-3.1-asr-flash ignores the language where it tells speakers apart; \
+             the message's language has no effect with it",
+        ]
+    );
 }

@@ -1,8 +1,10 @@
 //! What the models of a config cannot do and its routes ask for, and which models a route may use.
 
+use std::collections::BTreeMap;
+
 use super::context::ContextLimit;
 use super::model::Model;
-use super::{Config, EngineChoice, Region, Route};
+use super::{Config, Emotion, EngineChoice, Region, Route};
 
 /// A warning about the value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +62,85 @@ impl Config {
                 }
             }
             if let EngineChoice::Own(own) = &route.engine {
-                let is_asked = [("words", route.words), ("speakers", route.speakers > 0)];
-                for (key, _) in is_asked.into_iter().filter(|(_, is_asked)| *is_asked) {
-                    warn(
-                        format!("route.{index}.{key}"),
-                        format!("the recognizer {own:?} is not asked for {key}"),
+                if route.keeps_emotion_of_roles() {
+                    let text = format!("the recognizer {own:?} tells no emotion; there is none to keep");
+                    warn(format!("route.{index}.emotion"), text);
+                }
+                if route.speakers > 0 {
+                    let text = format!("the recognizer {own:?} is not asked for speakers");
+                    warn(format!("route.{index}.speakers"), text);
+                }
+                let is_chat =
+                    self.recognizer.iter().any(|recognizer| recognizer.name == *own && recognizer.is_chat());
+                if route.words && is_chat {
+                    let text = format!(
+                        "the recognizer {own:?} is asked through /v1/chat/completions, which tells no times of words; set its request = \"transcriptions\", if the server has it"
                     );
+                    warn(format!("route.{index}.words"), text);
                 }
             }
         }
         warnings
     }
+
+    /// What messages may say and models of their route do not take.
+    pub fn unheeded(&self) -> Unheeded {
+        let of_route = |route: &Route| {
+            let of = |what: fn(&Route, &str, Model) -> Option<String>| -> Vec<String> {
+                self.models_of(route)
+                    .into_iter()
+                    .filter_map(|(name, model)| what(route, name, model))
+                    .collect()
+            };
+            (route.name.clone(), Unheard { context: of(no_context), language: of(no_language) })
+        };
+        Unheeded(self.route.iter().map(of_route).collect())
+    }
+}
+
+/// What messages may say and models of their route do not take, by the name of the route.
+#[derive(Debug, Clone, Default)]
+pub struct Unheeded(BTreeMap<String, Unheard>);
+
+/// A sentence for each model that does not take it.
+#[derive(Debug, Clone, Default)]
+struct Unheard {
+    context: Vec<String>,
+    language: Vec<String>,
+}
+
+impl Unheeded {
+    /// Why a message's context has no effect on this route; `None`: every model takes it.
+    pub fn context(&self, route: &str) -> Option<String> {
+        self.sentence(route, |unheard| &unheard.context)
+    }
+
+    /// As [`Self::context`], for a message's language. A language that a model refuses is an error of its own.
+    pub fn language(&self, route: &str) -> Option<String> {
+        self.sentence(route, |unheard| &unheard.language)
+    }
+
+    fn sentence(&self, route: &str, of: fn(&Unheard) -> &Vec<String>) -> Option<String> {
+        let sentences = of(self.0.get(route)?);
+        (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
+}
+
+impl Route {
+    /// Whether the emotion is to be kept for some roles only.
+    fn keeps_emotion_of_roles(&self) -> bool {
+        matches!(&self.emotion, Emotion::Roles(roles) if !roles.is_empty())
+    }
+}
+
+fn no_context(_route: &Route, name: &str, model: Model) -> Option<String> {
+    (model.takes.context == ContextLimit::NoContext).then(|| format!("{name} takes no context"))
+}
+
+/// successors.md 5, "speakers".
+fn no_language(route: &Route, name: &str, model: Model) -> Option<String> {
+    let is_ignored = route.speakers > 0 && model.tells.speakers && !model.is_task;
+    is_ignored.then(|| format!("{name} ignores the language where it tells speakers apart"))
 }
 
 /// What a route asks for that a model cannot do: the key and a sentence.
@@ -86,22 +156,24 @@ fn beyond(route: &Route, name: &str, model: Model) -> Vec<(&'static str, String)
     if route.speakers > 0 && tells.speakers && !is_task {
         let text = "flash does not tell speakers apart in recordings that are sent in pieces, for each piece would count its own";
         found.push(("speakers", text.to_owned()));
-        if !route.language.is_empty() {
-            // successors.md 5, "speakers".
-            found.push(("language", format!("{name} ignores the language where it tells speakers apart")));
-        }
+    }
+    if !route.language.is_empty() {
+        found.extend(no_language(route, name, model).map(|text| ("language", text)));
+    }
+    if route.keeps_emotion_of_roles() && !tells.annotations {
+        found.push(("emotion", format!("{name} tells no emotion; there is none to keep")));
     }
     if route.itn && !takes.itn {
         found.push(("itn", format!("{name} has no switch for numbers as digits; itn has no effect")));
     }
-    if takes.context == ContextLimit::NoContext {
+    if let Some(text) = no_context(route, name, model) {
         let keys = [
             ("context", !route.context.is_empty()),
             ("context_file", !route.context_file.as_os_str().is_empty()),
             ("hotwords", !route.hotwords.is_empty()),
         ];
         for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
-            found.push((key, format!("{name} takes no context; {key} has no effect with it")));
+            found.push((key, format!("{text}; {key} has no effect with it")));
         }
     }
     if takes.hotwords

@@ -37,6 +37,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use abilities::Unheeded;
 pub use address::{is_inside, is_public};
 pub use allow_list::{AllowList, is_in, plain};
 pub use context::ContextLimit;

@@ -77,6 +77,15 @@ pub struct Recognizer {
 }
 
 impl Recognizer {
+    /// Whether requests go to `/v1/chat/completions`.
+    pub fn is_chat(&self) -> bool {
+        match self.request {
+            RequestShape::Auto => self.model.to_ascii_lowercase().contains("qwen3-asr"),
+            RequestShape::Chat => true,
+            RequestShape::Transcriptions => false,
+        }
+    }
+
     /// The key for its requests; `None`: the config names no file.
     ///
     /// # Errors

@@ -80,6 +80,7 @@ impl Sources {
                         fence,
                         state_directory: config.state.directory.clone(),
                         allow: AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?,
+                        unheeded: config.unheeded(),
                         // Twice the number of recordings under way, so that no free request waits for a message; a larger number would keep
                         // messages from other daemons.
                         slots: Slots {

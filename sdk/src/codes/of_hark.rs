@@ -70,13 +70,27 @@ pub const OF_HARK: &[Group] = &[
     },
     Group {
         title: "Warnings of `job.accepted`",
-        codes: &[code(
-            "SidecarUnreadable",
-            &[Audio],
-            "The `.json` beside the recording is no JSON object of at most 32 KiB and four levels, or cannot be opened. The job goes on without \
-             its fields.",
-            "Read the message; write the sidecar whole, and before the recording.",
-        )],
+        codes: &[
+            code(
+                "SidecarUnreadable",
+                &[Audio],
+                "The `.json` beside the recording is no JSON object of at most 32 KiB and four levels, or cannot be opened. The job goes on \
+                 without its fields.",
+                "Read the message; write the sidecar whole, and before the recording.",
+            ),
+            code(
+                "ContextUnused",
+                &[Audio],
+                "The message has a context, and a model that the route may use takes none. The job goes on without it.",
+                "Leave the context out, or choose a route whose models take it.",
+            ),
+            code(
+                "LanguageUnused",
+                &[Audio],
+                "The message has a language, and the model ignores it where it tells speakers apart. The job goes on without it.",
+                "Leave the language out, or choose a route without `speakers`.",
+            ),
+        ],
     },
     Group {
         title: "The message",

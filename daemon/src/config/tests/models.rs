@@ -111,9 +111,24 @@ fn what_a_model_cannot_do_is_a_warning_at_its_line() {
     let keys: Vec<&str> = of_fun[1..].iter().map(|text| text.split(": ").next().unwrap()).collect();
     assert_eq!(keys, ["harkd.toml:8:7", "harkd.toml:6:11", "harkd.toml:7:12"], "{of_fun:#?}");
     assert_eq!(warnings(&route("engine = \"filetrans\"\nwords = true\nitn = true")), [""; 0]);
+    let of_emotion = warnings(
+        &(AUDIO.to_owned() + &route("channels = \"split\"\nroles = [\"agent\"]\nemotion = [\"agent\"]")),
+    );
+    assert_eq!(
+        of_emotion.iter().filter(|text| text.contains("there is none to keep")).count(),
+        2,
+        "{of_emotion:#?}"
+    );
     let own = "[[recognizer]]\nname = \"gpu\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:8000/v1\"\nmodel = \"m\"\n";
-    let of_own = warnings(&(own.to_owned() + &route("engine = \"gpu\"\nwords = true")));
-    assert_eq!(of_own, ["harkd.toml:9:9: the recognizer \"gpu\" is not asked for words"]);
+    let asked = route("engine = \"gpu\"\nwords = true\nspeakers = 1");
+    let of_own = warnings(&(own.to_owned() + &asked));
+    assert_eq!(of_own, ["harkd.toml:10:12: the recognizer \"gpu\" is not asked for speakers"]);
+    let of_chat = warnings(&(own.to_owned() + "request = \"chat\"\n" + &asked));
+    assert!(
+        of_chat[1]
+            .starts_with("harkd.toml:10:9: the recognizer \"gpu\" is asked through /v1/chat/completions"),
+        "{of_chat:#?}"
+    );
 }
 
 #[test]
@@ -134,4 +149,18 @@ fn a_workspace_has_a_host_of_its_own() {
     );
     let text = mistake("[dashscope]\nworkspace = \"evil.example.com/\"\n");
     assert!(text.starts_with("harkd.toml:2:13: dashscope.workspace is not a workspace's id"), "{text}");
+}
+
+#[test]
+fn what_a_message_says_and_no_model_of_its_route_takes_is_known() {
+    let unheeded = |lines: &str, of_route: &str| {
+        let unheeded = valid(&(lines.to_owned() + &route(of_route))).unheeded();
+        (unheeded.context("r"), unheeded.language("r"))
+    };
+    assert_eq!(unheeded("", ""), (None, None));
+    let fun = "[dashscope]\nfiletrans_model = \"fun-asr\"\n";
+    assert_eq!(unheeded(fun, ""), (Some("fun-asr takes no context".into()), None));
+    assert_eq!(unheeded(fun, "engine = \"flash\""), (None, None));
+    let ignored = "qwen-audio-3.1-asr-flash ignores the language where it tells speakers apart";
+    assert_eq!(unheeded(AUDIO, "speakers = 1"), (None, Some(ignored.into())));
 }

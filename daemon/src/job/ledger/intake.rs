@@ -1,6 +1,7 @@
 //! Messages taken in. The ledger remembers their keys itself: a work-queue stream forgets the ids of acknowledged messages
 //! (RELIABILITY 1).
 
+use hark_sdk::event::Warning;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -17,17 +18,22 @@ pub enum Taken {
     Known(Box<Job>),
 }
 
-/// Takes a message in as `job`, unless its key is known.
+/// Takes a message in as `job`, unless its key is known. `warnings`: for its `job.accepted`.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn take(connection: &Connection, key: &str, job: &mut Job) -> Result<Taken, LedgerError> {
+pub fn take(
+    connection: &Connection,
+    key: &str,
+    job: &mut Job,
+    warnings: Vec<Warning>,
+) -> Result<Taken, LedgerError> {
     if let Some(id) = find(connection, key)?
         && let Some(known) = jobs::find(connection, id)?
     {
         return Ok(Taken::Known(Box::new(known)));
     }
-    jobs::insert(connection, job, Vec::new())?;
+    jobs::insert(connection, job, warnings)?;
     remember(connection, key, job.id)?;
     Ok(Taken::New)
 }

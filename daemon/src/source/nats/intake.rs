@@ -201,6 +201,7 @@ impl Subject {
     ) -> Result<(), LedgerError> {
         let may_be_forgotten = self.may_be_forgotten(&delivery).await;
         let (mut job, refusal) = self.job(id, ticket, &delivery, watching).await?;
+        let warnings = if refusal.is_none() { self.warnings(&job) } else { Vec::new() };
         let Delivery { sign, place, key, .. } = delivery;
         // A daemon whose claim was lost with the bucket may have paid the service already.
         job.maybe_paid = refusal.is_none() && may_be_forgotten;
@@ -211,7 +212,7 @@ impl Subject {
             .write({
                 let (mut job, refusal) = (job.clone(), refusal.clone());
                 move |connection| {
-                    let taken = intake::take(connection, &key, &mut job)?;
+                    let taken = intake::take(connection, &key, &mut job, warnings.clone())?;
                     if let (Taken::New, Some(fault)) = (&taken, &refusal) {
                         let fact = Fact::Unusable {
                             recording: Box::new(job.recording.clone()),

@@ -39,7 +39,7 @@ use self::health::Health;
 use self::unacked::Held;
 pub use self::unacked::Slots;
 use crate::broker::{JetStream, Subjects};
-use crate::config::{AllowList, Nats, NatsSource, UPLOADS};
+use crate::config::{AllowList, Nats, NatsSource, UPLOADS, Unheeded};
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
@@ -77,6 +77,8 @@ pub struct Surroundings {
     pub fence: Fence,
     pub state_directory: PathBuf,
     pub allow: AllowList,
+    /// What messages may say without effect, for `job.accepted`.
+    pub unheeded: Unheeded,
     /// The most messages that the source holds; further ones stay in the stream.
     pub slots: Slots,
     pub policy: Policy,

@@ -1,6 +1,6 @@
 //! Makes the job of a message.
 
-use hark_sdk::event::{Fault, Recording};
+use hark_sdk::event::{Fault, Recording, Warning};
 use uuid::Uuid;
 
 use super::intake::Delivery;
@@ -80,6 +80,21 @@ impl Subject {
         (job.language, job.context) = (said.language.clone(), said.context.clone());
         (job.ticket, job.object) = (Some(ticket), object);
         Ok((job, refusal))
+    }
+
+    /// What the message said and a model of its route does not take.
+    pub(super) fn warnings(&self, job: &Job) -> Vec<Warning> {
+        let unheeded = &self.around.unheeded;
+        let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        let context = unheeded.context(&job.route).filter(|_| has(&job.context)).map(|why| Warning {
+            code: "ContextUnused".into(),
+            message: format!("{why}; the message's context has no effect with it"),
+        });
+        let language = unheeded.language(&job.route).filter(|_| has(&job.language)).map(|why| Warning {
+            code: "LanguageUnused".into(),
+            message: format!("{why}; the message's language has no effect with it"),
+        });
+        context.into_iter().chain(language).collect()
     }
 
     /// Whether a message may choose this route.
