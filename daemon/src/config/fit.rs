@@ -11,6 +11,7 @@ use figment::value::{Dict, Value};
 use super::document::Document;
 use super::nearest::{nearest, suggestion};
 use super::report::Report;
+use super::validate::later::reserved_kind;
 use super::{Config, EMBEDDED};
 
 /// The key that decides which other keys an element of an array of tables has.
@@ -61,10 +62,14 @@ pub(super) fn fit(mut file: Dict, mut environment: Dict, report: &mut Report<'_>
         let is_key = path.len() == 1 || matches!(kind, Kind::UnknownField(..));
         report.refuse(&path.join("."), is_key, explain(&path, &kind));
         match (&kind, &path[..], walk(&mut file, &path[..path.len().min(2)])) {
-            (Kind::UnknownVariant(_, kinds), [array, _, key], Some(Value::Dict(_, element)))
+            (Kind::UnknownVariant(written, kinds), [array, _, key], Some(Value::Dict(_, element)))
                 if key == TAG =>
             {
-                assume_kind(array, element, kinds);
+                if reserved_kind(array, written).is_some() {
+                    without_mistakes(element);
+                } else {
+                    assume_kind(array, element, kinds);
+                }
             }
             // A table that lacks a pair of brackets is still looked at, because it may have mistakes of its own.
             (Kind::InvalidType(_, expected), [_], Some(table @ Value::Dict(..)))
@@ -130,6 +135,13 @@ fn assume_kind(array: &str, element: &mut Dict, kinds: &[&str]) {
     element.extend(likeliest.map(|kind| (tag, kind)));
 }
 
+/// Makes a source of a reserved kind one that has no mistakes, as its own keys are not known yet.
+fn without_mistakes(element: &mut Dict) {
+    element.retain(|key, _| key == "name");
+    let stands_for = [(TAG, "nats"), ("subject", "hark.audio.reserved")];
+    element.extend(stands_for.map(|(key, value)| (key.to_owned(), Value::from(value))));
+}
+
 /// Whether a path leads into an array of tables.
 fn is_in_array(path: &[String]) -> bool {
     path.get(1).is_some_and(|segment| segment.parse::<usize>().is_ok())
@@ -166,9 +178,9 @@ fn explain(path: &[String], kind: &Kind) -> String {
         Kind::UnknownVariant(written, there_are) if written.is_empty() => {
             format!("{table} lacks {key:?}{}", suggestion("", there_are))
         }
-        Kind::UnknownVariant(written, there_are) => {
+        Kind::UnknownVariant(written, there_are) => reserved_kind(name, written).unwrap_or_else(|| {
             format!("{key} = {written:?} of {table} is not known{}", suggestion(written, there_are))
-        }
+        }),
         Kind::InvalidType(_, expected) if path.len() == 1 && expected == "a sequence" => {
             format!("there may be several of {name:?}; write [[{name}]]")
         }

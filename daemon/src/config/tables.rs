@@ -89,6 +89,9 @@ pub struct State {
     /// Limit of ledger, outbox, spool and temporary files together; when it is reached, sources wait.
     #[serde(with = "units::size")]
     pub max_size: u64,
+    /// Reserved: the audio of failed messages.
+    #[serde(with = "units::duration")]
+    pub keep_failed: Duration,
 }
 
 /// `[log]`.
@@ -143,6 +146,10 @@ pub struct Http {
     pub token_file: PathBuf,
     pub tls_cert: PathBuf,
     pub tls_key: PathBuf,
+    /// Reserved, as the two below: the live page.
+    pub read_token_file: PathBuf,
+    pub hosts: Vec<String>,
+    pub audio: bool,
 }
 
 /// `[plugins]`.

@@ -2,7 +2,7 @@
 
 mod folders;
 mod globs;
-mod later;
+pub(super) mod later;
 mod limits;
 mod models;
 mod names;
