@@ -17,7 +17,7 @@ pub fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Whether the character belongs to a script that puts no spaces between words: Thai and Lao, Burmese, Khmer, Chinese and Japanese with
 /// their punctuation. Korean has spaces.
-fn is_unspaced(character: char) -> bool {
+pub fn is_unspaced(character: char) -> bool {
     match character {
         '\u{3130}'..='\u{318F}' | '\u{3200}'..='\u{321E}' | '\u{3260}'..='\u{327E}' => false, // Hangul among CJK symbols
         '\u{FFA0}'..='\u{FFDC}' => false, // halfwidth Hangul

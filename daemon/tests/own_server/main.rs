@@ -8,6 +8,7 @@ mod channels;
 mod faults;
 mod halves;
 mod heard;
+mod words;
 
 use serde_json::Value;
 use support::{Hark, Heard, NatsServer, Reply, Setup};

@@ -41,7 +41,7 @@ pub struct Asked {
     /// `/v1/audio/transcriptions`, …
     pub path: String,
     pub authorization: Option<String>,
-    /// The fields of the form, without the file; empty for a chat.
+    /// The fields of the form, without the file, the values of a repeated one with commas; empty for a chat.
     pub fields: HashMap<String, String>,
     /// The JSON of a chat, without its audio.
     pub chat: Value,
@@ -236,7 +236,9 @@ impl Asked {
             if name == "file" {
                 self.audio = content.to_vec();
             } else {
-                self.fields.insert(name.to_owned(), String::from_utf8(content.to_vec()).unwrap());
+                let value = String::from_utf8(content.to_vec()).unwrap();
+                let field = self.fields.entry(name.to_owned());
+                field.and_modify(|values| *values += &format!(",{value}")).or_insert(value);
             }
         }
     }

@@ -41,6 +41,9 @@ pub(super) struct Transcription {
     pub(super) detected_language: Option<String>,
     #[serde(default)]
     pub(super) segments: Option<Vec<Timed>>,
+    /// Of the whole text; some servers tell them in the segments, some in both.
+    #[serde(default)]
+    pub(super) words: Option<Vec<TimedWord>>,
 }
 
 /// A segment of a verbose answer.
@@ -51,6 +54,18 @@ pub(super) struct Timed {
     #[serde(default)]
     pub(super) end: Option<f64>,
     pub(super) text: String,
+    #[serde(default)]
+    pub(super) words: Option<Vec<TimedWord>>,
+}
+
+/// A word of a verbose answer, or a part of one.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct TimedWord {
+    #[serde(default)]
+    pub(super) start: Option<f64>,
+    #[serde(default)]
+    pub(super) end: Option<f64>,
+    pub(super) word: String,
 }
 
 /// What tells the dialects apart.

@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 pub(super) struct Form {
     /// Transcriptions: `verbose_json`, with language and times; then there is no stream.
     pub(super) verbose: bool,
+    /// Transcriptions: the times of words, in a verbose answer.
+    pub(super) words: bool,
     /// The text streams back.
     pub(super) stream: bool,
     /// Chat: the audio as `audio_url`; otherwise as `input_audio`.
@@ -23,6 +25,7 @@ pub(super) struct Form {
 /// A part of a form that a server may refuse.
 #[derive(Debug, Clone, Copy)]
 enum Part {
+    Words,
     Verbose,
     Begun,
     Stream,
@@ -31,12 +34,13 @@ enum Part {
 
 impl Part {
     /// In the order in which they are left out where a refusal does not say which one is meant.
-    const ALL: [Part; 4] = [Part::Verbose, Part::Begun, Part::Stream, Part::AudioUrl];
+    const ALL: [Part; 5] = [Part::Words, Part::Verbose, Part::Begun, Part::Stream, Part::AudioUrl];
 
     /// What a refusal of this part says.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Part::Verbose => &["verbose_json", "response_format", "timestamp_granularities"],
+            Part::Words => &["timestamp_granularities", "word"],
+            Part::Verbose => &["verbose_json", "response_format"],
             Part::Begun => &["continue_final_message", "add_generation_prompt", "final message", "assistant"],
             Part::Stream => &["stream"],
             Part::AudioUrl => &["audio_url", "input_audio", "content part", "content[].type"],
@@ -45,6 +49,7 @@ impl Part {
 
     fn of(self, form: &mut Form) -> &mut bool {
         match self {
+            Part::Words => &mut form.words,
             Part::Verbose => &mut form.verbose,
             Part::Begun => &mut form.begun,
             Part::Stream => &mut form.stream,
@@ -55,8 +60,12 @@ impl Part {
 
 impl Form {
     fn has(mut self, part: Part) -> bool {
-        // A verbose answer is not streamed.
-        let hidden = matches!(part, Part::Stream) && self.verbose;
+        // A verbose answer is not streamed, and no other one has words.
+        let hidden = match part {
+            Part::Stream => self.verbose,
+            Part::Words => !self.verbose,
+            Part::Verbose | Part::Begun | Part::AudioUrl => false,
+        };
         *part.of(&mut self) && !hidden
     }
 
@@ -69,6 +78,21 @@ impl Form {
     pub(super) fn streams(self) -> bool {
         self.has(Part::Stream)
     }
+
+    /// Whether the times of words are asked for.
+    pub(super) fn has_words(self) -> bool {
+        self.has(Part::Words)
+    }
+}
+
+/// What a request would have, if the server supports it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wishes {
+    pub(super) partials: bool,
+    /// Times of words.
+    pub(super) words: bool,
+    /// The route or the message names a language.
+    pub(super) has_language: bool,
 }
 
 /// What a server is known to support.
@@ -85,12 +109,17 @@ struct Known {
 }
 
 impl Forms {
-    /// The form that tells the most and that the server has not refused.
-    pub(super) fn wanted(&self, is_chat: bool, partials: bool, has_language: bool) -> Form {
+    /// The form that tells the most of what is asked and that the server has not refused.
+    pub(super) fn wanted(
+        &self,
+        is_chat: bool,
+        Wishes { partials, words: wants_words, has_language }: Wishes,
+    ) -> Form {
         let known = self.0.lock();
-        let Form { verbose, stream, audio_url, begun, .. } = known.refused;
+        let Form { verbose, words, stream, audio_url, begun, .. } = known.refused;
         Form {
             verbose: !is_chat && !verbose,
+            words: !is_chat && wants_words && !words,
             stream: partials && !stream,
             audio_url: is_chat && !audio_url,
             begun: is_chat && has_language && !begun,
@@ -134,6 +163,9 @@ impl Forms {
 mod tests {
     use super::*;
 
+    const PARTIALS: Wishes = Wishes { partials: true, words: false, has_language: false };
+    const LANGUAGE: Wishes = Wishes { partials: false, words: false, has_language: true };
+
     fn refusal(message: &str) -> Refusal {
         Refusal { status: 400, message: message.into(), ..Refusal::default() }
     }
@@ -141,25 +173,44 @@ mod tests {
     #[test]
     fn what_a_server_refuses_by_name_is_not_asked_for_again() {
         let forms = Forms::default();
-        let wanted = forms.wanted(false, true, false);
+        let wanted = forms.wanted(false, PARTIALS);
         assert!(wanted.verbose && !wanted.streams());
         let next = forms.simpler(wanted, &refusal("Currently do not support verbose_json")).unwrap();
         assert!(!next.verbose && next.streams());
         forms.worked(wanted, next);
-        assert_eq!(forms.wanted(false, true, false), next);
+        assert_eq!(forms.wanted(false, PARTIALS), next);
+    }
+
+    #[test]
+    fn words_are_left_out_before_the_times_of_segments_and_go_with_them() {
+        let wishes = Wishes { words: true, ..PARTIALS };
+        for (message, left) in [
+            ("timestamp_granularities[]=word is not supported", (true, false)),
+            ("no such thing", (true, false)),
+            ("Currently do not support verbose_json", (false, false)),
+        ] {
+            let forms = Forms::default();
+            let wanted = forms.wanted(false, wishes);
+            assert!(wanted.verbose && wanted.has_words());
+            let next = forms.simpler(wanted, &refusal(message)).unwrap();
+            assert_eq!((next.verbose, next.has_words()), left, "{message}");
+            forms.worked(wanted, next);
+            assert_eq!(forms.wanted(false, wishes), next);
+        }
+        assert!(!Forms::default().wanted(true, wishes).has_words(), "a chat tells no times");
     }
 
     #[test]
     fn a_refusal_of_the_audio_changes_nothing_once_the_form_has_worked() {
         let forms = Forms::default();
-        let wanted = forms.wanted(true, true, false);
+        let wanted = forms.wanted(true, PARTIALS);
         let mut form = wanted;
         let mut requests = 1;
         while let Some(simpler) = forms.simpler(form, &refusal("bad audio")) {
             form = simpler;
             requests += 1;
         }
-        assert_eq!((requests, forms.wanted(true, true, false)), (3, wanted), "nothing was learned");
+        assert_eq!((requests, forms.wanted(true, PARTIALS)), (3, wanted), "nothing was learned");
         forms.worked(wanted, wanted);
         assert_eq!(forms.simpler(wanted, &refusal("bad audio")), None);
         assert!(forms.simpler(wanted, &refusal("stream is not supported")).is_some());
@@ -170,12 +221,12 @@ mod tests {
     #[test]
     fn a_language_is_begun_in_chat_only_and_detected_where_none_is_named() {
         let forms = Forms::default();
-        assert!(forms.wanted(true, false, true).begun && !forms.wanted(true, false, false).begun);
+        assert!(forms.wanted(true, LANGUAGE).begun && !forms.wanted(true, Wishes::default()).begun);
         forms.needs_auto_language();
-        assert!(forms.wanted(false, false, false).auto_language);
+        assert!(forms.wanted(false, Wishes::default()).auto_language);
         assert!(
-            !forms.wanted(false, false, true).auto_language
-                && !forms.wanted(true, false, false).auto_language
+            !forms.wanted(false, LANGUAGE).auto_language
+                && !forms.wanted(true, Wishes::default()).auto_language
         );
     }
 }

@@ -9,7 +9,7 @@ use reqwest::Response;
 
 use super::dialects::{self, Finish, Said, Transcription};
 use super::prefix::{Prefix, Told};
-use super::segments::{Part, believable};
+use super::segments::{Part, believable, believable_words};
 use super::{Detects, Failed, language};
 use crate::job::Transcript;
 use crate::recognize::Listener;
@@ -38,6 +38,7 @@ pub(super) struct Incoming {
     /// As the server told it.
     language: Option<String>,
     segments: Vec<dialects::Timed>,
+    words: Option<Vec<dialects::TimedWord>>,
     truncated: bool,
     end: End,
     /// The answer as received, kept for an attempt that fails.
@@ -154,11 +155,11 @@ impl Incoming {
     }
 
     fn replace(&mut self, transcription: Transcription) {
-        let Transcription { text, language, detected_language, segments } = transcription;
+        let Transcription { text, language, detected_language, segments, words } = transcription;
         (self.text, self.prefix) = (String::new(), Prefix::default());
         self.add(&text);
         self.language = self.language.take().or(detected_language).or(language);
-        self.segments = segments.unwrap_or_default();
+        (self.segments, self.words) = (segments.unwrap_or_default(), words);
         self.end = End::Certain;
     }
 
@@ -184,28 +185,34 @@ impl Incoming {
     /// `duration_ms`: of the audio that was sent; `asked`: the language that the request named.
     pub(super) fn into_transcript(self, duration_ms: Option<u64>, asked: Option<&str>) -> Transcript {
         let language = self.language.as_deref().and_then(language::code).or(asked.map(str::to_owned));
-        let segment = |begin_ms, end_ms, timing, text| Segment {
+        let segment = |begin_ms, end_ms, timing, text, words| Segment {
             begin_ms,
             end_ms,
             timing,
             text,
+            words,
             language: language.clone(),
             ..Segment::default()
         };
         let text = self.text.trim().to_owned();
-        let segments = match believable(self.segments, duration_ms) {
+        let words = self.words.as_deref();
+        let segments = match believable(self.segments, words, duration_ms) {
             // Without speech there is no segment.
             _ if text.is_empty() => Vec::new(),
             Some(parts) => {
-                let service = |Part { begin_ms, end_ms, text }| {
-                    segment(Some(begin_ms), Some(end_ms), Timing::Service, text)
+                let service = |Part { begin_ms, end_ms, text, words }| {
+                    segment(Some(begin_ms), Some(end_ms), Timing::Service, text, words)
                 };
                 parts.into_iter().map(service).collect()
             }
-            None => match duration_ms {
-                Some(_) => vec![segment(Some(0), duration_ms, Timing::Chunk, text.clone())],
-                None => vec![segment(None, None, Timing::None, text.clone())],
-            },
+            None => {
+                let words = words.map(|words| believable_words(words, duration_ms));
+                let (begin_ms, timing) = match duration_ms {
+                    Some(_) => (Some(0), Timing::Chunk),
+                    None => (None, Timing::None),
+                };
+                vec![segment(begin_ms, duration_ms, timing, text.clone(), words)]
+            }
         };
         Transcript { text, segments, truncated: self.truncated, billed: Usage::default() }
     }

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Engine, Usage};
 use reqwest::header::SERVER;
 
-use self::form::{Form, Forms};
+use self::form::{Form, Forms, Wishes};
 use self::incoming::{Answered, Incoming};
 use self::refusal::Refusal;
 use super::error::{Error, When, fault};
@@ -28,7 +28,7 @@ use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
-use crate::config::{self, ContextLimit, Languages, PieceFormat, Priority, RequestShape, Takes, Tells};
+use crate::config::{self, ContextLimit, Languages, PieceFormat, Priority, Takes, Tells};
 use crate::job::{Fate, Transcript};
 use crate::telemetry::metrics::Metrics;
 
@@ -113,7 +113,7 @@ fn limits(config: &config::Recognizer) -> Limits {
             hotwords: false,
             itn: false,
         },
-        tells: Tells { annotations: false, words: false, speakers: false },
+        tells: Tells { annotations: false, words: !config.is_chat(), speakers: false },
         pieces: Some(Pieces { longest: Some(config.piece), format: config.format }),
         tasks: None,
     }
@@ -167,7 +167,12 @@ impl Server {
             let message = format!("{} takes bytes only, and was given a URL", self.config.name);
             return Err(Error::give_up(fault("UploadNotAllowed", Blame::Hark, message)));
         };
-        let wanted = self.forms.wanted(self.is_chat(), request.partials, request.hints.language.is_some());
+        let wishes = Wishes {
+            partials: request.partials,
+            words: request.words,
+            has_language: request.hints.language.is_some(),
+        };
+        let wanted = self.forms.wanted(self.config.is_chat(), wishes);
         let mut form = wanted;
         loop {
             let failed = match self.ask(form, request, content, format, listener).await {
@@ -205,7 +210,7 @@ impl Server {
         format: &str,
         listener: &mut dyn Listener,
     ) -> Result<Answered, Failed> {
-        let mut response = match self.is_chat() {
+        let mut response = match self.config.is_chat() {
             true => self.send_chat(form, request, content.clone(), format).await?,
             false => self.send_transcription(form, request, content.clone(), format).await?,
         };
@@ -252,14 +257,6 @@ impl Server {
         match (error.fate, &error.when) {
             (Fate::NotSent, When::Reachable) => Error { when: When::HELD, ..error },
             _ => error,
-        }
-    }
-
-    fn is_chat(&self) -> bool {
-        match self.config.request {
-            RequestShape::Auto => self.config.model.to_ascii_lowercase().contains("qwen3-asr"),
-            RequestShape::Chat => true,
-            RequestShape::Transcriptions => false,
         }
     }
 

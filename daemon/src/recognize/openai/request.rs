@@ -42,6 +42,12 @@ impl Server {
             fields = fields.text("prompt", request.hints.context.clone());
         }
         fields = fields.text("response_format", if form.verbose { "verbose_json" } else { "json" });
+        if form.has_words() {
+            // With words alone, OpenAI leaves the segments out.
+            for granularity in ["segment", "word"] {
+                fields = fields.text("timestamp_granularities[]", granularity);
+            }
+        }
         if form.streams() {
             fields = fields.text("stream", "true");
         }
