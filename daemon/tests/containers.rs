@@ -104,11 +104,31 @@ async fn pieces_of_what_ffmpeg_decodes_have_exact_times() {
 #[tokio::test]
 async fn without_ffmpeg_the_error_and_check_say_what_to_do() {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
-    let mut hark =
-        Hark::new().nats(&nats).asr(&service).folder("calls").environment("PATH", "/nowhere").start().await;
+    let mut hark = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .folder("calls")
+        .folder_with("saved", "route = \"saved\"\n")
+        .lines("[[route]]\nname = \"saved\"\nskip_silence = true\n")
+        .environment("PATH", "/nowhere")
+        .start()
+        .await;
     hark.drop_file("calls", "pbx.wav", &g729(4));
     hark.drop_file("calls", "phone.amr", &amr(4));
-    let ended = ended(&mut hark, 2).await;
+    // The index tells the length, and the codec is none that is decoded here.
+    let mut film = include_bytes!("audio/call.m4a").to_vec();
+    for name in [b"mp4a", b"esds"] {
+        let at = film.windows(4).position(|four| four == name).unwrap();
+        film[at..at + 4].copy_from_slice(b"xxxx");
+    }
+    hark.drop_file("saved", "film.m4a", &film);
+    hark.drop_file("saved", "saved.amr", &amr(6));
+    let ended = ended(&mut hark, 4).await;
+    let error = &ended["film.m4a"].body["error"];
+    assert_eq!((&error["code"], &error["blame"]), (&"UndecodableAudio".into(), &"audio".into()), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("xxxx in m4a; install ffmpeg, or convert it to"), "{message}");
+    assert_eq!(ended["saved.amr"].kind(), "job.completed", "nor is its length known: it is sent whole");
     let failed = &ended["pbx.wav"];
     assert_eq!((failed.kind(), &failed.body["error"]["code"]), ("job.failed", &"UndecodableAudio".into()));
     let message = failed.body["error"]["message"].as_str().unwrap();
