@@ -1,4 +1,5 @@
 mod embedded;
+mod later;
 mod layers;
 mod listing;
 mod models;
