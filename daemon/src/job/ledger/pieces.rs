@@ -15,6 +15,13 @@ use crate::job::{Attempt, Duty, Job, Piece, PieceId, PieceState};
 /// The service forgets a task a day after its end, and ends each within hours.
 const TASKS_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
+/// All pieces of a job, those that have not ended, those that are heard.
+const COUNTS: &str = "SELECT count(*), coalesce(sum(duty IS NOT NULL), 0), coalesce(sum(heard IS NOT NULL), 0) \
+                      FROM piece INDEXED BY piece_counted WHERE job = ?1";
+/// Failures before any request, of all pieces of a job.
+const FAILURES: &str =
+    "SELECT sum(json_extract(about, '$.failures')) FROM piece INDEXED BY piece_counted WHERE job = ?1";
+
 /// Writes a piece, new or changed, and its attempts that are not in `written`. `due`: when its duty may start.
 ///
 /// # Errors
@@ -177,10 +184,7 @@ pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError
 /// When a row cannot be read.
 pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, LedgerError> {
     let (pieces, open, heard) = connection
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(duty IS NOT NULL), 0), coalesce(sum(heard IS NOT NULL), 0) \
-             FROM piece WHERE job = ?1",
-        )?
+        .prepare_cached(COUNTS)?
         .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let mut recognized = Recognized { pieces, open, heard, fault: None };
     if open == 0 && heard == 0 {
@@ -210,9 +214,7 @@ pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError>
             let (seconds, input_tokens, output_tokens) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok((Usage { seconds, input_tokens, output_tokens }, row.get(3)?, row.get(4)?))
         })?;
-    let failures: Option<u32> = connection
-        .prepare_cached("SELECT sum(json_extract(about, '$.failures')) FROM piece WHERE job = ?1")?
-        .query_row([job], |row| row.get(0))?;
+    let failures: Option<u32> = connection.prepare_cached(FAILURES)?.query_row([job], |row| row.get(0))?;
     Ok(Totals {
         failures: failures.unwrap_or(0),
         billed,
@@ -255,4 +257,21 @@ pub fn known_tasks(connection: &Connection) -> Result<HashMap<String, Timestamp>
     let tasks = rows.collect::<Result<Vec<(String, i64)>, _>>()?;
     let time = |began| Timestamp::from_millisecond(began).unwrap_or(Timestamp::MIN);
     Ok(tasks.into_iter().map(|(handle, began)| (handle, time(began))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_at_every_step_is_read_from_the_index_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        for query in [COUNTS, FAILURES] {
+            let plan: String = connection
+                .query_row(&format!("EXPLAIN QUERY PLAN {query}"), [Uuid::nil()], |row| row.get(3))
+                .unwrap();
+            assert!(plan.contains("USING COVERING INDEX piece_counted"), "{query}: {plan}");
+        }
+    }
 }

@@ -28,6 +28,8 @@ CREATE TABLE piece (
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 CREATE INDEX piece_by_duty ON piece (duty, recognizer, source, due, job, number) WHERE duty IS NOT NULL;
+-- What is counted at every step of a job: the rows themselves have the texts, and a job may have a thousand of them.
+CREATE INDEX piece_counted ON piece (job, duty, heard IS NOT NULL, json_extract(about, '$.failures'));
 CREATE INDEX piece_sending ON piece (job, number) WHERE json_extract(about, '$.state.name') = 'sending';
 
 -- Requests that may cost. Written before they leave; `fate` says what became of them.
