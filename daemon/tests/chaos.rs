@@ -1,5 +1,6 @@
 //! All faults together: kills of the daemon at seeded random moments, every fault of the service, restarts and pauses of the broker, while
-//! recordings keep coming. Then the faults stop, every job has to end, and the ledger check compares the records.
+//! recordings keep coming, some of them as objects, and go to filetrans through a bucket of the operator's own. Then the faults stop, every
+//! job has to end, the buckets have to be empty, and the ledger check compares the records.
 //!
 //! The short run is part of every test run. `cargo xtask chaos` makes it longer through `HARK_CHAOS_SECONDS`, `HARK_CHAOS_KILLS` and
 //! `HARK_CHAOS_INPUTS` and, with recordings of many pieces, `HARK_CHAOS_PIECES`; `HARK_SEED` repeats a run's decisions.
@@ -20,10 +21,12 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::Context;
 use chaos::feed::Feed;
 use chaos::figures::Figures;
+use chaos::messages::left;
 use chaos::plan::{Plan, ROUTES, Strike, faults};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{
-    CEILING, Emulator, Footprint, Hark, Input, LedgerJob, LedgerRecord, NatsServer, Records, wait_until, wav,
+    CEILING, Emulator, Footprint, Hark, Input, LedgerJob, LedgerRecord, NatsServer, Records, S3Server,
+    wait_until, wav,
 };
 
 /// Most of it is the consumers' `ack_wait` of 30 s: the messages of a killed daemon are redelivered after that.
@@ -32,6 +35,8 @@ const BOUND: Duration = Duration::from_secs(75);
 /// An unoptimized build on two cores stays under two minutes, the wait for redeliveries included.
 const SHORT: Plan =
     Plan { seed: 0, length: Duration::from_secs(60), kills: 40, inputs: 1_000, in_pieces: false };
+
+const BUCKET: &str = "calls";
 
 const SOURCES: [&str; 2] = ["calls", "archive"];
 
@@ -42,9 +47,10 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     let begin = Instant::now();
     let mut nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "2ms", "--task-delay", "400ms"]).await;
-    let mut hark = Hark::new()
-        .nats(&nats)
-        .asr(&service)
+    let store = S3Server::start().await;
+    store.make_bucket(BUCKET).await;
+    let mut hark = store
+        .behind(Hark::new().nats(&nats).asr(&service), BUCKET, "secret")
         // Kills interrupt one job more often than the default allows retries; this test checks that each retry is marked.
         .set("dashscope.ambiguous_retries", "20")
         .set("log.level", "\"info\"")
@@ -109,6 +115,12 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     })
     .await;
 
+    let mut objects = (Vec::new(), Vec::new());
+    wait_until("both buckets to be empty", CEILING, async || {
+        objects = (store.objects(BUCKET).await, left(&context).await);
+        objects.0.is_empty() && objects.1.is_empty()
+    })
+    .await;
     let mut records = Records::gather(&inputs, &hark, &service, &nats).await;
     let fresh = records.events.iter().rfind(|event| event.body["recording"]["name"] == "fresh.wav");
     records.fresh = fresh.map(|event| event.kind().to_owned());
@@ -118,7 +130,23 @@ async fn nothing_is_lost_and_nothing_paid_twice_whatever_is_killed() {
     let violations = records.violations();
     println!("{}", figures.table(&records, &violations, begin.elapsed()));
     records.assert_kept();
+    assert_eq!(deleted_too_early(&records), Vec::<String>::new());
     assert!(hark.stop().await.success());
+}
+
+/// The tasks and jobs whose object was gone when it was needed. A task that the emulator fails by a fault has that fault at its submit.
+fn deleted_too_early(records: &Records) -> Vec<String> {
+    let of_kind = |kind: &'static str| records.journal.iter().filter(move |line| line["kind"] == kind);
+    let is_fault = |task: &&Value| {
+        let mut submits = of_kind("submit").filter(|submit| submit["task_id"] == task["task_id"]);
+        submits.any(|submit| {
+            submit["faults"].as_array().is_some_and(|faults| faults.contains(&"task_failed".into()))
+        })
+    };
+    let not_fetched =
+        of_kind("task").filter(|task| task["outcome"] == "FILE_DOWNLOAD_FAILED" && !is_fault(task));
+    let not_found = records.events.iter().filter(|event| event.body["error"]["code"] == "ObjectUnavailable");
+    not_fetched.map(Value::to_string).chain(not_found.map(|event| event.body.to_string())).collect()
 }
 
 /// Whether every input has ended; if not, `open` receives a description of what has not.

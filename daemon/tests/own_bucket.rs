@@ -12,17 +12,9 @@ use support::{CEILING, Emulator, Hark, Heard, NatsServer, S3Server, Setup, pytho
 const BUCKET: &str = "calls";
 const SECRET: &str = "canary-secret-of-the-bucket";
 
-/// The service's own storage is forbidden: what is recognized went through the bucket.
 fn setup(nats: &NatsServer, service: &Emulator, store: &S3Server) -> Setup {
-    let setup = Hark::new().nats(nats).asr(service);
-    let keys = setup.path("bucket.toml");
-    let text = format!("access_key_id = \"AKIATEST\"\nsecret_access_key = \"{SECRET}\"\n");
-    std::fs::write(&keys, text).unwrap();
-    setup
-        .set("dashscope.allow_temporary_upload", "false")
-        .set("storage.url", &format!("\"s3://{BUCKET}/hark/inbox\""))
-        .set("storage.endpoint", &format!("\"{}\"", store.endpoint()))
-        .set("storage.credentials_file", &format!("'{}'", keys.display()))
+    store
+        .behind(Hark::new().nats(nats).asr(service), BUCKET, SECRET)
         .folder_with("archive", "route = \"long\"\n")
         .lines("[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
 }

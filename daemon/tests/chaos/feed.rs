@@ -1,4 +1,4 @@
-//! Delivers recordings evenly over the run: into two folders and to one subject.
+//! Delivers recordings evenly over the run: into two folders and to one subject, as audio and as objects.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_nats::jetstream;
 use tokio::task::JoinHandle;
 
-use super::messages::publish;
+use super::messages::{publish, refer};
 use super::plan::{Plan, long};
 use crate::SOURCES;
 use crate::support::{Hark, Input, NatsServer, wav};
@@ -35,7 +35,7 @@ async fn send(plan: Plan, folders: [PathBuf; 2], url: String) -> Vec<Input> {
         tokio::time::sleep(at.saturating_sub(begin.elapsed())).await;
         let audio = wav(1.0 + (number % 3) as f64 / 4.0, number as u64);
         let name = format!("{number}.wav");
-        // Of twenty: eleven into a folder for flash, one into a folder for filetrans, seven messages, one garbage.
+        // Of twenty: eleven into a folder for flash, one into a folder for filetrans, seven messages, one of them with an object, one garbage.
         let input = match number % 20 {
             0 => {
                 drop_file(&folders[1], &name, &audio);
@@ -46,12 +46,16 @@ async fn send(plan: Plan, folders: [PathBuf; 2], url: String) -> Vec<Input> {
                 publish(&context, "hark.audio.inbox", &name, "audio/wav", garbage.clone()).await;
                 Input::refused("inbox", &name, &garbage)
             }
-            2..=8 if plan.is_long(number) => {
+            2 => {
+                refer(&context, "hark.audio.inbox", &name, &audio).await;
+                Input::recognized("inbox", &name, &audio)
+            }
+            3..=8 if plan.is_long(number) => {
                 let (name, audio) = (format!("{number}.caf"), long(number));
                 publish(&context, "hark.audio.inbox", &name, "audio/x-caf", audio.clone()).await;
                 Input::recognized("inbox", &name, &audio).in_pieces()
             }
-            2..=8 => {
+            3..=8 => {
                 publish(&context, "hark.audio.inbox", &name, "audio/wav", audio.clone()).await;
                 Input::recognized("inbox", &name, &audio)
             }

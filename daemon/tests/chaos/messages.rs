@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
+use futures::StreamExt;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::plan::{Plan, long};
 use crate::support::{FileServer, Input, NatsServer, wav};
+
+const UPLOADS: &str = "HARK_UPLOADS";
 
 /// The sender; it retries through every fault until each message is stored.
 pub struct Messages {
@@ -121,4 +124,28 @@ pub async fn publish(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Puts a recording into the bucket of uploads, and publishes a message that refers to it.
+pub async fn refer(context: &jetstream::Context, subject: &'static str, name: &str, audio: &[u8]) {
+    loop {
+        let put =
+            async { context.get_object_store(UPLOADS).await.ok()?.put(name, &mut &audio[..]).await.ok() };
+        if put.await.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let reference = json!({"object": {"bucket": UPLOADS, "name": name}}).to_string();
+    publish(context, subject, name, "application/json", reference.into_bytes()).await;
+}
+
+/// The names of the objects that are left in the bucket of uploads.
+pub async fn left(context: &jetstream::Context) -> Vec<String> {
+    let mut objects = context.get_object_store(UPLOADS).await.unwrap().list().await.unwrap();
+    let mut names = Vec::new();
+    while let Some(object) = objects.next().await {
+        names.push(object.unwrap().name);
+    }
+    names
 }

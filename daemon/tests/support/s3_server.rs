@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::hark::Setup;
 use super::process::Process;
 use super::programs;
 use super::wait::{CEILING, http, wait_until};
@@ -40,6 +41,18 @@ impl S3Server {
     /// The value for `storage.endpoint`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A daemon whose recordings go through the folder `hark/inbox` of this bucket, and never through the service's own storage.
+    pub fn behind(&self, setup: Setup, bucket: &str, secret: &str) -> Setup {
+        let keys = setup.path("bucket.toml");
+        let text = format!("access_key_id = \"AKIATEST\"\nsecret_access_key = \"{secret}\"\n");
+        std::fs::write(&keys, text).unwrap();
+        setup
+            .set("dashscope.allow_temporary_upload", "false")
+            .set("storage.url", &format!("\"s3://{bucket}/hark/inbox\""))
+            .set("storage.endpoint", &format!("\"{}\"", self.endpoint()))
+            .set("storage.credentials_file", &format!("'{}'", keys.display()))
     }
 
     pub async fn make_bucket(&self, bucket: &str) {
