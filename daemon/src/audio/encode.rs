@@ -1,21 +1,11 @@
 //! Makes the bytes of a piece: 16 kHz, one channel, 16 bits, as FLAC or WAV.
 
-use flacenc::bitsink::ByteSink;
-use flacenc::component::{BitRepr, Stream, StreamInfo};
-use flacenc::config;
-use flacenc::error::{Verified, Verify};
-use flacenc::source::{Fill, FrameBuf};
-
 use super::decode::Decoder;
+use super::flac::{BLOCK, Flac};
 use super::resample::{RATE, To16k};
 use super::time::Time;
 use super::{ProbeError, Span};
 use crate::config::PieceFormat;
-
-/// Samples of a block of FLAC.
-const BLOCK: usize = 4096;
-
-const BITS: usize = 16;
 
 /// Nanoseconds of a millisecond.
 const MILLISECOND: Time = 1_000_000;
@@ -74,26 +64,17 @@ pub(super) fn piece(
 }
 
 enum Encoder {
+    /// With the number of bytes of the samples.
     Wav(u32),
-    Flac { config: Box<Verified<config::Encoder>>, info: Box<StreamInfo>, frame: Box<FrameBuf>, count: usize },
+    Flac(Box<Flac>),
 }
 
 impl Encoder {
     fn new(format: PieceFormat, total: usize) -> Result<Encoder, ProbeError> {
-        if format == PieceFormat::Wav {
-            return Ok(Encoder::Wav(u32::try_from(total * BITS / 8).unwrap_or(u32::MAX)));
-        }
-        let mut config = config::Encoder::default();
-        config.multithread = false;
-        config.block_size = BLOCK;
-        // Predicting by a model makes speech a few hundredths smaller and takes three times the time.
-        config.subframe_coding.use_lpc = false;
-        let config = config.into_verified().map_err(|(_, error)| refused(&error))?;
-        let mut info = StreamInfo::new(RATE as usize, 1, BITS).map_err(|error| refused(&error))?;
-        info.set_total_samples(total);
-        info.set_block_sizes(BLOCK, BLOCK).map_err(|error| refused(&error))?;
-        let frame = FrameBuf::with_size(1, BLOCK).map_err(|error| refused(&error))?;
-        Ok(Encoder::Flac { config: Box::new(config), info: Box::new(info), frame: Box::new(frame), count: 0 })
+        Ok(match format {
+            PieceFormat::Wav => Encoder::Wav(u32::try_from(total * 2).unwrap_or(u32::MAX)),
+            PieceFormat::Flac => Encoder::Flac(Box::new(Flac::new(total)?)),
+        })
     }
 
     fn begin(&self, send: &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), ProbeError> {
@@ -112,13 +93,7 @@ impl Encoder {
                 ];
                 send(&header.concat())?;
             }
-            Encoder::Flac { info, .. } => {
-                let mut sink = ByteSink::new();
-                Stream::with_stream_info((**info).clone())
-                    .write(&mut sink)
-                    .map_err(|error| refused(&error))?;
-                send(sink.as_slice())?;
-            }
+            Encoder::Flac(flac) => send(&flac.head()?)?,
         }
         Ok(())
     }
@@ -129,34 +104,42 @@ impl Encoder {
         samples: &[f32],
         send: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), ProbeError> {
-        // The cast saturates.
-        let numbers =
-            |samples: &[f32]| samples.iter().map(|it| (it * 32_768.0).round() as i16).collect::<Vec<_>>();
         for block in samples.chunks(BLOCK) {
-            let numbers = numbers(block);
+            let numbers = block.iter().map(|sample| to_16_bits(*sample));
             match self {
                 Encoder::Wav(_) => {
-                    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+                    let bytes: Vec<u8> = numbers.flat_map(|number| (number as i16).to_le_bytes()).collect();
                     send(&bytes)?;
                 }
-                Encoder::Flac { config, info, frame, count } => {
-                    let numbers: Vec<i32> = numbers.into_iter().map(i32::from).collect();
-                    frame.resize(numbers.len());
-                    frame.fill_interleaved(&numbers).map_err(|error| refused(&error))?;
-                    let made = flacenc::encode_fixed_size_frame(config, frame, *count, info);
-                    let mut sink = ByteSink::new();
-                    made.map_err(|error| refused(&error))?
-                        .write(&mut sink)
-                        .map_err(|error| refused(&error))?;
-                    send(sink.as_slice())?;
-                    *count += 1;
-                }
+                Encoder::Flac(flac) => send(flac.block(&numbers.collect::<Vec<_>>())?)?,
             }
         }
         Ok(())
     }
 }
 
-fn refused(error: &dyn std::fmt::Display) -> ProbeError {
-    ProbeError::Undecodable(format!("the encoder of FLAC refuses it: {error}"))
+/// Rounds to the nearest number. Without `round`, which is a call of a function for each sample where the processor need not have an
+/// instruction for it.
+fn to_16_bits(sample: f32) -> i32 {
+    let scaled = sample * 32_768.0;
+    // The cast cuts off towards 0.
+    ((scaled + 0.5_f32.copysign(scaled)) as i32).clamp(i16::MIN.into(), i16::MAX.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_16_bits;
+
+    #[test]
+    fn samples_become_the_nearest_number_of_16_bits() {
+        for number in i16::MIN..=i16::MAX {
+            assert_eq!(to_16_bits(f32::from(number) / 32_768.0), i32::from(number));
+        }
+        for (sample, number) in
+            [(0.5, 1), (-0.5, -1), (0.25, 0), (-1.75, -2), (40_000.0, 32_767), (-4e9, -32_768)]
+        {
+            assert_eq!(to_16_bits(sample / 32_768.0), number, "{sample}");
+        }
+        assert_eq!(to_16_bits(f32::NAN), 0);
+    }
 }

@@ -11,6 +11,7 @@ mod decode;
 mod doubles;
 mod encode;
 pub mod ffmpeg;
+mod flac;
 mod frames;
 mod lane;
 mod lanes;
