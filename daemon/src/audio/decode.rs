@@ -1,6 +1,7 @@
 //! Decodes a recording to samples whose times are exact, however it was cut, joined or interrupted: its channels mixed, or each by itself.
 
 use symphonia::core::codecs::audio::AudioDecoder;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_PCM_S16LE;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
@@ -46,6 +47,9 @@ pub(super) struct Decoder {
     /// Nothing before this is delivered.
     from: Time,
     rate: u32,
+    /// The rate and channels of samples of 16 bits, which are read here: symphonia takes five times the CPU for them, as much as for all else
+    /// that is done with a recording of them.
+    plain: Option<(u32, usize)>,
     interleaved: Vec<f32>,
     samples: Samples,
     silent: [Vec<f32>; 1],
@@ -81,6 +85,7 @@ impl Decoder {
             is_rough: false,
             from: 0,
             rate: RATE,
+            plain: None,
             interleaved: Vec::new(),
             samples: Samples::new(lanes),
             silent: [Vec::new()],
@@ -211,7 +216,13 @@ impl Decoder {
         let track =
             sound_track(self.reader.as_ref()).ok_or_else(|| undecodable(Error::DecodeError("no track")))?;
         (self.track, self.base, self.first) = (track.id, track.time_base, None);
-        let rate = track.codec_params.as_ref().and_then(|it| it.audio()?.sample_rate).unwrap_or(RATE);
+        let sound = track.codec_params.as_ref().and_then(|it| it.audio());
+        let rate = sound.and_then(|it| it.sample_rate).unwrap_or(RATE);
+        self.plain = sound.filter(|it| it.codec == CODEC_ID_PCM_S16LE).and_then(|it| {
+            let channels = it.channels.as_ref()?.count();
+            (channels > 0 && it.bits_per_coded_sample.is_none_or(|bits| bits == 16))
+                .then_some((rate, channels))
+        });
         let delay = if self.content.is_mpeg() { track.delay.unwrap_or(0) } else { 0 };
         self.position = self.stream_begin - samples_time(u64::from(delay), rate);
         self.is_rough = true;
@@ -241,10 +252,8 @@ impl Decoder {
         // What an encoder added is left out below, by time: what readers state of it is not always right.
         let added = packet.trim_end;
         (packet.trim_start, packet.trim_end) = (Duration::ZERO, Duration::ZERO);
-        match self.codec.decode(&packet) {
-            Ok(buffer) => {
-                let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
-                buffer.copy_to_vec_interleaved(&mut self.interleaved);
+        match self.interleave(&packet) {
+            Ok((rate, channels)) => {
                 self.rate = rate;
                 self.samples.spread(&mut self.interleaved, channels.max(1));
             }
@@ -266,6 +275,21 @@ impl Decoder {
         }
         self.place(begin);
         Ok(())
+    }
+
+    /// Decodes the interleaved samples of a packet; returns their rate and channels.
+    fn interleave(&mut self, packet: &Packet) -> symphonia::core::errors::Result<(u32, usize)> {
+        if let Some(plain @ (_, channels)) = self.plain {
+            self.interleaved.clear();
+            let whole = packet.data.len() / (2 * channels) * (2 * channels);
+            let (samples, _) = packet.data[..whole].as_chunks();
+            self.interleaved
+                .extend(samples.iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes)) / 32_768.0));
+            return Ok(plain);
+        }
+        let buffer = self.codec.decode(packet)?;
+        buffer.copy_to_vec_interleaved(&mut self.interleaved);
+        Ok((buffer.spec().rate(), buffer.spec().channels().count()))
     }
 
     /// Begins the codec anew where the frames change, which symphonia does not.

@@ -148,5 +148,5 @@ fn pick(interleaved: &[f32], channels: usize, channel: usize, lane: &mut Vec<f32
         return;
     }
     let first = if channels == 1 { 0 } else { channel };
-    lane.extend(interleaved.iter().skip(first).step_by(channels));
+    lane.extend(interleaved.chunks_exact(channels).map(|frame| frame[first]));
 }

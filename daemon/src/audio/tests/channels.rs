@@ -6,6 +6,7 @@ use super::super::lanes::Lanes;
 use super::super::probe::Content;
 use super::super::source::Source;
 use super::super::survey::{Survey, SurveyPlan, survey};
+use super::super::time::Time;
 use super::super::{Section, Span};
 use super::*;
 use crate::config::PieceFormat;
@@ -311,4 +312,22 @@ fn a_part_with_one_channel_is_heard_on_all() {
         second.extend_from_slice(block.lane(1));
     }
     assert!(!first.is_empty() && first == second);
+}
+
+#[test]
+fn samples_of_16_bits_are_decoded_exactly_and_an_incomplete_frame_is_left_out() {
+    let all = i16::MIN..=i16::MAX;
+    let frames = all.clone().flat_map(|sample| [sample.to_le_bytes(), (!sample).to_le_bytes()].concat());
+    let data: Vec<u8> = frames.chain([1, 2, 3]).collect();
+    let mut source = Source::new(file(&wav(2, RATE as u32, 16, data.len() as u32, &data))).unwrap();
+    let content = Content::find(&mut source, None).unwrap();
+    let mut decoder = Decoder::open(source, content, Lanes::Each(2)).unwrap();
+    let mut heard = [Vec::new(), Vec::new()];
+    while let Some(block) = decoder.next(Time::MAX).unwrap() {
+        for (lane, heard) in heard.iter_mut().enumerate() {
+            heard.extend(block.lane(lane).iter().map(|sample| sample * 32_768.0));
+        }
+    }
+    assert_eq!(heard[0], all.clone().map(f32::from).collect::<Vec<_>>());
+    assert_eq!(heard[1], all.map(|sample| f32::from(!sample)).collect::<Vec<_>>());
 }
