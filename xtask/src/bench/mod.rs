@@ -12,6 +12,7 @@ mod partial;
 mod pieces;
 mod recordings;
 mod scene;
+mod split;
 mod table;
 mod tasks;
 mod tree;
@@ -70,10 +71,21 @@ enum Row {
     Long,
     /// CPU and memory for half an hour in pieces, against qwen3-asr-toolkit
     Pieces,
+    /// CPU for two channels, each by itself, against the same talk on one
+    Split,
 }
 
-const ALL: [Row; 8] =
-    [Row::Partial, Row::Files, Row::Idle, Row::Upload, Row::Tasks, Row::Decode, Row::Long, Row::Pieces];
+const ALL: [Row; 9] = [
+    Row::Partial,
+    Row::Files,
+    Row::Idle,
+    Row::Upload,
+    Row::Tasks,
+    Row::Decode,
+    Row::Long,
+    Row::Pieces,
+    Row::Split,
+];
 
 /// What every row of the table needs.
 struct Bench<'a> {
@@ -106,6 +118,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             Row::Decode => decode::measure(&bench, &mut table)?,
             Row::Long => long::measure(&bench, &mut table)?,
             Row::Pieces => pieces::measure(&bench, &mut table)?,
+            Row::Split => split::measure(&bench, &mut table)?,
         }
     }
     if options.json {

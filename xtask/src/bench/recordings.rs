@@ -30,6 +30,21 @@ impl Recordings {
         Ok(Recordings { at, names })
     }
 
+    /// `count` copies of a WAV file below `folder`, the last bytes of each with its number, so that no two are alike.
+    pub(super) fn copies(folder: &Path, count: usize, wave: &Path) -> anyhow::Result<Recordings> {
+        let at = folder.join("recordings");
+        fs::create_dir(&at).with_context(|| format!("making {}", at.display()))?;
+        let mut bytes = fs::read(wave).with_context(|| format!("reading {}", wave.display()))?;
+        let names: Vec<String> = (0..count).map(|number| format!("copy-{number:04}.wav")).collect();
+        for (number, name) in (0_u32..).zip(&names) {
+            let end = bytes.len().saturating_sub(4);
+            bytes[end..].copy_from_slice(&number.to_le_bytes());
+            let path = at.join(name);
+            fs::write(&path, &bytes).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(Recordings { at, names })
+    }
+
     /// Moves them, so that each appears complete.
     pub(super) fn drop_into(&mut self, folder: &Path) -> anyhow::Result<()> {
         for name in &self.names {

@@ -37,11 +37,13 @@ pub(super) struct Setup {
     pub(super) plugin: bool,
     /// 0: no limit.
     pub(super) requests_per_minute: u32,
+    /// More settings of the route.
+    pub(super) route: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { engine: "auto", concurrency: 32, plugin: false, requests_per_minute: 0 }
+        Setup { engine: "auto", concurrency: 32, plugin: false, requests_per_minute: 0, route: "" }
     }
 }
 
@@ -160,7 +162,7 @@ impl<'a> Scene<'a> {
     }
 
     fn config(&self, setup: &Setup, http: &str) -> String {
-        let Setup { engine, concurrency, plugin, requests_per_minute } = setup;
+        let Setup { engine, concurrency, plugin, requests_per_minute, route } = setup;
         let mut config = format!(
             r#"
 [dashscope]
@@ -190,6 +192,7 @@ settle = "{SETTLE}"
 [[route]]
 name = "default"
 engine = "{engine}"
+{route}
 "#,
             self.api,
             self.nats,
