@@ -179,11 +179,10 @@ fn next(state: State, earlier: &[f32], later: &[f32], shift: usize, rate: usize)
 
 /// The shift at which the two are most alike.
 fn search(earlier: &[f32], later: &[f32], shift: usize, rate: usize) -> Fit {
-    let fit = |earlier: &[f32], later: &[f32], most: usize, shift: isize| {
+    let fit = |earlier: &[f32], later: &[f32], own: f64, most: usize, shift: isize| {
         let from = most.saturating_add_signed(shift);
         let original = &earlier[from..from + later.len()];
         let [energy, common] = [original, later].map(|it| product(it, original));
-        let own = product(later, later);
         let gain = if energy > 0.0 { common / energy } else { 0.0 };
         let alike = if energy > 0.0 && own > 0.0 { common * common / (energy * own) } else { 0.0 };
         Fit { shift, gain, alike }
@@ -196,10 +195,12 @@ fn search(earlier: &[f32], later: &[f32], shift: usize, rate: usize) -> Fit {
     let (most, range) = (shift / step, (shift / step) as isize);
     let [coarse_earlier, coarse_later] = [&earlier[shift - most * step..], later].map(|it| thinned(it, step));
     let coarse_later = &coarse_later[..coarse_later.len().min(coarse_earlier.len().saturating_sub(2 * most))];
-    let coarse = |shift| fit(&coarse_earlier, coarse_later, most, shift);
+    let own = product(coarse_later, coarse_later);
+    let coarse = |shift| fit(&coarse_earlier, coarse_later, own, most, shift);
     let near = best(&mut (-range..=range).map(coarse), coarse(0)).shift * step as isize;
     let limit = shift as isize;
-    let fine = |at| fit(earlier, later, shift, at);
+    let own = product(later, later);
+    let fine = |at| fit(earlier, later, own, shift, at);
     let around = (near - step as isize..=near + step as isize).filter(|at| at.abs() <= limit);
     best(&mut around.map(fine), fine(near.clamp(-limit, limit)))
 }
@@ -212,12 +213,12 @@ fn thinned(samples: &[f32], step: usize) -> Vec<f32> {
 /// The sum of the products, added up in lanes as compilers like it.
 fn product(one: &[f32], other: &[f32]) -> f64 {
     const LANES: usize = 8;
+    let ((ones, one), (others, other)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
+    let rest: f32 = one.iter().zip(other).map(|(a, b)| a * b).sum();
     let mut sums = [0.0_f32; LANES];
-    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| a * b).sum();
-    for (ones, others) in ones.zip(others) {
-        for ((sum, a), b) in sums.iter_mut().zip(ones).zip(others) {
-            *sum += a * b;
+    for (ones, others) in ones.iter().zip(others) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += ones[lane] * others[lane];
         }
     }
     f64::from(rest) + sums.iter().map(|sum| f64::from(*sum)).sum::<f64>()
