@@ -10,8 +10,9 @@ use support::ffmpeg::{amr, encoded, g729, has_ffmpeg, remuxed, with_pictures};
 use support::{Emulator, Hark, Heard, NatsServer, Reply, SpeechServer, sha256};
 
 /// Name, what ffmpeg is told, the name of the format in events, channels.
-const AUDIO: [(&str, &str, &str, u32); 13] = [
+const AUDIO: [(&str, &str, &str, u32); 14] = [
     ("wav49.wav", "-ar 8000 -c:a libgsm_ms -f wav", "wav", 1),
+    ("asterisk.gsm", "-ar 8000 -c:a libgsm -f gsm", "gsm", 1),
     ("old.wma", "-c:a wmav2 -f asf", "wma", 2),
     ("camera.avi", "-c:a pcm_s16le -f avi", "avi", 2),
     ("player.flv", "-ar 22050 -c:a libmp3lame -f flv", "flv", 1),
@@ -55,6 +56,7 @@ async fn every_container_is_heard_and_bytes_that_the_service_takes_are_sent_as_t
     files.push(("phone.amr", amr(4), "amr", 1));
     files.push(("phone.3gp", remuxed(&amr(4), "amr", "-f 3gp"), "3gp", 1));
     files.push(("pbx.wav", g729(4), "wav", 1));
+    files.push(("asterisk.g729", g729(4).split_off(46), "g729", 1));
     files.push(("meeting.wmv", with_pictures(4, "-c:a wmav2 -c:v wmv2 -f asf"), "wmv", 1));
     files.push(("disc.mpg", with_pictures(4, "-c:a mp2 -c:v mpeg1video -f mpeg"), "mpeg", 1));
     files.push(("film.mov", with_pictures(4, "-c:a aac -c:v mpeg4 -f mov"), "mov", 1));
@@ -68,11 +70,41 @@ async fn every_container_is_heard_and_bytes_that_the_service_takes_are_sent_as_t
     let sent = [of_kind("flash"), of_kind("upload")].concat();
     for (name, bytes, format, channels) in &files {
         assert_completed(&ended[*name], name, format, *channels, 4.0);
-        let is_taken = !["wav", "w64", "au", "wv", "ts", "3gp"].contains(format);
+        let is_taken = !["wav", "w64", "au", "wv", "ts", "3gp", "gsm", "g729"].contains(format);
         let hash = sha256(bytes);
         assert_eq!(sent.iter().any(|line| line["sha256"] == hash.as_str()), is_taken, "{name}");
     }
     assert_eq!(sent.len(), files.len(), "each is one request");
+}
+
+#[tokio::test]
+async fn recordings_that_were_cut_off_say_so_and_those_without_an_index_fail() {
+    if !has_ffmpeg("recordings_that_were_cut_off") {
+        return;
+    }
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
+    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let heard = [
+        ("call.mp3", "-c:a libmp3lame -f mp3"),
+        ("call.ogg", "-c:a libvorbis -f ogg"),
+        ("call.webm", "-c:a libopus -f webm"),
+        ("call.avi", "-c:a pcm_s16le -f avi"),
+    ];
+    for (name, options) in heard.into_iter().chain([("late.m4a", "-c:a aac -f mp4")]) {
+        let bytes = encoded(3, 1, options);
+        hark.drop_file("calls", name, &bytes[..bytes.len() * 2 / 3]);
+    }
+    let ended = ended(&mut hark, heard.len() + 1).await;
+    for (name, _) in heard {
+        let last = &ended[name];
+        assert_eq!(last.kind(), "job.completed", "{name}: {}", last.body);
+        assert_eq!(last.body["recording"]["truncated"], true, "{name}: {}", last.body);
+        let duration = last.body["recording"]["duration_ms"].as_u64().unwrap();
+        assert!((1_000..2_700).contains(&duration), "{name}: {duration}");
+    }
+    let error = &ended["late.m4a"].body["error"];
+    assert_eq!((ended["late.m4a"].kind(), &error["code"]), ("job.failed", &"TruncatedAudio".into()));
+    assert!(error["message"].as_str().unwrap().contains("index (moov) is missing"), "{error}");
 }
 
 #[tokio::test]

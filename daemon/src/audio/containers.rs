@@ -12,6 +12,7 @@ use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reade
 
 use super::length::measure;
 use super::source::Source;
+use super::stated_end::{stated_end, without_size};
 use super::{Probe, ProbeError, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
@@ -20,7 +21,7 @@ const A_PACKET: u64 = 60;
 /// Where the container that begins at offset `start` is in the file.
 ///
 /// # Errors
-/// [`ProbeError::Truncated`] where it lacks what it takes to play it.
+/// [`ProbeError::Truncated`] where it lacks what it takes to play it: ISO media without its index.
 pub(super) fn place(source: &mut Source, start: u64, format: &str) -> Result<Range<u64>, ProbeError> {
     let boxes = if is_iso(format) { Boxes::read(source, start)? } else { Boxes::default() };
     if boxes.lacks_index {
@@ -37,7 +38,8 @@ pub(super) fn place(source: &mut Source, start: u64, format: &str) -> Result<Ran
 /// [`ProbeError::NotAudio`] without an audio track, [`ProbeError::Truncated`] when the container cannot be read to its tracks or has no
 /// audio.
 pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Result<Probe, ProbeError> {
-    let is_cut = bytes.end > source.length();
+    let stated_end = stated_end(source, bytes.start, format)?.unwrap_or(0);
+    let is_cut = bytes.end.max(stated_end) > source.length();
     let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
@@ -116,7 +118,16 @@ pub(super) fn open(
     bytes: Range<u64>,
     format: &str,
 ) -> symphonia::core::errors::Result<Box<dyn FormatReader + 'static>> {
-    let (stream, options) = (source.part(bytes), FormatOptions::default());
+    let mended = match format {
+        "mkv" | "webm" => without_size(source, bytes.start)?,
+        _ => None,
+    };
+    let stream = match mended {
+        // Its index is behind the end of the file.
+        Some((head, rest)) => source.forward_behind(head, rest..bytes.end),
+        None => source.part(bytes),
+    };
+    let options = FormatOptions::default();
     Ok(match format {
         "flac" => Box::new(FlacReader::try_new(stream, options)?),
         "ogg" => Box::new(OggReader::try_new(stream, options)?),
@@ -188,7 +199,7 @@ fn is_iso(format: &str) -> bool {
 struct Boxes {
     /// The end of the last one, behind the end of the file if it breaks off.
     end: u64,
-    /// All are there, and the index of the recording is not among them.
+    /// The index of the recording is not among them.
     lacks_index: bool,
 }
 
@@ -213,6 +224,6 @@ impl Boxes {
             }
             offset = offset.saturating_add(size);
         }
-        Ok(Boxes { end: offset, lacks_index: offset <= source.length() && !has_index })
+        Ok(Boxes { end: offset, lacks_index: !has_index })
     }
 }

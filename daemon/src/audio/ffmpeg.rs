@@ -21,7 +21,7 @@ use tracing::debug;
 use crate::os::{ChildCommand, Limits, packet, sandbox};
 
 /// The demuxers that ffmpeg may be started with, by the formats that [`super::signature`] names.
-const DEMUXERS: [(&str, &str); 23] = [
+const DEMUXERS: [(&str, &str); 25] = [
     ("3gp", "mov"),
     ("aac", "aac"),
     ("aiff", "aiff"),
@@ -31,6 +31,8 @@ const DEMUXERS: [(&str, &str); 23] = [
     ("avi", "avi"),
     ("caf", "caf"),
     ("flv", "flv"),
+    ("g729", "g729"),
+    ("gsm", "gsm"),
     ("m4a", "mov"),
     ("mkv", "matroska"),
     ("mov", "mov"),

@@ -23,12 +23,14 @@ mod outside;
 mod plan;
 mod pool;
 mod probe;
+mod raw_speech;
 mod resample;
 mod sample;
 mod signature;
 mod silence;
 mod source;
 mod speech;
+mod stated_end;
 mod survey;
 mod talk;
 #[cfg(test)]
@@ -54,7 +56,7 @@ pub use workers::Workers;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The container by its content, whatever the file's name: `wav flac mp3 mp1 mp2 aac m4a mp4 mov 3gp ogg opus webm mkv aiff caf`, and
-    /// decoded with ffmpeg only: `amr wma wmv avi flv mpeg ts w64 au ape wv`.
+    /// decoded with ffmpeg only: `amr wma wmv avi flv mpeg ts w64 au ape wv gsm g729`; `g723` is named and not decoded.
     pub format: String,
     /// The codec of the audio track, as in `pcm mp3 aac opus vorbis flac alac alaw mulaw adpcm`; `None`: unknown.
     pub codec: Option<String>,

@@ -10,14 +10,15 @@ use super::codec::undecodable;
 use super::frames::Stream;
 use super::signature::{ASF_HEADER, HEAD, Kind, has_pictures, looks_like};
 use super::source::Source;
+use super::stated_end::stated_end;
 use super::wav::Wav;
-use super::{Probe, ProbeError, containers, ffmpeg, frames, layer2};
+use super::{Probe, ProbeError, containers, ffmpeg, frames, layer2, raw_speech};
 
 /// Probes a regular file that is open for reading. Memory is bounded for any file; time is not: parsers loop and crash on crafted files, so
 /// outside tests this runs in the audio worker only.
 ///
-/// `hint_extension` (of the file's name, without the dot) only decides how far to search for frames in files whose format has no signature
-/// (`mp3`, `aac`).
+/// `hint_extension` (of the file's name, without the dot) only decides about files whose format has no signature: how far to search for
+/// frames (`mp3`, `aac`), and what speech without a header is (`g729`, `g723`).
 ///
 /// # Errors
 /// See [`ProbeError`]; never [`ProbeError::ParserFailed`] or [`ProbeError::NoWorker`].
@@ -25,6 +26,8 @@ pub fn probe(file: File, hint_extension: Option<&str>) -> Result<Probe, ProbeErr
     let mut source = Source::new(file)?;
     Content::find(&mut source, hint_extension)?.probe(&mut source)
 }
+
+const NOTHING_KNOWN: &str = "nothing in its first bytes is the beginning of an audio format";
 
 /// How many bytes are searched for frames if the file's name does not suggest any.
 const SEARCH: u64 = 64 << 10;
@@ -40,7 +43,7 @@ pub(super) enum Content {
     Frames(Stream, u64),
     /// Frames of MPEG audio from this offset on that symphonia refuses.
     Layer2(u64),
-    /// A format that is known by its first bytes only.
+    /// A format that is known by its first bytes, or its name, only.
     Unread(&'static str),
     /// What ffmpeg makes of the file with this demuxer.
     Decoded(&'static str),
@@ -83,6 +86,7 @@ impl Content {
                 // Ogg is read, unless its codec is Speex.
                 codec: (*format == "ogg").then(|| "speex".into()),
                 bytes: source.length(),
+                truncated: stated_end(source, 0, format)?.is_some_and(|end| end > source.length()),
                 ..Probe::default()
             }),
         }
@@ -105,6 +109,9 @@ impl Content {
             Content::Frames(stream, first) => stream.open(source.part(*first..source.length())),
             Content::Layer2(_) => {
                 return unsupported("its bit rate is none of its standard's for its channels");
+            }
+            Content::Unread("g723") => {
+                return unsupported("its files have several forms that cannot be told apart");
             }
             Content::Unread(_) => return unsupported("no reader for this format"),
             Content::Decoded(demuxer) => return source.decoded(demuxer),
@@ -143,6 +150,9 @@ impl Content {
 }
 
 fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Content, ProbeError> {
+    if raw_speech::is_gsm(source, start)? {
+        return Ok(Content::Unread("gsm"));
+    }
     let named = |extension: &str| hint.is_some_and(|hint| hint.eq_ignore_ascii_case(extension));
     let search = if named("mp3") || named("aac") { SEARCH_WHEN_NAMED } else { SEARCH };
     if let Some((stream, first)) = frames::find(source, start, search)? {
@@ -154,7 +164,10 @@ fn bare_frames(source: &mut Source, start: u64, hint: Option<&str>) -> Result<Co
     if start >= source.length() {
         return Err(ProbeError::Truncated("there is a title tag and nothing after it".into()));
     }
-    Err(ProbeError::NotAudio(looks_like(source.peek(start, 4096)?).into()))
+    match (raw_speech::named(hint), looks_like(source.peek(start, 4096)?)) {
+        (Some(format), None) => Ok(Content::Unread(format)),
+        (_, known) => Err(ProbeError::NotAudio(known.unwrap_or(NOTHING_KNOWN).into())),
+    }
 }
 
 /// The offset of the content after any ID3v2 tags; some programs put tags even before FLAC and WAV.

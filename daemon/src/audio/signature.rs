@@ -89,14 +89,14 @@ fn brand(brand: &[u8]) -> &'static str {
     }
 }
 
-/// What a file that is nothing known looks like, for the person who provided it.
-pub(super) fn looks_like(head: &[u8]) -> &'static str {
+/// What a file that is nothing known looks like, for the person who provided it; `None`: like any bytes.
+pub(super) fn looks_like(head: &[u8]) -> Option<&'static str> {
     let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80;
     if head.iter().all(|&byte| byte == 0) {
-        "it begins with zeros only"
+        Some("it begins with zeros only")
     } else if head.iter().all(text) && std::str::from_utf8(&head[..head.len().min(64)]).is_ok() {
-        "it looks like text"
+        Some("it looks like text")
     } else {
-        "nothing in its first bytes is the beginning of an audio format"
+        None
     }
 }

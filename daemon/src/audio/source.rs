@@ -85,7 +85,16 @@ impl Source {
 
     /// As [`Self::part`], behind a header that is not in the file.
     pub(super) fn part_behind(&self, header: Vec<u8>, bytes: Range<u64>) -> MediaSourceStream<'static> {
-        let part = Part { file: self.file.clone(), header, bytes, position: 0 };
+        self.stream(header, bytes, true)
+    }
+
+    /// As [`Self::part_behind`], for readers that would go to a place behind the end of the file: they can only read on.
+    pub(super) fn forward_behind(&self, header: Vec<u8>, bytes: Range<u64>) -> MediaSourceStream<'static> {
+        self.stream(header, bytes, false)
+    }
+
+    fn stream(&self, header: Vec<u8>, bytes: Range<u64>, is_seekable: bool) -> MediaSourceStream<'static> {
+        let part = Part { file: self.file.clone(), header, bytes, position: 0, is_seekable };
         MediaSourceStream::new(Box::new(part), MediaSourceStreamOptions::default())
     }
 }
@@ -110,6 +119,7 @@ struct Part {
     bytes: Range<u64>,
     /// Within the part.
     position: u64,
+    is_seekable: bool,
 }
 
 impl Part {
@@ -148,7 +158,7 @@ impl Seek for Part {
 
 impl MediaSource for Part {
     fn is_seekable(&self) -> bool {
-        true
+        self.is_seekable
     }
 
     fn byte_len(&self) -> Option<u64> {

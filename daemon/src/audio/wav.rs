@@ -12,7 +12,7 @@ const MOST_CHUNKS: usize = 1_000;
 const LEAST_REST: u64 = 4 << 10;
 
 /// Sizes that mean "I could not know": of a recorder that wrote to a pipe, or died before it went back to fill the size in.
-fn is_placeholder(size: u64) -> bool {
+pub(super) fn is_placeholder(size: u64) -> bool {
     matches!(size, 0 | 0x7fff_0000..=0x8000_0000 | 0xffff_0000..=0xffff_ffff)
 }
 

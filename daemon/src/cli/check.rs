@@ -71,8 +71,8 @@ fn open_state(directory: &Path) -> Option<String> {
 
 /// The warning that ffmpeg is missing, where a source takes recordings that Hark decodes with it.
 fn no_ffmpeg(config: &Config) -> Option<String> {
-    const ENDINGS: [&str; 12] =
-        ["3gp", "amr", "ape", "au", "avi", "flv", "mpeg", "ts", "w64", "wma", "wmv", "wv"];
+    const ENDINGS: [&str; 14] =
+        ["3gp", "amr", "ape", "au", "avi", "flv", "g729", "gsm", "mpeg", "ts", "w64", "wma", "wmv", "wv"];
     let takes = |glob: &String| {
         let name = glob.rsplit('/').next().unwrap_or(glob);
         let glob = GlobBuilder::new(name).case_insensitive(true).build().map(|glob| glob.compile_matcher());

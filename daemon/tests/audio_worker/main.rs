@@ -19,6 +19,7 @@ use harkd::telemetry::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
 
+mod formats;
 mod long;
 mod outside;
 #[path = "../support/mod.rs"]

@@ -33,10 +33,15 @@ pub fn with_pictures(seconds: u32, options: &str) -> Vec<u8> {
 
 /// The audio of a file of this muxer in another container, as it is.
 pub fn remuxed(bytes: &[u8], from: &str, options: &str) -> Vec<u8> {
+    converted(bytes, from, &format!("-c copy {options}"))
+}
+
+/// A file of this muxer, encoded anew by these options; the last one is the muxer's `-f`.
+pub fn converted(bytes: &[u8], from: &str, options: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
     std::fs::write(&input, bytes).unwrap();
-    made(&["-f", from, "-i", input.to_str().unwrap(), "-c", "copy"], options)
+    made(&["-f", from, "-i", input.to_str().unwrap()], options)
 }
 
 fn made(input: &[&str], options: &str) -> Vec<u8> {

@@ -325,9 +325,13 @@ fn what_cannot_be_decoded_is_named() {
     assert!(error.code() == "UndecodableAudio" && error.to_string().contains("gsm"), "{error}");
     let speex = [&b"OggS"[..], &[0; 24], b"Speex   "].concat();
     let mono_at_384 = [&[0xff, 0xfd, 0xe4, 0xc4][..], &[0; 1148]].concat().repeat(4);
-    for (bytes, named) in
-        [(&b"#!AMR\n\x3c"[..], "amr"), (&speex, "speex in ogg"), (&mono_at_384, "mp2 in mpeg")]
-    {
+    let bare_gsm = [&[0xd8][..], &[0; 32]].concat().repeat(8);
+    for (bytes, named) in [
+        (&b"#!AMR\n\x3c"[..], "amr"),
+        (&bare_gsm, "gsm"),
+        (&speex, "speex in ogg"),
+        (&mono_at_384, "mp2 in mpeg"),
+    ] {
         let error = survey_of(bytes, 30_000).unwrap_err();
         assert!(error.code() == "UndecodableAudio" && error.to_string().contains(named), "{error}");
     }

@@ -183,6 +183,8 @@ fn content_type(path: &Path) -> Option<&'static str> {
         "aac" => "audio/aac",
         "aiff" | "aif" => "audio/aiff",
         "amr" => "audio/amr",
+        "gsm" => "audio/gsm",
+        "g729" => "audio/g729",
         "webm" => "audio/webm",
         "wma" => "audio/x-ms-wma",
         "mkv" => "audio/x-matroska",

@@ -1,0 +1,198 @@
+//! Recordings as encoders, recorders and broken copies leave them: how long they are, and what is heard where.
+
+use harkd::audio::{Probe, Section, Span};
+use harkd::config::PieceFormat;
+
+use super::support::ffmpeg::{converted, g729, has_ffmpeg};
+use super::*;
+
+/// A WAV file of so many seconds, 16 kHz, mono: noise between these seconds, else silence.
+fn noise(seconds: usize, loud: &[(usize, usize)]) -> Vec<u8> {
+    const RATE: usize = 16_000;
+    let mut state = 1_u64;
+    let samples = (0..seconds * RATE).flat_map(|at| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let is_loud = loud.iter().any(|(begin, end)| (begin * RATE..end * RATE).contains(&at));
+        (if is_loud { (state >> 50) as i16 } else { 0 }).to_le_bytes()
+    });
+    let samples: Vec<u8> = samples.collect();
+    let mut file = wav(samples.len() as u32);
+    file[24..32].copy_from_slice(&[16_000_u32.to_le_bytes(), 32_000_u32.to_le_bytes()].concat());
+    file[44..].copy_from_slice(&samples);
+    file
+}
+
+/// Three seconds with a sound in the second one, and two seconds of sound.
+fn two() -> [Vec<u8>; 2] {
+    [noise(3, &[(1, 2)]), noise(2, &[(0, 2)])]
+}
+
+fn encoded(wav: &[u8], options: &str) -> Vec<u8> {
+    converted(wav, "wav", options)
+}
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// A recording's probe, and for each half second of it whether there is sound (`#`) or silence (`.`).
+async fn heard(workers: &Workers, bytes: &[u8], extension: Option<&str>) -> (Probe, String) {
+    let file = file(bytes);
+    let probe = workers.probe(&file, extension).await.unwrap();
+    let parts = vec![Span { begin_ms: 0, end_ms: probe.duration_ms.unwrap() / 500 * 500 }];
+    let section = Section { channel: None, parts };
+    let piece = workers.piece(&file, extension, section, PieceFormat::Wav).await.unwrap();
+    let half = |samples: &[u8]| {
+        // Codecs delay the sound: its end is in the first quarter of the next half second.
+        let samples = samples[4_000..].chunks_exact(2);
+        let level = samples.map(|two| i16::from_le_bytes([two[0], two[1]]).unsigned_abs()).max();
+        if level > Some(2_000) { '#' } else { '.' }
+    };
+    (probe, piece[44..].chunks_exact(16_000).map(half).collect())
+}
+
+#[tokio::test]
+async fn joined_and_fragmented_recordings_are_heard_to_their_end() {
+    if !has_ffmpeg("joined_and_fragmented_recordings") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let [first, second] = two();
+    let both = noise(5, &[(1, 2), (3, 5)]);
+    let chained = |options: &str| [encoded(&first, options), encoded(&second, options)].concat();
+    let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof -frag_duration 1000000 -f mp4";
+    for (name, format, codec, bytes) in [
+        ("chained vorbis", "ogg", "vorbis", chained("-c:a libvorbis -f ogg")),
+        ("chained opus", "opus", "opus", chained("-c:a libopus -f ogg")),
+        (
+            "chained vorbis of another rate",
+            "ogg",
+            "vorbis",
+            [
+                encoded(&first, "-c:a libvorbis -f ogg"),
+                encoded(&second, "-ar 44100 -ac 2 -c:a libvorbis -f ogg"),
+            ]
+            .concat(),
+        ),
+        ("fragmented aac", "m4a", "aac", encoded(&both, &format!("-c:a aac {fragments}"))),
+        ("fragmented opus", "mp4", "opus", encoded(&both, &format!("-c:a libopus -strict -2 {fragments}"))),
+        ("aac without an index", "aac", "aac", encoded(&both, "-c:a aac -f adts")),
+    ] {
+        let (probe, sound) = heard(&workers, &bytes, None).await;
+        assert_eq!((probe.format.as_str(), probe.codec.as_deref()), (format, Some(codec)), "{name}");
+        let duration = probe.duration_ms.unwrap();
+        assert!((5_000..5_130).contains(&duration) && !probe.truncated, "{name}: {probe:?}");
+        assert_eq!(sound, "..##..####", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn tags_before_and_behind_an_mp3_are_no_audio() {
+    if !has_ffmpeg("tags_before_and_behind_an_mp3") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let bare = encoded(&noise(3, &[(1, 2)]), "-c:a libmp3lame -id3v2_version 0 -write_xing 0 -f mp3");
+    // A picture of 3 MiB, of bytes that look like the begin of frames.
+    let picture = [&b"ID3\x03\0\0\x01\x40\0\0APIC\0\x2f\xff\xf6\0\0"[..], &[0xff; (3 << 20) - 10]].concat();
+    let sizes = [2_000_u32, 60, 1].map(u32::to_le_bytes).concat();
+    let ape = |flags: u32| [b"APETAGEX", &sizes[..], &flags.to_le_bytes(), &[0; 8]].concat();
+    let title = b"\x0e\0\0\0\0\0\0\0Title\0abcdefghijklmn";
+    let trailer = [&ape(0xa000_0000)[..], title, &ape(0x8000_0000), b"TAG", &[b'a'; 125]].concat();
+    for (name, bytes) in [
+        ("none", bare.clone()),
+        ("a large picture", [&picture[..], &bare].concat()),
+        ("APE and ID3v1", [&bare[..], &trailer].concat()),
+        ("all of them", [&picture[..], &bare, &trailer].concat()),
+    ] {
+        let (probe, sound) = heard(&workers, &bytes, None).await;
+        assert_eq!((probe.format.as_str(), probe.truncated), ("mp3", false), "{name}");
+        assert!((3_000..3_110).contains(&probe.duration_ms.unwrap()), "{name}: {probe:?}");
+        assert_eq!(sound, "..##..", "{name}");
+    }
+    let error = workers.probe(&file(&picture[..1 << 20]), Some("mp3")).await.unwrap_err();
+    assert!(error.code() == "TruncatedAudio" && error.to_string().contains("nothing after it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_recording_that_was_cut_off_is_heard_as_far_as_it_goes() {
+    if !has_ffmpeg("a_recording_that_was_cut_off") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let whole = noise(2, &[(0, 2)]);
+    for (format, options) in [
+        ("wav", "-c:a pcm_s16le -f wav"),
+        ("wav", "-ar 8000 -c:a libgsm_ms -f wav"),
+        ("mp3", "-c:a libmp3lame -f mp3"),
+        ("mp3", "-c:a libmp3lame -write_xing 0 -f mp3"),
+        ("ogg", "-c:a libvorbis -f ogg"),
+        ("opus", "-c:a libopus -f ogg"),
+        ("flac", "-c:a flac -f flac"),
+        ("aac", "-c:a aac -f adts"),
+        ("m4a", "-c:a aac -movflags faststart -f mp4"),
+        ("m4a", "-c:a aac -movflags frag_keyframe+empty_moov -frag_duration 500000 -f mp4"),
+        ("webm", "-c:a libopus -f webm"),
+        ("mkv", "-c:a aac -f matroska"),
+        ("wma", "-c:a wmav2 -f asf"),
+        ("avi", "-c:a pcm_s16le -f avi"),
+        ("au", "-f au"),
+        ("w64", "-f w64"),
+    ] {
+        let bytes = encoded(&whole, options);
+        let probe = workers.probe(&file(&bytes), None).await.unwrap();
+        assert!(!probe.truncated, "{options}: {probe:?}");
+        let (probe, sound) = heard(&workers, &bytes[..bytes.len() * 2 / 3 + 1], None).await;
+        assert_eq!((probe.format.as_str(), probe.truncated), (format, true), "{options}");
+        let duration = probe.duration_ms.unwrap();
+        assert!((900..1_800).contains(&duration), "{options}: {duration}");
+        assert!(["#", "##", "###"].contains(&sound.as_str()), "{options}: {sound}");
+    }
+    // What a recorder writes last is missing.
+    for options in ["-c:a aac -f mp4", "-c:a aac -f mov", "-c:a aac -f 3gp"] {
+        let bytes = encoded(&whole, options);
+        let error = workers.probe(&file(&bytes[..bytes.len() * 2 / 3]), None).await.unwrap_err();
+        assert!(
+            error.code() == "TruncatedAudio" && error.to_string().contains("its index (moov) is missing"),
+            "{options}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn speech_of_telephone_exchanges_is_heard_without_a_header() {
+    if !has_ffmpeg("speech_of_telephone_exchanges") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let gsm = encoded(&noise(3, &[(0, 3)]), "-ar 8000 -c:a libgsm -f gsm");
+    let bare = g729(3).split_off(46);
+    for (format, bytes, extension) in
+        [("gsm", &gsm, Some("gsm")), ("gsm", &gsm, None), ("g729", &bare, Some("G729"))]
+    {
+        let (probe, sound) = heard(&workers, bytes, extension).await;
+        assert_eq!((probe.format.as_str(), probe.duration_ms), (format, Some(3_000)));
+        assert_eq!(sound, "######", "{format}");
+    }
+    // Nothing in the bytes tells G.729 or G.723.1, so the name has to; and it does not make audio of what is none.
+    for (bytes, extension, code, said) in [
+        (&bare[..], None, "NotAudio", "nothing in its first bytes"),
+        (b"Dear Sir or Madam", Some("g729"), "NotAudio", "looks like text"),
+        (&[0; 500], Some("g729"), "NotAudio", "zeros"),
+    ] {
+        let error = workers.probe(&file(bytes), extension).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(said), "{extension:?}: {error}");
+    }
+    let probe = workers.probe(&file(&bare), Some("g723")).await.unwrap();
+    let said = probe.undecodable.unwrap();
+    assert!(
+        probe.format == "g723" && said.contains("several forms") && said.contains("convert it to WAV"),
+        "{said}"
+    );
+}
