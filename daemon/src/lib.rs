@@ -100,6 +100,9 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hex;
 pub mod job;
 pub mod os;

@@ -129,7 +129,7 @@ impl Child {
 
 /// Whether format and codec have the form of names. The names go into events and logs, so a worker under a hostile file's control must not
 /// be able to choose any text.
-fn has_names(probe: &Probe) -> bool {
+pub(super) fn has_names(probe: &Probe) -> bool {
     std::iter::once(&probe.format).chain(&probe.codec).all(|text| {
         (1..=16).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')

@@ -13,6 +13,8 @@ mod encode;
 pub mod ffmpeg;
 mod flac;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod lane;
 mod lanes;
 mod layer2;

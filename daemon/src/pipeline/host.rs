@@ -5,7 +5,7 @@
 //! the first event counts as the cause, and the rest goes to the next process. A plugin cannot hold an event beyond the deadlines here, and
 //! its output is always checked.
 
-mod answer;
+pub(super) mod answer;
 mod folder;
 mod load;
 mod strikes;

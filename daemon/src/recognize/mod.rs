@@ -9,6 +9,8 @@
 pub mod dashscope;
 mod echo;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hints;
 pub mod http;
 mod limits;

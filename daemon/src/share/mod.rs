@@ -5,6 +5,8 @@ pub mod claim;
 mod claims;
 mod fence;
 mod find_job;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod job_lock;
 mod takeover;
 

@@ -3,6 +3,8 @@
 
 pub mod directory;
 pub mod download;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod nats;
 pub mod object;
 pub mod url;

@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// The refusal that an answer or an event carries: a code, whatever its status, or a status other than 2xx.
-    fn refused(&self, json: &[u8], status: Option<u16>, hint: Option<Duration>) -> Option<Error> {
+    pub(super) fn refused(&self, json: &[u8], status: Option<u16>, hint: Option<Duration>) -> Option<Error> {
         let Refused { code, message } = serde_json::from_slice(json).unwrap_or_default();
         let code = code.filter(|code| !code.is_empty());
         if code.is_none() && status.is_none_or(|status| (200..300).contains(&status)) {

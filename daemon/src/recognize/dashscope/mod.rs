@@ -7,6 +7,8 @@ mod client;
 mod codes;
 mod filetrans;
 mod flash;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod lenient;
 mod list;
 mod qwen3;

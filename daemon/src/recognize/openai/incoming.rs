@@ -108,7 +108,7 @@ impl Incoming {
     }
 
     /// Takes an event; true if there is more text than before.
-    fn take_event(&mut self, event: &Event) -> Result<bool, Failed> {
+    pub(super) fn take_event(&mut self, event: &Event) -> Result<bool, Failed> {
         let before = self.text.len();
         match event.data.trim() {
             "[DONE]" => self.end = End::Certain,
@@ -118,7 +118,7 @@ impl Incoming {
         Ok(self.text.len() > before)
     }
 
-    fn take(&mut self, said: Said) -> Result<(), Failed> {
+    pub(super) fn take(&mut self, said: Said) -> Result<(), Failed> {
         match said {
             Said::More { text, finish } => {
                 self.add(&text);
@@ -164,7 +164,7 @@ impl Incoming {
     }
 
     /// The body has ended, or the server has told the end.
-    fn finish(&mut self) -> Result<(), Failed> {
+    pub(super) fn finish(&mut self) -> Result<(), Failed> {
         let held = self.prefix.end();
         self.told(held);
         let message = "the answer ended before the server said that it was done";

@@ -6,6 +6,8 @@
 
 mod dialects;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod incoming;
 mod language;
 mod prefix;

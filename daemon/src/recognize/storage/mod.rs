@@ -3,7 +3,7 @@
 //!
 //! Each request is one signed URL: an upload is a single PUT, of which the bucket keeps nothing if it breaks off, as an upload in parts would.
 
-mod refusal;
+pub(super) mod refusal;
 mod sign;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub(super) const MISCONFIGURED: &str = "StorageMisconfigured";
 const UNAVAILABLE: &str = "StorageUnavailable";
 
 /// The error for a status that is no success. `xml`: the body; `place`: the bucket and its server, for the message.
-pub(super) fn refused(status: u16, xml: &str, hint: Option<Duration>, place: &str) -> Error {
+pub(in crate::recognize) fn refused(status: u16, xml: &str, hint: Option<Duration>, place: &str) -> Error {
     let code = element(xml, "Code").map_or_else(|| format!("HTTP status {status}"), str::to_owned);
     let words = element(xml, "Message").map(presentable).unwrap_or_default();
     let (name, blame, when, remedy) = judge(status, &code);

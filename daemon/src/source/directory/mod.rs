@@ -33,10 +33,10 @@ mod ready;
 mod root;
 mod scan;
 mod settle;
-mod sidecar;
+pub(super) mod sidecar;
 mod walk;
 mod watch;
-mod wav_header;
+pub(super) mod wav_header;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -80,14 +80,26 @@ fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Resul
     };
     let unreadable = |error: io::Error| format!("it cannot be read: {error}");
     let identity = FileIdentity::of(&fstat(&file).map_err(|error| unreadable(error.into()))?);
-    let too_large = format!("it has more than {} KiB", metadata::LARGEST >> 10);
     let mut bytes = Vec::new();
     file.take(metadata::LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let metadata = merged(&bytes, fields)?;
+    let sidecar = Sidecar { identity, sha256: hex(&Sha256::digest(&bytes)) };
+    Ok(Some(Told { metadata, sidecar: Some(sidecar), warnings: Vec::new() }))
+}
+
+/// The fields with those of a sidecar's content over them.
+///
+/// # Errors
+/// Why the content cannot be used; the text quotes nothing of it.
+pub(in crate::source) fn merged(
+    bytes: &[u8],
+    fields: &Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
+    let too_large = format!("it has more than {} KiB", metadata::LARGEST >> 10);
     if bytes.len() > metadata::LARGEST {
         return Err(too_large);
     }
-    let sidecar = Sidecar { identity, sha256: hex(&Sha256::digest(&bytes)) };
-    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let told = match serde_json::from_slice(text) {
         Ok(Plain(Value::Object(told))) => told,
         Ok(_) => return Err("it is no JSON object".into()),
@@ -108,7 +120,7 @@ fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Resul
     if merged.values().any(|value| !is_within(value, DEEPEST - 1)) {
         return Err(format!("it is nested deeper than {DEEPEST} levels"));
     }
-    Ok(Some(Told { metadata: merged, sidecar: Some(sidecar), warnings: Vec::new() }))
+    Ok(merged)
 }
 
 /// Whether a value has at most so many levels of arrays and objects.

@@ -11,7 +11,7 @@ const MOST_CHUNKS: usize = 64;
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) fn is_short(file: &File, length: u64) -> io::Result<bool> {
+pub(in crate::source) fn is_short(file: &File, length: u64) -> io::Result<bool> {
     let Some(head) = read::<12>(file, 0)? else { return Ok(false) };
     let (form, whole) = (&head[..4], size(&head[4..8]));
     if !matches!(form, b"RIFF" | b"RF64" | b"BW64") || &head[8..] != b"WAVE" {

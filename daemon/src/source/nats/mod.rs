@@ -9,7 +9,7 @@ mod forgotten;
 mod health;
 mod intake;
 mod listen;
-mod message;
+pub(super) mod message;
 mod new_job;
 mod pull;
 mod spool;

@@ -1,0 +1,32 @@
+//! See [`crate::fuzzing`].
+
+use hark_sdk::emission;
+use hark_sdk::testing::transcript;
+use tokio_util::codec::Decoder;
+
+use super::host::answer::check;
+use super::wire::{FromChild, codec};
+
+/// What comes out of a plugin's process: frames, and in them answers to an event.
+///
+/// # Panics
+/// Where reading it does, or an answer is taken that is more than a plugin may say.
+pub fn plugin_frames(bytes: &[u8]) {
+    let event = transcript(&["so it is", "and so it goes"]);
+    let (mut codec, mut received) = (codec(), bytes::BytesMut::from(bytes));
+    while let Ok(Some(frame)) = codec.decode(&mut received) {
+        match serde_json::from_slice::<FromChild>(&frame) {
+            Ok(FromChild::Answer(answer)) => {
+                if let Ok(reply) = check("fuzzed", true, &event, answer) {
+                    assert!(reply.said.len() <= emission::MOST);
+                    assert!(reply.replaced.is_none_or(|replaced| replaced.job == event.job));
+                }
+            }
+            Ok(FromChild::Loaded(description)) => {
+                let description = description.cleaned();
+                assert!(!description.version.chars().any(char::is_control), "{description:?}");
+            }
+            Ok(FromChild::NotLoaded { .. } | FromChild::Log { .. }) | Err(_) => {}
+        }
+    }
+}
