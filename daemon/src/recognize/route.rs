@@ -30,6 +30,8 @@ pub struct Facts {
     pub codec: Option<String>,
     /// Its header is one that a recognizer may refuse or hear a part by: the file is not sent as it is.
     pub misleading_header: bool,
+    /// The file ends before its audio does.
+    pub truncated: bool,
     /// Why it cannot be decoded here, and what to do, if that is known.
     pub undecodable: Option<String>,
 }
@@ -45,8 +47,16 @@ impl Facts {
             is_url: matches!(origin, Origin::Url { .. }),
             codec: None,
             misleading_header: false,
+            truncated: recording.truncated,
             undecodable: None,
         }
+    }
+
+    /// Whether a recognizer may refuse the file because it is cut off: its header, or an index, tells of more than the file has.
+    fn tells_of_more(&self) -> bool {
+        self.truncated
+            && self.duration_ms.is_some()
+            && self.format.as_deref().is_some_and(|format| INDEXED.contains(&format))
     }
 
     /// As messages name the audio: the container, and the codec where it has another name.
@@ -60,6 +70,9 @@ impl Facts {
 }
 
 const FORMAT: &str = "FormatNotSupported";
+
+/// Containers whose header or index tells where everything is. Streams (mp3, ogg, aac, flac) are read as far as they go.
+const INDEXED: [&str; 9] = ["aiff", "avi", "m4a", "mkv", "mov", "mp4", "webm", "wma", "wmv"];
 
 /// The plan for a recording on a route. `offers`: in the order in which `auto` prefers them, each for longer recordings than the offer
 /// before it.
@@ -82,7 +95,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
     let mut misfits: Vec<Fault> = Vec::new();
     for offer in &candidates {
         let engine = &offer.engine;
-        match fit(facts, offer) {
+        match fit(facts, offer, named.is_some()) {
             Ok(plan) => {
                 let reason = match misfits.first() {
                     _ if named.is_some() => format!("the route asks for {engine}"),
@@ -107,7 +120,7 @@ pub fn rejection(facts: &Facts, route: &Route, offer: &Profile) -> String {
     match route.engine.name() {
         Some(name) => format!("the route asks for {name}"),
         None if offer.only_by_name => "only a route that names it gets it".into(),
-        None => match fit(facts, offer) {
+        None => match fit(facts, offer, false) {
             Err(misfit) => misfit.message,
             Ok(_) => "it could take the recording, and another engine comes first".into(),
         },
@@ -128,8 +141,8 @@ fn in_pieces(facts: &Facts, route: &Route, offer: &Profile) -> Option<Plan> {
     Some(Plan { engine, model, delivery: Delivery::Inline, cut, split: None, reason: String::new() })
 }
 
-/// The plan for a recording with this recognizer, or the limit that prevents it.
-fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
+/// The plan for a recording with this recognizer, or the limit that prevents it. `is_named`: the route names the recognizer.
+fn fit(facts: &Facts, offer: &Profile, is_named: bool) -> Result<Plan, Fault> {
     let Profile { engine, model, limits, unavailable, .. } = offer;
     if let Some(fault) = unavailable {
         return Err(fault.clone());
@@ -137,6 +150,12 @@ fn fit(facts: &Facts, offer: &Profile) -> Result<Plan, Fault> {
     let format = facts.format.as_deref();
     if format.is_some_and(|name| !limits.formats.is_empty() && !limits.formats.contains(&name)) {
         return Err(misfit(FORMAT, format!("{engine} does not read {}", facts.audio())));
+    }
+    // A route that names filetrans gets it as it is: that service cannot be sent pieces.
+    if facts.tells_of_more() && (limits.pieces.is_some() || !is_named) {
+        let message =
+            format!("{engine} may refuse the {} file, which is cut off", format.unwrap_or_default());
+        return Err(misfit(FORMAT, message));
     }
     if facts.misleading_header {
         let format = format.unwrap_or_default();

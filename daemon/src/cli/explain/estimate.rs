@@ -86,6 +86,7 @@ impl Estimator {
                 is_url: false,
                 codec: probe.codec,
                 misleading_header: probe.misleading_header,
+                truncated: probe.truncated,
                 undecodable: probe.undecodable,
             };
             let (plan, mut explained) = self.planned(&facts, route)?;
@@ -151,6 +152,7 @@ impl Estimator {
                 channels: probe.channels,
                 codec: probe.codec,
                 misleading_header: probe.misleading_header,
+                truncated: probe.truncated,
                 undecodable: probe.undecodable,
                 ..facts
             },

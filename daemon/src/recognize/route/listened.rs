@@ -70,7 +70,7 @@ pub(super) fn listened(
             misfits.push(misfit("TooLong", message));
             in_many.get_or_insert(plan);
         } else if limits.selects_channels && split.is_some() {
-            match fit(facts, offer) {
+            match fit(facts, offer, route.engine.name().is_some()) {
                 Ok(plan) => {
                     let kept = if route.skip_silence {
                         "; it takes the file as it is, silence included"
@@ -83,7 +83,7 @@ pub(super) fn listened(
                 Err(misfit) => misfits.push(misfit),
             }
         } else if split.is_some() {
-            misfits.push(match fit(facts, offer) {
+            misfits.push(match fit(facts, offer, route.engine.name().is_some()) {
                 Err(misfit) => misfit,
                 Ok(_) => misfit(FORMAT, format!("{engine} does not tell channels apart")),
             });

@@ -58,6 +58,8 @@ fn auto_takes_flash_where_it_fits_and_else_filetrans() {
         (facts("wav", 300, largest + 1), all(), "filetrans Upload"),
         (Facts { duration_ms: Some(300_001), ..facts("mp3", 0, 1000) }, all(), "filetrans Upload"),
         (facts("mp4", 10, 1000), all(), "filetrans Upload"),
+        (Facts { truncated: true, ..facts("mp4", 10, 1000) }, all(), "flash in pieces"),
+        (Facts { truncated: true, ..facts("mp3", 10, 1000) }, all(), "flash Inline"),
         (facts("aiff", 10, 1000), all(), "flash Inline"),
         (facts("aiff", 301, 1000), all(), "flash in pieces"),
         (facts("caf", 10, 1000), all(), "flash in pieces"),
