@@ -72,7 +72,8 @@ typedef struct hark_host {
      * segment or partial it is about; the daemon fills them in. An alert keeps its id from tentative to the end: of each id the daemon
      * publishes "tentative", "confirmed" and a retraction once each, in this order, and retracts what is still tentative at the end.
      * kind     "alert.raised", "alert.retracted": json is an object with alert, rule, severity ("info", "warning", "critical"), state
-     *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms, reason. `plugin` is filled in.
+     *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms, reason. `plugin` is filled in,
+     *          and "{plugin}" in alert becomes the same name.
      *          "plugin": json is anything; it is published as plugin.<name>, in `data`.
      * When     during on_event.
      * Failure  HARK_ERROR for another kind, JSON of another shape or nested deeper than 64 levels, more than 1 MiB, or for one event
@@ -124,6 +125,7 @@ struct hark_plugin {
      * Creates the one instance of this process from [plugin.config] as a JSON object ("{}" when there is none).
      * When     once, before any event.
      * Owner    the instance belongs to the plugin; the host only passes it back.
+     * Warnings what in the config is valid and yet can hardly be meant: a line of log at HARK_LOG_WARN each. `harkd check` prints them.
      * Failure  NULL, after one line of log at HARK_LOG_ERROR that names the key at fault and what to do. The plugin then counts as
      *          failed; the daemon retries when its library changes and with growing pauses.
      */

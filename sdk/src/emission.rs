@@ -18,6 +18,10 @@ pub const MOST_BYTES: usize = 8 << 20;
 /// which keeps the value until it is stored.
 pub const MOST_VALUES: usize = 1 << 16;
 
+/// What stands for the plugin's configured name in the `alert` of an alert: a plugin does not know its name, and two that share a library
+/// would otherwise raise alerts of one identity.
+pub const PLUGIN: &str = "{plugin}";
+
 /// Why the daemon does not forward an emission of a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum Rubbish {
@@ -147,6 +151,9 @@ pub fn emitted(plugin: &str, kind: &str, json: &[u8]) -> Result<Body, Rubbish> {
             && name != plugin
         {
             return Err(Rubbish::ForeignName(name.to_owned()));
+        }
+        if let Some(Value::String(alert)) = fields.get_mut("alert") {
+            *alert = alert.replace(PLUGIN, plugin);
         }
     }
     let body =

@@ -63,7 +63,13 @@ unsafe extern "C" fn create<P: Plugin>(
     let host = unsafe { Host::from_raw(host) };
     // SAFETY: the header promises pointer and length, borrowed for the call.
     let config = unsafe { abi::borrow(config, length) };
-    let made = catch_unwind(|| P::create(std::str::from_utf8(config)?));
+    let made: Result<Result<P, Error>, _> = catch_unwind(AssertUnwindSafe(|| {
+        let plugin = P::create(std::str::from_utf8(config)?)?;
+        for warning in plugin.warnings() {
+            host.log(Level::Warn, &warning);
+        }
+        Ok(plugin)
+    }));
     match made {
         Ok(Ok(plugin)) => Box::into_raw(Box::new(Slot(Some(plugin)))).cast(),
         Ok(Err(error)) => {

@@ -27,6 +27,12 @@ pub trait Plugin: Sized + 'static {
     /// When the config is invalid; the message names the key and what to do. The plugin then counts as failed.
     fn create(config: &str) -> Result<Self, Error>;
 
+    /// What in the config is valid and yet can hardly be meant, one sentence each, with the key: `harkd check` prints them as warnings, and
+    /// the daemon logs them when it loads the plugin. Called once, after [`Plugin::create`].
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Processes an event of a kind in [`Plugin::WANTS`]. The default passes transcripts to the functions below, and ignores annotations.
     ///
     /// # Errors

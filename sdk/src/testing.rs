@@ -35,6 +35,7 @@ pub const NAME: &str = "under_test";
 pub struct Bench<P: Plugin> {
     table: abi::Plugin,
     instance: *mut c_void,
+    created: Vec<(Level, String)>,
     plugin: PhantomData<P>,
 }
 
@@ -75,7 +76,12 @@ impl<P: Plugin> Bench<P> {
         if instance.is_null() {
             return Err(notes.failure(true).message);
         }
-        Ok(Bench { table, instance, plugin: PhantomData })
+        Ok(Bench { table, instance, created: notes.heard.into_inner().log, plugin: PhantomData })
+    }
+
+    /// What the plugin logged while it was created; `harkd check` prints what is at [`Level::Warn`].
+    pub fn created(&self) -> &[(Level, String)] {
+        &self.created
     }
 
     /// Calls the plugin with an event, if the plugin wants its kind.

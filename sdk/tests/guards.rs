@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::emission::Rubbish;
-use hark_sdk::event::{Alert, AlertState, Body, Event, Severity, Word};
+use hark_sdk::event::{Alert, AlertState, Body, Engine, Event, Severity, TranscriptSegment, Word};
 use hark_sdk::testing::{Bench, partial, transcript};
 use hark_sdk::{Error, Host, Level, Plugin, Transcript, Wants};
 
@@ -112,6 +112,64 @@ fn an_alert_gets_the_plugins_own_name_and_no_other() {
     let [Body::AlertRaised(alert)] = &heard.emitted[..] else { panic!("{heard:?}") };
     assert_eq!(alert.plugin, hark_sdk::testing::NAME);
     assert!(!puppet().hand(&transcript(&["emit as another"])).unwrap_err().fatal);
+}
+
+#[test]
+fn an_alert_may_have_the_plugins_name_in_its_identity() {
+    let raised = |plugin| {
+        let json =
+            serde_json::to_vec(&Alert { alert: "job:{plugin}:churn:0:1.1".into(), ..alert("") }).unwrap();
+        let Ok(Body::AlertRaised(alert)) = hark_sdk::emission::emitted(plugin, "alert.raised", &json) else {
+            panic!("no alert")
+        };
+        alert.alert
+    };
+    assert_eq!(raised("keywords"), "job:keywords:churn:0:1.1");
+    assert_ne!(raised("keywords"), raised("sales"));
+}
+
+/// A plugin that warns of its config.
+struct Hesitant;
+
+impl Plugin for Hesitant {
+    const WANTS: Wants = Wants::SEGMENTS;
+
+    fn create(_: &str) -> Result<Self, Error> {
+        Ok(Hesitant)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        vec!["rules.0: rule \"a\" never matches".to_owned()]
+    }
+
+    fn on_segment(&mut self, _: &Event, segment: &TranscriptSegment, host: &Host) -> Result<(), Error> {
+        host.emit(&segment.piece)
+    }
+}
+
+#[test]
+fn a_plugin_warns_of_its_config_when_it_is_created() {
+    let bench = Bench::<Hesitant>::create("{}").unwrap();
+    assert_eq!(bench.created(), [(Level::Warn, "rules.0: rule \"a\" never matches".to_owned())]);
+    assert!(Bench::<Puppet>::create("{}").unwrap().created().is_empty());
+}
+
+#[test]
+fn a_plugin_that_wants_segments_gets_them() {
+    let segment = TranscriptSegment {
+        engine: Engine::FLASH,
+        model: String::new(),
+        piece: 7,
+        pieces: None,
+        begin_ms: 0,
+        end_ms: 0,
+        segments: Vec::new(),
+    };
+    let mut bench = Bench::<Hesitant>::create("{}").unwrap();
+    let heard = bench.hand(&hark_sdk::testing::event(Body::TranscriptSegment(segment))).unwrap();
+    let [Body::Plugin(event)] = &heard.emitted[..] else { panic!("{heard:?}") };
+    assert_eq!(event.data, 7);
+    assert!(bench.hand(&transcript(&["hello"])).unwrap().emitted.is_empty());
 }
 
 #[test]

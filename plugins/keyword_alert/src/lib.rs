@@ -1,134 +1,77 @@
-//! Raises an alert when a transcript contains what a rule names: words, phrases, regular expressions.
+//! Raises an alert when a transcript contains what a rule names. The rules are those of `hark-rules`, and docs/plugins/keyword_alert.md is
+//! their manual.
 //!
-//! ```toml
-//! [[plugin]]
-//! name = "keywords"
-//! library = "keyword_alert"
-//! [[plugin.config.rules]]
-//! name = "churn"                  # `rule` of the alert
-//! any = ["cancel", "close my account"]
-//! regex = ["refund(s|ed)?"]
-//! severity = "warning"            # info | warning | critical
-//! roles = []                      # empty: every channel
-//! ```
-//!
-//! Words and phrases are found in any case and with any white space between their words, and only as whole words where the script has
-//! spaces: "cancel" is not found in "cancellation", but "退款" is found in "我要退款。". One alert per rule and segment: for the first match, with
-//! the segment's times, since words have no times of their own. If there are more alerts than the daemon accepts for one transcript (256),
-//! the plugin raises the most severe ones, and emits an event with the number of alerts left out.
+//! Alerts come within one event of the words: `tentative` on a partial, decided by the piece's segments or the final (see
+//! [`hark_rules::Call`], which also says what the daemon must do so that an alert keeps its identity over the death of this process). If
+//! there are more changes of alerts than the daemon accepts for one event (256), the plugin tells the most severe ones, and emits an event
+//! with the number left out.
 
-mod config;
-mod matcher;
+mod calls;
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
-use hark_sdk::event::{Alert, AlertState, Severity};
-use hark_sdk::{Error, Host, Plugin, Transcript, emission};
+use hark_rules::{Change, Config, Rules};
+use hark_sdk::event::{Event, TranscriptPartial, TranscriptSegment};
+use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission};
 use serde_json::json;
 
-pub use config::{Config, Mistake, Rule};
-pub use matcher::{Match, Matcher};
+use self::calls::Calls;
 
-/// The plugin: the rules, ready to match.
+/// The plugin: the rules, and the calls that are being heard.
 pub struct KeywordAlert {
-    rules: Vec<(Rule, Matcher)>,
+    rules: Rules,
+    calls: Calls,
 }
 
 impl Plugin for KeywordAlert {
+    const WANTS: Wants = Wants::FINALS.and(Wants::PARTIALS).and(Wants::SEGMENTS);
+
     fn create(config: &str) -> Result<Self, Error> {
-        let rules = Config::parse(config)?.rules;
-        let ready = |rule: Rule| Ok((rule.matcher()?, rule)).map(|(matcher, rule)| (rule, matcher));
-        Ok(KeywordAlert { rules: rules.into_iter().map(ready).collect::<Result<_, Mistake>>()? })
+        Ok(KeywordAlert { rules: Rules::new(Config::parse(config)?)?, calls: Calls::default() })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.rules.warnings().iter().map(ToString::to_string).collect()
+    }
+
+    fn on_partial(&mut self, event: &Event, partial: &TranscriptPartial, host: &Host) -> Result<(), Error> {
+        let length_ms = event.recording.duration_ms;
+        let changes = self.calls.of(event.job, |call| call.partial(&self.rules, partial, length_ms));
+        tell(changes, host)
+    }
+
+    fn on_segment(&mut self, event: &Event, segment: &TranscriptSegment, host: &Host) -> Result<(), Error> {
+        let length_ms = event.recording.duration_ms;
+        let changes = self.calls.of(event.job, |call| call.segment(&self.rules, segment, length_ms));
+        tell(changes, host)
     }
 
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
-        let mut alerts = self.alerts(transcript);
-        let found = alerts.len();
-        if found > emission::MOST {
-            // One emission is reserved for the event with the number left out; the most severe alerts stay, in their order.
-            let most = emission::MOST - 1;
-            let mut by_severity: Vec<Severity> = alerts.iter().map(|alert| alert.severity).collect();
-            by_severity.sort_by(|left, right| right.cmp(left));
-            let least = by_severity[most - 1];
-            let mut left = most - by_severity.iter().filter(|&&severity| severity > least).count();
-            alerts.retain(|alert| match alert.severity.cmp(&least) {
-                Ordering::Greater => true,
-                Ordering::Equal if left > 0 => {
-                    left -= 1;
-                    true
-                }
-                _ => false,
-            });
-            host.emit(&json!({ "alerts": found, "left_out": found - alerts.len() }))?;
-        }
-        alerts.iter().try_for_each(|alert| host.alert(alert))
+        let event = transcript.event;
+        let call = self.calls.take(event.job);
+        tell(call.end(&self.rules, transcript, event.recording.duration_ms), host)
     }
 }
 
-impl KeywordAlert {
-    /// The alerts of a transcript, in the order of its segments, then of the rules.
-    pub fn alerts(&self, transcript: &Transcript) -> Vec<Alert> {
-        match transcript.segments.as_deref() {
-            None | Some([]) => {
-                let whole = Place { index: None, role: None, text: &transcript.text };
-                self.in_place(whole, |_| {}).collect()
-            }
-            Some(segments) => {
-                let alerts = segments.iter().enumerate().flat_map(|(index, segment)| {
-                    let place =
-                        Place { index: Some(index), role: segment.role.as_deref(), text: &segment.text };
-                    self.in_place(place, |alert| {
-                        alert.channel = Some(segment.channel);
-                        (alert.begin_ms, alert.end_ms) = (segment.begin_ms, segment.end_ms);
-                    })
-                });
-                alerts.collect()
-            }
-        }
+fn tell(mut changes: Vec<Change>, host: &Host) -> Result<(), Error> {
+    let found = changes.len();
+    if found > emission::MOST {
+        // One emission is reserved for the event with the number left out. The most severe stay, in their order; of equal ones the first.
+        let alert = |index: usize| match &changes[index] {
+            Change::Raised(alert) | Change::Retracted(alert) => alert.severity,
+        };
+        let mut places: Vec<usize> = (0..found).collect();
+        places.sort_by_key(|&index| Reverse(alert(index)));
+        let mut stays = vec![false; found];
+        places[..emission::MOST - 1].iter().for_each(|&index| stays[index] = true);
+        let mut stays = stays.into_iter();
+        changes.retain(|_| stays.next().unwrap_or(false));
+        host.emit(&json!({ "alerts": found, "left_out": found - changes.len() }))?;
     }
-
-    fn in_place<'a>(
-        &'a self,
-        place: Place<'a>,
-        locate: impl Fn(&mut Alert) + 'a,
-    ) -> impl Iterator<Item = Alert> + 'a {
-        let rules = self.rules.iter().filter(move |(rule, _)| rule.is_for(place.role));
-        rules.filter_map(move |(rule, matcher)| {
-            let found = matcher.find(place.text)?;
-            let mut alert = Alert {
-                alert: match place.index {
-                    Some(index) => format!("{}-{index}", rule.name),
-                    None => rule.name.clone(),
-                },
-                plugin: String::new(),
-                rule: rule.name.clone(),
-                severity: rule.severity,
-                state: AlertState::Confirmed,
-                channel: None,
-                role: place.role.map(str::to_owned),
-                begin_ms: None,
-                end_ms: None,
-                quote: place.text[found.range].to_owned(),
-                ..Alert::default()
-            };
-            locate(&mut alert);
-            Some(alert)
-        })
-    }
-}
-
-/// A text that rules are matched against.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    /// Number of the segment.
-    index: Option<usize>,
-    role: Option<&'a str>,
-    text: &'a str,
-}
-
-/// Severity of a rule's alerts if the rule sets none.
-const fn default_severity() -> Severity {
-    Severity::Warning
+    changes.iter().try_for_each(|change| match change {
+        Change::Raised(alert) => host.alert(alert),
+        Change::Retracted(alert) => host.retract(alert),
+    })
 }
 
 hark_sdk::export!(KeywordAlert);

@@ -65,7 +65,7 @@ pub struct Alert {
     /// End of the segment it stands in, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ms: Option<u64>,
-    /// The words that matched, as they stand in the text.
+    /// The words that matched, as they stand in the text; empty where the alert is that nothing was said.
     pub quote: String,
     /// Why it was retracted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
