@@ -32,7 +32,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
             unheard.extend(description.unheard().map(|kinds| {
                 format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives transcripts and annotations", plugin.name)
             }));
-            Ok(())
+            Ok(description.warnings)
         }
         Err(error) => Err(error.to_string()),
     });

@@ -70,6 +70,14 @@ impl<'t> Document<'t> {
         self.place(if is_key { key.span().start } else { value.span().start })
     }
 
+    /// The place of the value at a path below another, or of the closest value around it; `None` if there is nothing of that path.
+    pub(super) fn find_inside(&self, around: &str, path: &str) -> Option<Place> {
+        let place = self.find(&format!("{around}.{path}"), false);
+        let first = path.split('.').next().unwrap_or_default();
+        let is_inside = self.find(&format!("{around}.{first}"), true) != self.find(around, true);
+        is_inside.then_some(place)
+    }
+
     /// The whole text in figment's form.
     pub(super) fn dict(&self) -> Dict {
         to_dict(&self.root)

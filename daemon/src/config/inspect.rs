@@ -1,6 +1,7 @@
 //! Reads a file and an environment into a config, and collects every mistake.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use super::abilities::Warning;
@@ -19,10 +20,20 @@ pub struct Inspection {
     pub mistakes: Mistakes,
     /// False if the file cannot be read or is not TOML: then its settings, and what it lacks, are unknown.
     pub is_readable: bool,
-    /// What its models cannot do, by the place of the key.
-    abilities: Vec<Mistake>,
+    text: FileText,
+    /// What may be unintended, by the place of the key: what its models cannot do, and what its plugins warn of.
+    doubts: Vec<Mistake>,
     /// The place of each plugin's `library` key; `None` if that plugin has a mistake already.
     libraries: Vec<Option<Place>>,
+}
+
+/// The file as it was read, for the places of keys that only a plugin knows.
+struct FileText(String);
+
+impl fmt::Debug for FileText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl Inspection {
@@ -37,28 +48,54 @@ impl Inspection {
     /// What is not a mistake but may be unintended, one sentence each; with its place where it is about a key of the file.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings_of_surroundings();
-        let placed = Mistakes { file: self.mistakes.file.clone(), mistakes: self.abilities.clone() };
+        let placed = Mistakes { file: self.mistakes.file.clone(), mistakes: self.doubts.clone() };
         warnings.extend(placed.lines().map(|(place, text)| format!("{place}: {text}")));
         warnings
     }
 
-    /// Tries each plugin that has no mistake so far; an error of `load` becomes a mistake at the line of its library.
-    pub fn try_plugins(&mut self, mut load: impl FnMut(&Plugin, &Plugins) -> Result<(), String>) {
-        for (plugin, place) in self.config.plugin.iter().zip(&self.libraries) {
-            let Some(place) = place else { continue };
-            if let Err(reason) = load(plugin, &self.config.plugins) {
-                let text = format!("plugin {:?} does not load: {reason}", plugin.name);
-                self.mistakes.mistakes.push(Mistake { place: place.clone(), text });
+    /// Tries each plugin that has no mistake so far. An error of `load` becomes a mistake, and what `load` returns becomes warnings: at the
+    /// line of the key of `[plugin.config]` that they begin with (`rules.2.regex.0: …`), else at the line of the plugin's library.
+    pub fn try_plugins(&mut self, mut load: impl FnMut(&Plugin, &Plugins) -> Result<Vec<String>, String>) {
+        let document = Document::parse(&self.text.0);
+        for (index, (plugin, library)) in self.config.plugin.iter().zip(&self.libraries).enumerate() {
+            let Some(library) = library else { continue };
+            let place = |message: &str| match key_at_fault(message) {
+                Some(key) => document.find_inside(&format!("plugin.{index}.config"), key),
+                None => None,
+            };
+            match load(plugin, &self.config.plugins) {
+                Ok(warnings) => self.doubts.extend(warnings.into_iter().map(|warning| {
+                    let text = format!("plugin {:?} warns: {warning}", plugin.name);
+                    Mistake { place: place(&warning).unwrap_or_else(|| library.clone()), text }
+                })),
+                Err(reason) => {
+                    let place = place(&reason).unwrap_or_else(|| library.clone());
+                    let text = format!("plugin {:?} does not load: {reason}", plugin.name);
+                    self.mistakes.mistakes.push(Mistake { place, text });
+                }
             }
         }
         self.mistakes.sort();
     }
 }
 
+/// The key of `[plugin.config]` that the message of a plugin begins with; the daemon may have put its own words before that.
+fn key_at_fault(message: &str) -> Option<&str> {
+    let words = message.rsplit_once(REFUSED).map_or(message, |(_, words)| words);
+    let (key, _) = words.split_once(": ")?;
+    let is_key = |segment: &str| {
+        !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    key.split('.').all(is_key).then_some(key)
+}
+
+/// What the daemon puts before the reason of a plugin that refuses its config.
+pub const REFUSED: &str = "create refused: ";
+
 /// Reads the file and this process's environment over the defaults.
 pub fn inspect(path: &Path) -> Inspection {
-    let text = std::fs::read_to_string(path);
-    let document = match &text {
+    let read = std::fs::read_to_string(path);
+    let document = match &read {
         Ok(text) => Document::parse(text),
         Err(error) => {
             let text = format!(
@@ -70,15 +107,21 @@ pub fn inspect(path: &Path) -> Inspection {
     };
     let text = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
     let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    inspect_document(&path.display().to_string(), &document, &variables)
+    let read = read.as_deref().unwrap_or_default();
+    inspect_document(&path.display().to_string(), read, &document, &variables)
 }
 
 /// The same for a given text and given variables; mistakes call the file `name`.
 pub fn inspect_text(name: &str, text: &str, variables: &BTreeMap<String, String>) -> Inspection {
-    inspect_document(name, &Document::parse(text), variables)
+    inspect_document(name, text, &Document::parse(text), variables)
 }
 
-fn inspect_document(name: &str, document: &Document<'_>, variables: &BTreeMap<String, String>) -> Inspection {
+fn inspect_document(
+    name: &str,
+    text: &str,
+    document: &Document<'_>,
+    variables: &BTreeMap<String, String>,
+) -> Inspection {
     let (settings, of_variables) = settings(variables);
     let mut report = Report::new(name, document, &settings);
     let mut config = fit(document.dict(), layer(&settings), &mut report);
@@ -92,7 +135,8 @@ fn inspect_document(name: &str, document: &Document<'_>, variables: &BTreeMap<St
     let libraries =
         (0..config.plugin.len()).map(|index| report.sound(&format!("plugin.{index}"), "library")).collect();
     let abilities = config.abilities().into_iter();
-    let abilities =
+    let doubts =
         abilities.map(|Warning { path, text }| Mistake { place: report.place(&path, false), text }).collect();
-    Inspection { config, mistakes: report.finish(of_variables), is_readable, abilities, libraries }
+    let text = FileText(text.to_owned());
+    Inspection { config, mistakes: report.finish(of_variables), is_readable, text, doubts, libraries }
 }

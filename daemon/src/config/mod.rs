@@ -43,7 +43,7 @@ pub use allow_list::{AllowList, is_in, plain};
 pub use context::ContextLimit;
 pub use entries::{Channels, ENGINES, Emotion, EngineChoice, OnFailure, Plugin, Route};
 pub use hotword::{Hotword, is_han_or_kana};
-pub use inspect::{Inspection, inspect, inspect_text};
+pub use inspect::{Inspection, REFUSED, inspect, inspect_text};
 pub use language::{Languages, language_code, language_codes};
 pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};

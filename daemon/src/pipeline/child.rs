@@ -13,6 +13,7 @@ use super::library::{Instance, Library};
 use super::recorder::Recorder;
 use super::verify::verify;
 use super::wire::{self, Description, FromChild, Load, ToChild};
+use crate::config::REFUSED;
 use crate::os::{self, sandbox};
 
 /// Descriptor number of the socket: not 3, the first number that a misbehaving library would try.
@@ -68,12 +69,13 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Descrip
         wants: library.wants(),
         transform: library.is_transform(),
         missing,
+        warnings: Vec::new(),
     };
     match library.create(&config, recorder) {
-        Some(instance) => Ok((instance, description)),
+        Some(instance) => Ok((instance, Description { warnings: recorder.warnings(), ..description })),
         None => {
             let why = recorder.error().unwrap_or_else(|| "it gave no reason".to_owned());
-            Err(format!("create refused: {why}"))
+            Err(format!("{REFUSED}{why}"))
         }
     }
 }

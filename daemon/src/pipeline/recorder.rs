@@ -13,6 +13,8 @@ use super::wire::{self, Answer, FromChild, Outcome, Said};
 
 /// Characters that a log line keeps.
 const LONGEST_LINE: usize = 1024;
+/// Number of warnings of `create` that are kept.
+const MOST_WARNINGS: usize = 64;
 /// Number of refusals whose reasons are reported; further refusals are only counted.
 const MOST_REASONS: usize = 4;
 
@@ -36,6 +38,8 @@ struct Call {
     replace_refused: bool,
     /// The last line that the plugin logged as an error.
     error: Option<String>,
+    /// What the plugin logged as warnings, outside of a call.
+    warnings: Vec<String>,
 }
 
 impl Recorder {
@@ -79,6 +83,11 @@ impl Recorder {
         self.call.lock().error.take()
     }
 
+    /// What the plugin logged as warnings in `create`; the first of them.
+    pub fn warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.call.lock().warnings)
+    }
+
     /// `emit`; false: refused.
     pub fn emit(&self, kind: &[u8], json: &[u8]) -> bool {
         let kind = line(kind);
@@ -120,6 +129,12 @@ impl Recorder {
         let line = line(text);
         if level == Level::Error as i32 {
             self.call.lock().error = Some(line.clone());
+        }
+        if level == Level::Warn as i32 {
+            let mut call = self.call.lock();
+            if !call.running && call.warnings.len() < MOST_WARNINGS {
+                call.warnings.push(line.clone());
+            }
         }
         // If the daemon has closed the socket, this process is about to end anyway.
         let _ = self.send(&FromChild::Log { level, line });

@@ -71,12 +71,19 @@ pub struct Description {
     pub transform: bool,
     /// Parts of the sandbox that the kernel does not enforce, a sentence each.
     pub missing: Vec<String>,
+    /// What the plugin logged as warnings while it was created: of its config.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl Description {
     /// The description with its texts made fit for display: a process can write anything here.
     pub fn cleaned(mut self) -> Description {
-        for text in [&mut self.version, &mut self.sha256].into_iter().chain(&mut self.missing) {
+        for text in [&mut self.version, &mut self.sha256]
+            .into_iter()
+            .chain(&mut self.missing)
+            .chain(&mut self.warnings)
+        {
             *text = clean(text);
         }
         self

@@ -6,6 +6,7 @@
 
 mod call;
 mod config;
+mod fixture;
 mod fold;
 mod judge;
 mod lint;
@@ -17,6 +18,7 @@ mod window;
 
 pub use call::{Call, Change};
 pub use config::{Config, Mistake, Near, Rule, Scope, parse_value};
+pub use fixture::{Case, Expected, Fixture, Got, Line, Outcome};
 pub use judge::Match;
 pub use rules::Rules;
 pub use unit::Unit;

@@ -1,0 +1,137 @@
+//! `harkd rules test`: the rules of a `keyword_alert` against transcripts with the alerts expected of them.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use hark_rules::{Expected, Fixture, Got, Outcome, Rules};
+use serde::Serialize;
+
+use super::{Exit, print, say, write_json, write_line};
+use crate::config::{self, Config};
+
+/// The library whose config has rules.
+const LIBRARY: &str = "keyword_alert";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge transcripts by the rules of --config, and compare the alerts with those expected
+    Test {
+        /// TOML: [[case]] with a name, [[case.segments]] and [[case.alerts]]
+        file: PathBuf,
+        /// The plugin whose rules are tested [default: the one with the library keyword_alert]
+        #[arg(long, value_name = "NAME")]
+        plugin: Option<String>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Ends with 1 if a case differs, with 64 if the file of cases cannot be used, with 78 if the config or its rules cannot.
+pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+    let Command::Test { file, plugin, json } = &args.command;
+    let rules = rules(config, plugin.as_deref())?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Exit::Usage(format!("{} cannot be read: {error}", file.display())))?;
+    let fixture: Fixture = toml::from_str(&text)
+        .map_err(|error| Exit::Usage(format!("{}: {}", file.display(), error.to_string().trim_end())))?;
+    let outcomes: Vec<Outcome> = fixture.cases.iter().map(|case| case.judge(&rules)).collect();
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    print(|out| {
+        if *json { write_json(out, &Report { failed, cases: &outcomes }) } else { report(out, &outcomes) }
+    })?;
+    match failed {
+        0 => Ok(()),
+        _ => Err(Exit::Failed(format!("{failed} of {} cases differ", outcomes.len()))),
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    failed: usize,
+    cases: &'a [Outcome],
+}
+
+/// The rules of the plugin with this name, or of the only plugin that has rules.
+fn rules(path: &Path, name: Option<&str>) -> Result<Rules, Exit> {
+    let config = Config::load(path)?;
+    let has_rules = |plugin: &&config::Plugin| {
+        let library =
+            Path::new(&plugin.library).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        library.strip_prefix("lib").unwrap_or(library) == LIBRARY
+    };
+    let mut fitting: Vec<&config::Plugin> = match name {
+        Some(name) => config.plugin.iter().filter(|plugin| plugin.name == name).collect(),
+        None => config.plugin.iter().filter(has_rules).collect(),
+    };
+    let plugin = match (fitting.pop(), fitting.is_empty(), name) {
+        (Some(plugin), true, _) => plugin,
+        (Some(_), ..) => {
+            return Err(Exit::Usage(format!(
+                "{} has several plugins with the library {LIBRARY}; name one with --plugin",
+                path.display()
+            )));
+        }
+        (None, _, Some(name)) => {
+            return Err(Exit::Usage(format!("{} has no [[plugin]] named {name:?}", path.display())));
+        }
+        (None, _, None) => {
+            return Err(Exit::Config(format!(
+                "{} has no [[plugin]] with library = \"{LIBRARY}\"; add one, or name another file with --config",
+                path.display()
+            )));
+        }
+    };
+    let mistake = |error: hark_rules::Mistake| {
+        Exit::Config(format!("{}: plugin {:?}: {error}", path.display(), plugin.name))
+    };
+    let json = serde_json::to_string(&plugin.config).map_err(|error| Exit::Software(error.to_string()))?;
+    let rules = Rules::new(hark_rules::Config::parse(&json).map_err(mistake)?).map_err(mistake)?;
+    for warning in rules.warnings() {
+        say(&format!("warning: plugin {:?}: {warning}", plugin.name));
+    }
+    Ok(rules)
+}
+
+fn report(out: &mut impl Write, outcomes: &[Outcome]) -> io::Result<()> {
+    for outcome in outcomes {
+        write_line(out, &format!("{:6}  {}", if outcome.passed { "ok" } else { "FAILED" }, outcome.name))?;
+        if outcome.passed {
+            continue;
+        }
+        for expected in &outcome.missing {
+            write_line(out, &format!("        - expected, not raised: {}", expectation(expected)))?;
+        }
+        for got in &outcome.unexpected {
+            write_line(out, &format!("        + raised, not expected: {}", raised(got)))?;
+        }
+        for got in outcome.got.iter().filter(|got| !outcome.unexpected.contains(got)) {
+            write_line(out, &format!("          as expected: {}", raised(got)))?;
+        }
+    }
+    Ok(())
+}
+
+fn expectation(alert: &Expected) -> String {
+    let channel = alert.channel.map(|channel| format!(" channel {channel}")).unwrap_or_default();
+    let begin = alert.begin_ms.map(|begin| format!(" at {begin} ms")).unwrap_or_default();
+    format!("{}{channel}{begin}", alert.rule)
+}
+
+fn raised(alert: &Got) -> String {
+    let place =
+        expectation(&Expected { rule: alert.rule.clone(), channel: alert.channel, begin_ms: alert.begin_ms });
+    if alert.quote.is_empty() {
+        format!("{place} (nothing was said)")
+    } else {
+        format!("{place} {:?}", alert.quote)
+    }
+}
