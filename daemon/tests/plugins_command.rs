@@ -52,7 +52,7 @@ fn a_plugin_that_misbehaves_is_told_how() {
         ("wrong_major", "load and create", "major version 7"),
         ("shout", "a final", "segment texts for 2 segments"),
         ("rubbish", "a final", "9 of its emissions were refused"),
-        ("keyword_alert", "load and create", "key \"rules\" is missing or empty"),
+        ("keyword_alert", "load and create", "rules: is missing or empty"),
         ("gives_up", "a final", "1 of its emissions were refused: unknown event kind"),
         ("not_there", "load and create", "does not exist"),
     ] {
@@ -230,4 +230,103 @@ fn a_new_plugin_overwrites_nothing_and_finds_the_sdk() {
         assert_eq!(manifest["dependencies"]["hark-sdk"]["path"].as_str(), Some(sdk));
         assert_eq!(written["sdk"], sdk);
     }
+}
+
+/// The blocks of a language in the manual of keyword_alert.
+fn manual(language: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plugins/keyword_alert.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let fence = format!("```{language}\n");
+    let blocks = page.split(&fence).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_rules_of_the_manual_are_tested_as_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let [config, cases] = &manual("toml")[..] else { panic!("a config and a file of cases") };
+    let [passed, differs] = &manual("text")[..] else { panic!("two reports") };
+    let test = |config: &str, cases: &str, more: &[&str]| {
+        std::fs::write(folder.path().join("harkd.toml"), config).unwrap();
+        std::fs::write(folder.path().join("rules.test.toml"), cases).unwrap();
+        let all = [&["rules", "test", "rules.test.toml", "--config", "harkd.toml"], more].concat();
+        harkd_in(folder.path(), &all)
+    };
+    let output = test(config, cases, &[]);
+    assert_eq!((output.status.code(), &stdout(&output)), (Some(0), passed), "{output:?}");
+    assert!(output.stderr.is_empty(), "the manual's rules are all meant: {output:?}");
+
+    let (kept, last) = cases.rsplit_once("greeting-missing").unwrap();
+    let other = format!("{kept}churn{last}");
+    let output = test(config, &other, &[]);
+    let report = format!("{}{}", stdout(&output), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(
+        (output.status.code(), report),
+        (Some(1), passed.lines().next().unwrap().to_owned() + "\n" + differs)
+    );
+    let output = test(config, &other, &["--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["failed"], 1);
+    assert_eq!(report["cases"][0]["passed"], true);
+    assert_eq!(report["cases"][1]["missing"], serde_json::json!([{ "rule": "churn" }]));
+    assert_eq!(report["cases"][1]["unexpected"][0]["rule"], "greeting-missing");
+
+    let two = format!(
+        "{config}\n[[plugin]]\nname = \"other\"\nlibrary = \"keyword_alert\"\n[[plugin.config.rules]]\nname = \"x\"\nany = [\"…\"]\n"
+    );
+    for (config, cases, more, code, words) in [
+        (&two, cases, &[][..], 64, "several plugins"),
+        (&two, cases, &["--plugin", "quality"], 0, ""),
+        (&two, cases, &["--plugin", "other"], 1, "rules.0.any.0: rule \"x\" has"),
+        (&two, cases, &["--plugin", "absent"], 64, "no [[plugin]] named \"absent\""),
+        (config, &"[[case]]\nnam = \"x\"\n".to_owned(), &[], 64, "unknown field `nam`"),
+        (&String::new(), cases, &[], 78, "has no [[plugin]] with library"),
+        (&config.replace("'\\b", "'(\\b"), cases, &[], 78, "rules.0.regex.0: rule \"churn\""),
+        (
+            &config.replace("scope = ", "scop = "),
+            cases,
+            &[],
+            78,
+            "rules.2.scop: rule \"no-apology\": unknown field",
+        ),
+    ] {
+        let output = test(config, cases, more);
+        let words_of = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(words_of.contains(words), "{words_of}\nlacks {words}");
+    }
+    let absent = harkd_in(folder.path(), &["rules", "test", "absent.toml", "--config", "harkd.toml"]);
+    assert_eq!(absent.status.code(), Some(78), "the config is read first");
+}
+
+#[test]
+fn check_shows_a_plugins_warnings_and_refusals_at_the_line_of_the_key() {
+    let plugins = Plugins::new().rust("keyword_alert");
+    let library = plugins.path().join("keyword_alert.so");
+    let file = plugins.path().join("harkd.toml");
+    let check = |rules: &str| {
+        let text = format!("[[plugin]]\nname = \"k\"\nlibrary = {library:?}\n{rules}");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harkd"));
+        command.args(["check", "--config"]).arg(&file).env("DASHSCOPE_API_KEY", "sk-test");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let rule = "[[plugin.config.rules]]\nname = \"a\"\nany = [\"x\"]\n";
+    let place = |line: u32, column: u32| format!("{}:{line}:{column}: plugin \"k\"", file.display());
+
+    let (code, words) =
+        check(&format!("{rule}[[plugin.config.rules]]\nname = \"b\"\nregex = [\"y\",\n  \"z*\"]\n"));
+    assert_eq!(code, Some(0), "{words}");
+    let warning = format!("warning: {} warns: rules.1.regex.1: rule \"b\" has \"z*\"", place(10, 3));
+    assert!(words.contains(&warning), "{words}\nlacks {warning}");
+
+    let (code, words) = check(&format!("{rule}[[plugin.config.rules]]\nname = \"b\"\nregex = [\"(\"]\n"));
+    assert_eq!(code, Some(78), "{words}");
+    assert!(words.contains(&format!("{} does not load: library", place(9, 10))), "{words}");
+    assert!(words.contains("create refused: rules.1.regex.0: rule \"b\": \"(\": unclosed group"), "{words}");
+
+    let (code, words) = check("");
+    assert_eq!(code, Some(78));
+    assert!(words.contains(&format!("{} does not load", place(3, 11))), "no key of the file: {words}");
 }

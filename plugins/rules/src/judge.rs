@@ -72,10 +72,13 @@ impl Rules {
         mut others: impl Iterator<Item = Option<u64>>,
     ) -> bool {
         let rule: &Rule = &self.list()[rule];
-        !others.any(|other| {
-            let apart = other.zip(begin_ms).map(|(one, other)| one.abs_diff(other));
-            rule.once || apart.is_some_and(|apart| apart < rule.cooldown.ms)
-        })
+        // Most rules have neither, and a long call may have thousands of their alerts.
+        let is_limited = rule.once || rule.cooldown.ms > 0;
+        !is_limited
+            || !others.any(|other| {
+                let apart = other.zip(begin_ms).map(|(one, other)| one.abs_diff(other));
+                rule.once || apart.is_some_and(|apart| apart < rule.cooldown.ms)
+            })
     }
 
     /// The matches of all rules, without `cooldown` and `once`.

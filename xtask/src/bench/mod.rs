@@ -11,6 +11,7 @@ mod memory;
 mod partial;
 mod pieces;
 mod recordings;
+mod rules;
 mod scene;
 mod split;
 mod table;
@@ -73,9 +74,11 @@ enum Row {
     Pieces,
     /// CPU for two channels, each by itself, against the same talk on one
     Split,
+    /// Time of an event with 5,000 rules of keyword_alert
+    Rules,
 }
 
-const ALL: [Row; 9] = [
+const ALL: [Row; 10] = [
     Row::Partial,
     Row::Files,
     Row::Idle,
@@ -85,6 +88,7 @@ const ALL: [Row; 9] = [
     Row::Long,
     Row::Pieces,
     Row::Split,
+    Row::Rules,
 ];
 
 /// What every row of the table needs.
@@ -119,6 +123,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             Row::Long => long::measure(&bench, &mut table)?,
             Row::Pieces => pieces::measure(&bench, &mut table)?,
             Row::Split => split::measure(&bench, &mut table)?,
+            Row::Rules => rules::measure(&bench, &mut table)?,
         }
     }
     if options.json {
