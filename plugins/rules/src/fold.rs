@@ -270,7 +270,7 @@ fn is_diacritic(character: char) -> bool {
 
 /// The character without its case. Lower, upper and lower again brings together what either direction alone keeps apart: ẞ, ß and ss, both
 /// small sigmas, i with and without its dot.
-fn caseless(character: char) -> impl Iterator<Item = char> {
+pub(crate) fn caseless(character: char) -> impl Iterator<Item = char> {
     let upper = character.to_lowercase().flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).filter(|&c| !is_diacritic(c))
 }

@@ -43,21 +43,24 @@ impl Rules {
         for (index, rule) in config.rules.iter().enumerate() {
             needs.push(collect(index as u32, rule, &mut collector));
             for (number, pattern) in rule.regex.iter().enumerate() {
-                patterns::parse(pattern).map_err(|why| Mistake {
+                let text = patterns::with_case(pattern, rule.fold);
+                let read = patterns::parse(pattern).and_then(|hir| patterns::compile(&text).map(|_| hir));
+                let hir = read.map_err(|why| Mistake {
                     path: format!("rules.{index}.regex.{number}"),
                     text: format!("rule {:?}: {pattern:?}: {why}", rule.name),
                 })?;
-                expressions.push((patterns::with_case(pattern, rule.fold), collector.uses.len() as u32));
+                expressions.push((hir, text, collector.uses.len() as u32));
                 collector.uses.push(vec![Use { rule: index as u32, key: Key::Any }]);
             }
         }
+        let expressions = expressions.iter().map(|(hir, text, what)| (hir, text.clone(), *what)).collect();
         let too_large = |why: String| Mistake {
             path: "rules".to_owned(),
             text: format!("together they are too large ({why}); give them to several plugins"),
         };
         Ok(Rules {
             phrases: collector.build().map_err(|error| too_large(error.to_string()))?,
-            patterns: Patterns::build(expressions).map_err(|error| too_large(error.to_string()))?,
+            patterns: Patterns::build(expressions).map_err(too_large)?,
             uses: collector.uses,
             rules: config.rules,
             needs,
