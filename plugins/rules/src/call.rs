@@ -8,20 +8,19 @@
 //! # Identity
 //!
 //! An alert is `<job>:{plugin}:<rule>:<channel>:<piece>.<number>`, where the daemon puts the plugin's name, and the number counts the rule's
-//! alerts in this piece and channel in the order of time; `<job>:{plugin}:<rule>:call` for a rule that is judged over the call. It depends on
+//! alerts in this piece and channel in the order of time, from 1 (0: of a phrase that runs into the next piece); `<job>:{plugin}:<rule>:call` for a rule that is judged over the call. It depends on
 //! no time, no number of partials and no order in which pieces were heard. A recording that is sent whole is piece 1.
 //!
-//! # What the host must do
+//! # What the host does
 //!
-//! A [`Call`] knows what it was handed and nothing else. For one identity all the way, over deaths of the plugin's process and takeovers by
-//! other daemons:
+//! A [`Call`] knows what it was handed and nothing else. An alert keeps its identity over deaths of the plugin's process and takeovers by other
+//! daemons because of three promises of the host (`hark_plugin.h`):
 //!
 //! 1. A process that gets its first event of a job in the middle of it is handed the job's earlier segments first, in the order in which they
-//!    were stored. From them it has the pieces, whose numbers the final does not tell, and what was said before.
-//! 2. An `alert.raised` of the same plugin and job with the same `alert` and `state` as one that is stored is not stored again. A process that
-//!    is handed segments again says again what its predecessor said.
-//! 3. An alert that stands `tentative` after the final (or at the end of the job, if the plugin could not look at it) is retracted by the
-//!    host: the process that raised it may be dead, and another one does not know of it, since partials are not handed out again.
+//!    were stored; what it says about them is dropped. From them it has the pieces, whose numbers the final does not tell, and what stands.
+//! 2. Of each identity the host stores `tentative`, `confirmed` and a retraction once each, in this order.
+//! 3. An alert that is still `tentative` at the end of the job is retracted by the host: the process that raised it may be dead, and another
+//!    one does not know of it, since partials are not handed out again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -65,7 +64,8 @@ struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Call,
-    /// The number counts from 1.
+    /// The number counts from 1; 0 is the alert of a phrase that runs out of the piece. It is one of its own because the piece's segments may
+    /// have retracted the first of the others before the next piece was heard, and what is retracted stays so.
     Piece {
         channel: Option<u32>,
         piece: u32,
@@ -168,6 +168,14 @@ impl Call {
             &mut changes,
         );
         for (key, alert) in candidates {
+            // After a restart this process may count an alert as raised that its predecessor held back for a tentative one, and the host
+            // drops what it has: so what stands of such a rule is told again.
+            if rules.is_limited(key.rule)
+                && let Some(standing) = self.standing.get(&key)
+                && standing.state == AlertState::Confirmed
+            {
+                changes.push(Change::Raised(standing.clone()));
+            }
             self.settle(rules, key, Alert { state: AlertState::Confirmed, ..alert }, &mut changes);
         }
         changes
@@ -204,6 +212,13 @@ impl Call {
         let matches = rules.matches(&View { units: &units, next: &next, length_ms, has_ended });
         let candidates = matches.into_iter().map(|found| {
             let place = match (rules.scope(found.rule as u32), found.segment) {
+                (Scope::Segment, Some(segment))
+                    if found.runs_over
+                        && next[segment].is_some_and(|next| said[next].0 != said[segment].0) =>
+                {
+                    let (piece, unit) = said[segment];
+                    Place::Piece { channel: unit.channel, piece, number: 0 }
+                }
                 (Scope::Segment, Some(segment)) => {
                     let (piece, unit) = said[segment];
                     let number = numbers.entry((found.rule, unit.channel, piece)).or_default();

@@ -16,6 +16,8 @@ pub struct Match {
     pub segment: Option<usize>,
     /// The first words that the rule asks for, as they are written; empty where nothing was said.
     pub quote: String,
+    /// Whether the rule holds in the segment only because of a phrase that runs into the next one.
+    pub runs_over: bool,
 }
 
 /// Segments in the order of time, and what is known of their call.
@@ -63,6 +65,12 @@ impl Rules {
         matches
     }
 
+    /// Whether a rule has `cooldown` or `once`.
+    pub(crate) fn is_limited(&self, rule: usize) -> bool {
+        let rule = &self.list()[rule];
+        rule.once || rule.cooldown.ms > 0
+    }
+
     /// Whether `cooldown` and `once` let a rule raise an alert at a time, after alerts at others. A time that was not measured is in no
     /// cooldown.
     pub(crate) fn is_free(
@@ -71,9 +79,9 @@ impl Rules {
         begin_ms: Option<u64>,
         mut others: impl Iterator<Item = Option<u64>>,
     ) -> bool {
+        let is_limited = self.is_limited(rule);
         let rule: &Rule = &self.list()[rule];
-        // Most rules have neither, and a long call may have thousands of their alerts.
-        let is_limited = rule.once || rule.cooldown.ms > 0;
+        // Most rules are not, and a long call may have thousands of their alerts.
         !is_limited
             || !others.any(|other| {
                 let apart = other.zip(begin_ms).map(|(one, other)| one.abs_diff(other));
@@ -113,7 +121,7 @@ impl Rules {
             match self.scope(rule) {
                 Scope::Segment => {
                     let of_unit = of_rule.chunk_by(|one, other| one.unit == other.unit);
-                    matches.extend(of_unit.filter_map(|found| self.holds(rule, found, view)));
+                    matches.extend(of_unit.filter_map(|found| self.holds_in_segment(rule, found, view)));
                 }
                 Scope::Call if view.has_ended || self.list()[rule as usize].missing.is_empty() => {
                     matches.extend(self.holds(rule, of_rule, view));
@@ -129,6 +137,13 @@ impl Rules {
         }
         matches.sort_by_key(|one| (one.segment.unwrap_or(usize::MAX), one.rule));
         matches
+    }
+
+    fn holds_in_segment(&self, rule: u32, found: &[Found<'_>], view: &View<'_>) -> Option<Match> {
+        let holds = self.holds(rule, found, view)?;
+        let own: Vec<Found<'_>> = found.iter().filter(|one| one.into.is_none()).copied().collect();
+        let runs_over = own.len() < found.len() && self.holds(rule, &own, view).is_none();
+        Some(Match { runs_over, ..holds })
     }
 
     /// Whether a rule holds over what was found, in order, in what it looks at.
@@ -159,7 +174,12 @@ impl Rules {
             (first, near) => near.or(first),
         };
         let quote = first.map(|(begin, end)| quote(begin, end, view)).unwrap_or_default();
-        Some(Match { rule: rule as usize, segment: first.map(|(begin, _)| begin.unit), quote })
+        Some(Match {
+            rule: rule as usize,
+            segment: first.map(|(begin, _)| begin.unit),
+            quote,
+            runs_over: false,
+        })
     }
 
     /// The first stretch of a channel's words that has all of `near.words` and no more words than allowed: its first and its last phrase.
