@@ -1,5 +1,5 @@
 /*
- * hark_plugin.h: the complete contract between Hark and a plugin. Version 1.0.
+ * hark_plugin.h: the complete contract between Hark and a plugin. Version 1.1.
  *
  * A plugin is a shared library that exports one symbol, the constant `hark_plugin` below. The daemon runs every plugin in a child
  * process of its own and opens the library there.
@@ -33,7 +33,7 @@ extern "C" {
 
 #define HARK_MAGIC 0x4b524148u /* "HARK" in memory, on a little-endian machine */
 #define HARK_MAJOR 1u          /* the daemon refuses any other major version */
-#define HARK_MINOR 0u          /* a minor version only adds fields at the end; `size` tells which exist */
+#define HARK_MINOR 1u          /* a minor version only adds fields at the end; `size` tells which exist */
 
 /* Results of a call. Before ERROR or FAILED, log the reason in one line with host->log(HARK_LOG_ERROR): it becomes the event's `error`. */
 #define HARK_OK 0     /* success; what was emitted is published */
@@ -107,6 +107,18 @@ typedef struct hark_host {
      * Failure  none.
      */
     void (*log)(void *user, int32_t level, const char *text, size_t length);
+
+    /*
+     * Since 1.1: look at `size` before. Hands a file to the daemon, which writes it beside the recording, or into the folder `files` of the
+     * plugin's configuration: as <base><suffix>, where <base> is the recording's name without its extension. It replaces only a file that
+     * it wrote for the same recording, else the name is <base>.2<suffix>, <base>.3<suffix>, … The paths are published as plugin.<name>,
+     * with `data` {"files": [paths]}. A recording that came in a message has no folder: without `files` it gets none.
+     * suffix   a dot, then letters, digits, dots, _ and -, at most 32 bytes; not one that the source takes for a recording.
+     * bytes    at most 16 MiB; for one event at most 8 files and 32 MiB.
+     * When     during on_event with a transcript.final. The last file of a suffix counts.
+     * Failure  HARK_ERROR elsewhere, and beyond these limits. What the daemon finds out later, it publishes as the plugin's error.
+     */
+    int32_t (*file)(void *user, const char *suffix, size_t suffix_length, const char *bytes, size_t length);
 } hark_host;
 
 /* The plugin's table. Owner: the plugin, as long as the process lives; the library is never unloaded. */

@@ -10,7 +10,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"HARK");
 /// `HARK_MAJOR`: the daemon refuses any other major version.
 pub const MAJOR: u32 = 1;
 /// `HARK_MINOR`.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// `HARK_OK`.
 pub const OK: i32 = 0;
@@ -37,6 +37,7 @@ pub struct Host {
     pub annotate: unsafe extern "C" fn(*mut c_void, *const c_char, usize, *const c_char, usize) -> i32,
     pub replace: unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> i32,
     pub log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, usize),
+    pub file: unsafe extern "C" fn(*mut c_void, *const c_char, usize, *const c_char, usize) -> i32,
 }
 
 /// `create` of `struct hark_plugin`.

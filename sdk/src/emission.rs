@@ -21,6 +21,23 @@ pub const MOST_VALUES: usize = 1 << 16;
 /// What stands for the plugin's configured name in the `alert` of an alert: a plugin does not know its name, and two that share a library
 /// would otherwise raise alerts of one identity.
 pub const PLUGIN: &str = "{plugin}";
+/// Most bytes of one file.
+pub const LARGEST_FILE: usize = 16 << 20;
+/// Most files for one event.
+pub const MOST_FILES: usize = 8;
+/// Most bytes of all files for one event.
+pub const MOST_FILE_BYTES: usize = 32 << 20;
+/// Most bytes of a file's suffix.
+const LONGEST_SUFFIX: usize = 32;
+
+/// A file that a plugin hands over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// What follows the recording's base name.
+    pub suffix: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
 
 /// Why the daemon does not forward an emission of a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +85,17 @@ pub enum Rubbish {
         "only transcript.partial, transcript.segment and transcript.final have a text to replace, not {0}"
     )]
     NothingToReplace(Kind),
+    /// `file` with a suffix that cannot end a file's name.
+    #[error(
+        "{0:?} cannot be a file's suffix; begin with a dot, and use at most 32 letters, digits, dots, _ and -"
+    )]
+    Suffix(String),
+    /// `file` for an event that is not a transcript.final.
+    #[error("only a transcript.final has files, not {0}")]
+    NoFiles(Kind),
+    /// Over [`MOST_FILES`] or [`MOST_FILE_BYTES`].
+    #[error("more than {MOST_FILES} files for one event, or more than {MOST_FILE_BYTES} bytes in them")]
+    TooManyFiles,
     /// `replace` without the flag [`TRANSFORM`](crate::abi::TRANSFORM).
     #[error("only a plugin that declares itself a transform may replace text")]
     NoTransform,
@@ -225,6 +253,33 @@ pub fn replaced(event: &Event, json: &[u8]) -> Result<Event, Rubbish> {
         *whole = text;
     }
     Ok(Event { body, ..event.clone() })
+}
+
+/// Adds the file that `file(suffix, bytes)` hands over for an event to those before it; a file of the same suffix is replaced.
+///
+/// # Errors
+/// When the event has no files, the suffix cannot be one, or a limit is exceeded; then nothing is added.
+pub fn add_file(files: &mut Vec<File>, kind: &Kind, suffix: &str, bytes: Vec<u8>) -> Result<(), Rubbish> {
+    if *kind != Kind::TranscriptFinal {
+        return Err(Rubbish::NoFiles(kind.clone()));
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let name = suffix.strip_prefix('.').unwrap_or_default();
+    if name.is_empty() || suffix.len() > LONGEST_SUFFIX || !name.bytes().all(is_plain) || name.ends_with('.')
+    {
+        return Err(Rubbish::Suffix(suffix.chars().take(2 * LONGEST_SUFFIX).collect()));
+    }
+    if bytes.len() > LARGEST_FILE {
+        return Err(Rubbish::TooLarge { what: suffix.to_owned(), bytes: bytes.len(), most: LARGEST_FILE });
+    }
+    let others = || files.iter().filter(|file| file.suffix != suffix);
+    let total: usize = others().map(|file| file.bytes.len()).sum();
+    if others().count() >= MOST_FILES || total + bytes.len() > MOST_FILE_BYTES {
+        return Err(Rubbish::TooManyFiles);
+    }
+    files.retain(|file| file.suffix != suffix);
+    files.push(File { suffix: suffix.to_owned(), bytes });
+    Ok(())
 }
 
 fn parse(what: &str, json: &[u8]) -> Result<Value, Rubbish> {

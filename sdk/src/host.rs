@@ -115,6 +115,23 @@ impl<'call> Host<'call> {
         unsafe { (self.raw.log)(self.raw.user, level as i32, chars(line.as_bytes()), line.len()) }
     }
 
+    /// Hands a file to the daemon, which writes it beside the recording as `<base><suffix>`, or into the folder `files` of the plugin's
+    /// configuration, and publishes its path. Only for a `transcript.final`; the last file of a suffix counts.
+    ///
+    /// # Errors
+    /// When the daemon is older than version 1.1 of the ABI, or refuses: the suffix begins with a dot and has at most 32 letters, digits,
+    /// dots, `_` and `-`; a file has at most 16 MiB; an event has at most 8 files and 32 MiB.
+    pub fn file(&self, suffix: &str, bytes: &[u8]) -> Result<(), Error> {
+        if (self.raw.size as usize) < size_of::<abi::Host>() {
+            return Err(Error::new("this daemon writes no files; use a newer harkd"));
+        }
+        // SAFETY: both texts outlive the call, and the host copies what it keeps.
+        let result = unsafe {
+            (self.raw.file)(self.raw.user, chars(suffix.as_bytes()), suffix.len(), chars(bytes), bytes.len())
+        };
+        accepted(result, suffix)
+    }
+
     fn emit_as(&self, kind: &str, body: &impl Serialize) -> Result<(), Error> {
         let json = serde_json::to_vec(body)?;
         // SAFETY: both texts outlive the call, and the host copies what it keeps.

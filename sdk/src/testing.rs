@@ -46,7 +46,9 @@ pub struct Heard {
     pub emitted: Vec<Body>,
     /// The event with its text replaced, by a transform.
     pub replaced: Option<Event>,
-    /// Emissions that the daemon would refuse, with the reasons.
+    /// The files that the daemon would write.
+    pub files: Vec<emission::File>,
+    /// Emissions and files that the daemon would refuse, with the reasons.
     pub refused: Vec<Rubbish>,
     /// Log lines.
     pub log: Vec<(Level, String)>,
@@ -212,6 +214,7 @@ impl<'call> Notes<'call> {
             annotate,
             replace,
             log,
+            file,
         }
     }
 
@@ -276,6 +279,28 @@ unsafe extern "C" fn replace(user: *mut c_void, json: *const c_char, length: usi
             heard.replaced = Some(event);
             abi::OK
         }
+        Err(rubbish) => {
+            heard.refused.push(rubbish);
+            abi::ERROR
+        }
+    }
+}
+
+unsafe extern "C" fn file(
+    user: *mut c_void,
+    suffix: *const c_char,
+    suffix_length: usize,
+    bytes: *const c_char,
+    length: usize,
+) -> i32 {
+    // SAFETY: `user` is the Notes of `host()`, which outlive the call; the texts are lent for it.
+    let (notes, suffix, bytes) =
+        unsafe { (notes(user), abi::borrow(suffix, suffix_length), abi::borrow(bytes, length)) };
+    let kind = notes.event.map_or_else(|| Kind::Plugin(NAME.to_owned()), Event::kind);
+    let mut heard = notes.heard.borrow_mut();
+    let suffix = String::from_utf8_lossy(suffix);
+    match emission::add_file(&mut heard.files, &kind, &suffix, bytes.to_vec()) {
+        Ok(()) => abi::OK,
         Err(rubbish) => {
             heard.refused.push(rubbish);
             abi::ERROR

@@ -19,7 +19,7 @@ hark_plugin.version 24
 hark_plugin.create 32
 hark_plugin.on_event 40
 hark_plugin.destroy 48
-hark_host 48
+hark_host 56
 hark_host.size 0
 hark_host.minor 4
 hark_host.user 8
@@ -27,9 +27,10 @@ hark_host.emit 16
 hark_host.annotate 24
 hark_host.replace 32
 hark_host.log 40
+hark_host.file 48
 magic 1263681864
 major 1
-minor 0
+minor 1
 results 0 1 2
 ";
 
@@ -43,7 +44,7 @@ fn rust_lays_it_out_as_written() {
     }
     fields!("hark_plugin", Plugin: magic, size, major, minor, wants, flags, version, create, on_event, destroy);
     found += &format!("hark_host {}\n", size_of::<Host>());
-    fields!("hark_host", Host: size, minor, user, emit, annotate, replace, log);
+    fields!("hark_host", Host: size, minor, user, emit, annotate, replace, log, file);
     found += &format!("magic {}\nmajor {}\nminor {}\n", abi::MAGIC, abi::MAJOR, abi::MINOR);
     found += &format!("results {} {} {}\n", abi::OK, abi::ERROR, abi::FAILED);
     assert_eq!(found, LAYOUT);

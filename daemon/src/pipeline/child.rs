@@ -6,6 +6,9 @@
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hark_sdk::emission::File;
 use hark_sdk::event::Event;
 use serde_json::value::RawValue;
 
@@ -49,9 +52,13 @@ pub fn run() -> io::Result<()> {
         };
         // An event that cannot be parsed here has no text to replace; the plugin still gets it.
         let parse = || Event::parse(&kind.parse().ok()?, body.get().as_bytes()).ok();
-        recorder.begin(if transform { parse() } else { None });
+        recorder.begin(kind.parse().ok(), if transform { parse() } else { None });
         let result = instance.on_event(&kind, body.get());
-        recorder.send(&FromChild::Answer(recorder.end(result)))?;
+        let (files, answer) = recorder.end(result);
+        for File { suffix, bytes } in files {
+            recorder.send(&FromChild::File { suffix, base64: BASE64_STANDARD.encode(bytes) })?;
+        }
+        recorder.send(&FromChild::Answer(answer))?;
     }
     instance.destroy();
     Ok(())

@@ -161,6 +161,7 @@ fn host_for(recorder: &'static Recorder) -> abi::Host {
         annotate,
         replace,
         log,
+        file,
     }
 }
 
@@ -200,6 +201,20 @@ unsafe extern "C" fn replace(user: *mut c_void, json: *const c_char, length: usi
     // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the text for the call.
     let (recorder, json) = unsafe { (&*user.cast::<Recorder>(), abi::borrow(json, length)) };
     result(recorder.replace(json))
+}
+
+unsafe extern "C" fn file(
+    user: *mut c_void,
+    suffix: *const c_char,
+    suffix_length: usize,
+    bytes: *const c_char,
+    length: usize,
+) -> i32 {
+    // SAFETY: `user` is the recorder of `host_for`, which is leaked; the plugin lends the texts for the call.
+    let (recorder, suffix, bytes) = unsafe {
+        (&*user.cast::<Recorder>(), abi::borrow(suffix, suffix_length), abi::borrow(bytes, length))
+    };
+    result(recorder.file(suffix, bytes))
 }
 
 unsafe extern "C" fn log(user: *mut c_void, level: i32, text: *const c_char, length: usize) {

@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hark_sdk::Wants;
+use hark_sdk::emission::File;
 use hark_sdk::event::{About, Body, Event, Kind, PluginEvent};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -64,6 +65,8 @@ pub struct Processed {
     pub event: Event,
     /// Events to publish after it, in order: alerts, annotations, events of plugins, and reports of failed plugins.
     pub emitted: Vec<Body>,
+    /// The files that plugins handed over, with the plugins' names.
+    pub files: Vec<(String, File)>,
     /// Set when a plugin with `on_failure = "hold"` failed on the event: then nothing of it may be published, `emitted` is empty and
     /// `event` is the original. The caller retries later.
     pub held: Option<Held>,
@@ -140,7 +143,7 @@ impl Pipeline {
         let about = about(&event.body);
         let original = Arc::new(event);
         let mut event = original.clone();
-        let mut emitted = Vec::new();
+        let (mut emitted, mut files) = (Vec::new(), Vec::new());
         let (transforms, others): (Vec<_>, Vec<_>) = self
             .plugins
             .iter()
@@ -153,8 +156,9 @@ impl Pipeline {
                 _ => Some(plugin.report(message, quarantined)),
             };
             match plugin.ask(&event).await {
-                Ok(Reply { said, replaced, refused }) => {
+                Ok(Reply { said, replaced, refused, files: handed }) => {
                     emitted.extend(said);
+                    files.extend(handed.into_iter().map(|file| (plugin.name.clone(), file)));
                     emitted.extend(refused.and_then(|message| report(message, false)));
                     if let Some(replaced) = replaced {
                         event = Arc::new(replaced);
@@ -162,14 +166,15 @@ impl Pipeline {
                 }
                 Err(Failure { message, quarantined }) if plugin.hold => {
                     let held = Held { plugin: plugin.name.clone(), reason: message, quarantined };
-                    return Processed { event: unwrap(original), emitted: Vec::new(), held: Some(held) };
+                    let event = unwrap(original);
+                    return Processed { event, emitted: Vec::new(), files: Vec::new(), held: Some(held) };
                 }
                 Err(Failure { message, quarantined }) => emitted.extend(report(message, quarantined)),
             }
         }
         emitted.iter_mut().for_each(|body| body.set_about(about));
         drop(original);
-        Processed { event: unwrap(event), emitted, held: None }
+        Processed { event: unwrap(event), emitted, files, held: None }
     }
 
     /// Whether a plugin is configured for a source.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt;
+use hark_sdk::emission;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Child;
@@ -34,6 +35,9 @@ const DESCRIPTORS: u64 = 256;
 /// fewer than the unit's `TasksMax`, so that some are left for the daemon.
 const TASKS: u64 = 4_096;
 
+/// Most characters of all files of one event in base64, each padded.
+const MOST_FILE_BASE64: usize = emission::MOST_FILE_BYTES / 3 * 4 + 4 * emission::MOST_FILES;
+
 /// What is needed to start a process for a plugin, any number of times.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -58,6 +62,8 @@ pub struct Process {
     writer: OwnedWriteHalf,
     unsent: BytesMut,
     unanswered: usize,
+    /// Of the event that is answered next.
+    files: Vec<(String, String)>,
     log: PluginLog,
     pub description: Description,
 }
@@ -108,6 +114,7 @@ impl Process {
             writer,
             unsent: wire::frame(&ToChild::<()>::Load(load))?.as_slice().into(),
             unanswered: 0,
+            files: Vec::new(),
             log: PluginLog::new(&launch.load.name),
             description: Description::default(),
         })
@@ -119,7 +126,9 @@ impl Process {
                 Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
                 Ok(FromChild::NotLoaded { error }) => return Err(clean(&error)),
                 Ok(FromChild::Log { level, line }) => self.log.line(level, &line),
-                Ok(FromChild::Answer(_)) => return Err("it answered before it was asked".to_owned()),
+                Ok(FromChild::Answer(_) | FromChild::File { .. }) => {
+                    return Err("it answered before it was asked".to_owned());
+                }
                 Err(Gone::Rubbish(words)) => return Err(words),
                 Err(Gone::Ended) => {
                     let end = self.exit(EXIT_LIMIT).await;
@@ -162,9 +171,18 @@ impl Process {
             }
             match self.next().await? {
                 FromChild::Log { level, line } => self.log.line(level, &line),
+                FromChild::File { suffix, base64 } if self.unanswered > 0 => {
+                    self.files.push((suffix, base64));
+                    let bytes: usize = self.files.iter().map(|(_, base64)| base64.len()).sum();
+                    if self.files.len() > emission::MOST_FILES || bytes > MOST_FILE_BASE64 {
+                        return Err(Gone::Rubbish(
+                            "it handed over more files than one event may have".to_owned(),
+                        ));
+                    }
+                }
                 FromChild::Answer(answer) if self.unanswered > 0 => {
                     self.unanswered -= 1;
-                    return Ok(answer);
+                    return Ok(Answer { files: std::mem::take(&mut self.files), ..answer });
                 }
                 _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
             }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
-use hark_sdk::emission::{self, Allowance, Rubbish};
-use hark_sdk::event::{Body, Event};
+use hark_sdk::emission::{self, Allowance, File, Rubbish};
+use hark_sdk::event::{Body, Event, Kind};
 use hark_sdk::{Level, abi};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -29,8 +29,10 @@ pub struct Recorder {
 #[derive(Default)]
 struct Call {
     running: bool,
+    kind: Option<Kind>,
     /// The event, if the plugin is a transform.
     replaceable: Option<Event>,
+    files: Vec<File>,
     allowance: Allowance,
     answer: Answer,
     refusals: u64,
@@ -56,13 +58,14 @@ impl Recorder {
         self.socket.lock().write_all(&wire::frame(message)?)
     }
 
-    /// A call begins; `replaceable` is its event if the plugin may replace the text.
-    pub fn begin(&self, replaceable: Option<Event>) {
-        *self.call.lock() = Call { running: true, replaceable, ..Call::default() };
+    /// A call begins with an event of this kind; `replaceable` is the event if the plugin may replace the text.
+    pub fn begin(&self, kind: Option<Kind>, replaceable: Option<Event>) {
+        *self.call.lock() = Call { running: true, kind, replaceable, ..Call::default() };
     }
 
-    /// The call has returned `result`; every value other than the results that the ABI defines counts as `HARK_FAILED`.
-    pub fn end(&self, result: i32) -> Answer {
+    /// The call has returned `result`; every value other than the results that the ABI defines counts as `HARK_FAILED`. Returns the files
+    /// that the plugin handed over, and the answer.
+    pub fn end(&self, result: i32) -> (Vec<File>, Answer) {
         let mut call = std::mem::take(&mut *self.call.lock());
         call.answer.refused = (call.refusals > 0)
             .then(|| format!("{} of its emissions were refused: {}", call.refusals, call.reasons.join("; ")));
@@ -75,7 +78,10 @@ impl Recorder {
             abi::ERROR => Outcome::Error(why()),
             _ => Outcome::Failed(why()),
         };
-        call.answer
+        match call.answer.outcome {
+            Outcome::Ok => (call.files, call.answer),
+            _ => (Vec::new(), call.answer),
+        }
     }
 
     /// The last line that the plugin logged as an error.
@@ -120,6 +126,16 @@ impl Recorder {
                 call.answer.replaced = Some(json);
                 true
             }
+            Err(rubbish) => call.refuse(&rubbish),
+        }
+    }
+
+    /// `file`; false: refused.
+    pub fn file(&self, suffix: &[u8], bytes: &[u8]) -> bool {
+        let mut call = self.call.lock();
+        let Some(kind) = call.kind.clone().filter(|_| call.running) else { return false };
+        match emission::add_file(&mut call.files, &kind, &line(suffix), bytes.to_vec()) {
+            Ok(()) => true,
             Err(rubbish) => call.refuse(&rubbish),
         }
     }

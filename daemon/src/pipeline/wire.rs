@@ -17,9 +17,10 @@ use crate::telemetry::logging::readable;
 
 /// Longest frame in bytes: an event of the longest recording (12 hours) takes some MiB.
 pub const LONGEST: usize = 32 << 20;
-/// Longest frame that the daemon receives: all that a plugin may emit for one event, a text in place of the event's, and the kinds. What a
-/// plugin forges costs the daemon no more than some times this memory.
-const LONGEST_ANSWER: usize = 2 * emission::MOST_BYTES + (1 << 20);
+/// Longest frame that the daemon receives: all that a plugin may emit for one event, a text in place of the event's, and the kinds; or a file
+/// in base64. What a plugin forges costs the daemon no more than some times this memory.
+const LONGEST_ANSWER: usize = emission::LARGEST_FILE / 3 * 4 + (1 << 20);
+const _: () = assert!(LONGEST_ANSWER > 2 * emission::MOST_BYTES);
 const HEAD: usize = 4;
 
 /// From the daemon to a plugin's process.
@@ -53,8 +54,18 @@ pub struct Load {
 #[serde(rename_all = "snake_case")]
 pub enum FromChild {
     Loaded(Description),
-    NotLoaded { error: String },
-    Log { level: i32, line: String },
+    NotLoaded {
+        error: String,
+    },
+    Log {
+        level: i32,
+        line: String,
+    },
+    /// A file that the plugin hands over for the event whose answer follows.
+    File {
+        suffix: String,
+        base64: String,
+    },
     Answer(Answer),
 }
 
@@ -103,6 +114,9 @@ pub struct Answer {
     pub replaced: Option<Box<RawValue>>,
     /// If something that the plugin emitted was refused: how many emissions, and the reasons of the first.
     pub refused: Option<String>,
+    /// The files that came before the answer, not checked: suffix and base64.
+    #[serde(skip)]
+    pub files: Vec<(String, String)>,
 }
 
 /// The results that the ABI defines. Failures have a reason: what the plugin logged as an error, or what was refused.

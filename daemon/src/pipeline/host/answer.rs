@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hark_sdk::emission::{self, Allowance, Rubbish};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hark_sdk::emission::{self, Allowance, File, Rubbish};
 use hark_sdk::event::{Body, Event};
 use tokio::sync::oneshot;
 
@@ -21,6 +23,7 @@ pub struct Work {
 pub struct Reply {
     pub said: Vec<Body>,
     pub replaced: Option<Event>,
+    pub files: Vec<File>,
     /// Set if a part of what the plugin emitted was refused: the number of refusals and the first reasons.
     pub refused: Option<String>,
 }
@@ -49,6 +52,10 @@ pub fn check(plugin: &str, transform: bool, event: &Event, answer: Answer) -> Re
         let body = body?;
         allowance.take(&body, json.get().len())?;
         reply.said.push(body);
+    }
+    for (suffix, base64) in answer.files {
+        let bytes = BASE64_STANDARD.decode(base64).map_err(|_| Rubbish::Suffix(suffix.clone()))?;
+        emission::add_file(&mut reply.files, &event.kind(), &suffix, bytes)?;
     }
     if let Some(json) = answer.replaced {
         if !transform {
