@@ -36,6 +36,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::publish::{Outbox, Partials};
 use crate::recognize::{Bucket, Recognizers, Timeouts};
 use crate::share::Claims;
+use crate::source::plugin_files::PluginFiles;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 use crate::work::{self, InFlight, Objects, OpenFiles, Priorities, Tools};
@@ -196,6 +197,7 @@ impl Daemon {
             partials: of_plugins(&pipeline, &ledger, partials.clone()),
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
+            plugin_files: Arc::new(PluginFiles::new(&config, &ledger).map_err(DaemonError::Config)?),
             allow_urls: Arc::new(AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?),
             objects: Objects::default(),
             shortage: OnceAMinute::default(),

@@ -163,6 +163,8 @@ pub struct Plugin {
     pub memory_limit: u64,
     pub network: bool,
     pub write: Vec<PathBuf>,
+    /// Where the daemon writes the files that the plugin hands over; empty: beside the recording.
+    pub files: PathBuf,
     pub sha256: String,
     pub on_failure: OnFailure,
     /// Passed to the plugin as JSON.
@@ -179,6 +181,7 @@ impl Default for Plugin {
             memory_limit: 256 << 20,
             network: false,
             write: Vec::new(),
+            files: PathBuf::new(),
             sha256: String::new(),
             on_failure: OnFailure::Skip,
             config: BTreeMap::new(),

@@ -107,6 +107,23 @@ impl Config {
                 ));
             }
         }
+        for plugin in self.plugin.iter().filter(|plugin| plugin.files.as_os_str().is_empty()) {
+            let is_of = |source: &&Source| {
+                let is_named =
+                    plugin.sources.is_empty() || plugin.sources.iter().any(|name| name == source.name());
+                is_named && matches!(source, Source::Nats(_))
+            };
+            // Of the plugins that ship, this one hands files over; what others do is not known here.
+            if let Some(source) =
+                self.source.iter().find(is_of).filter(|_| plugin.library.ends_with("subtitles"))
+            {
+                warnings.push(format!(
+                    "plugin {:?}: recordings of source {:?} come in messages and have no folder, so no files are written for them; set `files` of the plugin",
+                    plugin.name,
+                    source.name()
+                ));
+            }
+        }
         for route in self.route.iter().filter(|route| route.skip_silence) {
             if route.engine == EngineChoice::Filetrans {
                 warnings.push(format!(

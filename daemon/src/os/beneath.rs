@@ -174,6 +174,14 @@ impl Entry<'_> {
         Ok(fs::unlinkat(&self.folder.0, self.name, AtFlags::empty())?)
     }
 
+    /// Renames the entry in the place of the one that has the new name, if there is one.
+    ///
+    /// # Errors
+    /// The errors of `rename`.
+    pub fn rename_over(self, to: Entry<'_>) -> io::Result<()> {
+        Ok(fs::renameat(&self.folder.0, self.name, &to.folder.0, to.name)?)
+    }
+
     /// Renames the entry, unless the new name exists.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use hark_sdk::testing::transcript;
 use tokio_util::codec::Decoder;
 
 use super::host::answer::check;
-use super::wire::{FromChild, codec};
+use super::wire::{Answer, FromChild, codec};
 
 /// What comes out of a plugin's process: frames, and in them answers to an event.
 ///
@@ -20,6 +20,12 @@ pub fn plugin_frames(bytes: &[u8]) {
                 if let Ok(reply) = check("fuzzed", true, &event, answer) {
                     assert!(reply.said.len() <= emission::MOST);
                     assert!(reply.replaced.is_none_or(|replaced| replaced.job == event.job));
+                }
+            }
+            Ok(FromChild::File { suffix, base64 }) => {
+                let answer = Answer { files: vec![(suffix, base64)], ..Answer::default() };
+                if let Ok(reply) = check("fuzzed", true, &event, answer) {
+                    assert!(reply.files.iter().all(|file| !file.suffix.contains('/')));
                 }
             }
             Ok(FromChild::Loaded(description)) => {

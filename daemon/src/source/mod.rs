@@ -7,4 +7,5 @@ pub mod download;
 pub mod fuzzing;
 pub mod nats;
 pub mod object;
+pub mod plugin_files;
 pub mod url;

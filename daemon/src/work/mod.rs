@@ -46,6 +46,7 @@ use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
 use crate::recognize::{Error, Recognizer, Recognizers, Tries};
 use crate::share::{Claims, Unconfirmed};
+use crate::source::plugin_files::PluginFiles;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
@@ -74,6 +75,7 @@ pub struct Tools {
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
+    pub plugin_files: Arc<PluginFiles>,
     /// Objects of the operator's bucket that no request in the ledger names yet.
     pub objects: Objects,
     /// `security.allow_urls`.

@@ -1,11 +1,14 @@
 //! Passes the transcripts of pieces and jobs through the plugins, and writes the job's last events into the outbox.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Body, Event, Fault, Kind, TranscriptFinal};
+use hark_sdk::emission::File;
+use hark_sdk::event::{Blame, Body, Event, Fault, Kind, PluginEvent, TranscriptFinal};
 use jiff::Timestamp;
 use rusqlite::Connection;
+use serde_json::json;
 use tracing::{trace, warn};
 
 use super::{PieceTask, Tools};
@@ -16,6 +19,7 @@ use crate::job::piece_machine::{PieceFact, Release};
 use crate::job::transcript::{final_of, segment};
 use crate::job::{Job, Piece, PieceId, PieceState, Stage, Transcript, fault};
 use crate::pipeline::Held;
+use crate::source::plugin_files::NotWritten;
 
 /// How soon a job that a plugin holds is given to the plugin again: a new plugin process starts within a second.
 const HELD: Duration = Duration::from_secs(2);
@@ -145,6 +149,7 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
             return hold(&job, held, &tools).await;
         }
         emitted.extend(processed.emitted);
+        emitted.extend(tools.write_files(&job, processed.files).await?);
         if let Body::TranscriptFinal(event) = processed.event.body {
             let fact = Fact::Piped { event: Box::new(event), emitted };
             return tools.ledger.advance(job.id, fact).await.map(drop);
@@ -154,6 +159,31 @@ pub async fn pipe(job: Job, tools: Tools) -> Result<(), LedgerError> {
 }
 
 impl Tools {
+    /// Writes the files that plugins handed over. Returns an event of each plugin with the paths, and with why a file was not written.
+    async fn write_files(&self, job: &Job, files: Vec<(String, File)>) -> Result<Vec<Body>, LedgerError> {
+        let mut by_plugin = BTreeMap::<String, (Vec<String>, Vec<String>)>::new();
+        for (plugin, file) in files {
+            let (paths, errors) = by_plugin.entry(plugin.clone()).or_default();
+            match self.plugin_files.write(job, &plugin, file).await {
+                Ok(path) => paths.extend(path.map(|path| path.to_string_lossy().into_owned())),
+                Err(NotWritten::Ledger(error)) => return Err(error),
+                Err(NotWritten::Refused(error)) => {
+                    warn!(job = %job.id, plugin, error, "a file that the plugin handed over is not written");
+                    errors.push(error);
+                }
+            }
+        }
+        let event = |plugin: &String, data| {
+            Body::Plugin(PluginEvent { plugin: plugin.clone(), data, ..PluginEvent::default() })
+        };
+        let mut events = Vec::new();
+        for (plugin, (paths, errors)) in &by_plugin {
+            events.extend((!paths.is_empty()).then(|| event(plugin, json!({ "files": paths }))));
+            events.extend(errors.iter().map(|error| event(plugin, json!({ "error": error }))));
+        }
+        Ok(events)
+    }
+
     /// The annotations of a job that its plugins want.
     async fn annotations(&self, job: &Job, transcript: &TranscriptFinal) -> Result<Vec<Body>, LedgerError> {
         if !self.pipeline.wants(&job.source, &Kind::AnnotationSpeech) {

@@ -59,7 +59,7 @@ fn a_library_is_a_name_or_a_path_and_its_own_keys_have_a_table() {
     valid(&plugin("library = \"/usr/lib/hark/plugins/libredact.so\""));
     let astray = mistake(&plugin("library = \"redact\"\n[[plugin.rules]]\nname = \"churn\""));
     assert!(
-        astray.starts_with("harkd.toml:4:10: unknown key \"rules\" in [[plugin]]; there are "),
+        astray.starts_with("harkd.toml:4:10: unknown key \"rules\" in [[plugin]]; did you mean \"files\"?"),
         "{astray}"
     );
     assert!(astray.ends_with("; what the plugin itself reads stands in [plugin.config]"), "{astray}");

@@ -63,6 +63,8 @@ fn outputs(config: &Config) -> Vec<(String, String, &Path)> {
             let path = format!("plugin.{index}.write.{position}");
             outputs.push((path, format!("write of plugin {:?}", plugin.name), folder));
         }
+        let path = format!("plugin.{index}.files");
+        outputs.push((path, format!("files of plugin {:?}", plugin.name), &plugin.files));
     }
     outputs.retain(|(_, _, folder)| !folder.as_os_str().is_empty());
     outputs

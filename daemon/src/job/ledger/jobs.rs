@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use super::{Ledger, form, outbox, pieces, published};
+use super::{Ledger, form, outbox, pieces, published, written};
 use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
 
 /// Writes a new job with its `job.accepted`, which has the warnings. Part of a larger transaction of the source that took it in.
@@ -93,6 +93,7 @@ pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
     // task as known.
     pieces::remove(connection, id)?;
     published::erase(connection, id)?;
+    written::forget(connection, id)?;
     connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)

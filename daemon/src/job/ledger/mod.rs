@@ -25,6 +25,7 @@ pub mod remote_objects;
 pub mod retention;
 pub mod spend;
 mod writer;
+pub mod written;
 
 use std::path::Path;
 use std::sync::Arc;

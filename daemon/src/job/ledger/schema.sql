@@ -62,6 +62,20 @@ CREATE TABLE published (
     PRIMARY KEY (job, key)
 ) WITHOUT ROWID;
 
+-- The files that the daemon wrote for plugins.
+CREATE TABLE written (
+    folder     BLOB NOT NULL,             -- path, absolute
+    name       BLOB NOT NULL,
+    job        BLOB NOT NULL,
+    recording  TEXT NOT NULL,             -- hex digest
+    identity   TEXT NOT NULL,             -- from stat, as it was written
+    sha256     TEXT NOT NULL,
+    replaces   INTEGER NOT NULL,          -- inode of the file in whose place it comes; 0: none
+    PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
+CREATE INDEX written_by_job ON written (job);
+CREATE INDEX written_by_recording ON written (recording, folder);
+
 -- What the attempts of this daemon cost, or have reserved, by the UTC day (since the epoch) on which they began; millionths of a dollar.
 CREATE TABLE spend (
     day        INTEGER NOT NULL,

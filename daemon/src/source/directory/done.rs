@@ -1,15 +1,16 @@
 //! Decides what becomes of a file after its job's last event is stored, has it carried out, and notes the outcome in the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::context::{Context, blocking};
 use super::put_away::{Fate, HeardFile, NotPutAway, Outcome, carry_out};
 use super::sidecar;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::written::{self, Written};
 use crate::job::{Job, Origin};
 
 /// See [`super::Directory::settle`].
@@ -60,10 +61,54 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
     let goes = outcome == Outcome::Gone || (outcome == Outcome::Absent && matches!(fate, Fate::Move(_)));
     if let Some(sidecar) = job.sidecar.clone().filter(|_| goes) {
         let context = Arc::clone(context);
+        let (fate, root, below) = (fate.clone(), root.clone(), below.clone());
         blocking(move || sidecar::put_away(&context, &fate, &root, &below, id, &sidecar)).await?;
+    }
+    if let (true, Fate::Move(done)) = (goes, &fate) {
+        move_written(context, job, &root, &below, done).await?;
     }
     // If another file is at the path, the file that was heard may have moved to another name as well.
     Ok(outcome != Outcome::Gone)
+}
+
+/// Moves the files that the daemon wrote for plugins beside a recording after the recording. A file that cannot be moved stays, and the log
+/// says so.
+async fn move_written(
+    context: &Arc<Context>,
+    job: &Job,
+    root: &Path,
+    below: &Path,
+    done: &Path,
+) -> Result<(), NotPutAway> {
+    let parent = below.parent().unwrap_or(Path::new(""));
+    let (folder, recording) = (root.join(parent), job.recording.sha256.clone().unwrap_or_default());
+    let written =
+        context.read(move |connection, _| written::of_recording(connection, &folder, &recording)).await?;
+    for file in written.into_iter().filter(|file| file.job == job.id) {
+        let heard = HeardFile {
+            job: job.id,
+            identity: file.identity,
+            sha256: file.sha256.clone(),
+            was_missed: false,
+        };
+        let (fate, root, below) = (Fate::Move(done.to_owned()), root.to_owned(), parent.join(&file.name));
+        let path = root.join(&below);
+        match blocking(move || carry_out(&fate, &root, &below, &heard)).await? {
+            Ok(Outcome::Gone) => {
+                let moved = Written { folder: done.join(parent), ..file.clone() };
+                let note = move |connection: &_, _: &Context| {
+                    written::remove(connection, &file.folder, &file.name)?;
+                    written::note(connection, &moved)
+                };
+                context.write(note).await?;
+            }
+            Ok(Outcome::Absent | Outcome::Stays) => {}
+            Err(error) => {
+                warn!(job = %job.id, path = %path.display(), %error, "a file that was written for the recording stays behind it; move it by hand");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What to do with a file; `None`: it is kept. A recording whose job failed is never deleted, because it may be the only copy: it is moved

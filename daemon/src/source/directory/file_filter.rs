@@ -35,7 +35,7 @@ const SHADOW_COPY: &str = "@GMT-";
 
 /// Which names below a folder are recordings.
 #[derive(Debug)]
-pub(super) struct FileFilter {
+pub struct FileFilter {
     /// The watched folder, absolute.
     pub root: PathBuf,
     include: GlobSet,
@@ -84,7 +84,7 @@ impl FileFilter {
     }
 
     /// Whether a folder below the root is entered.
-    pub fn enters(&self, folder: &Path) -> Entered {
+    pub(super) fn enters(&self, folder: &Path) -> Entered {
         match folder.strip_prefix(&self.root) {
             Ok(relative) if self.recursive => self.enters_below(relative),
             _ => Entered::No,

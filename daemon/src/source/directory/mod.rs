@@ -49,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::context::Context;
+pub(super) use self::file_filter::FileFilter;
 pub use self::listing::recordings_in;
 pub use self::put_away::NotPutAway;
 use self::root::{ScanError, look_into};

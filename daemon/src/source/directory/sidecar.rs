@@ -21,7 +21,7 @@ use crate::job::{FileIdentity, Sidecar, metadata};
 use crate::os::{Folder, NotARecording, open_recording};
 
 /// The ending of its name.
-pub(super) const ENDING: &str = "json";
+pub(in crate::source) const ENDING: &str = "json";
 
 /// Deepest nesting of the metadata, its own object included.
 const DEEPEST: usize = 4;
