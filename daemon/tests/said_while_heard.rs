@@ -82,6 +82,46 @@ async fn what_is_told_about_segments_survives_kills_and_is_stored_once() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_takes_a_call_over_goes_on_with_its_alerts() {
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&["--token-delay", "50ms"]).await);
+    let plugins = Plugins::new().rust("keyword_alert");
+    let rules = "[plugin.config]\nrules = [{ name = \"all\", regex = [\"[a-z]{4,}\"] }]\n";
+    let library = plugins.path().join("keyword_alert.so");
+    let lines = format!(
+        "[[route]]\nname = \"default\"\nengine = \"flash\"\npiece = \"5s\"\n\
+         [[plugin]]\nname = \"keywords\"\nlibrary = \"{}\"\n{rules}",
+        library.display()
+    );
+    let daemon = || {
+        let daemon = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").lines(&lines);
+        daemon.set("dashscope.concurrency", "2").set("nats.ack_wait", "\"5s\"")
+    };
+    let mut one = daemon().start().await;
+    let context = async_nats::jetstream::new(nats.client().await);
+    let headers = [("Content-Type", "audio/x-caf"), ("Nats-Msg-Id", "call")];
+    support::publish(&context, "hark.audio.inbox", &headers, support::caf(60.0, 1)).await;
+    for _ in 0..4 {
+        one.next_event("transcript.segment").await;
+    }
+    one.kill();
+    let mut two = daemon().start().await;
+    let done = two.next_event("job.completed").await;
+    let events = two.events_of(done.job()).await;
+    let segments = of_kind(&events, "transcript.segment");
+    let alerts = of_kind(&events, "alert.raised");
+    assert!(segments.len() >= 12, "{}", segments.len());
+    for segment in segments {
+        let of_piece: Vec<_> =
+            alerts.iter().filter(|alert| alert["begin_ms"] == segment["begin_ms"]).collect();
+        let confirmed: Vec<_> = of_piece.iter().filter(|alert| alert["state"] == "confirmed").collect();
+        assert_eq!(confirmed.len(), 1, "once, by whichever daemon: {of_piece:#?}");
+        assert!(of_piece.iter().all(|alert| alert["alert"] == confirmed[0]["alert"]), "{of_piece:#?}");
+        assert!(of_piece.len() <= 2, "{of_piece:#?}");
+    }
+    assert_eq!(of_kind(&events, "alert.retracted"), Vec::<&Value>::new());
+}
+
+#[tokio::test]
 async fn partials_segments_and_the_final_leave_as_the_transform_left_them() {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&["--token-delay", "20ms"]).await);
     let plugins = Plugins::new().c("alarms").c("hides").c("listens");

@@ -23,7 +23,8 @@ impl Config {
     pub fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
         let nats = nats_files(&self.nats);
         let nats = nats.filter(|(key, _)| !matches!(*key, "nats.tls_ca" | "nats.tls_cert"));
-        let http = [&self.http.token_file, &self.http.read_token_file, &self.http.tls_key].map(PathBuf::as_path);
+        let http =
+            [&self.http.token_file, &self.http.read_token_file, &self.http.tls_key].map(PathBuf::as_path);
         let own = self.recognizer.iter().map(|recognizer| recognizer.api_key_file.as_path());
         let storage = [self.storage.credentials_file.as_path()];
         let named = nats.map(|(_, file)| file).chain(http).chain(own).chain(storage);
