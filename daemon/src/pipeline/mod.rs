@@ -129,7 +129,7 @@ impl Pipeline {
 
     /// Runs an event of a job through every plugin that is configured for its source and wants its kind: the transforms first, then all
     /// others, both in the order of the config. Waits while a plugin's queue is full; a plugin that fails delays the event by its `timeout`
-    /// at most. Failures are reported as events, but for partials, whose next one tells the same.
+    /// at most. Failures are reported as events, but not about partials, nor a quarantine about each segment: the final reports it.
     ///
     /// `earlier`: the segments of the job that plugins had before. A process that is newer than these gets them first, so that it knows
     /// what its predecessor knew; what it emits about them is dropped.
@@ -153,6 +153,7 @@ impl Pipeline {
             plugin.give_context(&event, &earlier).await;
             let report = |message, quarantined| match kind {
                 Kind::TranscriptPartial => None,
+                Kind::TranscriptSegment if quarantined => None,
                 _ => Some(plugin.report(message, quarantined)),
             };
             match plugin.ask(&event).await {
