@@ -11,7 +11,8 @@
  * Threads  Calls never overlap and stay in order within a job; the thread that makes them may change. A plugin may start threads.
  *          They must not use `hark_host`: it belongs to the call, and to the thread that makes it.
  * Time     Each event has `timeout` (2 s unless configured). After that the daemon kills the process, starts another, and reports the
- *          event as failed. After three deaths in ten minutes the daemon quarantines the plugin and processes transcripts without it.
+ *          event as failed. A process whose threads take a core for longer than that without an event is replaced likewise.
+ *          After three deaths in ten minutes the daemon quarantines the plugin and processes transcripts without it.
  * Trust    The process may use `memory_limit` bytes of memory (reserved addresses do not count), and the same limit holds for each file
  *          and for everything below $STATE/plugins/<name>; it may write there and below the folders of `write`. It may not start
  *          processes, nor open connections unless `network = true`; it has no access to credentials, audio and environment. Its

@@ -7,6 +7,7 @@
 
 pub(super) mod answer;
 mod folder;
+mod idle_cpu;
 mod load;
 mod strikes;
 
@@ -28,6 +29,7 @@ use crate::telemetry::metrics::Metrics;
 pub use answer::{Failure, Reply, Work};
 
 use folder::OwnFolder;
+use idle_cpu::IdleCpu;
 use load::{Loading, look};
 use strikes::Strikes;
 
@@ -64,6 +66,9 @@ pub struct Supervisor {
     seen: Option<Identity>,
     retry: Option<(usize, Instant)>,
     folder: OwnFolder,
+    idle_cpu: IdleCpu,
+    /// An event was answered since the last look.
+    had_an_event: bool,
     overfull: Pin<Box<dyn Future<Output = ()> + Send>>,
     warnings: OnceAMinute,
 }
@@ -105,6 +110,8 @@ impl Supervisor {
             retry: None,
             overfull: Box::pin(folder.clone().until_overfull()),
             folder,
+            idle_cpu: IdleCpu::default(),
+            had_an_event: false,
             warnings: OnceAMinute::default(),
         }
     }
@@ -150,7 +157,10 @@ impl Supervisor {
                 () = stopping.cancelled(), if !self.queue.is_closed() => self.queue.close(),
                 Some(done) = self.enable.recv() => self.enable(done),
                 () = async { sleep_until(some(self.retry).await.1).await } => self.begin_loading(),
-                _ = looks.tick() => self.look().await,
+                _ = looks.tick() => {
+                    self.look().await;
+                    self.look_at_idle_cpu().await;
+                }
                 () = &mut self.overfull, if may_write => {
                     self.over_its_folder().await;
                     self.overfull = Box::pin(self.folder.clone().until_overfull());
@@ -253,6 +263,7 @@ impl Supervisor {
 
     /// Answers the first event and removes it.
     fn settle(&mut self, outcome: Result<Reply, Failure>) {
+        self.had_an_event = true;
         if let Some(first) = self.pending.pop_front() {
             reply(first.work, outcome);
         }

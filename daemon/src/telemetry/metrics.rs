@@ -39,7 +39,8 @@ pub struct Metrics {
     pub recognize_results_lost: IntCounter,
     /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
     pub plugin_state: IntGaugeVec,
-    /// Events that a plugin received and failed on, by plugin and reason (error, crash, timeout, rubbish, folder).
+    /// Events that a plugin received and failed on, by plugin and reason (error, crash, timeout, rubbish, folder), and processes that
+    /// took a core without an event (cpu).
     pub plugin_failures: IntCounterVec,
     /// Child processes started, by plugin.
     pub plugin_starts: IntCounterVec,

@@ -159,3 +159,14 @@ async fn a_process_that_cannot_be_collected_is_not_waited_for() {
     debugger.wait().unwrap();
     plugins.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_are_left_behind_take_no_core_for_longer_than_the_timeout() {
+    let plugins = Plugins::new().c("spins").timeout(Duration::from_millis(500)).start().await;
+    let before = plugins.status("spins").pid;
+    assert!(greeted(&plugins.process(told("spin")).await, "spins"));
+    let replaced = plugins.until("spins", |status| status.pid.is_some() && status.pid != before).await;
+    assert_eq!(plugins.failures("spins", "cpu"), 1, "{replaced:?}");
+    assert!(greeted(&plugins.process(told("nothing")).await, "spins"));
+    plugins.stop().await;
+}
