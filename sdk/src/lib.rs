@@ -26,6 +26,7 @@
 
 pub mod abi;
 pub mod codes;
+pub mod config;
 pub mod emission;
 pub mod event;
 pub mod export;
