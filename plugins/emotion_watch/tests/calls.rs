@@ -247,6 +247,16 @@ fn more_than_the_daemon_takes_is_counted() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_a_valid_config() {
+    let manual = include_str!("../../../docs/plugins/emotion_watch.md");
+    let example = manual.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let config: Value = toml::from_str(example).unwrap();
+    let config = &config["plugin"][0]["config"];
+    let bench = Bench::<EmotionWatch>::create(&config.to_string()).unwrap();
+    assert!(bench.created().is_empty(), "{:?}", bench.created());
+}
+
+#[test]
 fn mistakes_of_the_config_name_the_key() {
     for (config, words) in [
         (json!({ "role": [] }), "role: unknown field"),

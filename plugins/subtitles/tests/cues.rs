@@ -98,7 +98,7 @@ fn call() -> impl Strategy<Value = Vec<Segment>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn every_word_is_shown_once_within_the_limits(segments in call()) {

@@ -264,6 +264,16 @@ fn text_and_json_follow_the_speakers() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_a_valid_config() {
+    let manual = include_str!("../../../docs/plugins/subtitles.md");
+    let example = manual.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let config: Value = toml::from_str(example).unwrap();
+    let config = &config["plugin"][0]["config"];
+    let bench = Bench::<Subtitles>::create(&config.to_string()).unwrap();
+    assert!(bench.created().is_empty(), "{:?}", bench.created());
+}
+
+#[test]
 fn mistakes_of_the_config_name_the_key() {
     for (config, words) in [
         (json!({ "format": ["srt"] }), "format: unknown field"),
