@@ -70,7 +70,8 @@ impl Cues {
 /// Makes the cues of a segment.
 struct Maker<'a> {
     text: Text,
-    clock: Clock,
+    /// Of each part.
+    times: Vec<TimeSpan>,
     span: TimeSpan,
     channel: u32,
     config: &'a Config,
@@ -87,7 +88,12 @@ impl<'a> Maker<'a> {
     ) -> Maker<'a> {
         let text = cutter.text(&segment.text, first_line(config, speaker));
         let clock = Clock::new(&text, segment, span);
-        Maker { text, clock, span, channel: segment.channel, config, speaker }
+        let times = text.parts.iter().map(|part| TimeSpan {
+            begin_ms: clock.begin(text.column(part.bytes.start)),
+            end_ms: clock.end(text.column(part.bytes.end)),
+        });
+        let times = times.collect();
+        Maker { text, times, span, channel: segment.channel, config, speaker }
     }
 
     /// `next_ms`: the time of the next cue of the channel.
@@ -205,11 +211,11 @@ impl<'a> Maker<'a> {
     }
 
     fn begin(&self, part: usize) -> u64 {
-        self.clock.begin(self.text.column(self.text.parts[part].bytes.start))
+        self.times[part].begin_ms
     }
 
     fn end(&self, end: usize) -> u64 {
-        self.clock.end(self.text.column(self.text.parts[end - 1].bytes.end))
+        self.times[end - 1].end_ms
     }
 
     /// The pause before a part, in milliseconds.

@@ -13,7 +13,7 @@ mod speaker;
 mod text;
 mod transcript;
 
-use hark_sdk::{Error, Host, Level, Plugin, Transcript};
+use hark_sdk::{Error, Host, Plugin, Transcript};
 use serde_json::json;
 
 pub use config::{Config, Format};
@@ -32,7 +32,8 @@ impl Plugin for Subtitles {
     }
 
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
-        let Cues { cues, untimed } = self.cues(transcript);
+        let wants_cues = self.config.formats.iter().any(|format| matches!(format, Format::Srt | Format::Vtt));
+        let Cues { cues, untimed } = if wants_cues { self.cues(transcript) } else { Cues::default() };
         // A subtitle without its time would be shown at a wrong one. Of a speechless recording there is an empty file: it was heard.
         let has_subtitles = !cues.is_empty() || untimed == 0;
         let mut left_out = Vec::new();
@@ -48,10 +49,7 @@ impl Plugin for Subtitles {
                 Format::Json => host.file(".transcript.json", transcript::json(transcript)?.as_bytes())?,
             }
         }
-        let wants_subtitles =
-            self.config.formats.iter().any(|format| matches!(format, Format::Srt | Format::Vtt));
-        if untimed > 0 && wants_subtitles {
-            host.log(Level::Warn, &format!("segments without times have no subtitles: {untimed}"));
+        if untimed > 0 {
             host.emit(&json!({ "segments_without_times": untimed, "left_out": left_out }))?;
         }
         Ok(())
