@@ -31,6 +31,7 @@ pub mod emission;
 pub mod event;
 pub mod export;
 mod host;
+pub mod joined;
 pub mod plain;
 mod plugin;
 pub mod schema;

@@ -1,8 +1,8 @@
 //! The halves of a piece: where seconds cost nothing, a piece whose text repeats itself or is cut is asked for once more in halves. Pure.
 
+use hark_sdk::joined::joined;
 use serde::{Deserialize, Serialize};
 
-use super::joined::joined;
 use super::repetition::repeats;
 use super::{Span, Transcript};
 

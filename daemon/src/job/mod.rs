@@ -16,7 +16,6 @@ pub mod halves;
 #[cfg(test)]
 pub(crate) mod history;
 pub mod job_machine;
-pub mod joined;
 pub mod ledger;
 pub mod metadata;
 mod origin;
@@ -31,6 +30,7 @@ mod stage;
 pub mod transcript;
 
 use hark_sdk::event::{Body, Engine, Event, ObjectRef, Recording, Segment, Usage};
+use hark_sdk::joined::joined;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -308,7 +308,7 @@ impl Transcript {
         if segments == self.segments {
             return self;
         }
-        let text = joined::joined(segments.iter().map(|segment| segment.text.as_str()));
+        let text = joined(segments.iter().map(|segment| segment.text.as_str()));
         Transcript { text, segments, ..self }
     }
 

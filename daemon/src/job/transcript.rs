@@ -1,9 +1,9 @@
 //! The transcript of a job, made from the transcripts of its pieces. Pure.
 
 use hark_sdk::event::{Body, Quality, Segment, Timing, TranscriptFinal, TranscriptSegment};
+use hark_sdk::joined::{dialogue, joined};
 
 use super::annotate::prevailing;
-use super::joined::joined;
 use super::repetition::repeats;
 use super::{Job, Piece, PieceState, Plan, Span, Transcript};
 
@@ -16,7 +16,7 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
     // Without segments it is a final of another daemon, whose segments are in an object.
     let text = if plan.split.is_some() && !segments.is_empty() {
         segments.sort_by_key(|segment| (segment.begin_ms.unwrap_or(u64::MAX), segment.channel));
-        dialogue(&segments)
+        dialogue(segments.iter().map(|segment| (segment.channel, segment.text.as_str())))
     } else {
         joined(heard.iter().map(|transcript| transcript.text.as_str()))
     };
@@ -58,14 +58,6 @@ pub fn segment(plan: &Plan, piece: u32, pieces: Option<u32>, span: &Span, segmen
         end_ms: span.end_ms.unwrap_or(span.begin_ms),
         segments,
     })
-}
-
-/// The texts of segments in order of time, one line for each change of channel.
-fn dialogue(segments: &[Segment]) -> String {
-    let said: Vec<&Segment> = segments.iter().filter(|segment| !segment.text.trim().is_empty()).collect();
-    let lines = said.chunk_by(|one, next| one.channel == next.channel);
-    let line = |turn: &[&Segment]| joined(turn.iter().map(|segment| segment.text.as_str()));
-    lines.map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What a piece adds to the segments.

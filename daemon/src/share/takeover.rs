@@ -1,10 +1,10 @@
 //! The job that a daemon takes over: the state from its claim, joined with the events that the stream already has of it.
 
 use hark_sdk::event::{About, Body, Kind, TranscriptFinal, TranscriptSegment, Usage};
+use hark_sdk::joined::joined;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::job::joined::joined;
 use crate::job::{
     Attempt, Delivery, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore, Transcript,
     paid,

@@ -1,9 +1,9 @@
 //! The times that a server tells, and whether they can be true.
 
 use hark_sdk::event::Word;
+use hark_sdk::joined::is_unspaced;
 
 use super::dialects::{Timed, TimedWord};
-use crate::job::joined::is_unspaced;
 
 /// A part of the text with its times within the audio that was sent.
 #[derive(Debug, PartialEq, Eq)]

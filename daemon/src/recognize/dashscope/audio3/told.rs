@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use hark_sdk::event::{Segment, Timing, Usage};
+use hark_sdk::joined::joined;
 use serde::Deserialize;
 
 use crate::job::Transcript;
-use crate::job::joined::joined;
 use crate::recognize::dashscope::answers::{Answer, Word, words};
 use crate::recognize::dashscope::transcript::Reading;
 

@@ -1,4 +1,4 @@
-//! The texts of a job's pieces as one text. Pure.
+//! The texts of segments as one text: what `text` of a `transcript.final` is made of.
 
 /// The texts in one, with a space between two of them where their scripts have spaces. Empty texts are left out.
 pub fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
@@ -13,6 +13,13 @@ pub fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
         whole.push_str(text);
     }
     whole
+}
+
+/// The texts of segments, each with its channel, in order of time: one line for each change of channel, without empty texts.
+pub fn dialogue<'a>(said: impl IntoIterator<Item = (u32, &'a str)>) -> String {
+    let said: Vec<(u32, &str)> = said.into_iter().filter(|(_, text)| !text.trim().is_empty()).collect();
+    let lines = said.chunk_by(|one, next| one.0 == next.0);
+    lines.map(|line| joined(line.iter().map(|(_, text)| *text))).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the character belongs to a script that puts no spaces between words: Thai and Lao, Burmese, Khmer, Chinese and Japanese with
