@@ -12,7 +12,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 /// How words are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Form {
+pub enum Form {
     /// Case, width, diacritics, hiragana and katakana make no difference.
     Folded,
     /// Only what Unicode itself holds for the same (composed and decomposed letters) is the same.
@@ -21,7 +21,7 @@ pub(crate) enum Form {
 
 /// A text as words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Words {
+pub struct Words {
     /// The words with a space before, between and behind them; empty where there is no word.
     text: String,
     words: Vec<Word>,
@@ -37,7 +37,7 @@ struct Word {
 
 impl Words {
     /// The words of a text.
-    pub(crate) fn new(text: &str, form: Form) -> Words {
+    pub fn new(text: &str, form: Form) -> Words {
         let mut writer = Writer {
             words: Words { text: String::with_capacity(text.len() + 16), words: Vec::new() },
             joins: false,
@@ -60,7 +60,7 @@ impl Words {
     }
 
     /// The words as one string, ` close my account `.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 
@@ -70,18 +70,18 @@ impl Words {
     }
 
     /// Whether there is no word.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
     /// The words that a part of [`Words::as_str`], from one space to another, holds.
-    pub(crate) fn at(&self, part: Range<usize>) -> Range<usize> {
+    pub fn at(&self, part: Range<usize>) -> Range<usize> {
         let index = |at| self.words.partition_point(|word| word.at < at);
         index(part.start)..index(part.end - 1)
     }
 
     /// The bytes of the original that some words, at least one, were made from.
-    pub(crate) fn origin(&self, words: Range<usize>) -> Range<usize> {
+    pub fn origin(&self, words: Range<usize>) -> Range<usize> {
         self.words[words.start].origin.start..self.words[words.end - 1].origin.end
     }
 
