@@ -1,0 +1,87 @@
+//! The operator's own words and patterns, and fillers.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use hark_rules::{Form, Mistake, Words};
+use regex::{Regex, RegexBuilder};
+
+use crate::config::Config;
+
+/// Words and patterns, ready to match.
+pub(crate) struct Own {
+    words: Option<AhoCorasick>,
+    patterns: Vec<Regex>,
+}
+
+/// Sounds of hesitation in English, Chinese and Japanese, with the comma after them.
+static FILLER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let spaced = r"\b(?:uh-huh|mm-hmm|um+|uh+|uhm+|erm+|hm+|mhm)\b[,.…]*[ ]*";
+    let unspaced = r"(?:えーっと|えっと|えーと|ええと|あのー|うーん|えー|嗯+|呃+|唔)[、,。…]*";
+    Regex::new(&format!("{spaced}|{unspaced}")).ok()
+});
+
+impl Own {
+    pub(crate) fn new(config: &Config) -> Result<Own, Mistake> {
+        let mistake = |path: String, text: String| Mistake { path, text };
+        let folded = |(index, word): (usize, &String)| match Words::new(word, Form::Folded) {
+            words if words.is_empty() => {
+                let text = format!("{word:?} has no letter and no digit; give it a word or remove it");
+                Err(mistake(format!("words.{index}"), text))
+            }
+            words => Ok(words),
+        };
+        let words: Vec<Words> = config.words.iter().enumerate().map(folded).collect::<Result<_, _>>()?;
+        let words = match words.is_empty() {
+            true => None,
+            false => {
+                // Two neighbours share the space between them.
+                let built = AhoCorasick::builder()
+                    .match_kind(MatchKind::Standard)
+                    .build(words.iter().map(|words| words.as_str()));
+                Some(built.map_err(|error| mistake("words".to_owned(), error.to_string()))?)
+            }
+        };
+        let pattern = |(index, pattern): (usize, &String)| {
+            let bad = |text: &str| mistake(format!("patterns.{index}"), format!("{pattern:?}: {text}"));
+            let built = RegexBuilder::new(pattern).case_insensitive(true).multi_line(true).build();
+            // The regex crate's message has several lines; the last one names the error.
+            let built =
+                built.map_err(|error| bad(error.to_string().lines().last().unwrap_or_default().trim()))?;
+            match built.is_match("") {
+                true => Err(bad("it matches the empty text; use + in place of *")),
+                false => Ok(built),
+            }
+        };
+        let patterns = config.patterns.iter().enumerate().map(pattern).collect::<Result<_, _>>()?;
+        Ok(Own { words, patterns })
+    }
+
+    /// The words and phrases in a text as it was recognized, and the value of each.
+    pub(crate) fn words(&self, text: &str) -> Vec<(Range<usize>, String)> {
+        let Some(finder) = &self.words else { return Vec::new() };
+        let words = Words::new(text, Form::Folded);
+        let found = finder.find_overlapping_iter(words.as_str()).map(|found| found.range());
+        found
+            .map(|range| {
+                let value = words.as_str()[range.clone()].trim().to_owned();
+                (words.origin(words.at(range)), value)
+            })
+            .collect()
+    }
+
+    /// The matches of the patterns in a text as it was recognized, and the value of each.
+    pub(crate) fn patterns<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (Range<usize>, String)> + 'a {
+        let found = |pattern: &'a Regex| pattern.find_iter(text);
+        let matches = self.patterns.iter().flat_map(found).filter(|found| !found.is_empty());
+        matches.map(|found| (found.range(), found.as_str().to_lowercase()))
+    }
+}
+
+/// The fillers in a folded text.
+pub(crate) fn fillers(text: &str) -> Vec<Range<usize>> {
+    FILLER
+        .as_ref()
+        .map_or_else(Vec::new, |filler| filler.find_iter(text).map(|found| found.range()).collect())
+}
