@@ -88,6 +88,13 @@ impl Process {
         resident(self.id())
     }
 
+    /// The children that have this name (`/proc/PID/comm`).
+    pub fn children_named(&self, name: &str) -> Vec<u32> {
+        let comm =
+            |process: &u32| std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        children(self.id()).into_iter().filter(|process| comm(process).trim_end() == name).collect()
+    }
+
     fn stands_still(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         threads.flatten().all(|thread| {
@@ -108,11 +115,15 @@ fn resident(process: u32) -> u64 {
     let own =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
     let own: u64 = own.unwrap_or(0) * 1024;
+    own + children(process).into_iter().map(resident).sum::<u64>()
+}
+
+fn children(process: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let children: String = threads
         .map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default())
         .collect();
-    own + children.split_whitespace().map(|child| resident(child.parse().unwrap())).sum::<u64>()
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
 impl Drop for Process {
