@@ -31,6 +31,16 @@ impl Subjects {
         format!("{}.event.*.*.{source}.{job}", self.prefix)
     }
 
+    /// Filter for every stored event of a source.
+    pub fn of_source(&self, source: &str) -> String {
+        format!("{}.event.*.*.{source}.*", self.prefix)
+    }
+
+    /// Subject of what `harkd replay` publishes; no stream of Hark's captures it.
+    pub fn replay(&self, kind: &str, source: &str, job: Uuid) -> String {
+        format!("{}.replay.{kind}.{source}.{job}", self.prefix)
+    }
+
     /// The subjects that the stream of events captures: everything but partials. A stream on `hark.event.>` would store partials too.
     pub fn stored(&self) -> Vec<String> {
         ["job.>", "annotation.>", "alert.>", "plugin.>", "transcript.segment.>", "transcript.final.>"]
@@ -55,7 +65,8 @@ impl Subjects {
     }
 }
 
-/// CloudEvents in NATS binary mode. `tail` is the sequence, or `p<revision>` of a partial.
+/// CloudEvents in NATS binary mode. `tail` is the sequence, `p<revision>` of a partial, or `r<run>-<number>` of what
+/// `harkd replay` publishes.
 pub fn headers(kind: &str, source: &str, job: Uuid, tail: &str, time: &str) -> HeaderMap {
     let id = format!("{job}:{tail}");
     let mut headers = HeaderMap::new();

@@ -5,6 +5,7 @@ mod event_line;
 mod explain;
 mod follow;
 mod plugins;
+mod replay;
 mod rules;
 mod run;
 mod screen;
@@ -49,6 +50,8 @@ enum Command {
     Tail(tail::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
+    /// Run today's plugins over old calls: what they would say, and what was said then
+    Replay(replay::Args),
     /// Test the rules of keyword_alert against transcripts
     Rules(rules::Args),
     /// (internal) the process that a plugin runs in
@@ -73,6 +76,7 @@ impl Args {
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
+            Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),
             Command::PluginHost => ended("plugin-host", pipeline::child::run()),
             Command::AudioWorker => ended(

@@ -10,7 +10,7 @@ use crate::config::Config;
 ///
 /// # Errors
 /// The work's own, and 70 when the runtime cannot be started.
-pub fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+pub fn block_on<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
