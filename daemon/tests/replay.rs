@@ -268,7 +268,7 @@ async fn without_nats_or_the_stream_it_ends_with_69() {
 #[tokio::test]
 async fn a_signal_ends_it_in_good_order() {
     let past = Past::new().await;
-    past.store(&[transcript(&["do sleep"]), transcript(&["hello"])]).await;
+    past.store(&[transcript(&["do hang"]), transcript(&["hello"])]).await;
     let moody = Plugins::new().c("moody");
     let library = moody.path().join("moody.so");
     let entry =

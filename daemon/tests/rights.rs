@@ -172,6 +172,8 @@ async fn the_documented_rights_are_enough() {
     .await;
     let (status, log) = run(&["plugins", "enable", "hello"]).await;
     assert!(status.success(), "{log}");
+    let (status, log) = run(&["replay", "--publish"]).await;
+    assert!(status.success() && log.contains("published: "), "{log}");
 
     for log in [one.log(), two.log(), nats.log()] {
         let refused: Vec<&str> = log.lines().filter(|line| line.contains("iolation")).collect();
