@@ -231,12 +231,13 @@ impl Stage<'_> {
 
     /// Keeps what was said then, and returns the events that plugins are asked about, with their weight.
     fn sort(&self, jobs: &mut Jobs, found: StoredEvent) -> Option<(Event, usize)> {
-        let StoredEvent { event, bytes } = found;
-        let kind = event.kind();
-        if kind.is_last() {
-            jobs.end(event.job);
-            return None;
-        }
+        let (event, bytes) = match found {
+            StoredEvent::Last(job) => {
+                jobs.end(job);
+                return None;
+            }
+            StoredEvent::Body(event, bytes) => (*event, bytes),
+        };
         if jobs.is_said(&event) {
             jobs.said(event, bytes);
             return None;
@@ -246,7 +247,7 @@ impl Stage<'_> {
                 let weight = bytes + if last.segments_object.is_some() { OF_OBJECT } else { 0 };
                 self.since.is_none_or(|since| event.time >= since).then_some((event, weight))
             }
-            _ => self.pipeline.wants(&event.source, &kind).then_some((event, bytes)),
+            _ => self.pipeline.wants(&event.source, &event.kind()).then_some((event, bytes)),
         }
     }
 

@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures::StreamExt;
 use hark_sdk::event::{Event, Kind};
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use crate::broker::stream::find;
 use crate::broker::{JetStream, Subjects};
@@ -32,12 +33,13 @@ pub struct Stored {
     unreadable: u64,
 }
 
-/// One stored event.
+/// One stored event, of those that a replay needs.
 #[derive(Debug)]
-pub struct StoredEvent {
-    pub event: Event,
-    /// Size of its message's body.
-    pub bytes: usize,
+pub enum StoredEvent {
+    /// The last event of a job. Its body says nothing that a replay needs, and is not read.
+    Last(Uuid),
+    /// An event of a transcript, an annotation, an alert or a plugin, and the size of its message's body.
+    Body(Box<Event>, usize),
 }
 
 impl Stored {
@@ -146,17 +148,20 @@ impl Stored {
         }
     }
 
-    /// How many events of a known kind could not be read.
+    /// How many events could not be read: their bodies are not those of their kinds.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
 
     fn parse(&mut self, message: &Message) -> Option<StoredEvent> {
         let tail = message.subject.strip_prefix(&self.prefix)?;
-        let mut tokens = tail.splitn(3, '.');
+        let mut tokens = tail.split('.');
         let kind: Kind = format!("{}.{}", tokens.next()?, tokens.next()?).parse().ok()?;
+        if kind.family() == "job" {
+            return Some(StoredEvent::Last(tokens.nth(1)?.parse().ok()?)).filter(|_| kind.is_last());
+        }
         match Event::parse(&kind, &message.payload) {
-            Ok(event) => Some(StoredEvent { event, bytes: message.payload.len() }),
+            Ok(event) => Some(StoredEvent::Body(Box::new(event), message.payload.len())),
             Err(_) => {
                 self.unreadable += 1;
                 None
