@@ -22,5 +22,5 @@ static void destroy(void *self, const hark_host *host) {
 }
 
 const struct hark_plugin hark_plugin = {
-    HARK_MAGIC, sizeof hark_plugin, HARK_MAJOR, HARK_MINOR, HARK_WANTS_FINALS, 0, "1.0.0", create, on_event, destroy,
+    HARK_MAGIC, sizeof hark_plugin, HARK_MAJOR, HARK_MINOR, HARK_WANTS_FINALS, 0, "1.0.0", create, on_event, destroy, NULL,
 };

@@ -159,6 +159,14 @@ struct hark_plugin {
      *          must not depend on this call.
      */
     void (*destroy)(void *self, const hark_host *host);
+
+    /*
+     * Since 1.1: the JSON Schema of [plugin.config], NUL-terminated, valid as long as the library. The daemon holds the config against it
+     * before create, and `harkd check` prints each mistake with its line. What a schema cannot say, create refuses.
+     * When     once, before create. The field may be NULL: then create alone judges the config.
+     * Failure  NULL or text that is no JSON Schema: the plugin counts as failed.
+     */
+    const char *(*schema)(void);
 };
 
 #if defined(__GNUC__)

@@ -47,6 +47,8 @@ pub type OnEvent =
     unsafe extern "C" fn(*mut c_void, *const Host, *const c_char, usize, *const c_char, usize) -> i32;
 /// `destroy` of `struct hark_plugin`.
 pub type Destroy = unsafe extern "C" fn(*mut c_void, *const Host);
+/// `schema` of `struct hark_plugin`.
+pub type Schema = unsafe extern "C" fn() -> *const c_char;
 
 /// `struct hark_plugin`. The functions are optional here because a plugin in C may leave one null; the daemon refuses such a plugin.
 #[repr(C)]
@@ -63,7 +65,11 @@ pub struct Plugin {
     pub create: Option<Create>,
     pub on_event: Option<OnEvent>,
     pub destroy: Option<Destroy>,
+    pub schema: Option<Schema>,
 }
+
+/// Bytes of `struct hark_plugin` in version 1.0, the least that a plugin has.
+pub const LEAST_SIZE: usize = std::mem::offset_of!(Plugin, schema);
 
 // SAFETY: the struct is a constant. Its one pointer leads to text that lives as long as the library, and no code writes to either.
 unsafe impl Sync for Plugin {}

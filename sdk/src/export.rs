@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Once;
@@ -47,6 +47,19 @@ pub const fn table<P: Plugin>(version: &'static str) -> abi::Plugin {
         create: Some(create::<P>),
         on_event: Some(on_event::<P>),
         destroy: Some(destroy::<P>),
+        schema: Some(schema::<P>),
+    }
+}
+
+unsafe extern "C" fn schema<P: Plugin>() -> *const c_char {
+    match catch_unwind(P::schema) {
+        // Leaked: it lives as long as the library, and the daemon asks once.
+        Ok(schema) => CString::new(schema.as_value().to_string())
+            .map_or(ptr::null(), |text| text.into_raw().cast_const()),
+        Err(payload) => {
+            std::mem::forget(payload);
+            ptr::null()
+        }
     }
 }
 

@@ -39,3 +39,5 @@ pub mod testing;
 
 pub use host::{Host, Level};
 pub use plugin::{Error, Plugin, Transcript, Wants};
+/// For the schema of a plugin's config: `use hark_sdk::schemars::{self, JsonSchema};` and `#[derive(JsonSchema)]`.
+pub use schemars;

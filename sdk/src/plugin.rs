@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use schemars::Schema;
+
 use crate::Host;
 use crate::event::{Body, Event, Kind, TranscriptFinal, TranscriptPartial, TranscriptSegment};
 
@@ -20,6 +22,13 @@ pub trait Plugin: Sized + 'static {
     /// Whether the plugin replaces text ([`Host::replace`]). Transforms run first, in the order of the config, before any part of a transcript
     /// leaves the daemon. A source whose transforms do not want partials or segments publishes none.
     const TRANSFORM: bool = false;
+
+    /// The JSON Schema of `[plugin.config]`. The daemon holds the config against it before [`Plugin::create`], and `harkd check` prints each
+    /// mistake with its line and the nearest key. [`schema::of_config`](crate::schema::of_config) makes it from the type that `create`
+    /// reads; the default accepts every config.
+    fn schema() -> Schema {
+        Schema::default()
+    }
 
     /// Creates the instance from `[plugin.config]`, a JSON object.
     ///

@@ -1,4 +1,4 @@
-//! JSON Schemas of the events, generated from the types; `schemas/*.json` hold them for readers and other languages.
+//! JSON Schemas of plugins' configs, and of the events, generated from the types; `schemas/*.json` hold them for readers and other languages.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::event;
+
+/// The schema of a plugin's config, from the type that its `create` reads: what the type refuses with `deny_unknown_fields`, and types, are
+/// mistakes that `harkd check` prints with their lines.
+pub fn of_config<Config: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>()
+}
 
 /// Every kind with the schema of its body; `plugin` stands for `plugin.<name>`.
 pub fn all() -> BTreeMap<&'static str, Schema> {

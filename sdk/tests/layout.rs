@@ -8,7 +8,7 @@ use hark_sdk::abi::{self, Host, Plugin};
 
 /// The layout on every 64-bit machine.
 const LAYOUT: &str = "\
-hark_plugin 56
+hark_plugin 64
 hark_plugin.magic 0
 hark_plugin.size 4
 hark_plugin.major 8
@@ -19,6 +19,7 @@ hark_plugin.version 24
 hark_plugin.create 32
 hark_plugin.on_event 40
 hark_plugin.destroy 48
+hark_plugin.schema 56
 hark_host 56
 hark_host.size 0
 hark_host.minor 4
@@ -42,7 +43,7 @@ fn rust_lays_it_out_as_written() {
             $(found += &format!(concat!($name, ".", stringify!($field), " {}\n"), offset_of!($type, $field));)*
         };
     }
-    fields!("hark_plugin", Plugin: magic, size, major, minor, wants, flags, version, create, on_event, destroy);
+    fields!("hark_plugin", Plugin: magic, size, major, minor, wants, flags, version, create, on_event, destroy, schema);
     found += &format!("hark_host {}\n", size_of::<Host>());
     fields!("hark_host", Host: size, minor, user, emit, annotate, replace, log, file);
     found += &format!("magic {}\nmajor {}\nminor {}\n", abi::MAGIC, abi::MAJOR, abi::MINOR);

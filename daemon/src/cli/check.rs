@@ -34,7 +34,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
             }));
             Ok(description.warnings)
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.reasons()),
     });
     let is_readable = inspection.is_readable;
     let of_config = inspection.warnings();

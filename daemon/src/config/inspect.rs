@@ -53,9 +53,12 @@ impl Inspection {
         warnings
     }
 
-    /// Tries each plugin that has no mistake so far. An error of `load` becomes a mistake, and what `load` returns becomes warnings: at the
+    /// Tries each plugin that has no mistake so far. Errors of `load` become mistakes, and what `load` returns becomes warnings: at the
     /// line of the key of `[plugin.config]` that they begin with (`rules.2.regex.0: …`), else at the line of the plugin's library.
-    pub fn try_plugins(&mut self, mut load: impl FnMut(&Plugin, &Plugins) -> Result<Vec<String>, String>) {
+    pub fn try_plugins(
+        &mut self,
+        mut load: impl FnMut(&Plugin, &Plugins) -> Result<Vec<String>, Vec<String>>,
+    ) {
         let document = Document::parse(&self.text.0);
         for (index, (plugin, library)) in self.config.plugin.iter().zip(&self.libraries).enumerate() {
             let Some(library) = library else { continue };
@@ -68,11 +71,10 @@ impl Inspection {
                     let text = format!("plugin {:?} warns: {warning}", plugin.name);
                     Mistake { place: place(&warning).unwrap_or_else(|| library.clone()), text }
                 })),
-                Err(reason) => {
+                Err(reasons) => self.mistakes.mistakes.extend(reasons.into_iter().map(|reason| {
                     let place = place(&reason).unwrap_or_else(|| library.clone());
-                    let text = format!("plugin {:?} does not load: {reason}", plugin.name);
-                    self.mistakes.mistakes.push(Mistake { place, text });
-                }
+                    Mistake { place, text: format!("plugin {:?} does not load: {reason}", plugin.name) }
+                })),
             }
         }
         self.mistakes.sort();

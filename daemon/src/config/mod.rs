@@ -49,6 +49,7 @@ pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
+pub use nearest::suggestion;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use secret::Secret;
 pub use source::{

@@ -14,7 +14,7 @@ pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'
 }
 
 /// The end of a sentence about an unknown word: the nearest candidate, else all of them.
-pub(super) fn suggestion(written: &str, candidates: &[&str]) -> String {
+pub fn suggestion(written: &str, candidates: &[&str]) -> String {
     match nearest(written, candidates.iter().copied()) {
         Some(candidate) => format!("; did you mean {candidate:?}?"),
         None if candidates.is_empty() => String::new(),

@@ -6,6 +6,7 @@
 pub mod beneath;
 pub mod child;
 mod clock;
+pub mod held;
 mod landlock;
 pub mod lease;
 pub mod limits;

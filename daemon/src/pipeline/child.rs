@@ -14,9 +14,11 @@ use serde_json::value::RawValue;
 
 use super::library::{Instance, Library};
 use super::recorder::Recorder;
+use super::schema::ConfigSchema;
 use super::verify::verify;
-use super::wire::{self, Description, FromChild, Load, ToChild};
+use super::wire::{self, Description, FromChild, Load, Refusal, ToChild};
 use crate::config::REFUSED;
+use crate::os::held::held;
 use crate::os::{self, sandbox};
 
 /// Descriptor number of the socket: not 3, the first number that a misbehaving library would try.
@@ -42,13 +44,20 @@ pub fn run() -> io::Result<()> {
     let recorder: &'static Recorder = Box::leak(Box::new(Recorder::new(request.name.clone(), socket)));
     let (mut instance, description) = match load(request, recorder) {
         Ok(loaded) => loaded,
-        Err(error) => return recorder.send(&FromChild::NotLoaded { error }),
+        Err(error) => return recorder.send(&FromChild::NotLoaded(error)),
     };
     let transform = description.transform;
     recorder.send(&FromChild::Loaded(description))?;
     while wire::read_frame(&mut reader, &mut buffer)? {
-        let ToChild::<&RawValue>::Event { kind, body } = serde_json::from_slice(&buffer)? else {
-            return Err(io::Error::other("a second `load` frame; a process loads one plugin only"));
+        let (kind, body) = match serde_json::from_slice(&buffer)? {
+            ToChild::<&RawValue>::Event { kind, body } => (kind, body),
+            ToChild::Measure => {
+                recorder.send(&FromChild::Measured(held()?))?;
+                continue;
+            }
+            ToChild::Load(_) => {
+                return Err(io::Error::other("a second `load` frame; a process loads one plugin only"));
+            }
         };
         // An event that cannot be parsed here has no text to replace; the plugin still gets it.
         let parse = || Event::parse(&kind.parse().ok()?, body.get().as_bytes()).ok();
@@ -64,17 +73,24 @@ pub fn run() -> io::Result<()> {
     Ok(())
 }
 
-fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Description), String> {
+fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Description), Refusal> {
     let Load { library: path, sha256, config, hidden, writable, network, .. } = request;
     let verified = verify(&path, &sha256)?;
     let missing = sandbox::confine_plugin(&sandbox::PluginRights { hidden, writable, network });
     let library = Library::open(&verified.bytes)?;
     drop(verified.bytes);
+    let schema = library.schema()?.map(|text| ConfigSchema::read(&text)).transpose()?;
+    if let Some(schema) = &schema {
+        let config =
+            serde_json::from_str(&config).map_err(|error| format!("[plugin.config] is not JSON: {error}"))?;
+        refuse(schema.mistakes(&config))?;
+    }
     let description = Description {
         version: library.version(),
         sha256: verified.sha256,
         wants: library.wants(),
         transform: library.is_transform(),
+        schema: schema.is_some_and(|schema| schema.says_something()),
         missing,
         warnings: Vec::new(),
     };
@@ -82,7 +98,20 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Descrip
         Some(instance) => Ok((instance, Description { warnings: recorder.warnings(), ..description })),
         None => {
             let why = recorder.error().unwrap_or_else(|| "it gave no reason".to_owned());
-            Err(format!("{REFUSED}{why}"))
+            Err(format!("{REFUSED}{why}").into())
         }
     }
+}
+
+/// Refuses a config that does not fit the plugin's schema.
+fn refuse(mistakes: Vec<String>) -> Result<(), Refusal> {
+    let Some(first) = mistakes.first() else { return Ok(()) };
+    let more = match mistakes.len() - 1 {
+        0 => String::new(),
+        more => format!("; and {more} more, which `harkd check` lists"),
+    };
+    Err(Refusal {
+        error: format!("[plugin.config] does not fit the plugin's schema: {first}{more}"),
+        mistakes,
+    })
 }

@@ -40,7 +40,8 @@ pub fn inspect(
     for folder in missing {
         let _ = std::fs::remove_dir(folder);
     }
-    described.unwrap_or_else(|error| Err(LoadError(format!("no process can be started to load it: {error}"))))
+    described
+        .unwrap_or_else(|error| Err(LoadError::new(format!("no process can be started to load it: {error}"))))
 }
 
 /// Runs a future to its end; the commands that call it have no runtime.

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::ffi::{CStr, c_char, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -17,7 +18,7 @@ use super::recorder::Recorder;
 /// A library that declares itself a plugin for this daemon. It is never closed: unloading code with thread-locals is not sound.
 #[derive(Debug)]
 pub struct Library {
-    table: &'static abi::Plugin,
+    table: abi::Plugin,
     create: abi::Create,
     on_event: abi::OnEvent,
     destroy: abi::Destroy,
@@ -73,15 +74,20 @@ impl Library {
                 abi::MAJOR
             ));
         }
-        let least = size_of::<abi::Plugin>();
+        let least = abi::LEAST_SIZE;
         if (size as usize) < least || !address.cast::<abi::Plugin>().is_aligned() {
             return Err(format!(
                 "its hark_plugin says size {size}, less than the {least} bytes of version 1.0; set `size` to sizeof hark_plugin"
             ));
         }
-        // SAFETY: magic, major and size vouch for a `struct hark_plugin` of version 1.0 at least; its functions are options, so any
-        // bits are valid; it is constant and lives as long as the library, which is never unloaded.
-        let table: &'static abi::Plugin = unsafe { &*address.cast() };
+        let mut table = MaybeUninit::<abi::Plugin>::zeroed();
+        let known = size_of::<abi::Plugin>().min(size as usize);
+        // SAFETY: magic, major and size vouch for so many bytes of a `struct hark_plugin`; fields that an older plugin lacks stay zero; its
+        // functions are options and its other fields integers and pointers, so any bits are valid.
+        let table = unsafe {
+            table.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(address.cast(), known);
+            table.assume_init()
+        };
         let lacks = |name: &str| format!("its hark_plugin has no function `{name}`; all three are needed");
         Ok(Library {
             table,
@@ -94,6 +100,23 @@ impl Library {
     /// `HARK_WANTS_…`.
     pub fn wants(&self) -> u32 {
         self.table.wants
+    }
+
+    /// The JSON Schema of its config, of version 1.1; `None` if it brings none.
+    ///
+    /// # Errors
+    /// When it has the function and no schema comes of it.
+    pub fn schema(&self) -> Result<Option<String>, String> {
+        let Some(schema) = self.table.schema else { return Ok(None) };
+        // SAFETY: a 1.1 plugin has this signature.
+        let text = unsafe { schema() };
+        if text.is_null() {
+            return Err(
+                "its function `schema` returns NULL; return the schema, or set the field to NULL".to_owned()
+            );
+        }
+        // SAFETY: the header promises text that ends with NUL and lives as long as the library.
+        Ok(Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()))
     }
 
     /// Whether it replaces text.

@@ -14,6 +14,7 @@ mod library;
 mod log;
 mod process;
 mod recorder;
+mod schema;
 mod status;
 mod surroundings;
 mod trial;

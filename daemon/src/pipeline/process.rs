@@ -16,7 +16,8 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::log::PluginLog;
 use super::verify::library_path;
-use super::wire::{self, Answer, Description, FromChild, Load, ToChild, clean};
+use super::wire::{self, Answer, Description, FromChild, Load, Refusal, ToChild};
+use crate::os::held::Held;
 use crate::os::{ChildCommand, Limits};
 
 /// Time after which a process that has not loaded its plugin counts as hanging. Loading takes milliseconds; a `create` that reads a model
@@ -51,8 +52,23 @@ pub struct Launch {
 
 /// Why a plugin cannot be loaded; the message names the library and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct LoadError(pub String);
+#[error("{message}")]
+pub struct LoadError {
+    message: String,
+    /// If `[plugin.config]` does not fit the plugin's schema: every mistake, each beginning with its key.
+    mistakes: Vec<String>,
+}
+
+impl LoadError {
+    pub(super) fn new(message: String) -> Self {
+        LoadError { message, mistakes: Vec::new() }
+    }
+
+    /// Every mistake of `[plugin.config]`, each beginning with its key; if the plugin cannot be loaded for another reason, this reason.
+    pub fn reasons(self) -> Vec<String> {
+        if self.mistakes.is_empty() { vec![self.message] } else { self.mistakes }
+    }
+}
 
 /// A process that has loaded its plugin. Dropping the value kills the process.
 #[derive(Debug)]
@@ -83,14 +99,18 @@ impl Process {
     /// # Errors
     /// When the process cannot be started, or the plugin cannot be loaded.
     pub async fn start(launch: &Launch) -> Result<Process, LoadError> {
-        let refused =
-            |reason: String| LoadError(format!("library {}: {reason}", launch.load.library.display()));
+        let refused = |Refusal { error, mistakes }: Refusal| LoadError {
+            message: format!("library {}: {error}", launch.load.library.display()),
+            mistakes,
+        };
         let mut process = Process::spawn(launch)
             .await
-            .map_err(|error| refused(format!("its process cannot be started: {error}")))?;
+            .map_err(|error| refused(format!("its process cannot be started: {error}").into()))?;
         match tokio::time::timeout(LOADING_LIMIT, process.loaded(launch.memory_limit)).await {
             Ok(loaded) => process.description = loaded.map_err(refused)?,
-            Err(_) => return Err(refused(format!("loading took more than {} s", LOADING_LIMIT.as_secs()))),
+            Err(_) => {
+                return Err(refused(format!("loading took more than {} s", LOADING_LIMIT.as_secs()).into()));
+            }
         }
         Ok(process)
     }
@@ -120,21 +140,22 @@ impl Process {
         })
     }
 
-    async fn loaded(&mut self, memory_limit: u64) -> Result<Description, String> {
+    async fn loaded(&mut self, memory_limit: u64) -> Result<Description, Refusal> {
         loop {
             match self.next().await {
                 Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
-                Ok(FromChild::NotLoaded { error }) => return Err(clean(&error)),
+                Ok(FromChild::NotLoaded(refusal)) => return Err(refusal.cleaned()),
                 Ok(FromChild::Log { level, line }) => self.log.line(level, &line),
-                Ok(FromChild::Answer(_) | FromChild::File { .. }) => {
-                    return Err("it answered before it was asked".to_owned());
+                Ok(FromChild::Answer(_) | FromChild::File { .. } | FromChild::Measured(_)) => {
+                    return Err("it answered before it was asked".to_owned().into());
                 }
-                Err(Gone::Rubbish(words)) => return Err(words),
+                Err(Gone::Rubbish(words)) => return Err(words.into()),
                 Err(Gone::Ended) => {
                     let end = self.exit(EXIT_LIMIT).await;
                     return Err(format!(
                         "its process {end} while loading it; if it needs more memory than {memory_limit} bytes, raise `memory_limit`"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -184,6 +205,22 @@ impl Process {
                     self.unanswered -= 1;
                     return Ok(Answer { files: std::mem::take(&mut self.files), ..answer });
                 }
+                _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
+            }
+        }
+    }
+
+    /// Asks what the process holds of the machine; no event may be unanswered.
+    ///
+    /// # Errors
+    /// When no answer can come.
+    pub async fn measure(&mut self) -> Result<Held, Gone> {
+        let frame = wire::frame(&ToChild::<()>::Measure).map_err(|error| Gone::Rubbish(error.to_string()))?;
+        self.unsent.extend_from_slice(&frame);
+        loop {
+            match self.next().await? {
+                FromChild::Log { level, line } => self.log.line(level, &line),
+                FromChild::Measured(held) => return Ok(held),
                 _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
             }
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_util::codec::LengthDelimitedCodec;
 
+use crate::os::held::Held;
 use crate::telemetry::logging::readable;
 
 /// Longest frame in bytes: an event of the longest recording (12 hours) takes some MiB.
@@ -31,6 +32,8 @@ pub enum ToChild<B> {
     Load(Load),
     /// An event. The daemon serializes its body; the process passes the JSON on to the plugin as it is.
     Event { kind: String, body: B },
+    /// Asks what the process holds of the machine, between two events; for a trial.
+    Measure,
 }
 
 /// The library to load, and the rights of its process.
@@ -54,9 +57,7 @@ pub struct Load {
 #[serde(rename_all = "snake_case")]
 pub enum FromChild {
     Loaded(Description),
-    NotLoaded {
-        error: String,
-    },
+    NotLoaded(Refusal),
     Log {
         level: i32,
         line: String,
@@ -67,6 +68,31 @@ pub enum FromChild {
         base64: String,
     },
     Answer(Answer),
+    Measured(Held),
+}
+
+/// Why a library is not loaded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refusal {
+    pub error: String,
+    /// If `[plugin.config]` does not fit the plugin's schema: every mistake, each beginning with its key.
+    pub mistakes: Vec<String>,
+}
+
+impl Refusal {
+    /// The refusal with its texts made fit for display.
+    pub fn cleaned(self) -> Refusal {
+        Refusal {
+            error: clean(&self.error),
+            mistakes: self.mistakes.iter().map(|text| clean(text)).collect(),
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(error: String) -> Self {
+        Refusal { error, mistakes: Vec::new() }
+    }
 }
 
 /// What a library declares about itself, and what the process found out about it.
@@ -80,6 +106,8 @@ pub struct Description {
     pub wants: u32,
     /// Whether the plugin replaces text.
     pub transform: bool,
+    /// Whether it brings a schema of its config.
+    pub schema: bool,
     /// Parts of the sandbox that the kernel does not enforce, a sentence each.
     pub missing: Vec<String>,
     /// What the plugin logged as warnings while it was created: of its config.

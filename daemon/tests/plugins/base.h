@@ -29,7 +29,7 @@ static inline void complain(const hark_host *host, const char *line) {
 
 #define PLUGIN(wants, flags, create, on_event) \
     const struct hark_plugin hark_plugin = {   \
-        HARK_MAGIC, sizeof hark_plugin, HARK_MAJOR, HARK_MINOR, wants, flags, "1.0.0", create, on_event, unmake}
+        HARK_MAGIC, sizeof hark_plugin, HARK_MAJOR, HARK_MINOR, wants, flags, "1.0.0", create, on_event, unmake, NULL}
 
 #define ON_EVENT                                                                                                      \
     static int32_t on_event(void *self, const hark_host *host, const char *kind, size_t kind_length, const char *body, \

@@ -11,4 +11,4 @@ ON_EVENT {
 }
 
 const struct hark_plugin hark_plugin = {HARK_MAGIC, sizeof hark_plugin, HARK_MAJOR, HARK_MINOR, HARK_WANTS_FINALS, 0, DISGUISE,
-                                        make, on_event, unmake};
+                                        make, on_event, unmake, NULL};

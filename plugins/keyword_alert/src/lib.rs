@@ -12,7 +12,8 @@ use std::cmp::Reverse;
 
 use hark_rules::{Change, Config, Rules};
 use hark_sdk::event::{Event, TranscriptPartial, TranscriptSegment};
-use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission};
+use hark_sdk::schemars::Schema;
+use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission, schema};
 use serde_json::json;
 
 use self::calls::Calls;
@@ -25,6 +26,10 @@ pub struct KeywordAlert {
 
 impl Plugin for KeywordAlert {
     const WANTS: Wants = Wants::FINALS.and(Wants::PARTIALS).and(Wants::SEGMENTS);
+
+    fn schema() -> Schema {
+        schema::of_config::<Config>()
+    }
 
     fn create(config: &str) -> Result<Self, Error> {
         Ok(KeywordAlert { rules: Rules::new(Config::parse(config)?)?, calls: Calls::default() })
