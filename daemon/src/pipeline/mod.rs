@@ -46,7 +46,7 @@ pub use inspect::inspect;
 pub use process::LoadError;
 pub use status::{Enabled, PluginState, PluginStatus};
 pub use surroundings::Surroundings;
-pub use trial::{Trial, trial};
+pub use trial::{Trial, Verdict, trial};
 pub use wire::Description;
 
 /// The most jobs whose contexts a plugin remembers: jobs that fail are not forgotten one by one.

@@ -1,153 +1,218 @@
-//! Tries out one library without a running daemon: for `harkd plugins check`.
+//! Puts one library through its paces without a running daemon: for `harkd plugins check`.
+
+mod endurance;
+mod report;
+mod samples;
 
 use std::io;
 use std::path::Path;
 use std::time::Instant;
 
 use hark_sdk::Wants;
-use hark_sdk::event::{Body, Event};
-use hark_sdk::testing::{partial, transcript};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use self::report::Finding;
+pub use self::report::{Trial, Verdict};
 use super::Surroundings;
 use super::inspect::{LIMIT, block_on};
 use super::process::{EXIT_LIMIT, Gone, Launch, Process};
-use super::wire::{self, Answer, Description, Outcome, ToChild, clean};
+use super::wire::{self, Answer, Outcome, ToChild, clean};
 use crate::config;
+use crate::os::held::Held;
 
-/// Result of a trial.
-#[derive(Debug, Serialize)]
-pub struct Trial {
-    pub description: Option<Description>,
-    pub steps: Vec<Step>,
-}
+/// A key that no plugin has.
+const NO_KEY: &str = "no_plugin_has_this_key";
 
-/// One step of a trial.
-#[derive(Debug, Serialize)]
-pub struct Step {
-    pub name: &'static str,
-    /// Why the step failed.
-    pub error: Option<String>,
-    /// Result of the step, for the plugin's author.
-    pub note: String,
-    pub elapsed_ms: f64,
-}
-
-impl Trial {
-    /// Whether every step succeeded.
-    pub fn passed(&self) -> bool {
-        self.steps.iter().all(|step| step.error.is_none())
-    }
-}
-
-/// Tries out a library: load, create with `config` (JSON), finals, a partial, an invalid body, end.
+/// Puts a library through its paces: load it, create the plugin with `config` (JSON), hand it every kind of event that it wants, unusable
+/// bodies, then `events` ordinary ones, and end it. Blocks for some seconds; for half a minute if the library hangs where it can.
 ///
 /// # Errors
 /// When the runtime for the trial cannot be started. A process that cannot be started is a failed step.
-pub fn trial(library: &Path, config: &str, surroundings: &Surroundings) -> io::Result<Trial> {
+pub fn trial(library: &Path, config: &str, events: u64, surroundings: &Surroundings) -> io::Result<Trial> {
     let plugin: config::Plugin = serde_json::from_value(json!({ "name": "trial", "library": "" }))?;
     let mut launch = surroundings.launch(&plugin, &config::Plugins::default());
     launch.load.library = library.to_owned();
     launch.load.config = config.to_owned();
-    block_on(run(&launch))
+    block_on(async {
+        let mut trial = Trial::default();
+        // A plugin that is gone, or cannot be asked any more, has its reason in the last step.
+        if let Some(process) = run(&launch, events, &mut trial).await {
+            end(process, &mut trial).await;
+        }
+        trial
+    })
 }
 
-async fn run(launch: &Launch) -> Trial {
-    let mut trial = Trial { description: None, steps: Vec::new() };
+/// The process, if it can still be ended in good order.
+async fn run(launch: &Launch, events: u64, trial: &mut Trial) -> Option<Process> {
     let began = Instant::now();
     let mut process = match Process::start(launch).await {
-        Ok(process) => {
-            trial.step("load and create", began, Ok("loaded".to_owned()));
-            process
-        }
+        Ok(process) => process,
         Err(error) => {
-            trial.step("load and create", began, Err(error.to_string()));
-            return trial;
+            trial.add("load and create", began, Finding::failed(error.reasons().join("; ")));
+            return None;
         }
     };
+    trial.add("load and create", began, Finding::passed("loaded"));
     trial.description = Some(process.description.clone());
+    let began = Instant::now();
+    let schema = process.description.schema;
+    trial.add("schema of the config", began, if schema { unknown_key(launch).await } else { no_schema() });
+
     let wants = Wants::from_bits(process.description.wants);
-    let wanted = samples().into_iter().filter(|(_, event)| wants.include(&event.kind()));
-    for (name, event) in wanted {
+    for (name, event) in samples::ordinary().into_iter().filter(|(_, event)| wants.include(&event.kind())) {
         let began = Instant::now();
-        let asked = ToChild::Event { kind: event.kind().to_string(), body: &event };
-        let outcome = ask(&mut process, &asked).await.and_then(judge);
-        let lost = outcome.is_err();
-        trial.step(name, began, outcome);
-        if lost {
-            return trial;
+        let answer = ask(&mut process, &event.kind().to_string(), &event).await;
+        let lives = trial.take(name, began, answer, |answer| match judge(&answer) {
+            Ok(()) => Finding::passed(summary(&answer)),
+            Err(why) => Finding::failed(why),
+        });
+        if !lives {
+            return None;
         }
     }
-
-    let began = Instant::now();
-    let invalid = ToChild::Event { kind: "transcript.final".to_owned(), body: () };
-    let answer = ask(&mut process, &invalid).await;
-    let outcome = answer.and_then(|answer| match answer.outcome {
-        Outcome::Failed(_) => {
-            Err("it returned HARK_FAILED for one invalid event; return HARK_ERROR".to_owned())
+    for (name, kind, body) in samples::of_the_future() {
+        let began = Instant::now();
+        let answer = ask(&mut process, &kind, &body).await;
+        let lives = trial.take(name, began, answer, |answer| match judge(&answer) {
+            Ok(()) => Finding::passed("ignored"),
+            Err(why) => Finding::warning(
+                format!("it returned an error: {why}"),
+                "pass over kinds and fields that the plugin does not know: a newer daemon may send some",
+            ),
+        });
+        if !lives {
+            return None;
         }
-        Outcome::Error(_) => Ok("refused".to_owned()),
-        Outcome::Ok => Ok("ignored".to_owned()),
+    }
+    if !garbage(&mut process, trial).await {
+        return None;
+    }
+    if trial.verdict() == Verdict::Failed {
+        return Some(process);
+    }
+    endurance::run(&mut process, wants, events, trial).await.then_some(process)
+}
+
+fn no_schema() -> Finding {
+    Finding::passed("none; with one, `harkd check` finds every mistake in [plugin.config] and its line")
+}
+
+/// Whether a key that is a typing error would be found.
+async fn unknown_key(launch: &Launch) -> Finding {
+    let mut launch = launch.clone();
+    let config = serde_json::from_str(&launch.load.config).map(|mut config: Value| {
+        config[NO_KEY] = json!(true);
+        config.to_string()
     });
-    trial.step("an invalid body", began, outcome);
-
-    let began = Instant::now();
-    let outcome = match process.end(LIMIT).await {
-        Some(status) if status.success() => Ok("ended in good order".to_owned()),
-        Some(status) => Err(format!("its process ended ({status})")),
-        None => Err(format!("it did not end within {LIMIT:?}")),
+    launch.load.config = match config {
+        Ok(config) => config,
+        Err(error) => return Finding::failed(format!("the config is not JSON: {error}")),
     };
-    trial.step("destroy", began, outcome);
-    trial
-}
-
-/// Events as they usually are, and extreme ones.
-fn samples() -> [(&'static str, Event); 4] {
-    let mut silent = transcript(&[]);
-    if let Body::TranscriptFinal(fields) = &mut silent.body {
-        (fields.segments, fields.language, fields.emotion) = (None, None, None);
+    match Process::start(&launch).await {
+        Err(_) => Finding::passed("an unknown key is refused"),
+        Ok(process) => {
+            process.end(LIMIT).await;
+            Finding::warning(
+                "a config with an unknown key is accepted",
+                "let the schema have \"additionalProperties\": false (Rust: #[serde(deny_unknown_fields)]), so that typing errors are found",
+            )
+        }
     }
-    let words = "perhaps I shall cancel, please give me a refund; 我要退款。 Grüße 👋 ";
-    [
-        ("a final", transcript(&["Good morning.", words])),
-        ("a final of silence", silent),
-        ("a very long final", transcript(&vec![words; 5_000])),
-        ("a partial", partial(1, words)),
-    ]
 }
 
-async fn ask(process: &mut Process, event: &ToChild<impl Serialize>) -> Result<Answer, String> {
-    process.send(&wire::frame(event).map_err(|error| error.to_string())?);
+/// False if the process is gone.
+async fn garbage(process: &mut Process, trial: &mut Trial) -> bool {
+    let began = Instant::now();
+    let bodies = samples::garbage();
+    let mut refused = 0;
+    for body in &bodies {
+        let finding = match ask(process, "transcript.final", body).await {
+            Ok(Answer { outcome: Outcome::Failed(why), .. }) => Finding::failed(format!(
+                "it failed for good on the body {}: {}; return HARK_ERROR for an event that cannot be read",
+                start_of(body),
+                clean(&why)
+            )),
+            Ok(Answer { outcome, .. }) => {
+                refused += u32::from(outcome != Outcome::Ok);
+                continue;
+            }
+            Err(why) => Finding::failed(format!("on the body {}: {why}", start_of(body))),
+        };
+        trial.add("unusable bodies", began, finding);
+        return false;
+    }
+    let note = format!("{refused} of {} refused, the others ignored", bodies.len());
+    trial.add("unusable bodies", began, Finding::passed(note));
+    true
+}
+
+fn start_of(body: &Value) -> String {
+    let text = body.to_string();
+    let end = text.floor_char_boundary(120);
+    if end < text.len() { format!("{}…", &text[..end]) } else { text }
+}
+
+async fn end(process: Process, trial: &mut Trial) {
+    let began = Instant::now();
+    let finding = match process.end(LIMIT).await {
+        Some(status) if status.success() => Finding::passed("ended in good order"),
+        Some(status) => Finding::failed(format!("its process ended ({status})")),
+        None => Finding::failed(format!(
+            "it did not end within {LIMIT:?}; let `destroy` return soon and end the plugin's threads"
+        )),
+    };
+    trial.add("destroy", began, finding);
+}
+
+/// Hands over an event; why there is no answer, if there is none. After that the process is of no use.
+async fn ask(process: &mut Process, kind: &str, body: &impl Serialize) -> Result<Answer, String> {
+    send(process, kind, body)?;
+    answer(process).await
+}
+
+fn send(process: &mut Process, kind: &str, body: &impl Serialize) -> Result<(), String> {
+    let asked = ToChild::Event { kind: kind.to_owned(), body };
+    process.send(&wire::frame(&asked).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+async fn answer(process: &mut Process) -> Result<Answer, String> {
     match tokio::time::timeout(LIMIT, process.answer()).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Gone::Rubbish(words))) => Err(words),
-        Ok(Err(Gone::Ended)) => Err(format!("its process {}", process.exit(EXIT_LIMIT).await)),
+        Ok(Err(gone)) => Err(why(process, gone).await),
         Err(_) => Err(format!("no answer within {LIMIT:?}")),
+    }
+}
+
+async fn measure(process: &mut Process) -> Result<Held, String> {
+    match tokio::time::timeout(LIMIT, process.measure()).await {
+        Ok(Ok(held)) => Ok(held),
+        Ok(Err(gone)) => Err(why(process, gone).await),
+        Err(_) => Err(format!("no answer within {LIMIT:?}")),
+    }
+}
+
+async fn why(process: &mut Process, gone: Gone) -> String {
+    match gone {
+        Gone::Rubbish(words) => words,
+        Gone::Ended => format!("its process {}", process.exit(EXIT_LIMIT).await),
     }
 }
 
 fn summary(answer: &Answer) -> String {
     let replaced = if answer.replaced.is_some() { ", replaced the text" } else { "" };
-    format!("emitted {}{replaced}", answer.said.len())
+    let files =
+        if answer.files.is_empty() { String::new() } else { format!(", {} files", answer.files.len()) };
+    format!("emitted {}{replaced}{files}", answer.said.len())
 }
 
-/// Summary of an answer, or why the answer counts as a failure.
-fn judge(answer: Answer) -> Result<String, String> {
+/// Why an answer counts as a failure.
+fn judge(answer: &Answer) -> Result<(), String> {
     match (&answer.outcome, &answer.refused) {
-        (Outcome::Ok, None) => Ok(summary(&answer)),
+        (Outcome::Ok, None) => Ok(()),
         (Outcome::Ok, Some(refused)) => Err(format!("the daemon refuses its output: {}", clean(refused))),
         (Outcome::Error(why) | Outcome::Failed(why), _) => Err(clean(why)),
-    }
-}
-
-impl Trial {
-    fn step(&mut self, name: &'static str, began: Instant, outcome: Result<String, String>) {
-        let elapsed_ms = began.elapsed().as_secs_f64() * 1000.0;
-        let (note, error) = match outcome {
-            Ok(note) => (note, None),
-            Err(error) => (String::new(), Some(error)),
-        };
-        self.steps.push(Step { name, error, note, elapsed_ms });
     }
 }

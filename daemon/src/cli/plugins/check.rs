@@ -1,29 +1,41 @@
-//! `harkd plugins check`: tries a library.
+//! `harkd plugins check`: puts a library through its paces.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use serde_json::json;
+
 use super::in_words;
 use crate::cli::{Exit, print, write_json, write_line};
 use crate::config;
-use crate::pipeline::{self, Surroundings, Trial};
+use crate::pipeline::{self, Surroundings, Trial, Verdict};
 
-/// Tries a library, from which the files that the daemon's config hides are hidden, and prints each step. `daemon`: that config, which need
-/// not exist.
+/// Tries a library with `events` events, from which the files that the daemon's config hides are hidden, and prints each step and a verdict.
+/// `daemon`: that config, which need not exist.
 ///
 /// # Errors
 /// When it does not pass.
-pub(super) fn execute(daemon: &Path, file: &Path, config: &str, json: bool) -> Result<(), Exit> {
+pub(super) fn execute(daemon: &Path, file: &Path, config: &str, events: u64, json: bool) -> Result<(), Exit> {
     if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(config) {
         return Err(Exit::Usage(format!("--with must be a JSON object: {error}")));
     }
     let surroundings = Surroundings::of(&config::inspect(daemon).config, daemon);
-    let trial = pipeline::trial(file, config, &surroundings)
+    let trial = pipeline::trial(file, config, events, &surroundings)
         .map_err(|error| Exit::Software(format!("no process can be started for the plugin: {error}")))?;
-    print(|out| if json { write_json(out, &trial) } else { report(out, &trial) })?;
-    match trial.passed() {
-        true => Ok(()),
-        false => Err(Exit::Config(format!("{} does not pass", file.display()))),
+    let verdict = trial.verdict();
+    print(|out| {
+        if json {
+            let Trial { description, steps } = &trial;
+            return write_json(
+                out,
+                &json!({ "verdict": verdict, "description": description, "steps": steps }),
+            );
+        }
+        report(out, &trial)
+    })?;
+    match verdict {
+        Verdict::Failed => Err(Exit::Failed(format!("{} does not pass", file.display()))),
+        _ => Ok(()),
     }
 }
 
@@ -36,11 +48,21 @@ fn report(out: &mut impl Write, trial: &Trial) -> io::Result<()> {
         }
     }
     for step in &trial.steps {
-        let (verdict, words) = match &step.error {
-            None => ("ok", &step.note),
-            Some(error) => ("FAILED", error),
+        let verdict = match step.verdict {
+            Verdict::Passed => "ok",
+            Verdict::Warnings => "warning",
+            Verdict::Failed => "FAILED",
         };
-        write_line(out, &format!("{verdict:6}  {:22} {:8.2} ms  {words}", step.name, step.elapsed_ms))?;
+        let line = format!("{verdict:7}  {:22} {:9.2} ms  {}", step.name, step.elapsed_ms, step.message);
+        write_line(out, &line)?;
+        if let Some(remedy) = step.remedy {
+            write_line(out, &format!("{:45}{remedy}", ""))?;
+        }
     }
-    Ok(())
+    match (trial.verdict(), trial.count(Verdict::Warnings)) {
+        (Verdict::Failed, _) => Ok(()),
+        (Verdict::Warnings, 1) => write_line(out, "passed, with 1 warning"),
+        (Verdict::Warnings, many) => write_line(out, &format!("passed, with {many} warnings")),
+        (Verdict::Passed, _) => write_line(out, "passed"),
+    }
 }

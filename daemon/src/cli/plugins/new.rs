@@ -1,4 +1,4 @@
-//! `harkd plugins new`: creates a plugin's crate. Its files are templates in `new/`.
+//! `harkd plugins new`: creates a plugin in Rust or C. Its files are templates in `new/`.
 
 use std::fs;
 use std::io;
@@ -6,11 +6,30 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use super::Language;
 use crate::cli::{Exit, print, write_json, write_line};
 
-const MANIFEST: &str = include_str!("new/manifest.toml");
-const PLUGIN: &str = include_str!("new/plugin.rs");
-const NEXT: &str = include_str!("new/next.txt");
+/// The files of a new plugin, and the next steps. In the texts `@name@`, `@library@` and `@sdk@` stand for what is chosen.
+struct Template {
+    files: &'static [(&'static str, &'static str)],
+    next: &'static str,
+}
+
+const RUST: Template = Template {
+    files: &[
+        ("Cargo.toml", include_str!("new/rust/manifest.toml")),
+        ("src/lib.rs", include_str!("new/rust/plugin.rs")),
+    ],
+    next: include_str!("new/rust/next.txt"),
+};
+const C: Template = Template {
+    files: &[
+        ("Makefile", include_str!("new/c/Makefile")),
+        ("plugin.c", include_str!("new/c/plugin.c")),
+        ("hark_plugin.h", include_str!("../../../../sdk/include/hark_plugin.h")),
+    ],
+    next: include_str!("new/c/next.txt"),
+};
 
 /// Names that cargo or the compiler refuse or confuse: Rust's keywords, and the crates that the new crate depends on.
 const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern \
@@ -23,36 +42,50 @@ struct Written<'n> {
     name: &'n str,
     /// The value of `library` in the `[[plugin]]`.
     library: &'n str,
-    /// The SDK's path, as written in the manifest.
-    sdk: &'n str,
-    files: [PathBuf; 2],
+    /// The SDK's path, as written in the manifest; null in C, which needs no more than the header.
+    sdk: Option<&'n str>,
+    files: Vec<PathBuf>,
 }
 
-/// Writes the crate into a folder of its name, which must not exist yet, and prints the next steps. `config`: the daemon's.
+/// Writes the plugin into a folder of its name, which must not exist yet, and prints the next steps. `config`: the daemon's.
 ///
 /// # Errors
 /// An invalid name, an SDK that does not exist, a folder that does; and a disk that cannot be written.
-pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool) -> Result<(), Exit> {
-    let library = library(name)?;
-    let sdk = match sdk {
-        Some(given) => from_new_folder(given)?,
-        None => nearest_sdk()?,
+pub(super) fn execute(
+    config: &Path,
+    name: &str,
+    language: Language,
+    sdk: Option<&Path>,
+    json: bool,
+) -> Result<(), Exit> {
+    let library = library(name, language)?;
+    let (template, sdk) = match language {
+        Language::Rust => (&RUST, Some(path_of_sdk(sdk)?)),
+        Language::C if sdk.is_some() => {
+            return Err(Exit::Usage(
+                "--sdk is for --lang rust; a plugin in C brings the header along".into(),
+            ));
+        }
+        Language::C => (&C, None),
     };
-    let sdk = sdk.to_str().ok_or_else(|| {
-        Exit::Usage(format!("a manifest cannot name {}, which is not UTF-8; rename it", sdk.display()))
-    })?;
+    let sdk = sdk.as_deref();
+    let quoted = sdk.map(|sdk| toml::Value::from(sdk).to_string()).unwrap_or_default();
+    let fill =
+        |text: &str| text.replace("@name@", name).replace("@library@", &library).replace("@sdk@", &quoted);
     let folder = Path::new(name);
-    let files = [folder.join("Cargo.toml"), folder.join("src/lib.rs")];
-    let manifest = MANIFEST.replace("@name@", name).replace("@sdk@", &toml::Value::from(sdk).to_string());
+    let write = |(path, text): &(&str, &str)| {
+        let file = folder.join(path);
+        file.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(&file, fill(text)).map(|()| file)
+    };
     fs::create_dir(folder).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Exit::Usage(format!(
             "{name} is there already and stays as it is; choose another name, or remove it"
         )),
         _ => Exit::Failed(format!("creating the folder {name}: {error}")),
     })?;
-    fs::create_dir(folder.join("src"))
-        .and_then(|()| fs::write(&files[0], manifest))
-        .and_then(|()| fs::write(&files[1], PLUGIN))
+    let files: io::Result<Vec<PathBuf>> = template.files.iter().map(write).collect();
+    let files = files
         .map_err(|error| Exit::Failed(format!("writing into {name}: {error}; remove it and try again")))?;
     print(|out| {
         let written = Written { name, library: &library, sdk, files };
@@ -63,14 +96,24 @@ pub(super) fn execute(config: &Path, name: &str, sdk: Option<&Path>, json: bool)
             write_line(out, &format!("wrote {}", file.display()))?;
         }
         let config = config.display().to_string();
-        let next = NEXT.replace("@library@", &library).replace("@name@", name);
-        next.lines().try_for_each(|line| write_line(out, &line.replace("@config@", &config)))
+        fill(template.next).lines().try_for_each(|line| write_line(out, &line.replace("@config@", &config)))
     })?;
     Ok(())
 }
 
-/// The name of the crate's library, if `name` is valid for a crate.
-fn library(name: &str) -> Result<String, Exit> {
+/// The path of the SDK as the new folder's manifest names it.
+fn path_of_sdk(given: Option<&Path>) -> Result<String, Exit> {
+    let sdk = match given {
+        Some(given) => from_new_folder(given)?,
+        None => nearest_sdk()?,
+    };
+    let not_utf8 =
+        |sdk: PathBuf| format!("a manifest cannot name {}, which is not UTF-8; rename it", sdk.display());
+    sdk.into_os_string().into_string().map_err(|sdk| Exit::Usage(not_utf8(sdk.into())))
+}
+
+/// The name of the library, if `name` is valid for a plugin and, in Rust, for a crate.
+fn library(name: &str, language: Language) -> Result<String, Exit> {
     let is_letter = |letter: char| letter.is_ascii_lowercase();
     let is_more = |letter: char| is_letter(letter) || letter.is_ascii_digit() || "_-".contains(letter);
     if !name.starts_with(is_letter) || !name.chars().all(is_more) {
@@ -78,7 +121,7 @@ fn library(name: &str) -> Result<String, Exit> {
         return Err(Exit::Usage(format!("the name {name:?} {words}")));
     }
     let library = name.replace('-', "_");
-    if TAKEN.split_whitespace().any(|taken| taken == library) {
+    if language == Language::Rust && TAKEN.split_whitespace().any(|taken| taken == library) {
         return Err(Exit::Usage(format!("the name {name:?} means something else in Rust; choose another")));
     }
     Ok(library)
