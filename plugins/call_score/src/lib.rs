@@ -7,7 +7,8 @@ mod speech;
 mod verdict;
 
 use hark_sdk::event::{Body, Event};
-use hark_sdk::{Error, Host, Plugin, Transcript, Wants};
+use hark_sdk::schemars::Schema;
+use hark_sdk::{Error, Host, Plugin, Transcript, Wants, schema};
 use serde_json::Value;
 
 pub use config::{AtMost, Check, Config};
@@ -26,6 +27,10 @@ pub struct CallScore {
 
 impl Plugin for CallScore {
     const WANTS: Wants = Wants::FINALS.and(Wants::ANNOTATIONS);
+
+    fn schema() -> Schema {
+        schema::of_config::<Config>()
+    }
 
     fn create(config: &str) -> Result<Self, Error> {
         let config = Config::parse(config)?;

@@ -9,7 +9,8 @@ mod rise;
 mod streak;
 
 use hark_sdk::event::{Alert, Event, TranscriptSegment};
-use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission};
+use hark_sdk::schemars::Schema;
+use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission, schema};
 use serde_json::{Value, json};
 
 use self::calls::Calls;
@@ -28,6 +29,10 @@ pub struct EmotionWatch {
 
 impl Plugin for EmotionWatch {
     const WANTS: Wants = Wants::FINALS.and(Wants::SEGMENTS);
+
+    fn schema() -> Schema {
+        schema::of_config::<Config>()
+    }
 
     fn create(config: &str) -> Result<Self, Error> {
         Ok(EmotionWatch { config: Config::parse(config)?, calls: Calls::default() })

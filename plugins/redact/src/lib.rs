@@ -31,7 +31,8 @@ mod text;
 mod token;
 
 use hark_sdk::event::{Event, Segment, TranscriptPartial, TranscriptSegment};
-use hark_sdk::{Error, Host, Plugin, Transcript, Wants, joined};
+use hark_sdk::schemars::Schema;
+use hark_sdk::{Error, Host, Plugin, Transcript, Wants, joined, schema};
 use uuid::Uuid;
 
 use call::{Calls, Piece};
@@ -48,6 +49,10 @@ pub struct Redact {
 impl Plugin for Redact {
     const WANTS: Wants = Wants::FINALS.and(Wants::PARTIALS).and(Wants::SEGMENTS);
     const TRANSFORM: bool = true;
+
+    fn schema() -> Schema {
+        schema::of_config::<Config>()
+    }
 
     fn create(config: &str) -> Result<Self, Error> {
         let config = Config::parse(config)?;

@@ -13,7 +13,8 @@ mod speaker;
 mod text;
 mod transcript;
 
-use hark_sdk::{Error, Host, Plugin, Transcript};
+use hark_sdk::schemars::Schema;
+use hark_sdk::{Error, Host, Plugin, Transcript, schema};
 use serde_json::json;
 
 pub use config::{Config, Format};
@@ -27,6 +28,10 @@ pub struct Subtitles {
 }
 
 impl Plugin for Subtitles {
+    fn schema() -> Schema {
+        schema::of_config::<Config>()
+    }
+
     fn create(config: &str) -> Result<Self, Error> {
         Ok(Subtitles { config: Config::parse(config)?, cutter: Cutter::new() })
     }
