@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
 /// Literals that look like codes and appear in no event.
-const NO_CODES: [(&str, &str); 20] = [
+const NO_CODES: [(&str, &str); 23] = [
     ("KiB", "a unit"),
     ("MiB", "a unit"),
     ("GiB", "a unit"),
@@ -28,6 +28,9 @@ const NO_CODES: [(&str, &str); 20] = [
     ("BadRequestError", "a type of error of speech servers, told as HttpStatus400"),
     ("NotFoundError", "a type of error of speech servers, told as HttpStatus404"),
     ("Code", "of random histories, which are tests"),
+    ("RssAnon", "a line of /proc/self/status"),
+    ("RssShmem", "a line of /proc/self/status"),
+    ("VmSwap", "a line of /proc/self/status"),
 ];
 
 /// The text before a one-word literal that makes it a code. CamelCase literals of several words are codes wherever they stand.
