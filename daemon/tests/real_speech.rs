@@ -46,7 +46,7 @@ fn assert_heard(last: &Value, words: &[&str]) {
     }
 }
 
-/// The server that is installed passes over the wish for words; those of another one are the words of the text, in order, within its time.
+/// The installed server returns no words. Another server may return them: then they are the words of the text, in order, within its time.
 fn assert_words(segment: &Value) {
     let Some(words) = segment.get("words").and_then(Value::as_array) else { return };
     let texts: Vec<&str> = words.iter().map(|word| word["text"].as_str().unwrap()).collect();

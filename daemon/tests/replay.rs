@@ -130,7 +130,7 @@ async fn new_rules_over_the_calls_of_a_running_daemon_say_what_is_new_the_same_a
         assert!(text.lines().any(|line| line.starts_with(mark) && line.contains(rule)), "{text}");
     }
     assert!(String::from_utf8(output.stderr).unwrap().contains("1 new, 1 the same; gone: 1"));
-    // The daemon runs on, nothing was recognized, and nobody consumes the stream for good.
+    // The daemon runs on, the service got no request, and replay left no durable consumer.
     assert_eq!(service.journal().len(), requests);
     let context = jetstream::new(client);
     let mut consumers = context.get_stream("HARK_EVENTS").await.unwrap().consumers();

@@ -1,4 +1,4 @@
-//! Leaves long silence out of what is sent: where nobody speaks and it is quiet. Music and noise are not silence.
+//! Leaves long silence out of what is sent: quiet times without speech. Music and noise are not silence.
 
 use std::collections::VecDeque;
 

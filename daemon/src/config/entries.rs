@@ -66,7 +66,7 @@ pub enum Channels {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "is true, false, or a list of roles such as [\"customer\"]")]
 pub enum Emotion {
-    /// Everyone's, or nobody's.
+    /// That of all channels, or of none.
     All(bool),
     /// That of the channels with these roles, and of no other.
     Roles(Vec<String>),

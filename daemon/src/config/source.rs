@@ -25,7 +25,7 @@ impl Source {
         }
     }
 
-    /// The priority of its recordings among those of all sources.
+    /// Which sources' recordings go first.
     pub fn priority(&self) -> Priority {
         match self {
             Source::Directory(source) => source.priority,

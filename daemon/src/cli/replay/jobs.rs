@@ -33,7 +33,7 @@ struct Job {
     bytes: usize,
     then: Vec<Event>,
     now: Vec<Body>,
-    /// The common fields of the final, which are those of what would be said now; any body.
+    /// Its common fields are the final's, which the events that plugins emit now get; its body is not used.
     last: Option<Event>,
     /// Plugins are being asked.
     is_asked: bool,

@@ -148,7 +148,7 @@ impl Stored {
         }
     }
 
-    /// How many events could not be read: their bodies are not those of their kinds.
+    /// How many events could not be read, because their bodies do not have the shape of their kinds.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }

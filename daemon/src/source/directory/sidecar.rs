@@ -87,7 +87,7 @@ fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Resul
     Ok(Some(Told { metadata, sidecar: Some(sidecar), warnings: Vec::new() }))
 }
 
-/// The fields with those of a sidecar's content over them.
+/// Merges the fields of a sidecar into `fields`; where both have a key, the sidecar's value stays.
 ///
 /// # Errors
 /// Why the content cannot be used; the text quotes nothing of it.
