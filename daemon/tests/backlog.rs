@@ -21,7 +21,7 @@ fn multiply(state: &Path, count: usize) -> usize {
     let (model, body): (Uuid, String) =
         ledger.query_row("SELECT id, about FROM job", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let events: Vec<(i64, String)> = ledger
-        .prepare("SELECT id, CAST(body AS TEXT) FROM outbox ORDER BY id")
+        .prepare("SELECT id, body FROM event WHERE stream_seq IS NULL ORDER BY id")
         .unwrap()
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap()
@@ -34,7 +34,7 @@ fn multiply(state: &Path, count: usize) -> usize {
         for id in ids {
             transaction
                 .prepare_cached(
-                    "INSERT INTO job SELECT ?1, source, duty, due, accepted, ended, stream_seq, ?2 FROM job WHERE id = ?3",
+                    "INSERT INTO job SELECT ?1, source, duty, due, accepted, ended, stream_seq, outcome, ?2 FROM job WHERE id = ?3",
                 )
                 .unwrap()
                 .execute(params![id, renamed(&body, id), model])
@@ -52,8 +52,8 @@ fn multiply(state: &Path, count: usize) -> usize {
             for id in ids {
                 transaction
                     .prepare_cached(
-                        "INSERT INTO outbox (job, source, kind, sequence, time, body)
-                         SELECT ?1, source, kind, sequence, time, CAST(?2 AS BLOB) FROM outbox WHERE id = ?3",
+                        "INSERT INTO event (job, source, kind, sequence, time, body)
+                         SELECT ?1, source, kind, sequence, time, ?2 FROM event WHERE id = ?3",
                     )
                     .unwrap()
                     .execute(params![id, renamed(body, id), event])
@@ -61,7 +61,7 @@ fn multiply(state: &Path, count: usize) -> usize {
             }
         }
     }
-    transaction.execute("DELETE FROM outbox WHERE job = ?1", [model]).unwrap();
+    transaction.execute("DELETE FROM event WHERE job = ?1", [model]).unwrap();
     for table in ["piece WHERE job", "attempt WHERE job", "job WHERE id"] {
         transaction.execute(&format!("DELETE FROM {table} = ?1"), [model]).unwrap();
     }

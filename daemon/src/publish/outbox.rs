@@ -1,7 +1,7 @@
 //! Drains the outbox: publishes every stored event to JetStream, in order within its job, until the server has acknowledged it.
 //!
 //! Each event names its predecessor, so the server itself refuses an event that is a duplicate, comes late, or follows a missing one. The
-//! events of different jobs are published concurrently, the events of one job one after the other. Acknowledged events are removed from
+//! events of different jobs are published concurrently, the events of one job one after the other. Acknowledgements are written to
 //! the ledger in batches while other events are under way.
 
 mod deliver;
@@ -188,7 +188,7 @@ impl Outbox {
         }
     }
 
-    /// Removes acknowledged events from the ledger, and reports the jobs that have ended with them.
+    /// Writes acknowledgements to the ledger, and reports the jobs that have ended with them.
     async fn commit(&self, acknowledged: Vec<Acknowledged>) -> Result<Vec<Acknowledged>, LedgerError> {
         let batch = acknowledged.clone();
         let now = Timestamp::now();
@@ -198,7 +198,7 @@ impl Outbox {
                 let mut ended = Vec::new();
                 for one in &batch {
                     let fault = if one.last { outbox::fault(connection, one)? } else { None };
-                    outbox::remove(connection, one)?;
+                    outbox::acknowledge(connection, one)?;
                     if one.last {
                         let advanced = advance::advance(connection, one.job, Fact::Stored, now)?;
                         ended.extend(advanced.map(|advanced| (advanced, fault)));

@@ -25,7 +25,7 @@ async fn a_dropped_file_becomes_one_job_that_says_what_it_is() {
     assert_eq!(recording.path_b64, None);
     assert_eq!(jobs[0].source, "calls");
     assert_eq!(
-        watched.count("SELECT count(*) FROM outbox WHERE kind = 'job.accepted'").await,
+        watched.count("SELECT count(*) FROM event WHERE kind = 'job.accepted'").await,
         2,
         "with the witness'"
     );

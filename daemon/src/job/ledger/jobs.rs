@@ -84,7 +84,7 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Deletes a job with its events in the outbox; returns whether there was such a job.
+/// Deletes a job with its events; returns whether there was such a job.
 ///
 /// # Errors
 /// When a statement fails.
@@ -94,7 +94,7 @@ pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
     pieces::remove(connection, id)?;
     published::erase(connection, id)?;
     written::forget(connection, id)?;
-    connection.prepare_cached("DELETE FROM outbox WHERE job = ?1")?.execute([id])?;
+    outbox::erase(connection, id)?;
     connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)
 }
@@ -194,8 +194,22 @@ pub(super) fn enqueue(
         job.sequence += 1;
         let event = Event { time: now, ..job.event(Some(job.sequence), body.clone()) };
         outbox::insert(connection, &event)?;
+        if let Some(outcome) = outcome(body) {
+            connection
+                .prepare_cached("UPDATE job SET outcome = ?2 WHERE id = ?1")?
+                .execute(params![job.id, outcome])?;
+        }
     }
     Ok(())
+}
+
+/// How a job ended, in the column `outcome`; `None`: this is not a job's last event.
+fn outcome(event: &Body) -> Option<&'static str> {
+    match event {
+        Body::JobCompleted(_) => Some("completed"),
+        Body::JobFailed(_) => Some("failed"),
+        _ => None,
+    }
 }
 
 impl Ledger {

@@ -23,7 +23,9 @@ pub mod published;
 mod readers;
 pub mod remote_objects;
 pub mod retention;
+mod search;
 pub mod spend;
+pub mod view;
 mod writer;
 pub mod written;
 

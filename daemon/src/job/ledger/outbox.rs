@@ -1,12 +1,13 @@
-//! The outbox: stored events that JetStream has not acknowledged.
+//! The stored events of jobs. Those that JetStream has not acknowledged are the outbox.
 
 use bytes::Bytes;
-use hark_sdk::event::{Event, Fault};
+use hark_sdk::event::{Body, Event, Fault};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::error::LedgerError;
+use super::search;
 
 /// One event on its way out.
 #[derive(Debug, Clone)]
@@ -47,11 +48,11 @@ pub struct Acknowledged {
 /// # Errors
 /// When the statement fails.
 pub(super) fn insert(connection: &Connection, event: &Event) -> Result<(), LedgerError> {
-    let body = serde_json::to_vec(event)
+    let body = serde_json::to_string(event)
         .map_err(|error| LedgerError::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
     connection
         .prepare_cached(
-            "INSERT INTO outbox (job, source, kind, sequence, time, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO event (job, source, kind, sequence, time, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             event.job,
@@ -61,7 +62,10 @@ pub(super) fn insert(connection: &Connection, event: &Event) -> Result<(), Ledge
             event.time.to_string(),
             body
         ])?;
-    Ok(())
+    match &event.body {
+        Body::TranscriptFinal(transcript) => search::insert(connection, event, &transcript.text),
+        _ => Ok(()),
+    }
 }
 
 /// The rows after `after`, at most `limit` and (but for the first) at most `bytes` of bodies.
@@ -74,7 +78,8 @@ pub fn after(
     limit: usize,
     bytes: usize,
 ) -> Result<Vec<Row>, LedgerError> {
-    let condition = "outbox WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let condition =
+        "event INDEXED BY event_waiting WHERE stream_seq IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
     select(connection, condition, params![after, most(limit)], bytes)
 }
 
@@ -91,8 +96,8 @@ pub fn of_job(
     bytes: usize,
 ) -> Result<Vec<Row>, LedgerError> {
     // Left to itself, SQLite may read every row in between.
-    let condition =
-        "outbox INDEXED BY outbox_by_job WHERE job = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
+    let condition = "event INDEXED BY event_of_job WHERE job = ?1 AND stream_seq IS NULL AND id > ?2 AND id <= ?3 \
+                     ORDER BY sequence LIMIT ?4";
     select(connection, condition, params![job, after, until, most(limit)], bytes)
 }
 
@@ -108,14 +113,14 @@ fn select(
 ) -> Result<Vec<Row>, LedgerError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, job, source, kind, sequence, time, body,
-                coalesce((SELECT stream_seq FROM job WHERE job.id = outbox.job), 0)
+                coalesce((SELECT stream_seq FROM job WHERE job.id = event.job), 0)
          FROM {condition}"
     ))?;
     let mut rows = statement.query(values)?;
     let mut taken = Vec::new();
     let mut size = 0;
     while let Some(row) = rows.next()? {
-        let body: Vec<u8> = row.get(6)?;
+        let body: String = row.get(6)?;
         size += body.len();
         if size > bytes && !taken.is_empty() {
             break;
@@ -143,19 +148,21 @@ pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Opt
     struct Failed {
         error: Option<Fault>,
     }
-    let query = "SELECT body FROM outbox WHERE id = ?1";
-    let body: Option<Vec<u8>> =
+    let query = "SELECT body FROM event WHERE id = ?1";
+    let body: Option<String> =
         connection.prepare_cached(query)?.query_row([acknowledged.id], |row| row.get(0)).optional()?;
     // A body that cannot be parsed was published all the same, and consumers have it.
-    Ok(body.and_then(|body| serde_json::from_slice::<Failed>(&body).ok()?.error))
+    Ok(body.and_then(|body| serde_json::from_str::<Failed>(&body).ok()?.error))
 }
 
-/// Takes an acknowledged event out.
+/// Notes that JetStream has an event: it is in the outbox no more.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn remove(connection: &Connection, acknowledged: &Acknowledged) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([acknowledged.id])?;
+pub fn acknowledge(connection: &Connection, acknowledged: &Acknowledged) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE event SET stream_seq = ?2 WHERE id = ?1")?
+        .execute(params![acknowledged.id, acknowledged.stream_seq])?;
     connection
         .prepare_cached("UPDATE job SET stream_seq = max(stream_seq, ?2) WHERE id = ?1")?
         .execute(params![acknowledged.job, acknowledged.stream_seq])?;
@@ -168,7 +175,7 @@ pub fn remove(connection: &Connection, acknowledged: &Acknowledged) -> Result<()
 /// When the query fails.
 pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1 AND stream_seq IS NULL)")?
         .query_row([id], |row| row.get(0))?)
 }
 
@@ -177,8 +184,18 @@ pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
 /// # Errors
 /// When the query fails.
 pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<String>, LedgerError> {
-    let query = "SELECT time FROM outbox INDEXED BY outbox_by_job WHERE job = ?1 AND sequence = ?2";
+    let query = "SELECT time FROM event WHERE job = ?1 AND sequence = ?2 AND stream_seq IS NULL";
     Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
+}
+
+/// Erases the events of a job.
+///
+/// # Errors
+/// When a statement fails.
+pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
+    search::erase(connection, job)?;
+    connection.prepare_cached("DELETE FROM event WHERE job = ?1")?.execute([job])?;
+    Ok(())
 }
 
 /// How many rows wait.
@@ -186,7 +203,9 @@ pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Opti
 /// # Errors
 /// When the query fails.
 pub fn count(connection: &Connection) -> Result<i64, LedgerError> {
-    Ok(connection.prepare_cached("SELECT count(*) FROM outbox")?.query_row([], |row| row.get(0))?)
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM event WHERE stream_seq IS NULL")?
+        .query_row([], |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -217,7 +236,7 @@ mod tests {
             let event = Event::parse(&kind, &golden).unwrap();
             let rows = ledger
                 .write(move |connection| {
-                    connection.execute("DELETE FROM outbox", [])?;
+                    connection.execute("DELETE FROM event", [])?;
                     insert(connection, &event)?;
                     after(connection, 0, 10, usize::MAX)
                 })

@@ -9,11 +9,15 @@ CREATE TABLE job (
     accepted   INTEGER NOT NULL,
     ended      INTEGER,                   -- when the last event was written
     stream_seq INTEGER NOT NULL DEFAULT 0,-- of its last event that JetStream has acknowledged
+    outcome    TEXT,                      -- completed, failed, canceled; NULL: it has not ended
     about      TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX job_by_duty ON job (duty, source, due, id) WHERE duty IS NOT NULL;
 CREATE INDEX job_by_source ON job (source, ended, duty);
 CREATE INDEX job_by_ended ON job (ended) WHERE ended IS NOT NULL;
+-- Lists have the newest job first: the key of each index goes on with the id.
+CREATE INDEX job_of_source ON job (source);
+CREATE INDEX job_of_outcome ON job (outcome);
 
 -- What one request carries: a span of time on some channels of a job's recording.
 CREATE TABLE piece (
@@ -92,17 +96,28 @@ CREATE TABLE remote_object (
     job  BLOB NOT NULL
 ) WITHOUT ROWID;
 
--- Stored events that JetStream has not acknowledged, in the order in which they were caused.
-CREATE TABLE outbox (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    job      BLOB NOT NULL,
-    source   TEXT NOT NULL,
-    kind     TEXT NOT NULL,               -- family.name
-    sequence INTEGER NOT NULL,
-    time     TEXT NOT NULL,
-    body     BLOB NOT NULL
+-- The stored events of jobs, in the order in which they were caused. Those without a `stream_seq` are the outbox: JetStream has not
+-- acknowledged them. The others are kept as long as their job, for the live page and the API.
+CREATE TABLE event (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    job        BLOB NOT NULL,
+    source     TEXT NOT NULL,
+    kind       TEXT NOT NULL,             -- family.name
+    sequence   INTEGER NOT NULL,
+    time       TEXT NOT NULL,
+    stream_seq INTEGER,
+    body       TEXT NOT NULL
 );
-CREATE INDEX outbox_by_job ON outbox (job);
+CREATE INDEX event_of_job ON event (job, sequence);
+CREATE INDEX event_waiting ON event (id) WHERE stream_seq IS NULL;
+CREATE INDEX event_stored ON event (stream_seq) WHERE stream_seq IS NOT NULL;
+CREATE INDEX event_raised ON event (id) WHERE kind = 'alert.raised';
+CREATE INDEX event_of_rule ON event (json_extract(body, '$.rule'), job) WHERE kind = 'alert.raised';
+
+-- What a search for text looks through: one row for each transcript.final, with the id of its event. Three letters in a row are a word of the
+-- index, so scripts without spaces are found too. Erased texts leave nothing in the index.
+CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram');
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
 
 -- What was seen in watched folders, for as long as it is there. A file is known by its device and inode; its path is a column, so a rename is
 -- an update. Neither is unique: a filesystem that makes inode numbers up (FAT, FUSE) may give one file's to another, and a new file may

@@ -68,7 +68,9 @@ pub(super) fn ledger(state: &Path) -> LedgerRecord {
         .unwrap();
     LedgerRecord {
         integrity: connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap(),
-        outbox_rows: connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap(),
+        outbox_rows: connection
+            .query_row("SELECT count(*) FROM event WHERE stream_seq IS NULL", [], |row| row.get(0))
+            .unwrap(),
         jobs,
         leftovers: leftovers(state),
     }

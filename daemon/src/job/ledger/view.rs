@@ -1,0 +1,209 @@
+//! What the live page, the API and the commands show of jobs: lists, single jobs, their events as they were published.
+//!
+//! Reads only, from the pool of readers: no lane waits for a list.
+
+mod filter;
+mod listed;
+
+use jiff::Timestamp;
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::error::LedgerError;
+use super::{jobs, search};
+
+pub use self::filter::{Before, Filter, MOST, State, WrongFilter};
+pub use self::listed::{AlertBrief, Listed, Page};
+
+/// Where an open job stands, as the list says it. A job waits where nothing of it is under way and what is owed next is owed later: a retry, a
+/// budget, a plugin that holds it. `?` is the present time.
+const OPEN_STATE: &str = "CASE \
+    WHEN duty IN ('prepare', 'pipe') THEN iif(due > ?, 'waiting', iif(duty = 'prepare', 'accepted', 'recognizing')) \
+    WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND duty IN ('await', 'resolve', 'pipe')) \
+      OR EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND json_extract(piece.about, '$.state.name') = 'sending') \
+      OR duty IN ('cut', 'publish', 'settle') THEN 'recognizing' \
+    WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND duty = 'send' AND due > ?) THEN 'waiting' \
+    WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND heard IS NOT NULL) THEN 'recognizing' \
+    ELSE 'accepted' END";
+
+/// The jobs that a filter lets through, newest first.
+///
+/// # Errors
+/// When a query fails, or a row cannot be read.
+pub fn list(connection: &Connection, filter: &Filter, now: Timestamp) -> Result<Page, LedgerError> {
+    let now = SqlValue::Integer(now.as_millisecond());
+    let mut values = vec![now.clone(), now];
+    let mut conditions = vec!["TRUE".to_owned()];
+    let mut also = |condition: String, of: Vec<SqlValue>| {
+        conditions.push(condition);
+        values.extend(of);
+    };
+    match filter.state {
+        Some(state) if state.is_end() => also("outcome = ?".into(), vec![text(state.as_str())]),
+        Some(state) => also(format!("outcome IS NULL AND state = ?"), vec![text(state.as_str())]),
+        None => {}
+    }
+    if let Some(source) = &filter.source {
+        also("source = ?".into(), vec![text(source)]);
+    }
+    if let Some(since) = filter.since {
+        also("id >= ?".into(), vec![blob(filter::first_of(since))]);
+    }
+    if let Some(before) = filter.before {
+        also("id < ?".into(), vec![blob(before.id())]);
+    }
+    if let Some(rule) = &filter.alert {
+        let is_of_rule = if rule == "*" { "" } else { "json_extract(body, '$.rule') = ? AND" };
+        let stands = format!(
+            "id IN (SELECT job FROM event raised WHERE kind = 'alert.raised' AND {is_of_rule} NOT EXISTS (\
+             SELECT 1 FROM event WHERE event.job = raised.job AND kind = 'alert.retracted' \
+             AND json_extract(event.body, '$.alert') = json_extract(raised.body, '$.alert')))"
+        );
+        also(stands, if rule == "*" { Vec::new() } else { vec![text(rule)] });
+    }
+    if let Some(wanted) = &filter.text {
+        let (condition, value) = search::condition(wanted);
+        let of_text =
+            format!("id IN (SELECT job FROM event WHERE id IN (SELECT rowid FROM search WHERE {condition}))");
+        also(of_text, vec![text(&value)]);
+    }
+    let conditions = conditions.join(" AND ");
+    // One more than wanted tells whether there is a next page.
+    values.push(SqlValue::Integer(filter.limit as i64 + 1));
+    let query = format!(
+        "SELECT id, coalesce(outcome, {OPEN_STATE}) AS state, ended FROM job WHERE {conditions} ORDER BY id DESC LIMIT ?"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let rows = statement.query_map(params_from_iter(values), of_row)?;
+    let mut found = rows.collect::<Result<Vec<_>, _>>()?;
+    let is_more = found.len() > filter.limit;
+    found.truncate(filter.limit);
+    let next = found.last().filter(|_| is_more).map(|(id, ..)| *id);
+    let mut listed = Vec::with_capacity(found.len());
+    for (id, state, ended) in found {
+        listed.extend(one(connection, id, state, ended)?);
+    }
+    Ok(Page { jobs: listed, next })
+}
+
+/// One job as lists show it; `None`: the ledger has no such job.
+///
+/// # Errors
+/// As of [`list`].
+pub fn find(connection: &Connection, id: Uuid, now: Timestamp) -> Result<Option<Listed>, LedgerError> {
+    let query = format!("SELECT id, coalesce(outcome, {OPEN_STATE}), ended FROM job WHERE id = ?");
+    let now = now.as_millisecond();
+    let row = connection.prepare_cached(&query)?.query_row(params![now, now, id], of_row).optional()?;
+    let Some((id, state, ended)) = row else { return Ok(None) };
+    one(connection, id, state, ended)
+}
+
+type StateRow = (Uuid, State, Option<i64>);
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<StateRow> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn one(
+    connection: &Connection,
+    id: Uuid,
+    state: State,
+    ended: Option<i64>,
+) -> Result<Option<Listed>, LedgerError> {
+    let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
+    let ended = ended.and_then(|ended| Timestamp::from_millisecond(ended).ok());
+    let mut listed = Listed::new(&job, state, ended);
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, body FROM event WHERE job = ?1 AND (kind GLOB 'job.*' OR kind GLOB 'alert.*' \
+         OR kind = 'transcript.final') ORDER BY sequence",
+    )?;
+    let mut rows = statement.query([id])?;
+    while let Some(row) = rows.next()? {
+        listed
+            .add(row.get_ref(0)?.as_str().unwrap_or_default(), row.get_ref(1)?.as_str().unwrap_or_default());
+    }
+    Ok(Some(listed))
+}
+
+/// A stored event, as it was published or will be.
+#[derive(Debug, Clone, Serialize)]
+pub struct Told {
+    /// `family.name`.
+    pub kind: String,
+    /// Its sequence in the stream; null while the server has not acknowledged it.
+    pub stream_seq: Option<u64>,
+    /// The body.
+    pub body: Box<RawValue>,
+}
+
+/// A job's stored events, in order.
+///
+/// # Errors
+/// When the query fails, or a body is not JSON.
+pub fn events(connection: &Connection, job: Uuid) -> Result<Vec<Told>, LedgerError> {
+    let mut statement = connection
+        .prepare_cached("SELECT kind, stream_seq, body FROM event WHERE job = ?1 ORDER BY sequence")?;
+    let rows = statement.query_map([job], told)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The events behind a sequence of the stream, at most `limit`, in the stream's order.
+///
+/// # Errors
+/// As of [`events`].
+pub fn stored_after(
+    connection: &Connection,
+    stream_seq: u64,
+    limit: usize,
+) -> Result<Vec<Told>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, stream_seq, body FROM event WHERE stream_seq > ?1 ORDER BY stream_seq LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![stream_seq, limit as i64], told)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest alerts that were raised, newest first.
+///
+/// # Errors
+/// As of [`events`].
+pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, stream_seq, body FROM event INDEXED BY event_raised WHERE kind = 'alert.raised' \
+         ORDER BY id DESC LIMIT ?1",
+    )?;
+    let rows = statement.query_map([limit as i64], told)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn told(row: &Row<'_>) -> rusqlite::Result<Told> {
+    let body = RawValue::from_string(row.get(2)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
+    })?;
+    Ok(Told { kind: row.get(0)?, stream_seq: row.get(1)?, body })
+}
+
+/// How many jobs ended in each way, and how many are open.
+///
+/// # Errors
+/// When the query fails.
+pub fn counts(connection: &Connection) -> Result<Vec<(String, u64)>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT coalesce(outcome, 'open'), count(*) FROM job GROUP BY outcome")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn text(value: &str) -> SqlValue {
+    SqlValue::Text(value.to_owned())
+}
+
+fn blob(id: Uuid) -> SqlValue {
+    SqlValue::Blob(id.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Lists over a small ledger: what each filter lets through, and what a row says.
+
+use hark_sdk::event::{Body, Fault, JobFailed, Recording, TranscriptFinal};
+use serde_json::{Map, json};
+
+use super::*;
+use crate::job::history::transcript_final;
+use crate::job::ledger::outbox;
+use crate::job::{Job, Origin};
+
+struct Shelf {
+    ledger: Connection,
+    made: Vec<Job>,
+}
+
+impl Shelf {
+    fn new() -> Shelf {
+        let ledger = Connection::open_in_memory().unwrap();
+        ledger.execute_batch(include_str!("../schema.sql")).unwrap();
+        Shelf { ledger, made: Vec::new() }
+    }
+
+    /// A job that was accepted `hour` hours after the epoch.
+    fn job(&mut self, hour: i64, source: &str, name: &str) -> Uuid {
+        let at = Timestamp::from_second(hour * 3600).unwrap();
+        let id = Uuid::from_u128(filter::first_of(at).as_u128() | self.made.len() as u128);
+        let recording = Recording { name: Some(name.into()), ..Recording::default() };
+        let mut metadata = Map::new();
+        metadata.insert("agent".into(), json!("Grace"));
+        let mut job = Job::new(id, source, "default", Origin::Nothing, recording, metadata);
+        job.accepted_at = at;
+        jobs::insert(&self.ledger, &mut job, Vec::new()).unwrap();
+        self.made.push(job);
+        id
+    }
+
+    fn says(&mut self, id: Uuid, bodies: Vec<Body>) {
+        let job = self.made.iter_mut().find(|job| job.id == id).unwrap();
+        jobs::enqueue(&self.ledger, job, &bodies, job.accepted_at).unwrap();
+    }
+
+    fn found(&self, filter: &[(&str, &str)]) -> Vec<Uuid> {
+        let now = Timestamp::from_second(100 * 3600).unwrap();
+        let mut checked = Filter::default();
+        filter.iter().for_each(|(key, value)| checked.set(key, value, now).unwrap());
+        list(&self.ledger, &checked, now).unwrap().jobs.iter().map(|job| job.job).collect()
+    }
+}
+
+fn heard(text: &str) -> Body {
+    Body::TranscriptFinal(TranscriptFinal { text: text.into(), ..transcript_final(Vec::new()) })
+}
+
+fn alert(kind: &str, id: &str, rule: &str) -> Body {
+    let alert = hark_sdk::event::Alert { alert: id.into(), rule: rule.into(), ..Default::default() };
+    if kind == "raised" { Body::AlertRaised(alert) } else { Body::AlertRetracted(alert) }
+}
+
+fn failed() -> Body {
+    let error = Fault {
+        code: "NotAudio".into(),
+        blame: hark_sdk::event::Blame::Audio,
+        message: "x".into(),
+        attempts: Some(0),
+    };
+    Body::JobFailed(JobFailed { error, bill: Default::default() })
+}
+
+#[test]
+fn filters_let_through_what_they_name_newest_first() {
+    let mut shelf = Shelf::new();
+    let old = shelf.job(1, "calls", "monday.wav");
+    let new = shelf.job(3, "inbox", "tuesday.wav");
+    let newest = shelf.job(5, "calls", "wednesday.wav");
+    shelf.says(old, vec![heard("Ich möchte kündigen, sofort."), alert("raised", "1", "churn")]);
+    shelf.says(
+        new,
+        vec![
+            heard("我要取消订单"),
+            alert("raised", "1", "churn"),
+            alert("retracted", "1", "churn"),
+            failed(),
+        ],
+    );
+    assert_eq!(shelf.found(&[]), [newest, new, old]);
+    assert_eq!(shelf.found(&[("source", "calls")]), [newest, old]);
+    assert_eq!(shelf.found(&[("since", "1970-01-01T03:00:00Z")]), [newest, new]);
+    assert_eq!(shelf.found(&[("since", "97h")]), [newest, new]);
+    assert_eq!(shelf.found(&[("before", &new.to_string())]), [old]);
+    assert_eq!(shelf.found(&[("before", "1970-01-01T04:00:00Z"), ("source", "inbox")]), [new]);
+    assert_eq!(shelf.found(&[("state", "failed")]), [new]);
+    assert_eq!(shelf.found(&[("state", "accepted")]), [newest, old]);
+    assert!(shelf.found(&[("state", "canceled")]).is_empty());
+    assert_eq!(shelf.found(&[("alert", "churn")]), [old], "the other one was retracted");
+    assert_eq!(shelf.found(&[("alert", "*")]), [old]);
+    assert_eq!(shelf.found(&[("text", "KÜNDIGEN")]), [old]);
+    assert_eq!(shelf.found(&[("text", "取消")]), [new], "shorter than a word of the index");
+    assert!(shelf.found(&[("text", "100%\" OR _")]).is_empty());
+    assert_eq!(shelf.found(&[("text", "tuesday")]), [new], "by name");
+    assert_eq!(shelf.found(&[("text", "grace")]), [new, old], "by metadata");
+}
+
+#[test]
+fn a_page_names_the_next_one() {
+    let mut shelf = Shelf::new();
+    let jobs: Vec<Uuid> = (0..5).map(|hour| shelf.job(hour, "calls", "a.wav")).collect();
+    let mut filter = Filter { limit: 2, ..Filter::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = list(&shelf.ledger, &filter, Timestamp::UNIX_EPOCH).unwrap();
+        seen.extend(page.jobs.iter().map(|job| job.job));
+        let Some(next) = page.next else { break };
+        filter.before = Some(Before::Job(next));
+    }
+    assert_eq!(seen, Vec::from_iter(jobs.into_iter().rev()));
+}
+
+#[test]
+fn a_job_that_is_forgotten_leaves_no_text() {
+    let mut shelf = Shelf::new();
+    let id = shelf.job(1, "calls", "a.wav");
+    shelf.says(id, vec![heard("a word that must go")]);
+    let rows = outbox::after(&shelf.ledger, 0, 9, usize::MAX).unwrap();
+    let acknowledged =
+        |row: &outbox::Row| outbox::Acknowledged { id: row.id, job: id, stream_seq: 7, last: false };
+    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row)).unwrap());
+    assert_eq!(outbox::count(&shelf.ledger).unwrap(), 0);
+    assert_eq!(events(&shelf.ledger, id).unwrap().len(), 2, "kept for the page");
+    assert_eq!(shelf.found(&[("text", "must")]), [id]);
+    jobs::forget(&shelf.ledger, id).unwrap();
+    assert!(shelf.found(&[("text", "must")]).is_empty());
+    let left: i64 = shelf.ledger.query_row("SELECT count(*) FROM search", [], |row| row.get(0)).unwrap();
+    assert_eq!((left, events(&shelf.ledger, id).unwrap().len()), (0, 0));
+}
+
+#[test]
+fn values_that_a_filter_does_not_take_are_named() {
+    let mut filter = Filter::default();
+    for (key, value) in [
+        ("state", "done"),
+        ("since", "soon"),
+        ("before", "7"),
+        ("limit", "0"),
+        ("limit", "501"),
+        ("colour", "red"),
+    ] {
+        assert!(filter.set(key, value, Timestamp::UNIX_EPOCH).is_err(), "{key}={value}");
+    }
+    assert_eq!(filter, Filter::default());
+    filter.set("state", "", Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(filter, Filter::default(), "an empty field of a form is no filter");
+}
