@@ -24,6 +24,9 @@ use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
+use crate::api::state::{Api, Desk};
+use crate::api::token::Tokens;
+use crate::api::words::LastWords;
 use crate::api::{control, http};
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
@@ -33,7 +36,7 @@ use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Budget, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
-use crate::publish::{Outbox, Partials};
+use crate::publish::{Feed, Outbox, Partials};
 use crate::recognize::{Bucket, Recognizers, Timeouts};
 use crate::share::Claims;
 use crate::source::plugin_files::PluginFiles;
@@ -49,8 +52,9 @@ const DRAIN: Duration = Duration::from_secs(7);
 /// How long the plugins have for their end.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// Descriptors besides a recording and a connection for each flash request: ledger, watches, audio workers, plugins, uploads, scans.
-const OWN_DESCRIPTORS: u64 = 160;
+/// Descriptors besides a recording and a connection for each flash request: ledger, watches, audio workers, plugins, uploads, scans, and the
+/// connections of HTTP.
+const OWN_DESCRIPTORS: u64 = 160 + http::CONNECTIONS as u64;
 
 /// Why the daemon cannot start, or has ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -118,10 +122,13 @@ impl Daemon {
         let metrics = Metrics::new();
         let health = Health::default();
         let (stages, mut tasks) = (Stages::default(), EssentialTasks::default());
+        let mut api = None;
         if !config.http.listen.is_empty() {
-            let listener = http::bind(&config.http.listen).await.map_err(|error| configuration(&error))?;
-            let stop = stages.publish.clone().cancelled_owned();
-            let serving = http::serve(listener, health.clone(), metrics.clone(), stop);
+            let bound = http::bind(&config.http).await.map_err(|error| configuration(&error))?;
+            let stop = stages.publish.clone();
+            let opened = Api::new(bound.address.clone(), health.clone(), metrics.clone(), stop.clone());
+            api = Some(opened.clone());
+            let serving = http::serve(bound, opened, stop.cancelled_owned());
             tasks.essential("http", async {
                 serving.await;
                 Ok(())
@@ -159,7 +166,8 @@ impl Daemon {
         let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
 
         // recognize
-        let partials = Partials::new(metrics.clone());
+        let feed = Feed::default();
+        let partials = Partials::new(metrics.clone(), feed.clone());
         let mut recognizers = match key {
             Some(key) => {
                 let file = config.dashscope.api_key_path();
@@ -214,7 +222,27 @@ impl Daemon {
             config.nats.clone(),
             metrics.clone(),
             ready,
+            feed.clone(),
         );
+        if let Some(api) = api {
+            let words = LastWords::default();
+            let follow = words.clone().follow(feed.clone(), stages.publish.clone());
+            tasks.essential("last words", async {
+                follow.await;
+                Ok(())
+            });
+            let state_directory = config.state.directory.clone();
+            api.open(Desk {
+                tokens: Tokens::load(&config.http, &state_directory).map_err(DaemonError::Config)?,
+                daemon: claims.daemon(),
+                ledger: ledger.clone(),
+                feed,
+                words,
+                pipeline: Arc::clone(&pipeline),
+                config: watch::Sender::new(Arc::new(config.clone())).subscribe(),
+                state_directory,
+            });
+        }
         Ok(Daemon { config, health, stages, tasks, connection, sources, tools, outbox, broker, partials })
     }
 }

@@ -1,44 +1,43 @@
-//! What the daemon serves over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! The daemon's HTTP server: connections, TLS, and its end.
 //!
-//! No handler waits for the rest of the daemon: a probe is answered from the last report of each part, so the daemon answers even while
-//! NATS, the disk or the service hangs.
+//! A probe is answered from the last report of each part, so the daemon answers even while NATS, the disk or the service hangs.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::health::{Health, Part};
-use crate::config::listen_address;
-use crate::telemetry::logging::readable_json;
-use crate::telemetry::metrics::Metrics;
+use super::access::Address;
+use super::routes::router;
+use super::state::Api;
+use crate::config::{Http, listen_address};
 
-/// Connections that may be open at a time: more than probes, scrapers and browsers need, few among the descriptors that recordings need too.
-/// Further clients wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+/// Connections that may be open at a time: more than probes, scrapers and fifty viewers with a stream each need, few among the descriptors that
+/// recordings need too. Further clients wait in the kernel's queue.
+pub const CONNECTIONS: usize = 256;
 
 /// How long a connection may be open without a complete request; then the server closes it, so that no client keeps its place by waiting.
 /// An answer that is under way has no limit.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
-/// The content type of Prometheus' text format.
-const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How long the two sides may take to agree on TLS.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the daemon has no HTTP listener.
 #[derive(Debug, thiserror::Error)]
@@ -47,30 +46,67 @@ pub enum BindError {
     Address(String),
     #[error("http.listen: {address}: {source}; set http.listen to an address that is free, or to \"\" (off)")]
     Io { address: SocketAddr, source: io::Error },
+    #[error("{key}: {path}: {reason}", path = .path.display())]
+    Certificate { key: &'static str, path: std::path::PathBuf, reason: String },
+}
+
+/// A port that is bound and answers nothing yet.
+pub struct Bound {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    /// Where it listens.
+    pub address: Address,
 }
 
 /// Binds the port, so that a start fails before any work has begun if the port is taken. Requests are answered from [`serve`] on.
 ///
 /// # Errors
-/// When the address cannot be parsed, is in use, or may not be bound; the error names the key.
-pub async fn bind(listen: &str) -> Result<TcpListener, BindError> {
-    let address = listen_address(listen).map_err(BindError::Address)?;
-    TcpListener::bind(address).await.map_err(|source| BindError::Io { address, source })
+/// When the address cannot be parsed, is in use, or may not be bound, or the certificate cannot be used; the error names the key.
+pub async fn bind(config: &Http) -> Result<Bound, BindError> {
+    let address = listen_address(&config.listen).map_err(BindError::Address)?;
+    let tls = match config.tls_cert.as_os_str().is_empty() {
+        true => None,
+        false => Some(acceptor(&config.tls_cert, &config.tls_key)?),
+    };
+    let failed = |source| BindError::Io { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listen = listener.local_addr().map_err(failed)?;
+    let address = Address { listen, hosts: config.hosts.clone(), is_tls: tls.is_some() };
+    Ok(Bound { listener, tls, address })
+}
+
+/// # Errors
+/// When a file cannot be read, or the two do not belong together.
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, BindError> {
+    let unusable = |key, path: &Path, reason: &dyn std::fmt::Display| BindError::Certificate {
+        key,
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable("http.tls_cert", certificate, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("http.tls_key", key, &error))?;
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+            .map_err(|error| unusable("http.tls_cert", certificate, &error))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Answers until `stop`, then finishes the answers that are under way; a client whose request has not arrived by then has `REQUEST_LIMIT`.
-pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, stop: impl Future<Output = ()>) {
-    let pages = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(readiness))
-        .with_state(health.clone())
-        .route("/metrics", get(page).with_state((metrics, health)));
-    serve_pages(listener, pages, stop).await;
+pub async fn serve(bound: Bound, api: Api, stop: impl Future<Output = ()>) {
+    let Bound { listener, tls, .. } = bound;
+    serve_pages(listener, tls, router(api), stop).await;
 }
 
-async fn serve_pages(mut listener: TcpListener, pages: Router, stop: impl Future<Output = ()>) {
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(REQUEST_LIMIT);
+async fn serve_pages(
+    mut listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    pages: Router,
+    stop: impl Future<Output = ()>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let open = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -84,11 +120,15 @@ async fn serve_pages(mut listener: TcpListener, pages: Router, stop: impl Future
             accepted = accepted => accepted,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(pages.clone());
-        let connection = open.watch(server.serve_connection(TokioIo::new(stream), service));
+        let (pages, tls, watcher) = (pages.clone(), tls.clone(), open.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "an HTTP connection ended");
+            match tls {
+                None => answer(stream, pages, watcher).await,
+                Some(tls) => match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => answer(stream, pages, watcher).await,
+                    Ok(Err(error)) => debug!(%error, "a TLS connection was not made"),
+                    Err(_) => debug!("a TLS connection was not made in time"),
+                },
             }
             drop(place);
         });
@@ -96,23 +136,14 @@ async fn serve_pages(mut listener: TcpListener, pages: Router, stop: impl Future
     open.shutdown().await;
 }
 
-async fn readiness(State(health): State<Health>) -> Response {
-    let missing = health.missing();
-    let (status, ready) = match missing.as_slice() {
-        [] => (StatusCode::OK, true),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, false),
-    };
-    let body = json!({ "ready": ready, "not_ready": missing }).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], readable_json(&body).into_owned()).into_response()
-}
-
-async fn page(State((metrics, health)): State<(Metrics, Health)>) -> Response {
-    let missing = health.missing();
-    for part in Part::ALL {
-        let is_ready = missing.iter().all(|missing| missing.part != part);
-        metrics.ready.with_label_values(&[part.as_str()]).set(is_ready.into());
+/// Answers the requests of one connection.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, pages: Router, watcher: Watcher) {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(REQUEST_LIMIT);
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(%error, "an HTTP connection ended");
     }
-    ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.page()).into_response()
 }
 
 #[cfg(test)]

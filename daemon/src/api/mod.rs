@@ -1,6 +1,19 @@
-//! What the daemon answers to the outside: HTTP, and requests over NATS. This module reads what the daemon reported, and changes no job
-//! that is under way.
+//! What the daemon answers to the outside: HTTP, and requests over NATS. Its handlers read the ledger and what the daemon reported; no lane
+//! waits for them.
 
+pub mod access;
+mod audio;
 pub mod control;
+pub mod csv;
 pub mod health;
 pub mod http;
+mod jobs;
+mod login;
+mod page;
+mod problem;
+mod routes;
+pub mod state;
+mod status;
+mod stream;
+pub mod token;
+pub mod words;

@@ -136,19 +136,22 @@ pub struct Budget {
     pub daily_usd: f64,
 }
 
-/// `[http]`: metrics and health.
+/// `[http]`: metrics, health, the live page and the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// Empty: off.
     pub listen: String,
-    /// Reserved, with TLS: beyond loopback both are required.
+    /// Holds the token that page and API ask for; empty: the daemon makes one in its state directory.
     pub token_file: PathBuf,
+    /// PEM. Beyond loopback TLS is required.
     pub tls_cert: PathBuf,
     pub tls_key: PathBuf,
-    /// Reserved, as the two below: the live page.
+    /// Holds a token whose holder may look and listen, not steer; empty: there is none.
     pub read_token_file: PathBuf,
+    /// Further names that the Host header may have.
     pub hosts: Vec<String>,
+    /// Whether the live page plays recordings that still lie in their folder.
     pub audio: bool,
 }
 

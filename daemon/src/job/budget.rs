@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hark_sdk::event::{Blame, Fault};
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::fault;
 use crate::config::Config;
@@ -48,6 +50,12 @@ pub struct Spent {
 /// The UTC day of a time, counted from the epoch.
 pub(super) fn day(time: Timestamp) -> i64 {
     time.as_second().div_euclid(DAY)
+}
+
+/// The date of a UTC day that is counted from the epoch.
+pub(super) fn date(day: i64) -> Date {
+    let begin = Timestamp::from_second(day.saturating_mul(DAY)).unwrap_or(Timestamp::MIN);
+    begin.to_zoned(TimeZone::UTC).date()
 }
 
 impl Budget {

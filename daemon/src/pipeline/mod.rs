@@ -184,6 +184,11 @@ impl Pipeline {
         self.plugins.iter().any(|plugin| plugin.is_of(source))
     }
 
+    /// Whether a plugin that is configured for a source is a transform, or may turn out to be one when it is loaded.
+    pub fn transforms(&self, source: &str) -> bool {
+        self.plugins.iter().any(|plugin| plugin.is_of(source) && plugin.may_transform())
+    }
+
     /// Whether a plugin that is configured for a source wants a kind of event.
     pub fn wants(&self, source: &str, kind: &Kind) -> bool {
         self.plugins.iter().any(|plugin| plugin.is_for(source, kind))

@@ -1,8 +1,10 @@
 //! Publishes events to NATS. Delivery promise: a stored event stays in the outbox until JetStream has acknowledged it; the daemon sends
 //! it again under the same id until then. Partials may be lost.
 
+mod feed;
 mod outbox;
 mod partials;
 
+pub use feed::{Feed, Published};
 pub use outbox::Outbox;
 pub use partials::Partials;

@@ -22,6 +22,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use self::deliver::Delivered;
 use self::window::{BYTES, ROWS, Wanted, Window};
+use super::feed::{Feed, Published};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::Largest;
 use crate::broker::stream::until_it_works;
@@ -30,7 +31,7 @@ use crate::config::Nats;
 use crate::job::Duty;
 use crate::job::Job;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::outbox::{self, Acknowledged};
+use crate::job::ledger::outbox::{self, Acknowledged, Row};
 use crate::job::ledger::{Ledger, LedgerError, advance};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
@@ -55,6 +56,7 @@ pub struct Outbox {
     subjects: Subjects,
     metrics: Metrics,
     ready: watch::Sender<Result<(), String>>,
+    feed: Feed,
     looks: Semaphore,
     largest: Largest,
     /// When [`Self::check_stream`] last asked for the stream, and its outcome.
@@ -63,7 +65,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// `ready` receives whether the broker takes events, and why not.
+    /// `ready` receives whether the broker takes events, and why not; `feed` each event that is stored, after it is noted in the ledger.
     pub fn new(
         ledger: Ledger,
         claims: Claims,
@@ -71,6 +73,7 @@ impl Outbox {
         nats: Nats,
         metrics: Metrics,
         ready: watch::Sender<Result<(), String>>,
+        feed: Feed,
     ) -> Self {
         let jetstream = connection.into().within(ACK_TIMEOUT);
         let subjects = Subjects::new(&nats.subject_prefix);
@@ -82,6 +85,7 @@ impl Outbox {
             subjects,
             metrics,
             ready,
+            feed,
             looks: Semaphore::new(LOOKS),
             largest: Largest::default(),
             last_check: Mutex::default(),
@@ -104,6 +108,7 @@ impl Outbox {
         let mut window = Window::default();
         let mut running = FuturesUnordered::new();
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
+        let mut published: Vec<Published> = Vec::new();
         let mut committing = OptionFuture::default();
         let (mut is_committing, mut more, mut looked_last) = (false, true, false);
         loop {
@@ -127,7 +132,9 @@ impl Outbox {
                 running.push(self.deliver(&stream, row, last).instrument(span));
             }
             if !is_committing && !acknowledged.is_empty() {
-                committing = Some(self.commit(std::mem::take(&mut acknowledged)).boxed()).into();
+                let (acknowledged, published) =
+                    (std::mem::take(&mut acknowledged), std::mem::take(&mut published));
+                committing = Some(self.commit(acknowledged, published).boxed()).into();
                 is_committing = true;
             }
             let idle = running.is_empty() && !is_committing && !more;
@@ -148,6 +155,9 @@ impl Outbox {
                             let last = row.kind.parse::<Kind>().is_ok_and(|kind| kind.is_last());
                             acknowledged.push(Acknowledged { id: row.id, job: row.job, stream_seq, last });
                             self.metrics.publish_stored.inc();
+                            if self.feed.has_listeners() {
+                                published.push(as_published(row, stream_seq));
+                            }
                         }
                         Delivered::Gone => window.left(&row, None),
                         Delivered::Unfit => window.set_aside(&row, Instant::now()),
@@ -188,8 +198,12 @@ impl Outbox {
         }
     }
 
-    /// Writes acknowledgements to the ledger, and reports the jobs that have ended with them.
-    async fn commit(&self, acknowledged: Vec<Acknowledged>) -> Result<Vec<Acknowledged>, LedgerError> {
+    /// Writes acknowledgements to the ledger, and reports the jobs that have ended with them. `published`: the events, for the feed.
+    async fn commit(
+        &self,
+        acknowledged: Vec<Acknowledged>,
+        mut published: Vec<Published>,
+    ) -> Result<Vec<Acknowledged>, LedgerError> {
         let batch = acknowledged.clone();
         let now = Timestamp::now();
         let advanced = self
@@ -211,8 +225,16 @@ impl Outbox {
             self.ledger.announce_step(&advanced);
             report_end(&advanced.job, fault, now, &self.metrics);
         }
+        // In the stream's order: a listener that comes back asks for what is behind the last event that it had.
+        published.sort_by_key(|event| event.stream_seq);
+        published.into_iter().for_each(|event| self.feed.send(event));
         Ok(acknowledged)
     }
+}
+
+fn as_published(row: Row, stream_seq: u64) -> Published {
+    let Row { job, source, kind, sequence, body, .. } = row;
+    Published { kind, source, job, sequence: Some(sequence), stream_seq: Some(stream_seq), body: Some(body) }
 }
 
 /// A job has ended for every consumer: its last event is stored.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_nats::connection::State;
+use bytes::Bytes;
 use hark_sdk::event::{Body, Event};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::feed::{Feed, Published};
 use crate::broker::subject::{Subjects, headers};
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
@@ -27,11 +29,14 @@ pub struct Partials {
     some: Arc<Notify>,
     metrics: Metrics,
     unsent: OnceAMinute,
+    feed: Feed,
 }
 
 impl Partials {
-    pub fn new(metrics: Metrics) -> Self {
-        Partials { waiting: Arc::default(), some: Arc::default(), metrics, unsent: OnceAMinute::default() }
+    /// `feed` gets each partial, also while there is no connection.
+    pub fn new(metrics: Metrics, feed: Feed) -> Self {
+        let unsent = OnceAMinute::default();
+        Partials { waiting: Arc::default(), some: Arc::default(), metrics, unsent, feed }
     }
 
     /// Hands a `transcript.partial` over to be published. Never blocks; may drop or merge it.
@@ -67,12 +72,30 @@ impl Partials {
 
     async fn publish(&self, client: &async_nats::Client, subjects: &Subjects, event: &Event) {
         let Body::TranscriptPartial(partial) = &event.body else { return };
+        let kind = event.kind().to_string();
+        let body = match serde_json::to_vec(event) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
+                warn!(job = %event.job, source = event.source, %error, "a partial cannot be written as JSON");
+                return;
+            }
+        };
+        if self.feed.has_listeners() {
+            let (kind, source, body) = (kind.clone(), event.source.clone(), Some(body.clone()));
+            self.feed.send(Published {
+                kind,
+                source,
+                job: event.job,
+                sequence: None,
+                stream_seq: None,
+                body,
+            });
+        }
         // Without a connection the client would keep partials until it is connected again, and all other requests would wait behind them.
         if client.connection_state() != State::Connected {
             self.metrics.publish_partials_merged.inc();
             return;
         }
-        let kind = event.kind().to_string();
         let subject = subjects.event(&kind, &event.source, event.job);
         let headers = headers(
             &kind,
@@ -81,14 +104,7 @@ impl Partials {
             &format!("p{}", partial.revision),
             &event.time.to_string(),
         );
-        let body = match serde_json::to_vec(event) {
-            Ok(body) => body,
-            Err(error) => {
-                warn!(job = %event.job, source = event.source, %error, "a partial cannot be written as JSON");
-                return;
-            }
-        };
-        match client.publish_with_headers(subject, headers, body.into()).await {
+        match client.publish_with_headers(subject, headers, body).await {
             Ok(()) => self.metrics.publish_partials.inc(),
             Err(error) => {
                 if let Some(times) = self.unsent.count() {

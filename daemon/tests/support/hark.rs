@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus};
 
 use tempfile::TempDir;
 
+use super::api::Api;
 use super::emulator::Emulator;
 use super::events::{Ear, Heard};
 use super::nats_server::{NatsServer, free_address};
@@ -138,6 +139,12 @@ impl Hark {
     /// Status and body of `/metrics`, `/healthz` or `/readyz`.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         http_get(self.http, path).await
+    }
+
+    /// The daemon's live page and API, as the holder of its own token.
+    pub fn api(&self) -> Api {
+        let token = std::fs::read_to_string(self.path("state/http_token")).unwrap();
+        Api::new(self.http, token.trim())
     }
 
     /// The daemon's log, over restarts.

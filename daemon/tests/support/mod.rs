@@ -15,6 +15,7 @@
     reason = "an unwrap here is an assertion of the test"
 )]
 
+mod api;
 mod audio;
 mod emulator;
 mod environment;
@@ -35,6 +36,7 @@ mod stage;
 mod wait;
 mod whisper_server;
 
+pub use api::{Answer, Api, Lines};
 pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
 pub use emulator::Emulator;
 pub use environment::number_from;

@@ -11,7 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-use super::{CONNECTIONS, Health, Part, REQUEST_LIMIT, bind, serve, serve_pages};
+use tokio_util::sync::CancellationToken;
+
+use super::{Api, Bound, CONNECTIONS, REQUEST_LIMIT, bind, serve, serve_pages};
+use crate::api::health::{Health, Part};
+use crate::config::{Config, Http};
 use crate::telemetry::metrics::Metrics;
 
 struct Server {
@@ -22,14 +26,15 @@ struct Server {
 }
 
 async fn server() -> Server {
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let bound = bind(&Http { listen: "127.0.0.1:0".into(), ..Config::default().http }).await.unwrap();
+    let url = format!("http://{}", bound.address.listen);
     let health = Health::default();
+    let api = Api::new(bound.address.clone(), health.clone(), Metrics::new(), CancellationToken::new());
     let (stop, stopped) = oneshot::channel();
     let stopped = async {
         let _ = stopped.await;
     };
-    let task = tokio::spawn(serve(listener, health.clone(), Metrics::new(), stopped));
+    let task = tokio::spawn(serve(bound, api, stopped));
     Server { url, health, stop, task }
 }
 

@@ -18,16 +18,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
         }
     };
     refuse(!config.webhook.is_empty(), "webhook", "[[webhook]]");
-    for (path, file) in [
-        ("http.token_file", &config.http.token_file),
-        ("http.tls_cert", &config.http.tls_cert),
-        ("http.tls_key", &config.http.tls_key),
-        ("http.read_token_file", &config.http.read_token_file),
-    ] {
-        refuse(!file.as_os_str().is_empty(), path, &format!("{path} (HTTP beyond loopback)"));
-    }
-    refuse(!config.http.hosts.is_empty(), "http.hosts", "http.hosts (the live page behind a proxy)");
-    refuse(config.http.audio, "http.audio", "http.audio (the live page)");
     let defaults = Config::default();
     let is_set = config.state.keep_failed != defaults.state.keep_failed;
     refuse(is_set, "state.keep_failed", "state.keep_failed (the audio of failed messages)");

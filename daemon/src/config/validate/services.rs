@@ -1,6 +1,7 @@
 //! Addresses and credentials of the services that the daemon connects to, and the address that it listens on.
 
 use std::fs::File;
+use std::path::Path;
 
 use async_nats::ServerAddr;
 use url::Url;
@@ -88,20 +89,42 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
 }
 
 pub(super) fn http(config: &Config, report: &mut Report<'_>) {
-    let listen = &config.http.listen;
-    if listen.is_empty() {
+    let http = &config.http;
+    if http.listen.is_empty() {
         return;
     }
-    match listen_address(listen) {
-        Ok(address) if address.ip().is_loopback() => {}
-        Ok(_) => report.mistake(
+    let has = |path: &Path| !path.as_os_str().is_empty();
+    match listen_address(&http.listen) {
+        Ok(address) if !address.ip().is_loopback() && !has(&http.tls_cert) => report.mistake(
             "http.listen",
             format!(
-                "http.listen = {listen:?} reaches beyond loopback, which needs a token and TLS, and they are not built yet; listen on \
-                 127.0.0.1 and put a proxy in front"
+                "http.listen = {:?} reaches beyond loopback, which needs http.tls_cert and http.tls_key; or listen on 127.0.0.1 and put a \
+                 proxy in front",
+                http.listen
             ),
         ),
+        Ok(_) => {}
         Err(text) => report.mistake("http.listen", text),
+    }
+    for (set, one, other) in [
+        (has(&http.tls_cert) && !has(&http.tls_key), "http.tls_cert", "http.tls_key"),
+        (has(&http.tls_key) && !has(&http.tls_cert), "http.tls_key", "http.tls_cert"),
+    ] {
+        if set {
+            report.mistake(one, format!("{one} is set and {other} is not; TLS takes both"));
+        }
+    }
+    for (path, file) in [
+        ("http.token_file", &http.token_file),
+        ("http.read_token_file", &http.read_token_file),
+        ("http.tls_cert", &http.tls_cert),
+        ("http.tls_key", &http.tls_key),
+    ] {
+        if has(file)
+            && let Err(reason) = File::open(file)
+        {
+            report.mistake(path, format!("{path} {} cannot be read: {reason}", file.display()));
+        }
     }
 }
 

@@ -73,6 +73,18 @@ pub fn find(connection: &Connection, id: PieceId) -> Result<Option<Piece>, Ledge
     row.map(|(about, heard)| read(connection, id.job, about, heard)).transpose()
 }
 
+/// How many pieces a job has, how many of them are heard, and how many have failed.
+///
+/// # Errors
+/// When the query fails.
+pub fn tally(connection: &Connection, job: Uuid) -> Result<(usize, usize, usize), LedgerError> {
+    let query = "SELECT count(*), coalesce(sum(json_extract(about, '$.state.name') IN ('heard', 'piping')), 0), \
+                 coalesce(sum(json_extract(about, '$.state.name') = 'failed'), 0) FROM piece WHERE job = ?1";
+    Ok(connection
+        .prepare_cached(query)?
+        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+}
+
 /// All pieces of a job, in order, with their attempts.
 ///
 /// # Errors

@@ -1,11 +1,12 @@
 //! What was spent or reserved in each UTC day. Changed in the transaction that changes the attempt.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
-use crate::job::budget::{Refusal, day};
+use crate::job::budget::{Refusal, date, day};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
 
@@ -70,6 +71,31 @@ pub fn refusal(
         Refusal::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
         Refusal::AnyDay(fault) => PieceFact::Failed(Failure::for_good(fault)),
     }))
+}
+
+/// What was spent on one day by one source at one recognizer, reservations included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DaySpent {
+    /// UTC.
+    pub day: Date,
+    pub source: String,
+    pub recognizer: String,
+    pub usd: f64,
+}
+
+/// What was spent since the begin of the UTC day of `first`.
+///
+/// # Errors
+/// When the query fails.
+pub fn since(connection: &Connection, first: Timestamp) -> Result<Vec<DaySpent>, LedgerError> {
+    let mut statement = connection
+        .prepare_cached("SELECT day, source, recognizer, micro FROM spend WHERE day >= ?1 ORDER BY day")?;
+    let rows = statement.query_map([day(first)], |row| {
+        let micro: i64 = row.get(3)?;
+        let usd = micro.max(0) as f64 / 1e6;
+        Ok(DaySpent { day: date(row.get(0)?), source: row.get(1)?, recognizer: row.get(2)?, usd })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]

@@ -133,6 +133,12 @@ fn one(
 pub struct Told {
     /// `family.name`.
     pub kind: String,
+    #[serde(skip)]
+    pub job: Uuid,
+    #[serde(skip)]
+    pub source: String,
+    #[serde(skip)]
+    pub sequence: u64,
     /// Its sequence in the stream; null while the server has not acknowledged it.
     pub stream_seq: Option<u64>,
     /// The body.
@@ -144,8 +150,9 @@ pub struct Told {
 /// # Errors
 /// When the query fails, or a body is not JSON.
 pub fn events(connection: &Connection, job: Uuid) -> Result<Vec<Told>, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT kind, stream_seq, body FROM event WHERE job = ?1 ORDER BY sequence")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE job = ?1 ORDER BY sequence",
+    )?;
     let rows = statement.query_map([job], told)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -160,10 +167,19 @@ pub fn stored_after(
     limit: usize,
 ) -> Result<Vec<Told>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, stream_seq, body FROM event WHERE stream_seq > ?1 ORDER BY stream_seq LIMIT ?2",
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE stream_seq > ?1 ORDER BY stream_seq LIMIT ?2",
     )?;
     let rows = statement.query_map(params![stream_seq, limit as i64], told)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The body of a job's event.
+///
+/// # Errors
+/// When the query fails.
+pub fn body(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<String>, LedgerError> {
+    let query = "SELECT body FROM event WHERE job = ?1 AND sequence = ?2";
+    Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
 }
 
 /// The newest alerts that were raised, newest first.
@@ -172,7 +188,7 @@ pub fn stored_after(
 /// As of [`events`].
 pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, stream_seq, body FROM event INDEXED BY event_raised WHERE kind = 'alert.raised' \
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event INDEXED BY event_raised WHERE kind = 'alert.raised' \
          ORDER BY id DESC LIMIT ?1",
     )?;
     let rows = statement.query_map([limit as i64], told)?;
@@ -181,9 +197,16 @@ pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, Ledger
 
 fn told(row: &Row<'_>) -> rusqlite::Result<Told> {
     let body = RawValue::from_string(row.get(2)?).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
+        rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
     })?;
-    Ok(Told { kind: row.get(0)?, stream_seq: row.get(1)?, body })
+    Ok(Told {
+        kind: row.get(0)?,
+        stream_seq: row.get(1)?,
+        job: row.get(2)?,
+        source: row.get(3)?,
+        sequence: row.get(4)?,
+        body,
+    })
 }
 
 /// How many jobs ended in each way, and how many are open.

@@ -1,0 +1,162 @@
+//! `/api/jobs/<id>/audio`: plays a recording that still lies in its folder, where the operator allows it.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+
+use super::jobs::{job_id, unknown};
+use super::problem::Problem;
+use super::state::{Api, Desk};
+use crate::job::audio::{self, Unopened};
+use crate::job::{Job, Origin};
+
+/// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. What
+/// a transform takes out of the text is still in the audio.
+pub(super) fn is_playable(desk: &Desk, job: &Job) -> bool {
+    let is_file = matches!(job.origin, Origin::File { .. });
+    desk.config().http.audio && is_file && !desk.pipeline.transforms(&job.source)
+}
+
+/// `GET /api/jobs/<id>/audio`, with Range.
+pub(super) async fn play(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (desk, id) = (api.desk()?, job_id(&id)?);
+    let job = desk.ledger.find(id).await?.ok_or_else(|| unknown(id))?;
+    if !is_playable(desk, &job) {
+        let detail = "recordings are played where http.audio is set, for files of folders whose source has no transform";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let format = job.recording.format.clone();
+    let directory = desk.state_directory.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = audio::open(&job, &directory)?;
+        let length = file.metadata().map_err(Unopened::NotNow)?.len();
+        Ok((file, length))
+    });
+    let (file, length) =
+        opened.await.map_err(|error| unopened(error.to_string()))?.map_err(|error| match error {
+            Unopened::Fault(fault) | Unopened::Missing(fault) => Problem::unknown(fault.message),
+            Unopened::NotNow(error) => unopened(error.to_string()),
+        })?;
+    let kind = content_type(format.as_deref());
+    let wanted = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+    match wanted.map_or(Range::Whole, |range| Range::of(range, length)) {
+        Range::Whole => Ok(answer(StatusCode::OK, file, 0, length, kind, None)),
+        Range::Part(first, last) => {
+            let range = format!("bytes {first}-{last}/{length}");
+            Ok(answer(StatusCode::PARTIAL_CONTENT, file, first, last - first + 1, kind, Some(range)))
+        }
+        Range::Outside => {
+            let mut response =
+                Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("the recording has {length} bytes"))
+                    .into_response();
+            if let Ok(range) = HeaderValue::from_str(&format!("bytes */{length}")) {
+                response.headers_mut().insert(header::CONTENT_RANGE, range);
+            }
+            Ok(response)
+        }
+    }
+}
+
+fn unopened(reason: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the recording cannot be opened now: {reason}"))
+}
+
+fn answer(
+    status: StatusCode,
+    mut file: File,
+    first: u64,
+    bytes: u64,
+    kind: &'static str,
+    range: Option<String>,
+) -> Response {
+    if let Err(error) = file.seek(SeekFrom::Start(first)) {
+        return unopened(error.to_string()).into_response();
+    }
+    let body = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file).take(bytes)));
+    let mut response =
+        (status, [(header::CONTENT_TYPE, kind), (header::ACCEPT_RANGES, "bytes")], body).into_response();
+    response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
+    if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range).ok()) {
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    response
+}
+
+/// What of a recording is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    /// From the first to the last byte, both included.
+    Part(u64, u64),
+    Outside,
+}
+
+impl Range {
+    /// Reads a Range header. One that asks for several parts, or cannot be read, is ignored, as RFC 9110 permits.
+    fn of(header: &str, length: u64) -> Range {
+        let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+        else {
+            return Range::Whole;
+        };
+        let (first, last) = match (first.trim(), last.trim()) {
+            ("", suffix) => match suffix.parse::<u64>() {
+                Ok(0) => return Range::Outside,
+                Ok(suffix) => (length.saturating_sub(suffix), length.saturating_sub(1)),
+                Err(_) => return Range::Whole,
+            },
+            (first, last) => {
+                let last = if last.is_empty() { Ok(u64::MAX) } else { last.parse::<u64>() };
+                let (Ok(first), Ok(last)) = (first.parse::<u64>(), last) else { return Range::Whole };
+                (first, last.min(length.saturating_sub(1)))
+            }
+        };
+        if first >= length || first > last { Range::Outside } else { Range::Part(first, last) }
+    }
+}
+
+fn content_type(format: Option<&str>) -> &'static str {
+    match format.unwrap_or_default() {
+        "wav" | "w64" => "audio/wav",
+        "mp3" | "mpeg" => "audio/mpeg",
+        "m4a" | "mp4" | "mov" | "3gp" => "audio/mp4",
+        "ogg" | "opus" => "audio/ogg",
+        "flac" => "audio/flac",
+        "webm" | "mkv" => "audio/webm",
+        "aac" => "audio/aac",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_players_write_them() {
+        for (header, expected) in [
+            ("bytes=0-", Range::Part(0, 99)),
+            ("bytes=10-19", Range::Part(10, 19)),
+            ("bytes=90-1000", Range::Part(90, 99)),
+            ("bytes=-10", Range::Part(90, 99)),
+            ("bytes=-1000", Range::Part(0, 99)),
+            ("bytes=100-", Range::Outside),
+            ("bytes=-0", Range::Outside),
+            ("bytes=0-1,5-6", Range::Whole),
+            ("bytes=a-b", Range::Whole),
+            ("lines=0-1", Range::Whole),
+        ] {
+            assert_eq!(Range::of(header, 100), expected, "{header}");
+        }
+        assert_eq!(Range::of("bytes=0-", 0), Range::Outside);
+    }
+}

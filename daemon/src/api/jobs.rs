@@ -1,0 +1,145 @@
+//! `/api/jobs`: lists, single jobs, their events.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use hark_sdk::event::Recording;
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::csv::csv;
+use super::problem::Problem;
+use super::state::Api;
+use super::words::Words;
+use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
+use crate::job::ledger::{jobs, pieces};
+
+/// `GET /api/jobs`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let filter = filter(query.as_deref().unwrap_or_default())?;
+    let page = page(&api, filter).await?;
+    if accepts(&headers, "text/csv") {
+        let kinds = [
+            (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+            (header::CONTENT_DISPOSITION, "attachment; filename=\"hark-jobs.csv\""),
+        ];
+        return Ok((kinds, csv(&page)).into_response());
+    }
+    Ok(Json(page).into_response())
+}
+
+/// Reads the filter of an address.
+///
+/// # Errors
+/// 400 for a key that no filter has, one that stands twice, or a value that cannot be used.
+pub(super) fn filter(query: &str) -> Result<Filter, Problem> {
+    let (mut filter, mut seen) = (Filter::default(), Vec::new());
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        filter.set(&key, &value, Timestamp::now()).map_err(|wrong| Problem::bad(wrong.to_string()))?;
+        if seen.contains(&key) {
+            return Err(Problem::bad(format!("{key} stands twice")));
+        }
+        seen.push(key);
+    }
+    Ok(filter)
+}
+
+/// The jobs that a filter lets through.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub(super) async fn page(api: &Api, filter: Filter) -> Result<Page, Problem> {
+    let ledger = &api.desk()?.ledger;
+    Ok(ledger.read(move |connection| view::list(connection, &filter, Timestamp::now())).await?)
+}
+
+/// A job with what a list does not show.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    listed: Listed,
+    recording: Recording,
+    /// The pieces in which it is sent.
+    pieces: Pieces,
+    /// What was said last, while it is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_words: Option<Words>,
+    /// Whether `…/audio` plays it.
+    playable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Pieces {
+    total: usize,
+    heard: usize,
+    failed: usize,
+}
+
+/// `GET /api/jobs/<id>`.
+pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
+    let desk = api.desk()?;
+    let id = job_id(&id)?;
+    let read = move |connection: &_| {
+        let Some(listed) = view::find(connection, id, Timestamp::now())? else { return Ok(None) };
+        let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
+        Ok(Some((listed, job, pieces::tally(connection, id)?)))
+    };
+    let Some((listed, job, (total, heard, failed))) = desk.ledger.read(read).await? else {
+        return Err(unknown(id));
+    };
+    let playable = super::audio::is_playable(desk, &job);
+    let pieces = Pieces { total, heard, failed };
+    Ok(Json(Shown { listed, recording: job.recording, pieces, last_words: desk.words.of(id), playable }))
+}
+
+/// A job's events.
+#[derive(Debug, Serialize)]
+pub(super) struct Events {
+    events: Vec<StoredEvent>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoredEvent {
+    /// As `ce-id`.
+    id: String,
+    #[serde(flatten)]
+    told: Told,
+}
+
+/// `GET /api/jobs/<id>/events`.
+pub(super) async fn events(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Events>, Problem> {
+    let id = job_id(&id)?;
+    let told = api.desk()?.ledger.read(move |connection| view::events(connection, id)).await?;
+    if told.is_empty() && api.desk()?.ledger.find(id).await?.is_none() {
+        return Err(unknown(id));
+    }
+    let events =
+        told.into_iter().map(|told| StoredEvent { id: format!("{id}:{}", told.sequence), told }).collect();
+    Ok(Json(Events { events }))
+}
+
+/// # Errors
+/// 400 where it is no id.
+pub(super) fn job_id(text: &str) -> Result<Uuid, Problem> {
+    text.parse().map_err(|_| Problem::bad(format!("{text:?} is no id of a job: a UUID")))
+}
+
+/// 404.
+pub(super) fn unknown(job: Uuid) -> Problem {
+    Problem::unknown(format!(
+        "this daemon has no job {job}; it keeps jobs for state.keep, and shows none of other daemons"
+    ))
+}
+
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| {
+        accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim() == kind))
+    })
+}

@@ -1,0 +1,91 @@
+//! What the handlers of HTTP read.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::access::Address;
+use super::health::Health;
+use super::problem::Problem;
+use super::token::Tokens;
+use super::words::LastWords;
+use crate::config::Config;
+use crate::job::ledger::Ledger;
+use crate::pipeline::Pipeline;
+use crate::publish::Feed;
+use crate::telemetry::metrics::Metrics;
+
+/// A handle; clones share the same state. Health and metrics are there from the first request on, the desk once the daemon is built.
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: Address,
+    health: Health,
+    metrics: Metrics,
+    desk: OnceLock<Desk>,
+    stop: CancellationToken,
+}
+
+/// What requests about jobs need.
+pub struct Desk {
+    pub tokens: Tokens,
+    /// The id by which other daemons know this one.
+    pub daemon: Uuid,
+    pub ledger: Ledger,
+    pub feed: Feed,
+    pub words: LastWords,
+    pub pipeline: Arc<Pipeline>,
+    /// The present config, which a reload replaces.
+    pub config: watch::Receiver<Arc<Config>>,
+    pub state_directory: PathBuf,
+}
+
+impl Api {
+    /// `stop`: ends the answers that would go on for ever.
+    pub fn new(address: Address, health: Health, metrics: Metrics, stop: CancellationToken) -> Api {
+        let desk = OnceLock::new();
+        Api { inner: Arc::new(Inner { address, health, metrics, desk, stop }) }
+    }
+
+    /// Opens the desk; until then requests about jobs are answered with 503.
+    pub fn open(&self, desk: Desk) {
+        // It is opened once, by the daemon's start.
+        let _ = self.inner.desk.set(desk);
+    }
+
+    /// # Errors
+    /// While the daemon starts.
+    pub fn desk(&self) -> Result<&Desk, Problem> {
+        self.inner.desk.get().ok_or_else(Problem::starting)
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.inner.address
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Resolves when the daemon stops.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+}
+
+impl Desk {
+    /// The config at present.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+}

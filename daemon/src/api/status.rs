@@ -1,0 +1,201 @@
+//! `/api/status` and `/api/spend`: what the daemon does, and what it costs.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::health::Missing;
+use super::problem::Problem;
+use super::state::{Api, Desk};
+use super::words::Words;
+use crate::job::ledger::view::{self, Filter, Listed, State as JobState, Told};
+use crate::job::ledger::{jobs, outbox, spend};
+use crate::pipeline::PluginStatus;
+
+/// Running and waiting jobs that the status names.
+const RUNNING: usize = 50;
+
+/// The newest alerts that it names.
+const ALERTS: usize = 20;
+
+/// The most days that `/api/spend` goes back.
+const MOST_DAYS: i64 = 400;
+
+/// `GET /api/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    /// The id by which other daemons know this one.
+    daemon: Uuid,
+    version: &'static str,
+    time: Timestamp,
+    ready: bool,
+    not_ready: Vec<Missing>,
+    jobs: Counts,
+    /// What is owed to open jobs and their pieces, by duty.
+    duties: BTreeMap<String, i64>,
+    /// Jobs that a recognizer or the plugins have, newest first.
+    running: Vec<Running>,
+    /// The newest alerts, newest first.
+    alerts: Vec<Told>,
+    spend: Today,
+    recognizers: Vec<RecognizerStatus>,
+    plugins: Vec<PluginStatus>,
+    /// Stored events that the broker has not acknowledged.
+    outbox: i64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    open: u64,
+    completed: u64,
+    failed: u64,
+    canceled: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Running {
+    #[serde(flatten)]
+    listed: Listed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_words: Option<Words>,
+}
+
+/// What was spent since midnight (UTC), reservations included, against the budget.
+#[derive(Debug, Serialize)]
+struct Today {
+    usd: f64,
+    /// Null: no limit.
+    daily_usd: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct RecognizerStatus {
+    name: String,
+    /// `dashscope`, or the `kind` of the config.
+    kind: &'static str,
+    /// Its queue waits: for a person to mend key, arrears or rights, or for a server that is away.
+    held: bool,
+}
+
+/// `GET /api/status`.
+pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Problem> {
+    let desk = api.desk()?;
+    let now = Timestamp::now();
+    let read = move |connection: &_| {
+        let running = Filter { state: Some(JobState::Recognizing), limit: RUNNING, ..Filter::default() };
+        Ok((
+            view::counts(connection)?,
+            jobs::count_by_duty(connection)?,
+            view::list(connection, &running, now)?.jobs,
+            view::alerts(connection, ALERTS)?,
+            spend::since(connection, now)?,
+            outbox::count(connection)?,
+        ))
+    };
+    let (counted, duties, running, alerts, spent, outbox) = desk.ledger.read(read).await?;
+    let count =
+        |outcome: &str| counted.iter().find(|(name, _)| name == outcome).map_or(0, |(_, count)| *count);
+    let not_ready = api.health().missing();
+    let daily = desk.config().budget.daily_usd;
+    let with_words = |listed: Listed| Running { last_words: desk.words.of(listed.job), listed };
+    Ok(Json(Status {
+        daemon: desk.daemon,
+        version: env!("CARGO_PKG_VERSION"),
+        time: now,
+        ready: not_ready.is_empty(),
+        not_ready,
+        jobs: Counts {
+            open: count("open"),
+            completed: count("completed"),
+            failed: count("failed"),
+            canceled: count("canceled"),
+        },
+        duties: duties.into_iter().collect(),
+        running: running.into_iter().map(with_words).collect(),
+        alerts,
+        spend: Today {
+            usd: spent.iter().map(|spent| spent.usd).sum(),
+            daily_usd: (daily > 0.0).then_some(daily),
+        },
+        recognizers: recognizers(&api, desk),
+        plugins: desk.pipeline.statuses(),
+        outbox,
+    }))
+}
+
+fn recognizers(api: &Api, desk: &Desk) -> Vec<RecognizerStatus> {
+    let config = desk.config();
+    let mut names: Vec<(String, &'static str)> = Vec::new();
+    if config.needs_dashscope() {
+        names.extend(["flash", "filetrans"].map(|name| (name.to_owned(), "dashscope")));
+    }
+    names.extend(config.recognizer.iter().map(|own| (own.name.clone(), "openai")));
+    let held = &api.metrics().recognize_held;
+    names
+        .into_iter()
+        .map(|(name, kind)| RecognizerStatus {
+            held: held.with_label_values(&[&name]).get() != 0,
+            name,
+            kind,
+        })
+        .collect()
+}
+
+/// `GET /api/spend`.
+#[derive(Debug, Serialize)]
+pub(super) struct Spend {
+    /// UTC days, newest first; days on which nothing was spent too.
+    days: Vec<Day>,
+    /// `budget.daily_usd`; null: no limit.
+    daily_usd: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Day {
+    day: Date,
+    usd: f64,
+    by_source: BTreeMap<String, f64>,
+    by_recognizer: BTreeMap<String, f64>,
+}
+
+/// `GET /api/spend?days=`.
+pub(super) async fn spend(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<Spend>, Problem> {
+    let mut days = 30;
+    for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        days = match (key.as_ref(), value.parse::<i64>()) {
+            ("days", Ok(days)) if (1..=MOST_DAYS).contains(&days) => days,
+            ("days", _) => {
+                return Err(Problem::bad(format!("days={value:?}: a number from 1 to {MOST_DAYS}")));
+            }
+            (key, _) => return Err(Problem::bad(format!("{key:?}: the only key is days"))),
+        };
+    }
+    let desk = api.desk()?;
+    let today = Timestamp::now();
+    let first = today - jiff::SignedDuration::from_hours(24 * (days - 1));
+    let spent = desk.ledger.read(move |connection| spend::since(connection, first)).await?;
+    let date = |back: i64| {
+        let time = today - jiff::SignedDuration::from_hours(24 * back);
+        time.to_zoned(TimeZone::UTC).date()
+    };
+    let day = |day: Date| {
+        let (mut usd, mut by_source, mut by_recognizer) = (0.0, BTreeMap::new(), BTreeMap::new());
+        for spent in spent.iter().filter(|spent| spent.day == day) {
+            usd += spent.usd;
+            *by_source.entry(spent.source.clone()).or_default() += spent.usd;
+            *by_recognizer.entry(spent.recognizer.clone()).or_default() += spent.usd;
+        }
+        Day { day, usd, by_source, by_recognizer }
+    };
+    let daily = desk.config().budget.daily_usd;
+    Ok(Json(Spend {
+        days: (0..days).map(|back| day(date(back))).collect(),
+        daily_usd: (daily > 0.0).then_some(daily),
+    }))
+}

@@ -1,0 +1,258 @@
+//! `/api/events`: what is published, as server-sent events.
+
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event as Line, KeepAlive, Sse};
+use futures::{Stream, StreamExt, stream};
+use hark_sdk::event::is_token;
+use tokio::sync::broadcast::{self, error::RecvError};
+use uuid::Uuid;
+
+use super::jobs::job_id;
+use super::problem::Problem;
+use super::state::Api;
+use crate::job::ledger::view::{self, Told};
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::publish::Published;
+
+/// How many stored events are read from the ledger at a time.
+const PAGE: usize = 200;
+
+/// How many events that were sent are remembered: an event that is read from the ledger is also on its way through the feed.
+const REMEMBERED: usize = 2_048;
+
+/// A comment is sent after this much silence, so that proxies keep the connection.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// The families of events.
+const FAMILIES: [&str; 5] = ["job", "transcript", "annotation", "alert", "plugin"];
+
+/// Which events a listener wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Wanted {
+    /// `family.name` or `family`; empty: all.
+    kinds: Vec<String>,
+    source: Option<String>,
+    job: Option<Uuid>,
+    /// Stored events behind this sequence of the stream come first.
+    after: Option<u64>,
+}
+
+impl Wanted {
+    fn of(query: &str, headers: &HeaderMap) -> Result<Wanted, Problem> {
+        let mut wanted = Wanted::default();
+        let number = |text: &str| {
+            text.parse().map_err(|_| {
+                Problem::bad(format!("{text:?} is no id of an event here: the sequence in the stream"))
+            })
+        };
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match (key.as_ref(), value.as_ref()) {
+                (_, "") => {}
+                ("kind", kinds) => {
+                    for kind in kinds.split(',') {
+                        wanted.kinds.push(kind_filter(kind)?);
+                    }
+                }
+                ("source", source) => wanted.source = Some(source.to_owned()),
+                ("job", job) => wanted.job = Some(job_id(job)?),
+                ("last_event_id", id) => wanted.after = Some(number(id)?),
+                (key, _) => {
+                    return Err(Problem::bad(format!("{key} is none of kind, source, job, last_event_id")));
+                }
+            }
+        }
+        if let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
+            wanted.after = Some(number(id)?);
+        }
+        Ok(wanted)
+    }
+
+    fn wants(&self, kind: &str, source: &str, job: Uuid) -> bool {
+        let is_kind = |wanted: &String| {
+            kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        (self.kinds.is_empty() || self.kinds.iter().any(is_kind))
+            && self.source.as_deref().is_none_or(|wanted| wanted == source)
+            && self.job.is_none_or(|wanted| wanted == job)
+    }
+}
+
+/// `family.name` or a whole family, also as `family.*`.
+fn kind_filter(kind: &str) -> Result<String, Problem> {
+    let kind = kind.trim().trim_end_matches(".*");
+    let (family, name) = kind.split_once('.').unwrap_or((kind, "any"));
+    if FAMILIES.contains(&family) && is_token(name) {
+        return Ok(kind.to_owned());
+    }
+    Err(Problem::bad(format!(
+        "kind={kind:?} is no kind of event: such as transcript.final, or alert for all of a family"
+    )))
+}
+
+/// `GET /api/events`.
+pub(super) async fn events(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Line, Infallible>>>, Problem> {
+    let wanted = Wanted::of(query.as_deref().unwrap_or_default(), &headers)?;
+    let desk = api.desk()?;
+    // The feed first: what is stored while the ledger is read comes through it.
+    let feed = desk.feed.listen();
+    let listener = Listener {
+        cursor: wanted.after,
+        wanted,
+        ledger: desk.ledger.clone(),
+        feed,
+        behind: VecDeque::new(),
+        sent: Sent::default(),
+    };
+    let lines = stream::unfold(listener, |mut listener| async move {
+        let line = listener.next().await?;
+        Some((Ok(line), listener))
+    });
+    let stop = api.stop();
+    let lines = lines.take_until(stop.cancelled_owned());
+    Ok(Sse::new(lines).keep_alive(KeepAlive::new().interval(SILENCE)))
+}
+
+/// One who listens. It has in memory at most a page of stored events and what the feed holds.
+struct Listener {
+    wanted: Wanted,
+    ledger: Ledger,
+    feed: broadcast::Receiver<Arc<Published>>,
+    /// The last event that was read from the ledger, while there may be more; `None`: the feed has what follows.
+    cursor: Option<u64>,
+    /// Read from the ledger, not sent yet.
+    behind: VecDeque<Told>,
+    sent: Sent,
+}
+
+impl Listener {
+    /// The next event; `None`: the ledger cannot be read, or the daemon ends.
+    async fn next(&mut self) -> Option<Line> {
+        loop {
+            if let Some(told) = self.behind.pop_front() {
+                if let Some(line) = self.stored(told) {
+                    return Some(line);
+                }
+                continue;
+            }
+            if let Some(cursor) = self.cursor {
+                let read = move |connection: &_| view::stored_after(connection, cursor, PAGE);
+                let page = self.ledger.read(read).await.ok()?;
+                self.cursor =
+                    (page.len() == PAGE).then(|| page.last().and_then(|last| last.stream_seq)).flatten();
+                self.behind.extend(page);
+                continue;
+            }
+            match self.feed.recv().await {
+                Ok(event) => {
+                    if let Some(line) = self.published(&event).await.ok()? {
+                        return Some(line);
+                    }
+                }
+                // The stored ones among what was missed stand in the ledger.
+                Err(RecvError::Lagged(_)) => self.cursor = self.sent.last,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn stored(&mut self, told: Told) -> Option<Line> {
+        let stream_seq = told.stream_seq?;
+        let is_new = self.sent.note(stream_seq);
+        let is_wanted = self.wanted.wants(&told.kind, &told.source, told.job);
+        (is_new && is_wanted).then(|| line(&told.kind, Some(stream_seq), told.body.get()))
+    }
+
+    async fn published(&mut self, event: &Published) -> Result<Option<Line>, LedgerError> {
+        if event.stream_seq.is_some_and(|stream_seq| !self.sent.note(stream_seq))
+            || !self.wanted.wants(&event.kind, &event.source, event.job)
+        {
+            return Ok(None);
+        }
+        let body = match &event.body {
+            Some(body) => String::from_utf8_lossy(body).into_owned(),
+            None => {
+                let (job, sequence) = (event.job, event.sequence.unwrap_or_default());
+                let read = move |connection: &_| view::body(connection, job, sequence);
+                // A job that another daemon has taken over meanwhile is not here any more.
+                let Some(body) = self.ledger.read(read).await? else { return Ok(None) };
+                body
+            }
+        };
+        Ok(Some(line(&event.kind, event.stream_seq, &body)))
+    }
+}
+
+fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
+    let line = Line::default().event(kind).data(body);
+    match stream_seq {
+        Some(id) => line.id(id.to_string()),
+        None => line,
+    }
+}
+
+/// The stored events that were sent last, by their sequence in the stream.
+#[derive(Default)]
+struct Sent {
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+    /// The highest.
+    last: Option<u64>,
+}
+
+impl Sent {
+    /// Whether an event is new.
+    fn note(&mut self, stream_seq: u64) -> bool {
+        if !self.known.insert(stream_seq) {
+            return false;
+        }
+        self.order.push_back(stream_seq);
+        self.last = self.last.max(Some(stream_seq));
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_hears_what_it_asked_for() {
+        let job = Uuid::from_u128(7);
+        let wanted = |query: &str| Wanted::of(query, &HeaderMap::new()).unwrap();
+        assert!(wanted("").wants("plugin.crm", "calls", job));
+        assert!(wanted("kind=alert,transcript.final").wants("alert.raised", "calls", job));
+        assert!(!wanted("kind=transcript.final").wants("transcript.finality", "calls", job));
+        assert!(wanted("kind=plugin.*").wants("plugin.crm", "calls", job));
+        assert!(!wanted("kind=alert&source=inbox").wants("alert.raised", "calls", job));
+        assert!(wanted(&format!("job={job}&source=")).wants("job.failed", "calls", job));
+        for bad in ["kind=song", "kind=alert.", "job=7", "last_event_id=x", "colour=red"] {
+            assert!(Wanted::of(bad, &HeaderMap::new()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_is_sent_once() {
+        let mut sent = Sent::default();
+        assert!(sent.note(7) && sent.note(5) && !sent.note(7));
+        assert_eq!(sent.last, Some(7));
+        for stream_seq in 10..10 + REMEMBERED as u64 {
+            assert!(sent.note(stream_seq));
+        }
+        assert_eq!(sent.known.len(), REMEMBERED);
+    }
+}
