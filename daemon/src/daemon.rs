@@ -24,10 +24,16 @@ use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
+<<<<<<< HEAD
 use crate::api::state::{Api, Desk};
 use crate::api::token::Tokens;
 use crate::api::words::LastWords;
 use crate::api::{control, http};
+=======
+use crate::api::service::Identity;
+use crate::api::steer::Steer;
+use crate::api::{http, service};
+>>>>>>> 92f0c17 (api: requests go through a NATS service)
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
 use crate::config::{AllowList, Config, Route};
@@ -284,10 +290,12 @@ impl Daemon {
             housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
-        let (plugins, heard) = (Arc::clone(&self.tools.pipeline), stages.publish.clone());
-        let requests = control::control(self.connection.client(), subjects.clone(), plugins, heard);
-        tasks.essential("control", async {
-            requests.await.map_err(|error| DaemonError::Software(format!("hearing requests: {error}")))
+        let steer = Steer { pipeline: Arc::clone(&self.tools.pipeline) };
+        let (client, prefix) = (self.connection.client(), self.config.nats.subject_prefix.clone());
+        let (identity, heard) = (Identity::own(self.tools.claims.daemon()), stages.publish.clone());
+        tasks.essential("service", async move {
+            let served = service::serve(client, &prefix, identity, steer, heard).await;
+            served.map_err(|error| DaemonError::Software(format!("serving requests over NATS: {error}")))
         });
         let partials = self.partials.run(self.connection.client(), subjects, stages.publish.clone());
         tasks.essential("partials", async {

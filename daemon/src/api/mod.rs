@@ -1,9 +1,8 @@
 //! What the daemon answers to the outside: HTTP, and requests over NATS. Its handlers read the ledger and what the daemon reported; no lane
-//! waits for them.
+//! waits for them. What they change for an operator is in [`steer`].
 
 pub mod access;
 mod audio;
-pub mod control;
 pub mod csv;
 pub mod health;
 pub mod http;
@@ -12,8 +11,10 @@ mod login;
 mod page;
 mod problem;
 mod routes;
+pub mod service;
 pub mod state;
 mod status;
+pub mod steer;
 mod stream;
 pub mod token;
 pub mod words;

@@ -54,9 +54,14 @@ impl Subjects {
         format!("{}.event.{}.>", self.prefix, Kind::TranscriptPartial)
     }
 
-    /// The subject on which running daemons receive the request to enable a plugin.
-    pub fn enable_plugin(&self) -> String {
-        format!("{}.control.plugins.enable", self.prefix)
+    /// The common part of the subjects on which running daemons receive requests of an operator, such as `plugins.enable`.
+    pub fn control(&self) -> String {
+        format!("{}.control", self.prefix)
+    }
+
+    /// Of one such request.
+    pub fn request(&self, name: &str) -> String {
+        format!("{}.{name}", self.control())
     }
 
     /// The subject that a stream of incoming audio captures.

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod daemons;
 mod event_line;
 mod explain;
 mod follow;

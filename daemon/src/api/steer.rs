@@ -1,0 +1,58 @@
+//! What an operator may do to the running daemon, in one place: the NATS service and HTTP call the same functions.
+
+pub mod plugins;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::job::ledger::LedgerError;
+use crate::pipeline::Pipeline;
+
+/// The parts of the daemon that requests read and steer. Clones share them.
+#[derive(Clone)]
+pub struct Steer {
+    pub pipeline: Arc<Pipeline>,
+}
+
+/// Why a request was not carried out. The text is for a person: what is wrong, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request cannot be read, or has a value that is none.
+    #[error("{0}")]
+    Bad(String),
+    /// This daemon has nothing of that name or id.
+    #[error("{0}")]
+    Unknown(String),
+    /// What is asked for does not fit the state that the thing is in.
+    #[error("{0}")]
+    Conflict(String),
+    /// It cannot be done now; a retry may succeed.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl Refusal {
+    /// The status code of HTTP, which the NATS service uses too.
+    pub fn code(&self) -> u16 {
+        match self {
+            Refusal::Bad(_) => 400,
+            Refusal::Unknown(_) => 404,
+            Refusal::Conflict(_) => 409,
+            Refusal::NotNow(_) => 503,
+        }
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Refusal::NotNow(error.to_string())
+    }
+}
+
+/// A request about something that has a name: a source, a plugin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    pub name: String,
+}
