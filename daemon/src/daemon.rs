@@ -24,16 +24,12 @@ use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
-<<<<<<< HEAD
+use crate::api::service::Identity;
 use crate::api::state::{Api, Desk};
+use crate::api::steer::Steer;
 use crate::api::token::Tokens;
 use crate::api::words::LastWords;
-use crate::api::{control, http};
-=======
-use crate::api::service::Identity;
-use crate::api::steer::Steer;
 use crate::api::{http, service};
->>>>>>> 92f0c17 (api: requests go through a NATS service)
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
 use crate::config::{AllowList, Config, Route};

@@ -136,7 +136,11 @@ async fn a_token_is_asked_for_and_a_foreign_host_is_refused() {
 
     let page = Api::send(api.bare(Method::GET, "/").header("accept", "text/html,*/*")).await;
     assert_eq!((page.status, page.header("location")), (303, "/login"));
-    let entered = |token: &str| api.bare(Method::POST, "/login").form(&[("token", token)]);
+    let entered = |token: &str| {
+        let form =
+            api.bare(Method::POST, "/login").header("content-type", "application/x-www-form-urlencoded");
+        form.body(format!("token={token}"))
+    };
     assert_eq!(Api::send(entered("guess")).await.status, 401);
     let entered = Api::send(entered(&api.token)).await;
     assert_eq!((entered.status, entered.header("location")), (303, "/"));

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Bound, CONNECTIONS, REQUEST_LIMIT, bind, serve, serve_pages};
+use super::{Api, CONNECTIONS, REQUEST_LIMIT, bind, serve, serve_pages};
 use crate::api::health::{Health, Part};
 use crate::config::{Config, Http};
 use crate::telemetry::metrics::Metrics;
@@ -26,7 +26,7 @@ struct Server {
 }
 
 async fn server() -> Server {
-    let bound = bind(&Http { listen: "127.0.0.1:0".into(), ..Config::default().http }).await.unwrap();
+    let bound = bind(&listening("127.0.0.1:0")).await.unwrap();
     let url = format!("http://{}", bound.address.listen);
     let health = Health::default();
     let api = Api::new(bound.address.clone(), health.clone(), Metrics::new(), CancellationToken::new());
@@ -36,6 +36,10 @@ async fn server() -> Server {
     };
     let task = tokio::spawn(serve(bound, api, stopped));
     Server { url, health, stop, task }
+}
+
+fn listening(address: &str) -> Http {
+    Http { listen: address.to_owned(), ..Config::default().http }
 }
 
 async fn get(url: &str) -> (u16, String, String) {
@@ -100,10 +104,10 @@ async fn receives(client: &mut TcpStream, text: &str) -> bool {
 async fn a_stream_lasts_longer_than_a_request_may_take() {
     let (ticks, tick) = watch::channel(0);
     let pages = Router::new().route("/stream", routing::get(streaming).with_state(tick));
-    let sockets = bind("127.0.0.1:0").await.unwrap();
-    let address = sockets.local_addr().unwrap().to_string();
+    let bound = bind(&listening("127.0.0.1:0")).await.unwrap();
+    let address = bound.address.listen.to_string();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve_pages(sockets, pages, async {
+    let serving = tokio::spawn(serve_pages(bound.listener, None, pages, async {
         let _ = stopped.await;
     }));
     let mut client = TcpStream::connect(&address).await.unwrap();
@@ -174,7 +178,7 @@ async fn is_alive_before_it_is_ready_and_says_what_is_missing() {
 async fn serves_metrics_in_the_text_format() {
     let server = server().await;
     let (status, content_type, body) = get(&format!("{}/metrics", server.url)).await;
-    assert_eq!((status, content_type.as_str()), (200, super::PROMETHEUS_TEXT));
+    assert_eq!((status, content_type.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
     assert!(body.contains("hark_publish_outbox_rows 0"), "{body}");
     server.stop.send(()).unwrap();
     server.task.await.unwrap();
@@ -182,11 +186,11 @@ async fn serves_metrics_in_the_text_format() {
 
 #[tokio::test]
 async fn names_the_key_when_the_address_is_in_use() {
-    let taken = bind("127.0.0.1:0").await.unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let error = bind(&address).await.unwrap_err().to_string();
+    let taken = bind(&listening("127.0.0.1:0")).await.unwrap();
+    let address = taken.address.listen.to_string();
+    let error = bind(&listening(&address)).await.err().unwrap().to_string();
     assert!(error.contains("http.listen") && error.contains(&address) && error.contains("in use"), "{error}");
-    let error = bind("9464").await.unwrap_err().to_string();
+    let error = bind(&listening("9464")).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1:9464"), "{error}");
 }
 
