@@ -155,7 +155,8 @@ async fn a_token_is_asked_for_and_a_foreign_host_is_refused() {
     assert!(jobs.header("content-security-policy").contains("default-src 'none'"));
     assert_eq!(jobs.header("cache-control"), "no-store");
 
-    let read = Api { token: "looker".into(), ..api };
+    let mut read = hark.api();
+    read.token = "looker".into();
     assert_eq!(read.get("/api/jobs").await.status, 200);
     assert_eq!(read.post("/logout").await.status, 403, "a reader steers nothing");
     assert!(!hark.log().contains(&hark.api().token), "no token in the log");

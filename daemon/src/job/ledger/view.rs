@@ -196,7 +196,7 @@ pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, Ledger
 }
 
 fn told(row: &Row<'_>) -> rusqlite::Result<Told> {
-    let body = RawValue::from_string(row.get(2)?).map_err(|error| {
+    let body = RawValue::from_string(row.get(5)?).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
     })?;
     Ok(Told {
