@@ -2,6 +2,7 @@
 
 mod check;
 mod daemons;
+mod config;
 mod event_line;
 mod explain;
 mod follow;
@@ -43,6 +44,8 @@ enum Command {
     Run,
     /// Validate the configuration, plugins included; connects to nothing
     Check(check::Args),
+    /// Print the manual, or what file and environment make of it
+    Config(config::Args),
     /// Say what would happen to recordings, why, and what it would cost; sends nothing
     Explain(explain::Args),
     /// Put audio on a NATS source of the daemon
@@ -69,10 +72,11 @@ enum Command {
 impl Args {
     /// Carries out the command.
     pub fn execute(self) -> ExitCode {
-        let config = &self.config;
+        let config = self.config.as_path();
         let outcome = match self.command {
             Command::Run => run::execute(config),
             Command::Check(args) => check::execute(config, &args),
+            Command::Config(args) => config::execute(config, &args),
             Command::Explain(args) => explain::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),

@@ -1,9 +1,16 @@
 //! A TOML text in which the place of every value is known.
 
 use figment::value::{Dict, Num, Value};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistakes::{Mistake, Place};
+
+/// Where a key and its value begin, in bytes of the text.
+struct Offsets {
+    key: usize,
+    value: usize,
+}
 
 /// A parsed text.
 pub(super) struct Document<'t> {
@@ -48,9 +55,23 @@ impl<'t> Document<'t> {
 
     /// The place of the key at a path like `source.0.path`, or of its value, or else of the closest table around it.
     pub(super) fn find(&self, path: &str, is_key: bool) -> Place {
+        self.walk(path)
+            .map_or(Place::File, |(place, _)| self.place(if is_key { place.key } else { place.value }))
+    }
+
+    /// The place of the key at a path; `None` if the text does not set it.
+    pub(super) fn find_exactly(&self, path: &str) -> Option<Place> {
+        self.walk(path).filter(|(_, is_whole)| *is_whole).map(|(place, _)| self.place(place.key))
+    }
+
+    /// Follows a path as far as the text has it; the truth value tells whether that is its end.
+    fn walk(&self, path: &str) -> Option<(Offsets, bool)> {
         let mut segments = path.split('.');
-        let first = segments.next().and_then(|table| self.root.get_key_value(table));
-        let Some((mut key, mut value)) = first else { return Place::File };
+        let (mut key, mut value) = segments.next().and_then(|table| self.root.get_key_value(table))?;
+        let offsets = |key: &Spanned<_>, value: &Spanned<_>| Offsets {
+            key: key.span().start,
+            value: value.span().start,
+        };
         for segment in segments {
             let index = segment.parse::<usize>().ok();
             match value.get_ref() {
@@ -58,16 +79,16 @@ impl<'t> Document<'t> {
                     Some(entry) => (key, value) = entry,
                     // A table that lacks its second pair of brackets counts as the first element.
                     None if index == Some(0) => {}
-                    None => break,
+                    None => return Some((offsets(key, value), false)),
                 },
                 DeValue::Array(elements) => match index.and_then(|index| elements.get(index)) {
                     Some(element) => value = element,
-                    None => break,
+                    None => return Some((offsets(key, value), false)),
                 },
-                _ => break,
+                _ => return Some((offsets(key, value), false)),
             }
         }
-        self.place(if is_key { key.span().start } else { value.span().start })
+        Some((offsets(key, value), true))
     }
 
     /// The place of the value at a path below another, or of the closest value around it; `None` if there is nothing of that path.

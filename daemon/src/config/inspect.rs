@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::abilities::Warning;
 use super::document::Document;
-use super::environment::{layer, settings};
+use super::effective::Effective;
+use super::environment::{Setting, layer, settings};
 use super::fit::fit;
 use super::mistakes::{Mistake, Mistakes, Place};
 use super::report::Report;
@@ -20,19 +21,22 @@ pub struct Inspection {
     pub mistakes: Mistakes,
     /// False if the file cannot be read or is not TOML: then its settings, and what it lacks, are unknown.
     pub is_readable: bool,
-    text: FileText,
+    layers: Layers,
     /// What may be unintended, by the place of the key: what its models cannot do, and what its plugins warn of.
     doubts: Vec<Mistake>,
     /// The place of each plugin's `library` key; `None` if that plugin has a mistake already.
     libraries: Vec<Option<Place>>,
 }
 
-/// The file as it was read, for the places of keys that only a plugin knows.
-struct FileText(String);
+/// What the operator wrote: the file as it was read, and the environment. For the places of keys that are looked for later.
+struct Layers {
+    text: String,
+    settings: Vec<Setting>,
+}
 
-impl fmt::Debug for FileText {
+impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes, {} variables", self.text.len(), self.settings.len())
     }
 }
 
@@ -43,6 +47,16 @@ impl Inspection {
     /// All mistakes.
     pub fn into_result(self) -> Result<Config, Mistakes> {
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// Every value with the layer that it comes from.
+    ///
+    /// # Errors
+    /// All mistakes: a value that was refused is at its default, which the daemon would not run with.
+    pub fn effective(self) -> Result<Effective, Mistakes> {
+        let Layers { text, settings } = &self.layers;
+        let effective = Effective::new(&self.mistakes.file, &self.config, &Document::parse(text), settings);
+        self.into_result().map(|_| effective)
     }
 
     /// What is not a mistake but may be unintended, one sentence each; with its place where it is about a key of the file.
@@ -59,7 +73,7 @@ impl Inspection {
         &mut self,
         mut load: impl FnMut(&Plugin, &Plugins) -> Result<Vec<String>, Vec<String>>,
     ) {
-        let document = Document::parse(&self.text.0);
+        let document = Document::parse(&self.layers.text);
         for (index, (plugin, library)) in self.config.plugin.iter().zip(&self.libraries).enumerate() {
             let Some(library) = library else { continue };
             let place = |message: &str| match key_at_fault(message) {
@@ -139,6 +153,7 @@ fn inspect_document(
     let abilities = config.abilities().into_iter();
     let doubts =
         abilities.map(|Warning { path, text }| Mistake { place: report.place(&path, false), text }).collect();
-    let text = FileText(text.to_owned());
-    Inspection { config, mistakes: report.finish(of_variables), is_readable, text, doubts, libraries }
+    let mistakes = report.finish(of_variables);
+    let layers = Layers { text: text.to_owned(), settings };
+    Inspection { config, mistakes, is_readable, layers, doubts, libraries }
 }
