@@ -2,10 +2,12 @@
 
 mod check;
 mod daemons;
+mod completions;
 mod config;
 mod event_line;
 mod explain;
 mod follow;
+mod man;
 mod plugins;
 mod replay;
 mod rules;
@@ -58,6 +60,11 @@ enum Command {
     Replay(replay::Args),
     /// Test the rules of keyword_alert against transcripts
     Rules(rules::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Args),
+    /// (internal) writes the manual pages; packages are made with it
+    #[command(hide = true)]
+    Man(man::Args),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]
     PluginHost,
@@ -83,6 +90,8 @@ impl Args {
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),
+            Command::Completions(args) => completions::execute(&args),
+            Command::Man(args) => man::execute(&args),
             Command::PluginHost => ended("plugin-host", pipeline::child::run()),
             Command::AudioWorker => ended(
                 "audio-worker",
