@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use schemars::{JsonSchema, Schema, generate::SchemaSettings};
-use serde_json::{Map, Value};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::event;
@@ -15,28 +16,89 @@ pub fn of_config<Config: JsonSchema>() -> Schema {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>()
 }
 
-/// Every kind with the schema of its body; `plugin` stands for `plugin.<name>`.
+/// Makes the schema of one kind's body; what it refers to becomes a definition of the generator.
+type Make = fn(&mut SchemaGenerator) -> Schema;
+
+/// Every kind; `plugin` stands for `plugin.<name>`.
+const KINDS: [(&str, Make); 14] = [
+    ("job.accepted", body::<event::JobAccepted>),
+    ("job.submitted", body::<event::JobSubmitted>),
+    ("job.retrying", body::<event::JobRetrying>),
+    ("job.completed", body::<event::JobCompleted>),
+    ("job.failed", body::<event::JobFailed>),
+    ("transcript.partial", body::<event::TranscriptPartial>),
+    ("transcript.segment", body::<event::TranscriptSegment>),
+    ("transcript.final", body::<event::TranscriptFinal>),
+    ("annotation.language", body::<event::Annotation>),
+    ("annotation.emotion", body::<event::Annotation>),
+    ("annotation.speech", body::<event::AnnotationSpeech>),
+    ("alert.raised", body::<event::Alert>),
+    ("alert.retracted", body::<event::Alert>),
+    ("plugin", body::<event::PluginEvent>),
+];
+
+/// Every kind with the schema of its body.
 pub fn all() -> BTreeMap<&'static str, Schema> {
-    let mut schemas = BTreeMap::from([
-        ("job.accepted", of::<event::JobAccepted>()),
-        ("job.submitted", of::<event::JobSubmitted>()),
-        ("job.retrying", of::<event::JobRetrying>()),
-        ("job.completed", of::<event::JobCompleted>()),
-        ("job.failed", of::<event::JobFailed>()),
-        ("transcript.partial", of::<event::TranscriptPartial>()),
-        ("transcript.segment", of::<event::TranscriptSegment>()),
-        ("transcript.final", of::<event::TranscriptFinal>()),
-        ("annotation.language", of::<event::Annotation>()),
-        ("annotation.emotion", of::<event::Annotation>()),
-        ("annotation.speech", of::<event::AnnotationSpeech>()),
-        ("alert.raised", of::<event::Alert>()),
-        ("alert.retracted", of::<event::Alert>()),
-        ("plugin", of::<event::PluginEvent>()),
-    ]);
-    for (kind, schema) in &mut schemas {
-        schema.insert("title".to_owned(), format!("hark.{kind}").into());
-    }
-    schemas
+    let alone = |(kind, make): (&'static str, Make)| {
+        let mut generator = generator(DEFINITIONS);
+        let mut schema = titled(kind, make(&mut generator));
+        declare(&mut schema);
+        let definitions = generator.take_definitions(true);
+        if !definitions.is_empty() {
+            schema.insert("$defs".to_owned(), definitions.into());
+        }
+        (kind, schema)
+    };
+    KINDS.into_iter().map(alone).collect()
+}
+
+/// One schema of all events: its definitions are named by their kinds, and its root is one of them. Bodies do not tell their kind (that is
+/// in `ce-type`), and some kinds have bodies of the same shape; a body of a known kind is held against its definition.
+pub fn events() -> Schema {
+    let definitions = definitions(DEFINITIONS);
+    let any: Vec<Value> =
+        KINDS.iter().map(|(kind, _)| json!({ "$ref": format!("#{DEFINITIONS}/{kind}") })).collect();
+    let mut schema = json_schema!({
+        "title": "hark.event",
+        "description": "The body of an event of Hark. Its kind is the definition of that name; `plugin` is `plugin.<name>`.",
+        "anyOf": any,
+        "$defs": definitions,
+    });
+    declare(&mut schema);
+    schema
+}
+
+/// The schemas of all kinds, and what they refer to, by their names. `path` is where a document has them, as a JSON pointer.
+pub fn definitions(path: &str) -> Map<String, Value> {
+    let mut generator = generator(path);
+    let mut kinds: Map<String, Value> = KINDS
+        .iter()
+        .map(|(kind, make)| ((*kind).to_owned(), titled(kind, make(&mut generator)).to_value()))
+        .collect();
+    kinds.extend(generator.take_definitions(true));
+    kinds
+}
+
+/// Where a schema has what it refers to.
+const DEFINITIONS: &str = "/$defs";
+
+fn generator(definitions: &str) -> SchemaGenerator {
+    // The schema describes the JSON that Hark writes; the types accept more when they read.
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.with(|settings| settings.definitions_path = definitions.to_owned().into()).into_generator()
+}
+
+fn titled(kind: &str, mut schema: Schema) -> Schema {
+    schema.insert("title".to_owned(), format!("hark.{kind}").into());
+    schema
+}
+
+fn declare(schema: &mut Schema) {
+    schema.insert("$schema".to_owned(), schemars::consts::meta_schemas::DRAFT2020_12.into());
+}
+
+fn body<Fields: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    Shape::<Fields>::json_schema(generator)
 }
 
 // The common fields of every body. [`event::Event`] cannot derive its schema, since the kind that determines the remaining fields is
@@ -60,9 +122,4 @@ struct Shape<Fields> {
     metadata: Map<String, Value>,
     #[serde(flatten)]
     fields: Fields,
-}
-
-fn of<Fields: JsonSchema>() -> Schema {
-    // The schema describes the JSON that Hark writes; the types accept more when they read.
-    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Shape<Fields>>()
 }

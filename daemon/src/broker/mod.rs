@@ -1,6 +1,7 @@
 //! NATS: the connection, the streams and their limits, the subjects and headers of events. No other module knows a subject.
 
 pub mod append;
+pub mod asyncapi;
 mod connect;
 pub mod event_streams;
 mod jetstream;

@@ -1,5 +1,7 @@
 //! Subjects and headers of events. No other module knows them.
 
+use std::fmt::Display;
+
 use async_nats::HeaderMap;
 use hark_sdk::event::{Kind, data_schema};
 use uuid::Uuid;
@@ -17,7 +19,7 @@ impl Subjects {
     }
 
     /// Subject of one event; `kind` is `family.name`.
-    pub fn event(&self, kind: &str, source: &str, job: Uuid) -> String {
+    pub fn event(&self, kind: &str, source: &str, job: impl Display) -> String {
         format!("{}.event.{kind}.{source}.{job}", self.prefix)
     }
 
@@ -37,7 +39,7 @@ impl Subjects {
     }
 
     /// Subject of what `harkd replay` publishes; no stream of Hark's captures it.
-    pub fn replay(&self, kind: &str, source: &str, job: Uuid) -> String {
+    pub fn replay(&self, kind: &str, source: &str, job: impl Display) -> String {
         format!("{}.replay.{kind}.{source}.{job}", self.prefix)
     }
 

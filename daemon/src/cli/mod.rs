@@ -12,6 +12,7 @@ mod plugins;
 mod replay;
 mod rules;
 mod run;
+mod schema;
 mod screen;
 mod session;
 mod submit;
@@ -60,6 +61,8 @@ enum Command {
     Replay(replay::Args),
     /// Test the rules of keyword_alert against transcripts
     Rules(rules::Args),
+    /// Print what programs and editors check events, configuration and subjects by
+    Schema(schema::Args),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Args),
     /// (internal) writes the manual pages; packages are made with it
@@ -90,6 +93,7 @@ impl Args {
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),
+            Command::Schema(args) => schema::execute(config, &args),
             Command::Completions(args) => completions::execute(&args),
             Command::Man(args) => man::execute(&args),
             Command::PluginHost => ended("plugin-host", pipeline::child::run()),

@@ -1,10 +1,12 @@
 //! The arrays of tables `[[route]]` and `[[plugin]]`, with their defaults; `[[source]]` is in [`super::source`], `[[recognizer]]` in
 //! [`super::recognizer`]. Keys without a useful default are empty there, and the validation asks for them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Hotword, Plugins, units};
@@ -46,6 +48,20 @@ impl From<String> for EngineChoice {
     }
 }
 
+impl JsonSchema for EngineChoice {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Engine".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "enum": ENGINES }, { "type": "string", "pattern": super::schema::NAME }] })
+    }
+}
+
 impl From<EngineChoice> for String {
     fn from(choice: EngineChoice) -> Self {
         choice.name().unwrap_or("auto").to_owned()
@@ -53,7 +69,7 @@ impl From<EngineChoice> for String {
 }
 
 /// What to do with several channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Channels {
     /// They are mixed to one.
@@ -63,7 +79,7 @@ pub enum Channels {
 }
 
 /// Whose emotion is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "is true, false, or a list of roles such as [\"customer\"]")]
 pub enum Emotion {
     /// That of all channels, or of none.
@@ -83,9 +99,10 @@ impl Emotion {
 }
 
 /// One `[[route]]`: how recordings are recognized.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
+    /// What a source, or a message, names as its route.
     pub name: String,
     pub engine: EngineChoice,
     /// Empty: detect.
@@ -106,6 +123,7 @@ pub struct Route {
     pub skip_silence: bool,
     /// Longest piece of a long recording that goes through flash.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub piece: Duration,
     /// Whose emotion is kept.
     pub emotion: Emotion,
@@ -141,7 +159,7 @@ impl Route {
 }
 
 /// What to do with a job whose transcript a plugin cannot process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     Skip,
@@ -149,7 +167,7 @@ pub enum OnFailure {
 }
 
 /// One `[[plugin]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugin {
     pub name: String,
@@ -158,8 +176,10 @@ pub struct Plugin {
     /// Empty: all.
     pub sources: Vec<String>,
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
     #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub memory_limit: u64,
     pub network: bool,
     pub write: Vec<PathBuf>,

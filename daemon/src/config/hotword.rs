@@ -1,7 +1,9 @@
 //! A hot word of a route: `"Hark"`, or `{ word = "Hark", weight = 5 }`.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,30 @@ impl<'de> Deserialize<'de> for Hotword {
     }
 }
 
+impl JsonSchema for Hotword {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Hotword".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<Table>()] })
+    }
+}
+
+/// A word with its weight, as the file has it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    word: String,
+    /// 1 to 5, or 50.
+    #[serde(default = "usual")]
+    weight: u32,
+}
+
 /// Reads either form.
 struct Either;
 
@@ -70,13 +96,6 @@ impl<'de> Visitor<'de> for Either {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Hotword, A::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            word: String,
-            #[serde(default = "usual")]
-            weight: u32,
-        }
         let Table { word, weight } = Table::deserialize(MapAccessDeserializer::new(map))?;
         Ok(Hotword { word, weight })
     }

@@ -17,12 +17,14 @@ mod hotword;
 mod inspect;
 mod language;
 mod lookup;
+mod manual;
 mod mistakes;
 mod model;
 mod name_pattern;
 mod nearest;
 mod recognizer;
 mod report;
+mod schema;
 mod secret;
 mod source;
 mod storage;
@@ -36,6 +38,7 @@ mod warnings;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use abilities::Unheeded;
@@ -53,6 +56,7 @@ pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
 pub use nearest::suggestion;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
+pub use schema::schema;
 pub use secret::Secret;
 pub use source::{
     DirectorySource, Existing, NatsSource, Priority, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
@@ -69,7 +73,7 @@ pub const EMBEDDED: &str = include_str!("../../../config/harkd.toml");
 pub const DEFAULT_ROUTE: &str = "default";
 
 /// The whole configuration.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub dashscope: Dashscope,
@@ -93,6 +97,7 @@ pub struct Config {
     pub plugin: Vec<Plugin>,
     /// Reserved; only empty is accepted.
     #[serde(default)]
+    #[schemars(skip)]
     pub webhook: Vec<toml::Value>,
 }
 

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, lookup, units};
 
 /// The protocols that Hark speaks with a speech server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecognizerKind {
     /// `/v1/audio/transcriptions` or `/v1/chat/completions`.
@@ -16,7 +17,7 @@ pub enum RecognizerKind {
 }
 
 /// The shape of the requests to a server of kind `openai`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestShape {
     /// `chat` for a model whose name has "qwen3-asr", else `transcriptions`.
@@ -27,7 +28,7 @@ pub enum RequestShape {
 }
 
 /// What pieces of recordings are sent as.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PieceFormat {
     #[default]
@@ -46,7 +47,7 @@ impl PieceFormat {
 }
 
 /// One `[[recognizer]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recognizer {
     /// What a route names as its engine.
@@ -54,6 +55,7 @@ pub struct Recognizer {
     pub kind: RecognizerKind,
     /// Up to and including `/v1`.
     pub base_url: String,
+    /// The server's name of the model.
     pub model: String,
     #[serde(default)]
     pub request: RequestShape,
@@ -62,6 +64,7 @@ pub struct Recognizer {
     pub api_key_file: PathBuf,
     /// Longest piece of a recording.
     #[serde(default = "default_piece", with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub piece: Duration,
     #[serde(default)]
     pub format: PieceFormat,
@@ -70,6 +73,7 @@ pub struct Recognizer {
     pub concurrency: usize,
     /// For a whole request.
     #[serde(default = "default_timeout", with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
     /// The price of a second of audio.
     #[serde(default)]

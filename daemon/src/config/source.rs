@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DEFAULT_ROUTE, units};
 
 /// One `[[source]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
     Directory(DirectorySource),
@@ -51,7 +52,7 @@ impl Source {
 }
 
 /// What to do with files that existed before the first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
     Skip,
@@ -59,7 +60,7 @@ pub enum Existing {
 }
 
 /// What happens to a file after its job's last event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenDone {
     Keep,
@@ -68,7 +69,9 @@ pub enum WhenDone {
 }
 
 /// Which recordings go first. The order is that of the variants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     Live,
@@ -82,11 +85,12 @@ pub enum Priority {
 pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
 
 /// A watched folder.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectorySource {
     pub name: String,
     pub path: PathBuf,
+    /// The `[[route]]` of its recordings.
     pub route: String,
     pub recursive: bool,
     /// Globs against the path below `path`.
@@ -96,9 +100,11 @@ pub struct DirectorySource {
     pub existing: Existing,
     /// Size, mtime and ctime must not change for this long.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub settle: Duration,
     /// `None`: "auto".
     #[serde(with = "units::auto_duration")]
+    #[schemars(with = "units::AutoDurationText")]
     pub rescan: Option<Duration>,
     pub when_done: WhenDone,
     pub done_directory: PathBuf,
@@ -139,13 +145,15 @@ impl Default for DirectorySource {
 pub const UPLOADS: &str = "HARK_UPLOADS";
 
 /// A JetStream subject.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsSource {
+    /// A token of subjects.
     pub name: String,
     pub subject: String,
     /// Empty: `nats.audio_stream`.
     pub stream: String,
+    /// The `[[route]]` of its recordings.
     pub route: String,
     /// Routes that a message may choose besides `route`.
     pub allow_routes: Vec<String>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -17,7 +18,7 @@ const TOKEN: &str = "AWS_SESSION_TOKEN";
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// `[storage]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// `s3://bucket/prefix`; empty: no bucket.
@@ -31,11 +32,12 @@ pub struct Storage {
     pub credentials_file: PathBuf,
     /// How long a URL that the service gets is valid.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub presign: Duration,
 }
 
 /// Where the bucket's name stands in a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Addressing {
     /// In the host for AWS and OSS, else in the path.

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, units};
 use crate::telemetry::logging::LogFormat;
 
 /// The service's region: it decides address, models, price and which engines exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Region {
     Singapore,
@@ -18,7 +19,7 @@ pub enum Region {
 }
 
 /// `[dashscope]`: the service.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dashscope {
     pub region: Region,
@@ -42,6 +43,7 @@ pub struct Dashscope {
     pub filetrans_concurrency: usize,
     /// First wait between two queries of a task; grows.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub poll_interval: Duration,
     /// How often a request of unknown fate may be repeated.
     pub ambiguous_retries: u32,
@@ -50,7 +52,7 @@ pub struct Dashscope {
 }
 
 /// `[nats]`: the broker, and the streams that the daemon creates where they are absent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nats {
     pub servers: Vec<String>,
@@ -65,8 +67,10 @@ pub struct Nats {
     pub subject_prefix: String,
     pub events_stream: String,
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub events_max_age: Duration,
     #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub events_max_bytes: u64,
     pub audio_stream: String,
     pub replicas: usize,
@@ -75,27 +79,31 @@ pub struct Nats {
     pub jetstream_domain: String,
     /// How long a daemon that does not confirm keeps a message before the server delivers it to another daemon.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub ack_wait: Duration,
 }
 
 /// `[state]`: what survives a restart, and its limits.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     pub directory: PathBuf,
     /// Texts and events of ended jobs are kept this long; a file's identity for as long as the file is there.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub keep: Duration,
     /// Limit of ledger, outbox, spool and temporary files together; when it is reached, sources wait.
     #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub max_size: u64,
     /// Reserved: the audio of failed messages.
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub keep_failed: Duration,
 }
 
 /// `[log]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
@@ -104,24 +112,28 @@ pub struct Log {
 }
 
 /// One `[[price]]`: the price of the service's models whose names match.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrice {
     /// A glob over the model's name.
     pub model: String,
     /// `None`, written as an empty text: every region.
     #[serde(default, with = "every_region")]
+    #[schemars(with = "every_region::Text")]
     pub region: Option<Region>,
+    /// Of audio.
     #[serde(default)]
     pub usd_per_second: f64,
+    /// Of requests.
     #[serde(default)]
     pub usd_per_million_input_tokens: f64,
+    /// Of answers.
     #[serde(default)]
     pub usd_per_million_output_tokens: f64,
 }
 
 /// `[security]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Security {
     /// Hosts or networks that an audio URL in a message may point to besides public https; http is then allowed too.
@@ -129,7 +141,7 @@ pub struct Security {
 }
 
 /// `[budget]`: what this daemon may spend.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// In a UTC day; 0: no limit.
@@ -137,7 +149,7 @@ pub struct Budget {
 }
 
 /// `[http]`: metrics, health, the live page and the API.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// Empty: off.
@@ -146,6 +158,7 @@ pub struct Http {
     pub token_file: PathBuf,
     /// PEM. Beyond loopback TLS is required.
     pub tls_cert: PathBuf,
+    /// PEM, of `tls_cert`.
     pub tls_key: PathBuf,
     /// Holds a token whose holder may look and listen, not steer; empty: there is none.
     pub read_token_file: PathBuf,
@@ -156,7 +169,7 @@ pub struct Http {
 }
 
 /// `[plugins]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     pub directory: PathBuf,
@@ -164,10 +177,27 @@ pub struct Plugins {
 
 /// A region, or an empty text for every region.
 mod every_region {
+    use schemars::JsonSchema;
     use serde::de::value::StrDeserializer;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::Region;
+
+    /// What stands in the file.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    #[allow(dead_code, reason = "only its shape is used")]
+    pub(super) enum Text {
+        One(Region),
+        Every(Empty),
+    }
+
+    #[derive(JsonSchema)]
+    #[allow(dead_code, reason = "only its shape is used")]
+    pub(super) enum Empty {
+        #[serde(rename = "")]
+        Empty,
+    }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Region>, D::Error> {
         match String::deserialize(from)?.as_str() {

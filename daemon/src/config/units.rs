@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -91,3 +92,29 @@ pub(super) mod size {
         read(from, parse_size)
     }
 }
+
+/// Declares the form of a text for the JSON Schema of the config.
+macro_rules! text_of_form {
+    ($name:ident, $pattern:expr, $examples:expr) => {
+        #[doc = concat!("A text of the form `", $pattern, "`.")]
+        pub(super) struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "examples": $examples })
+            }
+        }
+    };
+}
+
+text_of_form!(DurationText, r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$", ["250ms", "2s", "5m", "12h", "30d"]);
+text_of_form!(AutoDurationText, r"^(auto|\s*[0-9]+\s*(ms|s|m|h|d)\s*)$", ["auto", "30s"]);
+text_of_form!(SizeText, r"^\s*[0-9]+\s*(B|KiB|MiB|GiB|TiB)\s*$", ["900B", "512KiB", "10MiB", "1GiB", "2TiB"]);

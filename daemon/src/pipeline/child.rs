@@ -43,7 +43,8 @@ pub fn run() -> io::Result<()> {
     // Leaked: a plugin may wrongly keep a pointer to it beyond a call.
     let recorder: &'static Recorder = Box::leak(Box::new(Recorder::new(request.name.clone(), socket)));
     let (mut instance, description) = match load(request, recorder) {
-        Ok(loaded) => loaded,
+        Ok(Loaded::Plugin(instance, description)) => (instance, description),
+        Ok(Loaded::Schema(schema)) => return recorder.send(&FromChild::Schema(schema)),
         Err(error) => return recorder.send(&FromChild::NotLoaded(error)),
     };
     let transform = description.transform;
@@ -73,13 +74,23 @@ pub fn run() -> io::Result<()> {
     Ok(())
 }
 
-fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Description), Refusal> {
-    let Load { library: path, sha256, config, hidden, writable, network, .. } = request;
+/// What became of a library.
+enum Loaded {
+    Plugin(Instance, Description),
+    Schema(Option<String>),
+}
+
+fn load(request: Load, recorder: &'static Recorder) -> Result<Loaded, Refusal> {
+    let Load { library: path, sha256, config, hidden, writable, network, schema_only, .. } = request;
     let verified = verify(&path, &sha256)?;
     let missing = sandbox::confine_plugin(&sandbox::PluginRights { hidden, writable, network });
     let library = Library::open(&verified.bytes)?;
     drop(verified.bytes);
-    let schema = library.schema()?.map(|text| ConfigSchema::read(&text)).transpose()?;
+    let text = library.schema()?;
+    let schema = text.as_deref().map(ConfigSchema::read).transpose()?;
+    if schema_only {
+        return Ok(Loaded::Schema(text));
+    }
     if let Some(schema) = &schema {
         let config =
             serde_json::from_str(&config).map_err(|error| format!("[plugin.config] is not JSON: {error}"))?;
@@ -95,7 +106,9 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<(Instance, Descrip
         warnings: Vec::new(),
     };
     match library.create(&config, recorder) {
-        Some(instance) => Ok((instance, Description { warnings: recorder.warnings(), ..description })),
+        Some(instance) => {
+            Ok(Loaded::Plugin(instance, Description { warnings: recorder.warnings(), ..description }))
+        }
         None => {
             let why = recorder.error().unwrap_or_else(|| "it gave no reason".to_owned());
             Err(format!("{REFUSED}{why}").into())

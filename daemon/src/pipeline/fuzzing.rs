@@ -32,7 +32,13 @@ pub fn plugin_frames(bytes: &[u8]) {
                 let description = description.cleaned();
                 assert!(!description.version.chars().any(char::is_control), "{description:?}");
             }
-            Ok(FromChild::NotLoaded(_) | FromChild::Measured(_) | FromChild::Log { .. }) | Err(_) => {}
+            Ok(
+                FromChild::NotLoaded(_)
+                | FromChild::Schema(_)
+                | FromChild::Measured(_)
+                | FromChild::Log { .. },
+            )
+            | Err(_) => {}
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Surroundings;
 use super::process::{LoadError, Process};
 use super::wire::Description;
@@ -42,6 +44,23 @@ pub fn inspect(
     }
     described
         .unwrap_or_else(|error| Err(LoadError::new(format!("no process can be started to load it: {error}"))))
+}
+
+/// The JSON Schema of a plugin's config, if the plugin brings one. The plugin is not created, so its config may have mistakes.
+///
+/// # Errors
+/// When the library is no plugin that the daemon could load.
+pub fn schema_of(
+    plugin: &config::Plugin,
+    folders: &config::Plugins,
+    surroundings: &Surroundings,
+) -> Result<Option<Value>, LoadError> {
+    let launch = surroundings.launch(plugin, folders);
+    let schema = block_on(Process::schema(&launch)).unwrap_or_else(|error| {
+        Err(LoadError::new(format!("no process can be started to load it: {error}")))
+    })?;
+    let read = |text: String| serde_json::from_str(&text);
+    schema.map(read).transpose().map_err(|error| LoadError::new(format!("its schema is not JSON: {error}")))
 }
 
 /// Runs a future to its end; the commands that call it have no runtime.

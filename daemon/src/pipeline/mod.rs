@@ -42,7 +42,7 @@ use crate::telemetry::metrics::Metrics;
 use host::{Failure, QUEUE, Reply, Supervisor, Work};
 use process::Launch;
 
-pub use inspect::inspect;
+pub use inspect::{inspect, schema_of};
 pub use process::LoadError;
 pub use status::{Enabled, PluginState, PluginStatus};
 pub use surroundings::Surroundings;

@@ -84,6 +84,20 @@ pub struct Process {
     pub description: Description,
 }
 
+/// What a process says first.
+enum Loaded {
+    Plugin(Description),
+    Schema(Option<String>),
+}
+
+fn not_loaded(launch: &Launch, Refusal { error, mistakes }: Refusal) -> LoadError {
+    LoadError { message: format!("library {}: {error}", launch.load.library.display()), mistakes }
+}
+
+fn too_slow() -> Refusal {
+    format!("loading took more than {} s", LOADING_LIMIT.as_secs()).into()
+}
+
 /// Why the process cannot be used any more.
 #[derive(Debug)]
 pub enum Gone {
@@ -99,20 +113,37 @@ impl Process {
     /// # Errors
     /// When the process cannot be started, or the plugin cannot be loaded.
     pub async fn start(launch: &Launch) -> Result<Process, LoadError> {
-        let refused = |Refusal { error, mistakes }: Refusal| LoadError {
-            message: format!("library {}: {error}", launch.load.library.display()),
-            mistakes,
-        };
+        let refused = |refusal| not_loaded(launch, refusal);
         let mut process = Process::spawn(launch)
             .await
             .map_err(|error| refused(format!("its process cannot be started: {error}").into()))?;
         match tokio::time::timeout(LOADING_LIMIT, process.loaded(launch.memory_limit)).await {
-            Ok(loaded) => process.description = loaded.map_err(refused)?,
-            Err(_) => {
-                return Err(refused(format!("loading took more than {} s", LOADING_LIMIT.as_secs()).into()));
-            }
+            Ok(loaded) => match loaded.map_err(refused)? {
+                Loaded::Plugin(description) => process.description = description,
+                Loaded::Schema(_) => return Err(refused("it answered something else".to_owned().into())),
+            },
+            Err(_) => return Err(refused(too_slow())),
         }
         Ok(process)
+    }
+
+    /// Starts a process that says which schema the plugin's config has, and nothing else.
+    ///
+    /// # Errors
+    /// When the process cannot be started, or the library is no plugin.
+    pub async fn schema(launch: &Launch) -> Result<Option<String>, LoadError> {
+        let launch = &Launch { load: Load { schema_only: true, ..launch.load.clone() }, ..launch.clone() };
+        let mut process =
+            Process::spawn(launch).await.map_err(|error| not_loaded(launch, error.to_string().into()))?;
+        let answered = tokio::time::timeout(LOADING_LIMIT, process.loaded(launch.memory_limit)).await;
+        match answered {
+            Ok(Ok(Loaded::Schema(schema))) => Ok(schema),
+            Ok(Ok(Loaded::Plugin(_))) => {
+                Err(not_loaded(launch, "it answered something else".to_owned().into()))
+            }
+            Ok(Err(refusal)) => Err(not_loaded(launch, refusal)),
+            Err(_) => Err(not_loaded(launch, too_slow())),
+        }
     }
 
     async fn spawn(launch: &Launch) -> io::Result<Process> {
@@ -140,10 +171,11 @@ impl Process {
         })
     }
 
-    async fn loaded(&mut self, memory_limit: u64) -> Result<Description, Refusal> {
+    async fn loaded(&mut self, memory_limit: u64) -> Result<Loaded, Refusal> {
         loop {
             match self.next().await {
-                Ok(FromChild::Loaded(description)) => return Ok(description.cleaned()),
+                Ok(FromChild::Loaded(description)) => return Ok(Loaded::Plugin(description.cleaned())),
+                Ok(FromChild::Schema(schema)) => return Ok(Loaded::Schema(schema)),
                 Ok(FromChild::NotLoaded(refusal)) => return Err(refusal.cleaned()),
                 Ok(FromChild::Log { level, line }) => self.log.line(level, &line),
                 Ok(FromChild::Answer(_) | FromChild::File { .. } | FromChild::Measured(_)) => {

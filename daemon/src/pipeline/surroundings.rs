@@ -62,6 +62,7 @@ impl Surroundings {
                 hidden: hidden.filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
                 writable: plugin.write.iter().chain([&own]).cloned().collect(),
                 network: plugin.network,
+                schema_only: false,
             },
             memory_limit: plugin.memory_limit,
             own_folder: own,

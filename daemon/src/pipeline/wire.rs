@@ -50,6 +50,9 @@ pub struct Load {
     pub hidden: Vec<PathBuf>,
     pub writable: Vec<PathBuf>,
     pub network: bool,
+    /// Answer with [`FromChild::Schema`] in place of an instance: no plugin is created, and `config` is not looked at.
+    #[serde(default)]
+    pub schema_only: bool,
 }
 
 /// From a plugin's process to the daemon.
@@ -58,6 +61,8 @@ pub struct Load {
 pub enum FromChild {
     Loaded(Description),
     NotLoaded(Refusal),
+    /// The schema of the plugin's config, which has been read as one.
+    Schema(Option<String>),
     Log {
         level: i32,
         line: String,

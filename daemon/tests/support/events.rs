@@ -1,5 +1,6 @@
 //! Events as a consumer receives them: stored events, read from the stream by sequence, and partials, which no stream keeps.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream;
@@ -8,6 +9,8 @@ use futures::StreamExt;
 use hark_sdk::event::Event;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use super::event_schema::assert_fits;
 
 /// One event as received over NATS.
 #[derive(Debug, Clone)]
@@ -45,7 +48,7 @@ impl Heard {
         let mut heard = Vec::new();
         while left > 0 {
             let message = messages.next().await.unwrap().unwrap();
-            let mut event = Heard::new(&message.subject, message.headers.clone(), &message.payload);
+            let mut event = Heard::new(&message.subject, message.headers.clone(), &message.payload).checked();
             let published = message.info().unwrap().published.unix_timestamp_nanos();
             event.stored = Some(Timestamp::from_nanosecond(published).unwrap());
             heard.push(event);
@@ -59,6 +62,12 @@ impl Heard {
             serde_json::from_slice(payload).unwrap_or_else(|error| panic!("{subject}: no JSON: {error}"));
         Heard { subject: subject.to_owned(), headers: headers.unwrap_or_default(), body, stored: None }
     }
+
+    /// Fails the test where the event does not fit its schema.
+    fn checked(self) -> Heard {
+        assert_fits(self.kind(), &self.body);
+        self
+    }
 }
 
 /// Collects every event received so far.
@@ -68,6 +77,8 @@ pub struct Ear {
     stored: Vec<Heard>,
     next_sequence: u64,
     partials: Arc<Mutex<Vec<Heard>>>,
+    /// How many of the partials fit their schema: a task that reads them could fail no test.
+    checked: AtomicUsize,
 }
 
 impl Ear {
@@ -82,7 +93,7 @@ impl Ear {
                 heard.lock().unwrap().push(Heard::new(&message.subject, message.headers, &message.payload));
             }
         });
-        Ear { client, stored: Vec::new(), next_sequence: 1, partials }
+        Ear { client, stored: Vec::new(), next_sequence: 1, partials, checked: AtomicUsize::new(0) }
     }
 
     /// The stored events, in the order of the stream. If the stream or the server is away, returns the events read before.
@@ -93,13 +104,16 @@ impl Ear {
             stream.get_first_raw_message_by_subject("hark.event.>", self.next_sequence).await
         {
             self.next_sequence = message.sequence + 1;
-            self.stored.push(Heard::new(&message.subject, Some(message.headers), &message.payload));
+            self.stored.push(Heard::new(&message.subject, Some(message.headers), &message.payload).checked());
         }
         &self.stored
     }
 
     /// The partials, in the order of arrival.
     pub fn partials(&self) -> Vec<Heard> {
-        self.partials.lock().unwrap().clone()
+        let partials = self.partials.lock().unwrap().clone();
+        let before = self.checked.swap(partials.len(), Ordering::Relaxed);
+        partials.iter().skip(before).for_each(|partial| assert_fits(partial.kind(), &partial.body));
+        partials
     }
 }

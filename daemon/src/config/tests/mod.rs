@@ -6,6 +6,7 @@ mod models;
 mod prices;
 mod recognizers;
 mod rules;
+mod schema;
 mod secrets;
 mod storage;
 mod units;
