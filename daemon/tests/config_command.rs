@@ -129,3 +129,25 @@ async fn the_manual_and_a_source_of_three_lines_make_a_working_daemon() {
     .await;
     assert!(process.terminate(CEILING).await.success());
 }
+
+/// An operator who starts the daemon for the first time may have no broker yet.
+#[tokio::test]
+async fn without_a_broker_the_log_says_in_a_line_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("harkd.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut command = Command::new(harkd());
+    command.arg("--config").arg(&file).arg("run").env("DASHSCOPE_API_KEY", "sk-of-the-tests");
+    command.env("HARK_NATS__SERVERS", format!("nats://{}", free_address())).env("HARK_HTTP__LISTEN", "");
+    command.env("HARK_STATE__DIRECTORY", folder.path().join("state"));
+    let mut process = Process::start("harkd", &mut command, folder.path());
+    wait_until("the hint", CEILING, async || {
+        assert!(process.is_running(), "{}", process.log());
+        let log = process.log();
+        log.lines().any(|line| {
+            line.contains("no connection to NATS") && line.contains("docker run") && line.contains("-js")
+        })
+    })
+    .await;
+    assert!(process.terminate(CEILING).await.success());
+}

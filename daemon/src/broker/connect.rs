@@ -88,7 +88,11 @@ fn remedy(reason: &str) -> &'static str {
         true => {
             "set nats.user and nats.password_file (or credentials_file, token_file, nkey_file) to the name and secret of a user that the server has"
         }
-        false => "see that nats-server runs there, or set nats.servers",
+        // Without a semicolon, behind which a message has its remedy.
+        false => {
+            "see that nats-server runs there, or set nats.servers (to get one: docker run -d -p 127.0.0.1:4222:4222 -v nats:/data nats:2 -js -sd \
+             /data, or see docs/nats.md)"
+        }
     }
 }
 
