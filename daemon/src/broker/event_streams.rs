@@ -21,7 +21,21 @@ pub async fn ensure_event_streams(
     subjects: &Subjects,
 ) -> Result<Stream, StreamError> {
     jetstream.check_server()?;
-    let events = Config {
+    let events = events_config(nats, subjects);
+    let stream = ensure(jetstream, events.clone()).await?;
+    keeps_events(&stream.cached_info().config, subjects)?;
+    if nats.store_partials {
+        let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
+        let stream =
+            ensure(jetstream, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
+        captures(&stream.cached_info().config, &subjects.partials())?;
+    }
+    Ok(stream)
+}
+
+/// The stream of events as the daemon creates it.
+pub fn events_config(nats: &Nats, subjects: &Subjects) -> Config {
+    Config {
         name: nats.events_stream.clone(),
         description: Some("What Hark heard: jobs, finals, annotations, alerts".into()),
         subjects: subjects.stored(),
@@ -33,9 +47,14 @@ pub async fn ensure_event_streams(
         num_replicas: nats.replicas,
         allow_direct: true,
         ..Config::default()
-    };
-    let stream = ensure(jetstream, events.clone()).await?;
-    let found = &stream.cached_info().config;
+    }
+}
+
+/// Whether a stream keeps every event, and nothing that would stand between them.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn keeps_events(found: &Config, subjects: &Subjects) -> Result<(), StreamError> {
     if let Some(why) = loses_events(found, &subjects.stored()) {
         return Err(StreamError::LosesEvents { name: found.name.clone(), why });
     }
@@ -43,13 +62,7 @@ pub async fn ensure_event_streams(
     if found.subjects.iter().any(|pattern| covers(pattern, &subjects.partials())) {
         return Err(StreamError::TakesPartials { name: found.name.clone(), subject: subjects.partials() });
     }
-    if nats.store_partials {
-        let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
-        let stream =
-            ensure(jetstream, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
-        captures(&stream.cached_info().config, &subjects.partials())?;
-    }
-    Ok(stream)
+    Ok(())
 }
 
 /// The setting of an existing stream with which the stream would lose an event, or a daemon would send one twice.

@@ -8,6 +8,7 @@ mod jetstream;
 pub mod large;
 pub mod object;
 mod right;
+pub mod rights;
 mod server_refusals;
 pub mod stream;
 pub mod subject;

@@ -51,6 +51,11 @@ impl Subjects {
             .collect()
     }
 
+    /// Every event, partials included.
+    pub fn every_event(&self) -> String {
+        format!("{}.event.>", self.prefix)
+    }
+
     /// The subject that the stream of partials captures, if one is configured.
     pub fn partials(&self) -> String {
         format!("{}.event.{}.>", self.prefix, Kind::TranscriptPartial)

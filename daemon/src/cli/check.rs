@@ -70,7 +70,7 @@ fn open_state(directory: &Path) -> Option<String> {
 }
 
 /// The warning that ffmpeg is missing, where a source takes recordings that Hark decodes with it.
-fn no_ffmpeg(config: &Config) -> Option<String> {
+pub(super) fn no_ffmpeg(config: &Config) -> Option<String> {
     const ENDINGS: [&str; 14] =
         ["3gp", "amr", "ape", "au", "avi", "flv", "g729", "gsm", "mpeg", "ts", "w64", "wma", "wmv", "wv"];
     let takes = |glob: &String| {

@@ -1,9 +1,10 @@
 //! The command line: one file per subcommand.
 
 mod check;
-mod daemons;
 mod completions;
 mod config;
+mod daemons;
+mod doctor;
 mod event_line;
 mod explain;
 mod follow;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Args),
     /// Print the manual, or what file and environment make of it
     Config(config::Args),
+    /// Check what the configuration needs: services, key, NATS, folders, disk, plugins; costs nothing and changes nothing
+    Doctor(doctor::Args),
     /// Say what would happen to recordings, why, and what it would cost; sends nothing
     Explain(explain::Args),
     /// Put audio on a NATS source of the daemon
@@ -87,6 +90,7 @@ impl Args {
             Command::Run => run::execute(config),
             Command::Check(args) => check::execute(config, &args),
             Command::Config(args) => config::execute(config, &args),
+            Command::Doctor(args) => doctor::execute(config, &args),
             Command::Explain(args) => explain::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),

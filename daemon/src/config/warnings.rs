@@ -4,7 +4,8 @@ use url::{Host, Url};
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
 use super::{
-    Config, Emotion, EngineChoice, Recognizer, Source, WhenDone, is_inside, is_public, language_codes,
+    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Source, WhenDone, is_inside, is_public,
+    language_codes,
 };
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
@@ -31,7 +32,29 @@ fn strange_recognizer(recognizer: &Recognizer) -> Option<String> {
     })
 }
 
+/// The warning about a watched folder that is not there.
+fn absent_folder(source: &DirectorySource) -> Option<String> {
+    let (name, folder) = (&source.name, source.path.display());
+    match std::fs::metadata(&source.path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("source {name:?}: {folder} is not a folder; nothing is found in it")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(format!(
+            "source {name:?}: the folder {folder} does not exist yet; it is watched as soon as it does"
+        )),
+        Err(error) => Some(format!("source {name:?}: the folder {folder} cannot be looked at: {error}")),
+    }
+}
+
 impl Config {
+    /// Of the warnings, those about watched folders that are not there.
+    pub fn warnings_of_folders(&self) -> Vec<String> {
+        let folders = self.source.iter().filter_map(|source| match source {
+            Source::Directory(source) => Some(source),
+            Source::Nats(_) => None,
+        });
+        folders.filter_map(absent_folder).collect()
+    }
+
     /// A bucket on a private network, for a service that is not on it.
     fn unreachable_bucket(&self) -> Option<String> {
         let is_private = |url: &Url| match url.host() {
@@ -76,21 +99,14 @@ impl Config {
                     continue;
                 }
             };
-            let folder = source.path.display();
             let name = &source.name;
             if source.path.is_relative() {
                 warnings.push(format!(
-                    "source {name:?}: path {folder} is looked for below the folder that harkd is started in, / under systemd; begin it with /"
+                    "source {name:?}: path {} is looked for below the folder that harkd is started in, / under systemd; begin it with /",
+                    source.path.display()
                 ));
             }
-            match std::fs::metadata(&source.path) {
-                Ok(found) if found.is_dir() => {}
-                Ok(_) => warnings.push(format!("source {name:?}: {folder} is not a folder; nothing is found in it")),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => warnings.push(format!(
-                    "source {name:?}: the folder {folder} does not exist yet; it is watched as soon as it does"
-                )),
-                Err(error) => warnings.push(format!("source {name:?}: the folder {folder} cannot be looked at: {error}")),
-            }
+            warnings.extend(absent_folder(source));
             if source.when_done != WhenDone::Move && !source.failed_directory.as_os_str().is_empty() {
                 warnings.push(format!(
                     "source {name:?} has a failed_directory, which only when_done = \"move\" uses"

@@ -9,6 +9,7 @@
 pub mod dashscope;
 mod echo;
 mod error;
+mod examine;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod hints;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 
 pub use self::echo::Echo;
 pub use self::error::{Error, Tries};
+pub use self::examine::{Examined, Trouble};
 pub use self::hints::Hints;
 pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
@@ -244,6 +246,23 @@ pub fn profiles(config: &Config) -> Vec<Profile> {
     let own = config.recognizer.iter().map(openai::profile);
     let has_bucket = !config.storage.url.is_empty();
     dashscope::profiles(&config.dashscope, has_bucket).into_iter().chain(own).collect()
+}
+
+/// Asks DashScope what costs nothing: about the key, and where that is taken about each model.
+pub async fn examine_service(config: &Dashscope, key: Secret) -> Vec<Examined> {
+    dashscope::examine(config, key).await.unwrap_or_else(|error| {
+        let trouble = Trouble {
+            passes: false,
+            message: error.to_string(),
+            remedy: "install the package ca-certificates".to_owned(),
+        };
+        vec![Examined { about: "key".to_owned(), outcome: Err(trouble), ahead: None }]
+    })
+}
+
+/// Asks a speech server of the operator's own for its models, which costs nothing.
+pub async fn examine_own(config: &config::Recognizer) -> Examined {
+    openai::examine(config).await
 }
 
 /// Every recognizer of the config.

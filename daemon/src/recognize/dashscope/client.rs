@@ -113,7 +113,10 @@ impl Client {
     }
 
     /// The answer, or the error that its status stands for.
-    async fn unless_refused(&self, mut response: Response) -> Result<Response, Error> {
+    ///
+    /// # Errors
+    /// The service's refusal.
+    pub(super) async fn unless_refused(&self, mut response: Response) -> Result<Response, Error> {
         if response.status().is_success() {
             return Ok(response);
         }

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use hark_sdk::codes::{OF_HARK, OF_THE_SERVICE};
 use hark_sdk::event::Blame;
 
 use crate::job::Fate;
 use crate::recognize::error::{Error, When, fault};
+use crate::recognize::examine::remedy;
 use crate::recognize::message::{bounded, presentable};
 
 /// A refusal of the service.
@@ -66,16 +66,6 @@ impl Refusal<'_> {
         let by_code = self.code.and_then(|code| by_code(code, &self.message.to_ascii_lowercase()));
         by_code.unwrap_or_else(|| by_status(self))
     }
-}
-
-/// What the operator can do about a code, in the words of docs/errors.md; the service seldom explains that.
-fn remedy(code: &str) -> String {
-    let mut codes = OF_THE_SERVICE.iter().chain(OF_HARK).flat_map(|group| group.codes);
-    let known = codes.find(|known| match known.code.strip_suffix('…') {
-        Some(beginning) => code.starts_with(beginning),
-        None => code == known.code,
-    });
-    known.map_or("Ask the provider.", |known| known.remedy).replace('`', "")
 }
 
 /// Whether this code of a FAILED task means that no speech was recognized.

@@ -71,7 +71,7 @@ impl Recognizer for Flash {
     }
 }
 
-const PATH: &str = "/services/aigc/multimodal-generation/generation";
+pub(super) const PATH: &str = "/services/aigc/multimodal-generation/generation";
 
 async fn recognize(
     client: &Client,

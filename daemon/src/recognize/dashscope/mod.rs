@@ -5,6 +5,7 @@ mod answers;
 mod audio3;
 mod client;
 mod codes;
+mod examine;
 mod filetrans;
 mod flash;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use hark_sdk::event::{Blame, Engine};
 
 use self::client::Client;
+pub(super) use self::examine::examine;
 use self::filetrans::Filetrans;
 use self::flash::Flash;
 use self::search::Search;

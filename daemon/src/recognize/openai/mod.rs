@@ -5,6 +5,7 @@
 //! reached, loads its model, or lacks it, the queue is held and one request at a time probes it; no job fails for that.
 
 mod dialects;
+mod examine;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Engine, Usage};
 use reqwest::header::SERVER;
 
+pub(super) use self::examine::examine;
 use self::form::{Form, Forms, Wishes};
 use self::incoming::{Answered, Incoming};
 use self::refusal::Refusal;

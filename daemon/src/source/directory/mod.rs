@@ -19,6 +19,7 @@
 mod absent;
 mod context;
 mod done;
+pub mod examine;
 mod file_filter;
 mod found;
 mod identity;

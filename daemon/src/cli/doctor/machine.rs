@@ -1,0 +1,121 @@
+//! The state directory and ffmpeg.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::finding::Finding;
+use crate::audio::ffmpeg;
+use crate::cli::check::no_ffmpeg;
+use crate::config::{Config, show_size};
+use crate::os::{self, private};
+
+/// A slower disk holds every job up: each writes its intent and its events with a sync of their own.
+const SLOW_SYNC: Duration = Duration::from_millis(50);
+
+/// The slowest of so many is what counts.
+const SYNCS: usize = 3;
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let ffmpeg = match (ffmpeg::find(), no_ffmpeg(config)) {
+        (Some(path), _) => Finding::ok("ffmpeg", path.display().to_string()),
+        (None, Some(warning)) => {
+            let (message, remedy) = warning.rsplit_once("; ").unwrap_or((&warning, "install ffmpeg"));
+            Finding::warning("ffmpeg", message, remedy)
+        }
+        (None, None) => Finding::ok("ffmpeg", "is not installed, and no source needs it"),
+    };
+    vec![state(config), ffmpeg]
+}
+
+fn state(config: &Config) -> Finding {
+    let directory = &config.state.directory;
+    let path = directory.display();
+    let trouble = |message: String, remedy: String| Finding::error("state", message, remedy);
+    let give = format!("give it to harkd's user: chown -R hark {path}");
+    if !directory.exists() {
+        let above = directory.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        return match rustix::fs::access(above, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+            Ok(()) => Finding::ok("state", format!("{path} does not exist yet; harkd makes it")),
+            Err(error) => trouble(
+                format!("{path} does not exist, and cannot be made in {}: {error}", above.display()),
+                format!("make it, and {give}"),
+            ),
+        };
+    }
+    let slowest = match sync_time(directory) {
+        Ok(slowest) => slowest,
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            return trouble(
+                format!("the disk of {path} is full"),
+                "make room on it; harkd goes on by itself".to_owned(),
+            );
+        }
+        Err(error) => return trouble(format!("{path} cannot be written to: {error}"), give),
+    };
+    if let Ok(Some(mode)) = private::open_to_others(directory) {
+        let message = format!("{path} is open to others (mode {mode:04o}), and texts and audio lie in it");
+        return Finding::warning("state", message, format!("chmod 700 {path}"));
+    }
+    let (Ok(free), Ok(reserve)) = (os::free_bytes(directory), os::reserve_bytes(directory)) else {
+        return trouble(
+            format!("the disk of {path} cannot be asked for its room"),
+            "see whether it is mounted".to_owned(),
+        );
+    };
+    let shown = show_size(rounded(free));
+    if free <= reserve {
+        return trouble(
+            format!("{shown} are free for {path}, and sources wait at {}", show_size(rounded(reserve))),
+            "make room on that disk".to_owned(),
+        );
+    }
+    if free < config.state.max_size {
+        let limit = show_size(config.state.max_size);
+        let message = format!(
+            "{shown} are free for {path}, and state.max_size is {limit}: the disk may be full before harkd stops"
+        );
+        return Finding::warning("state", message, "make room, or lower state.max_size");
+    }
+    let took = format!("{:.1} ms", slowest.as_secs_f64() * 1000.0);
+    if slowest > SLOW_SYNC {
+        let message = format!("{path}: an fsync takes {took}, and every job needs several");
+        return Finding::warning(
+            "state",
+            message,
+            "put state.directory on a local disk, best an SSD; not on NFS",
+        );
+    }
+    let runs_as = rustix::process::geteuid().as_raw();
+    match directory.metadata().map(|found| found.uid()) {
+        Ok(owner) if owner != runs_as => Finding::warning(
+            "state",
+            format!(
+                "{path} belongs to user {owner}, and doctor runs as user {runs_as}: it may have rights that harkd lacks"
+            ),
+            "run doctor as harkd's user; docs/operating.md has the command",
+        ),
+        _ => Finding::ok("state", format!("{path}: {shown} free, fsync {took}")),
+    }
+}
+
+/// Writes a page and syncs it, some times; the file has no name that the daemon knows, and is gone when this returns.
+fn sync_time(directory: &Path) -> io::Result<Duration> {
+    let mut file: File = tempfile::tempfile_in(directory)?;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..SYNCS {
+        let begun = Instant::now();
+        file.write_all(&[0; 4096])?;
+        file.sync_all()?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    Ok(slowest)
+}
+
+/// To whole GiB or MiB: the exact number would be shown in bytes.
+fn rounded(bytes: u64) -> u64 {
+    let unit = if bytes >= 1 << 30 { 1 << 30 } else { 1 << 20 };
+    bytes / unit * unit
+}

@@ -1,0 +1,153 @@
+//! NATS: the connection, the server, the user's rights; then what `streams` looks at.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use super::finding::Finding;
+use super::streams;
+use crate::broker::rights::{Rights, Unknown};
+use crate::broker::{JetStream, Patience, connect};
+use crate::config::Config;
+
+/// A server that answers takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a nats-server tells about itself, if it is told to (`-m 8222`).
+const MONITORING: u16 = 8222;
+
+pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+    let jetstream = match tokio::time::timeout(2 * PATIENCE, connect(&config.nats, Patience::Once)).await {
+        Ok(Ok(jetstream)) => jetstream.within(PATIENCE),
+        Ok(Err(error)) => {
+            let reason = error.to_string();
+            let (message, remedy) = reason
+                .rsplit_once("; ")
+                .unwrap_or((&reason, "correct the file, or the key of [nats] that names it"));
+            return vec![Finding::error("nats", message, remedy)];
+        }
+        Err(_) => {
+            let message = format!("{} does not answer", config.nats.servers.join(", "));
+            return vec![Finding::error(
+                "nats",
+                message,
+                "see that nats-server runs there and no firewall is between, or set nats.servers",
+            )];
+        }
+    };
+    let mut findings = vec![server(config, &jetstream).await];
+    if findings[0].remedy.is_some() {
+        return findings;
+    }
+    findings.push(rights(config, &jetstream).await);
+    findings.extend(synced(config, &jetstream).await);
+    findings.extend(streams::examine(config, &jetstream).await);
+    findings
+}
+
+async fn server(config: &Config, jetstream: &JetStream) -> Finding {
+    let info = jetstream.client().server_info();
+    if let Err(error) = jetstream.check_server() {
+        return Finding::error("nats", error.to_string(), "install a newer nats-server");
+    }
+    let named =
+        format!("{}.INFO\"", if config.nats.jetstream_domain.is_empty() { "$JS.API" } else { ".API" });
+    let account = jetstream.unless_refused(&[&named], jetstream.query_account()).await;
+    match account {
+        Err(refused) => {
+            let words = refused.to_string();
+            let (message, remedy) = words
+                .rsplit_once("; ")
+                .unwrap_or((&words, "see docs/nats.md for the rights that harkd needs"));
+            Finding::error("nats", message, remedy)
+        }
+        Ok(Err(error)) => {
+            let domain = &config.nats.jetstream_domain;
+            let remedy = match domain.is_empty() {
+                true => "start nats-server with JetStream (-js), or set nats.jetstream_domain where it is that of a hub".to_owned(),
+                false => format!("see whether a nats-server with JetStream has the domain {domain:?}, and whether the leaf node is connected to it"),
+            };
+            Finding::error("nats", format!("JetStream does not answer: {error}"), remedy)
+        }
+        Ok(Ok(_)) => Finding::ok("nats", format!("nats-server {} with JetStream", info.version)),
+    }
+}
+
+async fn rights(config: &Config, jetstream: &JetStream) -> Finding {
+    match Rights::needed(config).missing(jetstream).await {
+        Ok(missing) if missing.is_empty() => {
+            Finding::ok("rights", "this user has every right that harkd needs")
+        }
+        Ok(Rights { publish, subscribe }) => {
+            let to = |verb: &str, subjects: &[String]| {
+                (!subjects.is_empty()).then(|| format!("{verb} {}", subjects.join(", ")))
+            };
+            let lacking: Vec<String> =
+                [to("publish to", &publish), to("subscribe to", &subscribe)].into_iter().flatten().collect();
+            let message = format!("this user may not {}", lacking.join(", nor "));
+            let remedy = "allow it in the permissions of nats-server; docs/nats.md has all of them";
+            // Without these the daemon does its work, and cannot be steered.
+            let is_control = |subject: &String| subject.contains(".control.");
+            match publish.is_empty() && subscribe.iter().all(is_control) {
+                true => Finding::warning("rights", message, remedy),
+                false => Finding::error("rights", message, remedy),
+            }
+        }
+        Err(Unknown::Refused(_)) => Finding::warning(
+            "rights",
+            "the server does not tell this user its rights",
+            "allow it to publish to $SYS.REQ.USER.INFO, to have them looked at",
+        ),
+        Err(Unknown::NoAnswer(reason)) => {
+            Finding::warning("rights", reason, "compare them with docs/nats.md")
+        }
+    }
+}
+
+/// How soon the server writes to the disk what it has acknowledged, where its monitoring tells.
+async fn synced(config: &Config, jetstream: &JetStream) -> Option<Finding> {
+    let id = jetstream.client().server_info().server_id;
+    let hosts = config.nats.servers.iter().filter_map(|server| {
+        let url = Url::parse(server).or_else(|_| Url::parse(&format!("nats://{server}"))).ok()?;
+        Some(url.host_str()?.to_owned())
+    });
+    for host in hosts {
+        let Some(found) = monitoring(&host).await.filter(|found| found["server_id"] == id.as_str()) else {
+            continue;
+        };
+        let settings = &found["config"];
+        if settings["sync_always"] == true {
+            return Some(Finding::ok("sync", "the server syncs every message (sync_interval: always)"));
+        }
+        let seconds = settings["sync_interval"].as_u64().unwrap_or_default() / 1_000_000_000;
+        if config.nats.replicas >= 3 {
+            return Some(Finding::ok(
+                "sync",
+                format!("the server syncs every {seconds} s, and three servers have what is acknowledged"),
+            ));
+        }
+        return Some(Finding::warning(
+            "sync",
+            format!("the server syncs every {seconds} s: in a power cut, what it acknowledged since is gone"),
+            "set jetstream { sync_interval: always } in its configuration, if that matters",
+        ));
+    }
+    Some(Finding::ok(
+        "sync",
+        format!("sync_interval is not to be seen from here (no monitoring on port {MONITORING})"),
+    ))
+}
+
+async fn monitoring(host: &str) -> Option<Value> {
+    // An error means that another part of the program installed the same provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(Duration::from_secs(2))
+        .build()
+        .ok()?;
+    let answer = client.get(format!("http://{host}:{MONITORING}/jsz?config=true")).send().await.ok()?;
+    answer.json().await.ok()
+}

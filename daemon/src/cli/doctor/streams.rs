@@ -1,0 +1,145 @@
+//! The streams: whether they are there, take what they have to take, and have room.
+
+use async_nats::jetstream::account::Account;
+use async_nats::jetstream::stream::{Config as Settings, DiscardPolicy, State};
+
+use super::finding::Finding;
+use crate::broker::event_streams::{events_config, keeps_events};
+use crate::broker::stream::{StreamError, captures, find};
+use crate::broker::{JetStream, Subjects};
+use crate::config::{Config, NatsSource, Source, show_duration, show_size};
+
+/// Nine tenths of a limit.
+const NEARLY: u64 = 9;
+
+pub(super) async fn examine(config: &Config, jetstream: &JetStream) -> Vec<Finding> {
+    let mut findings = vec![events(config, jetstream).await];
+    for source in &config.source {
+        if let Source::Nats(intake) = source {
+            findings.push(of_intake(config, intake, jetstream).await);
+        }
+    }
+    findings
+}
+
+async fn events(config: &Config, jetstream: &JetStream) -> Finding {
+    let (name, subjects) = (&config.nats.events_stream, Subjects::new(&config.nats.subject_prefix));
+    let check = format!("stream {name}");
+    let wanted = events_config(&config.nats, &subjects);
+    let stream = match find(jetstream, name).await {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return absent(check, &wanted, jetstream).await,
+        Err(error) => return refused(check, &error),
+    };
+    let (found, state) = (&stream.cached_info().config, &stream.cached_info().state);
+    if let Err(error) = keeps_events(found, &subjects) {
+        return refused(check, &error);
+    }
+    if let Some(finding) = nearly_full(&check, found, state) {
+        return finding;
+    }
+    let age = if found.max_age.is_zero() {
+        "for ever".to_owned()
+    } else {
+        format!("for {}", show_duration(found.max_age))
+    };
+    let size = u64::try_from(found.max_bytes).map_or("any number of bytes".to_owned(), show_size);
+    let kept = format!(
+        "keeps events {age}, at most {size}; {} now",
+        super::finding::counted(usize::try_from(state.messages).unwrap_or(usize::MAX), "message")
+    );
+    let is_shorter = !found.max_age.is_zero() && found.max_age < wanted.max_age;
+    let is_smaller = found.max_bytes >= 0 && found.max_bytes < wanted.max_bytes;
+    if is_shorter || is_smaller {
+        let (age, size) = (show_duration(wanted.max_age), show_size(config.nats.events_max_bytes));
+        let message = format!("{kept}; [nats] says {age} and {size}, and harkd alters no stream that exists");
+        return Finding::warning(
+            check,
+            message,
+            format!(
+                "nats stream edit {name} --max-age={age} --max-bytes={}, or set the keys to what is meant",
+                wanted.max_bytes
+            ),
+        );
+    }
+    if found.num_replicas < config.nats.replicas {
+        let message = format!(
+            "{kept}; it has {} of nats.replicas = {}",
+            super::finding::counted(found.num_replicas, "replica"),
+            config.nats.replicas
+        );
+        return Finding::warning(
+            check,
+            message,
+            format!("nats stream edit {name} --replicas={}", config.nats.replicas),
+        );
+    }
+    Finding::ok(check, kept)
+}
+
+/// Whether there is room for the stream that the daemon will create.
+async fn absent(check: String, wanted: &Settings, jetstream: &JetStream) -> Finding {
+    let account = jetstream.query_account().await.ok();
+    let limit = |account: &Account| account.limits.max_storage.filter(|limit| *limit >= 0);
+    let left = account.and_then(|account| Some(limit(&account)?.saturating_sub_unsigned(account.storage)));
+    match left.filter(|left| *left < wanted.max_bytes) {
+        Some(left) => {
+            let (has, wants) = (
+                show_size(u64::try_from(left).unwrap_or(0)),
+                show_size(u64::try_from(wanted.max_bytes).unwrap_or(0)),
+            );
+            let message = format!(
+                "is not there yet, and JetStream has {has} left of the {wants} that it is to reserve"
+            );
+            Finding::warning(check, message, "give JetStream more room, or lower nats.events_max_bytes")
+        }
+        None => Finding::ok(check, "is not there yet; harkd makes it"),
+    }
+}
+
+/// A stream that refuses new messages when it is full: then events wait in the daemon's outbox.
+fn nearly_full(check: &str, found: &Settings, state: &State) -> Option<Finding> {
+    let limit = u64::try_from(found.max_bytes).ok().filter(|_| found.discard == DiscardPolicy::New)?;
+    (state.bytes >= limit / 10 * NEARLY).then(|| {
+        let message = format!(
+            "is nearly full ({} of {}), and refuses what is over (discard = new)",
+            show_size(state.bytes),
+            show_size(limit)
+        );
+        Finding::error(check, message, "raise its max_bytes, or let it discard old messages")
+    })
+}
+
+async fn of_intake(config: &Config, intake: &NatsSource, jetstream: &JetStream) -> Finding {
+    let check = format!("source {}", intake.name);
+    let own = intake.stream.is_empty();
+    let name = if own { &config.nats.audio_stream } else { &intake.stream };
+    match find(jetstream, name).await {
+        Ok(Some(stream)) => {
+            let info = stream.cached_info();
+            match captures(&info.config, &intake.subject) {
+                Ok(()) => {
+                    let waiting = super::finding::counted(
+                        usize::try_from(info.state.messages).unwrap_or(usize::MAX),
+                        "message",
+                    );
+                    Finding::ok(check, format!("{name} captures {}; {waiting} in it", intake.subject))
+                }
+                Err(error) => refused(check, &error),
+            }
+        }
+        Ok(None) if own => Finding::ok(check, format!("{name} is not there yet; harkd makes it")),
+        Ok(None) => Finding::error(
+            check,
+            format!("there is no stream {name}"),
+            "make it, or leave `stream` of the source empty",
+        ),
+        Err(error) => refused(check, &error),
+    }
+}
+
+fn refused(check: String, error: &StreamError) -> Finding {
+    let words = error.to_string();
+    let (message, remedy) = words.rsplit_once("; ").unwrap_or((&words, "see docs/nats.md"));
+    Finding::error(check, message, remedy)
+}
