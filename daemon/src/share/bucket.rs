@@ -1,27 +1,25 @@
-//! The key-value bucket `HARK_JOBS`: one claim for each key. A daemon can change a claim only if it knows the claim's revision.
+//! A key-value bucket that daemons share. A daemon can change the value of a key only if it knows the value's revision.
 
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateKeyValueErrorKind, KeyValueErrorKind};
 use async_nats::jetstream::kv::{self, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use super::claim::Claim;
 use crate::broker::JetStream;
 use crate::broker::stream::remedy;
-use crate::config::Nats;
 use crate::job::persisted::{self, Unreadable};
 
-const BUCKET: &str = "HARK_JOBS";
-
-/// Claims are kept at least this long, even if the ledger keeps jobs for less: the service keeps a task's result for a day.
-const SHORTEST_KEEP: Duration = Duration::from_secs(48 * 3600);
-
-/// The bucket did not tell which daemon owns the job: this daemon may send no request that costs now.
+/// The bucket did not tell which daemon owns what the key stands for: this daemon may act on nothing that another one may own.
 #[derive(Debug, thiserror::Error)]
-#[error("the bucket {BUCKET} does not answer: {0}")]
-pub struct Unconfirmed(pub String);
+#[error("the bucket {bucket} does not answer: {reason}")]
+pub struct Unconfirmed {
+    pub bucket: String,
+    pub reason: String,
+}
 
 /// How long the daemon waits for an answer of the bucket, and how long it relies on an answer: well below `ack_wait`, after which another
 /// daemon may own the job.
@@ -38,17 +36,9 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens no connection yet. `keep`: how long the ledger keeps jobs.
-    pub fn new(connection: &JetStream, nats: &Nats, keep: Duration) -> Self {
-        let config = kv::Config {
-            bucket: BUCKET.into(),
-            description: "Which harkd works on which message's job".into(),
-            history: 1,
-            max_age: keep.max(SHORTEST_KEEP),
-            num_replicas: nats.replicas,
-            ..kv::Config::default()
-        };
-        let jetstream = connection.clone().within(within(nats.ack_wait));
+    /// Opens no connection yet. `config`: what the bucket is created as. `ack_wait`: `nats.ack_wait`.
+    pub fn new(connection: &JetStream, config: kv::Config, ack_wait: Duration) -> Self {
+        let jetstream = connection.clone().within(within(ack_wait));
         Bucket { jetstream, config, store: Mutex::default() }
     }
 
@@ -57,20 +47,20 @@ impl Bucket {
         self.jetstream.is_connected()
     }
 
-    /// The revision of a key, 0 if the key does not exist, and its claim. The stream's leader answers: a replica may be behind.
-    pub async fn read(&self, key: &str) -> Result<(u64, Option<Claim>), Unconfirmed> {
+    /// The revision of a key, 0 if the key does not exist, and its value. The stream's leader answers: a replica may be behind.
+    pub async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<(u64, Option<T>), Unconfirmed> {
         let store = self.store().await?;
         let subject = format!("{}{key}", store.prefix);
         match self.asked(store.stream.get_last_raw_message_by_subject(&subject)).await? {
             // A deleted key has a message without a value.
             Ok(message) if message.payload.is_empty() => Ok((message.sequence, None)),
             Ok(message) => match persisted::from_json(&message.payload) {
-                Ok(claim) => Ok((message.sequence, Some(claim))),
-                Err(newer @ Unreadable::Newer { .. }) => Err(Unconfirmed(format!(
-                    "a newer daemon wrote the claim {key}, and this daemon leaves it alone: {newer}"
+                Ok(value) => Ok((message.sequence, Some(value))),
+                Err(newer @ Unreadable::Newer { .. }) => Err(self.unconfirmed(format!(
+                    "a newer daemon wrote the key {key}, and this daemon leaves it alone: {newer}"
                 ))),
-                Err(error) => Err(Unconfirmed(format!(
-                    "the key {key} holds something else than a claim ({error}); delete it if no harkd wrote it"
+                Err(error) => Err(self.unconfirmed(format!(
+                    "the key {key} holds something that no harkd writes ({error}); delete it if that is so"
                 ))),
             },
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),
@@ -78,13 +68,18 @@ impl Bucket {
         }
     }
 
-    /// Writes a claim; `false`: the key has changed since `revision`.
-    pub async fn update(&self, key: &str, claim: &Claim, revision: u64) -> Result<bool, Unconfirmed> {
+    /// Writes a value and returns its revision; `None`: the key has changed since `revision`.
+    pub async fn update<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<Option<u64>, Unconfirmed> {
         let store = self.store().await?;
-        let value = persisted::to_json(claim).map_err(|error| Unconfirmed(error.to_string()))?;
+        let value = persisted::to_json(value).map_err(|error| self.unconfirmed(error))?;
         match self.asked(store.update(key, value.into(), revision)).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(self.away(error).await),
         }
     }
@@ -101,7 +96,7 @@ impl Bucket {
     async fn store(&self) -> Result<Store, Unconfirmed> {
         // Without a connection the client would wait, and the lanes with it, although jobs of folders can go on.
         if !self.is_connected() {
-            return Err(Unconfirmed(self.jetstream.no_connection()));
+            return Err(self.unconfirmed(self.jetstream.no_connection()));
         }
         let mut store = self.store.lock().await;
         if let Some(store) = store.as_ref() {
@@ -112,37 +107,39 @@ impl Bucket {
     }
 
     async fn find_or_make(&self) -> Result<Store, Unconfirmed> {
-        match self.jetstream.get_key_value(BUCKET).await {
+        let bucket = &self.config.bucket;
+        match self.jetstream.get_key_value(bucket).await {
             Ok(found) => Ok(found),
             Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
                 match self.jetstream.create_key_value(self.config.clone()).await {
                     Ok(made) => Ok(made),
                     Err(refused) if refused.kind() == CreateKeyValueErrorKind::TimedOut => {
-                        Err(Unconfirmed("no answer in time".into()))
+                        Err(self.unconfirmed("no answer in time"))
                     }
                     // Another daemon has created the bucket meanwhile, or this user may not create it.
-                    Err(refused) => self.jetstream.get_key_value(BUCKET).await.map_err(|_| {
-                        Unconfirmed(format!("it cannot be made ({refused}); {}", remedy(&refused)))
+                    Err(refused) => self.jetstream.get_key_value(bucket).await.map_err(|_| {
+                        self.unconfirmed(format!("it cannot be made ({refused}); {}", remedy(&refused)))
                     }),
                 }
             }
-            Err(error) => Err(Unconfirmed(error.to_string())),
+            Err(error) => Err(self.unconfirmed(error)),
         }
     }
 
     /// The outcome of a request about the bucket, or the server's refusal of the request.
     async fn asked<T>(&self, request: impl Future<Output = T>) -> Result<T, Unconfirmed> {
         // The client requests the account's information before it creates a bucket.
-        let named = [BUCKET, ".API.INFO\""];
-        self.jetstream
-            .unless_refused(&named, request)
-            .await
-            .map_err(|refused| Unconfirmed(refused.to_string()))
+        let named = [self.config.bucket.as_str(), ".API.INFO\""];
+        self.jetstream.unless_refused(&named, request).await.map_err(|refused| self.unconfirmed(refused))
     }
 
     /// Drops the bucket's handle, so that the next request looks the bucket up again.
     async fn away(&self, error: impl std::fmt::Display) -> Unconfirmed {
         *self.store.lock().await = None;
-        Unconfirmed(error.to_string())
+        self.unconfirmed(error)
+    }
+
+    pub fn unconfirmed(&self, reason: impl std::fmt::Display) -> Unconfirmed {
+        Unconfirmed { bucket: self.config.bucket.clone(), reason: reason.to_string() }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::kv;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -22,6 +23,11 @@ use crate::broker::JetStream;
 use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError, Now, intake, jobs};
 use crate::job::{Job, Piece, Ticket, spool};
+
+const BUCKET: &str = "HARK_JOBS";
+
+/// Claims are kept at least this long, even if the ledger keeps jobs for less: the service keeps a task's result for a day.
+const SHORTEST_KEEP: Duration = Duration::from_secs(48 * 3600);
 
 /// How many claims are written to a new bucket at the same time.
 const AT_A_TIME: usize = 32;
@@ -57,7 +63,7 @@ impl Claims {
         state_directory: &Path,
     ) -> Result<Self, LedgerError> {
         Ok(Claims(Arc::new(Shared {
-            bucket: Bucket::new(&connection.into(), nats, keep),
+            bucket: Bucket::new(&connection.into(), bucket(nats, keep), nats.ack_wait),
             me: ledger.write(intake::own_id).await?,
             ledger,
             state_directory: state_directory.to_owned(),
@@ -175,7 +181,7 @@ impl Claims {
                 return Ok(false);
             }
             claim.follow(job, pieces);
-            if self.0.bucket.update(&key, &claim, revision).await? {
+            if self.0.bucket.update(&key, &claim, revision).await?.is_some() {
                 self.outdated().remove(&job.id);
                 return Ok(true);
             }
@@ -204,11 +210,11 @@ impl Claims {
 
     /// Reads which daemon owns a job, and deletes the job here if another daemon owns it.
     pub async fn let_go_if_lost(&self, id: Uuid) -> Result<(), Unconfirmed> {
-        let job = self.0.ledger.find(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
+        let job = self.0.ledger.find(id).await.map_err(|error| self.0.bucket.unconfirmed(error))?;
         if let Some(job) = job
             && !self.owns(&job).await?
         {
-            self.let_go(id).await.map_err(|error| Unconfirmed(error.to_string()))?;
+            self.let_go(id).await.map_err(|error| self.0.bucket.unconfirmed(error))?;
         }
         Ok(())
     }
@@ -229,7 +235,7 @@ impl Claims {
             None => Claim::new(id, me, &ticket.place, delivery),
         };
         // Most messages are new: a write without a read before it claims them in one round trip.
-        if known.is_none() && self.0.bucket.update(&ticket.key, &fresh, 0).await? {
+        if known.is_none() && self.0.bucket.update(&ticket.key, &fresh, 0).await?.is_some() {
             return Ok((Verdict::New, fresh));
         }
         loop {
@@ -250,7 +256,7 @@ impl Claims {
             if !stands {
                 claim.delivery = delivery;
             }
-            if stands || self.0.bucket.update(&ticket.key, &claim, revision).await? {
+            if stands || self.0.bucket.update(&ticket.key, &claim, revision).await?.is_some() {
                 return Ok((verdict, claim));
             }
         }
@@ -264,13 +270,13 @@ impl Claims {
         delivery: i64,
         claim: &Claim,
     ) -> Result<Option<Claim>, Unconfirmed> {
-        let (revision, found) = self.0.bucket.read(&ticket.key).await?;
+        let (revision, found) = self.0.bucket.read::<Claim>(&ticket.key).await?;
         if found.as_ref() != Some(claim) {
             return Ok(None);
         }
         let mut mine = claim.clone();
         (mine.owner, mine.place, mine.delivery) = (self.0.me, ticket.place.clone(), delivery);
-        Ok(self.0.bucket.update(&ticket.key, &mine, revision).await?.then_some(mine))
+        Ok(self.0.bucket.update(&ticket.key, &mine, revision).await?.map(|_| mine))
     }
 
     /// Whether the last event of a message's job is stored, whichever daemon worked on the job.
@@ -287,7 +293,7 @@ impl Claims {
         ticket: &Ticket,
         message_id: Option<&str>,
     ) -> Result<(String, u64, Option<Claim>), Unconfirmed> {
-        let (revision, found) = self.0.bucket.read(&ticket.key).await?;
+        let (revision, found) = self.0.bucket.read::<Claim>(&ticket.key).await?;
         let second = second_key(message_id, &ticket.place);
         if ticket.key == second
             || !found.as_ref().is_some_and(|claim| claim.is_foreign(message_id, &ticket.place))
@@ -318,5 +324,17 @@ impl Claims {
 
     fn is_ours(&self, claim: &Claim, job: &Job) -> bool {
         self.is_mine(claim) && claim.job == job.id
+    }
+}
+
+/// `keep`: how long the ledger keeps jobs.
+fn bucket(nats: &Nats, keep: Duration) -> kv::Config {
+    kv::Config {
+        bucket: BUCKET.into(),
+        description: "Which harkd works on which message's job".into(),
+        history: 1,
+        max_age: keep.max(SHORTEST_KEEP),
+        num_replicas: nats.replicas,
+        ..kv::Config::default()
     }
 }

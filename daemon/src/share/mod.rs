@@ -10,7 +10,7 @@ pub mod fuzzing;
 mod job_lock;
 mod takeover;
 
-pub use self::bucket::Unconfirmed;
+pub use self::bucket::{Bucket, Unconfirmed};
 pub use self::claims::Claims;
 pub use self::fence::{Fence, sequence_of, stored_events};
 pub use self::find_job::Sought;
