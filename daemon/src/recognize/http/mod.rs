@@ -6,7 +6,6 @@
 
 mod body;
 mod key;
-mod private_only;
 mod retry_after;
 
 use std::time::Duration;
@@ -19,10 +18,11 @@ use tracing::trace;
 pub use self::body::Content;
 pub(crate) use self::body::{Departure, Outgoing};
 pub(crate) use self::key::Key;
-use self::private_only::PrivateOnly;
 pub(crate) use self::retry_after::retry_after;
+pub(crate) use crate::telemetry::causes;
 
 use super::error::{Error, When};
+use crate::config::PrivateOnly;
 
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy)]
@@ -222,20 +222,4 @@ fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
     let sent = departure.sent();
     let message = format!("the connection broke after {sent} bytes of the request: {causes}");
     Error { when: When::PASSED, ..Error::not_sent(&message) }
-}
-
-/// An HTTP library's error in one line, without the URL, whose query may be a signature.
-pub(crate) fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        let text = next.to_string();
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = next.source();
-    }
-    line
 }

@@ -1,14 +1,14 @@
-//! Resolves the names of private networks, and no other.
+//! Resolves the names of private networks, and no other: where plain http is allowed, each connection is held to that.
 
 use std::net::{IpAddr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::config::is_public;
+use super::is_public;
 
 /// A resolver that refuses a name of which any address is public.
 #[derive(Debug)]
-pub(super) struct PrivateOnly;
+pub struct PrivateOnly;
 
 /// The name has a public address.
 #[derive(Debug, thiserror::Error)]
