@@ -1,5 +1,5 @@
 //! The arrays of tables `[[route]]` and `[[plugin]]`, with their defaults; `[[source]]` is in [`super::source`], `[[recognizer]]` in
-//! [`super::recognizer`]. Keys without a useful default are empty there, and the validation asks for them.
+//! [`super::recognizer`], `[[webhook]]` in [`super::webhook`]. Keys without a useful default are empty there, and the validation asks for them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

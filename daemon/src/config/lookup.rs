@@ -27,7 +27,8 @@ impl Config {
             [&self.http.token_file, &self.http.read_token_file, &self.http.tls_key].map(PathBuf::as_path);
         let own = self.recognizer.iter().map(|recognizer| recognizer.api_key_file.as_path());
         let storage = [self.storage.credentials_file.as_path()];
-        let named = nats.map(|(_, file)| file).chain(http).chain(own).chain(storage);
+        let webhooks = self.webhook.iter().map(|webhook| webhook.secret_file.as_path());
+        let named = nats.map(|(_, file)| file).chain(http).chain(own).chain(storage).chain(webhooks);
         let named = named.filter(|file| !file.as_os_str().is_empty());
         named.map(Path::to_owned).chain(self.dashscope.api_key_path())
     }

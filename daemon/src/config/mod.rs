@@ -22,6 +22,7 @@ mod mistakes;
 mod model;
 mod name_pattern;
 mod nearest;
+mod private_only;
 mod recognizer;
 mod report;
 mod schema;
@@ -35,6 +36,7 @@ mod tests;
 mod units;
 mod validate;
 mod warnings;
+mod webhook;
 
 use std::path::Path;
 
@@ -55,6 +57,7 @@ pub use mistakes::{Mistake, Mistakes, Place};
 pub use model::{Family, Model, Takes, Tells};
 pub use name_pattern::NamePattern;
 pub use nearest::suggestion;
+pub use private_only::PrivateOnly;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use schema::schema;
 pub use secret::Secret;
@@ -65,6 +68,7 @@ pub use storage::{Addressing, Bucket, Credentials, Storage};
 pub use tables::{Budget, Dashscope, Http, Log, ModelPrice, Nats, Plugins, Region, Security, State};
 pub use template::Template;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
+pub use webhook::{Webhook, signing_key};
 
 /// The bottom layer: every key with its default, its unit and its reason.
 pub const EMBEDDED: &str = include_str!("../../../config/harkd.toml");
@@ -95,10 +99,8 @@ pub struct Config {
     pub route: Vec<Route>,
     #[serde(default)]
     pub plugin: Vec<Plugin>,
-    /// Reserved; only empty is accepted.
     #[serde(default)]
-    #[schemars(skip)]
-    pub webhook: Vec<toml::Value>,
+    pub webhook: Vec<Webhook>,
 }
 
 impl Config {

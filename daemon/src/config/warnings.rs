@@ -3,9 +3,10 @@
 use url::{Host, Url};
 
 use super::lookup::{nats_files, odd_secret, readable_by_all};
+use super::webhook::SHORTEST_KEY;
 use super::{
-    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Source, WhenDone, is_inside, is_public,
-    language_codes,
+    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Secret, Source, Webhook, WhenDone, is_inside, is_public,
+    language_codes, signing_key,
 };
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
@@ -69,6 +70,36 @@ impl Config {
         (is_private(&bucket.endpoint) && !is_private(&service)).then(|| {
             format!("storage.endpoint {endpoint:?} is on a private network, where the service cannot fetch recordings; name a server that it reaches")
         })
+    }
+
+    /// A receiver that may be refused when it is connected to, kinds that no plugin of this daemon says, and short keys.
+    fn strange_webhook(&self, webhook: &Webhook) -> Vec<String> {
+        let Webhook { name, url, .. } = webhook;
+        let mut warnings = Vec::new();
+        let host = Url::parse(url).ok().filter(|url| url.scheme() == "http");
+        if let Some(Host::Domain(host)) = host.as_ref().and_then(Url::host)
+            && !is_inside(host)
+        {
+            warnings.push(format!(
+                "webhook {name:?}: url is plain http; nothing is sent unless every address of {host} is of loopback or a private network"
+            ));
+        }
+        let says = |plugin: &str| self.plugin.iter().any(|known| known.name == plugin);
+        for plugin in webhook.kinds.iter().filter_map(|kind| kind.strip_prefix("plugin.")) {
+            if !says(plugin) {
+                warnings.push(format!(
+                    "webhook {name:?}: kinds has plugin.{plugin}, and there is no [[plugin]] of this name here"
+                ));
+            }
+        }
+        let is_short = |secret: &Secret| signing_key(secret).is_some_and(|key| key.len() < SHORTEST_KEY);
+        if webhook.secrets().is_ok_and(|secrets| secrets.iter().any(is_short)) {
+            warnings.push(format!(
+                "webhook {name:?}: a key in {} has less than the {SHORTEST_KEY} bytes that the Standard Webhooks scheme asks for",
+                webhook.secret_file.display()
+            ));
+        }
+        warnings
     }
 
     /// Looks at the present state of the machine: folders that do not exist yet, secrets that other users can read. `check` prints these,
@@ -157,6 +188,7 @@ impl Config {
                 ));
             }
         }
+        warnings.extend(self.webhook.iter().flat_map(|webhook| self.strange_webhook(webhook)));
         warnings.extend(strange_address(&self.dashscope.base_url));
         warnings.extend(self.unreachable_bucket());
         warnings.extend(self.recognizer.iter().filter_map(strange_recognizer));

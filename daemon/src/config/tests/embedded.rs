@@ -12,18 +12,29 @@ fn object(value: impl serde::Serialize) -> Map<String, Value> {
     }
 }
 
+/// The embedded file, with a webhook's secret where there is one.
+fn manual(folder: &tempfile::TempDir) -> String {
+    let secret = folder.path().join("crm.secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    EMBEDDED.replace("/etc/hark/crm.secret", secret.to_str().unwrap())
+}
+
 #[test]
 fn commented_samples_show_every_key_at_its_default() {
-    let samples: String = EMBEDDED
+    let folder = tempfile::tempdir().unwrap();
+    let samples: String = manual(&folder)
         .lines()
         .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
     let shown: toml::Table = samples.parse().unwrap();
-    assert_eq!(shown.keys().collect::<Vec<_>>(), ["plugin", "price", "recognizer", "route", "source"]);
+    assert_eq!(
+        shown.keys().collect::<Vec<_>>(),
+        ["plugin", "price", "recognizer", "route", "source", "webhook"]
+    );
     assert_eq!(shown["source"].as_array().unwrap().len(), 2, "one of each kind");
 
-    let required = ["name", "kind", "path", "subject", "library", "base_url", "model"];
+    let required = ["name", "kind", "path", "subject", "library", "base_url", "model", "url", "secret_file"];
     for (table, elements) in shown {
         for element in elements.as_array().unwrap() {
             let mut shown = object(element);
@@ -43,7 +54,8 @@ fn commented_samples_show_every_key_at_its_default() {
 
 #[test]
 fn samples_are_valid_as_they_stand() {
-    let uncommented: String = EMBEDDED
+    let folder = tempfile::tempdir().unwrap();
+    let uncommented: String = manual(&folder)
         .lines()
         .map(|line| match line.strip_prefix('#') {
             Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
@@ -52,6 +64,7 @@ fn samples_are_valid_as_they_stand() {
         .collect();
     let config = valid(&uncommented);
     assert_eq!((config.source.len(), config.route.len(), config.plugin.len()), (2, 1, 1));
+    assert_eq!(config.webhook.len(), 1);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use super::{mistake, valid};
 #[test]
 fn what_comes_later_is_accepted_only_at_its_default() {
     for text in [
-        "[[webhook]]\nurl = \"https://example.com\"\n",
         "[http]\ntoken_file = \"/dev/null\"\n",
         "[http]\ntls_cert = \"/dev/null\"\n",
         "[http]\nread_token_file = \"/dev/null\"\n",

@@ -10,6 +10,7 @@ mod schema;
 mod secrets;
 mod storage;
 mod units;
+mod webhooks;
 
 use std::collections::BTreeMap;
 

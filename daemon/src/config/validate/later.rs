@@ -17,7 +17,6 @@ pub(super) fn later(config: &Config, report: &mut Report<'_>) {
             report.mistake(path, format!("{what} is not built yet; leave the key out for now"));
         }
     };
-    refuse(!config.webhook.is_empty(), "webhook", "[[webhook]]");
     let defaults = Config::default();
     let is_set = config.state.keep_failed != defaults.state.keep_failed;
     refuse(is_set, "state.keep_failed", "state.keep_failed (the audio of failed messages)");

@@ -12,6 +12,7 @@ mod routes;
 mod services;
 mod storage;
 mod subjects;
+mod webhooks;
 
 use super::report::Report;
 use super::{Config, Source};
@@ -29,6 +30,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     limits::limits(config, report);
     prices::prices(config, report);
     storage::storage(config, report);
+    webhooks::webhooks(config, report);
     later::later(config, report);
     names::references(config, report);
     routes::routes(config, report);

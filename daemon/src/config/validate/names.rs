@@ -30,10 +30,19 @@ pub(super) fn names(config: &Config, report: &mut Report<'_>) {
         let keys = [("name", plugin.name.as_ref()), ("library", plugin.library.as_ref())];
         required("plugin", index, &keys, report);
     }
+    for (index, webhook) in config.webhook.iter().enumerate() {
+        let keys = [
+            ("name", webhook.name.as_ref()),
+            ("url", webhook.url.as_ref()),
+            ("secret_file", webhook.secret_file.as_os_str()),
+        ];
+        required("webhook", index, &keys, report);
+    }
     unique("recognizer", config.recognizer.iter().map(|recognizer| recognizer.name.as_str()), report);
     unique("source", config.source.iter().map(|source| source.name()), report);
     unique("route", config.route.iter().map(|route| route.name.as_str()), report);
     unique("plugin", config.plugin.iter().map(|plugin| plugin.name.as_str()), report);
+    unique("webhook", config.webhook.iter().map(|webhook| webhook.name.as_str()), report);
 }
 
 /// Keys of an element that have no useful default.
@@ -72,15 +81,18 @@ pub(super) fn references(config: &Config, report: &mut Report<'_>) {
             }
         }
     }
-    for (index, plugin) in config.plugin.iter().enumerate() {
-        for (position, name) in plugin.sources.iter().enumerate() {
-            if !sources.contains(&name.as_str()) {
+    let plugins = config.plugin.iter().map(|plugin| (&plugin.name, &plugin.sources));
+    let webhooks = config.webhook.iter().map(|webhook| (&webhook.name, &webhook.sources));
+    for (table, listeners) in [("plugin", Vec::from_iter(plugins)), ("webhook", Vec::from_iter(webhooks))] {
+        for (index, (listener, named)) in listeners.into_iter().enumerate() {
+            for (position, name) in
+                named.iter().enumerate().filter(|(_, name)| !sources.contains(&name.as_str()))
+            {
                 let hint = suggestion(name, &sources);
                 let text = format!(
-                    "there is no [[source]] named {name:?}, which plugin {:?} listens to{hint}",
-                    plugin.name
+                    "there is no [[source]] named {name:?}, which {table} {listener:?} listens to{hint}"
                 );
-                report.mistake(&format!("plugin.{index}.sources.{position}"), text);
+                report.mistake(&format!("{table}.{index}.sources.{position}"), text);
             }
         }
     }
