@@ -38,6 +38,7 @@ use crate::job::piece_machine::{PieceFact, Policy};
 use crate::job::{Budget, Prices, spool};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
+use crate::publish::webhooks::{Schedule, Webhooks};
 use crate::publish::{Feed, Outbox, Partials};
 use crate::recognize::{Bucket, Recognizers, Timeouts};
 use crate::share::Claims;
@@ -93,6 +94,7 @@ pub struct Daemon {
     outbox: Outbox,
     broker: watch::Receiver<Result<(), String>>,
     partials: Partials,
+    webhooks: Webhooks,
 }
 
 impl Daemon {
@@ -226,6 +228,9 @@ impl Daemon {
             ready,
             feed.clone(),
         );
+        let webhooks =
+            Webhooks::new(connection.clone(), &config.nats, claims.daemon(), metrics, Schedule::default());
+        webhooks.configure(&config.webhook).map_err(DaemonError::Config)?;
         if let Some(api) = api {
             let words = LastWords::default();
             let follow = words.clone().follow(feed.clone(), stages.publish.clone());
@@ -245,7 +250,19 @@ impl Daemon {
                 state_directory,
             });
         }
-        Ok(Daemon { config, health, stages, tasks, connection, sources, tools, outbox, broker, partials })
+        Ok(Daemon {
+            config,
+            health,
+            stages,
+            tasks,
+            connection,
+            sources,
+            tools,
+            outbox,
+            broker,
+            partials,
+            webhooks,
+        })
     }
 }
 
@@ -304,6 +321,11 @@ impl Daemon {
         );
         let (outbox, ending) = (self.outbox, stages.outbox.clone());
         tasks.essential("outbox", async move { Ok(outbox.run(ending).await?) });
+        let (webhooks, ending) = (self.webhooks, stages.publish.clone());
+        tasks.essential("webhooks", async {
+            webhooks.run(ending).await;
+            Ok(())
+        });
         tasks.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
 
         let outcome = tokio::select! {

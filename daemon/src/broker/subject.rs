@@ -28,6 +28,11 @@ impl Subjects {
         format!("{}.event.{}.{source}.*", self.prefix, Kind::JobAccepted)
     }
 
+    /// Filter for the events of one kind, `family.name`, of a source, or of all with `*`.
+    pub fn of_kind(&self, kind: &str, source: &str) -> String {
+        format!("{}.event.{kind}.{source}.*", self.prefix)
+    }
+
     /// Filter for every stored event of a job.
     pub fn of_job(&self, source: &str, job: Uuid) -> String {
         format!("{}.event.*.*.{source}.{job}", self.prefix)

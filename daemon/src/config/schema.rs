@@ -11,7 +11,8 @@ use super::{Config, manual};
 pub(super) const NAME: &str = "^[a-z0-9_-]+$";
 
 /// The keys of arrays of tables that have no default.
-const REQUIRED: [&str; 7] = ["base_url", "kind", "library", "model", "name", "path", "subject"];
+const REQUIRED: [&str; 9] =
+    ["base_url", "kind", "library", "model", "name", "path", "secret_file", "subject", "url"];
 
 /// The schema.
 pub fn schema() -> Value {

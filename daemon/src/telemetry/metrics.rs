@@ -54,6 +54,16 @@ pub struct Metrics {
     pub publish_partials: IntCounter,
     /// Partials replaced by a newer one before they could leave.
     pub publish_partials_merged: IntCounter,
+    /// 1 while a webhook is paused, by webhook; every daemon shows it.
+    pub webhook_paused: IntGaugeVec,
+    /// Requests to receivers of webhooks, by webhook and outcome (taken, later, refused, gone).
+    pub webhook_requests: IntCounterVec,
+    /// Events of jobs of which one was set aside, by webhook.
+    pub webhook_set_aside: IntGaugeVec,
+    /// Events that the receiver has not taken yet, by webhook; the daemon that delivers it shows it.
+    pub webhook_backlog: IntGaugeVec,
+    /// Events that the stream has removed before they were sent, by webhook: at most so many.
+    pub webhook_removed: IntCounterVec,
     /// Seconds from a recording's acceptance to its last event.
     pub job_elapsed_seconds: Histogram,
 }
@@ -165,8 +175,38 @@ impl Metrics {
                 "hark_publish_partials_merged_total",
                 "Partials replaced by a newer one before they left",
             ),
+            webhook_paused: gauges("hark_webhook_paused", "1 while a webhook is paused", &["webhook"]),
+            webhook_requests: counters(
+                "hark_webhook_requests_total",
+                "Requests to receivers of webhooks, by what was answered: taken (2xx), later (no answer, 408, 425, 429, 5xx), refused (3xx, 4xx), \
+                 gone (410)",
+                &["webhook", "outcome"],
+            ),
+            webhook_set_aside: gauges(
+                "hark_webhook_set_aside_events",
+                "Events of jobs of which one was refused three times; sent again by harkd webhooks retry",
+                &["webhook"],
+            ),
+            webhook_backlog: gauges(
+                "hark_webhook_backlog_events",
+                "Events that the receiver has not taken yet",
+                &["webhook"],
+            ),
+            webhook_removed: counters(
+                "hark_webhook_removed_events_total",
+                "Events that the limits of the stream have removed before they were sent: at most so many",
+                &["webhook"],
+            ),
             job_elapsed_seconds: keep(&registry, Histogram::with_opts(elapsed)),
             registry,
+        }
+    }
+
+    /// Removes the gauges of a webhook that this daemon does not deliver any more.
+    pub fn forget_webhook(&self, name: &str) {
+        for gauge in [&self.webhook_paused, &self.webhook_set_aside, &self.webhook_backlog] {
+            // One that was never set is not there.
+            let _ = gauge.remove_label_values(&[name]);
         }
     }
 

@@ -260,6 +260,19 @@ impl Setup {
         self
     }
 
+    /// Adds a webhook of this name to an address, signed with [`super::SECRET`]; `lines` are added to its `[[webhook]]`.
+    pub fn webhook(mut self, name: &str, url: &str, lines: &str) -> Setup {
+        let secret = self.folder.path().join(format!("{name}.secret"));
+        std::fs::write(&secret, format!("{}\n", super::SECRET)).unwrap();
+        writeln!(
+            self.arrays,
+            "[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = {}\n{lines}\n",
+            toml_text(&secret)
+        )
+        .unwrap();
+        self
+    }
+
     /// Adds any other lines of TOML, such as an array of tables.
     pub fn lines(mut self, toml: &str) -> Setup {
         self.arrays.push_str(toml);

@@ -1,0 +1,336 @@
+//! The events of a webhook that are in memory, and the jobs whose first event was not taken. Pure.
+//!
+//! The events of one job are sent one after the other, those of different jobs at the same time. An event that is not taken turns its job
+//! into a [`Line`]: the line is stored in the bucket, its events leave the memory and are acknowledged to JetStream, and are read from the
+//! stream again when they are due. So a receiver that is away fills no memory, and other jobs go on.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::record::Line;
+use super::schedule::{Answer, Course, Next, Schedule};
+
+/// The most events in memory, and the most of their bytes; a single event may be larger.
+pub const EVENTS: usize = 256;
+pub const BYTES: usize = 8 << 20;
+
+/// The most jobs that wait or are set aside. At half of it set aside the webhook pauses: then the receiver as a whole is at fault.
+pub const LINES: usize = 1_000;
+
+/// An event from the consumer; `M` is its message.
+#[derive(Debug, Clone)]
+pub struct Event<M> {
+    /// In the stream.
+    pub sequence: u64,
+    pub job: Uuid,
+    pub source: String,
+    pub bytes: usize,
+    pub message: M,
+}
+
+/// A request to be made.
+#[derive(Debug)]
+pub enum Work<M> {
+    /// For an event in memory.
+    Held(Event<M>),
+    /// For the first event of a line.
+    Line(Line),
+}
+
+/// What an answer means to the caller.
+#[derive(Debug)]
+pub struct Outcome<M> {
+    /// The event that was taken: to be acknowledged now.
+    pub taken: Option<Event<M>>,
+    /// Why the webhook has to pause.
+    pub pause: Option<String>,
+    /// The event was set aside.
+    pub set_aside: bool,
+    /// How many events of the line the stream had removed before they were sent.
+    pub removed: u64,
+}
+
+impl<M> Default for Outcome<M> {
+    fn default() -> Self {
+        Outcome { taken: None, pause: None, set_aside: false, removed: 0 }
+    }
+}
+
+/// What was found behind a line.
+#[derive(Debug)]
+pub enum Found {
+    /// The event at this stream sequence, with the answer to it.
+    Event(u64, Answer),
+    /// No event from the line's first sequence up to this one.
+    Nothing { until: u64 },
+    /// The stream did not answer.
+    Unknown(String),
+}
+
+#[derive(Debug)]
+pub struct Desk<M> {
+    schedule: Schedule,
+    chains: HashMap<Uuid, Chain<M>>,
+    startable: VecDeque<Uuid>,
+    lines: HashMap<Uuid, Line>,
+    /// Jobs whose line is being worked on.
+    busy: HashSet<Uuid>,
+    /// Events that are in a line now: to be acknowledged when the lines are stored.
+    moved: Vec<Event<M>>,
+    events: usize,
+    bytes: usize,
+    /// Whether the lines differ from those that were stored last.
+    changed: bool,
+}
+
+/// Events of one job, oldest first.
+#[derive(Debug)]
+struct Chain<M> {
+    events: VecDeque<Event<M>>,
+    busy: bool,
+}
+
+impl<M: Clone> Desk<M> {
+    pub fn new(schedule: Schedule, lines: Vec<Line>) -> Self {
+        Desk {
+            schedule,
+            chains: HashMap::new(),
+            startable: VecDeque::new(),
+            lines: lines.into_iter().map(|line| (line.job, line)).collect(),
+            busy: HashSet::new(),
+            moved: Vec::new(),
+            events: 0,
+            bytes: 0,
+            changed: false,
+        }
+    }
+
+    /// How many events may be asked for; `largest`: of a message, bytes.
+    pub fn room(&self, largest: usize) -> usize {
+        if self.lines.len() + self.chains.len() >= LINES {
+            return 0;
+        }
+        let jobs = LINES - self.lines.len() - self.chains.len();
+        let bytes = BYTES.saturating_sub(self.bytes);
+        let by_bytes = if bytes == 0 { 0 } else { (bytes / largest.max(1)).max(1) };
+        EVENTS.saturating_sub(self.events).min(by_bytes).min(jobs)
+    }
+
+    /// Takes in an event. Those of one job have to come in the order of the stream.
+    pub fn push(&mut self, event: Event<M>) {
+        self.events += 1;
+        self.bytes += event.bytes;
+        let job = event.job;
+        if let Some(line) = self.lines.get_mut(&job) {
+            // A redelivered event may be in the line already: its acknowledgement was lost.
+            if event.sequence > line.last {
+                line.last = event.sequence;
+                line.events += 1;
+            }
+            self.moved.push(event);
+            self.changed = true;
+            return;
+        }
+        let chain = self.chains.entry(job).or_insert_with(|| Chain { events: VecDeque::new(), busy: false });
+        if chain.events.is_empty() && !chain.busy {
+            self.startable.push_back(job);
+        }
+        chain.events.push_back(event);
+    }
+
+    /// A request that may be made now.
+    pub fn start(&mut self, now: Timestamp) -> Option<Work<M>> {
+        let is_due = |line: &&Line| line.due.is_some_and(|due| due <= now) && !self.busy.contains(&line.job);
+        if let Some(line) = self.lines.values().filter(is_due).min_by_key(|line| line.due) {
+            self.busy.insert(line.job);
+            return Some(Work::Line(line.clone()));
+        }
+        let job = self.startable.pop_front()?;
+        let chain = self.chains.get_mut(&job)?;
+        chain.busy = true;
+        chain.events.front().cloned().map(Work::Held)
+    }
+
+    /// When the next line is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.lines.values().filter(|line| !self.busy.contains(&line.job)).filter_map(|line| line.due).min()
+    }
+
+    /// Records the answer to the first event of a job in memory.
+    pub fn held_answered(&mut self, job: Uuid, answer: &Answer, now: Timestamp) -> Outcome<M> {
+        let mut course = Course::default();
+        let next = self.schedule.after(&mut course, answer, now);
+        let mut outcome = Outcome::default();
+        let Some(chain) = self.chains.get_mut(&job) else { return outcome };
+        chain.busy = false;
+        if next == Next::Taken {
+            outcome.taken = chain.events.pop_front();
+            if let Some(taken) = &outcome.taken {
+                self.events -= 1;
+                self.bytes -= taken.bytes;
+            }
+            match chain.events.is_empty() {
+                true => drop(self.chains.remove(&job)),
+                false => self.startable.push_back(job),
+            }
+            return outcome;
+        }
+        let Some(Chain { events, .. }) = self.chains.remove(&job) else { return outcome };
+        if let (Some(first), Some(last)) = (events.front(), events.back()) {
+            let mut line = Line {
+                job,
+                source: first.source.clone(),
+                first: first.sequence,
+                last: last.sequence,
+                events: events.len() as u64,
+                course,
+                due: None,
+                why: String::new(),
+            };
+            outcome = self.follow(&mut line, next, answer, now);
+            self.lines.insert(job, line);
+        }
+        self.moved.extend(events);
+        outcome
+    }
+
+    /// Records what was found for a line, and the answer to it.
+    pub fn line_answered(&mut self, job: Uuid, found: Found, now: Timestamp) -> Outcome<M> {
+        self.busy.remove(&job);
+        let Some(mut line) = self.lines.remove(&job) else { return Outcome::default() };
+        self.changed = true;
+        let mut outcome = Outcome::default();
+        match found {
+            Found::Unknown(why) => {
+                let answer = Answer::Unsent(why);
+                let next = self.schedule.after(&mut line.course, &answer, now);
+                outcome = self.follow(&mut line, next, &answer, now);
+            }
+            Found::Nothing { until } => {
+                line.first = until + 1;
+                line.due = Some(now);
+                if line.last <= until {
+                    // What was counted and is not there any more, the stream has removed.
+                    outcome.removed = line.events;
+                    return outcome;
+                }
+            }
+            Found::Event(sequence, answer) => {
+                line.first = sequence;
+                let next = self.schedule.after(&mut line.course, &answer, now);
+                if next == Next::Taken {
+                    line.first = sequence + 1;
+                    line.events = line.events.saturating_sub(1);
+                    line.course = Course::default();
+                    line.due = Some(now);
+                    line.why.clear();
+                    if line.last <= sequence {
+                        outcome.removed = line.events;
+                        return outcome;
+                    }
+                } else {
+                    outcome = self.follow(&mut line, next, &answer, now);
+                }
+            }
+        }
+        self.lines.insert(job, line);
+        outcome
+    }
+
+    /// Puts what follows a failed try into the line.
+    fn follow(&mut self, line: &mut Line, next: Next, answer: &Answer, now: Timestamp) -> Outcome<M> {
+        self.changed = true;
+        line.why = why(answer);
+        let mut outcome = Outcome::default();
+        match next {
+            Next::Again(due) => line.due = Some(due),
+            Next::Aside => {
+                line.due = None;
+                outcome.set_aside = true;
+                let aside = 1 + self.lines.values().filter(|line| line.due.is_none()).count();
+                if aside >= LINES / 2 {
+                    outcome.pause =
+                        Some(format!("{aside} jobs are set aside, the last one for {}", line.why));
+                }
+            }
+            Next::Pause | Next::Taken => {
+                line.due = Some(now);
+                let since = line.course.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+                outcome.pause = Some(format!("{}{since}", line.why));
+            }
+        }
+        outcome
+    }
+
+    /// Makes every event that waits or is set aside due, as if it had not been tried; returns how many were set aside.
+    pub fn retry(&mut self, now: Timestamp) -> u64 {
+        self.changed = true;
+        let aside = self.lines.values().filter(|line| line.due.is_none()).map(|line| line.events).sum();
+        self.lines.values_mut().for_each(|line| line.begin_anew(now));
+        aside
+    }
+
+    /// Makes every event that waits due, as if it had not been tried.
+    pub fn resume(&mut self, now: Timestamp) {
+        self.changed = true;
+        self.lines.values_mut().filter(|line| line.due.is_some()).for_each(|line| line.begin_anew(now));
+    }
+
+    /// The lines, if they have to be stored.
+    pub fn to_store(&self) -> Option<Vec<Line>> {
+        self.changed.then(|| self.lines())
+    }
+
+    /// All lines, in the order of their first events.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> = self.lines.values().cloned().collect();
+        lines.sort_by_key(|line| line.first);
+        lines
+    }
+
+    /// The lines that [`Desk::lines`] returned last are stored: the events in them may be acknowledged.
+    pub fn stored(&mut self) -> Vec<Event<M>> {
+        self.changed = false;
+        let moved = std::mem::take(&mut self.moved);
+        self.events -= moved.len();
+        self.bytes -= moved.iter().map(|event| event.bytes).sum::<usize>();
+        moved
+    }
+
+    /// The messages in memory.
+    pub fn held(&self) -> impl Iterator<Item = &Event<M>> {
+        self.chains.values().flat_map(|chain| &chain.events).chain(&self.moved)
+    }
+
+    /// A newer delivery of an event that is in memory already; false: it is not.
+    pub fn renew(&mut self, sequence: u64, job: Uuid, message: &M) -> bool {
+        let chain = self.chains.get_mut(&job).into_iter().flat_map(|chain| &mut chain.events);
+        match chain.chain(&mut self.moved).find(|event| event.sequence == sequence) {
+            Some(event) => {
+                event.message = message.clone();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How many events are in memory and in lines.
+    pub fn waiting(&self) -> u64 {
+        let in_lines: u64 = self.lines.values().map(|line| line.events).sum();
+        in_lines + (self.events - self.moved.len()) as u64
+    }
+}
+
+/// An answer in the operator's words.
+pub fn why(answer: &Answer) -> String {
+    match answer {
+        Answer::Taken => "taken".into(),
+        Answer::Later(why) | Answer::Refused(why) | Answer::Unsent(why) => why.clone(),
+        Answer::Gone => "410 Gone".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

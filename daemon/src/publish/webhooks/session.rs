@@ -1,0 +1,344 @@
+//! Delivers one webhook for as long as this daemon holds its lease and nothing pauses it.
+//!
+//! A session begins by gathering what an earlier one was handed and did not acknowledge: until all of it is back, nothing is sent, because
+//! the server hands out newer events meanwhile. A consumer counts its deliveries; one that is missing ends the session, and the next one
+//! gathers it.
+
+mod gather;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, AckKind};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use self::gather::{GATHERED, Gathering};
+use super::Command;
+use super::delivery::Delivery;
+use super::desk::{Desk, Event, Found, Outcome, Work, why};
+use super::feed::{Fed, Feed, Reader};
+use super::lease::Lease;
+use super::record::{Line, Paused};
+use super::request::{Receiver, outgoing};
+use super::schedule::Answer;
+use crate::broker::JetStream;
+
+/// How many jobs have a request under way at a time.
+const AT_A_TIME: usize = 16;
+
+/// How many acknowledged events are remembered, in case an acknowledgement is lost; more than may be unacknowledged at a time.
+const REMEMBERED: usize = 2_048;
+
+/// How long after a failed write of the record the next one is tried.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a daemon that stops waits for answers.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Why a session ended.
+pub enum End {
+    /// The daemon stops, or the webhook is changed or removed.
+    Stop,
+    /// It is in the record.
+    Paused,
+    /// Another daemon has the lease.
+    Lost,
+    /// The consumer has to be looked at anew.
+    Anew(String),
+}
+
+type Held = Event<jetstream::Message>;
+
+pub struct Session<'a> {
+    delivery: &'a mut Delivery,
+    lease: &'a mut Lease,
+    feed: Feed,
+    desk: Desk<jetstream::Message>,
+    running: JoinSet<(Uuid, Answered)>,
+    /// The number of the next delivery of the consumer.
+    expected: u64,
+    gathering: Option<Gathering>,
+    /// Stream sequences of acknowledged events.
+    done: BTreeSet<u64>,
+    paused: Option<Paused>,
+    store_at: Instant,
+}
+
+enum Answered {
+    Held(Answer),
+    Line(Found),
+}
+
+impl<'a> Session<'a> {
+    /// # Errors
+    /// A sentence, when the server does not answer or refuses.
+    pub async fn open(delivery: &'a mut Delivery, lease: &'a mut Lease) -> Result<Session<'a>, String> {
+        let around = &delivery.around;
+        let feed = Feed::open(&around.jetstream, &around.nats, &delivery.webhook, delivery.began).await?;
+        let state = feed.state().await?;
+        let desk = Desk::new(around.schedule.clone(), lease.record.lines.clone());
+        let session = Session {
+            expected: state.consumer.delivered.consumer_sequence + 1,
+            gathering: (state.consumer.num_ack_pending > 0).then(|| Gathering::of(&state.consumer)),
+            delivery,
+            lease,
+            feed,
+            desk,
+            running: JoinSet::new(),
+            done: BTreeSet::new(),
+            paused: None,
+            store_at: Instant::now(),
+        };
+        session.delivery.look(&state, session.lease);
+        Ok(session)
+    }
+
+    /// Delivers until it ends, and gives back what was not delivered.
+    pub async fn run(mut self) -> End {
+        let end = self.pump().await;
+        let grace = match end {
+            End::Stop if self.delivery.ends.is_cancelled() => PARTING,
+            _ => self.delivery.around.schedule.timeout,
+        };
+        let deadline = Instant::now() + grace;
+        while let Ok(Some(answered)) = tokio::time::timeout_at(deadline, self.running.join_next()).await {
+            self.answered(answered).await;
+        }
+        if !matches!(end, End::Lost) {
+            self.store().await;
+        }
+        self.feed.close().await;
+        // In the order of the stream, in which the server hands them out again.
+        let mut held: Vec<&Held> = self.desk.held().collect();
+        held.extend(self.gathering.iter().flat_map(|gathering| gathering.events.values()));
+        held.sort_by_key(|event| event.sequence);
+        for event in held {
+            answer_with(&event.message, AckKind::Nak(None)).await;
+        }
+        self.show();
+        end
+    }
+
+    async fn pump(&mut self) -> End {
+        let mut ticks = interval(self.delivery.around.nats.ack_wait / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        loop {
+            if self.desk.to_store().is_some() && Instant::now() >= self.store_at && !self.store().await {
+                return End::Lost;
+            }
+            if self.paused.is_some() && self.running.is_empty() && self.desk.to_store().is_none() {
+                return End::Paused;
+            }
+            self.start();
+            let room = match &self.gathering {
+                _ if self.paused.is_some() => 0,
+                Some(gathering) if gathering.eager => GATHERED,
+                Some(_) => 0,
+                None => self.desk.room(self.feed.largest()),
+            };
+            if let Err(reason) = self.feed.ask(room).await {
+                return End::Anew(reason);
+            }
+            self.show();
+            let wake = self.wakes_at();
+            tokio::select! {
+                fed = self.feed.next() => match fed {
+                    Fed::Event(message) => if let Err(reason) = self.fed(message).await { return End::Anew(reason) },
+                    Fed::End => {}
+                    Fed::Failed(reason) => return End::Anew(reason),
+                },
+                Some(answered) = self.running.join_next() => self.answered(answered).await,
+                _ = ticks.tick() => match self.tick().await {
+                    Ok(true) => {}
+                    Ok(false) => return End::Lost,
+                    Err(reason) => return End::Anew(reason),
+                },
+                Some(command) = self.delivery.commands.recv() => self.heard(command),
+                () = sleep_until(wake) => {}
+                () = self.delivery.stop.cancelled() => return End::Stop,
+            }
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        self.gathering.is_none() && self.paused.is_none() && self.lease.is_fresh()
+    }
+
+    /// Starts requests, as many as may be under way.
+    fn start(&mut self) {
+        while self.may_send() && self.running.len() < AT_A_TIME {
+            let Some(work) = self.desk.start(Timestamp::now()) else { return };
+            let (receiver, reader) = (Arc::clone(&self.delivery.receiver), self.feed.reader.clone());
+            self.running.spawn(async move {
+                match work {
+                    Work::Held(event) => {
+                        let headers = event.message.headers.clone().unwrap_or_default();
+                        let payload = event.message.payload.clone();
+                        let answer = send(&receiver, reader.jetstream(), &headers, payload).await;
+                        (event.job, Answered::Held(answer))
+                    }
+                    Work::Line(line) => (line.job, Answered::Line(first_of(&receiver, &reader, &line).await)),
+                }
+            });
+        }
+    }
+
+    /// When a line is due, or the record is to be written again.
+    fn wakes_at(&self) -> Instant {
+        let mut wait = Duration::from_secs(3_600);
+        if self.running.len() < AT_A_TIME
+            && self.may_send()
+            && let Some(due) = self.desk.next_due()
+        {
+            wait = wait.min(Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
+        }
+        let now = Instant::now();
+        let wake = now + wait.max(Duration::from_millis(5));
+        if self.desk.to_store().is_some() { wake.min(self.store_at.max(now)) } else { wake }
+    }
+
+    async fn answered(&mut self, answered: Result<(Uuid, Answered), tokio::task::JoinError>) {
+        let now = Timestamp::now();
+        let (job, answered) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                // The job stays busy until the next session.
+                warn!(webhook = self.delivery.webhook.name, %error, "a request ended without an answer");
+                return;
+            }
+        };
+        let (outcome, answer) = match answered {
+            Answered::Held(answer) => (self.desk.held_answered(job, &answer, now), answer),
+            Answered::Line(found) => {
+                let answer = match &found {
+                    Found::Event(_, answer) => answer.clone(),
+                    Found::Nothing { .. } => Answer::Unsent("the stream has removed it".into()),
+                    Found::Unknown(reason) => Answer::Unsent(reason.clone()),
+                };
+                (self.desk.line_answered(job, found, now), answer)
+            }
+        };
+        self.delivery.count(&answer);
+        let Outcome { taken, pause, set_aside, removed } = outcome;
+        if let Some(event) = taken {
+            self.acknowledge(&event).await;
+        }
+        if removed > 0 {
+            self.delivery.removed(removed, &format!("{removed} events of the job {job}"));
+        }
+        if set_aside {
+            let (webhook, answer) = (&self.delivery.webhook.name, why(&answer));
+            warn!(webhook, %job, answer, "an event is set aside; send it again with: harkd webhooks retry {webhook}");
+        }
+        if let Some(why) = pause
+            && self.paused.is_none()
+        {
+            self.paused = Some(Paused { at: now, why });
+        }
+    }
+
+    async fn acknowledge(&mut self, event: &Held) {
+        self.done.insert(event.sequence);
+        if self.done.len() > REMEMBERED {
+            self.done.pop_first();
+        }
+        answer_with(&event.message, AckKind::Ack).await;
+    }
+
+    /// Writes the record, and acknowledges the events that are in it now; false: another daemon has the lease.
+    async fn store(&mut self) -> bool {
+        self.lease.record.lines = self.desk.lines();
+        self.lease.record.paused.clone_from(&self.paused);
+        match self.lease.store().await {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(unconfirmed) => {
+                self.store_at = Instant::now() + STORE_AGAIN;
+                self.delivery.trouble(&unconfirmed.to_string());
+                return true;
+            }
+        }
+        for event in self.desk.stored() {
+            self.acknowledge(&event).await;
+        }
+        self.delivery.show_lines(&self.lease.record);
+        true
+    }
+
+    /// Renews the lease and the deliveries in memory; false: another daemon has the lease.
+    ///
+    /// # Errors
+    /// Why the session has to begin anew.
+    async fn tick(&mut self) -> Result<bool, String> {
+        let gathered = self.gathering.iter().flat_map(|gathering| gathering.events.values());
+        for event in self.desk.held().chain(gathered) {
+            answer_with(&event.message, AckKind::Progress).await;
+        }
+        let state = self.feed.state().await?;
+        self.delivery.look(&state, self.lease);
+        if let Some(gathering) = &mut self.gathering {
+            gathering.eager = true;
+            self.gather().await?;
+        }
+        Ok(self.store().await)
+    }
+
+    fn heard(&mut self, command: Command) {
+        let now = Timestamp::now();
+        match command {
+            Command::Test(answer) => self.delivery.test(answer),
+            Command::Retry(answer) => {
+                let events = self.desk.retry(now);
+                info!(webhook = self.delivery.webhook.name, events, "what was set aside is sent again");
+                // The caller may have gone.
+                let _ = answer.send(Ok(events));
+            }
+            Command::Resume(answer) => {
+                self.desk.resume(now);
+                let _ = answer.send(Ok(false));
+            }
+        }
+    }
+
+    fn show(&self) {
+        self.delivery.show_waiting(self.desk.waiting());
+    }
+}
+
+/// Sends an event with all its segments.
+async fn send(
+    receiver: &Receiver,
+    jetstream: &JetStream,
+    headers: &async_nats::HeaderMap,
+    body: bytes::Bytes,
+) -> Answer {
+    match outgoing(jetstream, headers, body).await {
+        Ok(outgoing) => receiver.send(outgoing).await,
+        Err(reason) => Answer::Unsent(reason),
+    }
+}
+
+/// Sends the first event of a line.
+async fn first_of(receiver: &Receiver, reader: &Reader, line: &Line) -> Found {
+    match reader.first(line).await {
+        Ok(Some(message)) => {
+            let answer = send(receiver, reader.jetstream(), &message.headers, message.payload).await;
+            Found::Event(message.sequence, answer)
+        }
+        Ok(None) => Found::Nothing { until: line.last },
+        Err(reason) => Found::Unknown(reason),
+    }
+}
+
+/// An acknowledgement that is lost makes the server deliver the event again.
+async fn answer_with(message: &jetstream::Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        debug!(%error, subject = %message.subject, "an acknowledgement did not leave");
+    }
+}

@@ -1,0 +1,92 @@
+//! Pauses: by the receiver (410), and by hours without an answer.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use harkd::publish::webhooks::Refusal;
+
+use crate::desk::{Desk, assert_in_order};
+use crate::support::{CEILING, HookReply, wait_until};
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing_is_skipped() {
+    let desk = Desk::set().await;
+    desk.receiver.next([HookReply::status(410)]);
+    let one = desk.daemon().await;
+    one.delivers().await;
+    let jobs: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
+    desk.store_job(jobs[0]).await;
+    let paused = one.shows("the pause", |view| view.paused.is_some()).await.paused.unwrap();
+    assert_eq!(paused.why, "410 Gone");
+    assert!(one.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 1"));
+    let taken = desk.receiver.taken().len();
+    desk.store_job(jobs[1]).await;
+    assert_eq!(one.webhooks.retry("crm").await, Ok(0), "what waits is due when the webhook goes on");
+    assert!(one.webhooks.test("crm").await.unwrap().taken, "a test event is sent all the same");
+
+    // Another daemon knows of the pause before and after it takes over.
+    let two = desk.daemon().await;
+    two.shows("the pause at the other daemon", |view| view.paused.is_some()).await;
+    assert_eq!(two.webhooks.resume("crm").await, Err(Refusal::Elsewhere));
+    one.stop().await;
+    two.delivers().await;
+    desk.store_job(jobs[2]).await;
+    two.shows("the backlog", |view| view.paused.is_some() && view.backlog >= 8).await;
+    assert_eq!(desk.receiver.taken().len(), taken + 1, "nothing but the test event");
+    assert_eq!(two.webhooks.resume("crm").await, Ok(true));
+    desk.store_job(jobs[3]).await;
+    desk.taken(4 * 3 + 1).await;
+    let taken: Vec<String> = desk.receiver.taken().into_iter().filter(|id| id.contains(':')).collect();
+    assert_in_order(&taken, &jobs, 3);
+    assert!(two.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 0"));
+    assert_eq!(two.webhooks.resume("crm").await, Ok(false), "it is not paused any more");
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_could_not_be_sent_for_too_long_pauses_the_webhook_over_restarts_too() {
+    let mut desk = Desk::set().await;
+    desk.schedule.patience = Duration::from_secs(4);
+    desk.receiver.rule(|_| Some(HookReply::status(502)));
+    let id = Uuid::now_v7();
+    let daemon = desk.daemon_with_id(id).await;
+    daemon.delivers().await;
+    let job = Uuid::now_v7();
+    desk.store_job(job).await;
+    let since = daemon.shows("the failure", |view| !view.waiting.is_empty()).await.waiting[0].since.unwrap();
+    daemon.kill().await;
+    let daemon = desk.daemon_with_id(id).await;
+    let paused = daemon.shows("the pause", |view| view.paused.is_some()).await.paused.unwrap();
+    let after = paused.at.duration_since(since).as_secs_f64();
+    assert!((4.0..8.0).contains(&after), "{after} s after the first failure");
+    assert!(paused.why.starts_with("502 Bad Gateway since "), "{}", paused.why);
+    desk.receiver.take_all();
+    assert_eq!(daemon.webhooks.resume("crm").await, Ok(true));
+    desk.taken(3).await;
+    assert_in_order(&desk.receiver.taken(), &[job], 3);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_test_event_says_whether_it_was_taken() {
+    let desk = Desk::set().await;
+    let daemon = desk.daemon().await;
+    daemon.delivers().await;
+    let tested = daemon.webhooks.test("crm").await.unwrap();
+    assert!(tested.taken, "{tested:?}");
+    desk.receiver.next([HookReply::status(401)]);
+    let tested = daemon.webhooks.test("crm").await.unwrap();
+    assert_eq!((tested.taken, tested.answer.as_str()), (false, "401 Unauthorized"));
+    assert_eq!(daemon.webhooks.test("other").await, Err(Refusal::Unknown));
+    let asked = desk.receiver.asked();
+    assert_eq!((asked[0].kind(), asked[0].header("ce-subject")), ("webhook.test", "crm"));
+    assert_eq!(asked[0].body["webhook"], "crm");
+    assert_ne!(asked[0].id(), asked[1].id());
+    wait_until("no pause and nothing to wait", CEILING, async || {
+        let view = daemon.view();
+        view.paused.is_none() && view.backlog == 0
+    })
+    .await;
+    daemon.stop().await;
+}
