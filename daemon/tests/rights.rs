@@ -10,8 +10,8 @@ use async_nats::jetstream::{self, consumer::pull};
 use futures::StreamExt;
 use serde_json::json;
 use support::{
-    CEILING, Emulator, Hark, NatsServer, Process, REDELIVERY, Setup, all_acknowledged, publish, sha256,
-    wait_until, wav,
+    CEILING, Emulator, Hark, HookReceiver, HookReply, NatsServer, Process, REDELIVERY, Setup,
+    all_acknowledged, publish, sha256, wait_until, wav,
 };
 use tokio::io::AsyncReadExt;
 
@@ -108,10 +108,15 @@ async fn the_documented_rights_are_enough() {
     let sha256 = sha256(&long);
     std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
     let service = Emulator::start(&["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()]).await;
-    let daemon =
-        || setup(&nats, &service, "harkd:secret").set("nats.ack_wait", "\"2s\"").plugin("hello", "hello", "");
+    let receiver = HookReceiver::start().await;
+    let daemon = || {
+        let setup = setup(&nats, &service, "harkd:secret").set("nats.ack_wait", "\"2s\"");
+        setup.plugin("hello", "hello", "").webhook("crm", &receiver.url(), "")
+    };
 
     // The daemon creates its streams and buckets, takes in a file and a message, and puts segments that are too large into an object.
+    // The receiver of a webhook is away for the first event, which is read from the stream again.
+    receiver.next([HookReply::status(503)]);
     let mut one = daemon().start().await;
     one.drop_file("calls", "long.wav", &long);
     let audio = [("Content-Type", "audio/wav")];
@@ -120,6 +125,7 @@ async fn the_documented_rights_are_enough() {
     let finals = one.events().await;
     let object = finals.iter().find_map(|event| event.body["segments_object"]["name"].as_str()).unwrap();
     all_acknowledged(&nats, CEILING).await;
+    wait_until("both finals at the receiver", CEILING, async || receiver.taken().len() >= 2).await;
 
     // Another daemon takes over the jobs of the killed daemon.
     service.pause();
@@ -171,6 +177,8 @@ async fn the_documented_rights_are_enough() {
     })
     .await;
     let (status, log) = run(&["plugins", "enable", "hello"]).await;
+    assert!(status.success(), "{log}");
+    let (status, log) = run(&["webhooks", "test", "crm"]).await;
     assert!(status.success(), "{log}");
     let (status, log) = run(&["replay", "--publish"]).await;
     assert!(status.success() && log.contains("published: "), "{log}");

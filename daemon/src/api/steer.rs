@@ -1,6 +1,7 @@
 //! What an operator may do to the running daemon, in one place: the NATS service and HTTP call the same functions.
 
 pub mod plugins;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -8,11 +9,13 @@ use serde::Deserialize;
 
 use crate::job::ledger::LedgerError;
 use crate::pipeline::Pipeline;
+use crate::publish::webhooks::Webhooks;
 
 /// The parts of the daemon that requests read and steer. Clones share them.
 #[derive(Clone)]
 pub struct Steer {
     pub pipeline: Arc<Pipeline>,
+    pub webhooks: Webhooks,
 }
 
 /// Why a request was not carried out. The text is for a person: what is wrong, and what to do.
@@ -50,7 +53,7 @@ impl From<LedgerError> for Refusal {
     }
 }
 
-/// A request about something that has a name: a source, a plugin.
+/// A request about something that has a name: a source, a plugin, a webhook.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Named {

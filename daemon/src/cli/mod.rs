@@ -18,6 +18,7 @@ mod screen;
 mod session;
 mod submit;
 mod tail;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ enum Command {
     /// (internal) writes the manual pages; packages are made with it
     #[command(hide = true)]
     Man(man::Args),
+    /// State of the running daemons' webhooks; send a test event, send again what was set aside, end a pause
+    Webhooks(webhooks::Args),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]
     PluginHost,
@@ -100,6 +103,7 @@ impl Args {
             Command::Schema(args) => schema::execute(config, &args),
             Command::Completions(args) => completions::execute(&args),
             Command::Man(args) => man::execute(&args),
+            Command::Webhooks(args) => webhooks::execute(config, &args),
             Command::PluginHost => ended("plugin-host", pipeline::child::run()),
             Command::AudioWorker => ended(
                 "audio-worker",

@@ -6,6 +6,7 @@
 mod support;
 
 mod changed;
+mod command;
 mod delivered;
 mod desk;
 mod killed;

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::steer::{Refusal, Steer, plugins};
+use crate::api::steer::{Refusal, Steer, plugins, webhooks};
 
 /// Reads a request's JSON, carries it out and writes the answer's.
 pub(super) type Handler =
@@ -17,7 +17,13 @@ pub(super) type Handler =
 
 /// Every endpoint, by the end of its subject.
 pub(super) fn endpoints() -> Vec<(&'static str, Handler)> {
-    vec![("plugins.enable", handler(plugins::enable))]
+    vec![
+        ("plugins.enable", handler(plugins::enable)),
+        ("webhooks.list", handler(webhooks::list)),
+        ("webhooks.test", handler(webhooks::test)),
+        ("webhooks.retry", handler(webhooks::retry)),
+        ("webhooks.resume", handler(webhooks::resume)),
+    ]
 }
 
 fn handler<Q, A, F>(carry_out: impl Fn(Steer, Q) -> F + Copy + Send + Sync + 'static) -> Handler

@@ -1,0 +1,59 @@
+//! `harkd webhooks`: the running daemons answer over their NATS service.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::{CEILING, Emulator, Hark, HookReceiver, HookReply, NatsServer, wait_until, wav};
+
+/// The blocking command, beside the receiver.
+async fn harkd(hark: &Hark, arguments: &[&str]) -> Output {
+    let mut command = hark.command(&[&["webhooks"], arguments].concat());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[tokio::test]
+async fn an_operator_sees_tests_and_resumes_webhooks() {
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
+    let receiver = HookReceiver::start().await;
+    let daemon = || Hark::new().nats(&nats).asr(&service).set("nats.ack_wait", "\"2s\"").folder("calls");
+    let mut one = daemon().webhook("crm", &receiver.url(), "").start().await;
+    wait_until("the lease", CEILING, async || one.log().contains("this daemon delivers the webhook")).await;
+    // It has the webhook too, and does not deliver it.
+    let two = daemon().webhook("crm", &receiver.url(), "").start().await;
+
+    let listed = harkd(&two, &["--json"]).await;
+    let rows: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!((&rows[0]["name"], &rows[0]["delivering"]), (&"crm".into(), &true.into()), "{rows}");
+    assert_eq!(rows[0]["receiver"], format!("http://{}", receiver.address()));
+
+    let tested = harkd(&two, &["test", "crm"]).await;
+    assert!(tested.status.success() && text(&tested).contains("was taken"), "{}", text(&tested));
+    assert_eq!(receiver.asked().len(), 1, "one daemon sends it");
+    receiver.next([HookReply::status(500), HookReply::status(410)]);
+    let tested = harkd(&one, &["test", "crm"]).await;
+    assert_eq!(tested.status.code(), Some(1), "{}", text(&tested));
+    assert!(text(&tested).contains("500 Internal Server Error"), "{}", text(&tested));
+
+    one.drop_file("calls", "a.wav", &wav(1.0, 1));
+    wait_until("the pause", CEILING, async || one.log().contains("the webhook is paused")).await;
+    let listed = text(&harkd(&one, &["list"]).await);
+    assert!(listed.contains("crm  http://127.0.0.1:") && listed.contains("PAUSED at "), "{listed}");
+    assert!(listed.contains("410 Gone") && !listed.contains("of-the-url"), "{listed}");
+    let retried = text(&harkd(&one, &["retry", "crm"]).await);
+    assert!(retried.contains("nothing was set aside"), "{retried}");
+    let resumed = harkd(&two, &["resume", "crm"]).await;
+    assert!(resumed.status.success() && text(&resumed).contains("crm goes on"), "{}", text(&resumed));
+    wait_until("the final", CEILING, async || {
+        receiver.asked().iter().any(|asked| asked.kind() == "transcript.final" && asked.is_taken())
+    })
+    .await;
+    let unknown = harkd(&one, &["resume", "cmr"]).await;
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown));
+    assert!(one.stop().await.success());
+}
