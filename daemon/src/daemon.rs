@@ -303,7 +303,14 @@ impl Daemon {
             housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
-        let steer = Steer { pipeline: Arc::clone(&self.tools.pipeline), webhooks: self.webhooks.clone() };
+        let steer = Steer {
+            ledger: self.tools.ledger.clone(),
+            claims: self.tools.claims.clone(),
+            recognizers: Arc::clone(&self.tools.recognizers),
+            policy: self.tools.policy.clone(),
+            pipeline: Arc::clone(&self.tools.pipeline),
+            webhooks: self.webhooks.clone(),
+        };
         let (client, prefix) = (self.connection.client(), self.config.nats.subject_prefix.clone());
         let (identity, heard) = (Identity::own(self.tools.claims.daemon()), stages.publish.clone());
         tasks.essential("service", async move {

@@ -99,6 +99,7 @@ fn bodies() -> Vec<Body> {
     vec![
         Body::JobAccepted(JobAccepted {
             route: "default".into(),
+            retry_of: None,
             warnings: vec![Warning {
                 code: "SidecarUnreadable".into(),
                 message: "the metadata of \"cancel.json\" is left out: it is no JSON object".into(),

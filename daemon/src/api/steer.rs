@@ -1,5 +1,6 @@
 //! What an operator may do to the running daemon, in one place: the NATS service and HTTP call the same functions.
 
+pub mod jobs;
 pub mod plugins;
 pub mod webhooks;
 
@@ -7,13 +8,20 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::job::ledger::LedgerError;
+use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::piece_machine::Policy;
 use crate::pipeline::Pipeline;
 use crate::publish::webhooks::Webhooks;
+use crate::recognize::Recognizers;
+use crate::share::Claims;
 
 /// The parts of the daemon that requests read and steer. Clones share them.
 #[derive(Clone)]
 pub struct Steer {
+    pub ledger: Ledger,
+    pub claims: Claims,
+    pub recognizers: Arc<Recognizers>,
+    pub policy: Policy,
     pub pipeline: Arc<Pipeline>,
     pub webhooks: Webhooks,
 }

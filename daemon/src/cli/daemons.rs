@@ -15,6 +15,9 @@ use crate::api::service::{DAEMON, HOST, Identity, NAME};
 use crate::broker::Subjects;
 use crate::config::Config;
 
+/// How long to wait for a daemon that the list of running services names.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The answers are complete when every daemon that is listed has answered, and for so long no further daemon was listed or has answered.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -104,6 +107,29 @@ pub async fn ask(
 }
 
 impl Answers {
+    /// The answer of the daemon that has the thing which was asked about.
+    ///
+    /// # Errors
+    /// 64 for a request that daemons cannot read, 1 for another refusal, 69 where a daemon that did not answer may have it. `what`: such as
+    /// `job 01…`.
+    pub fn of_its_daemon(self, what: &str) -> Result<(Identity, Value), Exit> {
+        let mut refusals = Vec::new();
+        let silent = self.is_complete();
+        for (daemon, answer) in self.of {
+            match answer {
+                Ok(answer) => return Ok((daemon, answer)),
+                Err(refused) => refusals.push((daemon, refused)),
+            }
+        }
+        match refusals.into_iter().find(|(_, refused)| refused.code != 404) {
+            Some((_, Refused { code: 400, message })) => Err(Exit::Usage(message)),
+            Some((daemon, Refused { message, .. })) => {
+                Err(Exit::Failed(format!("{}: {message}", daemon.host)))
+            }
+            None => silent.and_then(|()| Err(Exit::Failed(format!("no running daemon has {what}")))),
+        }
+    }
+
     /// Whether every daemon that is listed has answered.
     ///
     /// # Errors

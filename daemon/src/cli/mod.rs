@@ -8,6 +8,7 @@ mod doctor;
 mod event_line;
 mod explain;
 mod follow;
+mod jobs;
 mod man;
 mod plugins;
 mod replay;
@@ -17,6 +18,7 @@ mod schema;
 mod screen;
 mod session;
 mod submit;
+mod table;
 mod tail;
 mod webhooks;
 
@@ -59,6 +61,8 @@ enum Command {
     Submit(submit::Args),
     /// Follow events in the terminal
     Tail(tail::Args),
+    /// List the running daemons' jobs, show one, have one heard again, end one
+    Jobs(jobs::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
     /// Run today's plugins over old calls: what they would say, and what was said then
@@ -97,6 +101,7 @@ impl Args {
             Command::Explain(args) => explain::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),
+            Command::Jobs(args) => jobs::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),

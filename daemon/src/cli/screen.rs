@@ -56,6 +56,11 @@ impl Screen {
         Screen { is_terminal: out.is_terminal(), has_colours: has_colours(&out), out, live: None }
     }
 
+    /// Whether a person reads it.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// How wide it is.
     pub fn columns(&self) -> usize {
         if self.is_terminal { width() } else { usize::MAX }

@@ -49,7 +49,7 @@ pub const TIME_TO_FIND: Duration = Duration::from_secs(5);
 
 /// The first event of a job. `warnings`: what the source could not use of what came with the recording.
 pub fn accepted(job: &Job, warnings: Vec<Warning>) -> Body {
-    Body::JobAccepted(JobAccepted { route: job.route.clone(), warnings })
+    Body::JobAccepted(JobAccepted { route: job.route.clone(), retry_of: job.retry_of, warnings })
 }
 
 /// What becomes of a job when `fact` happens at `now`; `totals` over its attempts, the fact's included.
@@ -156,6 +156,10 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
             step.events.extend(emitted);
             step.events.push(Body::JobCompleted(JobCompleted { incomplete, bill: step.bill(totals, now) }));
             step.job.stage = Stage::Ended { failed: false, bad_input: false };
+        }
+        (_, Fact::Canceled { fault }) if job.can_be_canceled() => {
+            step.job.canceled = true;
+            step.fail(fault, totals, now);
         }
         (Stage::Ended { failed, bad_input }, Fact::Stored) => {
             step.job.missing = false;

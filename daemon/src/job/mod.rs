@@ -103,6 +103,12 @@ pub struct Job {
     /// A `job.submitted` was written for it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub submitted: bool,
+    /// The job whose recording is heard once more, at the operator's wish.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry_of: Option<Uuid>,
+    /// The operator has canceled it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub canceled: bool,
     /// After its end its source has to be settled: a message acknowledged, a file moved or deleted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub owes_source: bool,
@@ -173,6 +179,11 @@ impl Job {
             metadata: self.metadata.clone(),
             body,
         }
+    }
+
+    /// Whether an operator may still cancel it: its last event is not written, and no former owner has published its final.
+    pub fn can_be_canceled(&self) -> bool {
+        !self.stage.has_ended() && !self.stored.has_final
     }
 
     /// The extension of the recording's name, if it has one.

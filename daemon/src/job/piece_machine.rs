@@ -105,6 +105,9 @@ pub fn advance(piece: &Piece, fact: PieceFact, policy: &Policy, now: Timestamp) 
             step.failed(failure, policy, now);
         }
         (PieceState::Sending, PieceFact::Restarted) => step.failed(Failure::interrupted(), policy, now),
+        (state, PieceFact::Canceled { fault, stopped }) if state.duty().is_some() => {
+            step.cancel(fault, stopped, policy);
+        }
         (PieceState::Awaiting { warned }, PieceFact::Expiring { warnings, fault, retry_in })
             if warnings > warned =>
         {
@@ -237,6 +240,17 @@ impl PieceStep {
         }
         let next = Next::After { wait: absent_again(absent_before), counts: true };
         self.follow(fault, next, now);
+    }
+
+    /// The piece ends. A request that is under way keeps its fate: it may be billed, and counts as spent until the bill is known.
+    fn cancel(&mut self, fault: Fault, stopped: bool, policy: &Policy) {
+        let costs_nothing = stopped || policy.prices.is_free(&self.piece.recognizer);
+        let last = self.piece.attempts.last_mut().filter(|last| costs_nothing && last.billed.is_nothing());
+        if let Some(last) = last.filter(|last| last.fate.may_have_cost()) {
+            last.fate = Fate::Refused;
+        }
+        (self.piece.halves, self.piece.heard) = (None, None);
+        self.piece.state = PieceState::Failed { fault };
     }
 
     /// Decides what follows an attempt that cost nothing.

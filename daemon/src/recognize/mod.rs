@@ -123,6 +123,11 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         Box::pin(async { Err(error) })
     }
 
+    /// Asks the service to drop a task. `true`: its work had not begun, and it is not billed; `false`: the task goes on.
+    fn stop<'a>(&'a self, _handle: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async { Ok(false) })
+    }
+
     /// The fate of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
     fn resolve<'a>(&'a self, _lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async { Ok(Resolution::Unknown) })

@@ -24,6 +24,9 @@ pub struct Claim {
     accepted_at: Timestamp,
     /// The job's last event is stored in JetStream.
     pub ended: bool,
+    /// The operator has canceled the job: a daemon that takes it over ends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    canceled: bool,
     /// Highest revision that a partial may have had when the claim was written.
     revision: u64,
     plan: Option<Plan>,
@@ -124,6 +127,7 @@ impl Claim {
         self.job = job.id;
         self.accepted_at = job.accepted_at;
         self.ended = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
+        self.canceled = job.canceled;
         self.revision = job.revision;
         self.plan.clone_from(&job.plan);
         self.maybe_paid = job.maybe_paid;
@@ -152,6 +156,7 @@ impl Claim {
     /// both to the ledger and then reports `Restarted` to the piece machine: the former owner may still send an attempt that is open here.
     pub fn resume(&self, mut job: Job) -> (Job, Vec<Piece>) {
         job.accepted_at = self.accepted_at;
+        job.canceled = self.canceled;
         job.revision = self.revision;
         job.maybe_paid = self.maybe_paid;
         let may_have_cost = !self.pieces.is_empty() || !self.paid.is_empty();

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::task::{Id, JoinSet};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
 use super::places::{Places, Priorities};
+use crate::job::Duty;
+use crate::job::ledger::cancel::Dropped;
 use crate::job::ledger::due::{self, Lane, Owed};
 use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
 use crate::job::{Job, Piece};
@@ -50,6 +53,8 @@ where
     F: Future<Output = Worked> + Send + 'static,
 {
     let mut woken = ledger.wakes(lane.duty);
+    // The end of a canceled job is work like any other.
+    let mut dropped = (lane.duty != Duty::Settle).then(|| ledger.dropped());
     let places = Places::new(priorities, width);
     let mut desk = Desk { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
@@ -67,7 +72,7 @@ where
                     piece => info_span!("job", job = %owed.job, source, lane = duty, piece),
                 };
                 let handle = tasks.spawn(work(task).instrument(span));
-                desk.at_hand.insert(handle.id(), (owed, source));
+                desk.at_hand.insert(handle.id(), AtHand { owed, source, handle });
             }
         }
         if stop.is_cancelled() && tasks.is_empty() {
@@ -84,6 +89,7 @@ where
                 look = true;
             }
             Ok(()) = woken.changed(), if !stop.is_cancelled() => look = true,
+            work = next_dropped(&mut dropped) => desk.drop_work(&work),
             () = sleep_until(next_due), if !stop.is_cancelled() => {
                 look = true;
                 next_due = None;
@@ -98,10 +104,18 @@ struct Desk {
     ledger: Ledger,
     lane: Lane,
     places: Places,
-    /// The running tasks, with what they work on and its source.
-    at_hand: HashMap<Id, (Owed, String)>,
+    /// The running tasks.
+    at_hand: HashMap<Id, AtHand>,
     /// Jobs and pieces whose work panicked, or that a newer harkd wrote; the lane leaves them alone until the next start.
     resting: HashSet<Owed>,
+}
+
+/// A running task.
+struct AtHand {
+    /// What it works on.
+    owed: Owed,
+    source: String,
+    handle: AbortHandle,
 }
 
 /// What a look into the ledger found.
@@ -122,11 +136,11 @@ impl Desk {
     /// Reads from the ledger what is due and not running yet, at most `room` tasks. One read does all of it, because each recording passes
     /// through here four times.
     async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
-        let at_hand = self.at_hand.values().map(|(owed, _)| owed);
+        let at_hand = self.at_hand.values().map(|task| &task.owed);
         let busy: HashSet<Owed> = at_hand.chain(&self.resting).copied().collect();
         let mut taken: HashMap<String, usize> = HashMap::new();
-        for (_, source) in self.at_hand.values() {
-            *taken.entry(source.clone()).or_default() += 1;
+        for task in self.at_hand.values() {
+            *taken.entry(task.source.clone()).or_default() += 1;
         }
         let (lane, places) = (self.lane.clone(), self.places.clone());
         let look = move |connection: &Connection| {
@@ -159,6 +173,15 @@ impl Desk {
         Ok(found)
     }
 
+    /// Ends the tasks that work on a canceled job: a request under way is dropped with its connection, and whatever it waits for.
+    fn drop_work(&self, dropped: &Dropped) {
+        for AtHand { owed, handle, .. } in self.at_hand.values() {
+            if owed.job == dropped.job && !dropped.except.contains(&owed.piece) {
+                handle.abort();
+            }
+        }
+    }
+
     fn finished(&mut self, done: Result<(Id, Worked), tokio::task::JoinError>) -> Result<(), LedgerError> {
         match done {
             Ok((task, worked)) => {
@@ -166,7 +189,8 @@ impl Desk {
                 worked
             }
             Err(error) => {
-                let (owed, source) = self.at_hand.remove(&error.id()).unzip();
+                let (owed, source) =
+                    self.at_hand.remove(&error.id()).map(|task| (task.owed, task.source)).unzip();
                 if error.is_panic() {
                     error!(job = ?owed.map(|owed| owed.job), source, lane = self.lane.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
                     self.resting.extend(owed);
@@ -186,6 +210,18 @@ fn task(connection: &Connection, lane: &Lane, owed: Owed) -> Result<Option<Task>
     let piece = pieces::find(connection, owed.piece_id())?;
     let piece = piece.filter(|piece| piece.state.duty() == Some(lane.duty));
     Ok(piece.map(|piece| Task { job, piece: Some(piece) }))
+}
+
+/// The next work that is to be dropped.
+async fn next_dropped(dropped: &mut Option<tokio::sync::broadcast::Receiver<Dropped>>) -> Dropped {
+    loop {
+        let Some(receiver) = dropped else { return std::future::pending().await };
+        match receiver.recv().await {
+            Ok(work) => return work,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => *dropped = None,
+        }
+    }
 }
 
 async fn sleep_until(due: Option<Timestamp>) {

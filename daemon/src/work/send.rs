@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hark_sdk::event::{Body, TranscriptPartial};
+use hark_sdk::event::{Body, Engine, TranscriptPartial};
 use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::config::{Route, Secret};
 use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
-use crate::job::{Delivery, Halves, Origin, PieceFormat, PieceState, Plan};
+use crate::job::{Delivery, Halves, Origin, Piece, PieceFormat, PieceState, Plan};
 use crate::recognize::{Audio, Content, Echo, Error, Hints, Listener, Recognizer, Request, Sent, Uploaded};
 
 /// How long after the recognizer took a piece the ledger is told so: most answers are complete by then, and one transaction writes both.
@@ -230,11 +230,15 @@ impl Tools {
                 if let Some(place) = place {
                     place.keep();
                 }
-                self.advance_piece(task, PieceFact::Taken { handle: Some(handle) }, 0).await?;
+                self.advance_piece(task, PieceFact::Taken { handle: Some(handle.clone()) }, 0).await?;
                 // If another daemon has taken the job over meanwhile, that daemon follows the task, and this one does not learn of its end.
                 let found = self.ledger.find_piece(task.id()).await?;
-                if !found.is_some_and(|(_, piece)| matches!(piece.state, PieceState::Awaiting { .. })) {
+                let is_followed = |piece: &Piece| matches!(piece.state, PieceState::Awaiting { .. });
+                if !found.as_ref().is_some_and(|(_, piece)| is_followed(piece)) {
                     self.tasks.ended(task.id());
+                }
+                if found.is_some_and(|(job, _)| job.canceled) {
+                    self.stop_task(task, &handle).await;
                 }
                 Ok(())
             }
@@ -243,6 +247,19 @@ impl Tools {
                 self.billed(&task.job, &task.piece, *error.billed);
                 let failed = PieceFact::Failed(failure(error, &task.piece));
                 self.advance_piece(task, failed, revision).await
+            }
+        }
+    }
+}
+
+impl Tools {
+    /// Stops a task whose job was canceled while it was submitted.
+    async fn stop_task(&self, task: &PieceTask, handle: &str) {
+        let Some(recognizer) = self.recognizers.get(&Engine::new(&task.piece.recognizer)) else { return };
+        match recognizer.stop(handle).await {
+            Ok(is_stopped) => info!(task = handle, is_stopped, "the job of a submitted task was canceled"),
+            Err(error) => {
+                warn!(task = handle, %error, "the task of a canceled job cannot be stopped; it may be billed")
             }
         }
     }

@@ -22,7 +22,11 @@ async fn plugins_receive_only_their_sources_and_kinds() {
     let heard = plugins.process(told("nothing")).await;
     assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "transcript.final");
     assert!(greeted(&heard, "hello") && data(&heard, "moody").next().is_none());
-    let accepted = event(Body::JobAccepted(JobAccepted { route: "default".into(), warnings: Vec::new() }));
+    let accepted = event(Body::JobAccepted(JobAccepted {
+        route: "default".into(),
+        retry_of: None,
+        warnings: Vec::new(),
+    }));
     let heard = plugins.process(accepted).await;
     assert_eq!(data(&heard, "listens").next().unwrap()["heard"], "job.accepted");
     assert_eq!(heard.emitted.len(), 1, "hello wants finals only");

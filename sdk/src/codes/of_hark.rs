@@ -1,6 +1,6 @@
 //! The codes that Hark itself assigns.
 
-use crate::event::Blame::{Account, Audio, Hark, Plugin, Service};
+use crate::event::Blame::{Account, Audio, Hark, Operator, Plugin, Service};
 
 use super::{AGAIN, BUG, CONVERT, Group, OTHER_ENGINE, code};
 
@@ -366,6 +366,12 @@ pub const OF_HARK: &[Group] = &[
                 &[Plugin],
                 "A plugin with `on_failure = \"hold\"` failed on the transcript. The job waits.",
                 "Read the daemon's log and the events `plugin.<name>`; replace the library, or run `harkd plugins enable NAME`.",
+            ),
+            code(
+                "Canceled",
+                &[Operator],
+                "An operator canceled the job. The message says whether a request was under way, which the recognizer may bill.",
+                "No action. `harkd jobs retry ID` has the recording heard after all.",
             ),
         ],
     },

@@ -5,12 +5,16 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// `job.accepted`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobAccepted {
     /// Name of the route.
     pub route: String,
+    /// The job whose recording is heard once more, at an operator's wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
     /// What came with the recording and could not be used; the job goes on without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -98,6 +102,8 @@ pub enum Blame {
     Service,
     /// A plugin that holds the job.
     Plugin,
+    /// An operator, who canceled the job.
+    Operator,
     /// Hark itself, its disk or its config.
     Hark,
 }
@@ -110,6 +116,7 @@ impl Blame {
             Blame::Account => "account",
             Blame::Service => "service",
             Blame::Plugin => "plugin",
+            Blame::Operator => "operator",
             Blame::Hark => "hark",
         }
     }

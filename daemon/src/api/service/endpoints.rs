@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::steer::{Refusal, Steer, plugins, webhooks};
+use crate::api::steer::{Refusal, Steer, jobs, plugins, webhooks};
 
 /// Reads a request's JSON, carries it out and writes the answer's.
 pub(super) type Handler =
@@ -18,6 +18,9 @@ pub(super) type Handler =
 /// Every endpoint, by the end of its subject.
 pub(super) fn endpoints() -> Vec<(&'static str, Handler)> {
     vec![
+        ("jobs.list", handler(jobs::list)),
+        ("jobs.show", handler(jobs::show)),
+        ("jobs.cancel", handler(jobs::cancel)),
         ("plugins.enable", handler(plugins::enable)),
         ("webhooks.list", handler(webhooks::list)),
         ("webhooks.test", handler(webhooks::test)),

@@ -50,6 +50,9 @@ impl World {
     pub(super) fn run(mut self) {
         for _ in 0..2_000 {
             self.stray();
+            if self.dice.one_in(40) {
+                self.cancel();
+            }
             match self.job.stage.duty() {
                 Some(Duty::Prepare) => self.prepare(),
                 Some(Duty::Cut) if self.dice.one_in(2) && self.pieces.contains(&Life::Open) => self.piece(),
@@ -133,6 +136,18 @@ impl World {
         let plan = Plan { engine: Engine::FLASH, model, delivery: Delivery::Inline, cut, split, reason };
         let spans = (0..1 + self.dice.roll(4)).map(|_| Span::whole(None)).collect();
         self.commit(Fact::Prepared { recording, plan, spans });
+    }
+
+    /// An operator cancels the job: its pieces end with it. One that has ended stays as it is.
+    fn cancel(&mut self) {
+        let (before, events) = (self.job.clone(), self.events.len());
+        self.commit(Fact::Canceled { fault: fault(Blame::Operator) });
+        if before.stage.has_ended() {
+            assert_eq!((&self.job, self.events.len()), (&before, events), "an ended job was canceled");
+        }
+        if self.job.canceled {
+            self.pieces.retain(|life| *life != Life::Open);
+        }
     }
 
     /// The recording is cut further, or to its end. A cutter that a kill interrupted begins at the last piece that was stored.
@@ -232,7 +247,9 @@ impl World {
                 &event.bill
             }
             Some(Body::JobFailed(event)) => {
-                assert!(!self.pieces.contains(&Life::Heard), "a piece that fails costs only itself");
+                let is_heard = self.pieces.contains(&Life::Heard);
+                assert!(self.job.canceled || !is_heard, "a piece that fails costs only itself");
+                assert_eq!(self.job.canceled, event.error.blame == Blame::Operator);
                 assert!(event.error.attempts.is_some_and(|attempts| attempts > 0));
                 &event.bill
             }

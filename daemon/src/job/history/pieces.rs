@@ -42,6 +42,7 @@ pub(super) struct World {
     /// Seconds that the service told.
     told_seconds: u64,
     list_tells: bool,
+    is_canceled: bool,
     /// Attempts that were refused in public and handed on in secret.
     forwarded: usize,
 }
@@ -75,6 +76,7 @@ impl World {
             tasks: Vec::new(),
             told_seconds: 0,
             list_tells,
+            is_canceled: false,
             forwarded: 0,
         }
     }
@@ -85,6 +87,9 @@ impl World {
             self.stray();
             if self.dice.one_in(9) {
                 self.crash();
+            }
+            if self.dice.one_in(30) {
+                self.cancel();
             }
             match self.piece.state.duty() {
                 Some(Duty::Send) => self.send(),
@@ -111,8 +116,25 @@ impl World {
         true
     }
 
+    /// Whether the daemon is killed now, or an operator cancels the job: what is under way is heard by no task.
     fn crashed(&mut self) -> bool {
-        self.dice.one_in(9) && self.crash()
+        (self.dice.one_in(9) && self.crash()) || (self.dice.one_in(30) && self.cancel())
+    }
+
+    /// The operator cancels the job. A task that the service drops is not billed.
+    fn cancel(&mut self) -> bool {
+        if self.piece.state.duty().is_none() {
+            return false;
+        }
+        let stopped = matches!(self.piece.state, PieceState::Awaiting { .. }) && self.dice.one_in(2);
+        if stopped {
+            self.truth().charged = false;
+            self.clear();
+        }
+        self.is_canceled = true;
+        self.commit(PieceFact::Canceled { fault: fault(Blame::Operator), stopped });
+        assert!(matches!(self.piece.state, PieceState::Failed { .. }));
+        true
     }
 
     /// A fact that comes too late, or twice, changes nothing.
@@ -292,7 +314,7 @@ impl World {
         assert_eq!(may_have_cost, doubtful, "what may have cost is known: {:?}", self.piece.attempts);
         assert!(charged <= doubtful, "an attempt that was charged is never cleared");
         let open = self.piece.attempts.iter().filter(|attempt| attempt.fate == Fate::Open).count();
-        assert_eq!(open, 0, "the fate of every attempt is decided at the end");
+        assert!(self.is_canceled || open == 0, "the fate of every attempt is decided at the end");
         let budget = 1 + self.policy.ambiguous_retries as usize;
         let inherited = self.piece.attempts.iter().filter(|attempt| attempt.daemon != DAEMON).count();
         let lost = self.piece.attempts.iter().filter(|attempt| attempt.fate.is_lost()).count();

@@ -32,6 +32,8 @@ pub enum Fact {
     Held { level: u32, fault: Fault, retry_in: Duration },
     /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events that are not stored yet.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },
+    /// The operator has canceled it.
+    Canceled { fault: Fault },
     /// JetStream has the last event.
     Stored,
     /// The source is settled. `missed`: the file was not there to be moved or deleted.

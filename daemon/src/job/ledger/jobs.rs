@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::cancel::CANCELED;
 use super::error::LedgerError;
 use super::{Ledger, form, outbox, pieces, published, written};
 use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
@@ -207,6 +208,7 @@ pub(super) fn enqueue(
 fn outcome(event: &Body) -> Option<&'static str> {
     match event {
         Body::JobCompleted(_) => Some("completed"),
+        Body::JobFailed(failed) if failed.error.code == CANCELED => Some("canceled"),
         Body::JobFailed(_) => Some("failed"),
         _ => None,
     }

@@ -7,6 +7,7 @@
 
 mod admission;
 pub mod advance;
+pub mod cancel;
 pub mod checkpoint;
 mod directory;
 pub mod due;
@@ -83,6 +84,7 @@ pub struct Ledger {
     writes: mpsc::Sender<Box<dyn Write>>,
     readers: Arc<Readers>,
     changes: broadcast::Sender<Change>,
+    canceled: broadcast::Sender<cancel::Dropped>,
     room: watch::Receiver<Result<(), String>>,
     admission: Arc<watch::Sender<Admission>>,
     wakers: Arc<[watch::Sender<()>; Duty::ALL.len()]>,
@@ -114,6 +116,7 @@ impl Ledger {
             writes,
             readers: Arc::new(Readers::open(&directory.join(directory::FILE))?),
             changes: broadcast::Sender::new(CHANGES),
+            canceled: broadcast::Sender::new(CHANGES),
             room,
             admission: Arc::new(watch::Sender::new(Ok(u64::MAX))),
             wakers: Arc::new(Duty::ALL.map(|_| watch::Sender::new(()))),

@@ -35,6 +35,8 @@ pub enum PieceFact {
     Hindered { fault: Fault, retry_in: Duration },
     /// What the recognizer's list of tasks shows about an attempt whose fate is not known.
     Resolved(Resolution),
+    /// The operator has canceled the job. `stopped`: the recognizer has dropped the piece's task before its work began, and does not bill it.
+    Canceled { fault: Fault, stopped: bool },
     /// The daemon started, or took the job over, and found the piece in its state: no task of this daemon is sending it.
     Restarted,
 }

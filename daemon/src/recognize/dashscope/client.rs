@@ -61,6 +61,12 @@ impl Client {
         self.key.authorize(call).timeout(FREE_CALL)
     }
 
+    /// A POST of the API that costs nothing and has no body, with its own time limit.
+    pub(super) fn command(&self, path: &str) -> RequestBuilder {
+        let call = self.http.pooled.post(format!("{}{path}", self.base));
+        self.key.authorize(call).timeout(FREE_CALL)
+    }
+
     /// Sends a request that costs.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hark_sdk::event::{Blame, Fault, Usage};
+use serde::de::IgnoredAny;
 
 use super::answers::{Answer, Refused, Status, Submitted, Subtask, Task};
 use super::client::Client;
@@ -129,6 +130,10 @@ impl Recognizer for Filetrans {
         })
     }
 
+    fn stop<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(stop(&self.client, handle))
+    }
+
     fn resolve<'a>(&'a self, lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async move {
             let found = self.search.resolve(&self.client, lost).await;
@@ -168,6 +173,16 @@ pub(super) async fn query(client: &Client, task_id: &str) -> Result<Polled, Erro
     let answer: Answer<Task> =
         client.queries.free(client.free(client.get(&format!("/tasks/{task_id}")))).await?;
     state_of(task_id, answer)
+}
+
+/// Cancels a task that is still PENDING; one that runs is refused, and goes on.
+async fn stop(client: &Client, task_id: &str) -> Result<bool, Error> {
+    let call = client.free::<IgnoredAny>(client.command(&format!("/tasks/{task_id}/cancel")));
+    match client.queries.free(call).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.fault.code == "UnsupportedOperation" => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The state of a task in the answer to a query.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Subject;
 use super::unacked::Sign;
 use crate::job::job_machine::Fact;
-use crate::job::ledger::{LedgerError, Now, advance, intake, jobs};
+use crate::job::ledger::{LedgerError, Now, advance, cancel, intake, jobs};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
@@ -65,6 +65,9 @@ impl Subject {
             for piece in pieces.iter().filter(|piece| piece.state == PieceState::Sending) {
                 let id = PieceId { job: job.id, number: piece.number };
                 advance::advance_piece(connection, id, PieceFact::Restarted, 0, &policy, now)?;
+            }
+            if job.canceled {
+                cancel::cancel(connection, job.id, &[], &policy, now)?;
             }
             jobs::find(connection, job.id)
         });

@@ -1,0 +1,125 @@
+//! Jobs: lists, single ones, and what an operator does to them.
+
+use std::time::Duration;
+
+use hark_sdk::event::Engine;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Refusal, Steer};
+use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
+use crate::job::{Piece, PieceId, PieceState};
+
+/// How long the services have to drop the tasks of a job. Then the job ends without them, and they may be billed.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// A request about a job.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfJob {
+    pub job: Uuid,
+}
+
+/// A job with its events.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    #[serde(flatten)]
+    pub job: Listed,
+    /// As they were published, in order.
+    pub events: Vec<Told>,
+}
+
+/// The jobs that a filter lets through. `filter`: the keys of [`Filter::set`], each with a text or a number.
+///
+/// # Errors
+/// [`Refusal::Bad`] for a key or a value that a filter does not have.
+pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refusal> {
+    let now = Timestamp::now();
+    let mut checked = Filter::default();
+    for (key, value) in &filter {
+        let value = match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        checked.set(key, &value, now).map_err(|wrong| Refusal::Bad(wrong.to_string()))?;
+    }
+    Ok(steer.ledger.read(move |connection| view::list(connection, &checked, now)).await?)
+}
+
+/// One job with its events.
+///
+/// # Errors
+/// [`Refusal::Unknown`] where this daemon has no such job.
+pub async fn show(steer: Steer, OfJob { job }: OfJob) -> Result<Shown, Refusal> {
+    let read = move |connection: &_| {
+        let Some(found) = view::find(connection, job, Timestamp::now())? else { return Ok(None) };
+        Ok(Some(Shown { job: found, events: view::events(connection, job)? }))
+    };
+    steer.ledger.read(read).await?.ok_or_else(|| unknown(job))
+}
+
+/// Ends a job: nothing more is asked of a recognizer for it, what can be stopped is stopped, and its last event is `job.failed` with the code
+/// `Canceled`. Returns the job as lists have it.
+///
+/// # Errors
+/// [`Refusal::Unknown`] where this daemon has no such job, [`Refusal::Conflict`] where it has ended.
+pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Refusal> {
+    let ended = || Refusal::Conflict(format!("job {id} has ended; nothing of it can be canceled"));
+    let (job, pieces) = steer.ledger.find_whole(id).await?.ok_or_else(|| unknown(id))?;
+    if !job.can_be_canceled() {
+        return Err(ended());
+    }
+    let stopped = steer.stop_tasks(id, &pieces).await;
+    // A submit under way is heard to its end: the task that it makes is stopped then.
+    let is_submitted = |piece: &&Piece| piece.state == PieceState::Sending && steer.has_tasks(piece);
+    let except = pieces.iter().filter(is_submitted).map(|piece| piece.number).collect();
+    let canceled = steer.ledger.cancel(id, stopped, except, &steer.policy).await?.ok_or_else(ended)?;
+    info!(job = %id, source = canceled.job.source, "an operator has canceled the job");
+    // A daemon that takes the job over before its last event is stored ends it, too.
+    if canceled.job.ticket.is_some() {
+        steer.claims.update(id).await?;
+    }
+    let listed = steer.ledger.read(move |connection| view::find(connection, id, Timestamp::now())).await?;
+    listed.ok_or_else(|| unknown(id))
+}
+
+fn unknown(job: Uuid) -> Refusal {
+    Refusal::Unknown(format!("there is no job {job} here"))
+}
+
+impl Steer {
+    fn has_tasks(&self, piece: &Piece) -> bool {
+        let recognizer = self.recognizers.get(&Engine::new(&piece.recognizer));
+        recognizer.is_some_and(|recognizer| recognizer.profile().limits.tasks.is_some())
+    }
+
+    /// Asks the services to drop the tasks of these pieces; returns the pieces whose task is dropped and not billed.
+    async fn stop_tasks(&self, job: Uuid, pieces: &[Piece]) -> Vec<PieceId> {
+        let stop = |piece: &Piece| {
+            let recognizer = self.recognizers.get(&Engine::new(&piece.recognizer)).cloned();
+            let handle = piece.last_attempt().and_then(|attempt| attempt.handle.clone());
+            let is_waiting = matches!(piece.state, PieceState::Awaiting { .. });
+            let (id, task) =
+                (PieceId { job, number: piece.number }, recognizer.zip(handle).filter(|_| is_waiting));
+            async move {
+                let (recognizer, handle) = task?;
+                match tokio::time::timeout(STOPPING, recognizer.stop(&handle)).await {
+                    Ok(Ok(is_stopped)) => is_stopped.then_some(id),
+                    Ok(Err(error)) => {
+                        warn!(%job, task = handle, %error, "the task of a canceled job cannot be stopped; it may be billed");
+                        None
+                    }
+                    Err(_) => {
+                        warn!(%job, task = handle, "the service does not answer whether the task of a canceled job is stopped; it may be billed");
+                        None
+                    }
+                }
+            }
+        };
+        futures::future::join_all(pieces.iter().map(stop)).await.into_iter().flatten().collect()
+    }
+}
