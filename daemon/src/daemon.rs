@@ -95,6 +95,7 @@ pub struct Daemon {
     broker: watch::Receiver<Result<(), String>>,
     partials: Partials,
     webhooks: Webhooks,
+    steer: Steer,
 }
 
 impl Daemon {
@@ -231,6 +232,14 @@ impl Daemon {
         let webhooks =
             Webhooks::new(connection.clone(), &config.nats, claims.daemon(), metrics, Schedule::default());
         webhooks.configure(&config.webhook).map_err(DaemonError::Config)?;
+        let steer = Steer {
+            ledger: tools.ledger.clone(),
+            claims: tools.claims.clone(),
+            recognizers: Arc::clone(&tools.recognizers),
+            policy: tools.policy.clone(),
+            pipeline: Arc::clone(&tools.pipeline),
+            webhooks: webhooks.clone(),
+        };
         if let Some(api) = api {
             let words = LastWords::default();
             let follow = words.clone().follow(feed.clone(), stages.publish.clone());
@@ -245,7 +254,7 @@ impl Daemon {
                 ledger: ledger.clone(),
                 feed,
                 words,
-                pipeline: Arc::clone(&pipeline),
+                steer: steer.clone(),
                 config: watch::Sender::new(Arc::new(config.clone())).subscribe(),
                 state_directory,
             });
@@ -262,6 +271,7 @@ impl Daemon {
             broker,
             partials,
             webhooks,
+            steer,
         })
     }
 }
@@ -303,16 +313,9 @@ impl Daemon {
             housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
         );
         let subjects = Subjects::new(&self.config.nats.subject_prefix);
-        let steer = Steer {
-            ledger: self.tools.ledger.clone(),
-            claims: self.tools.claims.clone(),
-            recognizers: Arc::clone(&self.tools.recognizers),
-            policy: self.tools.policy.clone(),
-            pipeline: Arc::clone(&self.tools.pipeline),
-            webhooks: self.webhooks.clone(),
-        };
         let (client, prefix) = (self.connection.client(), self.config.nats.subject_prefix.clone());
         let (identity, heard) = (Identity::own(self.tools.claims.daemon()), stages.publish.clone());
+        let steer = self.steer.clone();
         tasks.essential("service", async move {
             let served = service::serve(client, &prefix, identity, steer, heard).await;
             served.map_err(|error| DaemonError::Software(format!("serving requests over NATS: {error}")))

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use hark_sdk::event::Recording;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -60,7 +61,7 @@ pub(super) async fn page(api: &Api, filter: Filter) -> Result<Page, Problem> {
 }
 
 /// A job with what a list does not show.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Shown {
     #[serde(flatten)]
     listed: Listed,
@@ -74,7 +75,7 @@ pub(super) struct Shown {
     playable: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Pieces {
     total: usize,
     heard: usize,
@@ -99,12 +100,12 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Resu
 }
 
 /// A job's events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Events {
     events: Vec<StoredEvent>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct StoredEvent {
     /// As `ce-id`.
     id: String,

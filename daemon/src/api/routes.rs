@@ -5,14 +5,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing;
+use axum::routing::get;
 use serde_json::json;
 
 use super::access::guard;
 use super::health::Part;
 use super::problem::Problem;
 use super::state::Api;
-use super::{audio, jobs, login, page, status, stream};
+use super::{audio, jobs, login, openapi, page, post, status, stream};
 use crate::telemetry::logging::readable_json;
 
 /// The content type of Prometheus' text format.
@@ -25,15 +26,17 @@ pub(super) fn router(api: Api) -> Router {
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
         .route("/login", get(login::form).post(login::enter))
-        .route("/logout", post(login::leave))
+        .route("/logout", routing::post(login::leave))
         .route("/style.css", get(page::style))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::show))
         .route("/api/jobs/{id}/events", get(jobs::events))
         .route("/api/jobs/{id}/audio", get(audio::play))
+        .route("/api/jobs/{id}/cancel", routing::post(post::cancel))
         .route("/api/events", get(stream::events))
         .route("/api/status", get(status::status))
         .route("/api/spend", get(status::spend))
+        .route("/api/openapi.json", get(|| async { axum::Json(openapi::document()) }))
         .fallback(|| async { Problem::unknown("there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")

@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::access::Address;
 use super::health::Health;
 use super::problem::Problem;
+use super::steer::Steer;
 use super::token::Tokens;
 use super::words::LastWords;
 use crate::config::Config;
 use crate::job::ledger::Ledger;
-use crate::pipeline::Pipeline;
 use crate::publish::Feed;
 use crate::telemetry::metrics::Metrics;
 
@@ -40,7 +40,8 @@ pub struct Desk {
     pub ledger: Ledger,
     pub feed: Feed,
     pub words: LastWords,
-    pub pipeline: Arc<Pipeline>,
+    /// What requests change.
+    pub steer: Steer,
     /// The present config, which a reload replaces.
     pub config: watch::Receiver<Arc<Config>>,
     pub state_directory: PathBuf,

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, State};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ const ALERTS: usize = 20;
 const MOST_DAYS: i64 = 400;
 
 /// `GET /api/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Status {
     /// The id by which other daemons know this one.
     daemon: Uuid,
@@ -50,7 +51,7 @@ pub(super) struct Status {
     outbox: i64,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 struct Counts {
     open: u64,
     completed: u64,
@@ -58,7 +59,7 @@ struct Counts {
     canceled: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Running {
     #[serde(flatten)]
     listed: Listed,
@@ -67,14 +68,14 @@ struct Running {
 }
 
 /// What was spent since midnight (UTC), reservations included, against the budget.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Today {
     usd: f64,
     /// Null: no limit.
     daily_usd: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RecognizerStatus {
     name: String,
     /// `dashscope`, or the `kind` of the config.
@@ -124,7 +125,7 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
             daily_usd: (daily > 0.0).then_some(daily),
         },
         recognizers: recognizers(&api, desk),
-        plugins: desk.pipeline.statuses(),
+        plugins: desk.steer.pipeline.statuses(),
         outbox,
     }))
 }
@@ -148,7 +149,7 @@ fn recognizers(api: &Api, desk: &Desk) -> Vec<RecognizerStatus> {
 }
 
 /// `GET /api/spend`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Spend {
     /// UTC days, newest first; days on which nothing was spent too.
     days: Vec<Day>,
@@ -156,8 +157,9 @@ pub(super) struct Spend {
     daily_usd: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Day {
+    #[schemars(with = "String")]
     day: Date,
     usd: f64,
     by_source: BTreeMap<String, f64>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hark_sdk::event::Kind;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ const MOST: usize = 2_048;
 const KEPT: usize = 240;
 
 /// What was said last in a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Words {
     pub text: String,
     pub channel: u32,

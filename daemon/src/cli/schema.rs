@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{Exit, print};
+use crate::api::openapi;
 use crate::broker::asyncapi;
 use crate::config::{self, Config, Plugin};
 use crate::pipeline::{self, Surroundings};
@@ -30,6 +31,8 @@ enum Command {
     },
     /// AsyncAPI 3 document of the subjects; with the prefix and the servers of the configuration, where there is one
     Asyncapi,
+    /// OpenAPI 3.1 document of the HTTP API
+    Openapi,
 }
 
 /// Prints one document.
@@ -42,6 +45,7 @@ pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
         Command::Config { plugin: None } => config::schema(),
         Command::Config { plugin: Some(name) } => of_plugin(&config_or_defaults(file)?, file, name)?,
         Command::Asyncapi => asyncapi::document(&config_or_defaults(file)?.nats),
+        Command::Openapi => openapi::document(),
     };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Exit::Software(error.to_string()))?;
     print(|out| writeln!(out, "{}", readable_json(&text))).map(drop)

@@ -5,8 +5,8 @@ use url::{Host, Url};
 use super::lookup::{nats_files, odd_secret, readable_by_all};
 use super::webhook::SHORTEST_KEY;
 use super::{
-    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Secret, Source, Webhook, WhenDone, is_inside, is_public,
-    language_codes, signing_key,
+    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Secret, Source, Webhook, WhenDone, is_inside,
+    is_public, language_codes, signing_key,
 };
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::wire::Description;
 
 /// State of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginState {
     /// Its process is starting.
@@ -37,7 +38,7 @@ impl PluginState {
 }
 
 /// Current status of one plugin.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PluginStatus {
     /// The configured name.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct PluginStatus {
 }
 
 /// Result of enabling a plugin.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Enabled {
     /// State before.
     pub was: PluginState,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use hark_sdk::event::Kind;
 use hark_sdk::{Wants, emission};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_util::codec::LengthDelimitedCodec;
@@ -101,7 +102,7 @@ impl From<String> for Refusal {
 }
 
 /// What a library declares about itself, and what the process found out about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Description {
     /// The plugin's version; empty if it has none.
     pub version: String,

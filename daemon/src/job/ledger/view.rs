@@ -8,6 +8,7 @@ mod listed;
 use jiff::Timestamp;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -129,7 +130,7 @@ fn one(
 }
 
 /// A stored event, as it was published or will be.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Told {
     /// `family.name`.
     pub kind: String,
@@ -142,6 +143,7 @@ pub struct Told {
     /// Its sequence in the stream; null while the server has not acknowledged it.
     pub stream_seq: Option<u64>,
     /// The body.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub body: Box<RawValue>,
 }
 

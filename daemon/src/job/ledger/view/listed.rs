@@ -2,6 +2,7 @@
 
 use hark_sdk::event::{Alert, Bill, Fault, Severity};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use crate::job::Job;
 const PREVIEW: usize = 200;
 
 /// A page of the list of jobs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
     /// Newest first.
     pub jobs: Vec<Listed>,
@@ -22,7 +23,7 @@ pub struct Page {
 }
 
 /// A job as lists show it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     pub job: Uuid,
     pub source: String,
@@ -59,7 +60,7 @@ pub struct Listed {
 }
 
 /// An alert of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertBrief {
     pub alert: String,
     pub plugin: String,
