@@ -120,6 +120,11 @@ fn ok<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
     json!({ "200": { "description": "OK", "content": { "application/json": { "schema": schemas.subschema_for::<T>() } } } })
 }
 
+/// An empty field of a form is no filter.
+fn or_empty(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "const": "" }] })
+}
+
 fn query(name: &str, text: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "query", "description": text, "schema": schema })
 }
@@ -162,29 +167,30 @@ fn act<T: JsonSchema>(schemas: &mut SchemaGenerator, path: &str, name: &str, tex
 
 fn jobs(schemas: &mut SchemaGenerator) -> PathItem {
     let text = json!({ "type": "string" });
+    let time = json!({ "type": "string", "format": "date-time" });
     let parameters = [
-        query("state", "Jobs in this state", json!({ "enum": State::ALL.map(State::as_str) })),
+        query("state", "Jobs in this state", or_empty(json!({ "enum": State::ALL.map(State::as_str) }))),
         query("source", "Jobs of this source", text.clone()),
         query("alert", "Jobs with an alert of this rule that was not retracted; `*`: of any", text.clone()),
         query("text", "What stands in the transcript, the recording's name or its metadata", text),
         query(
             "since",
             "Accepted then or later: RFC 3339, or a duration such as 2h",
-            json!({ "anyOf": [
-            { "type": "string", "format": "date-time" }, { "type": "string", "pattern": "^[1-9][0-9]{0,3}[smhd]$" },
-        ] }),
+            or_empty(json!({ "anyOf": [
+            time.clone(), { "type": "string", "pattern": "^[1-9][0-9]{0,3}[smhd]$" },
+        ] })),
         ),
         query(
             "before",
             "Behind this job, or before this time: the value of `next`, or RFC 3339",
-            json!({ "anyOf": [
-            { "type": "string", "format": "uuid" }, { "type": "string", "format": "date-time" },
-        ] }),
+            or_empty(json!({ "anyOf": [
+            { "type": "string", "format": "uuid" }, time,
+        ] })),
         ),
         query(
             "limit",
             "Jobs of a page",
-            json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 }),
+            or_empty(json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 })),
         ),
     ];
     let mut good = ok::<Page>(schemas);
