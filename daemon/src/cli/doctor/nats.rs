@@ -28,7 +28,8 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
             return vec![Finding::error("nats", message, remedy)];
         }
         Err(_) => {
-            let message = format!("{} does not answer", config.nats.servers.join(", "));
+            // Without the addresses, which may contain a password.
+            let message = format!("no server of nats.servers answers within {} s", 2 * PATIENCE.as_secs());
             return vec![Finding::error(
                 "nats",
                 message,
