@@ -44,6 +44,11 @@ impl Identity {
     }
 }
 
+/// The names of all requests: the ends of their subjects.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    endpoints().into_iter().map(|(name, _)| name)
+}
+
 /// Answers until `stop`. If the broker is away, or refuses the subscription to some of the subjects, the rest works on: the client
 /// subscribes again on each connection.
 ///

@@ -14,8 +14,8 @@ const SCHEMAS: &str = "/components/schemas";
 const REPLAYED: [&str; 5] =
     ["annotation.language", "annotation.emotion", "alert.raised", "alert.retracted", "plugin"];
 
-/// The document, with the names that the config has.
-pub fn document(nats: &Nats) -> Value {
+/// The document, with the names that the config has. `requests`: the ends of the subjects on which the daemon answers.
+pub fn document(nats: &Nats, requests: impl Iterator<Item = &'static str>) -> Value {
     let subjects = Subjects::new(&nats.subject_prefix);
     let schemas = schema::definitions(SCHEMAS);
     let kinds: Vec<&String> = schemas.keys().filter(|name| *name == "plugin" || name.contains('.')).collect();
@@ -41,6 +41,17 @@ pub fn document(nats: &Nats) -> Value {
     operations
         .insert("send.replay".to_owned(), operation("send", "replay", "`harkd replay --publish` sends it."));
     operations.insert("receive.audio".to_owned(), operation("receive", "audio", "A source of kind `nats` takes it from its stream and acknowledges it after the job's last event."));
+    for name in requests {
+        let id = format!("control.{name}");
+        channels.insert(id.clone(), channel(&subjects.request(name), &["request"]));
+        operations.insert(format!("receive.{id}"), json!({
+            "action": "receive",
+            "channel": { "$ref": format!("#/channels/{id}") },
+            "summary": "Every daemon that has what the request names answers for itself.",
+            "reply": { "address": { "location": "$message.header#/reply", "description": "The reply subject of the request." } },
+        }));
+    }
+    messages.insert("request".to_owned(), request());
     messages.insert("audio".to_owned(), audio());
     messages.insert("reference".to_owned(), reference());
     json!({
@@ -146,6 +157,15 @@ fn audio() -> Value {
         "contentType": "audio/*",
         "headers": headers(),
         "payload": { "type": "string", "format": "binary", "description": "The bytes of the recording." },
+    })
+}
+
+fn request() -> Value {
+    json!({
+        "name": "request",
+        "title": "A request of an operator",
+        "contentType": "application/json",
+        "payload": { "type": "object", "description": "What it names: a job, a source, a plugin; docs/nats.md lists the fields." },
     })
 }
 

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{Exit, print};
-use crate::api::openapi;
+use crate::api::{openapi, service};
 use crate::broker::asyncapi;
 use crate::config::{self, Config, Plugin};
 use crate::pipeline::{self, Surroundings};
@@ -44,7 +44,7 @@ pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
         Command::Events => hark_sdk::schema::events().to_value(),
         Command::Config { plugin: None } => config::schema(),
         Command::Config { plugin: Some(name) } => of_plugin(&config_or_defaults(file)?, file, name)?,
-        Command::Asyncapi => asyncapi::document(&config_or_defaults(file)?.nats),
+        Command::Asyncapi => asyncapi::document(&config_or_defaults(file)?.nats, service::names()),
         Command::Openapi => openapi::document(),
     };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Exit::Software(error.to_string()))?;
