@@ -30,7 +30,8 @@ impl Resolve for PrivateOnly {
 }
 
 fn vetted(name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Public> {
-    match found.iter().find(|address| is_public(address.ip())) {
+    // An IPv4 address that is written as one of IPv6 leads to the same host.
+    match found.iter().find(|address| is_public(address.ip().to_canonical())) {
         Some(public) => Err(Public(name.to_owned(), public.ip())),
         None => Ok(found),
     }
@@ -48,5 +49,6 @@ mod tests {
         };
         assert_eq!(of(&["10.0.0.7:0", "[::1]:0"]).unwrap().len(), 2);
         assert!(of(&["10.0.0.7:0", "8.8.8.8:0"]).unwrap_err().contains("8.8.8.8"));
+        assert!(of(&["[::ffff:8.8.8.8]:0"]).is_err());
     }
 }

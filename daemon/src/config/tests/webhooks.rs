@@ -49,6 +49,7 @@ fn an_address_is_https_or_private() {
         ("ftp://crm.example.com/", "is not an http or https address"),
         ("http://8.8.8.8/hook", "is plain http to a public address"),
         ("http://[2606:4700::1]/hook", "is plain http to a public address"),
+        ("http://[::ffff:8.8.8.8]/hook", "is plain http to a public address"),
         ("https://me:hidden@crm.example.com/", "carries a user or password"),
     ] {
         let found = mistake(&webhook(bad, &secret, ""));

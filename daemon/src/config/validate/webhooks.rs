@@ -47,7 +47,7 @@ fn no_receiver(text: &str) -> Option<&'static str> {
     };
     let is_public = match url.host() {
         Some(Host::Ipv4(address)) => is_public(address.into()),
-        Some(Host::Ipv6(address)) => is_public(address.into()),
+        Some(Host::Ipv6(address)) => is_public(address.to_canonical()),
         // A name is resolved for each connection, and a public address refused then.
         Some(Host::Domain(_)) => false,
         None => return Some("has no host; write it as \"https://crm.example.com/hark\""),
