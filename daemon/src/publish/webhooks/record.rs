@@ -92,7 +92,7 @@ mod tests {
             }],
             handed: 6,
         };
-        let golden = r#"{"v":1,"owner":"01900000-0000-7000-8000-000000000001","paused":{"at":"2026-09-21T13:33:20Z","why":"410"},"lines":[{"job":"01900000-0000-7000-8000-000000000001","source":"calls","first":7,"last":9,"events":2,"tries":3,"refusals":1,"since":"2026-09-21T13:33:20Z","due":"2026-09-21T13:33:20Z","why":"503"}],"handed":6}"#;
+        let golden = r#"{"v":1,"owner":"01900000-0000-7000-8000-000000000001","paused":{"at":"2026-09-21T14:13:20Z","why":"410"},"lines":[{"job":"01900000-0000-7000-8000-000000000001","source":"calls","first":7,"last":9,"events":2,"tries":3,"refusals":1,"since":"2026-09-21T14:13:20Z","due":"2026-09-21T14:13:20Z","why":"503"}],"handed":6}"#;
         assert_eq!(persisted::to_json(&record).unwrap(), golden);
         assert_eq!(persisted::from_json::<Record>(golden.as_bytes()).unwrap(), record);
         assert_eq!(persisted::from_json::<Record>(br#"{"v":1}"#).unwrap(), Record::default());
