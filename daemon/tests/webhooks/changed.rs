@@ -51,7 +51,13 @@ async fn other_kinds_and_other_secrets_count_from_the_change_on() {
     desk.taken(3).await;
     desk.write_secrets("no secret");
     let changed = Webhook { url: other.url(), kinds: vec!["transcript.final".into()], ..desk.webhook() };
-    assert!(daemon.webhooks.configure(&[changed.clone()]).unwrap_err().contains("no secret of the Standard"));
+    assert!(
+        daemon
+            .webhooks
+            .configure(std::slice::from_ref(&changed))
+            .unwrap_err()
+            .contains("no secret of the Standard")
+    );
     desk.write_secrets(&format!("whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVlc=\n{}\n", crate::support::SECRET));
     daemon.webhooks.configure(&[changed]).unwrap();
     daemon.shows("the change", |view| view.delivering && view.kinds.len() == 1).await;

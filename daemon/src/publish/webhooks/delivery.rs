@@ -152,7 +152,7 @@ impl Delivery {
             if resumed.is_some() {
                 lease.record.resume(Timestamp::now());
             }
-            let events = retried.is_some().then(|| lease.record.retry(Timestamp::now())).unwrap_or_default();
+            let events = if retried.is_some() { lease.record.retry(Timestamp::now()) } else { 0 };
             let stored = lease.store().await;
             let is_stored = matches!(stored, Ok(true));
             // The callers may have gone.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, FromConsumer, Info, PullConsumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use async_nats::jetstream::{self};
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
@@ -25,7 +25,7 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// What came of a request for events.
 pub enum Fed {
-    Event(jetstream::Message),
+    Event(Box<jetstream::Message>),
     /// The request is over.
     End,
     /// The consumer or the connection has to be looked at anew.
@@ -139,7 +139,7 @@ impl Feed {
         match message.status {
             None | Some(StatusCode::OK) => {
                 self.asked = self.asked.saturating_sub(1);
-                Fed::Event(jetstream::Message { message, context: (*self.jetstream).clone() })
+                Fed::Event(Box::new(jetstream::Message { message, context: (*self.jetstream).clone() }))
             }
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {
                 self.asked = 0;

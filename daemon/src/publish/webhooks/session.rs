@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
             let wake = self.wakes_at();
             tokio::select! {
                 fed = self.feed.next() => match fed {
-                    Fed::Event(message) => if let Err(reason) = self.fed(message).await { return End::Anew(reason) },
+                    Fed::Event(message) => if let Err(reason) = self.fed(*message).await { return End::Anew(reason) },
                     Fed::End => {}
                     Fed::Failed(reason) => return End::Anew(reason),
                 },
