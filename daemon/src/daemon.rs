@@ -27,15 +27,17 @@ use crate::api::health::Health;
 use crate::api::service::Identity;
 use crate::api::state::{Api, Desk};
 use crate::api::steer::Steer;
+use crate::api::steer::sources::Board;
 use crate::api::token::Tokens;
 use crate::api::words::LastWords;
 use crate::api::{http, service};
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
 use crate::config::{AllowList, Config, Route};
-use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
+use crate::job::ledger::{Ledger, LedgerError, checkpoint, pause, pieces};
 use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Budget, Prices, spool};
+use crate::job::spool::{self, Sweep};
+use crate::job::{Budget, Prices};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::webhooks::{Schedule, Webhooks};
@@ -234,6 +236,10 @@ impl Daemon {
         webhooks.configure(&config.webhook).map_err(DaemonError::Config)?;
         let steer = Steer {
             ledger: tools.ledger.clone(),
+            sources: Board::default(),
+            jetstream: connection.clone(),
+            state_directory: Arc::clone(&tools.state_directory),
+            metrics: tools.metrics.clone(),
             claims: tools.claims.clone(),
             recognizers: Arc::clone(&tools.recognizers),
             policy: tools.policy.clone(),
@@ -305,7 +311,8 @@ impl Daemon {
                 return Ok(());
             }
         };
-        let watching = self.sources.start(&mut tasks, &stages);
+        let paused = self.tools.ledger.read(pause::sources).await?;
+        let watching = self.sources.start(&self.config, &self.steer.sources, &paused, &mut tasks, &stages);
         let poll = self.config.dashscope.poll_interval;
         start_lanes(poll, self.tools.clone(), self.sources, &unconfigured, &mut tasks, &stages);
         tasks.essential(
@@ -371,7 +378,8 @@ impl Daemon {
     async fn recover(&self) -> Result<Vec<String>, DaemonError> {
         let interrupted = self.tools.ledger.read(pieces::interrupted).await?;
         // Before the sources start: for a moment, no job refers to what they spool.
-        spool::sweep(&self.config.state.directory, &self.tools.ledger).await?;
+        let state = &self.config.state;
+        spool::sweep(&state.directory, &self.tools.ledger, state.keep_failed, Sweep::AtStart).await?;
         for id in interrupted {
             let advanced =
                 self.tools.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.tools.policy).await?;

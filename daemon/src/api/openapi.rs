@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::{Events, Shown};
 use super::status::{Spend, Status};
+use super::steer::sources;
 use crate::job::ledger::view::{Listed, Page, State};
 
 /// The document.
@@ -29,6 +30,30 @@ pub fn document() -> Value {
             "/api/jobs/{id}/cancel",
             "cancelJob",
             "Ends a job: its last event is job.failed with the code Canceled",
+        ),
+        act::<Listed>(
+            &mut schemas,
+            "/api/jobs/{id}/retry",
+            "retryJob",
+            "Has the recording of a job that has ended heard once more, as a new job",
+        ),
+        act::<sources::Listed>(
+            &mut schemas,
+            "/api/sources/{name}/pause",
+            "pauseSource",
+            "Has a source take nothing new in, also after a restart; jobs under way go on",
+        ),
+        act::<sources::Listed>(
+            &mut schemas,
+            "/api/sources/{name}/resume",
+            "resumeSource",
+            "Has a paused source take recordings in again",
+        ),
+        act::<sources::Listed>(
+            &mut schemas,
+            "/api/sources/{name}/rescan",
+            "rescanSource",
+            "Has a folder scanned at once",
         ),
         events(),
         simple::<Status>(&mut schemas, "/api/status", "showStatus", "What the daemon does now", &[]),
@@ -154,12 +179,17 @@ fn job<T: JsonSchema>(schemas: &mut SchemaGenerator, tail: &str, name: &str, tex
     (format!("/api/jobs/{{id}}{tail}"), json!({ "get": get }))
 }
 
-/// A POST on a job.
+fn name() -> Value {
+    json!({ "name": "name", "in": "path", "required": true, "description": "The source", "schema": { "type": "string" } })
+}
+
+/// A POST on a job, or a source.
 fn act<T: JsonSchema>(schemas: &mut SchemaGenerator, path: &str, name: &str, text: &str) -> PathItem {
     let body =
         json!({ "required": true, "content": { "application/json": { "schema": { "type": "object" } } } });
+    let parameter = if path.contains("{id}") { id() } else { self::name() };
     let post = json!({
-        "operationId": name, "summary": text, "parameters": [id()], "requestBody": body,
+        "operationId": name, "summary": text, "parameters": [parameter], "requestBody": body,
         "responses": answers(ok::<T>(schemas), &[400, 403, 404, 409, 415]),
     });
     (path.to_owned(), json!({ "post": post }))

@@ -11,7 +11,7 @@ use super::jobs::job_id;
 use super::problem::Problem;
 use super::state::Api;
 use super::steer::jobs::{self, OfJob};
-use super::steer::{Refusal, Steer};
+use super::steer::{Named, Refusal, Steer, sources};
 use crate::job::ledger::view::Listed;
 
 /// `POST /api/jobs/<id>/cancel`.
@@ -22,6 +22,43 @@ pub(super) async fn cancel(
 ) -> Result<Json<Listed>, Problem> {
     let job = job_id(&id)?;
     carry_out(&api, &headers, |steer| jobs::cancel(steer, OfJob { job })).await
+}
+
+/// `POST /api/jobs/<id>/retry`.
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Listed>, Problem> {
+    let job = job_id(&id)?;
+    carry_out(&api, &headers, |steer| jobs::retry(steer, OfJob { job })).await
+}
+
+/// `POST /api/sources/<name>/pause`.
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<sources::Listed>, Problem> {
+    carry_out(&api, &headers, |steer| sources::pause(steer, Named { name })).await
+}
+
+/// `POST /api/sources/<name>/resume`.
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<sources::Listed>, Problem> {
+    carry_out(&api, &headers, |steer| sources::resume(steer, Named { name })).await
+}
+
+/// `POST /api/sources/<name>/rescan`.
+pub(super) async fn rescan(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<sources::Listed>, Problem> {
+    carry_out(&api, &headers, |steer| sources::rescan(steer, Named { name })).await
 }
 
 /// Carries out a request that says that it is JSON: a form of another site's page cannot say so.

@@ -2,24 +2,33 @@
 
 pub mod jobs;
 pub mod plugins;
+mod retry;
+pub mod sources;
 pub mod webhooks;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::broker::JetStream;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::pipeline::Pipeline;
 use crate::publish::webhooks::Webhooks;
 use crate::recognize::Recognizers;
 use crate::share::Claims;
+use crate::telemetry::metrics::Metrics;
 
 /// The parts of the daemon that requests read and steer. Clones share them.
 #[derive(Clone)]
 pub struct Steer {
     pub ledger: Ledger,
+    pub sources: sources::Board,
     pub claims: Claims,
+    pub jetstream: JetStream,
+    pub state_directory: Arc<PathBuf>,
+    pub metrics: Metrics,
     pub recognizers: Arc<Recognizers>,
     pub policy: Policy,
     pub pipeline: Arc<Pipeline>,

@@ -17,6 +17,7 @@ mod run;
 mod schema;
 mod screen;
 mod session;
+mod sources;
 mod submit;
 mod table;
 mod tail;
@@ -63,6 +64,8 @@ enum Command {
     Tail(tail::Args),
     /// List the running daemons' jobs, show one, have one heard again, end one
     Jobs(jobs::Args),
+    /// List the running daemons' sources, pause and resume them, have folders scanned
+    Sources(sources::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
     /// Run today's plugins over old calls: what they would say, and what was said then
@@ -102,6 +105,7 @@ impl Args {
             Command::Submit(args) => submit::execute(config, &args),
             Command::Tail(args) => tail::execute(config, &args),
             Command::Jobs(args) => jobs::execute(config, &args),
+            Command::Sources(args) => sources::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),

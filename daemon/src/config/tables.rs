@@ -96,7 +96,7 @@ pub struct State {
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub max_size: u64,
-    /// Reserved: the audio of failed messages.
+    /// The audio of failed messages is kept this long.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub keep_failed: Duration,

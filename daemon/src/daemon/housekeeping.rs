@@ -8,11 +8,18 @@ use tokio_util::sync::CancellationToken;
 use super::DaemonError;
 use crate::config;
 use crate::job::ledger::{Ledger, checkpoint, retention};
+use crate::job::spool::{self, Sweep};
 use crate::os;
 
 /// How often the size of the state directory is measured and the ledger's log is emptied. What a message adds is counted at once; besides,
 /// sources can exceed the limit by the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// The audio of failed jobs leaves this part of `state.max_size` free.
+const ROOM: u64 = 10;
+
+/// The spool is swept once in so many rounds: every minute.
+const SWEEP: u64 = 12;
 
 /// Deletes old jobs from the ledger, erases what was said from its log, and stops the admission of recordings while the state directory has reached its limit, or its disk is
 /// nearly full.
@@ -21,16 +28,24 @@ pub(super) async fn housekeeping(
     state: config::State,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
+    let mut rounds = 0_u64;
     loop {
         let directory = state.directory.clone();
         let size =
             tokio::task::spawn_blocking(move || (retention::size(&directory), is_nearly_full(&directory)));
         let (size, is_nearly_full) = size.await.unwrap_or((0, false));
         let room_inside = ledger.read(retention::room_inside).await?;
+        let left = state.max_size.saturating_sub(size.saturating_sub(room_inside));
         match is_nearly_full {
             true => ledger.keep_rest_of_disk(),
-            false => ledger.admit(state.max_size.saturating_sub(size.saturating_sub(room_inside))),
+            false => ledger.admit(left),
         }
+        let wanted = if is_nearly_full { u64::MAX } else { (state.max_size / ROOM).saturating_sub(left) };
+        if wanted > 0 || rounds % SWEEP == 0 {
+            let kept = spool::sweep(&state.directory, &ledger, state.keep_failed, Sweep::Running).await?;
+            spool::make_room(&state.directory, kept, wanted).await;
+        }
+        rounds += 1;
         // `state.keep` can be longer than the clock goes back: then nothing is ever deleted.
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}

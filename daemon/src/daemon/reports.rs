@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{DaemonError, sources::Watching};
+use super::{DaemonError, sources::Watched};
 use crate::api::health::{Health, Missing, Part};
 use crate::broker::JetStream;
 use crate::job::Duty;
@@ -24,7 +24,7 @@ const ANEW: Duration = Duration::from_secs(10);
 
 /// Notifies the service manager when every source watches or has reported what it waits for; and keeps `/readyz` up to date.
 pub(super) async fn tell_ready(
-    mut watching: Watching,
+    mut watching: Vec<Watched>,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
@@ -32,8 +32,11 @@ pub(super) async fn tell_ready(
     loop {
         let states: Vec<Result<(), String>> = watching
             .iter_mut()
-            .map(|(name, state)| {
-                state.borrow_and_update().clone().map_err(|reason| format!("{name}: {reason}"))
+            .map(|Watched { name, state, switch }| {
+                let state = state.borrow_and_update().clone();
+                state.or_else(
+                    |reason| if switch.is_paused() { Ok(()) } else { Err(format!("{name}: {reason}")) },
+                )
             })
             .collect();
         let waiting: Vec<String> = states.into_iter().filter_map(Result::err).collect();
@@ -46,7 +49,16 @@ pub(super) async fn tell_ready(
         if watching.is_empty() {
             return Ok(());
         }
-        let changes = watching.iter_mut().map(|(_, state)| Box::pin(state.changed()));
+        let changes = watching.iter_mut().map(|Watched { state, switch, .. }| {
+            let is_paused = switch.is_paused();
+            Box::pin(async move {
+                tokio::select! {
+                    _ = state.changed() => {}
+                    () = switch.running(), if is_paused => {}
+                    () = switch.paused(), if !is_paused => {}
+                }
+            })
+        });
         tokio::select! {
             _ = futures::future::select_all(changes) => {}
             () = stop.cancelled() => return Ok(()),

@@ -1,31 +1,40 @@
 //! The sources of the config as one unit: started together, and notified of the end of a job.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use super::DaemonError;
 use super::tasks::{EssentialTasks, Stages};
+use crate::api::steer::sources::Board;
 use crate::broker;
 use crate::config::{AllowList, Config, Source};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
-use crate::job::{Job, Stage};
+use crate::job::{Job, Stage, spool};
 use crate::share::{Claims, Fence};
 use crate::source::directory::Directory;
 use crate::source::nats::{self, Slots, Subject};
+use crate::source::switch::Switch;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the daemon waits before it tries again to move or delete a file.
 const PUT_AWAY_AGAIN: Duration = Duration::from_secs(1);
 
-/// What each source reports, by its name: `Ok` while it watches, else why not.
-pub(super) type Watching = Vec<(String, watch::Receiver<Result<(), String>>)>;
+/// What a source reports.
+pub(super) struct Watched {
+    pub name: String,
+    /// `Ok` while it watches, else why not.
+    pub state: watch::Receiver<Result<(), String>>,
+    /// A paused source is not unready.
+    pub switch: Switch,
+}
 
 /// The sources by name, for what they do at the end of a job.
 #[derive(Clone, Default)]
@@ -33,6 +42,8 @@ pub(super) struct Sources {
     directories: Arc<HashMap<String, Arc<Directory>>>,
     subjects: Arc<HashMap<String, Arc<Subject>>>,
     not_put_away: OnceAMinute,
+    /// `state.keep_failed`.
+    keep_failed: Duration,
 }
 
 impl Sources {
@@ -98,24 +109,38 @@ impl Sources {
             directories: Arc::new(directories),
             subjects: Arc::new(subjects),
             not_put_away: OnceAMinute::default(),
+            keep_failed: config.state.keep_failed,
         })
     }
 
-    /// Starts every source as an essential task; returns each source's reports.
-    pub fn start(&self, tasks: &mut EssentialTasks, stages: &Stages) -> Watching {
+    /// Starts every source as an essential task, those of `paused` paused, and puts it on the board; returns each source's reports.
+    pub fn start(
+        &self,
+        config: &Config,
+        board: &Board,
+        paused: &BTreeMap<String, Timestamp>,
+        tasks: &mut EssentialTasks,
+        stages: &Stages,
+    ) -> Vec<Watched> {
         let mut watching = Vec::new();
-        let mut report = |name: &str| {
-            let (sender, receiver) = watch::channel(Err("starting".to_owned()));
-            watching.push((name.to_owned(), receiver));
+        let mut report = |name: &str, switch: &Switch| {
+            let (sender, state) = watch::channel(Err("starting".to_owned()));
+            switch.pause(paused.contains_key(name));
+            if let Some(source) = config.source.iter().find(|source| source.name() == name) {
+                board.put(source, switch.clone(), state.clone());
+            }
+            watching.push(Watched { name: name.to_owned(), state, switch: switch.clone() });
             sender
         };
         for (name, directory) in self.directories.iter() {
-            let (directory, sender, stop) = (Arc::clone(directory), report(name), stages.sources.clone());
+            let sender = report(name, directory.switch());
+            let (directory, stop) = (Arc::clone(directory), stages.sources.clone());
             let run = async move { Ok(directory.run(sender, stop).await?) };
             tasks.essential(&format!("source {name}"), run.instrument(info_span!("source", source = name)));
         }
         for (name, subject) in self.subjects.iter() {
-            let (subject, sender, stop) = (Arc::clone(subject), report(name), stages.sources.clone());
+            let sender = report(name, subject.switch());
+            let (subject, stop) = (Arc::clone(subject), stages.sources.clone());
             let (span, name) = (info_span!("source", source = name), name.clone());
             tasks.essential(&format!("source {name}"), async move {
                 let outcome = subject.run(sender, stop).instrument(span).await;
@@ -164,10 +189,11 @@ impl Sources {
             // Only the job's file had still to be put away; its message was acknowledged long ago.
             return Ok(());
         }
+        let keeps_audio = spool::is_kept(&job, failed, self.keep_failed);
         // The message is acknowledged last: after a crash in between, the next delivery finds the job settled and is acknowledged.
         // Each source is tried: the message may have been redelivered to another source, or its source may have another name by now.
         for subject in self.subjects.values() {
-            subject.settle(job.id, bad_input).await;
+            subject.settle(job.id, bad_input, keeps_audio).await;
         }
         Ok(())
     }

@@ -1,12 +1,18 @@
-//! The spool: audio that came in messages, one file per job, kept until the job is over. `source::nats` writes it.
+//! The spool: audio that came in messages, one file per job. `source::nats` writes it. It is kept until the job is over, and for
+//! `state.keep_failed` where the job failed, so that its recording can be heard once more.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tracing::warn;
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::audio::SPOOL;
-use super::ledger::{Ledger, LedgerError};
+use super::ledger::{Ledger, LedgerError, jobs};
+use super::{Job, Origin, Stage};
+use crate::os;
 
 /// Removes a job's file from the spool, if it has one. A failure is logged.
 pub async fn remove(state_directory: &Path, job: Uuid) {
@@ -19,26 +25,157 @@ pub async fn remove(state_directory: &Path, job: Uuid) {
     }
 }
 
-/// Removes the files that belong to no open job: leftovers of a crash after a file was written and before its job was, or after a job ended
-/// and before its file was removed.
+/// Whether the audio of a job that is being settled is kept.
+pub fn is_kept(job: &Job, failed: bool, keep_failed: Duration) -> bool {
+    failed && !keep_failed.is_zero() && matches!(job.origin, Origin::Spool { .. })
+}
+
+/// Gives a job the audio of another one; both have it then.
+///
+/// # Errors
+/// When the file is gone, or cannot be linked.
+pub async fn share(state_directory: &Path, from: Uuid, to: Uuid) -> std::io::Result<()> {
+    let spool = state_directory.join(SPOOL);
+    tokio::fs::hard_link(spool.join(from.to_string()), spool.join(to.to_string())).await
+}
+
+/// Audio of a failed job.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    job: Uuid,
+    ended: Timestamp,
+}
+
+/// When the spool is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Before the sources start: what belongs to no job is the rest of a crash.
+    AtStart,
+    /// While they run: a file may be written before its job is.
+    Running,
+}
+
+/// What becomes of a file.
+enum Verdict {
+    Needed,
+    Kept(Kept),
+    Unneeded,
+}
+
+/// Removes the files that no job needs and whose time is over; returns those that are kept of failed jobs, the oldest first.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn sweep(state_directory: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
-    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else { return Ok(()) };
+pub async fn sweep(
+    state_directory: &Path,
+    ledger: &Ledger,
+    keep_failed: Duration,
+    when: Sweep,
+) -> Result<Vec<Kept>, LedgerError> {
+    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else {
+        return Ok(Vec::new());
+    };
+    let mut spooled = Vec::new();
     while let Ok(Some(entry)) = entries.next_entry().await {
-        let Some(job) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) else {
-            continue;
-        };
-        match ledger.find(job).await {
-            Ok(None) => remove(state_directory, job).await,
-            Ok(Some(found)) if found.stage.is_settled() => {
-                remove(state_directory, job).await;
-            }
-            // A job of a newer daemon keeps its audio.
-            Ok(Some(_)) | Err(LedgerError::Newer { .. }) => {}
-            Err(error) => return Err(error),
+        spooled.extend(entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()));
+    }
+    // A clock that was set back makes nothing older.
+    let since = os::cautious_now().checked_sub(keep_failed).unwrap_or(Timestamp::MIN);
+    let judge = move |connection: &Connection| {
+        let judge = |job: &Uuid| Ok((*job, verdict(connection, *job, since, when)?));
+        spooled.iter().map(judge).collect::<Result<Vec<_>, LedgerError>>()
+    };
+    let mut kept = Vec::new();
+    for (job, verdict) in ledger.read(judge).await? {
+        match verdict {
+            Verdict::Needed => {}
+            Verdict::Kept(file) => kept.push(file),
+            Verdict::Unneeded => remove(state_directory, job).await,
         }
     }
-    Ok(())
+    kept.sort_by_key(|file| file.ended);
+    Ok(kept)
+}
+
+fn verdict(connection: &Connection, id: Uuid, since: Timestamp, when: Sweep) -> Result<Verdict, LedgerError> {
+    let failed = match jobs::find(connection, id) {
+        Ok(Some(Job { stage: Stage::Settled { failed }, .. })) => failed,
+        Ok(None) if when == Sweep::AtStart => return Ok(Verdict::Unneeded),
+        // A job of a newer daemon keeps its audio.
+        Ok(_) | Err(LedgerError::Newer { .. }) => return Ok(Verdict::Needed),
+        Err(error) => return Err(error),
+    };
+    let ended = jobs::ended_at(connection, id)?.filter(|ended| failed && *ended > since);
+    Ok(ended.map_or(Verdict::Unneeded, |ended| Verdict::Kept(Kept { job: id, ended })))
+}
+
+/// Removes kept audio, the oldest first, until `bytes` are free or none is left: it must not keep new recordings out.
+pub async fn make_room(state_directory: &Path, kept: Vec<Kept>, bytes: u64) {
+    let mut freed = 0;
+    for Kept { job, .. } in kept {
+        if freed >= bytes {
+            return;
+        }
+        let path = state_directory.join(SPOOL).join(job.to_string());
+        freed += tokio::fs::metadata(&path).await.map_or(0, |file| file.len());
+        info!(%job, "the state directory is nearly full; the audio of this failed job is not kept any longer");
+        remove(state_directory, job).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Recording;
+    use serde_json::Map;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_audio_of_failed_jobs_is_kept_for_its_time_and_leaves_when_room_is_wanted() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(state.path()).unwrap();
+        let spool = state.path().join(SPOOL);
+        std::fs::create_dir(&spool).unwrap();
+        let now = Timestamp::now();
+        let add = async |stage: Option<Stage>, age: Duration| {
+            let id = Uuid::now_v7();
+            std::fs::write(spool.join(id.to_string()), [0; 100]).unwrap();
+            let Some(stage) = stage else { return id };
+            let origin = Origin::Spool { file: id.to_string() };
+            let job = Job::new(id, "inbox", "default", origin, Recording::default(), Map::new());
+            let job = Job { stage, ..job };
+            let ended = (now - age).as_millisecond();
+            let insert = move |connection: &Connection| {
+                jobs::insert(connection, &mut job.clone(), Vec::new())?;
+                connection
+                    .execute("UPDATE job SET ended = ?2 WHERE id = ?1", rusqlite::params![id, ended])?;
+                Ok(())
+            };
+            ledger.write(insert).await.unwrap();
+            id
+        };
+        let hour = Duration::from_secs(3_600);
+        let failed = || Some(Stage::Settled { failed: true });
+        let old = add(failed(), 4 * hour).await;
+        let (first, second) = (add(failed(), 2 * hour).await, add(failed(), hour).await);
+        let done = add(Some(Stage::Settled { failed: false }), hour).await;
+        let open = add(Some(Stage::Recognizing), hour).await;
+        let unknown = add(None, hour).await;
+        let there = |id: Uuid| spool.join(id.to_string()).exists();
+
+        let kept = sweep(state.path(), &ledger, 3 * hour, Sweep::Running).await.unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.job).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(
+            [old, first, second, done, open, unknown].map(there),
+            [false, true, true, false, true, true]
+        );
+        make_room(state.path(), kept, 100).await;
+        assert_eq!(
+            [first, second].map(there),
+            [false, true],
+            "the oldest goes first, and no more than has to"
+        );
+        sweep(state.path(), &ledger, Duration::ZERO, Sweep::AtStart).await.unwrap();
+        assert_eq!([second, open, unknown].map(there), [false, true, false]);
+    }
 }

@@ -8,4 +8,5 @@ pub mod fuzzing;
 pub mod nats;
 pub mod object;
 pub mod plugin_files;
+pub mod switch;
 pub mod url;

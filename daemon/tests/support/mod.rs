@@ -17,6 +17,7 @@
 
 mod api;
 mod audio;
+mod commands;
 mod emulator;
 mod environment;
 mod event_schema;

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::steer::{Refusal, Steer, jobs, plugins, webhooks};
+use crate::api::steer::{Refusal, Steer, jobs, plugins, sources, webhooks};
 
 /// Reads a request's JSON, carries it out and writes the answer's.
 pub(super) type Handler =
@@ -20,7 +20,12 @@ pub(super) fn endpoints() -> Vec<(&'static str, Handler)> {
     vec![
         ("jobs.list", handler(jobs::list)),
         ("jobs.show", handler(jobs::show)),
+        ("jobs.retry", handler(jobs::retry)),
         ("jobs.cancel", handler(jobs::cancel)),
+        ("sources.list", handler(sources::list)),
+        ("sources.pause", handler(sources::pause)),
+        ("sources.resume", handler(sources::resume)),
+        ("sources.rescan", handler(sources::rescan)),
         ("plugins.enable", handler(plugins::enable)),
         ("webhooks.list", handler(webhooks::list)),
         ("webhooks.test", handler(webhooks::test)),

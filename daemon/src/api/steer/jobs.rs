@@ -13,6 +13,8 @@ use super::{Refusal, Steer};
 use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
 use crate::job::{Piece, PieceId, PieceState};
 
+pub use super::retry::retry;
+
 /// How long the services have to drop the tasks of a job. Then the job ends without them, and they may be billed.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -87,7 +89,7 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     listed.ok_or_else(|| unknown(id))
 }
 
-fn unknown(job: Uuid) -> Refusal {
+pub(super) fn unknown(job: Uuid) -> Refusal {
     Refusal::Unknown(format!("there is no job {job} here"))
 }
 

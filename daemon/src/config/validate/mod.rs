@@ -31,7 +31,6 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     prices::prices(config, report);
     storage::storage(config, report);
     webhooks::webhooks(config, report);
-    later::later(config, report);
     names::references(config, report);
     routes::routes(config, report);
     subjects::subjects(config, report);

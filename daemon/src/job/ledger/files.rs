@@ -178,6 +178,25 @@ pub fn update(connection: &Connection, file: &Known) -> Result<(), LedgerError> 
     Ok(())
 }
 
+/// The file of a job belongs to another one from now on: its recording is heard once more.
+///
+/// # Errors
+/// When the statement fails.
+pub fn hand_on(
+    connection: &Connection,
+    source: &str,
+    path: &Path,
+    from: Uuid,
+    to: Uuid,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE file INDEXED BY file_by_path SET job = ?4 WHERE source = ?1 AND path = ?2 AND job = ?3",
+        )?
+        .execute(params![source, path.as_os_str().as_bytes(), from, to])?;
+    Ok(())
+}
+
 /// Forgets a file: it is gone.
 ///
 /// # Errors

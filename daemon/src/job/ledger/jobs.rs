@@ -160,6 +160,31 @@ pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerErro
     about.as_deref().map(|about| form::from_json("job", about)).transpose()
 }
 
+/// The job of a source that hears another job's recording once more and has not ended.
+///
+/// # Errors
+/// When the query fails.
+pub fn open_retry(connection: &Connection, source: &str, of: Uuid) -> Result<Option<Uuid>, LedgerError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id FROM job WHERE source = ?1 AND ended IS NULL AND json_extract(about, '$.retry_of') = ?2",
+        )?
+        .query_row(params![source, of.to_string()], |row| row.get(0))
+        .optional()?)
+}
+
+/// When a job's last event was written.
+///
+/// # Errors
+/// When the query fails.
+pub fn ended_at(connection: &Connection, id: Uuid) -> Result<Option<Timestamp>, LedgerError> {
+    let millis: Option<Option<i64>> = connection
+        .prepare_cached("SELECT ended FROM job WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(millis.flatten().and_then(|millis| Timestamp::from_millisecond(millis).ok()))
+}
+
 /// Puts a job's duty off, without an event: the job is as it was, only later.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ pub mod intake;
 pub mod jobs;
 mod open;
 pub mod outbox;
+pub mod pause;
 pub mod pieces;
 pub mod places;
 pub mod published;

@@ -158,5 +158,11 @@ CREATE TABLE source (
     PRIMARY KEY (name, path, dev, inode)
 ) WITHOUT ROWID;
 
+-- What an operator has paused.
+CREATE TABLE pause (
+    scope TEXT PRIMARY KEY,               -- source:<name>
+    since INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- The id by which other daemons on the same stream know this one, over restarts. One row.
 CREATE TABLE daemon (id BLOB NOT NULL);

@@ -11,6 +11,7 @@ use super::log_once::LogOnce;
 use super::root::Root;
 use crate::config::{DirectorySource, NamePattern, WhenDone};
 use crate::job::ledger::{Ledger, LedgerError};
+use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 
 /// Files that are listed and compared at once.
@@ -32,6 +33,7 @@ pub(super) struct Context {
     pub metrics: Metrics,
     /// USD for an hour of audio.
     pub usd_per_hour: f64,
+    pub switch: Switch,
     pub troubles: LogOnce,
     pub endings: LogOnce,
 }
@@ -51,7 +53,18 @@ impl Context {
             .map_err(|error| format!("include or exclude: {error}"))?;
         let name_pattern = NamePattern::parse(&config.metadata_from_name)?;
         let (troubles, endings) = (LogOnce::at_most(MOST_TROUBLES), LogOnce::at_most(MOST_ENDINGS));
-        Ok(Context { config, file_filter, name_pattern, ledger, metrics, usd_per_hour, troubles, endings })
+        let switch = Switch::default();
+        Ok(Context {
+            config,
+            file_filter,
+            name_pattern,
+            ledger,
+            metrics,
+            usd_per_hour,
+            switch,
+            troubles,
+            endings,
+        })
     }
 
     /// Name of the source.

@@ -19,7 +19,9 @@ use crate::job::{Job, Origin};
 /// When the file cannot be moved or deleted.
 pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> Result<bool, NotPutAway> {
     let Origin::File { root, below, identity } = &job.origin else { return Ok(false) };
-    let Some(fate) = fate(&context.config, failed) else { return Ok(false) };
+    // A recording that was heard once more may lie there already.
+    let fate = fate(&context.config, failed).filter(|fate| !matches!(fate, Fate::Move(done) if done == root));
+    let Some(fate) = fate else { return Ok(false) };
     let heard = HeardFile {
         job: job.id,
         identity: *identity,

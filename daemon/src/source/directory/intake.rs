@@ -178,13 +178,12 @@ fn place(
 fn job(context: &Context, found: &Found, sha256: &str, told: &Told) -> Job {
     let path = &found.path;
     let recording = Recording {
-        uri: uri(path),
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
         sha256: Some(sha256.to_owned()),
         bytes: Some(found.stamp.identity.size),
-        path_b64: path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes())),
         ..Recording::default()
     };
+    let recording = placed(recording, path);
     let origin = origin(context, path, found.stamp.identity);
     let (route, metadata) = (&context.config.route, told.metadata.clone());
     let job = Job::new(Uuid::now_v7(), context.source(), route, origin, recording, metadata);
@@ -195,6 +194,12 @@ fn job(context: &Context, found: &Found, sha256: &str, told: &Told) -> Job {
 fn origin(context: &Context, path: &Path, identity: FileIdentity) -> Origin {
     let below = path.strip_prefix(context.root()).unwrap_or(path).to_owned();
     Origin::File { root: context.root().to_owned(), below, identity }
+}
+
+/// A recording that lies at this path by now.
+pub fn placed(recording: Recording, path: &Path) -> Recording {
+    let path_b64 = path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes()));
+    Recording { uri: uri(path), path_b64, ..recording }
 }
 
 /// `file:///…`, its bytes percent-encoded.

@@ -17,6 +17,7 @@
 //! copy beside the original is a new recording.
 
 mod absent;
+mod again;
 mod context;
 mod done;
 pub mod examine;
@@ -49,8 +50,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::again::find_again;
 use self::context::Context;
 pub(super) use self::file_filter::FileFilter;
+pub use self::intake::placed;
 pub use self::listing::recordings_in;
 pub use self::put_away::NotPutAway;
 use self::root::{ScanError, look_into};
@@ -60,6 +63,7 @@ use crate::broker::stream::until_it_works;
 use crate::config::DirectorySource;
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
+use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 
 /// Time for the rest of a burst to arrive after its first hint.
@@ -114,6 +118,11 @@ impl Directory {
         metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
         let context = Arc::new(Context::new(config, ledger, metrics, usd_per_hour)?);
         Ok(Directory { context, putting_away: Semaphore::new(PUTTING_AWAY) })
+    }
+
+    /// How an operator pauses it, and has it scan at once. While it is paused, the scan goes on, because it also has to follow moved files.
+    pub fn switch(&self) -> &Switch {
+        &self.context.switch
     }
 
     /// Watches and scans until `stop`. `watching` receives `Ok` as soon as the folder can be listed, before the first scan, and `Err` with
@@ -175,6 +184,12 @@ impl Directory {
         self.look(watch, watching).await
     }
 
+    /// Waits until new recordings are taken in.
+    async fn admits(&self) {
+        self.context.ledger.admitted().await;
+        self.context.switch.running().await;
+    }
+
     /// Runs the looks (full scans, hints, due files) whenever there is a reason to, until one fails.
     async fn look(&self, watch: Option<Arc<Watch>>, watching: &Watching) -> Result<Infallible, ScanError> {
         let mut scan = Scan::begin(Arc::clone(&self.context), watch.clone());
@@ -183,6 +198,7 @@ impl Directory {
         let mut next = Instant::now();
         let mut rested = next;
         let mut gathered = next;
+        let mut scans = 0;
         let mut hinted = Box::pin(hints(watch.as_deref()));
         loop {
             let wanted = scan.settling.crowded().map_or(next, |due| next.min(due.into())).max(rested);
@@ -204,9 +220,14 @@ impl Directory {
                     looked
                 }
                 read = scan.read() => read,
-                () = self.context.ledger.admitted(), if scan.turned_away => {
+                () = self.admits(), if scan.turned_away => {
                     scan.turned_away = false;
                     next = Instant::now();
+                    Ok(())
+                }
+                wanted = self.context.switch.scan_wanted(scans) => {
+                    scans = wanted;
+                    (next, rested) = (Instant::now(), Instant::now());
                     Ok(())
                 }
                 hints = &mut hinted => {

@@ -239,7 +239,7 @@ fn copy_bytes(from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {
     target.sync_all()
 }
 
-fn with_suffix(name: &OsStr, job: Uuid) -> OsString {
+pub(super) fn with_suffix(name: &OsStr, job: Uuid) -> OsString {
     let path = Path::new(name);
     let mut other = path.file_stem().unwrap_or_default().to_owned();
     other.push(format!("-{job}"));

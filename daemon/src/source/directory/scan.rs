@@ -278,12 +278,12 @@ impl Scan {
         Ok(met)
     }
 
-    /// Has files read and taken in; waits while too many are being read. If the ledger admits no more jobs, the files stay where they are,
+    /// Has files read and taken in; waits while too many are being read. If the ledger admits no more jobs, or the source is paused, the files stay where they are,
     /// and the scan goes on, because it also has to follow moved files.
     async fn take_in(&mut self, ready: Vec<Ready>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
-            if self.context.ledger.admission().borrow().is_err() {
+            if self.context.ledger.admission().borrow().is_err() || self.context.switch.is_paused() {
                 self.turned_away = true;
                 break;
             }

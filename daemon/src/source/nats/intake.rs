@@ -16,7 +16,7 @@ use super::{NotNow, Subject, Watching};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, Now, advance};
-use crate::job::{Duty, Job, Piece, Ticket, spool as job_spool};
+use crate::job::{Duty, Job, Piece, Stage, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
@@ -259,7 +259,8 @@ impl Subject {
         // read as settled.
         self.held.hold(job, sign);
         match self.around.ledger.find(job).await? {
-            Some(known) if known.stage.is_settled() => self.settle(job, false).await,
+            // Kept audio stays: a sweep of the spool removes it in its time.
+            Some(Job { stage: Stage::Settled { failed }, .. }) => self.settle(job, false, failed).await,
             Some(_) => self.held.look_at(job, &self.around.ledger).await,
             // Either another daemon has taken the job over, and the message waits until the job ends there; or the ledger has deleted the
             // job because of its age, which the next delivery of the message finds out.
@@ -276,7 +277,7 @@ impl Subject {
             _ => {}
         }
         self.held.hold(claim.job, sign);
-        self.settle(claim.job, false).await;
+        self.settle(claim.job, false, false).await;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use tracing::{debug, info, warn};
 
@@ -73,6 +74,7 @@ impl Subject {
         let mut has_removed_remains = false;
         loop {
             self.around.ledger.admitted().await;
+            self.switch.running().await;
             let now = self.connection();
             if std::mem::replace(connection, now) != now {
                 has_removed_remains = false;
@@ -87,6 +89,13 @@ impl Subject {
                 () = self.reconnected(now) => continue,
             };
             match next {
+                Ok(Some(message)) if self.switch.is_paused() => {
+                    self.health.accepted();
+                    // It was asked for before the pause: another daemon may have it, or this one when the pause ends.
+                    if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                        debug!(source = self.config.name, error, "a message is redelivered later");
+                    }
+                }
                 Ok(Some(message)) => {
                     self.health.accepted();
                     let read = message::read(message.headers.as_ref(), &message.payload);

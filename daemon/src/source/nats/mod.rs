@@ -45,6 +45,7 @@ use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::job::spool as job_spool;
 use crate::share::{Claims, Fence};
+use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 
 /// Interval of the check whether the bucket of claims was lost: a few checks within `ack_wait`, before the server redelivers one of this
@@ -63,6 +64,7 @@ pub struct Subject {
     around: Surroundings,
     held: Arc<Held>,
     health: Health,
+    switch: Switch,
     /// When the consumer was created, ns since the epoch: no daemon received a message through it before.
     heard_since: Mutex<i128>,
 }
@@ -101,7 +103,13 @@ impl Subject {
         };
         let ack_wait = around.nats.ack_wait;
         let (held, health) = (Arc::new(Held::new(ack_wait)), Health::new(ack_wait));
-        Subject { config, stream, own_stream, around, held, health, heard_since: Mutex::default() }
+        let switch = Switch::default();
+        Subject { config, stream, own_stream, around, held, health, switch, heard_since: Mutex::default() }
+    }
+
+    /// How an operator pauses it. Messages of jobs under way stay held.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
     }
 
     /// Takes messages in until `stop`. While NATS does not answer, the source waits without limit and reports that through `watching`.
@@ -123,8 +131,8 @@ impl Subject {
     }
 
     /// To be called after the job's last event is stored: acknowledges the job's messages, or terminates them (`AckKind::Term`) if the input
-    /// itself was bad, and removes the spooled audio. If an acknowledgement is lost, the redelivered message is acknowledged.
-    pub async fn settle(&self, job: Uuid, bad_input: bool) {
+    /// itself was bad, and removes the spooled audio unless it is kept. If an acknowledgement is lost, the redelivered message is acknowledged.
+    pub async fn settle(&self, job: Uuid, bad_input: bool, keeps_audio: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
             let acknowledged = sign.acker.double_ack_with(kind);
@@ -137,7 +145,9 @@ impl Subject {
             };
             warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
         }
-        job_spool::remove(&self.around.state_directory, job).await;
+        if !keeps_audio {
+            job_spool::remove(&self.around.state_directory, job).await;
+        }
     }
 
     /// Deletes the object that a job's message names, after the job's last event is stored. If that fails, the object stays and the log says

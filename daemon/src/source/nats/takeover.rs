@@ -42,7 +42,7 @@ impl Subject {
                 warn!(job = %over.id, %unconfirmed, "the bucket does not record that this job is over");
             }
             self.held.hold(over.id, sign);
-            self.settle(over.id, false).await;
+            self.settle(over.id, false, false).await;
             return Ok(());
         }
         let (stream_seq, published) = (told.stream_seq, told.published.clone());
