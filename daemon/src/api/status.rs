@@ -14,10 +14,12 @@ use uuid::Uuid;
 use super::health::Missing;
 use super::problem::Problem;
 use super::state::{Api, Desk};
+use super::steer::sources;
 use super::words::Words;
 use crate::job::ledger::view::{self, Filter, Listed, State as JobState, Told};
 use crate::job::ledger::{jobs, outbox, spend};
 use crate::pipeline::PluginStatus;
+use crate::publish::webhooks::View as Webhook;
 
 /// Running and waiting jobs that the status names.
 const RUNNING: usize = 50;
@@ -47,6 +49,8 @@ pub(super) struct Status {
     spend: Today,
     recognizers: Vec<RecognizerStatus>,
     plugins: Vec<PluginStatus>,
+    sources: Vec<sources::Listed>,
+    webhooks: Vec<Webhook>,
     /// Stored events that the broker has not acknowledged.
     outbox: i64,
 }
@@ -126,6 +130,8 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
         },
         recognizers: recognizers(&api, desk),
         plugins: desk.steer.pipeline.statuses(),
+        sources: sources::list(desk.steer.clone(), sources::Nothing {}).await?.sources,
+        webhooks: desk.steer.webhooks.list(),
         outbox,
     }))
 }

@@ -1,6 +1,7 @@
 //! What all daemons know of a webhook: the value of its key in the bucket `HARK_WEBHOOKS`. It has no text, no names and no metadata.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,7 +36,7 @@ impl Record {
 }
 
 /// Why nothing is sent until an operator resumes the webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Paused {
     pub at: Timestamp,
     pub why: String,

@@ -1,13 +1,15 @@
 //! What a daemon shows of its webhooks: `harkd webhooks list`, the live page, the API.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::record::{Paused, Record};
 
 /// One webhook, as this daemon sees it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Webhook")]
 pub struct View {
     pub name: String,
     /// Scheme, host and port of its address.
@@ -36,7 +38,7 @@ pub struct View {
 }
 
 /// A job whose events wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     pub job: Uuid,
     pub source: String,
@@ -50,7 +52,7 @@ pub struct Waiting {
 }
 
 /// A request that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub at: Timestamp,
     pub answer: String,
