@@ -56,8 +56,15 @@ impl Visit {
 
 async fn well() -> (NatsServer, Emulator, Setup) {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&["--api-key", KEY]).await);
-    let setup =
-        Hark::new().nats(&nats).asr(&service).folder("calls").inbox("inbox", "hark.audio.inbox").plugin(
+    // Limits that fit on any disk: with less room than is asked for, a warning would be right.
+    let setup = Hark::new()
+        .nats(&nats)
+        .asr(&service)
+        .set("nats.events_max_bytes", "\"64MiB\"")
+        .set("state.max_size", "\"256MiB\"")
+        .folder("calls")
+        .inbox("inbox", "hark.audio.inbox")
+        .plugin(
             "keywords",
             "keyword_alert",
             "config = { rules = [{ name = \"churn\", any = [\"cancel\"] }] }",
