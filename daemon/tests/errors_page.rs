@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
 /// Literals that look like codes and appear in no event.
-const NO_CODES: [(&str, &str); 23] = [
+const NO_CODES: [(&str, &str); 26] = [
     ("KiB", "a unit"),
     ("MiB", "a unit"),
     ("GiB", "a unit"),
@@ -31,6 +31,9 @@ const NO_CODES: [(&str, &str); 23] = [
     ("RssAnon", "a line of /proc/self/status"),
     ("RssShmem", "a line of /proc/self/status"),
     ("VmSwap", "a line of /proc/self/status"),
+    ("BadRange", "a response in the OpenAPI document"),
+    ("NoToken", "a response in the OpenAPI document"),
+    ("NotNow", "a response in the OpenAPI document"),
 ];
 
 /// The text before a one-word literal that makes it a code. CamelCase literals of several words are codes wherever they stand.
