@@ -14,7 +14,7 @@ use harkd::job::job_machine::Fact;
 use harkd::job::ledger::{Ledger, intake, jobs, outbox};
 use harkd::job::piece_machine::{PieceFact, Policy};
 use harkd::job::{Budget, Delivery, Job, Origin, PieceId, Plan, Prices, Span, Ticket};
-use harkd::publish::Outbox;
+use harkd::publish::{Feed, Outbox};
 use harkd::share::{Claims, Fence};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
@@ -112,7 +112,15 @@ impl Daemon {
 
     fn outbox(&self, client: async_nats::Client) -> Outbox {
         let (ledger, claims) = (self.ledger.clone(), self.claims.clone());
-        Outbox::new(ledger, claims, client, Nats::default(), Metrics::new(), watch::channel(Ok(())).0)
+        Outbox::new(
+            ledger,
+            claims,
+            client,
+            Nats::default(),
+            Metrics::new(),
+            watch::channel(Ok(())).0,
+            Feed::default(),
+        )
     }
 
     async fn outbox_becomes_empty(&self) {

@@ -70,7 +70,7 @@ pub async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> 
             request.extensions_mut().insert(rights);
             next.run(request).await
         }
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
@@ -81,7 +81,8 @@ pub async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> 
     response
 }
 
-fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Response> {
+fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> {
+    let refused = |answer: Response| Err(Box::new(answer));
     let (path, headers) = (request.uri().path(), request.headers());
     let address = api.address();
     let is_probe = ["/healthz", "/readyz", "/metrics"].contains(&path);
@@ -90,13 +91,13 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Response> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         if !host.is_some_and(|host| address.is_own(host)) {
             let detail = "this Host header is none of this daemon's; add the name to http.hosts";
-            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response());
+            return refused(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response());
         }
     }
     if OPEN.contains(&path) || (path == "/metrics" && address.listen.ip().is_loopback()) {
         return Ok(None);
     }
-    let desk = api.desk().map_err(IntoResponse::into_response)?;
+    let desk = api.desk().map_err(|starting| Box::new(starting.into_response()))?;
     let rights = bearer(headers).map_or_else(
         || cookie(headers, address.cookie()).and_then(|cookie| desk.tokens.rights_of_session(cookie)),
         |token| desk.tokens.rights(token),
@@ -104,18 +105,15 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Response> {
     match rights {
         Some(rights) if rights == Rights::Steer || is_reading(request.method()) => Ok(Some(rights)),
         Some(_) => {
-            Err(Problem::new(StatusCode::FORBIDDEN, "this token may look and listen, not steer")
-                .into_response())
+            let detail = "this token may look and listen, not steer";
+            refused(Problem::new(StatusCode::FORBIDDEN, detail).into_response())
         }
-        None if wants_page(request) => Err(Redirect::to("/login").into_response()),
+        None if wants_page(request) => refused(Redirect::to("/login").into_response()),
         None => {
-            let refusal = Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "a token is needed: Authorization: Bearer <token>; the daemon's log names the file that holds it",
-            );
-            let mut response = refusal.into_response();
+            let detail = "a token is needed: Authorization: Bearer <token>; the daemon's log names the file that holds it";
+            let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            Err(response)
+            refused(response)
         }
     }
 }

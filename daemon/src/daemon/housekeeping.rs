@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::DaemonError;
 use crate::config;
-use crate::job::ledger::{Ledger, checkpoint, retention};
+use crate::job::ledger::{Ledger, LedgerError, checkpoint, retention};
 use crate::job::spool::{self, Sweep};
 use crate::os;
 
@@ -15,7 +16,7 @@ use crate::os;
 /// sources can exceed the limit by the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// The audio of failed jobs leaves this part of `state.max_size` free.
+/// The audio of failed jobs, and the events of ended ones, leave this part of `state.max_size` free.
 const ROOM: u64 = 10;
 
 /// The spool is swept once in so many rounds: every minute.
@@ -41,9 +42,12 @@ pub(super) async fn housekeeping(
             false => ledger.admit(left),
         }
         let wanted = if is_nearly_full { u64::MAX } else { (state.max_size / ROOM).saturating_sub(left) };
-        if wanted > 0 || rounds % SWEEP == 0 {
+        if wanted > 0 || rounds.is_multiple_of(SWEEP) {
             let kept = spool::sweep(&state.directory, &ledger, state.keep_failed, Sweep::Running).await?;
             spool::make_room(&state.directory, kept, wanted).await;
+        }
+        if !is_nearly_full {
+            shed(&ledger, wanted, room_inside).await?;
         }
         rounds += 1;
         // `state.keep` can be longer than the clock goes back: then nothing is ever deleted.
@@ -56,6 +60,27 @@ pub(super) async fn housekeeping(
             () = stop.cancelled() => return Ok(()),
         }
     }
+}
+
+/// Erases events of ended jobs, the oldest first, until so many bytes more are free inside the ledger.
+async fn shed(ledger: &Ledger, wanted: u64, room_inside: u64) -> Result<(), LedgerError> {
+    let mut room = room_inside;
+    let mut jobs = 0;
+    while room < room_inside.saturating_add(wanted) {
+        let shed = ledger.write(retention::shed).await?;
+        if shed == 0 {
+            break;
+        }
+        jobs += shed;
+        room = ledger.read(retention::room_inside).await?;
+    }
+    if jobs > 0 {
+        info!(
+            jobs,
+            "the oldest ended jobs made room: state.max_size is near; lists show them without their texts"
+        );
+    }
+    Ok(())
 }
 
 /// Whether the disk has less free space than the ledger's reserve. A disk whose free space cannot be read counts as not full.

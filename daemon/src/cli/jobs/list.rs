@@ -1,5 +1,6 @@
 //! `harkd jobs list`.
 
+use std::cmp::Reverse;
 use std::io::Write;
 
 use jiff::Timestamp;
@@ -83,7 +84,7 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
         is_more |= page.next.is_some();
         found.extend(page.jobs.into_iter().map(|job| (daemon, job)));
     }
-    found.sort_by(|(_, one), (_, other)| other.job.cmp(&one.job));
+    found.sort_by_key(|(_, job)| Reverse(job.job));
     is_more |= found.len() > checked.limit;
     found.truncate(checked.limit);
     let next = found.last().filter(|_| is_more).map(|(_, job)| job.job);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::error::LedgerError;
-use super::jobs;
+use super::{jobs, outbox};
 use crate::os::usage;
 
 /// How many jobs one transaction deletes: other writes wait for it, some milliseconds.
@@ -30,6 +30,23 @@ pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Ledge
         jobs::forget(connection, *id)?;
     }
     Ok(ids.len())
+}
+
+/// Erases the published events of the jobs that ended longest ago, a batch of jobs; returns of how many. The jobs themselves stay known, so that
+/// nothing is heard twice; lists show them without their texts.
+///
+/// # Errors
+/// When a statement fails.
+pub fn shed(connection: &Connection) -> Result<usize, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT event.job FROM event JOIN job ON job.id = event.job WHERE kind IN ('job.completed', 'job.failed') \
+         AND event.stream_seq IS NOT NULL AND duty IS NULL ORDER BY event.id LIMIT ?1",
+    )?;
+    let jobs: Vec<uuid::Uuid> = statement.query_map([BATCH], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for job in &jobs {
+        outbox::erase(connection, *job)?;
+    }
+    Ok(jobs.len())
 }
 
 /// Free bytes inside the ledger's file, where the next rows will be written: deleted rows leave room in the file, which itself never

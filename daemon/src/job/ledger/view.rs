@@ -44,7 +44,7 @@ pub fn list(connection: &Connection, filter: &Filter, now: Timestamp) -> Result<
     };
     match filter.state {
         Some(state) if state.is_end() => also("outcome = ?".into(), vec![text(state.as_str())]),
-        Some(state) => also(format!("outcome IS NULL AND state = ?"), vec![text(state.as_str())]),
+        Some(state) => also("outcome IS NULL AND state = ?".into(), vec![text(state.as_str())]),
         None => {}
     }
     if let Some(source) = &filter.source {

@@ -1,6 +1,6 @@
 //! Finds the file of a job that has ended, so that it can be heard once more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub async fn find_again(config: Option<&DirectorySource>, job: &Job) -> Option<O
 }
 
 /// The identity of the file at a place, if it is the one that was heard. The hash decides where the identity does not.
-fn same_file(root: &PathBuf, below: &Path, heard: &FileIdentity, sha256: &str) -> Option<FileIdentity> {
+fn same_file(root: &Path, below: &Path, heard: &FileIdentity, sha256: &str) -> Option<FileIdentity> {
     let file = open_recording(root, below).ok()?;
     let found = FileIdentity::of_file(&file).ok()?;
     if found.size != heard.size {

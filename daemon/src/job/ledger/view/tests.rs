@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::job::history::transcript_final;
-use crate::job::ledger::outbox;
+use crate::job::ledger::{outbox, retention};
 use crate::job::{Job, Origin};
 
 struct Shelf {
@@ -131,6 +131,26 @@ fn a_job_that_is_forgotten_leaves_no_text() {
     assert!(shelf.found(&[("text", "must")]).is_empty());
     let left: i64 = shelf.ledger.query_row("SELECT count(*) FROM search", [], |row| row.get(0)).unwrap();
     assert_eq!((left, events(&shelf.ledger, id).unwrap().len()), (0, 0));
+}
+
+#[test]
+fn ended_jobs_make_room_and_stay_known() {
+    let mut shelf = Shelf::new();
+    let (ended, open) = (shelf.job(1, "calls", "a.wav"), shelf.job(2, "calls", "b.wav"));
+    shelf.says(ended, vec![heard("a word"), failed()]);
+    let rows = outbox::after(&shelf.ledger, 0, 9, usize::MAX).unwrap();
+    let acknowledged =
+        |row: &outbox::Row| outbox::Acknowledged { id: row.id, job: row.job, stream_seq: 7, last: false };
+    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row)).unwrap());
+    assert_eq!(retention::shed(&shelf.ledger).unwrap(), 0, "its source is not settled yet");
+    shelf.ledger.execute("UPDATE job SET duty = NULL WHERE id = ?1", [ended]).unwrap();
+    assert_eq!((retention::shed(&shelf.ledger).unwrap(), retention::shed(&shelf.ledger).unwrap()), (1, 0));
+    assert_eq!(
+        (events(&shelf.ledger, ended).unwrap().len(), events(&shelf.ledger, open).unwrap().len()),
+        (0, 1)
+    );
+    assert_eq!(shelf.found(&[]), [open, ended]);
+    assert!(shelf.found(&[("text", "word")]).is_empty());
 }
 
 #[test]
