@@ -20,7 +20,7 @@ use crate::job::{Job, Origin};
 /// a transform takes out of the text is still in the audio.
 pub(super) fn is_playable(desk: &Desk, job: &Job) -> bool {
     let is_file = matches!(job.origin, Origin::File { .. });
-    desk.config().http.audio && is_file && !desk.steer.pipeline.transforms(&job.source)
+    desk.config().http.audio && is_file && !desk.steer.pipeline.of(job.id).transforms(&job.source)
 }
 
 /// `GET /api/jobs/<id>/audio`, with Range.

@@ -247,7 +247,7 @@ impl Stage<'_> {
                 let weight = bytes + if last.segments_object.is_some() { OF_OBJECT } else { 0 };
                 self.since.is_none_or(|since| event.time >= since).then_some((event, weight))
             }
-            _ => self.pipeline.wants(&event.source, &event.kind()).then_some((event, bytes)),
+            _ => self.pipeline.of(event.job).wants(&event.source, &event.kind()).then_some((event, bytes)),
         }
     }
 

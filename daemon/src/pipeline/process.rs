@@ -40,7 +40,7 @@ const TASKS: u64 = 4_096;
 const MOST_FILE_BASE64: usize = emission::MOST_FILE_BYTES / 3 * 4 + 4 * emission::MOST_FILES;
 
 /// What is needed to start a process for a plugin, any number of times.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     pub executable: PathBuf,
     pub load: Load,

@@ -45,6 +45,9 @@ impl Surroundings {
         around.hidden.extend(config.secret_files());
         around.hidden.push(config_file.to_owned());
         around.hidden.extend(contexts.chain(recordings).cloned());
+        // In whatever order the config has them, it is the same environment.
+        around.hidden.sort();
+        around.hidden.dedup();
         around
     }
 

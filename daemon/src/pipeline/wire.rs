@@ -38,7 +38,7 @@ pub enum ToChild<B> {
 }
 
 /// The library to load, and the rights of its process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// The plugin's configured name.
     pub name: String,

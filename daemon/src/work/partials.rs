@@ -47,11 +47,12 @@ impl Partials {
 
     /// Takes a partial of a piece. Never blocks.
     pub fn offer(&self, piece: PieceId, event: Event) {
-        let release = self.pipeline.release(&event.source, &Kind::TranscriptPartial);
+        let plugins = self.pipeline.of(piece.job);
+        let release = plugins.release(&event.source, &Kind::TranscriptPartial);
         if release == Release::WithFinal {
             return;
         }
-        let is_wanted = self.pipeline.wants(&event.source, &Kind::TranscriptPartial);
+        let is_wanted = plugins.wants(&event.source, &Kind::TranscriptPartial);
         if release == Release::AtOnce {
             match is_wanted {
                 true => (self.publish)(event.clone()),

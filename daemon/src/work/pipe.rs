@@ -53,15 +53,15 @@ impl Tools {
     /// When the transcript of a piece leaves the daemon. The only piece of a recording leaves with the final.
     fn release(&self, task: &PieceTask) -> Release {
         match task.number_in_events() {
-            Some(_) => self.pipeline.release(&task.job.source, &Kind::TranscriptSegment),
+            Some(_) => self.pipeline.of(task.job.id).release(&task.job.source, &Kind::TranscriptSegment),
             None => Release::WithFinal,
         }
     }
 
     /// Stores a fact that ends a piece. If no plugin is configured for the source, the same transaction writes the job's last events.
     async fn end_piece(&self, task: &PieceTask, fact: PieceFact, revision: u64) -> Result<(), LedgerError> {
-        let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
-        let ends = !self.pipeline.has_plugins_for(&task.job.source);
+        let (id, policy, now) = (task.id(), self.settings.policy.clone(), Timestamp::now());
+        let ends = !self.pipeline.of(task.job.id).has_plugins_for(&task.job.source);
         let write = move |connection: &Connection| {
             let heard = advance::advance_piece(connection, id, fact.clone(), revision, &policy, now)?;
             match heard {
@@ -91,7 +91,8 @@ pub async fn pipe_piece(task: PieceTask, tools: Tools) -> Result<(), LedgerError
     let (PieceState::Piping { published }, Some(heard)) = (&piece.state, &piece.heard) else { return Ok(()) };
     tools.partials.finish(task.id()).await;
     // The library of a transform may have been replaced since the piece was heard.
-    let is_withheld = tools.pipeline.release(&job.source, &Kind::TranscriptSegment) == Release::WithFinal;
+    let plugins = tools.pipeline.of(job.id);
+    let is_withheld = plugins.release(&job.source, &Kind::TranscriptSegment) == Release::WithFinal;
     let Some(event) = segment_event(job, piece).filter(|_| !is_withheld) else {
         let fact = PieceFact::Piped { transcript: heard.clone(), leaves: false, emitted: Vec::new() };
         return tools.end_piece(&task, fact, 0).await;
@@ -164,7 +165,7 @@ impl Tools {
         let mut by_plugin = BTreeMap::<String, (Vec<String>, Vec<String>)>::new();
         for (plugin, file) in files {
             let (paths, errors) = by_plugin.entry(plugin.clone()).or_default();
-            match self.plugin_files.write(job, &plugin, file).await {
+            match self.settings.plugin_files.write(job, &plugin, file).await {
                 Ok(path) => paths.extend(path.map(|path| path.to_string_lossy().into_owned())),
                 Err(NotWritten::Ledger(error)) => return Err(error),
                 Err(NotWritten::Refused(error)) => {
@@ -186,7 +187,7 @@ impl Tools {
 
     /// The annotations of a job that its plugins want.
     async fn annotations(&self, job: &Job, transcript: &TranscriptFinal) -> Result<Vec<Body>, LedgerError> {
-        if !self.pipeline.wants(&job.source, &Kind::AnnotationSpeech) {
+        if !self.pipeline.of(job.id).wants(&job.source, &Kind::AnnotationSpeech) {
             return Ok(Vec::new());
         }
         let id = job.id;

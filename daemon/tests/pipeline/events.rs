@@ -65,7 +65,10 @@ async fn an_event_that_a_plugin_fails_is_held_if_the_config_says_so() {
     let plugins = Plugins::new().missing("redact").holding().start().await;
     let held = plugins.process(told("nothing")).await.held.unwrap();
     assert!(held.reason.contains("does not exist"), "{held:?}");
-    assert_eq!(plugins.pipeline().release("calls", &Kind::TranscriptPartial), Release::AfterPlugins);
+    assert_eq!(
+        plugins.pipeline().of(uuid::Uuid::nil()).release("calls", &Kind::TranscriptPartial),
+        Release::AfterPlugins
+    );
     plugins.stop().await;
 }
 
@@ -77,7 +80,7 @@ async fn a_transform_comes_before_all_other_plugins() {
     assert_eq!(transcript.text, "SHOUTED");
     assert_eq!(transcript.segments.as_ref().unwrap()[0].text, "SHOUTED");
     assert!(greeted(&processed, "moody"), "it read the new text, which tells it nothing: {processed:?}");
-    let release = plugins.pipeline().release("calls", &Kind::TranscriptPartial);
+    let release = plugins.pipeline().of(uuid::Uuid::nil()).release("calls", &Kind::TranscriptPartial);
     assert_eq!(release, Release::WithFinal, "the transform wants finals only");
     plugins.stop().await;
 }
