@@ -3,51 +3,50 @@
 
 mod housekeeping;
 mod lanes;
+mod reload;
 mod reports;
 mod sources;
 mod tasks;
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hark_sdk::event::{Engine, Event};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::housekeeping::housekeeping;
-use self::lanes::start_lanes;
+use self::lanes::Lanes;
+use self::reload::Reloader;
 use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
+use crate::api::reloads::Reloads;
 use crate::api::service::Identity;
 use crate::api::state::{Api, Desk};
-use crate::api::steer::Steer;
 use crate::api::steer::sources::Board;
+use crate::api::steer::{Present, Steer};
 use crate::api::token::Tokens;
 use crate::api::words::LastWords;
 use crate::api::{http, service};
 use crate::audio::Workers;
 use crate::broker::{self, JetStream, Patience, Subjects};
-use crate::config::{AllowList, Config, Route};
-use crate::job::ledger::{Ledger, LedgerError, checkpoint, pause, pieces};
-use crate::job::piece_machine::{PieceFact, Policy};
+use crate::config::Config;
+use crate::job::ledger::{Ledger, LedgerError, checkpoint, pieces};
+use crate::job::piece_machine::PieceFact;
 use crate::job::spool::{self, Sweep};
-use crate::job::{Budget, Prices};
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::webhooks::{Schedule, Webhooks};
 use crate::publish::{Feed, Outbox, Partials};
-use crate::recognize::{Bucket, Recognizers, Timeouts};
 use crate::share::Claims;
-use crate::source::plugin_files::PluginFiles;
-use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
-use crate::work::{self, InFlight, Objects, OpenFiles, Priorities, Tools};
+use crate::telemetry::{OnceAMinute, logging};
+use crate::work::{self, InFlight, Objects, OpenFiles, Settings, Tools};
 
 /// The time from the signal to the end of the stages; the plugins' end, the last publishes to NATS and the ledger's log share less than
 /// three more seconds: the goal is ten. The unit's `TimeoutStopSec` is longer; the daemon logs what has not ended by then, and the next
@@ -86,7 +85,10 @@ impl From<LedgerError> for DaemonError {
 
 /// Everything that is built but does not run yet, except HTTP.
 pub struct Daemon {
-    config: Config,
+    config: watch::Sender<Arc<Config>>,
+    config_file: PathBuf,
+    settings: watch::Sender<Arc<Settings>>,
+    reloads: Reloads,
     health: Health,
     stages: Stages,
     tasks: EssentialTasks,
@@ -98,6 +100,7 @@ pub struct Daemon {
     partials: Partials,
     webhooks: Webhooks,
     steer: Steer,
+    present: watch::Sender<Present>,
 }
 
 impl Daemon {
@@ -141,7 +144,6 @@ impl Daemon {
                 Ok(())
             });
         }
-        let key = config.dashscope_key().map_err(DaemonError::Config)?;
         // job
         let ledger = {
             let directory = config.state.directory.clone();
@@ -164,28 +166,24 @@ impl Daemon {
             &config.state.directory,
         )
         .await?;
-        let policy = Policy {
-            ambiguous_retries: config.dashscope.ambiguous_retries,
-            prices: Prices::of_config(&config),
-            budget: Budget::of_config(&config),
-            daemon: claims.daemon(),
-        };
-        let sources = Sources::build(&config, &ledger, &claims, &connection, &policy, &metrics)?;
+        let settings = Settings::of_config(&config, None, claims.daemon(), &ledger, &metrics);
+        let settings = Arc::new(settings.map_err(|mistakes| DaemonError::Config(mistakes.join("; ")))?);
+        let config_in_force = watch::Sender::new(Arc::new(config.clone()));
+        let board = Board::default();
+        let sources = Sources::build(
+            config_in_force.subscribe(),
+            &settings,
+            &ledger,
+            &claims,
+            &connection,
+            board.clone(),
+            &metrics,
+        )?;
 
         // recognize
         let feed = Feed::default();
         let partials = Partials::new(metrics.clone(), feed.clone());
-        let mut recognizers = match key {
-            Some(key) => {
-                let file = config.dashscope.api_key_path();
-                let bucket = Bucket::of_config(&config.storage, &metrics, Timeouts::default());
-                let bucket = bucket.map_err(DaemonError::Config)?;
-                Recognizers::build(&config.dashscope, bucket, key, file, &metrics, Timeouts::default())
-                    .map_err(|error| configuration(&error))?
-            }
-            None => Recognizers::default(),
-        };
-        recognizers.add_own(&config.recognizer, &metrics).map_err(DaemonError::Config)?;
+        let (in_force, settings_in_force) = watch::channel(Arc::clone(&settings));
         let pipeline = Pipeline::start_in(
             &pipeline::Surroundings::of(&config, config_file),
             &config.plugin,
@@ -197,23 +195,19 @@ impl Daemon {
             ledger: ledger.clone(),
             claims: claims.clone(),
             jetstream: connection.clone(),
-            recognizers: Arc::new(recognizers),
+            settings,
+            in_force: settings_in_force,
             workers: Workers::start(
                 os::spawn::this_executable(),
                 std::thread::available_parallelism().map_or(2, usize::from).min(4),
                 metrics.clone(),
             ),
             state_directory: Arc::new(config.state.directory.clone()),
-            routes: Arc::new(routes(&config)?),
-            policy,
-            priorities: Priorities::of_config(&config),
             tasks: Arc::new(InFlight::new(config.dashscope.filetrans_concurrency)),
             pipeline: Arc::clone(&pipeline),
             partials: of_plugins(&pipeline, &ledger, partials.clone()),
             revisions: work::Revisions::default(),
             files: Arc::<OpenFiles>::default(),
-            plugin_files: Arc::new(PluginFiles::new(&config, &ledger).map_err(DaemonError::Config)?),
-            allow_urls: Arc::new(AllowList::parse(&config.security.allow_urls).map_err(DaemonError::Config)?),
             objects: Objects::default(),
             shortage: OnceAMinute::default(),
             metrics: metrics.clone(),
@@ -231,21 +225,27 @@ impl Daemon {
             ready,
             feed.clone(),
         );
-        let webhooks =
-            Webhooks::new(connection.clone(), &config.nats, claims.daemon(), metrics, Schedule::default());
+        let webhooks = Webhooks::new(
+            connection.clone(),
+            &config.nats,
+            claims.daemon(),
+            metrics.clone(),
+            Schedule::default(),
+        );
         webhooks.configure(&config.webhook).map_err(DaemonError::Config)?;
+        let present = watch::Sender::new(present(&tools.settings));
         let steer = Steer {
             ledger: tools.ledger.clone(),
-            sources: Board::default(),
+            sources: board,
             jetstream: connection.clone(),
             state_directory: Arc::clone(&tools.state_directory),
             metrics: tools.metrics.clone(),
             claims: tools.claims.clone(),
-            recognizers: Arc::clone(&tools.recognizers),
-            policy: tools.policy.clone(),
+            present: present.subscribe(),
             pipeline: Arc::clone(&tools.pipeline),
             webhooks: webhooks.clone(),
         };
+        let reloads = Reloads::default();
         if let Some(api) = api {
             let words = LastWords::default();
             let follow = words.clone().follow(feed.clone(), stages.publish.clone());
@@ -261,12 +261,17 @@ impl Daemon {
                 feed,
                 words,
                 steer: steer.clone(),
-                config: watch::Sender::new(Arc::new(config.clone())).subscribe(),
+                config: config_in_force.subscribe(),
+                reloads: reloads.clone(),
                 state_directory,
             });
         }
+        metrics.config_loaded.set(jiff::Timestamp::now().as_second());
         Ok(Daemon {
-            config,
+            config: config_in_force,
+            config_file: config_file.to_owned(),
+            settings: in_force,
+            reloads,
             health,
             stages,
             tasks,
@@ -278,16 +283,23 @@ impl Daemon {
             partials,
             webhooks,
             steer,
+            present,
         })
     }
 }
 
 impl Daemon {
-    /// Runs until `stop` resolves or an essential part ends; then drains, from the front.
+    /// Runs until `stop` resolves or an essential part ends; then drains, from the front. Each message of `reload` reloads the config; `level`
+    /// is that of the log.
     ///
     /// # Errors
     /// Why an essential part ended.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut reload: mpsc::Receiver<()>,
+        level: logging::Level,
+    ) -> Result<(), DaemonError> {
         let (stages, mut tasks) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.tasks));
         tasks.essential(
             "gauges",
@@ -311,16 +323,17 @@ impl Daemon {
                 return Ok(());
             }
         };
-        let paused = self.tools.ledger.read(pause::sources).await?;
-        let watching = self.sources.start(&self.config, &self.steer.sources, &paused, &mut tasks, &stages);
-        let poll = self.config.dashscope.poll_interval;
-        start_lanes(poll, self.tools.clone(), self.sources, &unconfigured, &mut tasks, &stages);
+        self.sources.start(&mut tasks, &stages).await?;
+        let lanes =
+            Lanes::start(self.tools.clone(), self.sources.clone(), &unconfigured, &mut tasks, &stages);
+        let config = self.config.borrow().clone();
+        let (ledger, plugins) = (self.tools.ledger.clone(), Arc::clone(&self.tools.pipeline));
         tasks.essential(
             "housekeeping",
-            housekeeping(self.tools.ledger.clone(), self.config.state.clone(), stages.publish.clone()),
+            housekeeping(ledger, self.config.subscribe(), plugins, stages.publish.clone()),
         );
-        let subjects = Subjects::new(&self.config.nats.subject_prefix);
-        let (client, prefix) = (self.connection.client(), self.config.nats.subject_prefix.clone());
+        let subjects = Subjects::new(&config.nats.subject_prefix);
+        let (client, prefix) = (self.connection.client(), config.nats.subject_prefix.clone());
         let (identity, heard) = (Identity::own(self.tools.claims.daemon()), stages.publish.clone());
         let steer = self.steer.clone();
         tasks.essential("service", async move {
@@ -338,20 +351,45 @@ impl Daemon {
         );
         let (outbox, ending) = (self.outbox, stages.outbox.clone());
         tasks.essential("outbox", async move { Ok(outbox.run(ending).await?) });
-        let (webhooks, ending) = (self.webhooks, stages.publish.clone());
+        let (webhooks, ending) = (self.webhooks.clone(), stages.publish.clone());
         tasks.essential("webhooks", async {
             webhooks.run(ending).await;
             Ok(())
         });
-        tasks.essential("ready", tell_ready(watching, self.health.clone(), stages.sources.clone()));
-
-        let outcome = tokio::select! {
-            () = &mut stop => {
-                info!("stopping: no new recordings; what is under way is finished");
-                Ok(())
-            }
-            failure = tasks.first_failure() => Err(failure),
+        let started = CancellationToken::new();
+        let (watching, sources) = (self.sources.watching(), stages.sources.clone());
+        tasks.essential("ready", tell_ready(watching, started.clone(), self.health.clone(), sources));
+        let mut reloader = Reloader {
+            file: self.config_file,
+            daemon: self.tools.settings.policy.daemon,
+            config: self.config,
+            settings: self.settings,
+            tools: self.tools.clone(),
+            sources: self.sources,
+            lanes,
+            level,
+            started,
+            reloads: self.reloads,
+            webhooks: self.webhooks,
+            present: self.present,
         };
+        let outcome = loop {
+            tokio::select! {
+                () = &mut stop => break Ok(()),
+                failure = tasks.first_failure() => break Err(failure),
+                Some(()) = reload.recv() => {}
+            }
+            let reloaded = tokio::select! {
+                () = &mut stop => break Ok(()),
+                reloaded = reloader.reload(&mut tasks, &stages) => reloaded,
+            };
+            if let Err(failure) = reloaded {
+                break Err(failure);
+            }
+        };
+        if outcome.is_ok() {
+            info!("stopping: no new recordings; what is under way is finished");
+        }
         // The service manager is gone or absent: nothing to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.tools.ledger)).await;
@@ -378,16 +416,19 @@ impl Daemon {
     async fn recover(&self) -> Result<Vec<String>, DaemonError> {
         let interrupted = self.tools.ledger.read(pieces::interrupted).await?;
         // Before the sources start: for a moment, no job refers to what they spool.
-        let state = &self.config.state;
+        let state = self.config.borrow().state.clone();
         spool::sweep(&state.directory, &self.tools.ledger, state.keep_failed, Sweep::AtStart).await?;
         for id in interrupted {
-            let advanced =
-                self.tools.ledger.advance_piece(id, PieceFact::Restarted, 0, &self.tools.policy).await?;
+            let advanced = self
+                .tools
+                .ledger
+                .advance_piece(id, PieceFact::Restarted, 0, &self.tools.settings.policy)
+                .await?;
             let source = advanced.map(|advanced| advanced.job.source);
             warn!(job = %id.job, source, piece = id.number, "a request was under way when the daemon ended");
         }
         let mut unconfigured = self.tools.ledger.read(pieces::recognizers).await?;
-        unconfigured.retain(|name| self.tools.recognizers.get(&Engine::new(name)).is_none());
+        unconfigured.retain(|name| self.tools.settings.recognizers.get(&Engine::new(name)).is_none());
         for recognizer in &unconfigured {
             warn!(
                 recognizer,
@@ -412,11 +453,7 @@ fn of_plugins(pipeline: &Arc<Pipeline>, ledger: &Ledger, partials: Partials) -> 
     work::partials::Partials::new(Arc::clone(pipeline), ledger.clone(), publish)
 }
 
-/// The routes by name; their context files are read here.
-fn routes(config: &Config) -> Result<HashMap<String, Route>, DaemonError> {
-    let with_context = |route: &Route| {
-        let context = route.context_text().map_err(DaemonError::Config)?;
-        Ok((route.name.clone(), Route { context, ..route.clone() }))
-    };
-    config.route.iter().map(with_context).collect()
+/// What requests of operators need of the settings.
+fn present(settings: &Settings) -> Present {
+    Present { recognizers: Arc::clone(&settings.recognizers), policy: settings.policy.clone() }
 }

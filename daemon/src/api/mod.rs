@@ -12,6 +12,7 @@ pub mod openapi;
 mod page;
 mod post;
 mod problem;
+pub mod reloads;
 mod routes;
 pub mod service;
 pub mod state;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::access::Address;
 use super::health::Health;
 use super::problem::Problem;
+use super::reloads::Reloads;
 use super::steer::Steer;
 use super::token::Tokens;
 use super::words::LastWords;
@@ -44,6 +45,7 @@ pub struct Desk {
     pub steer: Steer,
     /// The present config, which a reload replaces.
     pub config: watch::Receiver<Arc<Config>>,
+    pub reloads: Reloads,
     pub state_directory: PathBuf,
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::health::Missing;
 use super::problem::Problem;
+use super::reloads::Reload;
 use super::state::{Api, Desk};
 use super::steer::sources;
 use super::words::Words;
@@ -53,6 +54,8 @@ pub(super) struct Status {
     webhooks: Vec<Webhook>,
     /// Stored events that the broker has not acknowledged.
     outbox: i64,
+    /// The last reload of the config; null: none since the start.
+    reload: Option<Reload>,
 }
 
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -133,6 +136,7 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
         sources: sources::list(desk.steer.clone(), sources::Nothing {}).await?.sources,
         webhooks: desk.steer.webhooks.list(),
         outbox,
+        reload: desk.reloads.last(),
     }))
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::broker::JetStream;
 use crate::job::ledger::{Ledger, LedgerError};
@@ -29,10 +30,17 @@ pub struct Steer {
     pub jetstream: JetStream,
     pub state_directory: Arc<PathBuf>,
     pub metrics: Metrics,
-    pub recognizers: Arc<Recognizers>,
-    pub policy: Policy,
+    /// What the config makes of recognition, which a reload replaces.
+    pub present: watch::Receiver<Present>,
     pub pipeline: Arc<Pipeline>,
     pub webhooks: Webhooks,
+}
+
+/// The recognizers and the settings of the machines, as the config in force has them.
+#[derive(Debug, Clone)]
+pub struct Present {
+    pub recognizers: Arc<Recognizers>,
+    pub policy: Policy,
 }
 
 /// Why a request was not carried out. The text is for a person: what is wrong, and what to do.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Exit;
@@ -10,13 +11,13 @@ use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError};
 use crate::telemetry::logging;
 
-/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once.
+/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the config.
 ///
 /// # Errors
 /// 78 where the operator has to change the config, 70 for a bug or a failure of the machine.
 pub fn execute(file: &Path) -> Result<(), Exit> {
     let config = Config::load(file)?;
-    logging::init(config.log.format, &config.log.level).map_err(Exit::Config)?;
+    let level = logging::init(config.log.format, &config.log.level).map_err(Exit::Config)?;
     info!(version = env!("CARGO_PKG_VERSION"), "harkd starts");
     for warning in config.warnings() {
         warn!("{warning}");
@@ -26,14 +27,14 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
         .build()
         .map_err(|error| Exit::Software(format!("starting the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
-        let stop = stop();
+        let (stop, reload) = (stop(), reload());
         tokio::pin!(stop);
         // Takes long on a full disk, or while a ledger is checked. No work is under way yet.
         let daemon = tokio::select! {
             daemon = Daemon::build(config, file) => daemon?,
             () = &mut stop => return Ok(()),
         };
-        daemon.run(stop).await
+        daemon.run(stop, reload, level).await
     });
     // Blocking reads that hang (a dead network file system) do not keep the process from ending.
     runtime.shutdown_background();
@@ -47,19 +48,25 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
     }
 }
 
+/// Receives SIGHUP from now on: its default action would end the process in the middle of requests that cost money. Signals that come during a
+/// reload are one.
+fn reload() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    if let Ok(mut hangup) = signal(SignalKind::hangup()) {
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                // One that waits already will read the file as it is then.
+                let _ = sender.try_send(());
+            }
+        });
+    }
+    receiver
+}
+
 /// Receives the signals from now on. Resolves at the first signal; from then on the second one ends the process.
 fn stop() -> impl Future<Output = ()> + Send + 'static {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let hangup = signal(SignalKind::hangup());
     async move {
-        // The default action of SIGHUP would end the process in the middle of requests that cost money.
-        if let Ok(mut hangup) = hangup {
-            tokio::spawn(async move {
-                while hangup.recv().await.is_some() {
-                    warn!("SIGHUP does not reload the config yet; restart the daemon for that");
-                }
-            });
-        }
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
             // Without handlers the signals' default action applies: the process ends at once, and the next start recovers from the ledger.
             return std::future::pending().await;

@@ -99,7 +99,7 @@ impl Emotion {
 }
 
 /// One `[[route]]`: how recordings are recognized.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
     /// What a source, or a message, names as its route.
@@ -167,7 +167,7 @@ pub enum OnFailure {
 }
 
 /// One `[[plugin]]`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugin {
     pub name: String,

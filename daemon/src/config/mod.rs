@@ -7,6 +7,7 @@
 mod abilities;
 mod address;
 mod allow_list;
+mod changes;
 mod context;
 mod document;
 mod effective;
@@ -46,6 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use abilities::Unheeded;
 pub use address::{is_inside, is_public};
 pub use allow_list::{AllowList, is_in, plain};
+pub use changes::{Changes, NEEDS_RESTART};
 pub use context::ContextLimit;
 pub use effective::{Effective, Entry, Layer, Table};
 pub use entries::{Channels, ENGINES, Emotion, EngineChoice, OnFailure, Plugin, Route};

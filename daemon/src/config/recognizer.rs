@@ -47,7 +47,7 @@ impl PieceFormat {
 }
 
 /// One `[[recognizer]]`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recognizer {
     /// What a route names as its engine.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{DEFAULT_ROUTE, units};
 
 /// One `[[source]]`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
     Directory(DirectorySource),
@@ -85,7 +85,7 @@ pub enum Priority {
 pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
 
 /// A watched folder.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectorySource {
     pub name: String,
@@ -145,7 +145,7 @@ impl Default for DirectorySource {
 pub const UPLOADS: &str = "HARK_UPLOADS";
 
 /// A JetStream subject.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsSource {
     /// A token of subjects.

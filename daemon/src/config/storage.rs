@@ -18,7 +18,7 @@ const TOKEN: &str = "AWS_SESSION_TOKEN";
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// `[storage]`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// `s3://bucket/prefix`; empty: no bucket.

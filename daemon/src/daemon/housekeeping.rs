@@ -1,16 +1,19 @@
 //! Keeps the state directory within its bounds.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::DaemonError;
-use crate::config;
+use crate::config::Config;
 use crate::job::ledger::{Ledger, LedgerError, checkpoint, retention};
 use crate::job::spool::{self, Sweep};
 use crate::os;
+use crate::pipeline::Pipeline;
 
 /// How often the size of the state directory is measured and the ledger's log is emptied. What a message adds is counted at once; besides,
 /// sources can exceed the limit by the rows that they write in this time.
@@ -23,14 +26,16 @@ const ROOM: u64 = 10;
 const SWEEP: u64 = 12;
 
 /// Deletes old jobs from the ledger, erases what was said from its log, and stops the admission of recordings while the state directory has reached its limit, or its disk is
-/// nearly full.
+/// nearly full. Lets go of plugins of earlier configs whose jobs have ended.
 pub(super) async fn housekeeping(
     ledger: Ledger,
-    state: config::State,
+    mut config: watch::Receiver<Arc<Config>>,
+    pipeline: Arc<Pipeline>,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     let mut rounds = 0_u64;
     loop {
+        let state = config.borrow_and_update().state.clone();
         let directory = state.directory.clone();
         let size =
             tokio::task::spawn_blocking(move || (retention::size(&directory), is_nearly_full(&directory)));
@@ -55,8 +60,10 @@ pub(super) async fn housekeeping(
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
         }
         ledger.read(checkpoint::empty_log).await?;
+        pipeline.forget_ended(&ledger).await?;
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
+            Ok(()) = config.changed() => {}
             () = stop.cancelled() => return Ok(()),
         }
     }

@@ -1,17 +1,20 @@
 //! The lanes of the duties, and how many tasks each has under way at a time.
 
+use std::collections::HashSet;
 use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hark_sdk::event::Engine;
+use tokio_util::sync::CancellationToken;
 
 use super::sources::Sources;
 use super::tasks::{EssentialTasks, Stages};
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::due::Lane;
-use crate::work::lane::Task;
+use crate::work::lane::{Task, Terms};
 use crate::work::{self, PieceTask, Tools};
 
 /// Recordings that are probed at a time: the audio workers bound the cost.
@@ -26,48 +29,90 @@ const PIPING: usize = 64;
 /// Jobs whose end is reported to their sources at a time.
 const SETTLING: usize = 32;
 
-/// Starts a lane for each duty, and for each duty of pieces one for each recognizer. `poll`: the first pause between two queries of a task.
-/// `unconfigured`: recognizers that have open pieces and are not in the config any more.
-pub(super) fn start_lanes(
-    poll: Duration,
+/// The lanes. Those of a recognizer that a config does not have any more go on for the pieces that it has.
+pub(super) struct Lanes {
     tools: Tools,
-    sources: Sources,
-    unconfigured: &[String],
-    tasks: &mut EssentialTasks,
-    stages: &Stages,
-) {
-    let tools = Tools { stop: stages.requests.clone(), ..tools };
-    let (ledger, priorities) = (&tools.ledger.clone(), &tools.priorities.clone());
-    let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
+    requests: CancellationToken,
+    pipe: CancellationToken,
+    /// The recognizers that have lanes.
+    recognizers: HashSet<String>,
+}
 
-    let prepare = tools.clone();
-    tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), PREPARING, priorities, &stages.requests, move |task| {
-        work::prepare::prepare(task.job, prepare.clone())
-    });
-    let cut = tools.clone();
-    tasks.lane(ledger, Lane::of_jobs(Duty::Cut), CUTTING, priorities, &stages.requests, move |task| {
-        work::cut::cut(task.job, cut.clone())
-    });
-    let profiles = tools.recognizers.profiles();
-    let configured = profiles.map(|profile| (profile.engine.as_str(), profile.concurrency));
-    for (name, width) in configured.chain(unconfigured.iter().map(|name| (name.as_str(), 1))) {
-        let send = of_pieces(&tools, work::send::send);
-        tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), width, priorities, &stages.requests, send);
-        let resolve = of_pieces(&tools, work::resolve::resolve);
-        tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), 1, priorities, &stages.requests, resolve);
-        let pipe = of_pieces(&tools, work::pipe::pipe_piece);
-        tasks.lane(ledger, Lane::of_pieces(Duty::Pipe, name), PIPING, priorities, &stages.pipe, pipe);
+impl Lanes {
+    /// Starts a lane for each duty that is owed to jobs, and those of the recognizers of the config. `unconfigured`: recognizers that have
+    /// open pieces and are not in the config any more.
+    pub fn start(
+        tools: Tools,
+        sources: Sources,
+        unconfigured: &[String],
+        tasks: &mut EssentialTasks,
+        stages: &Stages,
+    ) -> Lanes {
+        let tools = Tools { stop: stages.requests.clone(), ..tools };
+        let ledger = &tools.ledger.clone();
+        let width = |width: usize| {
+            let in_force = tools.in_force.clone();
+            move || Terms { width, priorities: in_force.borrow().priorities.clone() }
+        };
+        let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
+
+        let prepare = tools.clone();
+        tasks.lane(ledger, Lane::of_jobs(Duty::Prepare), width(PREPARING), &stages.requests, move |task| {
+            work::prepare::prepare(task.job, prepare.renewed())
+        });
+        let cut = tools.clone();
+        tasks.lane(ledger, Lane::of_jobs(Duty::Cut), width(CUTTING), &stages.requests, move |task| {
+            work::cut::cut(task.job, cut.renewed())
+        });
+        let objects = work::objects::discard_unneeded(tools.clone(), stages.publish.clone());
+        tasks.essential("objects", async { Ok(objects.await?) });
+        let tasks_of_service = work::tasks::await_tasks(tools.clone());
+        tasks.essential("await", async move { Ok(tasks_of_service.await?) });
+        let pipe = tools.clone();
+        tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), width(PIPING), &stages.pipe, move |task| {
+            work::pipe::pipe(task.job, pipe.renewed())
+        });
+        tasks.lane(ledger, Lane::of_jobs(Duty::Settle), width(SETTLING), &stages.settle, move |task| {
+            sources.clone().settle(task.job, settled.clone(), claims.clone())
+        });
+        let (requests, pipe) = (stages.requests.clone(), stages.pipe.clone());
+        let mut lanes = Lanes { tools, requests, pipe, recognizers: HashSet::new() };
+        for name in unconfigured {
+            lanes.of_recognizer(name, tasks);
+        }
+        lanes.of_recognizers(tasks);
+        lanes
     }
-    let objects = work::objects::discard_unneeded(tools.clone(), stages.publish.clone());
-    tasks.essential("objects", async { Ok(objects.await?) });
-    let pipe = tools.clone();
-    tasks.essential("await", async move { Ok(work::tasks::await_tasks(tools, poll).await?) });
-    tasks.lane(ledger, Lane::of_jobs(Duty::Pipe), PIPING, priorities, &stages.pipe, move |task| {
-        work::pipe::pipe(task.job, pipe.clone())
-    });
-    tasks.lane(ledger, Lane::of_jobs(Duty::Settle), SETTLING, priorities, &stages.settle, move |task| {
-        sources.clone().settle(task.job, settled.clone(), claims.clone())
-    });
+
+    /// Starts the lanes of recognizers that have none yet.
+    pub fn of_recognizers(&mut self, tasks: &mut EssentialTasks) {
+        let settings = Arc::clone(&self.tools.in_force.borrow());
+        for profile in settings.recognizers.profiles() {
+            self.of_recognizer(profile.engine.as_str(), tasks);
+        }
+    }
+
+    fn of_recognizer(&mut self, name: &str, tasks: &mut EssentialTasks) {
+        if !self.recognizers.insert(name.to_owned()) {
+            return;
+        }
+        let terms = |width: Option<usize>| {
+            let (in_force, engine) = (self.tools.in_force.clone(), Engine::new(name));
+            move || {
+                let settings = in_force.borrow();
+                let configured =
+                    || settings.recognizers.get(&engine).map_or(1, |one| one.profile().concurrency);
+                Terms { width: width.unwrap_or_else(configured), priorities: settings.priorities.clone() }
+            }
+        };
+        let (tools, ledger) = (&self.tools, &self.tools.ledger);
+        let send = of_pieces(tools, work::send::send);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Send, name), terms(None), &self.requests, send);
+        let resolve = of_pieces(tools, work::resolve::resolve);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Resolve, name), terms(Some(1)), &self.requests, resolve);
+        let pipe = of_pieces(tools, work::pipe::pipe_piece);
+        tasks.lane(ledger, Lane::of_pieces(Duty::Pipe, name), terms(Some(PIPING)), &self.pipe, pipe);
+    }
 }
 
 /// The work of a lane of pieces. Every task of such a lane has a piece; a task without one is ignored.
@@ -80,7 +125,7 @@ where
 {
     let tools = tools.clone();
     move |Task { job, piece }| match piece {
-        Some(piece) => work(PieceTask { job, piece }, tools.clone()).boxed(),
+        Some(piece) => work(PieceTask { job, piece }, tools.renewed()).boxed(),
         None => std::future::ready(Ok(())).boxed(),
     }
 }

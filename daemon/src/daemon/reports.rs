@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{DaemonError, sources::Watched};
+use super::DaemonError;
+use super::sources::{STARTING, Watched, Watching};
 use crate::api::health::{Health, Missing, Part};
 use crate::broker::JetStream;
 use crate::job::Duty;
@@ -22,46 +25,54 @@ const CONNECTION: Duration = Duration::from_millis(500);
 /// A connection without the right to receive answers is made anew after this long: the operator may have granted the right.
 const ANEW: Duration = Duration::from_secs(10);
 
-/// Notifies the service manager when every source watches or has reported what it waits for; and keeps `/readyz` up to date.
+/// Notifies the service manager, and cancels `started`, when every source watches or has reported what it waits for; and keeps `/readyz` up
+/// to date. The sources change with the config.
 pub(super) async fn tell_ready(
-    mut watching: Vec<Watched>,
+    mut watching: watch::Receiver<Watching>,
+    started: CancellationToken,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
-    let mut told = false;
+    let mut sources = watching.borrow_and_update().clone();
     loop {
-        let states: Vec<Result<(), String>> = watching
+        let states: Vec<Result<(), String>> = sources
             .iter_mut()
-            .map(|Watched { name, state, switch }| {
+            .map(|(name, Watched { state, switch })| {
                 let state = state.borrow_and_update().clone();
                 state.or_else(
                     |reason| if switch.is_paused() { Ok(()) } else { Err(format!("{name}: {reason}")) },
                 )
             })
             .collect();
-        let waiting: Vec<String> = states.into_iter().filter_map(Result::err).collect();
-        if !told && !waiting.iter().any(|reason| reason.ends_with(": starting")) {
-            told = true;
+        let mut waiting: Vec<String> = states.into_iter().filter_map(Result::err).collect();
+        // A source that a reload has added or changed makes the daemon unready only if it has something to say.
+        let is_starting = |reason: &String| reason.ends_with(&format!(": {STARTING}"));
+        if !started.is_cancelled() && !waiting.iter().any(is_starting) {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            started.cancel();
             info!("started");
         }
+        waiting.retain(|reason| !started.is_cancelled() || !is_starting(reason));
         health.set(Part::Sources, if waiting.is_empty() { Ok(()) } else { Err(waiting.join("; ")) });
-        if watching.is_empty() {
-            return Ok(());
-        }
-        let changes = watching.iter_mut().map(|Watched { state, switch, .. }| {
-            let is_paused = switch.is_paused();
-            Box::pin(async move {
+        let mut changes: FuturesUnordered<_> = sources
+            .values_mut()
+            .map(async |Watched { state, switch }: &mut Watched| {
+                let is_paused = switch.is_paused();
                 tokio::select! {
                     _ = state.changed() => {}
                     () = switch.running(), if is_paused => {}
                     () = switch.paused(), if !is_paused => {}
                 }
             })
-        });
-        tokio::select! {
-            _ = futures::future::select_all(changes) => {}
+            .collect();
+        let others = tokio::select! {
+            Some(_) = changes.next() => false,
+            Ok(()) = watching.changed() => true,
             () = stop.cancelled() => return Ok(()),
+        };
+        drop(changes);
+        if others {
+            sources = watching.borrow_and_update().clone();
         }
     }
 }

@@ -12,8 +12,7 @@ use super::DaemonError;
 use crate::job::Duty;
 use crate::job::ledger::Ledger;
 use crate::job::ledger::due::{self, Lane};
-use crate::work::Priorities;
-use crate::work::lane::{self, Task};
+use crate::work::lane::{self, Task, Terms};
 
 /// How long to wait for aborted tasks.
 const ABORT: Duration = Duration::from_millis(500);
@@ -51,8 +50,7 @@ impl EssentialTasks {
         &mut self,
         ledger: &Ledger,
         lane: Lane,
-        width: usize,
-        priorities: &Priorities,
+        terms: impl Fn() -> Terms + Send + 'static,
         stop: &CancellationToken,
         work: W,
     ) where
@@ -63,7 +61,7 @@ impl EssentialTasks {
             Some(recognizer) => format!("{} {recognizer}", lane.duty.as_str()),
             None => lane.duty.as_str().to_owned(),
         };
-        let run = lane::run(ledger.clone(), lane, width, priorities.clone(), stop.clone(), work);
+        let run = lane::run(ledger.clone(), lane, terms, stop.clone(), work);
         self.essential(&name, async { Ok(run.await?) });
     }
 

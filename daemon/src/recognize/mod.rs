@@ -18,14 +18,13 @@ mod limits;
 mod message;
 mod openai;
 mod pacer;
+mod recognizers;
 pub mod route;
 pub mod sse;
 mod storage;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -39,17 +38,16 @@ pub use self::hints::Hints;
 pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
 pub use self::pacer::Permit;
+pub use self::recognizers::Recognizers;
 pub use self::storage::Bucket;
 pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
-use self::http::Key;
 use crate::config::{self, Config, Dashscope, Priority, Secret};
 use crate::job::Transcript;
-use crate::telemetry::metrics::Metrics;
 
-/// What identifies a recognizer, and what it accepts. Fixed from the daemon's start to its end.
-#[derive(Debug, Clone)]
+/// What identifies a recognizer, and what it accepts. Fixed for the recognizer's life.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// The recognizer's name in config, events and metrics.
     pub engine: Engine,
@@ -268,65 +266,4 @@ pub async fn examine_service(config: &Dashscope, key: Secret) -> Vec<Examined> {
 /// Asks a speech server of the operator's own for its models, which costs nothing.
 pub async fn examine_own(config: &config::Recognizer) -> Examined {
     openai::examine(config).await
-}
-
-/// Every recognizer of the config.
-#[derive(Debug, Default)]
-pub struct Recognizers(Vec<Arc<dyn Recognizer>>);
-
-impl Recognizers {
-    /// Builds all of them; connects to nothing yet. `bucket`: where local recordings are uploaded to. `key_file`: the file that `key` was read from, read again while the account is refused.
-    ///
-    /// # Errors
-    /// There are no root certificates.
-    pub fn build(
-        config: &Dashscope,
-        bucket: Option<Bucket>,
-        key: Secret,
-        key_file: Option<PathBuf>,
-        metrics: &Metrics,
-        timeouts: Timeouts,
-    ) -> Result<Recognizers, BuildError> {
-        let [flash, filetrans] =
-            dashscope::build(config, bucket, Key::new(key, key_file), metrics, timeouts)?;
-        Ok(Recognizers(vec![flash, filetrans]))
-    }
-
-    /// Adds the speech servers of the operator's own; connects to none yet.
-    ///
-    /// # Errors
-    /// A key cannot be read, or there are no root certificates.
-    pub fn add_own(&mut self, config: &[config::Recognizer], metrics: &Metrics) -> Result<(), String> {
-        for own in config {
-            self.0.push(Arc::new(openai::build(own, metrics)?));
-        }
-        Ok(())
-    }
-
-    /// The recognizer that a plan names; `None`: the config has none of that name any more.
-    pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
-        self.0.iter().find(|recognizer| recognizer.profile().engine == *engine)
-    }
-
-    /// Deletes an object of an upload. `None`: it is of no bucket that the config has.
-    pub async fn discard(&self, object: &str) -> Option<Result<(), Error>> {
-        let discarding = self.0.iter().find_map(|recognizer| recognizer.discard(object))?;
-        Some(discarding.await)
-    }
-
-    /// The names of the recognizers whose requests become tasks.
-    pub fn with_tasks(&self) -> Vec<String> {
-        let with_tasks = self.profiles().filter(|profile| profile.limits.tasks.is_some());
-        with_tasks.map(|profile| profile.engine.to_string()).collect()
-    }
-
-    /// What all recognizers accept, for [`route::plan`].
-    pub fn offers(&self) -> Vec<&Profile> {
-        self.profiles().collect()
-    }
-
-    /// What identifies each recognizer, and what it accepts.
-    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
-        self.0.iter().map(|recognizer| recognizer.profile())
-    }
 }

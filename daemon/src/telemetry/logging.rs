@@ -7,7 +7,9 @@ mod journal;
 mod line;
 mod readable;
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,25 +45,47 @@ pub enum LogFormat {
     Json,
 }
 
+/// Sets the level while the process runs.
+#[derive(Clone)]
+pub struct Level(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl fmt::Debug for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Level")
+    }
+}
+
+impl Level {
+    /// Sets `log.level`.
+    ///
+    /// # Errors
+    /// When it cannot be read; then the level stays.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        (self.0)(filter(level)?)
+    }
+}
+
 /// Sends this process's log lines to standard error from now on. Writing blocks while the reader of standard error does not read; if the
 /// reader has gone, lines are lost and nothing else.
 ///
 /// # Errors
 /// When `log.level` cannot be read, or logging was set up before.
-pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
+pub fn init(format: LogFormat, level: &str) -> Result<Level, String> {
     let terminal = std::io::stderr().is_terminal();
     let line = match (format, terminal) {
         (LogFormat::Human, _) | (LogFormat::Auto, true) => Line::Human,
         (LogFormat::Json, _) | (LogFormat::Auto, false) => Line::Json,
     };
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter(level)?)
         .with_writer(std::io::stderr)
         .with_ansi(terminal)
         .fmt_fields(JsonFields::new())
         .event_format(line)
-        .try_init()
-        .map_err(|error| format!("logging was set up twice in this process: {error}"))
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    subscriber.try_init().map_err(|error| format!("logging was set up twice in this process: {error}"))?;
+    Ok(Level(Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))))
 }
 
 /// Reads `log.level`: a level, or directives such as `info,harkd::recognize=debug`.

@@ -13,6 +13,10 @@ pub struct Metrics {
     pub build_info: IntGaugeVec,
     /// Readiness as `/readyz` reports it, by part (sources, nats, ledger).
     pub ready: IntGaugeVec,
+    /// Reloads of the config, by outcome (applied, refused).
+    pub config_reloads: IntCounterVec,
+    /// When the config that is in force was read, in seconds since the epoch.
+    pub config_loaded: IntGauge,
     /// Recordings taken into the ledger, by source.
     pub source_accepted: IntCounterVec,
     /// Files seen that are not ready yet (still growing, still open), by source.
@@ -89,6 +93,15 @@ impl Metrics {
         Metrics {
             build_info,
             ready: gauges("hark_ready", "1 while this part is ready; else /readyz says why not", &["part"]),
+            config_reloads: counters(
+                "hark_config_reloads_total",
+                "Reloads of the config; a refused one changes nothing",
+                &["outcome"],
+            ),
+            config_loaded: gauge(
+                "hark_config_loaded_timestamp_seconds",
+                "When the config in force was read: at the start, or by the last reload that was applied",
+            ),
             source_accepted: counters(
                 "hark_source_accepted_total",
                 "Recordings taken into the ledger",

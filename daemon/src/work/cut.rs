@@ -98,7 +98,7 @@ impl Tools {
         end: Option<CutEnd>,
     ) -> Result<bool, LedgerError> {
         let now = Timestamp::now();
-        let (id, plan, policy) = (job.id, job.plan.clone(), self.policy.clone());
+        let (id, plan, policy) = (job.id, job.plan.clone(), self.settings.policy.clone());
         let write = move |connection: &_| {
             advance::cut(connection, id, plan.as_ref(), spans.clone(), end.clone(), &policy, now)
         };
@@ -155,7 +155,7 @@ impl Tools {
             }
         };
         let ms = (survey.channels.len() as u64 * duration).saturating_sub(sent);
-        let price = self.policy.prices.of(plan.engine.as_str(), &plan.model);
+        let price = self.settings.policy.prices.of(plan.engine.as_str(), &plan.model);
         // The price of as many seconds as these are milliseconds, to be exact.
         Saved { ms, cost_micro: (price.cost_micro(price.estimate(ms)) + 500) / 1_000 }
     }

@@ -94,7 +94,7 @@ impl Tools {
 
     fn needs_bytes(&self, job: &Job) -> bool {
         job.plan.as_ref().is_some_and(|plan| plan.delivery != Delivery::Url)
-            || self.route(job).is_ok_and(|route| needs_bytes(route, self.recognizers.profiles()))
+            || self.route(job).is_ok_and(|route| needs_bytes(route, self.settings.recognizers.profiles()))
     }
 
     async fn fetched(&self, job: &Job, place: Place<'_>) -> Result<Fetched, NotFetched> {
@@ -108,7 +108,7 @@ impl Tools {
             let room = free.min(self.ledger.left());
             let most = LARGEST.min(room);
             let fetched = match place {
-                Place::Url(url) => fetch(url, &self.allow_urls, &into, most).await,
+                Place::Url(url) => fetch(url, &self.settings.allow_urls, &into, most).await,
                 Place::Object(object) => object::fetch(&self.jetstream, object, &into, most).await,
             };
             let error = match fetched {

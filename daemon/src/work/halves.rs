@@ -14,7 +14,7 @@ use crate::job::{PieceFormat, Span};
 impl Tools {
     /// Finds the halves of a piece and stores them. A piece that cannot be cut keeps its first answer.
     pub(super) async fn halve(&self, task: &PieceTask) -> Result<(), LedgerError> {
-        if !self.policy.prices.is_free(&task.piece.recognizer) {
+        if !self.settings.policy.prices.is_free(&task.piece.recognizer) {
             // The config has a price for its recognizer now.
             return self.keep(task).await;
         }

@@ -31,7 +31,7 @@ impl Tools {
     /// See [`Hints::fit`].
     pub(super) fn hints(&self, job: &Job, route: &Route, plan: &Plan) -> Result<Hints, Fault> {
         let hints = told(job, route);
-        match self.recognizers.get(&plan.engine) {
+        match self.settings.recognizers.get(&plan.engine) {
             Some(recognizer) => hints.fit(&recognizer.profile().limits.takes, &plan.model),
             None => Ok(hints),
         }

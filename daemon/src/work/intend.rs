@@ -1,5 +1,6 @@
 //! The intent to send: it is written into the claim and to disk before a request leaves that may cost.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hark_sdk::event::Engine;
@@ -10,17 +11,19 @@ use super::{PieceTask, Tools};
 use crate::job::ledger::{Advanced, LedgerError, spend};
 use crate::job::piece_machine::{self, PieceFact};
 use crate::job::{Piece, PieceState};
-use crate::recognize::Permit;
+use crate::recognize::{Permit, Recognizer};
 use crate::share::Unconfirmed;
 
 impl Tools {
     /// Writes the intent to send, first into the claim, where other daemons see it, then to disk. If it returns `None`, nothing may be sent:
-    /// another daemon owns the job, the bucket did not answer and the piece is put off, or the daemon is stopping.
+    /// another daemon owns the job, the bucket did not answer and the piece is put off, the config has another recognizer by now, or the
+    /// daemon is stopping.
     pub(super) async fn intend(
         &self,
         task: &PieceTask,
         marker: Option<String>,
         permit: &Permit,
+        recognizer: &Arc<dyn Recognizer>,
     ) -> Result<Option<PieceTask>, LedgerError> {
         let fact = PieceFact::Sending { marker, reserved_micro: self.reservation(task) };
         let writing = self.claims.writing(task.job.id).await;
@@ -29,7 +32,7 @@ impl Tools {
         if !self.goes_on(task, is_ours).await? {
             return Ok(None);
         }
-        let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.policy).await?;
+        let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.settings.policy).await?;
         drop(writing);
         let Some(Advanced { job, piece: Some(piece) }) = advanced else { return Ok(None) };
         let task = PieceTask { job, piece };
@@ -38,6 +41,11 @@ impl Tools {
             if task.job.ticket.is_some() {
                 self.claims.update(task.job.id).await?;
             }
+            return Ok(None);
+        }
+        if self.is_outdated(&task, recognizer) {
+            // The fate of an attempt is asked for where attempts of its time were sent.
+            self.advance_piece(&task, PieceFact::Unsent, 0).await?;
             return Ok(None);
         }
         let leaves = async {
@@ -71,11 +79,14 @@ impl Tools {
     /// longest that the recognizer takes.
     fn reservation(&self, task: &PieceTask) -> u64 {
         let PieceTask { job, piece } = task;
-        if !self.policy.budget.limits(&job.source) {
+        if !self.settings.policy.budget.limits(&job.source) {
             return 0;
         }
-        let limits =
-            self.recognizers.get(&Engine::new(&piece.recognizer)).map(|one| one.profile().limits.clone());
+        let limits = self
+            .settings
+            .recognizers
+            .get(&Engine::new(&piece.recognizer))
+            .map(|one| one.profile().limits.clone());
         let longest =
             limits.as_ref().and_then(|limits| limits.longest).map(|longest| longest.as_millis() as u64);
         let length_ms = piece.span.sent_ms().or(job.recording.duration_ms).or(longest).unwrap_or(0);
@@ -83,17 +94,18 @@ impl Tools {
             true => piece.span.channels.len() as u64,
             false => 1,
         };
-        let price = self.policy.prices.of(&piece.recognizer, &piece.model);
+        let price = self.settings.policy.prices.of(&piece.recognizer, &piece.model);
         price.reservation_micro(length_ms.div_ceil(1_000) * channels)
     }
 
     /// Whether the day's budget allows the next request of a piece. If not, the piece has been put off or has failed. Asked before work that
     /// costs time; the transaction that writes the intent decides.
     pub(super) async fn is_within_budget(&self, task: &PieceTask) -> Result<bool, LedgerError> {
-        if !self.policy.budget.limits(&task.job.source) {
+        if !self.settings.policy.budget.limits(&task.job.source) {
             return Ok(true);
         }
-        let (job, reserved, budget) = (task.job.clone(), self.reservation(task), self.policy.budget.clone());
+        let (job, reserved, budget) =
+            (task.job.clone(), self.reservation(task), self.settings.policy.budget.clone());
         let look = move |connection: &Connection| {
             spend::refusal(connection, &job, reserved, &budget, Timestamp::now())
         };
@@ -115,7 +127,7 @@ impl Tools {
         if task.job.ticket.is_none() {
             return Ok(Ok(true));
         }
-        let next = piece_machine::advance(&task.piece, fact, &self.policy, Timestamp::now()).piece;
+        let next = piece_machine::advance(&task.piece, fact, &self.settings.policy, Timestamp::now()).piece;
         let Some((job, mut pieces)) = self.ledger.find_whole(task.job.id).await? else {
             return Ok(Ok(false));
         };

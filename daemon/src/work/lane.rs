@@ -33,7 +33,14 @@ pub struct Task {
     pub piece: Option<Piece>,
 }
 
-/// Works on what `lane` owes, `width` tasks at a time, until `stop`; then finishes the tasks that are running and returns.
+/// How many tasks of a lane may run, and whose go first. Read at every look into the ledger: a reload may change both, and then wakes the lane.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub width: usize,
+    pub priorities: Priorities,
+}
+
+/// Works on what `lane` owes, on `terms`, until `stop`; then finishes the tasks that are running and returns.
 ///
 /// `work` must advance the job or the piece, or set a later due time; else the lane starts the same task again at once. Dropping the
 /// returned future cancels the running tasks.
@@ -43,8 +50,7 @@ pub struct Task {
 pub async fn run<W, F>(
     ledger: Ledger,
     lane: Lane,
-    width: usize,
-    priorities: Priorities,
+    terms: impl Fn() -> Terms,
     stop: CancellationToken,
     work: W,
 ) -> Result<(), LedgerError>
@@ -55,12 +61,15 @@ where
     let mut woken = ledger.wakes(lane.duty);
     // The end of a canceled job is work like any other.
     let mut dropped = (lane.duty != Duty::Settle).then(|| ledger.dropped());
+    let Terms { width, priorities } = terms();
     let places = Places::new(priorities, width);
     let mut desk = Desk { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
     loop {
+        let Terms { width, priorities } = terms();
+        desk.places.follow(priorities, width);
         while look && !stop.is_cancelled() && tasks.len() < width {
             let found = desk.look(width - tasks.len()).await?;
             (look, next_due) = (found.more, found.next);

@@ -31,7 +31,7 @@ impl Tools {
             info!(job = %job.id, source = job.source, reason, "the audio URL cannot be looked into; the service gets it unseen");
             Ok((job.recording.clone(), Facts::of(&job.recording, &job.origin)))
         };
-        let Looked { file, bytes, is_whole } = match look(url, &self.allow_urls, file, MOST).await {
+        let Looked { file, bytes, is_whole } = match look(url, &self.settings.allow_urls, file, MOST).await {
             Ok(looked) => looked,
             Err(Unfetched::Forbidden(refused)) => {
                 return Err(fault("ForbiddenURL", Blame::Audio, refused.to_string()).into());

@@ -14,18 +14,20 @@ pub mod pipe;
 mod places;
 pub mod prepare;
 mod recordings;
+pub mod replan;
 pub mod resolve;
 mod revisions;
 pub mod send;
+mod settings;
 pub mod tasks;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hark_sdk::event::{Blame, Engine, Fault, Usage};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -34,19 +36,18 @@ pub use self::open_files::OpenFiles;
 use self::partials::Partials;
 pub use self::places::Priorities;
 pub use self::revisions::Revisions;
+pub use self::settings::Settings;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
 use crate::broker::JetStream;
-use crate::config::{AllowList, Route};
-use crate::job::job_machine::Fact;
-use crate::job::ledger::{Ledger, LedgerError};
-use crate::job::piece_machine::{PieceFact, Policy};
-use crate::job::{Attempt, Failure, Job, Piece, PieceId, PieceState, Plan, fault};
+use crate::config::Route;
+use crate::job::ledger::{Ledger, LedgerError, advance};
+use crate::job::piece_machine::PieceFact;
+use crate::job::{Failure, Job, Piece, PieceId, PieceState, Plan, fault};
 use crate::pipeline::Pipeline;
 use crate::recognize::route::{Facts, plan};
-use crate::recognize::{Error, Recognizer, Recognizers, Tries};
+use crate::recognize::{Error, Recognizer, Tries};
 use crate::share::{Claims, Unconfirmed};
-use crate::source::plugin_files::PluginFiles;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
 
@@ -60,14 +61,12 @@ pub struct Tools {
     pub claims: Claims,
     /// For the objects that messages refer to.
     pub jetstream: JetStream,
-    pub recognizers: Arc<Recognizers>,
+    /// Those that this task keeps to its end.
+    pub settings: Arc<Settings>,
+    /// Those that are in force now.
+    pub in_force: watch::Receiver<Arc<Settings>>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
-    /// By name. Each route's `context` already contains the text of its `context_file`.
-    pub routes: Arc<HashMap<String, Route>>,
-    pub policy: Policy,
-    /// Of the sources.
-    pub priorities: Priorities,
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
     pub pipeline: Arc<Pipeline>,
@@ -75,11 +74,8 @@ pub struct Tools {
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,
-    pub plugin_files: Arc<PluginFiles>,
     /// Objects of the operator's bucket that no request in the ledger names yet.
     pub objects: Objects,
-    /// `security.allow_urls`.
-    pub allow_urls: Arc<AllowList>,
     /// Limits the warnings about missing descriptors, memory, processes and folders to one a minute.
     pub shortage: OnceAMinute,
     pub metrics: Metrics,
@@ -118,7 +114,7 @@ impl Tools {
         fact: PieceFact,
         revision: u64,
     ) -> Result<(), LedgerError> {
-        let advanced = self.ledger.advance_piece(task.id(), fact, revision, &self.policy).await?;
+        let advanced = self.ledger.advance_piece(task.id(), fact, revision, &self.settings.policy).await?;
         let claimed = advanced.filter(|advanced| advanced.job.ticket.is_some());
         // The outcome of a request is written into the claim at once, so that a daemon that takes the job over knows it.
         match claimed.and_then(|advanced| advanced.piece).map(|piece| piece.state) {
@@ -153,25 +149,20 @@ impl Tools {
         let misleading_header = old.cut.is_some_and(|cut| cut.misleading_header);
         let duration_ms = job.probed_ms.or(job.recording.duration_ms);
         let facts = Facts { misleading_header, duration_ms, ..Facts::of(&job.recording, &job.origin) };
-        let Ok(plan) = plan(&facts, route, self.recognizers.offers()) else {
+        let Ok(plan) = plan(&facts, route, self.settings.recognizers.offers()) else {
             return Ok(false);
         };
         if plan == (Plan { reason: plan.reason.clone(), ..old.clone() }) {
             return Ok(false);
         }
-        let pieces = self.ledger.find_whole(job.id).await?.map(|(_, pieces)| pieces).unwrap_or_default();
-        // The placeholder for a former owner's unknown attempt is made again with the new plan.
-        let costs =
-            |attempt: &Attempt| attempt.fate.may_have_cost() && !(job.maybe_paid && attempt.daemon.is_nil());
-        let is_kept = |piece: &Piece| {
-            matches!(piece.state, PieceState::Heard | PieceState::Piping { .. })
-                || piece.attempts.iter().any(costs)
-        };
-        if !job.paid.is_empty() || pieces.iter().any(is_kept) {
+        let (id, now) = (job.id, Timestamp::now());
+        let Some(advanced) =
+            self.ledger.write(move |connection| advance::replan(connection, id, now)).await?
+        else {
             return Ok(false);
-        }
+        };
         info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");
-        self.ledger.advance(job.id, Fact::Replanned).await?;
+        self.ledger.announce_step(&advanced);
         Ok(true)
     }
 
@@ -203,7 +194,12 @@ impl Tools {
     /// The recognizer of a piece. `None`: the config no longer has it, and the piece has failed.
     async fn recognizer(&self, task: &PieceTask) -> Result<Option<Arc<dyn Recognizer>>, LedgerError> {
         let name = &task.piece.recognizer;
-        let found = self.recognizers.get(&Engine::new(name)).map(Arc::clone);
+        let (engine, recognizers) = (Engine::new(name), &self.settings.recognizers);
+        let found = match task.piece.last_attempt().filter(|_| !task.is_queued()) {
+            Some(under_way) => recognizers.of_attempt(&engine, under_way.began),
+            None => recognizers.get(&engine),
+        };
+        let found = found.map(Arc::clone);
         if found.is_none() {
             let message = format!(
                 "the recognizer {name} is not configured any more; put it back, or send the recording again"
@@ -216,7 +212,7 @@ impl Tools {
     /// Counts what a recognizer billed, and its price.
     fn billed(&self, job: &Job, piece: &Piece, billed: Usage) {
         self.metrics.recognize_billed_seconds.with_label_values(&[&piece.recognizer]).inc_by(billed.seconds);
-        let micro = self.policy.prices.of(&piece.recognizer, &piece.model).cost_micro(billed);
+        let micro = self.settings.policy.prices.of(&piece.recognizer, &piece.model).cost_micro(billed);
         self.metrics.cost_usd.with_label_values(&[&job.source, &piece.model]).inc_by(micro as f64 / 1e6);
     }
 
@@ -229,7 +225,7 @@ impl Tools {
     /// # Errors
     /// When the config no longer has the route, which it had when the job was accepted.
     fn route(&self, job: &Job) -> Result<&Route, Fault> {
-        self.routes.get(&job.route).ok_or_else(|| {
+        self.settings.routes.get(&job.route).ok_or_else(|| {
             let name = &job.route;
             let message = format!(
                 "the route {name:?} is not configured any more; put it back and send the recording again"

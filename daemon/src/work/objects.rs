@@ -68,7 +68,7 @@ impl Tools {
 
     /// Deletes an object. `None`: the config does not name its bucket any more.
     async fn discard(&self, url: String) -> Result<(String, Option<Result<(), Error>>), LedgerError> {
-        let discarded = self.recognizers.discard(&url).await;
+        let discarded = self.settings.recognizers.discard(&url).await;
         if let Some(Ok(())) = discarded {
             info!(object = url, "an object that is not needed any more was deleted from the bucket");
             let url = url.clone();
@@ -86,6 +86,7 @@ pub async fn discard_unneeded(tools: Tools, stop: CancellationToken) -> Result<(
     // Of buckets that the config does not name any more: until the next start, nothing can be done for them.
     let mut elsewhere = HashSet::new();
     loop {
+        let tools = tools.renewed();
         let pause = tokio::select! {
             pause = pass(&tools, &mut elsewhere) => pause?,
             () = stop.cancelled() => return Ok(()),

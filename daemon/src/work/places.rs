@@ -40,6 +40,11 @@ impl Places {
         Places { priorities, width, before_an_archive: 0 }
     }
 
+    /// Takes the priorities and the width of another config over.
+    pub(super) fn follow(&mut self, priorities: Priorities, width: usize) {
+        (self.priorities, self.width) = (priorities, width);
+    }
+
     /// How many tasks of a priority, and of those before it, may run at a time. Where sources of a higher priority are configured, an eighth
     /// of the lane is left free for their next recording: it starts at once, though every other place has a task that takes minutes.
     fn most(&self, priority: Priority) -> usize {

@@ -23,7 +23,7 @@ pub async fn prepare(job: Job, tools: Tools) -> Result<(), LedgerError> {
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
     let route = tools.route(&job);
-    let planned = route.clone().and_then(|route| plan(&facts, route, tools.recognizers.offers()));
+    let planned = route.clone().and_then(|route| plan(&facts, route, tools.settings.recognizers.offers()));
     if route.is_ok()
         && planned.is_err()
         && matches!(job.origin, Origin::Url { .. })

@@ -113,7 +113,7 @@ impl Tools {
             }
             return self.ledger.advance(job.id, Fact::Missing { fault }).await.map(drop);
         };
-        let (id, policy, now) = (task.id(), self.policy.clone(), Timestamp::now());
+        let (id, policy, now) = (task.id(), self.settings.policy.clone(), Timestamp::now());
         let write = move |connection: &_| advance::missing(connection, id, fault.clone(), &policy, now);
         if let Some(advanced) = self.ledger.write(write).await? {
             self.ledger.announce_step(&advanced);

@@ -46,6 +46,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         // The service's account has room for a limited number of tasks. The place is given back when the task has ended.
         tokio::select! {
             place = tools.tasks.place(task.id()) => Some(place),
+            () = tools.outdated(&task, &recognizer) => return Ok(()),
             () = tools.stop.cancelled() => return Ok(()),
         }
     } else {
@@ -70,7 +71,8 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         },
     };
     let permit = tokio::select! {
-        permit = recognizer.permit(tools.priorities.of(&task.job.source)) => permit,
+        permit = recognizer.permit(tools.settings.priorities.of(&task.job.source)) => permit,
+        () = tools.outdated(&task, &recognizer) => return Ok(()),
         () = tools.stop.cancelled() => return Ok(()),
     };
     if upload.as_ref().is_some_and(|upload| upload.made.elapsed() > upload.fresh_for) {
@@ -103,7 +105,9 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         },
     };
     let marker = upload.as_ref().map(|upload| upload.marker.clone());
-    let Some(intent) = tools.intend(&task, marker.clone(), &permit).await? else { return Ok(()) };
+    let Some(intent) = tools.intend(&task, marker.clone(), &permit, &recognizer).await? else {
+        return Ok(());
+    };
     let request = request(&task, &route, &plan, &hints, audio, marker.as_deref());
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
@@ -255,7 +259,8 @@ impl Tools {
 impl Tools {
     /// Stops a task whose job was canceled while it was submitted.
     async fn stop_task(&self, task: &PieceTask, handle: &str) {
-        let Some(recognizer) = self.recognizers.get(&Engine::new(&task.piece.recognizer)) else { return };
+        let recognizers = &self.settings.recognizers;
+        let Some(recognizer) = recognizers.get(&Engine::new(&task.piece.recognizer)) else { return };
         match recognizer.stop(handle).await {
             Ok(is_stopped) => info!(task = handle, is_stopped, "the job of a submitted task was canceled"),
             Err(error) => {
@@ -289,7 +294,7 @@ impl Listener for Progress {
             tokio::spawn(async move {
                 tokio::time::sleep(TAKEN_AFTER).await;
                 let fact = PieceFact::Taken { handle: None };
-                if let Err(error) = tools.ledger.advance_piece(task, fact, 0, &tools.policy).await {
+                if let Err(error) = tools.ledger.advance_piece(task, fact, 0, &tools.settings.policy).await {
                     warn!(%error, "could not write to the ledger that the recognizer has the piece");
                 }
             })

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use hark_sdk::event::Blame;
 use harkd::config::Priority;
-use harkd::config::{Dashscope, Secret};
-use harkd::recognize::{Content, Recognizers, Timeouts};
+use harkd::config::{Dashscope, Secret, Storage};
+use harkd::recognize::{Content, Timeouts};
 use harkd::telemetry::metrics::Metrics;
 
 use crate::support::{Emulator, wav};
-use crate::{FILETRANS, Leads, both, flash, job, leads};
+use crate::{FILETRANS, Leads, both, built, flash, job, leads};
 
 #[tokio::test]
 async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
@@ -16,10 +16,14 @@ async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
     let key_file = folder.path().join("key");
     std::fs::write(&key_file, "sk-bad-0123456789\n").unwrap();
     let metrics = Metrics::new();
-    let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
+    let config = Dashscope {
+        base_url: service.api().into(),
+        requests_per_minute: 0,
+        api_key_file: key_file.clone(),
+        ..Dashscope::default()
+    };
     let key = Secret::new("sk-bad-0123456789");
-    let built = Recognizers::build(&config, None, key, Some(key_file.clone()), &metrics, Timeouts::default())
-        .unwrap();
+    let built = built(config, Storage::default(), key, &metrics, Timeouts::default());
     let [recognizer, _] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["flash"]).get();
 
@@ -90,10 +94,14 @@ async fn a_daemon_that_only_polls_tasks_finds_the_new_key_and_opens_what_the_old
     let key_file = folder.path().join("key");
     std::fs::write(&key_file, "sk-good-0123456789\n").unwrap();
     let metrics = Metrics::new();
-    let config = Dashscope { base_url: service.api().into(), requests_per_minute: 0, ..Dashscope::default() };
+    let config = Dashscope {
+        base_url: service.api().into(),
+        requests_per_minute: 0,
+        api_key_file: key_file,
+        ..Dashscope::default()
+    };
     let key = Secret::new("sk-old-0123456789");
-    let built =
-        Recognizers::build(&config, None, key, Some(key_file), &metrics, Timeouts::default()).unwrap();
+    let built = built(config, Storage::default(), key, &metrics, Timeouts::default());
     let [_, recognizer] = both(&built);
     let held = || metrics.recognize_held.with_label_values(&["filetrans"]).get();
 

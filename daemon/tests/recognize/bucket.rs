@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harkd::config::{Dashscope, Secret, Storage};
-use harkd::recognize::{Bucket, Content, Next, Recognizer, Recognizers, Timeouts, Tries};
+use harkd::recognize::{Content, Next, Recognizer, Timeouts, Tries};
 use harkd::telemetry::metrics::Metrics;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::connections::read_until;
 use crate::support::wav;
-use crate::{FILETRANS, Leads, both, job, leads};
+use crate::{FILETRANS, Leads, both, built, job, leads};
 
 const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>Access Denied, canary</Message></Error>";
 
@@ -67,9 +67,8 @@ fn filetrans(folder: &Path, endpoint: &str) -> Arc<dyn Recognizer> {
     };
     let second = Duration::from_secs(1);
     let (metrics, timeouts) = (Metrics::new(), Timeouts { idle: second, silence: second });
-    let bucket = Bucket::of_config(&storage, &metrics, timeouts).unwrap();
     let key = Secret::new("sk-test-0123456789");
-    let built = Recognizers::build(&Dashscope::default(), bucket, key, None, &metrics, timeouts).unwrap();
+    let built = built(Dashscope::default(), storage, key, &metrics, timeouts);
     let [_, filetrans] = both(&built);
     filetrans
 }

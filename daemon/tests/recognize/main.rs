@@ -19,7 +19,7 @@ use std::path::Path;
 use dashscope_emulator::text_for;
 use hark_sdk::event::{Engine, Recording};
 use harkd::config::Priority;
-use harkd::config::{Dashscope, Secret};
+use harkd::config::{Config, Dashscope, Secret, Storage};
 use harkd::job::{Fate, FileIdentity, Job, Origin, Transcript};
 use harkd::recognize::{
     Audio, Content, Error, Hints, Listener, Next, Recognizer, Recognizers, Request, Sent, Timeouts, Tries,
@@ -70,7 +70,19 @@ pub(crate) fn recognizers(api: &str, requests_per_minute: u32) -> [Arc<dyn Recog
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { idle: second, silence: second };
     let key = Secret::new("sk-test-0123456789");
-    both(&Recognizers::build(&config, None, key, None, &Metrics::new(), timeouts).unwrap())
+    both(&built(config, Storage::default(), key, &Metrics::new(), timeouts))
+}
+
+/// The recognizers of a config with these tables.
+pub(crate) fn built(
+    dashscope: Dashscope,
+    storage: Storage,
+    key: Secret,
+    metrics: &Metrics,
+    timeouts: Timeouts,
+) -> Recognizers {
+    let config = Config { dashscope, storage, ..Config::default() };
+    Recognizers::of_config(&config, Some(key), &Recognizers::default(), metrics, timeouts).unwrap()
 }
 
 /// The recognizers of flash and filetrans.

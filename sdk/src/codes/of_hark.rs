@@ -287,7 +287,7 @@ pub const OF_HARK: &[Group] = &[
                 "StorageMisconfigured",
                 &[Hark],
                 "There is no such bucket at `storage.endpoint`, its region is another, the keys cannot be read, or this machine's clock is wrong; the message says which.",
-                "Make the bucket, or correct `[storage]` and restart. The daemon tries again once a minute.",
+                "Make the bucket, or correct `[storage]` and reload. The daemon tries again once a minute.",
             ),
             code(
                 "StorageUnavailable",

@@ -209,6 +209,7 @@ fn metrics_page_has_the_names_it_has() {
     metrics.plugin_state.with_label_values(&["keywords", "running"]).set(1);
     metrics.plugin_failures.with_label_values(&["keywords", "timeout"]).inc();
     metrics.plugin_starts.with_label_values(&["keywords"]).inc();
+    metrics.config_reloads.with_label_values(&["applied"]).inc();
     metrics.webhook_paused.with_label_values(&["crm"]).set(0);
     metrics.webhook_requests.with_label_values(&["crm", "taken"]).inc();
     metrics.webhook_set_aside.with_label_values(&["crm"]).set(0);

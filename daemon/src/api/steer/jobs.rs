@@ -1,5 +1,6 @@
 //! Jobs: lists, single ones, and what an operator does to them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hark_sdk::event::Engine;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::{Refusal, Steer};
 use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
 use crate::job::{Piece, PieceId, PieceState};
+use crate::recognize::Recognizer;
 
 pub use super::retry::retry;
 
@@ -79,7 +81,8 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     // A submit under way is heard to its end: the task that it makes is stopped then.
     let is_submitted = |piece: &&Piece| piece.state == PieceState::Sending && steer.has_tasks(piece);
     let except = pieces.iter().filter(is_submitted).map(|piece| piece.number).collect();
-    let canceled = steer.ledger.cancel(id, stopped, except, &steer.policy).await?.ok_or_else(ended)?;
+    let policy = steer.present.borrow().policy.clone();
+    let canceled = steer.ledger.cancel(id, stopped, except, &policy).await?.ok_or_else(ended)?;
     info!(job = %id, source = canceled.job.source, "an operator has canceled the job");
     // A daemon that takes the job over before its last event is stored ends it, too.
     if canceled.job.ticket.is_some() {
@@ -94,15 +97,22 @@ pub(super) fn unknown(job: Uuid) -> Refusal {
 }
 
 impl Steer {
+    /// The recognizer that the last attempt of a piece was sent to.
+    fn recognizer(&self, piece: &Piece) -> Option<Arc<dyn Recognizer>> {
+        let recognizers = Arc::clone(&self.present.borrow().recognizers);
+        let began = piece.last_attempt().map_or(Timestamp::MAX, |attempt| attempt.began);
+        recognizers.of_attempt(&Engine::new(&piece.recognizer), began).cloned()
+    }
+
     fn has_tasks(&self, piece: &Piece) -> bool {
-        let recognizer = self.recognizers.get(&Engine::new(&piece.recognizer));
+        let recognizer = self.recognizer(piece);
         recognizer.is_some_and(|recognizer| recognizer.profile().limits.tasks.is_some())
     }
 
     /// Asks the services to drop the tasks of these pieces; returns the pieces whose task is dropped and not billed.
     async fn stop_tasks(&self, job: Uuid, pieces: &[Piece]) -> Vec<PieceId> {
         let stop = |piece: &Piece| {
-            let recognizer = self.recognizers.get(&Engine::new(&piece.recognizer)).cloned();
+            let recognizer = self.recognizer(piece);
             let handle = piece.last_attempt().and_then(|attempt| attempt.handle.clone());
             let is_waiting = matches!(piece.state, PieceState::Awaiting { .. });
             let (id, task) =

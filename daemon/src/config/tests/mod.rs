@@ -1,3 +1,4 @@
+mod changes;
 mod embedded;
 mod later;
 mod layers;

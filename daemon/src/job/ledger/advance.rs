@@ -10,7 +10,7 @@ use super::error::LedgerError;
 use super::{Ledger, Now, files, jobs, pieces, published, spend};
 use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Totals};
 use crate::job::piece_machine::{self, PieceFact, Policy};
-use crate::job::{Duty, Failure, Job, Origin, Piece, PieceId, PieceState, Plan, Span, Stage, audio};
+use crate::job::{Attempt, Duty, Failure, Job, Origin, Piece, PieceId, PieceState, Plan, Span, Stage, audio};
 
 /// Revisions of partials are not on disk while a stream runs. After a crash the next ones start this much higher, so that no id is used
 /// twice: five minutes of speech stream in fewer partials than that.
@@ -172,6 +172,26 @@ pub fn cut(
         }
     }
     Ok(Some(advanced))
+}
+
+/// Makes a job be planned anew. `None`: an attempt may have cost something, or a piece was heard, and the job keeps its plan. Decided in the
+/// transaction that removes the pieces: another piece of the job may begin an attempt at any time.
+///
+/// # Errors
+/// When a statement fails.
+pub fn replan(connection: &Connection, id: Uuid, now: Timestamp) -> Result<Option<Advanced>, LedgerError> {
+    let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
+    // The placeholder for a former owner's unknown attempt is made again with the new plan.
+    let costs =
+        |attempt: &Attempt| attempt.fate.may_have_cost() && !(job.maybe_paid && attempt.daemon.is_nil());
+    let is_kept = |piece: &Piece| {
+        matches!(piece.state, PieceState::Heard | PieceState::Piping { .. })
+            || piece.attempts.iter().any(costs)
+    };
+    match !job.paid.is_empty() || pieces::of_job(connection, id)?.iter().any(is_kept) {
+        true => Ok(None),
+        false => advance(connection, id, Fact::Replanned, now),
+    }
 }
 
 /// Stores a step of the job machine. `None`: it changed nothing.

@@ -166,6 +166,29 @@ pub fn postpone(connection: &Connection, id: PieceId, until: Timestamp) -> Resul
     Ok(())
 }
 
+/// Lets the pieces that wait for the budget of another day look at it now: it may have been raised.
+///
+/// # Errors
+/// When the statement fails.
+pub fn look_at_budget(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
+    connection.execute(
+        "UPDATE piece SET due = ?2 WHERE duty = ?1 AND due > ?2 AND EXISTS \
+         (SELECT 1 FROM job WHERE id = piece.job AND json_extract(about, '$.reported_over_budget'))",
+        params![Duty::Send.as_str(), now.as_millisecond()],
+    )?;
+    Ok(())
+}
+
+/// The jobs with pieces that wait to be sent, and not before a later time.
+///
+/// # Errors
+/// When the query fails.
+pub fn put_off(connection: &Connection, now: Timestamp) -> Result<Vec<Uuid>, LedgerError> {
+    let mut statement = connection.prepare("SELECT DISTINCT job FROM piece WHERE duty = ?1 AND due > ?2")?;
+    let rows = statement.query_map(params![Duty::Send.as_str(), now.as_millisecond()], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Removes the pieces of a job and their attempts: the job is planned anew, or forgotten.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod search;
 mod transcript;
 mod upload;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hark_sdk::event::{Blame, Engine};
@@ -28,35 +29,104 @@ use self::filetrans::Filetrans;
 use self::flash::Flash;
 use self::search::Search;
 use super::error::fault;
-use super::http::{BuildError, Key, Timeouts};
+use super::http::{Key, Timeouts};
 use super::pacer::{Pacer, Rate};
 use super::{Bucket, Profile, Recognizer};
-use crate::config::{Dashscope, Model};
+use crate::config::{Config, Dashscope, Model, Secret, Storage};
 use crate::telemetry::metrics::Metrics;
 
 /// Uploads of filetrans under way at a time; each streams from disk.
 const UPLOADS: usize = 8;
 
-/// The recognizers of one account, in the order in which `auto` prefers them.
-///
-/// # Errors
-/// There are no root certificates.
-pub(super) fn build(
-    config: &Dashscope,
+/// The recognizers of one account, and what they were built of.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    /// In the order in which `auto` prefers them.
+    pub(super) recognizers: [Arc<dyn Recognizer>; 2],
+    client: Arc<Client>,
+    pacers: [Arc<Pacer>; 2],
+    key: Secret,
+    key_file: Option<PathBuf>,
+    config: Dashscope,
+    storage: Storage,
+}
+
+impl Service {
+    /// The service of a config. With the same address as `before` it is the same account: requests that are under way and those that come
+    /// share its rate. A recognizer that the config leaves as it was is the same one.
+    ///
+    /// # Errors
+    /// A sentence: the bucket cannot be used, or there are no root certificates.
+    pub(super) fn of_config(
+        config: &Config,
+        key: Secret,
+        before: Option<&Service>,
+        metrics: &Metrics,
+        timeouts: Timeouts,
+    ) -> Result<Service, String> {
+        let (storage, config) = (config.storage.clone(), config.dashscope.clone());
+        let key_file = config.api_key_path();
+        let before = before.filter(|before| before.config.base_url() == config.base_url());
+        let (client, pacers) = match before {
+            Some(before) => (Arc::clone(&before.client), before.pacers.clone()),
+            None => {
+                let client = Client::new(&config, Key::new(key.clone(), key_file.clone()), timeouts);
+                let rate = Rate::per_minute(config.requests_per_minute);
+                let pacer = |engine: Engine| Pacer::new(engine.as_str(), rate.clone(), metrics.clone());
+                let client = client.map_err(|error| error.to_string())?;
+                (Arc::new(client), [pacer(Engine::FLASH), pacer(Engine::FILETRANS)])
+            }
+        };
+        let has_bucket = !storage.url.is_empty();
+        let profiles = profiles(&config, has_bucket);
+        let is_same = |before: &&Service| {
+            before.storage == storage && self::profiles(&before.config, has_bucket) == profiles
+        };
+        let recognizers = match before.filter(is_same) {
+            Some(before) => before.recognizers.clone(),
+            None => {
+                let bucket = Bucket::of_config(&storage, metrics, timeouts)?;
+                build(&client, bucket, &pacers, profiles)
+            }
+        };
+        Ok(Service { recognizers, client, pacers, key, key_file, config, storage })
+    }
+
+    /// Puts rates and key in force, which the recognizers before this share.
+    pub(super) fn take_effect(&self) {
+        let rate = Rate::per_minute(self.config.requests_per_minute);
+        self.client.policies.follow(&rate);
+        self.client.queries.follow(&Rate::per_second(self.config.task_queries_per_second));
+        let is_new_key = self.client.key.replace(self.key.clone(), self.key_file.clone());
+        for pacer in &self.pacers {
+            pacer.follow(&rate);
+            if is_new_key {
+                pacer.probe_now();
+            }
+        }
+    }
+
+    /// Whether both use the same address and the same bucket.
+    pub(super) fn has_places_of(&self, other: &Service) -> bool {
+        Arc::ptr_eq(&self.client, &other.client) && self.storage == other.storage
+    }
+}
+
+fn build(
+    client: &Arc<Client>,
     bucket: Option<Bucket>,
-    key: Key,
-    metrics: &Metrics,
-    timeouts: Timeouts,
-) -> Result<[Arc<dyn Recognizer>; 2], BuildError> {
-    let client = Arc::new(Client::new(config, key, timeouts)?);
-    let pacer = |profile: &Profile| {
-        Pacer::new(profile.engine.as_str(), Rate::per_minute(config.requests_per_minute), metrics.clone())
+    [of_flash, of_filetrans]: &[Arc<Pacer>; 2],
+    [flash, filetrans]: [Profile; 2],
+) -> [Arc<dyn Recognizer>; 2] {
+    let flash = Flash { client: Arc::clone(client), pacer: Arc::clone(of_flash), profile: flash };
+    let filetrans = Filetrans {
+        client: Arc::clone(client),
+        bucket,
+        search: Search::default(),
+        pacer: Arc::clone(of_filetrans),
+        profile: filetrans,
     };
-    let [flash, filetrans] = profiles(config, bucket.is_some());
-    let flash = Flash { client: Arc::clone(&client), pacer: pacer(&flash), profile: flash };
-    let search = Search::default();
-    let filetrans = Filetrans { client, bucket, search, pacer: pacer(&filetrans), profile: filetrans };
-    Ok([Arc::new(flash), Arc::new(filetrans)])
+    [Arc::new(flash), Arc::new(filetrans)]
 }
 
 /// The profiles of the recognizers. `has_bucket`: `[storage]` names one. In a region that has no model for it, filetrans is unavailable.

@@ -12,12 +12,19 @@ use crate::config::Secret;
 #[derive(Debug)]
 pub(crate) struct Key {
     key: RwLock<Secret>,
-    file: Option<PathBuf>,
+    file: RwLock<Option<PathBuf>>,
 }
 
 impl Key {
     pub(crate) fn new(key: Secret, file: Option<PathBuf>) -> Key {
-        Key { key: RwLock::new(key), file }
+        Key { key: RwLock::new(key), file: RwLock::new(file) }
+    }
+
+    /// Puts the key of another config in the place of this one; returns whether it is another key.
+    pub(crate) fn replace(&self, key: Secret, file: Option<PathBuf>) -> bool {
+        *self.file.write() = file;
+        let mut current = self.key.write();
+        std::mem::replace(&mut *current, key) != *current
     }
 
     /// Adds the key to a request, if there is one.
@@ -40,8 +47,8 @@ impl Key {
     /// Reads the key's file again, if the key came from a file: the operator may have written a good key. Content that is not a key changes
     /// nothing.
     pub(crate) async fn reread(&self) {
-        let Some(path) = &self.file else { return };
-        let reason = match tokio::fs::read_to_string(path).await.map(|text| Secret::new(&text)) {
+        let Some(path) = self.file.read().clone() else { return };
+        let reason = match tokio::fs::read_to_string(&path).await.map(|text| Secret::new(&text)) {
             Ok(key) if key.is_token() => {
                 *self.key.write() = key;
                 return;

@@ -64,6 +64,13 @@ impl Access {
         }
     }
 
+    /// The operator may have changed what was refused: the next request probes at once, and later ones at short intervals again.
+    pub(super) fn probe_now(&mut self, now: Instant) {
+        if let Some(closed) = &mut self.closed {
+            (closed.backoff, closed.next_probe) = (FIRST_PROBE, now);
+        }
+    }
+
     /// A call that was sent at `sent` was refused because of the account. Returns the time until the next probe, and whether the refusal is
     /// news.
     pub(super) fn refused(

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::rate::Rate;
 use crate::recognize::error::{Error, When};
@@ -12,22 +13,31 @@ use crate::recognize::error::{Error, When};
 pub(crate) struct Calls {
     rate: Mutex<Rate>,
     front: tokio::sync::Mutex<()>,
+    /// Signals another rate.
+    changed: Notify,
 }
 
 impl Calls {
     pub(crate) fn new(rate: Rate) -> Self {
-        Calls { rate: Mutex::new(rate), front: tokio::sync::Mutex::new(()) }
+        Calls { rate: Mutex::new(rate), front: tokio::sync::Mutex::new(()), changed: Notify::new() }
+    }
+
+    /// Takes the rate of another config over.
+    pub(crate) fn follow(&self, rate: &Rate) {
+        self.rate.lock().follow(rate, Instant::now());
+        self.changed.notify_waiters();
     }
 
     /// Waits until the rate allows the next call.
     pub(super) async fn pass(&self) {
         let _front = self.front.lock().await;
         loop {
+            let changed = self.changed.notified();
             let wait = self.rate.lock().wait(Instant::now());
             if wait.is_zero() {
                 break;
             }
-            tokio::time::sleep(wait).await;
+            let _ = tokio::time::timeout(wait, changed).await;
         }
         self.rate.lock().take(Instant::now());
     }

@@ -77,7 +77,8 @@ pub struct Permit {
 
 impl Pacer {
     pub(crate) fn new(engine: &str, rate: Rate, metrics: Metrics) -> Arc<Self> {
-        metrics.recognize_held.with_label_values(&[engine]).set(0);
+        // It appears with the recognizer; one before it may have set it.
+        metrics.recognize_held.with_label_values(&[engine]).add(0);
         Arc::new(Pacer {
             engine: engine.to_owned(),
             departures: Calls::new(rate.clone()),
@@ -89,8 +90,22 @@ impl Pacer {
         })
     }
 
+    /// Takes the rate of another config over.
+    pub(crate) fn follow(&self, rate: &Rate) {
+        self.state.lock().rate.follow(rate, Instant::now());
+        self.departures.follow(rate);
+        self.changed.notify_waiters();
+    }
+
+    /// Sends a probe at once if the account is refused: the operator may have changed the key.
+    pub(crate) fn probe_now(&self) {
+        self.state.lock().access.probe_now(Instant::now());
+        self.changed.notify_waiters();
+    }
+
     /// Waits until a request may be sent.
     pub(crate) async fn permit(self: &Arc<Self>, priority: Priority) -> Permit {
+        self.show_access();
         let place = self.queue.enter(priority);
         loop {
             place.first().await;

@@ -47,6 +47,13 @@ impl Rate {
         Rate::new(if requests == 0 { Duration::ZERO } else { EVEN / requests })
     }
 
+    /// Takes the spacing of another config over. What 429s have taught stays; a pause that began is not longer than the new spacing.
+    pub(crate) fn follow(&mut self, configured: &Rate, now: Instant) {
+        self.spacing = configured.spacing;
+        let latest = now + self.current_spacing();
+        self.next = self.next.map(|next| next.min(latest));
+    }
+
     /// How long the next request has to wait; zero: it may be sent.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let next = self.next.map_or(Duration::ZERO, |time| time.saturating_duration_since(now));
@@ -124,6 +131,18 @@ mod tests {
         let mut unlimited = Rate::per_minute(0);
         unlimited.take(start);
         assert_eq!(unlimited.wait(start), Duration::ZERO);
+    }
+
+    #[test]
+    fn another_spacing_counts_from_now_on_and_what_was_learned_stays() {
+        let start = Instant::now();
+        let mut rate = Rate::per_minute(1);
+        rate.take(start);
+        rate.follow(&Rate::per_minute(60), start);
+        assert_eq!(rate.wait(start), SECOND);
+        rate.throttled(start, start, Some(9 * SECOND));
+        rate.follow(&Rate::per_minute(600), start);
+        assert_eq!((rate.wait(start), rate.lessons), (9 * SECOND, 1));
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod watch;
 pub(super) mod wav_header;
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,11 @@ impl Directory {
             () = stop.cancelled() => Ok(()),
             error = self.watch(&watching) => Err(error),
         }
+    }
+
+    /// The watched folder, absolute.
+    pub fn root(&self) -> &Path {
+        self.context.root()
     }
 
     /// Keeps, moves or deletes a job's file as `when_done` configures, after the job's last event is stored. May be called again. `true`:

@@ -28,18 +28,19 @@ impl Subject {
     pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
         self.around.jetstream.check_server()?;
         let stream = self.stream().await?;
-        captures(&stream.cached_info().config, &self.config.subject)?;
+        let subject = self.config().subject.clone();
+        captures(&stream.cached_info().config, &subject)?;
         // Before the consumer is created: in a stream that was created again, a held message's sequence number means another message.
         self.held.in_stream_of(stream.cached_info().created.unix_timestamp_nanos());
         // The bucket is created before the consumer, so a bucket that is younger than the consumer was lost once. Without the bucket
         // nothing is taken in, so a failure here needs no answer.
         if let Err(unconfirmed) = self.around.claims.bucket_made().await {
-            debug!(source = self.config.name, %unconfirmed, "the bucket did not answer; it is created with the first claim");
+            debug!(source = self.name, %unconfirmed, "the bucket did not answer; it is created with the first claim");
         }
-        let durable = format!("hark_{}", self.config.name);
+        let durable = format!("hark_{}", self.name);
         let config = pull::Config {
             durable_name: Some(durable.clone()),
-            filter_subject: self.config.subject.clone(),
+            filter_subject: subject,
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait(),
             // The server's default is 1,000: as many messages whose tasks take long would stop all other deliveries.

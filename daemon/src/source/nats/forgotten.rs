@@ -18,14 +18,14 @@ impl Subject {
     /// then the message becomes a new job.
     pub(super) async fn former(&self, delivery: &Delivery) -> Option<Uuid> {
         let found = self.around.fence.clone().find_again(Sought {
-            source: self.config.name.clone(),
+            source: self.name.clone(),
             uri: self.uri(delivery.sign.sequence),
             message_id: delivery.said.message_id.clone(),
             published_ns: delivery.published_ns,
         });
         found.await.unwrap_or_else(|reason| {
             warn!(
-                source = self.config.name,
+                source = self.name,
                 place = delivery.place,
                 %reason,
                 "the events cannot be searched for a job whose claim was lost with the bucket; the message becomes a new job"

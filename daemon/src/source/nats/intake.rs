@@ -73,16 +73,13 @@ impl Subject {
     ) -> Result<(), NotNow> {
         let Some(delivery) = self.delivery(message, read, asked_at) else { return Ok(()) };
         let Delivery { place, sign, .. } = &delivery;
-        trace!(source = self.config.name, place, delivery = sign.delivery, "received");
+        trace!(source = self.name, place, delivery = sign.delivery, "received");
 
         let known = self.known(&delivery.key).await?;
         let mut former = None;
         if known.is_none() && self.may_be_forgotten(&delivery).await {
             if self.is_old(&delivery) && self.is_gone(sign.sequence, place).await {
-                debug!(
-                    source = self.config.name,
-                    place, "another daemon has finished this old delivery's message"
-                );
+                debug!(source = self.name, place, "another daemon has finished this old delivery's message");
                 return Ok(());
             }
             former = self.former(&delivery).await;
@@ -139,7 +136,7 @@ impl Subject {
         let (sequence, delivery, published_ns) = match message.info() {
             Ok(info) => (info.stream_sequence, info.delivered, info.published.unix_timestamp_nanos()),
             Err(error) => {
-                error!(source = self.config.name, %error, "a message without JetStream metadata cannot be acknowledged; it is ignored");
+                error!(source = self.name, %error, "a message without JetStream metadata cannot be acknowledged; it is ignored");
                 return None;
             }
         };
@@ -180,7 +177,7 @@ impl Subject {
         let (verdict, claim) = claimed.map_err(|unconfirmed| {
             // The daemon neither acknowledges nor holds the message, so the server redelivers it. Progress acknowledgements for a held
             // message could be wrong: another daemon may own its job by now.
-            warn!(source = self.config.name, place, %unconfirmed, "a message is left for redelivery");
+            warn!(source = self.name, place, %unconfirmed, "a message is left for redelivery");
             NotNow::broker(unconfirmed)
         })?;
         if verdict == Verdict::Wait
@@ -227,7 +224,7 @@ impl Subject {
         match taken {
             Taken::New => {
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
-                self.around.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
+                self.around.metrics.source_accepted.with_label_values(&[&self.name]).inc();
                 self.around.ledger.announce(job.id, Now::Owes(Duty::Prepare));
                 self.around.ledger.wake(Duty::Publish);
                 Ok(())

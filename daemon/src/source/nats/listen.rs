@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::pull::next_message;
@@ -17,14 +18,18 @@ use crate::telemetry::OnceAMinute;
 const RECONNECT_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Subject {
-    /// Takes messages in. After any error the consumer is looked up again, and created again if it is absent.
-    pub(super) async fn take_messages(&self, watching: &Watching) -> Result<(), SourceError> {
+    /// Takes messages in until `retire`. After any error the consumer is looked up again, and created again if it is absent.
+    pub(super) async fn take_messages(
+        &self,
+        watching: &Watching,
+        retire: &CancellationToken,
+    ) -> Result<(), SourceError> {
         // If the stream does not capture the subject at first, the config is wrong, and the source ends. If the stream did before, the
         // source waits until it does again.
         let mut has_listened = false;
         let mut connection = self.connection();
         let refusals = OnceAMinute::default();
-        let what = format!("source {}", self.config.name);
+        let what = format!("source {}", self.name);
         loop {
             // The source reports an error as well if the consumer exists and refuses every request.
             let report = |outcome: Result<(), String>| {
@@ -45,42 +50,62 @@ impl Subject {
                     }
                 }
             });
-            let consumer = consumer.await?;
+            let consumer = tokio::select! {
+                consumer = consumer => consumer?,
+                () = retire.cancelled() => return Ok(()),
+            };
             if !has_listened {
-                let (subject, stream) = (&self.config.subject, &self.stream.name);
-                info!(source = self.config.name, subject, stream, "listening");
+                let (config, stream) = (self.config(), &self.stream.name);
+                info!(source = self.name, subject = config.subject, stream, "listening");
             }
             has_listened = true;
             // After any error the consumer is looked up again (RELIABILITY 1).
-            let reason = self.take_while_accepted(&consumer, watching, &mut connection).await?;
+            let Some(reason) = self.take_while_accepted(&consumer, watching, &mut connection, retire).await?
+            else {
+                return Ok(());
+            };
             if refusals.is_time() {
                 warn!(
-                    source = self.config.name,
+                    source = self.name,
                     reason, "requesting messages failed; the consumer is looked up again"
                 );
             }
-            tokio::time::sleep(self.health.refused(&reason)).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.health.refused(&reason)) => {}
+                () = retire.cancelled() => return Ok(()),
+            }
         }
     }
 
-    /// Takes messages in until a request fails; returns the reason. `connection`: the connection on which unreadable messages were last
+    /// Takes messages in until a request fails, and returns the reason; or until `retire`, and returns none. `connection`: the connection on which unreadable messages were last
     /// looked for.
     async fn take_while_accepted(
         &self,
         consumer: &PullConsumer,
         watching: &Watching,
         connection: &mut u64,
-    ) -> Result<String, LedgerError> {
+        retire: &CancellationToken,
+    ) -> Result<Option<String>, LedgerError> {
         let mut has_removed_remains = false;
         loop {
-            self.around.ledger.admitted().await;
-            self.switch.running().await;
+            if self.is_moved.swap(false, Ordering::Relaxed) {
+                return Ok(Some("the config has another subject".to_owned()));
+            }
+            tokio::select! {
+                biased;
+                () = retire.cancelled() => return Ok(None),
+                () = async { self.around.ledger.admitted().await; self.switch.running().await } => {}
+            }
             let now = self.connection();
             if std::mem::replace(connection, now) != now {
                 has_removed_remains = false;
                 self.unless_silent(self.answer_unreadable(consumer, watching).await)?;
             }
-            self.held.slot(self.around.slots).await;
+            tokio::select! {
+                biased;
+                () = retire.cancelled() => return Ok(None),
+                () = self.held.slot(|| self.terms().slots) => {}
+            }
             let asked_at = Instant::now();
             let next = tokio::select! {
                 biased;
@@ -93,7 +118,7 @@ impl Subject {
                     self.health.accepted();
                     // It was asked for before the pause: another daemon may have it, or this one when the pause ends.
                     if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
-                        debug!(source = self.config.name, error, "a message is redelivered later");
+                        debug!(source = self.name, error, "a message is redelivered later");
                     }
                 }
                 Ok(Some(message)) => {
@@ -113,7 +138,7 @@ impl Subject {
                         has_removed_remains = removed == Some(true);
                     }
                 }
-                Err(reason) => return Ok(reason),
+                Err(reason) => return Ok(Some(reason)),
             }
             set_state(watching, self.health.state());
         }
@@ -124,7 +149,7 @@ impl Subject {
         match found {
             Ok(found) => Ok(Some(found)),
             Err(NotNow::Broker(reason)) => {
-                debug!(source = self.config.name, reason, "the stream cannot be searched for messages now");
+                debug!(source = self.name, reason, "the stream cannot be searched for messages now");
                 Ok(None)
             }
             Err(NotNow::Ledger(error)) => Err(error),

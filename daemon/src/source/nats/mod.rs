@@ -18,11 +18,12 @@ mod takeover;
 mod unacked;
 
 use hark_sdk::event::ObjectRef;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -38,6 +39,7 @@ pub use self::consumer::SourceError;
 use self::health::Health;
 use self::unacked::Held;
 pub use self::unacked::Slots;
+use crate::broker::stream::{captures, find};
 use crate::broker::{JetStream, Subjects};
 use crate::config::{AllowList, Nats, NatsSource, UPLOADS, Unheeded};
 use crate::job::Job;
@@ -55,9 +57,23 @@ const BUCKET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The state that the source reports: `Err` has the reason why it takes no messages in.
 type Watching = watch::Sender<Result<(), String>>;
 
+/// The ends of a source.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// Cancelled when the config has no such source any more.
+    pub retire: CancellationToken,
+    /// Cancelled by the source when it takes nothing in any more.
+    pub idle: CancellationToken,
+    /// Cancelled when the daemon stops.
+    pub stop: CancellationToken,
+}
+
 /// One `[[source]]` of kind `nats`.
 pub struct Subject {
-    config: NatsSource,
+    name: String,
+    config: RwLock<Arc<NatsSource>>,
+    /// The config has another subject since the consumer was looked up.
+    is_moved: AtomicBool,
     stream: stream::Config,
     /// Whether the stream is the daemon's own audio stream, which the daemon creates if it is absent. Any other stream has to exist.
     own_stream: bool,
@@ -78,13 +94,19 @@ pub struct Surroundings {
     /// Finds jobs in the stream of events and continues them.
     pub fence: Fence,
     pub state_directory: PathBuf,
+    /// All sources share them; a reload of the config replaces them.
+    pub terms: Arc<RwLock<Arc<Terms>>>,
+    pub metrics: Metrics,
+}
+
+/// What the other tables of the config say about messages.
+pub struct Terms {
     pub allow: AllowList,
     /// What messages may say without effect, for `job.accepted`.
     pub unheeded: Unheeded,
-    /// The most messages that the source holds; further ones stay in the stream.
+    /// The most messages that a source holds; further ones stay in the stream.
     pub slots: Slots,
     pub policy: Policy,
-    pub metrics: Metrics,
 }
 
 impl Subject {
@@ -103,8 +125,18 @@ impl Subject {
         };
         let ack_wait = around.nats.ack_wait;
         let (held, health) = (Arc::new(Held::new(ack_wait)), Health::new(ack_wait));
-        let switch = Switch::default();
-        Subject { config, stream, own_stream, around, held, health, switch, heard_since: Mutex::default() }
+        Subject {
+            name: config.name.clone(),
+            config: RwLock::new(Arc::new(config)),
+            is_moved: AtomicBool::new(false),
+            stream,
+            own_stream,
+            around,
+            held,
+            health,
+            switch: Switch::default(),
+            heard_since: Mutex::default(),
+        }
     }
 
     /// How an operator pauses it. Messages of jobs under way stay held.
@@ -113,10 +145,16 @@ impl Subject {
     }
 
     /// Takes messages in until `stop`. While NATS does not answer, the source waits without limit and reports that through `watching`.
+    /// `retire`: the config has no such source any more. Then it takes no further message, cancels `idle`, and returns when the jobs of the
+    /// messages that it holds have ended.
     ///
     /// # Errors
     /// When the stream does not capture the subject (configuration), or the ledger is closed or damaged.
-    pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), SourceError> {
+    pub async fn run(
+        &self,
+        watching: &Watching,
+        Ends { retire, idle, stop }: &Ends,
+    ) -> Result<(), SourceError> {
         // Tasks of their own: progress is acknowledged in time however long a message takes to be taken in.
         let mut others = JoinSet::new();
         let (held, claims) = (Arc::clone(&self.held), self.around.claims.clone());
@@ -124,10 +162,59 @@ impl Subject {
         let (held, ledger) = (Arc::clone(&self.held), self.around.ledger.clone());
         others.spawn(async move { held.follow(&ledger).await }.in_current_span());
         tokio::select! {
-            outcome = self.take_messages(&watching) => outcome,
+            outcome = async {
+                self.take_messages(watching, retire).await?;
+                idle.cancel();
+                self.held.emptied().await;
+                Ok(())
+            } => outcome,
             Err(error) = self.watch_bucket() => Err(error.into()),
             () = stop.cancelled() => Ok(()),
         }
+    }
+
+    /// Whether the stream, if it is there, captures a subject. A server that does not answer refutes nothing.
+    ///
+    /// # Errors
+    /// The stream does not capture it, or is the operator's own and not there.
+    pub async fn fits(&self, subject: &str) -> Result<(), SourceError> {
+        if !self.around.jetstream.is_connected() {
+            return Ok(());
+        }
+        match find(&self.around.jetstream, &self.stream.name).await {
+            Ok(Some(stream)) => Ok(captures(&stream.cached_info().config, subject)?),
+            Ok(None) if !self.own_stream => Err(SourceError::NoStream { name: self.stream.name.clone() }),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes another config of the same stream over: for the next message.
+    pub async fn follow(&self, config: NatsSource) {
+        let before = std::mem::replace(&mut *self.config.write(), Arc::new(config));
+        let is_connected = self.around.jetstream.is_connected();
+        if is_connected && before.allow_buckets != self.config().allow_buckets {
+            self.make_uploads().await;
+        }
+        if before.subject != self.config().subject {
+            // The consumer has its name still, and the request that is open may get a message of the new subject.
+            if is_connected && let Err(error) = self.consumer().await {
+                debug!(source = self.name, %error, "the consumer is looked up again");
+            }
+            self.is_moved.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn config(&self) -> Arc<NatsSource> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// To be called after the terms were replaced: a free slot may have come.
+    pub fn look_again(&self) {
+        self.held.look_again();
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.around.terms.read())
     }
 
     /// To be called after the job's last event is stored: acknowledges the job's messages, or terminates them (`AckKind::Term`) if the input
@@ -162,12 +249,12 @@ impl Subject {
 
     /// Creates the bucket of uploads, if the source may use it and it is absent.
     async fn make_uploads(&self) {
-        if !self.config.allow_buckets.iter().any(|bucket| bucket == UPLOADS) {
+        if !self.config().allow_buckets.iter().any(|bucket| bucket == UPLOADS) {
             return;
         }
         if let Err(error) = self.around.jetstream.uploads(&self.around.nats).await {
             warn!(
-                source = self.config.name,
+                source = self.name,
                 error,
                 "the bucket of uploads cannot be created; create it, give the daemon the right to, or take it out of allow_buckets"
             );
@@ -186,12 +273,12 @@ impl Subject {
             match self.around.claims.bucket_made().await {
                 Ok(made) if written == Some(made) => {}
                 Ok(made) => {
-                    if self.around.claims.update_all(&self.config.name).await? {
+                    if self.around.claims.update_all(&self.name).await? {
                         written = Some(made);
                     }
                 }
                 Err(unconfirmed) => {
-                    debug!(source = self.config.name, %unconfirmed, "the bucket did not answer; it is checked again")
+                    debug!(source = self.name, %unconfirmed, "the bucket did not answer; it is checked again")
                 }
             }
         }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::intake::Delivery;
 use super::message::{Input, bad};
 use super::{Subject, Watching, spool};
+use crate::config::NatsSource;
 use crate::job::ledger::LedgerError;
 use crate::job::{Job, Origin, Ticket};
 use crate::source::url::{vet_resolved, without_query};
@@ -24,6 +25,8 @@ impl Subject {
         Delivery { sign, said, input, payload, .. }: &Delivery,
         watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
+        // One config for the whole message.
+        let config = self.config();
         let mut recording = Recording {
             uri: self.uri(sign.sequence),
             name: said.name.clone(),
@@ -41,7 +44,7 @@ impl Subject {
             }
             Input::Url(url) => {
                 recording.uri = without_query(url);
-                match vet_resolved(url, &self.around.allow).await {
+                match vet_resolved(url, &self.terms().allow).await {
                     Ok(vetted) => {
                         recording.name = recording.name.or_else(|| last_segment(&vetted));
                         // The URL as parsed, not the sender's text: another parser may find another host in the text.
@@ -53,13 +56,13 @@ impl Subject {
                     }
                 }
             }
-            Input::Object(place) if self.config.allow_buckets.contains(&place.bucket) => {
+            Input::Object(place) if config.allow_buckets.contains(&place.bucket) => {
                 recording.name = recording.name.or_else(|| Some(place.name.clone()));
                 object = Some(place.clone());
                 Origin::Object
             }
             Input::Object(_) => {
-                refusal = Some(self.forbidden_bucket());
+                refusal = Some(forbidden_bucket(&config));
                 Origin::Nothing
             }
             Input::Bad(fault) => {
@@ -69,14 +72,14 @@ impl Subject {
             }
         };
         let route = match &said.route {
-            None => &self.config.route,
-            Some(asked) if self.may_choose(asked) => asked,
+            None => &config.route,
+            Some(asked) if *asked == config.route || config.allow_routes.contains(asked) => asked,
             Some(_) => {
-                refusal.get_or_insert_with(|| self.forbidden_route());
-                &self.config.route
+                refusal.get_or_insert_with(|| forbidden_route(&config));
+                &config.route
             }
         };
-        let mut job = Job::new(id, &self.config.name, route, origin, recording, said.metadata.clone());
+        let mut job = Job::new(id, &self.name, route, origin, recording, said.metadata.clone());
         (job.language, job.context) = (said.language.clone(), said.context.clone());
         (job.ticket, job.object) = (Some(ticket), object);
         Ok((job, refusal))
@@ -84,7 +87,8 @@ impl Subject {
 
     /// What the message said and a model of its route does not take.
     pub(super) fn warnings(&self, job: &Job) -> Vec<Warning> {
-        let unheeded = &self.around.unheeded;
+        let terms = self.terms();
+        let unheeded = &terms.unheeded;
         let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
         let context = unheeded.context(&job.route).filter(|_| has(&job.context)).map(|why| Warning {
             code: "ContextUnused".into(),
@@ -96,39 +100,32 @@ impl Subject {
         });
         context.into_iter().chain(language).collect()
     }
+}
 
-    /// Whether a message may choose this route.
-    fn may_choose(&self, route: &String) -> bool {
-        *route == self.config.route || self.config.allow_routes.contains(route)
-    }
+fn forbidden_route(config: &NatsSource) -> Fault {
+    let NatsSource { name, route: own, .. } = config;
+    let may: Vec<&str> = std::iter::once(own).chain(&config.allow_routes).map(String::as_str).collect();
+    bad(
+        "ForbiddenRoute",
+        format!(
+            "messages of source {name:?} may choose only {}; leave \"route\" out, or let the operator add the route to allow_routes",
+            may.join(", ")
+        ),
+    )
+}
 
-    fn forbidden_route(&self) -> Fault {
-        let own = &self.config.route;
-        let may: Vec<&str> =
-            std::iter::once(own).chain(&self.config.allow_routes).map(String::as_str).collect();
-        let name = &self.config.name;
-        bad(
-            "ForbiddenRoute",
-            format!(
-                "messages of source {name:?} may choose only {}; leave \"route\" out, or let the operator add the route to allow_routes",
-                may.join(", ")
-            ),
-        )
-    }
-
-    fn forbidden_bucket(&self) -> Fault {
-        let (name, buckets) = (&self.config.name, &self.config.allow_buckets);
-        let may = match buckets.is_empty() {
-            true => "no bucket".to_owned(),
-            false => format!("only {}", buckets.join(", ")),
-        };
-        bad(
-            "ForbiddenBucket",
-            format!(
-                "messages of source {name:?} may refer to {may}; send the audio itself, or let the operator add the bucket to allow_buckets"
-            ),
-        )
-    }
+fn forbidden_bucket(config: &NatsSource) -> Fault {
+    let NatsSource { name, allow_buckets: buckets, .. } = config;
+    let may = match buckets.is_empty() {
+        true => "no bucket".to_owned(),
+        false => format!("only {}", buckets.join(", ")),
+    };
+    bad(
+        "ForbiddenBucket",
+        format!(
+            "messages of source {name:?} may refer to {may}; send the audio itself, or let the operator add the bucket to allow_buckets"
+        ),
+    )
 }
 
 fn last_segment(url: &url::Url) -> Option<String> {

@@ -61,7 +61,7 @@ impl Subject {
             bytes += found.payload.len();
             if parsed(&found).is_none() {
                 warn!(
-                    source = self.config.name,
+                    source = self.name,
                     sequence = found.sequence,
                     "a message has headers that cannot be read; it is refused"
                 );
@@ -101,14 +101,14 @@ impl Subject {
                 removed += 1;
             } else {
                 warn!(
-                    source = self.config.name,
+                    source = self.name,
                     place,
                     "the server counts a message as acknowledged, and no daemon knows it; publish it again, it will not be delivered"
                 );
             }
         }
         if removed > 0 {
-            let source = &self.config.name;
+            let source = &self.name;
             info!(source, removed, "removed messages whose jobs were over from the stream");
         }
         Ok(acknowledged >= seen.delivered.stream_sequence)
@@ -129,7 +129,7 @@ impl Subject {
     /// The first message of the source's subject at or after a sequence number of the stream, as stored.
     async fn stored(&self, from: u64) -> Result<Option<RawMessage>, NotNow> {
         let subject = format!("STREAM.MSG.GET.{}", self.stream.name);
-        let request = json!({"seq": from, "next_by_subj": self.config.subject});
+        let request = json!({"seq": from, "next_by_subj": self.config().subject});
         match self.around.jetstream.request(subject, &request).await.map_err(NotNow::broker)? {
             Response::Ok(Stored { message }) => Ok(Some(message)),
             Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),

@@ -46,9 +46,10 @@ impl Subject {
             return Ok(());
         }
         let (stream_seq, published) = (told.stream_seq, told.published.clone());
-        let (job, pieces) = go_on(job, pieces, told, &self.around.policy.prices);
+        let terms = self.terms();
+        let (job, pieces) = go_on(job, pieces, told, &terms.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
-        let (id, policy) = (job.id, self.around.policy.clone());
+        let (id, policy) = (job.id, terms.policy.clone());
         let adopted = self.around.ledger.write(move |connection| {
             let now = Timestamp::now();
             jobs::adopt(connection, &job, &pieces, published.clone(), stream_seq)?;
@@ -73,7 +74,7 @@ impl Subject {
         });
         let stage = adopted.await?.map(|job| job.stage);
         info!(job = %id, ?stage, "the job continues on this daemon");
-        self.around.metrics.source_accepted.with_label_values(&[&self.config.name]).inc();
+        self.around.metrics.source_accepted.with_label_values(&[&self.name]).inc();
         self.around.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
         self.around.ledger.wake_all();
         // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would

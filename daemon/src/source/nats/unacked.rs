@@ -142,14 +142,26 @@ impl Held {
         }
     }
 
+    /// The number of slots may have changed.
+    pub(super) fn look_again(&self) {
+        self.released.notify_one();
+    }
+
+    /// Waits until no message is held.
+    pub(super) async fn emptied(&self) {
+        while !self.by_job.lock().is_empty() {
+            self.released.notified().await;
+        }
+    }
+
     /// Waits until a slot is free.
-    pub(super) async fn slot(&self, slots: Slots) {
+    pub(super) async fn slot(&self, slots: impl Fn() -> Slots) {
         loop {
             let (held, tasks) = {
                 let by_job = self.by_job.lock();
                 (by_job.len(), by_job.values().filter(|holding| holding.is_task).count())
             };
-            if slots.are_free(held, tasks) {
+            if slots().are_free(held, tasks) {
                 return;
             }
             self.released.notified().await;

@@ -17,7 +17,7 @@ use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Transcript, fault};
 use crate::recognize::{Error, Polled, Ready, Recognizer, Tries};
-use crate::work::{PieceTask, failure};
+use crate::work::{PieceTask, Tools, failure};
 
 impl Follower {
     /// Polls a task, fetches its result if it is ready, and reports the outcome to its piece. `query`: the place among the queries.
@@ -42,7 +42,7 @@ impl Follower {
                 if let Next::Held { wait, announce: true } = error.next(Tries::default()) {
                     // The event is published here, because tasks are followed even while no request is sent that would report it.
                     let fact = PieceFact::Hindered { fault: error.fault.clone(), retry_in: wait };
-                    self.tools.advance_piece(&question.piece, fact, 0).await?;
+                    question.tools.advance_piece(&question.piece, fact, 0).await?;
                 }
                 question.without_result(error, false).await
             }
@@ -63,18 +63,19 @@ impl Follower {
     }
 
     /// `None`: the piece does not wait for this task any more, or its recognizer is no longer configured.
-    async fn question<'a>(&'a self, task: &'a mut Task) -> Result<Option<Question<'a>>, LedgerError> {
-        let found = self.tools.ledger.find_piece(task.id).await?.filter(|(_, piece)| task.is_of(piece));
+    async fn question<'a>(&self, task: &'a mut Task) -> Result<Option<Question<'a>>, LedgerError> {
+        let tools = self.tools();
+        let found = tools.ledger.find_piece(task.id).await?.filter(|(_, piece)| task.is_of(piece));
         let Some((job, piece)) = found else { return Ok(None) };
         let piece = PieceTask { job, piece };
-        let recognizer = self.tools.recognizer(&piece).await?;
-        Ok(recognizer.map(|recognizer| Question { follower: self, task, piece, recognizer }))
+        let recognizer = tools.recognizer(&piece).await?;
+        Ok(recognizer.map(|recognizer| Question { tools, task, piece, recognizer }))
     }
 }
 
 /// A task, with the piece that waits for it.
 struct Question<'a> {
-    follower: &'a Follower,
+    tools: Tools,
     task: &'a mut Task,
     piece: PieceTask,
     recognizer: Arc<dyn Recognizer>,
@@ -82,7 +83,7 @@ struct Question<'a> {
 
 impl Question<'_> {
     async fn recognized(self, transcript: Transcript) -> Result<After, LedgerError> {
-        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         let billed = transcript.billed;
         info!(job = %job.id, source = job.source, task = self.task.handle, billed_seconds = billed.seconds, "recognized");
         tools.billed(job, piece, billed);
@@ -91,7 +92,7 @@ impl Question<'_> {
     }
 
     async fn failed(self, error: Error) -> Result<After, LedgerError> {
-        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the task failed");
         tools.billed(job, piece, *error.billed);
         let failed = PieceFact::Failed(failure(error, piece));
@@ -102,7 +103,7 @@ impl Question<'_> {
     /// The service gave no result: the daemon asks again, or gives the task up. `is_result`: the task has succeeded, and its result could
     /// not be fetched or read.
     async fn without_result(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
-        if self.task.judge(&error, is_result, self.follower.first_interval) == Verdict::Lost {
+        if self.task.judge(&error, is_result, self.tools.settings.poll_interval) == Verdict::Lost {
             return self.lost(error, is_result).await;
         }
         let job = &self.piece.job;
@@ -113,7 +114,7 @@ impl Question<'_> {
 
     /// Gives the task up. Whether the piece is sent, and paid, once more is decided by the operator's `ambiguous_retries`.
     async fn lost(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
-        let (tools, PieceTask { job, piece }) = (&self.follower.tools, &self.piece);
+        let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
         let billed = self.task.billed.max(*error.billed);
         tools.billed(job, piece, billed);
@@ -147,7 +148,7 @@ impl Question<'_> {
 
     /// Warns that the result may be lost, in the log and in the job's events, if a warning is due.
     async fn warn(self, reason: &str) -> Result<(), LedgerError> {
-        let (tools, task, job) = (&self.follower.tools, self.task, &self.piece.job);
+        let (tools, task, job) = (&self.tools, self.task, &self.piece.job);
         let age = task.age();
         let warnings = expiry::warnings(task.life, age);
         if warnings == 0 {

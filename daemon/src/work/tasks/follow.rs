@@ -39,9 +39,7 @@ const UNREADABLE_FOR: u32 = 150;
 
 /// Follows tasks; what all of them share.
 pub(super) struct Follower {
-    pub(super) tools: Tools,
-    /// `dashscope.poll_interval`.
-    pub(super) first_interval: Duration,
+    tools: Tools,
     queries: Semaphore,
     pub(super) downloads: Semaphore,
 }
@@ -56,17 +54,27 @@ pub(super) enum After {
 }
 
 impl Follower {
-    pub(super) fn new(tools: Tools, first_interval: Duration) -> Follower {
+    pub(super) fn new(tools: Tools) -> Follower {
         let (queries, downloads) = (Semaphore::new(QUERIES), Semaphore::new(DOWNLOADS));
-        Follower { tools, first_interval, queries, downloads }
+        Follower { tools, queries, downloads }
+    }
+
+    /// The tools of the next question.
+    pub(super) fn tools(&self) -> Tools {
+        self.tools.renewed()
+    }
+
+    /// `dashscope.poll_interval`.
+    fn first_interval(&self) -> Duration {
+        self.tools.in_force.borrow().poll_interval
     }
 
     /// Polls a task until its piece waits for it no more; returns the piece. A poll costs nothing, and another result does.
     pub(super) async fn follow(self: Arc<Self>, mut task: Task) -> Result<PieceId, LedgerError> {
-        task.interval = self.first_interval;
+        task.interval = self.first_interval();
         // A task that an earlier run of the daemon left may have ended long ago: the oldest are polled first.
         let age = Duration::try_from(task.age()).unwrap_or_default();
-        let mut pause = self.first_interval.saturating_sub(age);
+        let mut pause = task.interval.saturating_sub(age);
         loop {
             tokio::time::sleep(pause).await;
             let query = self.queries.acquire().await;
@@ -74,11 +82,12 @@ impl Follower {
             if self.ask(&mut task, query.ok()).boxed().await? == After::Over {
                 return Ok(task.id);
             }
-            task.interval = (task.interval * 3 / 2).min(LONGEST_INTERVAL.max(self.first_interval));
+            let first_interval = self.first_interval();
+            task.interval = (task.interval * 3 / 2).min(LONGEST_INTERVAL.max(first_interval));
             if task.misses > 0 {
                 // Polled again soon, so that a task that is gone is given up soon.
                 let growths = (task.misses - 1).min(9);
-                let soon = self.first_interval * 3u32.pow(growths) / 2u32.pow(growths);
+                let soon = first_interval * 3u32.pow(growths) / 2u32.pow(growths);
                 task.interval = task.interval.min(soon);
             }
             pause = task.interval;

@@ -1,6 +1,7 @@
 //! Limits how many tasks this daemon has at the service.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,7 +11,7 @@ use crate::job::PieceId;
 /// was found in the list, taken over, or left by an earlier run is counted even if there are too many.
 #[derive(Debug)]
 pub struct InFlight {
-    most: usize,
+    most: AtomicUsize,
     pieces: watch::Sender<HashSet<PieceId>>,
 }
 
@@ -24,14 +25,25 @@ pub struct Place<'a> {
 impl InFlight {
     /// Nothing is in flight.
     pub fn new(most: usize) -> InFlight {
-        InFlight { most, pieces: watch::Sender::default() }
+        InFlight { most: AtomicUsize::new(most), pieces: watch::Sender::default() }
+    }
+
+    /// Sets how many there may be from now on.
+    pub fn allow(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        // Those that wait look again.
+        self.pieces.send_modify(|_| ());
+    }
+
+    fn is_free(&self, pieces: &HashSet<PieceId>) -> bool {
+        pieces.len() < self.most.load(Ordering::Relaxed)
     }
 
     /// Waits for a place.
     pub async fn place(&self, piece: PieceId) -> Place<'_> {
         let mut pieces = self.pieces.subscribe();
         let enter = |pieces: &mut HashSet<PieceId>| {
-            let is_free = pieces.len() < self.most;
+            let is_free = self.is_free(pieces);
             if is_free {
                 pieces.insert(piece);
             }
@@ -39,7 +51,7 @@ impl InFlight {
         };
         while !self.pieces.send_if_modified(enter) {
             // The sender lives as long as this: waiting cannot fail.
-            let _ = pieces.wait_for(|pieces| pieces.len() < self.most).await;
+            let _ = pieces.wait_for(|pieces| self.is_free(pieces)).await;
         }
         Place { in_flight: self, piece: Some(piece) }
     }
@@ -110,6 +122,16 @@ mod tests {
         }
         tasks.place(first).await.keep();
         assert!(!has_room(), "the other piece keeps its place");
+    }
+
+    #[tokio::test]
+    async fn another_limit_counts_for_those_that_wait() {
+        let tasks = InFlight::new(0);
+        let id = piece();
+        let mut place = Box::pin(tasks.place(id));
+        assert!(place.as_mut().now_or_never().is_none());
+        tasks.allow(1);
+        drop(place.await);
     }
 
     #[tokio::test]

@@ -27,18 +27,19 @@ use crate::job::ledger::{LedgerError, pieces};
 use crate::job::{Duty, Piece, PieceId};
 use crate::recognize::Tasks;
 
-/// Carries out `Duty::Await` for all tasks until `tools.stop`. `first_interval`: `dashscope.poll_interval`.
+/// Carries out `Duty::Await` for all tasks until `tools.stop`.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), LedgerError> {
+pub async fn await_tasks(tools: Tools) -> Result<(), LedgerError> {
     let mut woken = tools.ledger.wakes(Duty::Await);
-    let follower = Arc::new(Follower::new(tools.clone(), first_interval));
+    let follower = Arc::new(Follower::new(tools.clone()));
     let mut followed = HashSet::new();
     // Each in a task of its own: a future that waits for a reader of the ledger, or for its turn at the pacer, must go on while this one
     // reads the ledger itself, or neither does.
     let mut following = JoinSet::new();
     loop {
+        let tools = tools.renewed();
         for (id, piece) in waiting(&tools, followed.clone()).await? {
             let life = tools.life_of(&piece.recognizer);
             let Some(task) = Task::of(id, &piece, life) else { continue };
@@ -62,7 +63,7 @@ pub async fn await_tasks(tools: Tools, first_interval: Duration) -> Result<(), L
 /// The pieces of the ledger that wait for a task and are not followed yet: their tasks were submitted, found in the list, taken over from
 /// another daemon, or left by an earlier run of this one. Rows that a newer harkd wrote are left alone.
 async fn waiting(tools: &Tools, followed: HashSet<PieceId>) -> Result<Vec<(PieceId, Piece)>, LedgerError> {
-    let recognizers = tools.recognizers.with_tasks();
+    let recognizers = tools.settings.recognizers.with_tasks();
     let read = move |connection: &Connection| {
         let mut waiting = Vec::new();
         for recognizer in &recognizers {
@@ -83,7 +84,7 @@ async fn waiting(tools: &Tools, followed: HashSet<PieceId>) -> Result<Vec<(Piece
 impl Tools {
     /// How long the service keeps results of this recognizer's tasks; for ever if the config no longer has the recognizer.
     fn life_of(&self, recognizer: &str) -> Tasks {
-        let recognizer = self.recognizers.get(&Engine::new(recognizer));
+        let recognizer = self.settings.recognizers.get(&Engine::new(recognizer));
         let tasks = recognizer.and_then(|recognizer| recognizer.profile().limits.tasks);
         tasks.unwrap_or(Tasks { kept: Duration::MAX, longest: Duration::ZERO })
     }

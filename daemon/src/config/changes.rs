@@ -1,0 +1,119 @@
+//! What differs between two configs, and what of it only a restart changes.
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+/// The keys that a running daemon does not change: they decide where its state lies, which broker it speaks to, and what it listens on.
+/// A reload names them and leaves them as they are; it applies every other key.
+pub const NEEDS_RESTART: [&str; 27] = [
+    "http.audio",
+    "http.hosts",
+    "http.listen",
+    "http.read_token_file",
+    "http.tls_cert",
+    "http.tls_key",
+    "http.token_file",
+    "log.format",
+    "nats.ack_wait",
+    "nats.audio_stream",
+    "nats.credentials_file",
+    "nats.events_max_age",
+    "nats.events_max_bytes",
+    "nats.events_stream",
+    "nats.jetstream_domain",
+    "nats.nkey_file",
+    "nats.password_file",
+    "nats.replicas",
+    "nats.servers",
+    "nats.store_partials",
+    "nats.subject_prefix",
+    "nats.tls_ca",
+    "nats.tls_cert",
+    "nats.tls_key",
+    "nats.token_file",
+    "nats.user",
+    "state.directory",
+];
+
+/// What differs between two configs, in the order of the manual: keys of tables as `budget.daily_usd`, elements of arrays as
+/// `source calls`, `route sales (added)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What a reload applies.
+    pub applied: Vec<String>,
+    /// What it leaves as it was: of [`NEEDS_RESTART`].
+    pub needs_restart: Vec<String>,
+}
+
+impl Changes {
+    /// Whether one of these tables has another value.
+    pub fn are_of(&self, tables: &[&str]) -> bool {
+        self.applied
+            .iter()
+            .any(|change| change.split(['.', ' ']).next().is_some_and(|table| tables.contains(&table)))
+    }
+}
+
+impl Config {
+    /// Makes this config the one after `before` in a running daemon: keys that need a restart are set back. Returns the differences.
+    pub fn follow(&mut self, before: &Config) -> Changes {
+        let changes = differences(before, self);
+        self.http.clone_from(&before.http);
+        self.nats.clone_from(&before.nats);
+        self.log.format = before.log.format;
+        self.state.directory.clone_from(&before.state.directory);
+        changes
+    }
+}
+
+fn differences(before: &Config, after: &Config) -> Changes {
+    let (before, after) = (tables(before), tables(after));
+    let mut changes = Changes::default();
+    for (table, now) in &after {
+        match (&before[table], now) {
+            (Value::Object(was), Value::Object(now)) => {
+                for key in now.keys().filter(|key| was.get(*key) != now.get(*key)) {
+                    let key = format!("{table}.{key}");
+                    match NEEDS_RESTART.contains(&key.as_str()) {
+                        true => changes.needs_restart.push(key),
+                        false => changes.applied.push(key),
+                    }
+                }
+            }
+            (Value::Array(was), Value::Array(now)) => changes.applied.extend(elements(table, was, now)),
+            _ => {}
+        }
+    }
+    changes
+}
+
+fn tables(config: &Config) -> Map<String, Value> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(tables)) => tables,
+        _ => Map::new(),
+    }
+}
+
+/// The elements of an array of tables that differ, by their names. Prices have no names, and their order counts.
+fn elements(table: &str, was: &[Value], now: &[Value]) -> Vec<String> {
+    if was == now {
+        return Vec::new();
+    }
+    let name = |element: &Value| element["name"].as_str().map(str::to_owned);
+    let find = |all: &[Value], name: &str| all.iter().find(|one| one["name"] == name).cloned();
+    let mut different = Vec::new();
+    for name in now.iter().filter_map(name) {
+        match find(was, &name) {
+            None => different.push(format!("{table} {name} (added)")),
+            Some(was) if Some(&was) != find(now, &name).as_ref() => different.push(format!("{table} {name}")),
+            Some(_) => {}
+        }
+    }
+    let removed = was.iter().filter_map(name).filter(|name| find(now, name).is_none());
+    different.extend(removed.map(|name| format!("{table} {name} (removed)")));
+    if different.is_empty() {
+        different.push(format!("{table} (order)"));
+    }
+    different
+}
