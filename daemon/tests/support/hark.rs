@@ -166,6 +166,29 @@ impl Hark {
         self.process.kill();
     }
 
+    /// Changes the config's file, sends SIGHUP, and waits until the reload has ended; returns what the log says of it.
+    pub async fn reload(&mut self, edit: impl FnOnce(String) -> String) -> String {
+        let (before, logged) = (self.reloads().await, self.log().len());
+        let text = std::fs::read_to_string(self.config_file()).unwrap();
+        std::fs::write(self.config_file(), edit(text)).unwrap();
+        self.process.reload();
+        wait_until("the reload to end", CEILING, async || {
+            assert!(self.process.is_running(), "harkd ended");
+            self.reloads().await > before
+        })
+        .await;
+        self.log()[logged..].to_owned()
+    }
+
+    /// How many reloads have ended.
+    async fn reloads(&self) -> u64 {
+        let page = self.get("/metrics").await.map(|(_, page)| page).unwrap_or_default();
+        let counts = page.lines().filter_map(|line| {
+            line.strip_prefix("hark_config_reloads_total{")?.rsplit(' ').next()?.parse::<u64>().ok()
+        });
+        counts.sum()
+    }
+
     /// Kills the daemon if it runs, starts it again with the same config and state, and waits until it is ready.
     pub async fn restart(&mut self) {
         self.kill_and_launch();

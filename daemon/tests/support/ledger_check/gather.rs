@@ -88,10 +88,9 @@ fn leftovers(state: &Path) -> Vec<String> {
     };
     let mut found: Vec<String> =
         names(&state.join("spool")).into_iter().map(|name| format!("spool/{name}")).collect();
-    found.extend(
-        names(state).into_iter().filter(|name| {
-            !(name.starts_with("ledger.sqlite3") || name == "lock" || state.join(name).is_dir())
-        }),
-    );
+    found.extend(names(state).into_iter().filter(|name| {
+        let is_known = name.starts_with("ledger.sqlite3") || ["lock", "http_token"].contains(&name.as_str());
+        !(is_known || state.join(name).is_dir())
+    }));
     found
 }

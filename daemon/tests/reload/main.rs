@@ -1,0 +1,41 @@
+//! SIGHUP reloads the config: what is changed, what stays, and what is refused, while recordings come and are under way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "an unwrap here is an assertion of the test; figures are printed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod load;
+mod plugins;
+mod recognizers;
+mod refused;
+mod sources;
+mod systemd;
+
+use support::{CEILING, Hark, Heard, wait_until};
+
+/// Waits for the end of the job of a recording, and returns the job's events.
+pub(crate) async fn events_of_recording(hark: &mut Hark, name: &str) -> Vec<Heard> {
+    let mut events = Vec::new();
+    wait_until(&format!("the end of {name}"), CEILING, async || {
+        let all = hark.events().await;
+        let is_last = |event: &&Heard| matches!(event.kind(), "job.completed" | "job.failed");
+        let ended = all.iter().filter(is_last).find(|event| event.body["recording"]["name"] == name);
+        let Some(job) = ended.map(|event| event.job().to_owned()) else { return false };
+        events = all.into_iter().filter(|event| event.job() == job).collect();
+        true
+    })
+    .await;
+    events
+}
+
+/// The only event of this kind.
+pub(crate) fn only<'a>(events: &'a [Heard], kind: &str) -> &'a Heard {
+    let found: Vec<&Heard> = events.iter().filter(|event| event.kind() == kind).collect();
+    assert_eq!(found.len(), 1, "{kind} among {:?}", events.iter().map(Heard::kind).collect::<Vec<_>>());
+    found[0]
+}
