@@ -1,6 +1,7 @@
 //! Wires the modules in the order of the flow. `build` is the architecture read from top to bottom; `run` starts it and stops it from
 //! the front: first no new recordings, then no new requests, then what is under way is finished, published and acknowledged.
 
+mod budget_gauges;
 mod housekeeping;
 mod lanes;
 mod reload;
@@ -307,6 +308,7 @@ impl Daemon {
                 self.tools.ledger.clone(),
                 self.tools.metrics.clone(),
                 self.health.clone(),
+                self.config.subscribe(),
                 stages.publish.clone(),
             ),
         );

@@ -13,7 +13,7 @@ use crate::{debian, nats_server, python, terminal, test_binaries};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fail where ffmpeg or the packages of the speech server cannot be had, in place of leaving out what needs them
+    /// Fail where ffmpeg, promtool or the packages of the speech server cannot be had, in place of leaving out what needs them
     #[arg(long)]
     all: bool,
 }
@@ -30,15 +30,24 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     let mut nats_server = None;
     let mut interpreter = None;
     let mut decodes = true;
+    let mut promtool = None;
     report.step("tools", || {
         nats_server = Some(nats_server::find_or_install(workspace)?.path);
-        decodes = debian::find_or_install("ffmpeg")?;
+        decodes = debian::find_or_install("ffmpeg", "ffmpeg")?;
         ensure!(decodes || !options.all, "ffmpeg is not installed (Debian and Ubuntu: apt install ffmpeg)");
+        promtool = debian::find_or_unpack("promtool", "prometheus", &workspace.tools())?;
+        ensure!(
+            promtool.is_some() || !options.all,
+            "promtool is not there (Debian and Ubuntu: the package prometheus has it)"
+        );
         interpreter = Some(python::environment(workspace)?.with_test_requirements(workspace)?.interpreter());
         Ok(())
     })?;
     if !decodes {
         report.not_run.push(NOT_DECODED);
+    }
+    if promtool.is_none() {
+        report.not_run.push(NO_PROMETHEUS);
     }
     let mut listens = true;
     report.step("speech", || match Speech::find_or_install(workspace) {
@@ -58,6 +67,7 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     report.cargo("build", workspace.cargo(&["build", "--workspace"]))?;
     let mut environment = vec![("HARK_TESTS_BUILT", PathBuf::from("1"))];
     environment.extend(nats_server.map(|path| (nats_server::VARIABLE, path)));
+    environment.extend(promtool.map(|path| ("HARK_PROMTOOL", path)));
     environment.extend(interpreter.map(|path| ("HARK_PYTHON", path)));
     if options.all {
         environment.push(("HARK_TESTS_ALL", PathBuf::from("1")));
@@ -77,6 +87,10 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
 /// What needs ffmpeg.
 const NOT_DECODED: &str = "NOTHING WAS DECODED WITH FFMPEG, which is not installed (Debian and Ubuntu: apt install ffmpeg): the tests of containers \
                            were skipped";
+
+/// What needs promtool.
+const NO_PROMETHEUS: &str = "NO ALARM WAS RUNG: promtool is not there (Debian and Ubuntu: the package prometheus has it); config/dashboards was \
+                             only compared with the names of the metrics";
 
 /// Why there is no demo that recognizes.
 const NOT_HEARD: &str = "NO SPEECH WAS RECOGNIZED: the packages of the speech server cannot be had; only the stand-in's demo was run, and the \

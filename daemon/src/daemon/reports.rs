@@ -1,19 +1,23 @@
 //! What the daemon reports about itself: to the service manager, to `/readyz`, to `/metrics`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::DaemonError;
+use super::budget_gauges::BudgetGauges;
 use super::sources::{STARTING, Watched, Watching};
 use crate::api::health::{Health, Missing, Part};
 use crate::broker::JetStream;
+use crate::config::Config;
 use crate::job::Duty;
-use crate::job::ledger::{Ledger, LedgerError, jobs, outbox};
+use crate::job::ledger::{Ledger, LedgerError, jobs, outbox, spend};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the gauges are read from the ledger.
@@ -143,19 +147,29 @@ pub(super) async fn gauges(
     ledger: Ledger,
     metrics: Metrics,
     health: Health,
+    config: watch::Receiver<Arc<Config>>,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     let mut room = ledger.room();
     let mut admission = ledger.admission();
+    let mut budget = BudgetGauges::default();
     loop {
-        let (counts, rows) = ledger
-            .read(|connection| Ok((jobs::count_by_duty(connection)?, outbox::count(connection)?)))
+        let now = Timestamp::now();
+        let (counts, rows, spent) = ledger
+            .read(move |connection| {
+                Ok((
+                    jobs::count_by_duty(connection)?,
+                    outbox::count(connection)?,
+                    spend::since(connection, now)?,
+                ))
+            })
             .await?;
         for duty in Duty::ALL {
             let open = counts.iter().find(|(name, _)| name == duty.as_str()).map_or(0, |(_, count)| *count);
             metrics.job_open.with_label_values(&[duty.as_str()]).set(open);
         }
         metrics.publish_outbox_rows.set(rows);
+        budget.show(&metrics, &config.borrow(), &spent);
         let takes_more = admission.borrow_and_update().map(drop).map_err(str::to_owned);
         health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);

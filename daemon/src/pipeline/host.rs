@@ -37,6 +37,9 @@ use strikes::Strikes;
 pub const QUEUE: usize = 64;
 /// Events that are in the process or in the socket at once: enough to save wake-ups, few enough to send again to the next process.
 const BATCH: usize = 16;
+
+/// The reasons in `hark_plugin_failures_total`.
+const FAILURES: [&str; 7] = ["error", "crash", "timeout", "rubbish", "folder", "load", "cpu"];
 /// Interval of the checks of the library's file. A new file is loaded when two checks find it the same: then no process is still writing
 /// it.
 const LOOK: Duration = Duration::from_millis(500);
@@ -290,6 +293,10 @@ impl Supervisor {
         for each in PluginState::ALL {
             let gauge = self.metrics.plugin_state.with_label_values(&[self.name.as_str(), each.as_str()]);
             gauge.set(i64::from(each == state));
+        }
+        // A counter that appears with its first failure would show no increase from zero to one.
+        for reason in FAILURES {
+            self.metrics.plugin_failures.with_label_values(&[self.name.as_str(), reason]).inc_by(0);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Every metric of the daemon, declared once. Labels come from closed sets (configured names, enums): never a path, subject or text.
 
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 /// The handles; clones share the same values.
@@ -35,6 +35,10 @@ pub struct Metrics {
     pub recognize_billed_seconds: IntCounterVec,
     /// Dollars that recognition cost, by source and model.
     pub cost_usd: CounterVec,
+    /// Dollars that may be spent in a UTC day, by what is limited: a source, or `[daemon]`. Nothing for what has no limit.
+    pub budget_usd: GaugeVec,
+    /// Dollars of them that are spent or reserved today, with the same label.
+    pub budget_spent_usd: GaugeVec,
     /// 1 while a model's queue is held (bad key, arrears, rights), by engine.
     pub recognize_held: IntGaugeVec,
     /// Tasks that may have ended half a day ago and whose result has not come.
@@ -43,8 +47,8 @@ pub struct Metrics {
     pub recognize_results_lost: IntCounter,
     /// Plugin state, by plugin and state: 1 for the one it is in (loading, running, failed, quarantined).
     pub plugin_state: IntGaugeVec,
-    /// Events that a plugin received and failed on, by plugin and reason (error, crash, timeout, rubbish, folder), and processes that
-    /// took a core without an event (cpu).
+    /// Events that a plugin received and failed on, by plugin and reason (error, crash, timeout, rubbish, folder), libraries that did not
+    /// load (load), and processes that took a core without an event (cpu).
     pub plugin_failures: IntCounterVec,
     /// Child processes started, by plugin.
     pub plugin_starts: IntCounterVec,
@@ -83,6 +87,9 @@ impl Metrics {
         let gauge = |name: &str, help: &str| keep(&registry, IntGauge::new(name, help));
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             keep(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
+        let dollars = |name: &str, help: &str, label: &str| {
+            keep(&registry, GaugeVec::new(Opts::new(name, help), &[label]))
         };
         // From a second to three hours in factors of three: a flash answer, a queue, a day's backlog.
         let elapsed =
@@ -145,6 +152,16 @@ impl Metrics {
                     Opts::new("hark_cost_usd_total", "Dollars that recognition cost"),
                     &["source", "model"],
                 ),
+            ),
+            budget_usd: dollars(
+                "hark_budget_usd",
+                "Dollars that may be spent in a UTC day, by source; source=\"[daemon]\": by all of them",
+                "source",
+            ),
+            budget_spent_usd: dollars(
+                "hark_budget_spent_usd",
+                "Dollars of the budget that are spent or reserved since midnight (UTC)",
+                "source",
             ),
             recognize_held: gauges(
                 "hark_recognize_held",

@@ -52,7 +52,7 @@ pub use ledger_check::{Ends, Footprint, Input, LedgerJob, LedgerRecord, Records,
 pub use messages::{all_acknowledged, publish, unacknowledged};
 pub use nats_server::{NatsServer, free_address};
 pub use process::Process;
-pub use programs::{harkd, plugin_library, python, say_past_the_capture, skip};
+pub use programs::{harkd, plugin_library, promtool, python, say_past_the_capture, skip};
 pub use s3_server::S3Server;
 pub use slow_link::SlowLink;
 pub use small_disk::{SmallDisk, has_own_mounts};

@@ -35,6 +35,19 @@ pub fn python() -> PathBuf {
     std::env::var_os("HARK_PYTHON").map_or_else(|| installed("python"), PathBuf::from)
 }
 
+/// `promtool` of Prometheus: `$HARK_PROMTOOL`, else the one that `cargo xtask test` unpacked, else the one on the PATH. If it is nowhere, the
+/// caller returns, and the test counts as passed although nothing was checked, which a line says; see [`skip`].
+pub fn promtool(test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("HARK_PROMTOOL").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let candidates = named.into_iter().chain([tools().join("promtool"), "promtool".into()]);
+    let answers = |program: &PathBuf| Command::new(program).arg("--version").output().is_ok();
+    let found = candidates.into_iter().find(answers);
+    if found.is_none() {
+        skip(&format!("{test}: no promtool; install it (Debian, Ubuntu: the package prometheus has it)"));
+    }
+    found
+}
+
 /// The start script of the speech server that `cargo xtask tools` installed.
 pub fn whisper_server() -> PathBuf {
     tools().join("speech/serve")

@@ -201,10 +201,15 @@ fn metrics_page_has_the_names_it_has() {
     metrics.ready.with_label_values(&["nats"]).set(0);
     metrics.source_accepted.with_label_values(&["calls"]).inc();
     metrics.source_unsettled.with_label_values(&["calls"]).set(0);
+    metrics.source_unreadable.with_label_values(&["calls"]).inc();
+    metrics.source_not_put_away.with_label_values(&["calls"]).inc();
+    metrics.cost_usd.with_label_values(&["calls", "qwen3-asr-flash"]).inc_by(0.1);
     metrics.job_ended.with_label_values(&["calls", "completed"]).inc();
     metrics.job_open.with_label_values(&["queued"]).set(0);
     metrics.recognize_requests.with_label_values(&["flash", "ok"]).inc();
     metrics.recognize_billed_seconds.with_label_values(&["flash"]).inc_by(4);
+    metrics.budget_usd.with_label_values(&["[daemon]"]).set(5.0);
+    metrics.budget_spent_usd.with_label_values(&["[daemon]"]).set(0.5);
     metrics.recognize_held.with_label_values(&["flash"]).set(0);
     metrics.plugin_state.with_label_values(&["keywords", "running"]).set(1);
     metrics.plugin_failures.with_label_values(&["keywords", "timeout"]).inc();

@@ -272,6 +272,8 @@ impl Delivery {
         let aside =
             i64::try_from(view.set_aside.iter().map(|line| line.events).sum::<u64>()).unwrap_or(i64::MAX);
         metrics.webhook_set_aside.with_label_values(&[webhook]).set(aside);
+        // So that its first removed event is an increase.
+        metrics.webhook_removed.with_label_values(&[webhook]).inc_by(0);
     }
 
     pub fn show_waiting(&self, waiting: u64) {

@@ -116,7 +116,9 @@ impl Directory {
         usd_per_hour: f64,
     ) -> Result<Directory, String> {
         // Created with 0: a counter that first appears with the value 1 shows no increase in a metrics system.
-        metrics.source_not_put_away.with_label_values(&[&config.name]).inc_by(0);
+        for counter in [&metrics.source_not_put_away, &metrics.source_unreadable] {
+            counter.with_label_values(&[&config.name]).inc_by(0);
+        }
         let context = Arc::new(Context::new(config, ledger, metrics, usd_per_hour)?);
         Ok(Directory { context, putting_away: Semaphore::new(PUTTING_AWAY) })
     }
