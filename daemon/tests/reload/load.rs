@@ -3,6 +3,7 @@
 //! A short run is part of every test run. A long one:
 //! `HARK_RELOADS=1000 cargo nextest run -p harkd --test reload load --no-capture`
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use crate::support::{
-    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, number_from,
-    publish, wait_until, wav,
+    CEILING, Emulator, Footprint, Hark, Heard, Input, LedgerRecord, NatsServer, REDELIVERY, Records,
+    number_from, publish, wait_until, wav,
 };
 
 const RELOADS: u64 = 20;
@@ -213,19 +214,14 @@ async fn recordings_come_on_as_if_nothing_was_reloaded() {
     (records.ended_after, records.bound) = (ended.elapsed(), CEILING);
     records.outputs = [("plugin.hello".to_owned(), 1)].into();
     records.footprints = vec![Footprint::before_and_after(before, hark.process().id()).await];
-    let mut latest = Duration::ZERO;
-    for (input, at) in inputs
-        .iter()
-        .zip(&arrived)
-        .filter(|(input, _)| !["guests", "second"].contains(&input.source.as_str()))
-    {
-        let mut accepted = records.events.iter().filter(|event| event.kind() == "job.accepted");
-        let accepted = accepted
-            .find(|event| event.body["recording"]["name"] == input.name.as_str())
-            .and_then(|event| event.stored);
-        let delay = Duration::try_from(accepted.unwrap().duration_since(*at)).unwrap_or_default();
-        latest = latest.max(delay);
-    }
+    let accepted = records.events.iter().filter(|event| event.kind() == "job.accepted");
+    let name = |event: &Heard| event.body["recording"]["name"].as_str().unwrap_or_default().to_owned();
+    let accepted: HashMap<String, Timestamp> =
+        accepted.map(|event| (name(event), event.stored.unwrap())).collect();
+    let stays_on = |input: &Input| !["guests", "second"].contains(&input.source.as_str());
+    let delays = inputs.iter().zip(&arrived).filter(|(input, _)| stays_on(input));
+    let delays = delays.map(|(input, at)| accepted[&input.name].duration_since(*at));
+    let latest = Duration::try_from(delays.max().unwrap()).unwrap();
     println!(
         "| reloads | {reloads} |\n| recordings | {fed} |\n| lasted | {lasted:?} |\n| longest reload | {longest:?} |\n| latest job.accepted of a source that stayed | {latest:?} |\n| violations of L1 to L9 | {} |",
         records.violations().len()
