@@ -57,13 +57,20 @@ pub fn list(connection: &Connection, filter: &Filter, now: Timestamp) -> Result<
         also("id < ?".into(), vec![blob(before.id())]);
     }
     if let Some(rule) = &filter.alert {
-        let is_of_rule = if rule == "*" { "" } else { "json_extract(body, '$.rule') = ? AND" };
+        let of_rule = |column: &str| match rule.as_str() {
+            "*" => String::new(),
+            _ => format!("AND json_extract({column}, '$.rule') = ?"),
+        };
+        // The index names the jobs, however many there are; whether an alert was retracted is looked up for those of the page.
         let stands = format!(
-            "id IN (SELECT job FROM event raised WHERE kind = 'alert.raised' AND {is_of_rule} NOT EXISTS (\
-             SELECT 1 FROM event WHERE event.job = raised.job AND kind = 'alert.retracted' \
-             AND json_extract(event.body, '$.alert') = json_extract(raised.body, '$.alert')))"
+            "id IN (SELECT job FROM event INDEXED BY event_of_rule WHERE kind = 'alert.raised' {}) AND EXISTS (\
+             SELECT 1 FROM event raised WHERE raised.job = job.id AND raised.kind = 'alert.raised' {} AND NOT EXISTS (\
+             SELECT 1 FROM event later WHERE later.job = raised.job AND later.kind = 'alert.retracted' \
+             AND json_extract(later.body, '$.alert') = json_extract(raised.body, '$.alert')))",
+            of_rule("body"),
+            of_rule("raised.body"),
         );
-        also(stands, if rule == "*" { Vec::new() } else { vec![text(rule)] });
+        also(stands, if rule == "*" { Vec::new() } else { vec![text(rule); 2] });
     }
     if let Some(wanted) = &filter.text {
         let (condition, value) = search::condition(wanted);
@@ -184,13 +191,16 @@ pub fn body(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<
     Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
 }
 
-/// The newest alerts that were raised, newest first.
+/// The newest alerts that stand, newest first: each as it was raised last, and none that was retracted.
 ///
 /// # Errors
 /// As of [`events`].
 pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, stream_seq, job, source, sequence, body FROM event INDEXED BY event_raised WHERE kind = 'alert.raised' \
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event raised INDEXED BY event_raised \
+         WHERE kind = 'alert.raised' AND NOT EXISTS (SELECT 1 FROM event later WHERE later.job = raised.job \
+         AND later.sequence > raised.sequence AND later.kind GLOB 'alert.*' \
+         AND json_extract(later.body, '$.alert') = json_extract(raised.body, '$.alert')) \
          ORDER BY id DESC LIMIT ?1",
     )?;
     let rows = statement.query_map([limit as i64], told)?;
