@@ -26,6 +26,7 @@ use self::reports::{gauges, tell_broker, tell_ready};
 use self::sources::Sources;
 use self::tasks::{EssentialTasks, Stages, drain};
 use crate::api::health::Health;
+use crate::api::others::Others;
 use crate::api::reloads::Reloads;
 use crate::api::service::Identity;
 use crate::api::state::{Api, Desk};
@@ -264,6 +265,11 @@ impl Daemon {
                 steer: steer.clone(),
                 config: config_in_force.subscribe(),
                 reloads: reloads.clone(),
+                others: Others::new(
+                    connection.client(),
+                    &config.nats.subject_prefix,
+                    &claims.daemon().to_string(),
+                ),
                 state_directory,
             });
         }

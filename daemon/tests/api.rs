@@ -5,7 +5,7 @@ mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Api, Emulator, Hark, NatsServer, wav};
+use support::{Api, CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 #[tokio::test]
 async fn a_recording_is_listed_shown_and_found_by_its_words() {
@@ -136,6 +136,8 @@ async fn a_token_is_asked_for_and_a_foreign_host_is_refused() {
 
     let page = Api::send(api.bare(Method::GET, "/").header("accept", "text/html,*/*")).await;
     assert_eq!((page.status, page.header("location")), (303, "/login"));
+    let page = Api::send(api.bare(Method::GET, "/jobs?state=failed").header("accept", "text/html")).await;
+    assert_eq!(page.header("location"), "/login?next=%2Fjobs%3Fstate%3Dfailed");
     let entered = |token: &str| {
         let form =
             api.bare(Method::POST, "/login").header("content-type", "application/x-www-form-urlencoded");
@@ -158,6 +160,24 @@ async fn a_token_is_asked_for_and_a_foreign_host_is_refused() {
     let mut read = hark.api();
     read.token = "looker".into();
     assert_eq!(read.get("/api/jobs").await.status, 200);
-    assert_eq!(read.post("/logout").await.status, 403, "a reader steers nothing");
+    assert_eq!(read.json("/api/status").await["rights"], "read");
+    assert_eq!(hark.api().json("/api/status").await["rights"], "steer");
+    assert_eq!(read.post("/api/sources/calls/pause").await.status, 403, "a reader steers nothing");
+    assert_eq!(read.post("/logout").await.status, 303, "every session may end itself");
     assert!(!hark.log().contains(&hark.api().token), "no token in the log");
+}
+
+#[tokio::test]
+async fn a_daemon_names_the_others_of_its_prefix() {
+    let nats = NatsServer::start().await;
+    let one = Hark::new().nats(&nats).folder("calls").start().await;
+    let other = Hark::new().nats(&nats).folder("desk").start().await;
+    let own = other.api().json("/api/status").await["daemon"].clone();
+    let mut others = Value::Null;
+    wait_until("the other daemon", CEILING, async || {
+        others = one.api().json("/api/status").await["others"].clone();
+        others != json!([])
+    })
+    .await;
+    assert_eq!((others.as_array().unwrap().len(), &others[0]["daemon"]), (1, &own), "{others}");
 }

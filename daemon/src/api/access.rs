@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::problem::Problem;
 use super::state::Api;
 use super::token::Rights;
+use super::{login, page};
 
 /// Nothing is loaded from elsewhere, and no script or style stands in the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src 'self'; \
@@ -27,7 +28,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// Paths that need no token: what shows no job. `/metrics` needs one beyond loopback.
-const OPEN: [&str; 4] = ["/healthz", "/readyz", "/login", "/style.css"];
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/login"];
 
 /// Where the server listens, and the further names that it answers to.
 #[derive(Debug, Clone)]
@@ -94,7 +95,8 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> 
             return refused(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response());
         }
     }
-    if OPEN.contains(&path) || (path == "/metrics" && address.listen.ip().is_loopback()) {
+    let is_open = OPEN.contains(&path) || path.starts_with(page::ASSETS_PATH);
+    if is_open || (path == "/metrics" && address.listen.ip().is_loopback()) {
         return Ok(None);
     }
     let desk = api.desk().map_err(|starting| Box::new(starting.into_response()))?;
@@ -103,12 +105,18 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> 
         |token| desk.tokens.rights(token),
     );
     match rights {
-        Some(rights) if rights == Rights::Steer || is_reading(request.method()) => Ok(Some(rights)),
+        // Every session may end itself.
+        Some(rights) if rights == Rights::Steer || is_reading(request.method()) || path == "/logout" => {
+            Ok(Some(rights))
+        }
         Some(_) => {
             let detail = "this token may look and listen, not steer";
             refused(Problem::new(StatusCode::FORBIDDEN, detail).into_response())
         }
-        None if wants_page(request) => refused(Redirect::to("/login").into_response()),
+        None if wants_page(request) => {
+            let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
+            refused(Redirect::to(&login::path(wanted)).into_response())
+        }
         None => {
             let detail = "a token is needed: Authorization: Bearer <token>; the daemon's log names the file that holds it";
             let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();

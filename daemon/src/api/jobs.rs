@@ -30,7 +30,9 @@ pub(super) async fn list(
             (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
             (header::CONTENT_DISPOSITION, "attachment; filename=\"hark-jobs.csv\""),
         ];
-        return Ok((kinds, csv(&page)).into_response());
+        // A table has no place for the next page.
+        let next = page.next.map(|next| [(header::LINK, format!("<?before={next}>; rel=\"next\""))]);
+        return Ok((kinds, next, csv(&page)).into_response());
     }
     Ok(Json(page).into_response())
 }

@@ -9,6 +9,7 @@ pub mod http;
 mod jobs;
 mod login;
 pub mod openapi;
+pub mod others;
 mod page;
 mod post;
 mod problem;

@@ -3,11 +3,12 @@
 
 mod endpoints;
 
-use async_nats::service::{Request, ServiceExt, error};
-use async_nats::{Client, HeaderMap};
+use async_nats::service::{PingResponse, Request, ServiceExt, error};
+use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::SelectAll;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -19,6 +20,8 @@ use crate::broker::Subjects;
 
 /// The name of the service: the same for every prefix and daemon.
 pub const NAME: &str = "hark";
+/// Where every service of this name says what it is.
+pub const PING: &str = "$SRV.PING.hark";
 /// The header of an answer that has the id of the daemon which answers.
 pub const DAEMON: &str = "Hark-Daemon";
 /// The header of an answer that has the daemon's host.
@@ -28,7 +31,8 @@ pub const HOST: &str = "Hark-Host";
 const AT_A_TIME: usize = 16;
 
 /// A running daemon, as the metadata of the service and the headers of answers name it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Daemon")]
 pub struct Identity {
     /// Id in its ledger: it outlives restarts.
     pub daemon: String,
@@ -41,6 +45,14 @@ impl Identity {
     pub fn own(daemon: Uuid) -> Identity {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Identity { daemon: daemon.to_string(), host: host.trim().to_owned() }
+    }
+
+    /// Of the daemon that answers a ping, if it is one with this prefix.
+    pub fn of_ping(answer: &Message, prefix: &str) -> Option<Identity> {
+        let mut metadata = serde_json::from_slice::<PingResponse>(&answer.payload).ok()?.metadata;
+        let is_ours = metadata.get("prefix").is_some_and(|other| other == prefix);
+        let daemon = metadata.remove("daemon").filter(|_| is_ours)?;
+        Some(Identity { daemon, host: metadata.remove("host").unwrap_or_default() })
     }
 }
 

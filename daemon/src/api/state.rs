@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::access::Address;
 use super::health::Health;
+use super::others::Others;
 use super::problem::Problem;
 use super::reloads::Reloads;
 use super::steer::Steer;
@@ -43,6 +44,7 @@ pub struct Desk {
     pub words: LastWords,
     /// What requests change.
     pub steer: Steer,
+    pub others: Others,
     /// The present config, which a reload replaces.
     pub config: watch::Receiver<Arc<Config>>,
     pub reloads: Reloads,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -14,8 +14,10 @@ use uuid::Uuid;
 use super::health::Missing;
 use super::problem::Problem;
 use super::reloads::Reload;
+use super::service::Identity;
 use super::state::{Api, Desk};
 use super::steer::sources;
+use super::token::Rights;
 use super::words::Words;
 use crate::job::ledger::view::{self, Filter, Listed, State as JobState, Told};
 use crate::job::ledger::{jobs, outbox, spend};
@@ -36,7 +38,11 @@ const MOST_DAYS: i64 = 400;
 pub(super) struct Status {
     /// The id by which other daemons know this one.
     daemon: Uuid,
+    /// Further daemons of the prefix that answered last.
+    others: Vec<Identity>,
     version: &'static str,
+    /// What the token that was shown permits.
+    rights: Rights,
     time: Timestamp,
     ready: bool,
     not_ready: Vec<Missing>,
@@ -92,7 +98,10 @@ struct RecognizerStatus {
 }
 
 /// `GET /api/status`.
-pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Problem> {
+pub(super) async fn status(
+    State(api): State<Api>,
+    Extension(rights): Extension<Option<Rights>>,
+) -> Result<Json<Status>, Problem> {
     let desk = api.desk()?;
     let now = Timestamp::now();
     let read = move |connection: &_| {
@@ -114,7 +123,9 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
     let with_words = |listed: Listed| Running { last_words: desk.words.of(listed.job), listed };
     Ok(Json(Status {
         daemon: desk.daemon,
+        others: desk.others.known(),
         version: env!("CARGO_PKG_VERSION"),
+        rights: rights.unwrap_or(Rights::Read),
         time: now,
         ready: not_ready.is_empty(),
         not_ready,

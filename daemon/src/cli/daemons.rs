@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, PingResponse};
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Message, StatusCode};
 use futures::StreamExt;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Exit, say, session};
-use crate::api::service::{DAEMON, HOST, Identity, NAME};
+use crate::api::service::{DAEMON, HOST, Identity, PING};
 use crate::broker::Subjects;
 use crate::config::Config;
 
@@ -58,7 +58,7 @@ pub async fn ask(
     let (listing, replying) = (client.new_inbox(), client.new_inbox());
     let mut listed = client.subscribe(listing.clone()).await.map_err(|error| unavailable(&error))?;
     let mut replies = client.subscribe(replying.clone()).await.map_err(|error| unavailable(&error))?;
-    let ping = format!("$SRV.PING.{NAME}");
+    let ping = PING.to_owned();
     client.publish_with_reply(ping.clone(), listing, "".into()).await.map_err(|error| unavailable(&error))?;
     client
         .publish_with_reply(subject.clone(), replying, body.into())
@@ -74,7 +74,7 @@ pub async fn ask(
         let until = if is_complete { last + QUIET } else { began + patience };
         tokio::select! {
             Some(message) = listed.next() => {
-                if let Some(daemon) = identity(&message, &config.nats.subject_prefix)
+                if let Some(daemon) = Identity::of_ping(&message, &config.nats.subject_prefix)
                     && !answers.of.contains_key(&daemon)
                 {
                     answers.silent.insert(daemon);
@@ -159,14 +159,6 @@ impl std::fmt::Display for Identity {
 
 fn names(daemons: &BTreeSet<Identity>) -> String {
     daemons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// The daemon that answers a ping, if it is one with this prefix.
-fn identity(message: &Message, prefix: &str) -> Option<Identity> {
-    let mut metadata = serde_json::from_slice::<PingResponse>(&message.payload).ok()?.metadata;
-    let is_ours = metadata.get("prefix").is_some_and(|other| other == prefix);
-    let daemon = metadata.remove("daemon").filter(|_| is_ours)?;
-    Some(Identity { daemon, host: metadata.remove("host").unwrap_or_default() })
 }
 
 fn read(reply: &Message) -> Option<(Identity, Result<Value, Refused>)> {

@@ -219,11 +219,13 @@ fn drop_into(stage: &Stage, sample: &std::path::Path) -> anyhow::Result<()> {
 
 fn invitation(stage: &Stage) -> String {
     format!(
-        "{}\n  drop audio into    {}\n  or publish it      {} --config {} submit FILE\n  metrics            http://{}/metrics\n{}",
+        "{}\n  drop audio into    {}\n  or publish it      {} --config {} submit FILE\n  see it             http://{}/ (the token: {})\n  metrics            http://{}/metrics\n{}",
         green("Your turn:"),
         stage.calls().display(),
         stage.harkd().display(),
         stage.config().display(),
+        stage.http(),
+        stage.token().unwrap_or_else(|error| error.to_string()),
         stage.http(),
         bold("Ctrl-C ends everything and removes the folder.")
     )

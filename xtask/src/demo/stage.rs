@@ -138,6 +138,16 @@ impl Stage {
         &self.harkd_program
     }
 
+    /// The token that the live page asks for.
+    ///
+    /// # Errors
+    /// When the daemon has not written it.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        let path = self.folder.path().join("state/http_token");
+        let token = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(token.trim().to_owned())
+    }
+
     pub(crate) fn http(&self) -> SocketAddr {
         self.http
     }
