@@ -13,7 +13,7 @@ use crate::{debian, nats_server, python, terminal, test_binaries};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fail where ffmpeg, promtool or the packages of the speech server cannot be had, in place of leaving out what needs them
+    /// Fail where ffmpeg, chromium, promtool or the packages of the speech server cannot be had, in place of leaving out what needs them
     #[arg(long)]
     all: bool,
 }
@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
 fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut nats_server = None;
     let mut interpreter = None;
-    let mut decodes = true;
+    let (mut decodes, mut browses) = (true, true);
     let mut promtool = None;
     report.step("tools", || {
         nats_server = Some(nats_server::find_or_install(workspace)?.path);
@@ -40,6 +40,11 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
             promtool.is_some() || !options.all,
             "promtool is not there (Debian and Ubuntu: the package prometheus has it)"
         );
+        browses = debian::find_or_install("chromium", "chromium")?;
+        ensure!(
+            browses || !options.all,
+            "chromium is not installed (Debian and Ubuntu: apt install chromium)"
+        );
         interpreter = Some(python::environment(workspace)?.with_test_requirements(workspace)?.interpreter());
         Ok(())
     })?;
@@ -48,6 +53,9 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     }
     if promtool.is_none() {
         report.not_run.push(NO_PROMETHEUS);
+    }
+    if !browses {
+        report.not_run.push(NOT_SEEN);
     }
     let mut listens = true;
     report.step("speech", || match Speech::find_or_install(workspace) {
@@ -91,6 +99,10 @@ const NOT_DECODED: &str = "NOTHING WAS DECODED WITH FFMPEG, which is not install
 /// What needs promtool.
 const NO_PROMETHEUS: &str = "NO ALARM WAS RUNG: promtool is not there (Debian and Ubuntu: the package prometheus has it); config/dashboards was \
                              only compared with the names of the metrics";
+
+/// What needs Chromium.
+const NOT_SEEN: &str = "NO PAGE WAS SEEN IN A BROWSER, for chromium is not installed (Debian and Ubuntu: apt install chromium): the stories of the live \
+                        page were skipped";
 
 /// Why there is no demo that recognizes.
 const NOT_HEARD: &str = "NO SPEECH WAS RECOGNIZED: the packages of the speech server cannot be had; only the stand-in's demo was run, and the \

@@ -17,6 +17,7 @@
 
 mod api;
 mod audio;
+mod chromium;
 mod commands;
 mod emulator;
 mod environment;
@@ -41,6 +42,7 @@ mod whisper_server;
 
 pub use api::{Answer, Api, Lines};
 pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
+pub use chromium::{has_chromium, tell};
 pub use emulator::Emulator;
 pub use environment::number_from;
 pub use event_schema::assert_fits;

@@ -70,7 +70,12 @@ fn installed(program: &str) -> PathBuf {
 }
 
 fn tools() -> PathBuf {
-    results().parent().unwrap().join("tools")
+    target().join("tools")
+}
+
+/// Cargo's target directory.
+pub fn target() -> PathBuf {
+    results().parent().unwrap().to_owned()
 }
 
 /// `target/debug`, or the folder of this test's profile.
