@@ -9,6 +9,9 @@ use crate::broker::JetStream;
 use crate::broker::stream::{StreamError, captures, covers, ensure};
 use crate::config::Nats;
 
+/// The stream of partials.
+pub const PARTIALS: &str = "HARK_PARTIALS";
+
 /// Checks the server and creates the streams that are absent: the stream of events, and the stream of partials if it is configured.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub async fn ensure_event_streams(
     let stream = ensure(jetstream, events.clone()).await?;
     keeps_events(&stream.cached_info().config, subjects)?;
     if nats.store_partials {
-        let partials = Config { name: "HARK_PARTIALS".into(), subjects: vec![subjects.partials()], ..events };
+        let partials = Config { name: PARTIALS.into(), subjects: vec![subjects.partials()], ..events };
         let stream =
             ensure(jetstream, Config { description: Some("Partials, lossy".into()), ..partials }).await?;
         captures(&stream.cached_info().config, &subjects.partials())?;

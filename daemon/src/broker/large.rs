@@ -99,10 +99,10 @@ pub async fn fit(
     if let Body::TranscriptFinal(last) = &mut event.body
         && let Some(segments) = last.segments.take()
     {
-        let name = job.to_string();
-        put(jetstream, nats, &name, &serialized(&segments)?).await?;
-        info!(job = name, bytes = body.len(), bucket = BUCKET, "the final's segments are in an object");
-        last.segments_object = Some(ObjectRef { bucket: BUCKET.into(), name });
+        let object = object(job);
+        put(jetstream, nats, &object.name, &serialized(&segments)?).await?;
+        info!(%job, bytes = body.len(), bucket = BUCKET, "the final's segments are in an object");
+        last.segments_object = Some(object);
     }
     match abridged(event, &kind, limit)? {
         Some(body) => Ok(body.into()),
@@ -150,6 +150,11 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
     object.read_to_end(&mut segments).await.map_err(|error| say(&error))?;
     last.segments = Some(serde_json::from_slice(&segments).map_err(|error| say(&error))?);
     Ok(())
+}
+
+/// The object of a job's final.
+pub fn object(job: Uuid) -> ObjectRef {
+    ObjectRef { bucket: BUCKET.into(), name: job.to_string() }
 }
 
 /// The name is the same on every retry: after a crash the object is overwritten.

@@ -3,6 +3,7 @@
 pub mod append;
 pub mod asyncapi;
 mod connect;
+mod erase;
 pub mod event_streams;
 mod jetstream;
 pub mod large;
@@ -14,6 +15,7 @@ pub mod stream;
 pub mod subject;
 
 pub use connect::{ConnectError, Patience, connect};
+pub use erase::ErasedObject;
 pub use jetstream::JetStream;
 pub use server_refusals::{Refusals, Refused, ServerRefusals};
 pub use subject::Subjects;

@@ -33,9 +33,14 @@ impl Subjects {
         format!("{}.event.{kind}.{source}.*", self.prefix)
     }
 
-    /// Filter for every stored event of a job.
+    /// Filter for every stored event of a job; `source` may be `*`.
     pub fn of_job(&self, source: &str, job: Uuid) -> String {
         format!("{}.event.*.*.{source}.{job}", self.prefix)
+    }
+
+    /// Filter for every partial of a job.
+    pub fn partials_of_job(&self, job: Uuid) -> String {
+        self.event(&Kind::TranscriptPartial.to_string(), "*", job)
     }
 
     /// Filter for every stored event of a source.

@@ -84,6 +84,17 @@ impl Bucket {
         }
     }
 
+    /// Removes a key with its history; returns whether there was one. A key-value bucket permits no erasing of single messages, so the
+    /// server's files keep the bytes until their place is used again.
+    pub async fn remove(&self, key: &str) -> Result<bool, Unconfirmed> {
+        let store = self.store().await?;
+        let purge = async { store.stream.purge().filter(format!("{}{key}", store.prefix)).await };
+        match self.asked(purge).await? {
+            Ok(purged) => Ok(purged.purged > 0),
+            Err(error) => Err(self.away(error).await),
+        }
+    }
+
     /// When the bucket was created, ns since the epoch. A lost bucket is created anew.
     pub async fn made(&self) -> Result<i128, Unconfirmed> {
         let store = self.store().await?;

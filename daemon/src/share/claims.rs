@@ -285,6 +285,15 @@ impl Claims {
         Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
     }
 
+    /// Removes the claim of a job that has ended; returns whether there was one.
+    pub async fn erase(&self, job: &Job) -> Result<bool, Unconfirmed> {
+        let Some(ticket) = &job.ticket else { return Ok(false) };
+        match self.find(ticket, job.recording.message_id.as_deref()).await? {
+            (key, _, Some(claim)) if claim.job == job.id => self.0.bucket.remove(&key).await,
+            _ => Ok(false),
+        }
+    }
+
     /// The claim of a message, with the claim's key and revision. If streams and bucket are lost, the next stream counts from one again,
     /// and a later message may have the key of a message whose job is still open: the claim of the later message tells nothing about that
     /// job, which has its claim at the second key.
