@@ -27,6 +27,7 @@ mod price;
 mod repetition;
 pub mod spool;
 mod stage;
+mod ticket;
 pub mod transcript;
 
 use hark_sdk::event::{Body, Engine, Event, ObjectRef, Recording, Segment, Usage};
@@ -47,6 +48,7 @@ pub use self::paid::Paid;
 pub use self::piece::{MOST_CHANNELS, Piece, PieceId, PieceState, Span};
 pub use self::price::{Price, Prices};
 pub use self::stage::{Duty, Stage};
+pub use self::ticket::Ticket;
 
 /// What the ledger holds of a job. Its pieces are rows of their own. Fields at their default are not written: a row of more than a
 /// kilobyte would take a whole page of its own (SQLite, WITHOUT ROWID).
@@ -225,15 +227,6 @@ pub struct Sidecar {
     pub identity: FileIdentity,
     /// Of its bytes, in hex.
     pub sha256: String,
-}
-
-/// Where a message's job is claimed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
-    /// Key in the bucket `HARK_JOBS`.
-    pub key: String,
-    /// `<stream>.<sequence>@<time>` of the message.
-    pub place: String,
 }
 
 /// How a recording is recognized. `recognize::route` makes it; the lanes carry it out unchanged.

@@ -25,6 +25,11 @@ pub async fn remove(state_directory: &Path, job: Uuid) {
     }
 }
 
+/// Whether a job has a file in the spool.
+pub async fn has(state_directory: &Path, job: Uuid) -> bool {
+    tokio::fs::try_exists(state_directory.join(SPOOL).join(job.to_string())).await.unwrap_or(false)
+}
+
 /// Whether the audio of a job that is being settled is kept.
 pub fn is_kept(job: &Job, failed: bool, keep_failed: Duration) -> bool {
     failed && !keep_failed.is_zero() && matches!(job.origin, Origin::Spool { .. })

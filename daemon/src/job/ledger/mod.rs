@@ -13,6 +13,8 @@ mod directory;
 pub mod due;
 mod error;
 pub mod files;
+pub mod forget;
+pub mod forgotten_files;
 mod form;
 pub mod intake;
 pub mod jobs;
@@ -75,7 +77,7 @@ pub enum Now {
     Owes(Duty),
     /// Nothing is owed to what changed.
     Waits,
-    /// The ledger has deleted the job: another daemon owns it.
+    /// The ledger has deleted the job: another daemon owns it, or an operator had it forgotten.
     Forgotten,
 }
 

@@ -41,6 +41,16 @@ pub fn all(connection: &Connection) -> Result<Vec<String>, LedgerError> {
     Ok(urls.collect::<Result<_, _>>()?)
 }
 
+/// The objects of a job.
+///
+/// # Errors
+/// When the query fails.
+pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<String>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT url FROM remote_object WHERE job = ?1")?;
+    let urls = statement.query_map([job], |row| row.get(0))?;
+    Ok(urls.collect::<Result<_, _>>()?)
+}
+
 /// The objects that no request of this ledger needs: an object is needed while the request that names it is under way, its fate is searched
 /// for, or its task has not ended. An object that is being uploaded has no request yet; the caller knows these.
 ///

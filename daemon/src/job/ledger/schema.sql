@@ -138,6 +138,19 @@ CREATE INDEX file_by_inode ON file (source, inode, dev);
 CREATE INDEX file_by_path ON file (source, path);
 CREATE INDEX file_by_sha256 ON file (source, sha256) WHERE sha256 IS NOT NULL;
 
+-- Files of jobs that an operator had forgotten: known by their identity alone, so that they are not heard again. A row goes when another file
+-- has its inode, or when the file is gone.
+CREATE TABLE forgotten_file (
+    id       INTEGER PRIMARY KEY,
+    source   TEXT NOT NULL,
+    dev      INTEGER NOT NULL,
+    inode    INTEGER NOT NULL,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256   TEXT
+);
+CREATE INDEX forgotten_file_by_inode ON forgotten_file (source, inode);
+
 -- Messages taken in, by their id or place, for as long as their job is kept.
 CREATE TABLE intake (
     key TEXT PRIMARY KEY,

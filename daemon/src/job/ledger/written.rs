@@ -87,6 +87,18 @@ pub fn of_recording(
     rows.map(|row| read(row?)).collect()
 }
 
+/// The files that were written for a job.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<Written>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT folder, name, job, recording, identity, sha256, replaces FROM written WHERE job = ?1 ORDER BY folder, name",
+    )?;
+    let rows = statement.query_map([job], columns)?;
+    rows.map(|row| read(row?)).collect()
+}
+
 /// Forgets the files of a job, which stay where they are.
 ///
 /// # Errors

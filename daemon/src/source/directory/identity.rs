@@ -13,6 +13,7 @@ use super::root::Root;
 use crate::job::audio::is_absence;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::forgotten_files;
 use crate::job::{Duty, FileIdentity};
 
 /// What the ledger has on a file.
@@ -20,6 +21,8 @@ use crate::job::{Duty, FileIdentity};
 pub(super) struct Compared {
     /// The row of the file, if it is unchanged at its path.
     pub known: Option<i64>,
+    /// The row of the file, if it is an unchanged file of a forgotten job.
+    pub forgotten: Option<i64>,
     /// Otherwise the rows of files that it may be, the likeliest first.
     pub candidates: Vec<Known>,
     /// The file was recognized, and has become longer.
@@ -52,7 +55,12 @@ pub(super) fn compare(connection: &Connection, source: &str, found: &Found) -> R
     // A row that was noted as missed is not taken here: the file is back, and [`follow`] has to note that.
     let known = at.iter().find(|known| known.identity == identity && !known.was_missed());
     if let Some(known) = known {
-        return Ok(Compared { known: Some(known.id), candidates: Vec::new(), has_grown: false, met });
+        let known = Some(known.id);
+        return Ok(Compared { known, forgotten: None, candidates: Vec::new(), has_grown: false, met });
+    }
+    let forgotten = forgotten_files::find(connection, source, &identity)?;
+    if forgotten.is_some() {
+        return Ok(Compared { known: None, forgotten, candidates: Vec::new(), has_grown: false, met });
     }
     let has_grown = at.iter().any(|known| {
         known.job.is_some() && known.identity.inode == identity.inode && known.identity.size < identity.size
@@ -61,7 +69,7 @@ pub(super) fn compare(connection: &Connection, source: &str, found: &Found) -> R
     candidates.sort_by_key(|known| known.path != found.path);
     at.retain(|known| known.identity.is_unchanged(&identity) && known.identity.inode != identity.inode);
     candidates.extend(at);
-    Ok(Compared { known: None, candidates, has_grown, met })
+    Ok(Compared { known: None, forgotten: None, candidates, has_grown, met })
 }
 
 /// Decides which candidate a file is, by what is at the candidates' paths now. Blocking.

@@ -21,7 +21,7 @@ use super::kept::Reason;
 use super::settle::Ready;
 use super::sidecar::Told;
 use crate::job::ledger::files::{self, Known};
-use crate::job::ledger::{LedgerError, jobs};
+use crate::job::ledger::{LedgerError, forgotten_files, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
 
 /// A file whose bytes are known.
@@ -84,6 +84,9 @@ pub(super) fn take_in(
         if is_elsewhere && matches!(take_from(connection, context, old, found)?, Moved::Here { .. }) {
             return Ok(Taken::Kept(Reason::Same));
         }
+    }
+    if forgotten_files::is_touched(connection, context.source(), &identity, sha256)? {
+        return Ok(Taken::Kept(Reason::Same));
     }
     let mut job = job(context, found, sha256, told);
     jobs::insert(connection, &mut job, told.warnings.clone())?;

@@ -19,9 +19,11 @@
 mod absent;
 mod again;
 mod context;
+mod delete;
 mod done;
 pub mod examine;
 mod file_filter;
+mod forgotten;
 mod found;
 mod identity;
 mod intake;
@@ -53,10 +55,11 @@ use tracing::{info, warn};
 
 pub use self::again::find_again;
 use self::context::Context;
+pub use self::delete::delete_written;
 pub(super) use self::file_filter::FileFilter;
 pub use self::intake::placed;
 pub use self::listing::recordings_in;
-pub use self::put_away::NotPutAway;
+pub use self::put_away::{NotPutAway, Outcome};
 use self::root::{ScanError, look_into};
 use self::scan::Scan;
 use self::watch::Watch;

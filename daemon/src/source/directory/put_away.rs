@@ -86,7 +86,7 @@ pub(super) struct HeardFile {
 
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// The daemon has moved or deleted the file.
     Gone,
     /// The file was not at its path: the daemon moved or deleted it before a crash, or another program has moved it.

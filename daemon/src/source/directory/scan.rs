@@ -13,6 +13,7 @@ use tracing::{debug, info, trace, warn};
 use super::absent::{Absences, FullScan};
 use super::context::{Context, PIECE, blocking};
 use super::file_filter::Entered;
+use super::forgotten::Forgotten;
 use super::found::{Found, kind};
 use super::identity::{compare, follow};
 use super::intake::{self, Moved, Taken};
@@ -45,6 +46,7 @@ pub(super) struct Scan {
     places: Places,
     readers: Readers,
     absences: Absences,
+    forgotten: Forgotten,
     kept: Kept,
     grown: OnceAMinute,
     /// The number of the present or last look.
@@ -70,6 +72,7 @@ impl Scan {
             places: Places::default(),
             readers: Readers::new(Arc::clone(&context), absences.clone()),
             absences,
+            forgotten: Forgotten::default(),
             kept: Kept::default(),
             grown: OnceAMinute::default(),
             look: 0,
@@ -89,6 +92,7 @@ impl Scan {
     pub async fn everything(&mut self) -> Result<(), ScanError> {
         self.look += 1;
         self.settling.scanned();
+        self.forgotten.begin();
         self.seen = Ok(());
         let (root, status) = look_into(&self.context).await?;
         // Another filesystem may have been mounted at the folder since the last look.
@@ -110,6 +114,7 @@ impl Scan {
         // Files in a folder that could not be listed may be older than the source.
         if self.seen.is_ok() {
             self.places.end_first_scans(&self.context, &devices).await?;
+            self.forgotten.end(&self.context, &devices).await?;
         }
         let scan = FullScan { look: self.look, met, devices };
         let awaits_size =
@@ -238,6 +243,9 @@ impl Scan {
             if let Some(row) = compared.known {
                 self.settling.forget(&found.path);
                 self.absences.is_back(row);
+            } else if let Some(row) = compared.forgotten {
+                self.settling.forget(&found.path);
+                self.forgotten.meet(row);
             } else if self.readers.have(&found.path) {
                 // The task that reads the file reports the outcome.
             } else if compared.candidates.is_empty() {
