@@ -142,17 +142,19 @@ impl Delivery {
                     Err(_) => feed = None,
                 }
             }
-            let (mut resumed, mut retried) = (None, None);
+            let (mut resumed, mut retried, mut forgotten) = (None, None, None);
             self.wait(self.around.nats.ack_wait / 3, |delivery, command| match command {
                 Command::Test(answer) => delivery.test(answer),
                 Command::Resume(answer) => resumed = Some(answer),
                 Command::Retry(answer) => retried = Some(answer),
+                Command::Forget(job, answer) => forgotten = Some((job, answer)),
             })
             .await;
             if resumed.is_some() {
                 lease.record.resume(Timestamp::now());
             }
             let events = if retried.is_some() { lease.record.retry(Timestamp::now()) } else { 0 };
+            let forgotten = forgotten.map(|(job, answer)| (lease.record.forget(job), answer));
             let stored = lease.store().await;
             let is_stored = matches!(stored, Ok(true));
             // The callers may have gone.
@@ -160,6 +162,9 @@ impl Delivery {
                 let _ = answer.send(if is_stored { Ok(true) } else { Err(Refusal::NotNow) });
             }
             if let Some(answer) = retried {
+                let _ = answer.send(if is_stored { Ok(events) } else { Err(Refusal::NotNow) });
+            }
+            if let Some((events, answer)) = forgotten {
                 let _ = answer.send(if is_stored { Ok(events) } else { Err(Refusal::NotNow) });
             }
             match stored {

@@ -272,6 +272,18 @@ impl<M: Clone> Desk<M> {
         aside
     }
 
+    /// Drops what waits or is set aside of a job; returns how many events. A request that is under way goes on.
+    pub fn forget(&mut self, job: Uuid) -> u64 {
+        let in_line = self.lines.remove(&job).map_or(0, |line| line.events);
+        let held = self.chains.remove(&job).map(|chain| chain.events).unwrap_or_default();
+        self.startable.retain(|startable| *startable != job);
+        self.changed |= in_line > 0 || !held.is_empty();
+        let events = in_line + held.len() as u64;
+        // Acknowledged when the lines are stored.
+        self.moved.extend(held);
+        events
+    }
+
     /// Makes every event that waits due, as if it had not been tried.
     pub fn resume(&mut self, now: Timestamp) {
         self.changed = true;

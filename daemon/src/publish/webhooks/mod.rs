@@ -65,6 +65,8 @@ enum Command {
     Retry(Reply<u64>),
     /// Answered by whether the webhook was paused.
     Resume(Reply<bool>),
+    /// Answered by how many events of the job waited or were set aside.
+    Forget(Uuid, Reply<u64>),
 }
 
 impl Command {
@@ -74,6 +76,7 @@ impl Command {
             Command::Test(answer) => drop(answer.send(Err(refusal))),
             Command::Retry(answer) => drop(answer.send(Err(refusal))),
             Command::Resume(answer) => drop(answer.send(Err(refusal))),
+            Command::Forget(_, answer) => drop(answer.send(Err(refusal))),
         }
     }
 }
@@ -219,6 +222,15 @@ impl Webhooks {
     /// See [`Refusal`].
     pub async fn resume(&self, name: &str) -> Result<bool, Refusal> {
         self.ask(name, Command::Resume).await
+    }
+
+    /// Drops what waits or is set aside of a job whose events are erased; returns how many events. Only the daemon that delivers the webhook
+    /// does.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn forget(&self, name: &str, job: Uuid) -> Result<u64, Refusal> {
+        self.ask(name, |answer| Command::Forget(job, answer)).await
     }
 
     async fn ask<T>(&self, name: &str, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {

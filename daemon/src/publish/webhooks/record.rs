@@ -28,6 +28,11 @@ impl Record {
         aside
     }
 
+    /// Drops what waits or is set aside of a job; returns how many events.
+    pub fn forget(&mut self, job: Uuid) -> u64 {
+        self.lines.extract_if(.., |line| line.job == job).map(|line| line.events).sum()
+    }
+
     /// Ends the pause, and makes every event that waits due.
     pub fn resume(&mut self, now: Timestamp) {
         self.paused = None;

@@ -303,6 +303,9 @@ impl<'a> Session<'a> {
                 self.desk.resume(now);
                 let _ = answer.send(Ok(false));
             }
+            Command::Forget(job, answer) => {
+                let _ = answer.send(Ok(self.desk.forget(job)));
+            }
         }
     }
 

@@ -303,3 +303,21 @@ proptest! {
         around.assert_kept();
     }
 }
+
+#[test]
+fn of_a_forgotten_job_nothing_is_sent_and_others_go_on() {
+    let mut around = Around::new();
+    around.stream = vec![(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)];
+    around.feed(4);
+    assert!(around.request(Answer::Later("503".into())), "job 1 waits in a line");
+    around.store();
+    assert_eq!(around.desk.forget(id(1)), 2);
+    assert_eq!(around.desk.forget(id(2)), 2, "in memory");
+    around.store();
+    assert_eq!((around.bucket.len(), around.unacknowledged.len()), (0, 0));
+    around.feed(1);
+    while around.request(Answer::Taken) {}
+    assert_eq!(around.taken, [(3, 5)]);
+    assert_eq!(around.desk.forget(id(1)), 0);
+    assert_eq!(around.desk.waiting(), 0);
+}
