@@ -243,6 +243,7 @@ impl Daemon {
             state_directory: Arc::clone(&tools.state_directory),
             metrics: tools.metrics.clone(),
             claims: tools.claims.clone(),
+            nats: Arc::new(config.nats.clone()),
             present: present.subscribe(),
             pipeline: Arc::clone(&tools.pipeline),
             webhooks: webhooks.clone(),

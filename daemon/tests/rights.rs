@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use async_nats::jetstream::{self, consumer::pull};
@@ -182,6 +183,12 @@ async fn the_documented_rights_are_enough() {
     assert!(status.success(), "{log}");
     let (status, log) = run(&["replay", "--publish"]).await;
     assert!(status.success() && log.contains("published: "), "{log}");
+    let jobs: BTreeSet<String> = one.events().await.iter().map(|event| event.job().to_owned()).collect();
+    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    let (status, log) = run(&[&["forget"], &jobs[..]].concat()).await;
+    assert!(status.success() && log.contains("1 object"), "{log}");
+    let events = context.get_stream("HARK_EVENTS").await.unwrap();
+    assert_eq!(events.cached_info().state.messages, 0);
 
     for log in [one.log(), two.log(), nats.log()] {
         let refused: Vec<&str> = log.lines().filter(|line| line.contains("iolation")).collect();

@@ -1,5 +1,6 @@
 //! What an operator may do to the running daemon, in one place: the NATS service and HTTP call the same functions.
 
+pub mod forget;
 pub mod jobs;
 pub mod plugins;
 mod retry;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::broker::JetStream;
+use crate::config::Nats;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::pipeline::Pipeline;
@@ -27,6 +29,7 @@ pub struct Steer {
     pub ledger: Ledger,
     pub sources: sources::Board,
     pub claims: Claims,
+    pub nats: Arc<Nats>,
     pub jetstream: JetStream,
     pub state_directory: Arc<PathBuf>,
     pub metrics: Metrics,

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// On this subject the server tells every user its own rights.
 const USER_INFO: &str = "$SYS.REQ.USER.INFO";
 
+/// To erase messages for good.
+const ERASING: [&str; 2] = ["STREAM.MSG.GET.{}", "STREAM.MSG.DELETE.{}"];
+
 /// Rights of one user, or those that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights {
@@ -45,12 +48,19 @@ impl Rights {
         };
         of(
             &nats.events_stream,
-            &["STREAM.INFO.{}", "STREAM.MSG.GET.{}", "CONSUMER.CREATE.{}", "CONSUMER.MSG.NEXT.{}.>"],
+            &[
+                "STREAM.INFO.{}",
+                "STREAM.MSG.GET.{}",
+                "STREAM.MSG.DELETE.{}",
+                "CONSUMER.CREATE.{}",
+                "CONSUMER.MSG.NEXT.{}.>",
+            ],
         );
         of(
             "OBJ_HARK_TRANSCRIPTS",
             &["STREAM.INFO.{}", "DIRECT.GET.{}.>", "CONSUMER.CREATE.{}", "STREAM.PURGE.{}"],
         );
+        of("OBJ_HARK_TRANSCRIPTS", &ERASING);
         let intakes = config.source.iter().filter_map(|source| match source {
             Source::Nats(intake) => Some(intake),
             Source::Directory(_) => None,
@@ -67,14 +77,16 @@ impl Rights {
                     "CONSUMER.CREATE.{}.>",
                     "CONSUMER.MSG.NEXT.{}.>",
                     "STREAM.MSG.GET.{}",
+                    "STREAM.MSG.DELETE.{}",
                 ],
             );
             for bucket in &intake.allow_buckets {
                 of(&format!("OBJ_{bucket}"), &["STREAM.INFO.{}", "DIRECT.GET.{}.>", "CONSUMER.CREATE.{}"]);
+                of(&format!("OBJ_{bucket}"), &ERASING);
             }
         }
         if has_intake {
-            of("KV_HARK_JOBS", &["STREAM.INFO.{}", "STREAM.MSG.GET.{}"]);
+            of("KV_HARK_JOBS", &["STREAM.INFO.{}", "STREAM.MSG.GET.{}", "STREAM.PURGE.{}"]);
             publish.push(match nats.jetstream_domain.as_str() {
                 "" => "$KV.HARK_JOBS.>".to_owned(),
                 _ => format!("{api}.$KV.HARK_JOBS.>"),

@@ -8,6 +8,7 @@ mod doctor;
 mod event_line;
 mod explain;
 mod follow;
+mod forget;
 mod jobs;
 mod man;
 mod plugins;
@@ -66,6 +67,8 @@ enum Command {
     Jobs(jobs::Args),
     /// List the running daemons' sources, pause and resume them, have folders scanned
     Sources(sources::Args),
+    /// Erase jobs: ledger, events, objects, files that plugins wrote; says what could not be reached
+    Forget(forget::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
     /// Run today's plugins over old calls: what they would say, and what was said then
@@ -106,6 +109,7 @@ impl Args {
             Command::Tail(args) => tail::execute(config, &args),
             Command::Jobs(args) => jobs::execute(config, &args),
             Command::Sources(args) => sources::execute(config, &args),
+            Command::Forget(args) => forget::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
             Command::Rules(args) => rules::execute(config, &args),

@@ -62,6 +62,11 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The folder of the store.
+    pub fn store(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The disk of the store.
     pub fn disk(&self) -> &SmallDisk {
         self.disk.as_ref().expect("started with on_small_disk")

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::steer::{Refusal, Steer, jobs, plugins, sources, webhooks};
+use crate::api::steer::{Refusal, Steer, forget, jobs, plugins, sources, webhooks};
 
 /// Reads a request's JSON, carries it out and writes the answer's.
 pub(super) type Handler =
@@ -22,6 +22,7 @@ pub(super) fn endpoints() -> Vec<(&'static str, Handler)> {
         ("jobs.show", handler(jobs::show)),
         ("jobs.retry", handler(jobs::retry)),
         ("jobs.cancel", handler(jobs::cancel)),
+        ("jobs.forget", handler(forget::forget)),
         ("sources.list", handler(sources::list)),
         ("sources.pause", handler(sources::pause)),
         ("sources.resume", handler(sources::resume)),

@@ -130,7 +130,7 @@ fn make(connection: &Connection, old: &Job, job: &mut Job) -> Result<Made, Ledge
 
 impl Steer {
     /// A job of which nothing is owed any more. One that has just ended is waited for.
-    async fn settled(&self, id: Uuid) -> Result<Job, Refusal> {
+    pub(super) async fn settled(&self, id: Uuid) -> Result<Job, Refusal> {
         let mut changes = self.ledger.changes();
         let until = Instant::now() + ENDING;
         loop {
