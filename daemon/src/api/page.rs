@@ -97,6 +97,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shell_has_every_module_loaded_at_once() {
+        let modules = ASSETS.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".js"));
+        for name in modules.filter(|name| *name != "login.js") {
+            assert!(SHELL.contains(&format!("\"/assets/{name}\"")), "{name}");
+        }
+    }
+
+    #[test]
     fn no_file_asks_for_anything_elsewhere_or_writes_markup_from_data() {
         for (name, text) in ASSETS.iter().chain(&[("login.html", LOGIN), ("shell.html", SHELL)]) {
             // The names of XML's vocabularies are no addresses.

@@ -113,6 +113,7 @@ def a_person_without_a_session_comes_back_to_where_they_wanted(browser):
         page.keyboard.press("Enter")
         expect(page).to_have_url(f"{BASE}/jobs?state=failed")
         expect(page.get_by_label("State", exact=True)).to_have_value("failed")
+        expect(page.get_by_text("Live")).to_be_visible()
         # The session ends in another tab; the page notices it at its next question.
         page.context.clear_cookies()
         page.get_by_label("State", exact=True).select_option("completed")
