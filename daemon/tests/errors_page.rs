@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE, tables};
 
 /// Literals that look like codes and appear in no event.
-const NO_CODES: [(&str, &str); 26] = [
+const NO_CODES: [(&str, &str); 27] = [
+    ("SourceState", "a name in the OpenAPI document"),
     ("KiB", "a unit"),
     ("MiB", "a unit"),
     ("GiB", "a unit"),
