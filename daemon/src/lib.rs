@@ -34,7 +34,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`api`] | the daemon's interfaces while it runs: `/metrics`, `/healthz`, `/readyz`, requests over NATS |
+//! | [`api`] | the daemon's interfaces while it runs: the live page and the HTTP API, metrics and health, the NATS service; what an operator steers |
 //! | [`audio`] | measures, decodes and cuts recordings, in sandboxed child processes that can do nothing else; ffmpeg decodes the rest, in a child of its own |
 //! | [`broker`] | everything that knows NATS as such: connection, streams, appending in order, large events. Only this room knows subjects. |
 //! | [`cli`] | one file for each subcommand |
@@ -44,7 +44,7 @@
 //! | [`job::ledger`] | one writer that commits in groups, a pool of readers, a change feed; tables, outbox, retention |
 //! | [`os`] | leases, folders through descriptors, sandboxes, children, limits; with `pipeline::library` the only `unsafe` |
 //! | [`pipeline`] | plugins, each in a supervised process |
-//! | [`publish`] | the outbox to JetStream, and partials |
+//! | [`publish`] | the outbox to JetStream, partials, webhooks, and the feed of what was published |
 //! | [`recognize`] | recognizers: limits, the choice among them, pacing, requests, what each answer means |
 //! | [`share`] | which daemon owns which job: bucket, claims, takeover, the fence against a former owner that resumes |
 //! | [`source`] | folders ([`source::directory`]: an event is a hint, only the scan decides), NATS subjects ([`source::nats`]), the check of URLs ([`source::url`]) |
