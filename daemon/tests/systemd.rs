@@ -40,7 +40,7 @@ fn the_unit_has_the_lines_that_the_daemon_relies_on() {
     let unit = std::fs::read_to_string(installed_unit()).unwrap();
     for line in [
         "Type=notify",
-        "ExecReload=kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c \"kill -HUP $MAINPID\"",
         "RestartPreventExitStatus=64 78",
         "LoadCredential=dashscope_api_key",
         "AmbientCapabilities=CAP_LEASE",
