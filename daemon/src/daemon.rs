@@ -275,6 +275,10 @@ impl Daemon {
             });
         }
         metrics.config_loaded.set(jiff::Timestamp::now().as_second());
+        // So that the first refusal is an increase.
+        for outcome in ["applied", "refused"] {
+            metrics.config_reloads.with_label_values(&[outcome]).inc_by(0);
+        }
         Ok(Daemon {
             config: config_in_force,
             config_file: config_file.to_owned(),
