@@ -1,4 +1,5 @@
-//! The tasks that people and CI run: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask chaos`.
+//! The tasks that people and CI run: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask chaos`,
+//! `cargo xtask dist`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to a person at a terminal")]
 
 mod bench;
@@ -7,6 +8,7 @@ mod check;
 mod child;
 mod debian;
 mod demo;
+mod dist;
 mod interrupt;
 mod nats_server;
 mod python;
@@ -42,6 +44,8 @@ enum Task {
     Test(check::Options),
     /// Measures the daemon against the same work without a daemon around it, in one run, and prints the ratios
     Bench(bench::Options),
+    /// Makes a Debian package and a tarball, with manual pages, completions, checksums and a bill of materials, in target/dist
+    Dist(dist::Options),
     /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
     Chaos(chaos::Options),
     /// Installs what demo and tests need beside Rust (a nats-server, a Python environment, a speech server) and prints where it is
@@ -66,6 +70,7 @@ fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
         Task::Demo(options) => demo::run(workspace, options),
         Task::Test(options) => check::run(workspace, options),
         Task::Bench(options) => bench::run(workspace, options),
+        Task::Dist(options) => dist::run(workspace, options),
         Task::Chaos(options) => chaos::run(workspace, options),
         Task::Tools => {
             let nats_server = nats_server::find_or_install(workspace)?;

@@ -37,6 +37,11 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// The folder for packages.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.target.join("dist")
+    }
+
     /// A cargo command in the workspace's root.
     ///
     /// `cargo xtask` told this process which package it is, in variables that build scripts depend on (ring's does). The command does not
