@@ -14,7 +14,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use support::{
     CEILING, Emulator, Hark, NatsServer, Process, Reply, SECRET, Setup, SpeechServer, channel, free_address,
-    plugin_library, python, sample, sentence, sha256, stereo, wait_until,
+    harkd, http_get, plugin_library, python, sample, sentence, sha256, stereo, wait_until,
 };
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/samples/manifest.json");
@@ -132,6 +132,35 @@ async fn without_a_key_a_server_of_ones_own_hears_everything() {
     assert!(asked.iter().all(|asked| asked.authorization.is_none()) && asked.len() == 1, "{asked:?}");
     let effective = hark.command(&["config", "effective"]).output().unwrap();
     assert!(effective.status.success());
+}
+
+/// Of the README: the manual as a config, with a source. The environment has what is the test's own.
+#[tokio::test]
+async fn the_manual_and_a_source_make_a_working_daemon() {
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, calls) = (folder.path().join("harkd.toml"), folder.path().join("calls"));
+    std::fs::create_dir(&calls).unwrap();
+    let manual = Command::new(harkd()).args(["config", "default"]).output().unwrap().stdout;
+    let source =
+        format!("[[source]]\nname = \"calls\"\nkind = \"directory\"\npath = '{}'\n", calls.display());
+    std::fs::write(&config, [manual, source.into_bytes()].concat()).unwrap();
+    let http = free_address();
+    let mut run = Command::new(harkd());
+    run.arg("--config").arg(&config).arg("run").env("DASHSCOPE_API_KEY", "sk-of-the-tests");
+    run.env("HARK_DASHSCOPE__BASE_URL", service.api()).env("HARK_NATS__SERVERS", nats.url());
+    run.env("HARK_STATE__DIRECTORY", folder.path().join("state")).env("HARK_HTTP__LISTEN", http.to_string());
+    let _daemon = Process::start("harkd", &mut run, folder.path());
+    wait_until("the daemon to be ready", CEILING, async || {
+        matches!(http_get(http, "/readyz").await, Some((200, _)))
+    })
+    .await;
+    std::fs::write(calls.join("a.wav"), sample("cancel.wav")).unwrap();
+    let done = "hark_job_ended_total{outcome=\"completed\",source=\"calls\"} 1";
+    wait_until("the recording to be heard", CEILING, async || {
+        http_get(http, "/metrics").await.is_some_and(|(_, page)| page.contains(done))
+    })
+    .await;
 }
 
 #[test]
