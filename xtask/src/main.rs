@@ -48,7 +48,7 @@ enum Task {
     Dist(dist::Options),
     /// Kills, stops and starves the daemon for hours, then compares all records and prints the figures
     Chaos(chaos::Options),
-    /// Installs what demo and tests need beside Rust (a nats-server, a Python environment, a speech server) and prints where it is
+    /// Installs what demo and tests need beside Rust (a nats-server, a Python environment, promtool, a speech server) and prints where it is
     Tools,
     /// Speaks the sample recordings anew from xtask/samples/texts.toml (needs flite, espeak-ng, sox and lame)
     Samples,
@@ -77,6 +77,10 @@ fn execute(task: &Task, workspace: &Workspace) -> anyhow::Result<()> {
             let python = python::environment(workspace)?.with_test_requirements(workspace)?;
             println!("nats-server  {} ({})", nats_server.path.display(), nats_server.version);
             println!("python       {}", python.interpreter().display());
+            match debian::find_or_unpack("promtool", "prometheus", &workspace.tools())? {
+                Some(promtool) => println!("promtool     {}", promtool.display()),
+                None => println!("promtool     not to be had (Debian and Ubuntu: the package prometheus)"),
+            }
             println!("speech       {}", Speech::find_or_install(workspace)?);
             Ok(())
         }
