@@ -83,7 +83,7 @@ pub async fn ask(
             }
             Some(reply) = replies.next() => {
                 if reply.status == Some(StatusCode::NO_RESPONDERS) {
-                    return Err(answers.nobody());
+                    return Err(answers.none());
                 }
                 // A stream that captures the subject acknowledges the request: such a reply is no daemon's answer.
                 if let Some((daemon, answer)) = read(&reply) {
@@ -101,7 +101,7 @@ pub async fn ask(
         }
     }
     match answers.of.is_empty() {
-        true => Err(answers.nobody()),
+        true => Err(answers.none()),
         false => Ok(answers),
     }
 }
@@ -141,7 +141,7 @@ impl Answers {
         }
     }
 
-    fn nobody(&self) -> Exit {
+    fn none(&self) -> Exit {
         let subject = &self.subject;
         let who = match self.silent.is_empty() {
             true => "no running harkd answers".to_owned(),
