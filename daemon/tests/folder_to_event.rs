@@ -5,7 +5,6 @@ mod support;
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 
@@ -263,21 +262,16 @@ fn holds(folder: &std::path::Path, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn no_transcript_stays_on_the_disk() {
+async fn a_transcript_stays_on_the_disk_no_longer_than_the_config_says() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
-    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").set("state.keep", "\"1s\"");
+    let mut hark = setup.start().await;
     let state = hark.path("state");
     hark.drop_file("calls", "one.wav", &wav(2.0, 1));
     let text = hark.next_event("transcript.final").await.body["text"].as_str().unwrap().to_owned();
     hark.ended_jobs(1).await;
     wait_until("the text to be erased", CEILING, async || !holds(&state, &text)).await;
-
-    hark.drop_file("calls", "two.wav", &wav(2.0, 2));
-    let text = hark.next_event("transcript.final").await.body["text"].as_str().unwrap().to_owned();
-    hark.ended_jobs(2).await;
-    assert!(hark.stop().await.success());
-    assert!(!holds(&state, &text), "an orderly end leaves nothing");
 }
 
 #[tokio::test]
@@ -307,19 +301,6 @@ async fn files_of_before_the_first_start_are_logged_with_their_number_and_price(
         told(source, files);
         told(source, "usd_per_hour=0.126");
     }
-}
-
-#[tokio::test]
-async fn sighup_is_logged_and_ends_nothing() {
-    let nats = NatsServer::start().await;
-    let service = Emulator::start(&["--flash-delay", "1s"]).await;
-    let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
-    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
-    hark.next_event("job.accepted").await;
-    let daemon = Pid::from_raw(i32::try_from(hark.process().id()).unwrap()).unwrap();
-    kill_process(daemon, Signal::HUP).unwrap();
-    assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
-    wait_until("a word about it", CEILING, async || hark.log().contains("SIGHUP")).await;
 }
 
 #[tokio::test]

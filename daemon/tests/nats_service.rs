@@ -1,4 +1,4 @@
-//! The NATS micro service `hark`, as `nats micro` and a program of somebody's own use it: discovery, requests, refusals.
+//! The NATS micro service `hark`, as `nats micro` and an operator's own program use it: discovery, requests, refusals.
 #![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 mod support;

@@ -99,7 +99,7 @@ fn bodies() -> Vec<Body> {
     vec![
         Body::JobAccepted(JobAccepted {
             route: "default".into(),
-            retry_of: None,
+            retry_of: Some(uuid::Uuid::from_u128(0x0193_6f4e_5f0a_7c3e_8c1d_2f9f_6f0a_1b2b)),
             warnings: vec![Warning {
                 code: "SidecarUnreadable".into(),
                 message: "the metadata of \"cancel.json\" is left out: it is no JSON object".into(),

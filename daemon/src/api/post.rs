@@ -3,9 +3,11 @@
 use std::future::Future;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{StatusCode, header};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::jobs::job_id;
 use super::problem::Problem;
@@ -18,61 +20,75 @@ use crate::job::ledger::view::Listed;
 pub(super) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    AsJson: AsJson,
 ) -> Result<Json<Listed>, Problem> {
     let job = job_id(&id)?;
-    carry_out(&api, &headers, |steer| jobs::cancel(steer, OfJob { job })).await
+    carry_out(&api, |steer| jobs::cancel(steer, OfJob { job })).await
 }
 
 /// `POST /api/jobs/<id>/retry`.
 pub(super) async fn retry(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    AsJson: AsJson,
 ) -> Result<Json<Listed>, Problem> {
     let job = job_id(&id)?;
-    carry_out(&api, &headers, |steer| jobs::retry(steer, OfJob { job })).await
+    carry_out(&api, |steer| jobs::retry(steer, OfJob { job })).await
 }
 
 /// `POST /api/sources/<name>/pause`.
 pub(super) async fn pause(
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
-    carry_out(&api, &headers, |steer| sources::pause(steer, Named { name })).await
+    carry_out(&api, |steer| sources::pause(steer, Named { name })).await
 }
 
 /// `POST /api/sources/<name>/resume`.
 pub(super) async fn resume(
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
-    carry_out(&api, &headers, |steer| sources::resume(steer, Named { name })).await
+    carry_out(&api, |steer| sources::resume(steer, Named { name })).await
 }
 
 /// `POST /api/sources/<name>/rescan`.
 pub(super) async fn rescan(
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
-    carry_out(&api, &headers, |steer| sources::rescan(steer, Named { name })).await
+    carry_out(&api, |steer| sources::rescan(steer, Named { name })).await
 }
 
-/// Carries out a request that says that it is JSON: a form of another site's page cannot say so.
 async fn carry_out<T: Serialize, F: Future<Output = Result<T, Refusal>>>(
     api: &Api,
-    headers: &HeaderMap,
     action: impl FnOnce(Steer) -> F,
 ) -> Result<Json<T>, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/json") {
-        let detail = "this needs Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
     Ok(Json(action(api.desk()?.steer.clone()).await?))
+}
+
+/// A request that says that it is JSON, which a form of another site's page cannot say. Its body is an object without meaning, or empty.
+pub(super) struct AsJson;
+
+impl<S: Send + Sync> FromRequest<S> for AsJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if kind.and_then(|kind| kind.split(';').next()).map(str::trim) != Some("application/json") {
+            let detail = "this needs Content-Type: application/json";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let body =
+            Bytes::from_request(request, state).await.map_err(|error| Problem::bad(error.body_text()))?;
+        if !body.is_empty() && serde_json::from_slice::<Map<String, Value>>(&body).is_err() {
+            return Err(Problem::bad("the body is no JSON object; {} is enough"));
+        }
+        Ok(AsJson)
+    }
 }
 
 impl From<Refusal> for Problem {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::reload;
 use super::sources::Sources;
 use super::tasks::{EssentialTasks, Stages};
 use super::{Daemon, DaemonError, present};
@@ -205,6 +206,10 @@ impl Daemon {
                 ),
                 state_directory,
             });
+        }
+        // Counters that appear with their first event would show no increase from zero to one.
+        for outcome in reload::OUTCOMES {
+            metrics.config_reloads.with_label_values(&[outcome]).inc_by(0);
         }
         metrics.config_loaded.set(jiff::Timestamp::now().as_second());
         Ok(Daemon {

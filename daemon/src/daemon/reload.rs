@@ -24,6 +24,9 @@ use crate::publish::webhooks::Webhooks;
 use crate::telemetry::logging;
 use crate::work::{self, Settings, Tools};
 
+/// What becomes of a reload, as the metric names it.
+pub(super) const OUTCOMES: [&str; 2] = ["applied", "refused"];
+
 /// What a reload changes.
 pub(super) struct Reloader {
     pub file: PathBuf,
@@ -172,7 +175,8 @@ impl Reloader {
             }
         };
         let metrics = &self.tools.metrics;
-        let outcome = if reload.applied { "applied" } else { "refused" };
+        let [applied, refused] = OUTCOMES;
+        let outcome = if reload.applied { applied } else { refused };
         if reload.applied {
             metrics.config_loaded.set(at.as_second());
         }

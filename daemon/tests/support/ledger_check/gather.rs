@@ -66,18 +66,26 @@ pub(super) fn ledger(state: &Path) -> LedgerRecord {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
+    let failed: Vec<String> = connection
+        .prepare("SELECT id FROM job WHERE outcome = 'failed'")
+        .unwrap()
+        .query_map([], |row| row.get::<_, Uuid>(0))
+        .unwrap()
+        .map(|id| id.unwrap().to_string())
+        .collect();
     LedgerRecord {
         integrity: connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap(),
         outbox_rows: connection
             .query_row("SELECT count(*) FROM event WHERE stream_seq IS NULL", [], |row| row.get(0))
             .unwrap(),
         jobs,
-        leftovers: leftovers(state),
+        leftovers: leftovers(state, &failed),
     }
 }
 
-/// Files in the spool, and files in the state directory other than the ledger and the lock.
-fn leftovers(state: &Path) -> Vec<String> {
+/// Files in the spool but for the audio of failed jobs, which is kept for a retry; and files in the state directory other than the ledger, the
+/// lock and the token.
+fn leftovers(state: &Path, failed: &[String]) -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         std::fs::read_dir(folder).map_or_else(
             |_| Vec::new(),
@@ -86,8 +94,8 @@ fn leftovers(state: &Path) -> Vec<String> {
             },
         )
     };
-    let mut found: Vec<String> =
-        names(&state.join("spool")).into_iter().map(|name| format!("spool/{name}")).collect();
+    let spooled = names(&state.join("spool")).into_iter().filter(|name| !failed.contains(name));
+    let mut found: Vec<String> = spooled.map(|name| format!("spool/{name}")).collect();
     found.extend(names(state).into_iter().filter(|name| {
         let is_known = name.starts_with("ledger.sqlite3") || ["lock", "http_token"].contains(&name.as_str());
         !(is_known || state.join(name).is_dir())
