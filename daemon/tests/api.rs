@@ -1,11 +1,8 @@
 //! The API: lists, jobs, events, and who may ask.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{Api, CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Api, CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 #[tokio::test]
 async fn a_recording_is_listed_shown_and_found_by_its_words() {

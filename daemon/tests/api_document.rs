@@ -1,13 +1,10 @@
 //! The OpenAPI document against the running daemon: a fuzzer of others asks for everything that stands in it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::{Emulator, Hark, NatsServer, number_from, python, wav};
 use serde_json::Value;
-use support::{Emulator, Hark, NatsServer, number_from, python, wav};
 use tokio::process::Command;
 
 /// Requests that the fuzzer makes up for each operation; `HARK_API_EXAMPLES` sets another number.

@@ -1,5 +1,4 @@
 //! The permitted dependencies between the daemon's rooms (its top-level modules, DESIGN.md): a room uses only what this list names.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,15 +1,12 @@
 //! The backlog after a day without the broker or the service: how fast it drains when they are back, and how a daemon starts with it.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::{CEILING, Emulator, Hark, Heard, LedgerRecord, NatsServer, Setup, wait_until, wav};
 use async_nats::jetstream;
 use rusqlite::{Connection, params};
-use support::{CEILING, Emulator, Hark, Heard, LedgerRecord, NatsServer, Setup, wait_until, wav};
 use uuid::Uuid;
 
 /// Number of jobs whose events are interleaved in the outbox.

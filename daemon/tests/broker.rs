@@ -1,15 +1,12 @@
 //! The broker is killed, stopped or loses its store, and the daemon is killed meanwhile. Unpublished events are on the daemon's disk and
 //! are published in order.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, Records, Setup, Stage, wait_until, wav,
 };
+use async_nats::jetstream;
 
 /// A daemon with a directory source and a NATS source.
 async fn stage(flags: &[&str]) -> Stage {
@@ -163,7 +160,7 @@ async fn a_deleted_stream_of_events_is_created_again_and_receives_later_events()
     let _listener = stage.nats.client().await.subscribe("hark.event.>").await.unwrap();
     context.delete_stream("HARK_EVENTS").await.unwrap();
     stage.all_settled().await;
-    let mut left = support::Heard::everything(&context, "HARK_EVENTS").await;
+    let mut left = crate::support::Heard::everything(&context, "HARK_EVENTS").await;
     left.sort_by_key(|event| (event.job().to_owned(), event.body["sequence"].as_u64()));
     for job in left.chunk_by(|one, other| one.job() == other.job()) {
         let sequences: Vec<u64> = job.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();

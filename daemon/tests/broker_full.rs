@@ -1,16 +1,13 @@
 //! The broker has no room: its disk is full, or a stream has reached its limit. Events wait in the outbox, the daemon reports the reason,
 //! and publishes all of them in order when there is room.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, Records, has_own_mounts,
     wait_until, wav,
 };
+use async_nats::jetstream::{self, stream};
 
 /// Drops recordings into the folder and appends what they are expected to become to `inputs`.
 fn drop_files(hark: &Hark, inputs: &mut Vec<Input>, count: usize) {
@@ -46,7 +43,7 @@ async fn all_settled(hark: &Hark, count: usize) {
 
 #[tokio::test]
 async fn a_full_disk_below_the_broker_is_waited_for() {
-    if !has_own_mounts("a_full_disk_below_the_broker_is_waited_for") {
+    if !has_own_mounts("broker_full::a_full_disk_below_the_broker_is_waited_for") {
         return;
     }
     let mut nats = NatsServer::on_small_disk(16 << 20).await;

@@ -1,11 +1,8 @@
 //! What a day may cost: `budget.daily_usd` and a source's `daily_usd`, over requests at once, kills and restarts.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, spoken, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, spoken, wait_until, wav};
 
 /// A second costs 35 millionths of a dollar in the default region, so a file of ten seconds costs 350 of them.
 const TEN_SECONDS: f64 = 10.0;

@@ -1,10 +1,9 @@
 //! An operator cancels jobs: one last event, at once, which says what was paid; nothing more is sent, and the source is settled.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{
+    CEILING, Emulator, Hark, NatsServer, REDELIVERY, all_acknowledged, publish, wait_until, wav,
+};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, REDELIVERY, all_acknowledged, publish, wait_until, wav};
 
 async fn cancel(hark: &Hark, job: &str) -> Value {
     hark.json(&["jobs", "cancel", job]).await

@@ -1,15 +1,12 @@
 //! Recordings whose channels are recognized each by itself, and silence that is left out, through the service.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     Emulator, FileServer, Hark, Heard, NatsServer, Setup, channel, publish, sample, sentence, stereo,
     wait_until,
 };
+use serde_json::{Value, json};
 
 /// Splits channels; `lines` are further keys of the route.
 fn setup(nats: &NatsServer, service: &Emulator, lines: &str) -> Setup {
@@ -262,7 +259,7 @@ async fn a_recording_with_one_channel_is_recognized_as_it_is() {
     let audio = sample("cancel.wav");
     let events = heard(&mut hark, "cancel.wav", &audio, 1).await;
     let [asked] = &requests(&service, "flash")[..] else { panic!("one request") };
-    assert_eq!(asked["sha256"], support::sha256(&audio), "its own bytes");
+    assert_eq!(asked["sha256"], crate::support::sha256(&audio), "its own bytes");
     let segment = &one(&events, "transcript.final")["segments"][0];
     assert_eq!((&segment["channel"], segment.get("role")), (&json!(0), None));
     assert!(of_kind(&events, "annotation.speech").is_empty(), "it was not decoded here");

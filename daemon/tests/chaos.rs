@@ -4,30 +4,27 @@
 //!
 //! The short run is part of every test run. `cargo xtask chaos` makes it longer through `HARK_CHAOS_SECONDS`, `HARK_CHAOS_KILLS` and
 //! `HARK_CHAOS_INPUTS` and, with recordings of many pieces, `HARK_CHAOS_PIECES`; `HARK_SEED` repeats a run's decisions.
-#![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
 
-mod chaos {
-    pub mod feed;
-    pub mod figures;
-    pub mod messages;
-    pub mod plan;
-}
-mod support;
+pub mod absence;
+mod feed;
+mod figures;
+pub mod messages;
+pub mod plan;
+mod two;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::Context;
-use chaos::feed::Feed;
-use chaos::figures::Figures;
-use chaos::messages::left;
-use chaos::plan::{Plan, ROUTES, Strike, faults};
-use serde_json::{Value, json};
-use support::{
+use self::feed::Feed;
+use self::figures::Figures;
+use self::messages::left;
+use self::plan::{Plan, ROUTES, Strike, faults};
+use crate::support::{
     CEILING, Emulator, Footprint, Hark, Input, LedgerJob, LedgerRecord, NatsServer, Records, S3Server,
     wait_until, wav,
 };
+use async_nats::jetstream::Context;
+use serde_json::{Value, json};
 
 /// Most of it is the consumers' `ack_wait` of 30 s: the messages of a killed daemon are redelivered after that.
 const BOUND: Duration = Duration::from_secs(75);

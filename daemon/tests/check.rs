@@ -1,5 +1,4 @@
 //! `harkd check` as operators and scripts call it.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,16 +1,13 @@
 //! `harkd config` and the first steps of a newcomer.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
-use support::{
+use crate::support::{
     CEILING, Emulator, Heard, NatsServer, Process, free_address, harkd, http_get, wait_until, wav,
 };
+use serde_json::Value;
 
 fn config(file: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(harkd());

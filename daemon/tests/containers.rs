@@ -1,13 +1,10 @@
 //! Recordings in every container that phones, recorders and people have, through the daemon: what symphonia does not decode is decoded with
 //! ffmpeg.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
-use support::ffmpeg::{amr, encoded, g729, has_ffmpeg, remuxed, with_pictures};
-use support::{Emulator, Hark, Heard, NatsServer, Reply, SpeechServer, sha256};
+use crate::support::ffmpeg::{amr, encoded, g729, has_ffmpeg, remuxed, with_pictures};
+use crate::support::{Emulator, Hark, Heard, NatsServer, Reply, SpeechServer, sha256};
 
 /// Name, what ffmpeg is told, the name of the format in events, channels.
 const AUDIO: [(&str, &str, &str, u32); 14] = [
@@ -220,7 +217,7 @@ fn with_subtitles(text: &[u8]) -> Vec<u8> {
     let name = b"t\0\0\0";
     let gab2 =
         [b"GAB2\0\x02\0", &words(&[4])[..], name, &[4, 0], &words(&[text.len() as u32]), text].concat();
-    let noise: Vec<u8> = support::wav(1.0, 7)[44..].to_vec();
+    let noise: Vec<u8> = crate::support::wav(1.0, 7)[44..].to_vec();
     let content = list(b"movi", &[chunk(b"01tx", &gab2), chunk(b"00wb", &noise)].concat());
     chunk(b"RIFF", &[&b"AVI "[..], &list(b"hdrl", &[main, sound, titles].concat()), &content].concat())
 }
@@ -241,7 +238,7 @@ async fn playlists_inside_recordings_reach_nothing() {
         .start()
         .await;
     let secret = hark.path("secret.wav");
-    std::fs::write(&secret, support::wav(3.0, 9)).unwrap();
+    std::fs::write(&secret, crate::support::wav(3.0, 9)).unwrap();
     let opened = std::fs::metadata(&secret).unwrap().accessed().unwrap();
     let files = canaries(&url, secret.to_str().unwrap());
     for (name, bytes) in &files {

@@ -1,16 +1,13 @@
 //! The alarms and the dashboard of `config/dashboards/` against the page of a running daemon, as Prometheus reads them.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{CEILING, Emulator, Hark, HookReceiver, NatsServer, promtool, wait_until, wav};
 use regex::Regex;
 use serde_json::Value;
-use support::{CEILING, Emulator, Hark, HookReceiver, NatsServer, promtool, wait_until, wav};
 
 #[test]
 fn each_alarm_rings_when_it_should() {

@@ -1,12 +1,6 @@
 //! 100,000 files at once: the time until the ledger has them all, and the memory used (RELIABILITY 7, goal 5).
 //!
-//! `cargo test --release -p harkd --test directory_burst -- --ignored --nocapture --test-threads 1`
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "an unwrap here is an assertion of the test, and it prints what it measured"
-)]
+//! `cargo test --release -p harkd --test stories directory_burst -- --ignored --nocapture --test-threads 1`
 
 use std::fs;
 use std::path::Path;

@@ -1,13 +1,10 @@
 //! `harkd doctor`: what is wrong is found by one command, which names the remedy, costs nothing and works beside a running daemon.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{Emulator, Hark, NatsServer, Setup, free_address, harkd, wav};
 use serde_json::Value;
-use support::{Emulator, Hark, NatsServer, Setup, free_address, harkd, wav};
 
 const KEY: &str = "sk-of-the-tests";
 

@@ -2,14 +2,11 @@
 //! paid twice is marked, and a task is found again in the service's list.
 //!
 //! `HARK_DROPPED` sets the number of recordings per engine.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 use serde_json::json;
-use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 
 const DROPPED: u64 = 60;
 

@@ -1,5 +1,4 @@
 //! docs/errors.md has a row for every code that the daemon's sources name. `HARK_BLESS=1` writes the page's tables anew.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -3,15 +3,12 @@
 //!
 //! Not part of every test run, which has each fault once (`faults.rs`). `HARK_FAULTS` sets how often each fault strikes; a 429, which slows
 //! the whole queue down, strikes a tenth as often.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Emulator, Ends, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 use dashscope_emulator::{text::pieces, text_for};
 use serde_json::{Value, json};
-use support::{Emulator, Ends, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wav};
 
 const OFTEN: usize = 10;
 
@@ -75,7 +72,7 @@ fn with(mut fault: Value, on: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "minutes; HARK_FAULTS=1000 cargo test --test every_fault_often -- --ignored --nocapture"]
+#[ignore = "minutes; HARK_FAULTS=1000 cargo test --test stories every_fault_often -- --ignored --nocapture"]
 async fn each_fault_may_strike_as_often_as_it_likes() {
     let often = number_from("HARK_FAULTS").map_or(OFTEN, |count| usize::try_from(count).unwrap());
     let nats = NatsServer::start().await;

@@ -1,13 +1,10 @@
 //! The example programs of docs/events.md do what that page says.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{Emulator, Hark, NatsServer, python, sha256, wav};
 use serde_json::json;
-use support::{Emulator, Hark, NatsServer, python, sha256, wav};
 
 #[tokio::test]
 async fn texts_and_subtitles_are_written_once_and_large_ones_too() {

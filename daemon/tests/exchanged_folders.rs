@@ -1,8 +1,5 @@
 //! A user who may write to a watched folder repeatedly exchanges a folder below it with a link to a folder outside, while the daemon scans,
 //! reads, moves and deletes: no file outside is recognized, moved or deleted.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::support::{CEILING, Emulator, Hark, NatsServer, sha256, wait_until, wav};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use support::{CEILING, Emulator, Hark, NatsServer, sha256, wait_until, wav};
 
 const FILES: u64 = 150;
 const FOLDERS: [&str; 2] = ["moved", "deleted"];

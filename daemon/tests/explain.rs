@@ -1,10 +1,7 @@
 //! `harkd explain` says what the daemon then does, and what it costs.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{Emulator, Hark, NatsServer, spoken, wav};
 use serde_json::Value;
-use support::{Emulator, Hark, NatsServer, spoken, wav};
 
 fn explained(hark: &Hark, arguments: &[&str], code: i32) -> Value {
     let output = hark.command(&[&["explain", "--json"], arguments].concat()).output().unwrap();

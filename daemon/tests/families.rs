@@ -1,12 +1,9 @@
 //! The service's newer family of models (`qwen-audio-3.x`, `fun-asr`) against the emulator, and what routes ask of models: words, speakers,
 //! hot words, context.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{Emulator, FileServer, Hark, Heard, NatsServer, Setup, publish, sha256, wav};
 use async_nats::jetstream;
 use serde_json::{Value, json};
-use support::{Emulator, FileServer, Hark, Heard, NatsServer, Setup, publish, sha256, wav};
 
 const CONTEXT: &str = "Names: Ada Lovelace, Charles Babbage.";
 

@@ -1,13 +1,10 @@
 //! Every fault of the service, through the daemon: what the events report, and the ledger check afterwards.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{CEILING, Heard, Setup, Stage, wait_until};
 use dashscope_emulator::{text::pieces, text_for};
 use serde_json::{Value, json};
-use support::{CEILING, Heard, Setup, Stage, wait_until};
 
 /// A daemon with a folder for each engine.
 async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
@@ -126,7 +123,7 @@ async fn a_cut_text_is_marked_and_an_empty_text_is_no_error() {
 async fn an_ambiguous_request_is_retried_as_often_as_the_config_allows() {
     let mut stage = stage(&[], |setup| setup.set("dashscope.ambiguous_retries", "0")).await;
     stage.service.set_faults(json!([{"kind": "drop_answer", "on": ["flash"]}])).await;
-    stage.drop_recording("calls").ends = support::Ends::Failed;
+    stage.drop_recording("calls").ends = crate::support::Ends::Failed;
     let events = stage.ended().await;
     let body = &end(&events).body;
     assert_eq!((&body["error"]["blame"], &body["error"]["attempts"]), (&json!("service"), &json!(1)));
@@ -144,7 +141,7 @@ async fn a_stream_that_fails_after_its_first_words_is_retried_as_often_as_the_co
     {
         let fault = json!({"kind": "stream_error", "status": status, "code": code, "on": ["flash"]});
         stage.service.set_faults(json!([fault])).await;
-        stage.drop_recording("calls").ends = support::Ends::Failed;
+        stage.drop_recording("calls").ends = crate::support::Ends::Failed;
         let events = stage.ended().await;
         let error = &end(&events).body["error"];
         assert_eq!((&error["code"], &error["blame"]), (&json!(code), &json!("service")));
@@ -170,7 +167,7 @@ async fn a_refusal_of_the_audio_is_final() {
         ("archive", json!({"kind": "task_failed", "code": "AUDIO_DURATION_TOO_LONG"})),
     ] {
         stage.service.set_faults(json!([fault])).await;
-        stage.drop_recording(folder).ends = support::Ends::Failed;
+        stage.drop_recording(folder).ends = crate::support::Ends::Failed;
         let events = stage.ended().await;
         let error = &end(&events).body["error"];
         assert_eq!((&error["code"], &error["blame"]), (&fault["code"], &json!("audio")), "{fault}");
@@ -183,7 +180,7 @@ async fn a_refusal_of_the_audio_is_final() {
 async fn a_canceled_task_is_not_submitted_again() {
     let mut stage = stage(&["--task-delay", "50ms"], |setup| setup).await;
     stage.service.set_faults(json!([{"kind": "task_canceled"}])).await;
-    stage.drop_recording("archive").ends = support::Ends::Failed;
+    stage.drop_recording("archive").ends = crate::support::Ends::Failed;
     let events = stage.ended().await;
     let error = &end(&events).body["error"];
     assert_eq!((&error["code"], &error["blame"]), (&json!("TaskCanceled"), &json!("account")));
@@ -297,7 +294,7 @@ async fn a_bad_account_holds_every_file_is_reported_once_and_resumes_when_it_is_
         assert_eq!(why.body["error"]["blame"], "account");
         let state = stage.hark.path("state");
         wait_until("all of them to wait", CEILING, async || {
-            let jobs = support::LedgerRecord::read(&state).jobs;
+            let jobs = crate::support::LedgerRecord::read(&state).jobs;
             jobs.len() == 20 && jobs.iter().all(|job| job.duty == "send")
         })
         .await;
@@ -340,13 +337,13 @@ async fn many_jobs_with_every_fault_mixed_all_end_and_none_is_paid_twice_without
         .await;
     for number in 0..200 {
         let input = stage.drop_recording(if number % 10 == 0 { "archive" } else { "calls" });
-        input.ends = support::Ends::EitherWay;
+        input.ends = crate::support::Ends::EitherWay;
     }
     wait_until("half of the jobs", Duration::from_secs(60), async || stage.requests("flash") > 150).await;
     stage.service.set_faults(json!([])).await;
     let state = stage.hark.path("state");
     wait_until("all jobs", Duration::from_secs(60), async || {
-        let jobs = support::LedgerRecord::read(&state).jobs;
+        let jobs = crate::support::LedgerRecord::read(&state).jobs;
         jobs.len() == 200 && jobs.iter().all(|job| job.duty == "nothing")
     })
     .await;

@@ -1,12 +1,9 @@
 //! A daemon that lost a job while it was stopped publishes nothing between the events of the new owner.
-#![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CEILING, NatsServer, wait_until};
 use async_nats::jetstream;
 use hark_sdk::event::{Engine, Recording};
 use harkd::config::Nats;
@@ -18,7 +15,6 @@ use harkd::publish::{Feed, Outbox};
 use harkd::share::{Claims, Fence};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
-use support::{CEILING, NatsServer, wait_until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,16 +1,10 @@
 //! Files that plugins hand over: the daemon writes them beside recordings, at once or not at all, and over none but its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::fs::read_to_string;
 
-use plugins::Plugins;
+use crate::plugins::Plugins;
+use crate::support::{Emulator, Hark, Heard, NatsServer, wav};
 use serde_json::{Value, json};
-use support::{Emulator, Hark, Heard, NatsServer, wav};
 
 fn entry(plugins: &Plugins, lines: &str) -> String {
     let library = plugins.path().join("notes.so");
@@ -64,7 +58,7 @@ async fn files_move_with_their_recordings() {
     let hark = Hark::new().nats(&nats).asr(&service).folder_with("calls", &moves);
     let mut hark = hark.lines(&entry(&plugins, "")).start().await;
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));
-    support::wait_until("the text to move", support::CEILING, async || {
+    crate::support::wait_until("the text to move", crate::support::CEILING, async || {
         read_to_string(done.path().join("a.txt")).is_ok_and(|text| text == "what was said")
     })
     .await;

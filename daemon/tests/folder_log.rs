@@ -1,9 +1,6 @@
 //! What the daemon logs about a watched folder, and that it logs each thing once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
-use support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 
 /// Lines of a log that contain these words.
 fn lines(log: &str, words: &str) -> usize {

@@ -1,12 +1,9 @@
 //! Audio dropped into a folder becomes events, and its file is put away as the source's config says.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 
 /// What CONTRACT promises of every event, checked on all of them.
 fn assert_sound(events: &[Heard]) {

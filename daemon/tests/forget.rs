@@ -1,16 +1,15 @@
 //! An operator has jobs forgotten: afterwards neither the state directory nor the files of the nats-server have a word of them, and other jobs
 //! have everything.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::support::{
+    CEILING, Emulator, Hark, NatsServer, all_acknowledged, publish, sha256, wait_until, wav,
+};
 use async_nats::jetstream::{self, stream};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, all_acknowledged, publish, sha256, wait_until, wav};
 
 /// Stands in names, metadata and texts of the job that is forgotten, and nowhere else.
 const WORD: &str = "zebrafinch";

@@ -2,21 +2,14 @@
 //! (RELIABILITY 7, goal 6).
 //!
 //! `HARK_WRITERS` sets the number of writers, `HARK_SEED` repeats a run's decisions.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "an unwrap here is an assertion of the test, and it prints what it measured"
-)]
-
-mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::{Emulator, Hark, Heard, LedgerRecord, NatsServer, number_from, python, wait_until};
 use serde::Deserialize;
-use support::{Emulator, Hark, Heard, LedgerRecord, NatsServer, number_from, python, wait_until};
 
 const WRITERS: u64 = 240;
 const SETTLE: Duration = Duration::from_millis(600);
@@ -73,8 +66,8 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
     })
     .await;
     // A duplicate would arrive with the next scan at the latest; a fresh file that is recognized proves that a scan has run.
-    let fresh = hark.drop_file(FOLDERS[0], "fresh.wav", &support::wav(1.0, seed));
-    wait_until("the fresh file to be recognized", support::CEILING, async || {
+    let fresh = hark.drop_file(FOLDERS[0], "fresh.wav", &crate::support::wav(1.0, seed));
+    wait_until("the fresh file to be recognized", crate::support::CEILING, async || {
         hark.events()
             .await
             .iter()

@@ -1,15 +1,12 @@
 //! Audio published on a NATS subject, and how the daemon handles messages that are not audio.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
-use async_nats::jetstream;
-use futures::StreamExt;
-use serde_json::json;
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, REDELIVERY, all_acknowledged, publish, unacknowledged, wait_until,
     wav,
 };
+use async_nats::jetstream;
+use futures::StreamExt;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 async fn put(context: &jetstream::Context, headers: &[(&str, &str)], payload: Vec<u8>) -> u64 {
@@ -130,7 +127,7 @@ async fn a_message_chooses_among_the_routes_and_buckets_of_its_source() {
     let source = "[[source]]\nname = \"inbox\"\nkind = \"nats\"\nsubject = \"hark.audio.inbox\"\nroute = \"own\"\n\
                   allow_routes = [\"other\"]\nallow_buckets = [\"CALLS\"]\n";
     let routes = "[[route]]\nname = \"own\"\n[[route]]\nname = \"other\"\n[[route]]\nname = \"costly\"\n";
-    let files = support::FileServer::start(vec![("/call.wav", wav(1.0, 9))]).await;
+    let files = crate::support::FileServer::start(vec![("/call.wav", wav(1.0, 9))]).await;
     let setup = Hark::new().nats(&nats).asr(&service).set("security.allow_urls", "[\"127.0.0.1/32\"]");
     let mut hark = setup.lines(source).lines(routes).start().await;
     let context = jetstream::new(nats.client().await);
@@ -173,7 +170,7 @@ async fn a_message_chooses_among_the_routes_and_buckets_of_its_source() {
 async fn a_reference_is_fetched_by_the_service_itself() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
-    let files = support::FileServer::start(vec![("/call.wav", wav(2.0, 9))]).await;
+    let files = crate::support::FileServer::start(vec![("/call.wav", wav(2.0, 9))]).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)
@@ -205,7 +202,8 @@ async fn a_url_is_sent_as_its_length_and_its_redirects_allow() {
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     // More than flash takes, and small enough to be looked into whole.
     let long = wav(301.0, 3);
-    let files = support::FileServer::start(vec![("/long.wav", long), ("/short.wav", wav(1.0, 4))]).await;
+    let files =
+        crate::support::FileServer::start(vec![("/long.wav", long), ("/short.wav", wav(1.0, 4))]).await;
     let moved = axum::Router::new()
         .route(
             "/away",
@@ -301,7 +299,7 @@ async fn an_object_is_heard_and_deleted_after_its_own_last_event() {
     let recording = &done.body["recording"];
     assert_eq!(
         [&recording["name"], &recording["sha256"], &recording["bytes"]],
-        [&json!("day/call 1.wav"), &json!(support::sha256(&audio)), &json!(audio.len())]
+        [&json!("day/call 1.wav"), &json!(crate::support::sha256(&audio)), &json!(audio.len())]
     );
     wait_until("every message to be settled", CEILING, async || unacknowledged(&context).await == 0).await;
     for (store, gone) in [(&uploads, "day/call 1.wav"), (&calls, "garbage")] {
@@ -338,7 +336,7 @@ async fn a_message_survives_a_kill_and_is_one_job() {
     let ended = hark.ended_jobs(1).await;
     assert_eq!(ended[0].kind(), "job.completed");
     assert_eq!(ended[0].body["possible_duplicate_charge"], true, "the service had it already");
-    wait_until("the message to be acknowledged", support::REDELIVERY, async || {
+    wait_until("the message to be acknowledged", crate::support::REDELIVERY, async || {
         unacknowledged(&context).await == 0
     })
     .await;
@@ -565,7 +563,7 @@ async fn headers_that_cannot_be_read_are_answered_once_and_hold_nothing_up() {
         put_raw(&nats, head, b"speech of a caller").await;
     }
     put(&context, &[("Content-Type", "audio/wav")], wav(1.0, 5)).await;
-    wait_until("every message to be settled", support::REDELIVERY, async || {
+    wait_until("every message to be settled", crate::support::REDELIVERY, async || {
         unacknowledged(&context).await == 0
     })
     .await;

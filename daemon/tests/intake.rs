@@ -1,15 +1,12 @@
 //! Messages on a slow connection, and consumers that deliver nothing: a source reports the reason, and takes in what it can.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::{PriorityPolicy, pull};
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, REDELIVERY, SlowLink, all_acknowledged, publish, wait_until, wav,
 };
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{PriorityPolicy, pull};
 
 async fn put(nats: &NatsServer, audio: Vec<u8>) {
     let context = jetstream::new(nats.client().await);

@@ -2,17 +2,12 @@
 //! a kill.
 //!
 //! `HARK_SUBMIT_KILLS` sets the number of kills.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "an unwrap here is an assertion of the test, and it prints what it measured"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wait_until, wav};
+use crate::support::{
+    Emulator, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wait_until, wav,
+};
 
 const KILLS: u64 = 8;
 const FILES_A_KILL: u64 = 3;

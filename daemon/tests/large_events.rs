@@ -1,12 +1,9 @@
 //! Finals that are too large for a message: the event keeps its other fields, and its segments are in an object.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Setup, sha256, wait_until, wav};
 use async_nats::jetstream::{self, Context, object_store, stream};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, Setup, sha256, wait_until, wav};
 use tokio::io::AsyncReadExt;
 
 /// An emulator that recognizes `text` in `audio`.
@@ -205,7 +202,7 @@ async fn finals_whose_segments_cannot_be_stored_delay_no_other_job() {
         hark.drop_file("calls", &format!("long-{number}.wav"), &audio);
     }
     wait_until("all of them to wait for their place", CEILING, async || {
-        let jobs = support::LedgerRecord::read(&hark.path("state")).jobs;
+        let jobs = crate::support::LedgerRecord::read(&hark.path("state")).jobs;
         jobs.iter().filter(|job| job.duty == "publish").count() == 4
     })
     .await;
@@ -251,7 +248,7 @@ async fn events_after_finals_that_cannot_be_stored_delay_no_other_job_and_stay_i
         hark.drop_file("calls", &format!("long-{number}.wav"), &wav(1.0, number));
     }
     wait_until("all of them to wait for their place", CEILING, async || {
-        let jobs = support::LedgerRecord::read(&hark.path("state")).jobs;
+        let jobs = crate::support::LedgerRecord::read(&hark.path("state")).jobs;
         jobs.iter().filter(|job| job.duty == "publish").count() as u64 == JOBS
     })
     .await;

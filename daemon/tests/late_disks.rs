@@ -1,13 +1,10 @@
 //! A disk that is mounted while the daemon runs, and a disk whose device and inode numbers changed when it was mounted again: files from
 //! before the first start stay skipped, and recognized files stay recognized.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 
-use support::{CEILING, Emulator, Hark, NatsServer, SmallDisk, has_own_mounts, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, SmallDisk, has_own_mounts, wait_until, wav};
 
 fn run(program: &str, arguments: &[&Path]) {
     let status = Command::new(program).args(arguments).status().unwrap();
@@ -22,7 +19,7 @@ fn mount_at(disk: &Path, folder: &Path) {
 
 #[tokio::test]
 async fn old_files_of_a_disk_that_is_mounted_late_are_skipped() {
-    if !has_own_mounts("old_files_of_a_disk_that_is_mounted_late_are_skipped") {
+    if !has_own_mounts("late_disks::old_files_of_a_disk_that_is_mounted_late_are_skipped") {
         return;
     }
     let nats = NatsServer::start().await;

@@ -1,15 +1,12 @@
 //! A daemon that is connected to a leaf node uses the JetStream of the hub, by its domain.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::net::TcpListener;
 
-use async_nats::jetstream;
-use serde_json::json;
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, Setup, all_acknowledged, publish, sha256, wait_until, wav,
 };
+use async_nats::jetstream;
+use serde_json::json;
 
 /// A hub, and a leaf node with its own JetStream.
 async fn hub_and_leaf() -> (NatsServer, NatsServer) {
@@ -63,7 +60,7 @@ async fn the_streams_and_buckets_are_the_hubs() {
     assert!(of_leaf.get_stream("HARK_EVENTS").await.is_err(), "the leaf node has a stream");
 
     // The commands find the hub's streams by the same config key.
-    let tail = support::Process::start(
+    let tail = crate::support::Process::start(
         "tail",
         &mut hark.command(&["tail", "--all", "--json", "--kind", "job.completed"]),
         folder.path(),

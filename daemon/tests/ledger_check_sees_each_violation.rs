@@ -1,13 +1,10 @@
 //! Tests that the ledger check fails: each test plants one violation in a copy of records that are in order.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{Footprint, Heard, Input, LedgerJob, LedgerRecord, Records, Violation};
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
-use support::{Footprint, Heard, Input, LedgerJob, LedgerRecord, Records, Violation};
 
 const JOB: &str = "01990000-0000-7000-8000-000000000001";
 

@@ -1,15 +1,12 @@
 //! A damaged ledger ends the daemon with a message that names the file and what to do; the file is left as it is. The daemon does not
 //! repair it: jobs that are lost from it may have been paid for.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::{CEILING, Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
-use support::{CEILING, Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 
 /// SQLite's page size, in bytes.
 const PAGE: u64 = 4_096;

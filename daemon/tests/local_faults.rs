@@ -1,17 +1,14 @@
 //! Faults of the machine: a full disk, no free descriptors, a clock that was set. Nothing is lost, nothing is paid for again, and the
 //! daemon recovers without a restart.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    CEILING, Emulator, Footprint, Hark, Input, NatsServer, Setup, Stage, has_own_mounts, wait_until, wav,
+};
 use rusqlite::Connection;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
-use support::{
-    CEILING, Emulator, Footprint, Hark, Input, NatsServer, Setup, Stage, has_own_mounts, wait_until, wav,
-};
 
 /// Room for a ledger and little else.
 const SMALL: u64 = 8 << 20;
@@ -23,14 +20,14 @@ async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
 
 #[tokio::test]
 async fn a_full_disk_is_waited_for_and_answers_paid_meanwhile_are_kept() {
-    if has_own_mounts("a_full_disk_is_waited_for_and_answers_paid_meanwhile_are_kept") {
+    if has_own_mounts("local_faults::a_full_disk_is_waited_for_and_answers_paid_meanwhile_are_kept") {
         outlive_a_full_disk(Duration::ZERO).await;
     }
 }
 
 #[tokio::test]
 async fn waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger() {
-    if has_own_mounts("waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger") {
+    if has_own_mounts("local_faults::waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger") {
         let mut stage = stage(&["--flash-delay", "2s"], |setup| setup.small_disk("state", SMALL)).await;
         // More audio than the disk has room for, and no more messages than one daemon takes at once.
         stage.publish(60, 12.0).await;
@@ -54,7 +51,7 @@ async fn waiting_audio_leaves_the_last_space_of_a_disk_to_the_ledger() {
 #[tokio::test]
 #[ignore = "two minutes: messages are delivered again meanwhile"]
 async fn a_daemon_survives_a_disk_that_is_full_for_longer_than_ack_wait() {
-    if has_own_mounts("a_daemon_survives_a_disk_that_is_full_for_longer_than_ack_wait") {
+    if has_own_mounts("local_faults::a_daemon_survives_a_disk_that_is_full_for_longer_than_ack_wait") {
         outlive_a_full_disk(Duration::from_secs(75)).await;
     }
 }
@@ -91,7 +88,7 @@ async fn outlive_a_full_disk(longer: Duration) {
 
 #[tokio::test]
 async fn a_daemon_stops_and_starts_on_a_full_disk() {
-    if !has_own_mounts("a_daemon_stops_and_starts_on_a_full_disk") {
+    if !has_own_mounts("local_faults::a_daemon_stops_and_starts_on_a_full_disk") {
         return;
     }
     let mut stage =
@@ -114,7 +111,7 @@ async fn a_daemon_stops_and_starts_on_a_full_disk() {
 
 #[tokio::test]
 async fn a_first_start_waits_for_room_too() {
-    if !has_own_mounts("a_first_start_waits_for_room_too") {
+    if !has_own_mounts("local_faults::a_first_start_waits_for_room_too") {
         return;
     }
     let nats = NatsServer::start().await;
@@ -141,7 +138,7 @@ async fn a_first_start_waits_for_room_too() {
 
 #[tokio::test]
 async fn recordings_wait_in_their_folder_for_space_in_the_done_directory() {
-    if !has_own_mounts("recordings_wait_in_their_folder_for_space_in_the_done_directory") {
+    if !has_own_mounts("local_faults::recordings_wait_in_their_folder_for_space_in_the_done_directory") {
         return;
     }
     let mut stage = stage(&[], |setup| {

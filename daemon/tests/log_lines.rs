@@ -1,20 +1,14 @@
 //! The log as an operator reads it: each event once, with the fields that the operator needs to act.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
-use async_nats::jetstream;
-use plugins::Plugins;
-use serde_json::Value;
-use support::{
+use crate::plugins::Plugins;
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, Process, harkd, has_own_mounts, publish, wait_until, wav,
 };
+use async_nats::jetstream;
+use serde_json::Value;
 
 #[tokio::test]
 async fn partials_that_the_server_refuses_are_one_warning_a_minute() {
@@ -128,7 +122,7 @@ async fn each_line_of_a_job_has_job_and_source_and_a_failed_job_has_its_reason()
 
 #[tokio::test]
 async fn a_full_disk_is_called_a_full_disk() {
-    if !has_own_mounts("a_full_disk_is_called_a_full_disk") {
+    if !has_own_mounts("log_lines::a_full_disk_is_called_a_full_disk") {
         return;
     }
     let nats = NatsServer::start().await;

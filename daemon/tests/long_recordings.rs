@@ -1,13 +1,10 @@
 //! Recordings that are longer than one request: they are decoded here, cut at silence and sent in pieces.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::{Emulator, Hark, Heard, NatsServer, Setup, sample, wait_until, wav};
 use serde_json::{Value, json};
-use support::{Emulator, Hark, Heard, NatsServer, Setup, sample, wait_until, wav};
 
 /// Pieces of at most 20 s through flash.
 fn setup(nats: &NatsServer, service: &Emulator) -> Setup {

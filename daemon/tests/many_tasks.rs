@@ -1,17 +1,14 @@
 //! Many long tasks at the service: polled within the account's limit of queries, each end noticed soon, resumed after a restart, in little
 //! memory.
 //!
-//! The thousand of RELIABILITY 7, row 10, take some minutes: `cargo test --workspace --test many_tasks -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
+//! The thousand of RELIABILITY 7, row 10, take some minutes: `cargo test --workspace --test stories many_tasks -- --ignored --nocapture`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::support::{Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use support::{Emulator, Hark, LedgerRecord, NatsServer, wait_until, wav};
 
 /// The account's limit of `task_queries_per_second`.
 const QUERIES_A_SECOND: usize = 20;

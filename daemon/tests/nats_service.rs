@@ -1,14 +1,11 @@
 //! The NATS micro service `hark`, as `nats micro` and an operator's own program use it: discovery, requests, refusals.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{CEILING, Emulator, Hark, NatsServer, wait_until};
 use async_nats::{Client, Message};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, wait_until};
 
 /// Every answer to a request that several may answer: those that come within half a second of each other.
 async fn answers(client: &Client, subject: &str, body: &str) -> Vec<Message> {
@@ -114,7 +111,7 @@ async fn without_the_right_to_be_listed_a_daemon_works_and_answers() {
     let client = nats.client().await;
     assert!(answers(&client, "$SRV.PING.hark", "").await.iter().all(|answer| answer.status.is_some()));
     assert_eq!(answers(&client, "hark.control.plugins.enable", "{\"name\": \"none\"}").await.len(), 1);
-    hark.drop_file("calls", "a.wav", &support::wav(1.0, 1));
+    hark.drop_file("calls", "a.wav", &crate::support::wav(1.0, 1));
     hark.next_event("job.completed").await;
     assert!(hark.log().contains("subscribe to $SRV."), "{}", hark.log());
 }

@@ -1,13 +1,12 @@
 //! Local recordings reach filetrans through a bucket of the operator's own, on a real S3 server, and leave nothing in it.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{
+    CEILING, Emulator, Hark, Heard, NatsServer, S3Server, Setup, python, sha256, wait_until, wav,
+};
 use serde_json::Value;
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, S3Server, Setup, python, sha256, wait_until, wav};
 
 const BUCKET: &str = "calls";
 const SECRET: &str = "canary-secret-of-the-bucket";

@@ -1,10 +1,9 @@
 //! The live page, as people use it: in a real browser. The stories are in `page/stories.py`; this sets their stage.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{
+    Emulator, Hark, NatsServer, channel, has_chromium, sentence, sha256, stereo, tell, wav,
+};
 use serde_json::{Map, Value, json};
-use support::{Emulator, Hark, NatsServer, channel, has_chromium, sentence, sha256, stereo, tell, wav};
 use tempfile::TempDir;
 
 /// Rules whose alerts the stories see.

@@ -1,18 +1,13 @@
 //! The live page on a full ledger, and with many viewers. `HARK_DAEMON` names another build of the daemon.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "an unwrap here is an assertion of the test, and it prints what it measured"
-)]
-
-mod support;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    CEILING, Emulator, Hark, LedgerRecord, NatsServer, has_chromium, tell, wait_until, wav,
+};
 use rusqlite::{Connection, params};
 use serde_json::Value;
-use support::{CEILING, Emulator, Hark, LedgerRecord, NatsServer, has_chromium, tell, wait_until, wav};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// Copies the one job of a ledger, which has ended, so many times, each accepted some seconds before the next.

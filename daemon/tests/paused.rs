@@ -1,9 +1,6 @@
 //! An operator pauses sources: nothing new is taken in, also after a restart, and the daemon is ready all the same.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, all_acknowledged, publish, unacknowledged, wait_until, wav,
 };
 

@@ -1,16 +1,12 @@
 //! After many deaths of plugin processes the daemon has no more descriptors, threads or processes than before. The test has its own file
 //! because it counts those of the whole process.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-#[path = "plugins/mod.rs"]
-mod plugins;
-
 use std::time::{Duration, Instant};
 
 use hark_sdk::testing::transcript;
 
-use plugins::{Plugins, data};
+use crate::plugins::{Plugins, data};
 
 /// Descriptors, threads and children of this process.
 fn possessions() -> [usize; 3] {

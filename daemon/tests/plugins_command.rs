@@ -1,14 +1,10 @@
 //! `harkd plugins`, as an operator and as a script would use it.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-#[path = "plugins/mod.rs"]
-mod plugins;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use plugins::Plugins;
+use crate::plugins::Plugins;
 
 fn harkd(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_harkd")).args(arguments).output().unwrap()

@@ -1,15 +1,9 @@
 //! Plugins in a whole daemon: its start, its stop, and the jobs that a plugin holds.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::path::{Path, PathBuf};
 
-use plugins::{Plugins, compile};
-use support::{CEILING, Emulator, Hark, NatsServer, Stage, has_own_mounts, wait_until, wav};
+use crate::plugins::{Plugins, compile};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Stage, has_own_mounts, wait_until, wav};
 
 /// A `[[plugin]]` table with a library compiled from C.
 fn entry(plugins: &Plugins, name: &str, lines: &str) -> String {
@@ -153,7 +147,9 @@ async fn an_operator_ends_a_quarantine() {
 
 #[tokio::test]
 async fn a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices() {
-    if !has_own_mounts("a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices") {
+    if !has_own_mounts(
+        "plugins_in_the_daemon::a_plugin_that_fills_the_ledgers_disk_is_ended_and_nothing_else_notices",
+    ) {
         return;
     }
     let plugins = Plugins::new().c("hoards");

@@ -1,16 +1,12 @@
 //! What an author of plugins uses: `harkd plugins new`, `harkd plugins check`, and the page that leads through both.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-#[path = "plugins/mod.rs"]
-mod plugins;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plugins::Plugins;
+use crate::plugins::Plugins;
 use serde_json::Value;
 
 const HARKD: &str = env!("CARGO_BIN_EXE_harkd");
@@ -276,7 +272,7 @@ async fn the_plugin_in_c_counts_words_of_the_transcript_only() {
         let mut event = hark_sdk::testing::transcript(texts);
         event.metadata.insert("text".to_owned(), "refund refund refund".into());
         let processed = plugins.process(event).await;
-        let said: Vec<_> = plugins::data(&processed, "count").collect();
+        let said: Vec<_> = crate::plugins::data(&processed, "count").collect();
         assert_eq!(said, [&serde_json::json!({ "count": count })], "{texts:?}");
     }
     plugins.stop().await;

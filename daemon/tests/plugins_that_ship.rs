@@ -1,13 +1,10 @@
 //! The plugins that ship, in the daemon: a call of two people leaves files, an alert and a score sheet.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::fs::read_to_string;
 use std::io::Write;
 
+use crate::support::{Emulator, Hark, NatsServer, channel, sentence, sha256, stereo};
 use serde_json::{Value, json};
-use support::{Emulator, Hark, NatsServer, channel, sentence, sha256, stereo};
 
 const ROUTE: &str = "
 [[route]]

@@ -1,9 +1,6 @@
 //! `priority` of sources: a new call does not wait for an archive, and the archive goes on.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
 
 fn completed<'a>(events: &'a [Heard], source: &str) -> Vec<&'a Heard> {
     let of_source = |event: &&Heard| event.kind() == "job.completed" && event.body["source"] == source;

@@ -1,10 +1,4 @@
 //! The state directory has texts and audio: only the daemon's user may read it.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,8 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plugins::Plugins;
-use support::{CEILING, Hark, Setup, Stage, harkd, wait_until};
+use crate::plugins::Plugins;
+use crate::support::{CEILING, Hark, Setup, Stage, harkd, wait_until};
 
 fn make(folder: &Path, mode: u32) {
     std::fs::create_dir_all(folder).unwrap();

@@ -1,10 +1,7 @@
 //! Real speech, a real speech server of others, and its words in the events.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{CEILING, Hark, Heard, NatsServer, WhisperServer, sample, wait_until, wav};
 use serde_json::{Value, json};
-use support::{CEILING, Hark, Heard, NatsServer, WhisperServer, sample, wait_until, wav};
 
 /// A route to the server and a folder of recordings.
 async fn daemon(nats: &NatsServer, server: &WhisperServer) -> Hark {

@@ -1,8 +1,5 @@
 //! The pages of docs/recipes: their configs and programs run as they stand there, with the test's own folders, addresses and keys, and do what
 //! the pages promise.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::fs::read_to_string;
 use std::io::Write;
@@ -10,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use regex::Regex;
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, NatsServer, Process, Reply, SECRET, Setup, SpeechServer, channel, free_address,
     harkd, http_get, plugin_library, python, sample, sentence, sha256, stereo, wait_until,
 };
+use regex::Regex;
+use serde_json::{Value, json};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/samples/manifest.json");
 const WORDS: &str = "I want to cancel my contract, and I want a refund today.";

@@ -1,14 +1,11 @@
 //! What `redact` takes out is in nothing that leaves the daemon: numbers in three languages, in pieces, with the plugin killed in between.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::Path;
 
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Setup, wait_until, wav};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, Setup, wait_until, wav};
 
 /// What a piece says. Values stand inside of pieces, and in halves at their borders.
 const SAID: [&str; 16] = [

@@ -1,20 +1,14 @@
 //! `harkd replay`: plugins of today over the calls of yesterday.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::process::Output;
 
+use crate::plugins::Plugins;
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Process, Setup, harkd, sha256, wait_until, wav};
 use async_nats::jetstream;
 use futures::StreamExt;
 use hark_sdk::event::{Alert, AlertState, Body, Event, ObjectRef, PluginEvent, TranscriptSegment};
 use hark_sdk::testing::transcript;
-use plugins::Plugins;
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, NatsServer, Process, Setup, harkd, sha256, wait_until, wav};
 
 /// A rule of keyword_alert for each word, named as the word.
 fn rules(words: &[&str]) -> String {

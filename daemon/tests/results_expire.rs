@@ -1,15 +1,12 @@
 //! The service keeps the result of a task for a day. The tests shorten the day by setting the times in the ledger back.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
 
 fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
     let route = "route = \"long\"\n";

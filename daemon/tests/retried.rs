@@ -1,10 +1,9 @@
 //! An operator has recordings heard once more: a file where it lies now, a message whose audio is kept, a URL by its reference.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{
+    CEILING, Emulator, FileServer, Hark, NatsServer, all_acknowledged, publish, wait_until, wav,
+};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, FileServer, Hark, NatsServer, all_acknowledged, publish, wait_until, wav};
 
 /// No stream of the service ends.
 fn slow() -> Value {

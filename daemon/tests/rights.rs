@@ -1,19 +1,16 @@
 //! A broker that is away, refuses the login, or does not grant every right: the daemon reports what is missing in the server's words. The
 //! rights of docs/nats.md are enough.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use async_nats::jetstream::{self, consumer::pull};
-use futures::StreamExt;
-use serde_json::json;
-use support::{
+use crate::support::{
     CEILING, Emulator, Hark, HookReceiver, HookReply, NatsServer, Process, REDELIVERY, Setup,
     all_acknowledged, publish, sha256, wait_until, wav,
 };
+use async_nats::jetstream::{self, consumer::pull};
+use futures::StreamExt;
+use serde_json::json;
 use tokio::io::AsyncReadExt;
 
 fn setup(nats: &NatsServer, service: &Emulator, user: &str) -> Setup {
@@ -159,7 +156,7 @@ async fn the_documented_rights_are_enough() {
     let person = setup(&nats, &service, "person:secret").plugin("hello", "hello", "");
     let config = person.write_config();
     let run = async |arguments: &[&str]| {
-        let mut command = std::process::Command::new(support::harkd());
+        let mut command = std::process::Command::new(crate::support::harkd());
         let command = command.arg("--config").arg(&config).args(arguments);
         let mut process = Process::start(arguments[0], command, folder.path());
         (process.ended(CEILING).await, process.log())

@@ -1,14 +1,8 @@
 //! What plugins tell about partials and segments: stored at once, once, and after the transforms.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an unwrap here is an assertion of the test")]
 
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
-
-use plugins::Plugins;
+use crate::plugins::Plugins;
+use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
 use serde_json::{Value, json};
-use support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
 
 /// Pieces of at most 20 s through flash, with these plugins in the order of the config.
 fn setup(nats: &NatsServer, service: &Emulator, plugins: &Plugins, names: &[&str]) -> Setup {
@@ -99,7 +93,7 @@ async fn a_daemon_that_takes_a_call_over_goes_on_with_its_alerts() {
     let mut one = daemon().start().await;
     let context = async_nats::jetstream::new(nats.client().await);
     let headers = [("Content-Type", "audio/x-caf"), ("Nats-Msg-Id", "call")];
-    support::publish(&context, "hark.audio.inbox", &headers, support::caf(60.0, 1)).await;
+    crate::support::publish(&context, "hark.audio.inbox", &headers, crate::support::caf(60.0, 1)).await;
     for _ in 0..4 {
         one.next_event("transcript.segment").await;
     }

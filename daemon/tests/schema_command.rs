@@ -1,14 +1,11 @@
 //! `harkd schema`: documents for programs and editors.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::{harkd, plugin_library, say_past_the_capture, skip};
 use serde_json::Value;
-use support::{harkd, plugin_library, say_past_the_capture, skip};
 
 fn schema(config: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(harkd());

@@ -2,13 +2,10 @@
 //! memory does not grow, and soon afterwards the daemon has caught up.
 //!
 //! `HARK_STALL_SECONDS` sets the length, `HARK_STALL_RATE` the recordings per second.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{
+use crate::support::{
     CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, Records, number_from, wait_until,
     wav,
 };

@@ -1,11 +1,10 @@
 //! Streams that the operator made before the daemon's first start: the daemon uses them, or names the stream that is wrong and waits.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{
+    CEILING, Emulator, Hark, NatsServer, Setup, all_acknowledged, publish, wait_until, wav,
+};
 use async_nats::jetstream::stream::{Config, RetentionPolicy, Source, SubjectTransform};
 use async_nats::jetstream::{self, Context};
-use support::{CEILING, Emulator, Hark, NatsServer, Setup, all_acknowledged, publish, wait_until, wav};
 
 fn transform(source: &str, destination: &str) -> SubjectTransform {
     SubjectTransform { source: source.into(), destination: destination.into() }

@@ -1,14 +1,11 @@
 //! `harkd submit` and `harkd tail` against a real server, without a daemon: the tests publish the daemon's events themselves.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use crate::support::{CEILING, Hark, NatsServer, Process, Setup, harkd, wait_until, wav};
 use async_nats::{HeaderMap, jetstream};
 use serde_json::{Value, json};
-use support::{CEILING, Hark, NatsServer, Process, Setup, harkd, wait_until, wav};
 use tempfile::TempDir;
 
 const JOB: &str = "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c";

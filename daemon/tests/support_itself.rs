@@ -1,11 +1,8 @@
 //! Tests of the test support, so that a fault of the support is not taken for a fault of the daemon.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
 
-mod support;
-
+use crate::support::{CEILING, Emulator, NatsServer, http_get, wait_until, wav};
 use async_nats::jetstream;
 use serde_json::json;
-use support::{CEILING, Emulator, NatsServer, http_get, wait_until, wav};
 
 #[tokio::test]
 async fn a_server_keeps_its_store_and_port_over_a_restart() {

@@ -1,10 +1,5 @@
 //! The unit as systemd reads it. On a machine without `systemd-analyze` (a container, a Mac) the test prints that and is skipped; no other
 //! test may be skipped.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "an unwrap in a test is the assertion; being passed over is said aloud"
-)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

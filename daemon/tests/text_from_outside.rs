@@ -1,18 +1,12 @@
 //! Names, messages and plugin texts with terminal escapes, line breaks and bidirectional overrides: the log and every command print them
 //! escaped; a program that parses the JSON output gets them as they are.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-mod support;
 
 use std::process::Output;
 
+use crate::plugins::Plugins;
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Process, wait_until, wav};
 use harkd::telemetry::logging::readable;
-use plugins::Plugins;
 use serde_json::Value;
-use support::{CEILING, Emulator, Hark, NatsServer, Process, wait_until, wav};
 
 /// A name with hostile characters of every kind that a file name may have (all but `/` and NUL).
 const DISGUISE: &str =

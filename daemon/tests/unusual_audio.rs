@@ -1,11 +1,8 @@
 //! Recordings that the service would refuse or misread as they are: wrong WAV headers, codecs that neither it nor Hark decodes.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
-use support::{Emulator, Hark, Heard, NatsServer, wav};
+use crate::support::{Emulator, Hark, Heard, NatsServer, wav};
 
 /// Four seconds with a header that readers refuse, or believe though less is there.
 fn with_wrong_headers() -> Vec<(&'static str, Vec<u8>)> {

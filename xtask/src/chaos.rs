@@ -37,10 +37,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let nats_server = nats_server::find_or_install(workspace)?.path;
     let built = workspace.cargo(&["build", "--workspace", "--exclude", "xtask"]).status();
     ensure!(built.context("starting cargo")?.success(), "the build failed");
-    let (test, part) = if options.daemons == 1 { ("chaos", "") } else { ("two_daemons", "chaos::two") };
+    let story = if options.daemons == 1 { "chaos::nothing_is_lost" } else { "chaos::two" };
     let of_hours = |an_hour: f64| ((an_hour * options.hours).ceil() as u64).to_string();
     let inputs = if options.pieces { IN_PIECES_AN_HOUR } else { INPUTS_AN_HOUR };
-    let mut run = workspace.cargo(&["test", "--package", "harkd", "--test", test, part, "--", "--nocapture"]);
+    let mut run =
+        workspace.cargo(&["test", "--package", "harkd", "--test", "stories", story, "--", "--nocapture"]);
     run.env(nats_server::VARIABLE, nats_server)
         .env("HARK_TESTS_BUILT", "1")
         .env("HARK_CHAOS_SECONDS", of_hours(3_600.0))

@@ -1,8 +1,8 @@
-//! The test binaries, two at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
-//! test` runs them, their waits would add up.
+//! The test programs, two at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
+//! test` runs them, their waits would add up. The daemon's stories are one program; each story is a process of its own here.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -12,8 +12,11 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-/// More at a time would slow the tests' timers on two cores: each binary runs as many tests at a time as there are cores.
+/// More at a time would slow the tests' timers on two cores: each program runs as many tests at a time as there are cores.
 const AT_A_TIME: usize = 2;
+
+/// The program whose modules are run one by one.
+const STORIES: &str = "stories";
 
 /// The longest come first, so that none runs alone at the end.
 const LONGEST: [&str; 3] = ["chaos", "two_daemons", "stalled"];
@@ -42,8 +45,19 @@ struct Profile {
     test: bool,
 }
 
-struct Ran {
+/// What is run as one process.
+struct Run {
+    /// The folder of its package, its kind and its name, as it is printed.
+    title: String,
     name: String,
+    program: PathBuf,
+    package: PathBuf,
+    /// The tests to run; all if there are none.
+    tests: Vec<String>,
+}
+
+struct Ran {
+    title: String,
     output: std::io::Result<Output>,
     took: Duration,
 }
@@ -53,15 +67,15 @@ struct Ran {
 /// # Errors
 /// When something does not build, or names the binaries that failed.
 pub(crate) fn run(workspace: &Workspace, environment: &[(&str, PathBuf)]) -> anyhow::Result<()> {
-    let binaries = Mutex::new(build(workspace)?);
+    let runs = Mutex::new(runs(&build(workspace)?)?);
     let (tell, ended) = mpsc::channel();
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
         for lane in 0..=AT_A_TIME {
-            let (binaries, tell) = (&binaries, tell.clone());
+            let (runs, tell) = (&runs, tell.clone());
             scope.spawn(move || {
-                while let Some(binary) = next(binaries, lane == AT_A_TIME) {
-                    let ran = run_one(&binary, environment);
+                while let Some(run) = next(runs, lane == AT_A_TIME) {
+                    let ran = run_one(&run, environment);
                     if tell.send(ran).is_err() {
                         return;
                     }
@@ -71,7 +85,7 @@ pub(crate) fn run(workspace: &Workspace, environment: &[(&str, PathBuf)]) -> any
         drop(tell);
         for ran in ended {
             if !print(&ran) {
-                failed.push(ran.name);
+                failed.push(ran.title);
             }
         }
     });
@@ -81,7 +95,7 @@ pub(crate) fn run(workspace: &Workspace, environment: &[(&str, PathBuf)]) -> any
     Ok(())
 }
 
-fn build(workspace: &Workspace) -> anyhow::Result<VecDeque<Artifact>> {
+fn build(workspace: &Workspace) -> anyhow::Result<Vec<Artifact>> {
     let output = workspace
         .cargo(&["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
@@ -90,49 +104,89 @@ fn build(workspace: &Workspace) -> anyhow::Result<VecDeque<Artifact>> {
     if !output.status.success() {
         bail!("the tests do not build");
     }
-    let mut binaries: Vec<Artifact> = serde_json::Deserializer::from_slice(&output.stdout)
+    let programs: Vec<Artifact> = serde_json::Deserializer::from_slice(&output.stdout)
         .into_iter::<serde_json::Value>()
         .map_while(Result::ok)
         // Cargo's other messages have another shape.
         .filter_map(|message| serde_json::from_value::<Artifact>(message).ok())
-        .filter(|artifact| artifact.profile.test && artifact.executable.is_some())
+        .filter(|artifact| artifact.profile.test)
         .collect();
-    ensure!(!binaries.is_empty(), "cargo named no test binaries");
-    binaries.sort_by_key(|binary| {
-        LONGEST.iter().position(|name| *name == binary.target.name).unwrap_or(LONGEST.len())
-    });
-    Ok(binaries.into())
+    ensure!(!programs.is_empty(), "cargo named no test programs");
+    Ok(programs)
 }
 
-/// The next binary of this lane's kind, waiting or not; the other lanes take waiting ones too when their own are done.
-fn next(binaries: &Mutex<VecDeque<Artifact>>, waiting: bool) -> Option<Artifact> {
-    let mut binaries = binaries.lock().unwrap_or_else(PoisonError::into_inner);
-    let waits = |binary: &Artifact| WAITING.contains(&binary.target.name.as_str());
-    match binaries.iter().position(|binary| waits(binary) == waiting) {
-        Some(place) => binaries.remove(place),
+/// Every program once, but the stories by their modules; the longest first.
+fn runs(programs: &[Artifact]) -> anyhow::Result<VecDeque<Run>> {
+    let mut runs = Vec::new();
+    for artifact in programs {
+        let Some(program) = &artifact.executable else { continue };
+        let package = artifact.manifest_path.parent().unwrap_or(&artifact.manifest_path);
+        let folder = package.file_name().unwrap_or_default().to_string_lossy();
+        let kind = artifact.target.kind.first().map_or("", String::as_str);
+        let run = |name: &str, tests| Run {
+            title: format!("{folder} {kind} {name}"),
+            name: name.to_owned(),
+            program: program.clone(),
+            package: package.to_owned(),
+            tests,
+        };
+        if artifact.target.name == STORIES {
+            runs.extend(stories(program, package)?.into_iter().map(|(story, tests)| run(&story, tests)));
+        } else {
+            runs.push(run(&artifact.target.name, Vec::new()));
+        }
+    }
+    runs.sort_by_key(|run| LONGEST.iter().position(|name| *name == run.name).unwrap_or(LONGEST.len()));
+    Ok(runs.into())
+}
+
+/// The tests of each module, as the program lists them: `module::test: test`.
+fn stories(program: &Path, package: &Path) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let listed = Command::new(program)
+        .args(["--list", "--format", "terse"])
+        .current_dir(package)
+        .output()
+        .context("listing the stories")?;
+    ensure!(listed.status.success(), "the stories cannot be listed: {}", listed.status);
+    let mut stories = BTreeMap::<String, Vec<String>>::new();
+    for test in String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.strip_suffix(": test"))
+    {
+        let story = test.split("::").next().unwrap_or(test);
+        stories.entry(story.to_owned()).or_default().push(test.to_owned());
+    }
+    ensure!(!stories.is_empty(), "there are no stories");
+    Ok(stories)
+}
+
+/// The next of this lane's kind, waiting or not; the other lanes take waiting ones too when their own are done.
+fn next(runs: &Mutex<VecDeque<Run>>, waiting: bool) -> Option<Run> {
+    let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let waits = |run: &Run| WAITING.contains(&run.name.as_str());
+    match runs.iter().position(|run| waits(run) == waiting) {
+        Some(place) => runs.remove(place),
         None if waiting => None,
-        None => binaries.pop_front(),
+        None => runs.pop_front(),
     }
 }
 
-fn run_one(binary: &Artifact, environment: &[(&str, PathBuf)]) -> Ran {
-    let kind = binary.target.kind.first().map_or("", String::as_str);
-    let package = binary.manifest_path.parent().unwrap_or(&binary.manifest_path);
-    let folder = package.file_name().unwrap_or_default().to_string_lossy();
-    let name = format!("{folder} {kind} {}", binary.target.name);
+fn run_one(run: &Run, environment: &[(&str, PathBuf)]) -> Ran {
     let begin = Instant::now();
-    let output = Command::new(binary.executable.as_deref().unwrap_or(package))
-        .current_dir(package)
+    let mut command = Command::new(&run.program);
+    if !run.tests.is_empty() {
+        command.arg("--exact").args(&run.tests);
+    }
+    let output = command
+        .current_dir(&run.package)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
-        .env("CARGO_MANIFEST_DIR", package)
+        .env("CARGO_MANIFEST_DIR", &run.package)
         .stdin(Stdio::null())
         .output();
-    Ran { name, output, took: begin.elapsed() }
+    Ran { title: run.title.clone(), output, took: begin.elapsed() }
 }
 
-/// Prints the result; returns whether the binary passed.
+/// Prints the result; returns whether the tests passed.
 fn print(ran: &Ran) -> bool {
-    println!("-- {} ({:.1} s)", ran.name, ran.took.as_secs_f64());
+    println!("-- {} ({:.1} s)", ran.title, ran.took.as_secs_f64());
     match &ran.output {
         Ok(output) => {
             print!("{}", String::from_utf8_lossy(&output.stdout));

@@ -3,8 +3,8 @@
 use harkd::audio::{Probe, Section, Span};
 use harkd::config::PieceFormat;
 
-use super::support::ffmpeg::{converted, g729, has_ffmpeg};
 use super::*;
+use crate::support::ffmpeg::{converted, g729, has_ffmpeg};
 
 /// A WAV file of so many seconds, 16 kHz, mono: noise between these seconds, else silence.
 fn noise(seconds: usize, loud: &[(usize, usize)]) -> Vec<u8> {

@@ -3,8 +3,8 @@
 use harkd::audio::{Section, Span, SurveyPlan};
 use harkd::config::PieceFormat;
 
-use super::support::ffmpeg::has_ffmpeg;
 use super::*;
+use crate::support::ffmpeg::has_ffmpeg;
 
 /// Two channels at 8 kHz, one with a tone of 200 Hz for three seconds of each four, the other one with a tone of 300 Hz in the second half.
 fn samples(seconds: usize) -> Vec<[i16; 2]> {

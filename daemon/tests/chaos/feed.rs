@@ -6,9 +6,9 @@ use std::time::Instant;
 use async_nats::jetstream;
 use tokio::task::JoinHandle;
 
+use super::SOURCES;
 use super::messages::{publish, refer};
 use super::plan::{Plan, long};
-use crate::SOURCES;
 use crate::support::{Hark, Input, NatsServer, wav};
 
 /// The sender; it retries through every fault until each recording is delivered.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use harkd::config::WhenDone;
 
+use super::watched::{Watched, write};
 use crate::support::sha256;
-use crate::watched::{Watched, write};
 
 /// Number of jobs whose file still has to be moved or deleted.
 const OWED: &str = "SELECT count(*) FROM job WHERE duty = 'settle'";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use harkd::config::Existing;
 use rustix::thread::CapabilitySet;
 
-use crate::watched::{BEFORE, Watched, write};
+use super::watched::{BEFORE, Watched, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_does_not_exist_yet_is_waited_for() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harkd::config::Existing;
 
-use crate::watched::{BEFORE, SETTLE, Watched, write};
+use super::watched::{BEFORE, SETTLE, Watched, write};
 
 /// Copies as `cp -a` does: other inodes, the same names, sizes and times.
 fn copy(from: &Path, to: &Path) {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use harkd::config::WhenDone;
 
+use super::watched::{BEFORE, SETTLE, Watched, origin, write};
 use crate::support::{CEILING, sha256};
-use crate::watched::{BEFORE, SETTLE, Watched, origin, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_file_is_the_same_recording_and_its_job_follows_it() {

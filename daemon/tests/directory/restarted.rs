@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use harkd::job::ledger::LedgerError;
 
+use super::watched::{BEFORE, Watched, write};
 use crate::support::CEILING;
-use crate::watched::{BEFORE, Watched, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_makes_no_second_job() {

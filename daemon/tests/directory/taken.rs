@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use harkd::config::Existing;
 
+use super::watched::{SETTLE, Watched, origin, write};
 use crate::support::sha256;
-use crate::watched::{SETTLE, Watched, origin, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_file_becomes_one_job_that_says_what_it_is() {

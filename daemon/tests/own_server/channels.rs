@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::{WHISPER, final_of, job, setup};
 use crate::support::{NatsServer, Reply, SpeechServer, channel, sentence, stereo};
-use crate::{WHISPER, final_of, job, setup};
 
 fn reply(times: &[(f64, f64, &str)]) -> Reply {
     Reply::verbose("english", "the text as the server joined it", times)

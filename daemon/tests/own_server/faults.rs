@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{QWEN, WHISPER, final_of, job, retries, setup, stream, verbose};
 use crate::support::{CEILING, NatsServer, Reply, SpeechServer, free_address, wait_until, wav};
-use crate::{QWEN, WHISPER, final_of, job, retries, setup, stream, verbose};
 
 #[tokio::test]
 async fn every_fault_that_passes_is_survived_and_costs_nothing() {

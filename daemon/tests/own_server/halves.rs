@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{WHISPER, final_of, job, retries, setup};
 use crate::support::{CEILING, Hark, NatsServer, Reply, SpeechServer, wait_until, wav};
-use crate::{WHISPER, final_of, job, retries, setup};
 
 /// What is heard of eight seconds is said over and over; four seconds are heard well.
 async fn server_that_loops() -> SpeechServer {

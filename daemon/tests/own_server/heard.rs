@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{QWEN, WHISPER, final_of, job, retries, setup, stream, verbose};
 use crate::support::{
     CEILING, FileServer, Hark, NatsServer, Reply, SpeechServer, all_acknowledged, publish, wav,
 };
-use crate::{QWEN, WHISPER, final_of, job, retries, setup, stream, verbose};
 
 #[tokio::test]
 async fn a_recording_is_heard_with_language_and_times_and_without_dashscope() {

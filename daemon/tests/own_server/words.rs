@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::{WHISPER, final_of, job, retries, setup};
 use crate::support::{NatsServer, Reply, SpeechServer, caf, wav};
-use crate::{WHISPER, final_of, job, retries, setup};
 
 const GRANULARITIES: &str = "timestamp_granularities[]";
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use harkd::pipeline::PluginState;
 
+use super::{error_of, greeted, number_from, spread, told};
 use crate::plugins::{Plugins, data};
-use crate::{error_of, greeted, number_from, spread, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_is_an_event_of_that_plugin_and_the_next_call_finds_a_new_process() {

@@ -7,8 +7,8 @@ use hark_sdk::testing::{event, partial, transcript};
 
 use harkd::job::piece_machine::Release;
 
+use super::{error_of, greeted, told};
 use crate::plugins::{Plugins, data};
-use crate::{error_of, greeted, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_receive_only_their_sources_and_kinds() {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hark_sdk::testing::transcript;
 use harkd::pipeline::PluginState;
 
+use super::{error_of, greeted, number_from, spread, told};
 use crate::plugins::{self, Plugins, data};
-use crate::{error_of, greeted, number_from, spread, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_in_rust_and_in_c_greet_every_transcript() {

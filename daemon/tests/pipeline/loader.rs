@@ -4,8 +4,8 @@ use std::path::Path;
 
 use harkd::pipeline::PluginState;
 
+use super::told;
 use crate::plugins::{Plugins, compile, compile_with, data};
-use crate::told;
 
 /// The folder of `libneeded.so` when `needs.c` is linked: another folder than at load time.
 fn compile_pair(plugin: &Path, elsewhere: &Path) {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use harkd::pipeline::PluginState;
 
+use super::{error_of, greeted, number_from, told};
 use crate::plugins::{Plugins, data};
-use crate::{error_of, greeted, number_from, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environment() {

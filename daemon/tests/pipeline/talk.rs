@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use hark_sdk::testing::transcript;
 use harkd::pipeline::Processed;
 
+use super::{error_of, greeted, told};
 use crate::plugins::{Plugins, data};
-use crate::{error_of, greeted, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_never_stops_logging_is_ended_by_its_deadline() {

@@ -6,8 +6,8 @@ use harkd::config::{Dashscope, Secret, Storage};
 use harkd::recognize::{Content, Timeouts};
 use harkd::telemetry::metrics::Metrics;
 
+use super::{FILETRANS, Leads, both, built, flash, job, leads};
 use crate::support::{Emulator, wav};
-use crate::{FILETRANS, Leads, both, built, flash, job, leads};
 
 #[tokio::test]
 async fn a_bad_key_holds_the_queue_until_its_file_has_a_good_one() {
@@ -59,7 +59,7 @@ async fn an_address_that_the_service_does_not_have_holds_the_queues_and_is_named
     let service = Emulator::start(&[]).await;
     let folder = tempfile::tempdir().unwrap();
     let [recognizer, filetrans] =
-        crate::recognizers(&service.api().replace("/api/v1", "/compatible-mode/v1"), 0);
+        super::recognizers(&service.api().replace("/api/v1", "/compatible-mode/v1"), 0);
     let job = job(folder.path(), "a.wav", &wav(1.0, 4));
     let flash = flash(&*recognizer, &job, folder.path(), true).await.0.unwrap_err();
     let upload =
@@ -75,7 +75,7 @@ async fn an_address_that_the_service_does_not_have_holds_the_queues_and_is_named
 async fn an_upload_with_a_bad_key_holds_filetrans_and_not_flash() {
     let service = Emulator::start(&["--fault", "bad_key,on=policy,next=1"]).await;
     let folder = tempfile::tempdir().unwrap();
-    let [recognizer, filetrans] = crate::recognizers(service.api(), 0);
+    let [recognizer, filetrans] = super::recognizers(service.api(), 0);
     let job = job(folder.path(), "a.wav", &wav(1.0, 3));
     let content = || Content::of(&job, folder.path()).unwrap();
     let error = filetrans.upload(FILETRANS, content(), "one.wav").await.unwrap_err();

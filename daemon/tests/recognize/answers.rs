@@ -9,8 +9,8 @@ use harkd::recognize::{Audio, Error, Ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::{FILETRANS, Heard, Leads, flash, job, leads, recognizers, request};
 use crate::support::{FileServer, wav};
-use crate::{FILETRANS, Heard, Leads, flash, job, leads, recognizers, request};
 
 const OK: &str = "200 OK";
 const STREAM: &str = "content-type: text/event-stream\r\n";

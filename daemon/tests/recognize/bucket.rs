@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::connections::read_until;
+use super::connections::read_until;
+use super::{FILETRANS, Leads, both, built, job, leads};
 use crate::support::wav;
-use crate::{FILETRANS, Leads, both, built, job, leads};
 
 const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>Access Denied, canary</Message></Error>";
 

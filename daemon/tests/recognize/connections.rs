@@ -5,8 +5,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use harkd::recognize::Content;
 
+use super::{FILETRANS, flash, job, recognizers};
 use crate::support::wav;
-use crate::{FILETRANS, flash, job, recognizers};
 
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
 

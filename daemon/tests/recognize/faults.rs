@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use harkd::recognize::{Next, Tries};
 
+use super::{Bench, Leads, flash, job, leads, text_of};
 use crate::support::wav;
-use crate::{Bench, Leads, flash, job, leads, text_of};
 
 /// Every fault of the emulator, and what the daemon does after it.
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_hint_of_429_holds_the_whole_queue_of_the_model() {
 #[tokio::test]
 async fn requests_are_spread_as_configured() {
     let bench = Bench::start(&[]).await;
-    let [recognizer, _] = crate::recognizers(bench.service.api(), 600);
+    let [recognizer, _] = super::recognizers(bench.service.api(), 600);
     let begin = std::time::Instant::now();
     let jobs: Vec<_> =
         (0..6).map(|seed| job(bench.folder.path(), &format!("{seed}.wav"), &wav(0.5, 20 + seed))).collect();

@@ -6,8 +6,8 @@ use harkd::config::Priority;
 use harkd::recognize::{Audio, Hints, Request};
 use tokio::io::AsyncReadExt;
 
+use super::{Bench, FLASH, Heard, Leads, flash, heard, job, leads, recognizers, request, sha256, text_of};
 use crate::support::{FileServer, wav};
-use crate::{Bench, FLASH, Heard, Leads, flash, heard, job, leads, recognizers, request, sha256, text_of};
 
 #[tokio::test]
 async fn the_text_grows_while_the_service_speaks() {

@@ -10,7 +10,7 @@ use harkd::recognize::{Lost, Resolution};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{FILETRANS, recognizers};
+use super::{FILETRANS, recognizers};
 
 /// A service with this task list, this state of its task `ended`, and this result.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use harkd::job::Fate;
 use harkd::recognize::{Audio, Content, Error, Hints, Lost, Next, Polled, Request, Resolution, Sent, Tries};
 use jiff::Timestamp;
 
+use super::{Bench, FILETRANS, Heard, Leads, job, leads, request, sha256, text_of};
 use crate::support::{CEILING, wav};
-use crate::{Bench, FILETRANS, Heard, Leads, job, leads, request, sha256, text_of};
 
 impl Bench {
     async fn upload(&self, audio: &[u8], object: &str) -> String {

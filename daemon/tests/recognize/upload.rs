@@ -2,8 +2,8 @@ use std::io::Write;
 
 use harkd::recognize::{Content, Next, Tries};
 
+use super::{Bench, FILETRANS, Leads, job, leads, sha256};
 use crate::support::wav;
-use crate::{Bench, FILETRANS, Leads, job, leads, sha256};
 
 #[tokio::test]
 async fn a_large_file_is_streamed_and_arrives_as_it_is() {

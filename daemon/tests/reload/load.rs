@@ -1,7 +1,7 @@
 //! Many reloads while recordings come, each of which changes something else: nothing is lost, doubled or delayed.
 //!
 //! A short run is part of every test run. A long one:
-//! `HARK_RELOADS=1000 cargo nextest run -p harkd --test reload load --no-capture`
+//! `HARK_RELOADS=1000 cargo nextest run --workspace --test stories reload::load --no-capture`
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, sha256, wait_until, wav};
-use crate::{events_of_recording, only};
+use super::{events_of_recording, only};
 
 /// The configuration of `keyword_alert` with a rule of this name, which finds a word that is in this recording and not in the other.
 fn rule(name: &str, audio: &[u8], other: &[u8]) -> String {

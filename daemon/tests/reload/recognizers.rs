@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::{events_of_recording, only};
 use crate::support::{
     CEILING, Emulator, Hark, NatsServer, Reply, SpeechServer, free_address, wait_until, wav,
 };
-use crate::{events_of_recording, only};
 
 #[tokio::test]
 async fn a_raised_budget_releases_the_jobs_that_wait_for_the_next_day() {

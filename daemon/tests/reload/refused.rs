@@ -1,7 +1,7 @@
 //! A config with mistakes changes nothing; what only a restart changes is named.
 
+use super::{events_of_recording, only};
 use crate::support::{Emulator, Hark, NatsServer, wav};
-use crate::{events_of_recording, only};
 
 #[tokio::test]
 async fn a_bad_config_changes_nothing_and_every_mistake_is_told() {

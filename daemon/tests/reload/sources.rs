@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
+use super::{events_of_recording, only};
 use crate::support::{CEILING, Emulator, Hark, NatsServer, all_acknowledged, publish, wait_until, wav};
-use crate::{events_of_recording, only};
 
 fn folder(hark: &Hark, name: &str, lines: &str) -> String {
     let path = hark.path(name);

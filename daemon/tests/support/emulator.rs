@@ -16,7 +16,6 @@ pub struct Emulator {
     process: Process,
     folder: TempDir,
     api: String,
-    storage: String,
 }
 
 impl Emulator {
@@ -40,18 +39,12 @@ impl Emulator {
             ready.is_some()
         })
         .await;
-        let (api, storage) = ready.unwrap();
-        Emulator { process, folder, api, storage }
+        Emulator { process, folder, api: ready.unwrap() }
     }
 
     /// The value for `dashscope.base_url`: up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
-    }
-
-    /// The address of uploads and result files.
-    pub fn storage(&self) -> &str {
-        &self.storage
     }
 
     /// The emulator's journal of requests, oldest first.
@@ -79,14 +72,9 @@ impl Emulator {
     pub fn resume(&self) {
         self.process.resume();
     }
-
-    /// Sends SIGKILL: connections are reset.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
 }
 
-fn ready_line(line: &str) -> Option<(String, String)> {
+fn ready_line(line: &str) -> Option<String> {
     let ready: Value = serde_json::from_str(line).ok()?;
-    Some((ready["api"].as_str()?.to_owned(), ready["storage"].as_str()?.to_owned()))
+    Some(ready["api"].as_str()?.to_owned())
 }

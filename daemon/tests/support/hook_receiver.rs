@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -33,7 +33,6 @@ pub struct Delivered {
     pub body: Value,
     /// The status that it was answered with.
     pub status: u16,
-    pub at: Instant,
 }
 
 type Rule = dyn Fn(&Delivered) -> Option<HookReply> + Send;
@@ -167,7 +166,6 @@ async fn serve(
         body: serde_json::from_slice(&bytes).unwrap_or_default(),
         bytes,
         status: 204,
-        at: Instant::now(),
     };
     let reply = {
         let mut script = script.lock().unwrap();

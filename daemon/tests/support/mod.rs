@@ -7,13 +7,6 @@
 //! hark.drop_file("calls", "a.wav", &wav(2.0, 1));
 //! let done = hark.next_event("transcript.final").await;
 //! ```
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses only a part of this")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "an unwrap here is an assertion of the test"
-)]
 
 mod api;
 mod audio;
@@ -40,12 +33,11 @@ mod stage;
 mod wait;
 mod whisper_server;
 
-pub use api::{Answer, Api, Lines};
+pub use api::Api;
 pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
 pub use chromium::{has_chromium, tell};
 pub use emulator::Emulator;
 pub use environment::number_from;
-pub use event_schema::assert_fits;
 pub use events::Heard;
 pub use files::FileServer;
 pub use hark::{Hark, Setup};
@@ -58,7 +50,7 @@ pub use programs::{harkd, plugin_library, promtool, python, say_past_the_capture
 pub use s3_server::S3Server;
 pub use slow_link::SlowLink;
 pub use small_disk::{SmallDisk, has_own_mounts};
-pub use speech_server::{Asked, Reply, SpeechServer};
+pub use speech_server::{Reply, SpeechServer};
 pub use stage::Stage;
-pub use wait::{CEILING, REDELIVERY, http, http_get, wait_until};
+pub use wait::{CEILING, REDELIVERY, http_get, wait_until};
 pub use whisper_server::WhisperServer;

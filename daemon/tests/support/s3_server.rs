@@ -16,8 +16,8 @@ use super::wait::{CEILING, http, wait_until};
 #[derive(Debug)]
 pub struct S3Server {
     // Declared before the folder, so that the process is killed first.
-    process: Process,
-    folder: TempDir,
+    _process: Process,
+    _folder: TempDir,
     address: SocketAddr,
 }
 
@@ -35,7 +35,7 @@ impl S3Server {
             address.is_some()
         })
         .await;
-        S3Server { process, folder, address: address.unwrap() }
+        S3Server { _process: process, _folder: folder, address: address.unwrap() }
     }
 
     /// The value for `storage.endpoint`.
@@ -76,10 +76,6 @@ impl S3Server {
     pub async fn objects(&self, bucket: &str) -> Vec<String> {
         let list = self.call("GET", &format!("/{bucket}?list-type=2"), "").await;
         list.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap().to_owned()).collect()
-    }
-
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 
     async fn call(&self, method: &str, path: &str, body: &str) -> String {

@@ -12,8 +12,8 @@ use super::wait::{CEILING, wait_until};
 #[derive(Debug)]
 pub struct WhisperServer {
     // Declared before the folder, so that the process is killed first.
-    process: Option<Process>,
-    folder: TempDir,
+    _process: Option<Process>,
+    _folder: TempDir,
     url: String,
     model: String,
 }
@@ -25,7 +25,7 @@ impl WhisperServer {
         let folder = tempfile::tempdir().unwrap();
         if let Some(url) = variable("HARK_SPEECH_SERVER") {
             let model = variable("HARK_SPEECH_MODEL").unwrap_or_else(|| "whisper-1".into());
-            return Some(WhisperServer { process: None, folder, url: base_url(&url), model });
+            return Some(WhisperServer { _process: None, _folder: folder, url: base_url(&url), model });
         }
         let program = programs::whisper_server();
         if !program.exists() {
@@ -45,7 +45,7 @@ impl WhisperServer {
         })
         .await;
         let model = "whisper-base".into();
-        Some(WhisperServer { process: Some(process), folder, url: url.unwrap(), model })
+        Some(WhisperServer { _process: Some(process), _folder: folder, url: url.unwrap(), model })
     }
 
     /// The value for a recognizer's `base_url`.

@@ -3,8 +3,8 @@
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 
+use super::{FILETRANS, claims, daemon, is_marked, jobs, nothing_waits, put, taken, task_of};
 use crate::support::{CEILING, Emulator, NatsServer, wait_until, wav};
-use crate::{FILETRANS, claims, daemon, is_marked, jobs, nothing_waits, put, taken, task_of};
 
 /// The bucket is deleted while tasks run, and no daemon has a reason to write to it meanwhile.
 pub(crate) async fn a_task_is_resumed_by_the_other_daemon_although_the_bucket_was_lost() {

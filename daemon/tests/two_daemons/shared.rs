@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::{claims, daemon, jobs, nothing_waits, publish, put, taken};
 use crate::support::{Emulator, NatsServer, Setup, wav};
-use crate::{claims, daemon, jobs, nothing_waits, publish, put, taken};
 
 #[tokio::test]
 async fn two_daemons_share_the_work_and_both_know_what_is_done() {

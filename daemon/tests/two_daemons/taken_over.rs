@@ -4,11 +4,11 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use super::{
+    FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
+};
 use crate::support::{
     CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, sha256, stereo, wait_until, wav,
-};
-use crate::{
-    FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
 
 /// Each case waits half a minute for a redelivery, so they run concurrently in one test, whatever the number of cores.

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::{claims, daemon, is_marked, jobs, nothing_waits, publish, taken, task_of};
 use crate::support::{CEILING, Emulator, FileServer, NatsServer, Setup, wait_until, wav};
-use crate::{claims, daemon, is_marked, jobs, nothing_waits, publish, taken, task_of};
 
 pub(crate) async fn a_task_of_a_url_is_resumed_by_the_other_daemon() {
     let nats = NatsServer::start().await;

@@ -3,7 +3,7 @@
 use harkd::config::Webhook;
 use uuid::Uuid;
 
-use crate::desk::{Desk, assert_in_order};
+use super::desk::{Desk, assert_in_order};
 use crate::support::{CEILING, HookReceiver, wait_until};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::desk::Desk;
+use super::desk::Desk;
 use crate::support::{CEILING, HookReply, wait_until};
 
 #[tokio::test]

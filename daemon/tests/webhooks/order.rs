@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::desk::{Desk, assert_in_order};
+use super::desk::{Desk, assert_in_order};
 use crate::support::{CEILING, HookReply, wait_until};
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use harkd::publish::webhooks::Refusal;
 
-use crate::desk::{Desk, assert_in_order};
+use super::desk::{Desk, assert_in_order};
 use crate::support::{CEILING, HookReply, wait_until};
 
 #[tokio::test]

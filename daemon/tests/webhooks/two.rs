@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::desk::{Desk, assert_in_order};
+use super::desk::{Desk, assert_in_order};
 use crate::support::HookReply;
 
 #[tokio::test]

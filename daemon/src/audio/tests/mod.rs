@@ -1,5 +1,5 @@
 //! Small files of every kind (`tests/audio`, made once with ffmpeg: a tone of 0.25 to 1.5 s), whole, cut off and
-//! lied about. The probe is called directly; what happens when it fails for good is `tests/audio_worker.rs`.
+//! lied about. The probe is called directly; what happens when it fails for good is in `tests/audio_worker`.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

@@ -179,11 +179,6 @@ impl Input {
     pub fn either_way(self) -> Input {
         Input { ends: Ends::EitherWay, ..self }
     }
-
-    /// The same input with another text than the emulator makes of these bytes without faults.
-    pub fn says(self, text: &str) -> Input {
-        Input { text: text.to_owned(), ..self }
-    }
 }
 
 impl Records {

@@ -1,16 +1,4 @@
 //! Two daemons on one stream: they share its work, and each finishes the jobs of the other if that is killed.
-#![allow(unreachable_pub, dead_code, reason = "parts of two tests")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "../chaos"]
-mod chaos {
-    pub mod absence;
-    pub mod messages;
-    pub mod plan;
-    mod two;
-}
-#[path = "../support/mod.rs"]
-mod support;
 
 mod lost_bucket;
 mod shared;
@@ -22,7 +10,7 @@ use std::collections::BTreeMap;
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
-use support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, all_acknowledged};
+use crate::support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, all_acknowledged};
 
 pub(crate) const FILETRANS: &str = "[[route]]\nname = \"default\"\nengine = \"filetrans\"";
 
@@ -43,7 +31,7 @@ pub(crate) async fn publish(
 ) {
     let context = jetstream::new(nats.client().await);
     let headers = [("Content-Type", content), ("Nats-Msg-Id", id)];
-    support::publish(&context, subject, &headers, payload).await;
+    crate::support::publish(&context, subject, &headers, payload).await;
 }
 
 /// Waits until every message is acknowledged.

@@ -1,8 +1,4 @@
 //! A speech server of the operator's own, scripted: recordings in, finals out, and whatever such servers do wrong.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod channels;
 mod faults;
@@ -10,8 +6,8 @@ mod halves;
 mod heard;
 mod words;
 
+use crate::support::{Hark, Heard, NatsServer, Reply, Setup};
 use serde_json::Value;
-use support::{Hark, Heard, NatsServer, Reply, Setup};
 
 /// A daemon whose only route names the server: no key of DashScope.
 pub(crate) fn setup(nats: &NatsServer, url: &str, lines: &str) -> Setup {

@@ -1,8 +1,4 @@
 //! The recognizers against the emulator, and against servers with worse faults than the emulator has.
-#![allow(clippy::unwrap_used, reason = "an unwrap here is an assertion of the test")]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod account;
 mod answers;
@@ -16,6 +12,8 @@ mod upload;
 
 use std::path::Path;
 
+use crate::support::Emulator;
+pub(crate) use crate::support::sha256;
 use dashscope_emulator::text_for;
 use hark_sdk::event::{Engine, Recording};
 use harkd::config::Priority;
@@ -27,8 +25,6 @@ use harkd::recognize::{
 use harkd::telemetry::metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
-use support::Emulator;
-pub(crate) use support::sha256;
 use tempfile::TempDir;
 
 pub(crate) const FLASH: &str = "qwen3-asr-flash";

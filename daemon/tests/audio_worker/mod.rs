@@ -1,11 +1,5 @@
 //! Audio is parsed in child processes that may crash, hang and use up memory. The children are real (`harkd audio-worker`), and so are the
 //! signals and limits that strike them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "an unwrap in a test's helper is an assertion too"
-)]
-#![allow(clippy::print_stdout, reason = "the measurement prints its figures")]
 
 use std::fs::File;
 use std::io::Write;
@@ -22,8 +16,6 @@ use tokio::sync::{Mutex, MutexGuard};
 mod formats;
 mod long;
 mod outside;
-#[path = "../support/mod.rs"]
-mod support;
 
 #[tokio::test]
 async fn a_thousand_files_at_once_are_all_answered_by_two_children() {
@@ -243,7 +235,7 @@ fn wav(bytes: u32) -> Vec<u8> {
     wav
 }
 
-/// A measurement that asserts nothing: `cargo test --release --test audio_worker -- --ignored --nocapture`.
+/// A measurement that asserts nothing: `cargo test --release --test stories audio_worker -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "prints figures"]
 async fn figures() {

@@ -1,22 +1,12 @@
 //! SIGHUP reloads the config: what is changed, what stays, and what is refused, while recordings come and are under way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "an unwrap here is an assertion of the test; figures are printed"
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod load;
-mod plugins;
 mod recognizers;
 mod refused;
 mod sources;
 mod systemd;
 
-use support::{CEILING, Hark, Heard, wait_until};
+use crate::support::{CEILING, Hark, Heard, wait_until};
 
 /// Waits for the end of the job of a recording, and returns the job's events.
 pub(crate) async fn events_of_recording(hark: &mut Hark, name: &str) -> Vec<Heard> {

@@ -1,13 +1,4 @@
 //! Plugins in real processes, mostly broken ones: whatever a plugin does, the transcript and the other plugins' events are published.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
-
-#[path = "../plugins/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test uses its part; `pub` means: for the test")]
-mod plugins;
-
-#[path = "../support/environment.rs"]
-#[allow(unreachable_pub, reason = "`pub` means: for the tests")]
-mod environment;
 
 mod deaths;
 mod events;
@@ -22,8 +13,8 @@ use hark_sdk::event::Event;
 use hark_sdk::testing::transcript;
 use harkd::pipeline::Processed;
 
-pub(crate) use environment::number_from;
-use plugins::data;
+use crate::plugins::data;
+pub(crate) use crate::support::number_from;
 
 /// A transcript with the command that `moody` obeys.
 pub(crate) fn told(what: &str) -> Event {
