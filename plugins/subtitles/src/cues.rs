@@ -1,5 +1,7 @@
 //! From the segments of a transcript to cues: what is shown from when to when, in which lines.
 
+use std::collections::HashMap;
+
 use hark_sdk::event::{Segment, TimeSpan};
 
 use crate::clock::Clock;
@@ -54,13 +56,21 @@ impl Cues {
     ) -> Cues {
         let (spans, untimed) = spans::of(segments);
         let mut cues = Vec::new();
+        // Of each channel. Segments that begin within milliseconds of each other may have more cues than milliseconds.
+        let mut shown_until = HashMap::new();
         for span in &spans {
             let segment = &segments[span.segment];
             let speaker = Speaker::of(segment).name().filter(|_| config.speakers);
             let has_name = |named| named && speaker.is_some();
             let maker = Maker::new(cutter, segment, span.time, config, speaker.as_deref());
             let next_ms = span.next_ms.or(length_ms).unwrap_or(u64::MAX);
-            cues.extend(maker.cues(has_name(span.is_change), has_name(span.is_overlapped), next_ms));
+            for mut cue in maker.cues(has_name(span.is_change), has_name(span.is_overlapped), next_ms) {
+                let until = shown_until.entry(cue.channel).or_insert(0);
+                cue.begin_ms = cue.begin_ms.max(*until);
+                cue.end_ms = cue.end_ms.max(cue.begin_ms + 1);
+                *until = cue.end_ms;
+                cues.push(cue);
+            }
         }
         cues.sort_by_key(|cue| (cue.begin_ms, cue.channel));
         Cues { cues, untimed }

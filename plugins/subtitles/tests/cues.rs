@@ -126,6 +126,16 @@ proptest! {
     }
 
     #[test]
+    fn cues_of_segments_that_begin_almost_together_follow_each_other(text in text(), later in 0..20_u64) {
+        let segment = |begin_ms, speaker: &str| Segment {
+            begin_ms: Some(begin_ms), end_ms: Some(20_000), text: text.clone(), speaker: Some(speaker.to_owned()), ..Segment::default()
+        };
+        let cues = cues(&final_of(vec![segment(5_000, "1"), segment(5_000 + later, "2")]));
+        prop_assert!(cues.iter().all(|cue| cue.begin_ms < cue.end_ms), "{cues:?}");
+        prop_assert!(cues.windows(2).all(|two| two[0].end_ms <= two[1].begin_ms), "{cues:?}");
+    }
+
+    #[test]
     fn cues_stay_within_their_segment_and_can_be_read_if_it_can(text in text(), length in 1_000..60_000_u64) {
         let segment = Segment { begin_ms: Some(5_000), end_ms: Some(5_000 + length), text: text.clone(), ..Segment::default() };
         prop_assume!(!bare(&text).is_empty());
