@@ -83,7 +83,8 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Resident memory of the process and its descendants, in bytes.
+    /// Resident memory of the process and its descendants, in bytes, without what they mapped from files: those are mostly the programs
+    /// themselves, which all of them share and which are large without optimization.
     pub fn resident(&self) -> u64 {
         resident(self.id())
     }
@@ -110,10 +111,11 @@ impl Process {
 }
 
 fn resident(process: u32) -> u64 {
-    // "VmRSS:     1234 kB"; 0 if the process has ended meanwhile.
+    // "RssAnon:     1234 kB"; 0 if the process has ended meanwhile.
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let own =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let own = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse().ok());
     let own: u64 = own.unwrap_or(0) * 1024;
     own + children(process).into_iter().map(resident).sum::<u64>()
 }
