@@ -68,7 +68,7 @@ fn samples_are_valid_as_they_stand() {
 }
 
 #[test]
-fn the_sample_for_the_eu_keeps_no_emotion_of_employees() {
+fn the_examples_are_valid_and_the_one_for_the_eu_keeps_no_emotion_of_employees() {
     let sample: String = EMBEDDED
         .lines()
         .filter_map(|line| line.strip_prefix("#     ").filter(|line| !line.starts_with(' ')))
@@ -79,6 +79,8 @@ fn the_sample_for_the_eu_keeps_no_emotion_of_employees() {
     assert_eq!(route.channels, Channels::Split);
     let kept: Vec<&String> = route.roles.iter().filter(|role| route.emotion.keeps(Some(role))).collect();
     assert_eq!(kept, ["customer"]);
+    let plugins: Vec<&str> = config.plugin.iter().map(|plugin| plugin.name.as_str()).collect();
+    assert_eq!(plugins, ["redact", "emotion_watch", "call_score", "subtitles"]);
 }
 
 #[test]
