@@ -13,6 +13,9 @@ async fn put(nats: &NatsServer, audio: Vec<u8>) {
     publish(&context, "hark.audio.inbox", &[("Content-Type", "audio/wav")], audio).await;
 }
 
+/// The default: longer than a message takes on these lines.
+const AS_LONG: &str = "\"30s\"";
+
 /// Messages of 80 kB each. A batch of the size that suits a fast connection occupies this one for 20 s, and answers of the claims bucket
 /// wait behind it.
 #[tokio::test]
@@ -22,7 +25,7 @@ async fn on_a_slow_line_messages_are_taken_in_one_after_the_other() {
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
     let line = SlowLink::start(nats.url().trim_start_matches("nats://").parse().unwrap(), 60_000).await;
-    let setup = setup.set("nats.servers", &format!("[\"{}\"]", line.url()));
+    let setup = setup.set("nats.servers", &format!("[\"{}\"]", line.url())).set("nats.ack_wait", AS_LONG);
     let mut hark = setup.start().await;
     for seed in 0..MESSAGES {
         put(&nats, wav(5.0, seed)).await;
@@ -43,7 +46,8 @@ async fn a_message_that_takes_its_time_on_the_line_is_asked_for_once() {
     let service = Emulator::start(&["--token-delay", "0ms"]).await;
     let setup = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox");
     let line = SlowLink::start(nats.url().trim_start_matches("nats://").parse().unwrap(), 45_000).await;
-    let mut hark = setup.set("nats.servers", &format!("[\"{}\"]", line.url())).start().await;
+    let setup = setup.set("nats.servers", &format!("[\"{}\"]", line.url())).set("nats.ack_wait", AS_LONG);
+    let mut hark = setup.start().await;
     put(&nats, wav(55.0, 1)).await;
     all_acknowledged(&nats, REDELIVERY).await;
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");

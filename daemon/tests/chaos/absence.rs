@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plan::{Chance, Plan};
 
 /// Longer than the consumers' `ack_wait`: the other daemon receives the messages.
-const LONG: f64 = 31.0;
+const LONG: f64 = 9.0;
 
 /// One of so many absences is long.
 const SHORT_ONES: usize = 12;

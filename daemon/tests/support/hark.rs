@@ -66,6 +66,8 @@ impl Hark {
             .set("log.level", "\"info,harkd=debug\"")
             .set("dashscope.requests_per_minute", "0")
             .set("dashscope.poll_interval", "\"100ms\"")
+            // Long enough for a daemon on a busy machine to confirm its messages in time.
+            .set("nats.ack_wait", "\"8s\"")
     }
 
     /// Writes a file into a watched folder, under another name first, so that the daemon sees the whole file or none.

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// Far above what any wait takes, also on a busy machine: it ends a test that would hang.
 pub const CEILING: Duration = Duration::from_secs(30);
 
-/// As [`CEILING`], for waits that include a redelivery: the consumers' `ack_wait` is 30 s (CONTRACT 3).
+/// As [`CEILING`], for waits that include redeliveries: a message whose daemon is gone comes again after `ack_wait`.
 pub const REDELIVERY: Duration = Duration::from_secs(75);
 
 /// Polls the condition every 10 ms until it holds.
