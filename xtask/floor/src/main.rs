@@ -30,6 +30,8 @@ enum Task {
     Begin,
     /// Publishes the time as partials do, and nothing else
     Publish(publish::Options),
+    /// Stores the events of calls that are over
+    Finals(publish::Finals),
     /// Sends the files of a folder to the service and publishes what comes back
     Files(files::Options),
 }
@@ -48,6 +50,7 @@ fn main() -> anyhow::Result<()> {
             Task::Count(options) => listen::count(client, options).await,
             Task::Begin => listen::begin(client).await,
             Task::Publish(options) => publish::run(client, options).await,
+            Task::Finals(options) => publish::finals(client, options).await,
             Task::Files(options) => files::run(client, options).await,
         }
     })

@@ -1,8 +1,10 @@
-//! The least that a word can take: from a publisher's call through NATS to the subscriber.
+//! The least that a word can take: from a publisher's call through NATS to the subscriber. And calls that are over, for `harkd replay`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::message::PublishMessage;
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -18,6 +20,64 @@ pub(crate) struct Options {
     /// Milliseconds between two words of a stream
     #[arg(long)]
     every_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Finals {
+    #[arg(long)]
+    finals: usize,
+}
+
+/// Publishes that wait for their acknowledgement at once.
+const UNDER_WAY: usize = 1_000;
+
+/// Stores a final and the end of its job, again and again; prints a line when all are stored. One call in a hundred has a word that the rule
+/// of the bench's plugin names.
+pub(crate) async fn finals(client: Client, options: Finals) -> anyhow::Result<()> {
+    let jetstream = async_nats::jetstream::new(client);
+    let subjects = ["job", "annotation", "alert", "plugin", "transcript"];
+    let config = async_nats::jetstream::stream::Config {
+        name: "HARK_EVENTS".into(),
+        subjects: subjects.map(|family| format!("hark.event.{family}.>")).to_vec(),
+        ..Default::default()
+    };
+    jetstream.create_stream(config).await?;
+    let mut under_way = VecDeque::new();
+    for number in 0..options.finals {
+        let job = Uuid::now_v7();
+        let recording = recording(&format!("bench-{number}.wav"), &"0".repeat(64), 320_044);
+        let said = if number.is_multiple_of(100) { "I want to cancel" } else { "good morning to you" };
+        let text = format!("{said}, and this is what the call {number} was about");
+        let segment = json!({
+            "channel": 0, "begin_ms": 0, "end_ms": 10_000, "timing": "chunk", "language": "en",
+            "emotion": "neutral", "text": text,
+        });
+        let last = json!({
+            "sequence": 3, "engine": "flash", "model": "qwen3-asr-flash", "text": text, "language": "en",
+            "emotion": "neutral", "speech": true, "segments": [segment], "usage": {"seconds": 10},
+            "quality": {"speech_ms": null, "repetition": 0, "failed_ms": 0},
+        });
+        let end = json!({
+            "sequence": 4, "audio_seconds": 10.0, "billed_seconds": 10, "cost_usd": 0.0, "elapsed_ms": 0,
+        });
+        for (kind, sequence, own) in [("transcript.final", "3", last), ("job.completed", "4", end)] {
+            let message = PublishMessage::build()
+                .headers(headers(kind, job, sequence))
+                .payload(body(job, &recording, own).into());
+            under_way.push_back(jetstream.send_publish(subject(kind, job), message).await?);
+        }
+        while under_way.len() > UNDER_WAY {
+            if let Some(acknowledgement) = under_way.pop_front() {
+                acknowledgement.await?;
+            }
+        }
+    }
+    for acknowledgement in under_way {
+        acknowledgement.await?;
+    }
+    println!("{}", json!({ "finals": options.finals }));
+    // It is ended by what started it.
+    std::future::pending().await
 }
 
 /// Each stream sends its words at its own pace, begun at its own moment.

@@ -11,11 +11,12 @@ mod memory;
 mod partial;
 mod pieces;
 mod recordings;
-mod rules;
+mod replay;
 mod scene;
 mod split;
 mod table;
 mod tasks;
+mod timing;
 mod tree;
 
 use std::path::PathBuf;
@@ -76,9 +77,15 @@ enum Row {
     Split,
     /// Time of an event with 5,000 rules of keyword_alert
     Rules,
+    /// Time of a final of 10,000 segments in redact
+    Redact,
+    /// Time of an event in a plugin's process, against a function call
+    Pipeline,
+    /// Finals a second and memory of harkd replay
+    Replay,
 }
 
-const ALL: [Row; 10] = [
+const ALL: [Row; 13] = [
     Row::Partial,
     Row::Files,
     Row::Idle,
@@ -89,6 +96,9 @@ const ALL: [Row; 10] = [
     Row::Pieces,
     Row::Split,
     Row::Rules,
+    Row::Redact,
+    Row::Pipeline,
+    Row::Replay,
 ];
 
 /// What every row of the table needs.
@@ -123,7 +133,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             Row::Long => long::measure(&bench, &mut table)?,
             Row::Pieces => pieces::measure(&bench, &mut table)?,
             Row::Split => split::measure(&bench, &mut table)?,
-            Row::Rules => rules::measure(&bench, &mut table)?,
+            Row::Rules => timing::rules(&bench, &mut table)?,
+            Row::Redact => timing::redact(&bench, &mut table)?,
+            Row::Pipeline => timing::pipeline(&bench, &mut table)?,
+            Row::Replay => replay::measure(&bench, &mut table)?,
         }
     }
     if options.json {

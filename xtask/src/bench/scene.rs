@@ -96,10 +96,8 @@ impl<'a> Scene<'a> {
     /// Starts harkd and waits until it watches.
     pub(super) fn harkd(&self, setup: &Setup) -> anyhow::Result<Player<'a>> {
         let http = servers::free_address()?;
-        let config = self.path("harkd.toml");
-        fs::write(&config, self.config(setup, &http.to_string())).context("writing the config")?;
-        let mut command = Command::new(self.bench.workspace.released("harkd"));
-        command.arg("--config").arg(&config).arg("run").env(KEY, "sk-bench");
+        let mut command = self.command(setup, &http.to_string())?;
+        command.arg("run");
         let mut harkd = Player::start(self.bench, "harkd", command)?;
         let ready = self.bench.interrupt.wait_for(TIME_TO_START, || {
             harkd.child.runs()?;
@@ -109,6 +107,15 @@ impl<'a> Scene<'a> {
             bail!("harkd was not ready within {TIME_TO_START:?}:\n{}", harkd.child.last_words());
         }
         Ok(harkd)
+    }
+
+    /// harkd with its config, which is written here, and without a subcommand.
+    pub(super) fn command(&self, setup: &Setup, http: &str) -> anyhow::Result<Command> {
+        let config = self.path("harkd.toml");
+        fs::write(&config, self.config(setup, http)).context("writing the config")?;
+        let mut command = Command::new(self.bench.workspace.released("harkd"));
+        command.arg("--config").arg(&config).env(KEY, "sk-bench");
+        Ok(command)
     }
 
     /// Starts the bare loop.

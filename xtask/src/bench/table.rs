@@ -20,8 +20,9 @@ pub(super) struct Line {
 /// The goal of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Goal {
-    /// For the measured value.
+    /// For the measured value, as the next one is.
     AtMost(f64),
+    AtLeast(f64),
     /// For the difference to the other value.
     AddsAtMost(f64),
     /// For the ratio of measured to other.
@@ -44,6 +45,7 @@ impl Line {
         let (other, ratio) = (self.against.map_or(0.0, |(_, other)| other), self.ratio().unwrap_or(0.0));
         self.goal.map(|goal| match goal {
             Goal::AtMost(most) => self.measured <= most,
+            Goal::AtLeast(least) => self.measured >= least,
             Goal::AddsAtMost(most) => self.measured - other <= most,
             Goal::RatioAtMost(most) => ratio <= most,
             Goal::RatioAtLeast(least) => ratio >= least,
@@ -54,6 +56,7 @@ impl Line {
         match self.goal {
             None => String::new(),
             Some(Goal::AtMost(most)) => format!("≤ {} {}", number(most), self.unit),
+            Some(Goal::AtLeast(least)) => format!("≥ {} {}", number(least), self.unit),
             Some(Goal::AddsAtMost(most)) => format!("adds ≤ {} {}", number(most), self.unit),
             Some(Goal::RatioAtMost(most)) => format!("≤ {} ×", number(most)),
             Some(Goal::RatioAtLeast(least)) => format!("≥ {} ×", number(least)),
