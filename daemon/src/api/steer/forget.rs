@@ -3,10 +3,10 @@
 //! The ledger goes last: a job of which something could not be erased is still known, is refused, and is finished when it is asked for again.
 //! A job that the ledger does not know may still have events, which outlive it: they are erased if its last event is among them.
 
+mod remains;
 mod unreached;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -21,17 +21,13 @@ use super::jobs::unknown;
 use super::{Refusal, Steer};
 use crate::broker::event_streams::PARTIALS;
 use crate::broker::{ErasedObject, Subjects, large};
-use crate::job::ledger::{LedgerError, Now, checkpoint, forget, jobs, remote_objects, written};
+use crate::job::ledger::{Now, forget, jobs, remote_objects, written};
 use crate::job::{Job, Origin, Ticket, spool};
 use crate::publish::webhooks;
 use crate::source::directory::{Outcome, delete_written};
 
 /// Jobs of one request: the answer comes when all of them are erased.
 pub const MOST: usize = 20;
-
-/// How long a reader may keep the ledger's log from being emptied. Housekeeping tries again every few seconds.
-const EMPTYING: Duration = Duration::from_secs(5);
-const EMPTY_AGAIN: Duration = Duration::from_millis(50);
 
 /// Which jobs.
 #[derive(Debug, Deserialize)]
@@ -123,12 +119,10 @@ pub async fn forget(steer: Steer, request: Request) -> Result<Forgotten, Refusal
     if let Some(refusal) = last.filter(|_| is_refused) {
         return Err(refusal);
     }
-    if forgotten.jobs.iter().any(|erased| erased.ledger) && !steer.empty_log().await? {
-        let log = NotReached::new(
-            "ledger",
-            "the ledger's log, ledger.sqlite3-wal: a reader uses it; it is emptied within seconds",
-        );
-        forgotten.jobs.iter_mut().for_each(|erased| erased.not_reached.push(log.clone()));
+    let mut own: Vec<&mut Erased> = forgotten.jobs.iter_mut().filter(|erased| erased.ledger).collect();
+    if !own.is_empty() {
+        let left = remains::overwrite(&steer.ledger).await?;
+        own.iter_mut().for_each(|erased| erased.not_reached.extend(left.iter().cloned()));
     }
     Ok(forgotten)
 }
@@ -301,17 +295,5 @@ impl Steer {
             }
         }
         Ok(())
-    }
-
-    /// Empties the ledger's log, in which erased texts remain; `false`: a reader has kept it from being emptied.
-    async fn empty_log(&self) -> Result<bool, LedgerError> {
-        let until = tokio::time::Instant::now() + EMPTYING;
-        while !self.ledger.read(checkpoint::empty_log).await? {
-            if tokio::time::Instant::now() > until {
-                return Ok(false);
-            }
-            tokio::time::sleep(EMPTY_AGAIN).await;
-        }
-        Ok(true)
     }
 }

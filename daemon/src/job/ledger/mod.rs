@@ -16,6 +16,7 @@ pub mod files;
 pub mod forget;
 pub mod forgotten_files;
 mod form;
+mod gaps;
 pub mod intake;
 pub mod jobs;
 mod open;
