@@ -262,6 +262,8 @@ async fn jobs_are_found_by_metadata_on_every_daemon() {
     assert_eq!(erased, of(WORD));
     let daemons: BTreeSet<&str> = jobs.iter().filter_map(|job| job["by"][0]["daemon"].as_str()).collect();
     assert_eq!(daemons.len(), 2, "each daemon had some");
+    let by = jobs.iter().flat_map(|job| job["by"].as_array().unwrap());
+    assert!(by.flat_map(|erased| not_reached(erased, "ledger")).next().is_none(), "{answer}");
     let state =
         [files_with(&one.path("state"), WORD.as_bytes()), files_with(&two.path("state"), WORD.as_bytes())];
     assert_eq!(state.concat(), Vec::<PathBuf>::new());
@@ -282,6 +284,11 @@ async fn jobs_are_found_by_metadata_on_every_daemon() {
         (&of_one(&answer)["ledger"], of_one(&answer)["events"].as_u64() > Some(0)),
         (&json!(false), true)
     );
+    let told = not_reached(of_one(&answer), "ledger");
+    assert!(told[0].contains("run it again when that daemon is back"), "{told:?}");
+    for what in ["recognizer", "backup"] {
+        assert_eq!(not_reached(of_one(&answer), what).len(), 1, "{what}: {answer}");
+    }
     owner.restart().await;
     let answer = forget(asked, &[&job]).await;
     assert_eq!(

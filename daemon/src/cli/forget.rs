@@ -57,6 +57,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             true => gathered.by_id(&config, &args.jobs).await?,
             false => gathered.by_metadata(&config, &args.meta).await?,
         }
+        gathered.jobs.values_mut().for_each(Outcome::hear_the_owner);
         gathered.print(args.json)?;
         gathered.exit()
     })
@@ -161,6 +162,14 @@ impl Gathered {
 }
 
 impl Outcome {
+    /// A daemon that does not have the job in its ledger cannot know that another one has erased it from its own.
+    fn hear_the_owner(&mut self) {
+        if self.by.values().any(|erased| erased.ledger) {
+            let others = self.by.values_mut().filter(|erased| !erased.ledger);
+            others.for_each(|erased| erased.not_reached.retain(|entry| entry.what != "ledger"));
+        }
+    }
+
     /// A daemon that still sees a job open which its owner has erased meanwhile has nothing left of it.
     fn state(&self) -> &'static str {
         let is_owners = self.by.values().any(|erased| erased.ledger);

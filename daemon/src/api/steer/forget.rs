@@ -195,7 +195,7 @@ impl Steer {
                 "job {id} has not ended, and another daemon has it; forget it when its last event is stored"
             )));
         }
-        let mut erased = Erased { job: id, ..Erased::default() };
+        let mut erased = Erased { job: id, not_reached: unreached::elsewhere(self), ..Erased::default() };
         self.erase_stored(&mut erased).await.map_err(not_now)?;
         let is_anything = erased.events + erased.partials + erased.objects + erased.webhook_events > 0;
         is_anything.then_some(erased).ok_or_else(|| unknown(id))

@@ -10,6 +10,8 @@ use crate::config::Source;
 use crate::job::{Job, Origin, Piece};
 use crate::source::directory::find_again;
 
+const BACKUP: &str = "backups, logs, and what other consumers of the events have stored";
+
 /// Something that may still have data of a job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct NotReached {
@@ -64,8 +66,22 @@ pub(super) async fn unreached(steer: &Steer, job: &Job) -> Result<Vec<NotReached
     if steer.pipeline.of(job.id).has_plugins_for(&job.source) {
         add("plugin", "what plugins keep in their own folders, or have sent elsewhere".into());
     }
-    add("backup", "backups, logs, and what other consumers of the events have stored".into());
+    add("backup", BACKUP.into());
     Ok(found)
+}
+
+/// What may be out of reach of a job that this daemon has heard nothing of.
+pub(super) fn elsewhere(steer: &Steer) -> Vec<NotReached> {
+    let webhooks = steer.webhooks.list().into_iter();
+    let webhooks = webhooks
+        .map(|webhook| NotReached::new("webhook", format!("{}: what {} was sent", webhook.name, webhook.receiver)));
+    let ledger = NotReached::new(
+        "ledger",
+        "no running daemon has this job; the daemon that heard it still has its rows, unless state.keep is over: run it again when that \
+         daemon is back",
+    );
+    let recognizer = NotReached::new("recognizer", "what the recognizer keeps of what it was sent");
+    [ledger, recognizer].into_iter().chain(webhooks).chain([NotReached::new("backup", BACKUP)]).collect()
 }
 
 /// The recognizers that may have the recording, with the tasks at them.
