@@ -45,6 +45,33 @@ async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing
 }
 
 #[tokio::test]
+async fn a_resume_counts_while_the_pause_still_waits_for_other_requests() {
+    let mut desk = Desk::set().await;
+    desk.schedule.timeout = Duration::from_secs(20);
+    let (slow, gone) = (Uuid::now_v7(), Uuid::now_v7());
+    let prefix = slow.to_string();
+    desk.receiver.rule(move |asked| match asked.id().starts_with(&prefix) {
+        true => Some(HookReply::status(503).after(Duration::from_secs(8))),
+        false => Some(HookReply::status(410)),
+    });
+    let daemon = desk.daemon().await;
+    daemon.delivers().await;
+    desk.store(slow, 1, "job.accepted").await;
+    wait_until("the slow request", CEILING, async || desk.receiver.asked().len() == 1).await;
+    desk.store(gone, 1, "job.accepted").await;
+    daemon.shows("the pause", |view| view.paused.is_some()).await;
+    desk.receiver.take_all();
+    assert_eq!(daemon.webhooks.resume("crm").await, Ok(true));
+    assert!(daemon.view().paused.is_none(), "it is in the bucket before the answer");
+    // Before the slow request is answered.
+    desk.taken(1).await;
+    assert_eq!(desk.receiver.taken(), [format!("{gone}:1")]);
+    desk.taken(2).await;
+    assert!(daemon.view().paused.is_none());
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn an_event_that_could_not_be_sent_for_too_long_pauses_the_webhook_over_restarts_too() {
     let mut desk = Desk::set().await;
     desk.schedule.patience = Duration::from_secs(4);

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::gather::{GATHERED, Gathering};
-use super::Command;
+use super::{Command, Refusal, Reply};
 use super::delivery::Delivery;
 use super::desk::{Desk, Event, Found, Outcome, Work, why};
 use super::feed::{Fed, Feed, Reader};
@@ -50,6 +50,16 @@ pub enum End {
     Lost,
     /// The consumer has to be looked at anew.
     Anew(String),
+}
+
+/// What came of writing the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    /// It is tried again.
+    NotYet,
+    /// Another daemon has the lease.
+    Lost,
 }
 
 type Held = Event<jetstream::Message>;
@@ -129,7 +139,10 @@ impl<'a> Session<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         loop {
-            if self.desk.to_store().is_some() && Instant::now() >= self.store_at && !self.store().await {
+            if self.desk.to_store().is_some()
+                && Instant::now() >= self.store_at
+                && self.store().await == Stored::Lost
+            {
                 return End::Lost;
             }
             if self.paused.is_some() && self.running.is_empty() && self.desk.to_store().is_none() {
@@ -155,11 +168,13 @@ impl<'a> Session<'a> {
                 },
                 Some(answered) = self.running.join_next() => self.answered(answered).await,
                 _ = ticks.tick() => match self.tick().await {
-                    Ok(true) => {}
-                    Ok(false) => return End::Lost,
+                    Ok(Stored::Lost) => return End::Lost,
+                    Ok(_) => {}
                     Err(reason) => return End::Anew(reason),
                 },
-                Some(command) = self.delivery.commands.recv() => self.heard(command),
+                Some(command) = self.delivery.commands.recv() => if self.heard(command).await == Stored::Lost {
+                    return End::Lost;
+                },
                 () = sleep_until(wake) => {}
                 () = self.delivery.stop.cancelled() => return End::Stop,
             }
@@ -251,31 +266,31 @@ impl<'a> Session<'a> {
         answer_with(&event.message, AckKind::Ack).await;
     }
 
-    /// Writes the record, and acknowledges the events that are in it now; false: another daemon has the lease.
-    async fn store(&mut self) -> bool {
+    /// Writes the record, and acknowledges the events that are in it now.
+    async fn store(&mut self) -> Stored {
         self.lease.record.lines = self.desk.lines();
         self.lease.record.paused.clone_from(&self.paused);
         match self.lease.store().await {
             Ok(true) => {}
-            Ok(false) => return false,
+            Ok(false) => return Stored::Lost,
             Err(unconfirmed) => {
                 self.store_at = Instant::now() + STORE_AGAIN;
                 self.delivery.trouble(&unconfirmed.to_string());
-                return true;
+                return Stored::NotYet;
             }
         }
         for event in self.desk.stored() {
             self.acknowledge(&event).await;
         }
         self.delivery.show_lines(&self.lease.record);
-        true
+        Stored::Yes
     }
 
-    /// Renews the lease and the deliveries in memory; false: another daemon has the lease.
+    /// Renews the lease and the deliveries in memory.
     ///
     /// # Errors
     /// Why the session has to begin anew.
-    async fn tick(&mut self) -> Result<bool, String> {
+    async fn tick(&mut self) -> Result<Stored, String> {
         let gathered = self.gathering.iter().flat_map(|gathering| gathering.events.values());
         for event in self.desk.held().chain(gathered) {
             answer_with(&event.message, AckKind::Progress).await;
@@ -289,24 +304,38 @@ impl<'a> Session<'a> {
         Ok(self.store().await)
     }
 
-    fn heard(&mut self, command: Command) {
+    /// Carries an operator's request out. What it changes is in the record before it is answered: the next session, or another daemon, goes on
+    /// with that.
+    async fn heard(&mut self, command: Command) -> Stored {
         let now = Timestamp::now();
         match command {
-            Command::Test(answer) => self.delivery.test(answer),
+            Command::Test(answer) => {
+                self.delivery.test(answer);
+                Stored::Yes
+            }
             Command::Retry(answer) => {
                 let events = self.desk.retry(now);
                 info!(webhook = self.delivery.webhook.name, events, "what was set aside is sent again");
-                // The caller may have gone.
-                let _ = answer.send(Ok(events));
+                self.store_and_answer(answer, events).await
             }
             Command::Resume(answer) => {
+                // A pause that waits for the last requests.
+                let was_paused = self.paused.take().is_some();
                 self.desk.resume(now);
-                let _ = answer.send(Ok(false));
+                self.store_and_answer(answer, was_paused).await
             }
             Command::Forget(job, answer) => {
-                let _ = answer.send(Ok(self.desk.forget(job)));
+                let events = self.desk.forget(job);
+                self.store_and_answer(answer, events).await
             }
         }
+    }
+
+    async fn store_and_answer<T>(&mut self, answer: Reply<T>, outcome: T) -> Stored {
+        let stored = self.store().await;
+        // The caller may have gone.
+        let _ = answer.send(if stored == Stored::Yes { Ok(outcome) } else { Err(Refusal::NotNow) });
+        stored
     }
 
     fn show(&self) {
