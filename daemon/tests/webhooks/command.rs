@@ -3,7 +3,9 @@
 use std::process::Output;
 
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::desk::Desk;
 use crate::support::{CEILING, Emulator, Hark, HookReceiver, HookReply, NatsServer, wait_until, wav};
 
 /// The blocking command, beside the receiver.
@@ -56,4 +58,23 @@ async fn an_operator_sees_tests_and_resumes_webhooks() {
     let unknown = harkd(&one, &["resume", "cmr"]).await;
     assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown));
     assert!(one.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_job_is_forgotten_while_the_consumer_cannot_be_opened() {
+    let desk = Desk::set().await;
+    desk.receiver.rule(|_| Some(HookReply::status(404)));
+    let daemon = desk.daemon().await;
+    daemon.delivers().await;
+    let job = Uuid::now_v7();
+    desk.store_job(job).await;
+    daemon.shows("the job that is set aside", |view| view.set_aside.first().is_some_and(|line| line.events == 3)).await;
+    desk.context.delete_stream("HARK_EVENTS").await.unwrap();
+    // The session ends when it misses the stream; until then it forgets the job itself.
+    let other = Uuid::now_v7();
+    wait_until("the end of the session", CEILING, async || daemon.webhooks.retry("crm").await.is_err()).await;
+    assert_eq!(daemon.webhooks.forget("crm", other).await, Ok(0));
+    assert_eq!(daemon.webhooks.forget("crm", job).await, Ok(3));
+    daemon.shows("nothing to wait", |view| view.set_aside.is_empty() && view.waiting.is_empty()).await;
+    daemon.stop().await;
 }

@@ -110,12 +110,22 @@ impl Delivery {
                     if self.stop.is_cancelled() {
                         return true;
                     }
+                    let mut forgotten = None;
                     self.wait(ANEW, |delivery, command| match command {
                         Command::Test(answer) => delivery.test(answer),
+                        // What is to be forgotten does not depend on the consumer, which may be out of reach for long.
+                        Command::Forget(job, answer) => forgotten = Some((job, answer)),
                         command => command.refuse(Refusal::NotNow),
                     })
                     .await;
-                    match lease.store().await {
+                    let forgotten = forgotten.map(|(job, answer)| (lease.record.forget(job), answer));
+                    let stored = lease.store().await;
+                    if let Some((events, answer)) = forgotten {
+                        // The caller may have gone.
+                        let _ =
+                            answer.send(if matches!(stored, Ok(true)) { Ok(events) } else { Err(Refusal::NotNow) });
+                    }
+                    match stored {
                         Ok(true) => {}
                         Ok(false) => return false,
                         Err(unconfirmed) => self.trouble(&unconfirmed.to_string()),
