@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::JetStream;
+use super::stream::find;
 use crate::config::Nats;
 
 /// The object bucket for segments that are too large for a message.
@@ -123,7 +124,7 @@ pub(super) fn limit(largest: usize) -> usize {
     }
 }
 
-/// Puts the segments that a stored final has in an object back into the final.
+/// Puts the segments that a stored final has in an object back into the final. It stays without segments if the object is gone, or its bucket.
 ///
 /// # Errors
 /// A sentence, when the object store does not return the segments now.
@@ -133,18 +134,24 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
         format!("reading segments from the object bucket {}: {error}", place.bucket)
     };
     let read = async {
-        let store = jetstream.get_object_store(&place.bucket).await.map_err(|error| say(&error))?;
-        Ok::<_, String>(store.get(&place.name).await)
+        let store = match jetstream.get_object_store(&place.bucket).await {
+            Ok(store) => store,
+            Err(error) => {
+                let is_there = find(jetstream, &format!("OBJ_{}", place.bucket)).await;
+                return if matches!(is_there, Ok(None)) { Ok(None) } else { Err(say(&error)) };
+            }
+        };
+        match store.get(&place.name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.kind() == GetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(say(&error)),
+        }
     };
     let read = jetstream.unless_refused(&[&place.bucket], read).await.map_err(|refused| say(&refused))?;
-    let mut object = match read? {
-        Ok(object) => object,
-        // The object was deleted: the job has to end nevertheless.
-        Err(error) if error.kind() == GetErrorKind::NotFound => {
-            warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
-            return Ok(());
-        }
-        Err(error) => return Err(say(&error)),
+    let Some(mut object) = read? else {
+        // It was deleted: the job has to end nevertheless.
+        warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
+        return Ok(());
     };
     let mut segments = Vec::new();
     object.read_to_end(&mut segments).await.map_err(|error| say(&error))?;

@@ -70,7 +70,7 @@ pub struct Metrics {
     pub webhook_set_aside: IntGaugeVec,
     /// Events that the receiver has not taken yet, by webhook; the daemon that delivers it shows it.
     pub webhook_backlog: IntGaugeVec,
-    /// Events that the stream has removed before they were sent, by webhook: at most so many.
+    /// Events that the stream has removed before they were sent, by webhook: at most so many; and finals whose segments were removed.
     pub webhook_removed: IntCounterVec,
     /// Seconds from a recording's acceptance to its last event.
     pub job_elapsed_seconds: Histogram,
@@ -224,7 +224,7 @@ impl Metrics {
             ),
             webhook_removed: counters(
                 "hark_webhook_removed_events_total",
-                "Events that the limits of the stream have removed before they were sent: at most so many",
+                "Events that the limits of the stream have removed before they were sent, at most so many, and finals that were sent without their segments because those were removed",
                 &["webhook"],
             ),
             job_elapsed_seconds: keep(&registry, Histogram::with_opts(elapsed)),

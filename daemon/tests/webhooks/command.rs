@@ -68,7 +68,11 @@ async fn a_job_is_forgotten_while_the_consumer_cannot_be_opened() {
     daemon.delivers().await;
     let job = Uuid::now_v7();
     desk.store_job(job).await;
-    daemon.shows("the job that is set aside", |view| view.set_aside.first().is_some_and(|line| line.events == 3)).await;
+    daemon
+        .shows("the job that is set aside", |view| {
+            view.set_aside.first().is_some_and(|line| line.events == 3)
+        })
+        .await;
     desk.context.delete_stream("HARK_EVENTS").await.unwrap();
     // The session ends when it misses the stream; until then it forgets the job itself.
     let other = Uuid::now_v7();

@@ -1,5 +1,7 @@
 //! What the stream's limits remove before it is sent is said.
 
+use async_nats::jetstream::object_store;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::desk::Desk;
@@ -35,5 +37,33 @@ async fn events_that_the_stream_removed_during_a_pause_are_said() {
     assert!(!desk.receiver.taken().iter().any(|id| id.starts_with(&first.to_string())));
     assert!(daemon.view().removed >= removed);
     assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} "));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
+    let desk = Desk::set().await;
+    let daemon = desk.daemon().await;
+    daemon.delivers().await;
+    let golden = include_str!("../../../sdk/tests/events/transcript.final.json");
+    let mut body: Value = serde_json::from_str(golden).unwrap();
+    body.as_object_mut().unwrap().remove("segments");
+    let mut store = async |count: usize| {
+        let job = Uuid::now_v7();
+        body["job"] = json!(job);
+        body["segments_object"] = json!({ "bucket": "HARK_TRANSCRIPTS", "name": job.to_string() });
+        desk.store_body(job, 1, "transcript.final", body.to_string()).await;
+        desk.taken(count).await;
+        let asked = desk.receiver.asked().pop().unwrap();
+        assert_eq!((&asked.body["segments"], asked.body.get("segments_object")), (&json!([]), None));
+        daemon.shows("what was removed", |view| view.removed == count as u64).await;
+    };
+    // The bucket is gone.
+    store(1).await;
+    let bucket =
+        object_store::Config { bucket: "HARK_TRANSCRIPTS".into(), ..object_store::Config::default() };
+    desk.context.create_object_store(bucket).await.unwrap();
+    store(2).await;
+    assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} 2"));
     daemon.stop().await;
 }

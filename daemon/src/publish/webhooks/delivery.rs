@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use super::feed::{Feed, State};
 use super::lease::{Candidate, Lease, Look};
@@ -17,6 +18,7 @@ use super::schedule::Answer;
 use super::session::{End, Session};
 use super::view::View;
 use super::{Around, Command, Refusal, Reply};
+use crate::broker::large;
 use crate::config::Webhook;
 use crate::telemetry::OnceAMinute;
 
@@ -122,8 +124,11 @@ impl Delivery {
                     let stored = lease.store().await;
                     if let Some((events, answer)) = forgotten {
                         // The caller may have gone.
-                        let _ =
-                            answer.send(if matches!(stored, Ok(true)) { Ok(events) } else { Err(Refusal::NotNow) });
+                        let _ = answer.send(if matches!(stored, Ok(true)) {
+                            Ok(events)
+                        } else {
+                            Err(Refusal::NotNow)
+                        });
                     }
                     match stored {
                         Ok(true) => {}
@@ -238,7 +243,22 @@ impl Delivery {
             "the stream's age or size has removed {which}; of these, what the webhook had not sent is lost to it; raise the limits of {}",
             self.around.nats.events_stream
         );
-        self.around.metrics.webhook_removed.with_label_values(&[webhook]).inc_by(events);
+        self.count_removed(events);
+    }
+
+    /// Says that a final was sent whose segments were removed.
+    pub fn lacked_segments(&self, job: Uuid) {
+        warn!(
+            webhook = self.webhook.name,
+            %job,
+            "a final was sent without its segments: their object in {} is gone, with the bucket or by its limits",
+            large::BUCKET
+        );
+        self.count_removed(1);
+    }
+
+    fn count_removed(&self, events: u64) {
+        self.around.metrics.webhook_removed.with_label_values(&[&self.webhook.name]).inc_by(events);
         self.view.lock().removed += events;
     }
 

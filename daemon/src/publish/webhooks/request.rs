@@ -39,6 +39,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     pub id: String,
     pub body: Bytes,
+    /// It is a final whose segments were in an object that is gone.
+    pub lacks_segments: bool,
 }
 
 /// The outcome of a test event.
@@ -91,7 +93,7 @@ impl Receiver {
 
     /// Sends an event once.
     pub async fn send(&self, outgoing: Outgoing) -> Answer {
-        let Outgoing { mut headers, id, body } = outgoing;
+        let Outgoing { mut headers, id, body, .. } = outgoing;
         let at = Timestamp::now().as_second().to_string();
         let signature = signature(&self.keys, &id, &at, &body);
         for (name, value) in
@@ -175,24 +177,26 @@ pub async fn outgoing(jetstream: &JetStream, headers: &NatsHeaders, body: Bytes)
     let mut sent: HeaderMap = attributes.collect();
     sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let kind = text("ce-type").parse::<Kind>();
-    let body = match kind {
+    let (body, lacks_segments) = match kind {
         Ok(kind @ Kind::TranscriptFinal) => whole(jetstream, &kind, body).await?,
-        _ => body,
+        _ => (body, false),
     };
-    Ok(Outgoing { headers: sent, id, body })
+    Ok(Outgoing { headers: sent, id, body, lacks_segments })
 }
 
-/// The body of a final, with its segments.
-async fn whole(jetstream: &JetStream, kind: &Kind, body: Bytes) -> Result<Bytes, String> {
-    let Ok(mut event) = Event::parse(kind, &body) else { return Ok(body) };
-    let Body::TranscriptFinal(last) = &mut event.body else { return Ok(body) };
+/// The body of a final with its segments, and whether they are gone: then it has none.
+async fn whole(jetstream: &JetStream, kind: &Kind, body: Bytes) -> Result<(Bytes, bool), String> {
+    let Ok(mut event) = Event::parse(kind, &body) else { return Ok((body, false)) };
+    let Body::TranscriptFinal(last) = &mut event.body else { return Ok((body, false)) };
     if last.segments_object.is_none() {
-        return Ok(body);
+        return Ok((body, false));
     }
     let _one_of_few = LARGE.acquire().await.map_err(|error| error.to_string())?;
     large::restore(jetstream, last).await?;
+    let are_gone = last.segments.is_none();
     last.segments.get_or_insert_default();
-    serde_json::to_vec(&event).map(Bytes::from).map_err(|error| error.to_string())
+    let body = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
+    Ok((body.into(), are_gone))
 }
 
 /// `hark.webhook.test`: it is in no stream, and no job's.
@@ -215,7 +219,7 @@ fn test_event(webhook: &str, daemon: Uuid) -> Outgoing {
         }
     }
     let body = json!({ "webhook": webhook, "daemon": daemon, "time": time }).to_string().into();
-    Outgoing { headers, id, body }
+    Outgoing { headers, id, body, lacks_segments: false }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! gathers it.
 
 mod gather;
+mod sending;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,18 +16,16 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
 use self::gather::{GATHERED, Gathering};
-use super::{Command, Refusal, Reply};
+use self::sending::{Answered, Sent};
 use super::delivery::Delivery;
-use super::desk::{Desk, Event, Found, Outcome, Work, why};
-use super::feed::{Fed, Feed, Reader};
+use super::desk::{Desk, Event, Found, Outcome, why};
+use super::feed::{Fed, Feed};
 use super::lease::Lease;
-use super::record::{Line, Paused};
-use super::request::{Receiver, outgoing};
+use super::record::Paused;
 use super::schedule::Answer;
-use crate::broker::JetStream;
+use super::{Command, Refusal, Reply};
 
 /// How many jobs have a request under way at a time.
 const AT_A_TIME: usize = 16;
@@ -69,7 +68,7 @@ pub struct Session<'a> {
     lease: &'a mut Lease,
     feed: Feed,
     desk: Desk<jetstream::Message>,
-    running: JoinSet<(Uuid, Answered)>,
+    running: JoinSet<Sent>,
     /// The number of the next delivery of the consumer.
     expected: u64,
     gathering: Option<Gathering>,
@@ -77,11 +76,6 @@ pub struct Session<'a> {
     done: BTreeSet<u64>,
     paused: Option<Paused>,
     store_at: Instant,
-}
-
-enum Answered {
-    Held(Answer),
-    Line(Found),
 }
 
 impl<'a> Session<'a> {
@@ -190,17 +184,7 @@ impl<'a> Session<'a> {
         while self.may_send() && self.running.len() < AT_A_TIME {
             let Some(work) = self.desk.start(Timestamp::now()) else { return };
             let (receiver, reader) = (Arc::clone(&self.delivery.receiver), self.feed.reader.clone());
-            self.running.spawn(async move {
-                match work {
-                    Work::Held(event) => {
-                        let headers = event.message.headers.clone().unwrap_or_default();
-                        let payload = event.message.payload.clone();
-                        let answer = send(&receiver, reader.jetstream(), &headers, payload).await;
-                        (event.job, Answered::Held(answer))
-                    }
-                    Work::Line(line) => (line.job, Answered::Line(first_of(&receiver, &reader, &line).await)),
-                }
-            });
+            self.running.spawn(async move { sending::send(&receiver, &reader, work).await });
         }
     }
 
@@ -218,10 +202,10 @@ impl<'a> Session<'a> {
         if self.desk.to_store().is_some() { wake.min(self.store_at.max(now)) } else { wake }
     }
 
-    async fn answered(&mut self, answered: Result<(Uuid, Answered), tokio::task::JoinError>) {
+    async fn answered(&mut self, sent: Result<Sent, tokio::task::JoinError>) {
         let now = Timestamp::now();
-        let (job, answered) = match answered {
-            Ok(answered) => answered,
+        let Sent { job, answered, lacks_segments } = match sent {
+            Ok(sent) => sent,
             Err(error) => {
                 // The job stays busy until the next session.
                 warn!(webhook = self.delivery.webhook.name, %error, "a request ended without an answer");
@@ -240,6 +224,9 @@ impl<'a> Session<'a> {
             }
         };
         self.delivery.count(&answer);
+        if lacks_segments && answer == Answer::Taken {
+            self.delivery.lacked_segments(job);
+        }
         let Outcome { taken, pause, set_aside, removed } = outcome;
         if let Some(event) = taken {
             self.acknowledge(&event).await;
@@ -340,31 +327,6 @@ impl<'a> Session<'a> {
 
     fn show(&self) {
         self.delivery.show_waiting(self.desk.waiting());
-    }
-}
-
-/// Sends an event with all its segments.
-async fn send(
-    receiver: &Receiver,
-    jetstream: &JetStream,
-    headers: &async_nats::HeaderMap,
-    body: bytes::Bytes,
-) -> Answer {
-    match outgoing(jetstream, headers, body).await {
-        Ok(outgoing) => receiver.send(outgoing).await,
-        Err(reason) => Answer::Unsent(reason),
-    }
-}
-
-/// Sends the first event of a line.
-async fn first_of(receiver: &Receiver, reader: &Reader, line: &Line) -> Found {
-    match reader.first(line).await {
-        Ok(Some(message)) => {
-            let answer = send(receiver, reader.jetstream(), &message.headers, message.payload).await;
-            Found::Event(message.sequence, answer)
-        }
-        Ok(None) => Found::Nothing { until: line.last },
-        Err(reason) => Found::Unknown(reason),
     }
 }
 

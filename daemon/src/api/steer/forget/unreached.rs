@@ -73,8 +73,9 @@ pub(super) async fn unreached(steer: &Steer, job: &Job) -> Result<Vec<NotReached
 /// What may be out of reach of a job that this daemon has heard nothing of.
 pub(super) fn elsewhere(steer: &Steer) -> Vec<NotReached> {
     let webhooks = steer.webhooks.list().into_iter();
-    let webhooks = webhooks
-        .map(|webhook| NotReached::new("webhook", format!("{}: what {} was sent", webhook.name, webhook.receiver)));
+    let webhooks = webhooks.map(|webhook| {
+        NotReached::new("webhook", format!("{}: what {} was sent", webhook.name, webhook.receiver))
+    });
     let ledger = NotReached::new(
         "ledger",
         "no running daemon has this job; the daemon that heard it still has its rows, unless state.keep is over: run it again when that \

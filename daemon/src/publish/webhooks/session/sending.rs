@@ -1,0 +1,66 @@
+//! One request of a session: reads what is to be sent, and sends it.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::publish::webhooks::desk::{Found, Work};
+use crate::publish::webhooks::feed::Reader;
+use crate::publish::webhooks::request::{Receiver, outgoing};
+use crate::publish::webhooks::schedule::Answer;
+
+/// A request that is over.
+pub(super) struct Sent {
+    pub(super) job: Uuid,
+    pub(super) answered: Answered,
+    /// It was for a final whose segments are gone.
+    pub(super) lacks_segments: bool,
+}
+
+/// What came of it.
+pub(super) enum Answered {
+    Held(Answer),
+    Line(Found),
+}
+
+/// Sends an event in memory, or the first event of a line.
+pub(super) async fn send(receiver: &Receiver, reader: &Reader, work: Work<jetstream::Message>) -> Sent {
+    match work {
+        Work::Held(event) => {
+            let headers = event.message.headers.clone().unwrap_or_default();
+            let payload = event.message.payload.clone();
+            let (answer, lacks_segments) = send_whole(receiver, reader, &headers, payload).await;
+            Sent { job: event.job, answered: Answered::Held(answer), lacks_segments }
+        }
+        Work::Line(line) => {
+            let mut lacks_segments = false;
+            let found = match reader.first(&line).await {
+                Ok(Some(message)) => {
+                    let sent = send_whole(receiver, reader, &message.headers, message.payload).await;
+                    lacks_segments = sent.1;
+                    Found::Event(message.sequence, sent.0)
+                }
+                Ok(None) => Found::Nothing { until: line.last },
+                Err(reason) => Found::Unknown(reason),
+            };
+            Sent { job: line.job, answered: Answered::Line(found), lacks_segments }
+        }
+    }
+}
+
+/// Sends an event with all its segments; true: they are gone, and it was sent without them.
+async fn send_whole(
+    receiver: &Receiver,
+    reader: &Reader,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> (Answer, bool) {
+    match outgoing(reader.jetstream(), headers, body).await {
+        Ok(outgoing) => {
+            let lacks_segments = outgoing.lacks_segments;
+            (receiver.send(outgoing).await, lacks_segments)
+        }
+        Err(reason) => (Answer::Unsent(reason), false),
+    }
+}
