@@ -4,11 +4,14 @@
 //! into a [`Line`]: the line is stored in the bucket, its events leave the memory and are acknowledged to JetStream, and are read from the
 //! stream again when they are due. So a receiver that is away fills no memory, and other jobs go on.
 
+mod hasten;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::hasten::Early;
 use super::record::Line;
 use super::schedule::{Answer, Course, Next, Schedule};
 
@@ -77,6 +80,8 @@ pub struct Desk<M> {
     lines: HashMap<Uuid, Line>,
     /// Jobs whose line is being worked on.
     busy: HashSet<Uuid>,
+    /// Jobs whose line is tried before its time.
+    early: HashMap<Uuid, Early>,
     /// Events that are in a line now: to be acknowledged when the lines are stored.
     moved: Vec<Event<M>>,
     events: usize,
@@ -100,6 +105,7 @@ impl<M: Clone> Desk<M> {
             startable: VecDeque::new(),
             lines: lines.into_iter().map(|line| (line.job, line)).collect(),
             busy: HashSet::new(),
+            early: HashMap::new(),
             moved: Vec::new(),
             events: 0,
             bytes: 0,
@@ -175,6 +181,7 @@ impl<M: Clone> Desk<M> {
                 true => drop(self.chains.remove(&job)),
                 false => self.startable.push_back(job),
             }
+            self.hasten(now);
             return outcome;
         }
         let Some(Chain { events, .. }) = self.chains.remove(&job) else { return outcome };
@@ -201,11 +208,13 @@ impl<M: Clone> Desk<M> {
         self.busy.remove(&job);
         let Some(mut line) = self.lines.remove(&job) else { return Outcome::default() };
         self.changed = true;
+        let was_taken = matches!(found, Found::Event(_, Answer::Taken));
         let mut outcome = Outcome::default();
         match found {
             Found::Unknown(why) => {
                 let answer = Answer::Unsent(why);
                 let next = self.schedule.after(&mut line.course, &answer, now);
+                let next = self.after_early(&mut line, next, &answer);
                 outcome = self.follow(&mut line, next, &answer, now);
             }
             Found::Nothing { until } => {
@@ -214,12 +223,14 @@ impl<M: Clone> Desk<M> {
                 if line.last <= until {
                     // What was counted and is not there any more, the stream has removed.
                     outcome.removed = line.events;
+                    self.early.remove(&job);
                     return outcome;
                 }
             }
             Found::Event(sequence, answer) => {
                 line.first = sequence;
                 let next = self.schedule.after(&mut line.course, &answer, now);
+                let next = self.after_early(&mut line, next, &answer);
                 if next == Next::Taken {
                     line.first = sequence + 1;
                     line.events = line.events.saturating_sub(1);
@@ -228,6 +239,7 @@ impl<M: Clone> Desk<M> {
                     line.why.clear();
                     if line.last <= sequence {
                         outcome.removed = line.events;
+                        self.hasten(now);
                         return outcome;
                     }
                 } else {
@@ -236,6 +248,9 @@ impl<M: Clone> Desk<M> {
             }
         }
         self.lines.insert(job, line);
+        if was_taken {
+            self.hasten(now);
+        }
         outcome
     }
 
@@ -267,6 +282,7 @@ impl<M: Clone> Desk<M> {
     /// Makes every event that waits or is set aside due, as if it had not been tried; returns how many were set aside.
     pub fn retry(&mut self, now: Timestamp) -> u64 {
         self.changed = true;
+        self.early.clear();
         let aside = self.lines.values().filter(|line| line.due.is_none()).map(|line| line.events).sum();
         self.lines.values_mut().for_each(|line| line.begin_anew(now));
         aside
@@ -275,6 +291,7 @@ impl<M: Clone> Desk<M> {
     /// Drops what waits or is set aside of a job; returns how many events. A request that is under way goes on.
     pub fn forget(&mut self, job: Uuid) -> u64 {
         let in_line = self.lines.remove(&job).map_or(0, |line| line.events);
+        self.early.remove(&job);
         let held = self.chains.remove(&job).map(|chain| chain.events).unwrap_or_default();
         self.startable.retain(|startable| *startable != job);
         self.changed |= in_line > 0 || !held.is_empty();
@@ -287,6 +304,7 @@ impl<M: Clone> Desk<M> {
     /// Makes every event that waits due, as if it had not been tried.
     pub fn resume(&mut self, now: Timestamp) {
         self.changed = true;
+        self.early.clear();
         self.lines.values_mut().filter(|line| line.due.is_some()).for_each(|line| line.begin_anew(now));
     }
 

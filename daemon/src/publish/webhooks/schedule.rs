@@ -43,6 +43,13 @@ pub struct Course {
     pub since: Option<Timestamp>,
 }
 
+impl Course {
+    /// The receiver seems to be away: it has taken the event neither at once nor soon after, and has never refused it.
+    pub fn is_away(&self) -> bool {
+        self.tries > 1 && self.refusals == 0
+    }
+}
+
 /// The waits between the tries of an event.
 #[derive(Debug, Clone)]
 pub struct Schedule {

@@ -233,6 +233,49 @@ fn a_receiver_that_is_away_stops_the_feed_before_the_memory_grows() {
     assert_eq!((desk.lines().len(), desk.events), (LINES, 0));
 }
 
+/// So many jobs wait for half a minute, as the receiver was away for two tries.
+fn away(jobs: u8) -> Around {
+    let mut around = Around::new();
+    around.stream = (1..=jobs).map(|job| (u64::from(job), job)).collect();
+    around.feed(usize::MAX);
+    for _ in 0..2 {
+        around.now += Duration::from_secs(5);
+        while around.request(Answer::Later("503".into())) {}
+    }
+    around
+}
+
+#[test]
+fn a_receiver_that_is_back_gets_at_once_what_waits_sixteen_jobs_at_a_time() {
+    let mut around = away(100);
+    around.stream.push((101, 101));
+    around.feed(1);
+    let due =
+        |around: &Around| around.desk.lines().iter().filter(|line| line.due <= Some(around.now)).count();
+    assert!(around.request(Answer::Taken), "a job that comes in");
+    for left in (1..=100).rev() {
+        assert_eq!(due(&around), left.min(16));
+        assert!(around.request(Answer::Taken));
+    }
+    around.store();
+    around.assert_kept();
+}
+
+#[test]
+fn an_event_at_which_the_receiver_fails_alone_is_tried_early_once() {
+    let mut around = away(1);
+    let own = around.now + Duration::from_secs(30);
+    around.stream.extend([(2, 2), (3, 2), (4, 2)]);
+    around.feed(3);
+    assert!(around.request(Answer::Taken), "another job");
+    assert!(around.request(Answer::Later("500".into())), "the early try");
+    assert!(around.request(Answer::Taken) && around.request(Answer::Taken));
+    assert!(!around.request(Answer::Taken), "it waits for its own time");
+    assert_eq!((around.desk.next_due(), around.desk.lines()[0].course.tries), (Some(own), 2));
+    around.finish();
+    around.assert_kept();
+}
+
 #[test]
 fn a_window_has_so_many_events_and_bytes() {
     let mut desk: Desk<()> = Desk::new(Schedule::default(), Vec::new());
