@@ -71,13 +71,17 @@ fn effective_names_the_layer_of_each_value_and_is_toml_itself() {
 fn effective_shows_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("harkd.toml");
-    let text = "[nats]\nservers = [\"nats://me:canary@a:4222\", \"nats://canary@b:4222\"]\n[[plugin]]\nname = \"post\"\nlibrary = \"post\"\n\
+    let text = "[nats]\nservers = [\"nats://me:canary@a:4222\", \"nats://canary@b:4222\", \"me:canary@127.0.0.1:4222\", \"canary@c:4222\"]\n[[plugin]]\nname = \"post\"\nlibrary = \"post\"\n\
                 [plugin.config]\napi_token = \"canary\"\nurl = \"https://example.com/hook?sig=canary\"\ninner = { password = [\"canary\"] }\n";
     std::fs::write(&file, text).unwrap();
     for arguments in [&["effective"][..], &["effective", "--json"]] {
         let output = config(&file, arguments, &[("DASHSCOPE_API_KEY", "sk-canary")]);
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(printed.contains("***") && !printed.contains("canary"), "{printed}");
+        assert!(
+            printed.contains("\"me:***@127.0.0.1:4222\"") && printed.contains("\"***@c:4222\""),
+            "{printed}"
+        );
     }
 }
 

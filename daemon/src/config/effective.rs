@@ -108,6 +108,7 @@ fn keys_in_order(table: &DeTable<'_>) -> impl Iterator<Item = String> {
 fn masked(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) if is_of_secret(key) && !text.is_empty() => Value::String(MASK.to_owned()),
+        Value::String(text) if key == "servers" => Value::String(server_without_password(&text)),
         Value::String(text) => Value::String(without_password(text)),
         Value::Array(items) => Value::Array(items.into_iter().map(|item| masked(key, item)).collect()),
         Value::Table(keys) => {
@@ -123,6 +124,17 @@ fn is_of_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     let last = key.rsplit(['_', '-']).next().unwrap_or_default();
     NAMES.contains(&last) && key != "tls_key"
+}
+
+/// The address of a nats-server, which may have no scheme: then the user before the colon would be taken for one.
+fn server_without_password(text: &str) -> String {
+    let bare = (!text.contains("://")).then(|| format!("nats://{text}"));
+    let whole = bare.as_deref().unwrap_or(text);
+    if !Url::parse(whole).is_ok_and(|url| url.has_host()) {
+        return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("{MASK}@{host}"));
+    }
+    let shown = without_password(whole.to_owned());
+    if bare.is_some() { shown.trim_start_matches("nats://").to_owned() } else { shown }
 }
 
 /// An address without the password, or the token, of its user, and without its query. Any other text stays.
