@@ -45,7 +45,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use abilities::Unheeded;
-pub use address::{is_inside, is_public};
+pub use address::{is_inside, is_loopback_or_private, is_public};
 pub use allow_list::{AllowList, is_in, plain};
 pub use changes::{Changes, NEEDS_RESTART};
 pub use context::ContextLimit;

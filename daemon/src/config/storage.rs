@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::{Config, Secret, is_public, units};
+use super::{Config, Secret, is_loopback_or_private, units};
 
 /// The variables that hold the keys where `credentials_file` is empty.
 const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
@@ -170,9 +170,9 @@ impl Storage {
             Some(Host::Ipv6(address)) => Some(address.into()),
             _ => None,
         };
-        if url.scheme() == "http" && address.is_some_and(is_public) {
+        if url.scheme() == "http" && !address.is_none_or(is_loopback_or_private) {
             return Err(format!(
-                "endpoint = {written:?} of [storage] is public, and http is for loopback and private networks only; use https"
+                "endpoint = {written:?} of [storage] is http, which is for loopback and private networks only; use https"
             ));
         }
         Ok(url)

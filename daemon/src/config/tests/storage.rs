@@ -70,6 +70,7 @@ fn what_is_wrong_with_the_bucket_is_said_with_its_line() {
             "credentials_file",
         ),
         ("url = \"s3://calls\"\nendpoint = \"http://8.8.8.8\"", "harkd.toml:4:12: ", "use https"),
+        ("url = \"s3://calls\"\nendpoint = \"http://169.254.1.1\"", "harkd.toml:4:12: ", "use https"),
         (
             "url = \"s3://calls\"\nendpoint = \"http://127.0.0.1\"\naddressing = \"virtual\"",
             "harkd.toml:4:12: ",

@@ -47,9 +47,12 @@ fn an_address_is_https_or_private() {
     for (bad, told) in [
         ("crm.example.com/hook", "is no URL"),
         ("ftp://crm.example.com/", "is not an http or https address"),
-        ("http://8.8.8.8/hook", "is plain http to a public address"),
-        ("http://[2606:4700::1]/hook", "is plain http to a public address"),
-        ("http://[::ffff:8.8.8.8]/hook", "is plain http to a public address"),
+        ("http://8.8.8.8/hook", "is plain http, which is for loopback"),
+        ("http://169.254.1.1/hook", "is plain http, which is for loopback"),
+        ("http://198.18.0.1/hook", "is plain http, which is for loopback"),
+        ("http://[fe80::1]/hook", "is plain http, which is for loopback"),
+        ("http://[2606:4700::1]/hook", "is plain http, which is for loopback"),
+        ("http://[::ffff:8.8.8.8]/hook", "is plain http, which is for loopback"),
         ("https://me:hidden@crm.example.com/", "carries a user or password"),
     ] {
         let found = mistake(&webhook(bad, &secret, ""));

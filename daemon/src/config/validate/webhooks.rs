@@ -5,7 +5,7 @@ use url::{Host, Url};
 
 use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Config, Webhook, is_public};
+use crate::config::{Config, Webhook, is_loopback_or_private};
 
 /// The kinds that a webhook may name, besides those of plugins.
 const STORED: [Kind; 12] = [
@@ -45,11 +45,11 @@ fn no_receiver(text: &str) -> Option<&'static str> {
     let Ok(url) = Url::parse(text) else {
         return Some("is no URL; write it as \"https://crm.example.com/hark\"");
     };
-    let is_public = match url.host() {
-        Some(Host::Ipv4(address)) => is_public(address.into()),
-        Some(Host::Ipv6(address)) => is_public(address.to_canonical()),
-        // A name is resolved for each connection, and a public address refused then.
-        Some(Host::Domain(_)) => false,
+    let may_be_plain = match url.host() {
+        Some(Host::Ipv4(address)) => is_loopback_or_private(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback_or_private(address.into()),
+        // A name is resolved for each connection, and another address refused then.
+        Some(Host::Domain(_)) => true,
         None => return Some("has no host; write it as \"https://crm.example.com/hark\""),
     };
     match url.scheme() {
@@ -57,10 +57,8 @@ fn no_receiver(text: &str) -> Option<&'static str> {
             Some("carries a user or password; receivers know Hark by its signature, so leave it out")
         }
         "https" => None,
-        "http" if is_public => Some(
-            "is plain http to a public address, which is for loopback and private networks only; use https",
-        ),
-        "http" => None,
+        "http" if may_be_plain => None,
+        "http" => Some("is plain http, which is for loopback and private networks only; use https"),
         _ => Some("is not an http or https address"),
     }
 }

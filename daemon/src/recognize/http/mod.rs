@@ -80,7 +80,7 @@ impl Http {
         Http::with(is_plain, timeouts, |builder| if proxy { builder } else { builder.no_proxy() })
     }
 
-    /// For an http address that may be of this machine or of a private network only: a name of which any address is public is not connected
+    /// For an http address that may be of this machine or of a private network only: a name that has another address is not connected
     /// to. An address in place of a name is the caller's to check.
     pub(crate) fn within(timeouts: Timeouts) -> Result<Http, BuildError> {
         Http::with(true, timeouts, |builder| builder.no_proxy().dns_resolver(PrivateOnly))
