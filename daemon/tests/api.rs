@@ -38,9 +38,16 @@ async fn a_recording_is_listed_shown_and_found_by_its_words() {
         let page = api.json(&format!("/api/jobs?{filter}")).await;
         assert_eq!(page["jobs"].as_array().unwrap().len(), found, "{filter}");
     }
-    for wrong in
-        ["state=done", "limit=0", "limit=9999", "before=x", "colour=red", "state=failed&state=failed"]
-    {
+    for wrong in [
+        "state=done",
+        "limit=0",
+        "limit=9999",
+        "before=x",
+        "colour=red",
+        "colour=",
+        "text=a%00b",
+        "state=failed&state=failed",
+    ] {
         let refused = api.get(&format!("/api/jobs?{wrong}")).await;
         assert_eq!(
             (refused.status, refused.header("content-type")),

@@ -196,7 +196,7 @@ fn act<T: JsonSchema>(schemas: &mut SchemaGenerator, path: &str, name: &str, tex
 }
 
 fn jobs(schemas: &mut SchemaGenerator) -> PathItem {
-    let text = json!({ "type": "string" });
+    let text = json!({ "type": "string", "pattern": "^[^\\u0000]*$" });
     let time = json!({ "type": "string", "format": "date-time" });
     let parameters = [
         query("state", "Jobs in this state", or_empty(json!({ "enum": State::ALL.map(State::as_str) }))),

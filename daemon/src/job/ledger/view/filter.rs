@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil;
+use jiff::fmt::temporal::Pieces;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -124,6 +126,9 @@ pub struct WrongFilter {
     pub expected: &'static str,
 }
 
+/// The keys of a filter.
+const KEYS: [&str; 7] = ["state", "source", "alert", "text", "since", "before", "limit"];
+
 impl Filter {
     /// Takes one key with its value, as it stands in an address or a request. An empty value is no filter. `now`: what durations in `since`
     /// count back from.
@@ -131,9 +136,17 @@ impl Filter {
     /// # Errors
     /// When the value cannot be used, or the key is none of a filter.
     pub fn set(&mut self, key: &str, value: &str, now: Timestamp) -> Result<(), WrongFilter> {
+        let Some(key) = KEYS.into_iter().find(|known| *known == key) else {
+            let expected = "one of state, source, alert, text, since, before, limit";
+            return Err(WrongFilter { key: "key", value: key.to_owned(), expected });
+        };
         let wrong = |key, expected| WrongFilter { key, value: value.to_owned(), expected };
         if value.is_empty() {
             return Ok(());
+        }
+        // SQLite ends a text there: the search would be for another one, or for none.
+        if value.contains('\0') {
+            return Err(wrong(key, "a text without NUL"));
         }
         match key {
             "state" => {
@@ -144,25 +157,32 @@ impl Filter {
             "alert" => self.alert = Some(value.to_owned()),
             "text" => self.text = Some(value.to_owned()),
             "since" => {
-                let time = value.parse().ok().or_else(|| back(value, now));
+                let time = time(value).or_else(|| back(value, now));
                 self.since = Some(
                     time.ok_or_else(|| wrong("since", "a time in RFC 3339, or a duration such as \"2h\""))?,
                 );
             }
             "before" => {
-                let before =
-                    value.parse().map(Before::Job).ok().or_else(|| value.parse().map(Before::Time).ok());
+                let before = value.parse().map(Before::Job).ok().or_else(|| time(value).map(Before::Time));
                 self.before =
                     Some(before.ok_or_else(|| wrong("before", "the id of a job, or a time in RFC 3339"))?);
             }
-            "limit" => {
+            _ => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                 self.limit = limit.ok_or_else(|| wrong("limit", "a number from 1 to 500"))?;
             }
-            _ => return Err(wrong("key", "one of state, source, alert, text, since, before, limit")),
         }
         Ok(())
     }
+}
+
+/// A time in RFC 3339. The last day that RFC 3339 can write is behind the last time of jiff: it counts as that.
+fn time(text: &str) -> Option<Timestamp> {
+    let is_last_day = |pieces: &Pieces| {
+        pieces.date() >= civil::date(9999, 12, 30) && pieces.time().is_some() && pieces.offset().is_some()
+    };
+    let last = || Pieces::parse(text).ok().filter(is_last_day).map(|_| Timestamp::MAX);
+    text.parse().ok().or_else(last)
 }
 
 fn back(duration: &str, now: Timestamp) -> Option<Timestamp> {

@@ -163,10 +163,16 @@ fn values_that_a_filter_does_not_take_are_named() {
         ("limit", "0"),
         ("limit", "501"),
         ("colour", "red"),
+        ("colour", ""),
+        ("text", "a\0b"),
+        ("source", "\0"),
+        ("since", "9999-12-31"),
     ] {
         assert!(filter.set(key, value, Timestamp::UNIX_EPOCH).is_err(), "{key}={value}");
     }
     assert_eq!(filter, Filter::default());
     filter.set("state", "", Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(filter, Filter::default(), "an empty field of a form is no filter");
+    filter.set("before", "9999-12-31T23:59:59Z", Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(filter.before, Some(Before::Time(Timestamp::MAX)), "RFC 3339 can write it");
 }
