@@ -247,12 +247,14 @@ fn audio() -> PathItem {
 
 fn events() -> PathItem {
     let text = json!({ "type": "string" });
-    let sequence = json!({ "type": "integer", "minimum": 0 });
+    let sequence = json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
+    let kind = "(job|transcript|annotation|alert|plugin)(\\.([a-z0-9_-]+|\\*))?";
+    let kinds = or_empty(json!({ "type": "string", "pattern": format!("^{kind}(,{kind})*$") }));
     let last = json!({
         "name": "Last-Event-ID", "in": "header", "description": "Stored events behind this one come first", "schema": sequence.clone(),
     });
     let parameters = [
-        query("kind", "Kinds or families, with commas between them: transcript.final,alert", text.clone()),
+        query("kind", "Kinds or families, with commas between them: transcript.final,alert", kinds),
         query("source", "Events of this source", text),
         query("job", "Events of this job", json!({ "type": "string", "format": "uuid" })),
         query("last_event_id", "As the header", sequence),

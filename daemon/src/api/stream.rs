@@ -11,6 +11,7 @@ use axum::response::sse::{Event as Line, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
 use hark_sdk::event::is_token;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::jobs::job_id;
@@ -18,13 +19,17 @@ use super::problem::Problem;
 use super::state::Api;
 use crate::job::ledger::view::{self, Told};
 use crate::job::ledger::{Ledger, LedgerError};
-use crate::publish::Published;
+use crate::publish::{Feed, Published};
 
 /// How many stored events are read from the ledger at a time.
 const PAGE: usize = 200;
 
 /// How many events that were sent are remembered: an event that is read from the ledger is also on its way through the feed.
 const REMEMBERED: usize = 2_048;
+
+/// How far behind the last event that was sent a listener reads again after it has lagged: what the server acknowledged late has an older
+/// sequence than events that were sent before. Less than [`REMEMBERED`], so that nothing is sent twice.
+const MARGIN: u64 = 1_024;
 
 /// A comment is sent after this much silence, so that proxies keep the connection.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -47,13 +52,15 @@ impl Wanted {
     fn of(query: &str, headers: &HeaderMap) -> Result<Wanted, Problem> {
         let mut wanted = Wanted::default();
         let number = |text: &str| {
-            text.parse().map_err(|_| {
+            // The ledger has the sequences as signed numbers.
+            let number = text.parse().ok().filter(|number| *number <= i64::MAX as u64);
+            number.ok_or_else(|| {
                 Problem::bad(format!("{text:?} is no id of an event here: the sequence in the stream"))
             })
         };
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match (key.as_ref(), value.as_ref()) {
-                (_, "") => {}
+                ("kind" | "source" | "job" | "last_event_id", "") => {}
                 ("kind", kinds) => {
                     for kind in kinds.split(',') {
                         wanted.kinds.push(kind_filter(kind)?);
@@ -63,7 +70,7 @@ impl Wanted {
                 ("job", job) => wanted.job = Some(job_id(job)?),
                 ("last_event_id", id) => wanted.after = Some(number(id)?),
                 (key, _) => {
-                    return Err(Problem::bad(format!("{key} is none of kind, source, job, last_event_id")));
+                    return Err(Problem::bad(format!("{key:?} is none of kind, source, job, last_event_id")));
                 }
             }
         }
@@ -103,16 +110,7 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Line, Infallible>>>, Problem> {
     let wanted = Wanted::of(query.as_deref().unwrap_or_default(), &headers)?;
     let desk = api.desk()?;
-    // The feed first: what is stored while the ledger is read comes through it.
-    let feed = desk.feed.listen();
-    let listener = Listener {
-        cursor: wanted.after,
-        wanted,
-        ledger: desk.ledger.clone(),
-        feed,
-        behind: VecDeque::new(),
-        sent: Sent::default(),
-    };
+    let listener = Listener::begin(wanted, desk.ledger.clone(), &desk.feed).await?;
     let lines = stream::unfold(listener, |mut listener| async move {
         let line = listener.next().await?;
         Some((Ok(line), listener))
@@ -135,6 +133,20 @@ struct Listener {
 }
 
 impl Listener {
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn begin(wanted: Wanted, ledger: Ledger, feed: &Feed) -> Result<Listener, LedgerError> {
+        let begin = match wanted.after {
+            Some(after) => after,
+            // Before the feed: a listener that lags before its first event goes on behind this one.
+            None => ledger.read(view::newest_stored).await?,
+        };
+        // The feed before the stored events: what is stored while the ledger is read comes through it.
+        let feed = feed.listen();
+        let (cursor, behind, sent) = (wanted.after, VecDeque::new(), Sent::behind(begin));
+        Ok(Listener { wanted, ledger, feed, cursor, behind, sent })
+    }
+
     /// The next event; `None`: the ledger cannot be read, or the daemon ends.
     async fn next(&mut self) -> Option<Line> {
         loop {
@@ -146,7 +158,7 @@ impl Listener {
             }
             if let Some(cursor) = self.cursor {
                 let read = move |connection: &_| view::stored_after(connection, cursor, PAGE);
-                let page = self.ledger.read(read).await.ok()?;
+                let page = readable(self.ledger.read(read).await)?;
                 self.cursor =
                     (page.len() == PAGE).then(|| page.last().and_then(|last| last.stream_seq)).flatten();
                 self.behind.extend(page);
@@ -154,12 +166,13 @@ impl Listener {
             }
             match self.feed.recv().await {
                 Ok(event) => {
-                    if let Some(line) = self.published(&event).await.ok()? {
+                    let line = self.published(&event).await;
+                    if let Some(line) = readable(line)? {
                         return Some(line);
                     }
                 }
                 // The stored ones among what was missed stand in the ledger.
-                Err(RecvError::Lagged(_)) => self.cursor = self.sent.last,
+                Err(RecvError::Lagged(_)) => self.cursor = Some(self.sent.again()),
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -192,6 +205,12 @@ impl Listener {
     }
 }
 
+/// What was read; a listener whose ledger cannot be read is let go, and may come back with the id of its last event.
+fn readable<T>(read: Result<T, LedgerError>) -> Option<T> {
+    read.inspect_err(|error| warn!(%error, "a listener of /api/events is let go: the ledger cannot be read"))
+        .ok()
+}
+
 fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
     let line = Line::default().event(kind).data(body);
     match stream_seq {
@@ -201,22 +220,32 @@ fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
 }
 
 /// The stored events that were sent last, by their sequence in the stream.
-#[derive(Default)]
 struct Sent {
     known: HashSet<u64>,
     order: VecDeque<u64>,
+    /// The listener wants what is behind this.
+    begin: u64,
     /// The highest.
-    last: Option<u64>,
+    last: u64,
 }
 
 impl Sent {
+    fn behind(begin: u64) -> Sent {
+        Sent { known: HashSet::new(), order: VecDeque::new(), begin, last: begin }
+    }
+
+    /// Behind which sequence a listener that has missed events reads the ledger.
+    fn again(&self) -> u64 {
+        self.last.saturating_sub(MARGIN).max(self.begin)
+    }
+
     /// Whether an event is new.
     fn note(&mut self, stream_seq: u64) -> bool {
         if !self.known.insert(stream_seq) {
             return false;
         }
         self.order.push_back(stream_seq);
-        self.last = self.last.max(Some(stream_seq));
+        self.last = self.last.max(stream_seq);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
@@ -240,19 +269,59 @@ mod tests {
         assert!(wanted("kind=plugin.*").wants("plugin.crm", "calls", job));
         assert!(!wanted("kind=alert&source=inbox").wants("alert.raised", "calls", job));
         assert!(wanted(&format!("job={job}&source=")).wants("job.failed", "calls", job));
-        for bad in ["kind=song", "kind=alert.", "job=7", "last_event_id=x", "colour=red"] {
+        for bad in ["kind=song", "kind=alert.", "job=7", "last_event_id=x", "colour=red", "colour="] {
             assert!(Wanted::of(bad, &HeaderMap::new()).is_err(), "{bad}");
         }
+        let last = |id: u64| Wanted::of(&format!("last_event_id={id}"), &HeaderMap::new());
+        assert!(last(i64::MAX as u64).is_ok() && last(i64::MAX as u64 + 1).is_err());
     }
 
     #[test]
     fn an_event_that_comes_twice_is_sent_once() {
-        let mut sent = Sent::default();
+        let mut sent = Sent::behind(3);
         assert!(sent.note(7) && sent.note(5) && !sent.note(7));
-        assert_eq!(sent.last, Some(7));
+        assert_eq!((sent.last, sent.again()), (7, 3));
         for stream_seq in 10..10 + REMEMBERED as u64 {
             assert!(sent.note(stream_seq));
         }
         assert_eq!(sent.known.len(), REMEMBERED);
+        assert!(sent.known.contains(&(sent.again() + 1)), "what is read again was not forgotten");
+    }
+
+    /// Writes stored events of one job with these sequences in the stream.
+    async fn store(ledger: &Ledger, stream_seqs: std::ops::RangeInclusive<u64>) {
+        let insert = "INSERT INTO event (job, source, kind, sequence, time, body, stream_seq) \
+                      VALUES (zeroblob(16), 'calls', 'job.accepted', ?1, '', '{}', ?1)";
+        let write = move |connection: &rusqlite::Connection| {
+            for stream_seq in stream_seqs.clone() {
+                connection.execute(insert, [stream_seq])?;
+            }
+            Ok(())
+        };
+        ledger.write(write).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_lags_before_its_first_event_misses_no_stored_one() {
+        let state = tempfile::tempdir().unwrap();
+        let (ledger, feed) = (Ledger::open(state.path()).unwrap(), Feed::default());
+        store(&ledger, 1..=5).await;
+        let mut listener = Listener::begin(Wanted::default(), ledger.clone(), &feed).await.unwrap();
+        store(&ledger, 6..=7).await;
+        let partial = Published {
+            kind: "transcript.partial".into(),
+            source: "calls".into(),
+            job: Uuid::nil(),
+            sequence: None,
+            stream_seq: None,
+            body: Some("{}".into()),
+        };
+        // More than the feed keeps.
+        (0..2_000).for_each(|_| feed.send(partial.clone()));
+        for _ in 6..=7 {
+            let line = format!("{:?}", listener.next().await.unwrap());
+            assert!(line.contains("job.accepted"), "{line}");
+        }
+        assert!(format!("{:?}", listener.next().await.unwrap()).contains("partial"), "only what is newer");
     }
 }

@@ -182,6 +182,15 @@ pub fn stored_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The highest sequence of the stream that a stored event has; 0: none has one.
+///
+/// # Errors
+/// When the query fails.
+pub fn newest_stored(connection: &Connection) -> Result<u64, LedgerError> {
+    let query = "SELECT coalesce(max(stream_seq), 0) FROM event WHERE stream_seq IS NOT NULL";
+    Ok(connection.prepare_cached(query)?.query_row([], |row| row.get(0))?)
+}
+
 /// The body of a job's event.
 ///
 /// # Errors
