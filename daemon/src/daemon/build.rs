@@ -170,7 +170,7 @@ impl Daemon {
         webhooks.configure(&config.webhook).map_err(DaemonError::Config)?;
         let present = watch::Sender::new(present(&tools.settings));
         let steer = Steer {
-            ledger: tools.ledger.clone(),
+            ledger: tools.ledger.for_requests(),
             sources: board,
             jetstream: connection.clone(),
             state_directory: Arc::clone(&tools.state_directory),
@@ -193,7 +193,7 @@ impl Daemon {
             api.open(Desk {
                 tokens: Tokens::load(&config.http, &state_directory).map_err(DaemonError::Config)?,
                 daemon: claims.daemon(),
-                ledger: ledger.clone(),
+                ledger: ledger.for_requests(),
                 feed,
                 words,
                 steer: steer.clone(),

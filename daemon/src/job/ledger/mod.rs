@@ -48,7 +48,7 @@ pub use self::admission::Admission;
 pub use self::advance::Advanced;
 pub use self::error::LedgerError;
 use self::error::is_no_room;
-use self::readers::Readers;
+use self::readers::{Reader, Readers};
 use self::writer::{Pending, Write, write_in_groups};
 use super::Duty;
 
@@ -87,6 +87,7 @@ pub enum Now {
 pub struct Ledger {
     writes: mpsc::Sender<Box<dyn Write>>,
     readers: Arc<Readers>,
+    reader: Reader,
     changes: broadcast::Sender<Change>,
     canceled: broadcast::Sender<cancel::Dropped>,
     room: watch::Receiver<Result<(), String>>,
@@ -119,6 +120,7 @@ impl Ledger {
         Ok(Ledger {
             writes,
             readers: Arc::new(Readers::open(&directory.join(directory::FILE))?),
+            reader: Reader::Daemon,
             changes: broadcast::Sender::new(CHANGES),
             canceled: broadcast::Sender::new(CHANGES),
             room,
@@ -126,6 +128,11 @@ impl Ledger {
             wakers: Arc::new(Duty::ALL.map(|_| watch::Sender::new(()))),
             _lock: Arc::new(lock),
         })
+    }
+
+    /// The same ledger for requests of operators: their reads may take long, and leave a part of the readers to the daemon's own.
+    pub fn for_requests(&self) -> Ledger {
+        Ledger { reader: Reader::Request, ..self.clone() }
     }
 
     /// Runs `write` in a transaction and returns its result, after the commit is on disk. Waits while the disk is full.
@@ -155,7 +162,7 @@ impl Ledger {
     {
         let mut is_logged = false;
         loop {
-            let tried = Arc::clone(&self.readers).with(move |connection| {
+            let tried = Arc::clone(&self.readers).with(self.reader, move |connection| {
                 let outcome = read(connection).map_err(|error| LedgerError::of(connection, error));
                 (read, outcome)
             });
