@@ -196,14 +196,14 @@ pub fn postpone(connection: &Connection, id: Uuid, until: Timestamp) -> Result<(
     Ok(())
 }
 
-/// What is owed, by duty: jobs, and pieces where the duty is one of pieces.
+/// What is owed, by duty: jobs, pieces, or both where the duty is one of both.
 ///
 /// # Errors
 /// When the query fails.
 pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT duty, count(*) FROM job WHERE duty IS NOT NULL GROUP BY duty \
-         UNION ALL SELECT duty, count(*) FROM piece WHERE duty IS NOT NULL GROUP BY duty",
+        "SELECT duty, sum(owed) FROM (SELECT duty, count(*) AS owed FROM job WHERE duty IS NOT NULL GROUP BY duty \
+         UNION ALL SELECT duty, count(*) FROM piece WHERE duty IS NOT NULL GROUP BY duty) GROUP BY duty",
     )?;
     let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     Ok(counts)
