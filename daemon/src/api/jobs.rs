@@ -58,8 +58,9 @@ pub(super) fn filter(query: &str) -> Result<Filter, Problem> {
 /// # Errors
 /// When the ledger cannot be read.
 pub(super) async fn page(api: &Api, filter: Filter) -> Result<Page, Problem> {
-    let ledger = &api.desk()?.ledger;
-    Ok(ledger.read(move |connection| view::list(connection, &filter, Timestamp::now())).await?)
+    let desk = api.desk()?;
+    let moment = desk.steer.moment();
+    Ok(desk.ledger.read(move |connection| view::list(connection, &filter, &moment)).await?)
 }
 
 /// A job with what a list does not show.
@@ -87,9 +88,9 @@ struct Pieces {
 /// `GET /api/jobs/<id>`.
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
     let desk = api.desk()?;
-    let id = job_id(&id)?;
+    let (id, moment) = (job_id(&id)?, desk.steer.moment());
     let read = move |connection: &_| {
-        let Some(listed) = view::find(connection, id, Timestamp::now())? else { return Ok(None) };
+        let Some(listed) = view::find(connection, id, &moment)? else { return Ok(None) };
         let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
         Ok(Some((listed, job, pieces::tally(connection, id)?)))
     };

@@ -103,13 +103,14 @@ pub(super) async fn status(
     Extension(rights): Extension<Option<Rights>>,
 ) -> Result<Json<Status>, Problem> {
     let desk = api.desk()?;
-    let now = Timestamp::now();
+    let moment = desk.steer.moment();
+    let now = moment.now;
     let read = move |connection: &_| {
         let running = Filter { state: Some(JobState::Recognizing), limit: RUNNING, ..Filter::default() };
         Ok((
             view::counts(connection)?,
             jobs::count_by_duty(connection)?,
-            view::list(connection, &running, now)?.jobs,
+            view::list(connection, &running, &moment)?.jobs,
             view::alerts(connection, ALERTS)?,
             spend::since(connection, now)?,
             outbox::count(connection)?,

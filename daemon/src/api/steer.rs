@@ -10,11 +10,13 @@ pub mod webhooks;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::broker::JetStream;
 use crate::config::Nats;
+use crate::job::ledger::view::Moment;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::pipeline::Pipeline;
@@ -44,6 +46,16 @@ pub struct Steer {
 pub struct Present {
     pub recognizers: Arc<Recognizers>,
     pub policy: Policy,
+}
+
+impl Steer {
+    /// The present moment, for lists of jobs.
+    pub(super) fn moment(&self) -> Moment {
+        let present = self.present.borrow();
+        let names = present.recognizers.profiles().map(|profile| profile.engine.as_str());
+        let is_held = |name: &&str| self.metrics.recognize_held.with_label_values(&[*name]).get() != 0;
+        Moment { now: Timestamp::now(), held: names.filter(is_held).map(str::to_owned).collect() }
+    }
 }
 
 /// Why a request was not carried out. The text is for a person: what is wrong, and what to do.

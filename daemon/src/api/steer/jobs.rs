@@ -41,7 +41,7 @@ pub struct Shown {
 /// # Errors
 /// [`Refusal::Bad`] for a key or a value that a filter does not have.
 pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refusal> {
-    let now = Timestamp::now();
+    let moment = steer.moment();
     let mut checked = Filter::default();
     for (key, value) in &filter {
         let value = match value {
@@ -49,9 +49,9 @@ pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refu
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        checked.set(key, &value, now).map_err(|wrong| Refusal::Bad(wrong.to_string()))?;
+        checked.set(key, &value, moment.now).map_err(|wrong| Refusal::Bad(wrong.to_string()))?;
     }
-    Ok(steer.ledger.read(move |connection| view::list(connection, &checked, now)).await?)
+    Ok(steer.ledger.read(move |connection| view::list(connection, &checked, &moment)).await?)
 }
 
 /// One job with its events.
@@ -59,8 +59,9 @@ pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refu
 /// # Errors
 /// [`Refusal::Unknown`] where this daemon has no such job.
 pub async fn show(steer: Steer, OfJob { job }: OfJob) -> Result<Shown, Refusal> {
+    let moment = steer.moment();
     let read = move |connection: &_| {
-        let Some(found) = view::find(connection, job, Timestamp::now())? else { return Ok(None) };
+        let Some(found) = view::find(connection, job, &moment)? else { return Ok(None) };
         Ok(Some(Shown { job: found, events: view::events(connection, job)? }))
     };
     steer.ledger.read(read).await?.ok_or_else(|| unknown(job))
@@ -88,7 +89,8 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     if canceled.job.ticket.is_some() {
         steer.claims.update(id).await?;
     }
-    let listed = steer.ledger.read(move |connection| view::find(connection, id, Timestamp::now())).await?;
+    let moment = steer.moment();
+    let listed = steer.ledger.read(move |connection| view::find(connection, id, &moment)).await?;
     listed.ok_or_else(|| unknown(id))
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::jobs::{OfJob, unknown};
 use super::{Refusal, Steer};
 use crate::config::Source;
-use crate::job::ledger::view::{self, Listed};
+use crate::job::ledger::view::{self, Listed, Moment};
 use crate::job::ledger::{LedgerError, Now, files, jobs};
 use crate::job::{Duty, Job, Origin, Stage, spool};
 use crate::source::directory::{find_again, placed};
@@ -124,7 +124,9 @@ fn make(connection: &Connection, old: &Job, job: &mut Job) -> Result<Made, Ledge
     if let Origin::File { root, below, .. } = &job.origin {
         files::hand_on(connection, &job.source, &root.join(below), old.id, job.id)?;
     }
-    let listed = view::find(connection, job.id, job.accepted_at)?;
+    // No recognizer has been chosen for it yet.
+    let moment = Moment { now: job.accepted_at, held: Vec::new() };
+    let listed = view::find(connection, job.id, &moment)?;
     Ok(listed.map_or(Made::Forgotten, |listed| Made::Job(Box::new(listed))))
 }
 

@@ -10,6 +10,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -19,24 +20,41 @@ use super::{jobs, search};
 pub use self::filter::{Before, Filter, MOST, State, WrongFilter};
 pub use self::listed::{AlertBrief, Listed, Page};
 
-/// Where an open job stands, as the list says it. A job waits where nothing of it is under way and what is owed next is owed later: a retry, a
-/// budget, a plugin that holds it. `?` is the present time.
+/// Where an open job stands, as the list says it. A job waits where nothing of it is under way and what is owed next is owed later (a retry, a
+/// budget, a plugin that holds it), was tried in vain, or is owed by a recognizer whose queue is held. `?` is the present time, the last one
+/// the recognizers that are held, as JSON.
 const OPEN_STATE: &str = "CASE \
     WHEN duty IN ('prepare', 'pipe') THEN iif(due > ?, 'waiting', iif(duty = 'prepare', 'accepted', 'recognizing')) \
     WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND duty IN ('await', 'resolve', 'pipe')) \
       OR EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND json_extract(piece.about, '$.state.name') = 'sending') \
       OR duty IN ('cut', 'publish', 'settle') THEN 'recognizing' \
-    WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND duty = 'send' AND due > ?) THEN 'waiting' \
+    WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND duty = 'send' AND (due > ? \
+      OR json_extract(piece.about, '$.failures') > 0 OR recognizer IN (SELECT value FROM json_each(?)))) THEN 'waiting' \
     WHEN EXISTS (SELECT 1 FROM piece WHERE piece.job = job.id AND heard IS NOT NULL) THEN 'recognizing' \
     ELSE 'accepted' END";
+
+/// When a list is asked for.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    pub now: Timestamp,
+    /// The recognizers whose queues are held.
+    pub held: Vec<String>,
+}
+
+impl Moment {
+    /// The values of [`OPEN_STATE`].
+    fn values(&self) -> Vec<SqlValue> {
+        let now = SqlValue::Integer(self.now.as_millisecond());
+        vec![now.clone(), now, text(&json!(self.held).to_string())]
+    }
+}
 
 /// The jobs that a filter lets through, newest first.
 ///
 /// # Errors
 /// When a query fails, or a row cannot be read.
-pub fn list(connection: &Connection, filter: &Filter, now: Timestamp) -> Result<Page, LedgerError> {
-    let now = SqlValue::Integer(now.as_millisecond());
-    let mut values = vec![now.clone(), now];
+pub fn list(connection: &Connection, filter: &Filter, moment: &Moment) -> Result<Page, LedgerError> {
+    let mut values = moment.values();
     let mut conditions = vec!["TRUE".to_owned()];
     let mut also = |condition: String, of: Vec<SqlValue>| {
         conditions.push(condition);
@@ -101,10 +119,10 @@ pub fn list(connection: &Connection, filter: &Filter, now: Timestamp) -> Result<
 ///
 /// # Errors
 /// As of [`list`].
-pub fn find(connection: &Connection, id: Uuid, now: Timestamp) -> Result<Option<Listed>, LedgerError> {
+pub fn find(connection: &Connection, id: Uuid, moment: &Moment) -> Result<Option<Listed>, LedgerError> {
     let query = format!("SELECT id, coalesce(outcome, {OPEN_STATE}), ended FROM job WHERE id = ?");
-    let now = now.as_millisecond();
-    let row = connection.prepare_cached(&query)?.query_row(params![now, now, id], of_row).optional()?;
+    let values = moment.values().into_iter().chain([blob(id)]);
+    let row = connection.prepare_cached(&query)?.query_row(params_from_iter(values), of_row).optional()?;
     let Some((id, state, ended)) = row else { return Ok(None) };
     one(connection, id, state, ended)
 }

@@ -26,7 +26,7 @@ pub enum State {
     Accepted,
     /// A recognizer has it, or plugins have.
     Recognizing,
-    /// Something is owed to it later: a retry, the budget of another day, a plugin that holds it.
+    /// Something is owed to it later: a retry, the budget of another day, a recognizer that is held, a plugin that holds it.
     Waiting,
     Completed,
     Failed,

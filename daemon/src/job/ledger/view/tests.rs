@@ -43,8 +43,12 @@ impl Shelf {
         let now = Timestamp::from_second(100 * 3600).unwrap();
         let mut checked = Filter::default();
         filter.iter().for_each(|(key, value)| checked.set(key, value, now).unwrap());
-        list(&self.ledger, &checked, now).unwrap().jobs.iter().map(|job| job.job).collect()
+        list(&self.ledger, &checked, &at(now, &[])).unwrap().jobs.iter().map(|job| job.job).collect()
     }
+}
+
+fn at(now: Timestamp, held: &[&str]) -> Moment {
+    Moment { now, held: held.iter().map(|&name| name.to_owned()).collect() }
 }
 
 fn heard(text: &str) -> Body {
@@ -107,12 +111,29 @@ fn a_page_names_the_next_one() {
     let mut filter = Filter { limit: 2, ..Filter::default() };
     let mut seen = Vec::new();
     loop {
-        let page = list(&shelf.ledger, &filter, Timestamp::UNIX_EPOCH).unwrap();
+        let page = list(&shelf.ledger, &filter, &at(Timestamp::UNIX_EPOCH, &[])).unwrap();
         seen.extend(page.jobs.iter().map(|job| job.job));
         let Some(next) = page.next else { break };
         filter.before = Some(Before::Job(next));
     }
     assert_eq!(seen, Vec::from_iter(jobs.into_iter().rev()));
+}
+
+#[test]
+fn a_job_waits_where_its_piece_has_failed_or_its_recognizer_is_held() {
+    let mut shelf = Shelf::new();
+    let now = Timestamp::from_second(100 * 3600).unwrap();
+    let (new, failed) = (shelf.job(1, "calls", "a.wav"), shelf.job(2, "calls", "b.wav"));
+    for (id, failures) in [(new, 0), (failed, 1)] {
+        let owed = "INSERT INTO piece (job, number, source, recognizer, duty, due, about) \
+                    VALUES (?1, 1, 'calls', 'flash', 'send', 0, ?2)";
+        let about = json!({"state": {"name": "queued"}, "failures": failures}).to_string();
+        shelf.ledger.execute(owed, rusqlite::params![id, about]).unwrap();
+        shelf.ledger.execute("UPDATE job SET duty = NULL WHERE id = ?1", [id]).unwrap();
+    }
+    let state = |id, held: &[&str]| find(&shelf.ledger, id, &at(now, held)).unwrap().unwrap().state;
+    assert_eq!((state(new, &[]), state(failed, &[])), (State::Accepted, State::Waiting));
+    assert_eq!((state(new, &["flash"]), state(new, &["filetrans"])), (State::Waiting, State::Accepted));
 }
 
 #[test]
