@@ -89,6 +89,41 @@ async fn a_recording_is_listed_shown_and_found_by_its_words() {
 }
 
 #[tokio::test]
+async fn a_recording_is_played_while_it_is_the_one_that_was_heard() {
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls").set("http.audio", "true");
+    let mut hark = setup.start().await;
+    let sound = wav(3.0, 1);
+    let path = hark.drop_file("calls", "a.wav", &sound);
+    let job = hark.next_event("job.completed").await.job().to_owned();
+    let (api, audio) = (hark.api(), format!("/api/jobs/{job}/audio"));
+    let part = |method: Method| api.request(method, &audio).header("range", "bytes=0-3");
+    let of = async |request: reqwest::RequestBuilder| {
+        let answer = Api::send(request).await;
+        (answer.status, answer.header("content-length").to_owned())
+    };
+    let whole = (200, sound.len().to_string());
+    assert_eq!(of(part(Method::GET)).await, (206, "4".to_owned()));
+    assert_eq!(of(part(Method::HEAD)).await, whole, "a range is of a GET only");
+    assert_eq!(of(part(Method::GET).header("if-range", "\"x\"")).await, whole);
+
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(of(part(Method::GET)).await.0, 206, "the same bytes");
+    std::fs::write(&path, wav(3.0, 2)).unwrap();
+    assert_eq!(of(part(Method::GET)).await.0, 404, "other bytes in the same file");
+    std::fs::write(&path, sound).unwrap();
+    assert_eq!(of(part(Method::GET)).await.0, 206);
+
+    // A library that cannot be loaded may be a transform.
+    let config = std::fs::read_to_string(hark.config_file()).unwrap();
+    let lost = format!("[[plugin]]\nname = \"lost\"\nlibrary = {:?}\n", hark.path("lost.so"));
+    std::fs::write(hark.config_file(), format!("{config}{lost}")).unwrap();
+    hark.restart().await;
+    assert_eq!(of(hark.api().request(Method::GET, &audio)).await.0, 403);
+}
+
+#[tokio::test]
 async fn events_come_as_they_are_published_and_a_listener_goes_on_where_it_was() {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;

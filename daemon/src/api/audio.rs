@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
@@ -15,18 +15,20 @@ use super::problem::Problem;
 use super::state::{Api, Desk};
 use crate::job::audio::{self, Unopened};
 use crate::job::{Job, Origin};
+use crate::source::directory::is_heard;
 
 /// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. What
 /// a transform takes out of the text is still in the audio.
 pub(super) fn is_playable(desk: &Desk, job: &Job) -> bool {
     let is_file = matches!(job.origin, Origin::File { .. });
-    desk.config().http.audio && is_file && !desk.steer.pipeline.of(job.id).transforms(&job.source)
+    desk.config().http.audio && is_file && !desk.steer.pipeline.transforms(job.id, &job.source)
 }
 
 /// `GET /api/jobs/<id>/audio`, with Range.
 pub(super) async fn play(
     State(api): State<Api>,
     Path(id): Path<String>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (desk, id) = (api.desk()?, job_id(&id)?);
@@ -36,19 +38,12 @@ pub(super) async fn play(
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let format = job.recording.format.clone();
-    let directory = desk.state_directory.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = audio::open(&job, &directory)?;
-        let length = file.metadata().map_err(Unopened::NotNow)?.len();
-        Ok((file, length))
-    });
-    let (file, length) =
-        opened.await.map_err(|error| unopened(error.to_string()))?.map_err(|error| match error {
-            Unopened::Fault(fault) | Unopened::Missing(fault) => Problem::unknown(fault.message),
-            Unopened::NotNow(error) => unopened(error.to_string()),
-        })?;
+    let opened = tokio::task::spawn_blocking(move || open(&job)).await;
+    let (file, length) = opened.map_err(|error| unopened(error.to_string()))??;
     let kind = content_type(format.as_deref());
-    let wanted = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+    // A range is of a GET only; a condition about it never holds, because the recording has no validator.
+    let is_ranged = method == Method::GET && !headers.contains_key(header::IF_RANGE);
+    let wanted = headers.get(header::RANGE).filter(|_| is_ranged).and_then(|range| range.to_str().ok());
     match wanted.map_or(Range::Whole, |range| Range::of(range, length)) {
         Range::Whole => Ok(answer(StatusCode::OK, file, 0, length, kind, None)),
         Range::Part(first, last) => {
@@ -65,6 +60,24 @@ pub(super) async fn play(
             Ok(response)
         }
     }
+}
+
+/// Opens the file that a job heard; returns it with its length. Blocking.
+fn open(job: &Job) -> Result<(File, u64), Problem> {
+    let other = || Problem::unknown("the file at the recording's place is not the one that was heard");
+    let (Origin::File { root, below, identity }, Some(sha256)) = (&job.origin, &job.recording.sha256) else {
+        return Err(other());
+    };
+    let file = audio::open_below(root, below).map_err(|error| match error {
+        Unopened::Fault(fault) | Unopened::Missing(fault) => Problem::unknown(fault.message),
+        Unopened::NotNow(error) => unopened(error.to_string()),
+    })?;
+    let not_now = |error: std::io::Error| unopened(error.to_string());
+    if !is_heard(&file, identity, sha256).map_err(not_now)? {
+        return Err(other());
+    }
+    let length = file.metadata().map_err(not_now)?.len();
+    Ok((file, length))
 }
 
 fn unopened(reason: String) -> Problem {

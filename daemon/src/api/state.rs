@@ -1,6 +1,5 @@
 //! What the handlers of HTTP read.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
@@ -48,7 +47,6 @@ pub struct Desk {
     /// The present config, which a reload replaces.
     pub config: watch::Receiver<Arc<Config>>,
     pub reloads: Reloads,
-    pub state_directory: PathBuf,
 }
 
 impl Api {

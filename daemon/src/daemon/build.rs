@@ -189,9 +189,8 @@ impl Daemon {
                 follow.await;
                 Ok(())
             });
-            let state_directory = config.state.directory.clone();
             api.open(Desk {
-                tokens: Tokens::load(&config.http, &state_directory).map_err(DaemonError::Config)?,
+                tokens: Tokens::load(&config.http, &config.state.directory).map_err(DaemonError::Config)?,
                 daemon: claims.daemon(),
                 ledger: ledger.for_requests(),
                 feed,
@@ -204,7 +203,6 @@ impl Daemon {
                     &config.nats.subject_prefix,
                     &claims.daemon().to_string(),
                 ),
-                state_directory,
             });
         }
         // Counters that appear with their first event would show no increase from zero to one.

@@ -96,7 +96,23 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
             error => unreadable(&path, &error).into(),
         });
     };
-    let file = os::open_recording(root, below).map_err(|error| match error {
+    let file = open_below(root, below)?;
+    let found = FileIdentity::of_file(&file).map_err(|error| unreadable(&path, &error))?;
+    // On the second look (`missing`) another inode is accepted: it may be a copy at the same path, or a filesystem that numbers its files
+    // anew. Then the comparison of the bytes with the hash decides.
+    if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
+        return Err(Unopened::Missing(changed(&path)));
+    }
+    Ok(file)
+}
+
+/// Opens the regular file at a place below a folder, whichever it is.
+///
+/// # Errors
+/// See [`Unopened`].
+pub fn open_below(root: &Path, below: &Path) -> Result<File, Unopened> {
+    let path = root.join(below);
+    os::open_recording(root, below).map_err(|error| match error {
         NotARecording::Unreadable(error) if os::is_shortage(&error) => Unopened::NotNow(error),
         NotARecording::Unreadable(error) if is_unreachable(&error) => {
             Unopened::Missing(unreadable(&path, &error))
@@ -106,14 +122,7 @@ pub fn open(job: &Job, state_directory: &Path) -> Result<File, Unopened> {
         NotARecording::Gone | NotARecording::Link => Unopened::Missing(gone(&path)),
         // Something other than the recording is at its path.
         _ => Unopened::Missing(changed(&path)),
-    })?;
-    let found = FileIdentity::of_file(&file).map_err(|error| unreadable(&path, &error))?;
-    // On the second look (`missing`) another inode is accepted: it may be a copy at the same path, or a filesystem that numbers its files
-    // anew. Then the comparison of the bytes with the hash decides.
-    if found.size != identity.size || (found.inode != identity.inode && !job.missing) {
-        return Err(Unopened::Missing(changed(&path)));
-    }
-    Ok(file)
+    })
 }
 
 /// Whether the whole folder of a job's file is unreachable: it does not exist, or its filesystem is not mounted, which leaves an empty

@@ -163,6 +163,12 @@ impl Pipeline {
         self.kept.lock().get(&job).map(Arc::clone).unwrap_or_else(|| self.current())
     }
 
+    /// Whether a transform works for a job, or may: among the plugins that it began with, or for its source among the present ones. A plugin
+    /// that is not loaded may be one.
+    pub fn transforms(&self, job: Uuid, source: &str) -> bool {
+        self.of(job).transforms(source) || self.current().transforms(source)
+    }
+
     fn keep(&self, job: Uuid, source: &str) -> Arc<Plugins> {
         let mut kept = self.kept.lock();
         if let Some(plugins) = kept.get(&job) {

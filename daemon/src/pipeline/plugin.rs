@@ -104,6 +104,11 @@ impl Plugin {
             .map_or(self.hold, |description| description.transform)
     }
 
+    /// Whether it takes something out of texts, or may: it is a transform, or was never loaded.
+    pub(super) fn may_take_out(&self) -> bool {
+        self.running.status.borrow().description.as_ref().is_none_or(|description| description.transform)
+    }
+
     /// Gives a process that is newer than the job the job's earlier segments.
     pub(super) async fn give_context<F>(&self, event: &Event, earlier: &(impl Fn() -> F + Sync))
     where

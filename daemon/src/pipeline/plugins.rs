@@ -131,8 +131,8 @@ impl Plugins {
     }
 
     /// Whether a plugin that is configured for a source is a transform, or may turn out to be one when it is loaded.
-    pub fn transforms(&self, source: &str) -> bool {
-        self.0.iter().any(|plugin| plugin.is_of(source) && plugin.may_transform())
+    pub(super) fn transforms(&self, source: &str) -> bool {
+        self.0.iter().any(|plugin| plugin.is_of(source) && plugin.may_take_out())
     }
 
     /// Whether a plugin that is configured for a source wants a kind of event.

@@ -1,5 +1,7 @@
-//! Finds the file of a job that has ended, so that it can be heard once more.
+//! Finds the file of a job that has ended, so that it can be heard once more: by the daemon, or by a person.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use tokio::task::spawn_blocking;
@@ -35,16 +37,22 @@ pub async fn find_again(config: Option<&DirectorySource>, job: &Job) -> Option<O
     spawn_blocking(find).await.ok().flatten()
 }
 
-/// The identity of the file at a place, if it is the one that was heard. The hash decides where the identity does not.
+/// The identity of the file at a place, if it is the one that was heard.
 fn same_file(root: &Path, below: &Path, heard: &FileIdentity, sha256: &str) -> Option<FileIdentity> {
     let file = open_recording(root, below).ok()?;
-    let found = FileIdentity::of_file(&file).ok()?;
-    if found.size != heard.size {
-        return None;
+    let is_same = is_heard(&file, heard, sha256).ok()?;
+    is_same.then(|| FileIdentity::of_file(&file).ok()).flatten()
+}
+
+/// Whether an open file is the one that was heard. Where its identity is another one (it was touched, copied, or its filesystem mounted anew),
+/// the hash of its bytes decides; then it is read to its end. Blocking.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_heard(file: &File, heard: &FileIdentity, sha256: &str) -> io::Result<bool> {
+    let found = FileIdentity::of_file(file)?;
+    if found == *heard || found.size != heard.size {
+        return Ok(found == *heard);
     }
-    let is_same = found == *heard || {
-        let hash = ready::hash(&file, &CancellationToken::new()).ok().flatten();
-        hash.as_deref() == Some(sha256)
-    };
-    is_same.then_some(found)
+    Ok(ready::hash(file, &CancellationToken::new())?.as_deref() == Some(sha256))
 }

@@ -53,7 +53,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::again::find_again;
+pub use self::again::{find_again, is_heard};
 use self::context::Context;
 pub use self::delete::delete_written;
 pub(super) use self::file_filter::FileFilter;
