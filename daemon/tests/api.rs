@@ -71,9 +71,17 @@ async fn a_recording_is_listed_shown_and_found_by_its_words() {
         (format!("/api/jobs/{unknown}"), 404),
         (format!("/api/jobs/{unknown}/events"), 404),
         ("/api/jobs/x".into(), 400),
+        ("/api/jobs/%ff".into(), 400),
     ] {
-        assert_eq!(api.get(&path).await.status, status, "{path}");
+        let refused = api.get(&path).await;
+        assert_eq!(
+            (refused.status, refused.header("content-type")),
+            (status, "application/problem+json"),
+            "{path}"
+        );
     }
+    let refused = api.post("/api/sources/%ff/pause").await;
+    assert_eq!((refused.status, refused.header("content-type")), (400, "application/problem+json"));
 
     let table = Api::send(api.request(Method::GET, "/api/jobs").header("accept", "text/csv")).await;
     assert!(table.header("content-type").starts_with("text/csv"));
@@ -183,6 +191,8 @@ async fn a_token_is_asked_for_and_a_foreign_host_is_refused() {
         form.body(format!("token={token}"))
     };
     assert_eq!(Api::send(entered("guess")).await.status, 401);
+    let empty = Api::send(api.bare(Method::POST, "/login")).await;
+    assert_eq!((empty.status, empty.header("content-type")), (400, "application/problem+json"));
     let entered = Api::send(entered(&api.token)).await;
     assert_eq!((entered.status, entered.header("location")), (303, "/"));
     let cookie = entered.header("set-cookie");

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
+use super::extract::InPath;
 use super::jobs::{job_id, unknown};
 use super::problem::Problem;
 use super::state::{Api, Desk};
@@ -27,7 +28,7 @@ pub(super) fn is_playable(desk: &Desk, job: &Job) -> bool {
 /// `GET /api/jobs/<id>/audio`, with Range.
 pub(super) async fn play(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -39,6 +39,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 /// How long the two sides may take to agree on TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long answers that are under way may take once the server stops: a client that does not read its answer delays no end.
+const FINISHING: Duration = Duration::from_secs(5);
+
 /// Why the daemon has no HTTP listener.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -95,7 +98,7 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, BindError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Answers until `stop`, then finishes the answers that are under way; a client whose request has not arrived by then has `REQUEST_LIMIT`.
+/// Answers until `stop`, then finishes the answers that are under way, for at most `FINISHING`.
 pub async fn serve(bound: Bound, api: Api, stop: impl Future<Output = ()>) {
     let Bound { listener, tls, .. } = bound;
     serve_pages(listener, tls, router(api), stop).await;
@@ -133,7 +136,9 @@ async fn serve_pages(
             drop(place);
         });
     }
-    open.shutdown().await;
+    if tokio::time::timeout(FINISHING, open.shutdown()).await.is_err() {
+        debug!("some clients have not read their answers to the end");
+    }
 }
 
 /// Answers the requests of one connection.

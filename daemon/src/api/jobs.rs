@@ -1,7 +1,7 @@
 //! `/api/jobs`: lists, single jobs, their events.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use hark_sdk::event::Recording;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::csv::csv;
+use super::extract::InPath;
 use super::problem::Problem;
 use super::state::Api;
 use super::words::Words;
@@ -86,7 +87,7 @@ struct Pieces {
 }
 
 /// `GET /api/jobs/<id>`.
-pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
+pub(super) async fn show(State(api): State<Api>, InPath(id): InPath) -> Result<Json<Shown>, Problem> {
     let desk = api.desk()?;
     let (id, moment) = (job_id(&id)?, desk.steer.moment());
     let read = move |connection: &_| {
@@ -117,7 +118,7 @@ struct StoredEvent {
 }
 
 /// `GET /api/jobs/<id>/events`.
-pub(super) async fn events(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Events>, Problem> {
+pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result<Json<Events>, Problem> {
     let id = job_id(&id)?;
     let told = api.desk()?.ledger.read(move |connection| view::events(connection, id)).await?;
     if told.is_empty() && api.desk()?.ledger.find(id).await?.is_none() {

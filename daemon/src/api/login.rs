@@ -1,10 +1,9 @@
 //! The form that a person fills in with the token, and the cookie that it becomes.
 
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
 
 use super::page::login_page;
 use super::problem::Problem;
@@ -12,17 +11,6 @@ use super::state::Api;
 
 /// How long a browser keeps the cookie: 30 days.
 const KEPT: u32 = 30 * 24 * 3600;
-
-#[derive(Deserialize)]
-pub(super) struct Entered {
-    token: String,
-}
-
-/// Where a person wanted to go who was asked for the token first.
-#[derive(Deserialize)]
-pub(super) struct Wanted {
-    next: Option<String>,
-}
 
 /// The path of the form for one who wants to see this path.
 pub(super) fn path(wanted: &str) -> String {
@@ -47,17 +35,22 @@ pub(super) async fn form() -> Response {
     login_page(false)
 }
 
-/// `POST /login`.
+/// `POST /login`. `?next=` is where a person wanted to go who was asked for the token first.
 pub(super) async fn enter(
     State(api): State<Api>,
-    Query(wanted): Query<Wanted>,
-    Form(entered): Form<Entered>,
+    RawQuery(query): RawQuery,
+    entered: Bytes,
 ) -> Result<Response, Problem> {
-    let Some(session) = api.desk()?.tokens.session(&entered.token) else {
+    let token = field(&entered, "token").ok_or_else(|| Problem::bad("the form has no token"))?;
+    let Some(session) = api.desk()?.tokens.session(&token) else {
         return Ok((StatusCode::UNAUTHORIZED, login_page(true)).into_response());
     };
-    let next = wanted.next.filter(|next| is_page(next));
+    let next = field(query.unwrap_or_default().as_bytes(), "next").filter(|next| is_page(next));
     Ok((cookie(&api, &session, KEPT), Redirect::to(next.as_deref().unwrap_or("/"))).into_response())
+}
+
+fn field(form: &[u8], name: &str) -> Option<String> {
+    url::form_urlencoded::parse(form).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// `POST /logout`.

@@ -4,6 +4,7 @@
 pub mod access;
 mod audio;
 pub mod csv;
+mod extract;
 pub mod health;
 pub mod http;
 mod jobs;

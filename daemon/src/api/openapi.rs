@@ -110,6 +110,7 @@ fn problems() -> Value {
         "NoToken": problem("A token is needed"),
         "Forbidden": problem("The token, or the config, does not permit it"),
         "Unknown": problem("This daemon has no such thing"),
+        "Slow": problem("The body has not come in time"),
         "Conflict": problem("What is asked for does not fit the state that the thing is in"),
         "Foreign": problem("The Host header is none of the daemon's"),
         "BadRange": problem("The recording ends before the range"),
@@ -130,6 +131,7 @@ fn answers(good: Value, refusals: &[u16]) -> Value {
             401 => "NoToken",
             403 => "Forbidden",
             404 => "Unknown",
+            408 => "Slow",
             409 => "Conflict",
             415 => "Unsupported",
             416 => "BadRange",
@@ -190,7 +192,7 @@ fn act<T: JsonSchema>(schemas: &mut SchemaGenerator, path: &str, name: &str, tex
     let parameter = if path.contains("{id}") { id() } else { self::name() };
     let post = json!({
         "operationId": name, "summary": text, "parameters": [parameter], "requestBody": body,
-        "responses": answers(ok::<T>(schemas), &[400, 403, 404, 409, 415]),
+        "responses": answers(ok::<T>(schemas), &[400, 403, 404, 408, 409, 415]),
     });
     (path.to_owned(), json!({ "post": post }))
 }

@@ -1,9 +1,9 @@
 //! The live page: files that are part of the program. Nothing is built and nothing is loaded from elsewhere.
 
-use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::extract::InPath;
 use super::problem::Problem;
 
 /// Where the page's files are. They show no job, so they need no token.
@@ -69,7 +69,7 @@ pub(super) async fn shell() -> Response {
 }
 
 /// `GET /assets/<name>`.
-pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn asset(InPath(name): InPath) -> Result<Response, Problem> {
     let (_, text) = ASSETS
         .iter()
         .find(|(known, _)| *known == name)

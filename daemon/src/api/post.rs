@@ -4,11 +4,12 @@ use std::future::Future;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::extract::InPath;
 use super::jobs::job_id;
 use super::problem::Problem;
 use super::state::Api;
@@ -19,7 +20,7 @@ use crate::job::ledger::view::Listed;
 /// `POST /api/jobs/<id>/cancel`.
 pub(super) async fn cancel(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     AsJson: AsJson,
 ) -> Result<Json<Listed>, Problem> {
     let job = job_id(&id)?;
@@ -29,7 +30,7 @@ pub(super) async fn cancel(
 /// `POST /api/jobs/<id>/retry`.
 pub(super) async fn retry(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     AsJson: AsJson,
 ) -> Result<Json<Listed>, Problem> {
     let job = job_id(&id)?;
@@ -39,7 +40,7 @@ pub(super) async fn retry(
 /// `POST /api/sources/<name>/pause`.
 pub(super) async fn pause(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
     AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
     carry_out(&api, |steer| sources::pause(steer, Named { name })).await
@@ -48,7 +49,7 @@ pub(super) async fn pause(
 /// `POST /api/sources/<name>/resume`.
 pub(super) async fn resume(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
     AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
     carry_out(&api, |steer| sources::resume(steer, Named { name })).await
@@ -57,7 +58,7 @@ pub(super) async fn resume(
 /// `POST /api/sources/<name>/rescan`.
 pub(super) async fn rescan(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
     AsJson: AsJson,
 ) -> Result<Json<sources::Listed>, Problem> {
     carry_out(&api, |steer| sources::rescan(steer, Named { name })).await

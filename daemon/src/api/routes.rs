@@ -10,6 +10,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::access::guard;
+use super::extract::whole_body;
 use super::health::Part;
 use super::problem::Problem;
 use super::state::Api;
@@ -48,6 +49,7 @@ pub(super) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
+        .layer(middleware::from_fn(whole_body))
         .layer(middleware::from_fn_with_state(api.clone(), guard))
         .with_state(api)
 }

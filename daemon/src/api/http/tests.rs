@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, CONNECTIONS, REQUEST_LIMIT, bind, serve, serve_pages};
+use super::{Api, CONNECTIONS, FINISHING, REQUEST_LIMIT, bind, serve, serve_pages};
 use crate::api::health::{Health, Part};
 use crate::config::{Config, Http};
 use crate::telemetry::metrics::Metrics;
@@ -73,6 +73,37 @@ async fn a_client_that_keeps_it_waiting_takes_no_place_for_ever_and_delays_no_en
 
     server.stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_refused_and_its_place_is_free() {
+    let server = server().await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\ntok";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = client.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("the place is kept").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_delays_no_end() {
+    // More than the kernel keeps for a client.
+    let endless =
+        || async { Body::from_stream(stream::repeat_with(|| Ok::<_, Infallible>(vec![0_u8; 1 << 16]))) };
+    let pages = Router::new().route("/endless", routing::get(endless));
+    let bound = bind(&listening("127.0.0.1:0")).await.unwrap();
+    let mut client = TcpStream::connect(bound.address.listen).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve_pages(bound.listener, None, pages, async {
+        let _ = stopped.await;
+    }));
+    client.write_all(b"GET /endless HTTP/1.1\r\nHost: hark\r\n\r\n").await.unwrap();
+    assert!(receives(&mut client, "HTTP/1.1 200").await);
+    stop.send(()).unwrap();
+    tokio::time::timeout(2 * FINISHING, serving).await.unwrap().unwrap();
 }
 
 /// A response that lasts until its client leaves: a line for each tick.
