@@ -1,13 +1,16 @@
 //! `/api/jobs`: lists, single jobs, their events.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use futures::{TryStreamExt, stream};
 use hark_sdk::event::Recording;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::csv::csv;
@@ -16,7 +19,10 @@ use super::problem::Problem;
 use super::state::Api;
 use super::words::Words;
 use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
-use crate::job::ledger::{jobs, pieces};
+use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
+
+/// How many stored events are read from the ledger at a time.
+const EVENTS: usize = 200;
 
 /// `GET /api/jobs`.
 pub(super) async fn list(
@@ -24,7 +30,8 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let filter = filter(query.as_deref().unwrap_or_default())?;
+    let query = query.unwrap_or_default();
+    let filter = filter(&query)?;
     let page = page(&api, filter).await?;
     if accepts(&headers, "text/csv") {
         let kinds = [
@@ -32,10 +39,20 @@ pub(super) async fn list(
             (header::CONTENT_DISPOSITION, "attachment; filename=\"hark-jobs.csv\""),
         ];
         // A table has no place for the next page.
-        let next = page.next.map(|next| [(header::LINK, format!("<?before={next}>; rel=\"next\""))]);
+        let next = page.next.map(|next| {
+            let link = format!("<?{}>; rel=\"next\"", before(&query, next));
+            [(header::LINK, link)]
+        });
         return Ok((kinds, next, csv(&page)).into_response());
     }
     Ok(Json(page).into_response())
+}
+
+/// The query of the next page: the same filters behind another job.
+fn before(query: &str, job: Uuid) -> String {
+    let others = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "before");
+    let mut next = url::form_urlencoded::Serializer::new(String::new());
+    next.extend_pairs(others).append_pair("before", &job.to_string()).finish()
 }
 
 /// Reads the filter of an address.
@@ -117,16 +134,43 @@ struct StoredEvent {
     told: Told,
 }
 
-/// `GET /api/jobs/<id>/events`.
-pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result<Json<Events>, Problem> {
+/// `GET /api/jobs/<id>/events`. They are read and sent in parts: a long call with alerts has thousands, and texts of megabytes.
+pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result<Response, Problem> {
     let id = job_id(&id)?;
-    let told = api.desk()?.ledger.read(move |connection| view::events(connection, id)).await?;
-    if told.is_empty() && api.desk()?.ledger.find(id).await?.is_none() {
+    let ledger = api.desk()?.ledger.clone();
+    let first = events_after(&ledger, id, 0).await?;
+    if first.is_empty() && ledger.find(id).await?.is_none() {
         return Err(unknown(id));
     }
-    let events =
-        told.into_iter().map(|told| StoredEvent { id: format!("{id}:{}", told.sequence), told }).collect();
-    Ok(Json(Events { events }))
+    let parts = stream::try_unfold(Some((ledger, first, "{\"events\":[")), move |rest| async move {
+        let Some((ledger, part, before)) = rest else { return Ok(None) };
+        let last = part.last().map(|told| told.sequence);
+        let mut text = before.as_bytes().to_vec();
+        for (at, told) in part.into_iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            let event = StoredEvent { id: format!("{id}:{}", told.sequence), told };
+            serde_json::to_writer(&mut text, &event)?;
+        }
+        let next = match last {
+            Some(last) => events_after(&ledger, id, last).await?,
+            None => Vec::new(),
+        };
+        if next.is_empty() {
+            text.extend(b"]}");
+            return Ok(Some((text, None)));
+        }
+        Ok::<_, axum::BoxError>(Some((text, Some((ledger, next, ",")))))
+    });
+    // The client sees an answer that breaks off.
+    let parts =
+        parts.inspect_err(move |error| warn!(job = %id, %error, "the events of a job cannot be read"));
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(parts)).into_response())
+}
+
+async fn events_after(ledger: &Ledger, job: Uuid, sequence: u64) -> Result<Vec<Told>, LedgerError> {
+    ledger.read(move |connection| view::events_after(connection, job, sequence, EVENTS)).await
 }
 
 /// # Errors
@@ -147,4 +191,17 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     accept.is_some_and(|accept| {
         accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim() == kind))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_has_the_filters_of_this_one() {
+        let job = Uuid::nil();
+        let query = "text=a+%26+b&before=2026-01-01T00:00:00Z&limit=2";
+        assert_eq!(before(query, job), format!("text=a+%26+b&limit=2&before={job}"));
+        assert_eq!(before("", job), format!("before={job}"));
+    }
 }

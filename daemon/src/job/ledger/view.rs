@@ -177,10 +177,25 @@ pub struct Told {
 /// # Errors
 /// When the query fails, or a body is not JSON.
 pub fn events(connection: &Connection, job: Uuid) -> Result<Vec<Told>, LedgerError> {
+    events_after(connection, job, 0, usize::MAX)
+}
+
+/// A job's stored events behind one, at most `limit`, in order.
+///
+/// # Errors
+/// As of [`events`].
+pub fn events_after(
+    connection: &Connection,
+    job: Uuid,
+    sequence: u64,
+    limit: usize,
+) -> Result<Vec<Told>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE job = ?1 ORDER BY sequence",
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE job = ?1 AND sequence > ?2 \
+         ORDER BY sequence LIMIT ?3",
     )?;
-    let rows = statement.query_map([job], told)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![job, sequence, limit], told)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
