@@ -1,5 +1,6 @@
 //! What an operator may do to the running daemon, in one place: the NATS service and HTTP call the same functions.
 
+mod fit;
 pub mod forget;
 pub mod jobs;
 pub mod plugins;

@@ -116,7 +116,7 @@ pub async fn fit(
 }
 
 /// The largest body in a message of `largest` bytes (0: not known yet).
-pub(super) fn limit(largest: usize) -> usize {
+pub fn limit(largest: usize) -> usize {
     match largest.checked_sub(MARGIN) {
         _ if largest == 0 => usize::MAX,
         Some(limit) if limit >= LEAST => limit,

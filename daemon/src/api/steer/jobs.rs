@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::fit::{self, ShownEvent};
 use super::{Refusal, Steer};
-use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
+use crate::job::ledger::view::{self, Filter, Listed, Page};
 use crate::job::{Piece, PieceId, PieceState};
 use crate::recognize::Recognizer;
 
@@ -33,10 +34,17 @@ pub struct Shown {
     #[serde(flatten)]
     pub job: Listed,
     /// As they were published, in order.
-    pub events: Vec<Told>,
+    pub events: Vec<ShownEvent>,
+    /// Further events, which do not fit into the answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub events_left_out: usize,
 }
 
-/// The jobs that a filter lets through. `filter`: the keys of [`Filter::set`], each with a text or a number.
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The jobs that a filter lets through, fewer where the answer would be too large. `filter`: the keys of [`Filter::set`], each with a text or a number.
 ///
 /// # Errors
 /// [`Refusal::Bad`] for a key or a value that a filter does not have.
@@ -51,10 +59,11 @@ pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refu
         };
         checked.set(key, &value, moment.now).map_err(|wrong| Refusal::Bad(wrong.to_string()))?;
     }
-    Ok(steer.ledger.read(move |connection| view::list(connection, &checked, &moment)).await?)
+    let page = steer.ledger.read(move |connection| view::list(connection, &checked, &moment)).await?;
+    Ok(fit::page(page, steer.room()))
 }
 
-/// One job with its events.
+/// One job with its events; what does not fit into the answer is left out.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] where this daemon has no such job.
@@ -62,9 +71,11 @@ pub async fn show(steer: Steer, OfJob { job }: OfJob) -> Result<Shown, Refusal> 
     let moment = steer.moment();
     let read = move |connection: &_| {
         let Some(found) = view::find(connection, job, &moment)? else { return Ok(None) };
-        Ok(Some(Shown { job: found, events: view::events(connection, job)? }))
+        let events = view::events(connection, job)?.into_iter().map(ShownEvent::new).collect();
+        Ok(Some(Shown { job: found, events, events_left_out: 0 }))
     };
-    steer.ledger.read(read).await?.ok_or_else(|| unknown(job))
+    let shown = steer.ledger.read(read).await?.ok_or_else(|| unknown(job))?;
+    Ok(shown.fit(steer.room()))
 }
 
 /// Ends a job: nothing more is asked of a recognizer for it, what can be stopped is stopped, and its last event is `job.failed` with the code

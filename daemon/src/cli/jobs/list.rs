@@ -6,6 +6,7 @@ use std::io::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::api::csv::csv;
 use crate::cli::daemons::{PATIENCE, Refused, ask};
@@ -74,6 +75,8 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
     let answers = ask(config, "jobs.list", &filter, PATIENCE).await?;
     let mut found = Vec::new();
     let mut is_more = false;
+    // A page that goes on says nothing of the jobs behind it: those of other daemons come with its next one.
+    let mut until = Uuid::nil();
     for (daemon, answer) in &answers.of {
         let page = match answer {
             Ok(page) => page.clone(),
@@ -82,8 +85,10 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
         let page: Page = serde_json::from_value(page)
             .map_err(|error| Exit::Failed(format!("{daemon}: its answer cannot be read: {error}")))?;
         is_more |= page.next.is_some();
+        until = until.max(page.next.unwrap_or(until));
         found.extend(page.jobs.into_iter().map(|job| (daemon, job)));
     }
+    found.retain(|(_, job)| job.job >= until);
     found.sort_by_key(|(_, job)| Reverse(job.job));
     is_more |= found.len() > checked.limit;
     found.truncate(checked.limit);

@@ -8,7 +8,7 @@ use crate::cli::daemons::{PATIENCE, ask};
 use crate::cli::event_line::{self, Layout};
 use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style};
-use crate::cli::{Exit, has_reader, print, write_json};
+use crate::cli::{Exit, has_reader, print, say, write_json};
 use crate::config::Config;
 
 /// Prints a job and its events, as the lines of `harkd tail`.
@@ -58,6 +58,9 @@ pub(super) async fn show(config: &Config, id: Uuid, as_json: bool) -> Result<(),
         if !write(&event_line::line(&heard, &TimeZone::system(), layout))? {
             return Ok(());
         }
+    }
+    if let Some(more) = job["events_left_out"].as_u64() {
+        say(&format!("{more} later events do not fit into the answer; GET /api/jobs/{id}/events has all"));
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ pub struct AlertBrief {
 }
 
 impl Listed {
-    pub(super) fn new(job: &Job, state: State, ended: Option<Timestamp>) -> Listed {
+    pub(crate) fn new(job: &Job, state: State, ended: Option<Timestamp>) -> Listed {
         let plan = job.plan.as_ref();
         Listed {
             job: job.id,
