@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -26,6 +27,8 @@ pub struct Others {
     /// This daemon's id.
     own: Arc<str>,
     list: Arc<Mutex<List>>,
+    /// Set when the first question was answered.
+    first: Arc<OnceCell<()>>,
 }
 
 #[derive(Default)]
@@ -36,11 +39,17 @@ struct List {
 
 impl Others {
     pub fn new(client: Client, prefix: &str, own: &str) -> Others {
-        Others { client, prefix: prefix.into(), own: own.into(), list: Arc::default() }
+        Others { client, prefix: prefix.into(), own: own.into(), list: Arc::default(), first: Arc::default() }
     }
 
-    /// The daemons that answered last. Waits for nothing: if the list is old, a question goes out whose answers the next caller gets.
-    pub fn known(&self) -> Vec<Identity> {
+    /// The daemons that answered last. Only the first callers wait for answers: if the list is old, a question goes out whose answers the next
+    /// caller gets.
+    pub async fn known(&self) -> Vec<Identity> {
+        let first = self.first.get_or_init(async || {
+            self.clone().ask().await;
+            self.list.lock().asked = Some(Instant::now());
+        });
+        first.await;
         let mut list = self.list.lock();
         if list.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
             list.asked = Some(Instant::now());

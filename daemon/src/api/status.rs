@@ -116,7 +116,8 @@ pub(super) async fn status(
             outbox::count(connection)?,
         ))
     };
-    let (counted, duties, running, alerts, spent, outbox) = desk.ledger.read(read).await?;
+    let (read, others) = tokio::join!(desk.ledger.read(read), desk.others.known());
+    let (counted, duties, running, alerts, spent, outbox) = read?;
     let count =
         |outcome: &str| counted.iter().find(|(name, _)| name == outcome).map_or(0, |(_, count)| *count);
     let not_ready = api.health().missing();
@@ -124,7 +125,7 @@ pub(super) async fn status(
     let with_words = |listed: Listed| Running { last_words: desk.words.of(listed.job), listed };
     Ok(Json(Status {
         daemon: desk.daemon,
-        others: desk.others.known(),
+        others,
         version: env!("CARGO_PKG_VERSION"),
         rights: rights.unwrap_or(Rights::Read),
         time: now,
