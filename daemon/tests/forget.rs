@@ -79,6 +79,12 @@ async fn of_a_forgotten_file_only_the_recording_is_left_and_it_is_not_heard_agai
     hark.drop_file("calls", &format!("{WORD}.wav"), &audio);
     let job = hark.next_event("job.completed").await.job().to_owned();
     let before = hark.events_of(&job).await;
+    // What was stored before is erased also where no more is stored.
+    let config = std::fs::read_to_string(hark.config_file()).unwrap();
+    assert!(config.contains("store_partials = true"));
+    let config = config.replace("store_partials = true", "store_partials = false");
+    std::fs::write(hark.config_file(), config).unwrap();
+    hark.restart().await;
     let subtitles = hark.path(&format!("calls/{WORD}.srt"));
     wait_until("the job to be settled", CEILING, async || subtitles.exists()).await;
     let places = traces(&hark, &nats, WORD.as_bytes());

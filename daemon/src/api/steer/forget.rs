@@ -208,9 +208,11 @@ impl Steer {
         if self.jetstream.erase_object(&segments, None).await? == ErasedObject::Erased {
             erased.objects += 1;
         }
-        if self.nats.store_partials {
-            let partials = self.jetstream.erase_messages(PARTIALS, &subjects.partials_of_job(id)).await?;
-            erased.partials = partials;
+        match self.jetstream.erase_messages(PARTIALS, &subjects.partials_of_job(id)).await {
+            Ok(partials) => erased.partials = partials,
+            Err(error) if self.nats.store_partials => return Err(error),
+            // They may have been stored before an operator switched that off, and took the rights away.
+            Err(error) => erased.not_reached.push(NotReached::new("partials", error)),
         }
         let events =
             self.jetstream.erase_messages(&self.nats.events_stream, &subjects.of_job("*", id)).await?;
