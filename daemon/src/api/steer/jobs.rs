@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::fit::{self, ShownEvent};
 use super::{Refusal, Steer};
+use crate::job::ledger::cancel::CANCELED;
 use crate::job::ledger::view::{self, Filter, Listed, Page};
-use crate::job::{Piece, PieceId, PieceState};
+use crate::job::{Fate, Piece, PieceId, PieceState};
 use crate::recognize::Recognizer;
 
 pub use super::retry::retry;
@@ -89,13 +90,20 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     if !job.can_be_canceled() {
         return Err(ended());
     }
-    let stopped = steer.stop_tasks(id, &pieces).await;
+    let mut waiting = pieces;
+    waiting.retain(|piece| matches!(piece.state, PieceState::Awaiting { .. }));
+    let stopped = steer.stop_tasks(id, &waiting).await;
     // A submit under way is heard to its end: the task that it makes is stopped then.
-    let is_submitted = |piece: &&Piece| piece.state == PieceState::Sending && steer.has_tasks(piece);
-    let except = pieces.iter().filter(is_submitted).map(|piece| piece.number).collect();
+    let recognizers = steer.clone();
+    let is_submitted =
+        move |piece: &Piece| piece.state == PieceState::Sending && recognizers.has_tasks(piece);
     let policy = steer.present.borrow().policy.clone();
-    let canceled = steer.ledger.cancel(id, stopped, except, &policy).await?.ok_or_else(ended)?;
+    let canceled = steer.ledger.cancel(id, stopped, is_submitted, &policy).await?.ok_or_else(ended)?;
     info!(job = %id, source = canceled.job.source, "an operator has canceled the job");
+    // A task may have been made between the look at the pieces and the commit.
+    if let Some((_, pieces)) = steer.ledger.find_whole(id).await? {
+        steer.stop_tasks(id, &made_since(pieces, &waiting)).await;
+    }
     // A daemon that takes the job over before its last event is stored ends it, too.
     if canceled.job.ticket.is_some() {
         steer.claims.update(id).await?;
@@ -103,6 +111,19 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     let moment = steer.moment();
     let listed = steer.ledger.read(move |connection| view::find(connection, id, &moment)).await?;
     listed.ok_or_else(|| unknown(id))
+}
+
+/// The pieces of a canceled job that have a task which was not there to be stopped.
+fn made_since(mut pieces: Vec<Piece>, stopped: &[Piece]) -> Vec<Piece> {
+    let task = |piece: &Piece| piece.last_attempt().and_then(|attempt| attempt.handle.clone());
+    let is_canceled = |piece: &Piece| {
+        matches!(&piece.state, PieceState::Failed { fault } if fault.code == CANCELED)
+            && piece.last_attempt().is_some_and(|last| last.fate == Fate::Taken && last.billed.is_nothing())
+    };
+    let was_stopped =
+        |piece: &Piece| stopped.iter().any(|old| old.number == piece.number && task(old) == task(piece));
+    pieces.retain(|piece| is_canceled(piece) && task(piece).is_some() && !was_stopped(piece));
+    pieces
 }
 
 pub(super) fn unknown(job: Uuid) -> Refusal {
@@ -127,9 +148,7 @@ impl Steer {
         let stop = |piece: &Piece| {
             let recognizer = self.recognizer(piece);
             let handle = piece.last_attempt().and_then(|attempt| attempt.handle.clone());
-            let is_waiting = matches!(piece.state, PieceState::Awaiting { .. });
-            let (id, task) =
-                (PieceId { job, number: piece.number }, recognizer.zip(handle).filter(|_| is_waiting));
+            let (id, task) = (PieceId { job, number: piece.number }, recognizer.zip(handle));
             async move {
                 let (recognizer, handle) = task?;
                 match tokio::time::timeout(STOPPING, recognizer.stop(&handle)).await {
@@ -146,5 +165,29 @@ impl Steer {
             }
         };
         futures::future::join_all(pieces.iter().map(stop)).await.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Blame;
+
+    use super::*;
+    use crate::job::{Attempt, Span, fault};
+
+    #[test]
+    fn a_task_that_was_made_while_the_job_was_canceled_is_stopped_too() {
+        let piece = |number: u32, task: &str, code: &str| {
+            let mut attempt = Attempt::open(1, Uuid::nil(), Timestamp::UNIX_EPOCH, None);
+            (attempt.fate, attempt.handle) = (Fate::Taken, Some(task.to_owned()));
+            let state = PieceState::Failed { fault: fault(code, Blame::Operator, "x".into()) };
+            let mut piece = Piece::new(number, Span::default(), "filetrans", "qwen");
+            (piece.attempts, piece.state) = (vec![attempt], state);
+            piece
+        };
+        let before = [piece(1, "old", CANCELED)];
+        let all = vec![piece(1, "old", CANCELED), piece(2, "new", CANCELED), piece(3, "ended", "NotAudio")];
+        let numbers: Vec<u32> = made_since(all, &before).iter().map(|piece| piece.number).collect();
+        assert_eq!(numbers, [2]);
     }
 }

@@ -71,8 +71,8 @@ fn is_open(attempt: &Attempt) -> bool {
 }
 
 impl Ledger {
-    /// Ends a job and its pieces; returns after the commit is on disk. The lanes drop their work on it, except for the pieces of `except`.
-    /// See [`cancel`].
+    /// Ends a job and its pieces; returns after the commit is on disk. The lanes drop their work on it, except for the pieces that `except` says
+    /// of as they were before. See [`cancel`].
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -80,16 +80,22 @@ impl Ledger {
         &self,
         id: Uuid,
         stopped: Vec<PieceId>,
-        except: Vec<u32>,
+        except: impl Fn(&Piece) -> bool + Send + 'static,
         policy: &Policy,
     ) -> Result<Option<Advanced>, LedgerError> {
         let (now, policy) = (Timestamp::now(), policy.clone());
-        let canceled = self.write(move |connection| cancel(connection, id, &stopped, &policy, now)).await?;
-        Ok(canceled.inspect(|canceled| {
-            // An error means that no lane runs.
-            let _ = self.canceled.send(Dropped { job: id, except: except.into() });
-            self.announce_step(canceled);
-        }))
+        let write = move |connection: &Connection| {
+            // As they are now: a piece may have been sent since its caller read it.
+            let pieces = pieces::of_job(connection, id)?;
+            let except: Vec<u32> =
+                pieces.iter().filter(|piece| except(piece)).map(|piece| piece.number).collect();
+            Ok(cancel(connection, id, &stopped, &policy, now)?.map(|canceled| (canceled, except)))
+        };
+        let Some((canceled, except)) = self.write(write).await? else { return Ok(None) };
+        // An error means that no lane runs.
+        let _ = self.canceled.send(Dropped { job: id, except: except.into() });
+        self.announce_step(&canceled);
+        Ok(Some(canceled))
     }
 
     /// A receiver of the work that is to be dropped from now on. One that lags works on in vain: no fact about a canceled job changes it.
