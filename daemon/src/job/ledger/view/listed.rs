@@ -93,17 +93,13 @@ impl Listed {
             billed_seconds: None,
             incomplete: false,
             error: None,
-            retry_of: None,
+            retry_of: job.retry_of,
         }
     }
 
     /// Adds what the job's next event says. What cannot be read of it is left out: the event itself is shown with the job.
     pub(super) fn add(&mut self, kind: &str, body: &str) {
         match kind {
-            "job.accepted" => {
-                self.retry_of =
-                    serde_json::from_str::<Accepted>(body).ok().and_then(|accepted| accepted.retry_of);
-            }
             "job.retrying" if !self.state.is_end() => {
                 self.error = serde_json::from_str::<Retrying>(body).ok().map(|retrying| retrying.error);
             }
@@ -133,11 +129,6 @@ impl Listed {
             _ => {}
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Accepted {
-    retry_of: Option<Uuid>,
 }
 
 #[derive(Deserialize)]

@@ -155,9 +155,22 @@ fn a_job_that_is_forgotten_leaves_no_text() {
 }
 
 #[test]
+fn what_is_owed_is_summed_over_jobs_and_pieces() {
+    let mut shelf = Shelf::new();
+    let id = shelf.job(1, "calls", "a.wav");
+    shelf.ledger.execute("UPDATE job SET duty = 'pipe'", []).unwrap();
+    let owed = "INSERT INTO piece (job, number, source, recognizer, duty, due, about) \
+                VALUES (?1, 1, 'calls', 'flash', 'pipe', 0, '{}')";
+    shelf.ledger.execute(owed, [id]).unwrap();
+    assert_eq!(jobs::count_by_duty(&shelf.ledger).unwrap(), [("pipe".to_owned(), 2)]);
+}
+
+#[test]
 fn ended_jobs_make_room_and_stay_known() {
     let mut shelf = Shelf::new();
     let (ended, open) = (shelf.job(1, "calls", "a.wav"), shelf.job(2, "calls", "b.wav"));
+    let repeats = "UPDATE job SET about = json_set(about, '$.retry_of', ?2) WHERE id = ?1";
+    shelf.ledger.execute(repeats, rusqlite::params![ended, Uuid::nil().to_string()]).unwrap();
     shelf.says(ended, vec![heard("a word"), failed()]);
     let rows = outbox::after(&shelf.ledger, 0, 9, usize::MAX).unwrap();
     let acknowledged =
@@ -172,6 +185,8 @@ fn ended_jobs_make_room_and_stay_known() {
     );
     assert_eq!(shelf.found(&[]), [open, ended]);
     assert!(shelf.found(&[("text", "word")]).is_empty());
+    let shed = find(&shelf.ledger, ended, &at(Timestamp::UNIX_EPOCH, &[])).unwrap().unwrap();
+    assert_eq!(shed.retry_of, Some(Uuid::nil()), "without the event that said so");
 }
 
 #[test]
