@@ -50,6 +50,27 @@ async fn a_paused_folder_takes_nothing_in_over_a_restart_and_is_scanned_when_it_
 }
 
 #[tokio::test]
+async fn requests_at_the_same_time_leave_the_source_as_the_next_start_finds_it() {
+    let nats = NatsServer::start().await;
+    let mut hark = Hark::new().nats(&nats).folder("calls").start().await;
+    let state = async |hark: &Hark| hark.api().json("/api/status").await["sources"][0]["state"].clone();
+    for _ in 0..3 {
+        let api = hark.api();
+        let requests = (0..40).map(|number| {
+            let api = api.clone();
+            let path = format!("/api/sources/calls/{}", if number % 2 == 0 { "pause" } else { "resume" });
+            tokio::spawn(async move { api.post(&path).await.status })
+        });
+        for request in requests.collect::<Vec<_>>() {
+            assert_eq!(request.await.unwrap(), 200);
+        }
+        let before = state(&hark).await;
+        hark.restart().await;
+        assert_eq!(state(&hark).await, before);
+    }
+}
+
+#[tokio::test]
 async fn a_paused_subject_leaves_its_messages_and_jobs_under_way_go_on() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--token-delay", "0ms"]).await;

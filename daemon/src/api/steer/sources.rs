@@ -17,7 +17,11 @@ use crate::source::switch::Switch;
 
 /// The sources that run, by name; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<String, Entry>>>);
+pub struct Board {
+    running: Arc<Mutex<BTreeMap<String, Entry>>>,
+    /// Held while a pause is written and its source switched: of two requests, the ledger and the source obey the same one last.
+    switching: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -76,21 +80,21 @@ impl Board {
         watching: watch::Receiver<Result<(), String>>,
     ) {
         let entry = Entry { source: source.clone(), switch, watching };
-        self.0.lock().insert(source.name().to_owned(), entry);
+        self.running.lock().insert(source.name().to_owned(), entry);
     }
 
     /// Removes a source that runs no more.
     pub fn remove(&self, name: &str) {
-        self.0.lock().remove(name);
+        self.running.lock().remove(name);
     }
 
     /// The config of a source that runs.
     pub(super) fn source(&self, name: &str) -> Option<config::Source> {
-        self.0.lock().get(name).map(|entry| entry.source.clone())
+        self.running.lock().get(name).map(|entry| entry.source.clone())
     }
 
     fn entry(&self, name: &str) -> Result<Entry, Refusal> {
-        let entries = self.0.lock();
+        let entries = self.running.lock();
         entries.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = entries.keys().map(String::as_str).collect();
             let has = if known.is_empty() {
@@ -109,7 +113,7 @@ impl Board {
 /// When the ledger cannot be read.
 pub async fn list(steer: Steer, Nothing {}: Nothing) -> Result<Sources, Refusal> {
     let paused = steer.ledger.read(pause::sources).await?;
-    let entries = steer.sources.0.lock().clone();
+    let entries = steer.sources.running.lock().clone();
     let listed = entries.into_iter().map(|(name, entry)| {
         let reason = entry.watching.borrow().clone().err();
         let state = match (entry.switch.is_paused(), &reason) {
@@ -151,11 +155,18 @@ async fn switch(steer: Steer, name: String, is_paused: bool) -> Result<Listed, R
         true => pause::pause(connection, &source, Timestamp::now()),
         false => pause::resume(connection, &source),
     };
-    steer.ledger.write(write).await?;
-    if entry.switch.is_paused() != is_paused {
-        info!(source = name, is_paused, "an operator has switched the source");
-    }
-    entry.switch.pause(is_paused);
+    let (ledger, switching) = (steer.ledger.clone(), Arc::clone(&steer.sources.switching));
+    // A task of its own: it ends also where the one who asked does not wait for the answer.
+    let switched = tokio::spawn(async move {
+        let _alone = switching.lock_owned().await;
+        ledger.write(write).await?;
+        if entry.switch.is_paused() != is_paused {
+            info!(source = entry.source.name(), is_paused, "an operator has switched the source");
+        }
+        entry.switch.pause(is_paused);
+        Ok::<(), Refusal>(())
+    });
+    switched.await.map_err(|error| Refusal::NotNow(error.to_string()))??;
     one(steer, &name).await
 }
 
