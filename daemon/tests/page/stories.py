@@ -184,6 +184,38 @@ def the_list_is_filtered_and_the_address_keeps_it(browser):
         expect(page.get_by_role("alert")).to_contain_text("since")
 
 
+def a_list_that_was_hidden_is_read_again(browser):
+    with browser.page() as page:
+        page.goto("/jobs?text=appears+while+hidden")
+        rows = page.locator("table.jobs tbody tr")
+        expect(page.locator(".connection")).to_contain_text("Live")
+        hide(page, True)
+        drop("thanks.wav", "calls", "appears while hidden.wav")
+        wait_for(page, "/api/jobs?state=completed&text=appears+while+hidden")
+        expect(rows).to_have_count(0)
+        hide(page, False)
+        expect(rows).to_have_count(1)
+
+
+def hide(page, is_hidden):
+    """The tab goes behind another one, or comes back."""
+    page.evaluate(
+        """(isHidden) => {
+            Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+def wait_for(page, path):
+    """Waits until a list of jobs is not empty."""
+    until = time.monotonic() + PATIENCE / 1_000
+    while not page.request.get(path).json()["jobs"]:
+        assert time.monotonic() < until, path
+        page.wait_for_timeout(500)
+
+
 def a_call_is_read_as_a_dialogue_and_heard(browser):
     with browser.page() as page:
         page.goto("/jobs?text=cancel+my+contract&source=desk")
@@ -357,6 +389,7 @@ STORIES = {
         a_call_is_seen_while_it_is_heard,
         jobs_that_ended_stay_a_while,
         the_list_is_filtered_and_the_address_keeps_it,
+        a_list_that_was_hidden_is_read_again,
         a_call_is_read_as_a_dialogue_and_heard,
         an_alert_that_was_retracted_is_struck_out,
         a_job_that_failed_says_what_to_do,

@@ -77,17 +77,21 @@ export async function list(frame) {
   stayFresh(frame, load);
 }
 
-/** Reads the first page again behind the changes of jobs. */
+/** Reads the first page again behind the changes of jobs, and after a time without events: a hidden tab has none. */
 function stayFresh(frame, load) {
   let soon = null;
+  const again = () => {
+    soon = null;
+    if (!ofAddress().has("before")) load();
+  };
   follow("kind=job", ["job.accepted", "job.submitted", "job.completed", "job.failed"], {
-    opened: () => frame.live(true),
+    opened: (isAgain) => {
+      frame.live(true);
+      if (isAgain) again();
+    },
     lost: () => frame.live(false),
     hear: () => {
-      soon ??= setTimeout(() => {
-        soon = null;
-        if (!ofAddress().has("before")) load();
-      }, SOON);
+      soon ??= setTimeout(again, SOON);
     },
   });
 }
