@@ -12,6 +12,7 @@ use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::subject::{Subjects, headers};
 use crate::config::Nats;
+use crate::job::ledger::outbox::Stored;
 use crate::job::{Job, fault, job_machine};
 
 /// The former owner may store an event after this daemon has read the stream; then this daemon reads again. The former owner has no more
@@ -78,6 +79,8 @@ impl Fence {
             {
                 stored.sequence += 1;
                 stored.stream_seq = stream_seq;
+                let body = serde_json::to_string(&event).map_err(|error| error.to_string())?;
+                stored.told.push(Stored { event, body, stream_seq });
                 return Ok(stored);
             }
         }
@@ -120,13 +123,19 @@ pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<Stored
         };
         let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
         // An event of a newer daemon may have an unknown kind or unknown fields. Its content is passed over; only its place counts.
-        let body = kind.as_ref().map(|kind| Event::parse(kind, &message.payload));
-        let body = match (body, &kind) {
+        let event = kind.as_ref().map(|kind| Event::parse(kind, &message.payload));
+        let event = match (event, &kind) {
             (Some(Err(error)), Some(Kind::TranscriptFinal)) => {
                 return Err(format!("the stored final on {of_job} cannot be read: {error}"));
             }
-            (body, _) => body.and_then(Result::ok).map(|event| event.body),
+            (event, _) => event.and_then(Result::ok),
         };
+        // A message without a sequence was written by no daemon.
+        if let Some(event) = event.clone().filter(|event| event.sequence.is_some()) {
+            let body = String::from_utf8_lossy(&message.payload).into_owned();
+            stored.told.push(Stored { event, body, stream_seq: message.sequence });
+        }
+        let body = event.map(|event| event.body);
         stored.add(kind.as_ref(), sequence_of(&message.payload), body, message.sequence);
     }
 }

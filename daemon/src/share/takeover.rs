@@ -5,6 +5,7 @@ use hark_sdk::joined::joined;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::job::ledger::outbox::Stored;
 use crate::job::{
     Attempt, Delivery, Fate, Job, Piece, PieceState, Plan, Prices, Span, Stage, StoredBefore, Transcript,
     paid,
@@ -29,6 +30,8 @@ pub struct StoredEvents {
     pub segments: Vec<TranscriptSegment>,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
+    /// All that this daemon can read, in order.
+    pub told: Vec<Stored>,
 }
 
 impl StoredEvents {

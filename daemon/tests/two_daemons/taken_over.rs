@@ -102,6 +102,10 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     assert_eq!(jobs.keys().collect::<Vec<_>>(), [retrying.job()]);
     assert!(!is_marked(&jobs[retrying.job()]));
     assert_eq!(taken(&service, "flash"), 1);
+    let shown = two.api().json(&format!("/api/jobs/{}/events", retrying.job())).await;
+    let shown: Vec<&Value> = shown["events"].as_array().unwrap().iter().map(|event| &event["body"]).collect();
+    let stored: Vec<&Value> = jobs[retrying.job()].iter().map(|event| &event.body).collect();
+    assert_eq!(shown, stored, "those of the first daemon too");
 }
 
 const SPLIT: &str = "channels = \"split\"\nroles = [\"agent\", \"customer\"]\nskip_silence = true";

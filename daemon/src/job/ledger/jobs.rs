@@ -21,8 +21,8 @@ pub fn insert(connection: &Connection, job: &mut Job, warnings: Vec<Warning>) ->
 }
 
 /// Writes a job that was taken over from another daemon, in its present state, with its pieces. `stored`: the stream's events of plugins and
-/// the speech about it. `stream_seq`: of its newest event in the stream. Rows of the same job from an earlier time must have been deleted
-/// before.
+/// the speech about it. `told`: all of its events in the stream that this daemon can read. `stream_seq`: of the newest one. Rows of the same
+/// job from an earlier time must have been deleted before.
 ///
 /// # Errors
 /// When a statement fails.
@@ -31,9 +31,14 @@ pub fn adopt(
     job: &Job,
     adopted: &[Piece],
     stored: Vec<Body>,
+    told: &[outbox::Stored],
     stream_seq: u64,
 ) -> Result<(), LedgerError> {
     write_new(connection, job, stream_seq)?;
+    let told = told.iter().filter(|told| told.event.job == job.id);
+    for told in told {
+        outbox::adopt(connection, told)?;
+    }
     for body in &stored {
         if let Body::AnnotationSpeech(speech) = body {
             published::keep_speech(connection, job.id, speech)?;

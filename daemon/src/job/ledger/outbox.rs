@@ -43,6 +43,16 @@ pub struct Acknowledged {
     pub last: bool,
 }
 
+/// An event of a job that another daemon stored, and that this one shows.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub event: Event,
+    /// The body as it was published.
+    pub body: String,
+    /// Sequence in the stream.
+    pub stream_seq: u64,
+}
+
 /// Puts an event at the end. The event must have a sequence.
 ///
 /// # Errors
@@ -50,9 +60,27 @@ pub struct Acknowledged {
 pub(super) fn insert(connection: &Connection, event: &Event) -> Result<(), LedgerError> {
     let body = serde_json::to_string(event)
         .map_err(|error| LedgerError::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
+    put(connection, event, &body, None)
+}
+
+/// Adds an event that the stream has: it is not in the outbox.
+///
+/// # Errors
+/// When the statement fails.
+pub(super) fn adopt(connection: &Connection, stored: &Stored) -> Result<(), LedgerError> {
+    put(connection, &stored.event, &stored.body, Some(stored.stream_seq))
+}
+
+fn put(
+    connection: &Connection,
+    event: &Event,
+    body: &str,
+    stream_seq: Option<u64>,
+) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO event (job, source, kind, sequence, time, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO event (job, source, kind, sequence, time, body, stream_seq) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             event.job,
@@ -60,7 +88,8 @@ pub(super) fn insert(connection: &Connection, event: &Event) -> Result<(), Ledge
             event.kind().to_string(),
             event.sequence,
             event.time.to_string(),
-            body
+            body,
+            stream_seq
         ])?;
     match &event.body {
         Body::TranscriptFinal(transcript) => search::insert(connection, event, &transcript.text),

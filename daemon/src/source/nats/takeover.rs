@@ -45,14 +45,14 @@ impl Subject {
             self.settle(over.id, false, false).await;
             return Ok(());
         }
-        let (stream_seq, published) = (told.stream_seq, told.published.clone());
+        let (stream_seq, published, events) = (told.stream_seq, told.published.clone(), told.told.clone());
         let terms = self.terms();
         let (job, pieces) = go_on(job, pieces, told, &terms.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
         let (id, policy) = (job.id, terms.policy.clone());
         let adopted = self.around.ledger.write(move |connection| {
             let now = Timestamp::now();
-            jobs::adopt(connection, &job, &pieces, published.clone(), stream_seq)?;
+            jobs::adopt(connection, &job, &pieces, published.clone(), &events, stream_seq)?;
             intake::remember(connection, &key, job.id)?;
             if let (Stage::Accepted, Some(fault)) = (&job.stage, &refusal) {
                 let recording = Box::new(job.recording.clone());
