@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use crate::lex::{Atom, What};
 
-/// Countries whose accounts have an IBAN (registry of ISO 13616).
-const COUNTRIES: &str = "ad ae al at az ba be bg bh bi br by ch cr cy cz de dj do dk ee eg es fi fk fo fr gb ge gi gl gr gt hn hr hu ie il iq \
-     is it jo kw kz lb lc li lt lu lv ly mc md me mk mn mr mt mu ni nl no om pk pl ps pt qa ro rs ru sa sc sd se si sk sm so st sv tl tn \
-     tr ua va vg xk ye";
+/// Countries whose accounts have an IBAN, and its length there (registry of ISO 13616).
+const COUNTRIES: &str = "ad24 ae23 al28 at20 az28 ba20 be16 bg22 bh22 bi27 br29 by28 ch21 cr22 cy28 cz24 de22 dj27 dk18 do28 ee20 eg29 es24 fi18 \
+     fk18 fo18 fr27 gb22 ge22 gi23 gl18 gr27 gt28 hn28 hr21 hu28 ie22 il23 iq23 is26 it27 jo30 kw30 kz20 lb28 lc32 li21 lt20 \
+     lu20 lv21 ly25 mc27 md24 me22 mk19 mn20 mr27 mt31 mu30 ni28 nl18 no15 om23 pk24 pl28 ps29 pt25 qa29 ro24 rs22 ru33 sa24 \
+     sc31 sd18 se24 si19 sk24 sm27 so23 st25 sv28 tl23 tn24 tr26 ua29 va22 vg24 xk20 ye30";
 /// Characters of an IBAN: Norway has 15, the standard allows 34.
 const LENGTH: std::ops::RangeInclusive<usize> = 14..=34;
 /// The fewest digits: Malta's 31 characters may have 18 letters.
@@ -53,13 +54,18 @@ fn begin(text: &str, atoms: &[Atom], at: usize) -> Option<(String, usize)> {
         }
         _ => return None,
     };
-    let is_known = COUNTRIES.split_whitespace().any(|known| known == country);
+    let is_known = length(&country).is_some();
     let number = passed(atoms, next);
     let is_number = matches!(atoms.get(number).map(|atom| &atom.what), Some(What::Number(_)));
     (is_known && is_number).then_some((country, number))
 }
 
-/// Goes on over numbers, and letters in capitals or one by one.
+/// The characters of a country's IBAN.
+fn length(country: &str) -> Option<usize> {
+    COUNTRIES.split_whitespace().find_map(|known| known.strip_prefix(country)?.parse().ok())
+}
+
+/// Goes on over numbers, and letters in capitals or one by one; over other letters if the check digits and the length are right in the end.
 fn follow(
     text: &str,
     is_capital: impl Fn(&Range<usize>) -> bool,
@@ -68,11 +74,17 @@ fn follow(
     country: String,
     number: usize,
 ) -> Option<(Iban, usize)> {
+    let wanted = length(&country)?;
     let (mut value, mut end, mut at) = (country, begin, number);
+    // What is an IBAN by its form, until letters end it that are not capitals.
+    let mut formed = None;
     while let Some(atom) = atoms.get(at) {
         match &atom.what {
             What::Number(number) => value.push_str(&number.digits),
-            _ if is_letters(text, atom) && atom.range.len() <= 4 && is_capital(&atom.range) => {
+            _ if is_letters(text, atom) && atom.range.len() <= 4 => {
+                if formed.is_none() && !is_capital(&atom.range) {
+                    formed = Some((value.clone(), end));
+                }
                 value.push_str(&text[atom.range.clone()]);
             }
             _ => break,
@@ -82,11 +94,15 @@ fn follow(
         }
         end = at;
         at = passed(atoms, at + 1);
+        if value.len() == wanted && is_valid(&value) && (formed.is_some() || !is_capital(&atoms[begin].range))
+        {
+            return Some((Iban { range: atoms[begin].range.start..atoms[end].range.end, value }, end + 1));
+        }
     }
+    let (value, end) = formed.unwrap_or((value, end));
     let count = value.bytes().filter(u8::is_ascii_digit).count();
-    let is_long = value.len() >= *LENGTH.start() && count >= DIGITS;
     // "is 4242 …" begins like an account in Iceland.
-    let is_one = is_long && (is_capital(&atoms[begin].range) || is_valid(&value));
+    let is_one = value.len() >= *LENGTH.start() && count >= DIGITS && is_capital(&atoms[begin].range);
     is_one.then(|| (Iban { range: atoms[begin].range.start..atoms[end].range.end, value }, end + 1))
 }
 

@@ -129,6 +129,8 @@ const INNOCENT: &[&str] = &[
     "The order is four eight three nine two zero one seven four six I think.",
     "We are 25 people in 3 rooms.",
     "I have two dogs and three cats.",
+    ("The account is |gb29 nwbk 6016 1331 9268 19| thanks.", "IBAN"),
+    ("The account is |gb29nwbk60161331926819|, is it?", "IBAN"),
     "There were two thousand five hundred people there.",
     "twenty twenty was hard, nineteen ninety five was not.",
     "They cost 25000 and 35000 yen here.",
