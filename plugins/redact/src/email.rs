@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::lex::is_latin;
+use crate::{kana, spoken};
 
 /// Words before the "at" of a spoken address that are no part of it.
 const STOP: [&str; 62] = [
@@ -54,30 +55,60 @@ const SIGNS: [(&str, &str); 16] = [
 ];
 
 const AT: &str = r"(?:@|(?-u:\b)at(?-u:\b)|艾特|圈a|アットマーク|アット)";
+/// Signs that only an address has: beside them katakana and Chinese digits are its letters.
+const NATIVE_AT: &str = r"(?:艾特|圈a|アットマーク|アット)";
 const DOT: &str = r"(?:\.|(?-u:\b)dot(?-u:\b)|点|點|ドット)";
 const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|ドット|アンダーバー|ハイフン)";
 const LABEL: &str = r"[\p{Latin}\p{N}_-]+";
+const NATIVE_LABEL: &str = r"[\p{Latin}\p{N}_\p{Katakana}ー零一二三四五六七八九幺-]+";
+/// A digit that is said: "at one six three dot com".
+const DIGIT: &str = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)";
+/// What a written local part may have beside letters and digits (RFC 5322).
+const LOCAL_SIGNS: &str = "._%+'/!#&*=?^`{|}~$-";
+/// Words before an address: behind them the last part of a domain may be any.
+const MAIL: [&str; 7] = ["email", "e-mail", "mail", "邮箱", "邮件", "メール", "郵箱"];
+/// How far behind such a word an address is looked for, in bytes.
+const MAIL_REACH: usize = 160;
 /// The last parts of domains; spoken text has many other "at … dot …".
 const LAST: &str = r"(?:(?:com|org|net|edu|gov|info|biz|io|co|ai|app|dev|me|tv|uk|de|fr|it|es|nl|be|at|ch|eu|us|ca|au|nz|in|cn|jp|kr|hk|tw|sg|ru|pl|se|no|dk|fi|ie|pt|br|mx)(?-u:\b)|コム|ネット|ジェーピー|シーエヌ)";
 const LAST_IN_KANA: [&str; 4] = ["コム", "ネット", "ジェーピー", "シーエヌ"];
 
 /// The part from the "at" on; its first label may be said in letters or two words.
 static DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let part = format!(r"{LABEL}(?:\s*(?:dash|hyphen)(?-u:\b)\s*{LABEL})*");
-    let first = format!(r"(?:[\p{{Latin}}\p{{N}}]\s+)*{part}(?:\s+{LABEL})?");
     let last = format!(r"(?:\s*{DOT}\s*{LAST}|\.\p{{Latin}}{{2,}})");
-    Regex::new(&format!(r"\s*{AT}\s*{first}(?:\s*{DOT}\s*{part})*?{last}(?:\s*{DOT}\s*{LAST})*")).ok()
+    let ways = [(AT, LABEL), (NATIVE_AT, NATIVE_LABEL)].map(|(at, label)| {
+        let part = format!(r"{label}(?:\s*(?:dash|hyphen)(?-u:\b)\s*{label})*");
+        let first = format!(r"(?:(?:[\p{{Latin}}\p{{N}}]|{DIGIT})\s+)*{part}(?:\s+{label})?");
+        format!(r"\s*{at}\s*{first}(?:\s*{DOT}\s*{part})*?{last}(?:\s*{DOT}\s*{LAST})*")
+    });
+    Regex::new(&ways.join("|")).ok()
+});
+
+/// The same with any last part.
+static ANY_DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let ways = [(AT, LABEL, r"\p{Latin}{2,}"), (NATIVE_AT, NATIVE_LABEL, r"[\p{Latin}\p{Katakana}ー]{2,}")];
+    let ways = ways.map(|(at, label, last)| {
+        format!(r"\s*{at}\s*{label}(?:\s+{label})?(?:\s*{DOT}\s*{label})*\s*{DOT}\s*{last}")
+    });
+    Regex::new(&ways.join("|")).ok()
 });
 
 /// The local part, read from the "at" backwards: words with links between them.
-static LOCAL: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(&format!(r"(?:{LABEL}\s*(?:{LINK}\s*)+)*{LABEL}(?:\s*{LINK})*$")).ok());
+static LOCAL: LazyLock<Option<Regex>> = LazyLock::new(|| local_of(LABEL));
+
+/// The same before a sign that only an address has.
+static NATIVE_LOCAL: LazyLock<Option<Regex>> = LazyLock::new(|| local_of(NATIVE_LABEL));
+
+fn local_of(label: &str) -> Option<Regex> {
+    Regex::new(&format!(r"(?:{label}\s*(?:{LINK}\s*)+)*{label}(?:\s*{LINK})*$")).ok()
+}
 
 /// An address that is not at its end: one with an "at", or words with a spoken link.
 static BEGUN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let linked = format!(r"{LABEL}(?:\s*{LINK}\s*{LABEL})*");
+    let native = format!(r"{NATIVE_LABEL}(?:\s*{LINK}\s*{NATIVE_LABEL})*");
     Regex::new(&format!(
-        r"(?:{linked}\s*{AT}(?:\s*{linked})?(?:\s*{DOT})?|{LABEL}(?:\s*{LINK}\s*{LABEL})+|{LABEL}\s*{LINK})[\s.,?!]*$"
+        r"(?:{native}\s*{NATIVE_AT}(?:\s*{native})?(?:\s*{DOT})?|[\p{{Latin}}\p{{N}}%'/!_+.-]+@|{linked}\s*{AT}(?:\s*{linked})?(?:\s*{DOT})?|{LABEL}(?:\s*{LINK}\s*{LABEL})+|{LABEL}\s*{LINK})[\s.,?!]*$"
     ))
     .ok()
 });
@@ -88,25 +119,82 @@ pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
     let mut last = 0;
     let mut found = Vec::new();
     for at in domain.find_iter(text) {
-        let is_written = at.as_str().trim_start().starts_with('@');
-        if let Some(begin) = local(&text[last..at.start()], is_written) {
+        if let Some(begin) = local(&text[last..at.start()], Sign::of(at.as_str())) {
             found.push(last + begin..at.end());
             last = at.end();
+        }
+    }
+    found.extend(announced(text));
+    found
+}
+
+/// Addresses behind a word like "email", whatever their domain ends with.
+fn announced(text: &str) -> Vec<Range<usize>> {
+    let mut begins: Vec<usize> =
+        MAIL.iter().flat_map(|word| text.match_indices(word).map(|(at, _)| at + word.len())).collect();
+    begins.sort_unstable();
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for begin in begins {
+        if found.last().is_some_and(|range| begin < range.end) {
+            continue;
+        }
+        let end = (begin..=text.len().min(begin + MAIL_REACH)).rev().find(|at| text.is_char_boundary(*at));
+        let near = &text[begin..end.unwrap_or(begin)];
+        let Some(at) = ANY_DOMAIN.as_ref().and_then(|domain| domain.find(near)) else { continue };
+        // "the email came at nine dot fifteen".
+        let last = at.as_str().rsplit(|it: char| !it.is_alphabetic()).next().unwrap_or_default();
+        let before = near[..at.start()].split_whitespace().next_back().unwrap_or_default();
+        if STOP.contains(&before) || spoken::word(last).is_some() {
+            continue;
+        }
+        if let Some(local) = local(&near[..at.start()], Sign::of(at.as_str())) {
+            found.push(begin + local..begin + at.end());
         }
     }
     found
 }
 
-/// Where the local part at the end of a text begins.
-fn local(text: &str, is_written: bool) -> Option<usize> {
-    // An address is short; the regex looks at no more than this.
-    let from = (text.len().saturating_sub(128)..=text.len()).find(|at| text.is_char_boundary(*at))?;
-    let near = &text[from..];
-    let found = LOCAL.as_ref()?.find(near)?;
-    let first = found.as_str().split_whitespace().next()?;
-    if is_written {
-        return Some(from + found.start());
+/// What an "at" is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Written,
+    Spoken,
+    /// A word that only an address has: 艾特.
+    Native,
+}
+
+impl Sign {
+    fn of(domain: &str) -> Sign {
+        match domain.trim_start() {
+            domain if domain.starts_with('@') => Sign::Written,
+            domain if domain.starts_with("at") => Sign::Spoken,
+            _ => Sign::Native,
+        }
     }
+}
+
+/// Where the local part at the end of a text begins.
+fn local(text: &str, sign: Sign) -> Option<usize> {
+    // An address is short; the regex looks at no more than this.
+    let from = near_end(text, 128);
+    let near = &text[from..];
+    let is_of_local = |it: char| is_latin(it) || it.is_ascii_digit() || LOCAL_SIGNS.contains(it);
+    let written = near.trim_end_matches(is_of_local).len();
+    let regex = if sign == Sign::Native { &NATIVE_LOCAL } else { &LOCAL };
+    let found = regex.as_ref()?.find(near);
+    if sign == Sign::Written {
+        let begin = found.map_or(near.len(), |found| found.start()).min(written);
+        return (begin < near.len()).then_some(from + begin);
+    }
+    let is_short = |found: &regex::Match| found.len() <= 6 && found.as_str().chars().all(is_han);
+    if sign == Sign::Native && found.as_ref().is_none_or(is_short) {
+        // 田中アットマーク, 张三艾特: a name of some characters, up to a verb.
+        let name = near.char_indices().rev().take(4);
+        let name = name.take_while(|(_, it)| is_han(*it) && !"是为為".contains(*it));
+        return name.last().map(|(begin, _)| from + begin);
+    }
+    let found = found?;
+    let first = found.as_str().split_whitespace().next()?;
     if found.as_str() == first && PLACE.contains(&first) {
         return None;
     }
@@ -138,29 +226,46 @@ fn local(text: &str, is_written: bool) -> Option<usize> {
 /// Where the part of a partial begins that must wait: an address that is not at its end, and the last word, which may become one.
 pub(crate) fn unfinished(text: &str) -> Option<usize> {
     let is_near = |before: &&str| last_word(before).is_some() || begun(before).is_some();
+    // タナカアットマ.
+    let is_named = |before: &&str| before.ends_with(kana::is_kana);
     // A sign in Chinese or Japanese may be cut: アットマ.
     let names = SIGNS.iter().map(|(name, _)| *name).filter(|name| !name.is_ascii()).chain(LAST_IN_KANA);
     let mut parts = names.flat_map(|name| name.char_indices().skip(1).map(|(at, _)| &name[..at]));
+    let mut signs = ["アットマー", "アットマ", "アット", "アッ"].iter();
+    let named = signs.find_map(|part| text.strip_suffix(*part).filter(is_named)).and_then(|before| {
+        let name = NATIVE_LOCAL.as_ref()?.find(&before[near_end(before, 128)..])?;
+        Some(near_end(before, 128) + name.start())
+    });
     let whole = parts.find_map(|part| text.strip_suffix(part).filter(is_near)).unwrap_or(text);
     let is_word = |begin: &usize| text[*begin..].chars().any(char::is_alphabetic);
     let word = last_word(whole).filter(is_word);
-    let cut = begun(text).into_iter().chain(begun(whole)).chain(word).min()?;
+    let cut = begun(text).into_iter().chain(begun(whole)).chain(word).chain(named).min()?;
     // The last word may have been a sign: "john dot doe a".
     let before = text[..cut].trim_end();
-    let is_whole = find(before).last().is_some_and(|address| address.end == before.len());
+    let is_whole = find(before).iter().any(|address| address.end == before.len());
     if is_whole { Some(cut) } else { Some(begun(before).unwrap_or(cut)) }
 }
 
 /// Where the address begins that the end of a text may be in the middle of.
 fn begun(text: &str) -> Option<usize> {
-    let from = (text.len().saturating_sub(256)..=text.len()).find(|at| text.is_char_boundary(*at))?;
+    let from = near_end(text, 256);
     BEGUN.as_ref()?.find(&text[from..]).map(|found| from + found.start())
+}
+
+fn is_han(character: char) -> bool {
+    matches!(character, '\u{4E00}'..='\u{9FFF}' | '々')
+}
+
+/// A place so many bytes before the end of a text.
+fn near_end(text: &str, bytes: usize) -> usize {
+    let from = text.len().saturating_sub(bytes);
+    (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
 /// Where the last word of a text begins, if it is written in letters of a script with spaces.
 fn last_word(text: &str) -> Option<usize> {
     let trimmed = text.trim_end_matches(|it: char| !it.is_alphanumeric());
-    let is_of_word = |it: char| it.is_alphanumeric() && (it as u32) < 0x0E00 || "._-+@'".contains(it);
+    let is_of_word = |it: char| it.is_alphanumeric() && (it as u32) < 0x0E00 || "._-+@'%/!".contains(it);
     let begin = trimmed.trim_end_matches(is_of_word).len();
     (begin < trimmed.len()).then_some(begin)
 }
