@@ -42,7 +42,7 @@ const READINGS: [(&str, char, bool); 25] = [
 
 /// Whether a character is hiragana or katakana.
 pub(crate) fn is_kana(character: char) -> bool {
-    matches!(character, '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FC}')
+    matches!(character, '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}')
 }
 
 fn hiragana(character: char) -> char {

@@ -104,6 +104,10 @@ impl Lexer<'_> {
                 self.han_multiplier(character)
             }
             '个' | '個' if self.repeats(rest) => {}
+            // 090ー1234: recognizers write the long sign of kana for a dash.
+            'ー' | 'ｰ' if self.is_amid_digits(&rest[character.len_utf8()..]) => {
+                self.push(character.len_utf8(), What::Between)
+            }
             _ if kana::is_kana(character) => match kana::reading(rest) {
                 Some(reading) => {
                     let (digit, is_strong) = (reading.digit, reading.is_strong);
@@ -299,15 +303,26 @@ impl Lexer<'_> {
         true
     }
 
+    /// Whether the place is between two digits, of which a border may hide one; `rest` follows the sign there.
+    fn is_amid_digits(&self, rest: &str) -> bool {
+        let is_digit = |it: char| it.is_ascii_digit() || spoken::han_digit(it).is_some();
+        let before = self.text[..self.at].trim_end_matches(BORDER);
+        let after = rest.trim_start_matches(BORDER);
+        let sides = [before.chars().next_back(), after.chars().next()];
+        sides.iter().all(|side| side.is_none_or(is_digit)) && sides.iter().any(Option::is_some)
+    }
+
     /// A last word that the rest of a number word may follow belongs to the number before it.
     fn close_cut_word(&mut self) {
         let end = self.text.len();
-        if let Some(Atom { range, what }) = self.atoms.last_mut()
-            && *what == What::Word
-            && range.end == end
-            && (spoken::begins_number_word(&self.text[range.clone()])
-                || kana::begins_reading(&self.text[range.clone()]))
-        {
+        let Some(Atom { range, what }) = self.atoms.last_mut() else { return };
+        let word = &self.text[range.clone()];
+        if *what != What::Word || range.end != end {
+            return;
+        }
+        if spoken::begins_between(word) {
+            *what = What::Between;
+        } else if spoken::begins_number_word(word) || kana::begins_reading(word) {
             *what = What::Number(Number::default());
         }
     }

@@ -13,17 +13,19 @@
 //! replace = "token"               # token: [CARD_1] | mask: ****
 //! ```
 //!
-//! The way of a text: `text` joins and folds the texts of a channel, `lex` takes them apart, `runs` and `numbers` find numbers, `iban`,
+//! The way of a text: `text` joins and folds the texts of a channel, `lex` takes them apart, `runs`, `numbers` and `phone` find numbers, `iban`,
 //! `email` and `own` the rest, `redact` decides about borders, `call` gives the numbers of tokens. docs/plugins/redact.md is the manual.
 
 mod call;
 mod config;
+mod context;
 mod email;
 mod iban;
 mod kana;
 mod lex;
 mod numbers;
 mod own;
+mod phone;
 mod redact;
 mod runs;
 mod spoken;

@@ -114,6 +114,11 @@ pub(crate) fn between_without_spaces(text: &str) -> Option<usize> {
     (!is_kana || !goes_on || *word == "の").then_some(word.len())
 }
 
+/// Whether more characters could make such a word of these.
+pub(crate) fn begins_between(text: &str) -> bool {
+    BETWEEN_WITHOUT_SPACES.iter().any(|word| word.len() > text.len() && word.starts_with(text))
+}
+
 /// The digit that a Chinese character stands for; also 幺 of phone numbers, and the forms of contracts.
 pub(crate) fn han_digit(character: char) -> Option<char> {
     Some(match character {

@@ -31,6 +31,26 @@ const CARDS: &[(&str, &str, &str)] = &[
     ("カード番号は", "４２４２ ４２４２ ４２４２ ４２４２", "です。"),
 ];
 
+/// A phone number with pauses in it.
+const PHONES: &[(&str, &str, &str)] = &[
+    ("My number is ", "020 7946 0958", " thank you."),
+    ("My number is ", "020, 7946, um, 0958", " thank you."),
+    ("It is ", "555 123 4567", " thank you."),
+    ("It is ", "555, 123 4567", " thank you."),
+    ("It is ", "555, 123, 4567", " thank you."),
+    ("It is ", "5551234567", " thank you."),
+    ("My order is late. It is ", "555-123-4567", " thank you."),
+    ("It is ", "five five five um one two three, four five six seven", " thank you."),
+    ("My number is ", "five five five one two three four", " thank you."),
+    ("我的号码是", "13812345678", "谢谢。"),
+    ("我的订单有问题，号码是", "138，12345678", "，谢谢。"),
+    ("号码是", "一三八，嗯，一二四四五六七八", "谢谢。"),
+    ("番号は", "090-1234-5678", "です。"),
+    ("予約の件です。番号は", "090ー1234ー5678", "です。"),
+    ("番号は", "090、えっと、1234・5678", "です。"),
+    ("電話番号は", "ゼロ九ゼロの一二四四の五六七八", "です。"),
+];
+
 const DIGIT_WORDS: &[&str] =
     &["oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "forty"];
 
@@ -50,9 +70,9 @@ fn cut(text: &str, at: usize) -> (&str, &str) {
 }
 
 #[test]
-fn no_digit_of_a_card_is_in_any_partial() {
-    for config in [ALL, r#"{"find": ["card"]}"#] {
-        for (before, card, after) in CARDS {
+fn no_digit_of_a_value_is_in_any_partial() {
+    for (config, values) in [(ALL, [CARDS, PHONES].concat()), (r#"{"find": ["card"]}"#, CARDS.to_vec())] {
+        for (before, card, after) in values {
             let whole = format!("{before}{card}{after}");
             let mut call = Call::new(config);
             for (at, _) in whole.char_indices().skip(1) {
@@ -130,6 +150,22 @@ fn values_over_segments_and_turns_go_from_each() {
             &[(0, "It is 4242 4242"), (0, "Could you repeat that?"), (0, "4242 4242 okay?")],
             vec![format!("It is {card}"), "Could you repeat that?".into(), format!("{card} okay?")],
         ),
+        (
+            &[(0, "My number is 020 7946"), (0, "0958 thanks.")],
+            vec!["My number is [PHONE_1]".into(), "[PHONE_1] thanks.".into()],
+        ),
+        (
+            &[(0, "我的号码是138123"), (0, "45678谢谢。")],
+            vec!["我的号码是[PHONE_1]".into(), "[PHONE_1]谢谢。".into()],
+        ),
+        (
+            &[(0, "It is 555 123"), (0, "4567 thanks.")],
+            vec!["It is [PHONE_1]".into(), "[PHONE_1] thanks.".into()],
+        ),
+        (
+            &[(0, "It costs 25000."), (0, "35000 is too much.")],
+            vec!["It costs 25000.".into(), "35000 is too much.".into()],
+        ),
         (&[(0, "One moment please."), (1, "Yes.")], vec!["One moment please.".into(), "Yes.".into()]),
         (&[(0, "It costs $500."), (1, "Fine.")], vec!["It costs $500.".into(), "Fine.".into()]),
         (&[(0, "It was 2019."), (0, "We were 20.")], vec!["It was 2019.".into(), "We were 20.".into()]),
@@ -181,8 +217,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_card_that_is_cut_anywhere_leaves_no_digit(card in 0..CARDS.len(), cuts in prop::collection::vec(0_usize..120, 1..4), way in 0..4) {
-        let (before, value, after) = CARDS[card];
+    fn a_value_that_is_cut_anywhere_leaves_no_digit(card in 0..CARDS.len() + PHONES.len(), cuts in prop::collection::vec(0_usize..120, 1..4), way in 0..4) {
+        let (before, value, after) = *CARDS.iter().chain(PHONES).nth(card).unwrap();
         let mut cuts: Vec<usize> = cuts.into_iter().map(|at| at % value.len()).collect();
         cuts.sort_unstable();
         cuts.dedup();
@@ -191,7 +227,7 @@ proptest! {
             // Recognizers do not cut inside of a word with letters.
             let (one, next) = cut(rest, at.saturating_sub(from));
             let is_inside = one.ends_with(|it: char| it.is_alphabetic() && it.is_ascii()) && next.starts_with(|it: char| it.is_ascii_alphabetic())
-                || one.ends_with('よ');
+                || one.ends_with('よ') || next.starts_with(['っ', 'と', 'ロ']);
             if one.is_empty() || next.is_empty() || is_inside {
                 continue;
             }

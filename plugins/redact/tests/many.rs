@@ -82,7 +82,7 @@ fn planted(dice: &mut Dice, digits: &str) -> (String, Vec<String>) {
         }
     };
     let written = |_: &mut Dice, digits: &str| digits.to_owned();
-    let way = dice.roll(9);
+    let way = dice.roll(12);
     let said = match way {
         0 => grouped(dice, digits, " ", written),
         1 => grouped(dice, digits, "-", written),
@@ -92,19 +92,26 @@ fn planted(dice: &mut Dice, digits: &str) -> (String, Vec<String>) {
         5 => grouped(dice, digits, ", ", english),
         6 => grouped(dice, digits, "，", one_by_one(HAN, "")),
         7 => grouped(dice, digits, " ", one_by_one(KANA, " ")),
+        9 => grouped(dice, digits, ", um, ", written),
+        10 => grouped(dice, digits, ", um, ", english),
+        11 => grouped(dice, digits, "ー", written),
         _ => grouped(dice, digits, "の", one_by_one(HAN, "")),
     };
     let (before, after) = match way {
-        0..=5 => (
-            dice.of(&["My number is ", "Well, it is ", "Please take "]),
+        0..=5 | 9 | 10 => (
+            dice.of(&["My number is ", "Well, it is ", "Please take ", "It is about my order. It is "]),
             dice.of(&[" thank you.", " if you want.", " please note."]),
         ),
         6 => (dice.of(&["我的号码是", "请您记住："]), dice.of(&["谢谢。", "没错。"])),
         _ => (dice.of(&["番号は", "カードは"]), dice.of(&["です。", "になります。"])),
     };
     let parts: Vec<String> = match way {
-        0..=3 => said.split([' ', '-', ',']).filter(|part| part.len() >= 2).map(str::to_owned).collect(),
-        4 | 5 => ENGLISH.iter().map(|word| (*word).to_owned()).collect(),
+        0..=3 | 9 | 11 => said
+            .split([' ', '-', ',', 'ー'])
+            .filter(|part| part.len() >= 2 && part != &"um")
+            .map(str::to_owned)
+            .collect(),
+        4 | 5 | 10 => ENGLISH.iter().map(|word| (*word).to_owned()).collect(),
         6 | 8 => HAN.iter().map(|word| (*word).to_owned()).collect(),
         _ => ["よん", "ろく", "きゅう", "ゼロ", "なな"].map(str::to_owned).to_vec(),
     };
@@ -147,7 +154,7 @@ fn of_thousands_of_innocent_numbers_few_are_taken() {
         let (day, month, year) = (1 + dice.roll(28), 1 + dice.roll(12), 1950 + dice.roll(90));
         let count = 4 + dice.roll(7) as usize;
         let (order, price) = (dice.digits(count), dice.roll(100_000));
-        let text = match round % 20 {
+        let text = match round % 24 {
             0 => format!("We moved here in {year} or so."),
             1 => format!("It was on {year}-{month:02}-{day:02} I think."),
             2 => format!("It was on {month}/{day}/{year} I think."),
@@ -182,7 +189,21 @@ fn of_thousands_of_innocent_numbers_few_are_taken() {
             ),
             16 => format!("{year}年{month}月{day}日に{price}円で買いました。"),
             17 => format!("注文番号は{order}です。"),
-            18 => format!("お客さんに{}個ご案内しました。", dice.roll(100)),
+            18 => {
+                format!("We need {}, {} and {} of them.", dice.roll(3000), dice.roll(3000), dice.roll(3000))
+            }
+            19 => format!("It is {}, sorry, {} dollars.", price, 100 * dice.roll(1000)),
+            20 => format!(
+                "The prices are {}.50, {}.99, {}.00 and {}.25 each.",
+                dice.roll(1000),
+                dice.roll(1000),
+                dice.roll(100),
+                dice.roll(1000)
+            ),
+            21 => {
+                format!("My account is of {year}, at {}:{:02} I paid {price}.", dice.roll(24), dice.roll(60))
+            }
+            22 => format!("お客さんに{}個ご案内しました。", dice.roll(100)),
             _ => format!("The room is {} by {} by {} feet.", dice.roll(100), dice.roll(100), dice.roll(100)),
         };
         let made = call.spoken(&[&text]).remove(0);
