@@ -40,6 +40,9 @@ const READINGS: [(&str, char, bool); 25] = [
     ("く", '9', false),
 ];
 
+/// So many readings in a row are a number to the last one before です: よんにです, not よん and a particle.
+const LONG: usize = 7;
+
 /// Whether a character is hiragana or katakana.
 pub(crate) fn is_kana(character: char) -> bool {
     matches!(character, '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}')
@@ -104,7 +107,9 @@ pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
         let is_weak = |atom: &Atom| matches!(atom.what, What::Kana { is_strong: false, .. });
         let stands_apart = atoms[begin..end].iter().any(|atom| atom.what == What::Between);
         let is_attached = atoms.get(end).is_some_and(|atom| atom.what == What::Word);
-        if stands_apart && is_attached && is_weak(&atoms[end - 1]) && is_kana(&atoms[end - 2]) {
+        let is_long = atoms[begin..end].iter().filter(|atom| is_kana(atom)).count() >= LONG
+            && text[atoms[end - 1].range.end..].starts_with(['で', 'だ']);
+        if stands_apart && is_attached && !is_long && is_weak(&atoms[end - 1]) && is_kana(&atoms[end - 2]) {
             end -= 1;
             atoms[end].what = What::Word;
         }

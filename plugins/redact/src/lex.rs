@@ -62,6 +62,7 @@ pub(crate) fn lex(text: &str, is_cut: bool) -> Vec<Atom> {
     if is_cut {
         lexer.close_cut_word();
     }
+    lexer.drop_counts();
     kana::resolve(text, &mut lexer.atoms);
     for atom in &mut lexer.atoms {
         // "double" at the border of a text, its digit behind it.
@@ -310,6 +311,29 @@ impl Lexer<'_> {
         let after = rest.trim_start_matches(BORDER);
         let sides = [before.chars().next_back(), after.chars().next()];
         sides.iter().all(|side| side.is_none_or(is_digit)) && sides.iter().any(Option::is_some)
+    }
+
+    /// "the last four digits", 后四位, 下四桁: a count of digits is none of them.
+    fn drop_counts(&mut self) {
+        for index in 0..self.atoms.len() {
+            let Atom { what: What::Number(number), range } = &self.atoms[index] else { continue };
+            if number.digits.len() == 1 && self.is_count(index, range) {
+                self.atoms[index].what = What::Word;
+            }
+        }
+    }
+
+    fn is_count(&self, index: usize, range: &Range<usize>) -> bool {
+        if self.text[range.end..].starts_with(['位', '桁']) {
+            return true;
+        }
+        let is_one = |atom: &Atom, words: &[&str]| words.contains(&&self.text[atom.range.clone()]);
+        let mut before = self.atoms[..index].iter().rev().take(2);
+        let mut after = self.atoms[index + 1..].iter().take(2);
+        before.any(|atom| is_one(atom, &["last", "first", "final", "next"]))
+            && after.any(|atom| {
+                is_one(atom, &["digits", "digit", "numbers", "number", "are", "is", "of", "ones"])
+            })
     }
 
     /// A last word that the rest of a number word may follow belongs to the number before it.

@@ -20,6 +20,7 @@ mod call;
 mod config;
 mod context;
 mod email;
+mod halves;
 mod iban;
 mod kana;
 mod lex;

@@ -144,7 +144,7 @@ impl Finder {
                 ibans.insert(iban.range.start, iban.range.end);
             }
         }
-        for run in runs(&atoms) {
+        for run in runs(text, &atoms, self.numbers.card) {
             let is_of_iban = |group: &Group| {
                 let before = ibans.range(..=group.range.start).next_back();
                 before.is_some_and(|(_, end)| *end >= group.range.end)

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::halves::join_cards;
 use crate::lex::{Atom, Number, What};
 use crate::spoken;
 
@@ -63,19 +64,22 @@ pub(crate) fn digits(groups: &[Group]) -> String {
     groups.iter().map(|group| group.number.digits.as_str()).collect()
 }
 
-/// The runs of a stream.
-pub(crate) fn runs<'a>(atoms: &'a [Atom]) -> Vec<Run<'a>> {
-    let mut runs: Vec<(Run<'a>, usize, usize)> = Vec::new();
-    let is_quiet: Vec<bool> = atoms.split(|atom| atom.what == What::Border).map(is_quiet).collect();
+/// A run, and its first and last atom.
+pub(crate) type Placed<'a> = (Run<'a>, usize, usize);
+
+/// The runs of a stream. `has_cards`: the halves of a card with words between them are one.
+pub(crate) fn runs<'a>(folded: &str, atoms: &'a [Atom], has_cards: bool) -> Vec<Run<'a>> {
+    let mut runs: Vec<Placed<'a>> = Vec::new();
+    let quiet: Vec<Quiet> = atoms.split(|atom| atom.what == What::Border).map(Quiet::of).collect();
     let (mut text, mut gap) = (0, usize::MAX);
     for (index, atom) in atoms.iter().enumerate() {
         match &atom.what {
             What::Border => {
                 text += 1;
-                // One interjection does not end a run, two do.
-                gap = gap.saturating_add(if is_quiet[text] { LONGEST_GAP / 2 } else { 1 });
+                // One interjection does not end a run, two do; "okay" is none.
+                gap = gap.saturating_add(if quiet[text] == Quiet::Words { LONGEST_GAP / 2 } else { 1 });
             }
-            What::Between | What::Word if is_quiet[text] => {}
+            What::Between | What::Word if quiet[text] != Quiet::No => {}
             What::Between => gap = gap.saturating_add(1),
             What::Number(number) => {
                 let group = Group { range: atom.range.clone(), number, text };
@@ -94,6 +98,9 @@ pub(crate) fn runs<'a>(atoms: &'a [Atom]) -> Vec<Run<'a>> {
             _ => gap = usize::MAX,
         }
     }
+    if has_cards {
+        runs = join_cards(folded, atoms, runs);
+    }
     let has_digits = |run: &Run| run.groups.iter().any(|group| !group.number.is_weak);
     let finished = runs.into_iter().filter(|(run, ..)| has_digits(run)).map(|(mut run, first, last)| {
         let text_of = |group: Option<&Group>| group.map_or(0, |group| group.text);
@@ -107,10 +114,26 @@ pub(crate) fn runs<'a>(atoms: &'a [Atom]) -> Vec<Run<'a>> {
 }
 
 /// Whether a text is an interjection: "Could you repeat that, please?" between two halves of a number.
-fn is_quiet(atoms: &[Atom]) -> bool {
-    let is_word = |atom: &&Atom| atom.what == What::Word;
-    let length = atoms.iter().filter(is_word).map(|atom| atom.range.len()).sum::<usize>();
-    length <= LONGEST_INTERJECTION && atoms.iter().all(|atom| matches!(atom.what, What::Word | What::Between))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    No,
+    /// Some words.
+    Words,
+    /// Nothing but what may stand between two groups: "Okay. Go ahead."
+    Between,
+}
+
+impl Quiet {
+    pub(crate) fn of(atoms: &[Atom]) -> Quiet {
+        let is_word = |atom: &&Atom| atom.what == What::Word;
+        let length = atoms.iter().filter(is_word).map(|atom| atom.range.len()).sum::<usize>();
+        let is_quiet = atoms.iter().all(|atom| matches!(atom.what, What::Word | What::Between));
+        match length {
+            0 if is_quiet => Quiet::Between,
+            1..=LONGEST_INTERJECTION if is_quiet => Quiet::Words,
+            _ => Quiet::No,
+        }
+    }
 }
 
 /// What the atoms beside a run, from it on, tell.

@@ -59,14 +59,14 @@ const NUMBER_WORDS: [(&str, Word); 38] = [
 ];
 
 /// Punctuation that is said, sounds of hesitation, and what a listener says between two groups.
-const BETWEEN: [&str; 33] = [
+const BETWEEN: [&str; 41] = [
     "dash", "hyphen", "dot", "space", "slash", "comma", "plus", "minus", "and", "then", "um", "umm", "uh",
     "uhm", "er", "erm", "hm", "hmm", "mm", "mhm", "ah", "yes", "yeah", "yep", "ok", "okay", "right", "sure",
-    "correct", "got", "it", "go", "ahead",
+    "correct", "got", "it", "go", "ahead", "sorry", "well", "so", "wait", "next", "sir", "ma'am", "please",
 ];
 
 /// The same in scripts without spaces.
-const BETWEEN_WITHOUT_SPACES: [&str; 22] = [
+const BETWEEN_WITHOUT_SPACES: [&str; 28] = [
     "ハイフン",
     "はいふん",
     "ダッシュ",
@@ -74,12 +74,18 @@ const BETWEEN_WITHOUT_SPACES: [&str; 22] = [
     "えっと",
     "えーと",
     "ええと",
+    "それから",
+    "ですね",
+    "あと",
     "あのー",
     "うーん",
     "はい",
     "ええ",
     "うん",
     "えー",
+    "然后",
+    "接着",
+    "再",
     "横杠",
     "空格",
     "の",

@@ -163,6 +163,22 @@ fn values_over_segments_and_turns_go_from_each() {
             vec!["It is [PHONE_1]".into(), "[PHONE_1] thanks.".into()],
         ),
         (
+            &[(1, "It is 4242 4242 sir"), (0, "Uh-huh"), (1, "4242 4242 okay")],
+            vec![format!("It is {card} sir"), "Uh-huh".into(), format!("{card} okay")],
+        ),
+        (
+            &[(0, "It is 4242 4242."), (0, "Okay."), (0, "Go ahead."), (0, "4242 4242 it is.")],
+            vec![format!("It is {card}."), "Okay.".into(), "Go ahead.".into(), format!("{card} it is.")],
+        ),
+        (
+            &[(0, "4242 4242"), (0, "Could you repeat the last four digits, please?"), (0, "4242 4242")],
+            vec![card.into(), "Could you repeat the last four digits, please?".into(), card.into()],
+        ),
+        (
+            &[(0, "4242 4242"), (0, "I see."), (0, "Tell me the rest."), (0, "And it is 4242 4242")],
+            vec![card.into(), "I see.".into(), "Tell me the rest.".into(), format!("And it is {card}")],
+        ),
+        (
             &[(0, "It costs 25000."), (0, "35000 is too much.")],
             vec!["It costs 25000.".into(), "35000 is too much.".into()],
         ),
