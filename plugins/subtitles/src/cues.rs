@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use hark_sdk::event::{Segment, TimeSpan};
+use unicode_width::UnicodeWidthStr;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::layout::{self, Filler, FirstLine, Room};
 use crate::spans;
-use crate::speaker::Speaker;
+use crate::speaker::{self, Speaker};
 use crate::text::{Cut, Cutter, Text};
 
 /// A cue is shown so long, in milliseconds, if the next one of its channel does not begin earlier: what is shown for less cannot be read.
@@ -109,7 +110,7 @@ impl<'a> Maker<'a> {
     /// `next_ms`: the time of the next cue of the channel.
     fn cues(&self, is_change: bool, is_overlapped: bool, next_ms: u64) -> Vec<Cue> {
         let is_named = |begin: usize| is_overlapped || is_change && begin == 0;
-        let ends = self.ends(is_named);
+        let ends = self.ends(is_named, next_ms);
         let begins: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).take(ends.len()).collect();
         let mut times: Vec<(u64, u64)> =
             begins.iter().zip(&ends).map(|(&begin, &end)| (self.begin(begin), self.end(end))).collect();
@@ -130,7 +131,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Where the cues end, as numbers of parts: of all ways to cut the text the one that costs the reader least.
-    fn ends(&self, is_named: impl Fn(usize) -> bool) -> Vec<usize> {
+    fn ends(&self, is_named: impl Fn(usize) -> bool, next_ms: u64) -> Vec<usize> {
         let parts = &self.text.parts;
         // By end: the least cost, and the begin of the last cue.
         let mut best = vec![(f64::INFINITY, 0); parts.len() + 1];
@@ -145,7 +146,7 @@ impl<'a> Maker<'a> {
                 if !filler.add(&parts[end - 1]) && end > begin + 1 {
                     break;
                 }
-                let cost = before + pauses + first_line.cost(end, sentences) + self.cost(begin, end);
+                let cost = before + pauses + first_line.cost(end, sentences) + self.cost(begin, end, next_ms);
                 if cost < best[end].0 {
                     best[end] = (cost, begin);
                 }
@@ -168,10 +169,10 @@ impl<'a> Maker<'a> {
     }
 
     /// What a cue costs the reader: that there is one more, where it is cut, that it stands too short or too long, that it is too fast.
-    fn cost(&self, begin: usize, end: usize) -> f64 {
+    fn cost(&self, begin: usize, end: usize, next_ms: u64) -> f64 {
         let parts = &self.text.parts;
         let (begin_ms, end_ms) = (self.begin(begin), self.end(end));
-        let next_ms = if end < parts.len() { self.begin(end) } else { self.span.end_ms };
+        let next_ms = if end < parts.len() { self.begin(end) } else { next_ms };
         let shown_ms =
             end_ms.max(next_ms.min(begin_ms + self.wanted_ms(begin, end))).saturating_sub(begin_ms);
         let mut cost = 15.0;
@@ -207,9 +208,7 @@ impl<'a> Maker<'a> {
             times[index].1 = match times.get(index + 1) {
                 Some((next, _)) => end.max(wanted).min(*next),
                 // The segment's last cue may stay until it can be read, if the channel says nothing else meanwhile.
-                None => {
-                    end.max(wanted.min(end_ms)).max((begin + SHORTEST_MS).min(next_ms)).max(begin + least)
-                }
+                None => end.max(wanted.min(next_ms)),
             };
         }
     }
@@ -240,9 +239,8 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// The columns of a first line that are left beside the speaker's name: half a line at least, however long the name is.
+/// The columns of a first line that are left beside the speaker's name: half a line at least.
 fn first_line(config: &Config, speaker: Option<&str>) -> u32 {
-    let name = speaker
-        .map_or(0, |name| unicode_width::UnicodeWidthStr::width(crate::speaker::label(name).as_str()) as u32);
-    config.max_chars.saturating_sub(name).max(config.max_chars / 2)
+    let name = speaker.map_or(0, |name| speaker::short_label(name, config.max_chars).width() as u32);
+    config.max_chars - name
 }

@@ -3,15 +3,16 @@
 use std::fmt::Write;
 
 use crate::cues::Cue;
-use crate::speaker::label;
+use crate::speaker::short_label;
 
 /// SubRip. Lines end as the program of that name writes them. The format has no escapes: in place of what a player would take for a tag or
 /// an arrow stands a sign that looks like it, `‹b>`, `--›`.
-pub(crate) fn srt(cues: &[Cue]) -> String {
+pub(crate) fn srt(cues: &[Cue], max_chars: u32) -> String {
     let mut file = String::new();
     for (number, cue) in (1..).zip(cues) {
         let text = unlike_markup(&cue.lines.join("\r\n"));
-        let name = cue.speaker.as_deref().filter(|_| cue.is_named).map(|name| unlike_markup(&label(name)));
+        let name = cue.speaker.as_deref().filter(|_| cue.is_named);
+        let name = name.map(|name| unlike_markup(&short_label(name, max_chars)));
         let (begin, end) = (time(cue.begin_ms, ','), time(cue.end_ms, ','));
         push(
             &mut file,
@@ -74,17 +75,18 @@ mod tests {
         let cues = [cue(&["Good", "morning."], Some("agent"), true), cue(&["a < b"], Some("agent"), false)];
         let expected = "1\r\n01:02:03,004 --> 10:00:00,050\r\nagent: Good\r\nmorning.\r\n\r\n\
                         2\r\n01:02:03,004 --> 10:00:00,050\r\na ‹ b\r\n\r\n";
-        assert_eq!(srt(&cues), expected);
+        assert_eq!(srt(&cues, 42), expected);
         let expected = "WEBVTT\n\n01:02:03.004 --> 10:00:00.050\n<v agent>Good\nmorning.</v>\n\n\
                         01:02:03.004 --> 10:00:00.050\n<v agent>a &lt; b</v>\n";
         assert_eq!(vtt(&cues), expected);
-        assert_eq!((srt(&[]).as_str(), vtt(&[]).as_str()), ("", "WEBVTT\n"));
+        assert_eq!((srt(&[], 42).as_str(), vtt(&[]).as_str()), ("", "WEBVTT\n"));
     }
 
     #[test]
     fn what_looks_like_markup_stays_text() {
         let cues = [cue(&["<b>Q&A</b> x --> y > z"], Some("<i>"), true)];
-        assert!(srt(&cues).contains("‹i>: ‹b>Q&A‹/b> x --› y > z\r\n"), "{}", srt(&cues));
+        let read = srt(&cues, 42);
+        assert!(read.contains("‹i>: ‹b>Q&A‹/b> x --› y > z\r\n"), "{read}");
         assert!(vtt(&cues).contains("<v &lt;i&gt;>&lt;b&gt;Q&amp;A&lt;/b&gt; x --&gt; y &gt; z</v>\n"));
     }
 }

@@ -44,7 +44,9 @@ impl Plugin for Subtitles {
         let mut left_out = Vec::new();
         for format in &self.config.formats {
             match format {
-                Format::Srt if has_subtitles => host.file(".srt", formats::srt(&cues).as_bytes())?,
+                Format::Srt if has_subtitles => {
+                    host.file(".srt", formats::srt(&cues, self.config.max_chars).as_bytes())?
+                }
                 Format::Vtt if has_subtitles => host.file(".vtt", formats::vtt(&cues).as_bytes())?,
                 Format::Srt => left_out.push("srt"),
                 Format::Vtt => left_out.push("vtt"),

@@ -1,6 +1,7 @@
 //! Who speaks in a segment, and how the files call them.
 
 use hark_sdk::event::Segment;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Who speaks. Two segments of equal speakers are one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,4 +34,20 @@ impl<'a> Speaker<'a> {
 /// What stands before the words.
 pub(crate) fn label(name: &str) -> String {
     format!("{name}: ")
+}
+
+/// The same in at most half a line of so many columns: a longer name is cut.
+pub(crate) fn short_label(name: &str, max_chars: u32) -> String {
+    // The colon and the space.
+    let room = (max_chars / 2) as usize - 2;
+    if name.width() <= room {
+        return label(name);
+    }
+    let mut width = 1;
+    let is_room = |character: &char| {
+        width += character.width().unwrap_or(0);
+        width <= room
+    };
+    let begin: String = name.chars().take_while(is_room).collect();
+    label(&format!("{}…", begin.trim_end()))
 }
