@@ -134,10 +134,14 @@ impl Call {
             .insert(piece, event.segments.iter().map(|segment| Unit::of_segment(rules, segment)).collect());
         let candidates = self.candidates(rules, in_time(self.pieces().collect()), length_ms);
         let mut changes = Vec::new();
-        let is_open = |key: &Key, alert: &Alert| {
-            let is_of_piece = matches!(key.place, Place::Piece { piece: of, .. } if of == piece);
-            is_of_piece && alert.state == AlertState::Tentative
+        let is_decided = |key: &Key| match key.place {
+            Place::Call => false,
+            Place::Piece { channel, piece, number: 0 } => self.is_followed(channel, piece),
+            Place::Piece { piece: of, .. } => of == piece,
         };
+        let decided: BTreeSet<Key> = self.standing.keys().filter(|key| is_decided(key)).copied().collect();
+        let is_open =
+            |key: &Key, alert: &Alert| alert.state == AlertState::Tentative && decided.contains(key);
         self.retract(&candidates, is_open, "the words are not in the piece as it was heard", &mut changes);
         for (key, alert) in candidates {
             let state = match key.place {
@@ -183,6 +187,12 @@ impl Call {
 
     fn pieces(&self) -> impl Iterator<Item = (u32, &Unit)> {
         self.heard.iter().flat_map(|(piece, units)| units.iter().map(|unit| (*piece, unit)))
+    }
+
+    /// Whether a piece and what follows it in its channel are heard: what runs over its end is decided then.
+    fn is_followed(&self, channel: Option<u32>, piece: u32) -> bool {
+        let next = (piece + 1..).map_while(|piece| self.heard.get(&piece));
+        self.heard.contains_key(&piece) && next.flatten().any(|unit| unit.channel == channel)
     }
 
     fn piece_of(&self, unit: &Unit) -> u32 {

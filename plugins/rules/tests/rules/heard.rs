@@ -141,6 +141,25 @@ fn a_phrase_over_the_border_of_two_pieces_is_raised_when_the_second_is_heard() {
 }
 
 #[test]
+fn a_phrase_over_a_border_is_decided_when_both_pieces_are_heard() {
+    let rules = rules(serde_json::json!([{ "name": "close", "any": ["close my account"] }]));
+    let (first, second) = (partial(Some(1), 0, "close my"), partial(Some(2), 10_000, "account"));
+    let mut call = Call::new("job");
+    assert!(call.partial(&rules, &first, None).is_empty());
+    assert_eq!(call.partial(&rules, &second, None).len(), 1);
+    assert!(call.segment(&rules, &piece(1, vec![segment(0, "Close my")]), None).is_empty());
+    let changes = call.segment(&rules, &piece(2, vec![segment(10_000, "Council.")]), None);
+    assert_eq!(short(&changes), ["retracted close 1.0 Tentative \"close my account\""]);
+
+    let mut call = Call::new("job");
+    call.partial(&rules, &first, None);
+    call.partial(&rules, &second, None);
+    assert!(call.segment(&rules, &piece(2, vec![segment(10_000, "Account.")]), None).is_empty());
+    let changes = call.segment(&rules, &piece(1, vec![segment(0, "Close my")]), None);
+    assert_eq!(short(&changes), ["raised close 1.0 Confirmed \"Close my Account\""]);
+}
+
+#[test]
 fn what_is_judged_over_the_call_is_decided_by_its_final() {
     let rules = rules(serde_json::json!([
         { "name": "unthanked", "scope": "call", "any": ["refund"], "not": ["thank you"] },
