@@ -78,7 +78,7 @@ typedef struct hark_host {
      *          "plugin": json is anything; it is published as plugin.<name>, in `data`.
      * When     during on_event.
      * Failure  HARK_ERROR for another kind, JSON of another shape or nested deeper than 64 levels, more than 1 MiB, or for one event
-     *          more than 256 emissions, or 8 MiB or 65,536 JSON values in all of them.
+     *          more than 20,000 emissions, or 8 MiB or 65,536 JSON values in all of them.
      */
     int32_t (*emit)(void *user, const char *kind, size_t kind_length, const char *json, size_t json_length);
 

@@ -10,9 +10,9 @@ use crate::plain::Plain;
 
 /// Most bytes of one emission: a NATS message holds 1 MiB by default, and an alert is a line.
 pub const LARGEST: usize = 1 << 20;
-/// Most emissions for one event: a rule that fires more often in one recording is of no use.
-pub const MOST: usize = 256;
-/// Most bytes of all emissions for one event: enough for some hundred alerts and a long annotation.
+/// Most emissions for one event: as many as the daemon stores of a job. The final of a call of many hours may have an alert in each segment.
+pub const MOST: usize = 20_000;
+/// Most bytes of all emissions for one event: enough for some thousand alerts and a long annotation.
 pub const MOST_BYTES: usize = 8 << 20;
 /// Most JSON values (numbers, texts, lists, …) in all emissions for one event. The two bytes `0,` become a value of 32 bytes in the daemon,
 /// which keeps the value until it is stored.

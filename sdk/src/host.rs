@@ -61,7 +61,7 @@ impl<'call> Host<'call> {
     /// Publishes data of the plugin as `plugin.<name>`, after the event of the current call.
     ///
     /// # Errors
-    /// When the daemon refuses: more than 1 MiB of JSON, or for one event more than 256 emissions, or 8 MiB or 65,536 JSON values in all of
+    /// When the daemon refuses: more than 1 MiB of JSON, or for one event more than 20,000 emissions, or 8 MiB or 65,536 JSON values in all of
     /// them.
     pub fn emit(&self, data: &impl Serialize) -> Result<(), Error> {
         self.emit_as("plugin", data)

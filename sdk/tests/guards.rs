@@ -26,7 +26,7 @@ impl Plugin for Puppet {
             "fail" => Err(Error::new("not this one")),
             "die" => Err(Error::fatal("beyond repair")),
             "replace" => host.replace("x", &["x".to_owned()]),
-            "flood" => (0..300).try_for_each(|number| host.emit(&number)),
+            "flood" => (0..20_001).try_for_each(|number| host.emit(&number)),
             "emit as another" => host.alert(&alert("another")),
             "alert" => host.alert(&alert("")),
             "large" => host.emit(&"x".repeat(2 << 20)),

@@ -54,7 +54,7 @@ async fn invalid_events_are_refused_and_named_and_the_plugin_lives() {
     let pid = plugins.status("rubbish").pid;
     for (what, count, words) in [
         ("nothing", "9 of its emissions", "a plugin cannot emit \"job.completed\""),
-        ("a flood", "9744 of its emissions", "more than 256 events for one"),
+        ("a flood", "10000 of its emissions", "more than 20000 events for one"),
         ("a gigabyte", "11 of its emissions", "at most 1048576 are forwarded"),
     ] {
         let processed = plugins.process(transcript(&[what])).await;
@@ -62,7 +62,7 @@ async fn invalid_events_are_refused_and_named_and_the_plugin_lives() {
         assert!(error.starts_with(count) && error.contains(words), "{what}: {error}");
         assert!(greeted(&processed, "hello"));
         let forwarded = data(&processed, "rubbish").filter(|data| data.get("error").is_none()).count();
-        assert_eq!(forwarded, if what == "a flood" { 256 } else { 0 }, "{what}");
+        assert_eq!(forwarded, if what == "a flood" { 20_000 } else { 0 }, "{what}");
     }
     assert_eq!(plugins.status("rubbish").pid, pid);
     let failures = ["rubbish", "error"].map(|reason| plugins.failures("rubbish", reason));

@@ -16,8 +16,8 @@ ON_EVENT {
     }
     if (says(body, length, "flood")) {
         int accepted = 0;
-        for (int i = 0; i < 10000; i++) accepted += emit(host, "plugin", "1") == HARK_OK;
-        return accepted == 256 ? HARK_OK : HARK_FAILED;
+        for (int i = 0; i < 30000; i++) accepted += emit(host, "plugin", "1") == HARK_OK;
+        return accepted == 20000 ? HARK_OK : HARK_FAILED;
     }
     int refused = 0;
     refused += emit(host, "plugin", "{\"never\": ends") != HARK_OK;

@@ -18,8 +18,8 @@ pub use self::config::Config;
 use self::finding::Finding;
 use self::streak::Streaks;
 
-/// Most findings of a call: one emission is for their figures.
-const MOST_FINDINGS: usize = emission::MOST - 1;
+/// Most findings of a call: their figures are one emission, which has at most 1 MiB.
+const MOST_FINDINGS: usize = 255;
 
 /// The plugin: its config, and the calls that are being heard.
 pub struct EmotionWatch {
@@ -48,8 +48,8 @@ impl Plugin for EmotionWatch {
         told.try_for_each(|finding| host.alert(&finding.alert(event.job)))
     }
 
-    /// Tells what is not told yet, and the figures of all: once, so that no restart between two pieces doubles them. The daemon takes 256
-    /// emissions for an event: beyond these the first ones are told, and the figures have the number of the others.
+    /// Tells what is not told yet, and the figures of all: once, so that no restart between two pieces doubles them. Of more than
+    /// [`MOST_FINDINGS`] the first ones are told, and the figures have the number of the others.
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
         let event = transcript.event;
         let segments = transcript.segments.as_deref().unwrap_or_default();

@@ -3,20 +3,23 @@
 //!
 //! Alerts come within one event of the words: `tentative` on a partial, decided by the piece's segments or the final (see
 //! [`hark_rules::Call`], which also says what the daemon must do so that an alert keeps its identity over the death of this process). If
-//! there are more changes of alerts than the daemon accepts for one event (256), the plugin tells the most severe ones, and emits an event
-//! with the number left out.
+//! there are more changes of alerts than the daemon accepts for one event (20,000, of 8 MiB), the plugin tells the most severe ones, and emits
+//! an event with the number left out.
 
 mod calls;
 
 use std::cmp::Reverse;
 
 use hark_rules::{Change, Config, Rules};
-use hark_sdk::event::{Event, TranscriptPartial, TranscriptSegment};
+use hark_sdk::event::{Alert, Event, TranscriptPartial, TranscriptSegment};
 use hark_sdk::schemars::Schema;
 use hark_sdk::{Error, Host, Plugin, Transcript, Wants, emission, schema};
 use serde_json::json;
 
 use self::calls::Calls;
+
+/// Bytes of the event with the number of alerts that are left out, at most.
+const RESERVED: usize = 1 << 10;
 
 /// The plugin: the rules, and the calls that are being heard.
 pub struct KeywordAlert {
@@ -60,15 +63,17 @@ impl Plugin for KeywordAlert {
 
 fn tell(mut changes: Vec<Change>, host: &Host) -> Result<(), Error> {
     let found = changes.len();
-    if found > emission::MOST {
-        // One emission is reserved for the event with the number left out. The most severe stay, in their order; of equal ones the first.
-        let alert = |index: usize| match &changes[index] {
-            Change::Raised(alert) | Change::Retracted(alert) => alert.severity,
-        };
+    let sizes: Vec<usize> = changes.iter().map(|change| size(alert_of(change))).collect();
+    if found > emission::MOST || sizes.iter().sum::<usize>() > emission::MOST_BYTES {
+        // The most severe stay, in their order; of equal ones the first.
         let mut places: Vec<usize> = (0..found).collect();
-        places.sort_by_key(|&index| Reverse(alert(index)));
+        places.sort_by_key(|&index| Reverse(alert_of(&changes[index]).severity));
+        let mut bytes = emission::MOST_BYTES - RESERVED;
         let mut stays = vec![false; found];
-        places[..emission::MOST - 1].iter().for_each(|&index| stays[index] = true);
+        for index in places.into_iter().take(emission::MOST - 1) {
+            let Some(left) = bytes.checked_sub(sizes[index]) else { break };
+            (bytes, stays[index]) = (left, true);
+        }
         let mut stays = stays.into_iter();
         changes.retain(|_| stays.next().unwrap_or(false));
         host.emit(&json!({ "alerts": found, "left_out": found - changes.len() }))?;
@@ -77,6 +82,17 @@ fn tell(mut changes: Vec<Change>, host: &Host) -> Result<(), Error> {
         Change::Raised(alert) => host.alert(alert),
         Change::Retracted(alert) => host.retract(alert),
     })
+}
+
+fn alert_of(change: &Change) -> &Alert {
+    match change {
+        Change::Raised(alert) | Change::Retracted(alert) => alert,
+    }
+}
+
+/// Bytes of an alert as it is emitted.
+fn size(alert: &Alert) -> usize {
+    serde_json::to_string(alert).map_or(emission::MOST_BYTES, |json| json.len())
 }
 
 hark_sdk::export!(KeywordAlert);

@@ -149,16 +149,20 @@ fn a_regex_sees_the_text_as_it_is_and_an_empty_match_is_none() {
 #[test]
 fn of_too_many_alerts_the_most_severe_are_raised_and_the_rest_is_counted() {
     let config = json!({ "rules": [
-        { "name": "chatter", "any": ["well"], "severity": "info" },
+        { "name": "chatter", "regex": ["well.*"], "severity": "info" },
         { "name": "fraud", "any": ["gift card"], "severity": "critical" },
     ]});
-    let mut said = vec!["well, well"; 400];
-    said[350] = "buy a gift card";
+    // Every alert of a long call is told.
     let mut bench = Bench::<KeywordAlert>::create(&config.to_string()).unwrap();
+    assert_eq!(bench.hand(&transcript(&["well, well"; 400])).unwrap().emitted.len(), 400);
+
+    let long = format!("well {}", "and so on ".repeat(20_000));
+    let mut said = vec![&long[..]; 60];
+    said[50] = "buy a gift card";
     let heard = bench.hand(&transcript(&said)).unwrap();
     assert!(heard.refused.is_empty());
     let Body::Plugin(note) = &heard.emitted[0] else { panic!("{:?}", heard.emitted[0]) };
-    assert_eq!(note.data, json!({ "alerts": 400, "left_out": 145 }));
+    assert_eq!(note.data, json!({ "alerts": 60, "left_out": 18 }));
     let names: Vec<_> = heard.emitted[1..]
         .iter()
         .map(|body| match body {
@@ -166,7 +170,7 @@ fn of_too_many_alerts_the_most_severe_are_raised_and_the_rest_is_counted() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!((names.len(), names[0], names[253], names[254]), (255, "chatter", "chatter", "fraud"));
+    assert_eq!((names.len(), names[0], names[40], names[41]), (42, "chatter", "chatter", "fraud"));
 }
 
 #[test]
