@@ -15,6 +15,9 @@ const PHONE: RangeInclusive<usize> = 7..=15;
 /// With so many digits a number has its area code, and what stands beside it is another number.
 const COMPLETE: usize = 9;
 
+/// The most digits of usual numbers with the 0 before the area code.
+const LONG_TRUNK: usize = 11;
+
 /// The groups between commas, full stops, words and borders.
 pub(crate) fn items(text: &str, groups: &[Group]) -> Vec<Range<usize>> {
     let mut items = Vec::new();
@@ -78,11 +81,13 @@ pub(crate) fn phones(text: &str, groups: &[Group]) -> Vec<Value> {
             let before = digits(&groups[items[index - 1].clone()]);
             before.starts_with('0') && before.len() <= 5
         };
-        // The border of a text may be anywhere in a number.
+        // The border of a text may be anywhere in a number, and one with a 0 may go on after a pause.
         let is_cut = [index.checked_sub(1), Some(index + 1)].into_iter().flatten().any(|other| {
             let other = items.get(other).map(|other| &groups[other.clone()]);
             other.is_some_and(|other| {
-                other[0].text != item[0].text && PHONE.contains(&(digits(item).len() + digits(other).len()))
+                let count = digits(item).len() + digits(other).len();
+                let is_border = other[0].text != item[0].text;
+                is_border && PHONE.contains(&count) || digits(item).starts_with('0') && count <= LONG_TRUNK
             })
         });
         let is_complete = digits(item).len() >= COMPLETE && is_phone(text, item) && is_exact(text, item);
@@ -138,10 +143,18 @@ fn is_joined(text: &str, groups: &[Group], items: &[Range<usize>]) -> bool {
     {
         return false;
     }
-    let is_small =
-        |item: &&[Group]| is_plain(item) && digits(item).len() <= 2 && !digits(item).starts_with('0');
-    let is_amount = |item: &&[Group]| is_small(item) || is_innocent(text, item) || is_round(item);
+    let is_small = |item: &&[Group]| is_plain(item) && digits(item).len() <= 2 && !has_zero(item);
+    let is_amount = |item: &&[Group]| {
+        let is_price = is_innocent(text, item) && !has_zero(item);
+        is_small(item) || is_price || is_round(item)
+    };
     !others.iter().all(is_amount) || others.iter().all(is_small)
+}
+
+/// 02, 0575: no amount begins so, but 0.5 does.
+fn has_zero(groups: &[Group]) -> bool {
+    let first = &groups[0].number.digits;
+    first.len() > 1 && first.starts_with('0')
 }
 
 /// 25000, "two thousand".

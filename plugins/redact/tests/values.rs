@@ -99,6 +99,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("My number is |five five five one two three four| thanks", "PHONE"),
     ("My number is |5551234| thanks", "PHONE"),
     ("It is |0049, 151 23456789| thanks", "PHONE"),
+    ("It is |0511 56 133, um, 0| thanks", "PHONE"),
+    ("It is |0575,37, 33, 44| thanks", "PHONE"),
     // E-mail.
     ("Write to |john.doe@example.com| please.", "EMAIL"),
     ("Write to |John.Doe+x@Example.co.uk|, please.", "EMAIL"),
