@@ -102,10 +102,7 @@ impl Tools {
         let write = move |connection: &_| {
             advance::cut(connection, id, plan.as_ref(), spans.clone(), end.clone(), &policy, now)
         };
-        let advanced = self.ledger.write(write).await?;
-        if let Some(advanced) = &advanced {
-            self.ledger.announce_step(advanced);
-        }
+        let advanced = self.ledger.step(write).await?;
         Ok(advanced.is_some_and(|advanced| matches!(advanced.job.stage, Stage::Cutting { .. })))
     }
 

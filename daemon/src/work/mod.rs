@@ -156,13 +156,10 @@ impl Tools {
             return Ok(false);
         }
         let (id, now) = (job.id, Timestamp::now());
-        let Some(advanced) =
-            self.ledger.write(move |connection| advance::replan(connection, id, now)).await?
-        else {
+        if self.ledger.step(move |connection| advance::replan(connection, id, now)).await?.is_none() {
             return Ok(false);
-        };
+        }
         info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");
-        self.ledger.announce_step(&advanced);
         Ok(true)
     }
 

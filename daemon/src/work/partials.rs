@@ -128,9 +128,6 @@ impl Partials {
         }
         let (emitted, now) = (processed.emitted, Timestamp::now());
         let write = move |connection: &_| advance::emitted(connection, piece, emitted.clone(), now);
-        if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.announce_step(&advanced);
-        }
-        Ok(())
+        self.ledger.step(write).await.map(drop)
     }
 }

@@ -75,10 +75,7 @@ impl Tools {
                 heard => Ok(heard),
             }
         };
-        if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.announce_step(&advanced);
-        }
-        Ok(())
+        self.ledger.step(write).await.map(drop)
     }
 }
 

@@ -115,10 +115,7 @@ impl Tools {
         };
         let (id, policy, now) = (task.id(), self.settings.policy.clone(), Timestamp::now());
         let write = move |connection: &_| advance::missing(connection, id, fault.clone(), &policy, now);
-        if let Some(advanced) = self.ledger.write(write).await? {
-            self.ledger.announce_step(&advanced);
-        }
-        Ok(())
+        self.ledger.step(write).await.map(drop)
     }
 
     /// Ends the cutting of a recording that can no longer be read: the pieces that exist are recognized.

@@ -254,8 +254,7 @@ impl Ledger {
     /// When the ledger is closed or damaged.
     pub async fn advance(&self, id: Uuid, fact: Fact) -> Result<Option<Advanced>, LedgerError> {
         let now = Timestamp::now();
-        let advanced = self.write(move |connection| advance(connection, id, fact.clone(), now)).await?;
-        Ok(advanced.inspect(|advanced| self.announce_step(advanced)))
+        self.step(move |connection| advance(connection, id, fact.clone(), now)).await
     }
 
     /// Passes a fact to a piece; returns after the commit is on disk. `revision`: of its last partial, 0 if it has none.
@@ -270,9 +269,17 @@ impl Ledger {
         policy: &Policy,
     ) -> Result<Option<Advanced>, LedgerError> {
         let (now, policy) = (Timestamp::now(), policy.clone());
-        let write = move |connection: &Connection| {
-            advance_piece(connection, id, fact.clone(), revision, &policy, now)
-        };
+        self.step(move |connection| advance_piece(connection, id, fact.clone(), revision, &policy, now)).await
+    }
+
+    /// As [`Ledger::write`], for a write that may change a job: once it is on disk, the change is announced.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub async fn step<F>(&self, write: F) -> Result<Option<Advanced>, LedgerError>
+    where
+        F: FnMut(&Connection) -> Result<Option<Advanced>, LedgerError> + Send + 'static,
+    {
         let advanced = self.write(write).await?;
         Ok(advanced.inspect(|advanced| self.announce_step(advanced)))
     }
