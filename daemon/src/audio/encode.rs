@@ -1,10 +1,12 @@
 //! Makes the bytes of a piece: 16 kHz, one channel, 16 bits, as FLAC or WAV.
 
+use hark_sdk::event::TimeSpan;
+
+use super::ProbeError;
 use super::decode::Decoder;
 use super::flac::{BLOCK, Flac};
 use super::resample::{RATE, To16k};
 use super::time::Time;
-use super::{ProbeError, Span};
 use crate::config::PieceFormat;
 
 /// Nanoseconds of a millisecond.
@@ -17,11 +19,11 @@ const MILLISECOND: Time = 1_000_000;
 /// When the file cannot be read or decoded.
 pub(super) fn piece(
     decoder: &mut Decoder,
-    parts: &[Span],
+    parts: &[TimeSpan],
     format: PieceFormat,
     send: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<(), ProbeError> {
-    let count = |part: &Span| (part.length() * u64::from(RATE) / 1000) as usize;
+    let count = |part: &TimeSpan| (part.length_ms() * u64::from(RATE) / 1000) as usize;
     let total = parts.iter().map(count).sum();
     let mut encoder = Encoder::new(format, total)?;
     encoder.begin(send)?;

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use hark_sdk::event::TimeSpan;
+
+use super::ProbeError;
 use super::lanes::Block;
 use super::plan::{Listen, Piece, Planner};
 use super::sample::Sample;
 use super::silence::Skipper;
 use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector};
 use super::survey::SurveyPlan;
-use super::{ProbeError, Span};
 
 /// Speech with a gap of at most so many milliseconds is one: the gap is within a word, or between two of a phrase.
 const GAP_MS: u64 = 250;
@@ -55,7 +57,7 @@ struct Heard {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Sound {
     /// In order of time. Empty if only a sample was heard.
-    pub(super) speech: Vec<Span>,
+    pub(super) speech: Vec<TimeSpan>,
     /// Milliseconds of speech, estimated from a sample; `None`: all was heard.
     pub(super) estimate_ms: Option<u64>,
     /// Something is above -55 dBFS.
@@ -196,10 +198,10 @@ impl Sound {
         }
         self.energy += f64::from(frame.energy);
         self.frames += 1;
-        let span = Span { begin_ms: at * FRAME_MS, end_ms: (at + 1) * FRAME_MS };
+        let span = TimeSpan { begin_ms: at * FRAME_MS, end_ms: (at + 1) * FRAME_MS };
         match self.speech.last_mut() {
             Some(last) if span.begin_ms - last.end_ms <= GAP_MS => last.end_ms = span.end_ms,
-            Some(click) if click.length() < SHORTEST_MS => *click = span,
+            Some(click) if click.length_ms() < SHORTEST_MS => *click = span,
             _ => self.speech.push(span),
         }
     }
@@ -208,7 +210,7 @@ impl Sound {
         if let Some(last) = self.speech.last_mut() {
             last.end_ms = last.end_ms.min(duration_ms);
         }
-        self.speech.pop_if(|last| last.length() < SHORTEST_MS.min(duration_ms));
+        self.speech.pop_if(|last| last.length_ms() < SHORTEST_MS.min(duration_ms));
         self
     }
 

@@ -44,7 +44,7 @@ mod wire;
 pub mod worker;
 mod workers;
 
-use hark_sdk::event::Blame;
+use hark_sdk::event::{Blame, TimeSpan};
 use serde::{Deserialize, Serialize};
 
 use crate::job::MOST_CHANNELS;
@@ -82,27 +82,13 @@ pub struct Probe {
     pub undecodable: Option<String>,
 }
 
-/// A part of a recording, in milliseconds from its begin.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    pub begin_ms: u64,
-    pub end_ms: u64,
-}
-
-impl Span {
-    /// Milliseconds.
-    pub fn length(&self) -> u64 {
-        self.end_ms.saturating_sub(self.begin_ms)
-    }
-}
-
 /// A section of a recording that is sent as one piece.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// The channel, from 0; `None`: all of them mixed.
     pub channel: Option<u32>,
     /// What is sent of it, in order of time, one part right behind the other; not empty.
-    pub parts: Vec<Span>,
+    pub parts: Vec<TimeSpan>,
 }
 
 impl Section {
@@ -118,7 +104,7 @@ impl Section {
 
     /// Milliseconds of what is sent.
     pub fn length(&self) -> u64 {
-        self.parts.iter().map(Span::length).sum()
+        self.parts.iter().map(TimeSpan::length_ms).sum()
     }
 }
 

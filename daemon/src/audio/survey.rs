@@ -1,5 +1,6 @@
 //! Listens through a recording once: how long it is, who speaks when, which channels say nothing of their own, where it is cut.
 
+use hark_sdk::event::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
@@ -13,7 +14,7 @@ use super::source::Source;
 use super::speech::{FRAME_MS, full_scale};
 use super::talk::{Spoken, Talk, talk};
 use super::time::Time;
-use super::{MOST_CHANNELS, Probe, ProbeError, Section, Span};
+use super::{MOST_CHANNELS, Probe, ProbeError, Section};
 
 /// What a survey is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +163,7 @@ impl Survey {
                 let parts = piece.parts.iter().map(|part| {
                     let [begin_ms, end_ms] =
                         [part.start, part.end].map(|frames| end_ms.min(frames * FRAME_MS));
-                    Span { begin_ms, end_ms }
+                    TimeSpan { begin_ms, end_ms }
                 });
                 let parts = parts.filter(|part| part.begin_ms < part.end_ms).collect();
                 Section { channel: is_split.then_some(lane as u32), parts }

@@ -1,8 +1,7 @@
 //! What the speech of a recording's channels tells about the talk: turns, overlap, silence, interruptions (CONTRACT.md 4). Pure.
 
+use hark_sdk::event::TimeSpan;
 use serde::{Deserialize, Serialize};
-
-use super::Span;
 
 /// A pause that is longer ends a turn, in milliseconds.
 const LONGEST_PAUSE: u64 = 1_000;
@@ -14,7 +13,7 @@ pub(super) const MOST_INTERRUPTIONS: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Spoken {
     /// In order of time, without overlap.
-    pub(super) speech: Vec<Span>,
+    pub(super) speech: Vec<TimeSpan>,
     /// It repeats another channel: what it says is said there.
     pub(super) is_double: bool,
 }
@@ -29,7 +28,7 @@ pub struct Talk {
     /// Milliseconds in which no channel speaks.
     pub silence_ms: u64,
     /// The longest time in which no channel speaks, the first one of several; `None`: a channel speaks at any time.
-    pub longest_silence: Option<Span>,
+    pub longest_silence: Option<TimeSpan>,
     /// The number of the channel, and where the turn begins, in order of time. At most 10,000.
     pub interruptions: Vec<(u32, u64)>,
 }
@@ -44,15 +43,15 @@ pub struct Turns {
 
 /// Measures a recording of this length by the speech of its channels.
 pub(super) fn talk(channels: &[Spoken], duration_ms: u64) -> Talk {
-    let turns: Vec<Vec<Span>> = channels.iter().map(|channel| turns(&channel.speech)).collect();
-    let of = |speech: &[Span], turns: &[Span]| Turns {
-        speech_ms: speech.iter().map(Span::length).sum(),
+    let turns: Vec<Vec<TimeSpan>> = channels.iter().map(|channel| turns(&channel.speech)).collect();
+    let of = |speech: &[TimeSpan], turns: &[TimeSpan]| Turns {
+        speech_ms: speech.iter().map(TimeSpan::length_ms).sum(),
         count: u32::try_from(turns.len()).unwrap_or(u32::MAX),
-        longest_ms: turns.iter().map(Span::length).max().unwrap_or(0),
+        longest_ms: turns.iter().map(TimeSpan::length_ms).max().unwrap_or(0),
     };
     let speakers = || channels.iter().filter(|channel| !channel.is_double);
     let (overlap_ms, silences) = together(speakers().map(|channel| &channel.speech[..]), duration_ms);
-    let longest = silences.iter().rev().max_by_key(|silence| silence.length()).copied();
+    let longest = silences.iter().rev().max_by_key(|silence| silence.length_ms()).copied();
     let mut heard = turns.clone();
     for (turns, channel) in heard.iter_mut().zip(channels) {
         if channel.is_double {
@@ -62,15 +61,15 @@ pub(super) fn talk(channels: &[Spoken], duration_ms: u64) -> Talk {
     Talk {
         turns: channels.iter().zip(&turns).map(|(channel, turns)| of(&channel.speech, turns)).collect(),
         overlap_ms,
-        silence_ms: silences.iter().map(Span::length).sum(),
+        silence_ms: silences.iter().map(TimeSpan::length_ms).sum(),
         longest_silence: longest,
         interruptions: interruptions(&heard),
     }
 }
 
 /// Speech with no pause over a second.
-fn turns(speech: &[Span]) -> Vec<Span> {
-    let mut turns: Vec<Span> = Vec::new();
+fn turns(speech: &[TimeSpan]) -> Vec<TimeSpan> {
+    let mut turns: Vec<TimeSpan> = Vec::new();
     for span in speech {
         match turns.last_mut() {
             Some(turn) if span.begin_ms - turn.end_ms <= LONGEST_PAUSE => turn.end_ms = span.end_ms,
@@ -81,17 +80,17 @@ fn turns(speech: &[Span]) -> Vec<Span> {
 }
 
 /// Milliseconds in which several speak, and the times in which none does.
-fn together<'s>(channels: impl Iterator<Item = &'s [Span]>, duration_ms: u64) -> (u64, Vec<Span>) {
+fn together<'s>(channels: impl Iterator<Item = &'s [TimeSpan]>, duration_ms: u64) -> (u64, Vec<TimeSpan>) {
     let mut changes: Vec<(u64, i32)> =
         channels.flatten().flat_map(|span| [(span.begin_ms, 1), (span.end_ms, -1)]).collect();
     changes.sort_unstable();
     changes.push((duration_ms, 0));
     let (mut at, mut speaking, mut overlap) = (0, 0, 0);
-    let mut silences: Vec<Span> = Vec::new();
+    let mut silences: Vec<TimeSpan> = Vec::new();
     for (time, change) in changes {
         if time > at {
             match speaking {
-                0 => silences.push(Span { begin_ms: at, end_ms: time }),
+                0 => silences.push(TimeSpan { begin_ms: at, end_ms: time }),
                 1 => {}
                 _ => overlap += time - at,
             }
@@ -103,17 +102,17 @@ fn together<'s>(channels: impl Iterator<Item = &'s [Span]>, duration_ms: u64) ->
 }
 
 /// The turns that begin inside another channel's turn and go on after that one ends.
-fn interruptions(channels: &[Vec<Span>]) -> Vec<(u32, u64)> {
-    let mut turns: Vec<(Span, u32)> = Vec::new();
+fn interruptions(channels: &[Vec<TimeSpan>]) -> Vec<(u32, u64)> {
+    let mut turns: Vec<(TimeSpan, u32)> = Vec::new();
     for (turns_of, channel) in channels.iter().zip(0..) {
         turns.extend(turns_of.iter().map(|turn| (*turn, channel)));
     }
     turns.sort_by_key(|(turn, channel)| (turn.begin_ms, *channel));
     // By channel the turn that began last.
-    let mut present: Vec<Option<Span>> = vec![None; channels.len()];
+    let mut present: Vec<Option<TimeSpan>> = vec![None; channels.len()];
     let mut found = Vec::new();
     for (turn, channel) in turns {
-        let interrupts = |other: &Span| {
+        let interrupts = |other: &TimeSpan| {
             other.begin_ms < turn.begin_ms && turn.begin_ms < other.end_ms && other.end_ms < turn.end_ms
         };
         if present.iter().flatten().any(interrupts) && found.len() < MOST_INTERRUPTIONS {
@@ -130,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn spans(spans: &[(u64, u64)]) -> Vec<Span> {
-        spans.iter().map(|(begin_ms, end_ms)| Span { begin_ms: *begin_ms, end_ms: *end_ms }).collect()
+    fn spans(spans: &[(u64, u64)]) -> Vec<TimeSpan> {
+        spans.iter().map(|(begin_ms, end_ms)| TimeSpan { begin_ms: *begin_ms, end_ms: *end_ms }).collect()
     }
 
     fn of(channels: &[&[(u64, u64)]], duration_ms: u64) -> Talk {
@@ -144,7 +143,7 @@ mod tests {
         let talk = of(&[&[(0, 500), (1_500, 2_000), (3_001, 3_200)]], 4_000);
         assert_eq!(talk.turns, [Turns { speech_ms: 1_199, count: 2, longest_ms: 2_000 }]);
         assert_eq!((talk.overlap_ms, talk.silence_ms), (0, 1_000 + 1_001 + 800));
-        assert_eq!(talk.longest_silence, Some(Span { begin_ms: 2_000, end_ms: 3_001 }));
+        assert_eq!(talk.longest_silence, Some(TimeSpan { begin_ms: 2_000, end_ms: 3_001 }));
     }
 
     #[test]
@@ -178,18 +177,18 @@ mod tests {
 
     #[test]
     fn a_recording_without_speech_is_one_silence_and_one_without_a_pause_has_none() {
-        assert_eq!(of(&[&[], &[]], 700).longest_silence, Some(Span { begin_ms: 0, end_ms: 700 }));
+        assert_eq!(of(&[&[], &[]], 700).longest_silence, Some(TimeSpan { begin_ms: 0, end_ms: 700 }));
         assert_eq!(of(&[&[(0, 700)], &[]], 700).longest_silence, None);
     }
 
     /// Speech of a channel: lengths of pauses and of spans by turns, none empty.
-    fn speech() -> impl Strategy<Value = Vec<Span>> {
+    fn speech() -> impl Strategy<Value = Vec<TimeSpan>> {
         prop::collection::vec((1_u64..2_500, 1_u64..2_500), 0..12).prop_map(|parts| {
             let mut at = 0;
             let mut span = |(pause, length): (u64, u64)| {
                 let begin_ms = at + pause;
                 at = begin_ms + length;
-                Span { begin_ms, end_ms: at }
+                TimeSpan { begin_ms, end_ms: at }
             };
             parts.into_iter().map(&mut span).collect()
         })
@@ -200,12 +199,12 @@ mod tests {
         fn every_figure_is_what_counting_each_millisecond_gives(
             channels in prop::collection::vec(speech(), 1..4), rest in 0_u64..2_000,
         ) {
-            let spoken = |speech: &Vec<Span>| Spoken { speech: speech.clone(), is_double: false };
+            let spoken = |speech: &Vec<TimeSpan>| Spoken { speech: speech.clone(), is_double: false };
             let end = channels.iter().flatten().map(|span| span.end_ms).max().unwrap_or(0) + rest + 1;
             let talk = talk(&channels.iter().map(spoken).collect::<Vec<_>>(), end);
             let speakers: Vec<usize> = (0..end)
                 .map(|at| {
-                    let speaks = |speech: &&Vec<Span>| {
+                    let speaks = |speech: &&Vec<TimeSpan>| {
                         speech.iter().any(|span| (span.begin_ms..span.end_ms).contains(&at))
                     };
                     channels.iter().filter(speaks).count()
@@ -214,13 +213,13 @@ mod tests {
             prop_assert_eq!(talk.overlap_ms, speakers.iter().filter(|count| **count > 1).count() as u64);
             prop_assert_eq!(talk.silence_ms, speakers.iter().filter(|count| **count == 0).count() as u64);
             let longest = speakers.split(|count| *count > 0).map(<[usize]>::len).max().unwrap_or(0);
-            prop_assert_eq!(talk.longest_silence.map_or(0, |silence| silence.length()), longest as u64);
+            prop_assert_eq!(talk.longest_silence.map_or(0, |silence| silence.length_ms()), longest as u64);
             for (speech, turns) in channels.iter().zip(&talk.turns) {
                 let pauses = speech.windows(2).filter(|two| two[1].begin_ms - two[0].end_ms > 1_000).count();
                 let expected = if speech.is_empty() { 0 } else { pauses + 1 };
                 prop_assert_eq!(turns.count as usize, expected);
             }
-            let turns: Vec<Vec<Span>> = channels.iter().map(|speech| super::turns(speech)).collect();
+            let turns: Vec<Vec<TimeSpan>> = channels.iter().map(|speech| super::turns(speech)).collect();
             let mut expected: Vec<(u64, u32)> = Vec::new();
             for (channel, own) in turns.iter().enumerate() {
                 for turn in own {

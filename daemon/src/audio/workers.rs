@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::Blame;
+use hark_sdk::event::{Blame, TimeSpan};
 
 use super::pool::Pool;
 use super::survey::{Survey, SurveyPlan};
@@ -170,7 +170,7 @@ impl Workers {
 fn is_possible(before: &[Section], section: &Section) -> bool {
     let last = before.iter().rev().find(|other| other.channel == section.channel);
     let mut end = last.map_or(0, Section::end_ms);
-    let follows = |part: &super::Span| {
+    let follows = |part: &TimeSpan| {
         let is_next = end <= part.begin_ms && part.begin_ms < part.end_ms;
         end = part.end_ms;
         is_next

@@ -5,7 +5,7 @@
 use std::pin::pin;
 use std::time::Instant;
 
-use hark_sdk::event::{AnnotationSpeech, Blame, ChannelSpeech, Interruption, Recording, TimeSpan};
+use hark_sdk::event::{AnnotationSpeech, Blame, ChannelSpeech, Interruption, Recording};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -190,9 +190,7 @@ fn annotation(plan: &Plan, survey: Survey) -> Option<AnnotationSpeech> {
         channels: (0..).zip(&survey.channels).zip(&talk.turns).map(channel).collect(),
         overlap_ms: talk.overlap_ms,
         silence_ms: talk.silence_ms,
-        longest_silence: talk
-            .longest_silence
-            .map(|silence| TimeSpan { begin_ms: silence.begin_ms, end_ms: silence.end_ms }),
+        longest_silence: talk.longest_silence,
         interruptions: talk.interruptions.into_iter().map(interruption).collect(),
     })
 }

@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault, Recording};
+use hark_sdk::event::{Blame, Fault, Recording, TimeSpan};
 use jiff::Timestamp;
 use tracing::warn;
 
 use super::{PieceTask, Tools};
-use crate::audio::{ProbeError, Section, Span};
+use crate::audio::{ProbeError, Section};
 use crate::job::audio::{self, SPOOL, Unopened};
 use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{LedgerError, advance};
-use crate::job::{self, Job, PieceFormat, Stage, fault};
+use crate::job::{Job, PieceFormat, Span, Stage, fault};
 use crate::os::private;
 use crate::recognize::Content;
 
@@ -33,17 +33,12 @@ impl Tools {
     }
 
     /// Decodes a part of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
-    pub(super) async fn part(
-        &self,
-        job: &Job,
-        span: &job::Span,
-        format: PieceFormat,
-    ) -> Result<File, Unopened> {
+    pub(super) async fn part(&self, job: &Job, span: &Span, format: PieceFormat) -> Result<File, Unopened> {
         let file = self.open(job).await?;
         let is_split = job.plan.as_ref().is_some_and(|plan| plan.split.is_some());
         let section = Section {
             channel: span.channels.first().copied().filter(|_| is_split),
-            parts: span.sent().into_iter().map(|(begin_ms, end_ms)| Span { begin_ms, end_ms }).collect(),
+            parts: span.sent().into_iter().map(|(begin_ms, end_ms)| TimeSpan { begin_ms, end_ms }).collect(),
         };
         let part = self.workers.piece(&file, job.extension(), section, format).await;
         let bytes = part.map_err(|error| unusable(job, &error))?;

@@ -1,6 +1,7 @@
 //! Recordings as encoders, recorders and broken copies leave them: how long they are, and what is heard where.
 
-use harkd::audio::{Probe, Section, Span};
+use hark_sdk::event::TimeSpan;
+use harkd::audio::{Probe, Section};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -41,7 +42,7 @@ fn file(bytes: &[u8]) -> File {
 async fn heard(workers: &Workers, bytes: &[u8], extension: Option<&str>) -> (Probe, String) {
     let file = file(bytes);
     let probe = workers.probe(&file, extension).await.unwrap();
-    let parts = vec![Span { begin_ms: 0, end_ms: probe.duration_ms.unwrap() / 500 * 500 }];
+    let parts = vec![TimeSpan { begin_ms: 0, end_ms: probe.duration_ms.unwrap() / 500 * 500 }];
     let section = Section { channel: None, parts };
     let piece = workers.piece(&file, extension, section, PieceFormat::Wav).await.unwrap();
     let half = |samples: &[u8]| {

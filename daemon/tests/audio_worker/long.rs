@@ -1,6 +1,7 @@
 //! Long recordings: found out where to cut, and made into pieces, by real children that are killed, stopped and left.
 
-use harkd::audio::{Section, Span, SurveyPlan};
+use hark_sdk::event::TimeSpan;
+use harkd::audio::{Section, SurveyPlan};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -35,7 +36,7 @@ fn is_pause(milliseconds: u64) -> bool {
 const THIRTY: SurveyPlan = SurveyPlan { longest_ms: Some(30_000), split: false, skip_silence: false };
 
 fn section(begin_ms: u64, end_ms: u64) -> Section {
-    Section { channel: None, parts: vec![Span { begin_ms, end_ms }] }
+    Section { channel: None, parts: vec![TimeSpan { begin_ms, end_ms }] }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Recordings that ffmpeg decodes for the workers, in processes that end with them.
 
-use harkd::audio::{Section, Span, SurveyPlan};
+use hark_sdk::event::TimeSpan;
+use harkd::audio::{Section, SurveyPlan};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -44,7 +45,7 @@ fn file(bytes: &[u8]) -> File {
 }
 
 fn section(channel: Option<u32>, begin_ms: u64, end_ms: u64) -> Section {
-    Section { channel, parts: vec![Span { begin_ms, end_ms }] }
+    Section { channel, parts: vec![TimeSpan { begin_ms, end_ms }] }
 }
 
 #[tokio::test]

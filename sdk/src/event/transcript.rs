@@ -204,6 +204,13 @@ pub struct TimeSpan {
     pub end_ms: u64,
 }
 
+impl TimeSpan {
+    /// How long it is, in milliseconds.
+    pub fn length_ms(&self) -> u64 {
+        self.end_ms.saturating_sub(self.begin_ms)
+    }
+}
+
 /// A turn that begins inside another channel's turn and goes on after that one ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interruption {

@@ -1,5 +1,8 @@
 //! Recordings of several channels: who speaks when, which channels say nothing of their own, what is sent of each.
 
+use hark_sdk::event::TimeSpan;
+
+use super::super::Section;
 use super::super::decode::Decoder;
 use super::super::encode::piece;
 use super::super::lanes::Lanes;
@@ -7,7 +10,6 @@ use super::super::probe::Content;
 use super::super::source::Source;
 use super::super::survey::{Survey, SurveyPlan, survey};
 use super::super::time::Time;
-use super::super::{Section, Span};
 use super::*;
 use crate::config::PieceFormat;
 
@@ -169,7 +171,7 @@ fn each_channel_has_its_speech_its_level_and_its_pieces() {
     let longest = talk.longest_silence.unwrap();
     assert!(near(longest.begin_ms, 8_100) && near(longest.end_ms, 14_100), "{longest:?}");
     assert_eq!(found.speech_ms, talk.turns.iter().map(|turns| turns.speech_ms).sum::<u64>());
-    let whole = |channel| Section { channel, parts: vec![Span { begin_ms: 0, end_ms: 20_000 }] };
+    let whole = |channel| Section { channel, parts: vec![TimeSpan { begin_ms: 0, end_ms: 20_000 }] };
     assert_eq!(found.sections, [whole(Some(0)), whole(Some(1))]);
 
     let expected = level_of(&cancel);
@@ -216,7 +218,7 @@ fn a_piece_of_a_channel_is_that_channel_and_its_parts_follow_each_other() {
             Ok(())
         };
         let parts = [(1_000, 2_500), (4_000, 4_016), (8_000, 9_500)];
-        let parts = parts.map(|(begin_ms, end_ms)| Span { begin_ms, end_ms });
+        let parts = parts.map(|(begin_ms, end_ms)| TimeSpan { begin_ms, end_ms });
         piece(&mut decoder, &parts, PieceFormat::Wav, &mut send).unwrap();
         let samples: Vec<f64> = made[44..]
             .chunks_exact(2)
@@ -225,7 +227,7 @@ fn a_piece_of_a_channel_is_that_channel_and_its_parts_follow_each_other() {
         assert_eq!(samples.len(), 16 * 3_016);
         let mut at = 0;
         for part in parts {
-            let there = &samples[at * 16..(at + part.length() as usize) * 16];
+            let there = &samples[at * 16..(at + part.length_ms() as usize) * 16];
             let original = &expected[part.begin_ms as usize * 8..part.end_ms as usize * 8];
             let energy =
                 |samples: &[f64]| samples.iter().map(|it| it * it).sum::<f64>() / samples.len() as f64;
@@ -234,7 +236,7 @@ fn a_piece_of_a_channel_is_that_channel_and_its_parts_follow_each_other() {
                 (found - expected).abs() <= 0.2 * expected + 1e-6,
                 "channel {number} {part:?}: {found} of {expected}"
             );
-            at += part.length() as usize;
+            at += part.length_ms() as usize;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Decoding of the fixtures, of made-up WAV files of every kind, and of joined, damaged and interrupted ones.
 
+use hark_sdk::event::TimeSpan;
+
 use super::super::decode::Decoder;
 use super::super::encode::piece;
 use super::super::lanes::Lanes;
@@ -8,7 +10,7 @@ use super::super::resample::RATE;
 use super::super::source::Source;
 use super::super::survey::{Progress, Survey, SurveyPlan, survey};
 use super::super::time::Time;
-use super::super::{ProbeError, Section, Span};
+use super::super::{ProbeError, Section};
 use super::*;
 use crate::config::PieceFormat;
 
@@ -86,7 +88,7 @@ fn piece_of(decoder: &mut Decoder, begin_ms: u64, end_ms: u64, format: PieceForm
         bytes.extend_from_slice(made);
         Ok(())
     };
-    piece(decoder, &[Span { begin_ms, end_ms }], format, &mut send).unwrap();
+    piece(decoder, &[TimeSpan { begin_ms, end_ms }], format, &mut send).unwrap();
     bytes
 }
 

@@ -1,15 +1,17 @@
 //! Packets between daemon and worker.
 
+use hark_sdk::event::TimeSpan;
+
 use super::super::survey::Survey;
 use super::super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Reply, Request, Task, from_packet};
-use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Span, Talk, Turns};
+use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Talk, Turns};
 use crate::config::PieceFormat;
 
 #[test]
 fn each_message_is_read_as_it_was_sent() {
     // As long as they may get: two days in milliseconds.
     const LAST: u64 = 172_800_000;
-    let span = Span { begin_ms: LAST, end_ms: LAST };
+    let span = TimeSpan { begin_ms: LAST, end_ms: LAST };
     let section = Section { channel: Some(MOST_CHANNELS - 1), parts: vec![span; 512] };
     let probe = Probe { format: "wav".into(), duration_ms: Some(1), ..Probe::default() };
     let sounding =
