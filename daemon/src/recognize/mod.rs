@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hark_sdk::event::{Blame, Engine, Fault, Usage};
+use hark_sdk::event::{Blame, Engine, Fault, Segment, Timing, Usage};
 use jiff::Timestamp;
 
 pub use self::echo::Echo;
@@ -129,6 +129,17 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The fate of a request whose answer was lost. An error: nothing is decided; ask again after [`Error::next`].
     fn resolve<'a>(&'a self, _lost: Lost<'a>) -> BoxFuture<'a, Result<Resolution, Error>> {
         Box::pin(async { Ok(Resolution::Unknown) })
+    }
+}
+
+/// The only segment of an answer without times: it is as long as the audio, where that length is known.
+fn segment_of_all(duration_ms: Option<u64>, text: String) -> Segment {
+    Segment {
+        begin_ms: duration_ms.map(|_| 0),
+        end_ms: duration_ms,
+        timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
+        text,
+        ..Segment::default()
     }
 }
 

@@ -1,14 +1,14 @@
 //! The family `qwen3-asr-…`: its requests and the answers of flash (dashscope-protocol.md 2 and 3). Every event of a stream adds to the text,
 //! and the last one, with `stop`, adds nothing.
 
-use hark_sdk::event::{Segment, Timing, Usage};
+use hark_sdk::event::{Segment, Usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answers::Answer;
 use super::transcript::Reading;
 use crate::job::Transcript;
-use crate::recognize::Request;
+use crate::recognize::{Request, segment_of_all};
 
 /// The JSON of a flash request before and after the audio, which is a text with its quotes.
 pub(super) fn flash_body(request: &Request<'_>, is_stream: bool) -> (String, String) {
@@ -129,13 +129,9 @@ impl Reading for Told {
     /// One segment of the whole audio: this family's flash tells no times.
     fn into_transcript(self, duration_ms: Option<u64>) -> Transcript {
         let segment = Segment {
-            begin_ms: duration_ms.map(|_| 0),
-            end_ms: duration_ms,
-            timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
-            text: self.text.clone(),
             language: self.language,
             emotion: self.emotion,
-            ..Segment::default()
+            ..segment_of_all(duration_ms, self.text.clone())
         };
         // Without speech there is no segment.
         let segments = if self.text.trim().is_empty() { Vec::new() } else { vec![segment] };
@@ -145,6 +141,8 @@ impl Reading for Told {
 
 #[cfg(test)]
 mod tests {
+    use hark_sdk::event::Timing;
+
     use super::super::transcript::Incoming;
     use super::super::transcript::tests::{read, transcript};
     use super::*;

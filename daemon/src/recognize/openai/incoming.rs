@@ -3,8 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use hark_sdk::event::Usage;
-use hark_sdk::event::{Segment, Timing};
+use hark_sdk::event::{Segment, Timing, Usage};
 use reqwest::Response;
 
 use super::dialects::{self, Finish, Said, Transcription};
@@ -12,10 +11,10 @@ use super::prefix::{Prefix, Told};
 use super::segments::{Part, believable, believable_words};
 use super::{Detects, Failed, language};
 use crate::job::Transcript;
-use crate::recognize::Listener;
 use crate::recognize::error::{Error, LONGEST_RAW};
 use crate::recognize::http::{Http, is_event_stream};
 use crate::recognize::sse::{Event, Parser};
+use crate::recognize::{Listener, segment_of_all};
 
 /// The most bytes of an answer, whole or streamed.
 const LONGEST_ANSWER: usize = 16 << 20;
@@ -185,33 +184,26 @@ impl Incoming {
     /// `duration_ms`: of the audio that was sent; `asked`: the language that the request named.
     pub(super) fn into_transcript(self, duration_ms: Option<u64>, asked: Option<&str>) -> Transcript {
         let language = self.language.as_deref().and_then(language::code).or(asked.map(str::to_owned));
-        let segment = |begin_ms, end_ms, timing, text, words| Segment {
-            begin_ms,
-            end_ms,
-            timing,
-            text,
-            words,
-            language: language.clone(),
-            ..Segment::default()
-        };
         let text = self.text.trim().to_owned();
         let words = self.words.as_deref();
         let segments = match believable(self.segments, words, duration_ms) {
             // Without speech there is no segment.
             _ if text.is_empty() => Vec::new(),
             Some(parts) => {
-                let service = |Part { begin_ms, end_ms, text, words }| {
-                    segment(Some(begin_ms), Some(end_ms), Timing::Service, text, words)
+                let segment = |Part { begin_ms, end_ms, text, words }| Segment {
+                    begin_ms: Some(begin_ms),
+                    end_ms: Some(end_ms),
+                    timing: Timing::Service,
+                    text,
+                    words,
+                    language: language.clone(),
+                    ..Segment::default()
                 };
-                parts.into_iter().map(service).collect()
+                parts.into_iter().map(segment).collect()
             }
             None => {
                 let words = words.map(|words| believable_words(words, duration_ms));
-                let (begin_ms, timing) = match duration_ms {
-                    Some(_) => (Some(0), Timing::Chunk),
-                    None => (None, Timing::None),
-                };
-                vec![segment(begin_ms, duration_ms, timing, text.clone(), words)]
+                vec![Segment { words, language, ..segment_of_all(duration_ms, text.clone()) }]
             }
         };
         Transcript { text, segments, truncated: self.truncated, billed: Usage::default() }

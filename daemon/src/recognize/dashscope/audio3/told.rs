@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::job::Transcript;
 use crate::recognize::dashscope::answers::{Answer, Word, words};
 use crate::recognize::dashscope::transcript::Reading;
+use crate::recognize::segment_of_all;
 
 /// Tokens of the longest answer by the page of `qwen-audio-3.1-asr-flash`; an answer of so many may have been cut.
 const LONGEST_ANSWER: u64 = 1_024;
@@ -111,13 +112,7 @@ impl Reading for Told {
         let segments = match of_parts == letters(&self.text) {
             true => self.parts().filter(|sentence| !sentence.text.trim().is_empty()).map(segment).collect(),
             // The sentences are not all of the text, so their times are not its times.
-            false => vec![Segment {
-                begin_ms: duration_ms.map(|_| 0),
-                end_ms: duration_ms,
-                timing: if duration_ms.is_some() { Timing::Chunk } else { Timing::None },
-                text: self.text.clone(),
-                ..Segment::default()
-            }],
+            false => vec![segment_of_all(duration_ms, self.text.clone())],
         };
         Transcript {
             segments,
