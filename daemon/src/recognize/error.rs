@@ -7,7 +7,7 @@ use std::time::Duration;
 use hark_sdk::event::{Blame, Fault, Usage};
 
 use super::message::presentable;
-use crate::job::{Fate, Next};
+use crate::job::{Fate, Next, fault};
 
 /// The failure of a request.
 ///
@@ -149,6 +149,11 @@ impl Error {
         Error::open(UNREADABLE, message)
     }
 
+    /// An answer that is no JSON of the expected shape. `what`: without the parser's message, which could quote the transcript.
+    pub(crate) fn not_parsed(what: &str, error: &serde_json::Error) -> Error {
+        Error::unreadable(&format!("{what} (line {} column {})", error.line(), error.column()))
+    }
+
     /// Whether this error was made by [`Error::unreadable`].
     pub(crate) fn is_unreadable(&self) -> bool {
         self.fault.code == UNREADABLE
@@ -183,10 +188,6 @@ impl Error {
             _ => "refused",
         }
     }
-}
-
-pub(crate) fn fault(code: &str, blame: Blame, message: String) -> Fault {
-    Fault { code: code.into(), blame, message, attempts: None }
 }
 
 fn service(code: &str, message: &str) -> Fault {

@@ -2,8 +2,8 @@
 
 use hark_sdk::event::{Blame, Fault};
 
-use super::error::fault;
 use crate::config::{Hotword, Takes};
+use crate::job::fault;
 
 /// What a message or a route says about what is spoken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub use crate::job::Next;
 pub use crate::job::piece_machine::Resolution;
 
 use crate::config::{self, Config, Dashscope, Priority, Secret};
-use crate::job::Transcript;
+use crate::job::{Transcript, fault};
 
 /// What identifies a recognizer, and what it accepts. Fixed for the recognizer's life.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,7 @@ fn segment_of_all(duration_ms: Option<u64>, text: String) -> Segment {
 
 fn unsupported(profile: &Profile, code: &str, what: &str) -> Error {
     let message = format!("the recognizer {} {what}", profile.engine);
-    Error::give_up(error::fault(code, Blame::Hark, message))
+    Error::give_up(fault(code, Blame::Hark, message))
 }
 
 /// What to recognize, and how.

@@ -8,10 +8,9 @@ use hark_sdk::event::{Blame, Engine, Fault, Recording};
 
 use self::listened::{listened, split};
 use super::Profile;
-use super::error::fault;
 use super::limits::{Delivers, Limits, Pieces};
 use crate::config::Route;
-use crate::job::{Cut, Delivery, Origin, Plan};
+use crate::job::{Cut, Delivery, Origin, Plan, fault};
 
 /// What is known about a recording. `None`: it was not measured.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use hark_sdk::event::{Blame, Fault, ObjectRef, Recording};
+use hark_sdk::event::{Blame, ObjectRef, Recording};
 use tracing::{info, warn};
 
 use super::{PieceTask, Tools};
@@ -132,9 +132,7 @@ impl Tools {
                     (Place::Url(_), None) => "DownloadFailed",
                 },
             };
-            let message = error.to_string();
-            let fault = Fault { code: code.into(), blame: Blame::Audio, message, attempts: None };
-            return Err(NotFetched::Unopened(fault.into()));
+            return Err(NotFetched::Unopened(fault(code, Blame::Audio, error.to_string()).into()));
         }
     }
 }

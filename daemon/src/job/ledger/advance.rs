@@ -232,11 +232,7 @@ fn step(
         pieces::erase_texts(connection, job.id)?;
         published::erase(connection, job.id)?;
     }
-    for body in &step.events {
-        if let Body::AnnotationSpeech(speech) = body {
-            published::keep_speech(connection, job.id, speech)?;
-        }
-    }
+    published::keep_speech(connection, job.id, &step.events)?;
     if step.events.last().is_some_and(|last| last.kind().is_last()) {
         let before_the_last = step.events.len() - 1;
         step.events.splice(before_the_last..before_the_last, published::retractions(connection, job.id)?);

@@ -39,11 +39,7 @@ pub fn adopt(
     for told in told {
         outbox::adopt(connection, told)?;
     }
-    for body in &stored {
-        if let Body::AnnotationSpeech(speech) = body {
-            published::keep_speech(connection, job.id, speech)?;
-        }
-    }
+    published::keep_speech(connection, job.id, &stored)?;
     published::new_ones(connection, job.id, stored)?;
     let now = Timestamp::now();
     adopted.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))

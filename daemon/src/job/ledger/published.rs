@@ -80,16 +80,17 @@ pub(super) fn retractions(connection: &Connection, job: Uuid) -> Result<Vec<Body
     alerts.iter().map(retracted).collect()
 }
 
-/// Notes the `annotation.speech` of a job, which plugins get before the final.
+/// Notes the `annotation.speech` among a job's events, which plugins get before the final.
 ///
 /// # Errors
 /// When the statement fails.
-pub(super) fn keep_speech(
-    connection: &Connection,
-    job: Uuid,
-    speech: &AnnotationSpeech,
-) -> Result<(), LedgerError> {
-    note(connection, job, SPEECH, 1, Some(form::to_json(speech)?))
+pub(super) fn keep_speech(connection: &Connection, job: Uuid, events: &[Body]) -> Result<(), LedgerError> {
+    for body in events {
+        if let Body::AnnotationSpeech(speech) = body {
+            note(connection, job, SPEECH, 1, Some(form::to_json(speech)?))?;
+        }
+    }
+    Ok(())
 }
 
 /// The `annotation.speech` of a job, if it has one.

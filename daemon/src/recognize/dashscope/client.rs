@@ -111,11 +111,8 @@ impl Client {
         if let Some(error) = self.refused(json, status, None) {
             return Err(error);
         }
-        // The parser's message could quote the transcript.
-        serde_json::from_slice(json).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            Error::unreadable(&format!("the service's answer is not as it is documented ({place})"))
-        })
+        serde_json::from_slice(json)
+            .map_err(|error| Error::not_parsed("the service's answer is not as it is documented", &error))
     }
 
     /// The answer, or the error that its status stands for.

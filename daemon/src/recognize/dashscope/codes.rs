@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hark_sdk::event::Blame;
 
-use crate::job::Fate;
-use crate::recognize::error::{Error, When, fault};
+use crate::job::{Fate, fault};
+use crate::recognize::error::{Error, When};
 use crate::recognize::examine::remedy;
 use crate::recognize::message::{bounded, presentable};
 

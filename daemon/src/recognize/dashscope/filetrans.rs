@@ -14,8 +14,8 @@ use super::result::ResultFile;
 use super::search::Search;
 use super::{audio3, qwen3, upload};
 use crate::config::{Family, Model, Priority, Secret};
-use crate::job::{Fate, Transcript};
-use crate::recognize::error::{Error, When, fault};
+use crate::job::{Fate, Transcript, fault};
+use crate::recognize::error::{Error, When};
 use crate::recognize::http::{JSON, Outgoing, unanswered};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{

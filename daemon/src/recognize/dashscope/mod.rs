@@ -28,11 +28,11 @@ pub(super) use self::examine::examine;
 use self::filetrans::Filetrans;
 use self::flash::Flash;
 use self::search::Search;
-use super::error::fault;
 use super::http::{Key, Timeouts};
 use super::pacer::{Pacer, Rate};
 use super::{Bucket, Profile, Recognizer};
 use crate::config::{Config, Dashscope, Model, Secret, Storage};
+use crate::job::fault;
 use crate::telemetry::metrics::Metrics;
 
 /// Uploads of filetrans under way at a time; each streams from disk.

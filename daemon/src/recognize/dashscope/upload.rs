@@ -8,8 +8,9 @@ use reqwest::multipart::{Form, Part};
 use super::answers::{Policy, PolicyAnswer};
 use super::client::Client;
 use crate::config::Secret;
+use crate::job::fault;
 use crate::recognize::Uploaded;
-use crate::recognize::error::{Error, When, fault};
+use crate::recognize::error::{Error, When};
 use crate::recognize::http::{Content, Outgoing};
 use crate::recognize::message::presentable;
 

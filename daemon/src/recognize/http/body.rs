@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::hex::hex;
-use crate::job::Job;
 use crate::job::audio::{self, CHANGED, Unopened};
-use crate::recognize::error::{Error, fault};
+use crate::job::{Job, fault};
+use crate::recognize::error::Error;
 
 /// Bytes read at once; a multiple of three, so that base64 needs no padding before the end. Ten seconds of speech are read at once: each
 /// read costs a change of threads.

@@ -156,11 +156,8 @@ pub(super) fn read(json: &[u8]) -> Result<Said, Error> {
 }
 
 fn parse<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Error> {
-    // The parser's message could quote the transcript.
-    serde_json::from_slice(json).map_err(|error| {
-        let place = format!("line {} column {}", error.line(), error.column());
-        Error::unreadable(&format!("the server's answer is in no dialect that Hark knows ({place})"))
-    })
+    serde_json::from_slice(json)
+        .map_err(|error| Error::not_parsed("the server's answer is in no dialect that Hark knows", &error))
 }
 
 #[cfg(test)]

@@ -27,13 +27,13 @@ pub(super) use self::examine::examine;
 use self::form::{Form, Forms, Wishes};
 use self::incoming::{Answered, Incoming};
 use self::refusal::Refusal;
-use super::error::{Error, When, fault};
+use super::error::{Error, When};
 use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
 use crate::config::{self, ContextLimit, Languages, PieceFormat, Priority, Takes, Tells};
-use crate::job::{Fate, Transcript};
+use crate::job::{Fate, Transcript, fault};
 use crate::telemetry::metrics::Metrics;
 
 /// vLLM refuses larger files unless told otherwise, as do hosted servers.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config;
-use crate::job::Fate;
-use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::job::{Fate, fault};
+use crate::recognize::error::{ALWAYS, Error, When};
 use crate::recognize::http::{Http, retry_after};
 use crate::recognize::message::presentable;
 

@@ -13,11 +13,12 @@ use hark_sdk::event::Blame;
 use reqwest::{Method, Response};
 
 use self::refusal::{MISCONFIGURED, refused};
-use super::error::{Error, When, fault};
+use super::error::{Error, When};
 use super::http::{Content, FREE_CALL, Http, Outgoing, Timeouts, retry_after, unanswered};
 use super::pacer::{Pacer, Rate};
 use super::{Uploaded, message};
 use crate::config::{self, Credentials, Secret, Storage};
+use crate::job::fault;
 use crate::telemetry::metrics::Metrics;
 
 /// The bucket's name as an engine in metrics and logs; no recognizer can have it.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hark_sdk::event::Blame;
 
-use crate::job::Fate;
-use crate::recognize::error::{ALWAYS, Error, When, fault};
+use crate::job::{Fate, fault};
+use crate::recognize::error::{ALWAYS, Error, When};
 use crate::recognize::message::presentable;
 
 /// An operator has to give other keys or rights.

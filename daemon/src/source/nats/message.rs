@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::config::{language_code, language_codes};
-use crate::job::metadata;
+use crate::job::{fault, metadata};
 
 /// The most bytes of the recording's name, which every event carries too. A file's name has at most 255 bytes.
 const NAME_LIMIT: usize = 1 << 10;
@@ -99,7 +99,7 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
 
 /// The fault of an input that cannot be used, for the job's last event.
 pub fn bad(code: &str, message: impl Into<String>) -> Fault {
-    Fault { code: code.into(), blame: Blame::Audio, message: message.into(), attempts: None }
+    fault(code, Blame::Audio, message.into())
 }
 
 #[derive(Deserialize)]
