@@ -10,3 +10,17 @@ pub mod object;
 pub mod plugin_files;
 pub mod switch;
 pub mod url;
+
+use tokio::sync::watch;
+
+/// The state that a source reports: `Err` has the reason why it takes nothing in, or not all of it.
+type Watching = watch::Sender<Result<(), String>>;
+
+/// Sets a source's state; wakes receivers only if the state has changed.
+fn set_state(watching: &Watching, state: Result<(), String>) {
+    watching.send_if_modified(|now| {
+        let changed = *now != state;
+        *now = state;
+        changed
+    });
+}

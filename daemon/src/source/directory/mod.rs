@@ -48,7 +48,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -68,6 +67,7 @@ use crate::config::DirectorySource;
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
 use crate::source::switch::Switch;
+use crate::source::{Watching, set_state};
 use crate::telemetry::metrics::Metrics;
 
 /// Time for the rest of a burst to arrive after its first hint.
@@ -96,9 +96,6 @@ const PUTTING_AWAY: usize = 8;
 
 /// How long a recording waits for its turn before it gives up its task to recordings of other sources.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The state that the source reports: `Err` has the reason why it does not watch the folder, or not all of it.
-type Watching = Sender<Result<(), String>>;
 
 /// A folder as a source.
 pub struct Directory {
@@ -167,7 +164,7 @@ impl Directory {
     async fn watch(&self, watching: &Watching) -> LedgerError {
         loop {
             let Err(error) = self.watch_while_there(watching).await;
-            report(watching, Err(error.to_string()));
+            set_state(watching, Err(error.to_string()));
             match error {
                 ScanError::Ledger(error) => return error,
                 ScanError::Folder { .. } => {
@@ -183,7 +180,7 @@ impl Directory {
         // Before the folder exists: files that appear with it are new.
         places::want(&self.context).await?;
         let look = || look_into(&self.context);
-        until_it_works(&format!("source {source}"), |state| report(watching, state), look).await;
+        until_it_works(&format!("source {source}"), |state| set_state(watching, state), look).await;
         let watch = match Watch::new() {
             Ok(watch) => Some(Arc::new(watch)),
             Err(error) => {
@@ -250,18 +247,9 @@ impl Directory {
                 }
             };
             looked?;
-            report(watching, scan.seen.clone());
+            set_state(watching, scan.seen.clone());
         }
     }
-}
-
-/// Sets the source's state; wakes receivers only if the state has changed.
-fn report(watching: &Watching, state: Result<(), String>) {
-    watching.send_if_modified(|known| {
-        let is_news = *known != state;
-        *known = state;
-        is_news
-    });
 }
 
 /// Waits for a hint, and returns the hints of its burst.

@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use super::message::{Input, Said};
 use super::unacked::Sign;
-use super::{NotNow, Subject, Watching};
+use super::{NotNow, Subject};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, Now, advance};
 use crate::job::{Duty, Job, Piece, Stage, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, Verdict};
+use crate::source::Watching;
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
 const CLAIM_AGAIN: Duration = Duration::from_millis(250);

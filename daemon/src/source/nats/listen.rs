@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::pull::next_message;
-use super::{NotNow, SourceError, Subject, Watching, message, set_state};
+use super::{NotNow, SourceError, Subject, message};
 use crate::broker::stream::{StreamError, until_it_works};
 use crate::job::ledger::LedgerError;
+use crate::source::{Watching, set_state};
 use crate::telemetry::OnceAMinute;
 
 /// Interval of the check whether the connection is still the one over which a message was requested.

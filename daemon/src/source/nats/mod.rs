@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -47,15 +46,13 @@ use crate::job::ledger::{Ledger, LedgerError};
 use crate::job::piece_machine::Policy;
 use crate::job::spool as job_spool;
 use crate::share::{Claims, Fence};
+use crate::source::Watching;
 use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 
 /// Interval of the check whether the bucket of claims was lost: a few checks within `ack_wait`, before the server redelivers one of this
 /// daemon's messages to another daemon.
 const BUCKET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The state that the source reports: `Err` has the reason why it takes no messages in.
-type Watching = watch::Sender<Result<(), String>>;
 
 /// The ends of a source.
 #[derive(Debug, Clone, Default)]
@@ -309,13 +306,4 @@ impl NotNow {
     fn broker(error: impl Display) -> NotNow {
         NotNow::Broker(error.to_string())
     }
-}
-
-/// Sets the source's state; wakes receivers only if the state has changed.
-fn set_state(watching: &Watching, state: Result<(), String>) {
-    watching.send_if_modified(|now| {
-        let changed = *now != state;
-        *now = state;
-        changed
-    });
 }

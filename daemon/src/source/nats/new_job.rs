@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::intake::Delivery;
 use super::message::{Input, bad};
-use super::{Subject, Watching, spool};
+use super::{Subject, spool};
 use crate::config::NatsSource;
 use crate::job::ledger::LedgerError;
 use crate::job::{Job, Origin, Ticket};
+use crate::source::Watching;
 use crate::source::url::{vet_resolved, without_query};
 
 impl Subject {

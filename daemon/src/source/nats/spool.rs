@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Watching, set_state};
 use crate::broker::stream::until_it_works;
 use crate::hex::hex;
 use crate::job::audio::SPOOL;
 use crate::job::ledger::LedgerError;
 use crate::os::{self, private};
+use crate::source::{Watching, set_state};
 
 /// Writes the bytes durably and returns their sha256 in hex. If a write fails, mostly for lack of disk space, the function retries without
 /// limit; the source waits with it and reports that through `watching`.

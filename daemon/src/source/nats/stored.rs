@@ -23,10 +23,12 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::message::{Input, Said, bad};
-use super::{NotNow, Subject, Watching, message};
+use super::{NotNow, Subject, message};
+use crate::broker::acknowledgement;
 use crate::job::Ticket;
 use crate::job::ledger::intake;
 use crate::share::claim;
+use crate::source::Watching;
 
 /// The most messages, and the most bytes, that one search for unreadable messages reads. Messages behind these are found at their next
 /// delivery, when some of the first have been acknowledged.
