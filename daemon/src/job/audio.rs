@@ -9,11 +9,8 @@ use hark_sdk::event::{Blame, Fault};
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
 
-use super::{FileIdentity, Job, Origin, fault};
+use super::{FileIdentity, Job, Origin, fault, spool};
 use crate::os::{self, Folder, NotARecording};
-
-/// The folder below the state directory that keeps audio that came in messages, one file per job.
-pub const SPOOL: &str = "spool";
 
 impl FileIdentity {
     /// The identity in a `stat` result.
@@ -45,7 +42,7 @@ pub fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
 pub fn path(job: &Job, state_directory: &Path) -> Option<PathBuf> {
     match &job.origin {
         Origin::File { root, below, .. } => Some(root.join(below)),
-        Origin::Spool { file } => Some(state_directory.join(SPOOL).join(file)),
+        Origin::Spool { file } => Some(spool::folder(state_directory).join(file)),
         Origin::Url { .. } | Origin::Object | Origin::Nothing => None,
     }
 }

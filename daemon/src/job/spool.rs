@@ -1,6 +1,8 @@
 //! The spool: audio that came in messages, one file per job. `source::nats` writes it. It is kept until the job is over, and for
 //! `state.keep_failed` where the job failed, so that its recording can be heard once more.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +11,38 @@ use rusqlite::Connection;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::audio::SPOOL;
 use super::ledger::{Ledger, LedgerError, jobs};
 use super::{Job, Origin, Stage};
-use crate::os;
+use crate::os::{self, private};
+
+/// Its name below the state directory.
+pub const SPOOL: &str = "spool";
+
+/// Its path.
+pub fn folder(state_directory: &Path) -> PathBuf {
+    state_directory.join(SPOOL)
+}
+
+/// The path of a job's file.
+pub fn file(state_directory: &Path, job: Uuid) -> PathBuf {
+    folder(state_directory).join(job.to_string())
+}
+
+/// A file without a name, for audio that no job keeps: a kill leaves nothing behind. Blocking.
+///
+/// # Errors
+/// When the folder, or the file, cannot be made.
+pub fn unnamed_file(state_directory: &Path) -> io::Result<File> {
+    let folder = folder(state_directory);
+    private::create_folder(&folder)?;
+    tempfile::tempfile_in(&folder)
+}
 
 /// Removes a job's file from the spool, if it has one. A failure is logged.
 pub async fn remove(state_directory: &Path, job: Uuid) {
-    let path: PathBuf = state_directory.join(SPOOL).join(job.to_string());
+    let path = file(state_directory, job);
     match tokio::fs::remove_file(&path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             warn!(path = %path.display(), %error, "a spooled file stays behind; remove it by hand");
         }
         _ => {}
@@ -27,7 +51,7 @@ pub async fn remove(state_directory: &Path, job: Uuid) {
 
 /// Whether a job has a file in the spool.
 pub async fn has(state_directory: &Path, job: Uuid) -> bool {
-    tokio::fs::try_exists(state_directory.join(SPOOL).join(job.to_string())).await.unwrap_or(false)
+    tokio::fs::try_exists(file(state_directory, job)).await.unwrap_or(false)
 }
 
 /// Whether the audio of a job that is being settled is kept.
@@ -39,9 +63,8 @@ pub fn is_kept(job: &Job, failed: bool, keep_failed: Duration) -> bool {
 ///
 /// # Errors
 /// When the file is gone, or cannot be linked.
-pub async fn share(state_directory: &Path, from: Uuid, to: Uuid) -> std::io::Result<()> {
-    let spool = state_directory.join(SPOOL);
-    tokio::fs::hard_link(spool.join(from.to_string()), spool.join(to.to_string())).await
+pub async fn share(state_directory: &Path, from: Uuid, to: Uuid) -> io::Result<()> {
+    tokio::fs::hard_link(file(state_directory, from), file(state_directory, to)).await
 }
 
 /// Audio of a failed job.
@@ -77,7 +100,7 @@ pub async fn sweep(
     keep_failed: Duration,
     when: Sweep,
 ) -> Result<Vec<Kept>, LedgerError> {
-    let Ok(mut entries) = tokio::fs::read_dir(state_directory.join(SPOOL)).await else {
+    let Ok(mut entries) = tokio::fs::read_dir(folder(state_directory)).await else {
         return Ok(Vec::new());
     };
     let mut spooled = Vec::new();
@@ -121,8 +144,7 @@ pub async fn make_room(state_directory: &Path, kept: Vec<Kept>, bytes: u64) {
         if freed >= bytes {
             return;
         }
-        let path = state_directory.join(SPOOL).join(job.to_string());
-        freed += tokio::fs::metadata(&path).await.map_or(0, |file| file.len());
+        freed += tokio::fs::metadata(file(state_directory, job)).await.map_or(0, |file| file.len());
         info!(%job, "the state directory is nearly full; the audio of this failed job is not kept any longer");
         remove(state_directory, job).await;
     }
@@ -139,7 +161,7 @@ mod tests {
     async fn the_audio_of_failed_jobs_is_kept_for_its_time_and_leaves_when_room_is_wanted() {
         let state = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(state.path()).unwrap();
-        let spool = state.path().join(SPOOL);
+        let spool = folder(state.path());
         std::fs::create_dir(&spool).unwrap();
         let now = Timestamp::now();
         let add = async |stage: Option<Stage>, age: Duration| {

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 
 use super::{PieceTask, Tools};
 use crate::config::{Channels, EngineChoice, Route};
-use crate::job::audio::{SPOOL, Unopened};
+use crate::job::audio::Unopened;
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
-use crate::job::{Delivery, Job, Origin};
+use crate::job::{Delivery, Job, Origin, fault, spool};
 use crate::os::{self, private};
 use crate::recognize::{Delivers, Profile};
 use crate::source::download::{Fetched, Unfetched};
@@ -98,9 +98,9 @@ impl Tools {
     }
 
     async fn fetched(&self, job: &Job, place: Place<'_>) -> Result<Fetched, NotFetched> {
-        let folder = self.state_directory.join(SPOOL);
+        let (folder, into) =
+            (spool::folder(&self.state_directory), spool::file(&self.state_directory, job.id));
         private::create_folder(&folder)?;
-        let into = folder.join(job.id.to_string());
         let mut pauses = PAUSES.into_iter();
         loop {
             // The last disk space is reserved for the ledger.

@@ -5,10 +5,9 @@ use tracing::info;
 
 use super::Tools;
 use super::recordings::unusable;
-use crate::audio::Probe;
-use crate::job::audio::{SPOOL, Unopened};
-use crate::job::{Job, fault};
-use crate::os::private;
+use super::{Tools, probed};
+use crate::job::audio::Unopened;
+use crate::job::{Job, fault, spool};
 use crate::recognize::route::Facts;
 use crate::source::download::Unfetched;
 use crate::source::url::look::{Looked, look};
@@ -23,10 +22,7 @@ impl Tools {
     /// # Errors
     /// [`Unopened::Fault`] if the URL leads to a forbidden address: the service would follow it too.
     pub(super) async fn looked_into(&self, job: &Job, url: &str) -> Result<(Recording, Facts), Unopened> {
-        let folder = self.state_directory.join(SPOOL);
-        // A file without a name: a kill leaves nothing behind.
-        let file = private::create_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder));
-        let file = file.map_err(Unopened::NotNow)?;
+        let file = spool::unnamed_file(&self.state_directory).map_err(Unopened::NotNow)?;
         let unseen = |reason: String| {
             info!(job = %job.id, source = job.source, reason, "the audio URL cannot be looked into; the service gets it unseen");
             Ok((job.recording.clone(), Facts::of(&job.recording, &job.origin)))

@@ -11,11 +11,10 @@ use tracing::warn;
 
 use super::{PieceTask, Tools};
 use crate::audio::{ProbeError, Section};
-use crate::job::audio::{self, SPOOL, Unopened};
+use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::{CutEnd, Fact};
 use crate::job::ledger::{LedgerError, advance};
-use crate::job::{Job, PieceFormat, Span, Stage, fault};
-use crate::os::private;
+use crate::job::{Job, PieceFormat, Span, Stage, fault, spool};
 use crate::recognize::Content;
 
 /// How soon a job is tried again after the machine lacked a file descriptor or a process for it.
@@ -42,10 +41,9 @@ impl Tools {
         };
         let part = self.workers.piece(&file, job.extension(), section, format).await;
         let bytes = part.map_err(|error| unusable(job, &error))?;
-        let folder = self.state_directory.join(SPOOL);
+        let state_directory = Arc::clone(&self.state_directory);
         let write = move || {
-            private::create_folder(&folder)?;
-            let mut file = tempfile::tempfile_in(&folder)?;
+            let mut file = spool::unnamed_file(&state_directory)?;
             file.write_all(&bytes)?;
             Ok(file)
         };

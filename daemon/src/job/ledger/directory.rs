@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::error::LedgerError;
 use super::retention::PLUGINS;
-use crate::job::audio::SPOOL;
+use crate::job::spool::SPOOL;
 use crate::os::private;
 
 /// The name of the ledger's file in it.

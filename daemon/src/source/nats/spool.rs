@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::broker::stream::until_it_works;
 use crate::hex::hex;
-use crate::job::audio::SPOOL;
 use crate::job::ledger::LedgerError;
+use crate::job::spool;
 use crate::os::{self, private};
 use crate::source::{Watching, set_state};
 
@@ -27,9 +27,9 @@ pub(super) async fn write(
     bytes: &Bytes,
     watching: &Watching,
 ) -> Result<String, LedgerError> {
-    let folder = state_directory.join(SPOOL);
+    let (folder, file) = (spool::folder(state_directory), spool::file(state_directory, job));
     let write = || async {
-        let (into, path, bytes) = (folder.clone(), folder.join(job.to_string()), bytes.clone());
+        let (into, path, bytes) = (folder.clone(), file.clone(), bytes.clone());
         let write = spawn_blocking(move || {
             write_durably(&into, &path, &bytes)?;
             Ok(hex(&Sha256::digest(&bytes)))
