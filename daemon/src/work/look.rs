@@ -3,7 +3,6 @@
 use hark_sdk::event::{Blame, Recording};
 use tracing::info;
 
-use super::Tools;
 use super::recordings::unusable;
 use super::{Tools, probed};
 use crate::job::audio::Unopened;
@@ -44,17 +43,15 @@ impl Tools {
                 };
             }
         };
-        let mut recording = Recording { format: Some(probe.format.clone()), bytes, ..job.recording.clone() };
+        let known = Recording { bytes, ..job.recording.clone() };
         // Of the first bytes alone, length and channels may be wrong.
         if !is_whole {
+            let recording = Recording { format: Some(probe.format), ..known };
             let facts = Facts::of(&recording, &job.origin);
             return Ok((recording, facts));
         }
-        recording.duration_ms = probe.duration_ms;
-        recording.channels = probe.channels;
-        recording.truncated = probe.truncated;
-        let Probe { codec, misleading_header, undecodable, .. } = probe;
-        let facts = Facts { codec, misleading_header, undecodable, ..Facts::of(&recording, &job.origin) };
+        let recording = probed::recording(known, &probe);
+        let facts = probed::facts(Facts::of(&recording, &job.origin), probe);
         Ok((recording, facts))
     }
 }

@@ -13,6 +13,7 @@ pub mod partials;
 pub mod pipe;
 mod places;
 pub mod prepare;
+pub mod probed;
 mod recordings;
 pub mod replan;
 pub mod resolve;

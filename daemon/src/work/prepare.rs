@@ -3,9 +3,8 @@
 use hark_sdk::event::Recording;
 use tracing::warn;
 
-use super::Tools;
 use super::recordings::unusable;
-use crate::audio::Probe;
+use super::{Tools, probed};
 use crate::job::audio::{self, Unopened};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::LedgerError;
@@ -51,17 +50,12 @@ async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Uno
     if let Origin::Url { url } = &job.origin {
         return tools.looked_into(job, url).await;
     }
-    let mut recording = job.recording.clone();
     if audio::path(job, &tools.state_directory).is_none() {
-        let facts = Facts::of(&recording, &job.origin);
-        return Ok((recording, facts));
+        return Ok((job.recording.clone(), Facts::of(&job.recording, &job.origin)));
     }
     let file = tools.open(job).await?;
     let probe = tools.workers.probe(&file, job.extension()).await.map_err(|error| unusable(job, &error))?;
-    recording.format = Some(probe.format.clone());
-    recording.duration_ms = probe.duration_ms;
-    recording.channels = probe.channels;
-    recording.truncated = probe.truncated;
+    let recording = probed::recording(job.recording.clone(), &probe);
     if probe.truncated {
         warn!(
             job = %job.id,
@@ -71,7 +65,6 @@ async fn look_inside(job: &Job, tools: &Tools) -> Result<(Recording, Facts), Uno
         );
     }
     tools.files.keep(job.id, file);
-    let Probe { codec, misleading_header, undecodable, .. } = probe;
-    let facts = Facts { codec, misleading_header, undecodable, ..Facts::of(&recording, &job.origin) };
+    let facts = probed::facts(Facts::of(&recording, &job.origin), probe);
     Ok((recording, facts))
 }

@@ -20,6 +20,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::work::cut::{channels_to_send, survey_plan};
 use crate::work::fetch::{LARGEST, needs_bytes};
 use crate::work::look::MOST;
+use crate::work::probed;
 
 /// Recordings that are decoded at a time.
 pub(super) const AT_A_TIME: usize = 2;
@@ -78,23 +79,13 @@ impl Estimator {
             let extension = path.extension().and_then(|extension| extension.to_str());
             let probed = self.workers.probe(&file, extension).await;
             let probe = probed.map_err(|error: ProbeError| error.to_string())?;
-            let facts = Facts {
-                format: Some(probe.format),
-                duration_ms: probe.duration_ms,
-                bytes: Some(bytes),
-                channels: probe.channels,
-                is_url: false,
-                codec: probe.codec,
-                misleading_header: probe.misleading_header,
-                truncated: probe.truncated,
-                undecodable: probe.undecodable,
-            };
+            let facts = probed::facts(Facts { bytes: Some(bytes), ..Facts::default() }, probe);
             let (plan, mut explained) = self.planned(&facts, route)?;
             let requests = match plan.cut.is_some() || plan.split.is_some() {
                 true => {
                     Some(self.listened(&file, extension, &plan).await.map_err(|error| error.to_string())?)
                 }
-                false => probe.duration_ms.map(|length| Requests { pieces: vec![length], channels: 1 }),
+                false => facts.duration_ms.map(|length| Requests { pieces: vec![length], channels: 1 }),
             };
             if let Some(requests) = requests {
                 self.price(&plan, &requests, &mut explained);
@@ -145,18 +136,10 @@ impl Estimator {
             Err(_) => return Ok(unseen),
         };
         let Ok(probe) = self.workers.probe(&looked.file, None).await else { return Ok(unseen) };
-        let facts = Facts { format: Some(probe.format), bytes: looked.bytes, ..unseen };
+        let known = Facts { bytes: looked.bytes, ..unseen };
         Ok(match looked.is_whole {
-            true => Facts {
-                duration_ms: probe.duration_ms,
-                channels: probe.channels,
-                codec: probe.codec,
-                misleading_header: probe.misleading_header,
-                truncated: probe.truncated,
-                undecodable: probe.undecodable,
-                ..facts
-            },
-            false => facts,
+            true => probed::facts(known, probe),
+            false => Facts { format: Some(probe.format), ..known },
         })
     }
 
