@@ -147,10 +147,7 @@ impl Daemon {
             served.map_err(|error| DaemonError::Software(format!("serving requests over NATS: {error}")))
         });
         let partials = self.partials.run(self.connection.client(), subjects, stages.publish.clone());
-        tasks.essential("partials", async {
-            partials.await;
-            Ok(())
-        });
+        tasks.endless("partials", partials);
         tasks.essential(
             "broker",
             tell_broker(self.broker, self.connection.clone(), self.health.clone(), stages.publish.clone()),
@@ -158,10 +155,7 @@ impl Daemon {
         let (outbox, ending) = (self.outbox, stages.outbox.clone());
         tasks.essential("outbox", async move { Ok(outbox.run(ending).await?) });
         let (webhooks, ending) = (self.webhooks.clone(), stages.publish.clone());
-        tasks.essential("webhooks", async {
-            webhooks.run(ending).await;
-            Ok(())
-        });
+        tasks.endless("webhooks", async move { webhooks.run(ending).await });
         let started = CancellationToken::new();
         let (watching, sources) = (self.sources.watching(), stages.sources.clone());
         tasks.essential("ready", tell_ready(watching, started.clone(), self.health.clone(), sources));

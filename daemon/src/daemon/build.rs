@@ -74,10 +74,7 @@ impl Daemon {
             let opened = Api::new(bound.address.clone(), health.clone(), metrics.clone(), stop.clone());
             api = Some(opened.clone());
             let serving = http::serve(bound, opened, stop.cancelled_owned());
-            tasks.essential("http", async {
-                serving.await;
-                Ok(())
-            });
+            tasks.endless("http", serving);
         }
         // job
         let ledger = {
@@ -185,10 +182,7 @@ impl Daemon {
         if let Some(api) = api {
             let words = LastWords::default();
             let follow = words.clone().follow(feed.clone(), stages.publish.clone());
-            tasks.essential("last words", async {
-                follow.await;
-                Ok(())
-            });
+            tasks.endless("last words", follow);
             api.open(Desk {
                 tokens: Tokens::load(&config.http, &config.state.directory).map_err(DaemonError::Config)?,
                 daemon: claims.daemon(),

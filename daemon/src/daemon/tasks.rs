@@ -46,6 +46,14 @@ impl EssentialTasks {
         self.names.insert(handle.id(), name.to_owned());
     }
 
+    /// A task that has no error, and ends only when its stage does.
+    pub fn endless(&mut self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.essential(name, async {
+            task.await;
+            Ok(())
+        });
+    }
+
     pub fn lane<W, F>(
         &mut self,
         ledger: &Ledger,
