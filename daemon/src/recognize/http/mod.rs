@@ -11,7 +11,6 @@ mod retry_after;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use tracing::trace;
 
@@ -22,7 +21,7 @@ pub(crate) use self::retry_after::retry_after;
 pub(crate) use crate::telemetry::causes;
 
 use super::error::{Error, When};
-use crate::config::PrivateOnly;
+use crate::config::{PrivateOnly, http_client};
 
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy)]
@@ -91,16 +90,11 @@ impl Http {
         timeouts: Timeouts,
         adapt: impl Fn(ClientBuilder) -> ClientBuilder,
     ) -> Result<Http, BuildError> {
-        // An error means that another part of the daemon installed the same provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = |idle_connections: usize| {
-            let builder = Client::builder()
-                .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
+            let builder = http_client()
                 .connect_timeout(TO_CONNECT)
                 .pool_idle_timeout(KEEP_ALIVE)
-                .pool_max_idle_per_host(idle_connections)
-                .retry(reqwest::retry::never())
-                .redirect(Policy::none());
+                .pool_max_idle_per_host(idle_connections);
             adapt(builder)
         };
         let build = |idle_connections: usize| {

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use reqwest::header::{HeaderMap, LOCATION, RANGE};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use url::{Host, Url};
 
 use super::{UrlRefused, vet};
-use crate::config::{AllowList, is_public, plain};
+use crate::config::{AllowList, http_client, is_public, plain};
 use crate::source::download::Unfetched;
 
 /// How long a connection may take, and a host name to resolve.
@@ -72,16 +71,7 @@ impl<'a> Guard<'a> {
 
     /// A client that connects to the vetted addresses of this host and to no other, without a proxy of the environment.
     async fn client(self, url: &Url) -> Result<Client, Unfetched> {
-        // An error means that another part of the daemon installed the same provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(SILENCE_LIMIT)
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .redirect(Policy::none())
-            .no_proxy();
+        let mut builder = http_client().connect_timeout(CONNECT_LIMIT).read_timeout(SILENCE_LIMIT).no_proxy();
         if let Some(Host::Domain(name)) = url.host() {
             builder = builder.resolve_to_addrs(name, &self.addresses(name, url).await?);
         }
