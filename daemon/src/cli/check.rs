@@ -60,7 +60,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
 }
 
 /// The warning about a state directory that other users can read. `run` logs a warning of its own about that.
-fn open_state(directory: &Path) -> Option<String> {
+pub(super) fn open_state(directory: &Path) -> Option<String> {
     let mode = private::open_to_others(directory).ok()??;
     let path = directory.display();
     Some(format!(

@@ -12,7 +12,7 @@ mod streams;
 
 use std::path::Path;
 
-use self::finding::{Finding, print_for_people, summary};
+use self::finding::{Finding, Level, print_for_people, summary};
 use super::session::block_on;
 use super::{Exit, print, write_json};
 use crate::config::{self, Config};
@@ -67,11 +67,10 @@ fn of_config(file: &Path, config: &Config, mut warnings: Vec<String>) -> Vec<Fin
         );
         return vec![Finding::ok("config", message)];
     }
-    let finding = |warning: String| match warning.rsplit_once("; ") {
-        Some((message, remedy)) => Finding::warning("config", message, remedy),
-        None => Finding::warning("config", warning, "see docs/configuration.md"),
+    let finding = |warning: &String| {
+        Finding::of_sentence("config", Level::Warning, warning, "see docs/configuration.md")
     };
-    warnings.into_iter().map(finding).collect()
+    warnings.iter().map(finding).collect()
 }
 
 /// Loads each plugin in a process of its own, as the daemon does.
@@ -93,13 +92,12 @@ fn of_plugins(file: &Path, config: &Config) -> Vec<Finding> {
                     Finding::ok(check, format!("{} loads", plugin.library_path(&config.plugins).display()))
                 }
             },
-            Err(error) => {
-                let reason = error.to_string();
-                let (message, remedy) = reason
-                    .rsplit_once("; ")
-                    .unwrap_or((&reason, "see `harkd plugins check`, which tries all of it"));
-                Finding::error(check, message, remedy)
-            }
+            Err(error) => Finding::of_sentence(
+                check,
+                Level::Error,
+                &error.to_string(),
+                "see `harkd plugins check`, which tries all of it",
+            ),
         }
     };
     config.plugin.iter().map(finding).collect()

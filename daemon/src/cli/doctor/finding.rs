@@ -47,6 +47,18 @@ impl Finding {
         }
     }
 
+    /// A finding of a sentence of another part of the program, which has what to do behind its last semicolon. `otherwise`: what to do, if
+    /// the sentence has none.
+    pub(super) fn of_sentence(
+        check: impl Into<String>,
+        level: Level,
+        sentence: &str,
+        otherwise: &str,
+    ) -> Finding {
+        let (message, remedy) = sentence.rsplit_once("; ").unwrap_or((sentence, otherwise));
+        Finding { level, ..Finding::warning(check, message, remedy) }
+    }
+
     pub(super) fn error(
         check: impl Into<String>,
         message: impl Into<String>,

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use crate::config::{DirectorySource, Source};
 use crate::os::Lease;
 use crate::source::directory::examine::{self, Examined};
@@ -45,9 +45,8 @@ fn of_folder(source: &DirectorySource) -> Finding {
         );
     }
     if let Some(reason) = no_hints {
-        let (message, remedy) =
-            reason.split_once("; ").unwrap_or((&reason, "a scan finds every file nevertheless"));
-        return Finding::warning(check, format!("{path}: {message}"), remedy);
+        let warning = format!("{path}: {reason}");
+        return Finding::of_sentence(check, Level::Warning, &warning, "a scan finds every file nevertheless");
     }
     if is_network {
         let message = format!(

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use crate::audio::ffmpeg;
-use crate::cli::check::no_ffmpeg;
+use crate::cli::check::{no_ffmpeg, open_state};
 use crate::config::{Config, show_size};
-use crate::os::{self, private};
+use crate::os;
 
 /// A slower disk holds every job up: each writes its intent and its events with a sync of their own.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
@@ -21,10 +21,7 @@ const SYNCS: usize = 3;
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let ffmpeg = match (ffmpeg::find(), no_ffmpeg(config)) {
         (Some(path), _) => Finding::ok("ffmpeg", path.display().to_string()),
-        (None, Some(warning)) => {
-            let (message, remedy) = warning.rsplit_once("; ").unwrap_or((&warning, "install ffmpeg"));
-            Finding::warning("ffmpeg", message, remedy)
-        }
+        (None, Some(warning)) => Finding::of_sentence("ffmpeg", Level::Warning, &warning, "install ffmpeg"),
         (None, None) => Finding::ok("ffmpeg", "is not installed, and no source needs it"),
     };
     vec![state(config), ffmpeg]
@@ -55,9 +52,8 @@ fn state(config: &Config) -> Finding {
         }
         Err(error) => return trouble(format!("{path} cannot be written to: {error}"), give),
     };
-    if let Ok(Some(mode)) = private::open_to_others(directory) {
-        let message = format!("{path} is open to others (mode {mode:04o}), and texts and audio lie in it");
-        return Finding::warning("state", message, format!("chmod 700 {path}"));
+    if let Some(warning) = open_state(directory) {
+        return Finding::of_sentence("state", Level::Warning, &warning, "close it");
     }
     let (Ok(free), Ok(reserve)) = (os::free_bytes(directory), os::reserve_bytes(directory)) else {
         return trouble(

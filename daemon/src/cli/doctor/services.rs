@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use crate::config::Config;
 use crate::recognize::{Examined, Trouble, examine_own, examine_service};
 
@@ -17,11 +17,12 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let mut examined = of_service.unwrap_or_default();
     let mut findings: Vec<Finding> = Vec::new();
     match config.dashscope_key() {
-        Err(reason) => {
-            let (message, remedy) =
-                reason.split_once("; ").unwrap_or((&reason, "put the key where the config looks for it"));
-            findings.push(Finding::error("key", message, remedy));
-        }
+        Err(reason) => findings.push(Finding::of_sentence(
+            "key",
+            Level::Error,
+            &reason,
+            "put the key where the config looks for it",
+        )),
         Ok(None) => findings.push(Finding::ok(
             "key",
             "every route names a speech server of your own, so none of DashScope is needed",

@@ -3,7 +3,7 @@
 use async_nats::jetstream::account::Account;
 use async_nats::jetstream::stream::{Config as Settings, DiscardPolicy, State};
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use crate::broker::event_streams::{events_config, keeps_events};
 use crate::broker::stream::{StreamError, captures, find};
 use crate::broker::{JetStream, Subjects};
@@ -139,7 +139,5 @@ async fn of_intake(config: &Config, intake: &NatsSource, jetstream: &JetStream) 
 }
 
 fn refused(check: String, error: &StreamError) -> Finding {
-    let words = error.to_string();
-    let (message, remedy) = words.rsplit_once("; ").unwrap_or((&words, "see docs/nats.md"));
-    Finding::error(check, message, remedy)
+    Finding::of_sentence(check, Level::Error, &error.to_string(), "see docs/nats.md")
 }
