@@ -3,15 +3,15 @@
 
 use std::fmt::Display;
 
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use hark_sdk::event::{Kind, ObjectRef};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::JetStream;
 use super::stream::find;
+use super::{JetStream, Unanswered};
 
 /// What became of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +42,10 @@ impl JetStream {
         let Some(found) = self.stream_to_erase(stream).await? else { return Ok(0) };
         let (mut from, mut erased) = (1, 0);
         loop {
-            let next = found.get_first_raw_message_by_subject(subject, from);
-            match self.asked(stream, next).await? {
-                Ok(message) => {
-                    from = message.sequence + 1;
-                    erased += u64::from(self.erase(&found, message.sequence).await?);
-                }
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(erased),
-                Err(error) => return Err(of(stream, error)),
-            }
+            let next = self.first_message(&found, subject, from).await;
+            let Some(message) = next.map_err(|error| unread(stream, error))? else { return Ok(erased) };
+            from = message.sequence + 1;
+            erased += u64::from(self.erase(&found, message.sequence).await?);
         }
     }
 
@@ -88,13 +83,9 @@ impl JetStream {
         let stream = format!("OBJ_{bucket}");
         let Some(found) = self.stream_to_erase(&stream).await? else { return Ok(ErasedObject::Absent) };
         let described = format!("$O.{bucket}.M.{}", URL_SAFE.encode(name));
-        let message = match self.asked(&stream, found.get_first_raw_message_by_subject(&described, 1)).await?
-        {
-            Ok(message) => message,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                return Ok(ErasedObject::Absent);
-            }
-            Err(error) => return Err(of(&stream, error)),
+        let first = self.first_message(&found, &described, 1).await;
+        let Some(message) = first.map_err(|error| unread(&stream, error))? else {
+            return Ok(ErasedObject::Absent);
         };
         let description: Description =
             serde_json::from_slice(&message.payload).map_err(|error| of(&stream, error))?;
@@ -117,14 +108,11 @@ impl JetStream {
     /// A sentence, when the server does not answer or refuses.
     pub async fn ends_with_last(&self, stream: &str, subject: &str) -> Result<Option<bool>, String> {
         let Some(found) = self.stream_to_erase(stream).await? else { return Ok(None) };
-        match self.asked(stream, found.get_last_raw_message_by_subject(subject)).await? {
-            Ok(message) => {
-                let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
-                Ok(Some(kind.is_some_and(|kind| kind.is_last())))
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(of(stream, error)),
-        }
+        let last = self.last_message(&found, subject).await.map_err(|error| unread(stream, error))?;
+        Ok(last.map(|message| {
+            let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
+            kind.is_some_and(|kind| kind.is_last())
+        }))
     }
 
     async fn stream_to_erase(&self, stream: &str) -> Result<Option<Stream>, String> {
@@ -156,4 +144,11 @@ impl JetStream {
 
 fn of(stream: &str, error: impl Display) -> String {
     format!("erasing in the stream {stream}: {error}")
+}
+
+fn unread(stream: &str, error: Unanswered) -> String {
+    match error {
+        Unanswered::Refused(refused) => refused.to_string(),
+        Unanswered::NoAnswer(reason) => of(stream, reason),
+    }
 }

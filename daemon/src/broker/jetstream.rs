@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
+use async_nats::jetstream::account::Account;
 use async_nats::jetstream::{self, Context};
 
 use super::stream::StreamError;
-use super::{Refused, ServerRefusals};
+use super::{Refused, ServerRefusals, Unanswered};
 
 /// The oldest nats-server that knows `Nats-Expected-Last-Subject-Sequence-Subject`.
 const NEEDED: (u64, u64) = (2, 11);
@@ -83,20 +84,30 @@ impl JetStream {
         format!("NATS is not connected: {}", self.refusals.failure())
     }
 
+    /// The account, which every JetStream has.
+    ///
+    /// # Errors
+    /// The server refuses, or does not answer.
+    pub async fn account(&self) -> Result<Account, Unanswered> {
+        let api = if self.domain.is_empty() { "$JS.API" } else { ".API" };
+        let account = self.unless_refused(&[&format!("{api}.INFO\"")], self.query_account()).await?;
+        account.map_err(|error| Unanswered::NoAnswer(error.to_string()))
+    }
+
     /// The error of a JetStream request that got no answer, or an unusable one.
     pub(super) fn silent(&self, reason: impl ToString) -> StreamError {
-        StreamError::NoJetStream { reason: reason.to_string(), remedy: remedy(&self.domain) }
+        StreamError::NoJetStream { reason: reason.to_string(), remedy: self.remedy() }
     }
-}
 
-/// What the operator can do when JetStream does not answer.
-fn remedy(domain: &str) -> String {
-    match domain {
-        "" => "start nats-server with JetStream (-js), or, where JetStream is that of a hub behind a leaf node, set nats.jetstream_domain".into(),
-        domain => format!(
-            "see whether a nats-server with JetStream has the domain {domain:?} (nats.jetstream_domain), and whether the leaf node is connected \
-             to it"
-        ),
+    /// What the operator can do when JetStream does not answer.
+    pub fn remedy(&self) -> String {
+        match self.domain.as_str() {
+            "" => "start nats-server with JetStream (-js), or, where JetStream is that of a hub behind a leaf node, set nats.jetstream_domain".into(),
+            domain => format!(
+                "see whether a nats-server with JetStream has the domain {domain:?} (nats.jetstream_domain), and whether the leaf node is \
+                 connected to it"
+            ),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::stream::covers;
-use super::{JetStream, Refused, Subjects};
+use super::{JetStream, Subjects, Unanswered};
 use crate::config::{Config, Source};
 
 /// The server answers at once.
@@ -22,15 +22,6 @@ const ERASING: [&str; 2] = ["STREAM.MSG.GET.{}", "STREAM.MSG.DELETE.{}"];
 pub struct Rights {
     pub publish: Vec<String>,
     pub subscribe: Vec<String>,
-}
-
-/// Why the rights are not known.
-#[derive(Debug, thiserror::Error)]
-pub enum Unknown {
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error("{0}")]
-    NoAnswer(String),
 }
 
 impl Rights {
@@ -101,11 +92,11 @@ impl Rights {
     ///
     /// # Errors
     /// The server does not tell.
-    pub async fn missing(self, jetstream: &JetStream) -> Result<Rights, Unknown> {
+    pub async fn missing(self, jetstream: &JetStream) -> Result<Rights, Unanswered> {
         let client = jetstream.client();
         let asked = tokio::time::timeout(PATIENCE, client.request(USER_INFO, "".into()));
         let answer = jetstream.unless_refused(&[USER_INFO], asked).await?;
-        let no_answer = |reason: String| Unknown::NoAnswer(format!("the server does not tell: {reason}"));
+        let no_answer = |reason: String| Unanswered::NoAnswer(format!("the server does not tell: {reason}"));
         let answer = answer
             .map_err(|late| no_answer(late.to_string()))?
             .map_err(|error| no_answer(error.to_string()))?;

@@ -43,6 +43,15 @@ struct State {
 #[error("{0}")]
 pub struct Refused(String);
 
+/// Why a request has no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
 impl ServerRefusals {
     /// `prefix` is `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {

@@ -48,6 +48,14 @@ impl Subjects {
         format!("{}.event.*.*.{source}.*", self.prefix)
     }
 
+    /// Kind and job of an event's subject.
+    pub fn kind_and_job(&self, subject: &str) -> Option<(Kind, Uuid)> {
+        let tail = subject.strip_prefix(&self.prefix)?.strip_prefix(".event.")?;
+        let mut tokens = tail.split('.');
+        let kind = format!("{}.{}", tokens.next()?, tokens.next()?).parse().ok()?;
+        Some((kind, tokens.nth(1)?.parse().ok()?))
+    }
+
     /// Subject of what `harkd replay` publishes; no stream of Hark's captures it.
     pub fn replay(&self, kind: &str, source: &str, job: impl Display) -> String {
         format!("{}.replay.{kind}.{source}.{job}", self.prefix)

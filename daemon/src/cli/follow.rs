@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::time::Interval;
 
 use super::Exit;
-use crate::broker::JetStream;
 use crate::broker::stream::{StreamError, find};
+use crate::broker::{JetStream, Subjects, Unanswered};
 use crate::config::Nats;
 
 /// How often the follower looks at the stream and the connection, and makes its consumer anew where it has none, or where it may have lost it:
@@ -63,7 +63,7 @@ impl Follower {
     /// 69 when the server refuses the subscription.
     pub async fn open(connection: &JetStream, nats: &Nats, since: Since) -> Result<Follower, Exit> {
         let client = connection.client();
-        let subject = format!("{}.event.transcript.partial.>", nats.subject_prefix);
+        let subject = Subjects::new(&nats.subject_prefix).partials();
         let refused = |error: String| Exit::Unavailable(format!("subscribing to {subject}: {error}"));
         let partials = client.subscribe(subject.clone()).await.map_err(|error| refused(error.to_string()))?;
         // The subscription may still be in flight; the flush returns when the server has it.
@@ -143,11 +143,10 @@ impl Follower {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next_sequence },
             ..Default::default()
         };
-        let named = format!(".CONSUMER.CREATE.{}\"", self.stream);
-        let consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
-        self.stored = match consumer.map_err(|refused| Exit::Unavailable(refused.to_string()))? {
+        self.stored = match self.jetstream.ordered(&self.stream, stream, config).await {
             Ok(consumer) => consumer.messages().await.ok(),
-            Err(_) => None,
+            Err(Unanswered::Refused(refused)) => return Err(Exit::Unavailable(refused.to_string())),
+            Err(Unanswered::NoAnswer(_)) => None,
         };
         Ok(())
     }

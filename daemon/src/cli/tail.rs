@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use hark_sdk::event::Kind;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -61,7 +60,8 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     }
     let since = if args.all { Since::Beginning } else { Since::Now };
     let mut follower = Follower::open(&connection, &config.nats, since).await?;
-    say(&format!("following {}.event.> (Ctrl-C ends)", config.nats.subject_prefix));
+    let subjects = Subjects::new(&config.nats.subject_prefix);
+    say(&format!("following {} (Ctrl-C ends)", subjects.every_event()));
     for job in &args.job {
         if let Some(words) = standing(&connection, &config.nats, *job, args.all).await {
             say(&words);
@@ -81,16 +81,10 @@ async fn standing(jetstream: &JetStream, nats: &Nats, job: Uuid, shows_all: bool
     let unseen = |why: String| Some(format!("job {job}: {why}; waiting for its next event"));
     let of_job = Subjects::new(&nats.subject_prefix).of_job("*", job);
     let name = &nats.events_stream;
-    let named = format!(".STREAM.MSG.GET.{name}\"");
     let last = async {
         let stream = find(jetstream, name).await.map_err(|error| error.to_string())?;
         let Some(stream) = stream else { return Ok(None) };
-        let last = stream.get_last_raw_message_by_subject(&of_job);
-        match jetstream.unless_refused(&[&named], last).await.map_err(|refused| refused.to_string())? {
-            Ok(last) => Ok(Some(last)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(error.to_string()),
-        }
+        jetstream.last_message(&stream, &of_job).await.map_err(|error| error.to_string())
     };
     match last.await {
         Ok(None) => unseen(format!("the stream {name} has no event of it; is the id right?")),

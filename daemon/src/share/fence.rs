@@ -1,7 +1,7 @@
 //! The fence: a daemon that takes a job over stores an event at the job's next place in the stream. From then on the server refuses every
 //! event that the former owner may still send, because those events name another predecessor.
 
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use hark_sdk::event::{Blame, Body, Event, JobRetrying, Kind};
 use serde::Deserialize;
 
@@ -53,9 +53,7 @@ impl Fence {
         largest.learn(&stream.cached_info().config);
         let of_job = self.subjects.of_job(&job.source, job.id);
         for _ in 0..TRIES {
-            let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
-            let stored = self.jetstream.unless_refused(&[&named], stored_events(&stream, &of_job)).await;
-            let mut stored = stored.map_err(|refused| refused.to_string())??;
+            let mut stored = stored_events(&self.jetstream, &stream, &of_job).await?;
             if stored.over {
                 return Ok(stored);
             }
@@ -113,14 +111,15 @@ impl Fence {
 }
 
 /// Reads all events that the stream has of a job; a handful.
-pub async fn stored_events<I>(stream: &Stream<I>, of_job: &str) -> Result<StoredEvents, String> {
+pub async fn stored_events(
+    jetstream: &JetStream,
+    stream: &Stream,
+    of_job: &str,
+) -> Result<StoredEvents, String> {
     let mut stored = StoredEvents::default();
     loop {
-        let message = match stream.get_first_raw_message_by_subject(of_job, stored.stream_seq + 1).await {
-            Ok(message) => message,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(stored),
-            Err(error) => return Err(error.to_string()),
-        };
+        let next = jetstream.first_message(stream, of_job, stored.stream_seq + 1).await;
+        let Some(message) = next.map_err(|error| error.to_string())? else { return Ok(stored) };
         let kind = message.headers.get("ce-type").and_then(|kind| kind.as_str().parse::<Kind>().ok());
         // An event of a newer daemon may have an unknown kind or unknown fields. Its content is passed over; only its place counts.
         let event = kind.as_ref().map(|kind| Event::parse(kind, &message.payload));

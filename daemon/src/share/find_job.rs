@@ -52,8 +52,7 @@ impl Fence {
             deliver_policy: DeliverPolicy::ByStartTime { start_time },
             ..pull::OrderedConfig::default()
         };
-        let named = format!(".CONSUMER.CREATE.{}\"", self.nats.events_stream);
-        let mut consumer = self.jetstream.unless_refused(&[&named], stream.create_consumer(config)).await??;
+        let mut consumer = self.jetstream.ordered(&self.nats.events_stream, &stream, config).await?;
         let mut left = consumer.info().await?.num_pending;
         if left > MOST {
             return Err(format!("{left} jobs were accepted since").into());

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use super::streams;
-use crate::broker::rights::{Rights, Unknown};
-use crate::broker::{JetStream, Patience, connect};
-use crate::config::Config;
+use crate::broker::rights::Rights;
+use crate::broker::{JetStream, Patience, Unanswered, connect};
+use crate::config::{Config, http_client};
 
 /// A server that answers takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,11 +21,12 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let jetstream = match tokio::time::timeout(2 * PATIENCE, connect(&config.nats, Patience::Once)).await {
         Ok(Ok(jetstream)) => jetstream.within(PATIENCE),
         Ok(Err(error)) => {
-            let reason = error.to_string();
-            let (message, remedy) = reason
-                .rsplit_once("; ")
-                .unwrap_or((&reason, "correct the file, or the key of [nats] that names it"));
-            return vec![Finding::error("nats", message, remedy)];
+            return vec![Finding::of_sentence(
+                "nats",
+                Level::Error,
+                &error.to_string(),
+                "correct the file, or the key of [nats] that names it",
+            )];
         }
         Err(_) => {
             // Without the addresses, which may contain a password.
@@ -37,7 +38,7 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
             )];
         }
     };
-    let mut findings = vec![server(config, &jetstream).await];
+    let mut findings = vec![server(&jetstream).await];
     if findings[0].remedy.is_some() {
         return findings;
     }
@@ -47,31 +48,22 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn server(config: &Config, jetstream: &JetStream) -> Finding {
+async fn server(jetstream: &JetStream) -> Finding {
     let info = jetstream.client().server_info();
     if let Err(error) = jetstream.check_server() {
         return Finding::error("nats", error.to_string(), "install a newer nats-server");
     }
-    let named =
-        format!("{}.INFO\"", if config.nats.jetstream_domain.is_empty() { "$JS.API" } else { ".API" });
-    let account = jetstream.unless_refused(&[&named], jetstream.query_account()).await;
-    match account {
-        Err(refused) => {
-            let words = refused.to_string();
-            let (message, remedy) = words
-                .rsplit_once("; ")
-                .unwrap_or((&words, "see docs/nats.md for the rights that harkd needs"));
-            Finding::error("nats", message, remedy)
+    match jetstream.account().await {
+        Err(Unanswered::Refused(refused)) => Finding::of_sentence(
+            "nats",
+            Level::Error,
+            &refused.to_string(),
+            "see docs/nats.md for the rights that harkd needs",
+        ),
+        Err(Unanswered::NoAnswer(error)) => {
+            Finding::error("nats", format!("JetStream does not answer: {error}"), jetstream.remedy())
         }
-        Ok(Err(error)) => {
-            let domain = &config.nats.jetstream_domain;
-            let remedy = match domain.is_empty() {
-                true => "start nats-server with JetStream (-js), or set nats.jetstream_domain where it is that of a hub".to_owned(),
-                false => format!("see whether a nats-server with JetStream has the domain {domain:?}, and whether the leaf node is connected to it"),
-            };
-            Finding::error("nats", format!("JetStream does not answer: {error}"), remedy)
-        }
-        Ok(Ok(_)) => Finding::ok("nats", format!("nats-server {} with JetStream", info.version)),
+        Ok(_) => Finding::ok("nats", format!("nats-server {} with JetStream", info.version)),
     }
 }
 
@@ -95,12 +87,12 @@ async fn rights(config: &Config, jetstream: &JetStream) -> Finding {
                 false => Finding::error("rights", message, remedy),
             }
         }
-        Err(Unknown::Refused(_)) => Finding::warning(
+        Err(Unanswered::Refused(_)) => Finding::warning(
             "rights",
             "the server does not tell this user its rights",
             "allow it to publish to $SYS.REQ.USER.INFO, to have them looked at",
         ),
-        Err(Unknown::NoAnswer(reason)) => {
+        Err(Unanswered::NoAnswer(reason)) => {
             Finding::warning("rights", reason, "compare them with docs/nats.md")
         }
     }
@@ -141,14 +133,7 @@ async fn synced(config: &Config, jetstream: &JetStream) -> Option<Finding> {
 }
 
 async fn monitoring(host: &str) -> Option<Value> {
-    // An error means that another part of the program installed the same provider already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .timeout(Duration::from_secs(2))
-        .build()
-        .ok()?;
+    let client = http_client().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(2)).build().ok()?;
     let answer = client.get(format!("http://{host}:{MONITORING}/jsz?config=true")).send().await.ok()?;
     answer.json().await.ok()
 }

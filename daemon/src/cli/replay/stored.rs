@@ -6,12 +6,12 @@ use async_nats::datetime::from_nanos;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures::StreamExt;
-use hark_sdk::event::{Event, Kind};
+use hark_sdk::event::Event;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::broker::stream::find;
-use crate::broker::{JetStream, Subjects};
+use crate::broker::{JetStream, Subjects, Unanswered};
 use crate::cli::Exit;
 use crate::config::Nats;
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Stored {
     /// `None`: there is nothing to read.
     messages: Option<pull::Ordered>,
-    prefix: String,
+    subjects: Subjects,
     first: u64,
     last: u64,
     read: u64,
@@ -77,25 +77,17 @@ impl Stored {
             max_batch: BATCH,
             ..pull::OrderedConfig::default()
         };
-        let named = format!(".CONSUMER.CREATE.{name}\"");
-        let consumer = jetstream.unless_refused(&[&named], stream.create_consumer(config)).await;
-        let consumer = consumer
-            .map_err(|refused| Exit::Unavailable(refused.to_string()))?
-            .map_err(|error| unavailable(&error))?;
+        let consumer = jetstream.ordered(name, &stream, config).await.map_err(|error| match error {
+            Unanswered::Refused(refused) => Exit::Unavailable(refused.to_string()),
+            Unanswered::NoAnswer(reason) => unavailable(&reason),
+        })?;
         let state = &stream.cached_info().state;
         let is_empty = consumer.cached_info().num_pending == 0;
         let messages = match is_empty {
             true => None,
             false => Some(consumer.messages().await.map_err(|error| unavailable(&error))?),
         };
-        Ok(Stored {
-            messages,
-            prefix: format!("{}.event.", nats.subject_prefix),
-            first: 0,
-            last: state.last_sequence,
-            read: 0,
-            unreadable: 0,
-        })
+        Ok(Stored { messages, subjects, first: 0, last: state.last_sequence, read: 0, unreadable: 0 })
     }
 
     /// The next event; `None` after the last one. Messages of other publishers, and kinds that this version does not know, are passed over.
@@ -154,11 +146,9 @@ impl Stored {
     }
 
     fn parse(&mut self, message: &Message) -> Option<StoredEvent> {
-        let tail = message.subject.strip_prefix(&self.prefix)?;
-        let mut tokens = tail.split('.');
-        let kind: Kind = format!("{}.{}", tokens.next()?, tokens.next()?).parse().ok()?;
+        let (kind, job) = self.subjects.kind_and_job(&message.subject)?;
         if kind.family() == "job" {
-            return Some(StoredEvent::Last(tokens.nth(1)?.parse().ok()?)).filter(|_| kind.is_last());
+            return kind.is_last().then_some(StoredEvent::Last(job));
         }
         match Event::parse(&kind, &message.payload) {
             Ok(event) => Some(StoredEvent::Body(Box::new(event), message.payload.len())),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use hark_sdk::event::Kind;
 use tokio::time::Instant;
@@ -196,32 +196,23 @@ impl Outbox {
 
     /// The job's newest event in the stream, whichever daemon owns the job.
     async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
-        let named = format!(".STREAM.MSG.GET.{}\"", self.nats.events_stream);
-        let last = stream.get_last_raw_message_by_subject(of_job);
-        let last = self.jetstream.unless_refused(&[&named], last).await;
-        match last.map_err(|refused| refused.to_string())? {
-            Ok(message) => {
-                if let Some(sequence) = sequence_of(&message.payload) {
-                    let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
-                    let kind = header("ce-type").and_then(|kind| kind.parse::<Kind>().ok());
-                    return Ok(Stored {
-                        sequence,
-                        stream_seq: message.sequence,
-                        time: header("ce-time").map(str::to_owned),
-                        is_end: kind.is_some_and(|kind| kind.is_last()),
-                    });
-                }
-                // The newest message has no sequence: the stream once captured partials, or messages that no daemon wrote. The newest
-                // numbered event is somewhere before them; the next event is appended behind all of them.
-                let numbered = stored_events(stream, of_job).await?;
-                let (sequence, stream_seq) = (numbered.sequence, numbered.stream_seq);
-                Ok(Stored { sequence, stream_seq, ..Stored::default() })
-            }
-            Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(Stored::default()),
-                _ => Err(error.to_string()),
-            },
+        let last = self.jetstream.last_message(stream, of_job).await;
+        let Some(message) = last.map_err(|error| error.to_string())? else { return Ok(Stored::default()) };
+        if let Some(sequence) = sequence_of(&message.payload) {
+            let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
+            let kind = header("ce-type").and_then(|kind| kind.parse::<Kind>().ok());
+            return Ok(Stored {
+                sequence,
+                stream_seq: message.sequence,
+                time: header("ce-time").map(str::to_owned),
+                is_end: kind.is_some_and(|kind| kind.is_last()),
+            });
         }
+        // The newest message has no sequence: the stream once captured partials, or messages that no daemon wrote. The newest numbered
+        // event is somewhere before them; the next event is appended behind all of them.
+        let numbered = stored_events(&self.jetstream, stream, of_job).await?;
+        let (sequence, stream_seq) = (numbered.sequence, numbered.stream_seq);
+        Ok(Stored { sequence, stream_seq, ..Stored::default() })
     }
 
     fn report_waiting(&self, reason: &str) {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::broker::acknowledgement::RIGHT;
+
 /// This many refused requests in a row are reported. One alone may be an accident: a consumer that is created again, or gets another
 /// leader, refuses one.
 const REFUSED: u32 = 3;
@@ -71,7 +73,7 @@ impl Health {
         }
         if let Some(reason) = recent(&state.unacknowledged) {
             return Err(format!(
-                "acknowledgements of messages are not confirmed ({reason}); see whether the user may publish to $JS.ACK.>"
+                "acknowledgements of messages are not confirmed ({reason}); see whether the user may publish to {RIGHT}"
             ));
         }
         if state.refused >= REFUSED {

@@ -39,7 +39,7 @@ use self::health::Health;
 use self::unacked::Held;
 pub use self::unacked::Slots;
 use crate::broker::stream::{captures, find};
-use crate::broker::{JetStream, Subjects};
+use crate::broker::{JetStream, Subjects, acknowledgement};
 use crate::config::{AllowList, Nats, NatsSource, UPLOADS, Unheeded};
 use crate::job::Job;
 use crate::job::ledger::{Ledger, LedgerError};
@@ -220,7 +220,8 @@ impl Subject {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
         for sign in self.held.release(job) {
             let acknowledged = sign.acker.double_ack_with(kind);
-            let acknowledged = self.around.jetstream.unless_refused(&["\"$JS.ACK."], acknowledged).await;
+            let acknowledged =
+                self.around.jetstream.unless_refused(&[acknowledgement::NAMED], acknowledged).await;
             self.health.acknowledged(acknowledged.as_ref().map(drop).map_err(ToString::to_string));
             let error = match acknowledged {
                 Ok(Ok(())) => continue,

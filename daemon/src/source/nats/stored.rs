@@ -147,7 +147,7 @@ impl Subject {
         let deliveries =
             1 + age.max(0) / SignedDuration::try_from(self.ack_wait()).unwrap_or_default().as_nanos().max(1);
         let (stream, sequence) = (&self.stream.name, stored.sequence);
-        let reply = format!("$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{sequence}.{published}.0");
+        let reply = acknowledgement::subject(stream, consumer, deliveries, sequence, published);
         let message = async_nats::Message {
             subject: stored.subject.as_str().into(),
             reply: Some(reply.into()),
