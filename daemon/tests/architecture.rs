@@ -58,22 +58,69 @@ fn layer(room: &str) -> Option<usize> {
     LAYERS.iter().position(|rooms| rooms.contains(&room))
 }
 
+/// Names of NATS that only the broker's room spells out: the server's own subjects, and those of events.
+const SUBJECTS: [&str; 4] = ["$JS", "}.event.", "\".event.", "hark.event."];
+
+#[test]
+fn only_the_broker_spells_subjects_out() {
+    // The config is below the broker, and has to refuse a source that would hear the daemon's own events.
+    const BELOW_THE_BROKER: &str = "config/validate/subjects.rs";
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in rust_files(&source) {
+        let below = file.strip_prefix(&source).unwrap();
+        let is_test = below.iter().any(|part| part == "tests" || part == "tests.rs");
+        if below.starts_with("broker") || below == Path::new(BELOW_THE_BROKER) || is_test {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = code_of(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
+        let spelled = SUBJECTS.iter().find(|name| code.contains(**name));
+        assert_eq!(spelled, None, "{} spells out a subject; let crate::broker make it", below.display());
+    }
+}
+
+/// A file without its comments.
+fn code_of(text: &str) -> String {
+    text.lines().flat_map(|line| [line.split("//").next().unwrap_or_default(), "\n"]).collect()
+}
+
 /// The rooms that a file names as `crate::<room>`, in a `use` or in a path. Comments do not count.
 fn rooms_named_in(text: &str) -> BTreeSet<String> {
-    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let code = code_of(text);
     let mut rooms = BTreeSet::new();
-    for line in code {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            // `use crate::{a::x, b::y};` names its rooms inside the braces.
-            let names = match rest.strip_prefix('{') {
-                Some(group) => group.split(['{', '}', ',']).map(first_word).collect(),
-                None => vec![first_word(rest)],
-            };
-            rooms.extend(names.into_iter().filter(|name| !name.is_empty()));
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            // `use crate::{a::{x, y}, b::z};` names its rooms inside the outer braces, maybe over several lines.
+            Some(group) => rooms.extend(members(group).into_iter().map(first_word)),
+            None => {
+                rooms.insert(first_word(rest));
+            }
         }
     }
+    rooms.remove("");
     rooms
+}
+
+/// The members of a group, up to the brace that ends it.
+fn members(group: &str) -> Vec<&str> {
+    let (mut depth, mut begin) = (0, 0);
+    let mut members = Vec::new();
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            ',' | '}' if depth == 0 => {
+                members.push(&group[begin..at]);
+                begin = at + 1;
+                if letter == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    members
 }
 
 fn first_word(text: &str) -> String {
@@ -95,8 +142,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_reader_of_arrows_sees_groups_paths_and_no_comments() {
-    let text =
-        "use crate::{job::Job, config};\n// crate::cli\nlet x = crate::audio::probe(y);\nuse crate::os;";
+    let text = "use crate::{\n    job::{Job, pieces},\n    config,\n};\n// crate::cli\nlet x = crate::audio::probe(y);\nuse crate::os;\nuse other::publish;";
     let seen = rooms_named_in(text);
     assert_eq!(Vec::from_iter(seen), ["audio", "config", "job", "os"]);
 }
