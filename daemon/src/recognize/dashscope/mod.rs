@@ -15,6 +15,7 @@ mod list;
 mod qwen3;
 mod result;
 mod search;
+mod task;
 mod transcript;
 mod upload;
 

@@ -13,8 +13,8 @@ use tracing::{debug, warn};
 
 use super::answers::{Status, TaskRow};
 use super::client::Client;
-use super::filetrans;
 use super::list::{List, MARGIN, everything};
+use super::task;
 use crate::job::Fate;
 use crate::recognize::error::{Error, When};
 use crate::recognize::{Lost, Polled, Resolution};
@@ -155,8 +155,8 @@ impl Search {
         if self.uploads.lock().get(task_id).is_some_and(|file_url| !names(file_url, object)) {
             return Ok(Resolution::Absent);
         }
-        let result = match filetrans::query(client, task_id).await? {
-            Polled::Ready(ready) => filetrans::result(client, &ready).await,
+        let result = match task::query(client, task_id).await? {
+            Polled::Ready(ready) => task::result(client, &ready).await,
             // The list shows the end before the query does.
             Polled::Open => return Ok(Resolution::Undecided),
             // It may have been paid, and what it was for can never be known.
