@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::context::{Context, PIECE};
+use super::context::{BATCH, Context};
 use super::root::Root;
 use crate::job::FileIdentity;
 use crate::job::audio::is_absence;
@@ -96,7 +96,7 @@ impl Absences {
         let mut after: Option<Known> = None;
         loop {
             let page =
-                move |c: &_, context: &Context| files::page(c, context.source(), after.as_ref(), PIECE);
+                move |c: &_, context: &Context| files::page(c, context.source(), after.as_ref(), BATCH);
             let known = context.read(page).await?;
             let Some(last) = known.last() else { break };
             after = Some(last.clone());

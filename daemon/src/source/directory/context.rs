@@ -15,7 +15,7 @@ use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 
 /// Files that are listed and compared at once.
-pub(super) const PIECE: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// The most troubles that are logged once each.
 const MOST_TROUBLES: usize = 1_000;

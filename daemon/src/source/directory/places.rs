@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::context::{Context, PIECE};
+use super::context::{BATCH, Context};
 use super::found::Found;
 use super::settle::now;
 use crate::config::Existing;
@@ -57,7 +57,7 @@ impl Places {
         let since_ns = match context.read(found).await? {
             Some(since_ns) => since_ns,
             None => {
-                let some = context.read(|c, context| files::page(c, context.source(), None, PIECE)).await?;
+                let some = context.read(|c, context| files::page(c, context.source(), None, BATCH)).await?;
                 let is_known = context.in_folder(move |root, _| {
                     some.iter().any(|known| {
                         root.status(&known.path).is_ok_and(|status| {

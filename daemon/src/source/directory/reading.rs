@@ -1,4 +1,4 @@
-//! Reads files that are ready and takes them in, concurrently with the scan, a few pieces at a time.
+//! Reads files that are ready and takes them in, concurrently with the scan, a few batches at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
@@ -21,18 +21,18 @@ use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
 
-/// Pieces that are read at the same time; more would not be faster with one disk and two cores.
+/// Batches that are read at the same time; more would not be faster with one disk and two cores.
 const READERS: usize = 4;
 
-/// Limits of a piece, which is read and written into the ledger together: small, so that its first file does not wait for long. A file that
-/// is larger is a piece by itself.
+/// Limits of a batch, which is read and written into the ledger together: small, so that its first file does not wait for long. A file that
+/// is larger is a batch by itself.
 const READ_FILES: usize = 64;
 const READ_BYTES: u64 = 16 << 20;
 
 /// The most known files with equal bytes that are checked for absence when another file with these bytes appears.
 const MOST_EQUAL: usize = 256;
 
-/// What came of the files of a piece.
+/// What came of the files of a batch.
 type Outcomes = Vec<(Ready, Result<Taken, NotRead>)>;
 
 /// The tasks that read. They end with this value, within a buffer's time.
@@ -67,27 +67,27 @@ impl Readers {
         self.in_flight.values().any(|of| *of == size)
     }
 
-    /// Begins to read a piece of the files that are ready.
+    /// Begins to read a batch of the files that are ready.
     pub fn begin(&mut self, ready: &mut Peekable<impl Iterator<Item = Ready>>, is_network: bool) {
-        let (mut bytes, mut piece) = (0, Vec::new());
+        let (mut bytes, mut batch) = (0, Vec::new());
         while let Some(ready) = ready.next_if(|ready| {
             let fits = bytes + ready.file.stamp.identity.size <= READ_BYTES;
-            piece.is_empty() || (piece.len() < READ_FILES && fits)
+            batch.is_empty() || (batch.len() < READ_FILES && fits)
         }) {
             bytes += ready.file.stamp.identity.size;
             self.in_flight.insert(ready.file.path.clone(), ready.file.stamp.identity.size);
-            piece.push(ready);
+            batch.push(ready);
         }
         let (context, absences, stop) = (Arc::clone(&self.context), self.absences.clone(), self.stop.clone());
         let read = async move {
-            let (hashed, mut outcomes) = hash_piece(&context, piece, is_network, stop).await?;
+            let (hashed, mut outcomes) = hash_batch(&context, batch, is_network, stop).await?;
             outcomes.extend(take_in(&context, hashed, absences).await?);
             Ok(outcomes)
         };
         self.reading.spawn(read.in_current_span());
     }
 
-    /// Waits until a piece has been read; for ever, if none is being read.
+    /// Waits until a batch has been read; for ever, if none is being read.
     ///
     /// # Errors
     /// When the ledger is closed.
@@ -102,16 +102,16 @@ impl Readers {
 }
 
 /// Hashes the files that are ready; the others have their outcomes.
-async fn hash_piece(
+async fn hash_batch(
     context: &Arc<Context>,
-    piece: Vec<Ready>,
+    batch: Vec<Ready>,
     is_network: bool,
     stop: CancellationToken,
 ) -> Result<(Vec<Hashed>, Outcomes), LedgerError> {
     let context = Arc::clone(context);
     let hash = move || {
         let (mut hashed, mut outcomes) = (Vec::new(), Vec::new());
-        for ready in piece {
+        for ready in batch {
             match ready::read(&context, &ready, is_network, &stop) {
                 Ok(sha256) => {
                     let below = ready.file.path.strip_prefix(context.root()).unwrap_or(&ready.file.path);

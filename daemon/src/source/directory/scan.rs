@@ -1,6 +1,6 @@
 //! Compares a folder with the ledger, and acts on the differences.
 //!
-//! All memory here is bounded: files are listed and compared a piece at a time, a few are read at once, files that have not stood still yet
+//! All memory here is bounded: files are listed and compared a batch at a time, a few are read at once, files that have not stood still yet
 //! wait in a table of limited size, and the next scan meets the files that did not fit.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::{debug, info, trace, warn};
 
 use super::absent::{Absences, FullScan};
-use super::context::{Context, PIECE, blocking};
+use super::context::{BATCH, Context, blocking};
 use super::file_filter::Entered;
 use super::forgotten::Forgotten;
 use super::found::{Found, kind};
@@ -63,7 +63,7 @@ pub(super) struct Scan {
 impl Scan {
     /// A scan that has not looked at the folder yet.
     pub fn begin(context: Arc<Context>, watch: Option<Arc<Watch>>) -> Scan {
-        // A piece that was being read when the last scan ended may have put jobs into the ledger without waking the tasks that process them.
+        // A batch that was being read when the last scan ended may have put jobs into the ledger without waking the tasks that process them.
         context.ledger.wake(Duty::Prepare);
         context.ledger.wake(Duty::Publish);
         let absences = Absences::default();
@@ -163,7 +163,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Waits until a piece has been read, and notes what came of its files; for ever, if none is being read.
+    /// Waits until a batch has been read, and notes what came of its files; for ever, if none is being read.
     ///
     /// # Errors
     /// When the ledger is closed.
@@ -207,21 +207,21 @@ impl Scan {
         let mut walk = Walk::of(root, folder, Arc::clone(&self.context), self.watch.clone());
         let mut met = 0;
         loop {
-            let (walked, piece) = blocking(move || {
-                let piece = walk.next(PIECE);
-                (walk, piece)
+            let (walked, batch) = blocking(move || {
+                let batch = walk.next(BATCH);
+                (walk, batch)
             })
             .await?;
             walk = walked;
-            if piece.is_empty() {
+            if batch.is_empty() {
                 self.hintless |= walk.hintless;
                 if let (Ok(()), Some(reason)) = (&self.seen, walk.unlisted) {
                     self.seen = Err(reason);
                 }
                 return Ok(met);
             }
-            devices.extend(piece.iter().map(|found| found.stamp.identity.dev));
-            met += self.compare(piece).await?;
+            devices.extend(batch.iter().map(|found| found.stamp.identity.dev));
+            met += self.compare(batch).await?;
         }
     }
 
@@ -303,7 +303,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Logs and sets metrics after each look, and after each piece that was read.
+    /// Logs and sets metrics after each look, and after each batch that was read.
     fn log_and_measure(&mut self) {
         let source = self.context.source();
         self.kept.log(source);

@@ -1,4 +1,4 @@
-//! Lists a folder and everything below it, a piece at a time. Of the whole tree only the paths of folders that are still to be listed are in
+//! Lists a folder and everything below it, a batch at a time. Of the whole tree only the paths of folders that are still to be listed are in
 //! memory, fewer than the kernel watches.
 
 use std::ffi::OsStr;
