@@ -25,7 +25,7 @@ const DAEMON: Uuid = Uuid::from_u128(1);
 struct Truth {
     /// The service charged it.
     charged: bool,
-    /// The daemon was told, by the one who knows, that it costs nothing.
+    /// The service told the daemon that it costs nothing.
     cleared: bool,
 }
 

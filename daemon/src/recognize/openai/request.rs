@@ -32,7 +32,7 @@ impl Server {
             .headers(HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type(format)))]));
         let mut fields = multipart::Form::new().text("model", self.config.model.clone());
         match request.hints.language.as_deref() {
-            // This door takes codes of two letters, and Whisper's for Filipino is Tagalog's.
+            // This endpoint takes codes of two letters, and Whisper's for Filipino is Tagalog's.
             Some("fil") => fields = fields.text("language", "tl"),
             Some(language) => fields = fields.text("language", language.to_owned()),
             None if form.auto_language => fields = fields.text("language", "auto"),

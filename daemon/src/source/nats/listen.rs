@@ -87,7 +87,7 @@ impl Subject {
         connection: &mut u64,
         retire: &CancellationToken,
     ) -> Result<Option<String>, LedgerError> {
-        let mut has_removed_remains = false;
+        let mut has_removed_kept = false;
         loop {
             if self.is_moved.swap(false, Ordering::Relaxed) {
                 return Ok(Some("the config has another subject".to_owned()));
@@ -99,7 +99,7 @@ impl Subject {
             }
             let now = self.connection();
             if std::mem::replace(connection, now) != now {
-                has_removed_remains = false;
+                has_removed_kept = false;
                 self.unless_silent(self.answer_unreadable(consumer, watching).await)?;
             }
             tokio::select! {
@@ -134,9 +134,9 @@ impl Subject {
                 Ok(None) => {
                     self.health.accepted();
                     // Once for each connection: only a restart of the server leaves such messages.
-                    if !has_removed_remains {
-                        let removed = self.unless_silent(self.remove_remains(consumer).await)?;
-                        has_removed_remains = removed == Some(true);
+                    if !has_removed_kept {
+                        let removed = self.unless_silent(self.remove_kept(consumer).await)?;
+                        has_removed_kept = removed == Some(true);
                     }
                 }
                 Err(reason) => return Ok(Some(reason)),

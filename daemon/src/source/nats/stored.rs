@@ -4,9 +4,9 @@
 //! drops the connection at each delivery, and loses the other messages that were on their way. They are answered as bad input before the
 //! server redelivers them.
 //!
-//! Remains are messages whose jobs are over: after a server was killed, its consumer may have the acknowledgement of a message while its
-//! stream still has the message (seen with nats-server 2.15: SIGKILL under load left 5 of 400). The server neither redelivers nor removes
-//! such a message, so the daemon removes it.
+//! Kept messages are acknowledged, and the stream has them still: after a server was killed, its consumer may have the acknowledgement of a
+//! message that its stream did not remove (seen with nats-server 2.15: SIGKILL under load left 5 of 400). The server neither redelivers nor
+//! removes such a message, so the daemon removes it.
 
 use std::time::Instant;
 
@@ -84,7 +84,7 @@ impl Subject {
     ///
     /// # Errors
     /// When the server does not answer, or the ledger is closed or damaged.
-    pub(super) async fn remove_remains(&self, consumer: &PullConsumer) -> Result<bool, NotNow> {
+    pub(super) async fn remove_kept(&self, consumer: &PullConsumer) -> Result<bool, NotNow> {
         let seen = consumer.get_info().await.map_err(NotNow::broker)?;
         let acknowledged = seen.ack_floor.stream_sequence;
         let stream = self.around.jetstream.get_stream(&self.stream.name).await.map_err(NotNow::broker)?;
