@@ -4,9 +4,17 @@
 mod dice;
 mod free;
 mod jobs;
+mod lost_submits;
 mod pieces;
 
+use std::time::Duration;
+
 use hark_sdk::event::{Blame, Engine, Fault, Quality, Segment, TranscriptFinal, Usage};
+use uuid::Uuid;
+
+use crate::job::Next;
+
+const DAEMON: Uuid = Uuid::from_u128(1);
 
 fn histories(name: &str, history: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let run = |seed: u64| {
@@ -34,6 +42,11 @@ fn a_piece_that_costs_nothing_is_asked_for_in_halves_once_whatever_is_killed() {
 #[test]
 fn every_job_ends_once_whatever_its_pieces_do() {
     histories("job", |seed| jobs::World::new(seed).run());
+}
+
+/// Another attempt after a second; `counts` against the budget of refusals.
+fn again(counts: bool) -> Next {
+    Next::After { wait: Duration::from_secs(1), counts }
 }
 
 fn fault(blame: Blame) -> Fault {

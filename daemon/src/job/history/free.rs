@@ -1,21 +1,18 @@
 //! A piece whose recognizer's seconds cost nothing, between a server that repeats itself and a daemon that is killed at any moment.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use hark_sdk::event::{Blame, Segment, Usage};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::dice::Dice;
-use super::fault;
+use super::{DAEMON, again, fault};
 use crate::job::halves::halves;
 use crate::job::piece_machine::{self, PieceFact, Policy, Release, Report};
 use crate::job::{
     Attempt, Budget, Duty, Failure, Fate, Next, Piece, PieceState, Prices, Span, Transcript, persisted,
 };
-
-const DAEMON: Uuid = Uuid::from_u128(1);
 
 const LENGTH: u64 = 30_000;
 
@@ -102,7 +99,7 @@ impl World {
         match self.dice.roll(8) {
             // The daemon is killed.
             0 => self.commit(PieceFact::Restarted),
-            1 => self.fail(Fate::Open, Next::After { wait: Duration::from_secs(1), counts: true }),
+            1 => self.fail(Fate::Open, again(true)),
             2 if self.dice.one_in(3) => self.fail(Fate::Refused, Next::Never),
             _ => self.answer(span),
         }
@@ -202,13 +199,8 @@ fn where_seconds_cost_nothing_a_lost_request_is_a_refused_one() {
     }
     for _ in 1..piece_machine::REFUSAL_BUDGET {
         assert_eq!(meet(PieceFact::Sending { marker: None, reserved_micro: 0 }).state, PieceState::Sending);
-        let lost = Failure {
-            fate: Fate::Open,
-            ..Failure::before_sending(
-                fault(Blame::Service),
-                Next::After { wait: Duration::from_secs(1), counts: true },
-            )
-        };
+        let lost =
+            Failure { fate: Fate::Open, ..Failure::before_sending(fault(Blame::Service), again(true)) };
         assert!(!meet(PieceFact::Failed(lost)).may_have_cost());
     }
     assert!(matches!(
