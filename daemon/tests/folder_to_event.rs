@@ -151,7 +151,7 @@ async fn many_files_each_end_once_and_are_paid_once() {
             dashscope_emulator_text(last.body["recording"]["sha256"].as_str().unwrap())
         );
     }
-    let paid: Vec<Value> = service.journal().into_iter().filter(|line| line["kind"] == "flash").collect();
+    let paid = service.journal_of("flash");
     assert_eq!(paid.len(), 60);
 }
 
@@ -192,7 +192,7 @@ async fn a_restart_resumes_open_jobs_and_repeats_nothing() {
     hark.drop_file("calls", "c.wav", &wav(1.0, 3));
     let ended = hark.ended_jobs(3).await;
     assert_eq!(ended.len(), 3, "one job a file, over two restarts");
-    assert_eq!(service.journal().iter().filter(|line| line["kind"] == "flash").count(), 3);
+    assert_eq!(service.journal_of("flash").len(), 3);
 }
 
 #[tokio::test]

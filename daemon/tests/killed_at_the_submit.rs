@@ -28,7 +28,7 @@ async fn no_task_is_submitted_twice_and_the_list_can_always_tell() {
         .lines("[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
         .start()
         .await;
-    let requests = |kind: &str| service.journal().iter().filter(|line| line["kind"] == kind).count();
+    let requests = |kind: &str| service.journal_of(kind).len();
     let mut inputs = Vec::new();
     for number in 0..kills * FILES_A_KILL {
         let (name, audio) = (format!("{number}.wav"), wav(1.0, number));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{Emulator, Hark, Heard, NatsServer, Setup, sample, wait_until, wav};
+use crate::support::{Emulator, Hark, Heard, NatsServer, Setup, of_kind, sample, wait_until, wav};
 use serde_json::{Value, json};
 
 /// Pieces of at most 20 s through flash.
@@ -18,14 +18,6 @@ fn setup(nats: &NatsServer, service: &Emulator) -> Setup {
 /// More than the five minutes that flash takes.
 fn long_recording(seed: u64) -> Vec<u8> {
     wav(310.0, seed)
-}
-
-fn of_kind<'e>(events: &'e [Heard], kind: &str) -> Vec<&'e Value> {
-    events.iter().filter(|event| event.kind() == kind).map(|event| &event.body).collect()
-}
-
-fn flash_requests(service: &Emulator) -> usize {
-    service.journal().iter().filter(|line| line["kind"] == "flash").count()
 }
 
 /// The pieces follow each other to the end, no longer than 20 s, and the final is made of them.
@@ -124,7 +116,7 @@ async fn pieces_that_were_heard_are_not_paid_again_after_a_kill() {
     hark.drop_file("calls", "long.wav", &long_recording(2));
     for kills in 1..=3 {
         wait_until("further pieces to be sent", Duration::from_secs(60), async || {
-            flash_requests(&service) >= 4 * kills
+            service.journal_of("flash").len() >= 4 * kills
         })
         .await;
         hark.kill_and_launch();
@@ -134,7 +126,7 @@ async fn pieces_that_were_heard_are_not_paid_again_after_a_kill() {
     assert_whole(&events);
     let pieces = of_kind(&events, "transcript.segment").len();
     // A kill meets at most the three requests that are under way; each is marked.
-    let again = flash_requests(&service) - pieces;
+    let again = service.journal_of("flash").len() - pieces;
     assert!(again <= 9, "{again} of {pieces} pieces were sent again");
     let last = &events.last().unwrap().body;
     assert_eq!(last["possible_duplicate_charge"] == true, again > 0);
@@ -178,5 +170,5 @@ async fn silence_is_not_sent_and_nothing_said_is_nothing_wrong() {
     let finals = of_kind(&events, "transcript.final");
     assert_eq!((&finals[0]["text"], &finals[0]["speech"]), (&json!(""), &json!(false)));
     assert_eq!((&finals[0]["segments"], &finals[0]["quality"]["speech_ms"]), (&json!([]), &json!(0)));
-    assert_eq!(flash_requests(&service), 0);
+    assert_eq!(service.journal_of("flash").len(), 0);
 }

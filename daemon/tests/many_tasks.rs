@@ -53,7 +53,7 @@ async fn run_tasks(count: usize, delay: &str, poll: &str) {
         memory = memory.max(hark.process().resident());
         if downtime.is_none() {
             // Restart in the middle of the run, when a third of the tasks have ended.
-            let ended = service.journal().iter().filter(|line| line["kind"] == "task").count();
+            let ended = service.journal_of("task").len();
             if ended * 3 > count {
                 let from = Timestamp::now();
                 hark.restart().await;

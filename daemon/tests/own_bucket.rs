@@ -6,7 +6,6 @@ use std::process::Command;
 use crate::support::{
     CEILING, Emulator, Hark, Heard, NatsServer, S3Server, Setup, python, sha256, wait_until, wav,
 };
-use serde_json::Value;
 
 const BUCKET: &str = "calls";
 const SECRET: &str = "canary-secret-of-the-bucket";
@@ -16,10 +15,6 @@ fn setup(nats: &NatsServer, service: &Emulator, store: &S3Server) -> Setup {
         .behind(Hark::new().nats(nats).asr(service), BUCKET, SECRET)
         .folder_with("archive", "route = \"long\"\n")
         .lines("[[route]]\nname = \"long\"\nengine = \"filetrans\"\n")
-}
-
-fn entries(service: &Emulator, kind: &str) -> Vec<Value> {
-    service.journal().into_iter().filter(|line| line["kind"] == kind).collect()
 }
 
 async fn is_empty(store: &S3Server) {
@@ -44,7 +39,7 @@ async fn a_recording_goes_through_the_bucket_and_leaves_nothing_in_it() {
     assert!(object.starts_with("hark/inbox/") && object.ends_with(".wav"), "{object}");
     assert_eq!(hark.ended_jobs(1).await[0].kind(), "job.completed");
     is_empty(&store).await;
-    let [task] = &entries(&service, "task")[..] else { panic!("not one task") };
+    let [task] = &service.journal_of("task")[..] else { panic!("not one task") };
     assert_eq!(task["sha256"], sha256(&audio));
     let url = task["file_url"].as_str().unwrap();
     assert!(url.starts_with(&format!("{}/{BUCKET}/{object}?", store.endpoint())), "{url}");
@@ -53,7 +48,7 @@ async fn a_recording_goes_through_the_bucket_and_leaves_nothing_in_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/presigned.py");
     let checked = Command::new(python()).arg(script).args(["GET", url, SECRET]).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    assert!(entries(&service, "policy").is_empty() && entries(&service, "upload").is_empty());
+    assert!(service.journal_of("policy").is_empty() && service.journal_of("upload").is_empty());
     // Neither the secret nor what it signed, at any level; nor in an event.
     let said = format!("{}{:?}", hark.log(), hark.events().await);
     assert!(!said.contains("X-Amz-Signature") && !said.contains(SECRET));
@@ -74,7 +69,7 @@ async fn an_object_is_deleted_although_the_daemon_was_killed() {
     let mut made = Vec::new();
     wait_until("a task, and a second upload", CEILING, async || {
         made = store.objects(BUCKET).await;
-        entries(&service, "submit").len() == 1 && made.len() == 2
+        service.journal_of("submit").len() == 1 && made.len() == 2
     })
     .await;
     hark.kill();
@@ -85,7 +80,7 @@ async fn an_object_is_deleted_although_the_daemon_was_killed() {
         assert_ne!(end.body["possible_duplicate_charge"], true, "the task was found by its object's name");
     }
     is_empty(&store).await;
-    let submits = entries(&service, "submit");
+    let submits = service.journal_of("submit");
     assert_eq!(submits.len(), 2, "one submit a recording");
 }
 

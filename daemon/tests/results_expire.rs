@@ -25,10 +25,6 @@ fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours * 3600)
 }
 
-fn requests(service: &Emulator, kind: &str) -> usize {
-    service.journal().iter().filter(|line| line["kind"] == kind).count()
-}
-
 fn retries(events: &[Heard], code: &str) -> usize {
     events
         .iter()
@@ -55,7 +51,7 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
         hark.next_event("job.submitted").await;
     }
     hark.kill();
-    assert_eq!(requests(&service, "task"), 0, "nothing had ended");
+    assert_eq!(service.journal_of("task").len(), 0, "nothing had ended");
     wait_until("two results to be deleted", CEILING, async || {
         let journal = service.journal();
         let ended = journal.iter().filter(|line| line["kind"] == "task");
@@ -72,7 +68,7 @@ async fn down_for_31_hours(ambiguous_retries: usize) {
         assert_eq!(end.body["possible_duplicate_charge"] == true, ambiguous_retries > 0, "{}", end.body);
         assert!(ambiguous_retries > 0 || end.body["error"]["code"] == "TaskUnknown", "{}", end.body);
     }
-    assert_eq!(requests(&service, "submit"), 3 + 2 * ambiguous_retries);
+    assert_eq!(service.journal_of("submit").len(), 3 + 2 * ambiguous_retries);
     let log = hark.log();
     let lost: Vec<&str> = log.lines().filter(|line| line.contains("the result of a task is lost")).collect();
     assert_eq!(lost.len(), 2, "once a job");
@@ -92,7 +88,7 @@ async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_
     hark.drop_file("archive", "a.wav", &wav(2.0, 1));
     let job = hark.next_event("job.submitted").await.job().to_owned();
     // More often than the daemon asks again after the answer that a result is gone.
-    wait_until("many tries", CEILING, async || requests(&service, "result") > 5).await;
+    wait_until("many tries", CEILING, async || service.journal_of("result").len() > 5).await;
     assert_eq!(hark.events_of(&job).await.len(), 2, "nothing to be told of it yet");
     hark.kill();
     set_back(&hark.path("state"), hours(21));
@@ -110,10 +106,10 @@ async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_
     })
     .await;
     // After a restart the daemon finds the warning in the ledger and does not repeat it.
-    let before = requests(&service, "result");
+    let before = service.journal_of("result").len();
     hark.restart().await;
     wait_until("the result to be asked for again", CEILING, async || {
-        requests(&service, "result") > before + 1
+        service.journal_of("result").len() > before + 1
     })
     .await;
     service.set_faults(json!([])).await;
@@ -121,7 +117,7 @@ async fn a_result_that_does_not_come_is_warned_of_in_time_and_asked_for_as_long_
     assert_eq!(end.kind(), "job.completed");
     assert_eq!(end.body["possible_duplicate_charge"], json!(null), "{}", end.body);
     assert_eq!(retries(&hark.events_of(&job).await, "ResultExpiring"), 1);
-    assert_eq!(requests(&service, "submit"), 1);
+    assert_eq!(service.journal_of("submit").len(), 1);
     let (_, metrics) = hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_recognize_results_expiring 0"), "{metrics}");
 }
@@ -153,7 +149,7 @@ async fn is_repeated_after(times: usize, mut fault: Value, repeated: bool) {
     let end = hark.ended_jobs(1).await.remove(0);
     assert_eq!(end.kind(), "job.completed", "{fault}");
     assert_eq!(end.body["possible_duplicate_charge"] == true, repeated, "{fault}: {}", end.body);
-    assert_eq!(requests(&service, "submit"), 1 + usize::from(repeated), "{fault}");
+    assert_eq!(service.journal_of("submit").len(), 1 + usize::from(repeated), "{fault}");
 }
 
 #[tokio::test]
@@ -162,7 +158,8 @@ async fn the_cost_of_a_task_is_reported_though_the_service_forgot_it_before_its_
     let service = Emulator::start(&["--task-delay", "50ms", "--fault", "status,on=result"]).await;
     let mut hark = setup(&nats, &service).set("dashscope.ambiguous_retries", "0").start().await;
     hark.drop_file("archive", "a.wav", &wav(2.0, 1));
-    wait_until("a result that does not come", CEILING, async || requests(&service, "result") > 0).await;
+    wait_until("a result that does not come", CEILING, async || !service.journal_of("result").is_empty())
+        .await;
     service.set_faults(json!([{"kind": "task_unknown", "on": ["query"]}])).await;
     let end = hark.ended_jobs(1).await.remove(0);
     assert_eq!((end.kind(), &end.body["error"]["code"]), ("job.failed", &json!("TaskUnknown")));

@@ -1,7 +1,7 @@
 //! What plugins tell about partials and segments: stored at once, once, and after the transforms.
 
 use crate::plugins::Plugins;
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Setup, of_kind, wait_until, wav};
 use serde_json::{Value, json};
 
 /// Pieces of at most 20 s through flash, with these plugins in the order of the config.
@@ -16,10 +16,6 @@ fn setup(nats: &NatsServer, service: &Emulator, plugins: &Plugins, names: &[&str
         .folder_with("calls", "route = \"pieces\"\n")
         .lines("[[route]]\nname = \"pieces\"\nengine = \"flash\"\npiece = \"20s\"\n")
         .lines(&names.iter().map(entry).collect::<String>())
-}
-
-fn of_kind<'e>(events: &'e [Heard], kind: &str) -> Vec<&'e Value> {
-    events.iter().filter(|event| event.kind() == kind).map(|event| &event.body).collect()
 }
 
 fn states(alerts: &[&Value], id: &str) -> Vec<String> {

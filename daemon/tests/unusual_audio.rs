@@ -28,10 +28,6 @@ async fn ended(hark: &mut Hark, count: usize) -> BTreeMap<String, Heard> {
         .collect()
 }
 
-fn requests(service: &Emulator, kind: &str) -> usize {
-    service.journal().iter().filter(|line| line["kind"] == kind).count()
-}
-
 #[tokio::test]
 async fn a_wav_with_a_wrong_header_is_sent_with_a_right_one() {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
@@ -56,8 +52,8 @@ async fn a_wav_with_a_wrong_header_is_sent_with_a_right_one() {
             "{name}"
         );
     }
-    assert_eq!(requests(&service, "flash"), 2 * files.len(), "each is paid once, as one piece");
-    assert_eq!(requests(&service, "upload"), 0);
+    assert_eq!(service.journal_of("flash").len(), 2 * files.len(), "each is paid once, as one piece");
+    assert_eq!(service.journal_of("upload").len(), 0);
 }
 
 #[tokio::test]
@@ -83,7 +79,7 @@ async fn filetrans_is_not_given_a_file_that_it_may_misread() {
         let message = error(&last, "message");
         assert!(message.contains("wav header") && message.contains("convert it"), "{message}");
     }
-    assert_eq!(requests(&service, "upload") + requests(&service, "submit"), 0);
+    assert_eq!(service.journal_of("upload").len() + service.journal_of("submit").len(), 0);
 }
 
 #[tokio::test]
@@ -109,7 +105,7 @@ async fn a_codec_that_cannot_be_decoded_is_named() {
     assert_eq!((last.kind(), error(&last, "code")), ("job.failed", "UndecodableAudio".into()));
     let message = error(&last, "message");
     assert!(message.contains("xxxx in ") && message.contains("convert it to"), "{message}");
-    assert_eq!(requests(&service, "flash"), 0);
+    assert_eq!(service.journal_of("flash").len(), 0);
 }
 
 fn error(event: &Heard, field: &str) -> String {

@@ -51,7 +51,7 @@ impl Bench {
     }
 
     pub(crate) fn entries(&self, kind: &str) -> Vec<serde_json::Value> {
-        self.service.journal().into_iter().filter(|entry| entry["kind"] == kind).collect()
+        self.service.journal_of(kind)
     }
 }
 

@@ -137,8 +137,7 @@ async fn a_task_is_followed_where_it_was_submitted_after_the_address_has_changed
         let events = events_of_recording(&mut hark, name).await;
         assert_ne!(only(&events, "job.completed").body["possible_duplicate_charge"], true);
     }
-    let submits =
-        |service: &Emulator| service.journal().iter().filter(|line| line["kind"] == "submit").count();
+    let submits = |service: &Emulator| service.journal_of("submit").len();
     assert_eq!((submits(&first), submits(&second)), (1, 1));
 }
 

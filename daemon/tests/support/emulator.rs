@@ -67,6 +67,11 @@ impl Emulator {
     pub fn pause(&self) {
         self.process.pause();
     }
+    /// The lines of the journal of this kind, oldest first.
+    pub fn journal_of(&self, kind: &str) -> Vec<Value> {
+        self.journal().into_iter().filter(|line| line["kind"] == kind).collect()
+    }
+
 
     /// Sends SIGCONT.
     pub fn resume(&self) {

@@ -70,6 +70,11 @@ impl Heard {
     }
 }
 
+/// The bodies of the events of this kind.
+pub fn of_kind<'e>(events: &'e [Heard], kind: &str) -> Vec<&'e Value> {
+    events.iter().filter(|event| event.kind() == kind).map(|event| &event.body).collect()
+}
+
 /// Collects every event received so far.
 #[derive(Debug)]
 pub struct Ear {

@@ -38,7 +38,7 @@ pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
 pub use chromium::{has_chromium, tell};
 pub use emulator::Emulator;
 pub use environment::number_from;
-pub use events::Heard;
+pub use events::{Heard, of_kind};
 pub use files::FileServer;
 pub use hark::{Hark, Setup};
 pub use hook_receiver::{Delivered, HookReceiver, HookReply, SECRET};

@@ -67,7 +67,7 @@ impl Stage {
 
     /// Number of requests of this kind that the service received.
     pub fn requests(&self, kind: &str) -> usize {
-        self.service.journal().iter().filter(|line| line["kind"] == kind).count()
+        self.service.journal_of(kind).len()
     }
 
     /// Waits until every input is a settled job, every event stored and every message acknowledged.
