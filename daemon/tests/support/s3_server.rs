@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::hark::Setup;
 use super::process::Process;
 use super::programs;
+use super::setup::Setup;
 use super::wait::{CEILING, http, wait_until};
 
 /// A server that listens on loopback; it is killed on drop, and its objects, which it keeps in memory, go with it. It accepts any key and

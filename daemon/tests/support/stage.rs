@@ -5,10 +5,11 @@ use async_nats::jetstream;
 use super::audio::wav;
 use super::emulator::Emulator;
 use super::events::Heard;
-use super::hark::{Hark, Setup};
+use super::hark::Hark;
 use super::ledger_check::{Input, LedgerRecord, Records};
 use super::messages::{publish, unacknowledged};
 use super::nats_server::NatsServer;
+use super::setup::Setup;
 use super::wait::{REDELIVERY, wait_until};
 
 /// All recordings of a stage are different.
