@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::support::{
-    CEILING, Emulator, Hark, Input, LedgerRecord, NatsServer, Records, Setup, Stage, wait_until, wav,
+    CEILING, Emulator, Hark, LedgerRecord, NatsServer, Records, Setup, Stage, sha256, wait_until, wav,
 };
 use async_nats::jetstream;
+use serde_json::json;
 
 /// A daemon with a directory source and a NATS source.
 async fn stage(flags: &[&str]) -> Stage {
@@ -130,13 +131,8 @@ async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
 async fn a_stop_does_not_wait_for_partials_that_cannot_be_published() {
     let mut nats = NatsServer::start().await;
     let audio = wav(1.0, 1);
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let heard = Input::recognized("calls", "long.wav", &audio);
-    let content = serde_json::json!({ heard.sha256: { "text": "and so on ".repeat(700) } });
-    std::fs::write(&manifest, content.to_string()).unwrap();
-    let flags = ["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()];
-    let service = Emulator::start(&flags).await;
+    let manifest = json!({ sha256(&audio): { "text": "and so on ".repeat(700) } });
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms"]).await;
     let mut hark = Hark::new().nats(&nats).asr(&service).folder("calls").start().await;
     nats.kill();
     hark.drop_file("calls", "long.wav", &audio);

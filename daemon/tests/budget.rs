@@ -66,7 +66,7 @@ async fn a_request_that_no_days_budget_allows_fails_its_job() {
     assert_eq!((&error["code"], &error["blame"]), (&"OverBudget".into(), &"account".into()));
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("$0.002100") && message.contains("budget.daily_usd is $0.001000"), "{message}");
-    assert!(service.journal().iter().all(|entry| entry["kind"] != "flash"), "nothing was sent");
+    assert!(service.journal_of("flash").is_empty(), "nothing was sent");
 }
 
 #[tokio::test]
@@ -81,9 +81,7 @@ async fn tokens_overrun_the_budget_by_no_more_than_the_requests_under_way() {
     let nats = NatsServer::start().await;
     let files: Vec<Vec<u8>> = (0..FILES).map(|number| wav(SECONDS, number as u64)).collect();
     let manifest = spoken(&files.iter().map(|audio| (&audio[..], SECONDS, 8.0)).collect::<Vec<_>>());
-    let flags =
-        ["--token-delay", "0ms", "--flash-delay", "200ms", "--manifest", manifest.path().to_str().unwrap()];
-    let service = Emulator::start(&flags).await;
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms", "--flash-delay", "200ms"]).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Emulator, FileServer, Hark, Heard, NatsServer, Setup, channel, publish, sample, sentence, stereo,
-    wait_until,
+    Emulator, FileServer, Hark, Heard, NatsServer, Setup, call, channel, of_kind, publish, sample, sentence,
+    stereo, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -22,25 +22,10 @@ async fn heard(hark: &mut Hark, name: &str, audio: &[u8], ended: usize) -> Vec<H
     hark.events_of(&job).await
 }
 
-fn of_kind<'e>(events: &'e [Heard], kind: &str) -> Vec<&'e Value> {
-    events.iter().filter(|event| event.kind() == kind).map(|event| &event.body).collect()
-}
-
 fn one<'e>(events: &'e [Heard], kind: &str) -> &'e Value {
     let found = of_kind(events, kind);
     let [one] = found[..] else { panic!("{} events {kind}", found.len()) };
     one
-}
-
-/// The lines of the service's journal of this kind.
-fn requests(service: &Emulator, kind: &str) -> Vec<Value> {
-    service.journal().into_iter().filter(|line| line["kind"] == kind).collect()
-}
-
-/// An agent and a customer in twelve seconds.
-fn call() -> Vec<u8> {
-    let (agent, customer) = (sentence("thanks.wav"), sentence("cancel.wav"));
-    stereo(&[channel(12, &[(0.5, &agent)]), channel(12, &[(5.0, &customer)])])
 }
 
 #[tokio::test]
@@ -49,7 +34,7 @@ async fn each_channel_goes_through_flash_with_its_role() {
     let mut hark = setup(&nats, &service, "").start().await;
     let events = heard(&mut hark, "call.wav", &call(), 1).await;
     let charged: Vec<u64> =
-        requests(&service, "flash").iter().map(|line| line["charged_seconds"].as_u64().unwrap()).collect();
+        service.journal_of("flash").iter().map(|line| line["charged_seconds"].as_u64().unwrap()).collect();
     assert_eq!(charged, [12, 12], "one request a channel, each whole");
     assert_eq!(of_kind(&events, "job.submitted").len(), 1);
     let made = one(&events, "transcript.final");
@@ -102,7 +87,7 @@ async fn filetrans_is_asked_for_each_channel_in_one_task() {
     let (nats, service) = (NatsServer::start().await, Emulator::start(&["--manifest", manifest]).await);
     let mut hark = setup(&nats, &service, "engine = \"filetrans\"").start().await;
     let events = heard(&mut hark, "stereo.flac", &sample("stereo.flac"), 1).await;
-    let submits = requests(&service, "submit");
+    let submits = service.journal_of("submit");
     assert_eq!(submits.iter().map(|line| &line["channels"]).collect::<Vec<_>>(), [&json!([0, 1])]);
     let made = one(&events, "transcript.final");
     let dialogue = "Good morning, how can I help you?\nI was charged twice for the same order.\nI am sorry. I will send the money back.";
@@ -139,7 +124,7 @@ async fn what_a_channel_only_repeats_and_silence_are_not_paid() {
             (2, "silent.wav", &silent, Some(1)),
             (3, "nothing.wav", &nothing, None),
         ] {
-            let asked = requests(&service, engine).len() + requests(&service, "submit").len();
+            let asked = service.journal_of(engine).len() + service.journal_of("submit").len();
             let events = heard(&mut hark, name, audio, before + count).await;
             let (made, last) = (one(&events, "transcript.final"), events.last().unwrap());
             assert_eq!(last.kind(), "job.completed", "{engine} {name}");
@@ -160,7 +145,7 @@ async fn what_a_channel_only_repeats_and_silence_are_not_paid() {
             );
             let usd = (saved * 35.0_f64).round() / 1e6;
             assert_eq!(body["saved_usd"], usd, "{engine} {name}");
-            let asked = requests(&service, engine).len() + requests(&service, "submit").len() - asked;
+            let asked = service.journal_of(engine).len() + service.journal_of("submit").len() - asked;
             assert_eq!(asked, usize::from(sent.is_some()), "{engine} {name}");
             let measured = &one(&events, "annotation.speech")["channels"];
             let doubles = if name == "doubled.wav" { json!(0) } else { Value::Null };
@@ -219,7 +204,7 @@ async fn a_kill_within_a_split_job_pays_for_nothing_twice_that_was_heard() {
     hark.drop_file("calls", "call.wav", &stereo(&[many(0.2, &cancel), many(2.5, &thanks)]));
     for kills in 1..=3 {
         wait_until("further pieces to be sent", Duration::from_secs(60), async || {
-            requests(&service, "flash").len() >= 3 * kills
+            service.journal_of("flash").len() >= 3 * kills
         })
         .await;
         hark.kill_and_launch();
@@ -247,7 +232,7 @@ async fn a_kill_within_a_split_job_pays_for_nothing_twice_that_was_heard() {
         assert_eq!(end, 60_000);
     }
     // A kill meets at most the two requests that are under way; each is marked.
-    let again = requests(&service, "flash").len() - numbers.len();
+    let again = service.journal_of("flash").len() - numbers.len();
     assert!(again <= 6, "{again} of {} pieces were sent again", numbers.len());
     assert_eq!(events.last().unwrap().body["possible_duplicate_charge"] == true, again > 0);
 }
@@ -258,7 +243,7 @@ async fn a_recording_with_one_channel_is_recognized_as_it_is() {
     let mut hark = setup(&nats, &service, "").start().await;
     let audio = sample("cancel.wav");
     let events = heard(&mut hark, "cancel.wav", &audio, 1).await;
-    let [asked] = &requests(&service, "flash")[..] else { panic!("one request") };
+    let [asked] = &service.journal_of("flash")[..] else { panic!("one request") };
     assert_eq!(asked["sha256"], crate::support::sha256(&audio), "its own bytes");
     let segment = &one(&events, "transcript.final")["segments"][0];
     assert_eq!((&segment["channel"], segment.get("role")), (&json!(0), None));
@@ -282,7 +267,7 @@ async fn a_url_is_fetched_and_listened_to_before_any_channel_is_paid() {
     let last = events.last().unwrap();
     assert_eq!((last.kind(), &last.body["billed_seconds"]), ("job.completed", &json!(12)));
     assert_eq!(one(&events, "annotation.speech")["channels"][1]["doubles"], 0);
-    let [submit] = &requests(&service, "submit")[..] else { panic!("one task") };
+    let [submit] = &service.journal_of("submit")[..] else { panic!("one task") };
     assert_eq!(submit["channels"], json!([0]));
     assert!(submit["file_url"].as_str().unwrap().starts_with("oss://"), "{submit}");
 }

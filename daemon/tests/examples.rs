@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Emulator, Hark, NatsServer, python, sha256, wav};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn texts_and_subtitles_are_written_once_and_large_ones_too() {
@@ -52,8 +52,5 @@ fn write_texts(nats: &NatsServer, into: &Path, durable: &str) {
 
 async fn service_that_hears(texts: &[(&Vec<u8>, &str)]) -> Emulator {
     let entries = texts.iter().map(|(audio, text)| (sha256(audio), json!({ "text": text })));
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    std::fs::write(&manifest, serde_json::Value::Object(entries.collect()).to_string()).unwrap();
-    Emulator::start(&["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()]).await
+    Emulator::knowing(Value::Object(entries.collect()), &["--token-delay", "0ms"]).await
 }

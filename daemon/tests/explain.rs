@@ -37,7 +37,7 @@ async fn the_bill_of_a_folder_is_the_one_that_was_explained() {
     assert!(long["pieces"].as_u64().unwrap() >= 4 && short["pieces"] == 1, "{explained:#}");
     assert_eq!((&short["seconds"], &short["cost_usd"]), (&12.into(), &0.000_42.into()));
     assert_eq!(short["rejected"][0]["engine"], "filetrans");
-    assert!(service.journal().iter().all(|entry| entry["kind"] != "flash"), "nothing is sent");
+    assert!(service.journal_of("flash").is_empty(), "nothing is sent");
 
     for name in ["short.wav", "long.wav"] {
         std::fs::rename(folder.join(name), hark.path("calls").join(name)).unwrap();
@@ -58,15 +58,7 @@ async fn a_bill_in_tokens_is_near_the_one_that_was_explained() {
         [("a", 20.0, 2.4), ("b", 45.0, 3.3), ("c", 90.0, 2.0), ("d", 150.0, 2.9), ("e", 330.0, 3.0)];
     let files = recordings.map(|(name, seconds, pace)| (name, wav(seconds, seconds as u64), seconds, pace));
     let manifest = spoken(&files.each_ref().map(|(_, audio, seconds, pace)| (&audio[..], *seconds, *pace)));
-    let service = Emulator::start(&[
-        "--token-delay",
-        "0ms",
-        "--task-delay",
-        "100ms",
-        "--manifest",
-        manifest.path().to_str().unwrap(),
-    ])
-    .await;
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms", "--task-delay", "100ms"]).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)

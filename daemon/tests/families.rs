@@ -18,14 +18,13 @@ fn setup(nats: &NatsServer, service: &Emulator, flash: &str, filetrans: &str, ro
 }
 
 /// A recording of two seconds in which two people speak, and its manifest.
-fn dialogue(seed: u64) -> (Vec<u8>, tempfile::NamedTempFile) {
+fn dialogue(seed: u64) -> (Vec<u8>, Value) {
     let audio = wav(2.0, seed);
     let sentences = json!([
         {"begin_time": 0, "end_time": 800, "text": "That damn contract.", "speaker_id": 0},
         {"begin_time": 900, "end_time": 1_900, "text": "Let us see.", "speaker_id": 1},
     ]);
-    let manifest = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(manifest.path(), json!({sha256(&audio): {"sentences": sentences}}).to_string()).unwrap();
+    let manifest = json!({sha256(&audio): {"sentences": sentences}});
     (audio, manifest)
 }
 
@@ -40,8 +39,7 @@ async fn final_of(hark: &mut Hark) -> (Value, Vec<Heard>) {
 #[tokio::test]
 async fn the_newer_flash_streams_its_text_and_tells_who_said_which_word_when() {
     let (nats, (audio, manifest)) = (NatsServer::start().await, dialogue(1));
-    let manifest = manifest.path().to_str().unwrap();
-    let service = Emulator::start(&["--token-delay", "20ms", "--manifest", manifest]).await;
+    let service = Emulator::knowing(manifest, &["--token-delay", "20ms"]).await;
     let route = "words = true\nspeakers = 1\nlanguage = \"en\"\ncontext = \"calls\"\nhotwords = [{ word = \"Hark\", weight = 5 }]";
     let mut hark =
         setup(&nats, &service, "qwen-audio-3.1-asr-flash", "qwen-audio-3.1-asr-flash-filetrans", route)
@@ -78,8 +76,7 @@ async fn the_newer_flash_streams_its_text_and_tells_who_said_which_word_when() {
 async fn the_newer_tasks_tell_words_and_speakers_unmasked() {
     for (seed, model) in [(2, "qwen-audio-3.1-asr-flash-filetrans"), (3, "fun-asr")] {
         let (nats, (audio, manifest)) = (NatsServer::start().await, dialogue(seed));
-        let manifest = manifest.path().to_str().unwrap();
-        let service = Emulator::start(&["--task-delay", "50ms", "--manifest", manifest]).await;
+        let service = Emulator::knowing(manifest, &["--task-delay", "50ms"]).await;
         let route = "engine = \"filetrans\"\nwords = true\nspeakers = 2\nlanguage = \"fil\"";
         let mut hark = setup(&nats, &service, "qwen-audio-3.1-asr-flash", model, route).start().await;
         hark.drop_file("calls", "a.wav", &audio);
@@ -97,7 +94,7 @@ async fn the_newer_tasks_tell_words_and_speakers_unmasked() {
 #[tokio::test]
 async fn words_and_speakers_are_there_only_if_asked_for() {
     let (nats, (audio, manifest)) = (NatsServer::start().await, dialogue(4));
-    let service = Emulator::start(&["--manifest", manifest.path().to_str().unwrap()]).await;
+    let service = Emulator::knowing(manifest, &[]).await;
     let mut hark = setup(&nats, &service, "qwen-audio-3.1-asr-flash", "", "").start().await;
     hark.drop_file("calls", "a.wav", &audio);
     let (made, _) = final_of(&mut hark).await;

@@ -16,12 +16,8 @@ const WORD: &str = "zebrafinch";
 
 /// An emulator that recognizes these texts.
 async fn service_that_hears(texts: &[(&[u8], &str)]) -> Emulator {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let texts: serde_json::Map<String, Value> =
-        texts.iter().map(|(audio, text)| (sha256(audio), json!({ "text": text }))).collect();
-    std::fs::write(&manifest, json!(texts).to_string()).unwrap();
-    Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"]).await
+    let entries = texts.iter().map(|(audio, text)| (sha256(audio), json!({ "text": text })));
+    Emulator::knowing(Value::Object(entries.collect()), &["--token-delay", "0ms"]).await
 }
 
 /// The files below a folder in which these bytes stand.

@@ -6,17 +6,11 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
+const QUICK: [&str; 4] = ["--token-delay", "0ms", "--task-delay", "100ms"];
+
 /// An emulator that recognizes `text` in `audio`.
 async fn service_that_hears(text: &str, audio: &[u8]) -> Emulator {
-    service_by_manifest(json!({ sha256(audio): { "text": text } })).await
-}
-
-async fn service_by_manifest(content: Value) -> Emulator {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    std::fs::write(&manifest, content.to_string()).unwrap();
-    let quick = ["--token-delay", "0ms", "--task-delay", "100ms"];
-    Emulator::start(&[&["--manifest", manifest.to_str().unwrap()][..], &quick].concat()).await
+    Emulator::knowing(json!({ sha256(audio): { "text": text } }), &QUICK).await
 }
 
 /// Without partials, because such a text would have thousands.
@@ -231,7 +225,7 @@ async fn events_after_finals_that_cannot_be_stored_delay_no_other_job_and_stay_i
     let sentence = |number: usize| json!({"begin_time": number, "end_time": number + 1, "text": format!("refund {number}."), "language": "en", "emotion": "neutral"});
     let sentences: Vec<Value> = (0..ALERTS).map(sentence).collect();
     let heard = (0..JOBS).map(|number| (sha256(&wav(1.0, number)), json!({ "sentences": sentences })));
-    let service = service_by_manifest(heard.collect::<serde_json::Map<_, _>>().into()).await;
+    let service = Emulator::knowing(Value::Object(heard.collect()), &QUICK).await;
     let mut hark = Hark::new()
         .nats(&nats)
         .asr(&service)

@@ -39,12 +39,8 @@ fn setup(hub: &NatsServer, leaf: &NatsServer, service: &Emulator, domain: &str) 
 async fn the_streams_and_buckets_are_the_hubs() {
     let (hub, leaf) = hub_and_leaf().await;
     let (long, text) = (wav(1.0, 1), "and so on ".repeat(500));
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let sha256 = sha256(&long);
-    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
-    let flags = ["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()];
-    let service = Emulator::start(&flags).await;
+    let manifest = json!({ sha256(&long): { "text": text } });
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms"]).await;
     let mut hark = setup(&hub, &leaf, &service, "hub").start().await;
     hark.drop_file("calls", "long.wav", &long);
     let context = jetstream::new(hub.client().await);
@@ -60,6 +56,7 @@ async fn the_streams_and_buckets_are_the_hubs() {
     assert!(of_leaf.get_stream("HARK_EVENTS").await.is_err(), "the leaf node has a stream");
 
     // The commands find the hub's streams by the same config key.
+    let folder = tempfile::tempdir().unwrap();
     let tail = crate::support::Process::start(
         "tail",
         &mut hark.command(&["tail", "--all", "--json", "--kind", "job.completed"]),

@@ -1,9 +1,8 @@
 //! The plugins that ship, in the daemon: a call of two people leaves files, an alert and a score sheet.
 
 use std::fs::read_to_string;
-use std::io::Write;
 
-use crate::support::{Emulator, Hark, NatsServer, channel, sentence, sha256, stereo};
+use crate::support::{Emulator, Hark, NatsServer, call, known_call, of_kind};
 use serde_json::{Value, json};
 
 const ROUTE: &str = "
@@ -27,20 +26,12 @@ longest_silence = \"1s\"
 
 #[tokio::test]
 async fn a_call_leaves_subtitles_an_alert_and_a_score() {
-    let audio = stereo(&[
-        channel(12, &[(0.5, &sentence("thanks.wav"))]),
-        channel(12, &[(5.0, &sentence("cancel.wav"))]),
+    let manifest = known_call([
+        ("Good morning, how may I help?", "neutral"),
+        ("I want to cancel.", "angry"),
+        ("This is a disgrace.", "sad"),
     ]);
-    let said = |channel: u32, begin: u64, end: u64, text: &str, emotion: &str| json!({ "channel_id": channel, "begin_time": begin, "end_time": end, "text": text, "emotion": emotion });
-    let sentences = [
-        said(0, 500, 3_500, "Good morning, how may I help?", "neutral"),
-        said(1, 5_000, 7_000, "I want to cancel.", "angry"),
-        said(1, 7_000, 9_000, "This is a disgrace.", "sad"),
-    ];
-    let mut manifest = tempfile::NamedTempFile::new().unwrap();
-    let known = json!({ sha256(&audio): { "text": "", "language": "en", "emotion": "neutral", "sentences": sentences } });
-    manifest.write_all(known.to_string().as_bytes()).unwrap();
-    let service = Emulator::start(&["--manifest", manifest.path().to_str().unwrap()]).await;
+    let service = Emulator::knowing(manifest, &[]).await;
     let nats = NatsServer::start().await;
     let mut hark = Hark::new()
         .nats(&nats)
@@ -56,7 +47,7 @@ async fn a_call_leaves_subtitles_an_alert_and_a_score() {
         .plugin("score", "call_score", SHEET)
         .start()
         .await;
-    hark.drop_file("calls", "call.wav", &audio);
+    hark.drop_file("calls", "call.wav", &call());
     let done = hark.next_event("job.completed").await;
 
     let file = |suffix: &str| read_to_string(hark.path(&format!("calls/call{suffix}"))).unwrap();
@@ -76,22 +67,19 @@ async fn a_call_leaves_subtitles_an_alert_and_a_score() {
     );
 
     let events = hark.events_of(done.job()).await;
-    let of_kind = |kind: &str| {
-        events.iter().filter(|event| event.kind() == kind).map(|event| &event.body).collect::<Vec<_>>()
-    };
-    let alerts = of_kind("alert.raised");
+    let alerts = of_kind(&events, "alert.raised");
     let id = format!("{}:moods:streak:1:1", done.job());
     assert_eq!(alerts.iter().map(|alert| &alert["alert"]).collect::<Vec<_>>(), [&json!(id)]);
     assert_eq!(
         (&alerts[0]["quote"], &alerts[0]["begin_ms"]),
         (&json!("I want to cancel. This is a disgrace."), &json!(5_000))
     );
-    assert_eq!(of_kind("plugin.moods")[0]["data"]["alerts"][0]["segments"][1]["emotion"], "sad");
-    let sheet = &of_kind("plugin.score")[0]["data"];
+    assert_eq!(of_kind(&events, "plugin.moods")[0]["data"]["alerts"][0]["segments"][1]["emotion"], "sad");
+    let sheet = &of_kind(&events, "plugin.score")[0]["data"];
     assert_eq!((&sheet["score"], &sheet["passed"]), (&json!(75), &json!(false)));
     let why = |check: usize| sheet["checks"][check]["why"].as_str().unwrap();
     assert_eq!(why(0), "\"Good morning\" is said by agent in segment 1 at 0.5 s");
-    let speech = of_kind("annotation.speech")[0];
+    let speech = of_kind(&events, "annotation.speech")[0];
     assert!(!speech["longest_silence"].is_null());
     assert!(
         why(1).starts_with("the longest silence takes ") && why(1).ends_with("; at most 1 s"),

@@ -2,14 +2,13 @@
 //! the pages promise.
 
 use std::fs::read_to_string;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{
-    CEILING, Emulator, Hark, NatsServer, Process, Reply, SECRET, Setup, SpeechServer, channel, free_address,
-    harkd, http_get, plugin_library, python, sample, sentence, sha256, stereo, wait_until,
+    CEILING, Emulator, Hark, NatsServer, Process, Reply, SECRET, Setup, SpeechServer, call, free_address,
+    harkd, http_get, known_call, of_kind, plugin_library, python, sample, wait_until,
 };
 use regex::Regex;
 use serde_json::{Value, json};
@@ -34,29 +33,20 @@ async fn a_folder_becomes_subtitles() {
 
 #[tokio::test]
 async fn a_call_becomes_a_dialogue_with_alerts_and_without_its_card_number() {
-    let audio = stereo(&[
-        channel(12, &[(0.5, &sentence("thanks.wav"))]),
-        channel(12, &[(5.0, &sentence("cancel.wav"))]),
+    let manifest = known_call([
+        ("Good morning, how may I help you?", "happy"),
+        ("I want to cancel. My card is 4242 4242 4242 4242.", "angry"),
+        ("This is a disgrace.", "sad"),
     ]);
-    let said = |channel: u32, begin: u64, end: u64, text: &str, emotion: &str| json!({ "channel_id": channel, "begin_time": begin, "end_time": end, "text": text, "emotion": emotion });
-    let sentences = [
-        said(0, 500, 3_500, "Good morning, how may I help you?", "happy"),
-        said(1, 5_000, 7_000, "I want to cancel. My card is 4242 4242 4242 4242.", "angry"),
-        said(1, 7_000, 9_000, "This is a disgrace.", "sad"),
-    ];
-    let mut manifest = tempfile::NamedTempFile::new().unwrap();
-    let known = json!({ sha256(&audio): { "text": "", "language": "en", "emotion": "neutral", "sentences": sentences } });
-    manifest.write_all(known.to_string().as_bytes()).unwrap();
     let nats = NatsServer::start().await;
-    let service = Emulator::start(&["--manifest", manifest.path().to_str().unwrap()]).await;
+    let service = Emulator::knowing(manifest, &[]).await;
     let mut hark = recipe("call-centre", &[]).nats(&nats).asr(&service).start().await;
-    hark.drop_file("srv/calls", "kim-4711-20261130.wav", &audio);
+    hark.drop_file("srv/calls", "kim-4711-20261130.wav", &call());
     let done = hark.next_event("job.completed").await;
     assert_eq!(done.body["metadata"], json!({ "agent": "kim", "customer": "4711" }));
 
     let events = hark.events_of(done.job()).await;
-    let of_kind = |kind: &str| events.iter().filter(|event| event.kind() == kind).collect::<Vec<_>>();
-    let segments = of_kind("transcript.final")[0].body["segments"].as_array().unwrap();
+    let segments = of_kind(&events, "transcript.final")[0]["segments"].as_array().unwrap();
     let lines: Vec<(&str, &str, &Value)> = segments
         .iter()
         .map(|segment| {
@@ -73,7 +63,7 @@ async fn a_call_becomes_a_dialogue_with_alerts_and_without_its_card_number() {
         ]
     );
     let mut rules: Vec<&str> =
-        of_kind("alert.raised").iter().map(|alert| alert.body["rule"].as_str().unwrap()).collect();
+        of_kind(&events, "alert.raised").iter().map(|alert| alert["rule"].as_str().unwrap()).collect();
     rules.sort_unstable();
     assert_eq!(rules, ["churn", "streak"], "the agent has greeted");
     assert!(events.iter().all(|event| !event.body.to_string().contains("4242")), "{events:?}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{CEILING, Emulator, Hark, NatsServer, Setup, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, Setup, of_kind, wait_until, wav};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
@@ -93,10 +93,7 @@ async fn service_that_hears() -> (Vec<u8>, Emulator) {
     let manifest: Map<String, Value> =
         hashes.zip(SAID.into_iter().cycle()).map(|(hash, text)| (hash, json!({ "text": text }))).collect();
     assert!(manifest.len() >= SAID.len());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("manifest.json");
-    std::fs::write(&path, json!(manifest).to_string()).unwrap();
-    (audio, Emulator::start(&["--token-delay", "10ms", "--manifest", path.to_str().unwrap()]).await)
+    (audio, Emulator::knowing(json!(manifest), &["--token-delay", "10ms"]).await)
 }
 
 fn planted_in(text: &str) -> Vec<&'static str> {
@@ -130,8 +127,9 @@ async fn nothing_planted_left(hark: &mut Hark, job: &str) {
     for text in &said {
         assert_eq!(planted_in(text), Vec::<&str>::new(), "{text}");
     }
-    let of_kind = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
-    assert!(of_kind("transcript.segment") >= SAID.len() && of_kind("alert.raised") >= SAID.len());
+    for kind in ["transcript.segment", "alert.raised"] {
+        assert!(of_kind(&events, kind).len() >= SAID.len(), "{kind}");
+    }
     assert!(!partials.is_empty());
     let last = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
     let text = last.body["text"].as_str().unwrap();

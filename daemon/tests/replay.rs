@@ -86,9 +86,7 @@ fn of(last: &Event, body: Body) -> Event {
 async fn new_rules_over_the_calls_of_a_running_daemon_say_what_is_new_the_same_and_gone() {
     let (nats, audio) = (NatsServer::start().await, wav(3.0, 1));
     let text = "I want to cancel my contract, and I want a refund today.";
-    let manifest = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(manifest.path(), json!({ sha256(&audio): { "text": text } }).to_string()).unwrap();
-    let service = Emulator::start(&["--manifest", manifest.path().to_str().unwrap()]).await;
+    let service = Emulator::knowing(json!({ sha256(&audio): { "text": text } }), &[]).await;
     let mut hark = keywords(&nats, &["cancel", "refund"]).asr(&service).start().await;
     hark.drop_file("calls", "call.wav", &audio);
     let done = hark.next_event("job.completed").await;

@@ -101,11 +101,8 @@ async fn the_documented_rights_are_enough() {
     let nats = NatsServer::configured(&documented()).await;
     let context = jetstream::new(nats.client().await);
     let (long, text) = (wav(1.0, 7), "and so on ".repeat(500));
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    let sha256 = sha256(&long);
-    std::fs::write(&manifest, json!({ sha256: { "text": text } }).to_string()).unwrap();
-    let service = Emulator::start(&["--token-delay", "0ms", "--manifest", manifest.to_str().unwrap()]).await;
+    let manifest = json!({ sha256(&long): { "text": text } });
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms"]).await;
     let receiver = HookReceiver::start().await;
     let daemon = || {
         let setup = setup(&nats, &service, "harkd:secret").set("nats.ack_wait", "\"2s\"");
@@ -155,6 +152,7 @@ async fn the_documented_rights_are_enough() {
     // The commands of `harkd`.
     let person = setup(&nats, &service, "person:secret").plugin("hello", "hello", "");
     let config = person.write_config();
+    let folder = tempfile::tempdir().unwrap();
     let run = async |arguments: &[&str]| {
         let mut command = std::process::Command::new(crate::support::harkd());
         let command = command.arg("--config").arg(&config).args(arguments);

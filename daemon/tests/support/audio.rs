@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A WAV file, 8 kHz, mono, 16 bit: quiet noise that depends on the seed, so that no two recordings have the same sha256.
@@ -35,14 +35,24 @@ pub fn wav(seconds: f64, seed: u64) -> Vec<u8> {
 }
 
 /// A manifest in which these recordings, of so many seconds, have so many words a second; a person says two or three.
-pub fn spoken(recordings: &[(&[u8], f64, f64)]) -> tempfile::NamedTempFile {
+pub fn spoken(recordings: &[(&[u8], f64, f64)]) -> Value {
     let entry = |(audio, seconds, pace): &(&[u8], f64, f64)| {
         (sha256(audio), json!({"text": vec!["word"; (seconds * pace) as usize].join(" ")}))
     };
-    let entries: serde_json::Map<_, _> = recordings.iter().map(entry).collect();
-    let manifest = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(manifest.path(), json!(entries).to_string()).unwrap();
-    manifest
+    Value::Object(recordings.iter().map(entry).collect())
+}
+
+/// An agent and a customer in twelve seconds.
+pub fn call() -> Vec<u8> {
+    stereo(&[channel(12, &[(0.5, &sentence("thanks.wav"))]), channel(12, &[(5.0, &sentence("cancel.wav"))])])
+}
+
+/// A manifest with [`call`], in which the agent says the first of these texts, in this mood, and the customer the others.
+pub fn known_call([greeting, wish, complaint]: [(&str, &str); 3]) -> Value {
+    let said = |channel: u32, begin: u64, end: u64, (text, emotion): (&str, &str)| json!({ "channel_id": channel, "begin_time": begin, "end_time": end, "text": text, "emotion": emotion });
+    let sentences =
+        [said(0, 500, 3_500, greeting), said(1, 5_000, 7_000, wish), said(1, 7_000, 9_000, complaint)];
+    json!({ sha256(&call()): { "text": "", "language": "en", "emotion": "neutral", "sentences": sentences } })
 }
 
 /// The same noise in a container that flash does not take, so that it is decoded and cut into pieces.

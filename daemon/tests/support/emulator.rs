@@ -21,7 +21,19 @@ pub struct Emulator {
 impl Emulator {
     /// Starts an emulator with these flags (`dashscope-emulator --help`) and waits until it prints its addresses.
     pub async fn start(flags: &[&str]) -> Emulator {
+        Emulator::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    /// As [`Emulator::start`], for an emulator that recognizes the recordings of a manifest as it says.
+    pub async fn knowing(manifest: Value, flags: &[&str]) -> Emulator {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        let flags = [&["--manifest", path.to_str().unwrap()], flags].concat();
+        Emulator::start_in(folder, &flags).await
+    }
+
+    async fn start_in(folder: TempDir, flags: &[&str]) -> Emulator {
         let mut command = Command::new(programs::emulator());
         command
             .args(["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"])
@@ -55,6 +67,11 @@ impl Emulator {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The lines of the journal of this kind, oldest first.
+    pub fn journal_of(&self, kind: &str) -> Vec<Value> {
+        self.journal().into_iter().filter(|line| line["kind"] == kind).collect()
+    }
+
     /// Replaces the emulator's faults; `json!([])` removes them. `dashscope-emulator --help` lists the kinds.
     pub async fn set_faults(&self, faults: Value) {
         let (address, _) = self.api.trim_start_matches("http://").split_once('/').unwrap();
@@ -67,11 +84,6 @@ impl Emulator {
     pub fn pause(&self) {
         self.process.pause();
     }
-    /// The lines of the journal of this kind, oldest first.
-    pub fn journal_of(&self, kind: &str) -> Vec<Value> {
-        self.journal().into_iter().filter(|line| line["kind"] == kind).collect()
-    }
-
 
     /// Sends SIGCONT.
     pub fn resume(&self) {

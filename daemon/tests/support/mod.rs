@@ -35,7 +35,7 @@ mod wait;
 mod whisper_server;
 
 pub use api::Api;
-pub use audio::{caf, channel, sample, sentence, sha256, spoken, stereo, wav};
+pub use audio::{caf, call, channel, known_call, sample, sentence, sha256, spoken, stereo, wav};
 pub use chromium::{has_chromium, tell};
 pub use emulator::Emulator;
 pub use environment::number_from;

@@ -8,7 +8,7 @@ use super::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
 use crate::support::{
-    CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, sha256, stereo, wait_until, wav,
+    CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, of_kind, sha256, stereo, wait_until, wav,
 };
 
 /// Each case waits half a minute for a redelivery, so they run concurrently in one test, whatever the number of cores.
@@ -213,17 +213,14 @@ async fn a_stream_that_was_cut_off_by_a_kill_is_retried_and_marked() {
 async fn events_after_a_stored_final_are_published_by_the_other_daemon() {
     const SENTENCES: usize = 240;
     let nats = NatsServer::configured("max_payload: 80KB").await;
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
     let audio = wav(1.0, 1);
-    let sha256 = sha256(&audio);
     let sentence = |number: usize| {
         let language = if number < SENTENCES / 2 { "en" } else { "de" };
         json!({"begin_time": number, "end_time": number + 1, "text": format!("refund {number}."), "language": language, "emotion": "neutral"})
     };
     let sentences: Vec<Value> = (0..SENTENCES).map(sentence).collect();
-    std::fs::write(&manifest, json!({ sha256: { "sentences": sentences } }).to_string()).unwrap();
-    let service = Emulator::start(&["--manifest", manifest.to_str().unwrap(), "--task-delay", "100ms"]).await;
+    let manifest = json!({ sha256(&audio): { "sentences": sentences } });
+    let service = Emulator::knowing(manifest, &["--task-delay", "100ms"]).await;
     let rules = "[[plugin.config.rules]]\nname = \"refund\"\nregex = [\"refund \\\\d+\"]\n";
     let setup = || daemon(&nats, &service).lines(FILETRANS).plugin("keywords", "keyword_alert", rules);
     let client = nats.client().await;
@@ -244,8 +241,8 @@ async fn events_after_a_stored_final_are_published_by_the_other_daemon() {
     let place = |wanted: &dyn Fn(&Heard) -> bool| events.iter().position(wanted);
     let taken_over = place(&|event| event.body["error"]["code"] == "TakenOver");
     assert!(taken_over > place(&|event| event.kind() == "transcript.final"), "the kill fell between");
-    let of_kind = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
-    assert_eq!((of_kind("annotation.language"), of_kind("annotation.emotion")), (2, 1));
+    let count = |kind: &str| of_kind(&events, kind).len();
+    assert_eq!((count("annotation.language"), count("annotation.emotion")), (2, 1));
     let quotes: Vec<&Value> = events
         .iter()
         .filter(|event| event.kind() == "alert.raised")

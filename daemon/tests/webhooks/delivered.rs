@@ -102,11 +102,8 @@ async fn events_reach_the_receiver_as_they_are_on_nats_and_signed() {
 async fn a_final_that_is_too_large_for_nats_has_all_its_segments() {
     let nats = NatsServer::configured("max_payload: 72KB").await;
     let (audio, text) = (wav(1.0, 1), "and so on ".repeat(20_000));
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = folder.path().join("manifest.json");
-    std::fs::write(&manifest, json!({ sha256(&audio): { "text": text } }).to_string()).unwrap();
-    let flags = ["--manifest", manifest.to_str().unwrap(), "--token-delay", "0ms"];
-    let service = Emulator::start(&flags).await;
+    let manifest = json!({ sha256(&audio): { "text": text } });
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms"]).await;
     let receiver = HookReceiver::start().await;
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
     let setup = setup.lines("[[route]]\nname = \"default\"\npartials = false\n");
