@@ -109,7 +109,7 @@ pub async fn fit(
         Some(body) => Ok(body.into()),
         None => Err(Unfit::NoFrame(format!(
             "an event of {} bytes cannot be cut to fit a message of {largest} bytes; raise max_msg_size of the stream, or max_payload of the \
-             server and restart it: a reload does not tell those who are connected",
+             server and restart it: a reload does not tell the clients that are connected",
             body.len()
         ))),
     }

@@ -49,7 +49,7 @@ enum Profile {
 /// How hard the archives are pressed.
 #[derive(Debug, Clone, Copy)]
 enum Compression {
-    /// For those who download them.
+    /// For users, who download them.
     Small,
     /// For trying them here.
     Quick,
