@@ -71,14 +71,15 @@ impl Stage {
         self.service.journal_of(kind).len()
     }
 
-    /// Waits until every input is a settled job, every event stored and every message acknowledged.
+    /// Waits until every input is a settled job, every event stored, every message acknowledged, and its audio removed, which comes last.
     pub async fn all_settled(&self) {
         let context = jetstream::new(self.nats.client().await);
         wait_until("every job to be settled", REDELIVERY, async || {
             let ledger = self.ledger();
             let is_settled = ledger.jobs.len() >= self.inputs.len()
                 && ledger.open().next().is_none()
-                && ledger.outbox_rows == 0;
+                && ledger.outbox_rows == 0
+                && ledger.leftovers.is_empty();
             is_settled && unacknowledged(&context).await == 0
         })
         .await;
