@@ -49,7 +49,7 @@ async fn what_only_a_restart_changes_is_named_and_the_rest_is_applied() {
     let state = hark.path("state");
     let change = |text: String| {
         let text = text.replace(&format!("'{}'", state.display()), "'/elsewhere'");
-        text.replace("[nats]", "[nats]\nack_wait = \"20s\"") + "[budget]\ndaily_usd = 100.0\n"
+        text.replace("ack_wait = \"8s\"", "ack_wait = \"20s\"") + "[budget]\ndaily_usd = 100.0\n"
     };
     let log = hark.reload(change).await;
     assert!(log.contains("for what only a restart changes"), "{log}");
