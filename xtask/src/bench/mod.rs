@@ -118,7 +118,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         nats_server: nats_server::find_or_install(workspace)?.path,
         interrupt: Interrupt::listen()?,
     };
-    let build = ["build", "--release", "--workspace", "--exclude", "xtask"];
+    // The examples with the programs, in one build: of one package alone, the dependencies have other features, and all are built again.
+    let build = ["build", "--release", "--workspace", "--exclude", "xtask", "--lib", "--bins", "--examples"];
     let built = workspace.cargo(&build).status().context("starting cargo build")?;
     ensure!(built.success(), "cargo build ended with {built}");
     let mut table = Table::default();

@@ -1,7 +1,8 @@
 //! What needs no daemon: programs that time one part and print a JSON object.
 
 use std::ffi::OsStr;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -33,7 +34,7 @@ struct OfPipeline {
 /// What an event of 100 words costs with 5,000 rules of keyword_alert.
 pub(super) fn rules(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     bench.say("rules: 5,000 of them on events of 100 words");
-    let timing: OfRules = time(bench, "hark-rules", "timing", &[])?;
+    let timing: OfRules = time(bench, "rules_timing", &[])?;
     let mut add =
         |what: &str, measured, unit, goal| table.add(line("rules", what, measured, unit, None, goal));
     add("an event of 100 words, 5,000 rules, median", timing.median_us, "µs", Some(50.0));
@@ -46,7 +47,7 @@ pub(super) fn rules(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> 
 /// What a final of 10,000 segments costs in redact.
 pub(super) fn redact(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     bench.say("redact: a final of 10,000 segments");
-    let timing: OfRedact = time(bench, "redact", "timing", &[])?;
+    let timing: OfRedact = time(bench, "redact_timing", &[])?;
     let what = format!("a final of 10,000 segments, {} of them changed", timing.segments_changed);
     table.add(line("redact", &what, timing.median_ms, "ms", None, Some(1_000.0)));
     Ok(())
@@ -56,8 +57,7 @@ pub(super) fn redact(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()>
 pub(super) fn pipeline(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()> {
     bench.say("pipeline: events through one plugin");
     let [harkd, plugin] = ["harkd", "libhello.so"].map(|file| bench.workspace.released(file));
-    let timing: OfPipeline =
-        time(bench, "harkd", "pipeline_timing", &[harkd.as_os_str(), plugin.as_os_str()])?;
+    let timing: OfPipeline = time(bench, "pipeline_timing", &[harkd.as_os_str(), plugin.as_os_str()])?;
     let function = Some(("a function call", timing.function_us));
     let mut add =
         |what, measured, goal| table.add(line("pipeline", what, measured, "µs", function, Some(goal)));
@@ -66,18 +66,13 @@ pub(super) fn pipeline(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<(
     Ok(())
 }
 
-/// Runs an example of a package, optimized, and reads what it prints.
-fn time<T: DeserializeOwned>(
-    bench: &Bench<'_>,
-    package: &str,
-    example: &str,
-    arguments: &[&OsStr],
-) -> anyhow::Result<T> {
-    let mut command = bench.workspace.cargo(&["run", "--release", "--quiet"]);
-    command.args(["--package", package, "--example", example, "--"]).args(arguments).stderr(Stdio::inherit());
-    let output = command.output().with_context(|| format!("starting the example {example} of {package}"))?;
-    ensure!(output.status.success(), "the example {example} of {package} ended with {}", output.status);
-    serde_json::from_slice(&output.stdout).with_context(|| format!("reading what {package} printed"))
+/// Runs an example and reads what it prints.
+fn time<T: DeserializeOwned>(bench: &Bench<'_>, example: &str, arguments: &[&OsStr]) -> anyhow::Result<T> {
+    let mut command = Command::new(bench.workspace.released(Path::new("examples").join(example)));
+    command.args(arguments).stderr(Stdio::inherit());
+    let output = command.output().with_context(|| format!("starting the example {example}"))?;
+    ensure!(output.status.success(), "the example {example} ended with {}", output.status);
+    serde_json::from_slice(&output.stdout).with_context(|| format!("reading what {example} printed"))
 }
 
 fn line(
