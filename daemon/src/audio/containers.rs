@@ -13,7 +13,7 @@ use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reade
 use super::length::measure;
 use super::source::Source;
 use super::stated_end::{stated_end, without_size};
-use super::{Probe, ProbeError, unknown_codec};
+use super::{Probe, ProbeError, chunks, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
@@ -21,12 +21,16 @@ const A_PACKET: u64 = 60;
 /// Where the container that begins at offset `start` is in the file.
 ///
 /// # Errors
-/// [`ProbeError::Truncated`] where it lacks what it takes to play it: ISO media without its index.
+/// [`ProbeError::Truncated`] where it lacks what it takes to play it: ISO media without its index, CAF without the sizes of its packets.
 pub(super) fn place(source: &mut Source, start: u64, format: &str) -> Result<Range<u64>, ProbeError> {
     let boxes = if is_iso(format) { Boxes::read(source, start)? } else { Boxes::default() };
-    if boxes.lacks_index {
-        let why = "its index (moov) is missing, which a recorder writes last";
-        return Err(ProbeError::Truncated(why.into()));
+    let missing = match format {
+        _ if boxes.lacks_index => Some("its index (moov)"),
+        "caf" if chunks::lacks_packets(source, start)? => Some("the table of its packets (pakt)"),
+        _ => None,
+    };
+    if let Some(missing) = missing {
+        return Err(ProbeError::Truncated(format!("{missing} is missing, which a recorder writes last")));
     }
     // Symphonia passes over a box that ends behind the stream.
     Ok(start..before_id3v1(source)?.max(boxes.end))
@@ -43,9 +47,10 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
     let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
-        // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF.
-        Err(Error::Unsupported(_)) if !is_cut => {
-            return Ok(Probe { codec: unknown_codec::name(source, bytes.start, format)?, ..unknown });
+        // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF. QuickTime that breaks off may be none.
+        Err(Error::Unsupported(_)) if !is_cut || !is_iso(format) => {
+            let codec = unknown_codec::name(source, bytes.start, format)?;
+            return Ok(Probe { codec, truncated: is_cut, ..unknown });
         }
         Err(error) => return Err(explain(error)),
     };
@@ -118,14 +123,17 @@ pub(super) fn open(
     bytes: Range<u64>,
     format: &str,
 ) -> symphonia::core::errors::Result<Box<dyn FormatReader + 'static>> {
-    let mended = match format {
-        "mkv" | "webm" => without_size(source, bytes.start)?,
-        _ => None,
-    };
-    let stream = match mended {
-        // Its index is behind the end of the file.
-        Some((head, rest)) => source.forward_behind(head, rest..bytes.end),
-        None => source.part(bytes),
+    let stream = match format {
+        "mkv" | "webm" => match without_size(source, bytes.start)? {
+            // Its index is behind the end of the file.
+            Some((head, rest)) => source.forward_behind(head, rest..bytes.end),
+            None => source.part(bytes),
+        },
+        "aiff" | "caf" => {
+            let (head, rest) = chunks::mended(source, bytes.clone(), format)?.unwrap_or((Vec::new(), bytes));
+            source.part_behind(head, rest)
+        }
+        _ => source.part(bytes),
     };
     let options = FormatOptions::default();
     Ok(match format {

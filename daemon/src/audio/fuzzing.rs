@@ -9,7 +9,7 @@ use super::probe::Content;
 use super::source::Source;
 use super::stated_end::{stated_end, without_size};
 use super::wire::Reply;
-use super::{layer2, unknown_codec};
+use super::{chunks, layer2, unknown_codec};
 
 /// Formats that the parsers of this room are asked about.
 const FORMATS: [&str; 12] =
@@ -39,6 +39,7 @@ pub fn own_audio(bytes: &[u8]) {
     for format in FORMATS {
         // Only a file that cannot be read is an error.
         assert!(stated_end(&source, 0, format).is_ok() && unknown_codec::name(&source, 0, format).is_ok());
+        assert!(chunks::mended(&source, 0..source.length(), format).is_ok());
     }
     assert!(without_size(&source, 0).is_ok());
     assert!(layer2::is_at(&mut source, 0).is_ok());

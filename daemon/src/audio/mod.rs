@@ -5,6 +5,7 @@
 //! Everything that `probe` calls runs in that child.
 
 mod child;
+mod chunks;
 mod codec;
 mod containers;
 mod decode;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::chunks;
 use super::signature::ASF_HEADER;
 use super::source::Source;
 use super::wav::is_placeholder;
@@ -21,6 +22,7 @@ pub(super) fn stated_end(source: &Source, start: u64, format: &str) -> io::Resul
     let long = |at: usize| head.get(at..)?.first_chunk().map(|four| u32::from_be_bytes(*four));
     let sized = |size: u32, more: u64| (!is_placeholder(u64::from(size))).then(|| u64::from(size) + more);
     let length = match format {
+        "aiff" | "caf" => return chunks::end(source, start, format),
         "avi" => long(4).and_then(|size| sized(size.swap_bytes(), 8)),
         // The offset of its audio, and the size.
         "au" => long(4).zip(long(8)).and_then(|(offset, size)| sized(size, u64::from(offset))),

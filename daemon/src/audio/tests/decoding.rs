@@ -57,7 +57,7 @@ fn decoder(bytes: &[u8]) -> Decoder {
 }
 
 /// All samples, with the rate of the last ones.
-fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
+pub(super) fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
     let (mut decoder, mut samples, mut rate) = (decoder(bytes), Vec::new(), 0);
     while let Some(block) = decoder.next(Time::MAX).unwrap() {
         samples.extend_from_slice(block.lane(0));

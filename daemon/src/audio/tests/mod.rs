@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::{Probe, ProbeError, probe};
 
 mod channels;
+mod cut_off;
 mod decoding;
 mod figures;
 mod lengths;
