@@ -36,8 +36,16 @@ impl Wav {
         let chunks = Chunks::read(source, start)?;
         let format = chunks.format.ok_or_else(|| truncated("it has no fmt chunk"))?;
         let data = chunks.data.ok_or_else(|| truncated("it has no data chunk"))?;
-        let fact = chunks.fact.filter(|_| !data.truncated && !data.is_stale);
-        let frames = format.frames(data.audio.end - data.audio.start, fact)?;
+        let length = data.audio.end - data.audio.start;
+        let fact = chunks.fact.filter(|_| !data.is_stale);
+        // Of audio that is cut off, as large a part as of its bytes.
+        let fact = match data.truncated {
+            true => {
+                fact.map(|frames| (u128::from(frames) * u128::from(length) / u128::from(data.stated)) as u64)
+            }
+            false => fact,
+        };
+        let frames = format.frames(length, fact)?;
         if frames == 0 {
             return Err(truncated("its data chunk holds no audio"));
         }
@@ -108,6 +116,8 @@ struct Chunks {
 struct Data {
     /// The bytes that are in the file.
     audio: Range<u64>,
+    /// How many bytes the header states.
+    stated: u64,
     truncated: bool,
     /// More audio follows than the header states: its recorder went on and did not come back to the header.
     is_stale: bool,
@@ -161,11 +171,11 @@ impl Data {
         let length = source.length().max(start);
         let end = if is_open { length } else { start.saturating_add(stated) };
         if end >= length {
-            return Ok(Data { audio: start..length, truncated: end > length, is_stale: false });
+            return Ok(Data { audio: start..length, stated, truncated: end > length, is_stale: false });
         }
         // Other chunks follow, or the rest of the audio.
         if length - end < LEAST_REST {
-            return Ok(Data { audio: start..end, truncated: false, is_stale: false });
+            return Ok(Data { audio: start..end, stated, truncated: false, is_stale: false });
         }
         let padded = end + (stated & 1);
         let next = source.peek(padded, 8)?;
@@ -173,7 +183,12 @@ impl Data {
             || is_name(next)
                 && little_endian(&next[4..8]) <= length.saturating_sub(padded + 8).saturating_add(1);
         let is_chunk = is_chunk || stated & 1 == 1 && is_unpadded(source.peek(end, 4)?);
-        Ok(Data { audio: start..if is_chunk { end } else { length }, truncated: false, is_stale: !is_chunk })
+        Ok(Data {
+            audio: start..if is_chunk { end } else { length },
+            stated,
+            truncated: false,
+            is_stale: !is_chunk,
+        })
     }
 }
 
