@@ -10,9 +10,11 @@ use symphonia::core::io::ReadBytes;
 use symphonia::core::units::{Duration, TimeBase};
 use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reader, MkvReader, OggReader};
 
+use super::last_frame::is_incomplete;
 use super::length::measure;
+use super::matroska::without_size;
 use super::source::Source;
-use super::stated_end::{stated_end, without_size};
+use super::stated_end::stated_end;
 use super::{Probe, ProbeError, chunks, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
@@ -43,7 +45,7 @@ pub(super) fn place(source: &mut Source, start: u64, format: &str) -> Result<Ran
 /// audio.
 pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Result<Probe, ProbeError> {
     let stated_end = stated_end(source, bytes.start, format)?.unwrap_or(0);
-    let is_cut = bytes.end.max(stated_end) > source.length();
+    let is_cut = bytes.end.max(stated_end) > source.length() || is_incomplete(source, bytes.start, format)?;
     let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
@@ -67,7 +69,8 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
     let stated = stated_milliseconds(reader.as_ref(), track);
     let reopened = || open(source, bytes.clone(), format);
     let walk = measure(reader, reopened).map_err(explain)?;
-    let mut truncated = walk.breaks_off || is_cut;
+    // Where a recorder of Matroska could not know the length, the reader meets the end unprepared.
+    let mut truncated = is_cut || walk.breaks_off && !matches!(format, "mkv" | "webm");
     if format == "flac" && stated.is_none() {
         // What follows the last complete frame is part of another.
         truncated |= reopened().map_err(explain)?.into_inner().pos() + walk.bytes < bytes.end - bytes.start;

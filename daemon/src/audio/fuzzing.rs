@@ -5,15 +5,19 @@ use std::fs::File;
 use std::io::Write;
 
 use super::child::has_names;
+use super::last_frame::is_incomplete;
+use super::matroska::without_size;
 use super::probe::Content;
 use super::source::Source;
-use super::stated_end::{stated_end, without_size};
+use super::stated_end::stated_end;
 use super::wire::Reply;
 use super::{chunks, layer2, unknown_codec};
 
 /// Formats that the parsers of this room are asked about.
-const FORMATS: [&str; 12] =
-    ["3gp", "aiff", "au", "avi", "caf", "m4a", "mkv", "mov", "mp4", "w64", "webm", "wma"];
+const FORMATS: [&str; 19] = [
+    "3gp", "aiff", "amr", "au", "avi", "caf", "flv", "gsm", "m4a", "mkv", "mov", "mp4", "mpeg", "ogg", "ts",
+    "w64", "webm", "wma", "wv",
+];
 
 /// A file, for the parsers of Hark's own: first bytes, tags, WAV, bare frames, the ends and the codecs that containers name.
 ///
@@ -39,7 +43,10 @@ pub fn own_audio(bytes: &[u8]) {
     for format in FORMATS {
         // Only a file that cannot be read is an error.
         assert!(stated_end(&source, 0, format).is_ok() && unknown_codec::name(&source, 0, format).is_ok());
-        assert!(chunks::mended(&source, 0..source.length(), format).is_ok());
+        let file = 0..source.length();
+        assert!(
+            chunks::mended(&source, file, format).is_ok() && is_incomplete(&mut source, 0, format).is_ok()
+        );
     }
     assert!(without_size(&source, 0).is_ok());
     assert!(layer2::is_at(&mut source, 0).is_ok());

@@ -8,6 +8,7 @@ use symphonia::default::formats::WavReader;
 
 use super::codec::undecodable;
 use super::frames::Stream;
+use super::last_frame::is_incomplete;
 use super::signature::{ASF_HEADER, HEAD, Kind, has_pictures, looks_like};
 use super::source::Source;
 use super::stated_end::stated_end;
@@ -86,7 +87,8 @@ impl Content {
                 // Ogg is read, unless its codec is Speex.
                 codec: (*format == "ogg").then(|| "speex".into()),
                 bytes: source.length(),
-                truncated: stated_end(source, 0, format)?.is_some_and(|end| end > source.length()),
+                truncated: stated_end(source, 0, format)?.is_some_and(|end| end > source.length())
+                    || is_incomplete(source, 0, format)?,
                 ..Probe::default()
             }),
         }

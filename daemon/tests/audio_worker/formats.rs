@@ -8,7 +8,7 @@ use super::*;
 use crate::support::ffmpeg::{converted, g729, has_ffmpeg};
 
 /// A WAV file of so many seconds, 16 kHz, mono: noise between these seconds, else silence.
-fn noise(seconds: usize, loud: &[(usize, usize)]) -> Vec<u8> {
+pub(super) fn noise(seconds: usize, loud: &[(usize, usize)]) -> Vec<u8> {
     const RATE: usize = 16_000;
     let mut state = 1_u64;
     let samples = (0..seconds * RATE).flat_map(|at| {
@@ -28,18 +28,18 @@ fn two() -> [Vec<u8>; 2] {
     [noise(3, &[(1, 2)]), noise(2, &[(0, 2)])]
 }
 
-fn encoded(wav: &[u8], options: &str) -> Vec<u8> {
+pub(super) fn encoded(wav: &[u8], options: &str) -> Vec<u8> {
     converted(wav, "wav", options)
 }
 
-fn file(bytes: &[u8]) -> File {
+pub(super) fn file(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file
 }
 
 /// A recording's probe, and for each half second of it whether there is sound (`#`) or silence (`.`).
-async fn heard(workers: &Workers, bytes: &[u8], extension: Option<&str>) -> (Probe, String) {
+pub(super) async fn heard(workers: &Workers, bytes: &[u8], extension: Option<&str>) -> (Probe, String) {
     let file = file(bytes);
     let probe = workers.probe(&file, extension).await.unwrap();
     let parts = vec![TimeSpan { begin_ms: 0, end_ms: probe.duration_ms.unwrap() / 500 * 500 }];
@@ -117,52 +117,6 @@ async fn tags_before_and_behind_an_mp3_are_no_audio() {
     }
     let error = workers.probe(&file(&picture[..1 << 20]), Some("mp3")).await.unwrap_err();
     assert!(error.code() == "TruncatedAudio" && error.to_string().contains("nothing after it"), "{error}");
-}
-
-#[tokio::test]
-async fn a_recording_that_was_cut_off_is_heard_as_far_as_it_goes() {
-    if !has_ffmpeg("a_recording_that_was_cut_off") {
-        return;
-    }
-    let _alone = alone().await;
-    let workers = Workers::start(harkd(), 1, Metrics::new());
-    let whole = noise(2, &[(0, 2)]);
-    for (format, options) in [
-        ("wav", "-c:a pcm_s16le -f wav"),
-        ("wav", "-ar 8000 -c:a libgsm_ms -f wav"),
-        ("mp3", "-c:a libmp3lame -f mp3"),
-        ("mp3", "-c:a libmp3lame -write_xing 0 -f mp3"),
-        ("ogg", "-c:a libvorbis -f ogg"),
-        ("opus", "-c:a libopus -f ogg"),
-        ("flac", "-c:a flac -f flac"),
-        ("aac", "-c:a aac -f adts"),
-        ("m4a", "-c:a aac -movflags faststart -f mp4"),
-        ("m4a", "-c:a aac -movflags frag_keyframe+empty_moov -frag_duration 500000 -f mp4"),
-        ("webm", "-c:a libopus -f webm"),
-        ("mkv", "-c:a aac -f matroska"),
-        ("wma", "-c:a wmav2 -f asf"),
-        ("avi", "-c:a pcm_s16le -f avi"),
-        ("au", "-f au"),
-        ("w64", "-f w64"),
-    ] {
-        let bytes = encoded(&whole, options);
-        let probe = workers.probe(&file(&bytes), None).await.unwrap();
-        assert!(!probe.truncated, "{options}: {probe:?}");
-        let (probe, sound) = heard(&workers, &bytes[..bytes.len() * 2 / 3 + 1], None).await;
-        assert_eq!((probe.format.as_str(), probe.truncated), (format, true), "{options}");
-        let duration = probe.duration_ms.unwrap();
-        assert!((900..1_800).contains(&duration), "{options}: {duration}");
-        assert!(["#", "##", "###"].contains(&sound.as_str()), "{options}: {sound}");
-    }
-    // What a recorder writes last is missing.
-    for options in ["-c:a aac -f mp4", "-c:a aac -f mov", "-c:a aac -f 3gp"] {
-        let bytes = encoded(&whole, options);
-        let error = workers.probe(&file(&bytes[..bytes.len() * 2 / 3]), None).await.unwrap_err();
-        assert!(
-            error.code() == "TruncatedAudio" && error.to_string().contains("its index (moov) is missing"),
-            "{options}: {error}"
-        );
-    }
 }
 
 #[tokio::test]

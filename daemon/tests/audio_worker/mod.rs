@@ -13,6 +13,7 @@ use harkd::telemetry::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, MutexGuard};
 
+mod cut_off;
 mod formats;
 mod long;
 mod outside;

@@ -38,3 +38,42 @@ fn sound_before_a_chunk_that_breaks_off_is_whole() {
         }
     }
 }
+
+#[test]
+fn a_webm_of_a_recorder_that_cannot_go_back_is_whole_up_to_its_last_element() {
+    let mut webm = read("call.webm");
+    let place = |webm: &[u8], id: [u8; 4]| webm.windows(4).rposition(|four| four == id).unwrap();
+    // It writes no index, and no list of what is where.
+    webm.truncate(place(&webm, [0x1c, 0x53, 0xbb, 0x6b]));
+    let (segment, info) = (place(&webm, [0x18, 0x53, 0x80, 0x67]), place(&webm, [0x15, 0x49, 0xa9, 0x66]));
+    webm.drain(segment + 12..info);
+    for id in [[0x18, 0x53, 0x80, 0x67], [0x1f, 0x43, 0xb6, 0x75]] {
+        let size = place(&webm, id) + 4;
+        let bytes = webm[size].leading_zeros() as usize + 1;
+        webm.splice(size..size + bytes, [1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    }
+    for (less, truncated) in [(0, false), (3, true), (100, true)] {
+        let found = probe_bytes(&webm[..webm.len() - less]).unwrap();
+        assert_eq!(found.truncated, truncated, "{less} bytes less: {found:?}");
+    }
+}
+
+#[test]
+fn an_avi_goes_on_behind_its_first_gigabyte() {
+    let lists = [&b"RIFF\x04\0\0\0AVI RIFF\x10\0\0\0AVIX"[..], &[0; 12]].concat();
+    assert!(!probe_bytes(&lists).unwrap().truncated);
+    assert!(probe_bytes(&lists[..lists.len() - 1]).unwrap().truncated);
+}
+
+#[test]
+fn frames_of_amr_have_the_length_of_their_kind() {
+    // Speech of 12.2 kbit/s, a description of silence, nothing; wideband of 23.85 kbit/s, the same.
+    for (mark, kinds) in
+        [(&b"#!AMR\n"[..], [(7_u8, 31), (8, 5), (15, 0)]), (b"#!AMR-WB\n", [(8, 60), (9, 5), (15, 0)])]
+    {
+        let frames = kinds.map(|(kind, bytes)| [&[kind << 3 | 4][..], &vec![0; bytes]].concat());
+        let whole = [mark, &frames.concat(), &frames[0]].concat();
+        assert!(!probe_bytes(&whole).unwrap().truncated);
+        assert!(probe_bytes(&whole[..whole.len() - 1]).unwrap().truncated);
+    }
+}
