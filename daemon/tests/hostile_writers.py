@@ -57,16 +57,17 @@ class Writer:
 
     def resumes(self):
         """An upload that breaks off and is resumed: closed between the parts, and whole only at the end."""
-        recording, written, closed = self.recording(), 0, None
+        recording, written, before = self.recording(), 0, None
         for part in self.parts(recording):
-            if closed is not None:
+            if before is not None:
                 time.sleep(self.chance.uniform(0, SETTLE / 4))
+            # A busy machine may keep the writer from running anywhere here: the time counts from before a write to after the next one.
+            begin = time.monotonic()
             with open(self.path, "ab", buffering=0) as file:
                 file.write(part)
-            # Measured after the write: a busy machine may have kept the writer from it.
-            if closed is not None and time.monotonic() - closed > SETTLE / 2:
+            if before is not None and time.monotonic() - before > SETTLE / 2:
                 self.stood_still(recording[:written])
-            closed, written = time.monotonic(), written + len(part)
+            before, written = begin, written + len(part)
         return recording
 
     def maps(self):
