@@ -19,13 +19,14 @@ async fn events_that_the_stream_removed_during_a_pause_are_said() {
     for _ in 0..10 {
         desk.store_job(Uuid::now_v7()).await;
     }
-    daemon.shows("the backlog", |view| view.backlog >= 32).await;
+    daemon.shows("the backlog", |view| view.backlog >= 33).await;
     assert_eq!(daemon.view().removed, 0);
     let mut config = desk.context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
     config.max_messages = 6;
     desk.context.update_stream(config).await.unwrap();
     let removed = daemon.shows("what was removed", |view| view.removed > 0).await.removed;
-    assert!((24..=27).contains(&removed), "{removed}");
+    // Without the few that were handed out before the pause; their loss shows when they are asked for again.
+    assert!((20..=27).contains(&removed), "{removed}");
     daemon.webhooks.resume("crm").await.unwrap();
     desk.taken(6).await;
     // The job whose first event was answered by 410 has lost all three.

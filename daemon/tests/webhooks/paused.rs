@@ -32,7 +32,7 @@ async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing
     one.stop().await;
     two.delivers().await;
     desk.store_job(jobs[2]).await;
-    two.shows("the backlog", |view| view.paused.is_some() && view.backlog >= 8).await;
+    two.shows("the backlog", |view| view.paused.is_some() && view.backlog >= 9).await;
     assert_eq!(desk.receiver.taken().len(), taken + 1, "nothing but the test event");
     assert_eq!(two.webhooks.resume("crm").await, Ok(true));
     desk.store_job(jobs[3]).await;

@@ -153,7 +153,11 @@ impl Delivery {
             }
             if let Some(open) = &feed {
                 match open.state().await {
-                    Ok(state) => self.look(&state, lease),
+                    Ok(state) => {
+                        self.look(&state, lease);
+                        // No event is in memory during a pause: what was handed out before it and is not acknowledged waits at the server, too.
+                        self.view.lock().pending += state.consumer.num_ack_pending as u64;
+                    }
                     Err(_) => feed = None,
                 }
             }
