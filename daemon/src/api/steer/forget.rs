@@ -3,7 +3,7 @@
 //! The ledger goes last: a job of which something could not be erased is still known, is refused, and is finished when it is asked for again.
 //! A job that the ledger does not know may still have events, which outlive it: they are erased if its last event is among them.
 
-mod remains;
+mod copies;
 mod unreached;
 
 use std::sync::Arc;
@@ -121,7 +121,7 @@ pub async fn forget(steer: Steer, request: Request) -> Result<Forgotten, Refusal
     }
     let mut own: Vec<&mut Erased> = forgotten.jobs.iter_mut().filter(|erased| erased.ledger).collect();
     if !own.is_empty() {
-        let left = remains::overwrite(&steer.ledger).await?;
+        let left = copies::overwrite(&steer.ledger).await?;
         own.iter_mut().for_each(|erased| erased.not_reached.extend(left.iter().cloned()));
     }
     Ok(forgotten)
