@@ -49,7 +49,7 @@ impl Plugin for EmotionWatch {
     }
 
     /// Tells what is not told yet, and the figures of all: once, so that no restart between two pieces doubles them. Of more than
-    /// [`MOST_FINDINGS`] the first ones are told, and the figures have the number of the others.
+    /// 255 the first ones are told, and the figures have the number of the others.
     fn on_final(&mut self, transcript: &Transcript, host: &Host) -> Result<(), Error> {
         let event = transcript.event;
         let segments = transcript.segments.as_deref().unwrap_or_default();

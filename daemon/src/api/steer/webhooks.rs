@@ -48,7 +48,7 @@ pub async fn test(steer: Steer, Named { name }: Named) -> Result<Tested, Refusal
 /// Sends again what was set aside, and at once what waits to be tried again.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub async fn retry(steer: Steer, Named { name }: Named) -> Result<Retried, Refusal> {
     let events = steer.webhooks.retry(&name).await.map_err(|refused| refusal(refused, &name))?;
     Ok(Retried { events })
@@ -57,7 +57,7 @@ pub async fn retry(steer: Steer, Named { name }: Named) -> Result<Retried, Refus
 /// Ends a pause, for every daemon.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub async fn resume(steer: Steer, Named { name }: Named) -> Result<Resumed, Refusal> {
     let was_paused = steer.webhooks.resume(&name).await.map_err(|refused| refusal(refused, &name))?;
     Ok(Resumed { was_paused })

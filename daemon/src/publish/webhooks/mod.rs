@@ -5,7 +5,7 @@
 //! receiver takes it (2xx), at least once and under the same id, those of one job in their order. While a webhook is paused nothing is
 //! skipped. What the limits of the stream remove meanwhile is lost, and reported.
 //!
-//! Memory is bounded: [`desk`] has a window of events; what waits longer is a line in the bucket and is read from the stream again.
+//! Memory is bounded: `desk` has a window of events; what waits longer is a line in the bucket and is read from the stream again.
 
 mod delivery;
 mod desk;
