@@ -29,7 +29,7 @@ const PIPING: usize = 64;
 /// Jobs whose end is reported to their sources at a time.
 const SETTLING: usize = 32;
 
-/// The lanes. Those of a recognizer that a config does not have any more go on for the pieces that it has.
+/// The lanes. The lanes of a recognizer that the config no longer has go on for its remaining pieces.
 pub(super) struct Lanes {
     tools: Tools,
     requests: CancellationToken,

@@ -56,9 +56,9 @@ pub(super) struct Sources(Arc<Shared>);
 
 struct Shared {
     around: Around,
-    /// Those of the config, by name.
+    /// The sources of the config, by name.
     present: RwLock<BTreeMap<String, Entry>>,
-    /// Those of earlier configs, for jobs that are still open.
+    /// The sources of earlier configs, for jobs that are still open.
     former: RwLock<Vec<Entry>>,
     watching: watch::Sender<Watching>,
     /// Where operators find them.

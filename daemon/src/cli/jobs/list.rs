@@ -75,7 +75,7 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
     let answers = ask(config, "jobs.list", &filter, PATIENCE).await?;
     let mut found = Vec::new();
     let mut is_more = false;
-    // A page that goes on says nothing of the jobs behind it: those of other daemons come with its next one.
+    // A page that goes on says nothing of the jobs behind it: jobs of other daemons come with its next page.
     let mut until = Uuid::nil();
     for (daemon, answer) in &answers.of {
         let page = match answer {

@@ -46,7 +46,7 @@ pub enum LedgerError {
         "the state directory {path} is in use by another harkd; give each daemon its own state.directory"
     )]
     InUse { path: PathBuf },
-    /// It has so many pages that those of trees cannot be told from others.
+    /// The file has so many pages that pages of trees cannot be told from other pages.
     #[error("the ledger has {0} pages, too many to tell which of them have rows")]
     TooLarge(u32),
     /// A statement failed: our bug.

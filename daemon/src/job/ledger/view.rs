@@ -79,7 +79,7 @@ pub fn list(connection: &Connection, filter: &Filter, moment: &Moment) -> Result
             "*" => String::new(),
             _ => format!("AND json_extract({column}, '$.rule') = ?"),
         };
-        // The index names the jobs, however many there are; whether an alert was retracted is looked up for those of the page.
+        // The index names the jobs, however many there are; whether an alert was retracted is looked up for the jobs of the page.
         let stands = format!(
             "id IN (SELECT job FROM event INDEXED BY event_of_rule WHERE kind = 'alert.raised' {}) AND EXISTS (\
              SELECT 1 FROM event raised WHERE raised.job = job.id AND raised.kind = 'alert.raised' {} AND NOT EXISTS (\
